@@ -1,0 +1,1 @@
+//! The built-in kinds: definitions, defaults, validation and table rows

@@ -1,0 +1,2 @@
+//! The `kubeplane` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Kubernetes CEL environment

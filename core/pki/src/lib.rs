@@ -1,0 +1,1 @@
+//! Authorities, certificates, signing requests and kubeconfig files

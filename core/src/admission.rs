@@ -1,0 +1,105 @@
+//! The step between authorization and validation: change what is written, or refuse it.
+
+use crate::{Definition, Object, auth::UserInfo, reader::ObjectReader, status::ApiResult};
+use async_trait::async_trait;
+
+use std::{fmt::Debug, sync::Arc};
+
+/// What a write does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Makes an object.
+    Create,
+    /// Changes one.
+    Update,
+    /// Removes one.
+    Delete,
+    /// Opens a connection, as exec does.
+    Connect,
+}
+
+/// One write on its way.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What it does.
+    pub operation: Operation,
+    /// The kind written.
+    pub definition: &'a Arc<Definition>,
+    /// The subresource, or the empty text.
+    pub subresource: &'a str,
+    /// The namespace, or the empty text.
+    pub namespace: &'a str,
+    /// The name; empty for a create with `generateName`.
+    pub name: &'a str,
+    /// The object to be written; `None` for a delete.
+    pub object: Option<&'a mut Object>,
+    /// The object as stored; `None` for a create.
+    pub old: Option<&'a Object>,
+    /// The options as sent (CreateOptions, DeleteOptions, ...).
+    pub options: &'a Object,
+    /// Nothing is to be stored: no side effects either.
+    pub dry_run: bool,
+    /// Who writes.
+    pub user: &'a UserInfo,
+    /// Warnings to the client.
+    pub warnings: &'a Warnings,
+    /// Reads of other objects.
+    pub reader: &'a Arc<dyn ObjectReader>,
+}
+
+/// One admission step, an original's plug-in.
+///
+/// # Contract
+/// All `mutate`s run in the order of assembly, then the object is validated, then all `validate`s run.
+/// `validate` must not change the object. `handles` is asked first and must be cheap.
+///
+/// # Errors
+/// An error refuses the write and is sent to the client as it is.
+///
+/// # Cancellation
+/// The write is not made.
+#[async_trait]
+pub trait Admission: Debug + Send + Sync + 'static {
+    /// The original's name of the step, as in `NamespaceLifecycle`.
+    fn name(&self) -> &'static str;
+
+    /// Whether the step looks at such a write at all.
+    fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool;
+
+    /// Changes the object.
+    async fn mutate(&self, _request: &mut Request<'_>) -> ApiResult<()> {
+        Ok(())
+    }
+
+    /// Accepts or refuses.
+    async fn validate(&self, _request: &Request<'_>) -> ApiResult<()> {
+        Ok(())
+    }
+}
+
+mod warnings {
+    use std::sync::{Mutex, PoisonError};
+
+    /// Warnings for the client of one request, sent as `Warning` headers. Duplicates are dropped.
+    #[derive(Debug, Default)]
+    pub struct Warnings(Mutex<Vec<String>>);
+
+    impl Warnings {
+        /// Adds one.
+        pub fn add(&self, text: impl Into<String>) {
+            let text = text.into();
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if !all.contains(&text) {
+                all.push(text);
+            }
+        }
+
+        /// Takes all.
+        #[must_use]
+        pub fn take(&self) -> Vec<String> {
+            std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+}
+
+pub use warnings::Warnings;

@@ -1,0 +1,190 @@
+//! What the fields of a kind are: the one table behind strict decoding, defaults, patches, server-side
+//! apply and OpenAPI.
+//!
+//! Built-in types are `static` tables generated from k8s-openapi (`cargo xtask schema`); a
+//! CustomResourceDefinition makes the same structure at run time.
+
+use serde_json::Value;
+use std::{borrow::Cow, ops::Deref, sync::Arc};
+
+/// A text that is static in built-in tables and owned in those made at run time.
+pub type Text = Cow<'static, str>;
+
+/// The shape of a value.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    /// The OpenAPI name of a named type, as in `io.k8s.api.core.v1.Pod`; empty for anonymous shapes.
+    pub name: Text,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a value is.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Text.
+    String,
+    /// Text that holds base64, a Go `[]byte`.
+    Bytes,
+    /// An RFC 3339 time; `micro` with six digits of a second.
+    Time {
+        /// A MicroTime.
+        micro: bool,
+    },
+    /// A quantity: text or a number, kept canonical.
+    Quantity,
+    /// A number or text.
+    IntOrString,
+    /// A whole number.
+    Integer {
+        /// 64 bits wide (else 32).
+        wide: bool,
+    },
+    /// A number.
+    Number,
+    /// A truth value.
+    Boolean,
+    /// Anything at all, kept as it is (raw extensions, `x-kubernetes-preserve-unknown-fields`).
+    Any,
+    /// A map with the same shape for every value.
+    Map {
+        /// The values' shape.
+        values: SchemaRef,
+        /// Replaced whole by server-side apply (`x-kubernetes-map-type: atomic`).
+        atomic: bool,
+    },
+    /// A list.
+    List {
+        /// The items' shape.
+        items: SchemaRef,
+        /// How server-side apply merges it.
+        list: ListType,
+    },
+    /// Known fields, sorted by name.
+    Object {
+        /// The fields, sorted by name for binary search.
+        fields: Cow<'static, [Field]>,
+        /// Keep fields that are not listed.
+        preserve_unknown: bool,
+        /// Replaced whole by server-side apply (`x-kubernetes-map-type: atomic`).
+        atomic: bool,
+    },
+}
+
+/// How server-side apply merges a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListType {
+    /// Replaced whole.
+    Atomic,
+    /// A set of scalars.
+    Set,
+    /// Items identified by these keys.
+    Map(Cow<'static, [Text]>),
+}
+
+/// How a strategic merge patch treats a field.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PatchStrategy {
+    /// Merge lists instead of replacing them.
+    pub merge: bool,
+    /// Drop the fields that the patch's `$retainKeys` does not name.
+    pub retain_keys: bool,
+    /// The field that identifies the items of a merged list of maps; empty for lists of scalars.
+    pub merge_key: Text,
+}
+
+/// One field of an object.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// Its JSON name.
+    pub name: Text,
+    /// Its shape.
+    pub schema: SchemaRef,
+    /// It must be present.
+    pub required: bool,
+    /// It may be null (CRDs; a built-in field set to null is a field left out).
+    pub nullable: bool,
+    /// The value of a missing field, as JSON text; defaults that need logic live in strategies.
+    pub default: Option<Text>,
+    /// Strategic merge.
+    pub patch: PatchStrategy,
+    /// The tag of the field in the protobuf form; zero when it has none.
+    pub tag: u32,
+}
+
+/// A shape by reference: static for built-in types, shared for those made at run time.
+#[derive(Debug, Clone)]
+pub enum SchemaRef {
+    /// A built-in shape.
+    Static(&'static Schema),
+    /// One made at run time.
+    Shared(Arc<Schema>),
+}
+
+impl Deref for SchemaRef {
+    type Target = Schema;
+
+    fn deref(&self) -> &Schema {
+        match self {
+            Self::Static(schema) => schema,
+            Self::Shared(schema) => schema,
+        }
+    }
+}
+
+impl From<Schema> for SchemaRef {
+    fn from(schema: Schema) -> Self {
+        Self::Shared(Arc::new(schema))
+    }
+}
+
+impl Schema {
+    /// A shape without a name.
+    #[must_use]
+    pub const fn anonymous(kind: Kind) -> Self {
+        Self { name: Cow::Borrowed(""), kind }
+    }
+
+    /// The field of this name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        let Kind::Object { fields, .. } = &self.kind else { return None };
+        fields.binary_search_by(|field| (*field.name).cmp(name)).ok().map(|index| &fields[index])
+    }
+
+    /// The fields, or none.
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        match &self.kind {
+            Kind::Object { fields, .. } => fields,
+            _ => &[],
+        }
+    }
+
+    /// The shape below a key: a field's, or a map's value.
+    #[must_use]
+    pub fn child(&self, key: &str) -> Option<&Schema> {
+        match &self.kind {
+            Kind::Object { .. } => self.field(key).map(|field| &*field.schema),
+            Kind::Map { values, .. } => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The shape of a list's items.
+    #[must_use]
+    pub fn items(&self) -> Option<&Schema> {
+        match &self.kind {
+            Kind::List { items, .. } => Some(items),
+            _ => None,
+        }
+    }
+}
+
+impl Field {
+    /// The parsed default.
+    #[must_use]
+    pub fn default_value(&self) -> Option<Value> {
+        self.default.as_ref().and_then(|text| serde_json::from_str(text).ok())
+    }
+}

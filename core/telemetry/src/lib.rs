@@ -1,0 +1,1 @@
+//! Health checks, metrics and the small HTTP surface every component serves

@@ -1,0 +1,1 @@
+//! Pod and node semantics that several components share

@@ -1,0 +1,1 @@
+//! The node agent: pods through a container runtime

@@ -1,0 +1,1 @@
+//! The scheduler: extension points, queue, snapshot, default plugins and the loop

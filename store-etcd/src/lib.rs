@@ -1,0 +1,1 @@
+//! The store contract over etcd v3

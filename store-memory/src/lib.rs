@@ -1,0 +1,1 @@
+//! The embedded store: multi-version memory with an optional write-ahead log
