@@ -1,1 +1,60 @@
-//! The controller contract, the manager that runs controllers, and the built-in ones
+//! Controllers: the contract, the manager that runs them, and the built-in ones.
+//!
+//! ```text
+//!   informers ──> Sources: change -> requests ──> WorkQueue ──> workers: Controller::reconcile
+//!                                                     ▲                 │ Action, Retry
+//!                                                     └─────────────────┘
+//!   Manager: runs every selected controller, with leader election, health, metrics, as one Component
+//!   builtin: the original's controllers, on exactly this interface
+//! ```
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use k8s_openapi::api::core::v1::Namespace;
+//! use kubeplane_client::ObjectKey;
+//! use kubeplane_controllers::{Action, Context, Controller, Error, Manager, Sources};
+//!
+//! struct Greeter;
+//!
+//! #[async_trait]
+//! impl Controller for Greeter {
+//!     type Request = ObjectKey;
+//!     type Error = Error;
+//!     fn name(&self) -> &'static str {
+//!         "greeter"
+//!     }
+//!     fn watches(&self, sources: &mut Sources<ObjectKey>) {
+//!         sources.objects::<Namespace>();
+//!     }
+//!     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
+//!         if context.informers().of::<Namespace>().get("", &request.name).is_some() {
+//!             println!("hello, {request}");
+//!         }
+//!         Ok(Action::Done)
+//!     }
+//! }
+//!
+//! # fn assemble(client: kube::Client) -> Result<(), Error> {
+//! let manager = Manager::builder(client).add(Greeter).build()?;
+//! # drop(manager);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod builtin;
+mod context;
+mod controller;
+mod error;
+mod manager;
+mod runner;
+mod selection;
+mod sources;
+
+pub use builtin::{BuiltinOptions, builtin};
+pub use context::Context;
+pub use controller::{Action, Controller, Retry};
+pub use error::Error;
+pub use manager::{Manager, ManagerBuilder};
+pub use runner::BoxController;
+pub use selection::Selection;
+pub use sources::{Enqueue, Sources};

@@ -11,15 +11,24 @@
 //! ```
 
 pub mod admission;
+pub mod apply;
 pub mod auth;
 pub mod component;
+pub mod decode;
 pub mod definition;
 pub mod field;
+mod generated;
 pub mod identity;
+pub mod metadata;
+pub mod names;
 pub mod object;
+pub mod patch;
+pub mod quantity;
 pub mod reader;
 pub mod schema;
+pub mod selector;
 pub mod status;
+pub mod yaml;
 
 pub use definition::{Definition, Scope, Strategy};
 pub use identity::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};

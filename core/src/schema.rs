@@ -93,6 +93,20 @@ pub struct PatchStrategy {
     pub merge_key: Text,
 }
 
+/// Whether a field is written when it is missing or empty: what the original's typed round trip does to an object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// Written as it is, if it is there (a Go pointer).
+    #[default]
+    Optional,
+    /// Left out when empty: `""`, `0`, `false`, `[]`, `{}`.
+    OmitEmpty,
+    /// Written with its empty value when missing: `""`, `0`, `false`, a struct's own empty form, else null.
+    Always,
+    /// Written as null when missing.
+    Null,
+}
+
 /// One field of an object.
 #[derive(Debug, Clone)]
 pub struct Field {
@@ -104,11 +118,14 @@ pub struct Field {
     pub required: bool,
     /// It may be null (CRDs; a built-in field set to null is a field left out).
     pub nullable: bool,
+    /// Whether an empty value is written.
+    pub presence: Presence,
     /// The value of a missing field, as JSON text; defaults that need logic live in strategies.
     pub default: Option<Text>,
     /// Strategic merge.
     pub patch: PatchStrategy,
-    /// The tag of the field in the protobuf form; zero when it has none.
+    /// The tag of the field in the protobuf form; zero when it has none. Where the protobuf form has a message
+    /// that JSON leaves out (a Volume's source), that message's tag times 65536 is added.
     pub tag: u32,
 }
 
@@ -181,10 +198,64 @@ impl Schema {
     }
 }
 
+/// The built-in shape of this OpenAPI name, as in `io.k8s.api.core.v1.Pod`.
+#[must_use]
+pub fn builtin(name: &str) -> Option<SchemaRef> {
+    let table = &crate::generated::schema::BUILTIN;
+    let index = table.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+    Some(SchemaRef::Static(table[index].1))
+}
+
+/// The OpenAPI names of all built-in shapes, sorted.
+pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+    crate::generated::schema::BUILTIN.iter().map(|(name, _)| *name)
+}
+
 impl Field {
     /// The parsed default.
     #[must_use]
     pub fn default_value(&self) -> Option<Value> {
         self.default.as_ref().and_then(|text| serde_json::from_str(text).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(definition: &str, name: &str) -> Field {
+        builtin(definition).and_then(|schema| schema.field(name).cloned()).unwrap()
+    }
+
+    #[test]
+    fn built_in_shapes_can_be_searched() {
+        let names: Vec<_> = builtin_names().collect();
+        assert!(names.is_sorted() && names.len() > 400);
+        for name in names {
+            let schema = builtin(name).unwrap();
+            assert_eq!(schema.name, name);
+            assert!(schema.fields().is_sorted_by(|a, b| a.name < b.name), "{name}");
+        }
+        assert!(builtin("io.k8s.api.core.v1.Nonsense").is_none());
+    }
+
+    #[test]
+    fn facts_are_joined() {
+        let containers = field("io.k8s.api.core.v1.PodSpec", "containers");
+        assert!(containers.required && containers.patch.merge);
+        assert_eq!((&*containers.patch.merge_key, containers.tag), ("name", 2));
+        let ports = field("io.k8s.api.core.v1.Container", "ports");
+        let Kind::List { list: ListType::Map(keys), .. } = &ports.schema.kind else {
+            panic!("{ports:?}")
+        };
+        assert_eq!(keys[..], ["containerPort", "protocol"]);
+        let protocol = field("io.k8s.api.core.v1.ContainerPort", "protocol");
+        assert_eq!(protocol.default_value(), Some("TCP".into()));
+        let volumes = field("io.k8s.api.core.v1.PodSpec", "volumes");
+        assert!(volumes.patch.merge && volumes.patch.retain_keys);
+        assert_eq!(field("io.k8s.api.core.v1.Volume", "emptyDir").tag, (2 << 16) + 2);
+        let claim = field("io.k8s.api.core.v1.PersistentVolumeSpec", "claimRef");
+        let Kind::Object { atomic, .. } = claim.schema.kind else { panic!("{claim:?}") };
+        assert!(!atomic);
     }
 }

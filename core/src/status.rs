@@ -18,6 +18,7 @@ struct Inner {
     reason: &'static str,
     message: String,
     details: Option<Details>,
+    continues: Option<String>,
 }
 
 /// More about a failure.
@@ -55,7 +56,7 @@ impl ApiError {
     /// A failure of this code, reason (empty for none) and message.
     #[must_use]
     pub fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code, reason, message: message.into(), details: None }))
+        Self(Box::new(Inner { code, reason, message: message.into(), details: None, continues: None }))
     }
 
     fn about(mut self, resource: &GroupResource, name: &str) -> Self {
@@ -72,6 +73,13 @@ impl ApiError {
     #[must_use]
     pub fn with_details(mut self, details: Details) -> Self {
         self.0.details = Some(details);
+        self
+    }
+
+    /// A token with which an expired list can be continued, inconsistently.
+    #[must_use]
+    pub fn continue_with(mut self, token: impl Into<String>) -> Self {
+        self.0.continues = Some(token.into());
         self
     }
 
@@ -279,6 +287,9 @@ impl ApiError {
         }
         if let Some(details) = &self.0.details {
             status["details"] = details.to_value();
+        }
+        if let Some(token) = &self.0.continues {
+            status["metadata"] = json!({"continue": token});
         }
         status
     }

@@ -1,6 +1,4 @@
-use crate::{
-    ContainerId, Error, Forwarding, ImageRef, Result, SandboxId, Streaming, v1,
-};
+use crate::{ContainerId, Error, Forwarding, ImageRef, Result, SandboxId, Streaming, v1};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use std::{fmt::Debug, time::Duration};
@@ -31,7 +29,9 @@ pub trait ContainerRuntime: Sandboxes + Containers + Images + Stats {
 
     /// The cgroup driver; many runtimes answer `Unimplemented`.
     async fn runtime_config(&self) -> Result<v1::RuntimeConfigResponse> {
-        Err(Error::unimplemented("the runtime does not tell its configuration"))
+        Err(Error::unimplemented(
+            "the runtime does not tell its configuration",
+        ))
     }
 
     /// Events of all containers from now on; many runtimes answer `Unimplemented`.

@@ -1,1 +1,66 @@
-//! The scheduler: extension points, queue, snapshot, default plugins and the loop
+//! The scheduler: extension points, queue, snapshot, default plugins and the loop.
+//!
+//! ```text
+//!   informers ──> Cache ──snapshot──┐
+//!        └─events─> Queue ──pod──> Framework: PreFilter Filter PostFilter PreScore Score  (one pod at a time)
+//!                    ^               └─> Reserve Permit │ PreBind Bind PostBind           (beside it)
+//!                    └── unschedulable, with the plugins that said no ──┘
+//! ```
+//!
+//! A plugin is one type that implements [`SchedulerPlugin`] and, for each extension point it serves, one
+//! small trait. Verdicts are types of their own, so that a point cannot answer what makes no sense there.
+//! After KEP-624 (scheduling framework) and KEP-4247 (queueing hints).
+//!
+//! ```
+//! use kubeplane_scheduler_framework::{CycleState, NodeInfo, PodInfo, SchedulerPlugin, Score};
+//!
+//! /// Prefers nodes with fewer pods.
+//! #[derive(Debug)]
+//! struct FewestPods;
+//!
+//! impl SchedulerPlugin for FewestPods {
+//!     fn name(&self) -> &'static str { "FewestPods" }
+//!     fn as_score(&self) -> Option<&dyn Score> { Some(self) }
+//! }
+//!
+//! impl Score for FewestPods {
+//!     fn score(&self, _: &CycleState, _: &PodInfo, node: &NodeInfo) -> i64 {
+//!         100 - i64::try_from(node.pods().len().min(100)).unwrap_or(100)
+//!     }
+//! }
+//! ```
+
+mod cache;
+mod diagnosis;
+mod error;
+mod event;
+mod framework;
+mod info;
+mod metrics;
+mod plugin;
+mod plugins;
+mod profile;
+mod queue;
+mod scheduler;
+mod snapshot;
+mod state;
+
+pub use diagnosis::Diagnosis;
+pub use error::Error;
+pub use event::{ActionType, ClusterEvent, EventObject, EventResource, Hint};
+pub use framework::{Framework, Placement};
+pub use info::{Amounts, NodeInfo, PodInfo};
+pub use plugin::{
+    Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, MAX_SCORE, PermitVerdict, Permit, PlacementGenerate,
+    PlacementScore, PodGroup, PostBind, PostFilter, PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue,
+    PreEnqueueVerdict, PreFilter, PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort,
+    Reserve, SchedulerPlugin, Score, Sign,
+};
+pub use plugins::{
+    DefaultBinder, NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit,
+    NodeUnschedulable, PrioritySort, SchedulingGates, TaintToleration,
+};
+pub use profile::{Profile, WeightedPlugin};
+pub use scheduler::{Scheduler, SchedulerBuilder};
+pub use snapshot::Snapshot;
+pub use state::CycleState;

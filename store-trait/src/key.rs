@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 /// The name of an entry: any bytes but none, at most [`Key::MAX_LEN`] of them. Keys order by their bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,12 @@ impl AsRef<[u8]> for Key {
     }
 }
 
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", String::from_utf8_lossy(&self.0))
@@ -52,7 +58,10 @@ impl KeyRange {
     /// Every key.
     #[must_use]
     pub fn all() -> Self {
-        Self { start: Bytes::new(), end: None }
+        Self {
+            start: Bytes::new(),
+            end: None,
+        }
     }
 
     /// Every key that begins with `prefix`.
@@ -68,13 +77,19 @@ impl KeyRange {
     pub fn single(key: &Key) -> Self {
         let mut end = key.0.to_vec();
         end.push(0);
-        Self { start: key.0.clone(), end: Some(end.into()) }
+        Self {
+            start: key.0.clone(),
+            end: Some(end.into()),
+        }
     }
 
     /// The keys from `start` (inclusive) to `end` (exclusive).
     #[must_use]
     pub fn between(start: impl Into<Bytes>, end: Option<Bytes>) -> Self {
-        Self { start: start.into(), end }
+        Self {
+            start: start.into(),
+            end,
+        }
     }
 
     /// The same range without what orders at or before `key`: where the page after `key` begins.
@@ -82,7 +97,10 @@ impl KeyRange {
     pub fn after(&self, key: &Key) -> Self {
         let mut start = key.0.to_vec();
         start.push(0);
-        Self { start: Bytes::from(start).max(self.start.clone()), end: self.end.clone() }
+        Self {
+            start: Bytes::from(start).max(self.start.clone()),
+            end: self.end.clone(),
+        }
     }
 
     /// The inclusive lower bound.

@@ -1,1 +1,27 @@
-//! Authenticators, the RBAC and node authorizers, service account tokens and the bootstrap policy
+//! Authenticators, the RBAC and node authorizers, service account tokens and the bootstrap policy.
+//!
+//! ```text
+//!   request ──> X509 | ServiceAccountTokens ──> UserInfo ──> Masters | NodeAuthorizer | Rbac ──> Decision
+//!                       ^ issue()                                   └─ read roles, bindings, pods
+//!                serviceaccounts/token                                 through an ObjectReader
+//! ```
+//!
+//! Sources: the Kubernetes documentation on authenticating, RBAC and node authorization; KEP-1205 (bound
+//! service account tokens).
+
+pub mod bootstrap;
+mod error;
+mod escalation;
+mod masters;
+mod node;
+mod rbac;
+mod token;
+mod x509;
+
+pub use error::Error;
+pub use escalation::RbacEscalation;
+pub use masters::Masters;
+pub use node::NodeAuthorizer;
+pub use rbac::{PolicyRule, Rbac};
+pub use token::{BoundObject, ServiceAccountTokens, TokenIssuer, TokenRequest, VerifiedToken, bearer_token};
+pub use x509::X509;

@@ -1,1 +1,72 @@
-//! The built-in kinds: definitions, defaults, validation and table rows
+//! The built-in kinds: definitions, defaults, validation and table rows. Pure code, no I/O.
+//!
+//! ```text
+//!   all() -> [Definition]      one file a kind: configmap, secret, service, pod/...
+//!              |- Row          names, verbs, columns, subresources as one row of constants
+//!              `- Strategy     default -> prepare -> validate, on untyped JSON
+//! ```
+//!
+//! ```
+//! let kinds = kubeplane_builtin::all();
+//! let pods = kinds.iter().find(|kind| kind.plural == "pods").expect("pods are built in");
+//! assert_eq!(pods.short_names, ["po"]);
+//! ```
+
+use kubeplane_core::Definition;
+use std::sync::Arc;
+
+mod binding;
+mod check;
+mod componentstatus;
+mod configmap;
+mod defaulting;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod event;
+mod hooks;
+mod lease;
+mod look;
+mod namespace;
+mod node;
+mod pod;
+mod rbac;
+mod replicaset;
+mod replicationcontroller;
+mod review;
+mod row;
+mod secret;
+mod service;
+mod serviceaccount;
+mod table;
+mod workload;
+
+/// Every built-in kind, one definition for each version served.
+#[must_use]
+pub fn all() -> Vec<Arc<Definition>> {
+    let mut kinds = vec![
+        binding::definition(),
+        componentstatus::definition(),
+        configmap::definition(),
+        endpoints::definition(),
+        event::core(),
+        namespace::definition(),
+        node::definition(),
+        pod::definition(),
+        replicationcontroller::definition(),
+        secret::definition(),
+        serviceaccount::definition(),
+        service::definition(),
+        deployment::definition(),
+        replicaset::definition(),
+        event::events(),
+        lease::definition(),
+        endpointslice::definition(),
+        rbac::cluster_role_binding(),
+        rbac::cluster_role(),
+        rbac::role_binding(),
+        rbac::role(),
+    ];
+    kinds.extend(review::definitions());
+    kinds.into_iter().map(Arc::new).collect()
+}

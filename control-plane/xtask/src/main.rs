@@ -2,9 +2,15 @@
 //!
 //! ```text
 //!   cargo xtask protos [--check]     */proto/*.proto -> */src/generated/*.rs
+//!   cargo xtask layers               the dependency edges of ARCHITECTURE.md
+//!   cargo xtask sizes                files and functions that grew too large
+//!   cargo xtask schema [--check]     k8s-openapi + core/schema-facts -> core/src/generated/schema*
 //! ```
 
+mod layers;
 mod protos;
+mod schema;
+mod sizes;
 
 use clap::{Parser, Subcommand};
 
@@ -20,10 +26,23 @@ struct Cli {
 enum Command {
     /// Generate the Rust code of the .proto files.
     Protos(protos::Options),
+    /// Generate the table of every field of the built-in kinds.
+    Schema(schema::Options),
+    /// Check which crate depends on which.
+    Layers,
+    /// Check the size of files and functions.
+    Sizes {
+        /// Also name what is large but within the limits.
+        #[arg(long)]
+        verbose: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Protos(options) => protos::run(&options),
+        Command::Schema(options) => schema::run(&options),
+        Command::Layers => layers::run(),
+        Command::Sizes { verbose } => sizes::run(verbose),
     }
 }

@@ -1,1 +1,52 @@
-//! Shared informers, listers, work queue, event recorder and leader election over any Kubernetes client
+//! What every component that speaks the Kubernetes API shares: informers, a work queue, events, leader election.
+//!
+//! ```text
+//!   InformerSource (list + watch)       ClientSource over kube::Client, or an in-process one
+//!        │ bytes
+//!        ▼
+//!   Informers ── one list/watch per kind ──> Informer<K> ── get, list, by_index ──> Arc<K>
+//!                                                │ subscribe
+//!                                                ▼
+//!                                            Changes<K> ──> WorkQueue<T> ──> your workers
+//!   ownership, expectations, finalizers, EventRecorder, LeaderElector: what those workers need
+//! ```
+//!
+//! ```
+//! # async fn example(client: kube::Client) {
+//! use k8s_openapi::api::core::v1::Pod;
+//! use kubeplane_client::Informers;
+//! let informers = Informers::new(client, kubeplane_clock::real());
+//! let pods = informers.of::<Pod>();
+//! informers.synced().await;
+//! println!("{} pods", pods.list().len());
+//! # }
+//! ```
+
+mod backoff;
+mod cache;
+mod changes;
+mod error;
+mod events;
+mod expectations;
+pub mod finalizers;
+mod informer;
+mod informers;
+mod key;
+mod leader;
+mod ownership;
+mod queue;
+mod reflector;
+mod source;
+
+pub use backoff::Backoff;
+pub use changes::{Change, Changes};
+pub use error::{Error, Result};
+pub use events::{EventRecorder, EventType};
+pub use expectations::Expectations;
+pub use informer::{Informer, Lister};
+pub use informers::{Informers, PartialObjectMetadata, Watchable};
+pub use key::ObjectKey;
+pub use leader::{LeaderElector, LeaseConfig};
+pub use ownership::{ControllerRefManager, controller_of, controller_ref, is_controlled_by};
+pub use queue::{QueueMetrics, QueueOptions, WorkQueue};
+pub use source::{ClientSource, InformerSource, Listed, Query, SourceEvent, SourceEvents};

@@ -1,1 +1,25 @@
-//! Health checks, metrics and the small HTTP surface every component serves
+//! Health checks, metrics and the small HTTP surface every component serves.
+//!
+//! ```text
+//!   component ── adds checks ──> Health ──┐
+//!             ── registers ───> Metrics ──┴──> router() ──> /healthz /livez /readyz /metrics
+//! ```
+//!
+//! Both are values: several clusters live in one process, each with its own.
+//!
+//! ```
+//! use kubeplane_telemetry::{Health, Probe};
+//! let health = Health::new();
+//! health.add("ping", Probe::Both, || Ok(()));
+//! health.add("synced", Probe::Ready, || Err("no list yet".into()));
+//! assert!(health.report(Probe::Live, &[]).is_ok());
+//! assert!(!health.report(Probe::Ready, &[]).is_ok());
+//! ```
+
+mod health;
+mod metrics;
+mod router;
+
+pub use health::{Health, Probe, Report};
+pub use metrics::Metrics;
+pub use router::{METRICS_CONTENT_TYPE, health_response, router};

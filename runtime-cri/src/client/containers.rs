@@ -17,7 +17,12 @@ impl Containers for CriClient {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         });
-        let id = self.runtime().create_container(request).await?.into_inner().container_id;
+        let id = self
+            .runtime()
+            .create_container(request)
+            .await?
+            .into_inner()
+            .container_id;
         if id.is_empty() {
             return Err(Error::internal("the runtime gave the container no id"));
         }
@@ -25,31 +30,57 @@ impl Containers for CriClient {
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
-        let request = self.request(v1::StartContainerRequest { container_id: id.to_string() });
+        let request = self.request(v1::StartContainerRequest {
+            container_id: id.to_string(),
+        });
         self.runtime().start_container(request).await?;
         Ok(())
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
-        let message =
-            v1::StopContainerRequest { container_id: id.to_string(), timeout: whole_seconds(grace) };
-        absent_is_done(self.runtime().stop_container(limited(message, self.timeout + grace)).await)
+        let message = v1::StopContainerRequest {
+            container_id: id.to_string(),
+            timeout: whole_seconds(grace),
+        };
+        absent_is_done(
+            self.runtime()
+                .stop_container(limited(message, self.timeout.saturating_add(grace)))
+                .await,
+        )
     }
 
     async fn remove_container(&self, id: &ContainerId) -> Result<()> {
-        let request = self.request(v1::RemoveContainerRequest { container_id: id.to_string() });
+        let request = self.request(v1::RemoveContainerRequest {
+            container_id: id.to_string(),
+        });
         absent_is_done(self.runtime().remove_container(request).await)
     }
 
     async fn container_status(&self, id: &ContainerId) -> Result<v1::ContainerStatus> {
-        let message = v1::ContainerStatusRequest { container_id: id.to_string(), verbose: false };
-        let answer = self.runtime().container_status(self.request(message)).await?.into_inner();
-        answer.status.ok_or_else(|| Error::internal("the runtime gave no status of the container"))
+        let message = v1::ContainerStatusRequest {
+            container_id: id.to_string(),
+            verbose: false,
+        };
+        let answer = self
+            .runtime()
+            .container_status(self.request(message))
+            .await?
+            .into_inner();
+        answer
+            .status
+            .ok_or_else(|| Error::internal("the runtime gave no status of the container"))
     }
 
     async fn list_containers(&self, filter: v1::ContainerFilter) -> Result<Vec<v1::Container>> {
-        let request = self.request(v1::ListContainersRequest { filter: Some(filter) });
-        Ok(self.runtime().list_containers(request).await?.into_inner().containers)
+        let request = self.request(v1::ListContainersRequest {
+            filter: Some(filter),
+        });
+        Ok(self
+            .runtime()
+            .list_containers(request)
+            .await?
+            .into_inner()
+            .containers)
     }
 
     async fn update_container_resources(
@@ -67,7 +98,9 @@ impl Containers for CriClient {
     }
 
     async fn reopen_container_log(&self, id: &ContainerId) -> Result<()> {
-        let request = self.request(v1::ReopenContainerLogRequest { container_id: id.to_string() });
+        let request = self.request(v1::ReopenContainerLogRequest {
+            container_id: id.to_string(),
+        });
         self.runtime().reopen_container_log(request).await?;
         Ok(())
     }
@@ -84,7 +117,7 @@ impl Containers for CriClient {
             timeout: timeout.map_or(0, |limit| whole_seconds(limit).max(1)),
         };
         let request = match timeout {
-            Some(limit) => limited(message, self.timeout + limit),
+            Some(limit) => limited(message, self.timeout.saturating_add(limit)),
             None => Request::new(message),
         };
         Ok(self.runtime().exec_sync(request).await?.into_inner())
@@ -92,18 +125,24 @@ impl Containers for CriClient {
 
     async fn exec(&self, request: v1::ExecRequest) -> Result<Streaming> {
         let request = self.request(request);
-        Ok(Streaming::Url(self.runtime().exec(request).await?.into_inner().url))
+        Ok(Streaming::Url(
+            self.runtime().exec(request).await?.into_inner().url,
+        ))
     }
 
     async fn attach(&self, request: v1::AttachRequest) -> Result<Streaming> {
         let request = self.request(request);
-        Ok(Streaming::Url(self.runtime().attach(request).await?.into_inner().url))
+        Ok(Streaming::Url(
+            self.runtime().attach(request).await?.into_inner().url,
+        ))
     }
 }
 
 /// The interface counts whole seconds; a part of one counts as one, so that no grace becomes none.
 fn whole_seconds(duration: Duration) -> i64 {
-    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let seconds = duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() > 0));
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 

@@ -1,0 +1,70 @@
+use super::*;
+use kubeplane_clock::{Clock, PausedClock};
+use kubeplane_core::reader::ObjectList;
+use serde_json::json;
+
+#[derive(Debug, Default)]
+struct Cluster(parking_lot::Mutex<BTreeMap<(String, String), Arc<Object>>>);
+
+impl Cluster {
+    fn put(&self, resource: &str, name: &str, uid: &str) {
+        let object = Object::from_value(json!({"metadata": {"name": name, "uid": uid}})).unwrap();
+        self.0.lock().insert((resource.into(), name.into()), Arc::new(object));
+    }
+}
+
+#[async_trait]
+impl ObjectReader for Cluster {
+    fn revision(&self, _: &GroupResource) -> Option<u64> {
+        Some(1)
+    }
+
+    async fn get(&self, resource: &GroupResource, _: &str, name: &str) -> ApiResult<Option<Arc<Object>>> {
+        Ok(self.0.lock().get(&(resource.resource.to_string(), name.to_owned())).cloned())
+    }
+
+    async fn list(&self, _: &GroupResource, _: &str) -> ApiResult<ObjectList> {
+        Ok(ObjectList::default())
+    }
+}
+
+fn request() -> TokenRequest {
+    TokenRequest {
+        namespace: "default".into(),
+        service_account: "web".into(),
+        uid: "u1".into(),
+        lifetime: Duration::from_secs(3600),
+        pod: Some(BoundObject { name: "web-0".into(), uid: "p1".into() }),
+        ..TokenRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_its_time_its_audience_and_while_its_pod_lives() {
+    let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+    let key = kubeplane_pki::generate_key().unwrap();
+    let issuer = TokenIssuer::new("https://kubernetes", &key, vec![], Arc::new(clock.clone())).unwrap();
+    let cluster = Arc::new(Cluster::default());
+    cluster.put("serviceaccounts", "web", "u1");
+    cluster.put("pods", "web-0", "p1");
+    let tokens = ServiceAccountTokens::new(issuer.clone(), cluster.clone());
+    let (token, expires) = issuer.issue(&request()).unwrap();
+    assert_eq!(expires.as_second(), clock.now().as_second() + 3600);
+
+    let good = tokens.verify(&token, &[]).await.unwrap().unwrap();
+    assert_eq!(good.user.name, "system:serviceaccount:default:web");
+    assert!(good.user.is_in("system:serviceaccounts:default"));
+    assert_eq!(good.user.extra["authentication.kubernetes.io/pod-name"], ["web-0"]);
+    assert!(tokens.verify(&token, &["vault".into()]).await.is_err(), "another audience");
+
+    let other_key = kubeplane_pki::generate_key().unwrap();
+    let forger = TokenIssuer::new("https://kubernetes", &other_key, vec![], Arc::new(clock.clone())).unwrap();
+    assert!(tokens.verify(&forger.issue(&request()).unwrap().0, &[]).await.is_err(), "another key");
+    assert_eq!(tokens.verify("no-token", &[]).await.unwrap(), None);
+
+    cluster.put("pods", "web-0", "p2");
+    assert!(tokens.verify(&token, &[]).await.is_err(), "another pod of the same name");
+    cluster.put("pods", "web-0", "p1");
+    clock.advance(Duration::from_secs(3600));
+    assert!(tokens.verify(&token, &[]).await.is_err(), "expired");
+}

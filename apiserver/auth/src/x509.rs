@@ -1,0 +1,117 @@
+use crate::Error;
+use async_trait::async_trait;
+use kubeplane_clock::SharedClock;
+use kubeplane_core::{
+    auth::{Authenticator, PeerCertificates, UserInfo},
+    status::{ApiError, ApiResult},
+};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject};
+use std::{sync::Arc, time::Duration};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::{prelude::FromDer, x509::AttributeTypeAndValue};
+
+/// Authenticates clients by certificate: the common name is the user, each organization a group.
+#[derive(Debug)]
+pub struct X509 {
+    anchors: Vec<TrustAnchor<'static>>,
+    clock: SharedClock,
+}
+
+impl X509 {
+    /// Trusts the authorities of a PEM bundle.
+    ///
+    /// # Errors
+    /// When the bundle holds no certificate, or a malformed one.
+    pub fn from_pem(bundle: &str, clock: SharedClock) -> Result<Self, Error> {
+        let mut anchors = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+            let certificate = certificate.map_err(|error| Error::Authority(error.to_string()))?;
+            let anchor = anchor_from_trusted_cert(&certificate).map_err(|error| Error::Authority(error.to_string()))?;
+            anchors.push(anchor.to_owned());
+        }
+        if anchors.is_empty() {
+            return Err(Error::Authority("no certificate in the bundle".into()));
+        }
+        Ok(Self { anchors, clock })
+    }
+
+    fn verify(&self, chain: &PeerCertificates) -> Result<UserInfo, String> {
+        let (leaf, rest) = chain.0.split_first().ok_or("no certificate")?;
+        let leaf = CertificateDer::from(leaf.as_slice());
+        let intermediates: Vec<_> = rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let seconds = u64::try_from(self.clock.now().as_second()).unwrap_or_default();
+        EndEntityCert::try_from(&leaf)
+            .and_then(|certificate| {
+                certificate
+                    .verify_for_usage(
+                        ALL_VERIFICATION_ALGS,
+                        &self.anchors,
+                        &intermediates,
+                        UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+                        KeyUsage::client_auth(),
+                        None,
+                        None,
+                    )
+                    .map(|_| ())
+            })
+            .map_err(|error| error.to_string())?;
+        subject(&leaf)
+    }
+}
+
+fn subject(leaf: &[u8]) -> Result<UserInfo, String> {
+    let (_, certificate) =
+        x509_parser::certificate::X509Certificate::from_der(leaf).map_err(|error| error.to_string())?;
+    let text = |attribute: &AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned).ok();
+    let subject = certificate.subject();
+    let name = subject.iter_common_name().find_map(text).unwrap_or_default();
+    if name.is_empty() {
+        return Err("the certificate has no common name".into());
+    }
+    Ok(UserInfo::new(name, subject.iter_organization().filter_map(text)))
+}
+
+#[async_trait]
+impl Authenticator for X509 {
+    async fn authenticate(&self, request: &http::request::Parts) -> ApiResult<Option<UserInfo>> {
+        let Some(chain) = request.extensions.get::<Arc<PeerCertificates>>() else { return Ok(None) };
+        if chain.0.is_empty() {
+            return Ok(None);
+        }
+        self.verify(chain).map(Some).map_err(|why| {
+            tracing::debug!(why, "client certificate refused");
+            ApiError::unauthorized()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubeplane_pki::{Authority, Request, Usage};
+
+    fn parts(pem: &str) -> http::request::Parts {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut request = http::Request::new(());
+        request.extensions_mut().insert(Arc::new(PeerCertificates(vec![der.to_vec()])));
+        request.into_parts().0
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_the_authority_names_the_user_and_any_other_is_refused() {
+        let clock = kubeplane_clock::real();
+        let ours = Authority::generate("kubernetes", clock.now()).unwrap();
+        let theirs = Authority::generate("kubernetes", clock.now()).unwrap();
+        let x509 = X509::from_pem(ours.certificate(), clock.clone()).unwrap();
+        let admin = Request::new("admin", Usage::Client).organization("system:masters");
+        let good = ours.issue(&admin, clock.now()).unwrap();
+        let user = x509.authenticate(&parts(&good.certificate)).await.unwrap().unwrap();
+        assert_eq!(user, UserInfo::new("admin", ["system:masters"]));
+        let forged = theirs.issue(&admin, clock.now()).unwrap();
+        assert_eq!(x509.authenticate(&parts(&forged.certificate)).await.unwrap_err().code(), 401);
+        let server = ours.issue(&Request::new("admin", Usage::Server), clock.now()).unwrap();
+        assert!(x509.authenticate(&parts(&server.certificate)).await.is_err());
+        let none = http::Request::new(()).into_parts().0;
+        assert_eq!(x509.authenticate(&none).await.unwrap(), None);
+    }
+}

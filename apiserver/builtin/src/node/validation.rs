@@ -1,0 +1,114 @@
+//! Whether a Node makes sense.
+
+use crate::{
+    check,
+    look::At,
+    pod::validation::{quantity_value, taint_effect},
+};
+use kubeplane_core::{Object, field::Errors, names};
+use std::collections::BTreeSet;
+
+pub(super) fn node(object: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let spec = At::top(object.map(), "spec");
+    taints(object, &mut errors);
+    resources(object, &mut errors);
+    declared_features(object, &mut errors);
+    let networks = spec.get("podCIDRs");
+    for network in networks.items() {
+        check::legacy_cidr(&network, &[], &mut errors);
+    }
+    let sixes = networks.items().filter(|network| network.str().contains(':')).count();
+    if networks.len() > 2 || networks.len() == 2 && sixes != 1 {
+        errors.push(networks.invalid("may specify no more than one CIDR for each IP family"));
+    }
+    errors
+}
+
+/// The original's path of taints is one of the metadata.
+fn taints(object: &Object, errors: &mut Errors) {
+    let spec = At::top(object.map(), "spec").get("taints");
+    let list = At::top(object.map(), "metadata").get("taints").with(spec.value());
+    let mut seen = BTreeSet::new();
+    for taint in list.items() {
+        let (key, value, effect) = (taint.get("key"), taint.get("value"), taint.get("effect"));
+        check::qualified_name(&key, errors);
+        let problems = names::is_valid_label_value(value.str());
+        if !problems.is_empty() {
+            errors.push(value.invalid(problems.join(";")));
+        }
+        if check::required(&effect, errors) {
+            taint_effect(&effect, errors);
+        }
+        if !seen.insert((effect.str(), key.str())) {
+            let mut error = taint.duplicate();
+            "taints must be unique by key and effect pair".clone_into(&mut error.detail);
+            errors.push(error);
+        }
+    }
+}
+
+fn resources(object: &Object, errors: &mut Errors) {
+    let status = At::top(object.map(), "status");
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in status.get(list).entries() {
+            let path = status.get(list).path().child(name);
+            let mut found = Errors::new();
+            quantity_value(&amount, name, &mut found);
+            errors.extend(found.into_iter().map(|error| kubeplane_core::field::Error { path: path.clone(), ..error }));
+        }
+    }
+}
+
+fn declared_features(object: &Object, errors: &mut Errors) {
+    let list: Vec<_> = At::top(object.map(), "status").get("declaredFeatures").items().collect();
+    for (index, feature) in list.iter().enumerate() {
+        let name = feature.str();
+        let segment = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(|c| c.is_ascii_alphanumeric())
+        };
+        if name.len() > 253 {
+            errors.push(feature.invalid(format!("invalid feature name {name:?}: must be no more than 253 characters")));
+        } else if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.split('/').all(segment) {
+            errors.push(feature.invalid(format!(
+                "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments \
+                 separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters \
+                 and slashes"
+            )));
+        }
+        if let Some(next) = list.get(index + 1) {
+            if name == next.str() {
+                errors.push(next.duplicate());
+            } else if name > next.str() {
+                errors.push(next.invalid("list must be sorted alphabetically"));
+            }
+        }
+    }
+}
+
+pub(super) fn update(object: &Object, old: &Object) -> Errors {
+    let mut errors = Errors::new();
+    resources(object, &mut errors);
+    declared_features(object, &mut errors);
+    taints(object, &mut errors);
+    let mut seen = Vec::new();
+    for address in At::top(object.map(), "status").get("addresses").items() {
+        if seen.contains(&address.value()) {
+            errors.push(address.duplicate());
+        }
+        seen.push(address.value());
+    }
+    let (spec, before) = (At::top(object.map(), "spec"), At::top(old.map(), "spec"));
+    let (networks, old_networks) = (spec.get("podCIDRs"), before.get("podCIDRs"));
+    if old_networks.len() > 0 && networks.value() != old_networks.value() {
+        errors.push(networks.forbidden("node updates may not change podCIDR except from \"\" to valid"));
+    }
+    let (provider, old_provider) = (spec.get("providerID"), before.get("providerID"));
+    if !old_provider.str().is_empty() && provider.str() != old_provider.str() {
+        errors.push(provider.forbidden("node updates may not change providerID except from \"\" to valid"));
+    }
+    if spec.get("externalID").str() != before.get("externalID").str() {
+        errors.push(spec.get("externalID").forbidden("may not be updated"));
+    }
+    errors
+}

@@ -1,0 +1,126 @@
+//! Single steps of the prepare hooks of pods.
+
+use crate::look::{Look, sub};
+use kubeplane_core::Object;
+use serde_json::{Map, Value, json};
+
+/// The quality of service of a pod that does not decode is best effort; validation says what is wrong with it.
+pub(super) fn qos_class(pod: &Object) -> &'static str {
+    let spec = sub(pod.map(), "spec");
+    let typed = <k8s_openapi::api::core::v1::PodSpec as serde::Deserialize>::deserialize(spec);
+    typed.map_or("BestEffort", |spec| kubeplane_workload::qos_class(&spec).as_str())
+}
+
+/// A pod held back by gates says so from the start.
+pub(super) fn scheduling_gates(pod: &mut Object) {
+    if sub(pod.map(), "spec").list("schedulingGates").is_empty() {
+        return;
+    }
+    let condition = json!({
+        "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": null,
+        "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates",
+    });
+    pod.set(&["status", "conditions"], json!([condition]));
+}
+
+/// `matchLabelKeys` and `mismatchLabelKeys` become requirements on the pod's own label values.
+pub(super) fn label_keys(pod: &mut Object) {
+    let labels: Map<String, Value> =
+        pod.at(&["metadata", "labels"]).and_then(Value::as_object).cloned().unwrap_or_default();
+    let spec = pod.map_at_mut(&["spec"]);
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let affinity = spec.get_mut("affinity").and_then(|affinity| affinity.get_mut(kind));
+        let Some(affinity) = affinity else { continue };
+        for term in items(affinity, "requiredDuringSchedulingIgnoredDuringExecution") {
+            add_requirements(term, &labels);
+        }
+        for preferred in items(affinity, "preferredDuringSchedulingIgnoredDuringExecution") {
+            if let Some(term) = preferred.get_mut("podAffinityTerm") {
+                add_requirements(term, &labels);
+            }
+        }
+    }
+    let constraints = spec.get_mut("topologySpreadConstraints").and_then(Value::as_array_mut);
+    for constraint in constraints.into_iter().flatten() {
+        add_requirements(constraint, &labels);
+    }
+}
+
+fn items<'a>(map: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
+    map.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+fn add_requirements(term: &mut Value, labels: &Map<String, Value>) {
+    let mut requirements = Vec::new();
+    for (field, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+        for key in term.list(field).iter().filter_map(Value::as_str) {
+            if let Some(value) = labels.get(key) {
+                requirements.push(json!({"key": key, "operator": operator, "values": [value]}));
+            }
+        }
+    }
+    let selector = term.get_mut("labelSelector").and_then(Value::as_object_mut);
+    if let Some(selector) = selector.filter(|_| !requirements.is_empty()) {
+        let expressions = selector.entry("matchExpressions").or_insert_with(|| json!([]));
+        if let Some(expressions) = expressions.as_array_mut() {
+            expressions.extend(requirements);
+        }
+    }
+}
+
+/// Observed generations that an older client dropped.
+pub(super) fn keep_observed_generations(pod: &mut Object, old: &Object) {
+    let status = pod.map_at_mut(&["status"]);
+    let old_status = sub(old.map(), "status");
+    keep_generation(status, old_status.int("observedGeneration"));
+    let mut left: Vec<&Value> = old_status.list("conditions").iter().collect();
+    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let kind = condition.get("type").cloned().unwrap_or_default();
+        let Some(index) = left.iter().position(|old| *old.sub("type") == kind) else { continue };
+        keep_generation(condition, left.remove(index).int("observedGeneration"));
+    }
+}
+
+fn keep_generation(map: &mut Map<String, Value>, old: i64) {
+    if old != 0 && sub(map, "observedGeneration").as_i64().unwrap_or_default() == 0 {
+        map.insert("observedGeneration".to_owned(), old.into());
+    }
+}
+
+/// The stored spec with the resources of the new one; as it came where containers were added, renamed or
+/// reordered, for validation to refuse.
+pub(super) fn resized(spec: &Object, old: &Object) -> Object {
+    let list = |spec: &Object, field: &str| sub(spec.map(), field).as_array().cloned().unwrap_or_default();
+    let mut result = old.clone();
+    for field in ["containers", "initContainers"] {
+        let (new, mut kept) = (list(spec, field), list(old, field));
+        if new.len() != kept.len() {
+            return spec.clone();
+        }
+        let same_names = new.iter().zip(&kept).all(|(new, old)| new.text("name") == old.text("name"));
+        if !same_names {
+            result.set(&[field], new);
+            continue;
+        }
+        for (new, kept) in new.iter().zip(&mut kept) {
+            for part in ["resources", "resizePolicy"] {
+                copy(kept, new, part);
+            }
+        }
+        if !kept.is_empty() {
+            result.set(&[field], kept);
+        }
+    }
+    let resources = spec.at(&["resources"]).cloned();
+    crate::hooks::put(&mut result, "resources", resources);
+    result
+}
+
+fn copy(to: &mut Value, from: &Value, field: &str) {
+    let Some(map) = to.as_object_mut() else { return };
+    match from.get(field) {
+        Some(value) => drop(map.insert(field.to_owned(), value.clone())),
+        None => drop(map.remove(field)),
+    }
+}

@@ -1,0 +1,101 @@
+//! Whether roles and bindings make sense.
+
+use super::GROUP;
+use crate::{check, look::At};
+use kubeplane_core::{Object, field::Errors, names};
+
+pub(super) fn role(object: &Object, cluster: bool) -> Errors {
+    let mut errors = Errors::new();
+    for rule in At::top(object.map(), "rules").items() {
+        self::rule(&rule, cluster, &mut errors);
+    }
+    let aggregation = At::top(object.map(), "aggregationRule");
+    if cluster && aggregation.is_set() {
+        let selectors = aggregation.get("clusterRoleSelectors");
+        if selectors.len() == 0 {
+            let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+            errors.push(selectors.required(detail));
+        }
+        for selector in selectors.items() {
+            let before = errors.len();
+            check::label_selector(&selector, &mut errors);
+            if errors.len() > before {
+                errors.push(selector.invalid("invalid label selector."));
+            }
+        }
+    }
+    errors
+}
+
+fn rule(rule: &At<'_>, cluster: bool, errors: &mut Errors) {
+    let [verbs, urls, groups, resources, resource_names] =
+        ["verbs", "nonResourceURLs", "apiGroups", "resources", "resourceNames"].map(|field| rule.get(field));
+    if verbs.len() == 0 {
+        errors.push(verbs.required("verbs must contain at least one value"));
+    }
+    if urls.len() > 0 {
+        if !cluster {
+            errors.push(urls.invalid("namespaced rules cannot apply to non-resource URLs"));
+        }
+        if groups.len() + resources.len() + resource_names.len() > 0 {
+            errors.push(urls.invalid("rules cannot apply to both regular resources and non-resource URLs"));
+        }
+        return;
+    }
+    if groups.len() == 0 {
+        errors.push(groups.required("resource rules must supply at least one api group"));
+    }
+    if resources.len() == 0 {
+        errors.push(resources.required("resource rules must supply at least one resource"));
+    }
+}
+
+pub(super) fn binding(object: &Object, cluster: bool) -> Errors {
+    let mut errors = Errors::new();
+    let role = At::top(object.map(), "roleRef");
+    let (group, kind, name) = (role.get("apiGroup"), role.get("kind"), role.get("name"));
+    if group.str() != GROUP {
+        errors.push(group.not_supported(&[GROUP]));
+    }
+    let kinds: &[&str] = if cluster { &["ClusterRole"] } else { &["Role", "ClusterRole"] };
+    if !kinds.contains(&kind.str()) {
+        errors.push(kind.not_supported(kinds));
+    }
+    if check::required(&name, &mut errors) {
+        check::messages(&name, names::is_path_segment_name(name.str()), &mut errors);
+    }
+    for subject in At::top(object.map(), "subjects").items() {
+        self::subject(&subject, cluster, &mut errors);
+    }
+    errors
+}
+
+fn subject(subject: &At<'_>, cluster: bool, errors: &mut Errors) {
+    let (kind, group, name) = (subject.get("kind"), subject.get("apiGroup"), subject.get("name"));
+    let named = check::required(&name, errors);
+    match kind.str() {
+        "ServiceAccount" => {
+            if named {
+                check::dns_subdomain(&name, errors);
+            }
+            if !group.str().is_empty() {
+                errors.push(group.not_supported(&[""]));
+            }
+            let namespace = subject.get("namespace");
+            if cluster {
+                check::required(&namespace, errors);
+            }
+        }
+        "User" | "Group" if group.str() != GROUP => errors.push(group.not_supported(&[GROUP])),
+        "User" | "Group" => {}
+        _ => errors.push(kind.not_supported(&["ServiceAccount", "User", "Group"])),
+    }
+}
+
+/// What a binding grants never changes.
+pub(super) fn role_ref_kept(object: &Object, old: &Object) -> Errors {
+    let role = At::top(object.map(), "roleRef");
+    let before = At::top(old.map(), "roleRef");
+    let same = ["apiGroup", "kind", "name"].iter().all(|field| role.get(field).str() == before.get(field).str());
+    if same { Errors::new() } else { vec![role.invalid("cannot change roleRef")] }
+}

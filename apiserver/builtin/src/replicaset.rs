@@ -1,0 +1,82 @@
+//! ReplicaSets.
+
+use crate::{
+    defaulting,
+    hooks::{keep, start_generation, step_generation},
+    look::{Look, sub},
+    pod::defaults::pod_template,
+    row::{Part, Row},
+    table::{containers, selector},
+    workload::{change_status, replica_cells, warn_of_name},
+};
+use jiff::Timestamp;
+use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
+use serde_json::{Value, json};
+
+mod validation;
+
+pub(crate) fn definition() -> Definition {
+    let row = Row {
+        group: "apps",
+        kind: "ReplicaSet",
+        plural: "replicasets",
+        short: &["rs"],
+        categories: &["all"],
+        columns: &[
+            "Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "+Containers", "+Images",
+            "+Selector",
+        ],
+        parts: &[Part::Scale("spec.selector"), Part::Status],
+        fields: &["status.replicas"],
+        ..Row::NAMESPACED
+    };
+    row.define(ReplicaSets)
+}
+
+#[derive(Debug)]
+struct ReplicaSets;
+
+impl Strategy for ReplicaSets {
+    fn default(&self, object: &mut Object) {
+        let spec = object.map_at_mut(&["spec"]);
+        defaulting::missing(spec, "replicas", 1);
+        pod_template(spec.entry("template").or_insert_with(|| json!({})));
+    }
+
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
+        object.set(&["status"], json!({"replicas": 0}));
+        start_generation(object);
+        warn_of_name(context, object);
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
+        if context.subresource == "status" {
+            return change_status(object, old);
+        }
+        keep(object, old, "status");
+        step_generation(object, old, &["spec"]);
+    }
+
+    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
+        validation::replica_set(object)
+    }
+
+    fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
+        match context.subresource {
+            "status" => crate::workload::validation::replica_status(object, old),
+            _ => validation::update(object, old),
+        }
+    }
+
+    fn field(&self, object: &Object, _path: &str) -> String {
+        sub(object.map(), "status").int("replicas").to_string()
+    }
+
+    fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
+        let spec = sub(object.map(), "spec");
+        let mut cells = replica_cells(object, now);
+        cells.extend(containers(spec.sub("template").sub("spec")));
+        cells.push(selector(spec.sub("selector")).into());
+        cells
+    }
+}

@@ -1,0 +1,42 @@
+//! What ReplicationControllers, Deployments and ReplicaSets share: replicas over a pod template.
+
+use crate::{
+    hooks::{change_only, keep_metadata},
+    look::{Look, sub},
+    table::age,
+};
+use jiff::Timestamp;
+use kubeplane_core::{Object, definition::Context};
+use serde_json::Value;
+
+/// A write to `status`; labels belong to the spec's writer.
+pub(crate) fn change_status(object: &mut Object, old: &Object) {
+    change_only(object, old, "status");
+    keep_metadata(object, old, "generation");
+}
+
+/// A name that is no DNS label makes pods' names and hostnames surprising.
+pub(crate) fn warn_of_name(context: &Context<'_>, object: &Object) {
+    let problems = kubeplane_core::names::is_dns1123_label(object.name());
+    if !object.name().is_empty() && !problems.is_empty() {
+        context.warnings.add(format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS \
+             label is recommended: [{}]",
+            problems.join(" ")
+        ));
+    }
+}
+
+/// Desired, current and ready replicas, and the age.
+pub(crate) fn replica_cells(object: &Object, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (sub(object.map(), "spec"), sub(object.map(), "status"));
+    vec![
+        object.name().into(),
+        spec.int("replicas").into(),
+        status.int("replicas").into(),
+        status.int("readyReplicas").into(),
+        age(object, now),
+    ]
+}
+
+pub(crate) mod validation;

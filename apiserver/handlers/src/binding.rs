@@ -1,0 +1,97 @@
+use async_trait::async_trait;
+use http::{Response, StatusCode};
+use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest};
+use kubeplane_core::{
+    GroupKind, GroupResource, Object,
+    field::{self, Path},
+    status::{ApiError, ApiResult, success},
+};
+use serde_json::{Value, json};
+
+/// `pods/binding` and `bindings`: puts a pod on a node, once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PodBinding;
+
+#[async_trait]
+impl Handler for PodBinding {
+    async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
+        let binding = request.object().await?;
+        let pod = if request.info.name.is_empty() { binding.name().to_owned() } else { request.info.name.clone() };
+        if binding.name() != pod {
+            return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
+        }
+        let errors = validate(&binding);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(&GroupKind::new("", "Binding"), &pod, &errors));
+        }
+        if !request.query().all("dryRun").any(|value| value == "All") {
+            assign(&request.api, &request.info.namespace, &pod, &binding).await?;
+        }
+        let status = Object::from_value(success(None)).unwrap_or_default();
+        request.respond(StatusCode::CREATED, &status)
+    }
+}
+
+fn validate(binding: &Object) -> field::Errors {
+    let target = Path::new("target");
+    let mut errors = Vec::new();
+    let kind = binding.text(&["target", "kind"]);
+    if !matches!(kind, "" | "Node") {
+        errors.push(field::Error::not_supported(&target.child("kind"), kind, &["Node", "<empty>"]));
+    }
+    if binding.text(&["target", "name"]).is_empty() {
+        errors.push(field::Error::required(&target.child("name"), ""));
+    }
+    errors
+}
+
+async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> ApiResult<()> {
+    let pods = GroupResource::new("", "pods");
+    let node = binding.text(&["target", "name"]);
+    let refuse = |why: String| ApiError::conflict(&GroupResource::new("", "pods/binding"), name, why);
+    let now = api.clock().now();
+    api.update_with(&pods, namespace, name, |pod| {
+        for (precondition, actual, what) in [
+            (binding.uid(), pod.uid(), "UID"),
+            (binding.resource_version(), pod.resource_version(), "ResourceVersion"),
+        ] {
+            if !precondition.is_empty() && precondition != actual {
+                let why = format!("Precondition failed: {what} in precondition: {precondition}, {what} in object meta: {actual}");
+                return Err(ApiError::conflict(&pods, name, why));
+            }
+        }
+        if pod.is_deleting() {
+            return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
+        }
+        let assigned = pod.text(&["spec", "nodeName"]);
+        if !assigned.is_empty() {
+            return Err(refuse(format!("pod {name} is already assigned to node {assigned:?}")));
+        }
+        if pod.at(&["spec", "schedulingGates"]).and_then(Value::as_array).is_some_and(|gates| !gates.is_empty()) {
+            return Err(refuse(format!("pod {name} has non-empty .spec.schedulingGates")));
+        }
+        pod.set(&["spec", "nodeName"], node);
+        pod.remove(&["status", "nominatedNodeName"]);
+        for map in ["annotations", "labels"] {
+            if let Some(added) = binding.at(&["metadata", map]).and_then(Value::as_object).filter(|added| !added.is_empty()) {
+                pod.map_at_mut(&["metadata", map]).extend(added.clone());
+            }
+        }
+        set_scheduled(pod, now);
+        Ok(())
+    })
+    .await
+    .map(|_| ())
+}
+
+fn set_scheduled(pod: &mut Object, now: jiff::Timestamp) {
+    let status = pod.map_at_mut(&["status"]);
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else { return };
+    if conditions.iter().any(|own| own["type"] == "PodScheduled" && own["status"] == "True") {
+        return;
+    }
+    conditions.retain(|own| own["type"] != "PodScheduled");
+    let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now);
+    conditions.push(json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": since, "lastProbeTime": null}));
+}

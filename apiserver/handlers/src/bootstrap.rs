@@ -1,0 +1,179 @@
+use async_trait::async_trait;
+use kubeplane_apiserver::Api;
+use kubeplane_auth::bootstrap::{policy, reconciled};
+use kubeplane_core::{
+    GroupResource, Object,
+    auth::{GROUP_MASTERS, UserInfo},
+    component::{Component, ComponentError, Lifecycle},
+    status::{ApiError, ApiResult},
+};
+use http::StatusCode;
+use serde_json::json;
+use std::net::{IpAddr, SocketAddr};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// What [`Bootstrap`] cannot know by itself.
+#[derive(Debug, Clone)]
+pub struct BootstrapOptions {
+    /// Where this API server is reached: the endpoint of the Service `kubernetes`.
+    pub address: SocketAddr,
+    /// The cluster address of the Service `kubernetes`.
+    pub service_address: IpAddr,
+    /// The authority of client certificates, PEM, for extension API servers.
+    pub client_authority: String,
+}
+
+/// Makes the objects every cluster starts with: namespaces, the RBAC policy, the Service `kubernetes`
+/// with its endpoints, and what extension API servers need to know. Existing objects keep what was added
+/// to them. Ready when all are there.
+#[derive(Debug)]
+pub struct Bootstrap {
+    api: Api,
+    options: BootstrapOptions,
+}
+
+impl Bootstrap {
+    /// Writes through `api`.
+    #[must_use]
+    pub fn new(api: Api, options: BootstrapOptions) -> Self {
+        Self { api, options }
+    }
+
+    /// Makes what is missing.
+    ///
+    /// # Errors
+    /// When a write fails.
+    pub async fn apply(&self) -> ApiResult<()> {
+        for name in NAMESPACES {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            self.ensure("", "namespaces", "", namespace).await?;
+        }
+        for object in policy() {
+            self.ensure_policy(object).await?;
+        }
+        self.ensure_service().await?;
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+            "data": {"client-ca-file": self.options.client_authority}});
+        self.ensure("", "configmaps", "kube-system", config).await
+    }
+
+    async fn ensure(
+        &self,
+        group: &'static str,
+        resource: &'static str,
+        namespace: &str,
+        value: serde_json::Value,
+    ) -> ApiResult<()> {
+        let resource = GroupResource::new(group, resource);
+        let object = Object::from_value(value).unwrap_or_default();
+        self.create(&resource, namespace, object).await.map(|_| ())
+    }
+
+    /// Creates an object; `false` when it exists.
+    async fn create(&self, resource: &GroupResource, namespace: &str, object: Object) -> ApiResult<bool> {
+        let name = object.name().to_owned();
+        // Most starts find everything there: a read is cheaper than a refused write.
+        if self.api.get(resource, namespace, &name).await.is_ok() {
+            return Ok(false);
+        }
+        let user = UserInfo::new("system:apiserver", [GROUP_MASTERS]);
+        match self.api.create(resource, namespace, object, &user).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.reason() == "AlreadyExists" => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ensure_policy(&self, wanted: Object) -> ApiResult<()> {
+        let plural = format!("{}s", wanted.kind().to_lowercase());
+        let resource = GroupResource::new("rbac.authorization.k8s.io", plural);
+        let (namespace, name) = (wanted.namespace().to_owned(), wanted.name().to_owned());
+        let existing = match self.api.get(&resource, &namespace, &name).await {
+            Ok(existing) => existing,
+            Err(error) if error.code() == StatusCode::NOT_FOUND => {
+                self.create(&resource, &namespace, wanted).await?;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if reconciled(&existing, &wanted).is_none() {
+            return Ok(());
+        }
+        let change = |object: &mut Object| {
+            if let Some(mended) = reconciled(object, &wanted) {
+                *object = mended;
+            }
+            Ok::<_, ApiError>(())
+        };
+        self.api.update_with(&resource, &namespace, &name, change).await.map(|_| ())
+    }
+
+    async fn ensure_service(&self) -> ApiResult<()> {
+        let options = &self.options;
+        let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+        let service = json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+            "spec": {"type": "ClusterIP", "clusterIP": options.service_address.to_string(), "sessionAffinity": "None",
+                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": options.address.port()}]}});
+        self.ensure("", "services", "default", service).await?;
+        let (host, port) = (options.address.ip().to_string(), options.address.port());
+        if options.address.ip().is_loopback() || options.address.ip().is_unspecified() {
+            // No endpoint may be a loopback address; pods of this machine do not reach the server then.
+            return Ok(());
+        }
+        let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints",
+            "metadata": {"name": "kubernetes", "namespace": "default",
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+            "subsets": [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]});
+        self.replace("", "endpoints", "default", endpoints, "subsets").await?;
+        let family = if options.address.is_ipv4() { "IPv4" } else { "IPv6" };
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "kubernetes", "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": family, "endpoints": [{"addresses": [host], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
+        self.replace("discovery.k8s.io", "endpointslices", "default", slice, "endpoints").await
+    }
+
+    /// Creates an object, or brings one field of the existing one up to date.
+    async fn replace(
+        &self,
+        group: &'static str,
+        resource: &'static str,
+        namespace: &str,
+        value: serde_json::Value,
+        field: &str,
+    ) -> ApiResult<()> {
+        let resource = GroupResource::new(group, resource);
+        let object = Object::from_value(value).unwrap_or_default();
+        let name = object.name().to_owned();
+        if self.create(&resource, namespace, object.clone()).await? {
+            return Ok(());
+        }
+        let change = |existing: &mut Object| {
+            for field in [field, "ports"] {
+                if let Some(wanted) = object.at(&[field]) {
+                    existing.set(&[field], wanted.clone());
+                }
+            }
+            Ok::<_, ApiError>(())
+        };
+        self.api.update_with(&resource, namespace, &name, change).await.map(|_| ())
+    }
+}
+
+#[async_trait]
+impl Component for Bootstrap {
+    fn name(&self) -> &str {
+        "bootstrap"
+    }
+
+    async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        self.apply().await?;
+        lifecycle.ready();
+        lifecycle.stopping().await;
+        Ok(())
+    }
+}

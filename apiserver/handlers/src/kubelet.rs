@@ -1,0 +1,7 @@
+//! The way from the API server to kubelets: logs, exec, attach and port-forward.
+
+mod client;
+mod pods;
+
+pub use client::{KubeletClient, KubeletClientError};
+pub use pods::{PodLog, PodStream};

@@ -1,0 +1,145 @@
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http_body_util::Empty;
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use kubeplane_apiserver::Api;
+use kubeplane_core::{
+    GroupResource, Object,
+    status::{ApiError, ApiResult},
+};
+use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use serde_json::Value;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const DEFAULT_PORT: u16 = 10250;
+/// In the original's order of preference.
+const ADDRESS_TYPES: [&str; 5] = ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"];
+
+/// Why a [`KubeletClient`] could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KubeletClientError {
+    /// A certificate or key is malformed.
+    #[error("kubelet client credentials: {0}")]
+    Credentials(String),
+}
+
+/// Talks to kubelets over TLS with a client certificate.
+#[derive(Clone)]
+pub struct KubeletClient {
+    tls: TlsConnector,
+    address_types: Vec<&'static str>,
+}
+
+impl fmt::Debug for KubeletClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubeletClient").field("address_types", &self.address_types).finish_non_exhaustive()
+    }
+}
+
+impl KubeletClient {
+    /// Trusts kubelets whose certificates `authority` signed; shows `certificate`. All PEM.
+    ///
+    /// # Errors
+    /// When one of them is malformed.
+    pub fn new(
+        authority: &str,
+        certificate: &str,
+        key: &str,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, KubeletClientError> {
+        let malformed = |error: &dyn fmt::Display| KubeletClientError::Credentials(error.to_string());
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+            let root = root.map_err(|error| malformed(&error))?;
+            roots.add(root).map_err(|error| malformed(&error))?;
+        }
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+        let chain = chain.map_err(|error| malformed(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| malformed(&error))?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| malformed(&error))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| malformed(&error))?;
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            address_types: vec!["InternalIP", "Hostname", "ExternalIP"],
+        })
+    }
+
+    /// Which addresses of a node to try, most wanted first: `InternalIP`, `Hostname` and so on.
+    #[must_use]
+    pub fn address_types(mut self, wanted: &[&str]) -> Self {
+        self.address_types =
+            wanted.iter().filter_map(|kind| ADDRESS_TYPES.into_iter().find(|own| own == kind)).collect();
+        self
+    }
+
+    /// Sends a request without a body to a node's kubelet. An answer of 101 can be upgraded.
+    ///
+    /// # Errors
+    /// 404 when there is no such node, 500 when the kubelet cannot be reached.
+    pub async fn send(
+        &self,
+        api: &Api,
+        node: &str,
+        method: Method,
+        path_and_query: &str,
+        headers: HeaderMap,
+    ) -> ApiResult<Response<Incoming>> {
+        let (host, port) = self.address(api, node).await?;
+        let dial = self.dial(&host, port);
+        let connected = kubeplane_clock::timeout(&**api.clock(), CONNECT_LIMIT, dial).await;
+        let mut sender = connected
+            .unwrap_or_else(|| Err(format!("dial tcp {host}:{port}: i/o timeout")))
+            .map_err(|why| ApiError::internal(format!("error dialing backend: {why}")))?;
+        let uri: Uri = path_and_query.parse().map_err(ApiError::internal)?;
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let authority = format!("{host}:{port}").parse().map_err(ApiError::internal)?;
+        request.headers_mut().insert(header::HOST, authority);
+        sender.send_request(request).await.map_err(|error| ApiError::internal(format!("error dialing backend: {error}")))
+    }
+
+    async fn dial(&self, host: &str, port: u16) -> Result<http1::SendRequest<Empty<Bytes>>, String> {
+        let connection = TcpStream::connect((host, port)).await.map_err(|error| format!("dial tcp {host}:{port}: {error}"))?;
+        // Best effort: without it only small frames wait a little.
+        let _ = connection.set_nodelay(true);
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let secured = self.tls.connect(name, connection).await.map_err(|error| format!("tls: {error}"))?;
+        let (sender, driver) =
+            http1::handshake(TokioIo::new(secured)).await.map_err(|error| error.to_string())?;
+        // Ends with the connection, which ends when both the sender and an upgraded stream are dropped.
+        tokio::spawn(async move {
+            if let Err(error) = driver.with_upgrades().await {
+                tracing::debug!(%error, "connection to a kubelet ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    async fn address(&self, api: &Api, node: &str) -> ApiResult<(String, u16)> {
+        let nodes = GroupResource::new("", "nodes");
+        let object = api.reader().get(&nodes, "", node).await?.ok_or_else(|| ApiError::not_found(&nodes, node))?;
+        let port = object.at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).and_then(Value::as_u64);
+        let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
+        let host = self.address_types.iter().find_map(|kind| address_of(&object, kind));
+        let host = host.ok_or_else(|| ApiError::internal(format!("no preferred addresses found; known addresses of node {node:?}: []")))?;
+        Ok((host, port))
+    }
+}
+
+fn address_of(node: &Object, kind: &str) -> Option<String> {
+    let addresses = node.at(&["status", "addresses"])?.as_array()?;
+    let found = addresses.iter().find(|address| address["type"] == kind)?;
+    found["address"].as_str().map(str::to_owned)
+}

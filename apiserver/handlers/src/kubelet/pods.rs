@@ -1,0 +1,237 @@
+use super::KubeletClient;
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use kubeplane_apiserver::{Body, Handler, HandlerRequest, body};
+use kubeplane_core::{
+    GroupKind, GroupResource, Object,
+    field::{self, Path},
+    status::{ApiError, ApiResult},
+};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use tokio::io::copy_bidirectional;
+
+/// `pods/log`.
+#[derive(Debug, Clone)]
+pub struct PodLog(pub KubeletClient);
+
+#[async_trait]
+impl Handler for PodLog {
+    async fn handle(&self, request: HandlerRequest) -> ApiResult<Response<Body>> {
+        let query = request.query();
+        let errors = log_errors(&request)?;
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(&GroupKind::new("", "PodLogOptions"), &request.info.name, &errors));
+        }
+        let pod = pod_of(&request).await?;
+        let container = container_of(&pod, query.text("container"))?;
+        let node = pod.text(&["spec", "nodeName"]);
+        if node.is_empty() {
+            return Ok(plain(body::empty()));
+        }
+        let mut path = format!("/containerLogs/{}/{}/{container}?", pod.namespace(), pod.name());
+        for flag in ["follow", "previous", "timestamps"] {
+            if query.flag(flag) == Some(true) {
+                let _ = write!(path, "{flag}=true&");
+            }
+        }
+        for value in ["sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"] {
+            if let Some(text) = query.first(value).filter(|text| !text.is_empty()) {
+                let _ = write!(path, "{value}={}&", escaped(text));
+            }
+        }
+        let answer = self.0.send(&request.api, node, Method::GET, path.trim_end_matches(['&', '?']), HeaderMap::new()).await?;
+        if answer.status() == StatusCode::OK {
+            return Ok(plain(body::boxed(answer.into_body())));
+        }
+        Err(kubelet_error(answer, &container, pod.name()).await)
+    }
+}
+
+fn plain(content: Body) -> Response<Body> {
+    let mut response = Response::new(content);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn log_errors(request: &HandlerRequest) -> ApiResult<field::Errors> {
+    let query = request.query();
+    let mut errors = Vec::new();
+    for (name, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
+        if let Some(value) = query.integer(name)?.filter(|value| *value < least) {
+            let why = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+            errors.push(field::Error::invalid(&Path::new(name), value, why));
+        }
+    }
+    if !query.text("sinceSeconds").is_empty() && !query.text("sinceTime").is_empty() {
+        errors.push(field::Error::forbidden(
+            &Path::root(),
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
+    }
+    Ok(errors)
+}
+
+/// The kubelet's plain-text failure as a Status.
+async fn kubelet_error(answer: Response<Incoming>, container: &str, pod: &str) -> ApiError {
+    let code = answer.status();
+    let text = match body::read(body::boxed(answer.into_body())).await {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Err(error) => error.message().to_owned(),
+    };
+    match code {
+        StatusCode::BAD_REQUEST => ApiError::bad_request(text),
+        StatusCode::NOT_FOUND => ApiError::new(code, "NotFound", format!(
+            "the server could not find the requested resource ( pods/log {pod}): {text}")),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            ApiError::internal(format!("the kubelet refused the API server: {text}"))
+        }
+        _ => ApiError::internal(format!("container {container:?}: {text}")),
+    }
+}
+
+/// `pods/exec`, `pods/attach` and `pods/portforward`: a connection taken over and passed through.
+#[derive(Debug, Clone)]
+pub struct PodStream(pub KubeletClient);
+
+#[async_trait]
+impl Handler for PodStream {
+    async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
+        let options = stream_options(&request);
+        let pod = pod_of(&request).await?;
+        request.api.admit_connect(&request, &options).await?;
+        let path = stream_path(&request, &pod)?;
+        let node = pod.text(&["spec", "nodeName"]).to_owned();
+        if node.is_empty() {
+            let why = format!("pod {} does not have a host assigned", pod.name());
+            return Err(ApiError::bad_request(why));
+        }
+        let Some(client_side) = request.upgrade() else {
+            return Err(ApiError::bad_request("Upgrade request required"));
+        };
+        let method = request.head.method.clone();
+        let headers = passed_headers(&request.head.headers);
+        let answer = self.0.send(&request.api, &node, method, &path, headers).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(answer.map(body::boxed));
+        }
+        Ok(switch(answer, client_side))
+    }
+}
+
+/// Answers 101 and copies bytes both ways from then on.
+fn switch(mut answer: Response<Incoming>, client_side: OnUpgrade) -> Response<Body> {
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = answer.headers().clone();
+    let kubelet_side = hyper::upgrade::on(&mut answer);
+    // Lives as long as both connections do; it ends when either side closes.
+    tokio::spawn(async move {
+        match tokio::try_join!(client_side, kubelet_side) {
+            Ok((client, kubelet)) => {
+                let copied = copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(kubelet)).await;
+                tracing::debug!(?copied, "stream ended");
+            }
+            Err(error) => tracing::debug!(%error, "connection was not taken over"),
+        }
+    });
+    response
+}
+
+fn passed_headers(sent: &HeaderMap) -> HeaderMap {
+    let passed = |name: &HeaderName| {
+        name == header::CONNECTION
+            || name == header::UPGRADE
+            || name.as_str().starts_with("sec-websocket-")
+            || name.as_str().starts_with("x-stream-protocol-version")
+    };
+    let own_token = |value: &header::HeaderValue| {
+        value.to_str().is_ok_and(|text| text.contains("base64url.bearer.authorization.k8s.io."))
+    };
+    let kept = sent.iter().filter(|(name, value)| passed(name) && !own_token(value));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn stream_path(request: &HandlerRequest, pod: &Object) -> ApiResult<String> {
+    let query = request.query();
+    let (namespace, name) = (pod.namespace(), pod.name());
+    if request.info.subresource == "portforward" {
+        let ports: Vec<_> = query.all("ports").collect();
+        let mut path = format!("/portForward/{namespace}/{name}");
+        if !ports.is_empty() {
+            let _ = write!(path, "?port={}", escaped(&ports.join(",")));
+        }
+        return Ok(path);
+    }
+    let container = container_of(pod, query.text("container"))?;
+    let mut path = format!("/{}/{namespace}/{name}/{container}?", request.info.subresource);
+    for (flag, name) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+        if query.flag(flag) == Some(true) {
+            let _ = write!(path, "{name}=1&");
+        }
+    }
+    for word in query.all("command") {
+        let _ = write!(path, "command={}&", escaped(word));
+    }
+    Ok(path.trim_end_matches('&').to_owned())
+}
+
+fn stream_options(request: &HandlerRequest) -> Object {
+    let query = request.query();
+    let kind = match request.info.subresource.as_str() {
+        "exec" => "PodExecOptions",
+        "attach" => "PodAttachOptions",
+        _ => "PodPortForwardOptions",
+    };
+    let flag = |name: &str| query.flag(name).unwrap_or_default();
+    let value = json!({
+        "apiVersion": "v1", "kind": kind,
+        "stdin": flag("stdin"), "stdout": flag("stdout"), "stderr": flag("stderr"), "tty": flag("tty"),
+        "container": query.text("container"), "command": query.all("command").collect::<Vec<_>>(),
+    });
+    Object::from_value(value).unwrap_or_default()
+}
+
+async fn pod_of(request: &HandlerRequest) -> ApiResult<Object> {
+    request.api.get(&GroupResource::new("", "pods"), &request.info.namespace, &request.info.name).await
+}
+
+/// The container asked for; without a name the default one, or the only one.
+fn container_of(pod: &Object, asked: &str) -> ApiResult<String> {
+    let names = |list: &str| -> Vec<String> {
+        let items = pod.at(&["spec", list]).and_then(Value::as_array);
+        items.into_iter().flatten().filter_map(|item| item["name"].as_str()).map(str::to_owned).collect()
+    };
+    let containers = names("containers");
+    let (init, ephemeral) = (names("initContainers"), names("ephemeralContainers"));
+    if asked.is_empty() {
+        return match containers.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(ApiError::bad_request(format!("a container name must be specified for pod {}", pod.name()))),
+            _ => {
+                let all = [init, containers, ephemeral].concat().join(" ");
+                let why = format!("a container name must be specified for pod {}, choose one of: [{all}]", pod.name());
+                Err(ApiError::bad_request(why))
+            }
+        };
+    }
+    if [&containers, &init, &ephemeral].iter().any(|names| names.iter().any(|name| name == asked)) {
+        return Ok(asked.to_owned());
+    }
+    Err(ApiError::bad_request(format!("container {asked} is not valid for pod {}", pod.name())))
+}
+
+/// Percent-encodes everything but unreserved characters.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}

@@ -1,0 +1,36 @@
+//! What moves behind the built-in kinds: handlers of subresources, write hooks, admission steps and
+//! bootstrap objects.
+//!
+//! ```text
+//!   pods/binding, pods/eviction ┐
+//!   pods/exec, log, portforward │── Handler ──┐
+//!   serviceaccounts/token       │             │
+//!   *reviews, componentstatuses ┘             ├──> kubeplane-apiserver
+//!   Service addresses and ports ─── WriteHook ┤
+//!   ServiceAccount, tolerations ─── Admission ┤
+//!   namespaces, RBAC, kubernetes ── Bootstrap ┘
+//! ```
+//!
+//! The kinds themselves are data in `kubeplane-builtin`; everything here uses the interface that
+//! handlers, hooks and steps of anybody else use.
+
+pub mod admission;
+mod binding;
+mod bootstrap;
+mod components;
+mod eviction;
+mod finalize;
+mod kubelet;
+mod reviews;
+mod services;
+mod token;
+
+pub use binding::PodBinding;
+pub use bootstrap::{Bootstrap, BootstrapOptions};
+pub use components::ComponentStatuses;
+pub use eviction::PodEviction;
+pub use finalize::NamespaceFinalize;
+pub use kubelet::{KubeletClient, KubeletClientError, PodLog, PodStream};
+pub use reviews::{AccessReview, ReviewKind, SelfSubjectReview, SelfSubjectRulesReview, TokenReview};
+pub use services::{ServiceAddresses, ServiceAddressesError};
+pub use token::ServiceAccountToken;

@@ -1,0 +1,68 @@
+use super::user_info;
+use async_trait::async_trait;
+use http::{Response, StatusCode, header};
+use kubeplane_apiserver::{Body, Handler, HandlerRequest};
+use kubeplane_core::{
+    auth::{Authenticator, GROUP_AUTHENTICATED},
+    status::{ApiError, ApiResult},
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `tokenreviews`: whose token is this?
+#[derive(Debug, Clone)]
+pub struct TokenReview {
+    tokens: kubeplane_auth::ServiceAccountTokens,
+    others: Vec<Arc<dyn Authenticator>>,
+}
+
+impl TokenReview {
+    /// Knows service account tokens, and those of `others`, which are asked with a request that has
+    /// nothing but the token.
+    #[must_use]
+    pub fn new(tokens: kubeplane_auth::ServiceAccountTokens, others: Vec<Arc<dyn Authenticator>>) -> Self {
+        Self { tokens, others }
+    }
+
+    async fn status(&self, token: &str, audiences: &[String]) -> Value {
+        match self.tokens.verify(token, audiences).await {
+            Ok(Some(mut verified)) => {
+                verified.user.groups.push(GROUP_AUTHENTICATED.into());
+                return json!({"authenticated": true, "user": user_info(&verified.user), "audiences": verified.audiences});
+            }
+            Err(error) => return json!({"user": {}, "error": error.message()}),
+            Ok(None) => {}
+        }
+        let Ok(bearer) = header::HeaderValue::from_str(&format!("Bearer {token}")) else { return json!({"user": {}}) };
+        let mut head = http::Request::new(()).into_parts().0;
+        head.headers.insert(header::AUTHORIZATION, bearer);
+        for other in &self.others {
+            match other.authenticate(&head).await {
+                Ok(Some(mut user)) => {
+                    user.groups.push(GROUP_AUTHENTICATED.into());
+                    return json!({"authenticated": true, "user": user_info(&user)});
+                }
+                Ok(None) => {}
+                Err(error) => return json!({"user": {}, "error": error.message()}),
+            }
+        }
+        json!({"user": {}})
+    }
+}
+
+#[async_trait]
+impl Handler for TokenReview {
+    async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
+        let mut review = request.object().await?;
+        let token = review.text(&["spec", "token"]).to_owned();
+        if token.is_empty() {
+            return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+        }
+        let audiences = review.at(&["spec", "audiences"]).and_then(Value::as_array);
+        let audiences: Vec<_> =
+            audiences.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        let status = self.status(&token, &audiences).await;
+        review.set(&["status"], status);
+        request.respond(StatusCode::CREATED, &review)
+    }
+}

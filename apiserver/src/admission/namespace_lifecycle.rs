@@ -1,0 +1,90 @@
+use async_trait::async_trait;
+use kubeplane_core::{
+    ApiError, Definition, GroupResource, Object,
+    admission::{Admission, Operation, Request},
+    reader::ObjectReader,
+    status::{ApiResult, Cause},
+};
+use std::sync::Arc;
+
+/// Namespaces that cannot be deleted.
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// Lets objects be written into namespaces that exist, and created in those that are not terminating.
+#[derive(Debug, Default)]
+pub struct NamespaceLifecycle;
+
+#[async_trait]
+impl Admission for NamespaceLifecycle {
+    fn name(&self) -> &'static str {
+        "NamespaceLifecycle"
+    }
+
+    fn handles(&self, operation: Operation, definition: &Definition, _subresource: &str) -> bool {
+        match operation {
+            Operation::Delete => is_namespace(definition),
+            Operation::Create | Operation::Update => {
+                definition.is_namespaced() && definition.plural != "localsubjectaccessreviews"
+            }
+            Operation::Connect => false,
+        }
+    }
+
+    async fn mutate(&self, request: &mut Request<'_>) -> ApiResult<()> {
+        if request.operation == Operation::Delete {
+            let immortal = IMMORTAL.contains(&request.name) && request.subresource.is_empty();
+            if immortal {
+                let resource = request.definition.resource();
+                return Err(ApiError::forbidden(&resource, request.name, "this namespace may not be deleted"));
+            }
+            return Ok(());
+        }
+        if request.namespace.is_empty() {
+            return Ok(());
+        }
+        let namespaces = GroupResource::new("", "namespaces");
+        let found = namespace(request.reader, &namespaces, request.namespace).await?;
+        let found = found.ok_or_else(|| ApiError::not_found(&namespaces, request.namespace))?;
+        let terminating = found.text(&["status", "phase"]) == "Terminating" || found.is_deleting();
+        if request.operation == Operation::Create && terminating {
+            return Err(refused(request));
+        }
+        Ok(())
+    }
+}
+
+fn is_namespace(definition: &Definition) -> bool {
+    definition.plural == "namespaces" && definition.kind.group.is_empty()
+}
+
+/// The namespace as the cache has it, or once it has caught up with a creation a moment ago.
+async fn namespace(
+    reader: &Arc<dyn ObjectReader>,
+    namespaces: &GroupResource,
+    name: &str,
+) -> ApiResult<Option<Arc<Object>>> {
+    match reader.get(namespaces, "", name).await? {
+        Some(found) => Ok(Some(found)),
+        None => reader.get_fresh(namespaces, "", name).await,
+    }
+}
+
+fn refused(request: &Request<'_>) -> ApiError {
+    let namespace = request.namespace;
+    let object = request.object.as_deref();
+    let name = match request.name {
+        "" => object.map(Object::name).filter(|name| !name.is_empty()),
+        name => Some(name),
+    };
+    let generated = object.map(|object| object.text(&["metadata", "generateName"]));
+    let name = name.or(generated.filter(|name| !name.is_empty())).unwrap_or("Unknown");
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let error = ApiError::forbidden(&request.definition.resource(), name, why);
+    let mut details = error.details().cloned().unwrap_or_default();
+    details.causes.push(Cause {
+        reason: "NamespaceTerminating".into(),
+        message: format!("namespace {namespace} is being terminated"),
+        field: "metadata.namespace".into(),
+    });
+    error.with_details(details)
+}

@@ -1,0 +1,187 @@
+//! The inside of the server: what handlers, routes and hooks work with, past the pipeline.
+
+use crate::{
+    handler::{Handler, HandlerRequest, Route, WriteHook},
+    metrics::ApiMetrics,
+    options::DeleteOptions,
+    registry::{Registry, Resource},
+    stored,
+    storage::About,
+    write::{Writer, admit},
+};
+use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_core::{
+    GroupResource, Object,
+    admission::{Admission, Operation, Warnings},
+    auth::{Authorizer, UserInfo},
+    reader::ObjectReader,
+    status::{ApiError, ApiResult},
+};
+use kubeplane_store_trait::{ReadAt, Store};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+/// A cheap handle on the inside of a server.
+#[derive(Debug, Clone)]
+pub struct Api(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) reader: Arc<dyn ObjectReader>,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) handlers: BTreeMap<(GroupResource, String), Arc<dyn Handler>>,
+    pub(crate) hooks: BTreeMap<GroupResource, Vec<Arc<dyn WriteHook>>>,
+    pub(crate) routes: Vec<(String, Arc<dyn Route>)>,
+    pub(crate) clock: SharedClock,
+    pub(crate) seed: Seed,
+    pub(crate) metrics: ApiMetrics,
+    /// Cancelled when the server shuts down: watches end.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Api {
+    /// The kinds served.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.0.registry
+    }
+
+    /// Reads from the watch caches.
+    #[must_use]
+    pub fn reader(&self) -> &Arc<dyn ObjectReader> {
+        &self.0.reader
+    }
+
+    /// All authorizers as one.
+    #[must_use]
+    pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
+        &self.0.authorizer
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    /// Where chance comes from.
+    #[must_use]
+    pub fn seed(&self) -> &Seed {
+        &self.0.seed
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    /// Cancelled when the server shuts down.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+
+    /// The resource in its storage version.
+    ///
+    /// # Errors
+    /// 404 when it is not served.
+    pub fn resource(&self, resource: &GroupResource) -> ApiResult<Arc<Resource>> {
+        self.0.registry.resource(resource).ok_or_else(ApiError::no_such_path)
+    }
+
+    /// Reads one object from the store, as every acknowledged write left it.
+    ///
+    /// # Errors
+    /// 404 when it is not there.
+    pub async fn get(&self, resource: &GroupResource, namespace: &str, name: &str) -> ApiResult<Object> {
+        let found = self.resource(resource)?;
+        let missing = || ApiError::not_found(resource, name);
+        let key = found.key(namespace, name).ok_or_else(missing)?;
+        let read = self.0.store.get(&key, ReadAt::Latest).await.about(resource, name)?;
+        let entry = read.entry.ok_or_else(missing)?;
+        found.cache().shape().decode(&entry.value, entry.revision).map_err(ApiError::internal)
+    }
+
+    /// Creates an object: defaults, hooks, preparation and validation, but no admission.
+    ///
+    /// # Errors
+    /// 409 when it exists, 422 when it is not valid.
+    pub async fn create(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        object: Object,
+        user: &UserInfo,
+    ) -> ApiResult<Object> {
+        let found = self.resource(resource)?;
+        let warnings = Warnings::default();
+        let writer = Writer::inside(self, &found, namespace, user, &warnings);
+        Ok(writer.create(object).await?.object)
+    }
+
+    /// Changes a stored object, again and again until no other write came between. Neither hooks of the
+    /// kind nor admission see it. An object whose deletion was asked for is removed when the change leaves
+    /// it without finalizers.
+    ///
+    /// # Errors
+    /// 404 when it is not there; what `change` returns.
+    pub async fn update_with(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+        change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
+    ) -> ApiResult<Object> {
+        let found = self.resource(resource)?;
+        let (user, warnings) = (UserInfo::default(), Warnings::default());
+        Writer::inside(self, &found, namespace, &user, &warnings).change(name, change).await
+    }
+
+    /// Deletes an object as a request would, without admission; returns it as it was or as it now waits
+    /// for its finalizers.
+    ///
+    /// # Errors
+    /// 404 when it is not there, 409 when a precondition does not hold.
+    pub async fn delete(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+        options: DeleteOptions,
+    ) -> ApiResult<Object> {
+        let found = self.resource(resource)?;
+        let (user, warnings) = (UserInfo::default(), Warnings::default());
+        let writer = Writer::inside(self, &found, namespace, &user, &warnings);
+        Ok(writer.delete(name, options).await?.object)
+    }
+
+    /// Asks admission about a connection, as exec and port-forward must.
+    ///
+    /// # Errors
+    /// What an admission step refuses with.
+    pub async fn admit_connect(&self, request: &HandlerRequest, options: &Object) -> ApiResult<()> {
+        let mut writer =
+            Writer::inside(self, &request.resource, &request.info.namespace, &request.user, &request.warnings);
+        writer.subresource = &request.info.subresource;
+        let mut object = options.clone();
+        let name = request.info.name.as_str();
+        admit::mutate(&writer, Operation::Connect, name, Some(&mut object), None, options).await?;
+        admit::validate(&writer, Operation::Connect, name, Some(&mut object), None, options).await
+    }
+
+    /// Reads all stored objects of a resource, consistently, without the watch cache.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list_stored(&self, resource: &GroupResource, namespace: &str) -> ApiResult<Vec<Object>> {
+        let found = self.resource(resource)?;
+        let page = self.0.store.list(&found.range(namespace), Default::default()).await;
+        let entries = page.map_err(|error| crate::storage::plain_error(&error))?.entries;
+        let decoded = entries.iter().map(|entry| stored::decode(&entry.value, entry.revision));
+        decoded.collect::<Result<_, _>>().map_err(ApiError::internal)
+    }
+}

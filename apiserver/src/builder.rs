@@ -1,0 +1,252 @@
+use crate::{
+    api::{Api, Inner},
+    cache::{CacheOptions, CacheReader},
+    error::{Error, Result},
+    handler::{Handler, Route, WriteHook},
+    health::HealthRoute,
+    metrics::ApiMetrics,
+    namespaces::NamespaceDeletion,
+    pipeline::{Authenticate, Authorize, Deadline, Dispatch, Guard, Impersonate, Inflight, Observe, Pipeline, Union},
+    registry::Registry,
+    server::{ApiServer, Listener},
+    timed::Timed,
+    tls::TlsOptions,
+};
+use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_core::{
+    Definition, GroupResource,
+    admission::Admission,
+    auth::{Authenticator, Authorizer},
+    reader::ObjectReader,
+};
+use kubeplane_store_trait::Store;
+use kubeplane_telemetry::{Health, Metrics};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+};
+use tokio_util::sync::CancellationToken;
+
+type With<T> = Box<dyn FnOnce(&Arc<dyn ObjectReader>) -> Arc<T> + Send>;
+
+/// Puts a server together.
+pub struct Builder {
+    store: Arc<dyn Store>,
+    definitions: Vec<Arc<Definition>>,
+    handlers: BTreeMap<(GroupResource, String), Arc<dyn Handler>>,
+    hooks: BTreeMap<GroupResource, Vec<Arc<dyn WriteHook>>>,
+    routes: Vec<(String, Arc<dyn Route>)>,
+    authenticators: Vec<With<dyn Authenticator>>,
+    authorizers: Vec<With<dyn Authorizer>>,
+    admission: Vec<With<dyn Admission>>,
+    listener: Option<(SocketAddr, TlsOptions)>,
+    clock: SharedClock,
+    seed: Seed,
+    health: Health,
+    metrics: Metrics,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("store", &self.store)
+            .field("definitions", &self.definitions.len())
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        let namespaces = GroupResource::new("", "namespaces");
+        Self {
+            store,
+            definitions: Vec::new(),
+            handlers: BTreeMap::new(),
+            hooks: BTreeMap::from([(namespaces, vec![Arc::new(NamespaceDeletion) as Arc<dyn WriteHook>])]),
+            routes: Vec::new(),
+            authenticators: Vec::new(),
+            authorizers: Vec::new(),
+            admission: Vec::new(),
+            listener: None,
+            clock: kubeplane_clock::real(),
+            seed: Seed::random(),
+            health: Health::new(),
+            metrics: Metrics::new(),
+        }
+    }
+
+    /// Serves these kinds.
+    #[must_use]
+    pub fn resources(mut self, definitions: Vec<Arc<Definition>>) -> Self {
+        self.definitions.extend(definitions);
+        self
+    }
+
+    /// Serves a subresource, or with the empty name a whole resource, by a handler.
+    #[must_use]
+    pub fn handler(mut self, resource: GroupResource, subresource: &str, handler: Arc<dyn Handler>) -> Self {
+        self.handlers.insert((resource, subresource.to_owned()), handler);
+        self
+    }
+
+    /// Adds side effects to the writes of a resource.
+    #[must_use]
+    pub fn hook(mut self, resource: GroupResource, hook: Arc<dyn WriteHook>) -> Self {
+        self.hooks.entry(resource).or_default().push(hook);
+        self
+    }
+
+    /// Serves a path that names no resource, and all below it.
+    #[must_use]
+    pub fn route(mut self, path: impl Into<String>, route: Arc<dyn Route>) -> Self {
+        self.routes.push((path.into(), route));
+        self
+    }
+
+    /// Adds an authenticator; they are asked in the order of assembly.
+    #[must_use]
+    pub fn authenticate(self, authenticator: impl Authenticator) -> Self {
+        self.authenticate_with(|_| authenticator)
+    }
+
+    /// Adds an authenticator that reads stored objects.
+    #[must_use]
+    pub fn authenticate_with<A: Authenticator>(
+        mut self,
+        make: impl FnOnce(&Arc<dyn ObjectReader>) -> A + Send + 'static,
+    ) -> Self {
+        self.authenticators.push(Box::new(|reader| Arc::new(make(reader))));
+        self
+    }
+
+    /// Adds an authorizer; the first that has an opinion decides.
+    #[must_use]
+    pub fn authorize(self, authorizer: impl Authorizer) -> Self {
+        self.authorize_with(|_| authorizer)
+    }
+
+    /// Adds an authorizer that reads stored objects.
+    #[must_use]
+    pub fn authorize_with<A: Authorizer>(
+        mut self,
+        make: impl FnOnce(&Arc<dyn ObjectReader>) -> A + Send + 'static,
+    ) -> Self {
+        self.authorizers.push(Box::new(|reader| Arc::new(make(reader))));
+        self
+    }
+
+    /// Adds an admission step; they run in the order of assembly.
+    #[must_use]
+    pub fn admit(self, step: impl Admission) -> Self {
+        self.admit_with(|_| step)
+    }
+
+    /// Adds an admission step that reads stored objects on its own account.
+    #[must_use]
+    pub fn admit_with<A: Admission>(
+        mut self,
+        make: impl FnOnce(&Arc<dyn ObjectReader>) -> A + Send + 'static,
+    ) -> Self {
+        self.admission.push(Box::new(|reader| Arc::new(make(reader))));
+        self
+    }
+
+    /// Listens on an address; without it the server is reached in its own process only.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr, tls: TlsOptions) -> Self {
+        self.listener = Some((address, tls));
+        self
+    }
+
+    /// Takes time from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes chance from this seed.
+    #[must_use]
+    pub fn seed(mut self, seed: Seed) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Serves these health checks beside its own.
+    #[must_use]
+    pub fn health(mut self, health: Health) -> Self {
+        self.health = health;
+        self
+    }
+
+    /// Serves these metrics beside its own.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Builds the server. Nothing is read, written or listened on yet.
+    ///
+    /// # Errors
+    /// When a kind is defined twice or the TLS material is not usable.
+    pub fn build(self) -> Result<ApiServer> {
+        let listener = self.listener.map(|(address, tls)| Listener::new(address, &tls)).transpose()?;
+        let metrics = ApiMetrics::new(&self.metrics);
+        let store: Arc<dyn Store> =
+            Arc::new(Timed { store: self.store, clock: self.clock.clone(), metrics: metrics.clone() });
+        let registry = Registry::new(CacheOptions { store: store.clone(), clock: self.clock.clone() });
+        install(&registry, self.definitions)?;
+        let reader = CacheReader::new(registry.clone());
+        let authorizers = self.authorizers.into_iter().map(|make| make(&reader)).collect();
+        let authenticators = self.authenticators.into_iter().map(|make| make(&reader)).collect();
+        let admission = self.admission.into_iter().map(|make| make(&reader)).collect();
+        let health = Arc::new(HealthRoute::new(self.health, self.metrics));
+        let mut routes = self.routes;
+        for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
+            routes.push((path.to_owned(), health.clone() as Arc<dyn Route>));
+        }
+        let authorizer: Arc<dyn Authorizer> = Arc::new(Union(authorizers));
+        let api = Api(Arc::new(Inner {
+            store,
+            registry,
+            reader,
+            authorizer: authorizer.clone(),
+            admission,
+            handlers: self.handlers,
+            hooks: self.hooks,
+            routes,
+            clock: self.clock.clone(),
+            seed: self.seed.clone(),
+            metrics: metrics.clone(),
+            stopping: CancellationToken::new(),
+        }));
+        let clock = self.clock;
+        let pipeline = Pipeline::new(vec![
+            Arc::new(Observe { clock: clock.clone(), seed: self.seed, metrics: metrics.clone() }),
+            Arc::new(Guard),
+            Arc::new(Deadline { clock: clock.clone() }),
+            Arc::new(Authenticate { chain: authenticators }),
+            Arc::new(Impersonate { authorizer: authorizer.clone() }),
+            Arc::new(Inflight::new(clock, metrics)),
+            Arc::new(Authorize { authorizer }),
+            Arc::new(Dispatch { api: api.clone() }),
+        ]);
+        Ok(ApiServer::new(api, pipeline, listener))
+    }
+}
+
+fn install(registry: &Registry, definitions: Vec<Arc<Definition>>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for definition in definitions {
+        if !seen.insert((definition.group_version(), definition.plural.clone())) {
+            let version = definition.kind.version.to_string();
+            return Err(Error::Duplicate { resource: definition.resource(), version });
+        }
+        registry.install(definition);
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+use crate::stored::Shape;
+use bytes::{Bytes, BytesMut};
+use kubeplane_core::Object;
+use kubeplane_store_trait::Revision;
+use serde::Deserialize;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+/// A stored object and what selectors look at.
+#[derive(Debug)]
+pub(crate) struct Row {
+    key: Bytes,
+    /// Where the namespace and the name begin in the key.
+    namespace_at: usize,
+    name_at: usize,
+    pub(crate) value: Bytes,
+    pub(crate) revision: Revision,
+    labels: Box<[(Box<str>, Box<str>)]>,
+    fields: Box<[Box<str>]>,
+    object: OnceLock<Arc<Object>>,
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: HeadMetadata<'a>,
+}
+
+#[derive(Deserialize)]
+struct HeadMetadata<'a> {
+    #[serde(borrow, default)]
+    labels: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+}
+
+impl Row {
+    /// Reads what the index needs. This is the only time a value is decoded on its way to readers.
+    pub(crate) fn new(
+        shape: &Shape,
+        prefix: &str,
+        key: Bytes,
+        value: Bytes,
+        revision: Revision,
+    ) -> serde_json::Result<Self> {
+        let value = shape.adopt(value)?;
+        let definition = shape.definition();
+        let head: Head<'_> = serde_json::from_slice(&value)?;
+        let labels = head.metadata.labels.into_iter().flatten();
+        let labels = labels.map(|(key, value)| (key.into(), value.into())).collect();
+        let fields = if definition.selectable_fields.is_empty() {
+            Box::default()
+        } else {
+            let object = Object::parse(&value)?;
+            let field = |path: &Cow<'static, str>| definition.strategy.field(&object, path).into();
+            definition.selectable_fields.iter().map(field).collect()
+        };
+        let namespace_at = prefix.len().min(key.len());
+        let slash = key[namespace_at..].iter().position(|byte| *byte == b'/');
+        let name_at = match slash {
+            Some(slash) if definition.is_namespaced() => namespace_at + slash + 1,
+            _ => namespace_at,
+        };
+        let object = OnceLock::new();
+        Ok(Self { key, namespace_at, name_at, value, revision, labels, fields, object })
+    }
+
+    /// The namespace, or the empty text.
+    pub(crate) fn namespace(&self) -> &str {
+        std::str::from_utf8(&self.key[self.namespace_at..self.name_at.saturating_sub(1).max(self.namespace_at)])
+            .unwrap_or_default()
+    }
+
+    /// The name.
+    pub(crate) fn name(&self) -> &str {
+        std::str::from_utf8(&self.key[self.name_at..]).unwrap_or_default()
+    }
+
+    /// A label's value.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(own, _)| (**own).cmp(key)).ok()?;
+        Some(&self.labels[at].1)
+    }
+
+    /// All labels, sorted by key.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// The value of the definition's selectable field of this index.
+    pub(crate) fn field(&self, index: usize) -> &str {
+        self.fields.get(index).map(|field| &**field).unwrap_or_default()
+    }
+
+    /// The object as clients see it.
+    pub(crate) fn bytes(&self, shape: &Shape) -> Bytes {
+        let mut out = BytesMut::new();
+        shape.write(&self.value, self.revision, &mut out);
+        out.freeze()
+    }
+
+    /// The decoded object, kept once made: for readers that come again and again.
+    pub(crate) fn kept(&self) -> serde_json::Result<Arc<Object>> {
+        if let Some(object) = self.object.get() {
+            return Ok(object.clone());
+        }
+        let object = Arc::new(crate::stored::decode(&self.value, self.revision)?);
+        Ok(self.object.get_or_init(|| object).clone())
+    }
+
+    /// The decoded object at a revision (a delete event shows the revision of the delete).
+    pub(crate) fn decoded(&self, revision: Revision) -> serde_json::Result<Object> {
+        match self.object.get() {
+            Some(object) if revision == self.revision => Ok(Object::clone(object)),
+            _ => crate::stored::decode(&self.value, revision),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Clients in the server's own process: the whole pipeline without a socket.
+
+use crate::{
+    body::{self, Body},
+    pipeline::{InProcess, Pipeline},
+};
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderValue, Request, Response, header};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use kube_client::{Client, client::Body as ClientBody};
+use kubeplane_core::auth::UserInfo;
+use std::{convert::Infallible, sync::Arc};
+use tower::service_fn as tower_service_fn;
+
+type Answer = Result<Response<Body>, body::BoxError>;
+
+/// How many bytes of an upgraded connection are on their way at most.
+const PIPE: usize = 64 * 1024;
+
+/// A client that is this user.
+pub(crate) fn of(pipeline: Pipeline, user: UserInfo) -> Client {
+    let user = Arc::new(user);
+    let agent = HeaderValue::from_str(&format!("{}/in-process", user.name.rsplit(':').next().unwrap_or_default()))
+        .unwrap_or(HeaderValue::from_static("in-process"));
+    let service = tower_service_fn(move |mut request: Request<ClientBody>| {
+        request.extensions_mut().insert(InProcess(user.clone()));
+        if !request.headers().contains_key(header::USER_AGENT) {
+            request.headers_mut().insert(header::USER_AGENT, agent.clone());
+        }
+        let pipeline = pipeline.clone();
+        answer(pipeline, request)
+    });
+    Client::new(service, "default")
+}
+
+fn answer(pipeline: Pipeline, request: Request<ClientBody>) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        if request.headers().contains_key(header::UPGRADE) {
+            return upgraded(pipeline, request).await;
+        }
+        Ok(pipeline.call(request.map(body::boxed)).await)
+    })
+}
+
+/// An upgrade needs a connection to take over: a pipe with HTTP/1.1 spoken at both ends.
+async fn upgraded(pipeline: Pipeline, request: Request<ClientBody>) -> Answer {
+    let user = request.extensions().get::<InProcess>().cloned();
+    let (near, far) = tokio::io::duplex(PIPE);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(user) = user.clone() {
+            request.extensions_mut().insert(user);
+        }
+        let pipeline = pipeline.clone();
+        async move { Ok::<_, Infallible>(pipeline.call(request.map(body::boxed)).await) }
+    });
+    let serving =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service).with_upgrades();
+    let (mut sender, sending) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+    // Both ends stop when the connection is dropped by whoever holds its other side.
+    let (serving, sending) = (serving.boxed(), sending.with_upgrades().boxed());
+    tokio::spawn(async move {
+        let (served, sent) = tokio::join!(serving, sending);
+        if let Some(error) = served.err().or(sent.err()) {
+            tracing::debug!(%error, "in-process connection ended");
+        }
+    });
+    let (mut head, sent) = request.into_parts();
+    head.uri = head.uri.path_and_query().map_or_else(|| Ok("/".parse()?), |path| {
+        Ok::<_, http::uri::InvalidUri>(http::Uri::from(path.clone()))
+    })?;
+    head.headers.entry(header::HOST).or_insert(HeaderValue::from_static("in-process"));
+    // Upgrades carry no body to speak of.
+    let sent = http_body_util::Full::new(body::read(body::boxed(sent)).await?);
+    let response = sender.send_request(Request::from_parts(head, sent)).await?;
+    Ok(response.map(body::boxed))
+}

@@ -1,0 +1,101 @@
+//! What is served: `/api`, `/apis` and below, in the old forms and the aggregated one; and `/version`.
+
+mod aggregated;
+mod groups;
+mod resources;
+
+use crate::{
+    api::Api,
+    body::{self, Body},
+    output::{self, Accepted, Offer},
+};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use kubeplane_core::{ApiError, GroupVersion, status::ApiResult};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
+
+/// The Kubernetes version whose API is served.
+pub const KUBERNETES_VERSION: &str = "v1.36.0";
+
+/// Serves a path that names no resource.
+pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
+    let registry = api.registry();
+    let parts: Vec<_> = head.uri.path().trim_matches('/').split('/').collect();
+    let value = match parts.as_slice() {
+        ["version"] => version(),
+        [""] => paths(api),
+        ["api" | "apis"] => {
+            if let Some(version) = aggregated::wanted(&head.headers) {
+                return Ok(tagged(head, aggregated::document(registry, parts[0], version), version));
+            }
+            if parts[0] == "api" { groups::core(registry) } else { groups::all(registry) }
+        }
+        ["api", version] => {
+            let version = GroupVersion::new("", (*version).to_owned());
+            resources::list(registry, &version).ok_or_else(ApiError::no_such_path)?
+        }
+        ["apis", group] => groups::one(registry, group).ok_or_else(ApiError::no_such_path)?,
+        ["apis", group, version] => {
+            let version = GroupVersion::new((*group).to_owned(), (*version).to_owned());
+            resources::list(registry, &version).ok_or_else(ApiError::no_such_path)?
+        }
+        _ => return Err(ApiError::no_such_path()),
+    };
+    output::value(&Accepted::of(head, Offer::PLAIN)?, StatusCode::OK, &value)
+}
+
+/// An aggregated document with its tag; `304 Not Modified` to a client that has it.
+fn tagged(head: &Parts, document: Value, version: &str) -> Response<Body> {
+    let bytes = Bytes::from(document.to_string());
+    let hash: String = Sha512::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+    let tag = format!("\"{hash}\"");
+    let known = head.headers.get(header::IF_NONE_MATCH).is_some_and(|sent| sent.as_bytes() == tag.as_bytes());
+    let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let kind = HeaderValue::from_str(&kind).unwrap_or(HeaderValue::from_static("application/json"));
+    let (code, body) =
+        if known { (StatusCode::NOT_MODIFIED, body::empty()) } else { (StatusCode::OK, body::full(bytes)) };
+    let mut response = output::with_type(code, kind, body);
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36",
+        "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+        "gitVersion": format!("{KUBERNETES_VERSION}+kubeplane"),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "2026-04-22T00:00:00Z",
+        "goVersion": "none", "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, go_arch()),
+    })
+}
+
+fn go_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn paths(api: &Api) -> Value {
+    let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
+    for version in groups::versions(api.registry()) {
+        if version.group.is_empty() {
+            paths.push(format!("/api/{}", version.version));
+        } else {
+            paths.push(format!("/apis/{}", version.group));
+            paths.push(format!("/apis/{version}"));
+        }
+    }
+    paths.extend(["/healthz", "/livez", "/metrics", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(api.0.routes.iter().map(|(prefix, _)| prefix.clone()));
+    paths.sort();
+    paths.dedup();
+    json!({"paths": paths})
+}

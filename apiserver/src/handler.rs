@@ -1,0 +1,227 @@
+//! What outsiders and this crate alike plug into the server: [`Handler`], [`WriteHook`] and [`Route`].
+
+use crate::{
+    api::Api,
+    body::{self, Body, Unread},
+    info::RequestInfo,
+    query::Query,
+    registry::Resource,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Response, request::Parts};
+use hyper::upgrade::OnUpgrade;
+use kubeplane_core::{
+    Object,
+    admission::Warnings,
+    auth::UserInfo,
+    status::{ApiError, ApiResult},
+};
+use std::{
+    fmt::{self, Debug},
+    sync::Arc,
+};
+
+/// Serves a subresource with [`Form::Handler`](kubeplane_core::definition::Form::Handler), or all verbs of
+/// a resource that is not stored (registered under the empty subresource name, as the review kinds are).
+///
+/// # Contract
+/// The request is authenticated and authorized, and its verb is one the definition lists. Admission is
+/// the handler's own work, through [`Api::admit_connect`] or the writes of [`Api`].
+///
+/// # Errors
+/// Sent to the client as a Status.
+///
+/// # Cancellation
+/// The client went away or the request timed out.
+#[async_trait]
+pub trait Handler: Debug + Send + Sync + 'static {
+    /// Answers one request.
+    async fn handle(&self, request: HandlerRequest) -> ApiResult<Response<Body>>;
+}
+
+/// One request to a [`Handler`].
+pub struct HandlerRequest {
+    /// Method, URI, headers and extensions.
+    pub head: Parts,
+    /// What the path asks for.
+    pub info: Arc<RequestInfo>,
+    /// Who asks.
+    pub user: Arc<UserInfo>,
+    /// The resource the subresource belongs to.
+    pub resource: Arc<Resource>,
+    /// Warnings to the client.
+    pub warnings: Arc<Warnings>,
+    /// The server, for reads and writes of other objects.
+    pub api: Api,
+    /// The body, not read yet.
+    pub body: Unread,
+}
+
+impl Debug for HandlerRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerRequest")
+            .field("info", &self.info)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HandlerRequest {
+    /// The query parameters.
+    #[must_use]
+    pub fn query(&self) -> Query {
+        Query::of(&self.head.uri)
+    }
+
+    /// The whole body, at most [`body::MAX_BODY`] bytes; later calls find it empty.
+    ///
+    /// # Errors
+    /// 413 when it is larger.
+    pub async fn read_body(&mut self) -> ApiResult<Bytes> {
+        body::read(self.body.take()).await
+    }
+
+    /// The body as an object: JSON or YAML by its content type. `kind` and `apiVersion` must be those of
+    /// the subresource (or of the resource, without one) where the body says them, and are filled in.
+    ///
+    /// # Errors
+    /// 400 for a malformed body or another kind, 413, 415.
+    pub async fn object(&mut self) -> ApiResult<Object> {
+        let definition = self.resource.definition();
+        let kind = definition
+            .subresource(&self.info.subresource)
+            .map_or_else(|| definition.kind.clone(), |subresource| subresource.kind.clone());
+        let bytes = self.read_body().await?;
+        crate::decode::loose(&self.head.headers, &bytes, &kind)
+    }
+
+    /// The connection after the answer `101 Switching Protocols`; `None` when it cannot be taken over.
+    pub fn upgrade(&mut self) -> Option<OnUpgrade> {
+        self.head.extensions.remove::<OnUpgrade>()
+    }
+
+    /// Answers with an object in the form the client accepts.
+    ///
+    /// # Errors
+    /// 406 when the client accepts none that is offered.
+    pub fn respond(&self, code: http::StatusCode, object: &Object) -> ApiResult<Response<Body>> {
+        crate::output::object(&self.head, code, object)
+    }
+}
+
+/// What is still to do about a write once its outcome is known.
+#[derive(Default)]
+pub struct Finish {
+    committed: Vec<BoxFuture<'static, ()>>,
+    failed: Vec<BoxFuture<'static, ()>>,
+}
+
+impl Finish {
+    /// Nothing.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Runs `work` if the write fails: give back what was allocated.
+    #[must_use]
+    pub fn on_failure(mut self, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.failed.push(Box::pin(work));
+        self
+    }
+
+    /// Runs `work` if the write succeeds: release what is no longer used.
+    #[must_use]
+    pub fn on_success(mut self, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.committed.push(Box::pin(work));
+        self
+    }
+
+    pub(crate) fn join(&mut self, other: Self) {
+        self.committed.extend(other.committed);
+        self.failed.extend(other.failed);
+    }
+
+    pub(crate) async fn run(self, success: bool) {
+        for work in if success { self.committed } else { self.failed } {
+            work.await;
+        }
+    }
+}
+
+impl Debug for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Finish")
+            .field("committed", &self.committed.len())
+            .field("failed", &self.failed.len())
+            .finish()
+    }
+}
+
+/// Side effects of the writes of one resource, as the allocation of a Service's address is.
+///
+/// # Contract
+/// The `before` hooks run after mutating admission and before preparation and validation, on every try of
+/// a write; what they return is run once the outcome of that try is known. With `dry_run` nothing may be
+/// kept. `after_delete` runs once an object is gone from the store.
+#[async_trait]
+pub trait WriteHook: Debug + Send + Sync + 'static {
+    /// Before an object is created.
+    ///
+    /// # Errors
+    /// Refuses the write.
+    async fn before_create(&self, _api: &Api, _object: &mut Object, _dry_run: bool) -> ApiResult<Finish> {
+        Ok(Finish::nothing())
+    }
+
+    /// Before an object is changed (not through a subresource).
+    ///
+    /// # Errors
+    /// Refuses the write.
+    async fn before_update(
+        &self,
+        _api: &Api,
+        _object: &mut Object,
+        _old: &Object,
+        _dry_run: bool,
+    ) -> ApiResult<Finish> {
+        Ok(Finish::nothing())
+    }
+
+    /// Before an object's deletion begins.
+    ///
+    /// # Errors
+    /// Refuses the deletion.
+    async fn before_delete(&self, _api: &Api, _object: &Object) -> ApiResult<()> {
+        Ok(())
+    }
+
+    /// What else changes in an object when its deletion begins, as a namespace's phase does.
+    fn mark_deleting(&self, _object: &mut Object) {}
+
+    /// Whether something beside its finalizers keeps an object from being removed.
+    fn holds(&self, _object: &Object) -> bool {
+        false
+    }
+
+    /// After an object is gone.
+    async fn after_delete(&self, _api: &Api, _object: &Object) {}
+}
+
+/// Serves paths that name no resource, as `/openapi/v3` and below.
+///
+/// # Errors
+/// Sent to the client as a Status.
+#[async_trait]
+pub trait Route: Debug + Send + Sync + 'static {
+    /// Answers one request.
+    async fn serve(&self, api: &Api, head: &Parts, body: Body) -> ApiResult<Response<Body>>;
+}
+
+/// 404 for paths nobody serves; for handlers that look at more of the path themselves.
+#[must_use]
+pub fn no_such_path() -> ApiError {
+    ApiError::no_such_path()
+}

@@ -1,0 +1,134 @@
+use super::{dry_run_errors, refuse};
+use crate::query::Query;
+use kubeplane_core::{
+    Object,
+    field::{self, Path},
+    status::{ApiError, ApiResult},
+};
+use serde_json::{Value, json};
+
+/// What happens to an object's dependents when it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// They stay, and lose the owner reference.
+    Orphan,
+    /// They are deleted after it.
+    Background,
+    /// They are deleted before it.
+    Foreground,
+}
+
+/// What must be true of an object for it to be deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preconditions {
+    /// Its uid.
+    pub uid: Option<String>,
+    /// Its resourceVersion.
+    pub resource_version: Option<String>,
+}
+
+/// The options of a delete.
+#[derive(Debug, Clone, Default)]
+pub struct DeleteOptions {
+    /// Change nothing.
+    pub dry_run: bool,
+    /// The seconds the object gets to end by itself.
+    pub grace_period: Option<i64>,
+    /// What happens to dependents.
+    pub propagation: Option<Propagation>,
+    /// The older form of the same.
+    pub orphan_dependents: Option<bool>,
+    /// What must be true.
+    pub preconditions: Preconditions,
+}
+
+impl DeleteOptions {
+    /// Reads the options from the body, or from the query when there is none.
+    pub(crate) fn parse(query: &Query, body: Option<Object>) -> ApiResult<Self> {
+        let Some(body) = body else { return Self::checked(&from_query(query)?) };
+        let known = matches!(body.kind(), "" | "DeleteOptions");
+        if !known {
+            return Err(ApiError::bad_request("decoded object cannot be converted to DeleteOptions"));
+        }
+        Self::checked(&body)
+    }
+
+    fn checked(sent: &Object) -> ApiResult<Self> {
+        let dry_runs = sent.at(&["dryRun"]).and_then(Value::as_array);
+        let dry_runs: Vec<_> = dry_runs.into_iter().flatten().filter_map(Value::as_str).collect();
+        let orphan_dependents = typed(sent, "orphanDependents", Value::as_bool)?;
+        let policy = typed(sent, "propagationPolicy", |value| value.as_str().map(str::to_owned))?;
+        let path = Path::new("propagationPolicy");
+        let mut errors = field::Errors::new();
+        if let Some(policy) = policy.as_ref().filter(|_| orphan_dependents.is_some()) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(field::Error::invalid(&path, policy.as_str(), why));
+        }
+        let propagation = match policy.as_deref() {
+            None => None,
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some(other) => {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(field::Error::not_supported(&path, other, &supported));
+                None
+            }
+        };
+        errors.extend(dry_run_errors(&dry_runs));
+        refuse("DeleteOptions", &errors)?;
+        let text = |key| sent.at(&["preconditions", key]).and_then(Value::as_str).map(str::to_owned);
+        Ok(Self {
+            dry_run: !dry_runs.is_empty(),
+            grace_period: typed(sent, "gracePeriodSeconds", Value::as_i64)?,
+            propagation,
+            orphan_dependents,
+            preconditions: Preconditions { uid: text("uid"), resource_version: text("resourceVersion") },
+        })
+    }
+
+    /// As admission sees them.
+    pub(crate) fn sent(&self) -> Object {
+        let mut sent = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if self.dry_run {
+            sent["dryRun"] = json!(["All"]);
+        }
+        if let Some(grace) = self.grace_period {
+            sent["gracePeriodSeconds"] = grace.into();
+        }
+        if let Some(propagation) = self.propagation {
+            sent["propagationPolicy"] = format!("{propagation:?}").into();
+        }
+        if let Some(orphan) = self.orphan_dependents {
+            sent["orphanDependents"] = orphan.into();
+        }
+        Object::from_value(sent).unwrap_or_default()
+    }
+}
+
+fn typed<T>(sent: &Object, key: &str, read: impl Fn(&Value) -> Option<T>) -> ApiResult<Option<T>> {
+    match sent.at(&[key]) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => read(value).map(Some).ok_or_else(|| {
+            ApiError::bad_request(format!("json: cannot unmarshal {value} into Go struct field DeleteOptions.{key}"))
+        }),
+    }
+}
+
+fn from_query(query: &Query) -> ApiResult<Object> {
+    let mut sent = Object::default();
+    let dry_runs: Vec<_> = query.all("dryRun").collect();
+    if !dry_runs.is_empty() {
+        sent.set(&["dryRun"], dry_runs);
+    }
+    if let Some(grace) = query.integer("gracePeriodSeconds")? {
+        sent.set(&["gracePeriodSeconds"], grace);
+    }
+    if let Some(orphan) = query.flag("orphanDependents") {
+        sent.set(&["orphanDependents"], orphan);
+    }
+    if let Some(policy) = query.first("propagationPolicy").filter(|policy| !policy.is_empty()) {
+        sent.set(&["propagationPolicy"], policy);
+    }
+    Ok(sent)
+}

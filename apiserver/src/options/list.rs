@@ -1,0 +1,150 @@
+use super::refuse;
+use crate::{filter::Filter, info::RequestInfo, query::Query};
+use kubeplane_core::{
+    Definition,
+    field::{self, Path},
+    selector::{FieldSelector, LabelSelector},
+    status::{ApiError, ApiResult},
+};
+use kubeplane_store_trait::Revision;
+use std::time::Duration;
+
+/// How a list's resourceVersion is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VersionMatch {
+    Exact,
+    NotOlderThan,
+}
+
+/// The options of a list or watch.
+#[derive(Debug, Clone)]
+pub(crate) struct ListOptions {
+    pub(crate) filter: Filter,
+    /// `None` when not sent.
+    pub(crate) version: Option<Revision>,
+    pub(crate) version_match: Option<VersionMatch>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) continues: Option<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) bookmarks: bool,
+    pub(crate) initial_events: Option<bool>,
+    pub(crate) watch: bool,
+}
+
+impl ListOptions {
+    pub(crate) fn parse(query: &Query, info: &RequestInfo, definition: &Definition) -> ApiResult<Self> {
+        let watch = info.verb == "watch";
+        let sent_version = query.text("resourceVersion");
+        let mut version_match = query.text("resourceVersionMatch");
+        let mut initial_events = query.flag("sendInitialEvents");
+        let legacy = watch && initial_events.is_none() && version_match.is_empty();
+        if legacy && matches!(sent_version, "" | "0") {
+            initial_events = Some(true);
+            version_match = "NotOlderThan";
+        }
+        let errors = if watch {
+            watch_errors(version_match, initial_events, query.text("continue"))
+        } else {
+            list_errors(version_match, initial_events, query)
+        };
+        refuse("ListOptions", &errors)?;
+        let limit = query.integer("limit")?.filter(|limit| *limit > 0);
+        let timeout = query.integer("timeoutSeconds")?.filter(|seconds| *seconds > 0);
+        Ok(Self {
+            filter: filter(query, info, definition)?,
+            version: version(sent_version)?,
+            version_match: match version_match {
+                "Exact" => Some(VersionMatch::Exact),
+                "NotOlderThan" => Some(VersionMatch::NotOlderThan),
+                _ => None,
+            },
+            limit: limit.and_then(|limit| usize::try_from(limit).ok()),
+            continues: query.first("continue").filter(|token| !token.is_empty()).map(str::to_owned),
+            timeout: timeout.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+            bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
+            initial_events,
+            watch,
+        })
+    }
+}
+
+fn version(sent: &str) -> ApiResult<Option<Revision>> {
+    if sent.is_empty() {
+        return Ok(None);
+    }
+    sent.parse().map(|number| Some(Revision(number))).map_err(|_| {
+        let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
+        let errors = [field::Error::invalid(&Path::new("resourceVersion"), sent, why)];
+        ApiError::invalid(&kubeplane_core::GroupKind::default(), "", &errors)
+    })
+}
+
+fn filter(query: &Query, info: &RequestInfo, definition: &Definition) -> ApiResult<Filter> {
+    let labels = LabelSelector::parse(query.text("labelSelector"))
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let mut fields = FieldSelector::parse(query.text("fieldSelector"))
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    if !info.name.is_empty() {
+        if fields.is_everything() {
+            fields = FieldSelector::equal("metadata.name", &info.name);
+        } else if fields.exact("metadata.name") != Some(&info.name) {
+            let why = "fieldSelector metadata.name doesn't match requested name";
+            return Err(ApiError::bad_request(why));
+        }
+    }
+    let namespace = if definition.is_namespaced() { info.namespace.as_str() } else { "" };
+    Filter::new(namespace, labels, fields, definition)
+}
+
+const MATCH: &str = "resourceVersionMatch";
+
+fn list_errors(matching: &str, initial_events: Option<bool>, query: &Query) -> field::Errors {
+    let path = Path::new(MATCH);
+    let version = query.text("resourceVersion");
+    let mut errors = field::Errors::new();
+    if !matching.is_empty() {
+        if version.is_empty() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            errors.push(field::Error::forbidden(&path, why));
+        }
+        if !query.text("continue").is_empty() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(field::Error::forbidden(&path, why));
+        }
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            errors.push(field::Error::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
+        }
+        if matching == "Exact" && version == "0" {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(field::Error::forbidden(&path, why));
+        }
+    }
+    if initial_events.is_some() {
+        let why = "sendInitialEvents is forbidden for list";
+        errors.push(field::Error::forbidden(&Path::new("sendInitialEvents"), why));
+    }
+    errors
+}
+
+fn watch_errors(matching: &str, initial_events: Option<bool>, continues: &str) -> field::Errors {
+    let path = Path::new(MATCH);
+    let mut errors = field::Errors::new();
+    if initial_events.is_some() && matching != "NotOlderThan" {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        errors.push(field::Error::forbidden(&path, why));
+    }
+    if !matching.is_empty() {
+        if initial_events.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(field::Error::forbidden(&path, why));
+        }
+        if matching != "NotOlderThan" {
+            errors.push(field::Error::not_supported(&path, matching, &["NotOlderThan"]));
+        }
+        if !continues.is_empty() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(field::Error::forbidden(&path, why));
+        }
+    }
+    errors
+}

@@ -1,0 +1,131 @@
+//! The form of an answer: what the client accepts, and objects in it.
+
+mod lists;
+mod negotiate;
+mod table;
+
+pub(crate) use lists::{ListMeta, list};
+pub(crate) use negotiate::{Accepted, Form, Offer};
+pub(crate) use table::Table;
+
+use crate::{
+    body::{self, Body},
+    stored::Shape,
+};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use kubeplane_core::{
+    Object,
+    status::{ApiError, ApiResult},
+};
+use kubeplane_store_trait::Revision;
+use jiff::Timestamp;
+use serde_json::Value;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
+
+/// An answer of JSON bytes as they are.
+pub(crate) fn json_bytes(code: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
+    with_type(code, JSON, body::full(bytes))
+}
+
+/// An answer of this content type.
+pub(crate) fn with_type(code: StatusCode, kind: HeaderValue, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// An answer of a JSON value in the text form accepted.
+pub(crate) fn value(accepted: &Accepted, code: StatusCode, value: &Value) -> ApiResult<Response<Body>> {
+    if accepted.yaml {
+        let text = serde_saphyr::to_string(value).map_err(ApiError::internal)?;
+        return Ok(with_type(code, YAML, body::full(text)));
+    }
+    let mut bytes = if accepted.pretty {
+        serde_json::to_vec_pretty(value)
+    } else {
+        serde_json::to_vec(value)
+    }
+    .map_err(ApiError::internal)?;
+    bytes.push(b'\n');
+    Ok(json_bytes(code, bytes))
+}
+
+/// An answer of an object that has no other forms than its own.
+pub(crate) fn object(head: &Parts, code: StatusCode, object: &Object) -> ApiResult<Response<Body>> {
+    let accepted = Accepted::of(head, Offer::PLAIN)?;
+    value(&accepted, code, &Value::Object(object.map().clone()))
+}
+
+/// An answer of a Status; never fails, for it answers failures too.
+pub(crate) fn status(headers: &HeaderMap, code: StatusCode, status: &Value) -> Response<Body> {
+    let accepted = Accepted::of_error(headers);
+    value(&accepted, code, status).unwrap_or_else(|_| json_bytes(code, status.to_string()))
+}
+
+/// An answer to a failed request.
+pub(crate) fn failure(headers: &HeaderMap, error: &ApiError) -> Response<Body> {
+    let mut response = status(headers, error.code(), &error.to_status());
+    let seconds = error.details().map_or(0, |details| details.retry_after_seconds);
+    if seconds > 0 {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
+
+/// An answer of one stored object in the form accepted.
+pub(crate) fn entity(
+    accepted: &Accepted,
+    shape: &Shape,
+    code: StatusCode,
+    stored: &Bytes,
+    revision: Option<Revision>,
+    now: Timestamp,
+) -> ApiResult<Response<Body>> {
+    match &accepted.form {
+        Form::Object if accepted.is_plain_json() => {
+            let Some(revision) = revision else { return Ok(json_bytes(code, stored.clone())) };
+            let mut out = BytesMut::new();
+            shape.write(stored, revision, &mut out);
+            Ok(json_bytes(code, out.freeze()))
+        }
+        Form::Object => {
+            let object = decoded(stored, revision)?;
+            value(accepted, code, &object.into_value())
+        }
+        Form::Metadata { version, .. } => {
+            let object = decoded(stored, revision)?;
+            value(accepted, code, &partial(&object, version))
+        }
+        Form::Table(form) => {
+            let object = decoded(stored, revision)?;
+            let mut table = Table::new(form, shape.definition(), now);
+            table.push(&object);
+            let meta = ListMeta { revision: object.resource_version().to_owned(), ..ListMeta::default() };
+            value(accepted, code, &table.finish(&meta, true))
+        }
+    }
+}
+
+fn decoded(stored: &Bytes, revision: Option<Revision>) -> ApiResult<Object> {
+    match revision {
+        Some(revision) => crate::stored::decode(stored, revision),
+        None => Object::parse(stored),
+    }
+    .map_err(ApiError::internal)
+}
+
+/// An object's metadata alone.
+pub(crate) fn partial(object: &Object, version: &str) -> Value {
+    serde_json::json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": object.at(&["metadata"]).cloned().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,153 @@
+//! Lists: a chain of shared bytes, put together as the client reads.
+
+use super::{Accepted, Form, Table, partial, value, with_type};
+use crate::{
+    body::{self, Body, BoxError},
+    cache::Row,
+    stored::Shape,
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use jiff::Timestamp;
+use kubeplane_core::status::{ApiError, ApiResult};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How many bytes are put together for one write.
+const CHUNK: usize = 64 * 1024;
+
+/// A list's metadata.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ListMeta {
+    pub(crate) revision: String,
+    pub(crate) continues: Option<String>,
+    pub(crate) remaining: Option<u64>,
+}
+
+impl ListMeta {
+    pub(crate) fn to_value(&self) -> Value {
+        let mut meta = json!({});
+        if !self.revision.is_empty() {
+            meta["resourceVersion"] = self.revision.as_str().into();
+        }
+        if let Some(token) = &self.continues {
+            meta["continue"] = token.as_str().into();
+        }
+        if let Some(remaining) = self.remaining {
+            meta["remainingItemCount"] = remaining.into();
+        }
+        meta
+    }
+}
+
+/// An answer of many rows in the form accepted.
+pub(crate) fn list(
+    accepted: &Accepted,
+    shape: &Shape,
+    rows: Vec<Arc<Row>>,
+    meta: &ListMeta,
+    now: Timestamp,
+) -> ApiResult<Response<Body>> {
+    let definition = shape.definition();
+    match &accepted.form {
+        Form::Object if accepted.is_plain_json() => {
+            let kind = json!(definition.list_kind);
+            let version = json!(definition.group_version().to_string());
+            Ok(streamed(shape, rows, Item::Whole, &kind, &version, meta))
+        }
+        Form::Metadata { version, .. } if accepted.is_plain_json() && *version == "v1" => {
+            let kind = json!("PartialObjectMetadataList");
+            Ok(streamed(shape, rows, Item::Metadata, &kind, &json!("meta.k8s.io/v1"), meta))
+        }
+        Form::Table(form) => {
+            let mut table = Table::new(form, definition, now);
+            for row in rows {
+                table.push(&row.decoded(row.revision).map_err(ApiError::internal)?);
+            }
+            value(accepted, StatusCode::OK, &table.finish(meta, true))
+        }
+        form => {
+            let decode = |row: &Arc<Row>| row.decoded(row.revision).map_err(ApiError::internal);
+            let (kind, version, items): (&str, String, ApiResult<Vec<Value>>) = match form {
+                Form::Metadata { version, .. } => (
+                    "PartialObjectMetadataList",
+                    format!("meta.k8s.io/{version}"),
+                    rows.iter().map(|row| Ok(partial(&decode(row)?, version))).collect(),
+                ),
+                _ => (
+                    &definition.list_kind,
+                    definition.group_version().to_string(),
+                    rows.iter().map(|row| Ok(decode(row)?.into_value())).collect(),
+                ),
+            };
+            let list = json!({
+                "kind": kind, "apiVersion": version, "metadata": meta.to_value(), "items": items?,
+            });
+            value(accepted, StatusCode::OK, &list)
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Item {
+    Whole,
+    Metadata,
+}
+
+struct Writing {
+    shape: Shape,
+    rows: std::vec::IntoIter<Arc<Row>>,
+    item: Item,
+    out: BytesMut,
+    first: bool,
+    done: bool,
+}
+
+impl Writing {
+    /// The next bytes to send; fills up to a chunk from the rows.
+    fn next(&mut self) -> Option<Bytes> {
+        while !self.done && self.out.len() < CHUNK {
+            let Some(row) = self.rows.next() else {
+                self.out.put_slice(b"]}\n");
+                self.done = true;
+                break;
+            };
+            if !self.first {
+                self.out.put_u8(b',');
+            }
+            self.first = false;
+            match self.item {
+                Item::Whole => self.shape.write_item(&row.value, row.revision, &mut self.out),
+                Item::Metadata => self.shape.write_metadata(&row.value, row.revision, &mut self.out),
+            }
+        }
+        (!self.out.is_empty()).then(|| self.out.split().freeze())
+    }
+}
+
+fn streamed(
+    shape: &Shape,
+    rows: Vec<Arc<Row>>,
+    item: Item,
+    kind: &Value,
+    version: &Value,
+    meta: &ListMeta,
+) -> Response<Body> {
+    let mut out = BytesMut::with_capacity(CHUNK.min(rows.len() * 1024 + 256));
+    let metadata = meta.to_value();
+    let head = format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[");
+    out.put_slice(head.as_bytes());
+    let mut writing =
+        Writing { shape: shape.clone(), rows: rows.into_iter(), item, out, first: true, done: false };
+    let first = writing.next().unwrap_or_default();
+    let body = if writing.done && writing.out.is_empty() {
+        body::full(first)
+    } else {
+        let rest = std::iter::from_fn(move || writing.next());
+        let frames = std::iter::once(first).chain(rest).map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
+        body::boxed(StreamBody::new(futures::stream::iter(frames)))
+    };
+    with_type(StatusCode::OK, super::JSON, body)
+}

@@ -1,0 +1,123 @@
+//! The steps every request takes, one file each, in this order:
+//!
+//! ```text
+//!   observe ─> guard ─> deadline ─> authenticate ─> impersonate ─> inflight ─> authorize ─> dispatch
+//! ```
+//!
+//! Each step runs in a tracing span of its name.
+
+mod authenticate;
+mod authorize;
+mod deadline;
+mod dispatch;
+mod guard;
+mod impersonate;
+mod inflight;
+mod observe;
+
+pub(crate) use authenticate::{Authenticate, InProcess};
+pub(crate) use authorize::{Authorize, Union};
+pub(crate) use deadline::Deadline;
+pub(crate) use dispatch::Dispatch;
+pub(crate) use guard::Guard;
+pub(crate) use impersonate::Impersonate;
+pub(crate) use inflight::Inflight;
+pub(crate) use observe::Observe;
+
+use crate::{
+    body::{self, BoxError, Body},
+    info::RequestInfo,
+    output,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, Request, Response, header, request::Parts};
+use kubeplane_core::{admission::Warnings, auth::UserInfo, status::ApiResult};
+use std::{convert::Infallible, fmt::Debug, sync::Arc};
+use tracing::Instrument;
+
+/// A request on its way.
+pub(crate) struct Exchange {
+    pub(crate) head: Parts,
+    pub(crate) body: Body,
+    pub(crate) info: Arc<RequestInfo>,
+    pub(crate) user: Arc<UserInfo>,
+    pub(crate) warnings: Arc<Warnings>,
+}
+
+/// One step.
+#[async_trait]
+pub(crate) trait Step: Debug + Send + Sync + 'static {
+    fn name(&self) -> &'static str;
+
+    async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>>;
+}
+
+/// The steps behind the present one.
+#[derive(Clone, Copy)]
+pub(crate) struct Next<'a>(&'a [Arc<dyn Step>]);
+
+impl Next<'_> {
+    pub(crate) async fn run(self, exchange: Exchange) -> ApiResult<Response<Body>> {
+        let Some((step, rest)) = self.0.split_first() else {
+            return Err(kubeplane_core::ApiError::no_such_path());
+        };
+        let span = tracing::debug_span!("step", name = step.name());
+        step.run(exchange, Next(rest)).instrument(span).await
+    }
+}
+
+/// All steps as a service.
+#[derive(Debug, Clone)]
+pub(crate) struct Pipeline(Arc<[Arc<dyn Step>]>);
+
+impl Pipeline {
+    pub(crate) fn new(steps: Vec<Arc<dyn Step>>) -> Self {
+        Self(steps.into())
+    }
+
+    /// Answers a request; failures become Status answers.
+    pub(crate) fn call(self, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(async move { self.answered(request).await })
+    }
+
+    async fn answered(self, request: Request<Body>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let accept: HeaderMap =
+            head.headers.get_all(header::ACCEPT).iter().map(|value| (header::ACCEPT, value.clone())).collect();
+        match self.answer(head, body).await {
+            Ok(response) => response,
+            Err(error) => output::failure(&accept, &error),
+        }
+    }
+
+    async fn answer(&self, head: Parts, body: Body) -> ApiResult<Response<Body>> {
+        let info = Arc::new(RequestInfo::parse(&head.method, &head.uri)?);
+        let user = Arc::new(UserInfo::anonymous());
+        let exchange = Exchange { head, body, info, user, warnings: Arc::default() };
+        Next(&self.0).run(exchange).await
+    }
+}
+
+/// The pipeline for any kind of request body.
+#[derive(Debug, Clone)]
+pub struct Service(pub(crate) Pipeline);
+
+impl<B> tower::Service<Request<B>> for Service
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.0.clone().call(request.map(body::boxed)).map(Ok).boxed()
+    }
+}

@@ -1,0 +1,61 @@
+use super::{Exchange, Next, Step};
+use crate::body::Body;
+use async_trait::async_trait;
+use http::{Response, header, request::Parts};
+use kubeplane_core::{
+    ApiError,
+    auth::{ANONYMOUS, Authenticator, GROUP_AUTHENTICATED, UserInfo},
+    status::ApiResult,
+};
+use std::sync::Arc;
+
+/// The identity of a client in this process; no request from the wire can carry it.
+#[derive(Debug, Clone)]
+pub(crate) struct InProcess(pub(crate) Arc<UserInfo>);
+
+/// Finds out who asks. Without credentials it is the anonymous user, with bad ones it is nobody.
+#[derive(Debug)]
+pub(crate) struct Authenticate {
+    pub(crate) chain: Vec<Arc<dyn Authenticator>>,
+}
+
+#[async_trait]
+impl Step for Authenticate {
+    fn name(&self) -> &'static str {
+        "authenticate"
+    }
+
+    async fn run(&self, mut exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
+        let user = match exchange.head.extensions.get::<InProcess>() {
+            Some(InProcess(user)) => user.clone(),
+            None => Arc::new(self.user(&exchange.head).await?),
+        };
+        exchange.user = if user.name == ANONYMOUS || user.is_in(GROUP_AUTHENTICATED) {
+            user
+        } else {
+            let mut user = UserInfo::clone(&user);
+            user.groups.push(GROUP_AUTHENTICATED.to_owned());
+            Arc::new(user)
+        };
+        exchange.head.headers.remove(header::AUTHORIZATION);
+        next.run(exchange).await
+    }
+}
+
+impl Authenticate {
+    async fn user(&self, head: &Parts) -> ApiResult<UserInfo> {
+        let mut bad = false;
+        for authenticator in &self.chain {
+            match authenticator.authenticate(head).await {
+                Ok(Some(user)) => return Ok(user),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "credentials refused");
+                    bad = true;
+                }
+            }
+        }
+        let unknown = head.headers.contains_key(header::AUTHORIZATION);
+        if bad || unknown { Err(ApiError::unauthorized()) } else { Ok(UserInfo::anonymous()) }
+    }
+}

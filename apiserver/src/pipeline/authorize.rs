@@ -1,0 +1,94 @@
+use super::{Exchange, Next, Step};
+use crate::body::Body;
+use async_trait::async_trait;
+use http::Response;
+use kubeplane_core::{
+    ApiError, GroupResource,
+    auth::{Attributes, Authorizer, Decision, UserInfo, UserRule},
+    status::ApiResult,
+};
+use std::sync::Arc;
+
+/// Paths that tell nothing but whether the server is well.
+const OPEN: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+
+/// Asks whether the user may do it.
+#[derive(Debug)]
+pub(crate) struct Authorize {
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+}
+
+#[async_trait]
+impl Step for Authorize {
+    fn name(&self) -> &'static str {
+        "authorize"
+    }
+
+    async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
+        if !OPEN.contains(&exchange.info.path.as_str()) {
+            let attributes = exchange.info.attributes(&exchange.user);
+            match self.authorizer.authorize(&attributes).await {
+                Decision::Allow(_) => {}
+                Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+                    return Err(forbidden(&attributes, &reason));
+                }
+            }
+        }
+        next.run(exchange).await
+    }
+}
+
+/// The refusal, in the original's words.
+pub(super) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
+    let user = &attributes.user.name;
+    let verb = &attributes.verb;
+    let text = if attributes.is_resource() {
+        let mut resource = attributes.resource.clone();
+        if !attributes.subresource.is_empty() {
+            resource = format!("{resource}/{}", attributes.subresource);
+        }
+        let group = &attributes.group;
+        let place = match attributes.namespace.as_str() {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace {namespace:?}"),
+        };
+        format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}")
+    } else {
+        format!("User {user:?} cannot {verb} path {:?}", attributes.path)
+    };
+    let mut text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    if !reason.is_empty() {
+        text = format!("{text}: {reason}");
+    }
+    let resource = GroupResource::new(attributes.group.clone(), attributes.resource.clone());
+    ApiError::forbidden(&resource, &attributes.name, text)
+}
+
+/// Authorizers in order: the first that has an opinion decides. Without any, nothing is allowed.
+#[derive(Debug)]
+pub(crate) struct Union(pub(crate) Vec<Arc<dyn Authorizer>>);
+
+#[async_trait]
+impl Authorizer for Union {
+    async fn authorize(&self, request: &Attributes) -> Decision {
+        let mut reasons = Vec::new();
+        for authorizer in &self.0 {
+            match authorizer.authorize(request).await {
+                Decision::NoOpinion(reason) => reasons.push(reason),
+                decided => return decided,
+            }
+        }
+        reasons.retain(|reason| !reason.is_empty());
+        Decision::NoOpinion(reasons.join(", "))
+    }
+
+    async fn rules(&self, user: &UserInfo, namespace: &str) -> (Vec<UserRule>, bool) {
+        let (mut all, mut incomplete) = (Vec::new(), false);
+        for authorizer in &self.0 {
+            let (rules, partial) = authorizer.rules(user, namespace).await;
+            all.extend(rules);
+            incomplete |= partial;
+        }
+        (all, incomplete)
+    }
+}

@@ -1,0 +1,51 @@
+use super::{Exchange, Next, Step};
+use crate::{body::Body, metrics::ApiMetrics};
+use async_trait::async_trait;
+use http::Response;
+use kubeplane_clock::SharedClock;
+use kubeplane_core::{ApiError, auth::GROUP_MASTERS, status::ApiResult};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Reading requests served at once.
+const READING: usize = 400;
+/// Writing requests served at once.
+const WRITING: usize = 200;
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Bounds how many requests are served at once; those above it wait, and are sent away in the end.
+#[derive(Debug)]
+pub(crate) struct Inflight {
+    reading: Semaphore,
+    writing: Semaphore,
+    clock: SharedClock,
+    metrics: ApiMetrics,
+}
+
+impl Inflight {
+    pub(crate) fn new(clock: SharedClock, metrics: ApiMetrics) -> Self {
+        Self { reading: Semaphore::new(READING), writing: Semaphore::new(WRITING), clock, metrics }
+    }
+}
+
+#[async_trait]
+impl Step for Inflight {
+    fn name(&self) -> &'static str {
+        "inflight"
+    }
+
+    async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
+        if exchange.info.is_long_running() || exchange.user.is_in(GROUP_MASTERS) {
+            return next.run(exchange).await;
+        }
+        let reads = matches!(exchange.info.verb.as_str(), "get" | "list");
+        let slots = if reads { &self.reading } else { &self.writing };
+        let permit = kubeplane_clock::timeout(self.clock.as_ref(), PATIENCE, slots.acquire()).await;
+        let Some(Ok(_permit)) = permit else {
+            return Err(ApiError::too_many_requests("Too many requests, please try again later.", 1));
+        };
+        let _counted = self.metrics.inflight(!reads);
+        next.run(exchange).await
+    }
+}

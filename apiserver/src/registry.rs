@@ -1,0 +1,187 @@
+//! The kinds served right now. Changes at run time, as CustomResourceDefinitions come and go.
+
+use crate::cache::{Cache, CacheOptions};
+use arc_swap::ArcSwap;
+use kubeplane_core::{Definition, GroupResource, GroupVersion};
+use kubeplane_store_trait::{Key, KeyRange};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::watch;
+
+/// One served version of a resource: its definition and its watch cache.
+#[derive(Debug)]
+pub struct Resource {
+    definition: Arc<Definition>,
+    prefix: String,
+    cache: Cache,
+}
+
+impl Resource {
+    fn new(definition: Arc<Definition>, options: &CacheOptions) -> Arc<Self> {
+        let prefix = storage_prefix(&definition);
+        let cache = Cache::new(definition.clone(), prefix.clone(), options.clone());
+        Arc::new(Self { definition, prefix, cache })
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.definition
+    }
+
+    /// Group and plural.
+    #[must_use]
+    pub fn group_resource(&self) -> GroupResource {
+        self.definition.resource()
+    }
+
+    /// What all keys of the resource begin with, as in `/registry/pods/`.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The key of an object; `None` when the names are empty or far too long.
+    #[must_use]
+    pub fn key(&self, namespace: &str, name: &str) -> Option<Key> {
+        if name.is_empty() || name.contains('/') || namespace.contains('/') {
+            return None;
+        }
+        match self.definition.is_namespaced() {
+            true if namespace.is_empty() => None,
+            true => Key::new(format!("{}{namespace}/{name}", self.prefix)),
+            false => Key::new(format!("{}{name}", self.prefix)),
+        }
+    }
+
+    /// The keys of a namespace, or of all with the empty one.
+    #[must_use]
+    pub fn range(&self, namespace: &str) -> KeyRange {
+        if namespace.is_empty() || !self.definition.is_namespaced() {
+            KeyRange::prefix(self.prefix.clone())
+        } else {
+            KeyRange::prefix(format!("{}{namespace}/", self.prefix))
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+}
+
+/// Versions of a resource share a prefix; events of both groups are the same objects, as in the original.
+fn storage_prefix(definition: &Definition) -> String {
+    let group = definition.kind.group.as_ref();
+    let group = if group == "events.k8s.io" { "" } else { group };
+    if group.is_empty() {
+        format!("/registry/{}/", definition.plural)
+    } else {
+        format!("/registry/{group}/{}/", definition.plural)
+    }
+}
+
+type Versions = BTreeMap<GroupVersion, BTreeMap<String, Arc<Resource>>>;
+
+/// All resources served right now; cheap to read, never blocks.
+#[derive(Debug)]
+pub struct Registry {
+    served: ArcSwap<Versions>,
+    options: CacheOptions,
+    changes: watch::Sender<u64>,
+}
+
+impl Registry {
+    pub(crate) fn new(options: CacheOptions) -> Arc<Self> {
+        Arc::new(Self { served: ArcSwap::default(), options, changes: watch::Sender::new(0) })
+    }
+
+    /// Serves a kind from now on, in place of what was served under its group, version and plural.
+    pub fn install(&self, definition: Arc<Definition>) -> Arc<Resource> {
+        let resource = Resource::new(definition, &self.options);
+        let definition = resource.definition();
+        self.change(|served| {
+            served
+                .entry(definition.group_version())
+                .or_default()
+                .insert(definition.plural.to_string(), resource.clone())
+        });
+        resource
+    }
+
+    /// Serves a resource no more; watches of it end.
+    pub fn remove(&self, version: &GroupVersion, plural: &str) {
+        self.change(|served| {
+            let resources = served.get_mut(version)?;
+            let removed = resources.remove(plural);
+            if resources.is_empty() {
+                served.remove(version);
+            }
+            removed
+        });
+    }
+
+    fn change(&self, mut edit: impl FnMut(&mut Versions) -> Option<Arc<Resource>>) {
+        let mut gone = None;
+        self.served.rcu(|served| {
+            let mut next = Versions::clone(served);
+            gone = edit(&mut next);
+            next
+        });
+        if let Some(gone) = gone {
+            gone.cache().close();
+        }
+        self.changes.send_modify(|generation| *generation += 1);
+    }
+
+    /// A number that steps with every change, to be awaited or compared.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The resource served under exactly this version and plural.
+    #[must_use]
+    pub fn find(&self, version: &GroupVersion, plural: &str) -> Option<Arc<Resource>> {
+        self.served.load().get(version)?.get(plural).cloned()
+    }
+
+    /// The resource in its storage version, or any served one.
+    #[must_use]
+    pub fn resource(&self, resource: &GroupResource) -> Option<Arc<Resource>> {
+        let served = self.served.load();
+        let mut versions = served
+            .iter()
+            .filter(|(version, _)| version.group == resource.group)
+            .filter_map(|(_, resources)| resources.get(resource.resource.as_ref()));
+        let first = versions.next()?;
+        let is_stored = |found: &&Arc<Resource>| {
+            found.definition.storage_version == found.definition.kind.version
+        };
+        Some(std::iter::once(first).chain(versions).find(is_stored).unwrap_or(first).clone())
+    }
+
+    /// The resource that serves a kind.
+    #[must_use]
+    pub fn of_kind(&self, version: &GroupVersion, kind: &str) -> Option<Arc<Resource>> {
+        let served = self.served.load();
+        let resources = served.get(version)?;
+        resources.values().find(|resource| resource.definition.kind.kind == kind).cloned()
+    }
+
+    /// Everything served, ordered by group, version and plural.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Resource>> {
+        self.served.load().values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Whether any resource of this version is served.
+    #[must_use]
+    pub fn has_version(&self, version: &GroupVersion) -> bool {
+        self.served.load().contains_key(version)
+    }
+
+    /// Everything served in a version, ordered by plural.
+    #[must_use]
+    pub fn of_version(&self, version: &GroupVersion) -> Vec<Arc<Resource>> {
+        self.served.load().get(version).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+}

@@ -1,0 +1,183 @@
+//! What can be done with a resource: one file per verb, none per kind.
+
+mod create;
+mod delete;
+mod deletecollection;
+mod get;
+mod list;
+mod patch;
+mod scale;
+mod update;
+mod watch;
+
+use crate::{
+    api::Api,
+    body::{self, Body, Unread},
+    handler::HandlerRequest,
+    info::RequestInfo,
+    output::{self, Accepted},
+    pipeline::Exchange,
+    query::Query,
+    registry::Resource,
+    write::{Writer, Written},
+};
+use bytes::Bytes;
+use http::{Response, StatusCode, request::Parts};
+use jiff::Timestamp;
+use kubeplane_core::{
+    ApiError, Definition, Object,
+    admission::Warnings,
+    auth::UserInfo,
+    definition::{Form, Verb},
+    status::ApiResult,
+};
+use std::sync::Arc;
+
+/// A request for a resource.
+pub(crate) struct Call {
+    pub(crate) api: Api,
+    pub(crate) head: Parts,
+    pub(crate) body: Unread,
+    pub(crate) info: Arc<RequestInfo>,
+    pub(crate) user: Arc<UserInfo>,
+    pub(crate) warnings: Arc<Warnings>,
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) now: Timestamp,
+}
+
+/// Serves a request for a resource.
+pub(crate) async fn serve(api: Api, exchange: Exchange) -> ApiResult<Response<Body>> {
+    let Exchange { head, body, info, user, warnings } = exchange;
+    let resource = api
+        .registry()
+        .find(&info.group_version(), &info.resource)
+        .ok_or_else(ApiError::no_such_path)?;
+    let now = api.clock().now();
+    let body = Unread::new(body);
+    let call = Call { api, head, body, info, user, warnings, resource, now };
+    call.check_scope()?;
+    if call.info.subresource.is_empty() { call.serve_whole().await } else { call.serve_part().await }
+}
+
+impl Call {
+    pub(crate) fn definition(&self) -> &Arc<Definition> {
+        self.resource.definition()
+    }
+
+    pub(crate) fn query(&self) -> Query {
+        Query::of(&self.head.uri)
+    }
+
+    /// The namespace as storage knows it: empty for what lives in the cluster.
+    pub(crate) fn namespace(&self) -> &str {
+        if self.definition().is_namespaced() { &self.info.namespace } else { "" }
+    }
+
+    pub(crate) fn not_found(&self) -> ApiError {
+        ApiError::not_found(&self.resource.group_resource(), &self.info.name)
+    }
+
+    /// Paths must name a namespace exactly where the resource lives in one.
+    fn check_scope(&self) -> ApiResult<()> {
+        let info = &self.info;
+        let own_namespace = info.resource == "namespaces" && info.group.is_empty();
+        let whole = info.name.is_empty() || info.verb == "list" || info.verb == "watch";
+        let fits = match self.definition().is_namespaced() {
+            true => !info.namespace.is_empty() || (whole && info.verb != "create"),
+            false => info.namespace.is_empty() || own_namespace,
+        };
+        if fits { Ok(()) } else { Err(ApiError::no_such_path()) }
+    }
+
+    async fn serve_whole(self) -> ApiResult<Response<Body>> {
+        let verb = self.verb().filter(|verb| self.definition().verbs.contains(verb));
+        let named = !self.info.name.is_empty();
+        let verb = verb.filter(|verb| match verb {
+            Verb::Create => !named,
+            Verb::Update | Verb::Patch => named,
+            _ => true,
+        });
+        let Some(verb) = verb else { return Err(self.unsupported()) };
+        if let Some(handler) = self.handler("") {
+            return handler.handle(self.into_request()).await;
+        }
+        match verb {
+            Verb::Create => create::serve(self).await,
+            Verb::Delete => delete::serve(self).await,
+            Verb::DeleteCollection => deletecollection::serve(self).await,
+            Verb::Get => get::serve(self).await,
+            Verb::List => list::serve(self).await,
+            Verb::Patch => patch::serve(self).await,
+            Verb::Update => update::serve(self).await,
+            Verb::Watch => watch::serve(self).await,
+        }
+    }
+
+    async fn serve_part(self) -> ApiResult<Response<Body>> {
+        let definition = self.definition().clone();
+        let subresource =
+            definition.subresource(&self.info.subresource).ok_or_else(ApiError::no_such_path)?;
+        let verb = self.verb().filter(|verb| subresource.verbs.contains(verb));
+        let handler = self.handler(&self.info.subresource);
+        let Some(verb) = verb else { return Err(self.unsupported()) };
+        if let Some(handler) = handler {
+            return handler.handle(self.into_request()).await;
+        }
+        match (&subresource.form, verb) {
+            (Form::Part, Verb::Get) => get::serve(self).await,
+            (Form::Part, Verb::Update) => update::serve(self).await,
+            (Form::Part, Verb::Patch) => patch::serve(self).await,
+            (Form::Scale { .. }, _) => scale::serve(self, verb).await,
+            _ => Err(ApiError::no_such_path()),
+        }
+    }
+
+    fn verb(&self) -> Option<Verb> {
+        Verb::ALL.iter().copied().find(|verb| verb.as_str() == self.info.verb)
+    }
+
+    fn unsupported(&self) -> ApiError {
+        ApiError::method_not_supported(&self.resource.group_resource(), &self.info.verb)
+    }
+
+    fn handler(&self, subresource: &str) -> Option<Arc<dyn crate::handler::Handler>> {
+        let key = (self.resource.group_resource(), subresource.to_owned());
+        self.api.0.handlers.get(&key).cloned()
+    }
+
+    fn into_request(self) -> HandlerRequest {
+        let Self { api, head, body, info, user, warnings, resource, .. } = self;
+        HandlerRequest { head, info, user, resource, warnings, api, body }
+    }
+
+    pub(crate) async fn read_body(&self) -> ApiResult<Bytes> {
+        body::read(self.body.take()).await
+    }
+
+    /// A writer for this request.
+    pub(crate) fn writer<'a>(
+        &'a self,
+        dry_run: bool,
+        manager: Option<&'a str>,
+        options: &'a Object,
+    ) -> Writer<'a> {
+        Writer {
+            api: &self.api,
+            resource: &self.resource,
+            namespace: self.namespace(),
+            subresource: &self.info.subresource,
+            user: &self.user,
+            warnings: &self.warnings,
+            now: self.now,
+            dry_run,
+            manager,
+            options: Some(options),
+        }
+    }
+
+    /// Answers with a written object.
+    pub(crate) fn respond(&self, accepted: &Accepted, code: StatusCode, written: &Written) -> ApiResult<Response<Body>> {
+        let shape = self.resource.cache().shape();
+        output::entity(accepted, shape, code, &written.value, written.revision, self.now)
+    }
+}

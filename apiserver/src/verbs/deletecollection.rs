@@ -1,0 +1,46 @@
+use super::{Call, list};
+use crate::{
+    body::Body,
+    cache::Row,
+    decode,
+    options::{DeleteOptions, ListOptions},
+    output::{self, Accepted, Offer},
+    write::Writer,
+};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use http::{Response, StatusCode};
+use kubeplane_core::{Object, status::ApiResult};
+
+/// How many objects are deleted at once.
+const WORKERS: usize = 16;
+
+/// Deletes every object a list finds. Not atomic: objects deleted before a failure stay deleted.
+pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
+    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let query = call.query();
+    let list_options = ListOptions::parse(&query, &call.info, call.definition())?;
+    let body = call.read_body().await?;
+    let sent = decode::options(&call.head.headers, &body)?;
+    let options = DeleteOptions::parse(&query, sent)?;
+    let found = list::find(&call, &list_options).await?;
+    let sent = options.sent();
+    let mut under_way = FuturesUnordered::new();
+    for row in &found.rows {
+        if under_way.len() >= WORKERS {
+            under_way.next().await.transpose()?;
+        }
+        under_way.push(delete(&call, &options, &sent, row).boxed());
+    }
+    while under_way.next().await.transpose()?.is_some() {}
+    drop(under_way);
+    output::list(&accepted, call.resource.cache().shape(), found.rows, &found.meta, call.now)
+}
+
+async fn delete(call: &Call, options: &DeleteOptions, sent: &Object, row: &Row) -> ApiResult<()> {
+    let namespace = row.namespace();
+    let writer = Writer { namespace, ..call.writer(options.dry_run, None, sent) };
+    match writer.delete(row.name(), options.clone()).await {
+        Err(error) if error.code() == StatusCode::NOT_FOUND => Ok(()),
+        other => other.map(drop),
+    }
+}

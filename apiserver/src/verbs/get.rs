@@ -1,0 +1,45 @@
+use super::Call;
+use crate::{
+    body::Body,
+    cache::Freshness,
+    output::{self, Accepted, Offer},
+    storage::About,
+};
+use http::{Response, StatusCode};
+use kubeplane_core::{ApiError, field, status::ApiResult};
+use kubeplane_store_trait::{ReadAt, Revision};
+
+/// Reads one object; never decodes it for a client that takes JSON.
+pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
+    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let resource = call.resource.group_resource();
+    let key = call.resource.key(call.namespace(), &call.info.name).ok_or_else(|| call.not_found())?;
+    let shape = call.resource.cache().shape();
+    let query = call.query();
+    let sent = query.text("resourceVersion");
+    let (value, revision) = match sent {
+        "" => {
+            let read = call.api.store().get(&key, ReadAt::Latest).await.about(&resource, &call.info.name)?;
+            let entry = read.entry.ok_or_else(|| call.not_found())?;
+            (shape.adopt(entry.value).map_err(ApiError::internal)?, entry.revision)
+        }
+        _ => {
+            let freshness = match sent.parse() {
+                Ok(0) => Freshness::Any,
+                Ok(revision) => Freshness::AtLeast(Revision(revision)),
+                Err(_) => return Err(bad_version(sent)),
+            };
+            let snapshot = call.resource.cache().snapshot(freshness).await?;
+            let row = snapshot.rows.get(key.as_bytes()).ok_or_else(|| call.not_found())?;
+            (row.value.clone(), row.revision)
+        }
+    };
+    output::entity(&accepted, shape, StatusCode::OK, &value, Some(revision), call.now)
+}
+
+/// 422 of a resourceVersion that is no number.
+pub(super) fn bad_version(sent: &str) -> ApiError {
+    let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
+    let errors = [field::Error::invalid(&field::Path::new("resourceVersion"), sent, why)];
+    ApiError::invalid(&kubeplane_core::GroupKind::default(), "", &errors)
+}

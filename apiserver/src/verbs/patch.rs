@@ -1,0 +1,153 @@
+use super::{Call, update::check_name};
+use crate::{
+    body::Body,
+    decode,
+    options::WriteOptions,
+    output::{Accepted, Offer},
+    write::{self, reset},
+};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use kubeplane_core::{
+    ApiError, Object,
+    apply::{self, Request},
+    decode::FieldValidation,
+    patch,
+    schema::SchemaRef,
+    status::ApiResult,
+    yaml,
+};
+use serde_json::Value;
+
+/// The forms of a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+const JSON: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+impl Kind {
+    /// By content type; kinds made at run time have no strategic merge.
+    pub(super) fn of(call: &Call) -> ApiResult<Self> {
+        let strategic = matches!(call.definition().schema, SchemaRef::Static(_));
+        match decode::media_type(&call.head.headers).as_str() {
+            JSON => Ok(Self::Json),
+            MERGE => Ok(Self::Merge),
+            STRATEGIC if strategic => Ok(Self::Strategic),
+            APPLY => Ok(Self::Apply),
+            _ if strategic => Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY])),
+            _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
+        }
+    }
+}
+
+/// Changes an object by a patch; server-side apply may create it.
+pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
+    let kind = Kind::of(&call)?;
+    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let body = call.read_body().await?;
+    let is_apply = kind == Kind::Apply;
+    let options = WriteOptions::parse("PatchOptions", &call.query(), &call.head.headers, Some(is_apply))?;
+    let name = call.info.name.as_str();
+    // Server-side apply notes its managers itself.
+    let manager = (!is_apply).then_some(options.manager.as_str());
+    let writer = call.writer(options.dry_run, manager, &options.sent);
+    let create = is_apply && call.info.subresource.is_empty();
+    let applied = if is_apply { Some(applied(&call, &body, options.field_validation)?) } else { None };
+    let make = |live: Option<&Object>| {
+        let mut object = match (&applied, live) {
+            (Some(applied), live) => apply_over(&call, live, applied.clone(), &options)?,
+            (None, Some(live)) => {
+                let value = patched(&call, kind, live, &body)?;
+                decode::patched(&call, value, options.field_validation)?
+            }
+            (None, None) => return Err(call.not_found()),
+        };
+        write::ensure_namespace(&mut object, call.namespace())?;
+        check_name(&object, name)?;
+        Ok(object)
+    };
+    let written = writer.update(name, create, make).await?;
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    call.respond(&accepted, code, &written)
+}
+
+/// The JSON of an object after a patch that is no apply.
+fn patched(call: &Call, kind: Kind, live: &Object, body: &Bytes) -> ApiResult<Value> {
+    let original = Value::Object(live.map().clone());
+    merged(kind, &original, body, Some(&call.definition().schema))
+}
+
+/// The JSON of a Scale after a patch.
+pub(super) fn patched_scale(kind: Kind, scale: &Value, body: &Bytes) -> ApiResult<Value> {
+    let schema = kubeplane_core::schema::builtin("io.k8s.api.autoscaling.v1.Scale");
+    merged(kind, scale, body, schema.as_ref())
+}
+
+fn merged(kind: Kind, original: &Value, body: &Bytes, schema: Option<&SchemaRef>) -> ApiResult<Value> {
+    Ok(match (kind, schema) {
+        (Kind::Json, _) => patch::json_patch(original, body)?,
+        (Kind::Strategic, Some(schema)) => {
+            let sent: Value =
+                serde_json::from_slice(body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+            patch::strategic::merge(original, &sent, schema)?
+        }
+        _ => patch::merge_patch(original, body)?,
+    })
+}
+
+/// The configuration of an apply.
+fn applied(call: &Call, body: &Bytes, validation: FieldValidation) -> ApiResult<Object> {
+    let (value, twice) = yaml::parse_reporting_duplicates(body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
+    match validation {
+        FieldValidation::Strict if !twice.is_empty() => {
+            let why = format!("error strict decoding YAML: {}", twice.join(", "));
+            return Err(ApiError::bad_request(why));
+        }
+        FieldValidation::Warn => twice.into_iter().for_each(|warning| call.warnings.add(warning)),
+        _ => {}
+    }
+    let object = Object::from_value(value);
+    let mut object = object.ok_or_else(|| ApiError::bad_request("error decoding YAML: the body is no object"))?;
+    write::ensure_namespace(&mut object, call.namespace())?;
+    if object.name().is_empty() {
+        object.set(&["metadata", "name"], call.info.name.as_str());
+    }
+    check_name(&object, &call.info.name)?;
+    Ok(object)
+}
+
+fn apply_over(call: &Call, live: Option<&Object>, applied: Object, options: &WriteOptions) -> ApiResult<Object> {
+    let definition = call.definition();
+    let request = Request {
+        manager: &options.manager,
+        subresource: &call.info.subresource,
+        kind: &definition.kind,
+        schema: &definition.schema,
+        reset: &reset(definition, &call.info.subresource),
+        now: call.now,
+    };
+    let sent_version = applied.resource_version().to_owned();
+    let mut merged = apply::apply(live, applied, options.force, &request)?;
+    if live.is_none() && !merged.uid().is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {}, and no existing object was found",
+            merged.uid()
+        );
+        return Err(ApiError::conflict(&call.resource.group_resource(), &call.info.name, why));
+    }
+    if sent_version.is_empty() {
+        if let Some(live) = live {
+            merged.set(&["metadata", "resourceVersion"], live.resource_version());
+        }
+    }
+    decode::patched(call, merged.into_value(), options.field_validation)
+}

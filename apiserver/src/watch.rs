@@ -1,0 +1,230 @@
+//! One watch: what is there, then what the store still remembers, then what comes.
+//!
+//! ```text
+//!   initial rows ─> (bookmark "initial-events-end") ─> backfill from the store ─> cursor on the shared ring
+//! ```
+
+mod backfill;
+mod frames;
+
+pub(crate) use frames::Frames;
+
+use crate::{
+    api::Api,
+    cache::{Cursor, Event, Freshness, Next, Row},
+    filter::Filter,
+    registry::Resource,
+};
+use backfill::{Backfill, Fill};
+use bytes::{Bytes, BytesMut};
+use kubeplane_clock::{SharedClock, Sleep};
+use kubeplane_core::status::{ApiError, ApiResult};
+use kubeplane_store_trait::Revision;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How often a watcher that asked for bookmarks gets one.
+const BOOKMARK: Duration = Duration::from_secs(50);
+/// How long before its end a watch sends a last bookmark.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+/// How many bytes of events are sent at once.
+const CHUNK: usize = 32 * 1024;
+
+/// What a client asked to watch.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) filter: Filter,
+    pub(crate) after: Option<Revision>,
+    pub(crate) initial_events: Option<bool>,
+    pub(crate) bookmarks: bool,
+    pub(crate) timeout: Duration,
+}
+
+/// Where the events come from now.
+#[derive(Debug)]
+enum Source {
+    Backfill(Box<Backfill>),
+    Cursor(Box<Cursor>),
+    /// The client is told why, then the watch ends.
+    Failed(ApiError),
+    Ended,
+}
+
+/// A watch under way.
+pub(crate) struct Watch {
+    resource: Arc<Resource>,
+    filter: Filter,
+    frames: Frames,
+    bookmarks: bool,
+    initial: VecDeque<Arc<Row>>,
+    /// The bookmark that ends the initial events is still to be sent.
+    end_initial: Option<Revision>,
+    source: Source,
+    seen: Revision,
+    clock: SharedClock,
+    next_bookmark: Sleep,
+    deadline: Sleep,
+    stopping: CancellationToken,
+}
+
+impl Watch {
+    /// Begins a watch.
+    ///
+    /// # Errors
+    /// When the cache cannot be read; a revision that is too old is told in the stream.
+    pub(crate) async fn open(api: &Api, start: Start, frames: Frames) -> ApiResult<Self> {
+        let Start { resource, filter, after, initial_events, bookmarks, timeout } = start;
+        let wants_rows = initial_events.unwrap_or(after.is_none_or(|after| after.0 == 0));
+        let (mut initial, mut end_initial) = (VecDeque::new(), None);
+        let cache = resource.cache();
+        let from = if wants_rows || after.is_none() {
+            let freshness = match after {
+                None => Freshness::Consistent,
+                Some(Revision(0)) => Freshness::Any,
+                Some(after) => Freshness::AtLeast(after),
+            };
+            let snapshot = cache.snapshot(freshness).await?;
+            if wants_rows {
+                let range = resource.range(&filter.namespace);
+                let rows = snapshot.range(&range).map(|(_, row)| row).filter(|row| filter.matches(row));
+                initial = rows.cloned().collect();
+                end_initial = (initial_events == Some(true) && bookmarks).then_some(snapshot.through);
+            }
+            snapshot.through
+        } else {
+            cache.snapshot(Freshness::Any).await?;
+            after.unwrap_or_default()
+        };
+        let clock = api.clock().clone();
+        let source = Self::source(api, &resource, from).await;
+        Ok(Self {
+            resource,
+            filter,
+            frames,
+            bookmarks,
+            initial,
+            end_initial,
+            source,
+            seen: from,
+            next_bookmark: clock.sleep(BOOKMARK.min(timeout.saturating_sub(LAST_BOOKMARK))),
+            deadline: clock.sleep(timeout),
+            clock,
+            stopping: api.stopping().clone(),
+        })
+    }
+
+    async fn source(api: &Api, resource: &Arc<Resource>, from: Revision) -> Source {
+        if let Some(cursor) = resource.cache().cursor(from) {
+            return Source::Cursor(Box::new(cursor));
+        }
+        match Backfill::open(api, resource, from).await {
+            Ok(backfill) => Source::Backfill(Box::new(backfill)),
+            Err(error) => Source::Failed(error),
+        }
+    }
+
+    /// The next bytes to send and how many events they hold; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Option<(Bytes, u64)> {
+        if let Some(sent) = self.initial_frames() {
+            return Some(sent);
+        }
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => return None,
+                () = &mut self.deadline => return None,
+                step = Self::step(&mut self.source) => step,
+                () = &mut self.next_bookmark, if self.bookmarks => {
+                    self.next_bookmark = self.clock.sleep(BOOKMARK);
+                    self.resource.cache().ask_progress();
+                    return Some((self.frames.bookmark(self.resource.cache().shape(), self.seen, false), 1));
+                }
+            };
+            match step {
+                Step::Events(events) => {
+                    if let Some(sent) = self.event_frames(&events) {
+                        return Some(sent);
+                    }
+                }
+                Step::Progress(revision) => self.seen = self.seen.max(revision),
+                Step::Caught(revision) => {
+                    self.source = match self.resource.cache().cursor(revision) {
+                        Some(cursor) => Source::Cursor(Box::new(cursor)),
+                        None => Source::Ended,
+                    };
+                }
+                Step::Failed(error) => {
+                    self.source = Source::Ended;
+                    return Some((self.frames.error(&error), 1));
+                }
+                Step::Ended => return None,
+            }
+        }
+    }
+
+    async fn step(source: &mut Source) -> Step {
+        match source {
+            Source::Cursor(cursor) => match cursor.next().await {
+                Next::Events(events) => Step::Events(events),
+                Next::Progress(revision) => Step::Progress(revision),
+                Next::Ended => Step::Ended,
+            },
+            Source::Backfill(backfill) => match backfill.next().await {
+                Fill::Events(events) => Step::Events(events),
+                Fill::Caught(revision) => Step::Caught(revision),
+                Fill::Failed(error) => Step::Failed(error),
+            },
+            Source::Failed(error) => Step::Failed(error.clone()),
+            Source::Ended => Step::Ended,
+        }
+    }
+
+    fn initial_frames(&mut self) -> Option<(Bytes, u64)> {
+        let shape = self.resource.cache().shape();
+        let (mut out, mut count) = (BytesMut::new(), 0);
+        while let Some(row) = self.initial.pop_front() {
+            self.frames.initial(shape, &row, self.clock.now(), &mut out);
+            count += 1;
+            if out.len() >= CHUNK {
+                return Some((out.freeze(), count));
+            }
+        }
+        if let Some(revision) = self.end_initial.take() {
+            out.extend_from_slice(&self.frames.bookmark(shape, revision, true));
+            count += 1;
+        }
+        (!out.is_empty()).then(|| (out.freeze(), count))
+    }
+
+    fn event_frames(&mut self, events: &[Arc<Event>]) -> Option<(Bytes, u64)> {
+        let shape = self.resource.cache().shape();
+        let mut picked = Vec::new();
+        for event in events {
+            self.seen = self.seen.max(event.revision);
+            if let Some(change) = event.change(|row| self.filter.matches(row)) {
+                picked.push(self.frames.event(shape, event, change, self.clock.now()));
+            }
+        }
+        let count = picked.len() as u64;
+        match picked.len() {
+            0 => None,
+            1 => picked.pop().map(|frame| (frame, count)),
+            _ => {
+                let mut out = BytesMut::with_capacity(picked.iter().map(Bytes::len).sum());
+                picked.iter().for_each(|frame| out.extend_from_slice(frame));
+                Some((out.freeze(), count))
+            }
+        }
+    }
+}
+
+/// What one turn of a watch found.
+enum Step {
+    Events(Vec<Arc<Event>>),
+    Progress(Revision),
+    /// The backfill is done up to here; the ring has the rest.
+    Caught(Revision),
+    Failed(ApiError),
+    Ended,
+}

@@ -1,0 +1,185 @@
+//! The write path: what happens between a decoded object and the store, the same for every kind.
+//!
+//! ```text
+//!   object ─> admission mutates ─> defaults ─> hooks ─> prepare ─> validate ─> admission validates ─> store
+//!      ^                                                                                             │
+//!      └───────────────── again, on the fresh object, when another write came between ───────────────┘
+//! ```
+
+pub(crate) mod admit;
+mod create;
+mod delete;
+mod fields;
+mod metadata;
+mod rules;
+mod update;
+
+pub(crate) use delete::{Removed, State};
+pub(crate) use fields::reset;
+pub(crate) use metadata::{ensure_namespace, wipe};
+
+use crate::{
+    api::Api,
+    handler::WriteHook,
+    registry::Resource,
+    stored,
+};
+use bytes::Bytes;
+use kubeplane_core::{
+    Definition, GroupResource, GroupVersion, Object,
+    admission::Warnings,
+    auth::UserInfo,
+    definition::Context,
+    status::{ApiError, ApiResult},
+};
+use kubeplane_store_trait::{Entry, Key, ReadAt, Revision, WriteOptions};
+use jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
+
+/// How often a write is tried again because another one came between.
+const TRIES: usize = 64;
+
+/// Everything a write knows beside the object.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    pub(crate) api: &'a Api,
+    pub(crate) resource: &'a Arc<Resource>,
+    pub(crate) namespace: &'a str,
+    pub(crate) subresource: &'a str,
+    pub(crate) user: &'a UserInfo,
+    pub(crate) warnings: &'a Warnings,
+    pub(crate) now: Timestamp,
+    pub(crate) dry_run: bool,
+    /// Who is noted to manage the fields written; `None` to keep what the object says.
+    pub(crate) manager: Option<&'a str>,
+    /// The options as sent, for admission; `None` leaves admission out.
+    pub(crate) options: Option<&'a Object>,
+}
+
+/// An object as it was written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// In the stored form of the served version.
+    pub(crate) value: Bytes,
+    /// `None` for a dry run of a create.
+    pub(crate) revision: Option<Revision>,
+    /// With its resourceVersion.
+    pub(crate) object: Object,
+    /// It was not there before.
+    pub(crate) created: bool,
+}
+
+/// An object as it was read to be changed.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) object: Object,
+    pub(crate) value: Bytes,
+    pub(crate) revision: Revision,
+}
+
+impl<'a> Writer<'a> {
+    /// A write from inside the server: no admission, no field tracking.
+    pub(crate) fn inside(
+        api: &'a Api,
+        resource: &'a Arc<Resource>,
+        namespace: &'a str,
+        user: &'a UserInfo,
+        warnings: &'a Warnings,
+    ) -> Self {
+        Self {
+            api,
+            resource,
+            namespace: if resource.definition().is_namespaced() { namespace } else { "" },
+            subresource: "",
+            user,
+            warnings,
+            now: api.clock().now(),
+            dry_run: false,
+            manager: None,
+            options: None,
+        }
+    }
+
+    pub(crate) fn definition(&self) -> &'a Arc<Definition> {
+        self.resource.definition()
+    }
+
+    pub(crate) fn group_resource(&self) -> GroupResource {
+        self.resource.group_resource()
+    }
+
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context { now: self.now, user: self.user, subresource: self.subresource, warnings: self.warnings }
+    }
+
+    fn hooks(&self) -> &'a [Arc<dyn WriteHook>] {
+        self.api.0.hooks.get(&self.group_resource()).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn not_found(&self, name: &str) -> ApiError {
+        ApiError::not_found(&self.group_resource(), name)
+    }
+
+    fn key(&self, name: &str) -> ApiResult<Key> {
+        self.resource.key(self.namespace, name).ok_or_else(|| self.not_found(name))
+    }
+
+    fn store_error(&self, error: &kubeplane_store_trait::Error, name: &str) -> ApiError {
+        crate::storage::error(error, &self.group_resource(), name)
+    }
+
+    async fn read(&self, key: &Key, name: &str) -> ApiResult<Option<Current>> {
+        let read = self.api.0.store.get(key, ReadAt::Latest).await;
+        let entry = read.map_err(|error| self.store_error(&error, name))?.entry;
+        entry.map(|entry| self.current(entry)).transpose()
+    }
+
+    fn current(&self, entry: Entry) -> ApiResult<Current> {
+        let shape = self.resource.cache().shape();
+        let object = shape.decode(&entry.value, entry.revision).map_err(ApiError::internal)?;
+        Ok(Current { object, value: entry.value, revision: entry.revision })
+    }
+
+    /// The bytes to store: of the storage version, whatever version was written.
+    fn encode(&self, object: &Object) -> Bytes {
+        let definition = self.definition();
+        let storage = storage_version(definition);
+        if storage == definition.group_version() {
+            return stored::encode(object);
+        }
+        let mut converted = definition.strategy.convert(object.clone(), &storage);
+        converted.set(&["apiVersion"], storage.to_string());
+        stored::encode(&converted)
+    }
+
+    fn write_options(&self) -> WriteOptions {
+        let ttl = self.definition().ttl_seconds.filter(|_| self.api.0.store.capabilities().ttl);
+        WriteOptions { ttl: ttl.map(Duration::from_secs) }
+    }
+
+    fn written(
+        &self,
+        mut object: Object,
+        value: Bytes,
+        revision: Option<Revision>,
+        created: bool,
+    ) -> ApiResult<Written> {
+        let value = self.resource.cache().shape().adopt(value).map_err(ApiError::internal)?;
+        match revision {
+            Some(revision) => object.set(&["metadata", "resourceVersion"], revision.to_string()),
+            None => {
+                object.remove(&["metadata", "resourceVersion"]);
+            }
+        }
+        Ok(Written { value, revision, object, created })
+    }
+}
+
+/// The version objects are stored in; events of both groups are stored as those of the core group.
+fn storage_version(definition: &Definition) -> GroupVersion {
+    let group = match definition.kind.group.as_ref() {
+        "events.k8s.io" => "".into(),
+        _ => definition.kind.group.clone(),
+    };
+    GroupVersion { group, version: definition.storage_version.clone() }
+}

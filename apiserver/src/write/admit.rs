@@ -1,0 +1,108 @@
+//! Admission of one write: every step that handles it, in the order of assembly.
+
+use super::Writer;
+use kubeplane_core::{
+    Object,
+    admission::{Operation, Request},
+    status::ApiResult,
+};
+
+fn request<'a>(
+    writer: &'a Writer<'_>,
+    operation: Operation,
+    name: &'a str,
+    object: Option<&'a mut Object>,
+    old: Option<&'a Object>,
+    options: &'a Object,
+) -> Request<'a> {
+    Request {
+        operation,
+        definition: writer.definition(),
+        subresource: writer.subresource,
+        namespace: writer.namespace,
+        name,
+        object,
+        old,
+        options,
+        dry_run: writer.dry_run,
+        user: writer.user,
+        warnings: writer.warnings,
+        reader: writer.api.reader(),
+    }
+}
+
+/// Lets every step change the object.
+pub(crate) async fn mutate(
+    writer: &Writer<'_>,
+    operation: Operation,
+    name: &str,
+    object: Option<&mut Object>,
+    old: Option<&Object>,
+    options: &Object,
+) -> ApiResult<()> {
+    let mut request = request(writer, operation, name, object, old, options);
+    for step in &writer.api.0.admission {
+        if step.handles(operation, writer.definition(), writer.subresource) {
+            step.mutate(&mut request).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks every step whether the write may be made.
+pub(crate) async fn validate(
+    writer: &Writer<'_>,
+    operation: Operation,
+    name: &str,
+    object: Option<&mut Object>,
+    old: Option<&Object>,
+    options: &Object,
+) -> ApiResult<()> {
+    let request = request(writer, operation, name, object, old, options);
+    for step in &writer.api.0.admission {
+        if step.handles(operation, writer.definition(), writer.subresource) {
+            step.validate(&request).await?;
+        }
+    }
+    Ok(())
+}
+
+impl Writer<'_> {
+    pub(super) async fn admit_mutate(
+        &self,
+        operation: Operation,
+        object: &mut Object,
+        old: Option<&Object>,
+        name: &str,
+    ) -> ApiResult<()> {
+        let Some(sent) = self.options else { return Ok(()) };
+        let options = options_for(sent, operation);
+        mutate(self, operation, name, Some(object), old, &options).await
+    }
+
+    pub(super) async fn admit_validate(
+        &self,
+        operation: Operation,
+        object: &mut Object,
+        old: Option<&Object>,
+        name: &str,
+    ) -> ApiResult<()> {
+        let Some(sent) = self.options else { return Ok(()) };
+        let options = options_for(sent, operation);
+        validate(self, operation, name, Some(object), old, &options).await
+    }
+
+    pub(super) async fn admit_delete(&self, old: &Object) -> ApiResult<()> {
+        let Some(options) = self.options else { return Ok(()) };
+        mutate(self, Operation::Delete, old.name(), None, Some(old), options).await?;
+        validate(self, Operation::Delete, old.name(), None, Some(old), options).await
+    }
+}
+
+/// A patch that creates is admitted with CreateOptions, one that changes with UpdateOptions.
+fn options_for(sent: &Object, operation: Operation) -> Object {
+    let mut options = sent.clone();
+    options.set(&["kind"], if operation == Operation::Create { "CreateOptions" } else { "UpdateOptions" });
+    options.remove(&["force"]);
+    options
+}

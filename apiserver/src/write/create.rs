@@ -1,0 +1,153 @@
+use super::{Writer, Written, fields, metadata};
+use crate::handler::Finish;
+use http::StatusCode;
+use kubeplane_core::{
+    Object,
+    admission::Operation,
+    status::{ApiError, ApiResult, Details},
+};
+use kubeplane_store_trait::{Entry, Error, ReadAt};
+
+/// How many generated names are tried.
+const NAME_TRIES: usize = 8;
+
+/// Why an object was not created.
+pub(super) enum Refused {
+    /// The key is taken.
+    Exists(Entry),
+    /// Anything else.
+    Other(ApiError),
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Writer<'_> {
+    /// Creates an object; a generated name that is taken is generated again.
+    pub(crate) async fn create(&self, object: Object) -> ApiResult<Written> {
+        let generated = object.name().is_empty() && !object.text(&["metadata", "generateName"]).is_empty();
+        let mut tries = if generated { NAME_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            let (name, refused) = match self.create_once(object.clone()).await {
+                Ok(written) => return Ok(written),
+                Err((_, Refused::Other(error))) => return Err(error),
+                Err((name, Refused::Exists(entry))) => (name, entry),
+            };
+            if tries == 0 {
+                return Err(if generated { self.no_name(&name) } else { self.taken(&name, refused) });
+            }
+        }
+    }
+
+    /// One try: the name it was for, and why it failed.
+    pub(super) async fn create_once(&self, mut object: Object) -> Result<Written, (String, Refused)> {
+        if !object.resource_version().is_empty() {
+            let why = "resourceVersion should not be set on objects to be created";
+            let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why);
+            return Err((object.name().to_owned(), Refused::Other(error)));
+        }
+        let sent_name = object.name().to_owned();
+        metadata::begin(&mut object, self.now, self.api.seed());
+        let result = self.create_named(object, &sent_name).await;
+        result.map_err(|(object, refused)| (object.name().to_owned(), refused))
+    }
+
+    async fn create_named(&self, mut object: Object, sent_name: &str) -> Result<Written, (Object, Refused)> {
+        let mut finish = Finish::nothing();
+        match self.prepare_create(&mut object, sent_name, &mut finish).await {
+            Ok(()) => {}
+            Err(error) => {
+                finish.run(false).await;
+                return Err((object, Refused::Other(error)));
+            }
+        }
+        let stored = self.store_new(&object).await;
+        finish.run(stored.is_ok() && !self.dry_run).await;
+        match stored {
+            Ok((value, revision)) => {
+                self.written(object, value, revision, true).map_err(|error| (Object::default(), error.into()))
+            }
+            Err(refused) => Err((object, refused)),
+        }
+    }
+
+    async fn prepare_create(&self, object: &mut Object, sent_name: &str, finish: &mut Finish) -> ApiResult<()> {
+        let definition = self.definition();
+        metadata::ensure_namespace(object, self.namespace)?;
+        metadata::dedupe_owners(object, self.warnings, false);
+        self.fill_defaults(object);
+        self.track(None, object);
+        let managed = fields::managed(object);
+        self.admit_mutate(Operation::Create, object, None, sent_name).await?;
+        self.check_managed(object, managed);
+        metadata::dedupe_owners(object, self.warnings, true);
+        self.fill_defaults(object);
+        for hook in self.hooks() {
+            finish.join(hook.before_create(self.api, object, self.dry_run).await?);
+        }
+        metadata::ensure_namespace(object, self.namespace)?;
+        definition.strategy.prepare_create(&self.context(), object);
+        let mut errors = super::rules::create(definition, object);
+        errors.extend(definition.strategy.validate(&self.context(), object));
+        self.refuse_invalid(object, &errors)?;
+        let name = object.name().to_owned();
+        self.admit_validate(Operation::Create, object, None, &name).await
+    }
+
+    async fn store_new(
+        &self,
+        object: &Object,
+    ) -> Result<(bytes::Bytes, Option<kubeplane_store_trait::Revision>), Refused> {
+        let key = self.key(object.name())?;
+        let value = self.encode(object);
+        let store = &self.api.0.store;
+        if self.dry_run {
+            let read = store.get(&key, ReadAt::Latest).await;
+            return match read.map_err(|error| self.store_error(&error, object.name()))?.entry {
+                Some(entry) => Err(Refused::Exists(entry)),
+                None => Ok((value, None)),
+            };
+        }
+        match store.create(&key, value.clone(), self.write_options()).await {
+            Ok(revision) => Ok((value, Some(revision))),
+            Err(Error::Exists { current, .. }) => Err(Refused::Exists(current)),
+            Err(error) => Err(self.store_error(&error, object.name()).into()),
+        }
+    }
+
+    /// Defaults of the kind; those of the schema were filled in by decoding.
+    pub(super) fn fill_defaults(&self, object: &mut Object) {
+        self.definition().strategy.default(object);
+    }
+
+    fn taken(&self, name: &str, entry: Entry) -> ApiError {
+        let resource = self.group_resource();
+        let error = ApiError::already_exists(&resource, name);
+        let deleting = self.current(entry).is_ok_and(|current| current.object.is_deleting());
+        if !deleting {
+            return error;
+        }
+        let details = error.details().cloned().unwrap_or_default();
+        let message = format!("object is being deleted: {}", error.message());
+        ApiError::new(StatusCode::CONFLICT, "AlreadyExists", message).with_details(details)
+    }
+
+    fn no_name(&self, name: &str) -> ApiError {
+        let resource = self.group_resource();
+        let message = format!(
+            "{resource} {name:?} already exists, the server was not able to generate a unique name for the object"
+        );
+        let details = Details {
+            name: name.to_owned(),
+            group: resource.group.to_string(),
+            kind: resource.resource.to_string(),
+            retry_after_seconds: 1,
+            ..Details::default()
+        };
+        ApiError::new(StatusCode::CONFLICT, "AlreadyExists", message).with_details(details)
+    }
+}

@@ -1,0 +1,196 @@
+use super::{Current, TRIES, Writer, Written, create::Refused, fields, metadata};
+use crate::handler::Finish;
+use kubeplane_core::{
+    Object,
+    admission::Operation,
+    field::{Error, Path},
+    status::{ApiError, ApiResult},
+};
+use kubeplane_store_trait as store;
+
+/// What one try of an update came to.
+enum Outcome {
+    Done(Box<Written>),
+    /// Another write came between; this is what it left.
+    Again(Option<Current>),
+}
+
+impl Writer<'_> {
+    /// Changes the object of a name, or creates it where `create` allows it. `make` gives the new object
+    /// from the stored one, and is asked again whenever another write came between.
+    pub(crate) async fn update(
+        &self,
+        name: &str,
+        create: bool,
+        mut make: impl FnMut(Option<&Object>) -> ApiResult<Object> + Send,
+    ) -> ApiResult<Written> {
+        let key = self.key(name)?;
+        let mut current = self.read(&key, name).await?;
+        for _ in 0..TRIES {
+            let outcome = match current {
+                None if !create => return Err(self.not_found(name)),
+                None => self.create_by_update(name, make(None)?).await?,
+                Some(current) => {
+                    let object = make(Some(&current.object))?;
+                    self.update_once(&key, object, current).await?
+                }
+            };
+            match outcome {
+                Outcome::Done(written) => return Ok(*written),
+                Outcome::Again(fresh) => current = fresh,
+            }
+        }
+        Err(ApiError::modified(&self.group_resource(), name))
+    }
+
+    async fn create_by_update(&self, name: &str, object: Object) -> ApiResult<Outcome> {
+        if !object.uid().is_empty() {
+            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: ", object.uid());
+            return Err(ApiError::conflict(&self.group_resource(), name, why));
+        }
+        match self.create_once(object).await {
+            Ok(written) => Ok(Outcome::Done(Box::new(written))),
+            Err((_, Refused::Exists(entry))) => Ok(Outcome::Again(Some(self.current(entry)?))),
+            Err((_, Refused::Other(error))) => Err(error),
+        }
+    }
+
+    async fn update_once(&self, key: &store::Key, mut object: Object, old: Current) -> ApiResult<Outcome> {
+        self.check_version(&mut object, &old)?;
+        let mut finish = Finish::nothing();
+        let prepared = self.prepare_update(&mut object, &old.object, &mut finish).await;
+        let outcome = match prepared {
+            Ok(()) => self.store_changed(key, object, old).await,
+            Err(error) => Err(error),
+        };
+        finish.run(matches!(outcome, Ok(Outcome::Done(_))) && !self.dry_run).await;
+        outcome
+    }
+
+    /// Holds the uid and resourceVersion sent against those stored.
+    fn check_version(&self, object: &mut Object, old: &Current) -> ApiResult<()> {
+        let (resource, name) = (self.group_resource(), old.object.name());
+        let (uid, stored) = (object.uid(), old.object.uid());
+        if !uid.is_empty() && uid != stored {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}");
+            return Err(ApiError::conflict(&resource, name, why));
+        }
+        match object.resource_version() {
+            "" | "0" if self.definition().unconditional_update => {}
+            "" | "0" => {
+                let path = Path::new("metadata.resourceVersion");
+                let errors = [Error::invalid(&path, 0, "must be specified for an update")];
+                let kind = kubeplane_core::GroupKind::new(resource.group.clone(), resource.resource.clone());
+                return Err(ApiError::invalid(&kind, name, &errors));
+            }
+            sent if sent != old.object.resource_version() => {
+                return Err(ApiError::modified(&resource, name));
+            }
+            _ => {}
+        }
+        object.set(&["metadata", "resourceVersion"], old.object.resource_version());
+        Ok(())
+    }
+
+    async fn prepare_update(&self, object: &mut Object, old: &Object, finish: &mut Finish) -> ApiResult<()> {
+        let definition = self.definition();
+        metadata::ensure_namespace(object, self.namespace)?;
+        metadata::dedupe_owners(object, self.warnings, false);
+        self.fill_defaults(object);
+        self.track(Some(old), object);
+        let managed = fields::managed(object);
+        self.admit_mutate(Operation::Update, object, Some(old), old.name()).await?;
+        self.check_managed(object, managed);
+        metadata::dedupe_owners(object, self.warnings, true);
+        self.fill_defaults(object);
+        if self.subresource.is_empty() {
+            for hook in self.hooks() {
+                finish.join(hook.before_update(self.api, object, old, self.dry_run).await?);
+            }
+        }
+        metadata::ensure_namespace(object, self.namespace)?;
+        metadata::keep_generation(object, old);
+        definition.strategy.prepare_update(&self.context(), object, old);
+        metadata::keep(object, old);
+        let mut errors = super::rules::update(definition, object, old);
+        errors.extend(definition.strategy.validate_update(&self.context(), object, old));
+        self.refuse_invalid(object, &errors)?;
+        kubeplane_core::apply::settle_times(old, object);
+        self.admit_validate(Operation::Update, object, Some(old), old.name()).await
+    }
+
+    async fn store_changed(&self, key: &store::Key, object: Object, old: Current) -> ApiResult<Outcome> {
+        let name = object.name().to_owned();
+        if self.is_finished(&object, &old.object) {
+            return self.remove_finished(key, object, old).await;
+        }
+        let value = self.encode(&object);
+        let same = value == old.value;
+        if same || self.dry_run {
+            let written = self.written(object, value, Some(old.revision), false)?;
+            return Ok(Outcome::Done(Box::new(written)));
+        }
+        let result = self.api.0.store.update(key, value.clone(), old.revision, self.write_options()).await;
+        match result {
+            Ok(revision) => {
+                let written = self.written(object, value, Some(revision), false)?;
+                Ok(Outcome::Done(Box::new(written)))
+            }
+            Err(store::Error::Conflict { current, .. }) => {
+                Ok(Outcome::Again(current.map(|entry| self.current(entry)).transpose()?))
+            }
+            Err(error) => Err(self.store_error(&error, &name)),
+        }
+    }
+
+    /// Whether a change leaves an object that is being deleted without anything that holds it.
+    pub(super) fn is_finished(&self, object: &Object, old: &Object) -> bool {
+        object.finalizers().is_empty()
+            && old.is_deleting()
+            && old.deletion_grace_period().unwrap_or(0) == 0
+            && !self.hooks().iter().any(|hook| hook.holds(object))
+    }
+
+    async fn remove_finished(&self, key: &store::Key, object: Object, old: Current) -> ApiResult<Outcome> {
+        let value = self.encode(&object);
+        if self.dry_run {
+            let written = self.written(object, value, Some(old.revision), false)?;
+            return Ok(Outcome::Done(Box::new(written)));
+        }
+        match self.api.0.store.delete(key, old.revision).await {
+            Ok(deleted) => {
+                let written = self.written(object, value, Some(deleted.revision), false)?;
+                self.after_delete(&written.object).await;
+                Ok(Outcome::Done(Box::new(written)))
+            }
+            Err(store::Error::Conflict { current: None, .. }) => {
+                let written = self.written(object, value, Some(old.revision), false)?;
+                Ok(Outcome::Done(Box::new(written)))
+            }
+            Err(store::Error::Conflict { current: Some(entry), .. }) => {
+                Ok(Outcome::Again(Some(self.current(entry)?)))
+            }
+            Err(error) => Err(self.store_error(&error, object.name())),
+        }
+    }
+
+    /// Changes a stored object from inside the server: no admission, no validation.
+    pub(crate) async fn change(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
+    ) -> ApiResult<Object> {
+        let key = self.key(name)?;
+        let mut current = self.read(&key, name).await?;
+        for _ in 0..TRIES {
+            let old = current.ok_or_else(|| self.not_found(name))?;
+            let mut object = old.object.clone();
+            change(&mut object)?;
+            match self.store_changed(&key, object, old).await? {
+                Outcome::Done(written) => return Ok(written.object),
+                Outcome::Again(fresh) => current = fresh,
+            }
+        }
+        Err(ApiError::modified(&self.group_resource(), name))
+    }
+}

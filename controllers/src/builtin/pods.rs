@@ -1,0 +1,119 @@
+//! What all controllers that own pods do with them.
+
+use crate::{Context, Error};
+use k8s_openapi::{
+    api::core::v1::{Pod, PodTemplateSpec},
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+    core::{NamespaceResourceScope, Selector, SelectorExt},
+};
+use kubeplane_client::{EventType, Informer, Watchable, controller_of, controller_ref};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The index of pods by the uid of who manages them; orphans are under `orphan/<namespace>`.
+const BY_CONTROLLER: &str = "controller-uid";
+
+fn orphans(namespace: Option<&str>) -> String {
+    format!("orphan/{}", namespace.unwrap_or_default())
+}
+
+/// Makes [`managed`] and [`managed_or_orphaned`] work.
+pub(super) fn index(pods: &Informer<Pod>) {
+    pods.add_index(BY_CONTROLLER, |pod| {
+        let key = controller_of(pod).map(|owner| owner.uid.clone());
+        vec![key.unwrap_or_else(|| orphans(pod.metadata.namespace.as_deref()))]
+    });
+}
+
+/// The pods that the owner of this uid manages.
+pub(super) fn managed(pods: &Informer<Pod>, uid: &str) -> Vec<Arc<Pod>> {
+    pods.by_index(BY_CONTROLLER, uid)
+}
+
+/// The same, and those in the namespace that nobody manages.
+pub(super) fn managed_or_orphaned(pods: &Informer<Pod>, uid: &str, namespace: &str) -> Vec<Arc<Pod>> {
+    let mut found = managed(pods, uid);
+    found.extend(pods.by_index(BY_CONTROLLER, &orphans(Some(namespace))));
+    found
+}
+
+/// Whether `selector` selects `labels`; a selector without meaning selects nothing.
+pub(super) fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
+    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels.unwrap_or(&BTreeMap::new())))
+}
+
+/// Whether a selector selects everything.
+pub(super) fn is_empty(selector: &LabelSelector) -> bool {
+    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// Creates a pod from a template for an owner, and tells of it.
+pub(super) async fn create<O>(context: &Context, owner: &O, template: &PodTemplateSpec) -> Result<(), Error>
+where
+    O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
+{
+    let meta = owner.meta();
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let pod = from_template(template, owner);
+    if pod.metadata.labels.as_ref().is_none_or(BTreeMap::is_empty) {
+        return Err(Error::Invalid("unable to create pods, no labels".to_owned()));
+    }
+    let api: Api<Pod> = Api::namespaced(context.client(), namespace);
+    match api.create(&PostParams::default(), &pod).await.map_err(Error::from) {
+        Ok(created) => {
+            let message = format!("Created pod: {}", created.metadata.name.unwrap_or_default());
+            context.recorder().event_for(owner, EventType::Normal, "SuccessfulCreate", message);
+            Ok(())
+        }
+        Err(error) => {
+            if !error.is_namespace_terminating() {
+                let message = format!("Error creating: {}", error.text());
+                context.recorder().event_for(owner, EventType::Warning, "FailedCreate", message);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Deletes an owner's pod, and tells of it.
+pub(super) async fn delete<O>(context: &Context, owner: &O, pod: &str) -> Result<(), Error>
+where
+    O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
+{
+    let namespace = owner.meta().namespace.as_deref().unwrap_or_default();
+    let api: Api<Pod> = Api::namespaced(context.client(), namespace);
+    match api.delete(pod, &DeleteParams::default()).await.map_err(Error::from) {
+        Ok(_) => {
+            let message = format!("Deleted pod: {pod}");
+            context.recorder().event_for(owner, EventType::Normal, "SuccessfulDelete", message);
+            Ok(())
+        }
+        Err(error) => {
+            if !error.is_not_found() {
+                let message = format!("Error deleting: {}", error.text());
+                context.recorder().event_for(owner, EventType::Warning, "FailedDelete", message);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn from_template<O: kube::Resource<DynamicType = ()>>(template: &PodTemplateSpec, owner: &O) -> Pod {
+    let meta = template.metadata.clone().unwrap_or_default();
+    Pod {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}-", owner.meta().name.as_deref().unwrap_or_default())),
+            labels: meta.labels,
+            annotations: meta.annotations,
+            finalizers: meta.finalizers,
+            owner_references: Some(vec![controller_ref(owner)]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        status: None,
+    }
+}

@@ -1,0 +1,205 @@
+mod owner;
+mod rank;
+mod scale;
+mod status;
+
+use super::pods;
+use crate::{Action, Context, Controller, Enqueue, Error, Sources, sources::owner_key};
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{Pod, ReplicationController},
+};
+use kubeplane_client::{
+    Change, ControllerRefManager, Expectations, Informer, ObjectKey, controller_of, is_controlled_by,
+};
+use kubeplane_clock::SharedClock;
+use kubeplane_workload::{condition, is_active, is_ready, is_terminal};
+use owner::Owner;
+use std::{marker::PhantomData, sync::Arc, time::Duration};
+
+/// The controller of ReplicaSets.
+pub(super) fn replica_sets(clock: SharedClock) -> impl Controller {
+    Replicas::<ReplicaSet>::new(clock)
+}
+
+/// The controller of ReplicationControllers.
+pub(super) fn replication_controllers(clock: SharedClock) -> impl Controller {
+    Replicas::<ReplicationController>::new(clock)
+}
+
+/// Keeps as many pods of one template as an owner asks for.
+struct Replicas<O> {
+    expectations: Expectations,
+    owner: PhantomData<fn() -> O>,
+}
+
+impl<O: Owner> Replicas<O> {
+    fn new(clock: SharedClock) -> Self {
+        Self { expectations: Expectations::new(clock), owner: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<O: Owner> Controller for Replicas<O> {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        O::CONTROLLER
+    }
+
+    fn identity(&self) -> &'static str {
+        O::IDENTITY
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        let owners = sources.informer::<O>();
+        pods::index(&sources.informer::<Pod>());
+        let expectations = self.expectations.clone();
+        sources.watch::<O>(move |change| {
+            let key = ObjectKey::of(&**change.object());
+            if change.is_deleted() {
+                // One made again under this name starts clean.
+                expectations.forget(&key);
+            }
+            vec![key]
+        });
+        let handler = PodHandler { owners, expectations: self.expectations.clone() };
+        sources.handle::<Pod>(move |change, queue| handler.handle(change, queue));
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let Some(owner) = context.informers().of::<O>().get(&request.namespace, &request.name) else {
+            self.expectations.forget(request);
+            return Ok(Action::Done);
+        };
+        let needs_sync = self.expectations.satisfied(request);
+        let all_pods = context.informers().of::<Pod>();
+        let uid = owner.meta().uid.clone().unwrap_or_default();
+        let selector = owner.selector();
+        let pods = pods::managed_or_orphaned(&all_pods, &uid, &request.namespace);
+
+        let active = pods.iter().filter(|pod| is_active(pod)).cloned().collect();
+        let claims = ControllerRefManager::new(context.client(), &*owner, &selector)?;
+        let active = claims.claim(active, |_| true).await?;
+        let terminating = pods.iter().filter(|pod| {
+            pod.metadata.deletion_timestamp.is_some()
+                && !is_terminal(pod)
+                && is_controlled_by(&***pod, &uid)
+                && pods::selects(&selector, pod.metadata.labels.as_ref())
+        });
+        let terminating = i32::try_from(terminating.count()).unwrap_or(i32::MAX);
+
+        let mut managed = Ok(());
+        if needs_sync && owner.meta().deletion_timestamp.is_none() {
+            let scale = scale::Scale { context, owner: &*owner, key: request, expectations: &self.expectations };
+            managed = scale.run(active.clone()).await;
+        }
+        let now = context.now();
+        let status = status::compute(&*owner, &active, terminating, managed.as_ref().err(), now);
+        let (ready, available) = (status.ready_replicas, status.available_replicas);
+        status::write(context, &*owner, status).await?;
+        managed?;
+
+        let min_ready = owner.min_ready_seconds();
+        if min_ready > 0 && ready != available {
+            let next = next_availability(&active, min_ready, now);
+            return Ok(Action::RequeueAfter(next));
+        }
+        Ok(match self.expectations.expires_in(request) {
+            // What never shows up in the cache must not be waited for without end.
+            Some(expiry) => Action::RequeueAfter(expiry + Duration::from_secs(1)),
+            None => Action::Done,
+        })
+    }
+}
+
+/// How long until the next ready pod has been ready for long enough.
+fn next_availability(pods: &[Arc<Pod>], min_ready: i32, now: Timestamp) -> Duration {
+    let wait = SignedDuration::from_secs(i64::from(min_ready));
+    let left = pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| {
+        let since = condition(pod, "Ready")?.last_transition_time.as_ref()?.0;
+        let left = wait - now.duration_since(since);
+        left.is_positive().then_some(left)
+    });
+    Duration::try_from(left.min().unwrap_or(wait)).unwrap_or_default()
+}
+
+/// Turns changes of pods into requests, and observes what was expected.
+struct PodHandler<O> {
+    owners: Informer<O>,
+    expectations: Expectations,
+}
+
+impl<O: Owner> PodHandler<O> {
+    fn handle(&self, change: &Change<Pod>, queue: &Enqueue<ObjectKey>) {
+        match change {
+            Change::Added(pod) if pod.metadata.deletion_timestamp.is_some() => self.deleted(pod, queue),
+            Change::Added(pod) => self.added(pod, queue),
+            Change::Updated { old, new } => self.updated(old, new, queue),
+            Change::Deleted(pod) => self.deleted(pod, queue),
+        }
+    }
+
+    fn added(&self, pod: &Pod, queue: &Enqueue<ObjectKey>) {
+        if controller_of(pod).is_none() {
+            return self.orphaned(pod, queue);
+        }
+        if let Some((key, _)) = self.resolve(pod) {
+            self.expectations.creation_observed(&key);
+            queue.add(key);
+        }
+    }
+
+    fn updated(&self, old: &Pod, new: &Pod, queue: &Enqueue<ObjectKey>) {
+        let relabeled = old.metadata.labels != new.metadata.labels;
+        if new.metadata.deletion_timestamp.is_some() {
+            self.deleted(new, queue);
+            if relabeled {
+                self.deleted(old, queue);
+            }
+            return;
+        }
+        let reowned = controller_of(old) != controller_of(new);
+        if reowned && let Some((key, _)) = self.resolve(old) {
+            queue.add(key);
+        }
+        if controller_of(new).is_some() {
+            let Some((key, owner)) = self.resolve(new) else { return };
+            let min_ready = u64::try_from(owner.min_ready_seconds()).unwrap_or_default();
+            if min_ready > 0 && !is_ready(old) && is_ready(new) {
+                queue.add_after(key.clone(), Duration::from_secs(min_ready));
+            }
+            queue.add(key);
+        } else if relabeled || reowned {
+            self.orphaned(new, queue);
+        }
+    }
+
+    fn deleted(&self, pod: &Pod, queue: &Enqueue<ObjectKey>) {
+        if let Some((key, _)) = self.resolve(pod) {
+            self.expectations.deletion_observed(&key, pod.metadata.uid.as_deref().unwrap_or_default());
+            queue.add(key);
+        }
+    }
+
+    /// Wakes everyone who might adopt the pod.
+    fn orphaned(&self, pod: &Pod, queue: &Enqueue<ObjectKey>) {
+        let labels = pod.metadata.labels.as_ref();
+        for owner in self.owners.list_in(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+            let selector = owner.selector();
+            if !pods::is_empty(&selector) && pods::selects(&selector, labels) {
+                queue.add(ObjectKey::of(&*owner));
+            }
+        }
+    }
+
+    fn resolve(&self, pod: &Pod) -> Option<(ObjectKey, Arc<O>)> {
+        let key = owner_key::<O, _>(pod)?;
+        let owner = self.owners.get(&key.namespace, &key.name)?;
+        let uid = &controller_of(pod)?.uid;
+        (owner.meta().uid.as_ref() == Some(uid)).then_some((key, owner))
+    }
+}

@@ -1,0 +1,83 @@
+/// What can go wrong in a controller or its manager.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The API server refused or could not be reached.
+    #[error(transparent)]
+    Client(#[from] kubeplane_client::Error),
+    /// An object is not what its kind promises.
+    #[error("{0}")]
+    Invalid(String),
+    /// Work remains that others must do first.
+    #[error("{0}")]
+    Incomplete(String),
+    /// A cache does not show yet what was seen or written elsewhere.
+    #[error("{0}")]
+    Stale(String),
+    /// Two controllers have the same name.
+    #[error("controller {0:?} is added twice")]
+    Duplicate(String),
+    /// `--controllers` names one that is not there.
+    #[error("{0:?} is not in the list of known controllers")]
+    Unknown(String),
+    /// A controller ended by itself.
+    #[error("controller {0} ended")]
+    Ended(String),
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+impl Error {
+    /// The server's own answer, if it gave one.
+    #[must_use]
+    pub fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Client(error) => error.status(),
+            _ => None,
+        }
+    }
+
+    /// Whether the object is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.status().is_some_and(kube::core::Status::is_not_found)
+    }
+
+    /// Whether someone else wrote the object in between.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(kube::core::Status::is_conflict)
+    }
+
+    /// Whether an object of that name is there already.
+    #[must_use]
+    pub fn is_already_exists(&self) -> bool {
+        self.status().is_some_and(kube::core::Status::is_already_exists)
+    }
+
+    /// Whether nothing can be created because the namespace is going away.
+    #[must_use]
+    pub fn is_namespace_terminating(&self) -> bool {
+        let details = self.status().and_then(|status| status.details.as_ref());
+        details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+    }
+
+    /// The text a user is shown: the server's message without the client's decoration.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.status().map_or_else(|| self.to_string(), |status| status.message.clone())
+    }
+}
+
+/// `Ok` when the object was gone already.
+pub(crate) fn unless_gone<T>(result: Result<T, kube::Error>) -> Result<(), Error> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

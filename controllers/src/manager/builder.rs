@@ -1,0 +1,165 @@
+use super::{ClientFor, Manager, Status};
+use crate::{BoxController, Controller, Error, Selection};
+use kubeplane_client::{Informers, LeaseConfig, QueueMetrics};
+use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_telemetry::{Health, Metrics, Probe};
+use parking_lot::Mutex;
+use std::{fmt, sync::Arc};
+
+/// Assembles a [`Manager`].
+#[must_use]
+pub struct ManagerBuilder {
+    client: kube::Client,
+    client_for: Option<ClientFor>,
+    informers: Option<Informers>,
+    clock: SharedClock,
+    seed: Option<Seed>,
+    host: String,
+    metrics: Option<Metrics>,
+    health: Option<Health>,
+    lease: Option<LeaseConfig>,
+    selection: Selection,
+    controllers: Vec<BoxController>,
+}
+
+impl fmt::Debug for ManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManagerBuilder").field("controllers", &self.controllers).finish_non_exhaustive()
+    }
+}
+
+impl ManagerBuilder {
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self {
+            client,
+            client_for: None,
+            informers: None,
+            clock: kubeplane_clock::real(),
+            seed: None,
+            host: String::new(),
+            metrics: None,
+            health: None,
+            lease: None,
+            selection: Selection::default(),
+            controllers: Vec::new(),
+        }
+    }
+
+    /// Shares caches with others; without this the manager has its own.
+    pub fn informers(mut self, informers: Informers) -> Self {
+        self.informers = Some(informers);
+        self
+    }
+
+    /// Gives each controller a client of its own, by [`Controller::identity`].
+    pub fn client_for(mut self, client: impl Fn(&str) -> kube::Client + Send + Sync + 'static) -> Self {
+        self.client_for = Some(Arc::new(client));
+        self
+    }
+
+    /// The clock of the cluster; the machine's without this.
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The source of chance; an unpredictable one without this.
+    pub fn seed(mut self, seed: Seed) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The host that events name.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// Where the work queues count.
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Where the controllers' checks are added.
+    pub fn health(mut self, health: Health) -> Self {
+        self.health = Some(health);
+        self
+    }
+
+    /// Runs the controllers only while holding this lease.
+    pub fn leader_election(mut self, lease: LeaseConfig) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// Runs only the controllers that `selection` includes.
+    pub fn select(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// Adds a controller.
+    pub fn add(self, controller: impl Controller) -> Self {
+        self.add_all([BoxController::new(controller)])
+    }
+
+    /// Adds controllers, as [`builtin`](crate::builtin()) gives them.
+    pub fn add_all(mut self, controllers: impl IntoIterator<Item = BoxController>) -> Self {
+        self.controllers.extend(controllers);
+        self
+    }
+
+    /// The manager.
+    ///
+    /// # Errors
+    /// When two controllers have one name, or the selection names one that is not there.
+    pub fn build(self) -> Result<Manager, Error> {
+        let mut names: Vec<_> = self.controllers.iter().map(BoxController::name).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::Duplicate(pair[0].to_owned()));
+        }
+        self.selection.check(&names)?;
+        let controllers: Vec<_> =
+            self.controllers.into_iter().filter(|controller| self.selection.includes(controller.name())).collect();
+
+        let queues = QueueMetrics::default();
+        if let Some(metrics) = &self.metrics {
+            metrics.with_registry(|registry| queues.register(registry));
+        }
+        let waiting: Vec<_> = controllers.iter().map(BoxController::name).collect();
+        let status = Arc::new(Mutex::new(Status { waiting: waiting.clone(), leading: false }));
+        if let Some(health) = &self.health {
+            add_checks(health, &waiting, &status);
+        }
+        let clock = self.clock;
+        let informers = self.informers.unwrap_or_else(|| Informers::new(self.client.clone(), clock.clone()));
+        Ok(Manager {
+            client: self.client,
+            client_for: self.client_for,
+            informers,
+            clock,
+            seed: self.seed.unwrap_or_else(Seed::random),
+            host: self.host,
+            metrics: queues,
+            lease: self.lease,
+            controllers,
+            status,
+        })
+    }
+}
+
+fn add_checks(health: &Health, names: &[&'static str], status: &Arc<Mutex<Status>>) {
+    for name in names {
+        let (name, status) = (*name, status.clone());
+        health.add(name, Probe::Ready, move || {
+            let status = status.lock();
+            // Another instance leads, so nothing is expected of this one.
+            if status.leading && status.waiting.contains(&name) {
+                return Err("its caches are not filled yet".to_owned());
+            }
+            Ok(())
+        });
+    }
+}

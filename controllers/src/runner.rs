@@ -1,0 +1,161 @@
+use crate::{Action, Context, Controller, Retry, Sources};
+use async_trait::async_trait;
+use futures::FutureExt;
+use kubeplane_client::{QueueMetrics, QueueOptions, WorkQueue};
+use kubeplane_clock::timeout;
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// How long requests in work may take to end when the process stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Any controller, whatever its request and error types.
+pub struct BoxController(Box<dyn Run>);
+
+impl BoxController {
+    /// Forgets the types of `controller`.
+    #[must_use]
+    pub fn new(controller: impl Controller) -> Self {
+        Self(Box::new(Runner(Arc::new(controller))))
+    }
+
+    /// As [`Controller::name`].
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    /// As [`Controller::identity`].
+    #[must_use]
+    pub fn identity(&self) -> &'static str {
+        self.0.identity()
+    }
+
+    pub(crate) async fn run(self, job: Job) {
+        self.0.run(job).await;
+    }
+}
+
+impl fmt::Debug for BoxController {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BoxController").field(&self.name()).finish()
+    }
+}
+
+/// What a controller is run with.
+pub(crate) struct Job {
+    pub(crate) context: Context,
+    pub(crate) metrics: QueueMetrics,
+    pub(crate) token: CancellationToken,
+    pub(crate) started: oneshot::Sender<()>,
+}
+
+#[async_trait]
+trait Run: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn identity(&self) -> &'static str;
+    async fn run(self: Box<Self>, job: Job);
+}
+
+struct Runner<C>(Arc<C>);
+
+#[async_trait]
+impl<C: Controller> Run for Runner<C> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn identity(&self) -> &'static str {
+        self.0.identity()
+    }
+
+    async fn run(self: Box<Self>, job: Job) {
+        let Job { context, metrics, token, started } = job;
+        let name = self.name();
+        let options = QueueOptions::named(name).with_metrics(metrics);
+        let queue = WorkQueue::new(context.clock.clone(), &options);
+        let mut sources = Sources::new(context.clone());
+        self.0.watches(&mut sources);
+
+        let mut pumps = JoinSet::new();
+        let caught_up = tokio::select! {
+            () = token.cancelled() => return,
+            (tasks, caught_up) = sources.start(queue.clone()) => {
+                tasks.into_iter().for_each(|task| drop(pumps.spawn(task)));
+                caught_up
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = caught_up => {}
+        }
+
+        let mut workers = JoinSet::new();
+        for _ in 0..self.0.workers().max(1) {
+            let worker = Worker {
+                controller: self.0.clone(),
+                context: context.clone(),
+                queue: queue.clone(),
+                token: token.clone(),
+            };
+            workers.spawn(worker.run());
+        }
+        tracing::debug!(controller = name, "started");
+        // The manager may have given up on the others already.
+        let _ = started.send(());
+        token.cancelled().await;
+        queue.shut_down();
+        pumps.shutdown().await;
+        // What does not end in time is dropped with the set.
+        let _ = timeout(&*context.clock, GRACE, async { while workers.join_next().await.is_some() {} }).await;
+    }
+}
+
+struct Worker<C: Controller> {
+    controller: Arc<C>,
+    context: Context,
+    queue: WorkQueue<C::Request>,
+    token: CancellationToken,
+}
+
+impl<C: Controller> Worker<C> {
+    async fn run(self) {
+        loop {
+            let request = tokio::select! {
+                biased;
+                () = self.token.cancelled() => return,
+                request = self.queue.take() => request,
+            };
+            let Some(request) = request else { return };
+            self.work(&request).await;
+            self.queue.done(&request);
+        }
+    }
+
+    async fn work(&self, request: &C::Request) {
+        let name = self.controller.name();
+        let reconcile = AssertUnwindSafe(self.controller.reconcile(request, &self.context));
+        match reconcile.catch_unwind().await {
+            Ok(Ok(Action::Done)) => self.queue.forget(request),
+            Ok(Ok(Action::RequeueAfter(delay))) => {
+                self.queue.forget(request);
+                self.queue.add_after(request.clone(), delay);
+            }
+            Ok(Err(error)) => {
+                let failures = self.queue.failures(request).saturating_add(1);
+                let retry = self.controller.on_error(request, &error, failures);
+                tracing::debug!(controller = name, ?request, %error, failures, ?retry, "reconciliation failed");
+                match retry {
+                    Retry::Backoff => self.queue.add_rate_limited(request.clone()),
+                    Retry::After(delay) => self.queue.add_after(request.clone(), delay),
+                    Retry::Drop => self.queue.forget(request),
+                }
+            }
+            Err(_) => {
+                tracing::error!(controller = name, ?request, "reconciliation panicked");
+                self.queue.add_rate_limited(request.clone());
+            }
+        }
+    }
+}

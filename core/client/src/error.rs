@@ -1,0 +1,103 @@
+use std::borrow::Cow;
+
+/// The result of what this crate does.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong between a component and the API server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The API server refused the request or could not be reached.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// The requested resourceVersion is no longer (or not yet) served; list again.
+    #[error("resource version is not available: {message}")]
+    Expired {
+        /// What the server said.
+        message: String,
+    },
+    /// A response was not what the API promises.
+    #[error("cannot decode {what}: {source}")]
+    Decode {
+        /// What was being read.
+        what: Cow<'static, str>,
+        /// Why it could not be read.
+        source: serde_json::Error,
+    },
+    /// Reading a watch failed half-way.
+    #[error("watch interrupted: {0}")]
+    Interrupted(#[source] std::io::Error),
+    /// A request could not be built.
+    #[error("cannot build request: {0}")]
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The owner is not what it was when the decision to adopt was taken.
+    #[error("{0}")]
+    CannotAdopt(String),
+    /// A selector that has no meaning.
+    #[error("invalid selector: {0}")]
+    Selector(String),
+    /// Several independent steps failed; the first is the source.
+    #[error("{count} errors, the first: {first}")]
+    Several {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        #[source]
+        first: Box<Error>,
+    },
+    /// Leadership was lost while it was needed.
+    #[error("lost the lease {namespace}/{name}")]
+    LeadershipLost {
+        /// The lease's namespace.
+        namespace: String,
+        /// The lease's name.
+        name: String,
+    },
+}
+
+impl Error {
+    /// The server's own answer, if it gave one.
+    #[must_use]
+    pub fn status(&self) -> Option<&kube::core::Status> {
+        match self {
+            Self::Api(kube::Error::Api(status)) => Some(status),
+            Self::Several { first, .. } => first.status(),
+            _ => None,
+        }
+    }
+
+    /// Whether the object is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.status().is_some_and(kube::core::Status::is_not_found)
+    }
+
+    /// Whether someone else wrote the object in between.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(kube::core::Status::is_conflict)
+    }
+
+    /// Whether an object of that name is there already.
+    #[must_use]
+    pub fn is_already_exists(&self) -> bool {
+        self.status()
+            .is_some_and(kube::core::Status::is_already_exists)
+    }
+
+    /// All of `errors` as one; `Ok` when there is none.
+    ///
+    /// # Errors
+    /// The only error, or [`Error::Several`].
+    pub fn collect(errors: Vec<Self>) -> Result<()> {
+        let count = errors.len();
+        match errors.into_iter().next() {
+            None => Ok(()),
+            Some(only) if count == 1 => Err(only),
+            Some(first) => Err(Self::Several {
+                count,
+                first: Box::new(first),
+            }),
+        }
+    }
+}

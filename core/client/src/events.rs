@@ -1,0 +1,176 @@
+mod correlate;
+mod record;
+
+use crate::Watchable;
+use correlate::Correlator;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kubeplane_clock::SharedClock;
+use record::Recorder;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+/// How many events may wait to be written; more are dropped.
+const WAITING: usize = 1000;
+
+/// Whether an event is worth attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// For information.
+    Normal,
+    /// Something is wrong.
+    Warning,
+}
+
+impl EventType {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// One thing to be told about an object.
+#[derive(Debug, Clone)]
+struct Occurrence {
+    object: ObjectReference,
+    kind: EventType,
+    reason: String,
+    message: String,
+}
+
+enum Message {
+    Event(Box<Occurrence>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Writes core/v1 Events: equal ones are counted in one object, similar ones combined, floods cut off.
+///
+/// It never blocks its callers: what cannot be written in time is dropped. Clones share one writer, which
+/// ends with the last of them.
+#[derive(Clone)]
+pub struct EventRecorder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    messages: mpsc::Sender<Message>,
+    dropped: AtomicU64,
+    _task: JoinSet<()>,
+}
+
+impl fmt::Debug for EventRecorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventRecorder")
+            .field("dropped", &self.dropped())
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventRecorder {
+    /// A recorder that names `component` (as in `deployment-controller`) on `host` as its source.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn new(client: kube::Client, clock: SharedClock, component: &str, host: &str) -> Self {
+        let (messages, waiting) = mpsc::channel(WAITING);
+        let correlator = Correlator::new(clock.clone());
+        let recorder = Recorder::new(
+            client,
+            clock,
+            correlator,
+            component.to_owned(),
+            host.to_owned(),
+        );
+        let mut task = JoinSet::new();
+        task.spawn(run(recorder, waiting));
+        Self {
+            inner: Arc::new(Inner {
+                messages,
+                dropped: AtomicU64::new(0),
+                _task: task,
+            }),
+        }
+    }
+
+    /// Tells of `object`; the API server and readers see it soon after, or not at all under overload.
+    pub fn event(
+        &self,
+        object: &ObjectReference,
+        kind: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        let occurrence = Occurrence {
+            object: object.clone(),
+            kind,
+            reason: reason.to_owned(),
+            message: message.into(),
+        };
+        if self
+            .inner
+            .messages
+            .try_send(Message::Event(Box::new(occurrence)))
+            .is_err()
+        {
+            self.inner.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells of a typed object.
+    pub fn event_for<K: Watchable>(
+        &self,
+        object: &K,
+        kind: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        self.event(&Self::reference(object), kind, reason, message);
+    }
+
+    /// The reference by which events name `object`.
+    #[must_use]
+    pub fn reference<K: kube::Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+        ObjectReference {
+            resource_version: object.meta().resource_version.clone(),
+            ..object.object_ref(&())
+        }
+    }
+
+    /// How many events were dropped because too many waited.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.inner.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every event told of before was written or given up.
+    pub async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        if self.inner.messages.send(Message::Flush(done)).await.is_ok() {
+            // The writer ends only with the last recorder, and this is one.
+            let _ = written.await;
+        }
+    }
+}
+
+async fn run(mut recorder: Recorder, mut waiting: mpsc::Receiver<Message>) {
+    while let Some(message) = waiting.recv().await {
+        match message {
+            Message::Event(occurrence) => recorder.record(*occurrence).await,
+            Message::Flush(done) => {
+                // Whoever waited may have gone away.
+                let _ = done.send(());
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+use crate::{
+    Changes,
+    cache::{Cache, Phase},
+};
+use std::{fmt, sync::Arc};
+
+/// A live, shared, read-only copy of all objects of a kind (or those that a selector matches).
+///
+/// Reads never wait and may be a moment old. Clones share one copy. Handles outlive their
+/// [`Informers`](crate::Informers), but then nothing changes any more.
+pub struct Informer<K> {
+    cache: Arc<Cache<K>>,
+}
+
+impl<K> Clone for Informer<K> {
+    fn clone(&self) -> Self {
+        Self {
+            cache: self.cache.clone(),
+        }
+    }
+}
+
+impl<K> fmt::Debug for Informer<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Informer").field(&self.cache).finish()
+    }
+}
+
+impl<K: kube::Resource> Informer<K> {
+    pub(crate) fn new(cache: Arc<Cache<K>>) -> Self {
+        Self { cache }
+    }
+
+    /// The reading side alone.
+    #[must_use]
+    pub fn lister(&self) -> Lister<K> {
+        Lister {
+            cache: self.cache.clone(),
+        }
+    }
+
+    /// One object; `namespace` is empty for cluster-scoped kinds.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.cache.get(namespace, name)
+    }
+
+    /// All objects, ordered by namespace and name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.cache.list()
+    }
+
+    /// All objects of a namespace, ordered by name.
+    #[must_use]
+    pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.cache.list_in(namespace)
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Whether there is no object (or no list yet).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps an index of what `keys_of` says of each object. The first index of a name stays.
+    pub fn add_index(
+        &self,
+        name: &'static str,
+        keys_of: impl Fn(&K) -> Vec<String> + Send + Sync + 'static,
+    ) {
+        self.cache.add_index(name, Box::new(keys_of));
+    }
+
+    /// The objects under `key` in index `name`; none when there is no such index.
+    #[must_use]
+    pub fn by_index(&self, name: &str, key: &str) -> Vec<Arc<K>> {
+        self.cache.by_index(name, key)
+    }
+
+    /// The present objects as [`Change::Added`](crate::Change::Added), then every change.
+    #[must_use]
+    pub fn subscribe(&self) -> Changes<K> {
+        self.cache.subscribe()
+    }
+
+    /// Whether the first list has arrived.
+    #[must_use]
+    pub fn has_synced(&self) -> bool {
+        *self.cache.phase().borrow() == Phase::Synced
+    }
+
+    /// Waits for the first list, or for the end of the informer.
+    pub async fn synced(&self) {
+        // The cache holds the sender, so waiting cannot fail while it is there.
+        let _ = self
+            .cache
+            .phase()
+            .wait_for(|phase| *phase != Phase::Filling)
+            .await;
+    }
+}
+
+/// Reads the objects of an [`Informer`].
+pub struct Lister<K> {
+    cache: Arc<Cache<K>>,
+}
+
+impl<K> Clone for Lister<K> {
+    fn clone(&self) -> Self {
+        Self {
+            cache: self.cache.clone(),
+        }
+    }
+}
+
+impl<K> fmt::Debug for Lister<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lister").field(&self.cache).finish()
+    }
+}
+
+impl<K: kube::Resource> Lister<K> {
+    /// One object; `namespace` is empty for cluster-scoped kinds.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.cache.get(namespace, name)
+    }
+
+    /// All objects, ordered by namespace and name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.cache.list()
+    }
+
+    /// All objects of a namespace, ordered by name.
+    #[must_use]
+    pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.cache.list_in(namespace)
+    }
+
+    /// The objects under `key` in index `name`; none when there is no such index.
+    #[must_use]
+    pub fn by_index(&self, name: &str, key: &str) -> Vec<Arc<K>> {
+        self.cache.by_index(name, key)
+    }
+}

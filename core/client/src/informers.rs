@@ -1,0 +1,234 @@
+use crate::{
+    ClientSource, Informer, InformerSource, Query,
+    cache::{Cache, Phase},
+    reflector::Reflector,
+};
+use kube::{
+    core::{DynamicObject, PartialObjectMeta},
+    discovery::ApiResource,
+};
+use kubeplane_clock::{Seed, SharedClock};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    fmt::Debug,
+    sync::Arc,
+};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+};
+
+/// The metadata of an object whose kind is known only at run time.
+pub type PartialObjectMetadata = PartialObjectMeta<DynamicObject>;
+
+/// A typed kind that informers can hold; every k8s-openapi kind and derived custom resource is one.
+pub trait Watchable:
+    kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
+
+impl<K> Watchable for K where
+    K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
+
+/// All informers of a process: one list and watch per kind, started by its first user.
+///
+/// Clones share everything. The watches end when [`stop`](Self::stop) is called or the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Informers {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    source: Arc<dyn InformerSource>,
+    clock: SharedClock,
+    seed: Seed,
+    entries: Mutex<HashMap<(TypeId, Query), Entry>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    cache: Arc<dyn Slot>,
+    task: AbortHandle,
+}
+
+trait Slot: Debug + Send + Sync {
+    fn phase(&self) -> watch::Receiver<Phase>;
+    fn close(&self);
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl<K: kube::Resource + Send + Sync + 'static> Slot for Cache<K> {
+    fn phase(&self) -> watch::Receiver<Phase> {
+        Self::phase(self)
+    }
+
+    fn close(&self) {
+        Self::close(self);
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl Informers {
+    /// Informers that list and watch over `client`.
+    #[must_use]
+    pub fn new(client: kube::Client, clock: SharedClock) -> Self {
+        Self::from_source(Arc::new(ClientSource::new(client)), clock, Seed::random())
+    }
+
+    /// Informers over any source; `seed` spreads their retries.
+    #[must_use]
+    pub fn from_source(source: Arc<dyn InformerSource>, clock: SharedClock, seed: Seed) -> Self {
+        let inner = Inner {
+            source,
+            clock,
+            seed,
+            entries: Mutex::default(),
+            tasks: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// All objects of a kind, in all namespaces.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, when this is the kind's first use.
+    #[must_use]
+    pub fn of<K: Watchable>(&self) -> Informer<K> {
+        self.filtered("", "")
+    }
+
+    /// The objects of a kind that match both selectors, by a list and watch of their own.
+    ///
+    /// # Panics
+    /// As [`of`](Self::of).
+    #[must_use]
+    pub fn filtered<K: Watchable>(
+        &self,
+        field_selector: &str,
+        label_selector: &str,
+    ) -> Informer<K> {
+        let mut query = Query::all(ApiResource::erase::<K>(&()));
+        field_selector.clone_into(&mut query.field_selector);
+        label_selector.clone_into(&mut query.label_selector);
+        self.start(query)
+    }
+
+    /// The metadata of all objects of any resource.
+    ///
+    /// # Panics
+    /// As [`of`](Self::of).
+    #[must_use]
+    pub fn metadata(&self, resource: ApiResource) -> Informer<PartialObjectMetadata> {
+        self.start(Query {
+            metadata_only: true,
+            ..Query::all(resource)
+        })
+    }
+
+    /// Ends the metadata informer of a resource that is no longer served; its readers' streams end.
+    pub fn forget_metadata(&self, resource: ApiResource) {
+        let query = Query {
+            metadata_only: true,
+            ..Query::all(resource)
+        };
+        let entry = self
+            .inner
+            .entries
+            .lock()
+            .remove(&(TypeId::of::<PartialObjectMetadata>(), query));
+        if let Some(entry) = entry {
+            entry.task.abort();
+            entry.cache.close();
+        }
+    }
+
+    fn start<K>(&self, query: Query) -> Informer<K>
+    where
+        K: kube::Resource + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
+        let id = (TypeId::of::<K>(), query.clone());
+        let mut entries = self.inner.entries.lock();
+        let running = entries
+            .get(&id)
+            .map(|entry| entry.cache.clone().into_any().downcast::<Cache<K>>());
+        if let Some(Ok(cache)) = running {
+            return Informer::new(cache);
+        }
+        let cache = Arc::new(Cache::new());
+        let reflector = Reflector {
+            source: self.inner.source.clone(),
+            query,
+            cache: cache.clone(),
+            clock: self.inner.clock.clone(),
+            seed: self.inner.seed.clone(),
+        };
+        let task = self.inner.tasks.lock().spawn(reflector.run());
+        entries.insert(
+            id,
+            Entry {
+                cache: cache.clone(),
+                task,
+            },
+        );
+        Informer::new(cache)
+    }
+
+    /// Waits until every informer handed out so far has its first list.
+    pub async fn synced(&self) {
+        let phases: Vec<_> = self
+            .inner
+            .entries
+            .lock()
+            .values()
+            .map(|entry| entry.cache.phase())
+            .collect();
+        for mut phase in phases {
+            // A closed cache has nothing to wait for.
+            let _ = phase.wait_for(|phase| *phase != Phase::Filling).await;
+        }
+    }
+
+    /// The informers that have no list yet, for a health check to name.
+    #[must_use]
+    pub fn unsynced(&self) -> Vec<String> {
+        let entries = self.inner.entries.lock();
+        let waiting = entries
+            .iter()
+            .filter(|(_, entry)| *entry.cache.phase().borrow() == Phase::Filling);
+        let mut names: Vec<_> = waiting.map(|((_, query), _)| query.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    /// Ends every watch and every reader's stream; what was read stays readable.
+    pub fn stop(&self) {
+        self.inner.stop();
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        self.tasks.lock().abort_all();
+        for entry in self.entries.lock().values() {
+            entry.cache.close();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,128 @@
+use super::*;
+use futures::FutureExt;
+use kubeplane_clock::PausedClock;
+use prometheus_client::{encoding::text::encode, registry::Registry};
+
+fn paused() -> PausedClock {
+    PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn queue(clock: &PausedClock) -> WorkQueue<u32> {
+    WorkQueue::new(Arc::new(clock.clone()), &QueueOptions::named("test"))
+}
+
+fn now(queue: &WorkQueue<u32>) -> Option<u32> {
+    queue.take().now_or_never().flatten()
+}
+
+#[tokio::test]
+async fn an_item_added_while_worked_on_comes_again_when_done_and_not_before() {
+    let queue = queue(&paused());
+    queue.add(1);
+    queue.add(1);
+    assert_eq!(now(&queue), Some(1));
+    queue.add(1);
+    queue.add(1);
+    assert_eq!(now(&queue), None);
+    queue.done(&1);
+    assert_eq!(now(&queue), Some(1));
+    queue.done(&1);
+    assert_eq!(now(&queue), None);
+    assert!(queue.is_idle());
+}
+
+#[tokio::test]
+async fn the_shortest_of_several_delays_counts() {
+    let clock = paused();
+    let queue = queue(&clock);
+    queue.add_after(1, Duration::from_secs(10));
+    queue.add_after(1, Duration::from_secs(5));
+    queue.add_after(1, Duration::from_secs(20));
+    clock.advance(Duration::from_secs(4));
+    assert_eq!(now(&queue), None);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(now(&queue), Some(1));
+    queue.done(&1);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(now(&queue), None);
+}
+
+#[tokio::test]
+async fn a_waiting_worker_wakes_at_the_deadline() {
+    let clock = paused();
+    let queue = queue(&clock);
+    let worker = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.take().await }
+    });
+    tokio::task::yield_now().await;
+    queue.add_after(7, Duration::from_secs(1));
+    while clock.next_wake().is_none() {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(worker.await.unwrap(), Some(7));
+}
+
+#[tokio::test]
+async fn failures_double_the_pause_until_success() {
+    let clock = paused();
+    let queue = queue(&clock);
+    for expected in [5, 10, 20, 40] {
+        queue.add_rate_limited(1);
+        clock.advance(Duration::from_millis(expected - 1));
+        assert_eq!(now(&queue), None, "before {expected} ms");
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(now(&queue), Some(1), "after {expected} ms");
+        queue.done(&1);
+    }
+    assert_eq!(queue.failures(&1), 4);
+    queue.forget(&1);
+    assert_eq!(queue.failures(&1), 0);
+}
+
+#[tokio::test]
+async fn all_items_together_keep_to_the_overall_rate() {
+    let clock = paused();
+    let queue = queue(&clock);
+    for item in 0..110 {
+        queue.add_rate_limited(item);
+    }
+    clock.advance(Duration::from_millis(50));
+    let at_once = std::iter::from_fn(|| now(&queue)).count();
+    assert_eq!(at_once, 100);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(std::iter::from_fn(|| now(&queue)).count(), 10);
+}
+
+#[tokio::test]
+async fn workers_end_after_the_last_ready_item() {
+    let queue = queue(&paused());
+    queue.add(1);
+    queue.add_after(2, Duration::from_secs(1));
+    queue.shut_down();
+    queue.add(3);
+    assert_eq!(queue.take().await, Some(1));
+    assert_eq!(queue.take().await, None);
+}
+
+#[test]
+fn metrics_have_the_original_names() {
+    let options = QueueOptions::named("deployment");
+    let queue: WorkQueue<u32> = WorkQueue::new(Arc::new(paused()), &options);
+    let mut registry = Registry::default();
+    options.metrics.register(&mut registry);
+    queue.add(1);
+    queue.add(2);
+    assert_eq!(now(&queue), Some(1));
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    for line in [
+        "workqueue_depth{name=\"deployment\"} 1",
+        "workqueue_adds_total{name=\"deployment\"} 2",
+        "workqueue_retries_total{name=\"deployment\"} 0",
+        "workqueue_queue_duration_seconds_count{name=\"deployment\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}

@@ -1,0 +1,150 @@
+use crate::{Backoff, Error, InformerSource, Query, Result, SourceEvent, cache::Cache};
+use bytes::Bytes;
+use futures::StreamExt;
+use kubeplane_clock::{Seed, SharedClock};
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{sync::Arc, time::Duration};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A watch is opened anew after this long, or up to twice as long.
+const WATCH_LIFETIME: Duration = Duration::from_secs(300);
+/// How much longer than asked for a silent watch may last before it counts as broken.
+const WATCH_GRACE: Duration = Duration::from_secs(30);
+
+/// Keeps a cache equal to what a source has: list, watch, and list again when the watch cannot go on.
+pub(crate) struct Reflector<K> {
+    pub(crate) source: Arc<dyn InformerSource>,
+    pub(crate) query: Query,
+    pub(crate) cache: Arc<Cache<K>>,
+    pub(crate) clock: SharedClock,
+    pub(crate) seed: Seed,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    metadata: Version,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    #[serde(rename = "resourceVersion", default)]
+    resource_version: String,
+}
+
+impl<K> Reflector<K>
+where
+    K: kube::Resource + DeserializeOwned + Send + Sync + 'static,
+{
+    pub(crate) async fn run(self) {
+        let mut backoff = self.backoff();
+        // Any state will do at first; later never an older one than was shown already.
+        let mut at_least = "0".to_owned();
+        loop {
+            match self.source.list(&self.query, &at_least).await {
+                Ok(listed) => {
+                    self.cache.replace(
+                        listed
+                            .items
+                            .iter()
+                            .filter_map(|item| self.decode(item))
+                            .collect(),
+                    );
+                    at_least = listed.resource_version;
+                    self.follow(&mut at_least, &mut backoff).await;
+                }
+                Err(Error::Expired { .. }) if !at_least.is_empty() => at_least.clear(),
+                Err(error) => {
+                    tracing::warn!(resource = %self.query, %error, "list failed");
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(
+            self.clock.clone(),
+            self.seed.clone(),
+            FIRST_PAUSE,
+            LONGEST_PAUSE,
+        )
+    }
+
+    /// Watches until a new list is needed.
+    async fn follow(&self, version: &mut String, backoff: &mut Backoff) {
+        loop {
+            let lifetime = WATCH_LIFETIME + WATCH_LIFETIME.mul_f64(self.seed.fraction());
+            let opened = self.clock.elapsed();
+            let deadline = self.clock.sleep(lifetime + WATCH_GRACE);
+            let before = version.clone();
+            let ended = tokio::select! {
+                ended = self.watch(version, lifetime) => ended,
+                () = deadline => Ok(()),
+            };
+            let short = self.clock.elapsed().saturating_sub(opened) < Duration::from_secs(1);
+            match ended {
+                Err(Error::Expired { message }) => {
+                    tracing::debug!(resource = %self.query, message, "watch fell behind");
+                    if short {
+                        backoff.wait().await;
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(resource = %self.query, %error, "watch failed");
+                    backoff.wait().await;
+                }
+                Ok(()) if short && *version == before => backoff.wait().await,
+                Ok(()) => {}
+            }
+        }
+    }
+
+    async fn watch(&self, version: &mut String, lifetime: Duration) -> Result<()> {
+        let mut events = self.source.watch(&self.query, version, lifetime).await?;
+        while let Some(event) = events.next().await {
+            self.take(event?, version);
+        }
+        Ok(())
+    }
+
+    fn take(&self, event: SourceEvent, version: &mut String) {
+        let (text, deleted) = match event {
+            SourceEvent::Bookmark(at) => {
+                *version = at;
+                return;
+            }
+            SourceEvent::Added(text) | SourceEvent::Modified(text) => (text, false),
+            SourceEvent::Deleted(text) => (text, true),
+        };
+        match self.decode(&text) {
+            Some(object) => {
+                if let Some(at) = &object.meta().resource_version {
+                    version.clone_from(at);
+                }
+                if deleted {
+                    self.cache.delete(object)
+                } else {
+                    self.cache.apply(object)
+                }
+            }
+            None => {
+                if let Ok(object) = serde_json::from_slice::<Versioned>(&text) {
+                    *version = object.metadata.resource_version;
+                }
+            }
+        }
+    }
+
+    /// One object that cannot be read must not keep all others from being seen.
+    fn decode(&self, text: &Bytes) -> Option<Arc<K>> {
+        match serde_json::from_slice(text) {
+            Ok(object) => Some(Arc::new(object)),
+            Err(error) => {
+                tracing::error!(resource = %self.query, %error, "skipping an object that cannot be decoded");
+                None
+            }
+        }
+    }
+}

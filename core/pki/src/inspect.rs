@@ -1,0 +1,61 @@
+use crate::{Error, Result};
+use jiff::Timestamp;
+use std::net::IpAddr;
+use x509_parser::{extensions::GeneralName, pem::parse_x509_pem};
+
+/// What a certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// The common name.
+    pub common_name: String,
+    /// Every organization.
+    pub organizations: Vec<String>,
+    /// The DNS names.
+    pub names: Vec<String>,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Valid from.
+    pub not_before: Timestamp,
+    /// Valid until.
+    pub not_after: Timestamp,
+}
+
+/// Reads the first certificate of a PEM text.
+///
+/// # Errors
+/// When there is none, or it is malformed.
+pub fn inspect(pem: &str) -> Result<CertificateInfo> {
+    let malformed = |why: String| Error::Malformed { what: "certificate", why };
+    let (_, block) = parse_x509_pem(pem.as_bytes()).map_err(|error| malformed(error.to_string()))?;
+    let certificate = block.parse_x509().map_err(|error| malformed(error.to_string()))?;
+    let subject = certificate.subject();
+    let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+        attribute.as_str().map(str::to_owned).unwrap_or_default()
+    };
+    let time = |seconds: i64| Timestamp::from_second(seconds).map_err(|error| malformed(error.to_string()));
+    let mut info = CertificateInfo {
+        common_name: subject.iter_common_name().next().map(text).unwrap_or_default(),
+        organizations: subject.iter_organization().map(text).collect(),
+        names: Vec::new(),
+        addresses: Vec::new(),
+        not_before: time(certificate.validity().not_before.timestamp())?,
+        not_after: time(certificate.validity().not_after.timestamp())?,
+    };
+    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    for name in alternatives.iter().flat_map(|extension| &extension.value.general_names) {
+        match name {
+            GeneralName::DNSName(name) => info.names.push((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => info.addresses.extend(address(bytes)),
+            _ => {}
+        }
+    }
+    Ok(info)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}

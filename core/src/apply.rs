@@ -1,0 +1,206 @@
+//! Server-side apply and `metadata.managedFields`: who owns which fields of an object.
+//!
+//! ```text
+//!   update(live, new)      what a create, update or patch changed belongs to its manager
+//!   apply(live, applied)   the manager's whole configuration: merged, what it no longer names removed,
+//!                          what others own refused
+//!   settle_times           a write that changes nothing else does not change times either
+//! ```
+//!
+//! Follows KEP-555 and the original's structured-merge-diff. All versions of a kind are taken to have the
+//! same paths: entries of other versions take part as they are.
+
+mod applier;
+mod compare;
+mod conflict;
+mod fields;
+mod filter;
+mod last_applied;
+mod managed;
+mod merge;
+mod path;
+mod scale;
+mod set;
+mod shape;
+mod times;
+mod validate;
+
+pub use applier::apply;
+pub use filter::{Filter, Step};
+pub use path::{PathElement, Scalar};
+pub use scale::{scale_from_parent, scale_to_parent};
+pub use set::FieldSet;
+pub use times::settle_times;
+
+use crate::{GroupVersionKind, Object, schema::Schema};
+use compare::Comparison;
+use fields::reconcile;
+use jiff::Timestamp;
+use managed::{Managed, Manager, Operation, Owned};
+use serde_json::{Map, Value};
+use shape::Type;
+use std::sync::LazyLock;
+
+/// The longest name of a manager, in bytes.
+const MAX_MANAGER: usize = 128;
+
+/// One write, as far as ownership goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The `fieldManager` parameter, or [`default_manager`].
+    pub manager: &'a str,
+    /// The subresource written, or the empty text.
+    pub subresource: &'a str,
+    /// Group, version and kind of the request.
+    pub kind: &'a GroupVersionKind,
+    /// The shape of the object in that version; [`Kind::Any`](crate::schema::Kind::Any) merges maps and
+    /// replaces lists.
+    pub schema: &'a Schema,
+    /// The fields that the write cannot change.
+    pub reset: &'a Filter,
+    /// The wall time of the request.
+    pub now: Timestamp,
+}
+
+impl Request<'_> {
+    fn version(&self) -> String {
+        self.kind.group_version().to_string()
+    }
+
+    fn manager(&self, name: &str, operation: Operation) -> Manager {
+        let name = if name.is_empty() { "unknown" } else { name };
+        Manager::new(name, operation, &self.version(), self.subresource)
+    }
+}
+
+/// Records that the request's manager owns what it changed from `live` (`None` when it creates).
+///
+/// The managers the client sends count unless they do not decode; an empty list forgets all managers, and
+/// an object without managers stays so until it is applied to. Writes of a subresource keep the
+/// managers of the live object.
+#[must_use]
+pub fn update(live: Option<&Object>, mut new: Object, request: &Request<'_>) -> Object {
+    let mut managed = managers_of(live, &new, request);
+    managed::strip(&mut new);
+    let tracked = !managed.is_empty() || live.is_none_or(|live| live.uid().is_empty());
+    if tracked {
+        record(
+            &mut managed,
+            live.map(Object::map),
+            new.map(),
+            request.manager,
+            request,
+        );
+    }
+    managed.encode_into(&mut new);
+    new
+}
+
+fn managers_of(live: Option<&Object>, new: &Object, request: &Request<'_>) -> Managed {
+    let of_live = || {
+        live.and_then(|live| Managed::decode(live).ok())
+            .unwrap_or_default()
+    };
+    if !request.subresource.is_empty() {
+        return of_live();
+    }
+    if managed::is_reset(new) {
+        return Managed::default();
+    }
+    match Managed::decode(new) {
+        Ok(managed) if !managed.is_empty() => managed,
+        _ => of_live(),
+    }
+}
+
+/// Gives what differs between the two to the manager's updates.
+fn record(
+    managed: &mut Managed,
+    live: Option<&Map<String, Value>>,
+    new: &Map<String, Value>,
+    name: &str,
+    request: &Request<'_>,
+) {
+    let ty = Type::root(request.schema);
+    let mut comparison = Comparison::of(ty, live.unwrap_or(&Map::new()), new);
+    comparison.filter(request.reset);
+    let mut written = comparison.written();
+    follow_schema(managed, request);
+    for owned in managed.owners.values_mut() {
+        owned.set.subtract(&written);
+        owned.set.subtract(&comparison.removed);
+    }
+    managed.tidy();
+    written.subtract(&STRIPPED);
+    if !written.is_empty() {
+        let owned = managed
+            .owners
+            .entry(request.manager(name, Operation::Update))
+            .or_insert_with(|| Owned::none(request.version()));
+        owned.set.extend(written);
+        owned.time = Some(request.now);
+    }
+    managed.cap();
+}
+
+/// Folds ownership below fields that have become atomic.
+fn follow_schema(managed: &mut Managed, request: &Request<'_>) {
+    let version = request.version();
+    for owned in managed
+        .owners
+        .values_mut()
+        .filter(|owned| owned.api_version == version)
+    {
+        reconcile(Type::root(request.schema), &mut owned.set);
+    }
+}
+
+/// Fields nobody manages.
+static STRIPPED: LazyLock<FieldSet> = LazyLock::new(|| {
+    FieldSet::from_paths(&[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+        &["metadata", "creationTimestamp"],
+        &["metadata", "selfLink"],
+        &["metadata", "uid"],
+        &["metadata", "clusterName"],
+        &["metadata", "generation"],
+        &["metadata", "managedFields"],
+        &["metadata", "resourceVersion"],
+    ])
+});
+
+/// Whether the object's `managedFields` can be read, for a look after mutating admission: when not, the
+/// ones from before admission stay and the client is warned with
+/// `.metadata.managedFields was in an invalid state after admission; this could be caused by an outdated
+/// mutating admission controller; please fix your requests: <error>`.
+///
+/// # Errors
+/// What is wrong, in the original's words.
+pub fn validate_managed_fields(object: &Object) -> Result<(), String> {
+    Managed::decode(object).map(drop)
+}
+
+/// The manager of a request without `fieldManager`: what its user agent says before the first slash, at
+/// most 128 bytes.
+#[must_use]
+pub fn default_manager(user_agent: &str) -> String {
+    let product = user_agent.split('/').next().unwrap_or_default();
+    let mut name = String::new();
+    for c in product
+        .chars()
+        .filter(|c| *c == ' ' || !(c.is_control() || c.is_whitespace()))
+    {
+        if name.len() + c.len_utf8() > MAX_MANAGER {
+            break;
+        }
+        name.push(c);
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests;

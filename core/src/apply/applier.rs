@@ -1,0 +1,220 @@
+//! Applying a manager's configuration.
+
+use super::{
+    Request, STRIPPED,
+    compare::Comparison,
+    conflict::Conflicts,
+    fields::{ensure_named, field_set, full_set},
+    follow_schema,
+    last_applied::{self, KUBECTL},
+    managed::{Managed, Manager, Operation, Owned},
+    merge, record,
+    set::FieldSet,
+    shape::Type,
+    times,
+    validate::validate,
+};
+use crate::{
+    GroupVersionKind, Object,
+    status::{ApiError, ApiResult},
+};
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+/// The manager of the fields of an object that nobody managed when it was applied to first.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// Merges a manager's whole configuration into the live object (`None` when it creates it).
+///
+/// The result holds what was live with the applied fields over it, without fields that the manager
+/// applied before and now leaves out (unless others own them), and the new `managedFields`. Defaults
+/// are the caller's.
+///
+/// # Errors
+/// 409 with one cause per field when others own fields it would change and `force` is not set; 400 when it
+/// is of another kind or brings `managedFields`; 500, as the original answers, when it does not fit the
+/// schema.
+pub fn apply(
+    live: Option<&Object>,
+    applied: Object,
+    force: bool,
+    request: &Request<'_>,
+) -> ApiResult<Object> {
+    check(&applied, request)?;
+    let mut managed = match live {
+        Some(live) => Managed::decode(live)
+            .map_err(|why| failure(format!("failed to decode managed fields: {why}")))?,
+        None => Managed::default(),
+    };
+    if let (Some(live), true) = (live, managed.is_empty()) {
+        record(&mut managed, None, live.map(), BEFORE_FIRST_APPLY, request);
+    }
+    follow_schema(&mut managed, request);
+    let merged = merge_over(live, &applied, &mut managed, request)?;
+    settle(live, &merged, &mut managed, force, request)?;
+    Ok(finish(live, applied, merged, managed, request))
+}
+
+fn check(applied: &Object, request: &Request<'_>) -> ApiResult<()> {
+    let version = applied.group_version().unwrap_or_default();
+    let kind = GroupVersionKind {
+        group: version.group,
+        version: version.version,
+        kind: applied.kind().to_owned().into(),
+    };
+    if kind != *request.kind {
+        return Err(ApiError::bad_request(format!(
+            "invalid object type: {kind}"
+        )));
+    }
+    if applied
+        .at(&["metadata", "managedFields"])
+        .is_some_and(Value::is_array)
+    {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    validate(Type::root(request.schema), applied.map(), true).map_err(|why| {
+        let about = format!("{}/{}; {kind}", applied.namespace(), applied.name());
+        failure(format!(
+            "failed to create typed patch object ({about}): {why}"
+        ))
+    })
+}
+
+fn failure(message: String) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
+}
+
+/// The live object with the configuration over it, and the manager owning the configuration.
+fn merge_over(
+    live: Option<&Object>,
+    applied: &Object,
+    managed: &mut Managed,
+    request: &Request<'_>,
+) -> ApiResult<Map<String, Value>> {
+    let ty = Type::root(request.schema);
+    let base = live.map(times::without_managed_fields).unwrap_or_default();
+    let mut merged = merge::merge_maps(ty.object(), base, applied.map().clone())
+        .map_err(|why| failure(format!("failed to merge config: {why}")))?;
+    let mut set = field_set(ty, applied.map());
+    request.reset.apply(&mut set);
+    let owned = Owned {
+        set,
+        ..Owned::none(request.version())
+    };
+    let manager = request.manager(request.manager, Operation::Apply);
+    let last = managed.owners.insert(manager.clone(), owned);
+    if let Some(last) = last {
+        prune(ty, &mut merged, &last.set, &manager, managed);
+        if let Some(owned) = managed.owners.get_mut(&manager) {
+            owned.time = last.time;
+        }
+    }
+    Ok(merged)
+}
+
+/// Takes out what the manager applied last, no longer applies, and nobody else owns.
+fn prune(
+    ty: Type<'_>,
+    merged: &mut Map<String, Value>,
+    last: &FieldSet,
+    manager: &Manager,
+    managed: &Managed,
+) {
+    let mut dropped = last.clone();
+    if let Some(owned) = managed.owners.get(manager) {
+        dropped.subtract(&owned.set);
+    }
+    if dropped.is_empty() {
+        return;
+    }
+    let mut last = last.clone();
+    ensure_named(ty, &mut last);
+    let mut owned = FieldSet::new();
+    managed
+        .owners
+        .values()
+        .for_each(|other| owned.extend(other.set.clone()));
+    ensure_named(ty, &mut owned);
+
+    let all = full_set(ty, merged);
+    let mut without_last = all.clone();
+    without_last.subtract_recursively(&last);
+    let mut unowned = all.clone();
+    unowned.subtract(&without_last);
+    unowned.subtract(&owned);
+    let mut kept = all.clone();
+    kept.subtract_recursively(&unowned);
+    let mut dangling = all;
+    dangling.subtract(&kept);
+    merge::remove_entries(ty.object(), merged, &dangling.intersection(&last));
+}
+
+/// Takes from others what changed, or refuses.
+fn settle(
+    live: Option<&Object>,
+    merged: &Map<String, Value>,
+    managed: &mut Managed,
+    force: bool,
+    request: &Request<'_>,
+) -> ApiResult<()> {
+    let ty = Type::root(request.schema);
+    let empty = Map::new();
+    let mut comparison = Comparison::of(ty, live.map_or(&empty, Object::map), merged);
+    comparison.filter(request.reset);
+    let written = comparison.written();
+    let applier = request.manager(request.manager, Operation::Apply);
+    let others = || {
+        managed
+            .owners
+            .iter()
+            .filter(|(manager, _)| **manager != applier)
+    };
+    if !force {
+        let mut conflicts = Conflicts::default();
+        for (manager, owned) in others() {
+            conflicts.add(manager, owned.set.intersection(&written));
+        }
+        if let (KUBECTL, Some(live), false) = (request.manager, live, conflicts.is_empty())
+            && let Some(allowed) = last_applied::untouched_fields(live, request)
+        {
+            conflicts.forgive(&allowed);
+        }
+        if !conflicts.is_empty() {
+            return Err(conflicts.into_error());
+        }
+    }
+    for (_, owned) in managed
+        .owners
+        .iter_mut()
+        .filter(|(manager, _)| **manager != applier)
+    {
+        owned.set.subtract(&written);
+        owned.set.subtract(&comparison.removed);
+    }
+    Ok(())
+}
+
+fn finish(
+    live: Option<&Object>,
+    applied: Object,
+    merged: Map<String, Value>,
+    mut managed: Managed,
+    request: &Request<'_>,
+) -> Object {
+    let changed = live.is_none_or(|live| !times::same_but_managed(live.map(), &merged));
+    let applier = request.manager(request.manager, Operation::Apply);
+    if let Some(owned) = managed.owners.get_mut(&applier) {
+        owned.set.subtract(&STRIPPED);
+        if changed || owned.time.is_none() {
+            owned.time = Some(request.now);
+        }
+    }
+    managed.tidy();
+    let mut object = Object::from_value(Value::Object(merged)).unwrap_or_default();
+    managed.encode_into(&mut object);
+    if request.manager == KUBECTL {
+        last_applied::sync(&mut object, applied);
+    }
+    object
+}

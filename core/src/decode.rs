@@ -1,0 +1,413 @@
+//! From a request's body to an object of its kind, with the original's errors and warnings.
+//!
+//! Built-in shapes are decoded as the original's typed round trip does: unknown fields are dropped and
+//! reported, types checked, null means absent, times and quantities become canonical, empty values are written or
+//! left out as each field's [`Presence`](crate::schema::Presence) says, and static defaults filled in. Required
+//! fields are not looked at: that is validation's work. Shapes made at run time (CustomResourceDefinitions) are
+//! only pruned and defaulted: their types are checked by validation. A built-in shape inside such a one
+//! (`metadata`) is decoded as the built-in it is.
+
+mod custom;
+mod defaults;
+mod scalar;
+mod syntax;
+mod typed;
+
+pub use defaults::{apply_schema_defaults, zero};
+pub use scalar::{micro_time, time};
+
+use crate::{
+    ApiError, Definition, GroupVersion, GroupVersionKind, Object,
+    schema::{Schema, SchemaRef, builtin_names},
+    status::ApiResult,
+    yaml,
+};
+use serde::de::DeserializeSeed;
+use serde_json::Value;
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`.
+    Json,
+    /// `application/yaml`.
+    Yaml,
+}
+
+/// What to do about unknown and duplicate fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    /// Drop them silently.
+    Ignore,
+    /// Drop them with a warning.
+    #[default]
+    Warn,
+    /// Refuse the request.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the `fieldValidation` parameter; empty means [`Warn`](Self::Warn), `None` that it is no such thing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Warn" => Some(Self::Warn),
+            "Ignore" => Some(Self::Ignore),
+            "Strict" => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// A decoded object and what to warn its sender of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The object.
+    pub object: Object,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+/// What went wrong, without the words about which object it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Not JSON, or not YAML.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value does not fit its field.
+    #[error("{0}")]
+    Type(String),
+    /// Unknown or duplicate fields, and they were to be refused.
+    #[error("strict decoding error: {}", .0.join(", "))]
+    Strict(Vec<String>),
+}
+
+/// Decodes a body into an object of `definition`'s kind.
+///
+/// # Errors
+/// 400 in the original's words: for bad syntax, wrong types, another kind or version, and unknown or duplicate
+/// fields when `validation` is strict.
+pub fn decode(
+    body: &[u8],
+    format: Format,
+    definition: &Definition,
+    validation: FieldValidation,
+) -> ApiResult<Decoded> {
+    decode_as(
+        body,
+        format,
+        &definition.kind,
+        &definition.schema,
+        validation,
+    )
+}
+
+/// Decodes a body into an object of this kind and shape; for the kinds of subresources and of reviews.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_as(
+    body: &[u8],
+    format: Format,
+    kind: &GroupVersionKind,
+    schema: &SchemaRef,
+    validation: FieldValidation,
+) -> ApiResult<Decoded> {
+    let strict = validation != FieldValidation::Ignore;
+    let parsed = match format {
+        Format::Json => shape_json(body, schema, strict),
+        Format::Yaml => shape_yaml(body, schema, strict),
+    };
+    let unrecognized = |why: &str| unrecognized(kind, body, why);
+    let shaped = parsed.map_err(|error| {
+        unrecognized(&match format {
+            Format::Json => format!("couldn't get version/kind; json parse error: {error}"),
+            Format::Yaml => error.to_string(),
+        })
+    })?;
+    let named = Named::of(shaped.names, kind, matches!(schema, SchemaRef::Static(_)))
+        .map_err(|why| unrecognized(&why))?;
+    named.check(kind)?;
+    let cannot = |error: &dyn std::fmt::Display| cannot(kind, kind, error);
+    let mut object = match shaped.result {
+        Ok(Some(Value::Object(map))) => Object::from_value(Value::Object(map)).unwrap_or_default(),
+        Ok(_) => Object::default(),
+        Err(error) => return Err(cannot(&error)),
+    };
+    object.set(&["apiVersion"], kind.group_version().to_string());
+    object.set(&["kind"], kind.kind.to_string());
+    match validation {
+        FieldValidation::Strict if !shaped.found.is_empty() => {
+            Err(cannot(&DecodeError::Strict(shaped.found)))
+        }
+        _ => Ok(Decoded {
+            object,
+            warnings: shaped.found,
+        }),
+    }
+}
+
+/// Makes an object that something built (a patch, a webhook) fit its shape, as if it had been decoded; what is
+/// unknown is dropped and named.
+///
+/// # Errors
+/// [`DecodeError::Type`].
+pub fn conform(object: &mut Object, schema: &SchemaRef) -> Result<Vec<String>, DecodeError> {
+    let (api_version, kind) = (object.remove(&["apiVersion"]), object.remove(&["kind"]));
+    let value = Value::Object(std::mem::take(object.map_mut()));
+    let shaped =
+        shape(value, schema, true).map_err(|error| DecodeError::Syntax(error.to_string()))?;
+    if let Some(Value::Object(map)) = shaped.result.map_err(DecodeError::Type)? {
+        *object.map_mut() = map;
+    }
+    for (name, value) in [("apiVersion", api_version), ("kind", kind)] {
+        if let Some(value) = value {
+            object.set(&[name], value);
+        }
+    }
+    Ok(shaped.found)
+}
+
+/// Drops what the shape does not know, keeping what it says to keep; returns the dropped paths, sorted.
+pub fn prune(object: &mut Object, schema: &Schema) -> Vec<String> {
+    let value = Value::Object(std::mem::take(object.map_mut()));
+    let mut context = typed::Context::new(true);
+    if let Ok(Value::Object(map)) = (custom::Custom {
+        schema: Some(schema),
+        context: &mut context,
+    })
+    .deserialize(value)
+    {
+        *object.map_mut() = map;
+    }
+    let prefix = "unknown field \"";
+    let paths = context
+        .unknown
+        .iter()
+        .filter_map(|text| Some(text.strip_prefix(prefix)?.trim_end_matches('"').to_owned()));
+    let mut paths: Vec<_> = paths.collect();
+    paths.sort();
+    paths
+}
+
+/// A value held against a shape.
+struct Shaped {
+    /// The top-level `apiVersion` and `kind`, as they stood there.
+    names: [Option<Value>; 2],
+    /// The value, or the first error of type.
+    result: Result<Option<Value>, String>,
+    /// Duplicate and unknown fields.
+    found: Vec<String>,
+}
+
+fn shape_json(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let shaped =
+        shape(&mut deserializer, schema, strict).map_err(|error| syntax::explain(body, &error))?;
+    deserializer
+        .end()
+        .map_err(|error| syntax::explain(body, &error))?;
+    Ok(shaped)
+}
+
+fn shape_yaml(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, String> {
+    let (value, duplicates) =
+        yaml::parse_reporting_duplicates(body).map_err(|error| error.to_string())?;
+    let mut shaped = shape(value, schema, strict).map_err(|error| error.to_string())?;
+    if strict {
+        shaped.found.splice(0..0, duplicates);
+    }
+    Ok(shaped)
+}
+
+fn shape<'de, D: serde::Deserializer<'de>>(
+    from: D,
+    schema: &SchemaRef,
+    strict: bool,
+) -> Result<Shaped, D::Error> {
+    let mut context = typed::Context::new(strict);
+    let result = match schema {
+        SchemaRef::Static(schema) => typed::Typed {
+            schema,
+            context: &mut context,
+        }
+        .deserialize(from)?,
+        SchemaRef::Shared(schema) => {
+            let mut value = custom::Custom {
+                schema: Some(schema),
+                context: &mut context,
+            }
+            .deserialize(from)?;
+            apply_schema_defaults(&mut value, schema);
+            context.unknown.sort();
+            Some(value)
+        }
+    };
+    let mut found = context.duplicates;
+    found.append(&mut context.unknown);
+    let result = match context.fatal.or(context.saved) {
+        Some(error) => Err(error),
+        None => Ok(result),
+    };
+    Ok(Shaped {
+        names: context.names,
+        result,
+        found,
+    })
+}
+
+/// What a body says it is, the rest taken from the path.
+struct Named {
+    kind: String,
+    version: GroupVersion,
+}
+
+impl Named {
+    /// Typed kinds may leave both out; others must say what they are.
+    fn of(
+        names: [Option<Value>; 2],
+        expected: &GroupVersionKind,
+        typed: bool,
+    ) -> Result<Self, String> {
+        let text = |value: Option<Value>, field: &str| match value {
+            Some(Value::String(text)) => Ok(text),
+            None | Some(Value::Null) => Ok(String::new()),
+            Some(other) => {
+                let what = typed::json_kind(&other);
+                let at = format!("Go struct field .{field} of type string");
+                Err(format!(
+                    "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into {at}"
+                ))
+            }
+        };
+        let [version, kind] = names;
+        let (version, kind) = (text(version, "apiVersion")?, text(kind, "kind")?);
+        let parsed = match version.matches('/').count() {
+            0 | 1 if version.is_empty() || version == "/" => expected.group_version(),
+            0 => GroupVersion::new("", version),
+            1 => {
+                let (group, version) = version.split_once('/').unwrap_or_default();
+                GroupVersion::new(group.to_owned(), version.to_owned())
+            }
+            _ => return Err(format!("unexpected GroupVersion string: {version}")),
+        };
+        if kind.is_empty() && !typed {
+            return Err("Object 'Kind' is missing".to_owned());
+        }
+        let kind = if kind.is_empty() {
+            expected.kind.to_string()
+        } else {
+            kind
+        };
+        Ok(Self {
+            kind,
+            version: parsed,
+        })
+    }
+
+    fn check(&self, expected: &GroupVersionKind) -> ApiResult<()> {
+        let group_version = expected.group_version();
+        let found = GroupVersionKind {
+            group: self.version.group.clone(),
+            version: self.version.version.clone(),
+            kind: self.kind.clone().into(),
+        };
+        if self.version == group_version && self.kind == *expected.kind {
+            return Ok(());
+        }
+        if self.kind == *expected.kind
+            && self.version.group == expected.group
+            && is_registered(&found)
+            || self.kind == *expected.kind
+                && self.version != group_version
+                && !expected.group.is_empty()
+                && custom(expected)
+        {
+            return Err(ApiError::bad_request(format!(
+                "the API version in the data ({}) does not match the expected API version ({group_version})",
+                self.version
+            )));
+        }
+        let why = if is_registered(&found) || custom(expected) {
+            let from = format!("{}.{}", self.version.version, self.kind);
+            format!(
+                "converting ({from}) to ({}.{}): unknown conversion",
+                internal_group(expected),
+                expected.kind
+            )
+        } else {
+            format!(
+                "no kind {:?} is registered for version {:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+                self.kind,
+                self.version.to_string()
+            )
+        };
+        Err(cannot(&found, expected, &why))
+    }
+}
+
+/// Kinds that are no built-in ones.
+fn custom(kind: &GroupVersionKind) -> bool {
+    !is_registered(kind)
+}
+
+/// Whether a built-in type of this name is known; OpenAPI names hold the first label of the group.
+fn is_registered(kind: &GroupVersionKind) -> bool {
+    let group = match &*kind.group {
+        "" => "core",
+        group => group.split('.').next().unwrap_or_default(),
+    };
+    let tail = format!(".{group}.{}.{}", kind.version, kind.kind);
+    builtin_names().any(|name| name.ends_with(&tail))
+}
+
+fn internal_group(kind: &GroupVersionKind) -> &str {
+    if kind.group.is_empty() {
+        "core"
+    } else {
+        kind.group.split('.').next().unwrap_or_default()
+    }
+}
+
+fn cannot(
+    found: &GroupVersionKind,
+    expected: &GroupVersionKind,
+    error: &dyn std::fmt::Display,
+) -> ApiError {
+    ApiError::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {}: {error}",
+        found.kind, found.version, expected.kind
+    ))
+}
+
+fn unrecognized(kind: &GroupVersionKind, body: &[u8], why: &str) -> ApiError {
+    let why = match why {
+        "Object 'Kind' is missing" => format!("{why} in '{}'", String::from_utf8_lossy(body)),
+        _ => why.to_owned(),
+    };
+    let summary = summary(body);
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({summary})",
+        kind.kind
+    ))
+}
+
+/// The start of a body: as text when it looks like JSON, else in hexadecimal.
+fn summary(body: &[u8]) -> String {
+    const LIMIT: usize = 30;
+    let start = &body[..body.len().min(LIMIT)];
+    let text = match body.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(start).into_owned(),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > LIMIT {
+        format!("{text} ...")
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

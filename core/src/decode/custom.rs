@@ -1,0 +1,149 @@
+//! Shapes made at run time: pruned, not checked.
+
+use super::typed::{Context, Typed};
+use crate::schema::{Kind, Schema, SchemaRef};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use std::fmt;
+
+/// Decodes one value; without a shape all is kept.
+pub(super) struct Custom<'c, 's> {
+    pub(super) schema: Option<&'s Schema>,
+    pub(super) context: &'c mut Context<'s>,
+}
+
+impl<'de> DeserializeSeed<'de> for Custom<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// What to do with a key.
+enum Below<'s> {
+    Keep(Option<&'s Schema>),
+    Typed(&'s Schema),
+    Drop,
+}
+
+fn below<'s>(schema: Option<&'s Schema>, key: &str, top: bool) -> Below<'s> {
+    let of = |schema: &'s SchemaRef| match schema {
+        SchemaRef::Static(schema) if matches!(schema.kind, Kind::Object { .. }) => {
+            Below::Typed(schema)
+        }
+        schema => Below::Keep(Some(schema)),
+    };
+    match schema.map(|schema| (schema, &schema.kind)) {
+        Some((
+            schema,
+            Kind::Object {
+                preserve_unknown, ..
+            },
+        )) => match schema.field(key) {
+            Some(field) => of(&field.schema),
+            None if *preserve_unknown || top && matches!(key, "apiVersion" | "kind") => {
+                Below::Keep(None)
+            }
+            None => Below::Drop,
+        },
+        Some((_, Kind::Map { values, .. })) => of(values),
+        _ => Below::Keep(None),
+    }
+}
+
+impl<'de> Visitor<'de> for Custom<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let items = self.schema.and_then(Schema::items);
+        let mut out = Vec::new();
+        loop {
+            let before = self.context.push_index(out.len());
+            let next = access.next_element_seed(Custom {
+                schema: items,
+                context: &mut *self.context,
+            })?;
+            self.context.pop(before);
+            match next {
+                None => return Ok(Value::Array(out)),
+                Some(value) => out.push(value),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let Self { schema, context } = self;
+        let top = context.is_top();
+        let mut out = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            if out.contains_key(&key) {
+                context.custom_duplicate(&key);
+            }
+            let below = below(schema, &key, top);
+            if let Below::Drop = below {
+                context.custom_unknown(&key);
+                let _: IgnoredAny = access.next_value()?;
+                continue;
+            }
+            let before = context.push_key(&key);
+            let value = match below {
+                Below::Typed(schema) => access.next_value_seed(Typed {
+                    schema,
+                    context: &mut *context,
+                })?,
+                Below::Keep(schema) => Some(access.next_value_seed(Custom {
+                    schema,
+                    context: &mut *context,
+                })?),
+                Below::Drop => None,
+            };
+            context.pop(before);
+            if let Some(value) = value {
+                match key.as_str() {
+                    "apiVersion" if top => context.names[0] = Some(value.clone()),
+                    "kind" if top => context.names[1] = Some(value.clone()),
+                    _ => {}
+                }
+                out.insert(key, value);
+            }
+        }
+        Ok(Value::Object(out))
+    }
+}

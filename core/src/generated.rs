@@ -1,0 +1,4 @@
+//! Generated code.
+
+#[rustfmt::skip]
+pub(crate) mod schema;

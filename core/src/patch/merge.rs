@@ -1,0 +1,42 @@
+//! JSON Merge Patch.
+
+use super::PatchError;
+use serde_json::{Map, Value};
+
+/// Applies a JSON Merge Patch (RFC 7396).
+///
+/// # Errors
+/// [`PatchError::Malformed`] when the patch is no JSON map.
+pub fn merge_patch(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+    let patch: Map<String, Value> = serde_json::from_slice(patch)
+        .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
+    let mut result = match original {
+        Value::Object(map) => map.clone(),
+        _ => Map::new(),
+    };
+    merge(&mut result, patch);
+    Ok(Value::Object(result))
+}
+
+fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (key, value) in patch {
+        match value {
+            Value::Null => {
+                target.remove(&key);
+            }
+            Value::Object(inner) => {
+                let slot = target.entry(key).or_insert(Value::Null);
+                if let Value::Object(existing) = slot {
+                    merge(existing, inner);
+                } else {
+                    let mut fresh = Map::new();
+                    merge(&mut fresh, inner);
+                    *slot = Value::Object(fresh);
+                }
+            }
+            other => {
+                target.insert(key, other);
+            }
+        }
+    }
+}

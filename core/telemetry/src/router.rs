@@ -1,0 +1,102 @@
+use crate::{Health, Metrics, Probe};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    response::Response,
+    routing::get,
+};
+use http::{StatusCode, header};
+
+/// The media type of [`Metrics::encode`].
+pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The routes `/healthz`, `/livez`, `/readyz` (each with `?verbose`, `?exclude=` and single checks below
+/// it) and `/metrics`.
+pub fn router(health: Health, metrics: Metrics) -> Router {
+    let mut router = Router::new();
+    for (path, name, probe) in
+        [("/healthz", "healthz", Probe::Both), ("/livez", "livez", Probe::Live), ("/readyz", "readyz", Probe::Ready)]
+    {
+        let all = move |State((health, _)): State<(Health, Metrics)>, RawQuery(query): RawQuery| async move {
+            health_response(&health, probe, name, None, query.as_deref().unwrap_or_default()).map(Body::from)
+        };
+        let one = move |State((health, _)): State<(Health, Metrics)>, Path(check): Path<String>| async move {
+            health_response(&health, probe, name, Some(&check), "").map(Body::from)
+        };
+        router = router.route(path, get(all)).route(&format!("{path}/{{*check}}"), get(one));
+    }
+    router
+        .route("/metrics", get(|State((_, metrics)): State<(Health, Metrics)>| async move { exposition(&metrics) }))
+        .with_state((health, metrics))
+}
+
+fn exposition(metrics: &Metrics) -> Response {
+    text(StatusCode::OK, METRICS_CONTENT_TYPE, metrics.encode()).map(Body::from)
+}
+
+/// The answer to a health request: `probe_name` is `livez`, `readyz` or `healthz`, `check` one check
+/// below it, `query` the raw query.
+#[must_use]
+pub fn health_response(
+    health: &Health,
+    probe: Probe,
+    probe_name: &str,
+    check: Option<&str>,
+    query: &str,
+) -> http::Response<String> {
+    const PLAIN: &str = "text/plain; charset=utf-8";
+    if let Some(check) = check {
+        return match health.one(probe, check) {
+            None => text(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n".into()),
+            Some(Ok(())) => text(StatusCode::OK, PLAIN, "ok".into()),
+            Some(Err(why)) => {
+                let body = format!("internal server error: {why}\n");
+                text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, body)
+            }
+        };
+    }
+    let pairs = || query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let excluded: Vec<_> = pairs().filter(|(key, _)| *key == "exclude").map(|(_, name)| name).collect();
+    let verbose = pairs().any(|(key, _)| key == "verbose");
+    let report = health.report(probe, &excluded);
+    for (name, why) in report.failures() {
+        tracing::debug!(probe = probe_name, check = name, why, "health check failed");
+    }
+    let (code, body) = match (report.is_ok(), verbose) {
+        (true, false) => (StatusCode::OK, "ok".to_owned()),
+        (true, true) => (StatusCode::OK, report.lines(probe_name)),
+        (false, _) => (StatusCode::INTERNAL_SERVER_ERROR, report.lines(probe_name)),
+    };
+    text(code, PLAIN, body)
+}
+
+fn text(code: StatusCode, kind: &'static str, body: String) -> http::Response<String> {
+    let mut response = http::Response::new(body);
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_answer_as_the_original() {
+        let health = Health::new();
+        health.add("ping", Probe::Both, || Ok(()));
+        health.add("log", Probe::Both, || Ok(()));
+        assert_eq!(health_response(&health, Probe::Ready, "readyz", None, "").body(), "ok");
+        let verbose = health_response(&health, Probe::Ready, "readyz", None, "verbose&exclude=log");
+        assert_eq!(verbose.body(), "[+]ping ok\n[+]log excluded: ok\nreadyz check passed\n");
+        health.add("informers", Probe::Ready, || Err("not synced".into()));
+        let failing = health_response(&health, Probe::Ready, "readyz", None, "");
+        assert_eq!(failing.status(), 500);
+        assert!(failing.body().contains("[-]informers failed: reason withheld\n"));
+        assert_eq!(health_response(&health, Probe::Live, "livez", None, "").status(), 200);
+        assert_eq!(health_response(&health, Probe::Live, "livez", Some("none"), "").status(), 404);
+    }
+}

@@ -1,0 +1,68 @@
+//! Taints of nodes and the tolerations of pods.
+
+use k8s_openapi::api::core::v1::{Taint, Toleration};
+
+/// Whether one of the tolerations covers the taint.
+#[must_use]
+pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+    tolerations.iter().any(|toleration| tolerates_taint(toleration, taint))
+}
+
+/// The first taint with an effect that `counts` (as in `["NoSchedule", "NoExecute"]`) and no toleration covers.
+#[must_use]
+pub fn first_untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration], counts: &[&str]) -> Option<&'a Taint> {
+    taints.iter().find(|taint| counts.contains(&taint.effect.as_str()) && !tolerates(tolerations, taint))
+}
+
+/// Whether the toleration covers the taint. An empty effect or key covers every one; the operators `Lt` and
+/// `Gt`, an alpha feature, cover nothing.
+#[must_use]
+pub fn tolerates_taint(toleration: &Toleration, taint: &Taint) -> bool {
+    fn text(value: Option<&String>) -> &str {
+        value.map_or("", String::as_str)
+    }
+    let (effect, key) = (text(toleration.effect.as_ref()), text(toleration.key.as_ref()));
+    if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
+        return false;
+    }
+    match text(toleration.operator.as_ref()) {
+        "" | "Equal" => text(toleration.value.as_ref()) == text(taint.value.as_ref()),
+        "Exists" => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn toleration(key: &str, operator: &str, value: &str, effect: &str) -> Toleration {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Toleration {
+            key: text(key),
+            operator: text(operator),
+            value: text(value),
+            effect: text(effect),
+            toleration_seconds: None,
+        }
+    }
+
+    #[test]
+    fn empty_parts_cover_everything() {
+        let taint =
+            Taint { key: "k".into(), value: Some("v".into()), effect: "NoExecute".into(), time_added: None };
+        let table = [
+            (toleration("", "Exists", "", ""), true),
+            (toleration("k", "Exists", "", "NoExecute"), true),
+            (toleration("k", "", "v", ""), true),
+            (toleration("k", "Equal", "w", ""), false),
+            (toleration("x", "Exists", "", ""), false),
+            (toleration("k", "Exists", "", "NoSchedule"), false),
+        ];
+        for (toleration, expected) in table {
+            assert_eq!(tolerates_taint(&toleration, &taint), expected, "{toleration:?}");
+        }
+        assert!(first_untolerated(std::slice::from_ref(&taint), &[], &["NoSchedule"]).is_none());
+        assert_eq!(first_untolerated(std::slice::from_ref(&taint), &[], &["NoExecute"]), Some(&taint));
+    }
+}

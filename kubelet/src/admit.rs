@@ -1,0 +1,124 @@
+//! Whether a pod that was given to this node can run on it.
+
+use crate::{spec, status::Verdict};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kubeplane_core::quantity::Quantity;
+use kubeplane_workload::{
+    first_untolerated, host_ports, node_affinity_matches, requests,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What the node has for pods.
+pub(crate) type Amounts = BTreeMap<String, Quantity>;
+
+/// Checks a pod against the node and the pods that are on it.
+///
+/// # Errors
+/// The reason and message the pod fails with.
+pub(crate) fn check(
+    pod: &Pod,
+    others: &[Arc<Pod>],
+    node: Option<&Node>,
+    allocatable: &Amounts,
+) -> Result<(), Verdict> {
+    let max_pods = allocatable.get("pods").map_or(0, Quantity::value);
+    let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
+    if count >= max_pods {
+        return Err(rejected("OutOfpods", &lacking("pods", 1, count, max_pods)));
+    }
+    resources(pod, others, allocatable)?;
+    let pod_spec = spec::spec(pod);
+    if let Some(node) = node {
+        if !node_affinity_matches(&pod_spec, node) {
+            return Err(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
+        }
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+        let tolerations = pod_spec.tolerations.as_deref().unwrap_or_default();
+        if first_untolerated(taints, tolerations, &["NoExecute"]).is_some() {
+            return Err(predicate("TaintToleration", "node(s) had untolerated taint(s)"));
+        }
+    }
+    let wanted = host_ports(&pod_spec);
+    let taken = others.iter().flat_map(|other| host_ports(&spec::spec(other)));
+    if taken.into_iter().any(|taken| wanted.iter().any(|port| port.conflicts(&taken))) {
+        let message = "node(s) didn't have free ports for the requested pod ports";
+        return Err(predicate("NodePorts", message));
+    }
+    Ok(())
+}
+
+fn resources(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), Verdict> {
+    let milli = |name: &str, quantity: &Quantity| {
+        if name == "cpu" { quantity.milli_value() } else { quantity.value() }
+    };
+    for (name, wanted) in requests(&spec::spec(pod)) {
+        let wanted = milli(&name, &wanted);
+        if wanted == 0 {
+            continue;
+        }
+        let used: i64 = others
+            .iter()
+            .filter_map(|other| requests(&spec::spec(other)).get(&name).map(|q| milli(&name, q)))
+            .sum();
+        let capacity = allocatable.get(&name).map_or(0, |quantity| milli(&name, quantity));
+        if wanted > capacity - used {
+            let message = lacking(&name, wanted, used, capacity);
+            return Err(rejected(&format!("OutOf{name}"), &message));
+        }
+    }
+    Ok(())
+}
+
+fn lacking(name: &str, wanted: i64, used: i64, capacity: i64) -> String {
+    format!(
+        "Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: \
+         {capacity}"
+    )
+}
+
+fn rejected(reason: &str, message: &str) -> Verdict {
+    Verdict { reason: reason.to_owned(), message: format!("Pod was rejected: {message}") }
+}
+
+fn predicate(name: &str, message: &str) -> Verdict {
+    rejected(name, &format!("Predicate {name} failed: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(cpu: &str, port: i32) -> Pod {
+        serde_json::from_value(json!({"spec": {"nodeSelector": {"disk": "ssd"}, "containers": [
+            {"name": "c", "resources": {"requests": {"cpu": cpu}}, "ports": [{"containerPort": 80, "hostPort": port}]}
+        ]}}))
+        .unwrap()
+    }
+
+    fn amounts() -> Amounts {
+        [("cpu", "2"), ("pods", "3")]
+            .into_iter()
+            .map(|(name, amount)| (name.to_owned(), Quantity::parse(amount).unwrap()))
+            .collect()
+    }
+
+    fn node(label: &str) -> Node {
+        serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"disk": label}}})).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_its_reason() {
+        let others = [Arc::new(pod("1500m", 1))];
+        let check = |pod: &Pod, label: &str| check(pod, &others, Some(&node(label)), &amounts());
+        assert_eq!(check(&pod("500m", 2), "ssd"), Ok(()));
+        let refused = check(&pod("501m", 2), "ssd").unwrap_err();
+        assert_eq!(refused.reason, "OutOfcpu");
+        assert_eq!(
+            refused.message,
+            "Pod was rejected: Node didn't have enough resource: cpu, requested: 501, used: 1500, capacity: 2000"
+        );
+        assert_eq!(check(&pod("1m", 2), "hdd").unwrap_err().reason, "NodeAffinity");
+        assert_eq!(check(&pod("1m", 1), "ssd").unwrap_err().reason, "NodePorts");
+    }
+}

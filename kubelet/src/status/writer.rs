@@ -1,0 +1,222 @@
+//! Takes the status of one pod to the API.
+
+use crate::{api, spec::PodId, status::conditions::OWNED};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use kube::api::{Api, Patch, PatchParams};
+use kubeplane_clock::SharedClock;
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinSet};
+
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+/// Writes the newest status it was given; those in between may be left out.
+#[derive(Debug)]
+pub(crate) struct StatusWriter {
+    wanted: watch::Sender<(u64, Arc<PodStatus>)>,
+    written: watch::Receiver<u64>,
+    _task: JoinSet<()>,
+}
+
+impl StatusWriter {
+    /// A writer for a pod whose status in the API is `known`.
+    pub(crate) fn new(client: kube::Client, clock: SharedClock, id: PodId, known: PodStatus) -> Self {
+        let (wanted, receiver) = watch::channel((0, Arc::new(known.clone())));
+        let (sender, written) = watch::channel(0);
+        let mut task = JoinSet::new();
+        let writing = Writing { api: Api::namespaced(client, &id.namespace), clock, id, known };
+        task.spawn(writing.run(receiver, sender));
+        Self { wanted, written, _task: task }
+    }
+
+    /// Asks for this status to be written.
+    pub(crate) fn set(&self, status: Arc<PodStatus>) {
+        self.wanted.send_if_modified(|(version, known)| {
+            if **known == *status && *version > 0 {
+                return false;
+            }
+            *version += 1;
+            *known = status;
+            true
+        });
+    }
+
+    /// Waits until the newest status is written, or the pod is gone.
+    pub(crate) async fn flush(&mut self) {
+        let version = self.wanted.borrow().0;
+        // An error means that the task has ended because there is no pod to write to any more.
+        let _ = self.written.wait_for(|written| *written >= version).await;
+    }
+}
+
+struct Writing {
+    api: Api<Pod>,
+    clock: SharedClock,
+    id: PodId,
+    known: PodStatus,
+}
+
+enum Written {
+    Yes,
+    Later,
+    PodGone,
+}
+
+impl Writing {
+    async fn run(
+        mut self,
+        mut wanted: watch::Receiver<(u64, Arc<PodStatus>)>,
+        written: watch::Sender<u64>,
+    ) {
+        let mut wait = FIRST_RETRY;
+        while wanted.changed().await.is_ok() {
+            loop {
+                let (version, status) = wanted.borrow_and_update().clone();
+                match self.write(&status).await {
+                    Written::Yes => {
+                        wait = FIRST_RETRY;
+                        written.send_replace(version);
+                        break;
+                    }
+                    Written::PodGone => return,
+                    Written::Later => {
+                        self.clock.sleep(wait).await;
+                        wait = (wait * 2).min(LAST_RETRY);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, status: &PodStatus) -> Written {
+        let Some(change) = change(&self.known, status) else { return Written::Yes };
+        let patch = json!({"metadata": {"uid": self.id.uid}, "status": change});
+        let params = PatchParams::default();
+        match self.api.patch_status(&self.id.name, &params, &Patch::Strategic(&patch)).await {
+            Ok(pod) => {
+                self.known = pod.status.unwrap_or_default();
+                Written::Yes
+            }
+            Err(error) if api::is_status(&error, 404) => Written::PodGone,
+            Err(error) if api::is_status(&error, 409) && api::message(&error).contains("UID") => {
+                Written::PodGone
+            }
+            Err(error) => {
+                tracing::warn!(pod = %self.id, %error, "failed to write the status of a pod");
+                Written::Later
+            }
+        }
+    }
+}
+
+/// The strategic merge patch of `status` that leads from `old` to `new`, if anything differs. Conditions
+/// that are not the kubelet's are left alone.
+pub(crate) fn change(old: &PodStatus, new: &PodStatus) -> Option<Value> {
+    let object = |status: &PodStatus| match serde_json::to_value(status) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let (old_map, new_map) = (object(old), object(new));
+    let mut patch = Map::new();
+    for (key, value) in &new_map {
+        if old_map.get(key) == Some(value) {
+            continue;
+        }
+        match key.as_str() {
+            "conditions" => {
+                let list = conditions(old, new);
+                if !list.is_empty() {
+                    patch.insert(key.clone(), Value::Array(list));
+                }
+            }
+            "podIPs" => {
+                patch.insert(key.clone(), Value::Array(pod_ips(old, new)));
+            }
+            _ => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    for key in old_map.keys().filter(|key| !new_map.contains_key(*key)) {
+        if OURS.contains(&key.as_str()) {
+            patch.insert(key.clone(), Value::Null);
+        }
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// The fields a status of the kubelet may take away again.
+const OURS: [&str; 8] = [
+    "message",
+    "reason",
+    "podIP",
+    "podIPs",
+    "containerStatuses",
+    "initContainerStatuses",
+    "ephemeralContainerStatuses",
+    "hostIPs",
+];
+
+fn conditions(old: &PodStatus, new: &PodStatus) -> Vec<Value> {
+    let find = |type_: &str| old.conditions.iter().flatten().find(|c| c.type_ == type_);
+    let ours = |c: &&PodCondition| {
+        OWNED.contains(&c.type_.as_str()) && find(&c.type_) != Some(*c)
+    };
+    new.conditions
+        .iter()
+        .flatten()
+        .filter(ours)
+        .map(|condition| {
+            let mut value = serde_json::to_value(condition).unwrap_or_default();
+            // Merging keeps what is not named, so what went away is named.
+            if let (Some(old), Value::Object(map)) = (find(&condition.type_), &mut value) {
+                if old.reason.is_some() && condition.reason.is_none() {
+                    map.insert("reason".to_owned(), Value::Null);
+                }
+                if old.message.is_some() && condition.message.is_none() {
+                    map.insert("message".to_owned(), Value::Null);
+                }
+            }
+            value
+        })
+        .collect()
+}
+
+fn pod_ips(old: &PodStatus, new: &PodStatus) -> Vec<Value> {
+    let list = |status: &PodStatus| -> Vec<String> {
+        status.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect()
+    };
+    let (old, new) = (list(old), list(new));
+    let gone = old.iter().filter(|ip| !new.contains(ip));
+    let mut ips: Vec<Value> = new.iter().map(|ip| json!({"ip": ip})).collect();
+    ips.extend(gone.map(|ip| json!({"ip": ip, "$patch": "delete"})));
+    ips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(value: Value) -> PodStatus {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn only_what_differs_is_sent() {
+        let old = status(json!({"phase": "Pending", "message": "m", "qosClass": "BestEffort",
+            "podIPs": [{"ip": "1.1.1.1"}], "resourceClaimStatuses": [{"name": "c"}],
+            "conditions": [{"type": "Ready", "status": "False", "reason": "R"},
+                {"type": "PodScheduled", "status": "True"}, {"type": "x/y", "status": "True"}]}));
+        let new = status(json!({"phase": "Running", "qosClass": "BestEffort",
+            "podIPs": [{"ip": "2.2.2.2"}],
+            "conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]}));
+        assert_eq!(
+            change(&old, &new).unwrap(),
+            json!({"phase": "Running", "message": null,
+                "podIPs": [{"ip": "2.2.2.2"}, {"ip": "1.1.1.1", "$patch": "delete"}],
+                "conditions": [{"type": "Ready", "status": "True", "reason": null}]})
+        );
+        assert_eq!(change(&new, &new), None);
+    }
+}

@@ -1,0 +1,58 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// Why a pod fits nowhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// How many nodes were refused for each reason.
+    pub reasons: BTreeMap<String, usize>,
+    /// What PreFilter said, when it refused the pod for all nodes.
+    pub pre_filter: Option<String>,
+    /// What PostFilter added.
+    pub post_filter: Option<String>,
+    /// The plugins that refused: their events bring the pod back.
+    pub plugins: BTreeSet<&'static str>,
+    /// Nodes that could fit if other pods left.
+    pub resolvable: BTreeSet<String>,
+}
+
+/// As in the pod's condition and the event `FailedScheduling`.
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0/{} nodes are available:", self.nodes)?;
+        if let Some(message) = &self.pre_filter {
+            write!(f, " {message}.")?;
+        } else if !self.reasons.is_empty() {
+            let mut parts: Vec<_> = self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            parts.sort();
+            write!(f, " {}.", parts.join(", "))?;
+        }
+        match &self.post_filter {
+            Some(message) => write!(f, " {message}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_counted_and_sorted_as_the_original_prints_them() {
+        let reasons = [("Insufficient cpu", 2), ("node(s) were unschedulable", 1)];
+        let diagnosis = Diagnosis {
+            nodes: 3,
+            reasons: reasons.map(|(reason, count)| (reason.to_owned(), count)).into(),
+            ..Diagnosis::default()
+        };
+        assert_eq!(
+            diagnosis.to_string(),
+            "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu."
+        );
+    }
+}

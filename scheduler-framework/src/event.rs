@@ -1,0 +1,124 @@
+use k8s_openapi::api::core::v1::{Node, Pod};
+use std::sync::Arc;
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventResource {
+    /// A pod that runs or ran on a node.
+    AssignedPod,
+    /// A pod that waits, this one or another.
+    UnscheduledPod,
+    /// A node.
+    Node,
+    /// Anything at all.
+    Any,
+}
+
+/// What happened, as a set of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ActionType(u16);
+
+impl ActionType {
+    /// It came to be.
+    pub const ADD: Self = Self(1);
+    /// It is gone.
+    pub const DELETE: Self = Self(1 << 1);
+    /// A node's allocatable resources changed.
+    pub const UPDATE_ALLOCATABLE: Self = Self(1 << 2);
+    /// Labels changed.
+    pub const UPDATE_LABELS: Self = Self(1 << 3);
+    /// A node's taints (or whether it takes pods at all) changed.
+    pub const UPDATE_TAINTS: Self = Self(1 << 4);
+    /// A node's conditions changed.
+    pub const UPDATE_CONDITIONS: Self = Self(1 << 5);
+    /// A pod asks for less than before.
+    pub const UPDATE_SCALE_DOWN: Self = Self(1 << 6);
+    /// A pod's tolerations changed.
+    pub const UPDATE_TOLERATIONS: Self = Self(1 << 7);
+    /// A pod lost its last scheduling gate.
+    pub const UPDATE_GATES_ELIMINATED: Self = Self(1 << 8);
+    /// Something else of it changed.
+    pub const UPDATE_OTHER: Self = Self(1 << 9);
+    /// All of them.
+    pub const ALL: Self = Self((1 << 10) - 1);
+
+    /// Both.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether they have anything in common.
+    #[must_use]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether nothing happened.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// A kind of change that may make a pod schedulable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClusterEvent {
+    /// What it is about.
+    pub resource: EventResource,
+    /// What happened.
+    pub action: ActionType,
+}
+
+impl ClusterEvent {
+    /// This happened to that.
+    #[must_use]
+    pub const fn new(resource: EventResource, action: ActionType) -> Self {
+        Self { resource, action }
+    }
+
+    /// Every event.
+    #[must_use]
+    pub fn any() -> Vec<Self> {
+        vec![Self::new(EventResource::Any, ActionType::ALL)]
+    }
+
+    /// Whether an event that happened is one of this kind.
+    #[must_use]
+    pub fn matches(self, happened: Self) -> bool {
+        (self.resource == EventResource::Any || self.resource == happened.resource)
+            && self.action.intersects(happened.action)
+    }
+}
+
+/// The objects of an event, before and after.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum EventObject {
+    /// A node.
+    Node {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<Node>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<Node>>,
+    },
+    /// A pod.
+    Pod {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<Pod>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<Pod>>,
+    },
+    /// Time passed: pods left over are tried again.
+    Flush,
+}
+
+/// What a plugin makes of an event for a pod it refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// It may fit now: try again.
+    Queue,
+    /// It changes nothing for this pod.
+    Skip,
+}

@@ -1,0 +1,267 @@
+use k8s_openapi::{
+    api::core::v1::{Node, Pod, PodSpec},
+    apimachinery::pkg::api::resource::Quantity as ApiQuantity,
+};
+use kubeplane_core::quantity::Quantity;
+use kubeplane_workload::{HostPort, Resources, host_ports, requests};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What a container without a request counts as when nodes are scored: 100m of CPU.
+const DEFAULT_MILLI_CPU: i64 = 100;
+/// And 200 MiB of memory.
+const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
+
+/// Amounts of resources: CPU in thousandths, memory and storage in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// CPU in thousandths.
+    pub milli_cpu: i64,
+    /// Memory in bytes.
+    pub memory: i64,
+    /// Ephemeral storage in bytes.
+    pub ephemeral_storage: i64,
+    /// How many pods (of a node's allocatable resources).
+    pub pods: i64,
+    /// Other resources by name.
+    pub scalars: BTreeMap<String, i64>,
+}
+
+impl Amounts {
+    /// From amounts by name.
+    #[must_use]
+    pub fn of(resources: &Resources) -> Self {
+        let mut amounts = Self::default();
+        for (name, quantity) in resources {
+            amounts.set(name, quantity);
+        }
+        amounts
+    }
+
+    fn of_api(resources: Option<&BTreeMap<String, ApiQuantity>>) -> Self {
+        let mut amounts = Self::default();
+        for (name, quantity) in resources.into_iter().flatten() {
+            amounts.set(name, &Quantity::from_api(quantity));
+        }
+        amounts
+    }
+
+    fn set(&mut self, name: &str, quantity: &Quantity) {
+        match name {
+            "cpu" => self.milli_cpu = quantity.milli_value(),
+            "memory" => self.memory = quantity.value(),
+            "ephemeral-storage" => self.ephemeral_storage = quantity.value(),
+            "pods" => self.pods = quantity.value(),
+            other => drop(self.scalars.insert(other.to_owned(), quantity.value())),
+        }
+    }
+
+    /// Adds (`sign` 1) or takes away (-1).
+    pub fn change(&mut self, other: &Self, sign: i64) {
+        self.milli_cpu += sign * other.milli_cpu;
+        self.memory += sign * other.memory;
+        self.ephemeral_storage += sign * other.ephemeral_storage;
+        for (name, amount) in &other.scalars {
+            *self.scalars.entry(name.clone()).or_default() += sign * amount;
+        }
+    }
+
+    /// The amount of a resource by name.
+    #[must_use]
+    pub fn amount(&self, name: &str) -> i64 {
+        match name {
+            "cpu" => self.milli_cpu,
+            "memory" => self.memory,
+            "ephemeral-storage" => self.ephemeral_storage,
+            "pods" => self.pods,
+            other => self.scalars.get(other).copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// A pod with what is computed from it once.
+#[derive(Debug, Clone)]
+pub struct PodInfo {
+    pod: Arc<Pod>,
+    key: String,
+    spec: Arc<PodSpec>,
+    requests: Amounts,
+    scored: Amounts,
+    ports: Vec<HostPort>,
+}
+
+impl PodInfo {
+    /// Computes it.
+    #[must_use]
+    pub fn new(pod: Arc<Pod>) -> Self {
+        let spec = pod.spec.clone().unwrap_or_default();
+        let requests = Amounts::of(&requests(&spec));
+        let mut scored = requests.clone();
+        let lacking = |name: &str| {
+            let has = |container: &k8s_openapi::api::core::v1::Container| {
+                let requests = container.resources.as_ref().and_then(|own| own.requests.as_ref());
+                requests.is_some_and(|requests| requests.contains_key(name))
+            };
+            i64::try_from(spec.containers.iter().filter(|container| !has(container)).count()).unwrap_or_default()
+        };
+        scored.milli_cpu += lacking("cpu") * DEFAULT_MILLI_CPU;
+        scored.memory += lacking("memory") * DEFAULT_MEMORY;
+        Self {
+            key: format!(
+                "{}/{}",
+                pod.metadata.namespace.as_deref().unwrap_or_default(),
+                pod.metadata.name.as_deref().unwrap_or_default()
+            ),
+            ports: host_ports(&spec),
+            spec: Arc::new(spec),
+            pod,
+            requests,
+            scored,
+        }
+    }
+
+    /// The pod.
+    #[must_use]
+    pub fn pod(&self) -> &Arc<Pod> {
+        &self.pod
+    }
+
+    /// Its spec.
+    #[must_use]
+    pub fn spec(&self) -> &PodSpec {
+        &self.spec
+    }
+
+    /// `namespace/name`.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.pod.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.pod.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The uid.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.pod.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The priority; zero if none is set.
+    #[must_use]
+    pub fn priority(&self) -> i32 {
+        self.spec.priority.unwrap_or_default()
+    }
+
+    /// What it requests.
+    #[must_use]
+    pub fn requests(&self) -> &Amounts {
+        &self.requests
+    }
+
+    /// What it counts as when nodes are scored: containers without requests count as small ones.
+    #[must_use]
+    pub fn scored_requests(&self) -> &Amounts {
+        &self.scored
+    }
+
+    /// The host ports it needs.
+    #[must_use]
+    pub fn ports(&self) -> &[HostPort] {
+        &self.ports
+    }
+}
+
+/// A node and the pods on it, assumed ones among them.
+#[derive(Debug, Clone)]
+pub struct NodeInfo {
+    node: Arc<Node>,
+    pods: Vec<Arc<PodInfo>>,
+    allocatable: Amounts,
+    requested: Amounts,
+    scored: Amounts,
+}
+
+impl NodeInfo {
+    /// A node without pods.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Self {
+        Self {
+            allocatable: allocatable_of(&node),
+            node,
+            pods: Vec::new(),
+            requested: Amounts::default(),
+            scored: Amounts::default(),
+        }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.node.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The pods on it.
+    #[must_use]
+    pub fn pods(&self) -> &[Arc<PodInfo>] {
+        &self.pods
+    }
+
+    /// What it offers.
+    #[must_use]
+    pub fn allocatable(&self) -> &Amounts {
+        &self.allocatable
+    }
+
+    /// What its pods request.
+    #[must_use]
+    pub fn requested(&self) -> &Amounts {
+        &self.requested
+    }
+
+    /// What its pods count as when nodes are scored.
+    #[must_use]
+    pub fn scored_requests(&self) -> &Amounts {
+        &self.scored
+    }
+
+    /// Replaces the node, keeping its pods.
+    pub fn set_node(&mut self, node: Arc<Node>) {
+        self.allocatable = allocatable_of(&node);
+        self.node = node;
+    }
+
+    /// Adds a pod.
+    pub fn add_pod(&mut self, pod: Arc<PodInfo>) {
+        self.requested.change(pod.requests(), 1);
+        self.scored.change(pod.scored_requests(), 1);
+        self.pods.push(pod);
+    }
+
+    /// Removes the pod of a uid; `false` when it is not here.
+    pub fn remove_pod(&mut self, uid: &str) -> bool {
+        let Some(index) = self.pods.iter().position(|pod| pod.uid() == uid) else { return false };
+        let pod = self.pods.swap_remove(index);
+        self.requested.change(pod.requests(), -1);
+        self.scored.change(pod.scored_requests(), -1);
+        true
+    }
+}
+
+fn allocatable_of(node: &Node) -> Amounts {
+    Amounts::of_api(node.status.as_ref().and_then(|status| status.allocatable.as_ref()))
+}

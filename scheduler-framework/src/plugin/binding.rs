@@ -1,0 +1,87 @@
+use crate::{CycleState, PodInfo};
+use async_trait::async_trait;
+use std::time::Duration;
+
+/// Keeps account of what a placement takes, from the decision until the pod is bound or given up.
+pub trait Reserve: Send + Sync {
+    /// The pod is to go to `node`.
+    ///
+    /// # Errors
+    /// Ends the cycle; `unreserve` of all plugins is called.
+    fn reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Result<(), String>;
+
+    /// The pod will not go there. Called in reverse order, also for a plugin whose `reserve` was never
+    /// called, so it must be idempotent.
+    fn unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str);
+}
+
+/// Whether a placed pod may be bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PermitVerdict {
+    /// It may.
+    Allow,
+    /// It waits for `Framework::allow` or `reject`, at most this long.
+    Wait(Duration),
+    /// It may not.
+    Reject(String),
+}
+
+/// Holds a placed pod back.
+pub trait Permit: Send + Sync {
+    /// Decides.
+    fn permit(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> PermitVerdict;
+}
+
+/// What a preflight of PreBind says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreBindVerdict {
+    /// There is work to do.
+    Needed,
+    /// There is none: PreBind is not called.
+    Skip,
+}
+
+/// Prepares the node before the pod is bound, as attaching volumes does.
+#[async_trait]
+pub trait PreBind: Send + Sync {
+    /// Says quickly whether there is anything to do.
+    fn preflight(&self, _state: &CycleState, _pod: &PodInfo, _node: &str) -> PreBindVerdict {
+        PreBindVerdict::Needed
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// The pod is not bound.
+    ///
+    /// # Cancellation
+    /// May be dropped when the scheduler stops.
+    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String>;
+}
+
+/// What Bind did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BindVerdict {
+    /// The pod is bound.
+    Bound,
+    /// Not this plugin's to bind: the next one is asked.
+    Skip,
+    /// It could not be bound.
+    Error(String),
+}
+
+/// Binds pods to nodes.
+#[async_trait]
+pub trait Bind: Send + Sync {
+    /// Binds.
+    ///
+    /// # Cancellation
+    /// The pod may or may not be bound.
+    async fn bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> BindVerdict;
+}
+
+/// Is told of bound pods.
+pub trait PostBind: Send + Sync {
+    /// The pod is bound.
+    fn post_bind(&self, state: &CycleState, pod: &PodInfo, node: &str);
+}

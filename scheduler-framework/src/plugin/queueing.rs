@@ -1,0 +1,30 @@
+use crate::{ClusterEvent, EventObject, Hint, PodInfo};
+use std::{cmp::Ordering, time::Duration};
+
+/// Whether a pod may enter the active queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreEnqueueVerdict {
+    /// It may.
+    Admit,
+    /// Not now: it is gated, for this reason, until an event of the plugin.
+    Hold(String),
+}
+
+/// Runs before a pod enters the active queue. Must be quick and never wait.
+pub trait PreEnqueue: Send + Sync {
+    /// Decides.
+    fn pre_enqueue(&self, pod: &PodInfo) -> PreEnqueueVerdict;
+}
+
+/// Orders the active queue; a scheduler has exactly one.
+pub trait QueueSort: Send + Sync {
+    /// Which comes first; the durations tell when each entered the queue, on the scheduler's clock.
+    fn compare(&self, a: (&PodInfo, Duration), b: (&PodInfo, Duration)) -> Ordering;
+}
+
+/// Says which events are worth a new try for a pod the plugin refused (KEP-4247).
+pub trait EnqueueExtensions: Send + Sync {
+    /// Asked for events of [`requeue_on`](crate::SchedulerPlugin::requeue_on) only. A wrong `Skip` leaves a
+    /// pod waiting until the next flush; a wrong `Queue` costs one try.
+    fn hint(&self, pod: &PodInfo, event: ClusterEvent, object: &EventObject) -> Hint;
+}

@@ -1,0 +1,46 @@
+use crate::{
+    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo, PreFilter,
+    PreFilterVerdict, SchedulerPlugin, Snapshot,
+};
+
+/// Only nodes where the host ports of a pod are free.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NodePorts;
+
+impl SchedulerPlugin for NodePorts {
+    fn name(&self) -> &'static str {
+        "NodePorts"
+    }
+
+    fn requeue_on(&self) -> Vec<ClusterEvent> {
+        vec![
+            ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE),
+            ClusterEvent::new(EventResource::Node, ActionType::ADD),
+        ]
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+}
+
+impl PreFilter for NodePorts {
+    fn pre_filter(&self, _: &mut CycleState, pod: &PodInfo, _: &Snapshot) -> PreFilterVerdict {
+        if pod.ports().is_empty() { PreFilterVerdict::Skip } else { PreFilterVerdict::Continue }
+    }
+}
+
+impl Filter for NodePorts {
+    fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
+        let used = || node.pods().iter().flat_map(|other| other.ports());
+        if pod.ports().iter().any(|port| used().any(|other| other.conflicts(port))) {
+            let reason = "node(s) didn't have free ports for the requested pod ports";
+            return FilterVerdict::Unschedulable(vec![reason.into()]);
+        }
+        FilterVerdict::Fits
+    }
+}

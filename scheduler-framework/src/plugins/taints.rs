@@ -1,0 +1,67 @@
+use super::normalize::normalize;
+use crate::{
+    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin,
+    Score,
+};
+use k8s_openapi::api::core::v1::{Taint, Toleration};
+use kubeplane_workload::{first_untolerated, tolerates};
+
+/// Leaves out nodes with taints that a pod does not tolerate; avoids those it is asked to avoid.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TaintToleration;
+
+impl SchedulerPlugin for TaintToleration {
+    fn name(&self) -> &'static str {
+        "TaintToleration"
+    }
+
+    fn requeue_on(&self) -> Vec<ClusterEvent> {
+        vec![
+            ClusterEvent::new(EventResource::Node, ActionType::ADD.or(ActionType::UPDATE_TAINTS)),
+            ClusterEvent::new(EventResource::UnscheduledPod, ActionType::UPDATE_TOLERATIONS),
+        ]
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+}
+
+fn taints(node: &NodeInfo) -> &[Taint] {
+    node.node().spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+}
+
+fn tolerations(pod: &PodInfo) -> &[Toleration] {
+    pod.spec().tolerations.as_deref().unwrap_or_default()
+}
+
+impl Filter for TaintToleration {
+    fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
+        match first_untolerated(taints(node), tolerations(pod), &["NoSchedule", "NoExecute"]) {
+            None => FilterVerdict::Fits,
+            Some(taint) => {
+                let value = taint.value.as_deref().unwrap_or_default();
+                let reason = format!("node(s) had untolerated taint {{{}: {value}}}", taint.key);
+                FilterVerdict::Unresolvable(vec![reason])
+            }
+        }
+    }
+}
+
+impl Score for TaintToleration {
+    /// How many taints that ask to be avoided the pod does not tolerate.
+    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        let soft = |toleration: &&Toleration| matches!(toleration.effect.as_deref(), None | Some("" | "PreferNoSchedule"));
+        let tolerations: Vec<_> = tolerations(pod).iter().filter(soft).cloned().collect();
+        let avoided = taints(node).iter().filter(|taint| taint.effect == "PreferNoSchedule");
+        i64::try_from(avoided.filter(|taint| !tolerates(&tolerations, taint)).count()).unwrap_or(i64::MAX)
+    }
+
+    fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [i64]) {
+        normalize(scores, true);
+    }
+}

@@ -1,0 +1,267 @@
+//! Pods that wait to be scheduled.
+
+use crate::{ClusterEvent, EventObject, Framework, Hint, PodInfo, SchedulerPlugin};
+use kubeplane_clock::SharedClock;
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// Pods left over are tried again after this long without an event.
+const FLUSH_AFTER: Duration = Duration::from_secs(300);
+
+/// A pod in the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct QueuedPod {
+    pub(crate) info: Arc<PodInfo>,
+    pub(crate) attempts: u32,
+    /// When it entered the queue this time.
+    pub(crate) since: Duration,
+    /// When it was first seen.
+    pub(crate) first_seen: Duration,
+    /// The plugins that refused or hold it.
+    pub(crate) plugins: BTreeSet<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Active,
+    Backoff,
+    Unschedulable,
+    Gated,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    pod: QueuedPod,
+    place: Place,
+    /// When it leaves its back-off.
+    until: Duration,
+}
+
+/// The waiting pods: active ones in the profile's order, those that back off, those that wait for an event,
+/// and gated ones. Owned by the scheduling loop alone.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    clock: SharedClock,
+    frameworks: HashMap<String, Arc<Framework>>,
+    pods: HashMap<String, Waiting>,
+    /// Pods being scheduled or bound, with the events since.
+    in_flight: HashMap<String, Vec<(ClusterEvent, EventObject)>>,
+    /// Active uids, best last; sorted when something was added.
+    active: Vec<String>,
+    sorted: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(clock: SharedClock, frameworks: HashMap<String, Arc<Framework>>) -> Self {
+        Self {
+            clock,
+            frameworks,
+            pods: HashMap::new(),
+            in_flight: HashMap::new(),
+            active: Vec::new(),
+            sorted: true,
+        }
+    }
+
+    fn framework(&self, pod: &PodInfo) -> Option<&Arc<Framework>> {
+        self.frameworks.get(pod.spec().scheduler_name.as_deref().unwrap_or("default-scheduler"))
+    }
+
+    /// A pod that was not known.
+    pub(crate) fn add(&mut self, info: Arc<PodInfo>) {
+        if self.in_flight.contains_key(info.uid()) || self.pods.contains_key(info.uid()) {
+            return self.update(info);
+        }
+        let now = self.clock.elapsed();
+        self.enqueue(QueuedPod { info, attempts: 0, since: now, first_seen: now, plugins: BTreeSet::new() });
+    }
+
+    /// Into the active queue, or among the gated ones.
+    fn enqueue(&mut self, mut pod: QueuedPod) {
+        let held = self.framework(&pod.info).and_then(|framework| framework.pre_enqueue(&pod.info));
+        let place = match held {
+            Some((plugin, _)) => {
+                pod.plugins.insert(plugin);
+                Place::Gated
+            }
+            None => Place::Active,
+        };
+        self.put(pod, place, Duration::ZERO);
+    }
+
+    fn put(&mut self, pod: QueuedPod, place: Place, until: Duration) {
+        let uid = pod.info.uid().to_owned();
+        if place == Place::Active {
+            self.active.push(uid.clone());
+            self.sorted = false;
+        }
+        self.pods.insert(uid, Waiting { pod, place, until });
+    }
+
+    /// A known pod that changed.
+    pub(crate) fn update(&mut self, info: Arc<PodInfo>) {
+        let uid = info.uid().to_owned();
+        let Some(waiting) = self.pods.get_mut(&uid) else { return };
+        let spec_changed = waiting.pod.info.spec() != info.spec()
+            || waiting.pod.info.pod().metadata.labels != info.pod().metadata.labels;
+        waiting.pod.info = info;
+        let retry = spec_changed && matches!(waiting.place, Place::Gated | Place::Unschedulable);
+        if retry && let Some(waiting) = self.pods.remove(&uid) {
+            let mut pod = waiting.pod;
+            pod.plugins.clear();
+            pod.since = self.clock.elapsed();
+            self.enqueue(pod);
+        }
+    }
+
+    /// A pod that needs no scheduling any more.
+    pub(crate) fn remove(&mut self, uid: &str) {
+        self.in_flight.remove(uid);
+        if self.pods.remove(uid).is_some_and(|waiting| waiting.place == Place::Active) {
+            self.active.retain(|own| own != uid);
+        }
+    }
+
+    pub(crate) fn has_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// The next pod; it is in flight until [`done`](Self::done), [`retry`](Self::retry) or
+    /// [`set_unschedulable`](Self::set_unschedulable).
+    pub(crate) fn take(&mut self) -> Option<QueuedPod> {
+        if !self.sorted {
+            let (pods, frameworks) = (&self.pods, &self.frameworks);
+            let sort = frameworks.values().next()?.plugins().find(|plugin| plugin.as_queue_sort().is_some())?;
+            self.active.sort_by(|a, b| match (pods.get(a), pods.get(b)) {
+                (Some(a), Some(b)) => compare(sort, &b.pod, &a.pod),
+                _ => Ordering::Equal,
+            });
+            self.sorted = true;
+        }
+        let uid = self.active.pop()?;
+        let mut pod = self.pods.remove(&uid)?.pod;
+        pod.attempts += 1;
+        pod.plugins.clear();
+        self.in_flight.insert(uid, Vec::new());
+        Some(pod)
+    }
+
+    /// The pod is bound, or gone.
+    pub(crate) fn done(&mut self, uid: &str) {
+        self.in_flight.remove(uid);
+    }
+
+    /// Something failed that is not the pod's fault: again after its back-off.
+    pub(crate) fn retry(&mut self, pod: QueuedPod) {
+        if self.in_flight.remove(pod.info.uid()).is_some() {
+            self.back_off(pod);
+        }
+    }
+
+    /// The pod fits nowhere: it waits for an event of the plugins that refused it, unless there was one
+    /// while it was looked at.
+    pub(crate) fn set_unschedulable(&mut self, mut pod: QueuedPod, plugins: BTreeSet<&'static str>) {
+        let Some(missed) = self.in_flight.remove(pod.info.uid()) else { return };
+        pod.plugins = plugins;
+        let helps = missed.iter().any(|(event, object)| self.helps(&pod, *event, object));
+        if helps || pod.plugins.is_empty() {
+            self.back_off(pod);
+        } else {
+            pod.since = self.clock.elapsed();
+            let until = pod.since + FLUSH_AFTER;
+            self.put(pod, Place::Unschedulable, until);
+        }
+    }
+
+    fn back_off(&mut self, mut pod: QueuedPod) {
+        let factor = 1u32 << pod.attempts.saturating_sub(1).min(8);
+        pod.since = self.clock.elapsed();
+        let until = pod.since + (INITIAL_BACKOFF * factor).min(LONGEST_BACKOFF);
+        self.put(pod, Place::Backoff, until);
+    }
+
+    /// Brings back every pod that an event may help.
+    pub(crate) fn on_event(&mut self, event: ClusterEvent, object: &EventObject) {
+        for events in self.in_flight.values_mut() {
+            events.push((event, object.clone()));
+        }
+        let helped: Vec<_> = self
+            .pods
+            .iter()
+            .filter(|(_, waiting)| matches!(waiting.place, Place::Unschedulable | Place::Gated))
+            .filter(|(_, waiting)| self.helps(&waiting.pod, event, object))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in helped {
+            let Some(waiting) = self.pods.remove(&uid) else { continue };
+            if waiting.place == Place::Gated {
+                self.enqueue(waiting.pod);
+            } else {
+                // What is left of the back-off counts from when the pod was refused.
+                let factor = 1u32 << waiting.pod.attempts.saturating_sub(1).min(8);
+                let until = waiting.pod.since + (INITIAL_BACKOFF * factor).min(LONGEST_BACKOFF);
+                if until <= self.clock.elapsed() {
+                    self.enqueue(waiting.pod);
+                } else {
+                    self.put(waiting.pod, Place::Backoff, until);
+                }
+            }
+        }
+    }
+
+    fn helps(&self, pod: &QueuedPod, event: ClusterEvent, object: &EventObject) -> bool {
+        let Some(framework) = self.framework(&pod.info) else { return false };
+        framework.plugins().filter(|plugin| pod.plugins.contains(plugin.name())).any(|plugin| {
+            plugin.requeue_on().iter().any(|own| own.matches(event))
+                && plugin
+                    .as_enqueue_extensions()
+                    .is_none_or(|point| point.hint(&pod.info, event, object) == Hint::Queue)
+        })
+    }
+
+    /// Moves pods whose back-off is over, or that have waited long without an event.
+    pub(crate) fn flush(&mut self) {
+        let now = self.clock.elapsed();
+        let due: Vec<_> = self
+            .pods
+            .iter()
+            .filter(|(_, waiting)| matches!(waiting.place, Place::Backoff | Place::Unschedulable) && waiting.until <= now)
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in due {
+            if let Some(waiting) = self.pods.remove(&uid) {
+                self.enqueue(waiting.pod);
+            }
+        }
+    }
+
+    /// How long until [`flush`](Self::flush) has something to do.
+    pub(crate) fn next_flush(&self) -> Option<Duration> {
+        let timed = self.pods.values().filter(|waiting| matches!(waiting.place, Place::Backoff | Place::Unschedulable));
+        timed.map(|waiting| waiting.until).min().map(|until| until.saturating_sub(self.clock.elapsed()))
+    }
+
+    /// How many pods are active, backing off, unschedulable and gated.
+    pub(crate) fn counts(&self) -> [(&'static str, usize); 4] {
+        let count = |place| self.pods.values().filter(|waiting| waiting.place == place).count();
+        [
+            ("active", count(Place::Active)),
+            ("backoff", count(Place::Backoff)),
+            ("unschedulable", count(Place::Unschedulable)),
+            ("gated", count(Place::Gated)),
+        ]
+    }
+}
+
+fn compare(sort: &Arc<dyn SchedulerPlugin>, a: &QueuedPod, b: &QueuedPod) -> Ordering {
+    sort.as_queue_sort().map_or(Ordering::Equal, |point| point.compare((&a.info, a.since), (&b.info, b.since)))
+}
+
+#[cfg(test)]
+mod tests;

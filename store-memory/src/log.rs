@@ -1,0 +1,19 @@
+//! The files of a data directory.
+//!
+//! ```text
+//!   lock                          held while the store is open
+//!   snapshot-<revision>           every entry at that revision
+//!   log-<revision>                the changes after that revision, one frame per group commit
+//! ```
+//!
+//! Every file begins with a [header](file::Header); then come [frames](frame), each with a checksum
+//! over its own header and one over its payload. A frame is written after the one before it is durable,
+//! so only the very last frame of the very last log can be torn by a crash.
+
+pub(crate) mod appender;
+pub(crate) mod directory;
+pub(crate) mod file;
+pub(crate) mod frame;
+pub(crate) mod record;
+pub(crate) mod recover;
+pub(crate) mod snapshot;

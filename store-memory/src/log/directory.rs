@@ -1,0 +1,104 @@
+use crate::OpenError;
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A data directory, held for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// Its lock goes when it is closed, also when the process is killed.
+    _lock: File,
+}
+
+/// The files found in a data directory, by revision.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) snapshots: Vec<u64>,
+    pub(crate) logs: Vec<u64>,
+}
+
+impl Directory {
+    /// Makes the directory if needed and takes its lock.
+    pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
+        fs::create_dir_all(path).map_err(OpenError::io(path))?;
+        let file = path.join("lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&file)
+            .map_err(OpenError::io(&file))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+                path: path.to_owned(),
+            }),
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { path: file, source }),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn snapshot(&self, revision: u64) -> PathBuf {
+        self.path.join(format!("snapshot-{revision:020}"))
+    }
+
+    pub(crate) fn log(&self, revision: u64) -> PathBuf {
+        self.path.join(format!("log-{revision:020}"))
+    }
+
+    /// Where a snapshot is written before it has its name.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.path.join("snapshot.unfinished")
+    }
+
+    /// What is there, oldest first.
+    pub(crate) fn contents(&self) -> io::Result<Contents> {
+        let mut contents = Contents::default();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let Some((kind, revision)) = name.to_str().and_then(|name| name.split_once('-')) else {
+                continue;
+            };
+            let Ok(revision) = revision.parse() else {
+                continue;
+            };
+            match kind {
+                "snapshot" => contents.snapshots.push(revision),
+                "log" => contents.logs.push(revision),
+                _ => {}
+            }
+        }
+        contents.snapshots.sort_unstable();
+        contents.logs.sort_unstable();
+        Ok(contents)
+    }
+
+    /// Removes what a snapshot at `revision` makes superfluous.
+    pub(crate) fn prune(&self, revision: u64) -> io::Result<()> {
+        let contents = self.contents()?;
+        for old in contents.snapshots.iter().filter(|old| **old < revision) {
+            fs::remove_file(self.snapshot(*old))?;
+        }
+        for pair in contents.logs.windows(2) {
+            // A log ends where the next begins.
+            if pair[1] <= revision {
+                fs::remove_file(self.log(pair[0]))?;
+            }
+        }
+        self.sync()
+    }
+
+    /// Makes the creation, renaming and removal of files durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}

@@ -1,0 +1,86 @@
+use crate::OpenError;
+use std::path::Path;
+
+/// The format that is written, and the only one that is read.
+pub(crate) const VERSION: u32 = 1;
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Log,
+    Snapshot,
+}
+
+impl Kind {
+    fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::Log => b"kubeplog",
+            Self::Snapshot => b"kubepsnp",
+        }
+    }
+}
+
+/// The first bytes of a file: magic, version, revision, checksum, all little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
+    pub(crate) revision: u64,
+}
+
+impl Header {
+    pub(crate) const LEN: usize = 24;
+
+    pub(crate) fn encode(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..8].copy_from_slice(self.kind.magic());
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.revision.to_le_bytes());
+        let sum = crc32c::crc32c(&bytes[..20]);
+        bytes[20..].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the header of a file of this kind and revision.
+    pub(crate) fn check(self, bytes: &[u8], file: &Path) -> Result<(), OpenError> {
+        let corrupt = |offset, reason: &str| OpenError::Corrupt {
+            file: file.to_owned(),
+            offset,
+            reason: reason.to_owned(),
+        };
+        if bytes.len() < Self::LEN {
+            return Err(corrupt(0, "the file ends inside its header"));
+        }
+        if bytes[..8] != *self.kind.magic() {
+            return Err(corrupt(0, "this is not such a file"));
+        }
+        let found = u32_at(bytes, 8);
+        if found != VERSION {
+            return Err(OpenError::Version {
+                file: file.to_owned(),
+                found,
+                supported: VERSION,
+            });
+        }
+        if u32_at(bytes, 20) != crc32c::crc32c(&bytes[..20]) {
+            return Err(corrupt(0, "the header's checksum is wrong"));
+        }
+        if u64_at(bytes, 12) != self.revision {
+            return Err(corrupt(12, "the header's revision is not that of the name"));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..at + 4]
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+}
+
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8]
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}

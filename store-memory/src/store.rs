@@ -1,0 +1,267 @@
+use crate::{
+    OpenError,
+    builder::Builder,
+    expiry::Expirer,
+    ledger::{Ledger, Outcome, Write},
+    published::Published,
+    sequencer::Sequencer,
+    watch::MemoryWatcher,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use kubeplane_clock::SharedClock;
+use kubeplane_store_trait::{
+    BoxWatcher, Capabilities, Deleted, Error, Key, KeyRange, ListOptions, Page, Read, ReadAt,
+    Result, Revision, Store, StoreStatus, WriteOptions,
+};
+use parking_lot::Mutex;
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// The embedded store. Clones are handles of the same store; the last one closes it.
+///
+/// Readers never wait: they see the latest published state through one atomic pointer. Without a data directory
+/// a write is a few microseconds; with one it is about one flush of the disk, shared with all writes that wait.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    published: Arc<Published>,
+    engine: Engine,
+    clock: SharedClock,
+    max_value: usize,
+    expirer: Expirer,
+}
+
+/// How writes are done.
+#[derive(Debug)]
+pub(crate) enum Engine {
+    /// At once, in memory only.
+    Direct(Mutex<Ledger>),
+    /// By the thread that writes the log.
+    Logged(Sequencer),
+}
+
+impl MemoryStore {
+    /// An empty store that keeps nothing on disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Builder::default().ephemeral()
+    }
+
+    /// The store in a data directory, with every option at its default. Blocks while the data is read.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: impl AsRef<Path>) -> std::result::Result<Self, OpenError> {
+        Self::builder().path(path).open()
+    }
+
+    /// The options.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// How many watchers are alive.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.inner.published.watchers().lock().len()
+    }
+
+    /// Takes no more writes, finishes those under way, ends the watchers and releases the data directory. The last
+    /// handle that is dropped does the same, but blocks its thread meanwhile. Reads go on working.
+    ///
+    /// # Cancellation
+    /// Closing goes on when the future is dropped.
+    pub async fn close(&self) {
+        let inner = self.inner.clone();
+        // A failed join is a panic of the writer, which was reported where it was seen.
+        let _ = tokio::task::spawn_blocking(move || inner.close()).await;
+    }
+
+    pub(crate) fn assemble(
+        published: Arc<Published>,
+        engine: Engine,
+        clock: SharedClock,
+        max_value: usize,
+    ) -> Self {
+        let expirer = Expirer::default();
+        Self {
+            inner: Arc::new(Inner {
+                published,
+                engine,
+                clock,
+                max_value,
+                expirer,
+            }),
+        }
+    }
+
+    fn check_size(&self, value: &Bytes) -> Result<()> {
+        let (size, limit) = (value.len(), self.inner.max_value);
+        if size > limit {
+            Err(Error::TooLarge { size, limit })
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn write(&self, write: Write) -> Result<Outcome> {
+        let outcome = self.inner.submit(write).await;
+        self.inner.expirer.ensure(&self.inner);
+        outcome
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inner {
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    pub(crate) fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.published.state().next_deadline
+    }
+
+    pub(crate) async fn expire(&self) -> Result<()> {
+        self.submit(Write::Expire).await.map(|_| ())
+    }
+
+    async fn submit(&self, write: Write) -> Result<Outcome> {
+        match &self.engine {
+            Engine::Direct(ledger) => self.apply(&mut ledger.lock(), write),
+            Engine::Logged(sequencer) => sequencer.submit(write).await,
+        }
+    }
+
+    fn apply(&self, ledger: &mut Ledger, write: Write) -> Result<Outcome> {
+        let now = self.clock.elapsed();
+        ledger.trim(now);
+        let outcome = ledger.apply(write, now)?;
+        self.published.publish(ledger.state.clone());
+        Ok(outcome)
+    }
+
+    fn close(&self) {
+        if let Engine::Logged(sequencer) = &self.engine {
+            sequencer.close();
+        }
+        self.published.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        let durable = matches!(self.inner.engine, Engine::Logged(_));
+        Capabilities {
+            ttl: true,
+            durable,
+            max_value: self.inner.max_value,
+        }
+    }
+
+    async fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
+        self.inner.expirer.ensure(&self.inner);
+        self.inner.published.state().get(key, at)
+    }
+
+    async fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
+        self.inner.expirer.ensure(&self.inner);
+        self.inner.published.state().list(range, options)
+    }
+
+    async fn create(&self, key: &Key, value: Bytes, options: WriteOptions) -> Result<Revision> {
+        self.check_size(&value)?;
+        let write = Write::Create {
+            key: key.clone(),
+            value,
+            ttl: options.ttl,
+        };
+        self.write(write).await.and_then(written)
+    }
+
+    async fn update(
+        &self,
+        key: &Key,
+        value: Bytes,
+        expected: Revision,
+        options: WriteOptions,
+    ) -> Result<Revision> {
+        self.check_size(&value)?;
+        let write = Write::Update {
+            key: key.clone(),
+            value,
+            expected,
+            ttl: options.ttl,
+        };
+        self.write(write).await.and_then(written)
+    }
+
+    async fn delete(&self, key: &Key, expected: Revision) -> Result<Deleted> {
+        match self
+            .write(Write::Delete {
+                key: key.clone(),
+                expected,
+            })
+            .await?
+        {
+            Outcome::Deleted(deleted) => Ok(deleted),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn watch(&self, range: &KeyRange, after: Revision) -> Result<BoxWatcher> {
+        self.inner.expirer.ensure(&self.inner);
+        Ok(Box::pin(MemoryWatcher::start(
+            &self.inner.published,
+            range,
+            after.0,
+        )?))
+    }
+
+    async fn compact(&self, through: Revision) -> Result<()> {
+        self.write(Write::Compact { through }).await.map(|_| ())
+    }
+
+    async fn status(&self) -> Result<StoreStatus> {
+        self.inner.expirer.ensure(&self.inner);
+        let state = self.inner.published.state();
+        Ok(StoreStatus {
+            revision: Revision(state.revision),
+            compacted: Revision(state.compacted),
+            size: state.size,
+        })
+    }
+}
+
+fn written(outcome: Outcome) -> Result<Revision> {
+    match outcome {
+        Outcome::Written(revision) => Ok(revision),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(outcome: &Outcome) -> Error {
+    Error::Indeterminate {
+        reason: format!("a write was answered with {outcome:?}"),
+    }
+}
