@@ -5,8 +5,8 @@ use crate::{
     metrics::ApiMetrics,
     options::DeleteOptions,
     registry::{Registry, Resource},
-    stored,
     storage::About,
+    stored,
     write::{Writer, admit},
 };
 use kubeplane_clock::{Seed, SharedClock};
@@ -14,12 +14,13 @@ use kubeplane_core::{
     GroupResource, Object,
     admission::{Admission, Operation, Warnings},
     auth::{Authorizer, UserInfo},
+    decode::conform,
     reader::ObjectReader,
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::{ReadAt, Store};
 use std::{collections::BTreeMap, sync::Arc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A cheap handle on the inside of a server.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) clock: SharedClock,
     pub(crate) seed: Seed,
     pub(crate) metrics: ApiMetrics,
+    /// Writes under way.
+    pub(crate) writes: TaskTracker,
     /// Cancelled when the server shuts down: watches end.
     pub(crate) stopping: CancellationToken,
 }
@@ -97,7 +100,12 @@ impl Api {
     ///
     /// # Errors
     /// 404 when it is not there.
-    pub async fn get(&self, resource: &GroupResource, namespace: &str, name: &str) -> ApiResult<Object> {
+    pub async fn get(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+    ) -> ApiResult<Object> {
         let found = self.resource(resource)?;
         let missing = || ApiError::not_found(resource, name);
         let key = found.key(namespace, name).ok_or_else(missing)?;
@@ -119,6 +127,11 @@ impl Api {
     ) -> ApiResult<Object> {
         let found = self.resource(resource)?;
         let warnings = Warnings::default();
+        let (definition, mut object) = (found.definition(), object);
+        object.set(&["apiVersion"], definition.group_version().to_string());
+        object.set(&["kind"], definition.kind.kind.as_ref());
+        conform(&mut object, &definition.schema)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let writer = Writer::inside(self, &found, namespace, user, &warnings);
         Ok(writer.create(object).await?.object)
     }
@@ -164,8 +177,13 @@ impl Api {
     /// # Errors
     /// What an admission step refuses with.
     pub async fn admit_connect(&self, request: &HandlerRequest, options: &Object) -> ApiResult<()> {
-        let mut writer =
-            Writer::inside(self, &request.resource, &request.info.namespace, &request.user, &request.warnings);
+        let mut writer = Writer::inside(
+            self,
+            &request.resource,
+            &request.info.namespace,
+            &request.user,
+            &request.warnings,
+        );
         writer.subresource = &request.info.subresource;
         let mut object = options.clone();
         let name = request.info.name.as_str();
@@ -177,7 +195,11 @@ impl Api {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn list_stored(&self, resource: &GroupResource, namespace: &str) -> ApiResult<Vec<Object>> {
+    pub async fn list_stored(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+    ) -> ApiResult<Vec<Object>> {
         let found = self.resource(resource)?;
         let page = self.0.store.list(&found.range(namespace), Default::default()).await;
         let entries = page.map_err(|error| crate::storage::plain_error(&error))?.entries;

@@ -60,8 +60,9 @@ where
 pub async fn read(mut body: Body) -> ApiResult<Bytes> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|error| ApiError::bad_request(format!("unable to read the request body: {error}")))?;
+        let frame = frame.map_err(|error| {
+            ApiError::bad_request(format!("unable to read the request body: {error}"))
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if all.len() + data.len() > MAX_BODY {
             return Err(ApiError::too_large(format!("limit is {MAX_BODY}")));

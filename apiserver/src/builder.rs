@@ -6,7 +6,10 @@ use crate::{
     health::HealthRoute,
     metrics::ApiMetrics,
     namespaces::NamespaceDeletion,
-    pipeline::{Authenticate, Authorize, Deadline, Dispatch, Guard, Impersonate, Inflight, Observe, Pipeline, Union},
+    pipeline::{
+        Authenticate, Authorize, Deadline, Dispatch, Guard, Impersonate, Inflight, Observe,
+        Pipeline, Union,
+    },
     registry::Registry,
     server::{ApiServer, Listener},
     timed::Timed,
@@ -27,7 +30,7 @@ use std::{
     net::SocketAddr,
     sync::Arc,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 type With<T> = Box<dyn FnOnce(&Arc<dyn ObjectReader>) -> Arc<T> + Send>;
 
@@ -65,7 +68,10 @@ impl Builder {
             store,
             definitions: Vec::new(),
             handlers: BTreeMap::new(),
-            hooks: BTreeMap::from([(namespaces, vec![Arc::new(NamespaceDeletion) as Arc<dyn WriteHook>])]),
+            hooks: BTreeMap::from([(
+                namespaces,
+                vec![Arc::new(NamespaceDeletion) as Arc<dyn WriteHook>],
+            )]),
             routes: Vec::new(),
             authenticators: Vec::new(),
             authorizers: Vec::new(),
@@ -87,7 +93,12 @@ impl Builder {
 
     /// Serves a subresource, or with the empty name a whole resource, by a handler.
     #[must_use]
-    pub fn handler(mut self, resource: GroupResource, subresource: &str, handler: Arc<dyn Handler>) -> Self {
+    pub fn handler(
+        mut self,
+        resource: GroupResource,
+        subresource: &str,
+        handler: Arc<dyn Handler>,
+    ) -> Self {
         self.handlers.insert((resource, subresource.to_owned()), handler);
         self
     }
@@ -194,13 +205,18 @@ impl Builder {
     /// # Errors
     /// When a kind is defined twice or the TLS material is not usable.
     pub fn build(self) -> Result<ApiServer> {
-        let listener = self.listener.map(|(address, tls)| Listener::new(address, &tls)).transpose()?;
+        let listener =
+            self.listener.map(|(address, tls)| Listener::new(address, &tls)).transpose()?;
         let metrics = ApiMetrics::new(&self.metrics);
-        let store: Arc<dyn Store> =
-            Arc::new(Timed { store: self.store, clock: self.clock.clone(), metrics: metrics.clone() });
-        let registry = Registry::new(CacheOptions { store: store.clone(), clock: self.clock.clone() });
+        let store: Arc<dyn Store> = Arc::new(Timed {
+            store: self.store,
+            clock: self.clock.clone(),
+            metrics: metrics.clone(),
+        });
+        let registry =
+            Registry::new(CacheOptions { store: store.clone(), clock: self.clock.clone() });
         install(&registry, self.definitions)?;
-        let reader = CacheReader::new(registry.clone());
+        let reader = CacheReader::shared(registry.clone(), store.clone());
         let authorizers = self.authorizers.into_iter().map(|make| make(&reader)).collect();
         let authenticators = self.authenticators.into_iter().map(|make| make(&reader)).collect();
         let admission = self.admission.into_iter().map(|make| make(&reader)).collect();
@@ -222,6 +238,7 @@ impl Builder {
             clock: self.clock.clone(),
             seed: self.seed.clone(),
             metrics: metrics.clone(),
+            writes: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }));
         let clock = self.clock;

@@ -25,7 +25,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::OrdMap;
 use kubeplane_clock::SharedClock;
-use kubeplane_core::{Definition, status::{ApiError, ApiResult}};
+use kubeplane_core::{
+    Definition,
+    status::{ApiError, ApiResult},
+};
 use kubeplane_store_trait::{KeyRange, Revision, Store};
 use parking_lot::RwLock;
 use ring::Ring;
@@ -75,7 +78,10 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// The rows of a range, in key order.
-    pub(crate) fn range(&self, range: &KeyRange) -> impl Iterator<Item = (&Bytes, &Arc<Row>)> + use<'_> {
+    pub(crate) fn range(
+        &self,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = (&Bytes, &Arc<Row>)> + use<'_> {
         let end = range.end().map_or(Bound::Unbounded, |end| Bound::Excluded(end.clone()));
         self.rows.range((Bound::Included(range.start().clone()), end))
     }
@@ -129,7 +135,8 @@ impl Cache {
 
     /// Starts the cache if it is not running yet.
     pub(crate) fn start(&self) {
-        self.task.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(feed::run(self.inner.clone()))));
+        self.task
+            .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(feed::run(self.inner.clone()))));
     }
 
     /// Ends the cache and everyone who watches it.

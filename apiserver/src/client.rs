@@ -21,8 +21,11 @@ const PIPE: usize = 64 * 1024;
 /// A client that is this user.
 pub(crate) fn of(pipeline: Pipeline, user: UserInfo) -> Client {
     let user = Arc::new(user);
-    let agent = HeaderValue::from_str(&format!("{}/in-process", user.name.rsplit(':').next().unwrap_or_default()))
-        .unwrap_or(HeaderValue::from_static("in-process"));
+    let agent = HeaderValue::from_str(&format!(
+        "{}/in-process",
+        user.name.rsplit(':').next().unwrap_or_default()
+    ))
+    .unwrap_or(HeaderValue::from_static("in-process"));
     let service = tower_service_fn(move |mut request: Request<ClientBody>| {
         request.extensions_mut().insert(InProcess(user.clone()));
         if !request.headers().contains_key(header::USER_AGENT) {
@@ -54,8 +57,9 @@ async fn upgraded(pipeline: Pipeline, request: Request<ClientBody>) -> Answer {
         let pipeline = pipeline.clone();
         async move { Ok::<_, Infallible>(pipeline.call(request.map(body::boxed)).await) }
     });
-    let serving =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service).with_upgrades();
+    let serving = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(far), service)
+        .with_upgrades();
     let (mut sender, sending) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
     // Both ends stop when the connection is dropped by whoever holds its other side.
     let (serving, sending) = (serving.boxed(), sending.with_upgrades().boxed());
@@ -66,9 +70,9 @@ async fn upgraded(pipeline: Pipeline, request: Request<ClientBody>) -> Answer {
         }
     });
     let (mut head, sent) = request.into_parts();
-    head.uri = head.uri.path_and_query().map_or_else(|| Ok("/".parse()?), |path| {
-        Ok::<_, http::uri::InvalidUri>(http::Uri::from(path.clone()))
-    })?;
+    // A server sees the path alone.
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    head.uri = path.parse()?;
     head.headers.entry(header::HOST).or_insert(HeaderValue::from_static("in-process"));
     // Upgrades carry no body to speak of.
     let sent = http_body_util::Full::new(body::read(body::boxed(sent)).await?);

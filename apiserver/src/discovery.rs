@@ -27,7 +27,11 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         [""] => paths(api),
         ["api" | "apis"] => {
             if let Some(version) = aggregated::wanted(&head.headers) {
-                return Ok(tagged(head, aggregated::document(registry, parts[0], version), version));
+                return Ok(tagged(
+                    head,
+                    aggregated::document(registry, parts[0], version),
+                    version,
+                ));
             }
             if parts[0] == "api" { groups::core(registry) } else { groups::all(registry) }
         }
@@ -50,11 +54,18 @@ fn tagged(head: &Parts, document: Value, version: &str) -> Response<Body> {
     let bytes = Bytes::from(document.to_string());
     let hash: String = Sha512::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
     let tag = format!("\"{hash}\"");
-    let known = head.headers.get(header::IF_NONE_MATCH).is_some_and(|sent| sent.as_bytes() == tag.as_bytes());
-    let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let known = head
+        .headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|sent| sent.as_bytes() == tag.as_bytes());
+    let kind =
+        format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     let kind = HeaderValue::from_str(&kind).unwrap_or(HeaderValue::from_static("application/json"));
-    let (code, body) =
-        if known { (StatusCode::NOT_MODIFIED, body::empty()) } else { (StatusCode::OK, body::full(bytes)) };
+    let (code, body) = if known {
+        (StatusCode::NOT_MODIFIED, body::empty())
+    } else {
+        (StatusCode::OK, body::full(bytes))
+    };
     let mut response = output::with_type(code, kind, body);
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, tag);

@@ -91,6 +91,8 @@ fn unsupported(definition: &Definition, field: &str) -> ApiError {
         "" => format!("field label not supported: {field}"),
         _ => format!("field label {field:?} not supported for {}", definition.kind.kind),
     };
-    let known = format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
+    let known = format!(
+        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    );
     ApiError::bad_request(if definition.selectable_fields.is_empty() { known } else { text })
 }

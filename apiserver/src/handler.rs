@@ -172,7 +172,12 @@ pub trait WriteHook: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Refuses the write.
-    async fn before_create(&self, _api: &Api, _object: &mut Object, _dry_run: bool) -> ApiResult<Finish> {
+    async fn before_create(
+        &self,
+        _api: &Api,
+        _object: &mut Object,
+        _dry_run: bool,
+    ) -> ApiResult<Finish> {
         Ok(Finish::nothing())
     }
 

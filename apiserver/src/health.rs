@@ -6,8 +6,8 @@ use crate::{
     handler::Route,
 };
 use async_trait::async_trait;
-use http::{Request, Response, request::Parts};
 use bytes::Bytes;
+use http::{Request, Response, request::Parts};
 use http_body_util::Empty;
 use kubeplane_core::status::ApiResult;
 use kubeplane_telemetry::{Health, Metrics, Probe};

@@ -197,15 +197,39 @@ mod tests {
         let cases: [(Method, &'static str, [&str; 6]); 13] = [
             (Method::GET, "/api/v1/namespaces", ["list", "", "", "namespaces", "", ""]),
             (Method::GET, "/api/v1/namespaces/a", ["get", "", "a", "namespaces", "a", ""]),
-            (Method::PUT, "/api/v1/namespaces/a/finalize", ["update", "", "a", "namespaces", "a", "finalize"]),
+            (
+                Method::PUT,
+                "/api/v1/namespaces/a/finalize",
+                ["update", "", "a", "namespaces", "a", "finalize"],
+            ),
             (Method::GET, "/api/v1/namespaces/a/pods", ["list", "", "a", "pods", "", ""]),
-            (Method::GET, "/api/v1/namespaces/a/pods?watch=true", ["watch", "", "a", "pods", "", ""]),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/pods?watch=true",
+                ["watch", "", "a", "pods", "", ""],
+            ),
             (Method::GET, "/api/v1/watch/namespaces/a/pods/x", ["watch", "", "a", "pods", "x", ""]),
-            (Method::POST, "/api/v1/namespaces/a/pods/x/exec", ["create", "", "a", "pods", "x", "exec"]),
-            (Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", ["deletecollection", "apps", "a", "deployments", "", ""]),
-            (Method::DELETE, "/apis/apps/v1/namespaces/a/deployments/d", ["delete", "apps", "a", "deployments", "d", ""]),
+            (
+                Method::POST,
+                "/api/v1/namespaces/a/pods/x/exec",
+                ["create", "", "a", "pods", "x", "exec"],
+            ),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/a/deployments",
+                ["deletecollection", "apps", "a", "deployments", "", ""],
+            ),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/a/deployments/d",
+                ["delete", "apps", "a", "deployments", "d", ""],
+            ),
             (Method::PATCH, "/api/v1/nodes/n/status", ["patch", "", "", "nodes", "n", "status"]),
-            (Method::GET, "/api/v1/pods?fieldSelector=metadata.name%3Dx", ["list", "", "", "pods", "x", ""]),
+            (
+                Method::GET,
+                "/api/v1/pods?fieldSelector=metadata.name%3Dx",
+                ["list", "", "", "pods", "x", ""],
+            ),
             (Method::GET, "/healthz", ["get", "", "", "", "", ""]),
             (Method::GET, "/apis/apps/v1", ["get", "", "", "", "", ""]),
         ];

@@ -9,6 +9,39 @@
 //! A kind is a [`Definition`](kubeplane_core::Definition), which can be installed at run time through
 //! [`Registry`]; whatever is more than data plugs in as a [`Handler`], a [`WriteHook`] or a [`Route`], and as
 //! the `Authenticator`, `Authorizer` and `Admission` of the core crate.
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use kubeplane_apiserver::{ApiServer, admission::NamespaceLifecycle};
+//! use kubeplane_core::auth::{Attributes, Authorizer, Decision, GROUP_MASTERS};
+//! use kubeplane_store_memory::MemoryStore;
+//! use std::sync::Arc;
+//!
+//! #[derive(Debug)]
+//! struct Masters;
+//!
+//! #[async_trait]
+//! impl Authorizer for Masters {
+//!     async fn authorize(&self, request: &Attributes) -> Decision {
+//!         match request.user.is_in(GROUP_MASTERS) {
+//!             true => Decision::Allow("a master".into()),
+//!             false => Decision::NoOpinion(String::new()),
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let api = ApiServer::builder(Arc::new(MemoryStore::new()))
+//!     .resources(kubeplane_builtin::all())
+//!     .authorize(Masters)
+//!     .admit(NamespaceLifecycle)
+//!     .build()?;
+//! let version = api.client().apiserver_version().await?;
+//! assert_eq!(version.minor, "36");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod admission;
 mod api;
@@ -29,6 +62,7 @@ mod namespaces;
 mod options;
 mod output;
 mod pipeline;
+mod protobuf;
 mod query;
 mod registry;
 mod server;
@@ -52,5 +86,5 @@ pub use options::{DeleteOptions, Preconditions, Propagation};
 pub use pipeline::Service;
 pub use query::Query;
 pub use registry::{Registry, Resource};
-pub use server::ApiServer;
+pub use server::{ApiServer, Clients};
 pub use tls::TlsOptions;

@@ -5,12 +5,7 @@ use http::StatusCode;
 use kubeplane_telemetry::Metrics;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::Histogram,
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
 use std::time::Duration;
 
@@ -87,14 +82,38 @@ impl ApiMetrics {
             store: Family::new_with_constructor(histogram as fn() -> Histogram),
         };
         metrics.with_registry(|registry| {
-            registry.register("apiserver_request", "Requests by verb, resource and code", made.requests.clone());
+            registry.register(
+                "apiserver_request",
+                "Requests by verb, resource and code",
+                made.requests.clone(),
+            );
             let help = "Seconds until the answer, watches and connections left out";
             registry.register("apiserver_request_duration_seconds", help, made.durations.clone());
-            registry.register("apiserver_current_inflight_requests", "Requests being served", made.inflight.clone());
-            registry.register("apiserver_watch_events", "Events sent to watchers", made.watch_events.clone());
-            registry.register("apiserver_longrunning_requests", "Watches being served", made.watchers.clone());
-            registry.register("apiserver_storage_objects", "Objects stored by resource", made.objects.clone());
-            registry.register("etcd_request_duration_seconds", "Seconds a call of the store took", made.store.clone());
+            registry.register(
+                "apiserver_current_inflight_requests",
+                "Requests being served",
+                made.inflight.clone(),
+            );
+            registry.register(
+                "apiserver_watch_events",
+                "Events sent to watchers",
+                made.watch_events.clone(),
+            );
+            registry.register(
+                "apiserver_longrunning_requests",
+                "Watches being served",
+                made.watchers.clone(),
+            );
+            registry.register(
+                "apiserver_storage_objects",
+                "Objects stored by resource",
+                made.objects.clone(),
+            );
+            registry.register(
+                "etcd_request_duration_seconds",
+                "Seconds a call of the store took",
+                made.store.clone(),
+            );
         });
         made
     }

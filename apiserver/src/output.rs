@@ -14,12 +14,12 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use jiff::Timestamp;
 use kubeplane_core::{
     Object,
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::Revision;
-use jiff::Timestamp;
 use serde_json::Value;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -35,22 +35,25 @@ pub(crate) fn with_type(code: StatusCode, kind: HeaderValue, body: Body) -> Resp
     let mut response = Response::new(body);
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
 
 /// An answer of a JSON value in the text form accepted.
-pub(crate) fn value(accepted: &Accepted, code: StatusCode, value: &Value) -> ApiResult<Response<Body>> {
+pub(crate) fn value(
+    accepted: &Accepted,
+    code: StatusCode,
+    value: &Value,
+) -> ApiResult<Response<Body>> {
     if accepted.yaml {
         let text = serde_saphyr::to_string(value).map_err(ApiError::internal)?;
         return Ok(with_type(code, YAML, body::full(text)));
     }
-    let mut bytes = if accepted.pretty {
-        serde_json::to_vec_pretty(value)
-    } else {
-        serde_json::to_vec(value)
-    }
-    .map_err(ApiError::internal)?;
+    let mut bytes =
+        if accepted.pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) }
+            .map_err(ApiError::internal)?;
     bytes.push(b'\n');
     Ok(json_bytes(code, bytes))
 }
@@ -107,7 +110,8 @@ pub(crate) fn entity(
             let object = decoded(stored, revision)?;
             let mut table = Table::new(form, shape.definition(), now);
             table.push(&object);
-            let meta = ListMeta { revision: object.resource_version().to_owned(), ..ListMeta::default() };
+            let meta =
+                ListMeta { revision: object.resource_version().to_owned(), ..ListMeta::default() };
             value(accepted, code, &table.finish(&meta, true))
         }
     }

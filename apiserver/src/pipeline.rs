@@ -16,7 +16,7 @@ mod inflight;
 mod observe;
 
 pub(crate) use authenticate::{Authenticate, InProcess};
-pub(crate) use authorize::{Authorize, Union};
+pub(crate) use authorize::{Authorize, Union, forbidden};
 pub(crate) use deadline::Deadline;
 pub(crate) use dispatch::Dispatch;
 pub(crate) use guard::Guard;
@@ -25,7 +25,7 @@ pub(crate) use inflight::Inflight;
 pub(crate) use observe::Observe;
 
 use crate::{
-    body::{self, BoxError, Body},
+    body::{self, Body, BoxError},
     info::RequestInfo,
     output,
 };
@@ -84,8 +84,12 @@ impl Pipeline {
 
     async fn answered(self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let accept: HeaderMap =
-            head.headers.get_all(header::ACCEPT).iter().map(|value| (header::ACCEPT, value.clone())).collect();
+        let accept: HeaderMap = head
+            .headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .map(|value| (header::ACCEPT, value.clone()))
+            .collect();
         match self.answer(head, body).await {
             Ok(response) => response,
             Err(error) => output::failure(&accept, &error),
@@ -113,7 +117,10 @@ where
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
         std::task::Poll::Ready(Ok(()))
     }
 

@@ -92,7 +92,7 @@ fn decode(text: &str) -> Cow<'_, str> {
 
 /// Percent-decodes one segment of a path.
 #[must_use]
-pub fn decode_segment(segment: &str) -> String {
+pub(crate) fn decode_segment(segment: &str) -> String {
     decode(&segment.replace('+', "%2B")).into_owned()
 }
 

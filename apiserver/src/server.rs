@@ -90,6 +90,12 @@ impl ApiServer {
         client::of(self.pipeline.clone(), user)
     }
 
+    /// What makes clients of any user, also after the server was handed to its supervisor.
+    #[must_use]
+    pub fn clients(&self) -> Clients {
+        Clients(self.pipeline.clone())
+    }
+
     /// The pipeline as a tower service; who asks is found out by the authenticators.
     #[must_use]
     pub fn service(&self) -> Service {
@@ -115,6 +121,18 @@ impl ApiServer {
     }
 }
 
+/// Makes in-process clients of a server; see [`ApiServer::client_as`].
+#[derive(Debug, Clone)]
+pub struct Clients(Pipeline);
+
+impl Clients {
+    /// A client that is this user.
+    #[must_use]
+    pub fn client_as(&self, user: UserInfo) -> Client {
+        client::of(self.0.clone(), user)
+    }
+}
+
 #[async_trait]
 impl Component for ApiServer {
     fn name(&self) -> &str {
@@ -123,11 +141,13 @@ impl Component for ApiServer {
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> std::result::Result<(), ComponentError> {
         let store = self.api.store().clone();
-        let _compaction = AbortOnDropHandle::new(tokio::spawn(compaction::run(store, self.api.clock().clone())));
+        let _compaction =
+            AbortOnDropHandle::new(tokio::spawn(compaction::run(store, self.api.clock().clone())));
         let Some(listener) = &self.listener else {
             lifecycle.ready();
             lifecycle.stopping().await;
             self.api.stopping().cancel();
+            finish_writes(&self.api).await;
             return Ok(());
         };
         let socket = listener.bind().await?;
@@ -138,7 +158,16 @@ impl Component for ApiServer {
         drop(socket);
         self.api.stopping().cancel();
         connections.finish(&self.api).await;
+        finish_writes(&self.api).await;
         Ok(())
+    }
+}
+
+/// Waits for writes whose clients did not.
+async fn finish_writes(api: &Api) {
+    api.0.writes.close();
+    if kubeplane_clock::timeout(api.clock().as_ref(), GRACE, api.0.writes.wait()).await.is_none() {
+        tracing::warn!(left = api.0.writes.len(), "writes did not end in time");
     }
 }
 
@@ -165,7 +194,8 @@ impl ApiServer {
         lifecycle: &Lifecycle,
     ) -> Connections {
         let acceptor = TlsAcceptor::from(config.clone());
-        let mut connections = Connections { tasks: JoinSet::new(), graceful: GracefulShutdown::new() };
+        let mut connections =
+            Connections { tasks: JoinSet::new(), graceful: GracefulShutdown::new() };
         loop {
             tokio::select! {
                 () = lifecycle.stopping() => return connections,
@@ -198,14 +228,16 @@ async fn serve(
 ) {
     // Small frames of a watch must not wait for more.
     let _ = stream.set_nodelay(true);
-    let handshake = kubeplane_clock::timeout(api.clock().as_ref(), HANDSHAKE, acceptor.accept(stream)).await;
+    let handshake =
+        kubeplane_clock::timeout(api.clock().as_ref(), HANDSHAKE, acceptor.accept(stream)).await;
     let stream = match handshake {
         Some(Ok(stream)) => stream,
         Some(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
         None => return tracing::debug!(%peer, "TLS handshake took too long"),
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificates = PeerCertificates(certificates.iter().map(|certificate| certificate.to_vec()).collect());
+    let certificates =
+        PeerCertificates(certificates.iter().map(|certificate| certificate.to_vec()).collect());
     let certificates = (!certificates.0.is_empty()).then(|| Arc::new(certificates));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let extensions = request.extensions_mut();
@@ -219,7 +251,8 @@ async fn serve(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new());
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%peer, %error, "connection ended");
     }

@@ -39,10 +39,12 @@ pub(crate) fn plain_error(error: &Error) -> ApiError {
         }
         Error::Future { requested, latest } => future_error(*requested, *latest),
         Error::TooLarge { .. } => ApiError::too_large("etcdserver: request is too large"),
-        Error::Unavailable { reason } => ApiError::unavailable(format!("storage is unavailable: {reason}")),
-        Error::Indeterminate { .. } => {
-            ApiError::timeout("Timeout: request did not complete within the allotted time; it may have been applied")
+        Error::Unavailable { reason } => {
+            ApiError::unavailable(format!("storage is unavailable: {reason}"))
         }
+        Error::Indeterminate { .. } => ApiError::timeout(
+            "Timeout: request did not complete within the allotted time; it may have been applied",
+        ),
         other => ApiError::internal(other),
     }
 }

@@ -14,8 +14,14 @@ pub(crate) fn encode(object: &Object) -> Bytes {
     let metadata = object.map().get("metadata").and_then(Value::as_object);
     let mut separator = "";
     // Writing to memory cannot fail.
-    let _ = write!(out, "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{{", text("kind"), text("apiVersion"));
-    for (key, value) in metadata.into_iter().flatten().filter(|(key, _)| *key != "resourceVersion") {
+    let _ = write!(
+        out,
+        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{{",
+        text("kind"),
+        text("apiVersion")
+    );
+    for (key, value) in metadata.into_iter().flatten().filter(|(key, _)| *key != "resourceVersion")
+    {
         let _ = write!(out, "{separator}{}:{value}", Value::from(key.as_str()));
         separator = ",";
     }
@@ -24,7 +30,9 @@ pub(crate) fn encode(object: &Object) -> Bytes {
     }
     let _ = out.write_all(b"}");
     let body = object.map().iter();
-    for (key, value) in body.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata")) {
+    for (key, value) in
+        body.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"))
+    {
         let _ = write!(out, ",{}:{value}", Value::from(key.as_str()));
     }
     let _ = out.write_all(b"}");
@@ -103,7 +111,9 @@ impl Shape {
 
     /// Appends the object's metadata alone, as a `PartialObjectMetadata`.
     pub(crate) fn write_metadata(&self, value: &Bytes, revision: Revision, out: &mut BytesMut) {
-        out.put_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"#);
+        out.put_slice(
+            br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"#,
+        );
         put_revision(out, revision);
         out.put_slice(metadata(&value[self.header.len()..]));
         out.put_slice(b"}");

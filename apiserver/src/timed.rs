@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kubeplane_clock::SharedClock;
 use kubeplane_store_trait::{
-    BoxWatcher, Capabilities, Deleted, Key, KeyRange, ListOptions, Page, Read, ReadAt, Result, Revision, Store,
-    StoreStatus, WriteOptions,
+    BoxWatcher, Capabilities, Deleted, Key, KeyRange, ListOptions, Page, Read, ReadAt, Result,
+    Revision, Store, StoreStatus, WriteOptions,
 };
 use std::sync::Arc;
 
@@ -45,7 +45,13 @@ impl Store for Timed {
         self.timed("create", self.store.create(key, value, options)).await
     }
 
-    async fn update(&self, key: &Key, value: Bytes, expected: Revision, options: WriteOptions) -> Result<Revision> {
+    async fn update(
+        &self,
+        key: &Key,
+        value: Bytes,
+        expected: Revision,
+        options: WriteOptions,
+    ) -> Result<Revision> {
         self.timed("update", self.store.update(key, value, expected, options)).await
     }
 

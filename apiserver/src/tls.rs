@@ -33,7 +33,8 @@ impl TlsOptions {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&self.chain)
             .collect::<std::result::Result<_, _>>()
             .map_err(|error| bad(&format!("serving certificate: {error}")))?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| bad(&format!("serving key: {error}")))?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|error| bad(&format!("serving key: {error}")))?;
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()

@@ -56,7 +56,11 @@ pub(crate) async fn serve(api: Api, exchange: Exchange) -> ApiResult<Response<Bo
     let body = Unread::new(body);
     let call = Call { api, head, body, info, user, warnings, resource, now };
     call.check_scope()?;
-    if call.info.subresource.is_empty() { call.serve_whole().await } else { call.serve_part().await }
+    if call.info.subresource.is_empty() {
+        call.serve_whole().await
+    } else {
+        call.serve_part().await
+    }
 }
 
 impl Call {
@@ -81,12 +85,15 @@ impl Call {
     fn check_scope(&self) -> ApiResult<()> {
         let info = &self.info;
         let own_namespace = info.resource == "namespaces" && info.group.is_empty();
-        let whole = info.name.is_empty() || info.verb == "list" || info.verb == "watch";
-        let fits = match self.definition().is_namespaced() {
-            true => !info.namespace.is_empty() || (whole && info.verb != "create"),
-            false => info.namespace.is_empty() || own_namespace,
-        };
-        if fits { Ok(()) } else { Err(ApiError::no_such_path()) }
+        let everywhere = matches!(info.verb.as_str(), "list" | "watch");
+        match (self.definition().is_namespaced(), info.namespace.is_empty()) {
+            (true, false) | (false, true) => Ok(()),
+            (false, false) if own_namespace => Ok(()),
+            (true, true) if everywhere => Ok(()),
+            // The path is there, for lists and watches of all namespaces.
+            (true, true) if info.name.is_empty() => Err(self.unsupported()),
+            _ => Err(ApiError::no_such_path()),
+        }
     }
 
     async fn serve_whole(self) -> ApiResult<Response<Body>> {
@@ -176,7 +183,12 @@ impl Call {
     }
 
     /// Answers with a written object.
-    pub(crate) fn respond(&self, accepted: &Accepted, code: StatusCode, written: &Written) -> ApiResult<Response<Body>> {
+    pub(crate) fn respond(
+        &self,
+        accepted: &Accepted,
+        code: StatusCode,
+        written: &Written,
+    ) -> ApiResult<Response<Body>> {
         let shape = self.resource.cache().shape();
         output::entity(accepted, shape, code, &written.value, written.revision, self.now)
     }

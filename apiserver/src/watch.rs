@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 const BOOKMARK: Duration = Duration::from_secs(50);
 /// How long before its end a watch sends a last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+/// How long the store gets to tell its progress.
+const PROGRESS: Duration = Duration::from_millis(200);
 /// How many bytes of events are sent at once.
 const CHUNK: usize = 32 * 1024;
 
@@ -64,6 +66,9 @@ pub(crate) struct Watch {
     seen: Revision,
     clock: SharedClock,
     next_bookmark: Sleep,
+    /// The store was asked for its progress; the next turn sends the bookmark.
+    asked: bool,
+    ends: Duration,
     deadline: Sleep,
     stopping: CancellationToken,
 }
@@ -87,9 +92,11 @@ impl Watch {
             let snapshot = cache.snapshot(freshness).await?;
             if wants_rows {
                 let range = resource.range(&filter.namespace);
-                let rows = snapshot.range(&range).map(|(_, row)| row).filter(|row| filter.matches(row));
+                let rows =
+                    snapshot.range(&range).map(|(_, row)| row).filter(|row| filter.matches(row));
                 initial = rows.cloned().collect();
-                end_initial = (initial_events == Some(true) && bookmarks).then_some(snapshot.through);
+                end_initial =
+                    (initial_events == Some(true) && bookmarks).then_some(snapshot.through);
             }
             snapshot.through
         } else {
@@ -107,7 +114,9 @@ impl Watch {
             end_initial,
             source,
             seen: from,
-            next_bookmark: clock.sleep(BOOKMARK.min(timeout.saturating_sub(LAST_BOOKMARK))),
+            next_bookmark: clock.sleep(bookmark_in(timeout)),
+            asked: false,
+            ends: clock.elapsed().saturating_add(timeout),
             deadline: clock.sleep(timeout),
             clock,
             stopping: api.stopping().clone(),
@@ -136,9 +145,8 @@ impl Watch {
                 () = &mut self.deadline => return None,
                 step = Self::step(&mut self.source) => step,
                 () = &mut self.next_bookmark, if self.bookmarks => {
-                    self.next_bookmark = self.clock.sleep(BOOKMARK);
-                    self.resource.cache().ask_progress();
-                    return Some((self.frames.bookmark(self.resource.cache().shape(), self.seen, false), 1));
+                    let Some(sent) = self.bookmark() else { continue };
+                    return Some(sent);
                 }
             };
             match step {
@@ -161,6 +169,20 @@ impl Watch {
                 Step::Ended => return None,
             }
         }
+    }
+
+    /// Asks the store how far it is, and the next time tells the client.
+    fn bookmark(&mut self) -> Option<(Bytes, u64)> {
+        let cache = self.resource.cache();
+        self.asked = !self.asked;
+        if self.asked {
+            cache.ask_progress();
+            self.next_bookmark = self.clock.sleep(PROGRESS);
+            return None;
+        }
+        let left = self.ends.saturating_sub(self.clock.elapsed());
+        self.next_bookmark = self.clock.sleep(bookmark_in(left));
+        Some((self.frames.bookmark(cache.shape(), self.seen, false), 1))
     }
 
     async fn step(source: &mut Source) -> Step {
@@ -216,6 +238,14 @@ impl Watch {
                 Some((out.freeze(), count))
             }
         }
+    }
+}
+
+/// When the next bookmark is due: now and then, and once more shortly before the end.
+fn bookmark_in(left: Duration) -> Duration {
+    match left.checked_sub(LAST_BOOKMARK) {
+        Some(left) => left.min(BOOKMARK),
+        None => left.max(PROGRESS),
     }
 }
 

@@ -18,13 +18,9 @@ pub(crate) use delete::{Removed, State};
 pub(crate) use fields::reset;
 pub(crate) use metadata::{ensure_namespace, wipe};
 
-use crate::{
-    api::Api,
-    handler::WriteHook,
-    registry::Resource,
-    stored,
-};
+use crate::{api::Api, handler::WriteHook, registry::Resource, stored};
 use bytes::Bytes;
+use jiff::Timestamp;
 use kubeplane_core::{
     Definition, GroupResource, GroupVersion, Object,
     admission::Warnings,
@@ -33,7 +29,6 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::{Entry, Key, ReadAt, Revision, WriteOptions};
-use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
 
 /// How often a write is tried again because another one came between.
@@ -109,7 +104,12 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
-        Context { now: self.now, user: self.user, subresource: self.subresource, warnings: self.warnings }
+        Context {
+            now: self.now,
+            user: self.user,
+            subresource: self.subresource,
+            warnings: self.warnings,
+        }
     }
 
     fn hooks(&self) -> &'a [Arc<dyn WriteHook>] {

@@ -1,2 +1,44 @@
-//! The `kubeplane` binary.
-fn main() {}
+//! The `kubeplane` binary: a whole cluster, or one component of it.
+
+mod cli;
+mod commands;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = cli.command.unwrap_or(Command::Serve(cli.serve));
+    if let Err(error) = start_log(&command) {
+        return fail(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(commands::run(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("kubeplane: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn start_log(command: &Command) -> anyhow::Result<()> {
+    let log = match command {
+        Command::Serve(args) => &args.log,
+        Command::Apiserver(args) => &args.log,
+        Command::Scheduler(args) => &args.log,
+        Command::Controllers(args) => &args.log,
+        Command::Kubelet(args) => &args.log,
+        Command::Proxy(args) => &args.log,
+    };
+    let filter = EnvFilter::try_new(&log.log)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}

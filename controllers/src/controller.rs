@@ -58,7 +58,11 @@ pub trait Controller: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the work is not finished and must be tried again; see [`on_error`](Self::on_error).
-    async fn reconcile(&self, request: &Self::Request, context: &Context) -> Result<Action, Self::Error>;
+    async fn reconcile(
+        &self,
+        request: &Self::Request,
+        context: &Context,
+    ) -> Result<Action, Self::Error>;
 
     /// Decides what follows a failure; `failures` counts those since the last success, this one included.
     fn on_error(&self, request: &Self::Request, error: &Self::Error, failures: u32) -> Retry {

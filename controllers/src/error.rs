@@ -63,7 +63,9 @@ impl Error {
     #[must_use]
     pub fn is_namespace_terminating(&self) -> bool {
         let details = self.status().and_then(|status| status.details.as_ref());
-        details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+        details.is_some_and(|details| {
+            details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+        })
     }
 
     /// The text a user is shown: the server's message without the client's decoration.

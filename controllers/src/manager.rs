@@ -2,7 +2,10 @@ mod builder;
 
 pub use builder::ManagerBuilder;
 
-use crate::{Context, Error, runner::{BoxController, Job}};
+use crate::{
+    Context, Error,
+    runner::{BoxController, Job},
+};
 use async_trait::async_trait;
 use kubeplane_client::{EventRecorder, Informers, LeaderElector, LeaseConfig, QueueMetrics};
 use kubeplane_clock::{Seed, SharedClock};
@@ -50,9 +53,13 @@ impl Manager {
 
     fn context(&self, controller: &BoxController) -> Context {
         let identity = controller.identity();
-        let client = self.client_for.as_ref().map_or_else(|| self.client.clone(), |for_identity| for_identity(identity));
+        let client = self
+            .client_for
+            .as_ref()
+            .map_or_else(|| self.client.clone(), |for_identity| for_identity(identity));
         let recorder = EventRecorder::new(client.clone(), self.clock.clone(), identity, &self.host);
-        let (informers, clock, seed) = (self.informers.clone(), self.clock.clone(), self.seed.clone());
+        let (informers, clock, seed) =
+            (self.informers.clone(), self.clock.clone(), self.seed.clone());
         Context { client, informers, clock, recorder, seed }
     }
 
@@ -88,7 +95,9 @@ impl Manager {
             ended = tasks.join_next() => ended,
             () = all_started => None,
         };
-        if !token.is_cancelled() && let Some(ended) = ended {
+        if !token.is_cancelled()
+            && let Some(ended) = ended
+        {
             return Err(Error::Ended(ended.map_or_else(|error| error.to_string(), str::to_owned)));
         }
         while tasks.join_next().await.is_some() {}

@@ -108,7 +108,9 @@ impl<C: Controller> Run for Runner<C> {
         queue.shut_down();
         pumps.shutdown().await;
         // What does not end in time is dropped with the set.
-        let _ = timeout(&*context.clock, GRACE, async { while workers.join_next().await.is_some() {} }).await;
+        let _ =
+            timeout(&*context.clock, GRACE, async { while workers.join_next().await.is_some() {} })
+                .await;
     }
 }
 

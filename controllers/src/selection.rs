@@ -56,11 +56,19 @@ mod tests {
 
     #[test]
     fn names_beat_the_star() {
-        let table = [("*", "a", true), ("*,-a", "a", false), ("-a,*", "a", false), ("a", "b", false), ("a", "a", true)];
+        let table = [
+            ("*", "a", true),
+            ("*,-a", "a", false),
+            ("-a,*", "a", false),
+            ("a", "b", false),
+            ("a", "a", true),
+        ];
         for (text, name, expected) in table {
             assert_eq!(Selection::parse(text).includes(name), expected, "{text} {name}");
         }
         assert!(Selection::parse("*,-a").check(&["a"]).is_ok());
-        assert!(matches!(Selection::parse("*,-b").check(&["a"]), Err(Error::Unknown(item)) if item == "-b"));
+        assert!(
+            matches!(Selection::parse("*,-b").check(&["a"]), Err(Error::Unknown(item)) if item == "-b")
+        );
     }
 }

@@ -75,12 +75,20 @@ impl<R: Clone + Eq + Hash + Send + Sync + 'static> Sources<R> {
     }
 
     /// Maps every change of a kind to requests.
-    pub fn watch<K: Watchable>(&mut self, mut requests: impl FnMut(&Change<K>) -> Vec<R> + Send + 'static) {
-        self.handle(move |change, queue| requests(change).into_iter().for_each(|request| queue.add(request)));
+    pub fn watch<K: Watchable>(
+        &mut self,
+        mut requests: impl FnMut(&Change<K>) -> Vec<R> + Send + 'static,
+    ) {
+        self.handle(move |change, queue| {
+            requests(change).into_iter().for_each(|request| queue.add(request))
+        });
     }
 
     /// Lets `handler` see every change of a kind and ask for reconciliations, now or later.
-    pub fn handle<K: Watchable>(&mut self, mut handler: impl FnMut(&Change<K>, &Enqueue<R>) + Send + 'static) {
+    pub fn handle<K: Watchable>(
+        &mut self,
+        mut handler: impl FnMut(&Change<K>, &Enqueue<R>) + Send + 'static,
+    ) {
         let informer = self.informer::<K>();
         let pump = move |queue: Enqueue<R>, caught_up: oneshot::Sender<()>| {
             pump(informer.subscribe(), caught_up, move |change| handler(&change, &queue)).boxed()
@@ -118,7 +126,10 @@ impl<R: Clone + Eq + Hash + Send + Sync + 'static> Sources<R> {
 
     /// Waits for all informers, then runs every handler until it has seen the present state; the futures go on
     /// with what changes after that.
-    pub(crate) async fn start(self, queue: WorkQueue<R>) -> (Vec<BoxFuture<'static, ()>>, BoxFuture<'static, ()>) {
+    pub(crate) async fn start(
+        self,
+        queue: WorkQueue<R>,
+    ) -> (Vec<BoxFuture<'static, ()>>, BoxFuture<'static, ()>) {
         join_all(self.synced).await;
         let mut pumps = Vec::new();
         let mut caught_up = Vec::new();
@@ -142,7 +153,8 @@ impl Sources<ObjectKey> {
     pub fn for_owner<O: Watchable, K: Watchable>(&mut self) {
         self.watch::<K>(|change| {
             let objects = change.old().into_iter().chain([change.object()]);
-            let mut owners: Vec<_> = objects.filter_map(|object| owner_key::<O, K>(object)).collect();
+            let mut owners: Vec<_> =
+                objects.filter_map(|object| owner_key::<O, K>(object)).collect();
             owners.dedup();
             owners
         });

@@ -11,10 +11,11 @@ use crate::{
     observed::{
         CONTAINER_NAME, HASH, MESSAGE_PATH, MESSAGE_POLICY, POD_GRACE, RESTART_COUNT,
     },
-    sandbox, spec,
+    sandbox,
+    spec::{self, Role},
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
-use kubeplane_runtime_cri::v1;
+use kubeplane_runtime_cri::{RESTART_POLICY_ANNOTATION, v1};
 use std::collections::HashMap;
 
 /// Everything a container configuration is made from.
@@ -22,6 +23,7 @@ use std::collections::HashMap;
 pub(crate) struct Parts<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) container: &'a Container,
+    pub(crate) role: Role,
     pub(crate) restart_count: u32,
     pub(crate) image: v1::ImageSpec,
     pub(crate) image_user: security::ImageUser,
@@ -73,7 +75,7 @@ pub(crate) fn config(parts: Parts<'_>) -> Result<v1::ContainerConfig> {
             .collect(),
         mounts: parts.mounts,
         labels,
-        annotations: annotations(pod, container, restart_count),
+        annotations: annotations(pod, container, parts.role, restart_count),
         log_path: log_path(&container.name, restart_count),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
@@ -91,7 +93,12 @@ pub(crate) fn config(parts: Parts<'_>) -> Result<v1::ContainerConfig> {
     })
 }
 
-fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> HashMap<String, String> {
+fn annotations(
+    pod: &Pod,
+    container: &Container,
+    role: Role,
+    restart_count: u32,
+) -> HashMap<String, String> {
     let path = container.termination_message_path.clone().unwrap_or_default();
     let policy = container.termination_message_policy.clone().unwrap_or_default();
     let mut annotations = HashMap::from([
@@ -99,11 +106,23 @@ fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> HashMap<
         (RESTART_COUNT.to_owned(), restart_count.to_string()),
         (MESSAGE_PATH.to_owned(), path),
         (MESSAGE_POLICY.to_owned(), policy),
+        (RESTART_POLICY_ANNOTATION.to_owned(), effective_policy(pod, container, role).to_owned()),
     ]);
     if let Some(grace) = spec::spec(pod).termination_grace_period_seconds {
         annotations.insert(POD_GRACE.to_owned(), grace.to_string());
     }
     annotations
+}
+
+/// Whether the container is expected to end by itself, which a simulated runtime has to be told.
+fn effective_policy<'a>(pod: &'a Pod, container: &'a Container, role: Role) -> &'a str {
+    match role {
+        Role::Init => "OnFailure",
+        Role::Sidecar | Role::Ephemeral => "Always",
+        Role::App => {
+            container.restart_policy.as_deref().unwrap_or_else(|| spec::restart_policy(pod))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -302,7 +302,8 @@ mod tests {
         };
         let action = serde_json::from_value(json!({"path": "start", "port": port})).unwrap();
         let target = Target::of(&action, &container(), "127.0.0.1").unwrap();
-        let (answer, ()) = tokio::join!(get(&target, &HeaderMap::new()), server);
+        let headers = HeaderMap::new();
+        let (answer, ()) = tokio::join!(get(&target, &headers), server);
         let answer = answer.unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (200, "hi"));
     }

@@ -1,20 +1,62 @@
-//! The node agent: pods through a container runtime
+//! The node agent: pods through a container runtime.
+//!
+//! ```text
+//!   API ── pods of this node ──> manager ── one worker per pod ──> ContainerRuntime
+//!    ▲                              ▲            │  │  │
+//!    │                       runtime_watch       │  │  └─ volumes, environment, images
+//!    │                      (events, relisting)  │  └──── probes
+//!    ├── status of pods <── status::writer <─────┘
+//!    ├── node, its status, its lease <── node
+//!    └── logs, exec, attach, port-forward ──> server (TLS, TokenReview, SubjectAccessReview)
+//! ```
+//!
+//! What must be done is computed without doing it (`actions`, `status`, `probes::machine`, `env`,
+//! `volumes::atomic`); the worker then does it, one step after the other.
+//!
+//! ```no_run
+//! # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! use kubeplane_core::component::{Component, lifecycle};
+//! use kubeplane_kubelet::{Kubelet, KubeletConfig};
+//! use kubeplane_runtime_cri::{ClientOptions, CriClient};
+//! use std::sync::Arc;
+//! let runtime = CriClient::connect("/run/containerd/containerd.sock").await?;
+//! let kubelet = Kubelet::builder(client, Arc::new(runtime), KubeletConfig::new("node-1")).build()?;
+//! let (life, _supervision) = lifecycle();
+//! Box::new(kubelet).run(life).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod actions;
+mod admit;
 mod api;
 mod backoff;
+mod cni;
 mod config;
 mod container;
 mod env;
 mod error;
+mod host;
+mod http_get;
+mod images;
+mod kubelet;
+mod logs;
+mod manager;
+mod metrics;
+mod node;
 mod observed;
+mod pods;
 mod probes;
+mod runtime_watch;
 mod sandbox;
+mod server;
 mod spec;
 mod status;
 #[cfg(test)]
 mod testing;
 mod volumes;
+mod worker;
 
 pub use config::{KubeletConfig, ServingCertificate};
 pub use error::{Error, Result};
+pub use kubelet::{Kubelet, KubeletBuilder};

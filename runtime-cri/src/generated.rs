@@ -11,4 +11,5 @@
     clippy::expect_used,
     reason = "generated code"
 )]
+#[rustfmt::skip]
 pub mod runtime_v1;

@@ -67,9 +67,9 @@ impl Default for SimulatedOptions {
 ///   matter.
 /// - `sh -c` and `bash -c` run scripts of those, joined by `;`, `&&`, `||` or line breaks, with quotes,
 ///   `$NAME`, and `>`, `>>` to files below mounts and `>&2`.
-/// - Anything else, and no command, runs until it is stopped and then ends with 0; under restart policy
-///   Never or OnFailure ([`RESTART_POLICY_ANNOTATION`]) it ends with 0 after
-///   [`SimulatedOptions::exit_delay`].
+/// - Anything else, also when a script comes to it, and no command, runs until it is stopped and then
+///   ends with 0; under restart policy Never or OnFailure ([`RESTART_POLICY_ANNOTATION`]) it ends with 0
+///   after [`SimulatedOptions::exit_delay`].
 /// - Asked to stop, known commands end with 143; killed, everything ends with 137.
 /// - `exec` runs the same commands; anything else ends with 127 and says why.
 ///

@@ -4,9 +4,10 @@ mod binding;
 mod selection;
 
 use crate::{
-    CycleState, Diagnosis, Error, NodeInfo, PodInfo, PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict, Profile,
+    CycleState, Diagnosis, Error, PodInfo, PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict, Profile,
     SchedulerPlugin, Snapshot, WeightedPlugin,
 };
+pub(crate) use binding::Permission;
 use binding::Waiting;
 use kubeplane_clock::{Seed, SharedClock};
 use parking_lot::Mutex;
@@ -181,12 +182,6 @@ impl Framework {
 
 fn failed(point: &str, plugin: &str, why: &str) -> Failure {
     Failure::Error(format!("running {point:?} plugin {plugin:?}: {why}"))
-}
-
-/// The names of nodes, for messages and tests.
-#[cfg(test)]
-fn names(nodes: &[Arc<NodeInfo>]) -> Vec<&str> {
-    nodes.iter().map(|node| node.name()).collect()
 }
 
 #[cfg(test)]

@@ -35,12 +35,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(channel: Channel, timeout: Duration, members: usize) -> Self {
         let attempts = if members > 1 { members * 2 } else { 1 };
-        Self {
-            channel,
-            timeout,
-            attempts,
-            seen: Arc::default(),
-        }
+        Self { channel, timeout, attempts, seen: Arc::default() }
     }
 
     pub(crate) fn seen(&self) -> Revision {
@@ -95,10 +90,7 @@ impl Client {
 
     pub(crate) async fn compact(&self, through: Revision) -> Reply<()> {
         let client = KvClient::new(self.channel.clone());
-        let request = CompactionRequest {
-            revision: wire::number(through),
-            physical: false,
-        };
+        let request = CompactionRequest { revision: wire::number(through), physical: false };
         let call = |request| {
             let mut client = client.clone();
             async move { client.compact(request).await }
@@ -109,10 +101,7 @@ impl Client {
     /// A new lease of that many seconds.
     pub(crate) async fn grant(&self, seconds: i64) -> Reply<i64> {
         let client = LeaseClient::new(self.channel.clone());
-        let request = LeaseGrantRequest {
-            ttl: seconds,
-            id: 0,
-        };
+        let request = LeaseGrantRequest { ttl: seconds, id: 0 };
         let call = |request| {
             let mut client = client.clone();
             async move { client.lease_grant(request).await }
@@ -135,10 +124,7 @@ impl Client {
 
     /// The latest revision, linearizable.
     pub(crate) async fn latest(&self) -> Result<Revision> {
-        let response = self
-            .range(probe(0))
-            .await
-            .map_err(|status| failure::read(&status))?;
+        let response = self.range(probe(0)).await.map_err(|status| failure::read(&status))?;
         Ok(wire::header_revision(response.header.as_ref()))
     }
 
@@ -185,10 +171,5 @@ impl Client {
 /// A read that returns nothing but its revision.
 fn probe(revision: i64) -> RangeRequest {
     let key = Bytes::from_static(ZERO);
-    RangeRequest {
-        key,
-        revision,
-        count_only: true,
-        ..RangeRequest::default()
-    }
+    RangeRequest { key, revision, count_only: true, ..RangeRequest::default() }
 }

@@ -33,12 +33,8 @@ pub(crate) fn is_unsent(status: &Status) -> bool {
 /// The error of a call that changes nothing.
 pub(crate) fn read(status: &Status) -> Error {
     match status.code() {
-        Code::DataLoss => Error::Corrupt {
-            reason: status.message().to_owned(),
-        },
-        _ => Error::Unavailable {
-            reason: reason(status),
-        },
+        Code::DataLoss => Error::Corrupt { reason: status.message().to_owned() },
+        _ => Error::Unavailable { reason: reason(status) },
     }
 }
 
@@ -63,9 +59,7 @@ pub(crate) fn write(status: &Status) -> Error {
     if refused || is_unsent(status) || status.code() == Code::DataLoss {
         return read(status);
     }
-    Error::Indeterminate {
-        reason: reason(status),
-    }
+    Error::Indeterminate { reason: reason(status) }
 }
 
 fn reason(status: &Status) -> String {

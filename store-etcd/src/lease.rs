@@ -24,18 +24,13 @@ struct Recent {
 
 impl Leases {
     pub(crate) fn new(clock: SharedClock) -> Self {
-        Self {
-            clock,
-            recent: Mutex::default(),
-        }
+        Self { clock, recent: Mutex::default() }
     }
 
     /// A lease that ends no sooner than `ttl` from now; zero, which means none, without a `ttl`.
     pub(crate) async fn lease(&self, client: &Client, ttl: Option<Duration>) -> Result<i64> {
         let Some(ttl) = ttl else { return Ok(0) };
-        let seconds = i64::try_from(ttl.as_millis().div_ceil(1000))
-            .unwrap_or(i64::MAX)
-            .max(1);
+        let seconds = i64::try_from(ttl.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
         let slack = (seconds / 20).min(60);
         if let Some(id) = self.reuse(seconds, slack) {
             return Ok(id);
@@ -46,14 +41,7 @@ impl Leases {
             .await
             .map_err(|status| failure::read(&status))?;
         if slack > 0 {
-            self.recent.lock().insert(
-                seconds,
-                Recent {
-                    id,
-                    granted,
-                    entries: 1,
-                },
-            );
+            self.recent.lock().insert(seconds, Recent { id, granted, entries: 1 });
         }
         Ok(id)
     }

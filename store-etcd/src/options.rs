@@ -84,12 +84,10 @@ pub enum ConnectError {
 pub(crate) fn channel(options: &EtcdOptions) -> Result<Channel, ConnectError> {
     let mut endpoints = Vec::new();
     for name in &options.endpoints {
-        endpoints.push(endpoint(name, options.tls.as_ref()).map_err(|reason| {
-            ConnectError::Endpoint {
-                endpoint: name.clone(),
-                reason,
-            }
-        })?);
+        endpoints.push(
+            endpoint(name, options.tls.as_ref())
+                .map_err(|reason| ConnectError::Endpoint { endpoint: name.clone(), reason })?,
+        );
     }
     match endpoints.as_slice() {
         [] => Err(ConnectError::NoEndpoint),
@@ -112,9 +110,7 @@ fn endpoint(name: &str, tls: Option<&EtcdTls>) -> Result<Endpoint, String> {
         Some("http") => Ok(endpoint),
         Some("https") => {
             let tls = tls.ok_or("https needs certificates")?;
-            endpoint
-                .tls_config(tls_config(tls))
-                .map_err(|error| chain(&error))
+            endpoint.tls_config(tls_config(tls)).map_err(|error| chain(&error))
         }
         _ => Err("neither http:// nor https://".into()),
     }

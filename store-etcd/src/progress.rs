@@ -38,7 +38,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(clock: SharedClock, confirm: bool, behind: bool) -> Self {
+    pub(crate) fn new(clock: SharedClock, confirm: bool) -> Self {
         let mut progress = Self {
             clock,
             confirm,
@@ -50,9 +50,8 @@ impl Progress {
             promised: Revision(0),
             left_at: None,
         };
-        if behind {
-            progress.unsettle();
-        }
+        // A write may come between the look at the revision and the start of the watch.
+        progress.unsettle();
         progress
     }
 

@@ -37,13 +37,10 @@ impl EtcdStore {
     pub async fn connect(options: EtcdOptions) -> std::result::Result<Self, ConnectError> {
         let members = options.endpoints.len();
         let client = Client::new(channel(&options)?, options.timeout, members);
-        let status = client
-            .status()
-            .await
-            .map_err(|status| ConnectError::Unreachable {
-                endpoints: options.endpoints.clone(),
-                reason: chain(&status),
-            })?;
+        let status = client.status().await.map_err(|status| ConnectError::Unreachable {
+            endpoints: options.endpoints.clone(),
+            reason: chain(&status),
+        })?;
         let version = Version::parse(&status.version);
         if !version.orders_progress() {
             tracing::info!(
@@ -52,12 +49,7 @@ impl EtcdStore {
             );
         }
         let leases = Leases::new(options.clock.clone());
-        Ok(Self {
-            client,
-            leases,
-            clock: options.clock,
-            version,
-        })
+        Ok(Self { client, leases, clock: options.clock, version })
     }
 
     /// Reads; returns the entries, how many there are in all, and the revision.
@@ -75,11 +67,7 @@ impl EtcdStore {
             ReadAt::Exact(revision) => revision,
         };
         let entries = response.kvs.into_iter().filter_map(wire::entry).collect();
-        Ok((
-            entries,
-            u64::try_from(response.count).unwrap_or(0),
-            revision,
-        ))
+        Ok((entries, u64::try_from(response.count).unwrap_or(0), revision))
     }
 
     async fn read_error(&self, status: &Status, at: ReadAt) -> Error {
@@ -100,19 +88,13 @@ impl EtcdStore {
             success: vec![then],
             failure: vec![wire::else_get(key)],
         };
-        self.client
-            .txn(request)
-            .await
-            .map_err(|status| failure::write(&status))
+        self.client.txn(request).await.map_err(|status| failure::write(&status))
     }
 
     /// The conflict of an expected revision that no entry can have, and that etcd takes for "absent".
     async fn never_written(&self, key: &Key) -> Error {
         match self.get(key, ReadAt::Latest).await {
-            Ok(read) => Error::Conflict {
-                key: key.clone(),
-                current: read.entry,
-            },
+            Ok(read) => Error::Conflict { key: key.clone(), current: read.entry },
             Err(error) => error,
         }
     }
@@ -120,11 +102,7 @@ impl EtcdStore {
 
 fn check_size(value: &Bytes) -> Result<()> {
     let (size, limit) = (value.len(), MAX_VALUE);
-    if size > limit {
-        Err(Error::TooLarge { size, limit })
-    } else {
-        Ok(())
-    }
+    if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
 }
 
 fn exact(at: ReadAt) -> i64 {
@@ -138,32 +116,20 @@ fn exact(at: ReadAt) -> i64 {
 #[async_trait]
 impl Store for EtcdStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            ttl: true,
-            durable: true,
-            max_value: MAX_VALUE,
-        }
+        Capabilities { ttl: true, durable: true, max_value: MAX_VALUE }
     }
 
     async fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
-        let request = RangeRequest {
-            revision: exact(at),
-            ..wire::get(key)
-        };
+        let request = RangeRequest { revision: exact(at), ..wire::get(key) };
         let (entries, _, revision) = self.range(request, at).await?;
-        Ok(Read {
-            entry: entries.into_iter().next(),
-            revision,
-        })
+        Ok(Read { entry: entries.into_iter().next(), revision })
     }
 
     async fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
         let bounds = wire::bounds(range);
         let empty = bounds.is_none();
         let (key, range_end) = bounds.unwrap_or((Bytes::from_static(ZERO), Bytes::new()));
-        let limit = options
-            .limit
-            .map_or(0, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        let limit = options.limit.map_or(0, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
         let count_only = options.count_only || options.limit == Some(0) || empty;
         let request = RangeRequest {
             key,
@@ -175,16 +141,8 @@ impl Store for EtcdStore {
             count_only,
         };
         let (entries, count, revision) = self.range(request, options.at).await?;
-        let remaining = if empty {
-            0
-        } else {
-            count.saturating_sub(entries.len() as u64)
-        };
-        Ok(Page {
-            entries,
-            revision,
-            remaining,
-        })
+        let remaining = if empty { 0 } else { count.saturating_sub(entries.len() as u64) };
+        Ok(Page { entries, revision, remaining })
     }
 
     async fn create(&self, key: &Key, value: Bytes, options: WriteOptions) -> Result<Revision> {
@@ -195,13 +153,9 @@ impl Store for EtcdStore {
         if response.succeeded {
             return Ok(wire::header_revision(response.header.as_ref()));
         }
-        let current = wire::found(response.responses).ok_or_else(|| Error::Unavailable {
-            reason: "etcd left out a taken key".into(),
-        })?;
-        Err(Error::Exists {
-            key: key.clone(),
-            current,
-        })
+        let current = wire::found(response.responses)
+            .ok_or_else(|| Error::Unavailable { reason: "etcd left out a taken key".into() })?;
+        Err(Error::Exists { key: key.clone(), current })
     }
 
     async fn update(
@@ -221,31 +175,23 @@ impl Store for EtcdStore {
         if response.succeeded {
             return Ok(wire::header_revision(response.header.as_ref()));
         }
-        Err(Error::Conflict {
-            key: key.clone(),
-            current: wire::found(response.responses),
-        })
+        Err(Error::Conflict { key: key.clone(), current: wire::found(response.responses) })
     }
 
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Deleted> {
         if expected == Revision(0) {
             return Err(self.never_written(key).await);
         }
-        let response = self
-            .txn(key, wire::is_at(key, expected), wire::delete(key))
-            .await?;
+        let response = self.txn(key, wire::is_at(key, expected), wire::delete(key)).await?;
         let succeeded = response.succeeded;
         let revision = wire::header_revision(response.header.as_ref());
         let found = wire::found(response.responses);
         match (succeeded, found) {
             (true, Some(previous)) => Ok(Deleted { previous, revision }),
-            (true, None) => Err(Error::Indeterminate {
-                reason: "etcd left out what it deleted".into(),
-            }),
-            (false, current) => Err(Error::Conflict {
-                key: key.clone(),
-                current,
-            }),
+            (true, None) => {
+                Err(Error::Indeterminate { reason: "etcd left out what it deleted".into() })
+            }
+            (false, current) => Err(Error::Conflict { key: key.clone(), current }),
         }
     }
 
@@ -266,17 +212,9 @@ impl Store for EtcdStore {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        let status = self
-            .client
-            .status()
-            .await
-            .map_err(|status| failure::read(&status))?;
+        let status = self.client.status().await.map_err(|status| failure::read(&status))?;
         let revision = self.client.latest().await?;
         let compacted = compaction_point(&self.client).await?;
-        Ok(StoreStatus {
-            revision,
-            compacted,
-            size: u64::try_from(status.db_size).unwrap_or(0),
-        })
+        Ok(StoreStatus { revision, compacted, size: u64::try_from(status.db_size).unwrap_or(0) })
     }
 }

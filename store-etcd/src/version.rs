@@ -5,9 +5,7 @@ pub(crate) struct Version(u32, u32, u32);
 impl Version {
     /// Reads `3.5.13` and the like; what cannot be read is taken for old.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut parts = text
-            .split(['.', '-', '+'])
-            .map(|part| part.parse().unwrap_or(0));
+        let mut parts = text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0));
         let mut part = || parts.next().unwrap_or(0);
         Self(part(), part(), part())
     }

@@ -49,12 +49,8 @@ impl Session {
             watch_id: 0,
             fragment: true,
         };
-        let create = WatchRequest {
-            request_union: Some(RequestUnion::CreateRequest(create)),
-        };
-        let ended = || Error::Unavailable {
-            reason: "etcd ended the watch".into(),
-        };
+        let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        let ended = || Error::Unavailable { reason: "etcd ended the watch".into() };
         requests.try_send(create).map_err(|_| ended())?;
         let mut responses = client
             .watch()
@@ -62,22 +58,13 @@ impl Session {
             .await
             .map_err(|status| failure::read(&status))?
             .into_inner();
-        let first = responses
-            .message()
-            .await
-            .map_err(|status| failure::read(&status))?;
+        let first = responses.message().await.map_err(|status| failure::read(&status))?;
         let first = first.ok_or_else(ended)?;
         if first.canceled {
-            return Err(Error::Unavailable {
-                reason: first.cancel_reason,
-            });
+            return Err(Error::Unavailable { reason: first.cancel_reason });
         }
         let created = wire::header_revision(first.header.as_ref());
-        Ok(Self {
-            requests,
-            responses,
-            created,
-        })
+        Ok(Self { requests, responses, created })
     }
 }
 
@@ -100,13 +87,12 @@ pub(crate) async fn start(
     if from != past && session.created > after {
         session = Session::open(client, wire::bounds(range), past).await?;
     }
-    let behind = session.created > after;
-    if behind {
+    if session.created > after {
         client.check_kept(after).await?;
     }
     let asked = Arc::new(Notify::new());
     let feed = Feed {
-        progress: Progress::new(clock.clone(), confirm, behind),
+        progress: Progress::new(clock.clone(), confirm),
         session,
         range: range.clone(),
         through: after,
@@ -118,10 +104,7 @@ pub(crate) async fn start(
         let item = feed.next().await?;
         Some((item, feed))
     });
-    Ok(Box::pin(EtcdWatcher {
-        batches: batches.boxed(),
-        asked,
-    }))
+    Ok(Box::pin(EtcdWatcher { batches: batches.boxed(), asked }))
 }
 
 /// The oldest revision that is kept; zero when nothing was compacted yet.
@@ -132,15 +115,10 @@ pub(crate) async fn compaction_point(client: &Client) -> Result<Revision> {
     // etcd tells the point only to a watch that starts before it.
     let mut session = Session::open(client, None, Revision(1)).await?;
     loop {
-        let response = session
-            .responses
-            .message()
-            .await
-            .map_err(|status| failure::read(&status))?;
+        let response =
+            session.responses.message().await.map_err(|status| failure::read(&status))?;
         let Some(response) = response else {
-            return Err(Error::Unavailable {
-                reason: "etcd ended the watch".into(),
-            });
+            return Err(Error::Unavailable { reason: "etcd ended the watch".into() });
         };
         if response.compact_revision > 0 {
             return Ok(wire::revision(response.compact_revision));
@@ -189,10 +167,7 @@ impl Feed {
                 Step::Bookmark(through) => {
                     if through >= self.through {
                         self.through = through;
-                        break Ok(WatchBatch {
-                            events: Vec::new(),
-                            through,
-                        });
+                        break Ok(WatchBatch { events: Vec::new(), through });
                     }
                 }
             }
@@ -218,9 +193,7 @@ impl Feed {
     /// A full queue means that etcd has not taken the last requests yet; they will be answered all the same.
     fn ask(&self) {
         let ask = RequestUnion::ProgressRequest(WatchProgressRequest {});
-        let _ = self.session.requests.try_send(WatchRequest {
-            request_union: Some(ask),
-        });
+        let _ = self.session.requests.try_send(WatchRequest { request_union: Some(ask) });
     }
 
     fn take(&mut self, answer: WatchResponse) -> Result<Taken> {
@@ -229,9 +202,7 @@ impl Feed {
             return Err(Error::Lagged);
         }
         if answer.canceled {
-            return Err(Error::Unavailable {
-                reason: answer.cancel_reason,
-            });
+            return Err(Error::Unavailable { reason: answer.cancel_reason });
         }
         if answer.events.is_empty() && !answer.fragment && self.parts.is_empty() {
             let reached = wire::header_revision(answer.header.as_ref());
@@ -244,8 +215,7 @@ impl Feed {
             }));
         }
         self.progress.disturbed();
-        self.parts
-            .extend(answer.events.into_iter().filter_map(wire::event));
+        self.parts.extend(answer.events.into_iter().filter_map(wire::event));
         if answer.fragment {
             return Ok(Taken::Step(Step::Wait));
         }
@@ -267,10 +237,7 @@ impl Feed {
             return Ok(Taken::Step(Step::Wait));
         }
         self.through = last;
-        Ok(Taken::Batch(WatchBatch {
-            events,
-            through: last,
-        }))
+        Ok(Taken::Batch(WatchBatch { events, through: last }))
     }
 }
 

@@ -27,11 +27,8 @@ pub(crate) fn header_revision(header: Option<&ResponseHeader>) -> Revision {
 
 /// The wire's key and end for a range; `None` when no key can lie in it.
 pub(crate) fn bounds(range: &KeyRange) -> Option<(Bytes, Bytes)> {
-    let start = if range.start().is_empty() {
-        Bytes::from_static(ZERO)
-    } else {
-        range.start().clone()
-    };
+    let start =
+        if range.start().is_empty() { Bytes::from_static(ZERO) } else { range.start().clone() };
     match range.end() {
         Some(end) if *end <= start => None,
         Some(end) => Some((start, end.clone())),
@@ -55,23 +52,13 @@ pub(crate) fn event(event: mvccpb::Event) -> Option<Event> {
     let kv = event.kv?;
     if deleted {
         let revision = revision(kv.mod_revision);
-        return Some(Event::Delete {
-            key: Key::new(kv.key)?,
-            previous,
-            revision,
-        });
+        return Some(Event::Delete { key: Key::new(kv.key)?, previous, revision });
     }
-    Some(Event::Put {
-        entry: entry(kv)?,
-        previous,
-    })
+    Some(Event::Put { entry: entry(kv)?, previous })
 }
 
 pub(crate) fn get(key: &Key) -> RangeRequest {
-    RangeRequest {
-        key: key.as_bytes().clone(),
-        ..RangeRequest::default()
-    }
+    RangeRequest { key: key.as_bytes().clone(), ..RangeRequest::default() }
 }
 
 pub(crate) fn is_absent(key: &Key) -> Compare {
@@ -93,33 +80,18 @@ pub(crate) fn is_at(key: &Key, expected: Revision) -> Compare {
 }
 
 pub(crate) fn put(key: &Key, value: Bytes, lease: i64) -> RequestOp {
-    let put = PutRequest {
-        key: key.as_bytes().clone(),
-        value,
-        lease,
-        prev_kv: false,
-    };
-    RequestOp {
-        request: Some(request_op::Request::RequestPut(put)),
-    }
+    let put = PutRequest { key: key.as_bytes().clone(), value, lease, prev_kv: false };
+    RequestOp { request: Some(request_op::Request::RequestPut(put)) }
 }
 
 pub(crate) fn delete(key: &Key) -> RequestOp {
     let key = key.as_bytes().clone();
-    let delete = DeleteRangeRequest {
-        key,
-        range_end: Bytes::new(),
-        prev_kv: true,
-    };
-    RequestOp {
-        request: Some(request_op::Request::RequestDeleteRange(delete)),
-    }
+    let delete = DeleteRangeRequest { key, range_end: Bytes::new(), prev_kv: true };
+    RequestOp { request: Some(request_op::Request::RequestDeleteRange(delete)) }
 }
 
 pub(crate) fn else_get(key: &Key) -> RequestOp {
-    RequestOp {
-        request: Some(request_op::Request::RequestRange(get(key))),
-    }
+    RequestOp { request: Some(request_op::Request::RequestRange(get(key))) }
 }
 
 /// The entry that a transaction's one operation read or deleted.

@@ -85,11 +85,7 @@ impl Builder {
     /// `revisions` (100,000), and no more than about `bytes` in memory (64 MiB).
     #[must_use]
     pub fn history(mut self, age: Duration, revisions: usize, bytes: usize) -> Self {
-        self.history = HistoryLimits {
-            age,
-            revisions,
-            bytes,
-        };
+        self.history = HistoryLimits { age, revisions, bytes };
         self
     }
 
@@ -134,12 +130,8 @@ impl Builder {
         let directory = Directory::lock(path)?;
         let wall = Wall::of(&*self.clock);
         let now = self.clock.elapsed();
-        let Recovered {
-            ledger,
-            log,
-            logged,
-            snapshot_size,
-        } = recover(&directory, self.history, wall, now)?;
+        let Recovered { ledger, log, logged, snapshot_size } =
+            recover(&directory, self.history, wall, now)?;
         let sync = self.durability == Durability::Disk;
         let log = match log {
             Some((revision, len)) => LogFile::resume(&directory, revision, len, sync),
@@ -160,11 +152,6 @@ impl Builder {
         };
         let sequencer = Sequencer::spawn(start).map_err(OpenError::io(path))?;
         let engine = Engine::Logged(sequencer);
-        Ok(MemoryStore::assemble(
-            published,
-            engine,
-            self.clock,
-            self.max_value,
-        ))
+        Ok(MemoryStore::assemble(published, engine, self.clock, self.max_value))
     }
 }

@@ -72,11 +72,7 @@ impl Ledger {
             .iter()
             .filter_map(|(key, record)| Some((record.deadline?, key.clone())))
             .collect();
-        let mut ledger = Self {
-            state,
-            deadlines,
-            limits,
-        };
+        let mut ledger = Self { state, deadlines, limits };
         ledger.note_next_deadline();
         ledger
     }
@@ -92,12 +88,7 @@ impl Ledger {
                 let deadline = ttl.map(|ttl| now.saturating_add(ttl));
                 Ok(Outcome::Written(self.put(key, value, deadline, now)))
             }
-            Write::Update {
-                key,
-                value,
-                expected,
-                ttl,
-            } => {
+            Write::Update { key, value, expected, ttl } => {
                 self.check(&key, expected)?;
                 let deadline = ttl.map(|ttl| now.saturating_add(ttl));
                 Ok(Outcome::Written(self.put(key, value, deadline, now)))
@@ -131,37 +122,20 @@ impl Ledger {
         let revision = self.state.revision + 1;
         let before = self.state.entries.get(&key).cloned();
         let created = before.as_ref().map_or(revision, |record| record.created);
-        let after = Arc::new(Record {
-            value,
-            revision,
-            created,
-            deadline,
-        });
+        let after = Arc::new(Record { value, revision, created, deadline });
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, key.clone()));
         }
         self.state.entries.insert(key.clone(), after.clone());
         self.state.size += (key.as_bytes().len() + after.value.len()) as u64;
-        self.record(Change {
-            revision,
-            key,
-            before,
-            after: Some(after),
-            at: now,
-        })
+        self.record(Change { revision, key, before, after: Some(after), at: now })
     }
 
     /// Removes a key under the next revision.
     pub(crate) fn remove(&mut self, key: Key, now: Duration) -> Revision {
         let revision = self.state.revision + 1;
         let before = self.state.entries.remove(&key);
-        self.record(Change {
-            revision,
-            key,
-            before,
-            after: None,
-            at: now,
-        })
+        self.record(Change { revision, key, before, after: None, at: now })
     }
 
     /// Forgets the history before `through`.
@@ -179,12 +153,7 @@ impl Ledger {
                 latest: Revision(state.revision),
             });
         }
-        while self
-            .state
-            .history
-            .front()
-            .is_some_and(|change| change.revision <= through)
-        {
+        while self.state.history.front().is_some_and(|change| change.revision <= through) {
             self.forget_oldest();
         }
         self.state.compacted = through;

@@ -73,30 +73,18 @@ impl Sequencer {
             logged: start.logged,
             snapshot_size: start.snapshot_size,
         };
-        let thread = thread::Builder::new()
-            .name("store-log".into())
-            .spawn(move || worker.run())?;
-        Ok(Self {
-            requests: Mutex::new(Some(sender)),
-            thread: Mutex::new(Some(thread)),
-        })
+        let thread = thread::Builder::new().name("store-log".into()).spawn(move || worker.run())?;
+        Ok(Self { requests: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) async fn submit(&self, write: Write) -> Result<Outcome> {
-        let closed = || Error::Unavailable {
-            reason: "the store was closed".into(),
-        };
+        let closed = || Error::Unavailable { reason: "the store was closed".into() };
         let sender = self.requests.lock().clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
-        sender
-            .send(Request { write, reply })
-            .await
-            .map_err(|_| closed())?;
+        sender.send(Request { write, reply }).await.map_err(|_| closed())?;
         drop(sender);
         answer.await.unwrap_or_else(|_| {
-            Err(Error::Indeterminate {
-                reason: "the log's writer has ended".into(),
-            })
+            Err(Error::Indeterminate { reason: "the log's writer has ended".into() })
         })
     }
 
@@ -271,11 +259,7 @@ impl Worker {
                 }
             }
         };
-        self.snapshot = Some(
-            thread::Builder::new()
-                .name("store-snapshot".into())
-                .spawn(job)?,
-        );
+        self.snapshot = Some(thread::Builder::new().name("store-snapshot".into()).spawn(job)?);
         Ok(())
     }
 }

@@ -16,11 +16,7 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn entry(&self, key: &Key, keys_only: bool) -> Entry {
-        let value = if keys_only {
-            bytes::Bytes::new()
-        } else {
-            self.value.clone()
-        };
+        let value = if keys_only { bytes::Bytes::new() } else { self.value.clone() };
         Entry {
             key: key.clone(),
             value,
@@ -43,20 +39,12 @@ pub(crate) struct Change {
 
 impl Change {
     pub(crate) fn event(&self) -> Event {
-        let previous = self
-            .before
-            .as_ref()
-            .map(|record| record.entry(&self.key, false));
+        let previous = self.before.as_ref().map(|record| record.entry(&self.key, false));
         match &self.after {
-            Some(record) => Event::Put {
-                entry: record.entry(&self.key, false),
-                previous,
-            },
-            None => Event::Delete {
-                key: self.key.clone(),
-                previous,
-                revision: Revision(self.revision),
-            },
+            Some(record) => Event::Put { entry: record.entry(&self.key, false), previous },
+            None => {
+                Event::Delete { key: self.key.clone(), previous, revision: Revision(self.revision) }
+            }
         }
     }
 
@@ -109,10 +97,7 @@ impl State {
     pub(crate) fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
         let Some(past) = self.past(at)? else {
             let entry = self.entries.get(key).map(|record| record.entry(key, false));
-            return Ok(Read {
-                entry,
-                revision: Revision(self.revision),
-            });
+            return Ok(Read { entry, revision: Revision(self.revision) });
         };
         let undone = self.changes_after(past).find(|change| change.key == *key);
         let record = match undone {
@@ -120,28 +105,19 @@ impl State {
             None => self.entries.get(key),
         };
         let entry = record.map(|record| record.entry(key, false));
-        Ok(Read {
-            entry,
-            revision: Revision(past),
-        })
+        Ok(Read { entry, revision: Revision(past) })
     }
 
     pub(crate) fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
         let past = self.past(options.at)?;
         let revision = Revision(past.unwrap_or(self.revision));
-        let mut page = Page {
-            entries: Vec::new(),
-            revision,
-            remaining: 0,
-        };
+        let mut page = Page { entries: Vec::new(), revision, remaining: 0 };
         if range.is_empty() {
             return Ok(page);
         }
         let bounds = (
             Bound::Included(range.start().as_ref()),
-            range
-                .end()
-                .map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_ref())),
+            range.end().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_ref())),
         );
         let live = self.entries.range::<_, [u8]>(bounds);
         match past {
@@ -180,10 +156,7 @@ impl State {
     /// What the keys of the range that changed after `past` held then.
     fn overlay(&self, range: &KeyRange, past: u64) -> Overlay<'_> {
         let mut overlay = BTreeMap::new();
-        for change in self
-            .changes_after(past)
-            .filter(|change| range.contains(&change.key))
-        {
+        for change in self.changes_after(past).filter(|change| range.contains(&change.key)) {
             overlay.entry(&change.key).or_insert(change.before.as_ref());
         }
         overlay
@@ -197,11 +170,7 @@ fn fill<'a>(
     found: impl Iterator<Item = (&'a Key, &'a Arc<Record>)>,
     options: ListOptions,
 ) {
-    let limit = if options.count_only {
-        0
-    } else {
-        options.limit.unwrap_or(usize::MAX)
-    };
+    let limit = if options.count_only { 0 } else { options.limit.unwrap_or(usize::MAX) };
     let mut found = found;
     while page.entries.len() < limit {
         let Some((key, record)) = found.next() else {

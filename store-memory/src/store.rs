@@ -89,24 +89,12 @@ impl MemoryStore {
         max_value: usize,
     ) -> Self {
         let expirer = Expirer::default();
-        Self {
-            inner: Arc::new(Inner {
-                published,
-                engine,
-                clock,
-                max_value,
-                expirer,
-            }),
-        }
+        Self { inner: Arc::new(Inner { published, engine, clock, max_value, expirer }) }
     }
 
     fn check_size(&self, value: &Bytes) -> Result<()> {
         let (size, limit) = (value.len(), self.inner.max_value);
-        if size > limit {
-            Err(Error::TooLarge { size, limit })
-        } else {
-            Ok(())
-        }
+        if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
     }
 
     async fn write(&self, write: Write) -> Result<Outcome> {
@@ -172,11 +160,7 @@ impl Drop for Inner {
 impl Store for MemoryStore {
     fn capabilities(&self) -> Capabilities {
         let durable = matches!(self.inner.engine, Engine::Logged(_));
-        Capabilities {
-            ttl: true,
-            durable,
-            max_value: self.inner.max_value,
-        }
+        Capabilities { ttl: true, durable, max_value: self.inner.max_value }
     }
 
     async fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
@@ -191,11 +175,7 @@ impl Store for MemoryStore {
 
     async fn create(&self, key: &Key, value: Bytes, options: WriteOptions) -> Result<Revision> {
         self.check_size(&value)?;
-        let write = Write::Create {
-            key: key.clone(),
-            value,
-            ttl: options.ttl,
-        };
+        let write = Write::Create { key: key.clone(), value, ttl: options.ttl };
         self.write(write).await.and_then(written)
     }
 
@@ -207,23 +187,12 @@ impl Store for MemoryStore {
         options: WriteOptions,
     ) -> Result<Revision> {
         self.check_size(&value)?;
-        let write = Write::Update {
-            key: key.clone(),
-            value,
-            expected,
-            ttl: options.ttl,
-        };
+        let write = Write::Update { key: key.clone(), value, expected, ttl: options.ttl };
         self.write(write).await.and_then(written)
     }
 
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Deleted> {
-        match self
-            .write(Write::Delete {
-                key: key.clone(),
-                expected,
-            })
-            .await?
-        {
+        match self.write(Write::Delete { key: key.clone(), expected }).await? {
             Outcome::Deleted(deleted) => Ok(deleted),
             other => Err(unexpected(&other)),
         }
@@ -231,11 +200,7 @@ impl Store for MemoryStore {
 
     async fn watch(&self, range: &KeyRange, after: Revision) -> Result<BoxWatcher> {
         self.inner.expirer.ensure(&self.inner);
-        Ok(Box::pin(MemoryWatcher::start(
-            &self.inner.published,
-            range,
-            after.0,
-        )?))
+        Ok(Box::pin(MemoryWatcher::start(&self.inner.published, range, after.0)?))
     }
 
     async fn compact(&self, through: Revision) -> Result<()> {
@@ -261,7 +226,5 @@ fn written(outcome: Outcome) -> Result<Revision> {
 }
 
 fn unexpected(outcome: &Outcome) -> Error {
-    Error::Indeterminate {
-        reason: format!("a write was answered with {outcome:?}"),
-    }
+    Error::Indeterminate { reason: format!("a write was answered with {outcome:?}") }
 }

@@ -12,18 +12,14 @@ pub(crate) struct Wall {
 impl Wall {
     pub(crate) fn of(clock: &dyn Clock) -> Self {
         let elapsed = i64::try_from(clock.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Self {
-            origin: clock.now().as_millisecond().saturating_sub(elapsed),
-        }
+        Self { origin: clock.now().as_millisecond().saturating_sub(elapsed) }
     }
 
     /// The wall time of a deadline; zero for none.
     pub(crate) fn expires(self, deadline: Option<Duration>) -> u64 {
         let Some(deadline) = deadline else { return 0 };
         let deadline = i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX);
-        u64::try_from(self.origin.saturating_add(deadline))
-            .unwrap_or(0)
-            .max(1)
+        u64::try_from(self.origin.saturating_add(deadline)).unwrap_or(0).max(1)
     }
 
     /// The deadline of a wall time; one in the past is due at once.

@@ -85,9 +85,7 @@ impl Watchers {
 
 fn first_match(state: &State, range: &KeyRange, after: u64) -> Option<u64> {
     let mut changes = state.changes_after(after);
-    changes
-        .find(|change| range.contains(&change.key))
-        .map(|change| change.revision)
+    changes.find(|change| range.contains(&change.key)).map(|change| change.revision)
 }
 
 /// A cursor into the shared history.
@@ -112,18 +110,10 @@ impl MemoryWatcher {
             closed: watchers.closed,
             waker: None,
         };
-        let cursor = Cursor {
-            range: range.clone(),
-            position: Mutex::new(position),
-        };
+        let cursor = Cursor { range: range.clone(), position: Mutex::new(position) };
         let (id, cursor) = watchers.insert(cursor);
         drop(watchers);
-        Ok(Self {
-            published: published.clone(),
-            id,
-            cursor,
-            ended: false,
-        })
+        Ok(Self { published: published.clone(), id, cursor, ended: false })
     }
 
     fn take(&self, context: &Context<'_>) -> Poll<Result<WatchBatch>> {
@@ -138,15 +128,10 @@ impl MemoryWatcher {
         if position.progress && state.revision >= position.through {
             position.progress = false;
             let through = Revision(position.through);
-            return Poll::Ready(Ok(WatchBatch {
-                events: Vec::new(),
-                through,
-            }));
+            return Poll::Ready(Ok(WatchBatch { events: Vec::new(), through }));
         }
         if position.closed {
-            return Poll::Ready(Err(Error::Unavailable {
-                reason: "the store was closed".into(),
-            }));
+            return Poll::Ready(Err(Error::Unavailable { reason: "the store was closed".into() }));
         }
         position.waker = Some(context.waker().clone());
         Poll::Pending
@@ -155,10 +140,7 @@ impl MemoryWatcher {
 
 fn collect(state: &State, range: &KeyRange, position: &mut Position, from: u64) -> WatchBatch {
     position.pending = None;
-    let mut batch = WatchBatch {
-        events: Vec::new(),
-        through: Revision(position.through),
-    };
+    let mut batch = WatchBatch { events: Vec::new(), through: Revision(position.through) };
     for change in state.changes_after(from - 1) {
         if change.revision > position.through {
             break;

@@ -50,10 +50,7 @@ impl FaultPlan {
     #[must_use]
     pub fn seeded(seed: u64, probability: f64) -> Self {
         let chance = (StdRng::seed_from_u64(seed), probability.clamp(0.0, 1.0));
-        Self {
-            chance: Some(chance),
-            ..Self::default()
-        }
+        Self { chance: Some(chance), ..Self::default() }
     }
 
     /// Lets the call of this number go wrong.
@@ -76,9 +73,7 @@ impl FaultPlan {
         Some(match chance.random_range(0..4) {
             0 => Fault::RequestLost,
             1 => Fault::AnswerLost,
-            2 => Fault::WatchBroken {
-                after: chance.random_range(0..4),
-            },
+            2 => Fault::WatchBroken { after: chance.random_range(0..4) },
             _ => Fault::Refused,
         })
     }
@@ -95,10 +90,7 @@ impl FaultStore {
     /// `inner`, disturbed by `plan`.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>, plan: FaultPlan) -> Self {
-        Self {
-            inner,
-            plan: Mutex::new(plan),
-        }
+        Self { inner, plan: Mutex::new(plan) }
     }
 
     /// Goes on with another plan, whose calls are counted from zero.
@@ -135,15 +127,11 @@ impl FaultStore {
 }
 
 fn refused() -> Error {
-    Error::Unavailable {
-        reason: "planned fault".into(),
-    }
+    Error::Unavailable { reason: "planned fault".into() }
 }
 
 fn lost() -> Error {
-    Error::Indeterminate {
-        reason: "planned fault".into(),
-    }
+    Error::Indeterminate { reason: "planned fault".into() }
 }
 
 #[async_trait]
@@ -173,8 +161,7 @@ impl Store for FaultStore {
         expected: Revision,
         options: WriteOptions,
     ) -> Result<Revision> {
-        self.write(self.inner.update(key, value, expected, options))
-            .await
+        self.write(self.inner.update(key, value, expected, options)).await
     }
 
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Deleted> {
@@ -187,10 +174,7 @@ impl Store for FaultStore {
             None => self.inner.watch(range, after).await,
             Some(Fault::WatchBroken { after: batches }) => {
                 let inner = self.inner.watch(range, after).await?;
-                Ok(Box::pin(BrokenWatcher {
-                    inner: Some(inner),
-                    left: batches,
-                }))
+                Ok(Box::pin(BrokenWatcher { inner: Some(inner), left: batches }))
             }
             Some(_) => Err(refused()),
         }

@@ -58,10 +58,7 @@ impl KeyRange {
     /// Every key.
     #[must_use]
     pub fn all() -> Self {
-        Self {
-            start: Bytes::new(),
-            end: None,
-        }
+        Self { start: Bytes::new(), end: None }
     }
 
     /// Every key that begins with `prefix`.
@@ -77,19 +74,13 @@ impl KeyRange {
     pub fn single(key: &Key) -> Self {
         let mut end = key.0.to_vec();
         end.push(0);
-        Self {
-            start: key.0.clone(),
-            end: Some(end.into()),
-        }
+        Self { start: key.0.clone(), end: Some(end.into()) }
     }
 
     /// The keys from `start` (inclusive) to `end` (exclusive).
     #[must_use]
     pub fn between(start: impl Into<Bytes>, end: Option<Bytes>) -> Self {
-        Self {
-            start: start.into(),
-            end,
-        }
+        Self { start: start.into(), end }
     }
 
     /// The same range without what orders at or before `key`: where the page after `key` begins.
@@ -97,10 +88,7 @@ impl KeyRange {
     pub fn after(&self, key: &Key) -> Self {
         let mut start = key.0.to_vec();
         start.push(0);
-        Self {
-            start: Bytes::from(start).max(self.start.clone()),
-            end: self.end.clone(),
-        }
+        Self { start: Bytes::from(start).max(self.start.clone()), end: self.end.clone() }
     }
 
     /// The inclusive lower bound.

@@ -50,11 +50,7 @@ impl TraceStore {
     /// `inner`, with the last `kept` calls remembered; zero only logs them.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>, kept: usize) -> Self {
-        Self {
-            inner,
-            calls: Mutex::default(),
-            kept,
-        }
+        Self { inner, calls: Mutex::default(), kept }
     }
 
     /// The store behind.
@@ -99,16 +95,12 @@ impl Store for TraceStore {
 
     async fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
         let result = self.inner.get(key, at).await;
-        self.note(Operation::Get(key.clone(), at), result, |read| {
-            read.revision
-        })
+        self.note(Operation::Get(key.clone(), at), result, |read| read.revision)
     }
 
     async fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
         let result = self.inner.list(range, options).await;
-        self.note(Operation::List(range.clone(), options.at), result, |page| {
-            page.revision
-        })
+        self.note(Operation::List(range.clone(), options.at), result, |page| page.revision)
     }
 
     async fn create(&self, key: &Key, value: Bytes, options: WriteOptions) -> Result<Revision> {
@@ -124,20 +116,12 @@ impl Store for TraceStore {
         options: WriteOptions,
     ) -> Result<Revision> {
         let result = self.inner.update(key, value, expected, options).await;
-        self.note(
-            Operation::Update(key.clone(), expected),
-            result,
-            |revision| *revision,
-        )
+        self.note(Operation::Update(key.clone(), expected), result, |revision| *revision)
     }
 
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Deleted> {
         let result = self.inner.delete(key, expected).await;
-        self.note(
-            Operation::Delete(key.clone(), expected),
-            result,
-            |deleted| deleted.revision,
-        )
+        self.note(Operation::Delete(key.clone(), expected), result, |deleted| deleted.revision)
     }
 
     async fn watch(&self, range: &KeyRange, after: Revision) -> Result<BoxWatcher> {

@@ -23,7 +23,7 @@ impl Strategy for Bindings {
         let target = At::top(object.map(), "target");
         let (kind, name) = (target.get("kind"), target.get("name"));
         if !matches!(kind.str(), "" | "Node") {
-            errors.push(kind.not_supported(&["Node", ""]));
+            errors.push(kind.not_supported(&["Node", "<empty>"]));
         }
         if name.str().is_empty() {
             errors.push(name.required(""));

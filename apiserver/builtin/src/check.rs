@@ -100,7 +100,9 @@ pub(crate) fn in_range(at: &At<'_>, low: i64, high: i64, errors: &mut Errors) {
 
 pub(crate) fn port_number(at: &At<'_>, errors: &mut Errors) {
     let number = at.int().unwrap_or_default();
-    errors.extend(names::is_valid_port_num(number).into_iter().map(|message| at.invalid_as(number, message)));
+    errors.extend(
+        names::is_valid_port_num(number).into_iter().map(|message| at.invalid_as(number, message)),
+    );
 }
 
 /// A port by number or by name.
@@ -134,11 +136,15 @@ pub(crate) fn label_selector(at: &At<'_>, errors: &mut Errors) {
 pub(crate) fn label_requirement(at: &At<'_>, any_operator: bool, errors: &mut Errors) {
     let (operator, values) = (at.get("operator"), at.get("values"));
     match operator.str() {
-        "In" | "NotIn" if values.len() == 0 => {
+        "In" | "NotIn" if values.is_empty() => {
             errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
         }
-        "Exists" | "DoesNotExist" if values.len() > 0 => {
-            errors.push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            errors.push(
+                values.forbidden(
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                ),
+            );
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
         _ if any_operator => {}

@@ -1,10 +1,6 @@
 //! ConfigMaps.
 
-use crate::{
-    look::sub,
-    row::Row,
-    table::age,
-};
+use crate::{look::sub, row::Row, table::age};
 use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
 use serde_json::Value;

@@ -36,7 +36,10 @@ pub(crate) fn map<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map
 }
 
 /// The map under a key, if there is one.
-pub(crate) fn map_in<'a>(map: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
+pub(crate) fn map_in<'a>(
+    map: &'a mut Map<String, Value>,
+    key: &str,
+) -> Option<&'a mut Map<String, Value>> {
     map.get_mut(key)?.as_object_mut()
 }
 

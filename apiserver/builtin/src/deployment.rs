@@ -4,10 +4,10 @@ use crate::{
     defaulting,
     hooks::{keep, keep_metadata, start_generation},
     look::{Look, sub},
-    pod::defaults::pod_template,
+    pod::{defaults::pod_template, features::drop_from_template},
     row::{Part, Row},
     table::{age, containers, selector_text},
-    workload::{change_status, warn_of_name},
+    workload::{change_status, warn_of_name, warn_of_template},
 };
 use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
@@ -22,7 +22,16 @@ pub(crate) fn definition() -> Definition {
         plural: "deployments",
         short: &["deploy"],
         categories: &["all"],
-        columns: &["Name", "Ready", "Up-to-date", "Available", "Age", "+Containers", "+Images", "+Selector"],
+        columns: &[
+            "Name",
+            "Ready",
+            "Up-to-date",
+            "Available",
+            "Age",
+            "+Containers",
+            "+Images",
+            "+Selector",
+        ],
         parts: &[Part::Scale("spec.selector"), Part::Status],
         ..Row::NAMESPACED
     };
@@ -48,10 +57,10 @@ impl Strategy for Deployments {
         pod_template(spec.entry("template").or_insert_with(|| json!({})));
     }
 
-    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({}));
         start_generation(object);
-        warn_of_name(context, object);
+        drop_from_template(object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -60,20 +69,33 @@ impl Strategy for Deployments {
             return keep_metadata(object, old, "labels");
         }
         keep(object, old, "status");
+        drop_from_template(object);
         // Annotations count too: a rollback was once asked for with one.
         let annotations = ["metadata", "annotations"];
-        let changed = object.at(&["spec"]) != old.at(&["spec"]) || object.at(&annotations) != old.at(&annotations);
+        let changed = object.at(&["spec"]) != old.at(&["spec"])
+            || object.at(&annotations) != old.at(&annotations);
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::deployment(object)
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        let errors = validation::deployment(object);
+        if errors.is_empty() {
+            warn_of_name(context, object);
+            warn_of_template(context, object, None);
+        }
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         match context.subresource {
             "status" => validation::status(object, old),
-            _ => validation::update(object, old),
+            _ => {
+                let errors = validation::update(object, old);
+                if errors.is_empty() {
+                    warn_of_template(context, object, Some(old));
+                }
+                errors
+            }
         }
     }
 

@@ -6,7 +6,13 @@ use crate::{
     table::{or, since},
 };
 use jiff::Timestamp;
-use kubeplane_core::{Definition, GroupVersion, Object, Strategy, definition::{Context, NameRule}, field::Errors};
+use kubeplane_core::{
+    Definition, GroupVersion, Object, Strategy,
+    decode::conform,
+    definition::{Context, NameRule},
+    field::Errors,
+    schema::builtin,
+};
 use serde_json::Value;
 
 mod validation;
@@ -19,12 +25,29 @@ const ROW: Row = Row {
     plural: "events",
     short: &["ev"],
     columns: &[
-        "Last Seen", "Type", "Reason", "Object", "+Subobject", "+Source", "Message", "+First Seen", "+Count", "+Name",
+        "Last Seen",
+        "Type",
+        "Reason",
+        "Object",
+        "+Subobject",
+        "+Source",
+        "Message",
+        "+First Seen",
+        "+Count",
+        "+Name",
     ],
     fields: &[
-        "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
-        "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
-        "reportingComponent", "source", "type",
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
     ],
     create_on_update: true,
     ttl_seconds: Some(TTL_SECONDS),
@@ -52,8 +75,16 @@ pub(crate) fn events() -> Definition {
     let row = Row {
         group: "events.k8s.io",
         fields: &[
-            "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "regarding.apiVersion",
-            "regarding.resourceVersion", "regarding.fieldPath", "reason", "reportingController", "type",
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
         ],
         ..ROW
     };
@@ -94,7 +125,8 @@ impl Strategy for Events {
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
         let event = as_core(object);
         let map = event.map();
-        let (series, involved, source) = (sub(map, "series"), sub(map, "involvedObject"), sub(map, "source"));
+        let (series, involved, source) =
+            (sub(map, "series"), sub(map, "involvedObject"), sub(map, "source"));
         let first = since(or(event.text(&["firstTimestamp"]), event.text(&["eventTime"])), now);
         let last = match (series.is_null(), event.text(&["lastTimestamp"])) {
             (false, _) => since(series.text("lastObservedTime"), now),
@@ -131,13 +163,22 @@ impl Strategy for Events {
     }
 
     fn convert(&self, object: Object, to: &GroupVersion) -> Object {
-        convert(object, &to.group)
+        let event = convert(object, &to.group);
+        let group = if to.group.is_empty() { "core" } else { "events" };
+        let Some(schema) = builtin(&format!("io.k8s.api.{group}.v1.Event")) else { return event };
+        // Which empty fields are written differs between the versions.
+        let mut shaped = event.clone();
+        if conform(&mut shaped, &schema).is_ok() { shaped } else { event }
     }
 }
 
 fn as_core(object: &Object) -> std::borrow::Cow<'_, Object> {
     use std::borrow::Cow;
-    if object.api_version() == "v1" { Cow::Borrowed(object) } else { Cow::Owned(convert(object.clone(), "")) }
+    if object.api_version() == "v1" {
+        Cow::Borrowed(object)
+    } else {
+        Cow::Owned(convert(object.clone(), ""))
+    }
 }
 
 fn convert(mut object: Object, group: &str) -> Object {
@@ -147,7 +188,10 @@ fn convert(mut object: Object, group: &str) -> Object {
             object.set(&[to], value);
         }
     }
-    object.set(&["apiVersion"], if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") });
+    object.set(
+        &["apiVersion"],
+        if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
+    );
     object
 }
 
@@ -164,9 +208,10 @@ mod tests {
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "reason": "R", "message": "m", "count": 2,
             "involvedObject": {"kind": "Pod", "name": "p"}, "source": {"component": "c"}, "reportingComponent": "r",
         });
-        let core = Object::from_value(core).unwrap();
+        let core = EVENTS.convert(Object::from_value(core).unwrap(), &GroupVersion::new("", "v1"));
         let events = EVENTS.convert(core.clone(), &GroupVersion::new("events.k8s.io", "v1"));
         assert_eq!(events.text(&["note"]), "m");
+        assert_eq!(events.at(&["eventTime"]), Some(&Value::Null));
         assert_eq!(events.text(&["regarding", "name"]), "p");
         assert_eq!(events.text(&["reportingController"]), "r");
         assert_eq!(EVENTS.field(&events, "regarding.name"), "p");

@@ -43,6 +43,10 @@ impl Strategy for Leases {
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
-        vec![object.name().into(), object.text(&["spec", "holderIdentity"]).into(), age(object, now)]
+        vec![
+            object.name().into(),
+            object.text(&["spec", "holderIdentity"]).into(),
+            age(object, now),
+        ]
     }
 }

@@ -19,25 +19,34 @@ mod binding;
 mod check;
 mod componentstatus;
 mod configmap;
+mod controllerrevision;
 mod defaulting;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod event;
 mod hooks;
+mod ingress;
+mod ingressclass;
 mod lease;
 mod look;
 mod namespace;
+mod networkpolicy;
 mod node;
+mod plain;
 mod pod;
+mod podtemplate;
+mod priorityclass;
 mod rbac;
 mod replicaset;
 mod replicationcontroller;
 mod review;
 mod row;
+mod runtimeclass;
 mod secret;
 mod service;
 mod serviceaccount;
+mod storageclass;
 mod table;
 mod workload;
 
@@ -53,19 +62,27 @@ pub fn all() -> Vec<Arc<Definition>> {
         namespace::definition(),
         node::definition(),
         pod::definition(),
+        podtemplate::definition(),
         replicationcontroller::definition(),
         secret::definition(),
         serviceaccount::definition(),
         service::definition(),
+        controllerrevision::definition(),
         deployment::definition(),
         replicaset::definition(),
         event::events(),
         lease::definition(),
         endpointslice::definition(),
+        ingressclass::definition(),
+        ingress::definition(),
+        networkpolicy::definition(),
+        runtimeclass::definition(),
         rbac::cluster_role_binding(),
         rbac::cluster_role(),
         rbac::role_binding(),
         rbac::role(),
+        priorityclass::definition(),
+        storageclass::definition(),
     ];
     kinds.extend(review::definitions());
     kinds.into_iter().map(Arc::new).collect()

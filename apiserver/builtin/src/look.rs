@@ -1,6 +1,6 @@
 //! Reading untyped JSON: plain look-ups on [`Value`], and [`At`], which knows the path it stands at.
 
-use kubeplane_core::field::{Error, Path};
+use kubeplane_core::field::{Error, ErrorKind, Path};
 use serde_json::{Map, Value};
 use std::rc::Rc;
 
@@ -73,11 +73,6 @@ impl<'a> At<'a> {
         Self { value: sub(map, name), trail: None }.step(sub(map, name), Step::Name(name))
     }
 
-    /// A value below nothing.
-    pub(crate) fn root(value: &'a Value) -> Self {
-        Self { value, trail: None }
-    }
-
     fn step(&self, value: &'a Value, step: Step) -> Self {
         Self { value, trail: Some(Rc::new(Trail { above: self.trail.clone(), step })) }
     }
@@ -113,9 +108,9 @@ impl<'a> At<'a> {
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
         let here = self.clone();
         let map = self.value.as_object();
-        map.into_iter()
-            .flatten()
-            .map(move |(key, value)| (key.as_str(), here.step(value, Step::Key(key.as_str().into()))))
+        map.into_iter().flatten().map(move |(key, value)| {
+            (key.as_str(), here.step(value, Step::Key(key.as_str().into())))
+        })
     }
 
     pub(crate) fn value(&self) -> &'a Value {
@@ -151,14 +146,16 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Whether there are no items or entries, and no text.
+    /// Whether there are no items or entries.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0 && self.str().is_empty()
+        self.len() == 0
     }
 
     pub(crate) fn path(&self) -> Path {
         fn walk(trail: Option<&Trail>) -> Path {
-            let Some(trail) = trail else { return Path::root() };
+            let Some(trail) = trail else {
+                return Path::root();
+            };
             let above = walk(trail.above.as_deref());
             match &trail.step {
                 Step::Name(name) => above.child(name),
@@ -198,8 +195,11 @@ impl<'a> At<'a> {
         Error::not_found(&self.path(), self.shown())
     }
 
+    /// The supported values are printed in this order, as the original does where it has no set of them.
     pub(crate) fn not_supported(&self, supported: &[&str]) -> Error {
-        Error::not_supported(&self.path(), self.shown(), supported)
+        let names: Vec<_> = supported.iter().map(|name| format!("{name:?}")).collect();
+        let detail = format!("supported values: {}", names.join(", "));
+        Error { kind: ErrorKind::NotSupported, path: self.path(), value: self.shown(), detail }
     }
 
     pub(crate) fn forbidden(&self, detail: impl Into<String>) -> Error {

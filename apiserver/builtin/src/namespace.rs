@@ -23,10 +23,18 @@ pub(crate) fn definition() -> Definition {
         kind: "Namespace",
         plural: "namespaces",
         short: &["ns"],
-        verbs: &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch],
+        verbs: &[
+            Verb::Create,
+            Verb::Delete,
+            Verb::Get,
+            Verb::List,
+            Verb::Patch,
+            Verb::Update,
+            Verb::Watch,
+        ],
         columns: &["Name", "Status", "Age"],
         parts: &[Part::Of("finalize", &[Verb::Update]), Part::Status],
-        fields: &["status.phase", "name"],
+        fields: &["status.phase"],
         ..Row::CLUSTER
     };
     row.define(Namespaces)
@@ -84,14 +92,11 @@ impl Strategy for Namespaces {
         NameRule::DnsLabel
     }
 
-    fn field(&self, object: &Object, path: &str) -> String {
-        match path {
-            "name" => object.name().to_owned(),
-            _ => object.text(&["status", "phase"]).to_owned(),
-        }
-    }
-
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
-        vec![object.name().into(), object.text(&["status", "phase"]).into(), table::age(object, now)]
+        vec![
+            object.name().into(),
+            object.text(&["status", "phase"]).into(),
+            table::age(object, now),
+        ]
     }
 }

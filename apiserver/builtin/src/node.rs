@@ -7,11 +7,7 @@ use crate::{
     table::{age, or},
 };
 use jiff::Timestamp;
-use kubeplane_core::{
-    Definition, Object, Strategy,
-    definition::Context,
-    field::Errors,
-};
+use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -23,8 +19,16 @@ pub(crate) fn definition() -> Definition {
         plural: "nodes",
         short: &["no"],
         columns: &[
-            "Name", "Status", "Roles", "Age", "Version", "+Internal-IP", "+External-IP", "+OS-Image",
-            "+Kernel-Version", "+Container-Runtime",
+            "Name",
+            "Status",
+            "Roles",
+            "Age",
+            "Version",
+            "+Internal-IP",
+            "+External-IP",
+            "+OS-Image",
+            "+Kernel-Version",
+            "+Container-Runtime",
         ],
         parts: &[Part::Handler("proxy", "", "v1", "NodeProxyOptions", PROXY), Part::Status],
         fields: &["spec.unschedulable"],
@@ -39,7 +43,10 @@ struct Nodes;
 impl Strategy for Nodes {
     fn default(&self, object: &mut Object) {
         both_networks(object);
-        let Some(capacity) = object.at(&["status", "capacity"]).and_then(Value::as_object).cloned() else { return };
+        let Some(capacity) = object.at(&["status", "capacity"]).and_then(Value::as_object).cloned()
+        else {
+            return;
+        };
         if object.at(&["status", "allocatable"]).is_some_and(Value::is_object) {
             return;
         }
@@ -81,7 +88,11 @@ impl Strategy for Nodes {
     }
 
     fn field(&self, object: &Object, _path: &str) -> String {
-        object.at(&["spec", "unschedulable"]).and_then(Value::as_bool).unwrap_or_default().to_string()
+        object
+            .at(&["spec", "unschedulable"])
+            .and_then(Value::as_bool)
+            .unwrap_or_default()
+            .to_string()
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
@@ -109,7 +120,12 @@ impl Strategy for Nodes {
 
 /// The field of old clients, `podCIDR`, is the first of `podCIDRs` and wins over it.
 fn both_networks(object: &mut Object) {
-    let first = sub(object.map(), "spec").list("podCIDRs").first().and_then(Value::as_str).unwrap_or_default().to_owned();
+    let first = sub(object.map(), "spec")
+        .list("podCIDRs")
+        .first()
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let single = object.text(&["spec", "podCIDR"]).to_owned();
     if single.is_empty() && !first.is_empty() {
         object.set(&["spec", "podCIDR"], first);
@@ -123,7 +139,9 @@ fn warn(context: &Context<'_>, object: &Object) {
         context.warnings.add("spec.configSource: the feature is removed");
     }
     if !object.text(&["spec", "externalID"]).is_empty() {
-        context.warnings.add("spec.externalID: this field is deprecated, and is unused by Kubernetes");
+        context
+            .warnings
+            .add("spec.externalID: this field is deprecated, and is unused by Kubernetes");
     }
 }
 

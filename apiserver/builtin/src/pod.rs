@@ -1,16 +1,15 @@
 //! Pods.
 
 use crate::row::{CREATE, PROXY, Part, READ_PATCH_UPDATE, Row};
-use kubeplane_core::{
-    Definition,
-    definition::Verb,
-};
+use kubeplane_core::{Definition, definition::Verb};
 
 pub(crate) mod defaults;
+pub(crate) mod features;
 mod image;
 mod strategy;
 mod table;
 pub(crate) mod validation;
+pub(crate) mod warnings;
 
 pub(crate) fn definition() -> Definition {
     const STREAM: &[Verb] = &[Verb::Create, Verb::Get];
@@ -20,7 +19,15 @@ pub(crate) fn definition() -> Definition {
         short: &["po"],
         categories: &["all"],
         columns: &[
-            "Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates",
+            "Name",
+            "Ready",
+            "Status",
+            "Restarts",
+            "Age",
+            "+IP",
+            "+Node",
+            "+Nominated Node",
+            "+Readiness Gates",
         ],
         parts: &[
             Part::Handler("attach", "", "v1", "PodAttachOptions", STREAM),
@@ -35,8 +42,15 @@ pub(crate) fn definition() -> Definition {
             Part::Status,
         ],
         fields: &[
-            "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
-            "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
             "spec.host",
         ],
         ..Row::NAMESPACED

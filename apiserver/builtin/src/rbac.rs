@@ -25,7 +25,8 @@ const ROLE: Row = Row {
     ..Row::NAMESPACED
 };
 
-const BINDING: Row = Row { columns: &["Name", "Role", "Age", "+Users", "+Groups", "+ServiceAccounts"], ..ROLE };
+const BINDING: Row =
+    Row { columns: &["Name", "Role", "Age", "+Users", "+Groups", "+ServiceAccounts"], ..ROLE };
 
 pub(crate) fn role() -> Definition {
     Row { kind: "Role", plural: "roles", ..ROLE }.define(Roles { cluster: false })
@@ -33,11 +34,13 @@ pub(crate) fn role() -> Definition {
 
 pub(crate) fn cluster_role() -> Definition {
     let scope = Row::CLUSTER.scope;
-    Row { kind: "ClusterRole", plural: "clusterroles", scope, ..ROLE }.define(Roles { cluster: true })
+    Row { kind: "ClusterRole", plural: "clusterroles", scope, ..ROLE }
+        .define(Roles { cluster: true })
 }
 
 pub(crate) fn role_binding() -> Definition {
-    Row { kind: "RoleBinding", plural: "rolebindings", ..BINDING }.define(Bindings { cluster: false })
+    Row { kind: "RoleBinding", plural: "rolebindings", ..BINDING }
+        .define(Bindings { cluster: false })
 }
 
 pub(crate) fn cluster_role_binding() -> Definition {
@@ -98,7 +101,8 @@ impl Strategy for Bindings {
         let role = sub(object.map(), "roleRef");
         let subjects = sub(object.map(), "subjects").as_array().map_or(&[][..], Vec::as_slice);
         let names = |kind: &str, print: fn(&Value) -> String| -> Value {
-            let names: Vec<_> = subjects.iter().filter(|subject| subject.text("kind") == kind).map(print).collect();
+            let names: Vec<_> =
+                subjects.iter().filter(|subject| subject.text("kind") == kind).map(print).collect();
             names.join(", ").into()
         };
         let plain = |subject: &Value| subject.text("name").to_owned();
@@ -108,7 +112,9 @@ impl Strategy for Bindings {
             age(object, now),
             names("User", plain),
             names("Group", plain),
-            names("ServiceAccount", |account| format!("{}/{}", account.text("namespace"), account.text("name"))),
+            names("ServiceAccount", |account| {
+                format!("{}/{}", account.text("namespace"), account.text("name"))
+            }),
         ]
     }
 }

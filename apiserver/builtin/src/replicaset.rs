@@ -4,10 +4,10 @@ use crate::{
     defaulting,
     hooks::{keep, start_generation, step_generation},
     look::{Look, sub},
-    pod::defaults::pod_template,
+    pod::{defaults::pod_template, features::drop_from_template},
     row::{Part, Row},
     table::{containers, selector},
-    workload::{change_status, replica_cells, warn_of_name},
+    workload::{change_status, replica_cells, warn_of_name, warn_of_template},
 };
 use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
@@ -23,7 +23,13 @@ pub(crate) fn definition() -> Definition {
         short: &["rs"],
         categories: &["all"],
         columns: &[
-            "Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "+Containers", "+Images",
+            "Name",
+            "Desired:integer",
+            "Current:integer",
+            "Ready:integer",
+            "Age",
+            "+Containers",
+            "+Images",
             "+Selector",
         ],
         parts: &[Part::Scale("spec.selector"), Part::Status],
@@ -43,10 +49,10 @@ impl Strategy for ReplicaSets {
         pod_template(spec.entry("template").or_insert_with(|| json!({})));
     }
 
-    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"replicas": 0}));
         start_generation(object);
-        warn_of_name(context, object);
+        drop_from_template(object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -54,17 +60,29 @@ impl Strategy for ReplicaSets {
             return change_status(object, old);
         }
         keep(object, old, "status");
+        drop_from_template(object);
         step_generation(object, old, &["spec"]);
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::replica_set(object)
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        let errors = validation::replica_set(object);
+        if errors.is_empty() {
+            warn_of_name(context, object);
+            warn_of_template(context, object, None);
+        }
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         match context.subresource {
             "status" => crate::workload::validation::replica_status(object, old),
-            _ => validation::update(object, old),
+            _ => {
+                let errors = validation::update(object, old);
+                if errors.is_empty() {
+                    warn_of_template(context, object, Some(old));
+                }
+                errors
+            }
         }
     }
 

@@ -4,10 +4,10 @@ use crate::{
     defaulting,
     hooks::{keep, start_generation, step_generation},
     look::{Look, sub},
-    pod::defaults::pod_template,
+    pod::{defaults::pod_template, features::drop_from_template},
     row::{Part, Row},
     table::{containers, labels},
-    workload::{change_status, replica_cells, warn_of_name},
+    workload::{change_status, replica_cells, warn_of_name, warn_of_template},
 };
 use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
@@ -22,7 +22,13 @@ pub(crate) fn definition() -> Definition {
         short: &["rc"],
         categories: &["all"],
         columns: &[
-            "Name", "Desired:integer", "Current:integer", "Ready:integer", "Age", "+Containers", "+Images",
+            "Name",
+            "Desired:integer",
+            "Current:integer",
+            "Ready:integer",
+            "Age",
+            "+Containers",
+            "+Images",
             "+Selector",
         ],
         parts: &[Part::Scale("spec.selector"), Part::Status],
@@ -38,8 +44,14 @@ struct ReplicationControllers;
 impl Strategy for ReplicationControllers {
     fn default(&self, object: &mut Object) {
         let labels = object.at(&["spec", "template", "metadata", "labels"]).cloned();
-        if let Some(labels) = labels.filter(|labels| labels.as_object().is_some_and(|map| !map.is_empty())) {
-            if sub(object.map(), "spec").sub("selector").as_object().is_none_or(serde_json::Map::is_empty) {
+        if let Some(labels) =
+            labels.filter(|labels| labels.as_object().is_some_and(|map| !map.is_empty()))
+        {
+            if sub(object.map(), "spec")
+                .sub("selector")
+                .as_object()
+                .is_none_or(serde_json::Map::is_empty)
+            {
                 object.set(&["spec", "selector"], labels.clone());
             }
             if object.labels().next().is_none() {
@@ -53,10 +65,10 @@ impl Strategy for ReplicationControllers {
         }
     }
 
-    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"replicas": 0}));
         start_generation(object);
-        warn_of_name(context, object);
+        drop_from_template(object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -64,17 +76,29 @@ impl Strategy for ReplicationControllers {
             return change_status(object, old);
         }
         keep(object, old, "status");
+        drop_from_template(object);
         step_generation(object, old, &["spec"]);
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::controller(object)
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        let errors = validation::controller(object);
+        if errors.is_empty() {
+            warn_of_name(context, object);
+            warn_of_template(context, object, None);
+        }
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         match context.subresource {
             "status" => crate::workload::validation::replica_status(object, old),
-            _ => validation::controller(object),
+            _ => {
+                let errors = validation::controller(object);
+                if errors.is_empty() {
+                    warn_of_template(context, object, Some(old));
+                }
+                errors
+            }
         }
     }
 

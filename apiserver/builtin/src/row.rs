@@ -40,7 +40,8 @@ pub(crate) enum Part {
 
 pub(crate) const CREATE: &[Verb] = &[Verb::Create];
 pub(crate) const READ_PATCH_UPDATE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
-pub(crate) const PROXY: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
+pub(crate) const PROXY: &[Verb] =
+    &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
 
 impl Row {
     /// A namespaced kind with all verbs.
@@ -98,7 +99,12 @@ impl Row {
                     status_replicas: "status.replicas".into(),
                     selector: Some(selector.into()),
                 };
-                subresource("scale", GroupVersionKind::new("autoscaling", "v1", "Scale"), READ_PATCH_UPDATE, form)
+                subresource(
+                    "scale",
+                    GroupVersionKind::new("autoscaling", "v1", "Scale"),
+                    READ_PATCH_UPDATE,
+                    form,
+                )
             }
             Part::Handler(name, group, version, kind, verbs) => {
                 subresource(name, GroupVersionKind::new(group, version, kind), verbs, Form::Handler)
@@ -107,7 +113,12 @@ impl Row {
     }
 }
 
-fn subresource(name: &'static str, kind: GroupVersionKind, verbs: &'static [Verb], form: Form) -> Subresource {
+fn subresource(
+    name: &'static str,
+    kind: GroupVersionKind,
+    verbs: &'static [Verb],
+    form: Form,
+) -> Subresource {
     Subresource { name: name.into(), kind, verbs: verbs.into(), form }
 }
 

@@ -52,7 +52,9 @@ impl Strategy for Secrets {
 
 /// `stringData` is write-only: it overrides `data` and is never stored.
 fn merge_string_data(object: &mut Object) {
-    let Some(Value::Object(plain)) = object.remove(&["stringData"]) else { return };
+    let Some(Value::Object(plain)) = object.remove(&["stringData"]) else {
+        return;
+    };
     if plain.is_empty() {
         return;
     }

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 mod defaults;
 mod prepare;
 mod validation;
+mod warnings;
 
 pub(crate) fn definition() -> Definition {
     let row = Row {
@@ -57,14 +58,24 @@ impl Strategy for Services {
         prepare::drop_what_the_type_lacks(object, old);
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::create(object)
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        let errors = validation::create(object);
+        if errors.is_empty() {
+            warnings::service(context.warnings, object);
+        }
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         match context.subresource {
             "status" => validation::status(object, old),
-            _ => validation::update(object, old),
+            _ => {
+                let errors = validation::update(object, old);
+                if errors.is_empty() {
+                    warnings::service(context.warnings, object);
+                }
+                errors
+            }
         }
     }
 

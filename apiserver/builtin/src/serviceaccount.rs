@@ -5,7 +5,7 @@ use crate::{
     table::age,
 };
 use jiff::Timestamp;
-use kubeplane_core::{Definition, Object, Strategy, definition::Context};
+use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
 use serde_json::{Map, Value};
 
 const MOUNTABLE: &str = "kubernetes.io/enforce-mountable-secrets";
@@ -25,16 +25,24 @@ pub(crate) fn definition() -> Definition {
 struct ServiceAccounts;
 
 impl Strategy for ServiceAccounts {
-    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
         keep_secret_names(object);
-        warn(context, object);
     }
 
-    fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
+    fn prepare_update(&self, _context: &Context<'_>, object: &mut Object, _old: &Object) {
         keep_secret_names(object);
+    }
+
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        warn(context, object);
+        Errors::new()
+    }
+
+    fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         if old.annotation(MOUNTABLE).is_none() {
             warn(context, object);
         }
+        Errors::new()
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {

@@ -30,7 +30,11 @@ pub(crate) fn since(time: &str, now: Timestamp) -> String {
 pub(crate) fn human_duration(milliseconds: i128) -> String {
     let seconds = milliseconds / 1000;
     let two = |first: i128, unit: &str, second: i128, smaller: &str| {
-        if second == 0 { format!("{first}{unit}") } else { format!("{first}{unit}{second}{smaller}") }
+        if second == 0 {
+            format!("{first}{unit}")
+        } else {
+            format!("{first}{unit}{second}{smaller}")
+        }
     };
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     match () {
@@ -50,8 +54,11 @@ pub(crate) fn human_duration(milliseconds: i128) -> String {
 
 /// `a=b,c=d`, or `<none>`.
 pub(crate) fn labels(map: &Value) -> String {
-    let Some(map) = map.as_object().filter(|map| !map.is_empty()) else { return "<none>".to_owned() };
-    let mut pairs: Vec<_> = map.iter().map(|(key, value)| (key, value.as_str().unwrap_or_default())).collect();
+    let Some(map) = map.as_object().filter(|map| !map.is_empty()) else {
+        return "<none>".to_owned();
+    };
+    let mut pairs: Vec<_> =
+        map.iter().map(|(key, value)| (key, value.as_str().unwrap_or_default())).collect();
     pairs.sort();
     let pairs: Vec<_> = pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(",")
@@ -71,7 +78,8 @@ pub(crate) fn selector_text(selector: &Value) -> String {
     }
     for expression in selector.list("matchExpressions") {
         let key = expression.text("key");
-        let mut values: Vec<_> = expression.list("values").iter().filter_map(Value::as_str).collect();
+        let mut values: Vec<_> =
+            expression.list("values").iter().filter_map(Value::as_str).collect();
         values.sort_unstable();
         let values = values.join(",");
         let text = match expression.text("operator") {
@@ -91,7 +99,8 @@ pub(crate) fn selector_text(selector: &Value) -> String {
 /// The names and the images of the containers of a pod spec.
 pub(crate) fn containers(spec: &Value) -> [Value; 2] {
     let joined = |field: &str| {
-        let texts: Vec<_> = spec.list("containers").iter().map(|container| container.text(field)).collect();
+        let texts: Vec<_> =
+            spec.list("containers").iter().map(|container| container.text(field)).collect();
         texts.join(",").into()
     };
     [joined("name"), joined("image")]

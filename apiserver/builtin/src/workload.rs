@@ -2,7 +2,8 @@
 
 use crate::{
     hooks::{change_only, keep_metadata},
-    look::{Look, sub},
+    look::{At, Look, sub},
+    pod,
     table::age,
 };
 use jiff::Timestamp;
@@ -24,6 +25,13 @@ pub(crate) fn warn_of_name(context: &Context<'_>, object: &Object) {
              label is recommended: [{}]",
             problems.join(" ")
         ));
+    }
+}
+
+/// What is odd about the pod template, of a new object or of one whose generation moved.
+pub(crate) fn warn_of_template(context: &Context<'_>, object: &Object, old: Option<&Object>) {
+    if old.is_none_or(|old| old.generation() != object.generation()) {
+        pod::warnings::template(context.warnings, &At::top(object.map(), "spec").get("template"));
     }
 }
 

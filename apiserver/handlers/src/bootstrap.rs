@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use futures::future::try_join_all;
 use kubeplane_apiserver::Api;
 use kubeplane_auth::bootstrap::{policy, reconciled};
 use kubeplane_core::{
@@ -22,6 +23,8 @@ pub struct BootstrapOptions {
     pub service_address: IpAddr,
     /// The authority of client certificates, PEM, for extension API servers.
     pub client_authority: String,
+    /// The user as which the API server comes to kubelets; it may do there what kubelets offer.
+    pub kubelet_client: String,
 }
 
 /// Makes the objects every cluster starts with: namespaces, the RBAC policy, the Service `kubernetes`
@@ -45,13 +48,14 @@ impl Bootstrap {
     /// # Errors
     /// When a write fails.
     pub async fn apply(&self) -> ApiResult<()> {
-        for name in NAMESPACES {
+        let namespaces = NAMESPACES.map(|name| {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            self.ensure("", "namespaces", "", namespace).await?;
-        }
-        for object in policy() {
-            self.ensure_policy(object).await?;
-        }
+            self.ensure("", "namespaces", "", namespace)
+        });
+        try_join_all(namespaces).await?;
+        // All at once: the store commits them in few groups.
+        try_join_all(policy().into_iter().map(|object| self.ensure_policy(object))).await?;
+        self.ensure_kubelet_rights().await?;
         self.ensure_service().await?;
         let config = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
@@ -108,6 +112,15 @@ impl Bootstrap {
             Ok::<_, ApiError>(())
         };
         self.api.update_with(&resource, &namespace, &name, change).await.map(|_| ())
+    }
+
+    async fn ensure_kubelet_rights(&self) -> ApiResult<()> {
+        const GROUP: &str = "rbac.authorization.k8s.io";
+        let binding = json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ClusterRoleBinding",
+            "metadata": {"name": "kubeplane:kubelet-api-admin"},
+            "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": "system:kubelet-api-admin"},
+            "subjects": [{"apiGroup": GROUP, "kind": "User", "name": self.options.kubelet_client}]});
+        self.ensure(GROUP, "clusterrolebindings", "", binding).await
     }
 
     async fn ensure_service(&self) -> ApiResult<()> {

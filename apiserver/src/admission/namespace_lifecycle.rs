@@ -2,10 +2,8 @@ use async_trait::async_trait;
 use kubeplane_core::{
     ApiError, Definition, GroupResource, Object,
     admission::{Admission, Operation, Request},
-    reader::ObjectReader,
     status::{ApiResult, Cause},
 };
-use std::sync::Arc;
 
 /// Namespaces that cannot be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -35,7 +33,11 @@ impl Admission for NamespaceLifecycle {
             let immortal = IMMORTAL.contains(&request.name) && request.subresource.is_empty();
             if immortal {
                 let resource = request.definition.resource();
-                return Err(ApiError::forbidden(&resource, request.name, "this namespace may not be deleted"));
+                return Err(ApiError::forbidden(
+                    &resource,
+                    request.name,
+                    "this namespace may not be deleted",
+                ));
             }
             return Ok(());
         }
@@ -43,7 +45,13 @@ impl Admission for NamespaceLifecycle {
             return Ok(());
         }
         let namespaces = GroupResource::new("", "namespaces");
-        let found = namespace(request.reader, &namespaces, request.namespace).await?;
+        // A namespace made or deleted a moment ago must be seen as it is, not as the cache has it.
+        let found = match request.operation {
+            Operation::Create => {
+                request.reader.get_fresh(&namespaces, "", request.namespace).await?
+            }
+            _ => request.reader.get(&namespaces, "", request.namespace).await?,
+        };
         let found = found.ok_or_else(|| ApiError::not_found(&namespaces, request.namespace))?;
         let terminating = found.text(&["status", "phase"]) == "Terminating" || found.is_deleting();
         if request.operation == Operation::Create && terminating {
@@ -57,18 +65,6 @@ fn is_namespace(definition: &Definition) -> bool {
     definition.plural == "namespaces" && definition.kind.group.is_empty()
 }
 
-/// The namespace as the cache has it, or once it has caught up with a creation a moment ago.
-async fn namespace(
-    reader: &Arc<dyn ObjectReader>,
-    namespaces: &GroupResource,
-    name: &str,
-) -> ApiResult<Option<Arc<Object>>> {
-    match reader.get(namespaces, "", name).await? {
-        Some(found) => Ok(Some(found)),
-        None => reader.get_fresh(namespaces, "", name).await,
-    }
-}
-
 fn refused(request: &Request<'_>) -> ApiError {
     let namespace = request.namespace;
     let object = request.object.as_deref();
@@ -78,7 +74,9 @@ fn refused(request: &Request<'_>) -> ApiError {
     };
     let generated = object.map(|object| object.text(&["metadata", "generateName"]));
     let name = name.or(generated.filter(|name| !name.is_empty())).unwrap_or("Unknown");
-    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let why = format!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    );
     let error = ApiError::forbidden(&request.definition.resource(), name, why);
     let mut details = error.details().cloned().unwrap_or_default();
     details.causes.push(Cause {

@@ -3,7 +3,9 @@
 use super::{Event, Inner, Progress, Row, Snapshot};
 use futures::StreamExt;
 use imbl::OrdMap;
-use kubeplane_store_trait::{self as store, BoxWatcher, Entry, KeyRange, ListOptions, ReadAt, Revision};
+use kubeplane_store_trait::{
+    self as store, BoxWatcher, Entry, KeyRange, ListOptions, ReadAt, Revision,
+};
 use std::{sync::Arc, time::Duration};
 
 /// How many objects are read from the store at once.

@@ -1,40 +1,31 @@
 use super::Freshness;
-use crate::registry::{Registry, Resource};
+use crate::{
+    registry::{Registry, Resource},
+    storage::About,
+};
 use async_trait::async_trait;
 use kubeplane_core::{
     GroupResource, Object,
     reader::{ObjectList, ObjectReader},
     status::{ApiError, ApiResult},
 };
+use kubeplane_store_trait::{ReadAt, Store};
 use std::sync::Arc;
 
 /// Reads objects from the watch caches.
 #[derive(Debug)]
 pub(crate) struct CacheReader {
     registry: Arc<Registry>,
+    store: Arc<dyn Store>,
 }
 
 impl CacheReader {
-    pub(crate) fn new(registry: Arc<Registry>) -> Arc<dyn ObjectReader> {
-        Arc::new(Self { registry })
+    pub(crate) fn shared(registry: Arc<Registry>, store: Arc<dyn Store>) -> Arc<dyn ObjectReader> {
+        Arc::new(Self { registry, store })
     }
 
     fn resource(&self, resource: &GroupResource) -> ApiResult<Arc<Resource>> {
         self.registry.resource(resource).ok_or_else(ApiError::no_such_path)
-    }
-
-    async fn one(
-        &self,
-        resource: &GroupResource,
-        namespace: &str,
-        name: &str,
-        freshness: Freshness,
-    ) -> ApiResult<Option<Arc<Object>>> {
-        let resource = self.resource(resource)?;
-        let Some(key) = resource.key(namespace, name) else { return Ok(None) };
-        let snapshot = resource.cache().snapshot(freshness).await?;
-        let row = snapshot.rows.get(key.as_bytes());
-        row.map(|row| row.kept()).transpose().map_err(ApiError::internal)
     }
 }
 
@@ -51,7 +42,11 @@ impl ObjectReader for CacheReader {
         namespace: &str,
         name: &str,
     ) -> ApiResult<Option<Arc<Object>>> {
-        self.one(resource, namespace, name, Freshness::Any).await
+        let resource = self.resource(resource)?;
+        let Some(key) = resource.key(namespace, name) else { return Ok(None) };
+        let snapshot = resource.cache().snapshot(Freshness::Any).await?;
+        let row = snapshot.rows.get(key.as_bytes());
+        row.map(|row| row.kept()).transpose().map_err(ApiError::internal)
     }
 
     async fn get_fresh(
@@ -60,7 +55,17 @@ impl ObjectReader for CacheReader {
         namespace: &str,
         name: &str,
     ) -> ApiResult<Option<Arc<Object>>> {
-        self.one(resource, namespace, name, Freshness::Consistent).await
+        let (named, resource) = (resource, self.resource(resource)?);
+        let Some(key) = resource.key(namespace, name) else { return Ok(None) };
+        let read = self.store.get(&key, ReadAt::Latest).await.about(named, name)?;
+        let Some(entry) = read.entry else { return Ok(None) };
+        let snapshot = resource.cache().peek();
+        let row = snapshot.as_ref().and_then(|snapshot| snapshot.rows.get(key.as_bytes()));
+        if let Some(row) = row.filter(|row| row.revision == entry.revision) {
+            return row.kept().map(Some).map_err(ApiError::internal);
+        }
+        let object = resource.cache().shape().decode(&entry.value, entry.revision);
+        object.map(|object| Some(Arc::new(object))).map_err(ApiError::internal)
     }
 
     async fn list(&self, resource: &GroupResource, namespace: &str) -> ApiResult<ObjectList> {

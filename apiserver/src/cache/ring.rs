@@ -43,7 +43,11 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub(crate) fn new(revision: Revision, row: Option<Arc<Row>>, previous: Option<Arc<Row>>) -> Self {
+    pub(crate) fn new(
+        revision: Revision,
+        row: Option<Arc<Row>>,
+        previous: Option<Arc<Row>>,
+    ) -> Self {
         Self { revision, row, previous, frames: Default::default() }
     }
 
@@ -112,7 +116,8 @@ impl Ring {
 
     pub(super) fn push(&mut self, now: Duration, event: Arc<Event>) {
         let old = now.saturating_sub(KEPT);
-        while self.events.len() >= CAPACITY || self.events.front().is_some_and(|(at, _)| *at < old) {
+        while self.events.len() >= CAPACITY || self.events.front().is_some_and(|(at, _)| *at < old)
+        {
             let Some((_, dropped)) = self.events.pop_front() else { break };
             self.floor = dropped.revision;
             self.first += 1;

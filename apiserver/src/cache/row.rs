@@ -1,5 +1,5 @@
 use crate::stored::Shape;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kubeplane_core::Object;
 use kubeplane_store_trait::Revision;
 use serde::Deserialize;
@@ -68,8 +68,10 @@ impl Row {
 
     /// The namespace, or the empty text.
     pub(crate) fn namespace(&self) -> &str {
-        std::str::from_utf8(&self.key[self.namespace_at..self.name_at.saturating_sub(1).max(self.namespace_at)])
-            .unwrap_or_default()
+        std::str::from_utf8(
+            &self.key[self.namespace_at..self.name_at.saturating_sub(1).max(self.namespace_at)],
+        )
+        .unwrap_or_default()
     }
 
     /// The name.
@@ -83,21 +85,9 @@ impl Row {
         Some(&self.labels[at].1)
     }
 
-    /// All labels, sorted by key.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.labels.iter().map(|(key, value)| (&**key, &**value))
-    }
-
     /// The value of the definition's selectable field of this index.
     pub(crate) fn field(&self, index: usize) -> &str {
         self.fields.get(index).map(|field| &**field).unwrap_or_default()
-    }
-
-    /// The object as clients see it.
-    pub(crate) fn bytes(&self, shape: &Shape) -> Bytes {
-        let mut out = BytesMut::new();
-        shape.write(&self.value, self.revision, &mut out);
-        out.freeze()
     }
 
     /// The decoded object, kept once made: for readers that come again and again.

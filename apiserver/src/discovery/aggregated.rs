@@ -31,12 +31,14 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<&'static str> {
 /// The document of `/api` or `/apis`.
 pub(super) fn document(registry: &Registry, path: &str, version: &str) -> Value {
     let groups = if path == "api" {
-        let core = groups::versions(registry).into_iter().filter(|version| version.group.is_empty());
+        let core =
+            groups::versions(registry).into_iter().filter(|version| version.group.is_empty());
         vec![(String::new(), core.collect())]
     } else {
         groups::grouped(registry)
     };
-    let items: Vec<_> = groups.iter().map(|(name, versions)| group(registry, name, versions)).collect();
+    let items: Vec<_> =
+        groups.iter().map(|(name, versions)| group(registry, name, versions)).collect();
     json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
         "metadata": {}, "items": items,
@@ -47,8 +49,11 @@ fn group(registry: &Registry, name: &str, versions: &[GroupVersion]) -> Value {
     let versions: Vec<_> = versions
         .iter()
         .map(|version| {
-            let resources: Vec<_> =
-                registry.of_version(version).iter().map(|resource| described(resource.definition())).collect();
+            let resources: Vec<_> = registry
+                .of_version(version)
+                .iter()
+                .map(|resource| described(resource.definition()))
+                .collect();
             json!({"version": version.version, "resources": resources, "freshness": "Current"})
         })
         .collect();

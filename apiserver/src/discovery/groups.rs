@@ -84,7 +84,8 @@ pub(super) fn core(registry: &Registry) -> Value {
 
 /// `/apis`.
 pub(super) fn all(registry: &Registry) -> Value {
-    let groups: Vec<_> = grouped(registry).iter().map(|(group, versions)| described(group, versions)).collect();
+    let groups: Vec<_> =
+        grouped(registry).iter().map(|(group, versions)| described(group, versions)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 

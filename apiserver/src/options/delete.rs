@@ -1,8 +1,8 @@
-use super::{dry_run_errors, refuse};
+use super::refuse;
 use crate::query::Query;
 use kubeplane_core::{
     Object,
-    field::{self, Path},
+    metadata::validate_delete_options,
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
@@ -48,7 +48,9 @@ impl DeleteOptions {
         let Some(body) = body else { return Self::checked(&from_query(query)?) };
         let known = matches!(body.kind(), "" | "DeleteOptions");
         if !known {
-            return Err(ApiError::bad_request("decoded object cannot be converted to DeleteOptions"));
+            return Err(ApiError::bad_request(
+                "decoded object cannot be converted to DeleteOptions",
+            ));
         }
         Self::checked(&body)
     }
@@ -58,32 +60,24 @@ impl DeleteOptions {
         let dry_runs: Vec<_> = dry_runs.into_iter().flatten().filter_map(Value::as_str).collect();
         let orphan_dependents = typed(sent, "orphanDependents", Value::as_bool)?;
         let policy = typed(sent, "propagationPolicy", |value| value.as_str().map(str::to_owned))?;
-        let path = Path::new("propagationPolicy");
-        let mut errors = field::Errors::new();
-        if let Some(policy) = policy.as_ref().filter(|_| orphan_dependents.is_some()) {
-            let why = "orphanDependents and deletionPropagation cannot be both set";
-            errors.push(field::Error::invalid(&path, policy.as_str(), why));
-        }
+        refuse("DeleteOptions", &validate_delete_options(&Value::Object(sent.map().clone())))?;
         let propagation = match policy.as_deref() {
-            None => None,
             Some("Orphan") => Some(Propagation::Orphan),
             Some("Background") => Some(Propagation::Background),
             Some("Foreground") => Some(Propagation::Foreground),
-            Some(other) => {
-                let supported = ["Foreground", "Background", "Orphan", "nil"];
-                errors.push(field::Error::not_supported(&path, other, &supported));
-                None
-            }
+            _ => None,
         };
-        errors.extend(dry_run_errors(&dry_runs));
-        refuse("DeleteOptions", &errors)?;
-        let text = |key| sent.at(&["preconditions", key]).and_then(Value::as_str).map(str::to_owned);
+        let text =
+            |key| sent.at(&["preconditions", key]).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
             dry_run: !dry_runs.is_empty(),
             grace_period: typed(sent, "gracePeriodSeconds", Value::as_i64)?,
             propagation,
             orphan_dependents,
-            preconditions: Preconditions { uid: text("uid"), resource_version: text("resourceVersion") },
+            preconditions: Preconditions {
+                uid: text("uid"),
+                resource_version: text("resourceVersion"),
+            },
         })
     }
 
@@ -110,7 +104,9 @@ fn typed<T>(sent: &Object, key: &str, read: impl Fn(&Value) -> Option<T>) -> Api
     match sent.at(&[key]) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => read(value).map(Some).ok_or_else(|| {
-            ApiError::bad_request(format!("json: cannot unmarshal {value} into Go struct field DeleteOptions.{key}"))
+            ApiError::bad_request(format!(
+                "json: cannot unmarshal {value} into Go struct field DeleteOptions.{key}"
+            ))
         }),
     }
 }

@@ -28,11 +28,14 @@ pub(crate) struct ListOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) bookmarks: bool,
     pub(crate) initial_events: Option<bool>,
-    pub(crate) watch: bool,
 }
 
 impl ListOptions {
-    pub(crate) fn parse(query: &Query, info: &RequestInfo, definition: &Definition) -> ApiResult<Self> {
+    pub(crate) fn parse(
+        query: &Query,
+        info: &RequestInfo,
+        definition: &Definition,
+    ) -> ApiResult<Self> {
         let watch = info.verb == "watch";
         let sent_version = query.text("resourceVersion");
         let mut version_match = query.text("resourceVersionMatch");
@@ -60,10 +63,11 @@ impl ListOptions {
             },
             limit: limit.and_then(|limit| usize::try_from(limit).ok()),
             continues: query.first("continue").filter(|token| !token.is_empty()).map(str::to_owned),
-            timeout: timeout.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+            timeout: timeout
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .map(Duration::from_secs),
             bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
             initial_events,
-            watch,
         })
     }
 }
@@ -112,7 +116,11 @@ fn list_errors(matching: &str, initial_events: Option<bool>, query: &Query) -> f
             errors.push(field::Error::forbidden(&path, why));
         }
         if !matches!(matching, "Exact" | "NotOlderThan") {
-            errors.push(field::Error::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
+            errors.push(field::Error::not_supported(
+                &path,
+                matching,
+                &["Exact", "NotOlderThan", ""],
+            ));
         }
         if matching == "Exact" && version == "0" {
             let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
@@ -135,7 +143,8 @@ fn watch_errors(matching: &str, initial_events: Option<bool>, continues: &str) -
     }
     if !matching.is_empty() {
         if initial_events.is_none() {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            let why =
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
             errors.push(field::Error::forbidden(&path, why));
         }
         if matching != "NotOlderThan" {

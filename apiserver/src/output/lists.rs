@@ -120,7 +120,9 @@ impl Writing {
             self.first = false;
             match self.item {
                 Item::Whole => self.shape.write_item(&row.value, row.revision, &mut self.out),
-                Item::Metadata => self.shape.write_metadata(&row.value, row.revision, &mut self.out),
+                Item::Metadata => {
+                    self.shape.write_metadata(&row.value, row.revision, &mut self.out)
+                }
             }
         }
         (!self.out.is_empty()).then(|| self.out.split().freeze())
@@ -137,16 +139,24 @@ fn streamed(
 ) -> Response<Body> {
     let mut out = BytesMut::with_capacity(CHUNK.min(rows.len() * 1024 + 256));
     let metadata = meta.to_value();
-    let head = format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[");
+    let head =
+        format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[");
     out.put_slice(head.as_bytes());
-    let mut writing =
-        Writing { shape: shape.clone(), rows: rows.into_iter(), item, out, first: true, done: false };
+    let mut writing = Writing {
+        shape: shape.clone(),
+        rows: rows.into_iter(),
+        item,
+        out,
+        first: true,
+        done: false,
+    };
     let first = writing.next().unwrap_or_default();
     let body = if writing.done && writing.out.is_empty() {
         body::full(first)
     } else {
         let rest = std::iter::from_fn(move || writing.next());
-        let frames = std::iter::once(first).chain(rest).map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
+        let frames =
+            std::iter::once(first).chain(rest).map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
         body::boxed(StreamBody::new(futures::stream::iter(frames)))
     };
     with_type(StatusCode::OK, super::JSON, body)

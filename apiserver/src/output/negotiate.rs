@@ -62,8 +62,8 @@ impl Accepted {
     /// 406 when nothing accepted is offered, 400 for bad table options.
     pub(crate) fn of(head: &Parts, offer: Offer) -> ApiResult<Self> {
         let query = Query::of(&head.uri);
-        let mut accepted = choose(&head.headers, offer)
-            .ok_or_else(|| ApiError::not_acceptable(offer.names()))?;
+        let mut accepted =
+            choose(&head.headers, offer).ok_or_else(|| ApiError::not_acceptable(offer.names()))?;
         accepted.pretty |= is_pretty(&head.headers, &query);
         if let Form::Table(form) = &mut accepted.form {
             form.include = match query.text("includeObject") {
@@ -97,7 +97,8 @@ fn is_pretty(headers: &HeaderMap, query: &Query) -> bool {
     if let Some(pretty) = query.first("pretty").filter(|pretty| !pretty.is_empty()) {
         return matches!(pretty, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let agent =
+        headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| agent.starts_with(known))
 }
 
@@ -113,7 +114,9 @@ fn choose(headers: &HeaderMap, offer: Offer) -> Option<Accepted> {
     if clauses.iter().all(|clause| clause.media.is_empty()) {
         return Some(Accepted { form: Form::Object, yaml: false, pretty: false });
     }
-    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(wildness(a.media).cmp(&wildness(b.media))));
+    clauses.sort_by(|a, b| {
+        b.quality.total_cmp(&a.quality).then(wildness(a.media).cmp(&wildness(b.media)))
+    });
     clauses.iter().filter(|clause| clause.quality > 0.0).find_map(|clause| accept(clause, offer))
 }
 
@@ -146,7 +149,8 @@ fn accept(clause: &Clause<'_>, offer: Offer) -> Option<Accepted> {
         "application/yaml" if offer.yaml => true,
         _ => return None,
     };
-    let parameter = |name| clause.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let parameter =
+        |name| clause.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
     if parameter("sv").is_some_and(|version| !version.is_empty()) {
         return None;
     }
@@ -179,7 +183,8 @@ mod tests {
     use http::Request;
 
     fn accepted(accept: &str, offer: Offer) -> ApiResult<Accepted> {
-        let (head, ()) = Request::get("/").header(header::ACCEPT, accept).body(()).unwrap().into_parts();
+        let (head, ()) =
+            Request::get("/").header(header::ACCEPT, accept).body(()).unwrap().into_parts();
         Accepted::of(&head, offer)
     }
 

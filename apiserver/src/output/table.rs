@@ -1,4 +1,8 @@
-use super::{ListMeta, negotiate::{Include, TableForm}, partial};
+use super::{
+    ListMeta,
+    negotiate::{Include, TableForm},
+    partial,
+};
 use jiff::Timestamp;
 use kubeplane_core::{Definition, Object};
 use serde_json::{Value, json};

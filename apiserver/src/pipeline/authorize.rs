@@ -39,7 +39,7 @@ impl Step for Authorize {
 }
 
 /// The refusal, in the original's words.
-pub(super) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
+pub(crate) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
     let user = &attributes.user.name;
     let verb = &attributes.verb;
     let text = if attributes.is_resource() {

@@ -33,18 +33,30 @@ impl Step for Deadline {
     }
 }
 
+/// The limit the client asks for, as Go writes durations: `30s`, `1m30s`.
 fn asked(query: &Query) -> ApiResult<Option<Duration>> {
-    let Some(text) = query.first("timeout").filter(|text| !text.is_empty()) else { return Ok(None) };
-    let bad = || ApiError::bad_request("invalid timeout specified in the request URL");
-    let unit = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
-    let number: f64 = text[..unit].parse().map_err(|_| bad())?;
-    let seconds = match &text[unit..] {
-        "ms" => number / 1000.0,
-        "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        _ => return Err(bad()),
+    let Some(text) = query.first("timeout").filter(|text| !text.is_empty()) else {
+        return Ok(None);
     };
-    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
-    Ok((!duration.is_zero()).then_some(duration))
+    let bad = || ApiError::bad_request("invalid timeout specified in the request URL");
+    let parsed: kube_core::Duration = text.parse().map_err(|_| bad())?;
+    if parsed.is_negative() {
+        return Err(bad());
+    }
+    let limit = Duration::from(parsed);
+    Ok((!limit.is_zero()).then_some(limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_go_durations() {
+        let asked = |query| asked(&Query::parse(query));
+        assert_eq!(asked("timeout=1m30s").unwrap(), Some(Duration::from_secs(90)));
+        assert_eq!(asked("timeout=0s").unwrap(), None);
+        assert_eq!(asked("").unwrap(), None);
+        assert!(asked("timeout=soon").is_err());
+    }
 }

@@ -3,11 +3,30 @@ use crate::{api::Api, body::Body, discovery, verbs};
 use async_trait::async_trait;
 use http::{Method, Response};
 use kubeplane_core::{ApiError, status::ApiResult};
+use tracing::Instrument;
 
 /// Finds who serves the request.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     pub(crate) api: Api,
+}
+
+impl Dispatch {
+    /// A write goes on to its end when the client goes away, so that what it allocated is kept or given
+    /// back.
+    async fn resource(&self, exchange: Exchange) -> ApiResult<Response<Body>> {
+        let reads = matches!(exchange.info.verb.as_str(), "get" | "list" | "watch");
+        let alone = !reads && !exchange.info.is_long_running();
+        let serving = verbs::serve(self.api.clone(), exchange);
+        if !alone {
+            return serving.await;
+        }
+        let task = self.api.0.writes.spawn(serving.in_current_span());
+        task.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ApiError::unavailable("the server is shutting down")),
+        })
+    }
 }
 
 #[async_trait]
@@ -18,7 +37,7 @@ impl Step for Dispatch {
 
     async fn run(&self, exchange: Exchange, _next: Next<'_>) -> ApiResult<Response<Body>> {
         if exchange.info.is_resource() {
-            return verbs::serve(self.api.clone(), exchange).await;
+            return self.resource(exchange).await;
         }
         let path = exchange.info.path.clone();
         let below = |prefix: &str| {

@@ -20,7 +20,9 @@ impl Step for Guard {
         let path = exchange.info.path.clone();
         AssertUnwindSafe(next.run(exchange)).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(path, "a request panicked");
-            Err(ApiError::internal("this request caused the API server to panic; look in the logs for details"))
+            Err(ApiError::internal(
+                "this request caused the API server to panic; look in the logs for details",
+            ))
         })
     }
 }

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use http::{HeaderMap, Response};
 use kubeplane_core::{
     ApiError, GroupResource,
-    auth::{ANONYMOUS, Attributes, Authorizer, Decision, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, UserInfo},
+    auth::{
+        ANONYMOUS, Attributes, Authorizer, Decision, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED,
+        UserInfo,
+    },
     status::ApiResult,
 };
 use std::sync::Arc;
@@ -35,8 +38,11 @@ impl Step for Impersonate {
             tracing::debug!(by = exchange.user.name, user = wanted.name, "impersonated");
             exchange.user = Arc::new(complete(wanted));
             let headers = &mut exchange.head.headers;
-            let names: Vec<_> =
-                headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+            let names: Vec<_> = headers
+                .keys()
+                .filter(|name| name.as_str().starts_with("impersonate-"))
+                .cloned()
+                .collect();
             for name in names {
                 headers.remove(name);
             }
@@ -81,17 +87,18 @@ fn wanted(headers: &HeaderMap) -> ApiResult<Option<UserInfo>> {
 
 /// What the requester must be allowed.
 fn checks(requester: &Arc<UserInfo>, wanted: &UserInfo) -> Vec<Attributes> {
-    let one = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| Attributes {
-        user: requester.clone(),
-        verb: "impersonate".into(),
-        version: "v1".into(),
-        group: group.into(),
-        resource: resource.into(),
-        subresource: subresource.into(),
-        namespace: namespace.into(),
-        name: name.into(),
-        ..Attributes::default()
-    };
+    let one =
+        |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| Attributes {
+            user: requester.clone(),
+            verb: "impersonate".into(),
+            version: "v1".into(),
+            group: group.into(),
+            resource: resource.into(),
+            subresource: subresource.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            ..Attributes::default()
+        };
     let mut all = Vec::new();
     match wanted.name.strip_prefix(ACCOUNT).and_then(|account| account.split_once(':')) {
         Some((namespace, name)) => all.push(one("", "serviceaccounts", "", namespace, name)),

@@ -43,7 +43,10 @@ impl Step for Inflight {
         let slots = if reads { &self.reading } else { &self.writing };
         let permit = kubeplane_clock::timeout(self.clock.as_ref(), PATIENCE, slots.acquire()).await;
         let Some(Ok(_permit)) = permit else {
-            return Err(ApiError::too_many_requests("Too many requests, please try again later.", 1));
+            return Err(ApiError::too_many_requests(
+                "Too many requests, please try again later.",
+                1,
+            ));
         };
         let _counted = self.metrics.inflight(!reads);
         next.run(exchange).await

@@ -12,7 +12,7 @@ use kubeplane_core::status::ApiResult;
 /// Creates an object.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::FORMS)?;
-    let format = decode::format(&call.head.headers)?;
+    let format = decode::format(&call.head.headers, &call.definition().schema)?;
     let body = call.read_body().await?;
     let options = WriteOptions::parse("CreateOptions", &call.query(), &call.head.headers, None)?;
     let mut object = decode::body(&call, format, &body, options.field_validation)?;

@@ -14,8 +14,14 @@ use kubeplane_core::{
 
 /// Core kinds, and whole groups, that answer a delete with the object as it was.
 const RETURNED: [&str; 8] = [
-    "namespaces", "persistentvolumeclaims", "persistentvolumes", "pods", "podtemplates", "resourcequotas",
-    "serviceaccounts", "services",
+    "namespaces",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourcequotas",
+    "serviceaccounts",
+    "services",
 ];
 const RETURNED_GROUPS: [&str; 2] = ["resource.k8s.io", "storage.k8s.io"];
 
@@ -30,17 +36,29 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let orphan_dependents = options.orphan_dependents;
     let removed = writer.delete(&call.info.name, options).await?;
     let waits = removed.state != State::Gone;
-    let code = if waits && orphan_dependents == Some(false) { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let code = if waits && orphan_dependents == Some(false) {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     if removed.state == State::Marked || returns_object(call.definition()) {
         let shape = call.resource.cache().shape();
-        return output::entity(&accepted, shape, code, &removed.value, Some(removed.revision), call.now);
+        return output::entity(
+            &accepted,
+            shape,
+            code,
+            &removed.value,
+            Some(removed.revision),
+            call.now,
+        );
     }
     Ok(output::status(&call.head.headers, code, &success(Some(details(&call, &removed)))))
 }
 
 fn returns_object(definition: &Definition) -> bool {
     let group = definition.kind.group.as_ref();
-    RETURNED_GROUPS.contains(&group) || (group.is_empty() && RETURNED.contains(&definition.plural.as_ref()))
+    RETURNED_GROUPS.contains(&group)
+        || (group.is_empty() && RETURNED.contains(&definition.plural.as_ref()))
 }
 
 fn details(call: &Call, removed: &Removed) -> Details {

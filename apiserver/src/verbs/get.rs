@@ -13,13 +13,19 @@ use kubeplane_store_trait::{ReadAt, Revision};
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::FORMS)?;
     let resource = call.resource.group_resource();
-    let key = call.resource.key(call.namespace(), &call.info.name).ok_or_else(|| call.not_found())?;
+    let key =
+        call.resource.key(call.namespace(), &call.info.name).ok_or_else(|| call.not_found())?;
     let shape = call.resource.cache().shape();
     let query = call.query();
     let sent = query.text("resourceVersion");
     let (value, revision) = match sent {
         "" => {
-            let read = call.api.store().get(&key, ReadAt::Latest).await.about(&resource, &call.info.name)?;
+            let read = call
+                .api
+                .store()
+                .get(&key, ReadAt::Latest)
+                .await
+                .about(&resource, &call.info.name)?;
             let entry = read.entry.ok_or_else(|| call.not_found())?;
             (shape.adopt(entry.value).map_err(ApiError::internal)?, entry.revision)
         }

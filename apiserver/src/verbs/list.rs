@@ -56,12 +56,14 @@ pub(super) async fn find(call: &Call, options: &ListOptions) -> ApiResult<Found>
     };
     if let Some(version) = exact {
         let limits = Limits { at: ReadAt::Exact(version), limit: options.limit, token: version.0 };
-        return from_store(call, &options.filter, range, &limits).await.map_err(|error| match error {
-            store::Error::Compacted { .. } => {
-                ApiError::expired(format!("The provided resource version {version} is no longer available"))
-            }
-            error => crate::storage::plain_error(&error),
-        });
+        return from_store(call, &options.filter, range, &limits).await.map_err(
+            |error| match error {
+                store::Error::Compacted { .. } => ApiError::expired(format!(
+                    "The provided resource version {version} is no longer available"
+                )),
+                error => crate::storage::plain_error(&error),
+            },
+        );
     }
     let freshness = match options.version {
         None => Freshness::Consistent,
@@ -99,7 +101,8 @@ fn from_cache(
         rows.push(row.clone());
         last = Some(key);
     }
-    let rest = if filter.is_everything() { picked.count() } else { usize::from(picked.next().is_some()) };
+    let rest =
+        if filter.is_everything() { picked.count() } else { usize::from(picked.next().is_some()) };
     if let Some(last) = last.filter(|_| rest > 0) {
         meta.continues = Some(token(resource, last, snapshot.through.0));
         meta.remaining = filter.is_everything().then_some(rest as u64);
@@ -114,13 +117,20 @@ struct Limits {
     token: u64,
 }
 
-async fn from_store(call: &Call, filter: &Filter, mut range: KeyRange, limits: &Limits) -> store::Result<Found> {
+async fn from_store(
+    call: &Call,
+    filter: &Filter,
+    mut range: KeyRange,
+    limits: &Limits,
+) -> store::Result<Found> {
     let (resource, shape) = (&call.resource, call.resource.cache().shape());
     let mut options = store::ListOptions { at: limits.at, ..store::ListOptions::default() };
     let mut rows: Vec<Arc<Row>> = Vec::new();
     let corrupt = |error: serde_json::Error| store::Error::Corrupt { reason: error.to_string() };
     loop {
-        let wanted = limits.limit.map_or(PAGE, |limit| if filter.is_everything() { limit - rows.len() } else { PAGE });
+        let wanted = limits
+            .limit
+            .map_or(PAGE, |limit| if filter.is_everything() { limit - rows.len() } else { PAGE });
         options.limit = Some(wanted);
         let page = call.api.store().list(&range, options).await?;
         options.at = ReadAt::Exact(page.revision);
@@ -150,7 +160,12 @@ async fn from_store(call: &Call, filter: &Filter, mut range: KeyRange, limits: &
     }
 }
 
-async fn continued(call: &Call, options: &ListOptions, range: &KeyRange, sent: &str) -> ApiResult<Found> {
+async fn continued(
+    call: &Call,
+    options: &ListOptions,
+    range: &KeyRange,
+    sent: &str,
+) -> ApiResult<Found> {
     let (start, revision) = opened(sent, call.resource.prefix())?;
     let rest = KeyRange::between(start.clone().max(range.start().clone()), range.end().cloned());
     // A negative revision continues an inconsistent list: from the key on, as things are now.
@@ -193,7 +208,9 @@ fn opened(token: &str, prefix: &str) -> ApiResult<(Bytes, Option<Revision>)> {
     match (revision, start) {
         (0, _) => Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
         (_, "") => Err(bad("encoded start key empty (version meta.k8s.io/v1)")),
-        (_, start) if start.split('/').any(|part| matches!(part, "" | "." | "..")) => Err(bad(start)),
+        (_, start) if start.split('/').any(|part| matches!(part, "" | "." | "..")) => {
+            Err(bad(start))
+        }
         (revision, start) => {
             Ok((format!("{prefix}{start}").into(), u64::try_from(revision).ok().map(Revision)))
         }

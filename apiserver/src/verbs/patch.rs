@@ -42,7 +42,9 @@ impl Kind {
             MERGE => Ok(Self::Merge),
             STRATEGIC if strategic => Ok(Self::Strategic),
             APPLY => Ok(Self::Apply),
-            _ if strategic => Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY])),
+            _ if strategic => {
+                Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY]))
+            }
             _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
         }
     }
@@ -54,13 +56,15 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::FORMS)?;
     let body = call.read_body().await?;
     let is_apply = kind == Kind::Apply;
-    let options = WriteOptions::parse("PatchOptions", &call.query(), &call.head.headers, Some(is_apply))?;
+    let options =
+        WriteOptions::parse("PatchOptions", &call.query(), &call.head.headers, Some(is_apply))?;
     let name = call.info.name.as_str();
     // Server-side apply notes its managers itself.
     let manager = (!is_apply).then_some(options.manager.as_str());
     let writer = call.writer(options.dry_run, manager, &options.sent);
     let create = is_apply && call.info.subresource.is_empty();
-    let applied = if is_apply { Some(applied(&call, &body, options.field_validation)?) } else { None };
+    let applied =
+        if is_apply { Some(applied(&call, &body, options.field_validation)?) } else { None };
     let make = |live: Option<&Object>| {
         let mut object = match (&applied, live) {
             (Some(applied), live) => apply_over(&call, live, applied.clone(), &options)?,
@@ -91,12 +95,17 @@ pub(super) fn patched_scale(kind: Kind, scale: &Value, body: &Bytes) -> ApiResul
     merged(kind, scale, body, schema.as_ref())
 }
 
-fn merged(kind: Kind, original: &Value, body: &Bytes, schema: Option<&SchemaRef>) -> ApiResult<Value> {
+fn merged(
+    kind: Kind,
+    original: &Value,
+    body: &Bytes,
+    schema: Option<&SchemaRef>,
+) -> ApiResult<Value> {
     Ok(match (kind, schema) {
         (Kind::Json, _) => patch::json_patch(original, body)?,
         (Kind::Strategic, Some(schema)) => {
-            let sent: Value =
-                serde_json::from_slice(body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+            let sent: Value = serde_json::from_slice(body)
+                .map_err(|error| ApiError::bad_request(error.to_string()))?;
             patch::strategic::merge(original, &sent, schema)?
         }
         _ => patch::merge_patch(original, body)?,
@@ -116,7 +125,8 @@ fn applied(call: &Call, body: &Bytes, validation: FieldValidation) -> ApiResult<
         _ => {}
     }
     let object = Object::from_value(value);
-    let mut object = object.ok_or_else(|| ApiError::bad_request("error decoding YAML: the body is no object"))?;
+    let mut object = object
+        .ok_or_else(|| ApiError::bad_request("error decoding YAML: the body is no object"))?;
     write::ensure_namespace(&mut object, call.namespace())?;
     if object.name().is_empty() {
         object.set(&["metadata", "name"], call.info.name.as_str());
@@ -125,7 +135,12 @@ fn applied(call: &Call, body: &Bytes, validation: FieldValidation) -> ApiResult<
     Ok(object)
 }
 
-fn apply_over(call: &Call, live: Option<&Object>, applied: Object, options: &WriteOptions) -> ApiResult<Object> {
+fn apply_over(
+    call: &Call,
+    live: Option<&Object>,
+    applied: Object,
+    options: &WriteOptions,
+) -> ApiResult<Object> {
     let definition = call.definition();
     let request = Request {
         manager: &options.manager,
@@ -144,10 +159,8 @@ fn apply_over(call: &Call, live: Option<&Object>, applied: Object, options: &Wri
         );
         return Err(ApiError::conflict(&call.resource.group_resource(), &call.info.name, why));
     }
-    if sent_version.is_empty() {
-        if let Some(live) = live {
-            merged.set(&["metadata", "resourceVersion"], live.resource_version());
-        }
+    if let (true, Some(live)) = (sent_version.is_empty(), live) {
+        merged.set(&["metadata", "resourceVersion"], live.resource_version());
     }
     decode::patched(call, merged.into_value(), options.field_validation)
 }

@@ -31,7 +31,8 @@ struct Paths {
 /// Reads or writes the Scale of an object.
 pub(super) async fn serve(call: Call, verb: Verb) -> ApiResult<Response<Body>> {
     let definition = call.definition().clone();
-    let subresource = definition.subresource(&call.info.subresource).ok_or_else(ApiError::no_such_path)?;
+    let subresource =
+        definition.subresource(&call.info.subresource).ok_or_else(ApiError::no_such_path)?;
     let Form::Scale { spec_replicas, status_replicas, selector } = &subresource.form else {
         return Err(ApiError::no_such_path());
     };
@@ -54,8 +55,10 @@ pub(super) async fn serve(call: Call, verb: Verb) -> ApiResult<Response<Body>> {
 
 async fn read(call: &Call) -> ApiResult<Object> {
     let resource = call.resource.group_resource();
-    let key = call.resource.key(call.namespace(), &call.info.name).ok_or_else(|| call.not_found())?;
-    let read = call.api.store().get(&key, ReadAt::Latest).await.about(&resource, &call.info.name)?;
+    let key =
+        call.resource.key(call.namespace(), &call.info.name).ok_or_else(|| call.not_found())?;
+    let read =
+        call.api.store().get(&key, ReadAt::Latest).await.about(&resource, &call.info.name)?;
     let entry = read.entry.ok_or_else(|| call.not_found())?;
     let shape = call.resource.cache().shape();
     shape.decode(&entry.value, entry.revision).map_err(ApiError::internal)
@@ -72,7 +75,8 @@ async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> 
         ]));
     }
     let options = if patching { "PatchOptions" } else { "UpdateOptions" };
-    let options = WriteOptions::parse(options, &call.query(), &call.head.headers, patching.then_some(false))?;
+    let options =
+        WriteOptions::parse(options, &call.query(), &call.head.headers, patching.then_some(false))?;
     let sent = match kind {
         Some(_) => None,
         None => Some(decode::loose(&call.head.headers, body, &paths.kind)?),
@@ -84,7 +88,8 @@ async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> 
             (Some(sent), _) => sent.clone(),
             (None, Some(kind)) => {
                 let value = patch::patched_scale(kind, &paths.view(live), body)?;
-                Object::from_value(value).ok_or_else(|| ApiError::bad_request("the patched object is no map"))?
+                Object::from_value(value)
+                    .ok_or_else(|| ApiError::bad_request("the patched object is no map"))?
             }
             (None, None) => return Err(ApiError::bad_request("no scale was sent")),
         };
@@ -121,8 +126,13 @@ impl Paths {
         let replicas = scale.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or_default();
         if replicas < 0 {
             let path = field::Path::new("spec.replicas");
-            let errors = [field::Error::invalid(&path, replicas, "must be greater than or equal to 0")];
-            return Err(ApiError::invalid(&GroupKind::new("autoscaling", "Scale"), scale.name(), &errors));
+            let errors =
+                [field::Error::invalid(&path, replicas, "must be greater than or equal to 0")];
+            return Err(ApiError::invalid(
+                &GroupKind::new("autoscaling", "Scale"),
+                scale.name(),
+                &errors,
+            ));
         }
         let mut object = live.clone();
         let keys: Vec<_> = self.wanted.trim_start_matches('.').split('.').collect();
@@ -146,11 +156,14 @@ fn at<'a>(object: &'a Object, path: &str) -> Option<&'a Value> {
 fn selector(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Object(map) if map.contains_key("matchLabels") || map.contains_key("matchExpressions") => {
+        Value::Object(map)
+            if map.contains_key("matchLabels") || map.contains_key("matchExpressions") =>
+        {
             LabelSelector::from_json(Some(value)).ok().map(|selector| selector.to_string())
         }
         Value::Object(map) => {
-            let labels = map.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+            let labels =
+                map.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
             Some(LabelSelector::from_map(labels).to_string())
         }
         _ => None,

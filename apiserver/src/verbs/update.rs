@@ -14,7 +14,7 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::FORMS)?;
     let body = call.read_body().await?;
     let options = WriteOptions::parse("UpdateOptions", &call.query(), &call.head.headers, None)?;
-    let format = decode::format(&call.head.headers)?;
+    let format = decode::format(&call.head.headers, &call.definition().schema)?;
     let mut object = decode::body(&call, format, &body, options.field_validation)?;
     write::ensure_namespace(&mut object, call.namespace())?;
     check_name(&object, &call.info.name)?;
@@ -32,7 +32,9 @@ pub(super) fn check_name(object: &Object, name: &str) -> ApiResult<()> {
         return Ok(());
     }
     Err(ApiError::bad_request(if own.is_empty() {
-        format!("the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
     } else {
         format!("the name of the object ({own}) does not match the name on the URL ({name})")
     }))

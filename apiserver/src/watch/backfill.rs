@@ -29,12 +29,19 @@ pub(super) enum Fill {
 
 impl fmt::Debug for Backfill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backfill").field("at", &self.at).field("through", &self.through).finish_non_exhaustive()
+        f.debug_struct("Backfill")
+            .field("at", &self.at)
+            .field("through", &self.through)
+            .finish_non_exhaustive()
     }
 }
 
 impl Backfill {
-    pub(super) async fn open(api: &Api, resource: &Arc<Resource>, after: Revision) -> ApiResult<Self> {
+    pub(super) async fn open(
+        api: &Api,
+        resource: &Arc<Resource>,
+        after: Revision,
+    ) -> ApiResult<Self> {
         let through = resource.cache().progress().through;
         Self::watch(api, resource, after, through).await
     }

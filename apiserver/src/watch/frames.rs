@@ -30,7 +30,13 @@ impl Frames {
     }
 
     /// A change; the plain form is made once and shared by all watchers.
-    pub(super) fn event(&mut self, shape: &Shape, event: &Event, change: Change, now: Timestamp) -> Bytes {
+    pub(super) fn event(
+        &mut self,
+        shape: &Shape,
+        event: &Event,
+        change: Change,
+        now: Timestamp,
+    ) -> Bytes {
         if self.form == Form::Object {
             return event.frame(shape, change);
         }
@@ -43,7 +49,14 @@ impl Frames {
         out.freeze()
     }
 
-    fn object(&mut self, shape: &Shape, row: &Row, revision: Revision, now: Timestamp, out: &mut BytesMut) {
+    fn object(
+        &mut self,
+        shape: &Shape,
+        row: &Row,
+        revision: Revision,
+        now: Timestamp,
+        out: &mut BytesMut,
+    ) {
         match &self.form {
             Form::Object => shape.write(&row.value, revision, out),
             Form::Metadata { version: "v1", .. } => shape.write_metadata(&row.value, revision, out),
@@ -63,8 +76,14 @@ impl Frames {
     }
 
     /// A line that only says how far the watch has come.
-    pub(super) fn bookmark(&mut self, shape: &Shape, revision: Revision, ends_initial: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    pub(super) fn bookmark(
+        &mut self,
+        shape: &Shape,
+        revision: Revision,
+        ends_initial: bool,
+    ) -> Bytes {
+        let mut metadata =
+            json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if ends_initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
@@ -79,7 +98,8 @@ impl Frames {
                 });
                 let cells = vec![Value::Null; definition.columns.len()];
                 let meta = ListMeta { revision: revision.to_string(), ..ListMeta::default() };
-                let mut table = Table::new(form, definition, Timestamp::UNIX_EPOCH).finish(&meta, !self.columns_sent);
+                let mut table = Table::new(form, definition, Timestamp::UNIX_EPOCH)
+                    .finish(&meta, !self.columns_sent);
                 self.columns_sent = true;
                 table["rows"] = json!([{"cells": cells, "object": shown}]);
                 table

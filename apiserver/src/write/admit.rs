@@ -102,7 +102,10 @@ impl Writer<'_> {
 /// A patch that creates is admitted with CreateOptions, one that changes with UpdateOptions.
 fn options_for(sent: &Object, operation: Operation) -> Object {
     let mut options = sent.clone();
-    options.set(&["kind"], if operation == Operation::Create { "CreateOptions" } else { "UpdateOptions" });
+    options.set(
+        &["kind"],
+        if operation == Operation::Create { "CreateOptions" } else { "UpdateOptions" },
+    );
     options.remove(&["force"]);
     options
 }

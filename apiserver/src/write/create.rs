@@ -28,7 +28,8 @@ impl From<ApiError> for Refused {
 impl Writer<'_> {
     /// Creates an object; a generated name that is taken is generated again.
     pub(crate) async fn create(&self, object: Object) -> ApiResult<Written> {
-        let generated = object.name().is_empty() && !object.text(&["metadata", "generateName"]).is_empty();
+        let generated =
+            object.name().is_empty() && !object.text(&["metadata", "generateName"]).is_empty();
         let mut tries = if generated { NAME_TRIES } else { 1 };
         loop {
             tries -= 1;
@@ -38,13 +39,20 @@ impl Writer<'_> {
                 Err((name, Refused::Exists(entry))) => (name, entry),
             };
             if tries == 0 {
-                return Err(if generated { self.no_name(&name) } else { self.taken(&name, refused) });
+                return Err(if generated {
+                    self.no_name(&name)
+                } else {
+                    self.taken(&name, refused)
+                });
             }
         }
     }
 
     /// One try: the name it was for, and why it failed.
-    pub(super) async fn create_once(&self, mut object: Object) -> Result<Written, (String, Refused)> {
+    pub(super) async fn create_once(
+        &self,
+        mut object: Object,
+    ) -> Result<Written, (String, Refused)> {
         if !object.resource_version().is_empty() {
             let why = "resourceVersion should not be set on objects to be created";
             let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why);
@@ -56,7 +64,11 @@ impl Writer<'_> {
         result.map_err(|(object, refused)| (object.name().to_owned(), refused))
     }
 
-    async fn create_named(&self, mut object: Object, sent_name: &str) -> Result<Written, (Object, Refused)> {
+    async fn create_named(
+        &self,
+        mut object: Object,
+        sent_name: &str,
+    ) -> Result<Written, (Object, Refused)> {
         let mut finish = Finish::nothing();
         match self.prepare_create(&mut object, sent_name, &mut finish).await {
             Ok(()) => {}
@@ -68,14 +80,19 @@ impl Writer<'_> {
         let stored = self.store_new(&object).await;
         finish.run(stored.is_ok() && !self.dry_run).await;
         match stored {
-            Ok((value, revision)) => {
-                self.written(object, value, revision, true).map_err(|error| (Object::default(), error.into()))
-            }
+            Ok((value, revision)) => self
+                .written(object, value, revision, true)
+                .map_err(|error| (Object::default(), error.into())),
             Err(refused) => Err((object, refused)),
         }
     }
 
-    async fn prepare_create(&self, object: &mut Object, sent_name: &str, finish: &mut Finish) -> ApiResult<()> {
+    async fn prepare_create(
+        &self,
+        object: &mut Object,
+        sent_name: &str,
+        finish: &mut Finish,
+    ) -> ApiResult<()> {
         let definition = self.definition();
         metadata::ensure_namespace(object, self.namespace)?;
         metadata::dedupe_owners(object, self.warnings, false);

@@ -72,13 +72,16 @@ impl Writer<'_> {
         let name = old.object.name().to_owned();
         let store = &self.api.0.store;
         let result = match self.plan(&old.object, options) {
-            Plan::Wait => return self.removed(old.object, old.value, old.revision, State::Waiting).map(Ok),
+            Plan::Wait => {
+                return self.removed(old.object, old.value, old.revision, State::Waiting).map(Ok);
+            }
             Plan::Mark(object) => {
                 let value = self.encode(&object);
                 if self.dry_run || value == old.value {
                     return self.removed(object, value, old.revision, State::Marked).map(Ok);
                 }
-                let result = store.update(key, value.clone(), old.revision, self.write_options()).await;
+                let result =
+                    store.update(key, value.clone(), old.revision, self.write_options()).await;
                 result.map(|revision| (object, value, revision, State::Marked))
             }
             Plan::Remove => {
@@ -148,7 +151,8 @@ impl Writer<'_> {
             None => return Plan::Wait,
         };
         self.set_finalizers(&mut object, options);
-        let pending = !object.finalizers().is_empty() || self.hooks().iter().any(|hook| hook.holds(&object));
+        let pending =
+            !object.finalizers().is_empty() || self.hooks().iter().any(|hook| hook.holds(&object));
         if !pending && graceful.unwrap_or(0) == 0 {
             return Plan::Remove;
         }
@@ -166,7 +170,9 @@ impl Writer<'_> {
     fn grace(&self, object: &mut Object, grace: Option<i64>) -> Option<Option<i64>> {
         let strategy = &self.definition().strategy;
         let Some(due) = object.deletion_timestamp() else {
-            let Deletion::Graceful { seconds } = strategy.deletion(object, grace) else { return Some(None) };
+            let Deletion::Graceful { seconds } = strategy.deletion(object, grace) else {
+                return Some(None);
+            };
             step_generation(object);
             set_deletion(object, after(self.now, seconds), seconds);
             return Some(Some(seconds));
@@ -212,8 +218,10 @@ impl Writer<'_> {
         };
         let before: Vec<String> = object.finalizers().into_iter().map(str::to_owned).collect();
         let mut finalizers = before.clone();
-        finalizers.retain(|name| (name != ORPHAN && name != FOREGROUND) || Some(name.as_str()) == chosen);
-        if let Some(chosen) = chosen.filter(|chosen| !finalizers.iter().any(|name| name == chosen)) {
+        finalizers
+            .retain(|name| (name != ORPHAN && name != FOREGROUND) || Some(name.as_str()) == chosen);
+        if let Some(chosen) = chosen.filter(|chosen| !finalizers.iter().any(|name| name == chosen))
+        {
             finalizers.push(chosen.to_owned());
         }
         if finalizers != before {

@@ -1,13 +1,13 @@
 //! The parts of an object's metadata that only the server writes.
 
 use super::Writer;
+use jiff::Timestamp;
 use kubeplane_clock::Seed;
 use kubeplane_core::{
-    Object,
+    GroupKind, Object,
     admission::Warnings,
     status::{ApiError, ApiResult},
 };
-use jiff::Timestamp;
 use serde_json::Value;
 
 /// The longest base of a generated name: what is left of 63 bytes before the five random characters.
@@ -21,7 +21,9 @@ pub(super) fn stamp(time: Timestamp) -> String {
 
 /// Takes away what a creator may not set.
 pub(crate) fn wipe(object: &mut Object) {
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+    for field in
+        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+    {
         object.remove(&["metadata", field]);
     }
 }
@@ -54,7 +56,8 @@ pub(crate) fn ensure_namespace(object: &mut Object, namespace: &str) -> ApiResul
         object.set(&["metadata", "namespace"], namespace);
         return Ok(());
     }
-    let why = "the namespace of the provided object does not match the namespace sent on the request";
+    let why =
+        "the namespace of the provided object does not match the namespace sent on the request";
     Err(ApiError::bad_request(why))
 }
 
@@ -68,10 +71,7 @@ pub(super) fn keep(object: &mut Object, old: &Object) {
             copy(object, old, field);
         }
     }
-    if !old.is_deleting() {
-        object.remove(&["metadata", "deletionTimestamp"]);
-        object.remove(&["metadata", "deletionGracePeriodSeconds"]);
-    } else if object.deletion_grace_period().is_none() {
+    if old.is_deleting() && object.deletion_grace_period().is_none() {
         copy(object, old, "deletionGracePeriodSeconds");
     }
     object.remove(&["metadata", "selfLink"]);
@@ -124,10 +124,17 @@ pub(crate) fn dedupe_owners(object: &mut Object, warnings: &Warnings, after_admi
 
 impl Writer<'_> {
     /// Refuses an object that breaks the rules all metadata obeys or those of its kind.
-    pub(super) fn refuse_invalid(&self, object: &Object, errors: &[kubeplane_core::field::Error]) -> ApiResult<()> {
+    pub(super) fn refuse_invalid(
+        &self,
+        object: &Object,
+        errors: &[kubeplane_core::field::Error],
+    ) -> ApiResult<()> {
         if errors.is_empty() {
             return Ok(());
         }
-        Err(ApiError::invalid(&self.definition().group_kind(), object.name(), errors))
+        // Events of both groups are one kind inside.
+        let group = super::storage_version(self.definition()).group;
+        let kind = GroupKind { group, kind: self.definition().kind.kind.clone() };
+        Err(ApiError::invalid(&kind, object.name(), errors))
     }
 }

@@ -1,19 +1,18 @@
 //! The rules all metadata obeys, with the kind's own rule for names.
 
-use kubeplane_core::{Definition, Object, field::{Error, Errors, Path}, names};
+use kubeplane_core::{
+    Definition, Object,
+    field::{Errors, Path},
+    metadata::{validate_metadata, validate_metadata_update},
+};
 
+/// What is wrong with the metadata of an object about to be created.
 pub(super) fn create(definition: &Definition, object: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let path = Path::new("metadata.name");
-    if object.name().is_empty() {
-        errors.push(Error::required(&path, "name or generateName is required"));
-    } else {
-        let found = names::check(definition.strategy.name_rule(), object.name(), false);
-        errors.extend(found.into_iter().map(|why| Error::invalid(&path, object.name(), why)));
-    }
-    errors
+    let rule = definition.strategy.name_rule();
+    validate_metadata(object, definition.is_namespaced(), rule, &Path::new("metadata"))
 }
 
-pub(super) fn update(_definition: &Definition, _object: &Object, _old: &Object) -> Errors {
-    Errors::new()
+/// What is wrong with a change of metadata.
+pub(super) fn update(object: &Object, old: &Object) -> Errors {
+    validate_metadata_update(object, old, &Path::new("metadata"))
 }

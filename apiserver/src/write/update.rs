@@ -3,10 +3,12 @@ use crate::handler::Finish;
 use kubeplane_core::{
     Object,
     admission::Operation,
+    auth::{Attributes, Decision},
     field::{Error, Path},
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait as store;
+use std::sync::Arc;
 
 /// What one try of an update came to.
 enum Outcome {
@@ -45,9 +47,13 @@ impl Writer<'_> {
 
     async fn create_by_update(&self, name: &str, object: Object) -> ApiResult<Outcome> {
         if !object.uid().is_empty() {
-            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: ", object.uid());
+            let why = format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: ",
+                object.uid()
+            );
             return Err(ApiError::conflict(&self.group_resource(), name, why));
         }
+        self.authorize_create(name).await?;
         match self.create_once(object).await {
             Ok(written) => Ok(Outcome::Done(Box::new(written))),
             Err((_, Refused::Exists(entry))) => Ok(Outcome::Again(Some(self.current(entry)?))),
@@ -55,7 +61,36 @@ impl Writer<'_> {
         }
     }
 
-    async fn update_once(&self, key: &store::Key, mut object: Object, old: Current) -> ApiResult<Outcome> {
+    /// A write that creates on the way needs the right to create.
+    async fn authorize_create(&self, name: &str) -> ApiResult<()> {
+        if self.options.is_none() {
+            return Ok(());
+        }
+        let resource = self.group_resource();
+        let attributes = Attributes {
+            user: Arc::new(self.user.clone()),
+            verb: "create".to_owned(),
+            namespace: self.namespace.to_owned(),
+            group: resource.group.to_string(),
+            version: self.definition().kind.version.to_string(),
+            resource: resource.resource.to_string(),
+            name: name.to_owned(),
+            ..Attributes::default()
+        };
+        match self.api.authorizer().authorize(&attributes).await {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+                Err(crate::pipeline::forbidden(&attributes, &reason))
+            }
+        }
+    }
+
+    async fn update_once(
+        &self,
+        key: &store::Key,
+        mut object: Object,
+        old: Current,
+    ) -> ApiResult<Outcome> {
         self.check_version(&mut object, &old)?;
         let mut finish = Finish::nothing();
         let prepared = self.prepare_update(&mut object, &old.object, &mut finish).await;
@@ -72,7 +107,9 @@ impl Writer<'_> {
         let (resource, name) = (self.group_resource(), old.object.name());
         let (uid, stored) = (object.uid(), old.object.uid());
         if !uid.is_empty() && uid != stored {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}");
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}"
+            );
             return Err(ApiError::conflict(&resource, name, why));
         }
         match object.resource_version() {
@@ -80,7 +117,10 @@ impl Writer<'_> {
             "" | "0" => {
                 let path = Path::new("metadata.resourceVersion");
                 let errors = [Error::invalid(&path, 0, "must be specified for an update")];
-                let kind = kubeplane_core::GroupKind::new(resource.group.clone(), resource.resource.clone());
+                let kind = kubeplane_core::GroupKind::new(
+                    resource.group.clone(),
+                    resource.resource.clone(),
+                );
                 return Err(ApiError::invalid(&kind, name, &errors));
             }
             sent if sent != old.object.resource_version() => {
@@ -92,7 +132,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn prepare_update(&self, object: &mut Object, old: &Object, finish: &mut Finish) -> ApiResult<()> {
+    async fn prepare_update(
+        &self,
+        object: &mut Object,
+        old: &Object,
+        finish: &mut Finish,
+    ) -> ApiResult<()> {
         let definition = self.definition();
         metadata::ensure_namespace(object, self.namespace)?;
         metadata::dedupe_owners(object, self.warnings, false);
@@ -112,14 +157,19 @@ impl Writer<'_> {
         metadata::keep_generation(object, old);
         definition.strategy.prepare_update(&self.context(), object, old);
         metadata::keep(object, old);
-        let mut errors = super::rules::update(definition, object, old);
+        let mut errors = super::rules::update(object, old);
         errors.extend(definition.strategy.validate_update(&self.context(), object, old));
         self.refuse_invalid(object, &errors)?;
         kubeplane_core::apply::settle_times(old, object);
         self.admit_validate(Operation::Update, object, Some(old), old.name()).await
     }
 
-    async fn store_changed(&self, key: &store::Key, object: Object, old: Current) -> ApiResult<Outcome> {
+    async fn store_changed(
+        &self,
+        key: &store::Key,
+        object: Object,
+        old: Current,
+    ) -> ApiResult<Outcome> {
         let name = object.name().to_owned();
         if self.is_finished(&object, &old.object) {
             return self.remove_finished(key, object, old).await;
@@ -130,7 +180,8 @@ impl Writer<'_> {
             let written = self.written(object, value, Some(old.revision), false)?;
             return Ok(Outcome::Done(Box::new(written)));
         }
-        let result = self.api.0.store.update(key, value.clone(), old.revision, self.write_options()).await;
+        let result =
+            self.api.0.store.update(key, value.clone(), old.revision, self.write_options()).await;
         match result {
             Ok(revision) => {
                 let written = self.written(object, value, Some(revision), false)?;
@@ -151,7 +202,12 @@ impl Writer<'_> {
             && !self.hooks().iter().any(|hook| hook.holds(object))
     }
 
-    async fn remove_finished(&self, key: &store::Key, object: Object, old: Current) -> ApiResult<Outcome> {
+    async fn remove_finished(
+        &self,
+        key: &store::Key,
+        object: Object,
+        old: Current,
+    ) -> ApiResult<Outcome> {
         let value = self.encode(&object);
         if self.dry_run {
             let written = self.written(object, value, Some(old.revision), false)?;

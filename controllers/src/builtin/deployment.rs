@@ -13,7 +13,9 @@ use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::Pod,
 };
-use kubeplane_client::{Change, ControllerRefManager, EventType, Informer, ObjectKey, controller_of};
+use kubeplane_client::{
+    Change, ControllerRefManager, EventType, Informer, ObjectKey, controller_of,
+};
 use rollout::Rollout;
 
 /// Rolls a Deployment's template out by growing one ReplicaSet and shrinking the others.
@@ -47,12 +49,15 @@ impl Controller for DeploymentController {
 
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
-        let Some(deployment) = informers.of::<Deployment>().get(&request.namespace, &request.name) else {
+        let Some(deployment) = informers.of::<Deployment>().get(&request.namespace, &request.name)
+        else {
             return Ok(Action::Done);
         };
-        let selector = deployment.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
+        let selector =
+            deployment.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
         if pods::is_empty(&selector) {
-            let message = "This deployment is selecting all pods. A non-empty selector is required.";
+            let message =
+                "This deployment is selecting all pods. A non-empty selector is required.";
             context.recorder().event_for(&*deployment, EventType::Warning, "SelectingAll", message);
             return rollout::observe_only(context, &deployment).await;
         }
@@ -85,13 +90,18 @@ fn adopters(deployments: &Informer<Deployment>, change: &Change<ReplicaSet>) -> 
     let all = deployments.list_in(set.metadata.namespace.as_deref().unwrap_or_default());
     let matching = all.iter().filter(|deployment| {
         deployment.spec.as_ref().is_some_and(|spec| {
-            !pods::is_empty(&spec.selector) && pods::selects(&spec.selector, set.metadata.labels.as_ref())
+            !pods::is_empty(&spec.selector)
+                && pods::selects(&spec.selector, set.metadata.labels.as_ref())
         })
     });
     matching.map(|deployment| ObjectKey::of(&**deployment)).collect()
 }
 
-fn owner_of_pod(pod: &Pod, sets: &Informer<ReplicaSet>, all: &Informer<Deployment>) -> Option<ObjectKey> {
+fn owner_of_pod(
+    pod: &Pod,
+    sets: &Informer<ReplicaSet>,
+    all: &Informer<Deployment>,
+) -> Option<ObjectKey> {
     let set = owner_key::<ReplicaSet, _>(pod)?;
     let set = sets.get(&set.namespace, &set.name)?;
     let key = owner_key::<Deployment, _>(&*set)?;

@@ -34,7 +34,11 @@ pub(super) fn managed(pods: &Informer<Pod>, uid: &str) -> Vec<Arc<Pod>> {
 }
 
 /// The same, and those in the namespace that nobody manages.
-pub(super) fn managed_or_orphaned(pods: &Informer<Pod>, uid: &str, namespace: &str) -> Vec<Arc<Pod>> {
+pub(super) fn managed_or_orphaned(
+    pods: &Informer<Pod>,
+    uid: &str,
+    namespace: &str,
+) -> Vec<Arc<Pod>> {
     let mut found = managed(pods, uid);
     found.extend(pods.by_index(BY_CONTROLLER, &orphans(Some(namespace))));
     found
@@ -42,7 +46,8 @@ pub(super) fn managed_or_orphaned(pods: &Informer<Pod>, uid: &str, namespace: &s
 
 /// Whether `selector` selects `labels`; a selector without meaning selects nothing.
 pub(super) fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
-    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels.unwrap_or(&BTreeMap::new())))
+    Selector::try_from(selector.clone())
+        .is_ok_and(|selector| selector.matches(labels.unwrap_or(&BTreeMap::new())))
 }
 
 /// Whether a selector selects everything.
@@ -52,7 +57,11 @@ pub(super) fn is_empty(selector: &LabelSelector) -> bool {
 }
 
 /// Creates a pod from a template for an owner, and tells of it.
-pub(super) async fn create<O>(context: &Context, owner: &O, template: &PodTemplateSpec) -> Result<(), Error>
+pub(super) async fn create<O>(
+    context: &Context,
+    owner: &O,
+    template: &PodTemplateSpec,
+) -> Result<(), Error>
 where
     O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
 {
@@ -102,7 +111,10 @@ where
     }
 }
 
-fn from_template<O: kube::Resource<DynamicType = ()>>(template: &PodTemplateSpec, owner: &O) -> Pod {
+fn from_template<O: kube::Resource<DynamicType = ()>>(
+    template: &PodTemplateSpec,
+    owner: &O,
+) -> Pod {
     let meta = template.metadata.clone().unwrap_or_default();
     Pod {
         metadata: ObjectMeta {

@@ -12,7 +12,8 @@ use k8s_openapi::api::{
     core::v1::{Pod, ReplicationController},
 };
 use kubeplane_client::{
-    Change, ControllerRefManager, Expectations, Informer, ObjectKey, controller_of, is_controlled_by,
+    Change, ControllerRefManager, Expectations, Informer, ObjectKey, controller_of,
+    is_controlled_by,
 };
 use kubeplane_clock::SharedClock;
 use kubeplane_workload::{condition, is_active, is_ready, is_terminal};
@@ -71,7 +72,8 @@ impl<O: Owner> Controller for Replicas<O> {
     }
 
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
-        let Some(owner) = context.informers().of::<O>().get(&request.namespace, &request.name) else {
+        let Some(owner) = context.informers().of::<O>().get(&request.namespace, &request.name)
+        else {
             self.expectations.forget(request);
             return Ok(Action::Done);
         };
@@ -94,7 +96,12 @@ impl<O: Owner> Controller for Replicas<O> {
 
         let mut managed = Ok(());
         if needs_sync && owner.meta().deletion_timestamp.is_none() {
-            let scale = scale::Scale { context, owner: &*owner, key: request, expectations: &self.expectations };
+            let scale = scale::Scale {
+                context,
+                owner: &*owner,
+                key: request,
+                expectations: &self.expectations,
+            };
             managed = scale.run(active.clone()).await;
         }
         let now = context.now();
@@ -136,7 +143,9 @@ struct PodHandler<O> {
 impl<O: Owner> PodHandler<O> {
     fn handle(&self, change: &Change<Pod>, queue: &Enqueue<ObjectKey>) {
         match change {
-            Change::Added(pod) if pod.metadata.deletion_timestamp.is_some() => self.deleted(pod, queue),
+            Change::Added(pod) if pod.metadata.deletion_timestamp.is_some() => {
+                self.deleted(pod, queue)
+            }
             Change::Added(pod) => self.added(pod, queue),
             Change::Updated { old, new } => self.updated(old, new, queue),
             Change::Deleted(pod) => self.deleted(pod, queue),
@@ -180,7 +189,8 @@ impl<O: Owner> PodHandler<O> {
 
     fn deleted(&self, pod: &Pod, queue: &Enqueue<ObjectKey>) {
         if let Some((key, _)) = self.resolve(pod) {
-            self.expectations.deletion_observed(&key, pod.metadata.uid.as_deref().unwrap_or_default());
+            self.expectations
+                .deletion_observed(&key, pod.metadata.uid.as_deref().unwrap_or_default());
             queue.add(key);
         }
     }

@@ -24,7 +24,9 @@ pub struct ManagerBuilder {
 
 impl fmt::Debug for ManagerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ManagerBuilder").field("controllers", &self.controllers).finish_non_exhaustive()
+        f.debug_struct("ManagerBuilder")
+            .field("controllers", &self.controllers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +54,10 @@ impl ManagerBuilder {
     }
 
     /// Gives each controller a client of its own, by [`Controller::identity`].
-    pub fn client_for(mut self, client: impl Fn(&str) -> kube::Client + Send + Sync + 'static) -> Self {
+    pub fn client_for(
+        mut self,
+        client: impl Fn(&str) -> kube::Client + Send + Sync + 'static,
+    ) -> Self {
         self.client_for = Some(Arc::new(client));
         self
     }
@@ -121,8 +126,11 @@ impl ManagerBuilder {
             return Err(Error::Duplicate(pair[0].to_owned()));
         }
         self.selection.check(&names)?;
-        let controllers: Vec<_> =
-            self.controllers.into_iter().filter(|controller| self.selection.includes(controller.name())).collect();
+        let controllers: Vec<_> = self
+            .controllers
+            .into_iter()
+            .filter(|controller| self.selection.includes(controller.name()))
+            .collect();
 
         let queues = QueueMetrics::default();
         if let Some(metrics) = &self.metrics {
@@ -134,7 +142,8 @@ impl ManagerBuilder {
             add_checks(health, &waiting, &status);
         }
         let clock = self.clock;
-        let informers = self.informers.unwrap_or_else(|| Informers::new(self.client.clone(), clock.clone()));
+        let informers =
+            self.informers.unwrap_or_else(|| Informers::new(self.client.clone(), clock.clone()));
         Ok(Manager {
             client: self.client,
             client_for: self.client_for,

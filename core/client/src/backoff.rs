@@ -33,10 +33,7 @@ impl Backoff {
     /// The length of the next pause.
     pub fn advance(&mut self) -> Duration {
         let now = self.clock.elapsed();
-        if self
-            .last
-            .is_some_and(|last| now.saturating_sub(last) > self.reset_after)
-        {
+        if self.last.is_some_and(|last| now.saturating_sub(last) > self.reset_after) {
             self.next = self.initial;
         }
         self.last = Some(now);

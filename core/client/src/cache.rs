@@ -40,9 +40,7 @@ struct State<K> {
 
 impl<K> fmt::Debug for Cache<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache")
-            .field("objects", &self.state.read().count)
-            .finish_non_exhaustive()
+        f.debug_struct("Cache").field("objects", &self.state.read().count).finish_non_exhaustive()
     }
 }
 
@@ -54,10 +52,7 @@ impl<K: kube::Resource> Cache<K> {
             indexes: HashMap::new(),
             readers: Vec::new(),
         };
-        Self {
-            state: RwLock::new(state),
-            phase: watch::Sender::new(Phase::Filling),
-        }
+        Self { state: RwLock::new(state), phase: watch::Sender::new(Phase::Filling) }
     }
 
     pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
@@ -73,13 +68,7 @@ impl<K: kube::Resource> Cache<K> {
     }
 
     pub(crate) fn list(&self) -> Vec<Arc<K>> {
-        self.state
-            .read()
-            .objects
-            .values()
-            .flat_map(BTreeMap::values)
-            .cloned()
-            .collect()
+        self.state.read().objects.values().flat_map(BTreeMap::values).cloned().collect()
     }
 
     pub(crate) fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
@@ -96,10 +85,7 @@ impl<K: kube::Resource> Cache<K> {
         if state.indexes.contains_key(name) {
             return;
         }
-        let mut index = Index {
-            keys_of,
-            entries: HashMap::new(),
-        };
+        let mut index = Index { keys_of, entries: HashMap::new() };
         for object in state.objects.values().flat_map(BTreeMap::values) {
             index.insert(&ObjectKey::of(&**object), object);
         }
@@ -108,13 +94,8 @@ impl<K: kube::Resource> Cache<K> {
 
     pub(crate) fn by_index(&self, name: &str, key: &str) -> Vec<Arc<K>> {
         let state = self.state.read();
-        let found = state
-            .indexes
-            .get(name)
-            .and_then(|index| index.entries.get(key));
-        found
-            .map(|objects| objects.values().cloned().collect())
-            .unwrap_or_default()
+        let found = state.indexes.get(name).and_then(|index| index.entries.get(key));
+        found.map(|objects| objects.values().cloned().collect()).unwrap_or_default()
     }
 
     pub(crate) fn subscribe(&self) -> Changes<K> {
@@ -171,11 +152,7 @@ impl<K: kube::Resource> Cache<K> {
     pub(crate) fn close(&self) {
         let mut state = self.state.write();
         self.phase.send_replace(Phase::Closed);
-        for reader in state
-            .readers
-            .drain(..)
-            .filter_map(|reader| reader.upgrade())
-        {
+        for reader in state.readers.drain(..).filter_map(|reader| reader.upgrade()) {
             reader.close();
         }
     }
@@ -183,21 +160,14 @@ impl<K: kube::Resource> Cache<K> {
 
 impl Phase {
     fn max_synced(self) -> Self {
-        if self == Self::Closed {
-            self
-        } else {
-            Self::Synced
-        }
+        if self == Self::Closed { self } else { Self::Synced }
     }
 }
 
 impl<K> Index<K> {
     fn insert(&mut self, key: &ObjectKey, object: &Arc<K>) {
         for value in (self.keys_of)(object) {
-            self.entries
-                .entry(value)
-                .or_default()
-                .insert(key.clone(), object.clone());
+            self.entries.entry(value).or_default().insert(key.clone(), object.clone());
         }
     }
 
@@ -274,25 +244,15 @@ mod tests {
             labels: Some([("node".to_owned(), node.to_owned())].into()),
             ..ObjectMeta::default()
         };
-        Arc::new(Pod {
-            metadata,
-            ..Pod::default()
-        })
+        Arc::new(Pod { metadata, ..Pod::default() })
     }
 
     fn names(pods: Vec<Arc<Pod>>) -> Vec<String> {
-        pods.iter()
-            .filter_map(|pod| pod.metadata.name.clone())
-            .collect()
+        pods.iter().filter_map(|pod| pod.metadata.name.clone()).collect()
     }
 
     fn index(pod: &Pod) -> Vec<String> {
-        pod.metadata
-            .labels
-            .iter()
-            .flatten()
-            .map(|(_, value)| value.clone())
-            .collect()
+        pod.metadata.labels.iter().flatten().map(|(_, value)| value.clone()).collect()
     }
 
     #[test]
@@ -318,10 +278,7 @@ mod tests {
             pod("again", "3", "1", "x"),
         ]);
         let mut changes = cache.subscribe();
-        assert_eq!(
-            std::iter::from_fn(|| changes.next().now_or_never().flatten()).count(),
-            3
-        );
+        assert_eq!(std::iter::from_fn(|| changes.next().now_or_never().flatten()).count(), 3);
         cache.replace(vec![
             pod("same", "1", "1", "x"),
             pod("again", "4", "5", "x"),

@@ -29,10 +29,7 @@ impl<K> Clone for Change<K> {
     fn clone(&self) -> Self {
         match self {
             Self::Added(object) => Self::Added(object.clone()),
-            Self::Updated { old, new } => Self::Updated {
-                old: old.clone(),
-                new: new.clone(),
-            },
+            Self::Updated { old, new } => Self::Updated { old: old.clone(), new: new.clone() },
             Self::Deleted(object) => Self::Deleted(object.clone()),
         }
     }
@@ -89,9 +86,7 @@ impl<K> Pending<K> {
             closed: false,
             waker: None,
         };
-        Self {
-            inner: Mutex::new(inner),
-        }
+        Self { inner: Mutex::new(inner) }
     }
 
     pub(crate) fn push(&self, key: &ObjectKey, change: Change<K>) {
@@ -233,35 +228,11 @@ mod tests {
         let (pending, mut changes) = pending();
         let key = ObjectKey::new("a", "b");
         pending.push(&key, Change::Added(Arc::new(1)));
-        pending.push(
-            &key,
-            Change::Updated {
-                old: Arc::new(1),
-                new: Arc::new(2),
-            },
-        );
-        pending.push(
-            &key,
-            Change::Updated {
-                old: Arc::new(2),
-                new: Arc::new(3),
-            },
-        );
+        pending.push(&key, Change::Updated { old: Arc::new(1), new: Arc::new(2) });
+        pending.push(&key, Change::Updated { old: Arc::new(2), new: Arc::new(3) });
         assert_eq!(next(&mut changes).as_deref(), Some("+3"));
-        pending.push(
-            &key,
-            Change::Updated {
-                old: Arc::new(3),
-                new: Arc::new(4),
-            },
-        );
-        pending.push(
-            &key,
-            Change::Updated {
-                old: Arc::new(4),
-                new: Arc::new(5),
-            },
-        );
+        pending.push(&key, Change::Updated { old: Arc::new(3), new: Arc::new(4) });
+        pending.push(&key, Change::Updated { old: Arc::new(4), new: Arc::new(5) });
         pending.push(&key, Change::Deleted(Arc::new(5)));
         assert_eq!(next(&mut changes).as_deref(), Some("3>5"));
         assert_eq!(next(&mut changes).as_deref(), Some("-5"));
@@ -291,11 +262,6 @@ mod tests {
         assert!(pending.inner.lock().count <= SLOW_READER + 1 && held <= 2 * SLOW_READER + 1024);
         pending.close();
         while next(&mut changes).is_some() {}
-        assert!(
-            changes
-                .next()
-                .now_or_never()
-                .is_some_and(|end| end.is_none())
-        );
+        assert!(changes.next().now_or_never().is_some_and(|end| end.is_none()));
     }
 }

@@ -81,8 +81,7 @@ impl Error {
     /// Whether an object of that name is there already.
     #[must_use]
     pub fn is_already_exists(&self) -> bool {
-        self.status()
-            .is_some_and(kube::core::Status::is_already_exists)
+        self.status().is_some_and(kube::core::Status::is_already_exists)
     }
 
     /// All of `errors` as one; `Ok` when there is none.
@@ -94,10 +93,7 @@ impl Error {
         match errors.into_iter().next() {
             None => Ok(()),
             Some(only) if count == 1 => Err(only),
-            Some(first) => Err(Self::Several {
-                count,
-                first: Box::new(first),
-            }),
+            Some(first) => Err(Self::Several { count, first: Box::new(first) }),
         }
     }
 }

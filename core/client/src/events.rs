@@ -70,9 +70,7 @@ struct Inner {
 
 impl fmt::Debug for EventRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventRecorder")
-            .field("dropped", &self.dropped())
-            .finish_non_exhaustive()
+        f.debug_struct("EventRecorder").field("dropped", &self.dropped()).finish_non_exhaustive()
     }
 }
 
@@ -85,22 +83,11 @@ impl EventRecorder {
     pub fn new(client: kube::Client, clock: SharedClock, component: &str, host: &str) -> Self {
         let (messages, waiting) = mpsc::channel(WAITING);
         let correlator = Correlator::new(clock.clone());
-        let recorder = Recorder::new(
-            client,
-            clock,
-            correlator,
-            component.to_owned(),
-            host.to_owned(),
-        );
+        let recorder =
+            Recorder::new(client, clock, correlator, component.to_owned(), host.to_owned());
         let mut task = JoinSet::new();
         task.spawn(run(recorder, waiting));
-        Self {
-            inner: Arc::new(Inner {
-                messages,
-                dropped: AtomicU64::new(0),
-                _task: task,
-            }),
-        }
+        Self { inner: Arc::new(Inner { messages, dropped: AtomicU64::new(0), _task: task }) }
     }
 
     /// Tells of `object`; the API server and readers see it soon after, or not at all under overload.
@@ -117,12 +104,7 @@ impl EventRecorder {
             reason: reason.to_owned(),
             message: message.into(),
         };
-        if self
-            .inner
-            .messages
-            .try_send(Message::Event(Box::new(occurrence)))
-            .is_err()
-        {
+        if self.inner.messages.try_send(Message::Event(Box::new(occurrence))).is_err() {
             self.inner.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -32,28 +32,17 @@ impl Expectations {
     /// No expectations.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self {
-            clock,
-            entries: Arc::default(),
-        }
+        Self { clock, entries: Arc::default() }
     }
 
     fn expect(&self, owner: &ObjectKey, creations: i64, deletions: HashSet<String>) {
-        let entry = Entry {
-            creations,
-            deletions,
-            since: self.clock.elapsed(),
-        };
+        let entry = Entry { creations, deletions, since: self.clock.elapsed() };
         self.entries.lock().insert(owner.clone(), entry);
     }
 
     /// `owner` is about to create `count` objects; earlier expectations are forgotten.
     pub fn expect_creations(&self, owner: &ObjectKey, count: usize) {
-        self.expect(
-            owner,
-            i64::try_from(count).unwrap_or(i64::MAX),
-            HashSet::new(),
-        );
+        self.expect(owner, i64::try_from(count).unwrap_or(i64::MAX), HashSet::new());
     }
 
     /// `owner` is about to delete the objects of these uids; earlier expectations are forgotten.
@@ -69,9 +58,8 @@ impl Expectations {
     /// `count` creations appeared, failed, or were given up.
     pub fn creations_observed(&self, owner: &ObjectKey, count: usize) {
         if let Some(entry) = self.entries.lock().get_mut(owner) {
-            entry.creations = entry
-                .creations
-                .saturating_sub(i64::try_from(count).unwrap_or(i64::MAX));
+            entry.creations =
+                entry.creations.saturating_sub(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 

@@ -12,12 +12,7 @@ use std::fmt::Debug;
 /// Whether `object` carries `finalizer`.
 #[must_use]
 pub fn has<K: kube::Resource>(object: &K, finalizer: &str) -> bool {
-    object
-        .meta()
-        .finalizers
-        .iter()
-        .flatten()
-        .any(|present| present == finalizer)
+    object.meta().finalizers.iter().flatten().any(|present| present == finalizer)
 }
 
 /// Adds `finalizer` when it is not there; gives back the object as it is then.
@@ -48,10 +43,7 @@ where
         return Ok(());
     }
     let finalizers = object.meta().finalizers.iter().flatten();
-    let rest: Vec<_> = finalizers
-        .filter(|present| *present != finalizer)
-        .cloned()
-        .collect();
+    let rest: Vec<_> = finalizers.filter(|present| *present != finalizer).cloned().collect();
     match write(api, object, &rest).await {
         Err(error) if error.is_not_found() => Ok(()),
         other => other.map(drop),
@@ -67,7 +59,5 @@ where
     let patch = json!({"metadata": {
         "resourceVersion": meta.resource_version, "uid": meta.uid, "finalizers": finalizers,
     }});
-    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .map_err(Error::Api)
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(Error::Api)
 }

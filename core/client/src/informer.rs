@@ -14,9 +14,7 @@ pub struct Informer<K> {
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self {
-            cache: self.cache.clone(),
-        }
+        Self { cache: self.cache.clone() }
     }
 }
 
@@ -34,9 +32,7 @@ impl<K: kube::Resource> Informer<K> {
     /// The reading side alone.
     #[must_use]
     pub fn lister(&self) -> Lister<K> {
-        Lister {
-            cache: self.cache.clone(),
-        }
+        Lister { cache: self.cache.clone() }
     }
 
     /// One object; `namespace` is empty for cluster-scoped kinds.
@@ -99,11 +95,7 @@ impl<K: kube::Resource> Informer<K> {
     /// Waits for the first list, or for the end of the informer.
     pub async fn synced(&self) {
         // The cache holds the sender, so waiting cannot fail while it is there.
-        let _ = self
-            .cache
-            .phase()
-            .wait_for(|phase| *phase != Phase::Filling)
-            .await;
+        let _ = self.cache.phase().wait_for(|phase| *phase != Phase::Filling).await;
     }
 }
 
@@ -114,9 +106,7 @@ pub struct Lister<K> {
 
 impl<K> Clone for Lister<K> {
     fn clone(&self) -> Self {
-        Self {
-            cache: self.cache.clone(),
-        }
+        Self { cache: self.cache.clone() }
     }
 }
 

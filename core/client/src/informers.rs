@@ -88,16 +88,9 @@ impl Informers {
     /// Informers over any source; `seed` spreads their retries.
     #[must_use]
     pub fn from_source(source: Arc<dyn InformerSource>, clock: SharedClock, seed: Seed) -> Self {
-        let inner = Inner {
-            source,
-            clock,
-            seed,
-            entries: Mutex::default(),
-            tasks: Mutex::default(),
-        };
-        Self {
-            inner: Arc::new(inner),
-        }
+        let inner =
+            Inner { source, clock, seed, entries: Mutex::default(), tasks: Mutex::default() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// All objects of a kind, in all namespaces.
@@ -131,23 +124,14 @@ impl Informers {
     /// As [`of`](Self::of).
     #[must_use]
     pub fn metadata(&self, resource: ApiResource) -> Informer<PartialObjectMetadata> {
-        self.start(Query {
-            metadata_only: true,
-            ..Query::all(resource)
-        })
+        self.start(Query { metadata_only: true, ..Query::all(resource) })
     }
 
     /// Ends the metadata informer of a resource that is no longer served; its readers' streams end.
     pub fn forget_metadata(&self, resource: ApiResource) {
-        let query = Query {
-            metadata_only: true,
-            ..Query::all(resource)
-        };
-        let entry = self
-            .inner
-            .entries
-            .lock()
-            .remove(&(TypeId::of::<PartialObjectMetadata>(), query));
+        let query = Query { metadata_only: true, ..Query::all(resource) };
+        let entry =
+            self.inner.entries.lock().remove(&(TypeId::of::<PartialObjectMetadata>(), query));
         if let Some(entry) = entry {
             entry.task.abort();
             entry.cache.close();
@@ -160,9 +144,8 @@ impl Informers {
     {
         let id = (TypeId::of::<K>(), query.clone());
         let mut entries = self.inner.entries.lock();
-        let running = entries
-            .get(&id)
-            .map(|entry| entry.cache.clone().into_any().downcast::<Cache<K>>());
+        let running =
+            entries.get(&id).map(|entry| entry.cache.clone().into_any().downcast::<Cache<K>>());
         if let Some(Ok(cache)) = running {
             return Informer::new(cache);
         }
@@ -175,25 +158,14 @@ impl Informers {
             seed: self.inner.seed.clone(),
         };
         let task = self.inner.tasks.lock().spawn(reflector.run());
-        entries.insert(
-            id,
-            Entry {
-                cache: cache.clone(),
-                task,
-            },
-        );
+        entries.insert(id, Entry { cache: cache.clone(), task });
         Informer::new(cache)
     }
 
     /// Waits until every informer handed out so far has its first list.
     pub async fn synced(&self) {
-        let phases: Vec<_> = self
-            .inner
-            .entries
-            .lock()
-            .values()
-            .map(|entry| entry.cache.phase())
-            .collect();
+        let phases: Vec<_> =
+            self.inner.entries.lock().values().map(|entry| entry.cache.phase()).collect();
         for mut phase in phases {
             // A closed cache has nothing to wait for.
             let _ = phase.wait_for(|phase| *phase != Phase::Filling).await;
@@ -204,9 +176,8 @@ impl Informers {
     #[must_use]
     pub fn unsynced(&self) -> Vec<String> {
         let entries = self.inner.entries.lock();
-        let waiting = entries
-            .iter()
-            .filter(|(_, entry)| *entry.cache.phase().borrow() == Phase::Filling);
+        let waiting =
+            entries.iter().filter(|(_, entry)| *entry.cache.phase().borrow() == Phase::Filling);
         let mut names: Vec<_> = waiting.map(|((_, query), _)| query.to_string()).collect();
         names.sort();
         names

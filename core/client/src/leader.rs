@@ -60,9 +60,7 @@ struct Observed {
 
 impl fmt::Debug for LeaderElector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaderElector")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("LeaderElector").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -71,13 +69,7 @@ impl LeaderElector {
     #[must_use]
     pub fn new(client: kube::Client, clock: SharedClock, config: LeaseConfig) -> Self {
         let api = Api::namespaced(client, &config.namespace);
-        Self {
-            api,
-            clock,
-            seed: Seed::random(),
-            config,
-            observed: None,
-        }
+        Self { api, clock, seed: Seed::random(), config, observed: None }
     }
 
     /// Waits to become the leader, then runs `on_lead` with a token that is cancelled when leadership is lost
@@ -125,19 +117,14 @@ impl LeaderElector {
                 Err(error) => tracing::debug!(lease = self.config.name, %error, "cannot acquire"),
             }
             let jitter = 1.2_f64.mul_add(self.seed.fraction(), 1.0);
-            self.clock
-                .sleep(self.config.retry_period.mul_f64(jitter))
-                .await;
+            self.clock.sleep(self.config.retry_period.mul_f64(jitter)).await;
         }
     }
 
     /// Ends when the lease is no longer safely held.
     async fn renew(&mut self, acquired: Duration) {
-        let (clock, retry, patience) = (
-            self.clock.clone(),
-            self.config.retry_period,
-            self.config.renew_deadline,
-        );
+        let (clock, retry, patience) =
+            (self.clock.clone(), self.config.retry_period, self.config.renew_deadline);
         let mut renewed = acquired;
         loop {
             let left = |now: Duration| patience.saturating_sub(now.saturating_sub(renewed));
@@ -177,11 +164,7 @@ impl LeaderElector {
             return Ok(false);
         }
         let claim = self.claim(Some(&lease));
-        match self
-            .api
-            .replace(&self.config.name, &PostParams::default(), &claim)
-            .await
-        {
+        match self.api.replace(&self.config.name, &PostParams::default(), &claim).await {
             Ok(updated) => {
                 self.observe(updated);
                 Ok(true)
@@ -194,15 +177,8 @@ impl LeaderElector {
     }
 
     fn observe(&mut self, lease: Lease) {
-        if self
-            .observed
-            .as_ref()
-            .is_none_or(|seen| seen.lease.spec != lease.spec)
-        {
-            self.observed = Some(Observed {
-                lease,
-                at: self.clock.elapsed(),
-            });
+        if self.observed.as_ref().is_none_or(|seen| seen.lease.spec != lease.spec) {
+            self.observed = Some(Observed { lease, at: self.clock.elapsed() });
         }
     }
 
@@ -214,13 +190,9 @@ impl LeaderElector {
         if holder(lease).is_none_or(str::is_empty) {
             return true;
         }
-        let seconds = lease
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.lease_duration_seconds);
-        let lasts = seconds
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .map(Duration::from_secs);
+        let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+        let lasts =
+            seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
         let lasts = lasts.unwrap_or(self.config.lease_duration);
         self.observed
             .as_ref()
@@ -230,19 +202,13 @@ impl LeaderElector {
     /// The lease as it is when this candidate holds it.
     fn claim(&self, present: Option<&Lease>) -> Lease {
         let now = MicroTime(self.clock.now());
-        let spec = present
-            .and_then(|lease| lease.spec.clone())
-            .unwrap_or_default();
+        let spec = present.and_then(|lease| lease.spec.clone()).unwrap_or_default();
         let stays = present.is_some_and(|lease| self.is_mine(lease));
         let transitions = spec.lease_transitions.unwrap_or_default();
         let spec = LeaseSpec {
             holder_identity: Some(self.config.identity.clone()),
             lease_duration_seconds: i32::try_from(self.config.lease_duration.as_secs()).ok(),
-            acquire_time: if stays {
-                spec.acquire_time
-            } else {
-                Some(now.clone())
-            },
+            acquire_time: if stays { spec.acquire_time } else { Some(now.clone()) },
             renew_time: Some(now),
             lease_transitions: Some(if stays || present.is_none() {
                 transitions
@@ -259,10 +225,7 @@ impl LeaderElector {
             },
             |lease| lease.metadata.clone(),
         );
-        Lease {
-            metadata,
-            spec: Some(spec),
-        }
+        Lease { metadata, spec: Some(spec) }
     }
 
     /// Lets others in at once.
@@ -281,10 +244,7 @@ impl LeaderElector {
             renew_time: Some(now),
             ..lease.spec.clone().unwrap_or_default()
         };
-        let free = Lease {
-            spec: Some(spec),
-            ..lease
-        };
+        let free = Lease { spec: Some(spec), ..lease };
         let params = PostParams::default();
         let write = self.api.replace(&self.config.name, &params, &free);
         match timeout(&*self.clock, self.config.retry_period, write).await {

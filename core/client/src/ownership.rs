@@ -14,12 +14,7 @@ use tokio::sync::OnceCell;
 /// The owner reference that says who manages `object`, if anyone does.
 #[must_use]
 pub fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
-    object
-        .meta()
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))
+    object.meta().owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// Whether the owner of this uid manages `object`.
@@ -174,17 +169,11 @@ impl<'a> ControllerRefManager<'a> {
         let live = async || (self.live)().await.map_err(|error| error.to_string());
         if let Err(reason) = self.checked.get_or_init(live).await {
             let (kind, name) = (&self.owner.kind, &self.owner_name);
-            return Err(Error::CannotAdopt(format!(
-                "can't adopt for {kind} {name}: {reason}"
-            )));
+            return Err(Error::CannotAdopt(format!("can't adopt for {kind} {name}: {reason}")));
         }
         let uid = object.meta().uid.as_deref();
-        self.patch(
-            api,
-            object,
-            &json!({"metadata": {"ownerReferences": [self.owner], "uid": uid}}),
-        )
-        .await
+        self.patch(api, object, &json!({"metadata": {"ownerReferences": [self.owner], "uid": uid}}))
+            .await
     }
 
     async fn release<K>(&self, api: &Api<K>, object: &K) -> Result<()>
@@ -193,12 +182,7 @@ impl<'a> ControllerRefManager<'a> {
     {
         let gone = json!({"$patch": "delete", "uid": self.owner.uid});
         let uid = object.meta().uid.as_deref();
-        self.patch(
-            api,
-            object,
-            &json!({"metadata": {"ownerReferences": [gone], "uid": uid}}),
-        )
-        .await
+        self.patch(api, object, &json!({"metadata": {"ownerReferences": [gone], "uid": uid}})).await
     }
 
     async fn patch<K>(&self, api: &Api<K>, object: &K, patch: &serde_json::Value) -> Result<()>
@@ -226,10 +210,7 @@ where
         )));
     }
     match &meta.deletion_timestamp {
-        Some(at) => Err(Error::CannotAdopt(format!(
-            "{name} has just been deleted at {}",
-            at.0
-        ))),
+        Some(at) => Err(Error::CannotAdopt(format!("{name} has just been deleted at {}", at.0))),
         None => Ok(()),
     }
 }

@@ -87,9 +87,7 @@ struct State<T> {
 
 impl<T> Clone for WorkQueue<T> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -118,15 +116,8 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             shut_down: false,
         };
         let gauges = options.metrics.queue(&options.name);
-        let shared = Shared {
-            clock,
-            state: Mutex::new(state),
-            wake: Notify::new(),
-            gauges,
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { clock, state: Mutex::new(state), wake: Notify::new(), gauges };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Adds `item`, unless it waits already.
@@ -173,13 +164,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// How often `item` was added rate-limited since it was forgotten last.
     #[must_use]
     pub fn failures(&self, item: &T) -> u32 {
-        self.shared
-            .state
-            .lock()
-            .failures
-            .get(item)
-            .copied()
-            .unwrap_or_default()
+        self.shared.state.lock().failures.get(item).copied().unwrap_or_default()
     }
 
     /// The next item; `None` when the queue was shut down and nothing is left.
@@ -205,11 +190,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
                 if state.shut_down {
                     return None;
                 }
-                state
-                    .delayed
-                    .keys()
-                    .next()
-                    .map(|(at, _)| at.saturating_sub(now))
+                state.delayed.keys().next().map(|(at, _)| at.saturating_sub(now))
             };
             match next {
                 Some(pause) => {
@@ -225,10 +206,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         let now = self.shared.clock.elapsed();
         let mut state = self.shared.state.lock();
         if let Some(since) = state.working.remove(item) {
-            self.shared
-                .gauges
-                .work_duration
-                .observe(now.saturating_sub(since).as_secs_f64());
+            self.shared.gauges.work_duration.observe(now.saturating_sub(since).as_secs_f64());
         }
         if state.dirty.contains(item) {
             state.ready.push_back(item.clone());
@@ -316,9 +294,7 @@ impl<T: Clone + Eq + Hash> State<T> {
         self.dirty.remove(&item);
         gauges.depth.dec();
         if let Some(added) = self.added_at.remove(&item) {
-            gauges
-                .queue_duration
-                .observe(now.saturating_sub(added).as_secs_f64());
+            gauges.queue_duration.observe(now.saturating_sub(added).as_secs_f64());
         }
         self.working.insert(item.clone(), now);
         Some(item)

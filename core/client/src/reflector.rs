@@ -44,11 +44,7 @@ where
             match self.source.list(&self.query, &at_least).await {
                 Ok(listed) => {
                     self.cache.replace(
-                        listed
-                            .items
-                            .iter()
-                            .filter_map(|item| self.decode(item))
-                            .collect(),
+                        listed.items.iter().filter_map(|item| self.decode(item)).collect(),
                     );
                     at_least = listed.resource_version;
                     self.follow(&mut at_least, &mut backoff).await;
@@ -63,12 +59,7 @@ where
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff::new(
-            self.clock.clone(),
-            self.seed.clone(),
-            FIRST_PAUSE,
-            LONGEST_PAUSE,
-        )
+        Backoff::new(self.clock.clone(), self.seed.clone(), FIRST_PAUSE, LONGEST_PAUSE)
     }
 
     /// Watches until a new list is needed.
@@ -123,11 +114,7 @@ where
                 if let Some(at) = &object.meta().resource_version {
                     version.clone_from(at);
                 }
-                if deleted {
-                    self.cache.delete(object)
-                } else {
-                    self.cache.apply(object)
-                }
+                if deleted { self.cache.delete(object) } else { self.cache.apply(object) }
             }
             None => {
                 if let Ok(object) = serde_json::from_slice::<Versioned>(&text) {
@@ -148,3 +135,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,15 +37,8 @@ impl Query {
     /// The path of the collection, as in `/apis/apps/v1/deployments`.
     #[must_use]
     pub fn path(&self) -> String {
-        let root = if self.resource.group.is_empty() {
-            "api"
-        } else {
-            "apis"
-        };
-        format!(
-            "/{root}/{}/{}",
-            self.resource.api_version, self.resource.plural
-        )
+        let root = if self.resource.group.is_empty() { "api" } else { "apis" };
+        format!("/{root}/{}/{}", self.resource.api_version, self.resource.plural)
     }
 }
 
@@ -55,10 +48,8 @@ impl fmt::Display for Query {
         if !self.resource.group.is_empty() {
             write!(f, ".{}", self.resource.group)?;
         }
-        for (name, selector) in [
-            ("fields", &self.field_selector),
-            ("labels", &self.label_selector),
-        ] {
+        for (name, selector) in [("fields", &self.field_selector), ("labels", &self.label_selector)]
+        {
             if !selector.is_empty() {
                 write!(f, " {name}({selector})")?;
             }

@@ -23,5 +23,5 @@ mod kubeconfig;
 pub use authority::{Authority, Identity, Request, Usage, generate_key, public_key};
 pub use directory::{Leaf, PkiDir, write_private, write_public};
 pub use error::{Error, Result};
-pub use inspect::{CertificateInfo, inspect};
+pub use inspect::{CertificateInfo, inspect, pem};
 pub use kubeconfig::{Kubeconfig, KubeconfigUser};

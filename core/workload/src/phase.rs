@@ -5,7 +5,10 @@ use k8s_openapi::api::core::v1::Pod;
 /// The phase; `Pending` when none is set.
 #[must_use]
 pub fn phase(pod: &Pod) -> &str {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     phase.filter(|phase| !phase.is_empty()).unwrap_or("Pending")
 }
 
@@ -45,7 +48,12 @@ mod tests {
         assert!(is_active(&pod(json!({}))));
         assert!(is_active(&pod(json!({"status": {"phase": "Running"}}))));
         assert!(!is_active(&pod(json!({"status": {"phase": "Failed"}}))));
-        assert!(!is_active(&pod(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))));
-        assert_eq!(node_name(&pod(json!({"spec": {"containers": [], "nodeName": "n"}}))), Some("n"));
+        assert!(!is_active(&pod(
+            json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+        )));
+        assert_eq!(
+            node_name(&pod(json!({"spec": {"containers": [], "nodeName": "n"}}))),
+            Some("n")
+        );
     }
 }

@@ -27,15 +27,30 @@ impl HostPort {
 /// The host ports of the pod's containers and sidecars.
 #[must_use]
 pub fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|container| crate::is_sidecar(container));
-    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|container| crate::is_sidecar(container));
+    let ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|container| container.ports.iter().flatten());
     let or = |text: &Option<String>, other: &str| {
-        text.as_deref().filter(|text| !text.is_empty()).unwrap_or(other).to_owned()
+        text.as_deref()
+            .filter(|text| !text.is_empty())
+            .unwrap_or(other)
+            .to_owned()
     };
     ports
         .filter_map(|port| {
             let number = port.host_port.filter(|number| *number > 0)?;
-            Some(HostPort { ip: or(&port.host_ip, "0.0.0.0"), protocol: or(&port.protocol, "TCP"), port: number })
+            Some(HostPort {
+                ip: or(&port.host_ip, "0.0.0.0"),
+                protocol: or(&port.protocol, "TCP"),
+                port: number,
+            })
         })
         .collect()
 }

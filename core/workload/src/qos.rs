@@ -47,7 +47,10 @@ pub fn qos_class(spec: &PodSpec) -> QosClass {
             sums.add(resources.requests.as_ref(), resources.limits.as_ref());
         }
         None => {
-            let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+            let containers = spec
+                .containers
+                .iter()
+                .chain(spec.init_containers.iter().flatten());
             for container in containers {
                 let none = ResourceRequirements::default();
                 let resources = container.resources.as_ref().unwrap_or(&none);
@@ -87,7 +90,10 @@ impl Sums {
         let all = || self.requests.iter().chain(&self.limits);
         if all().all(Quantity::is_zero) {
             QosClass::BestEffort
-        } else if !self.unlimited && !self.limits.iter().any(Quantity::is_zero) && self.requests == self.limits {
+        } else if !self.unlimited
+            && !self.limits.iter().any(Quantity::is_zero)
+            && self.requests == self.limits
+        {
             QosClass::Guaranteed
         } else {
             QosClass::Burstable
@@ -108,8 +114,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn class(resources: &[Value]) -> QosClass {
-        let containers: Vec<_> =
-            resources.iter().map(|resources| json!({"name": "c", "resources": resources})).collect();
+        let containers: Vec<_> = resources
+            .iter()
+            .map(|resources| json!({"name": "c", "resources": resources}))
+            .collect();
         qos_class(&serde_json::from_value(json!({"containers": containers})).unwrap())
     }
 
@@ -118,10 +126,19 @@ mod tests {
         let both = json!({"cpu": "1", "memory": "1Gi"});
         let guaranteed = json!({"requests": both, "limits": both});
         assert_eq!(class(&[json!({})]), QosClass::BestEffort);
-        assert_eq!(class(&[json!({"requests": {"example.com/gpu": "1"}})]), QosClass::BestEffort);
-        assert_eq!(class(&[guaranteed.clone(), guaranteed.clone()]), QosClass::Guaranteed);
+        assert_eq!(
+            class(&[json!({"requests": {"example.com/gpu": "1"}})]),
+            QosClass::BestEffort
+        );
+        assert_eq!(
+            class(&[guaranteed.clone(), guaranteed.clone()]),
+            QosClass::Guaranteed
+        );
         assert_eq!(class(&[guaranteed, json!({})]), QosClass::Burstable);
         assert_eq!(class(&[json!({"limits": both})]), QosClass::Burstable);
-        assert_eq!(class(&[json!({"requests": {"cpu": "1"}})]), QosClass::Burstable);
+        assert_eq!(
+            class(&[json!({"requests": {"cpu": "1"}})]),
+            QosClass::Burstable
+        );
     }
 }

@@ -5,13 +5,21 @@ use k8s_openapi::api::core::v1::{Taint, Toleration};
 /// Whether one of the tolerations covers the taint.
 #[must_use]
 pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|toleration| tolerates_taint(toleration, taint))
+    tolerations
+        .iter()
+        .any(|toleration| tolerates_taint(toleration, taint))
 }
 
 /// The first taint with an effect that `counts` (as in `["NoSchedule", "NoExecute"]`) and no toleration covers.
 #[must_use]
-pub fn first_untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration], counts: &[&str]) -> Option<&'a Taint> {
-    taints.iter().find(|taint| counts.contains(&taint.effect.as_str()) && !tolerates(tolerations, taint))
+pub fn first_untolerated<'a>(
+    taints: &'a [Taint],
+    tolerations: &[Toleration],
+    counts: &[&str],
+) -> Option<&'a Taint> {
+    taints
+        .iter()
+        .find(|taint| counts.contains(&taint.effect.as_str()) && !tolerates(tolerations, taint))
 }
 
 /// Whether the toleration covers the taint. An empty effect or key covers every one; the operators `Lt` and
@@ -21,7 +29,10 @@ pub fn tolerates_taint(toleration: &Toleration, taint: &Taint) -> bool {
     fn text(value: Option<&String>) -> &str {
         value.map_or("", String::as_str)
     }
-    let (effect, key) = (text(toleration.effect.as_ref()), text(toleration.key.as_ref()));
+    let (effect, key) = (
+        text(toleration.effect.as_ref()),
+        text(toleration.key.as_ref()),
+    );
     if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
         return false;
     }
@@ -49,8 +60,12 @@ mod tests {
 
     #[test]
     fn empty_parts_cover_everything() {
-        let taint =
-            Taint { key: "k".into(), value: Some("v".into()), effect: "NoExecute".into(), time_added: None };
+        let taint = Taint {
+            key: "k".into(),
+            value: Some("v".into()),
+            effect: "NoExecute".into(),
+            time_added: None,
+        };
         let table = [
             (toleration("", "Exists", "", ""), true),
             (toleration("k", "Exists", "", "NoExecute"), true),
@@ -60,9 +75,16 @@ mod tests {
             (toleration("k", "Exists", "", "NoSchedule"), false),
         ];
         for (toleration, expected) in table {
-            assert_eq!(tolerates_taint(&toleration, &taint), expected, "{toleration:?}");
+            assert_eq!(
+                tolerates_taint(&toleration, &taint),
+                expected,
+                "{toleration:?}"
+            );
         }
         assert!(first_untolerated(std::slice::from_ref(&taint), &[], &["NoSchedule"]).is_none());
-        assert_eq!(first_untolerated(std::slice::from_ref(&taint), &[], &["NoExecute"]), Some(&taint));
+        assert_eq!(
+            first_untolerated(std::slice::from_ref(&taint), &[], &["NoExecute"]),
+            Some(&taint)
+        );
     }
 }

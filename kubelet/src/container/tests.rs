@@ -12,6 +12,7 @@ fn config_of(spec: Value, image_user: security::ImageUser) -> Result<v1::Contain
     config(Parts {
         pod: &pod,
         container: &spec::containers(&pod)[0],
+        role: Role::App,
         restart_count: 2,
         image: v1::ImageSpec::default(),
         image_user,

@@ -71,16 +71,15 @@ fn one(
         });
     }
     status.volume_mounts = volume_mounts(container);
-    if is_init && newest.is_none() && !is_sidecar(container) && is_waiting(&status) {
-        if any_app_container(input.pod, input.observed) {
-            status.state = Some(terminated(
-                0,
-                "Completed",
-                "Unable to get init container status from container runtime and pod has been \
-                 initialized, treat it as exited normally",
-            ));
-            return status;
-        }
+    let lost = is_init && newest.is_none() && !is_sidecar(container) && is_waiting(&status);
+    if lost && any_app_container(input.pod, input.observed) {
+        status.state = Some(terminated(
+            0,
+            "Completed",
+            "Unable to get init container status from container runtime and pod has been \
+             initialized, treat it as exited normally",
+        ));
+        return status;
     }
     let ended_well = newest.is_some_and(|o| o.state == State::Exited && o.exit_code == 0);
     if is_init && ended_well && !is_sidecar(container) {

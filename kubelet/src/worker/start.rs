@@ -4,10 +4,10 @@ use super::{Worker, hooks, sync::START_RETRY};
 use crate::{
     Error, Result,
     actions::KillReason,
-    container::{self, Parts, hosts, mounts, security},
+    container::{self, Parts, hosts, mounts},
     env,
     host::container_reference,
-    images::{Wanted, go_duration},
+    images::{Present, Wanted, go_duration},
     observed::{Observed, ObservedPod, State},
     sandbox,
     spec::{self, Role},
@@ -145,7 +145,7 @@ impl Worker {
         let image = host.images.ensure(&wanted).await.inspect_err(|reason| warn(reason.reason))?;
         let target = target.and_then(|name| place.observed.container(name));
         let target = target.map(|found| found.id.as_str().to_owned());
-        let built = self.build(pod, place, container, image.spec, image.user, target).await;
+        let built = self.build(pod, place, role, container, image, target).await;
         let config = built.map_err(|error| {
             warn(&error.to_string());
             Reason { reason: "CreateContainerConfigError", message: error.to_string() }
@@ -199,9 +199,9 @@ impl Worker {
         &self,
         pod: &Arc<Pod>,
         place: &Started<'_>,
+        role: Role,
         container: &Container,
-        image: v1::ImageSpec,
-        image_user: security::ImageUser,
+        image: Present,
         target: Option<String>,
     ) -> Result<v1::ContainerConfig> {
         let host = &self.host;
@@ -230,9 +230,10 @@ impl Worker {
         container::config(Parts {
             pod,
             container,
+            role,
             restart_count,
-            image,
-            image_user,
+            image: image.spec,
+            image_user: image.user,
             env,
             mounts,
             memory: host.machine.memory,

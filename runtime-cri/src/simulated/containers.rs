@@ -33,21 +33,11 @@ const PIPE: usize = 64 << 10;
 const NOT_FOUND: i32 = 127;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the main process of a container does.
-enum Program {
-    Script(Script),
-    /// Nothing, until it is stopped or this long.
-    Idle(Option<Duration>),
-}
-
 impl SimulatedRuntime {
-    fn program(&self, container: &Container) -> Program {
-        let config = &container.config;
-        let argv: Vec<String> = config.command.iter().chain(&config.args).cloned().collect();
-        if let Ok(script) = Script::from_argv(&argv) {
-            return Program::Script(script);
-        }
-        let policy = config
+    /// How long a command runs that is not known.
+    fn idle_time(&self, container: &Container) -> Option<Duration> {
+        let policy = container
+            .config
             .annotations
             .get(RESTART_POLICY_ANNOTATION)
             .or_else(|| {
@@ -57,7 +47,7 @@ impl SimulatedRuntime {
                     .get(RESTART_POLICY_ANNOTATION)
             });
         let ends = policy.is_some_and(|policy| policy == "Never" || policy == "OnFailure");
-        Program::Idle(ends.then_some(self.inner.options.exit_delay))
+        ends.then_some(self.inner.options.exit_delay)
     }
 
     fn surroundings(&self, container: &Container) -> Surroundings {
@@ -77,11 +67,14 @@ impl SimulatedRuntime {
             env,
             files: Files::new(&container.config.mounts),
             ignores_term: AtomicBool::new(false),
+            idle: self.idle_time(container),
         }
     }
 
     async fn run_main(self, container: Arc<Container>) {
-        let program = self.program(&container);
+        let config = &container.config;
+        let argv: Vec<String> = config.command.iter().chain(&config.args).cloned().collect();
+        let script = Script::read(&argv).ok();
         let around = self.surroundings(&container);
         let running = Running {
             container: container.clone(),
@@ -95,10 +88,10 @@ impl SimulatedRuntime {
             .then(|| reader(container.open_input()));
         // From here on the process must not keep the runtime alive, for the runtime owns the process.
         drop(self);
-        let polite = matches!(program, Program::Idle(_));
+        let polite = !script.as_ref().is_some_and(Script::is_known);
         let work = async {
-            match program {
-                Program::Script(script) => {
+            match script {
+                Some(script) => {
                     let mut output = Output::Log(container.clone());
                     let mut process = Process {
                         around: &around,
@@ -107,11 +100,7 @@ impl SimulatedRuntime {
                     };
                     process.run(&script).await
                 }
-                Program::Idle(None) => std::future::pending().await,
-                Program::Idle(Some(time)) => {
-                    around.clock.sleep(time).await;
-                    0
-                }
+                None => around.idle().await,
             }
         };
         let told = container.told_to_end(&*around.clock, &around.ignores_term, delay, polite);
@@ -206,10 +195,10 @@ impl Containers for SimulatedRuntime {
     async fn create_container(
         &self,
         sandbox: &SandboxId,
-        config: v1::ContainerConfig,
+        mut config: v1::ContainerConfig,
         sandbox_config: v1::PodSandboxConfig,
     ) -> Result<ContainerId> {
-        let Some(metadata) = &config.metadata else {
+        let Some(metadata) = config.metadata.clone() else {
             return Err(Error::invalid("the container has no metadata"));
         };
         let image = config
@@ -220,6 +209,12 @@ impl Containers for SimulatedRuntime {
         let image_id = self
             .image_id(image)
             .ok_or_else(|| Error::not_found("image", image))?;
+        // Statuses tell the name of an image, also when the container was made of its id.
+        if let Some(name) = self.image_name(&image_id)
+            && let Some(spec) = &mut config.image
+        {
+            spec.image = name;
+        }
         let created_at = self.now();
         let log = match (
             sandbox_config.log_directory.as_str(),
@@ -238,7 +233,7 @@ impl Containers for SimulatedRuntime {
             )));
         }
         let taken = state.containers.values().any(|other| {
-            other.sandbox == *sandbox && other.config.metadata.as_ref() == Some(metadata)
+            other.sandbox == *sandbox && other.config.metadata.as_ref() == Some(&metadata)
         });
         if taken {
             let message = format!("container {}_{} exists", metadata.name, metadata.attempt);

@@ -43,6 +43,13 @@ impl SimulatedRuntime {
             .find(|(_, image)| image.tags.contains(&full) || image.digests.contains(&full))
             .map(|(id, _)| id.clone())
     }
+
+    /// What an image of this id is called: by a tag, or else by its digest.
+    pub(super) fn image_name(&self, id: &str) -> Option<String> {
+        let state = self.inner.state.lock();
+        let image = state.images.get(id)?;
+        image.tags.first().or_else(|| image.digests.first()).cloned()
+    }
 }
 
 fn name(spec: &v1::ImageSpec) -> &str {

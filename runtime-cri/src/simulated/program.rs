@@ -26,6 +26,19 @@ pub(super) struct Surroundings {
     pub(super) files: Files,
     /// The process has chosen not to end when asked to.
     pub(super) ignores_term: AtomicBool,
+    /// How long a command runs that is not known; without it, until the container is stopped.
+    pub(super) idle: Option<Duration>,
+}
+
+impl Surroundings {
+    /// What a command does that is not known: nothing, for its time, with success.
+    pub(super) async fn idle(&self) -> i32 {
+        match self.idle {
+            None => std::future::pending().await,
+            Some(time) => self.clock.sleep(time).await,
+        }
+        0
+    }
 }
 
 /// A process that runs a script.
@@ -81,6 +94,7 @@ impl Process<'_> {
             Err(message) => return Flow::Next(self.complain(&message, 1).await),
         };
         let code = match step.name() {
+            _ if !step.is_known() => self.around.idle().await,
             "false" => 1,
             "exit" => {
                 let code = words.first().map_or(Some(last), |word| word.parse().ok());

@@ -56,29 +56,31 @@ const COMMANDS: [&str; 10] = [
 impl Script {
     /// Understands a command line, or says what is not understood.
     pub(super) fn from_argv(argv: &[String]) -> Result<Self, String> {
+        let script = Self::read(argv)?;
+        script.steps.iter().try_for_each(Step::check)?;
+        Ok(script)
+    }
+
+    /// Every command is one of the known ones.
+    pub(super) fn is_known(&self) -> bool {
+        self.steps.iter().all(Step::is_known)
+    }
+
+    /// Understands the form of a command line, whether or not its commands are known.
+    pub(super) fn read(argv: &[String]) -> Result<Self, String> {
         let Some(first) = argv.first() else {
             return Err("no command is given".to_owned());
         };
-        let script = match argv {
-            [_, flags, text, ..] if is_shell(first) && is_script_flag(flags) => Self {
-                strict: flags.contains('e'),
-                ..parse(text)?
-            },
+        match argv {
+            [_, flags, text, ..] if is_shell(first) && is_script_flag(flags) => {
+                Ok(Self { strict: flags.contains('e'), ..parse(text)? })
+            }
             _ => {
                 let words = argv.iter().map(|text| Word::text(text)).collect();
-                let step = Step {
-                    link: Link::Always,
-                    words,
-                    redirect: None,
-                };
-                Self {
-                    steps: vec![step],
-                    strict: false,
-                }
+                let step = Step { link: Link::Always, words, redirect: None };
+                Ok(Self { steps: vec![step], strict: false })
             }
-        };
-        script.steps.iter().try_for_each(Step::check)?;
-        Ok(script)
+        }
     }
 }
 
@@ -92,18 +94,21 @@ impl Step {
             .unwrap_or_default()
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn is_known(&self) -> bool {
         let name = self.name();
-        let known = COMMANDS.contains(&name)
+        COMMANDS.contains(&name)
             && match name {
                 "env" => self.words.len() == 1,
                 "trap" => self.words.len() > 2 && self.words[1].parts.is_empty(),
                 _ => true,
-            };
-        if known {
+            }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.is_known() {
             Ok(())
         } else {
-            Err(format!("{name:?} is not one of the commands it knows"))
+            Err(format!("{:?} is not one of the commands it knows", self.name()))
         }
     }
 }

@@ -140,6 +140,17 @@ async fn unknown_commands_run_on_or_end_by_restart_policy() {
 }
 
 #[tokio::test]
+async fn a_script_goes_as_far_as_its_first_unknown_command() {
+    for (script, code) in [("true && nginx", None), ("false && nginx; exit 3", Some(3))] {
+        let bench = bench("Always", &["sh", "-c", script], |_| {}).await;
+        bench.settle().await;
+        let status = bench.status().await;
+        let exited = status.state() == v1::ContainerState::ContainerExited;
+        assert_eq!(exited.then_some(status.exit_code), code, "{script}");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_process_is_killed_when_the_grace_is_over() {
     for (grace, code) in [(3, 137), (10, 0)] {
         let bench = bench("Always", &[], |_| {}).await;

@@ -1,6 +1,7 @@
 //! The etcd store against the contract, on a real etcd.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 
+mod failures;
 mod server;
 
 mod conformance {

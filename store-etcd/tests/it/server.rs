@@ -14,22 +14,39 @@ use tempfile::TempDir;
 pub(crate) struct Etcd {
     process: Child,
     url: String,
+    peer: String,
     data: TempDir,
 }
 
 impl Etcd {
     pub(crate) fn start() -> Self {
         let memory = PathBuf::from("/dev/shm");
-        let base = if memory.is_dir() {
-            memory
-        } else {
-            std::env::temp_dir()
-        };
+        let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
         let data = tempfile::tempdir_in(base).unwrap();
         let (client, peer) = ports();
         let url = format!("http://127.0.0.1:{client}");
-        let process = spawn(&data, &url, &format!("http://127.0.0.1:{peer}"));
-        Self { process, url, data }
+        let peer = format!("http://127.0.0.1:{peer}");
+        let process = spawn(&data, &url, &peer);
+        Self { process, url, peer, data }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again where it was, with the data it had.
+    pub(crate) fn restart(&mut self) {
+        self.process = spawn(&self.data, &self.url, &self.peer);
     }
 
     pub(crate) async fn connect(&self) -> EtcdStore {
@@ -52,10 +69,7 @@ impl Etcd {
 fn ports() -> (u16, u16) {
     let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
     let (client, peer) = (listen(), listen());
-    (
-        client.local_addr().unwrap().port(),
-        peer.local_addr().unwrap().port(),
-    )
+    (client.local_addr().unwrap().port(), peer.local_addr().unwrap().port())
 }
 
 fn spawn(data: &TempDir, client: &str, peer: &str) -> Child {
@@ -63,18 +77,8 @@ fn spawn(data: &TempDir, client: &str, peer: &str) -> Child {
     Command::new(&program)
         .arg("--data-dir")
         .arg(data.path())
-        .args([
-            "--listen-client-urls",
-            client,
-            "--advertise-client-urls",
-            client,
-        ])
-        .args([
-            "--listen-peer-urls",
-            peer,
-            "--initial-advertise-peer-urls",
-            peer,
-        ])
+        .args(["--listen-client-urls", client, "--advertise-client-urls", client])
+        .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
         .args(["--initial-cluster", &format!("default={peer}")])
         .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
         .stdin(Stdio::null())
@@ -90,7 +94,6 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let _ = &self.data;
     }
 }
 

@@ -29,13 +29,7 @@ impl LogFile {
             .write(true)
             .truncate(true)
             .open(directory.log(revision))?;
-        file.write_all(
-            &Header {
-                kind: Kind::Log,
-                revision,
-            }
-            .encode(),
-        )?;
+        file.write_all(&Header { kind: Kind::Log, revision }.encode())?;
         file.sync_all()?;
         directory.sync()?;
         Ok(Self { file, sync })
@@ -60,10 +54,6 @@ impl LogFile {
 impl Sink for LogFile {
     fn append(&mut self, frame: &[u8]) -> io::Result<()> {
         self.file.write_all(frame)?;
-        if self.sync {
-            self.file.sync_data()
-        } else {
-            Ok(())
-        }
+        if self.sync { self.file.sync_data() } else { Ok(()) }
     }
 }

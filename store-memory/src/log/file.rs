@@ -55,11 +55,7 @@ impl Header {
         }
         let found = u32_at(bytes, 8);
         if found != VERSION {
-            return Err(OpenError::Version {
-                file: file.to_owned(),
-                found,
-                supported: VERSION,
-            });
+            return Err(OpenError::Version { file: file.to_owned(), found, supported: VERSION });
         }
         if u32_at(bytes, 20) != crc32c::crc32c(&bytes[..20]) {
             return Err(corrupt(0, "the header's checksum is wrong"));
@@ -72,15 +68,9 @@ impl Header {
 }
 
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4]
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+    bytes[at..at + 4].iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 8]
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    bytes[at..at + 8].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }

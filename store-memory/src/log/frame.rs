@@ -60,11 +60,7 @@ pub(crate) fn read(file: &[u8], at: usize) -> Found<'_> {
             let payload = &rest[HEADER..HEADER + len];
             if crc32c::crc32c(payload) == u32_at(rest, 16) {
                 let end = at + HEADER + len;
-                return Found::Frame(Frame {
-                    after: u64_at(rest, 8),
-                    payload,
-                    end,
-                });
+                return Found::Frame(Frame { after: u64_at(rest, 8), payload, end });
             }
             if has_unwritten(file, at, at + HEADER + len) {
                 Found::Torn

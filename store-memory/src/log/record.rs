@@ -94,31 +94,17 @@ impl<'a> Items<'a> {
         Some(match kind {
             PUT => {
                 let (key, value) = (self.key()?, self.value()?);
-                Item::Put {
-                    key,
-                    value,
-                    expires: self.number()?,
-                }
+                Item::Put { key, value, expires: self.number()? }
             }
             DELETE => Item::Delete { key: self.key()? },
-            COMPACT => Item::Compact {
-                through: self.number()?,
-            },
+            COMPACT => Item::Compact { through: self.number()? },
             ENTRY => {
                 let (key, value) = (self.key()?, self.value()?);
                 let expires = self.number()?;
                 let revision = self.number()?;
-                Item::Entry {
-                    key,
-                    value,
-                    expires,
-                    revision,
-                    created: self.number()?,
-                }
+                Item::Entry { key, value, expires, revision, created: self.number()? }
             }
-            COUNT => Item::Count {
-                entries: self.number()?,
-            },
+            COUNT => Item::Count { entries: self.number()? },
             _ => return None,
         })
     }

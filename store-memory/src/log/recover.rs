@@ -31,32 +31,21 @@ pub(crate) fn recover(
     wall: Wall,
     now: Duration,
 ) -> Result<Recovered, OpenError> {
-    let contents = directory
-        .contents()
-        .map_err(OpenError::io(directory.path()))?;
+    let contents = directory.contents().map_err(OpenError::io(directory.path()))?;
     discard(&directory.unfinished())?;
     let (state, snapshot_size) = match contents.snapshots.last() {
         Some(revision) => snapshot::read(&directory.snapshot(*revision), *revision, wall)?,
         None => (State::empty(), 0),
     };
     let start = state.revision;
-    let mut recovered = Recovered {
-        ledger: Ledger::new(state, limits),
-        log: None,
-        logged: 0,
-        snapshot_size,
-    };
+    let mut recovered =
+        Recovered { ledger: Ledger::new(state, limits), log: None, logged: 0, snapshot_size };
     for (index, revision) in contents.logs.iter().enumerate() {
         let next = contents.logs.get(index + 1);
         if next.is_some_and(|next| *next <= start) {
             continue;
         }
-        let replay = Replay {
-            path: &directory.log(*revision),
-            last: next.is_none(),
-            wall,
-            now,
-        };
+        let replay = Replay { path: &directory.log(*revision), last: next.is_none(), wall, now };
         let len = replay.run(&mut recovered.ledger, *revision)?;
         recovered.logged += len;
         recovered.log = (len > 0).then_some((*revision, len));
@@ -67,10 +56,9 @@ pub(crate) fn recover(
 
 fn discard(path: &Path) -> Result<(), OpenError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::Io {
-            path: path.to_owned(),
-            source: error,
-        }),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(OpenError::Io { path: path.to_owned(), source: error })
+        }
         _ => Ok(()),
     }
 }
@@ -93,11 +81,7 @@ impl Replay<'_> {
             tracing::warn!(log = %self.path.display(), "a log that was only begun is begun anew");
             return Ok(0);
         }
-        Header {
-            kind: Kind::Log,
-            revision,
-        }
-        .check(&bytes, self.path)?;
+        Header { kind: Kind::Log, revision }.check(&bytes, self.path)?;
         if revision > ledger.state.revision {
             return Err(self.missing(Header::LEN, ledger, revision));
         }
@@ -145,11 +129,7 @@ impl Replay<'_> {
 
     fn change(&self, ledger: &mut Ledger, item: Item, at: usize) -> Result<(), OpenError> {
         match item {
-            Item::Put {
-                key,
-                value,
-                expires,
-            } => {
+            Item::Put { key, value, expires } => {
                 ledger.put(key, value, self.wall.deadline(expires), self.now);
             }
             Item::Delete { key } if ledger.state.entries.contains_key(&key) => {

@@ -23,13 +23,7 @@ const FRAME: usize = 256 * 1024;
 pub(crate) fn write(directory: &Directory, state: &State, wall: Wall) -> io::Result<u64> {
     let unfinished = directory.unfinished();
     let mut file = BufWriter::new(File::create(&unfinished)?);
-    file.write_all(
-        &Header {
-            kind: Kind::Snapshot,
-            revision: state.revision,
-        }
-        .encode(),
-    )?;
+    file.write_all(&Header { kind: Kind::Snapshot, revision: state.revision }.encode())?;
     let mut buffer = Vec::with_capacity(FRAME * 2);
     frame::begin(&mut buffer);
     for (key, entry) in &state.entries {
@@ -56,16 +50,8 @@ pub(crate) fn write(directory: &Directory, state: &State, wall: Wall) -> io::Res
 /// Reads a snapshot; returns the state and the size of the file.
 pub(crate) fn read(path: &Path, revision: u64, wall: Wall) -> Result<(State, u64), OpenError> {
     let bytes = fs::read(path).map_err(OpenError::io(path))?;
-    Header {
-        kind: Kind::Snapshot,
-        revision,
-    }
-    .check(&bytes, path)?;
-    let mut state = State {
-        revision,
-        compacted: revision,
-        ..State::empty()
-    };
+    Header { kind: Kind::Snapshot, revision }.check(&bytes, path)?;
+    let mut state = State { revision, compacted: revision, ..State::empty() };
     let mut at = Header::LEN;
     let corrupt = |offset: usize, reason: &str| OpenError::Corrupt {
         file: path.to_owned(),
@@ -82,21 +68,10 @@ pub(crate) fn read(path: &Path, revision: u64, wall: Wall) -> Result<(State, u64
         };
         for item in Items::new(frame.payload) {
             match item {
-                Some(Item::Entry {
-                    key,
-                    value,
-                    expires,
-                    revision,
-                    created,
-                }) => {
+                Some(Item::Entry { key, value, expires, revision, created }) => {
                     state.size += (key.as_bytes().len() + value.len()) as u64;
                     let deadline = wall.deadline(expires);
-                    let record = Record {
-                        value,
-                        revision,
-                        created,
-                        deadline,
-                    };
+                    let record = Record { value, revision, created, deadline };
                     state.entries.insert(key, Arc::new(record));
                 }
                 Some(Item::Count { entries }) if entries == state.entries.len() as u64 => {

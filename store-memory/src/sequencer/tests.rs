@@ -61,33 +61,19 @@ impl Sink for Slow {
 fn open(disk: &Disk) -> (TempDir, MemoryStore) {
     let directory = tempfile::tempdir().unwrap();
     let disk = disk.clone();
-    let wrap = move |log| -> Box<dyn Sink> {
-        Box::new(Slow {
-            disk,
-            log: Box::new(log),
-        })
-    };
-    let store = MemoryStore::builder()
-        .open_durable(directory.path(), wrap)
-        .unwrap();
+    let wrap = move |log| -> Box<dyn Sink> { Box::new(Slow { disk, log: Box::new(log) }) };
+    let store = MemoryStore::builder().open_durable(directory.path(), wrap).unwrap();
     (directory, store)
 }
 
 async fn create(store: &MemoryStore, name: &str) -> Result<Revision, Error> {
     let key = Key::new(name.to_owned()).unwrap();
-    store
-        .create(&key, "value".into(), WriteOptions::default())
-        .await
+    store.create(&key, "value".into(), WriteOptions::default()).await
 }
 
 async fn exists(store: &MemoryStore, name: &str) -> bool {
     let key = Key::new(name.to_owned()).unwrap();
-    store
-        .get(&key, ReadAt::Latest)
-        .await
-        .unwrap()
-        .entry
-        .is_some()
+    store.get(&key, ReadAt::Latest).await.unwrap().entry.is_some()
 }
 
 #[tokio::test]
@@ -113,10 +99,7 @@ async fn writes_that_wait_share_one_flush() {
     let (_directory, store) = open(&disk);
     disk.set(|state| state.held = true);
     let names: Vec<_> = (0..100).map(|index| index.to_string()).collect();
-    let mut writes: Vec<_> = names
-        .iter()
-        .map(|name| Box::pin(create(&store, name)))
-        .collect();
+    let mut writes: Vec<_> = names.iter().map(|name| Box::pin(create(&store, name))).collect();
     for write in &mut writes {
         assert!(write.now_or_never().is_none());
     }

@@ -47,17 +47,11 @@ struct Broken {
 impl Broken {
     async fn current(&self, key: &Key, given: Revision) -> Revision {
         let read = self.inner.get(key, ReadAt::Latest).await;
-        read.ok()
-            .and_then(|read| read.entry)
-            .map_or(given, |entry| entry.revision)
+        read.ok().and_then(|read| read.entry).map_or(given, |entry| entry.revision)
     }
 
     async fn at(&self, at: ReadAt) -> ReadAt {
-        let latest = self
-            .inner
-            .status()
-            .await
-            .map_or(Revision(0), |status| status.revision);
+        let latest = self.inner.status().await.map_or(Revision(0), |status| status.revision);
         match (self.flaw, at) {
             (Flaw::StaleReads, ReadAt::Latest) => ReadAt::Exact(Revision(latest.0 - 1)),
             (Flaw::ExactReadsAreLatest, ReadAt::Exact(_)) => ReadAt::Latest,
@@ -99,9 +93,7 @@ impl Store for Broken {
         };
         match self.inner.create(key, value.clone(), options).await {
             Err(Error::Exists { current, .. }) if self.flaw == Flaw::CreateReplaces => {
-                self.inner
-                    .update(key, value, current.revision, options)
-                    .await
+                self.inner.update(key, value, current.revision, options).await
             }
             other => other,
         }
@@ -138,11 +130,7 @@ impl Store for Broken {
             }
             other => other?,
         };
-        Ok(Box::pin(BrokenWatcher {
-            inner,
-            flaw: self.flaw,
-            count: 0,
-        }))
+        Ok(Box::pin(BrokenWatcher { inner, flaw: self.flaw, count: 0 }))
     }
 
     async fn compact(&self, through: Revision) -> Result<()> {
@@ -211,10 +199,7 @@ struct BrokenFactory(Flaw);
 #[async_trait]
 impl Factory for BrokenFactory {
     async fn fresh(&self) -> Arc<dyn Store> {
-        Arc::new(Broken {
-            inner: MemoryStore::new(),
-            flaw: self.0,
-        })
+        Arc::new(Broken { inner: MemoryStore::new(), flaw: self.0 })
     }
 
     async fn reopen(&self, _: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
@@ -226,78 +211,27 @@ impl Factory for BrokenFactory {
 async fn every_broken_store_fails_its_case() {
     for (flaw, case) in [
         (Flaw::StaleReads, "reads_see_every_acknowledged_write"),
-        (
-            Flaw::CreateReplaces,
-            "a_create_of_a_taken_key_returns_the_current_entry",
-        ),
-        (
-            Flaw::UpdateIgnoresRevision,
-            "an_update_compares_the_revision",
-        ),
-        (
-            Flaw::UpdateIgnoresRevision,
-            "concurrent_updates_of_one_key_lose_nothing",
-        ),
-        (
-            Flaw::DeleteIgnoresRevision,
-            "a_delete_compares_the_revision",
-        ),
-        (
-            Flaw::ExactReadsAreLatest,
-            "exact_reads_see_the_state_of_their_revision",
-        ),
+        (Flaw::CreateReplaces, "a_create_of_a_taken_key_returns_the_current_entry"),
+        (Flaw::UpdateIgnoresRevision, "an_update_compares_the_revision"),
+        (Flaw::UpdateIgnoresRevision, "concurrent_updates_of_one_key_lose_nothing"),
+        (Flaw::DeleteIgnoresRevision, "a_delete_compares_the_revision"),
+        (Flaw::ExactReadsAreLatest, "exact_reads_see_the_state_of_their_revision"),
         (Flaw::ExactReadsAreLatest, "pages_are_stable_under_writes"),
-        (
-            Flaw::FutureReadsAreLatest,
-            "exact_reads_of_the_future_are_refused",
-        ),
-        (
-            Flaw::RemainingIsMissing,
-            "counts_and_keys_only_leave_values_out",
-        ),
-        (
-            Flaw::KeysOnlyHasValues,
-            "counts_and_keys_only_leave_values_out",
-        ),
-        (
-            Flaw::LargeValuesAreCut,
-            "too_large_values_are_refused_and_change_nothing",
-        ),
+        (Flaw::FutureReadsAreLatest, "exact_reads_of_the_future_are_refused"),
+        (Flaw::RemainingIsMissing, "counts_and_keys_only_leave_values_out"),
+        (Flaw::KeysOnlyHasValues, "counts_and_keys_only_leave_values_out"),
+        (Flaw::LargeValuesAreCut, "too_large_values_are_refused_and_change_nothing"),
         (Flaw::EventsAreSkipped, "a_watch_resumes_at_every_revision"),
-        (
-            Flaw::EventsAreSkipped,
-            "a_list_and_the_events_after_it_make_the_next_list",
-        ),
-        (
-            Flaw::EventsComeTwice,
-            "a_watch_delivers_in_order_once_and_whole",
-        ),
-        (
-            Flaw::EventsAreReversed,
-            "a_watch_carries_the_previous_value",
-        ),
+        (Flaw::EventsAreSkipped, "a_list_and_the_events_after_it_make_the_next_list"),
+        (Flaw::EventsComeTwice, "a_watch_delivers_in_order_once_and_whole"),
+        (Flaw::EventsAreReversed, "a_watch_carries_the_previous_value"),
         (Flaw::RangeIsIgnored, "a_watch_sees_only_its_range"),
-        (
-            Flaw::PreviousIsMissing,
-            "a_watch_carries_the_previous_value",
-        ),
-        (
-            Flaw::BookmarksAreAhead,
-            "bookmarks_are_never_ahead_of_events",
-        ),
+        (Flaw::PreviousIsMissing, "a_watch_carries_the_previous_value"),
+        (Flaw::BookmarksAreAhead, "bookmarks_are_never_ahead_of_events"),
         (Flaw::BookmarksNeverCome, "bookmarks_come_when_asked_for"),
-        (
-            Flaw::CompactedWatchStartsLate,
-            "a_watch_resumes_at_the_compaction_point",
-        ),
-        (
-            Flaw::CompactionIsIgnored,
-            "compaction_forgets_only_the_past",
-        ),
-        (
-            Flaw::ExpiryIsIgnored,
-            "entries_expire_and_their_deletes_are_watched",
-        ),
+        (Flaw::CompactedWatchStartsLate, "a_watch_resumes_at_the_compaction_point"),
+        (Flaw::CompactionIsIgnored, "compaction_forgets_only_the_past"),
+        (Flaw::ExpiryIsIgnored, "entries_expire_and_their_deletes_are_watched"),
     ] {
         let run = tokio::spawn(async move { conformance::run(case, &BrokenFactory(flaw)).await });
         assert!(run.await.is_err(), "{case} does not notice {flaw:?}");

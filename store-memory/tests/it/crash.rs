@@ -12,11 +12,7 @@ const DIRECTORY: &str = "KUBEPLANE_TEST_DIRECTORY";
 const ROUND: &str = "KUBEPLANE_TEST_ROUND";
 
 fn open(path: impl AsRef<std::path::Path>) -> MemoryStore {
-    MemoryStore::builder()
-        .path(path)
-        .snapshot_after(8 * 1024)
-        .open()
-        .unwrap()
+    MemoryStore::builder().path(path).snapshot_after(8 * 1024).open().unwrap()
 }
 
 /// Runs in the child: writes for ever, and says on its output what was acknowledged.
@@ -33,10 +29,7 @@ async fn child() {
                 let name = format!("{round}/{writer}/{write}");
                 let key = Key::new(name.clone()).unwrap();
                 let options = WriteOptions::default();
-                let revision = store
-                    .create(&key, name.clone().into(), options)
-                    .await
-                    .unwrap();
+                let revision = store.create(&key, name.clone().into(), options).await.unwrap();
                 writeln!(std::io::stdout(), "ack {name} {revision}").unwrap();
             }
         });
@@ -72,22 +65,12 @@ async fn acknowledged_writes_survive_kill_9() {
         child.wait().unwrap();
         let store = open(directory.path());
         for (name, revision) in &acknowledged {
-            let read = store
-                .get(&Key::new(name.clone()).unwrap(), ReadAt::Latest)
-                .await
-                .unwrap();
-            let entry = read
-                .entry
-                .unwrap_or_else(|| panic!("{name} was acknowledged and lost"));
-            assert_eq!(
-                (&entry.revision, &*entry.value),
-                (revision, name.as_bytes())
-            );
+            let read = store.get(&Key::new(name.clone()).unwrap(), ReadAt::Latest).await.unwrap();
+            let entry = read.entry.unwrap_or_else(|| panic!("{name} was acknowledged and lost"));
+            assert_eq!((&entry.revision, &*entry.value), (revision, name.as_bytes()));
         }
         let taken = Key::new(acknowledged[0].0.clone()).unwrap();
-        let again = store
-            .create(&taken, "x".into(), WriteOptions::default())
-            .await;
+        let again = store.create(&taken, "x".into(), WriteOptions::default()).await;
         assert!(matches!(again, Err(Error::Exists { .. })));
     }
 }

@@ -49,9 +49,7 @@ impl Snapshotting {
 #[async_trait]
 impl Factory for Snapshotting {
     async fn fresh(&self) -> Arc<dyn Store> {
-        let builder = MemoryStore::builder()
-            .path(self.0.path())
-            .snapshot_after(64);
+        let builder = MemoryStore::builder().path(self.0.path()).snapshot_after(64);
         Arc::new(builder.open().unwrap())
     }
 
@@ -66,10 +64,7 @@ pub(crate) struct Faultless;
 #[async_trait]
 impl Factory for Faultless {
     async fn fresh(&self) -> Arc<dyn Store> {
-        Arc::new(FaultStore::new(
-            Arc::new(MemoryStore::new()),
-            FaultPlan::none(),
-        ))
+        Arc::new(FaultStore::new(Arc::new(MemoryStore::new()), FaultPlan::none()))
     }
 
     async fn reopen(&self, _: Arc<dyn Store>) -> Option<Arc<dyn Store>> {

@@ -13,22 +13,13 @@ async fn put(store: &MemoryStore, name: &str, value: &str) -> Revision {
     let (value, options) = (value.to_owned().into(), WriteOptions::default());
     match current {
         None => store.create(&key, value, options).await.unwrap(),
-        Some(entry) => store
-            .update(&key, value, entry.revision, options)
-            .await
-            .unwrap(),
+        Some(entry) => store.update(&key, value, entry.revision, options).await.unwrap(),
     }
 }
 
 async fn names(store: &MemoryStore) -> Vec<String> {
-    let page = store
-        .list(&KeyRange::all(), ListOptions::default())
-        .await
-        .unwrap();
-    page.entries
-        .iter()
-        .map(|entry| entry.key.to_string())
-        .collect()
+    let page = store.list(&KeyRange::all(), ListOptions::default()).await.unwrap();
+    page.entries.iter().map(|entry| entry.key.to_string()).collect()
 }
 
 /// Writes ten entries; returns the length of the log after each.
@@ -44,16 +35,8 @@ async fn ten(path: &Path) -> Vec<u64> {
 }
 
 fn files(path: &Path, kind: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(path)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let named = |file: &PathBuf| {
-        file.file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .starts_with(kind)
-    };
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let named = |file: &PathBuf| file.file_name().unwrap().to_str().unwrap().starts_with(kind);
     let mut files: Vec<_> = entries.filter(named).collect();
     files.sort();
     files
@@ -81,11 +64,7 @@ async fn a_torn_tail_is_cut_off_and_nothing_else() {
             put(&store, "later", "x").await;
             store.close().await;
             let store = MemoryStore::open(directory.path()).unwrap();
-            assert_eq!(
-                names(&store).await.len(),
-                10,
-                "what is written after the cut is kept"
-            );
+            assert_eq!(names(&store).await.len(), 10, "what is written after the cut is kept");
         }
     }
 }
@@ -98,10 +77,7 @@ async fn a_log_without_a_whole_header_is_begun_anew() {
         let store = MemoryStore::open(directory.path()).unwrap();
         put(&store, "a", "x").await;
         store.close().await;
-        assert_eq!(
-            names(&MemoryStore::open(directory.path()).unwrap()).await,
-            ["a"]
-        );
+        assert_eq!(names(&MemoryStore::open(directory.path()).unwrap()).await, ["a"]);
     }
 }
 
@@ -119,39 +95,21 @@ async fn damage_in_the_middle_is_reported_with_its_place() {
         match MemoryStore::open(directory.path()) {
             Err(OpenError::Corrupt { file, offset, .. }) => {
                 assert_eq!(file, path);
-                assert_eq!(
-                    offset,
-                    start.unwrap_or(if at < 24 { 0 } else { 24 }),
-                    "byte {at}"
-                );
+                assert_eq!(offset, start.unwrap_or(if at < 24 { 0 } else { 24 }), "byte {at}");
             }
             Err(OpenError::Version { .. }) => assert!((8..12).contains(&at)),
             other => panic!("byte {at}: {other:?}"),
         }
-        assert_eq!(
-            fs::read(&path).unwrap(),
-            damaged,
-            "a refused log is left as it is"
-        );
+        assert_eq!(fs::read(&path).unwrap(), damaged, "a refused log is left as it is");
     }
     fs::write(&path, &whole).unwrap();
-    assert_eq!(
-        names(&MemoryStore::open(directory.path()).unwrap())
-            .await
-            .len(),
-        10
-    );
+    assert_eq!(names(&MemoryStore::open(directory.path()).unwrap()).await.len(), 10);
 }
 
 #[tokio::test]
 async fn a_damaged_snapshot_and_a_missing_log_are_reported() {
     let directory = tempfile::tempdir().unwrap();
-    let open = || {
-        MemoryStore::builder()
-            .path(directory.path())
-            .snapshot_after(1)
-            .open()
-    };
+    let open = || MemoryStore::builder().path(directory.path()).snapshot_after(1).open();
     let store = open().unwrap();
     for index in 0..50 {
         put(&store, &format!("{}", index % 7), "some value").await;
@@ -183,24 +141,14 @@ async fn a_damaged_snapshot_and_a_missing_log_are_reported() {
 async fn the_directory_stays_small() {
     let directory = tempfile::tempdir().unwrap();
     let limit = 64 * 1024;
-    let open = || {
-        MemoryStore::builder()
-            .path(directory.path())
-            .snapshot_after(limit)
-            .open()
-    };
+    let open = || MemoryStore::builder().path(directory.path()).snapshot_after(limit).open();
     let store = open().unwrap();
     for index in 0..2000 {
         put(&store, &format!("{}", index % 10), &"x".repeat(1000)).await;
         let entries = fs::read_dir(directory.path()).unwrap();
         // A file may be removed between the listing and the look at it.
-        let size: u64 = entries
-            .filter_map(|file| Some(file.ok()?.metadata().ok()?.len()))
-            .sum();
-        assert!(
-            size < limit * 4,
-            "{size} bytes after {index} writes of ten entries"
-        );
+        let size: u64 = entries.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum();
+        assert!(size < limit * 4, "{size} bytes after {index} writes of ten entries");
     }
     store.close().await;
     assert_eq!(names(&open().unwrap()).await.len(), 10);
@@ -212,24 +160,15 @@ async fn a_directory_in_use_is_refused_until_it_is_released() {
     let store = MemoryStore::open(directory.path()).unwrap();
     let error = MemoryStore::open(directory.path()).unwrap_err();
     assert!(matches!(&error, OpenError::InUse { path } if path == directory.path()));
-    assert!(
-        error.to_string().ends_with("is in use by another process"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("is in use by another process"), "{error}");
     put(&store, "a", "x").await;
     drop(store);
     let store = MemoryStore::open(directory.path()).unwrap();
     store.close().await;
     let key = Key::new("b").unwrap();
-    let refused = store
-        .create(&key, "x".into(), WriteOptions::default())
-        .await
-        .unwrap_err();
+    let refused = store.create(&key, "x".into(), WriteOptions::default()).await.unwrap_err();
     assert!(refused.to_string().contains("closed"), "{refused}");
-    assert_eq!(
-        names(&MemoryStore::open(directory.path()).unwrap()).await,
-        ["a"]
-    );
+    assert_eq!(names(&MemoryStore::open(directory.path()).unwrap()).await, ["a"]);
 }
 
 #[test]

@@ -9,26 +9,14 @@ use std::{sync::Arc, time::Duration};
 
 async fn create(store: &MemoryStore, name: &str, ttl: Option<Duration>) -> Revision {
     let key = Key::new(name.to_owned()).unwrap();
-    store
-        .create(&key, "value".into(), WriteOptions { ttl })
-        .await
-        .unwrap()
+    store.create(&key, "value".into(), WriteOptions { ttl }).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_lagging_watcher_gets_one_error_and_the_end_but_a_quiet_one_does_not() {
-    let store = MemoryStore::builder()
-        .history(Duration::MAX, 10, usize::MAX)
-        .open()
-        .unwrap();
-    let mut busy = store
-        .watch(&KeyRange::prefix("busy/"), Revision(0))
-        .await
-        .unwrap();
-    let mut quiet = store
-        .watch(&KeyRange::prefix("quiet/"), Revision(0))
-        .await
-        .unwrap();
+    let store = MemoryStore::builder().history(Duration::MAX, 10, usize::MAX).open().unwrap();
+    let mut busy = store.watch(&KeyRange::prefix("busy/"), Revision(0)).await.unwrap();
+    let mut quiet = store.watch(&KeyRange::prefix("quiet/"), Revision(0)).await.unwrap();
     for index in 0..50 {
         create(&store, &format!("busy/{index}"), None).await;
     }
@@ -37,11 +25,7 @@ async fn a_lagging_watcher_gets_one_error_and_the_end_but_a_quiet_one_does_not()
     assert_eq!((batch.events.len(), batch.through), (1, event));
     assert!(matches!(busy.next().await, Some(Err(Error::Lagged))));
     assert!(busy.next().await.is_none());
-    let refused = store
-        .watch(&KeyRange::all(), Revision(5))
-        .await
-        .err()
-        .unwrap();
+    let refused = store.watch(&KeyRange::all(), Revision(5)).await.err().unwrap();
     assert!(matches!(refused, Error::Compacted { .. }), "{refused}");
     assert_eq!(store.watchers(), 2);
     drop((busy, quiet));
@@ -63,10 +47,7 @@ async fn history_ends_by_age_and_by_size() {
     assert!(aging.watch(&KeyRange::all(), first).await.is_ok());
     assert_eq!(second, Revision(first.0 + 1));
 
-    let small = MemoryStore::builder()
-        .history(Duration::MAX, usize::MAX, 4096)
-        .open()
-        .unwrap();
+    let small = MemoryStore::builder().history(Duration::MAX, usize::MAX, 4096).open().unwrap();
     for index in 0..100 {
         create(&small, &index.to_string(), None).await;
     }
@@ -100,14 +81,7 @@ async fn entries_expire_by_the_clock_also_after_a_restart() {
     let store = open(&next);
     let mut watcher = store.watch(&KeyRange::all(), batch.through).await.unwrap();
     let long = Key::new("long").unwrap();
-    assert!(
-        store
-            .get(&long, ReadAt::Latest)
-            .await
-            .unwrap()
-            .entry
-            .is_some()
-    );
+    assert!(store.get(&long, ReadAt::Latest).await.unwrap().entry.is_some());
     next.advance(Duration::from_secs(1));
     let batch = watcher.next().await.unwrap().unwrap();
     assert_eq!(batch.events[0].key(), &long);

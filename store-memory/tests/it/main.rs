@@ -1,15 +1,12 @@
 //! The memory store against the contract, and its files against crashes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed test says where"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 
 mod broken;
 mod crash;
 mod factories;
 mod files;
 mod history;
+mod wrappers;
 
 mod ephemeral {
     kubeplane_store_trait::conformance!(crate::factories::Ephemeral);

@@ -18,10 +18,7 @@ async fn five(store: &dyn Store) -> [Revision; 5] {
 #[track_caller]
 fn compacted(error: Error, asked: Revision, oldest: Revision) {
     match error {
-        Error::Compacted {
-            requested,
-            oldest: stated,
-        } => {
+        Error::Compacted { requested, oldest: stated } => {
             assert_eq!((requested, stated), (asked, oldest));
         }
         other => panic!("must be Compacted, but is: {other}"),
@@ -38,27 +35,14 @@ pub(super) async fn compaction_forgets_only_the_past(factory: &dyn Factory) {
     for old in [one, two, gone] {
         let at = ReadAt::Exact(old);
         compacted(failed(store.get(&key("a"), at).await), old, three);
-        let options = ListOptions {
-            at,
-            ..ListOptions::default()
-        };
-        compacted(
-            failed(store.list(&KeyRange::all(), options).await),
-            old,
-            three,
-        );
+        let options = ListOptions { at, ..ListOptions::default() };
+        compacted(failed(store.list(&KeyRange::all(), options).await), old, three);
     }
     for (kept, value) in [(three, "three"), (four, "four")] {
         let entry = some(get(&*store, "a", ReadAt::Exact(kept)).await);
         assert_eq!((entry.value, entry.revision), (value.into(), kept));
     }
-    assert_eq!(
-        list(&*store, &KeyRange::all(), ReadAt::Latest)
-            .await
-            .entries
-            .len(),
-        2
-    );
+    assert_eq!(list(&*store, &KeyRange::all(), ReadAt::Latest).await.entries.len(), 2);
 }
 
 pub(super) async fn compaction_of_the_future_or_the_past_is_refused(factory: &dyn Factory) {
@@ -74,11 +58,7 @@ pub(super) async fn compaction_of_the_future_or_the_past_is_refused(factory: &dy
         compacted(failed(store.compact(again).await), again, gone);
     }
     ok(store.compact(four).await);
-    assert_eq!(
-        ok(store.status().await).revision,
-        four,
-        "a compaction is no write"
-    );
+    assert_eq!(ok(store.status().await).revision, four, "a compaction is no write");
 }
 
 pub(super) async fn a_watch_resumes_at_the_compaction_point(factory: &dyn Factory) {

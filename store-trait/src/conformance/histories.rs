@@ -21,10 +21,7 @@ pub(super) async fn a_list_and_the_events_after_it_make_the_next_list(factory: &
         let (last, end) = some(history.last());
         for (revision, model) in &history {
             let page = list(&*store, &range, ReadAt::Exact(*revision)).await;
-            assert!(
-                page.entries.iter().eq(model.values()),
-                "seed {seed}: list at {revision}"
-            );
+            assert!(page.entries.iter().eq(model.values()), "seed {seed}: list at {revision}");
         }
         for (revision, model) in history.iter().step_by(7) {
             let mut model = model.clone();
@@ -32,10 +29,7 @@ pub(super) async fn a_list_and_the_events_after_it_make_the_next_list(factory: &
             for event in reader.until(*last).await {
                 replay(&mut model, event);
             }
-            assert_eq!(
-                &model, end,
-                "seed {seed}: list at {revision} and the events after it"
-            );
+            assert_eq!(&model, end, "seed {seed}: list at {revision} and the events after it");
         }
     }
 }
@@ -52,12 +46,8 @@ async fn write(store: &dyn Store, prefix: &str, seed: u64) -> Vec<(Revision, Mod
         let revision = match current {
             None => {
                 let revision = create(store, &name, &value).await;
-                let entry = Entry {
-                    key: key(&name),
-                    value: value.into(),
-                    revision,
-                    created: revision,
-                };
+                let entry =
+                    Entry { key: key(&name), value: value.into(), revision, created: revision };
                 model.insert(key(&name), entry);
                 revision
             }
@@ -67,14 +57,7 @@ async fn write(store: &dyn Store, prefix: &str, seed: u64) -> Vec<(Revision, Mod
             }
             Some(entry) => {
                 let revision = update(store, &name, &value, entry.revision).await;
-                model.insert(
-                    key(&name),
-                    Entry {
-                        value: value.into(),
-                        revision,
-                        ..entry
-                    },
-                );
+                model.insert(key(&name), Entry { value: value.into(), revision, ..entry });
                 revision
             }
         };

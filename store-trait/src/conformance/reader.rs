@@ -17,11 +17,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) async fn start(store: &dyn Store, range: &KeyRange, after: Revision) -> Self {
         let watcher = ok(store.watch(range, after).await);
-        Self {
-            watcher,
-            range: range.clone(),
-            through: after,
-        }
+        Self { watcher, range: range.clone(), through: after }
     }
 
     /// How far everything has been delivered.
@@ -32,10 +28,7 @@ impl Reader {
     /// The next batch, error or end.
     pub(super) async fn next(&mut self) -> Option<Result<WatchBatch>> {
         let Ok(next) = timeout(PATIENCE, self.watcher.next()).await else {
-            panic!(
-                "nothing came within {PATIENCE:?} after revision {}",
-                self.through
-            )
+            panic!("nothing came within {PATIENCE:?} after revision {}", self.through)
         };
         if let Some(Ok(batch)) = &next {
             self.check(batch);
@@ -83,18 +76,12 @@ impl Reader {
                 }
             }
         };
-        assert!(
-            timeout(PATIENCE, all).await.is_ok(),
-            "no progress to {revision}"
-        );
+        assert!(timeout(PATIENCE, all).await.is_ok(), "no progress to {revision}");
         events
     }
 
     fn check(&mut self, batch: &WatchBatch) {
-        assert!(
-            batch.through >= self.through,
-            "through went back: {batch:?}"
-        );
+        assert!(batch.through >= self.through, "through went back: {batch:?}");
         let mut last = self.through;
         let mut keys = HashSet::new();
         for event in &batch.events {
@@ -108,15 +95,8 @@ impl Reader {
                 keys.clear();
             }
             assert!(keys.insert(event.key()), "event {event:?} comes twice");
-            assert!(
-                revision <= batch.through,
-                "event {event:?} is behind its own batch's through"
-            );
-            assert!(
-                self.range.contains(event.key()),
-                "event {event:?} is not in {:?}",
-                self.range
-            );
+            assert!(revision <= batch.through, "event {event:?} is behind its own batch's through");
+            assert!(self.range.contains(event.key()), "event {event:?} is not in {:?}", self.range);
             last = revision;
         }
         self.through = batch.through;

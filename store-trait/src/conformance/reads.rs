@@ -17,10 +17,7 @@ pub(super) async fn reads_see_every_acknowledged_write(factory: &dyn Factory) {
             for round in 1..15 {
                 revision = update(&*store, &name, &round.to_string(), revision).await;
                 let read = ok(store.get(&key(&name), ReadAt::Latest).await);
-                assert!(
-                    read.revision >= revision,
-                    "a read is older than a write before it"
-                );
+                assert!(read.revision >= revision, "a read is older than a write before it");
                 assert_eq!(some(read.entry).revision, revision);
             }
         });
@@ -49,14 +46,9 @@ pub(super) async fn exact_reads_see_the_state_of_their_revision(factory: &dyn Fa
         let read = ok(store.get(&key("a"), ReadAt::Exact(revision)).await);
         assert_eq!(read.revision, revision);
         let page = list(&*store, &KeyRange::prefix("a"), ReadAt::Exact(revision)).await;
-        assert_eq!(
-            page.entries,
-            read.entry.clone().into_iter().collect::<Vec<_>>()
-        );
+        assert_eq!(page.entries, read.entry.clone().into_iter().collect::<Vec<_>>());
         assert_eq!(page.revision, revision);
-        let found = read
-            .entry
-            .map(|entry| (entry.value, entry.revision, entry.created));
+        let found = read.entry.map(|entry| (entry.value, entry.revision, entry.created));
         let value = value.map(|(value, at, created)| (Bytes::from(value), at, created));
         assert_eq!(found, value, "at revision {revision}");
         let b = get(&*store, "b", ReadAt::Exact(revision)).await;
@@ -71,23 +63,10 @@ pub(super) async fn exact_reads_of_the_future_are_refused(factory: &dyn Factory)
     let at = ReadAt::Exact(future);
     for error in [
         failed(store.get(&key("a"), at).await),
-        failed(
-            store
-                .list(
-                    &KeyRange::all(),
-                    ListOptions {
-                        at,
-                        ..Default::default()
-                    },
-                )
-                .await,
-        ),
+        failed(store.list(&KeyRange::all(), ListOptions { at, ..Default::default() }).await),
     ] {
         match error {
-            Error::Future {
-                requested,
-                latest: stated,
-            } => {
+            Error::Future { requested, latest: stated } => {
                 assert_eq!((requested, stated), (future, latest));
             }
             other => panic!("must be Future, but is: {other}"),
@@ -107,16 +86,9 @@ pub(super) async fn pages_are_stable_under_writes(factory: &dyn Factory) {
     let mut rest = range.clone();
     let mut at = ReadAt::Latest;
     loop {
-        let options = ListOptions {
-            at,
-            limit: Some(3),
-            ..ListOptions::default()
-        };
+        let options = ListOptions { at, limit: Some(3), ..ListOptions::default() };
         let page = ok(store.list(&rest, options).await);
-        assert_eq!(
-            page.revision, before.revision,
-            "every page shows one revision"
-        );
+        assert_eq!(page.revision, before.revision, "every page shows one revision");
         assert!(page.entries.len() <= 3);
         pages.extend(page.entries.iter().cloned());
         assert_eq!(page.remaining as usize, before.entries.len() - pages.len());
@@ -144,16 +116,7 @@ async fn disturb(store: &dyn Store, seen: usize) {
 
 pub(super) async fn ranges_end_where_they_should(factory: &dyn Factory) {
     let store = factory.fresh().await;
-    let all: [&[u8]; 8] = [
-        b"a",
-        b"a\0",
-        b"a/",
-        b"a/x",
-        b"a0",
-        b"b",
-        b"b\xff",
-        b"b\xff\xff",
-    ];
+    let all: [&[u8]; 8] = [b"a", b"a\0", b"a/", b"a/x", b"a0", b"b", b"b\xff", b"b\xff\xff"];
     for name in all {
         create(&*store, name, "x").await;
     }
@@ -166,16 +129,10 @@ pub(super) async fn ranges_end_where_they_should(factory: &dyn Factory) {
         (KeyRange::prefix("a/"), keys(&all[2..4])),
         (KeyRange::prefix("b\u{0}"), vec![]),
         (KeyRange::prefix(&b"b\xff"[..]), keys(&all[6..])),
-        (
-            KeyRange::prefix(&b"\xff"[..]),
-            keys(&[b"\xff", b"\xff\xff"]),
-        ),
+        (KeyRange::prefix(&b"\xff"[..]), keys(&[b"\xff", b"\xff\xff"])),
         (KeyRange::single(&key("a")), keys(&all[..1])),
         (KeyRange::between("a/", Some("b".into())), keys(&all[2..5])),
-        (
-            KeyRange::between(&b"b\xff\xff"[..], None),
-            keys(&[all[7], b"\xff", b"\xff\xff"]),
-        ),
+        (KeyRange::between(&b"b\xff\xff"[..], None), keys(&[all[7], b"\xff", b"\xff\xff"])),
         (KeyRange::between("b", Some("b".into())), vec![]),
         (KeyRange::prefix("a").after(&key("a/")), keys(&all[3..5])),
     ];
@@ -183,13 +140,7 @@ pub(super) async fn ranges_end_where_they_should(factory: &dyn Factory) {
         let page = list(&*store, &range, ReadAt::Latest).await;
         assert_eq!(found(page), expected, "in {range:?}");
     }
-    assert_eq!(
-        list(&*store, &KeyRange::all(), ReadAt::Latest)
-            .await
-            .entries
-            .len(),
-        10
-    );
+    assert_eq!(list(&*store, &KeyRange::all(), ReadAt::Latest).await.entries.len(), 10);
 }
 
 pub(super) async fn counts_and_keys_only_leave_values_out(factory: &dyn Factory) {
@@ -198,32 +149,14 @@ pub(super) async fn counts_and_keys_only_leave_values_out(factory: &dyn Factory)
         create(&*store, name, "value").await;
     }
     let range = KeyRange::prefix("a/");
-    let keys = ListOptions {
-        keys_only: true,
-        limit: Some(2),
-        ..ListOptions::default()
-    };
+    let keys = ListOptions { keys_only: true, limit: Some(2), ..ListOptions::default() };
     let page = ok(store.list(&range, keys).await);
-    assert_eq!(
-        (names(&page), page.remaining),
-        (vec!["a/1".into(), "a/2".into()], 1)
-    );
-    assert!(
-        page.entries
-            .iter()
-            .all(|entry| entry.value.is_empty() && entry.revision.0 > 0)
-    );
-    let count = ListOptions {
-        count_only: true,
-        ..ListOptions::default()
-    };
+    assert_eq!((names(&page), page.remaining), (vec!["a/1".into(), "a/2".into()], 1));
+    assert!(page.entries.iter().all(|entry| entry.value.is_empty() && entry.revision.0 > 0));
+    let count = ListOptions { count_only: true, ..ListOptions::default() };
     let page = ok(store.list(&range, count).await);
     assert_eq!((page.entries.len(), page.remaining), (0, 3));
     let old = Revision(page.revision.0 - 2);
-    let count = ListOptions {
-        count_only: true,
-        at: ReadAt::Exact(old),
-        ..Default::default()
-    };
+    let count = ListOptions { count_only: true, at: ReadAt::Exact(old), ..Default::default() };
     assert_eq!(ok(store.list(&range, count).await).remaining, 2);
 }

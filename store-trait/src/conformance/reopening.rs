@@ -19,10 +19,7 @@ pub(super) async fn reopening_keeps_entries_and_revisions(factory: &dyn Factory)
         assert!(!durable, "a durable store can be opened again");
         return;
     };
-    assert_eq!(
-        list(&*store, &KeyRange::all(), ReadAt::Latest).await,
-        before
-    );
+    assert_eq!(list(&*store, &KeyRange::all(), ReadAt::Latest).await, before);
     let mut reader = Reader::start(&*store, &KeyRange::all(), deleted).await;
     let next = update(&*store, "a", "three", some(before.entries.first()).revision).await;
     assert!(next > deleted, "revisions go on");
@@ -30,8 +27,5 @@ pub(super) async fn reopening_keeps_entries_and_revisions(factory: &dyn Factory)
     let before = list(&*store, &KeyRange::all(), ReadAt::Latest).await;
     drop(reader);
     let store = some(factory.reopen(store).await);
-    assert_eq!(
-        list(&*store, &KeyRange::all(), ReadAt::Latest).await,
-        before
-    );
+    assert_eq!(list(&*store, &KeyRange::all(), ReadAt::Latest).await, before);
 }

@@ -36,9 +36,7 @@ pub(super) fn key(name: impl AsRef<[u8]>) -> Key {
 
 pub(super) async fn create(store: &dyn Store, name: impl AsRef<[u8]>, value: &str) -> Revision {
     let value = Bytes::copy_from_slice(value.as_bytes());
-    ok(store
-        .create(&key(name), value, WriteOptions::default())
-        .await)
+    ok(store.create(&key(name), value, WriteOptions::default()).await)
 }
 
 pub(super) async fn update(
@@ -48,9 +46,7 @@ pub(super) async fn update(
     expected: Revision,
 ) -> Revision {
     let value = Bytes::copy_from_slice(value.as_bytes());
-    ok(store
-        .update(&key(name), value, expected, WriteOptions::default())
-        .await)
+    ok(store.update(&key(name), value, expected, WriteOptions::default()).await)
 }
 
 pub(super) async fn get(store: &dyn Store, name: impl AsRef<[u8]>, at: ReadAt) -> Option<Entry> {
@@ -58,20 +54,9 @@ pub(super) async fn get(store: &dyn Store, name: impl AsRef<[u8]>, at: ReadAt) -
 }
 
 pub(super) async fn list(store: &dyn Store, range: &KeyRange, at: ReadAt) -> Page {
-    ok(store
-        .list(
-            range,
-            ListOptions {
-                at,
-                ..ListOptions::default()
-            },
-        )
-        .await)
+    ok(store.list(range, ListOptions { at, ..ListOptions::default() }).await)
 }
 
 pub(super) fn names(page: &Page) -> Vec<String> {
-    page.entries
-        .iter()
-        .map(|entry| entry.key.to_string())
-        .collect()
+    page.entries.iter().map(|entry| entry.key.to_string()).collect()
 }

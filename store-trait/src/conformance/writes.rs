@@ -12,11 +12,7 @@ pub(super) async fn a_created_entry_is_read_as_it_was_written(factory: &dyn Fact
     let before = ok(store.get(&key("a"), ReadAt::Latest).await);
     assert_eq!(before.entry, None);
     let revision = create(&*store, "a", "one").await;
-    assert!(
-        revision > before.revision,
-        "{revision} is not after {}",
-        before.revision
-    );
+    assert!(revision > before.revision, "{revision} is not after {}", before.revision);
     let read = ok(store.get(&key("a"), ReadAt::Latest).await);
     assert_eq!(read.revision, revision);
     let entry = some(read.entry);
@@ -29,35 +25,20 @@ pub(super) async fn a_create_of_a_taken_key_returns_the_current_entry(factory: &
     let store = factory.fresh().await;
     create(&*store, "a", "one").await;
     let entry = get(&*store, "a", ReadAt::Latest).await;
-    let error = failed(
-        store
-            .create(&key("a"), "two".into(), WriteOptions::default())
-            .await,
-    );
+    let error = failed(store.create(&key("a"), "two".into(), WriteOptions::default()).await);
     assert_eq!(error.retry(), Retry::Never);
     match error {
-        Error::Exists {
-            key: taken,
-            current,
-        } => {
+        Error::Exists { key: taken, current } => {
             assert_eq!((taken, Some(current)), (key("a"), entry.clone()));
         }
         other => panic!("must be Exists, but is: {other}"),
     }
-    assert_eq!(
-        get(&*store, "a", ReadAt::Latest).await,
-        entry,
-        "a refused create changed it"
-    );
+    assert_eq!(get(&*store, "a", ReadAt::Latest).await, entry, "a refused create changed it");
     let revision = some(entry).revision;
     ok(store.delete(&key("a"), revision).await);
     let again = create(&*store, "a", "three").await;
     let entry = some(get(&*store, "a", ReadAt::Latest).await);
-    assert_eq!(
-        (entry.created, entry.revision),
-        (again, again),
-        "created anew"
-    );
+    assert_eq!((entry.created, entry.revision), (again, again), "created anew");
 }
 
 pub(super) async fn an_update_compares_the_revision(factory: &dyn Factory) {
@@ -66,37 +47,17 @@ pub(super) async fn an_update_compares_the_revision(factory: &dyn Factory) {
     let second = update(&*store, "a", "two", first).await;
     assert!(second > first);
     let entry = some(get(&*store, "a", ReadAt::Latest).await);
-    assert_eq!(
-        (&*entry.value, entry.revision, entry.created),
-        (&b"two"[..], second, first)
-    );
+    assert_eq!((&*entry.value, entry.revision, entry.created), (&b"two"[..], second, first));
     for wrong in [first, Revision(second.0 + 1), Revision(0)] {
-        let result = store
-            .update(&key("a"), "three".into(), wrong, WriteOptions::default())
-            .await;
+        let result = store.update(&key("a"), "three".into(), wrong, WriteOptions::default()).await;
         conflict(failed(result), Some(&entry));
     }
     for (name, expected) in [("b", first), ("b", Revision(0))] {
         let options = WriteOptions::default();
-        conflict(
-            failed(
-                store
-                    .update(&key(name), "x".into(), expected, options)
-                    .await,
-            ),
-            None,
-        );
+        conflict(failed(store.update(&key(name), "x".into(), expected, options).await), None);
     }
-    assert_eq!(
-        get(&*store, "b", ReadAt::Latest).await,
-        None,
-        "a refused update created it"
-    );
-    assert_eq!(
-        ok(store.status().await).revision,
-        second,
-        "a refused write took a revision"
-    );
+    assert_eq!(get(&*store, "b", ReadAt::Latest).await, None, "a refused update created it");
+    assert_eq!(ok(store.status().await).revision, second, "a refused write took a revision");
 }
 
 pub(super) async fn a_delete_compares_the_revision(factory: &dyn Factory) {
@@ -139,10 +100,7 @@ pub(super) async fn revisions_grow_under_many_concurrent_writers(factory: &dyn F
     }
     let mut all = Vec::new();
     for revisions in tasks.join_all().await {
-        assert!(
-            revisions.is_sorted_by(|a, b| a < b),
-            "one writer's writes in its order"
-        );
+        assert!(revisions.is_sorted_by(|a, b| a < b), "one writer's writes in its order");
         all.extend(revisions);
     }
     all.sort_unstable();
@@ -182,10 +140,7 @@ async fn increment(store: &Arc<dyn Store>) {
         let options = WriteOptions::default();
         // Lets the others in between, also where everything runs on one thread.
         tokio::task::yield_now().await;
-        match store
-            .update(&entry.key, value, entry.revision, options)
-            .await
-        {
+        match store.update(&entry.key, value, entry.revision, options).await {
             Ok(_) => return,
             Err(Error::Conflict { current, .. }) => entry = some(current),
             Err(other) => panic!("must be Conflict, but is: {other}"),
@@ -202,15 +157,10 @@ pub(super) async fn too_large_values_are_refused_and_change_nothing(factory: &dy
     let revision = ok(store.create(&key("a"), largest.clone(), options).await);
     for result in [
         store.create(&key("b"), larger.clone(), options).await,
-        store
-            .update(&key("a"), larger.clone(), revision, options)
-            .await,
+        store.update(&key("a"), larger.clone(), revision, options).await,
     ] {
         match failed(result) {
-            Error::TooLarge {
-                size,
-                limit: stated,
-            } => {
+            Error::TooLarge { size, limit: stated } => {
                 assert_eq!((size, stated), (limit + 1, limit));
             }
             other => panic!("must be TooLarge, but is: {other}"),
@@ -225,26 +175,14 @@ pub(super) async fn values_may_be_any_bytes(factory: &dyn Factory) {
     let store = factory.fresh().await;
     let every = Bytes::from_iter(0..=255_u8);
     let odd = key([0, 255, b'/', 0]);
-    ok(store
-        .create(&odd, every.clone(), WriteOptions::default())
-        .await);
-    ok(store
-        .create(&key("empty"), Bytes::new(), WriteOptions::default())
-        .await);
+    ok(store.create(&odd, every.clone(), WriteOptions::default()).await);
+    ok(store.create(&key("empty"), Bytes::new(), WriteOptions::default()).await);
     let longest = key(vec![b'k'; crate::Key::MAX_LEN]);
-    ok(store
-        .create(&longest, every.clone(), WriteOptions::default())
-        .await);
-    for (key, value) in [
-        (odd, &every),
-        (key("empty"), &Bytes::new()),
-        (longest, &every),
-    ] {
+    ok(store.create(&longest, every.clone(), WriteOptions::default()).await);
+    for (key, value) in [(odd, &every), (key("empty"), &Bytes::new()), (longest, &every)] {
         let entry = some(ok(store.get(&key, ReadAt::Latest).await).entry);
         assert_eq!((&entry.key, &entry.value), (&key, value));
-        let page = ok(store
-            .list(&KeyRange::single(&key), ListOptions::default())
-            .await);
+        let page = ok(store.list(&KeyRange::single(&key), ListOptions::default()).await);
         assert_eq!(page.entries, [entry]);
     }
 }

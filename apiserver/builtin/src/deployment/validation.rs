@@ -26,7 +26,8 @@ pub(super) fn deployment(object: &Object) -> Errors {
 
 pub(super) fn update(object: &Object, old: &Object) -> Errors {
     let mut errors = deployment(object);
-    let (selector, before) = (At::top(object.map(), "spec").get("selector"), At::top(old.map(), "spec"));
+    let (selector, before) =
+        (At::top(object.map(), "spec").get("selector"), At::top(old.map(), "spec"));
     check::unchanged(&selector, before.get("selector").value(), &mut errors);
     errors
 }
@@ -35,7 +36,8 @@ fn strategy(strategy: &At<'_>, errors: &mut Errors) {
     let rolling = strategy.get("rollingUpdate");
     match strategy.get("type").str() {
         "Recreate" if rolling.is_set() => {
-            errors.push(rolling.forbidden("may not be specified when strategy `type` is 'Recreate'"));
+            errors
+                .push(rolling.forbidden("may not be specified when strategy `type` is 'Recreate'"));
         }
         "Recreate" => {}
         "RollingUpdate" => {
@@ -74,13 +76,20 @@ pub(super) fn status(object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
     let status = At::top(object.map(), "status");
     for field in [
-        "observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
-        "unavailableReplicas", "terminatingReplicas", "collisionCount",
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "terminatingReplicas",
+        "collisionCount",
     ] {
         check::nonnegative(&status.get(field), &mut errors);
     }
     within(&status, &["updatedReplicas", "readyReplicas", "availableReplicas"], &mut errors);
-    let (count, before) = (status.get("collisionCount"), At::top(old.map(), "status").get("collisionCount"));
+    let (count, before) =
+        (status.get("collisionCount"), At::top(old.map(), "status").get("collisionCount"));
     let number = count.int().unwrap_or_default();
     if before.int().is_some_and(|before| number < before) {
         errors.push(count.invalid_as(number, "cannot be decremented"));

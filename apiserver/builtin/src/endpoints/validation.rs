@@ -4,12 +4,13 @@ use crate::{check, look::At};
 use kubeplane_core::{Object, field::Errors, names::address};
 use std::net::IpAddr;
 
-const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
+const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
 pub(super) fn endpoints(object: &Object) -> Errors {
     let mut errors = Errors::new();
     for subset in At::top(object.map(), "subsets").items() {
-        let (ready, others, ports) = (subset.get("addresses"), subset.get("notReadyAddresses"), subset.get("ports"));
+        let (ready, others, ports) =
+            (subset.get("addresses"), subset.get("notReadyAddresses"), subset.get("ports"));
         if ready.len() + others.len() == 0 {
             errors.push(subset.required("must specify `addresses` or `notReadyAddresses`"));
         }
@@ -58,7 +59,9 @@ pub(crate) fn endpoint_ip(at: &At<'_>, errors: &mut Errors) {
         errors.push(at.invalid("may not be in the link-local range (169.254.0.0/16, fe80::/10)"));
     }
     if local_multicast {
-        errors.push(at.invalid("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"));
+        errors.push(
+            at.invalid("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use kubeplane_core::{
     names::{self, address},
 };
 
-const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
+const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const ADDRESSES_MAX: usize = 100;
 const ENDPOINTS_MAX: usize = 1000;
 const HINTS_MAX: usize = 8;
@@ -16,7 +16,7 @@ const PORTS_MAX: usize = 20_000;
 pub(super) fn slice(object: &Object) -> Errors {
     let mut errors = Errors::new();
     let kind = At::top(object.map(), "addressType");
-    check::one_of(&kind, &["IPv4", "IPv6", "FQDN"], &mut errors);
+    check::one_of(&kind, &["FQDN", "IPv4", "IPv6"], &mut errors);
     ports(&At::top(object.map(), "ports"), &mut errors);
     endpoints(&At::top(object.map(), "endpoints"), kind.str(), &mut errors);
     errors
@@ -38,7 +38,8 @@ fn ports(ports: &At<'_>, errors: &mut Errors) {
     }
     let mut seen = Vec::new();
     for port in ports.items() {
-        let (name, protocol, application) = (port.get("name"), port.get("protocol"), port.get("appProtocol"));
+        let (name, protocol, application) =
+            (port.get("name"), port.get("protocol"), port.get("appProtocol"));
         check::optional_dns_label(&name, errors);
         if seen.contains(&name.str()) {
             errors.push(name.duplicate());
@@ -62,7 +63,7 @@ fn endpoints(list: &At<'_>, kind: &str, errors: &mut Errors) {
     }
     for endpoint in list.items() {
         let addresses = endpoint.get("addresses");
-        if addresses.len() == 0 {
+        if addresses.is_empty() {
             errors.push(addresses.required("must contain at least 1 address"));
         } else if addresses.len() > ADDRESSES_MAX {
             errors.push(addresses.too_many(ADDRESSES_MAX));

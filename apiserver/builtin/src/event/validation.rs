@@ -96,7 +96,11 @@ fn any_version(event: &Object, old_version: bool) -> Errors {
 
 fn reporter(event: &Object, old_version: bool, errors: &mut Errors) {
     let name = At::top(event.map(), "reportingComponent");
-    let at = if old_version { name } else { At::top(event.map(), "reportingController").with(name.value()) };
+    let at = if old_version {
+        name
+    } else {
+        At::top(event.map(), "reportingController").with(name.value())
+    };
     check::required(&at, errors);
     check::qualified_name(&at, errors);
 }

@@ -24,7 +24,8 @@ pub(super) fn finalizers(object: &Object) -> Errors {
 pub(super) fn status(object: &Object) -> Errors {
     let at = At::top(object.map(), "status").get("Phase");
     let phase = object.text(&["status", "phase"]);
-    let (expected, when) = if object.is_deleting() { ("Terminating", "not empty") } else { ("Active", "empty") };
+    let (expected, when) =
+        if object.is_deleting() { ("Terminating", "not empty") } else { ("Active", "empty") };
     if phase == expected {
         return Errors::new();
     }

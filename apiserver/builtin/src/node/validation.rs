@@ -55,7 +55,11 @@ fn resources(object: &Object, errors: &mut Errors) {
             let path = status.get(list).path().child(name);
             let mut found = Errors::new();
             quantity_value(&amount, name, &mut found);
-            errors.extend(found.into_iter().map(|error| kubeplane_core::field::Error { path: path.clone(), ..error }));
+            errors.extend(
+                found
+                    .into_iter()
+                    .map(|error| kubeplane_core::field::Error { path: path.clone(), ..error }),
+            );
         }
     }
 }
@@ -65,11 +69,16 @@ fn declared_features(object: &Object, errors: &mut Errors) {
     for (index, feature) in list.iter().enumerate() {
         let name = feature.str();
         let segment = |text: &str| {
-            text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(|c| c.is_ascii_alphanumeric())
+            text.starts_with(|c: char| c.is_ascii_alphabetic())
+                && text.bytes().all(|c| c.is_ascii_alphanumeric())
         };
         if name.len() > 253 {
-            errors.push(feature.invalid(format!("invalid feature name {name:?}: must be no more than 253 characters")));
-        } else if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.split('/').all(segment) {
+            errors.push(feature.invalid(format!(
+                "invalid feature name {name:?}: must be no more than 253 characters"
+            )));
+        } else if !name.starts_with(|c: char| c.is_ascii_uppercase())
+            || !name.split('/').all(segment)
+        {
             errors.push(feature.invalid(format!(
                 "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments \
                  separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters \
@@ -100,12 +109,16 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     }
     let (spec, before) = (At::top(object.map(), "spec"), At::top(old.map(), "spec"));
     let (networks, old_networks) = (spec.get("podCIDRs"), before.get("podCIDRs"));
-    if old_networks.len() > 0 && networks.value() != old_networks.value() {
-        errors.push(networks.forbidden("node updates may not change podCIDR except from \"\" to valid"));
+    if !old_networks.is_empty() && networks.value() != old_networks.value() {
+        errors.push(
+            networks.forbidden("node updates may not change podCIDR except from \"\" to valid"),
+        );
     }
     let (provider, old_provider) = (spec.get("providerID"), before.get("providerID"));
     if !old_provider.str().is_empty() && provider.str() != old_provider.str() {
-        errors.push(provider.forbidden("node updates may not change providerID except from \"\" to valid"));
+        errors.push(
+            provider.forbidden("node updates may not change providerID except from \"\" to valid"),
+        );
     }
     if spec.get("externalID").str() != before.get("externalID").str() {
         errors.push(spec.get("externalID").forbidden("may not be updated"));

@@ -23,7 +23,11 @@ pub(crate) fn pod(object: &mut Object) {
             maps_in(spec, list).for_each(host_ports);
         }
     }
-    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+    if spec
+        .get("terminationGracePeriodSeconds")
+        .and_then(Value::as_i64)
+        .is_some_and(|seconds| seconds < 0)
+    {
         spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
     }
     pod_spec(spec);
@@ -57,7 +61,9 @@ fn pod_spec(spec: &mut Json) {
 
 /// The field of old clients, `serviceAccount`, is always a copy of the one that counts.
 fn both_service_accounts(spec: &mut Json) {
-    let set = |name: &str| spec.get(name).filter(|value| value.as_str().is_some_and(|text| !text.is_empty())).cloned();
+    let set = |name: &str| {
+        spec.get(name).filter(|value| value.as_str().is_some_and(|text| !text.is_empty())).cloned()
+    };
     match (set("serviceAccountName"), set("serviceAccount")) {
         (Some(name), _) => drop(spec.insert("serviceAccount".to_owned(), name)),
         (None, Some(name)) => drop(spec.insert("serviceAccountName".to_owned(), name)),
@@ -67,7 +73,9 @@ fn both_service_accounts(spec: &mut Json) {
 
 fn host_ports(container: &mut Json) {
     for port in maps_in(container, "ports") {
-        if let Some(inside) = port.get("containerPort").and_then(Value::as_i64).filter(|inside| *inside != 0) {
+        if let Some(inside) =
+            port.get("containerPort").and_then(Value::as_i64).filter(|inside| *inside != 0)
+        {
             number(port, "hostPort", inside);
         }
     }
@@ -83,7 +91,9 @@ fn container(container: &mut Json) {
         text(port, "protocol", "TCP");
     }
     for variable in maps_in(container, "env") {
-        let Some(source) = map_in(variable, "valueFrom") else { continue };
+        let Some(source) = map_in(variable, "valueFrom") else {
+            continue;
+        };
         if let Some(field) = map_in(source, "fieldRef") {
             text(field, "apiVersion", "v1");
         }
@@ -101,7 +111,9 @@ fn container(container: &mut Json) {
     }
     if let Some(lifecycle) = map_in(container, "lifecycle") {
         for name in ["postStart", "preStop"] {
-            if let Some(action) = map_in(lifecycle, name).and_then(|handler| map_in(handler, "httpGet")) {
+            if let Some(action) =
+                map_in(lifecycle, name).and_then(|handler| map_in(handler, "httpGet"))
+            {
                 http_get(action);
             }
         }

@@ -30,9 +30,12 @@ fn tag(reference: &str) -> Option<&str> {
 }
 
 fn is_digest(text: &str) -> bool {
-    let Some((algorithm, hex)) = text.split_once(':') else { return false };
+    let Some((algorithm, hex)) = text.split_once(':') else {
+        return false;
+    };
     let named = algorithm.split(['-', '_', '+', '.']).all(|part| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(|c| c.is_ascii_alphanumeric())
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|c| c.is_ascii_alphanumeric())
     });
     named && hex.len() >= 32 && hex.bytes().all(|c| c.is_ascii_hexdigit())
 }
@@ -49,13 +52,17 @@ fn is_name(name: &str) -> bool {
         return false;
     }
     let (domain, path) = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || has_upper(first) => {
+        Some((first, rest))
+            if first.contains(['.', ':']) || first == "localhost" || has_upper(first) =>
+        {
             (Some(first), rest)
         }
         _ => (None, name),
     };
     let library = if domain.is_none() && !path.contains('/') { "library/".len() } else { 0 };
-    path.len() + library <= PATH_MAX && domain.is_none_or(is_domain) && path.split('/').all(is_component)
+    path.len() + library <= PATH_MAX
+        && domain.is_none_or(is_domain)
+        && path.split('/').all(is_component)
 }
 
 fn has_upper(text: &str) -> bool {
@@ -86,7 +93,9 @@ fn is_component(text: &str) -> bool {
         return false;
     }
     let separators = text.split(plain).filter(|part| !part.is_empty());
-    separators.into_iter().all(|part| matches!(part, "." | "_" | "__") || part.bytes().all(|c| c == b'-'))
+    separators
+        .into_iter()
+        .all(|part| matches!(part, "." | "_" | "__") || part.bytes().all(|c| c == b'-'))
 }
 
 #[cfg(test)]
@@ -96,7 +105,8 @@ mod tests {
     #[test]
     fn only_latest_is_pulled_always() {
         let digest = format!("a@sha256:{}", "0".repeat(64));
-        for reference in ["busybox", "busybox:latest", "localhost:5000/a/b", "reg.example/a:latest"] {
+        for reference in ["busybox", "busybox:latest", "localhost:5000/a/b", "reg.example/a:latest"]
+        {
             assert_eq!(pull_policy(reference), "Always", "{reference}");
         }
         for reference in ["busybox:1", "reg:5000/a:v1", "UPPER", "", "a b", &digest] {

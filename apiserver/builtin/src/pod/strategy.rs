@@ -1,6 +1,6 @@
 //! The hooks of pods.
 
-use super::{defaults, table, validation};
+use super::{defaults, features::drop_disabled, table, validation, warnings};
 use crate::{
     hooks::{change_only, keep, keep_metadata, put, start_generation},
     look::{Look, sub},
@@ -26,11 +26,12 @@ impl Strategy for Pods {
 
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         start_generation(object);
+        drop_disabled(object.map_at_mut(&["spec"]));
+        prepare::app_armor(context, object);
         let class = prepare::qos_class(object);
         object.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
         prepare::scheduling_gates(object);
         prepare::label_keys(object);
-        warn_of_name(context, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -38,18 +39,28 @@ impl Strategy for Pods {
             "status" => return change_status(object, old),
             "ephemeralcontainers" => change_in_spec(object, old, |spec, old| {
                 let mut changed = old.clone();
-                put(&mut changed, "ephemeralContainers", spec.at(&["ephemeralContainers"]).cloned());
+                put(
+                    &mut changed,
+                    "ephemeralContainers",
+                    spec.at(&["ephemeralContainers"]).cloned(),
+                );
                 changed
             }),
             "resize" => change_in_spec(object, old, prepare::resized),
             _ => keep(object, old, "status"),
         }
+        drop_disabled(object.map_at_mut(&["spec"]));
         let changed = object.at(&["spec"]) != old.at(&["spec"]);
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::create(object)
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        let errors = validation::create(object);
+        if errors.is_empty() {
+            warn_of_name(context, object);
+            warnings::pod(context.warnings, object);
+        }
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
@@ -130,7 +141,8 @@ fn change_status(object: &mut Object, old: &Object) {
 
 /// Takes the stored pod but for what `change` makes of both specs.
 fn change_in_spec(object: &mut Object, old: &Object, change: impl Fn(&Object, &Object) -> Object) {
-    let spec_of = |pod: &Object| pod.at(&["spec"]).cloned().and_then(Object::from_value).unwrap_or_default();
+    let spec_of =
+        |pod: &Object| pod.at(&["spec"]).cloned().and_then(Object::from_value).unwrap_or_default();
     let spec = change(&spec_of(object), &spec_of(old));
     let metadata = object.remove(&["metadata"]);
     *object = old.clone();

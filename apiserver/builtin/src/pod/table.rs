@@ -11,9 +11,12 @@ use serde_json::Value;
 pub(crate) fn row(pod: &Object, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (sub(pod.map(), "spec"), sub(pod.map(), "status"));
     let state = State::of(pod, spec, status);
-    let total = spec.list("containers").len() + spec.list("initContainers").iter().filter(|c| is_sidecar(c)).count();
+    let total = spec.list("containers").len()
+        + spec.list("initContainers").iter().filter(|c| is_sidecar(c)).count();
     let restarts = match state.last_restart {
-        Some(last) if state.restarts != 0 => format!("{} ({} ago)", state.restarts, since(last, now)),
+        Some(last) if state.restarts != 0 => {
+            format!("{} ({} ago)", state.restarts, since(last, now))
+        }
         _ => state.restarts.to_string(),
     };
     let ip = status.list("podIPs").first().map_or("", |ip| ip.text("ip"));
@@ -47,7 +50,8 @@ impl<'a> State<'a> {
             restarts: 0,
             last_restart: None,
         };
-        let gated = |c: &&Value| c.text("type") == "PodScheduled" && c.text("reason") == "SchedulingGated";
+        let gated =
+            |c: &&Value| c.text("type") == "PodScheduled" && c.text("reason") == "SchedulingGated";
         if status.list("conditions").iter().any(|condition| gated(&condition)) {
             "SchedulingGated".clone_into(&mut state.reason);
         }
@@ -167,7 +171,8 @@ fn readiness_gates(spec: &Value, status: &Value) -> String {
     }
     let holds = |gate: &&Value| {
         let kind = gate.text("conditionType");
-        let condition = status.list("conditions").iter().find(|condition| condition.text("type") == kind);
+        let condition =
+            status.list("conditions").iter().find(|condition| condition.text("type") == kind);
         condition.is_some_and(|condition| condition.text("status") == "True")
     };
     format!("{}/{}", gates.iter().filter(holds).count(), gates.len())

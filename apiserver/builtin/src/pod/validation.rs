@@ -6,7 +6,7 @@ use kubeplane_core::{Object, field::Errors};
 mod affinity;
 mod annotations;
 mod container;
-mod containers;
+pub(crate) mod containers;
 mod env;
 mod handlers;
 mod mounts;
@@ -21,9 +21,9 @@ mod volumes;
 mod windows;
 
 pub(crate) use annotations::pod_annotations;
-pub(crate) use resources::quantity_value;
+pub(crate) use resources::{overhead, quantity_value};
 pub(crate) use spec::{Owner, pod_spec};
-pub(crate) use tolerations::taint_effect;
+pub(crate) use tolerations::{taint_effect, tolerations};
 
 /// A pod about to be created.
 pub(crate) fn create(pod: &Object) -> Errors {
@@ -31,11 +31,11 @@ pub(crate) fn create(pod: &Object) -> Errors {
     metadata_and_spec(pod, &mut errors);
     let spec = At::top(pod.map(), "spec");
     let ephemeral = spec.get("ephemeralContainers");
-    if ephemeral.len() > 0 {
+    if !ephemeral.is_empty() {
         errors.push(ephemeral.forbidden("cannot be set on create"));
     }
     let node = spec.get("nodeName");
-    if !node.str().is_empty() && spec.get("schedulingGates").len() > 0 {
+    if !node.str().is_empty() && !spec.get("schedulingGates").is_empty() {
         errors.push(node.forbidden("cannot be set until all schedulingGates have been cleared"));
     }
     annotations::match_fields(pod, &spec, &mut errors);
@@ -46,13 +46,19 @@ pub(crate) fn create(pod: &Object) -> Errors {
 fn metadata_and_spec(pod: &Object, errors: &mut Errors) {
     let (metadata, spec) = (At::top(pod.map(), "metadata"), At::top(pod.map(), "spec"));
     pod_annotations(&metadata.get("annotations"), &spec, errors);
-    pod_spec(&spec, &Owner::Pod { name: pod.name(), is_static: annotations::is_mirror(pod) }, errors);
+    pod_spec(
+        &spec,
+        &Owner::Pod { name: pod.name(), is_static: annotations::is_mirror(pod) },
+        errors,
+    );
     if spec.get("serviceAccountName").str().is_empty() {
         for volume in spec.get("volumes").items() {
             for source in volume.get("projected").get("sources").items() {
                 let token = source.get("serviceAccountToken");
                 if token.is_set() {
-                    errors.push(token.forbidden("must not be specified when serviceAccountName is not set"));
+                    errors.push(
+                        token.forbidden("must not be specified when serviceAccountName is not set"),
+                    );
                 }
             }
         }
@@ -74,7 +80,7 @@ pub(crate) fn pod_template(template: &At<'_>, errors: &mut Errors) {
     let spec = template.get("spec");
     pod_spec(&spec, &Owner::Template, errors);
     let ephemeral = spec.get("ephemeralContainers");
-    if ephemeral.len() > 0 {
+    if !ephemeral.is_empty() {
         errors.push(ephemeral.forbidden("ephemeral containers not allowed in pod template"));
     }
 }

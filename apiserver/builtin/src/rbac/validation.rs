@@ -12,7 +12,7 @@ pub(super) fn role(object: &Object, cluster: bool) -> Errors {
     let aggregation = At::top(object.map(), "aggregationRule");
     if cluster && aggregation.is_set() {
         let selectors = aggregation.get("clusterRoleSelectors");
-        if selectors.len() == 0 {
+        if selectors.is_empty() {
             let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
             errors.push(selectors.required(detail));
         }
@@ -29,23 +29,26 @@ pub(super) fn role(object: &Object, cluster: bool) -> Errors {
 
 fn rule(rule: &At<'_>, cluster: bool, errors: &mut Errors) {
     let [verbs, urls, groups, resources, resource_names] =
-        ["verbs", "nonResourceURLs", "apiGroups", "resources", "resourceNames"].map(|field| rule.get(field));
-    if verbs.len() == 0 {
+        ["verbs", "nonResourceURLs", "apiGroups", "resources", "resourceNames"]
+            .map(|field| rule.get(field));
+    if verbs.is_empty() {
         errors.push(verbs.required("verbs must contain at least one value"));
     }
-    if urls.len() > 0 {
+    if !urls.is_empty() {
         if !cluster {
             errors.push(urls.invalid("namespaced rules cannot apply to non-resource URLs"));
         }
         if groups.len() + resources.len() + resource_names.len() > 0 {
-            errors.push(urls.invalid("rules cannot apply to both regular resources and non-resource URLs"));
+            errors.push(
+                urls.invalid("rules cannot apply to both regular resources and non-resource URLs"),
+            );
         }
         return;
     }
-    if groups.len() == 0 {
+    if groups.is_empty() {
         errors.push(groups.required("resource rules must supply at least one api group"));
     }
-    if resources.len() == 0 {
+    if resources.is_empty() {
         errors.push(resources.required("resource rules must supply at least one resource"));
     }
 }
@@ -96,6 +99,8 @@ fn subject(subject: &At<'_>, cluster: bool, errors: &mut Errors) {
 pub(super) fn role_ref_kept(object: &Object, old: &Object) -> Errors {
     let role = At::top(object.map(), "roleRef");
     let before = At::top(old.map(), "roleRef");
-    let same = ["apiGroup", "kind", "name"].iter().all(|field| role.get(field).str() == before.get(field).str());
+    let same = ["apiGroup", "kind", "name"]
+        .iter()
+        .all(|field| role.get(field).str() == before.get(field).str());
     if same { Errors::new() } else { vec![role.invalid("cannot change roleRef")] }
 }

@@ -14,7 +14,8 @@ pub(super) fn replica_set(object: &Object) -> Errors {
 
 pub(super) fn update(object: &Object, old: &Object) -> Errors {
     let mut errors = replica_set(object);
-    let (selector, before) = (At::top(object.map(), "spec").get("selector"), At::top(old.map(), "spec"));
+    let (selector, before) =
+        (At::top(object.map(), "spec").get("selector"), At::top(old.map(), "spec"));
     check::unchanged(&selector, before.get("selector").value(), &mut errors);
     errors
 }

@@ -11,9 +11,10 @@ use kubeplane_core::{Object, field::Errors, selector::LabelSelector};
 pub(super) fn controller(object: &Object) -> Errors {
     let mut errors = Errors::new();
     let spec = At::top(object.map(), "spec");
-    let (selector, replicas, template) = (spec.get("selector"), spec.get("replicas"), spec.get("template"));
+    let (selector, replicas, template) =
+        (spec.get("selector"), spec.get("replicas"), spec.get("template"));
     check::nonnegative(&spec.get("minReadySeconds"), &mut errors);
-    if selector.len() == 0 {
+    if selector.is_empty() {
         errors.push(selector.required(""));
     }
     if replicas.is_set() {

@@ -45,15 +45,18 @@ fn attributes(object: &Object, errors: &mut Errors) {
     let spec = At::top(object.map(), "spec");
     let (resource, other) = (spec.get("resourceAttributes"), spec.get("nonResourceAttributes"));
     match (resource.is_set(), other.is_set()) {
-        (true, true) => errors.push(other.invalid("cannot be specified in combination with resourceAttributes")),
+        (true, true) => {
+            errors.push(other.invalid("cannot be specified in combination with resourceAttributes"))
+        }
         (false, false) => {
-            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let detail =
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             errors.push(resource.invalid_as(Value::Null, detail));
         }
         _ => {}
     }
     let user = spec.get("user");
-    if user.str().is_empty() && spec.get("groups").len() == 0 {
+    if user.str().is_empty() && spec.get("groups").is_empty() {
         errors.push(user.invalid("at least one of user or group must be specified"));
     }
     for kind in ["fieldSelector", "labelSelector"] {
@@ -66,11 +69,14 @@ fn attributes(object: &Object, errors: &mut Errors) {
 
 fn selector(selector: &At<'_>, labels: bool, errors: &mut Errors) {
     let (raw, requirements) = (selector.get("rawSelector"), selector.get("requirements"));
-    if !raw.str().is_empty() && requirements.len() > 0 {
+    if !raw.str().is_empty() && !requirements.is_empty() {
         errors.push(raw.invalid("may not specified at the same time as requirements"));
     }
-    if raw.str().is_empty() && requirements.len() == 0 {
-        let detail = format!("when {} is specified, requirements or rawSelector is required", selector.path());
+    if raw.str().is_empty() && requirements.is_empty() {
+        let detail = format!(
+            "when {} is specified, requirements or rawSelector is required",
+            selector.path()
+        );
         errors.push(requirements.required(detail));
     }
     for requirement in requirements.items() {
@@ -83,11 +89,14 @@ fn selector(selector: &At<'_>, labels: bool, errors: &mut Errors) {
             errors.push(key.required("must be specified"));
         }
         match requirement.get("operator").str() {
-            "In" | "NotIn" if values.len() == 0 => {
-                errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
+            "In" | "NotIn" if values.is_empty() => {
+                errors
+                    .push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
             }
-            "Exists" | "DoesNotExist" if values.len() > 0 => {
-                errors.push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                errors.push(values.forbidden(
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                ));
             }
             _ => {}
         }
@@ -102,11 +111,14 @@ fn empty_metadata(object: &Object, namespaced: bool, errors: &mut Errors) {
     };
     let set = metadata.as_object().into_iter().flatten().any(|(key, _)| {
         let value = metadata.sub(key);
-        let empty = value.is_null() || value == "" || value.as_object().is_some_and(serde_json::Map::is_empty);
+        let empty = value.is_null()
+            || value == ""
+            || value.as_object().is_some_and(serde_json::Map::is_empty);
         !ignored(key) && !empty
     });
     if set {
-        let detail = if namespaced { "must be empty except for namespace" } else { "must be empty" };
+        let detail =
+            if namespaced { "must be empty except for namespace" } else { "must be empty" };
         errors.push(Error::invalid(&Path::new("metadata"), metadata.clone(), detail));
     }
 }

@@ -35,7 +35,9 @@ pub(super) fn secret(object: &Object) -> Errors {
         }
         "kubernetes.io/dockercfg" => json(&data.key(".dockercfg"), &mut errors),
         "kubernetes.io/dockerconfigjson" => json(&data.key(".dockerconfigjson"), &mut errors),
-        "kubernetes.io/basic-auth" if !data.key("username").is_set() && !data.key("password").is_set() => {
+        "kubernetes.io/basic-auth"
+            if !data.key("username").is_set() && !data.key("password").is_set() =>
+        {
             ["username", "password"].into_iter().for_each(&mut need);
         }
         "kubernetes.io/ssh-auth" => drop(check::required(&data.key("ssh-privatekey"), &mut errors)),

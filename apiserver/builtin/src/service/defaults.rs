@@ -14,7 +14,8 @@ pub(super) fn service(object: &mut Object) {
     match spec["sessionAffinity"].as_str() {
         Some("None") => drop(spec.remove("sessionAffinityConfig")),
         Some("ClientIP") => {
-            let seconds = spec.get("sessionAffinityConfig").and_then(|config| config.get("clientIP"));
+            let seconds =
+                spec.get("sessionAffinityConfig").and_then(|config| config.get("clientIP"));
             if seconds.and_then(|client| client.get("timeoutSeconds")).is_none_or(Value::is_null) {
                 let config = json!({"clientIP": {"timeoutSeconds": CLIENT_SECONDS}});
                 spec.insert("sessionAffinityConfig".to_owned(), config);
@@ -25,7 +26,9 @@ pub(super) fn service(object: &mut Object) {
     text(spec, "type", "ClusterIP");
     for port in maps_in(spec, "ports") {
         text(port, "protocol", "TCP");
-        let unset = port.get("targetPort").is_none_or(|target| target.is_null() || *target == 0 || *target == "");
+        let unset = port
+            .get("targetPort")
+            .is_none_or(|target| target.is_null() || *target == 0 || *target == "");
         if unset {
             let number = port.get("port").cloned().unwrap_or_else(|| 0.into());
             port.insert("targetPort".to_owned(), number);
@@ -47,7 +50,9 @@ pub(super) fn service(object: &mut Object) {
 
 fn ip_modes(object: &mut Object) {
     let status = object.map_mut().get_mut("status").and_then(Value::as_object_mut);
-    let Some(balancer) = status.and_then(|status| map_in(status, "loadBalancer")) else { return };
+    let Some(balancer) = status.and_then(|status| map_in(status, "loadBalancer")) else {
+        return;
+    };
     for point in maps_in(balancer, "ingress") {
         if point.get("ip").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty()) {
             missing(point, "ipMode", "VIP");

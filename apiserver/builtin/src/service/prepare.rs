@@ -33,14 +33,18 @@ pub(super) fn cluster_ips(object: &mut Object, old: Option<&Object>) {
 /// What was allocated stays when a writer leaves it out.
 pub(super) fn keep_allocated(object: &mut Object, old: &Object) {
     let (new, before) = (Shape::of(object), Shape::of(old));
-    let (needs_ip, needs_check) =
-        (new.has_cluster_ip() && before.has_cluster_ip(), new.has_health_check_port() && before.has_health_check_port());
+    let (needs_ip, needs_check) = (
+        new.has_cluster_ip() && before.has_cluster_ip(),
+        new.has_health_check_port() && before.has_health_check_port(),
+    );
     let needs_ports = takes_node_ports(new) && takes_node_ports(before);
     if needs_ip {
         if new.spec.text("clusterIP").is_empty() {
             copy(object, old, "clusterIP");
         }
-        if sub(object.map(), "spec").list("clusterIPs").is_empty() && !before.spec.list("clusterIPs").is_empty() {
+        if sub(object.map(), "spec").list("clusterIPs").is_empty()
+            && !before.spec.list("clusterIPs").is_empty()
+        {
             copy(object, old, "clusterIPs");
         }
     }
@@ -54,14 +58,19 @@ pub(super) fn keep_allocated(object: &mut Object, old: &Object) {
 
 fn takes_node_ports(shape: Shape<'_>) -> bool {
     shape.kind == "NodePort"
-        || shape.is_balanced() && shape.spec.sub("allocateLoadBalancerNodePorts").as_bool().unwrap_or(true)
+        || shape.is_balanced()
+            && shape.spec.sub("allocateLoadBalancerNodePorts").as_bool().unwrap_or(true)
 }
 
 fn keep_node_ports(object: &mut Object, old: &Object) {
     let before = sub(old.map(), "spec").list("ports");
-    let used = |ports: &[Value]| -> BTreeSet<i64> { ports.iter().map(|port| port.int("nodePort")).collect() };
-    let both: BTreeSet<_> =
-        used(before).intersection(&used(sub(object.map(), "spec").list("ports"))).copied().collect();
+    let used = |ports: &[Value]| -> BTreeSet<i64> {
+        ports.iter().map(|port| port.int("nodePort")).collect()
+    };
+    let both: BTreeSet<_> = used(before)
+        .intersection(&used(sub(object.map(), "spec").list("ports")))
+        .copied()
+        .collect();
     let ports = object.map_at_mut(&["spec"]).get_mut("ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten() {
         if port.int("nodePort") != 0 {
@@ -69,7 +78,8 @@ fn keep_node_ports(object: &mut Object, old: &Object) {
         }
         let named = before.iter().rfind(|old| old.text("name") == port.text("name"));
         let number = named.map_or(0, |old| old.int("nodePort"));
-        if let Some(port) = port.as_object_mut().filter(|_| number != 0 && !both.contains(&number)) {
+        if let Some(port) = port.as_object_mut().filter(|_| number != 0 && !both.contains(&number))
+        {
             port.insert("nodePort".to_owned(), number.into());
         }
     }
@@ -92,14 +102,18 @@ pub(super) fn drop_what_the_type_lacks(object: &mut Object, old: &Object) {
         }
         gone.extend(["ipFamilies", "ipFamilyPolicy"].into_iter().filter(|field| same(field)));
     }
-    if before.has_health_check_port() && !new.has_health_check_port() && same("healthCheckNodePort") {
+    if before.has_health_check_port() && !new.has_health_check_port() && same("healthCheckNodePort")
+    {
         gone.push("healthCheckNodePort");
     }
     if before.is_balanced() && !new.is_balanced() {
         let fields = ["allocateLoadBalancerNodePorts", "loadBalancerClass"];
         gone.extend(fields.into_iter().filter(|field| same(field)));
     }
-    if before.is_reachable_from_outside() && !new.is_reachable_from_outside() && same("externalTrafficPolicy") {
+    if before.is_reachable_from_outside()
+        && !new.is_reachable_from_outside()
+        && same("externalTrafficPolicy")
+    {
         gone.push("externalTrafficPolicy");
     }
     let drops_node_ports = before.has_node_ports() && !new.has_node_ports() && within(new, before);

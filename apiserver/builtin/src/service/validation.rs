@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 mod addresses;
 
-const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
+const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 const MODE: &str = "service.kubernetes.io/topology-mode";
 const RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
@@ -31,14 +31,18 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     addresses::changes(object, old, &mut errors);
     let (shape, before) = (Shape::of(object), Shape::of(old));
     let spec = At::top(object.map(), "spec");
-    let (class, old_class) = (spec.get("loadBalancerClass"), At::top(old.map(), "spec").get("loadBalancerClass"));
+    let (class, old_class) =
+        (spec.get("loadBalancerClass"), At::top(old.map(), "spec").get("loadBalancerClass"));
     if shape.is_balanced() && before.is_balanced() && class.value() != old_class.value() {
         errors.push(class.invalid("may not change once set"));
     }
     balancer_class(&spec, &mut errors);
     let port = spec.get("healthCheckNodePort");
     let old_port = At::top(old.map(), "spec").get("healthCheckNodePort");
-    if shape.has_health_check_port() && before.has_health_check_port() && port.int() != old_port.int() {
+    if shape.has_health_check_port()
+        && before.has_health_check_port()
+        && port.int() != old_port.int()
+    {
         errors.push(port.forbidden(check::IMMUTABLE));
     }
     service(object, Some(old), &mut errors);
@@ -51,7 +55,7 @@ fn service(object: &Object, old: Option<&Object>, errors: &mut Errors) {
     topology(object, errors);
     let headless = is_headless(&spec);
     let ports = spec.get("ports");
-    if ports.len() == 0 && !headless && shape.has_cluster_ip() {
+    if ports.is_empty() && !headless && shape.has_cluster_ip() {
         errors.push(ports.required(""));
     }
     by_type(&spec, shape, headless, errors);
@@ -69,7 +73,11 @@ fn service(object: &Object, old: Option<&Object>, errors: &mut Errors) {
             endpoint_ip(&ip, errors);
         }
     }
-    check::one_of(&spec.get("type"), &["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"], errors);
+    check::one_of(
+        &spec.get("type"),
+        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+        errors,
+    );
     node_ports(&ports, shape, errors);
     source_ranges(object, old, shape, errors);
     let allocate = spec.get("allocateLoadBalancerNodePorts");
@@ -84,7 +92,8 @@ fn service(object: &Object, old: Option<&Object>, errors: &mut Errors) {
 }
 
 fn texts_of<'a>(old: Option<&'a Object>, field: &'static str) -> Vec<&'a str> {
-    old.map(|old| At::top(old.map(), "spec").get(field).items().map(|item| item.str()).collect()).unwrap_or_default()
+    old.map(|old| At::top(old.map(), "spec").get(field).items().map(|item| item.str()).collect())
+        .unwrap_or_default()
 }
 
 fn is_headless(spec: &At<'_>) -> bool {
@@ -96,7 +105,8 @@ fn topology(object: &Object, errors: &mut Errors) {
     let annotations = At::top(object.map(), "metadata").get("annotations");
     let (hints, mode) = (annotations.key(HINTS), annotations.key(MODE));
     if hints.is_set() && mode.is_set() && hints.str() != mode.str() {
-        errors.push(mode.invalid(format!("must match annotations[{HINTS}] when both are specified")));
+        errors
+            .push(mode.invalid(format!("must match annotations[{HINTS}] when both are specified")));
     }
 }
 
@@ -108,8 +118,10 @@ fn by_type(spec: &At<'_>, shape: Shape<'_>, headless: bool, errors: &mut Errors)
         }
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies"] {
-                if spec.get(field).len() > 0 {
-                    errors.push(spec.get(field).forbidden("may not be set for ExternalName services"));
+                if !spec.get(field).is_empty() {
+                    errors.push(
+                        spec.get(field).forbidden("may not be set for ExternalName services"),
+                    );
                 }
             }
             if spec.get("ipFamilyPolicy").is_set() {
@@ -159,10 +171,13 @@ fn affinity(spec: &At<'_>, errors: &mut Errors) {
             let detail = "when session affinity type is ClientIP";
             let client = config.get("clientIP");
             let timeout = client.get("timeoutSeconds");
-            if let Some(missing) = [&config, &client, &timeout].into_iter().find(|at| !at.is_set()) {
+            if let Some(missing) = [&config, &client, &timeout].into_iter().find(|at| !at.is_set())
+            {
                 errors.push(missing.required(detail));
             } else if !timeout.int().is_some_and(|seconds| (1..=AFFINITY_MAX).contains(&seconds)) {
-                errors.push(timeout.invalid(format!("must be greater than 0 and less than {AFFINITY_MAX}")));
+                errors.push(
+                    timeout.invalid(format!("must be greater than 0 and less than {AFFINITY_MAX}")),
+                );
             }
         }
         "None" if config.is_set() => {
@@ -176,7 +191,8 @@ fn node_ports(ports: &At<'_>, shape: Shape<'_>, errors: &mut Errors) {
     let number = |at: &At<'_>, field| at.get(field).int().unwrap_or_default();
     if shape.kind == "ClusterIP" {
         for port in ports.items().filter(|port| number(port, "nodePort") != 0) {
-            errors.push(port.get("nodePort").forbidden("may not be used when `type` is 'ClusterIP'"));
+            errors
+                .push(port.get("nodePort").forbidden("may not be used when `type` is 'ClusterIP'"));
         }
     }
     let mut outside = BTreeSet::new();
@@ -197,12 +213,13 @@ fn node_ports(ports: &At<'_>, shape: Shape<'_>, errors: &mut Errors) {
 fn source_ranges(object: &Object, old: Option<&Object>, shape: Shape<'_>, errors: &mut Errors) {
     let ranges = At::top(object.map(), "spec").get("loadBalancerSourceRanges");
     let annotation = At::top(object.map(), "metadata").get("annotations").key(RANGES);
-    if ranges.len() > 0 {
+    if !ranges.is_empty() {
         let at = At::top(object.map(), "spec").get("LoadBalancerSourceRanges").with(ranges.value());
         if !shape.is_balanced() {
             errors.push(at.forbidden(ONLY_BALANCED));
         }
-        let known: Vec<_> = texts_of(old, "loadBalancerSourceRanges").into_iter().map(str::trim).collect();
+        let known: Vec<_> =
+            texts_of(old, "loadBalancerSourceRanges").into_iter().map(str::trim).collect();
         for range in at.items() {
             let value = Value::from(range.str().trim());
             check::legacy_cidr(&range.with(&value), &known, errors);
@@ -241,8 +258,7 @@ fn traffic(spec: &At<'_>, shape: Shape<'_>, errors: &mut Errors) {
     let number = port.int().unwrap_or_default();
     if !shape.has_health_check_port() {
         if number != 0 {
-            let detail =
-                "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
             errors.push(port.invalid(detail));
         }
     } else if number == 0 {
@@ -262,7 +278,7 @@ fn traffic(spec: &At<'_>, shape: Shape<'_>, errors: &mut Errors) {
 pub(super) fn status(object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
     let points = At::top(object.map(), "status").get("loadBalancer").get("ingress");
-    if !Shape::of(object).is_balanced() && points.len() > 0 {
+    if !Shape::of(object).is_balanced() && !points.is_empty() {
         return vec![points.forbidden("may only be used when `spec.type` is 'LoadBalancer'")];
     }
     let before = At::top(old.map(), "status").get("loadBalancer").get("ingress");
@@ -274,7 +290,9 @@ pub(super) fn status(object: &Object, old: &Object) -> Errors {
         }
         match (mode.is_set(), ip.str().is_empty()) {
             (false, false) => errors.push(mode.required("must be specified when `ip` is set")),
-            (true, true) => errors.push(mode.forbidden("may not be specified when `ip` is not set")),
+            (true, true) => {
+                errors.push(mode.forbidden("may not be specified when `ip` is not set"))
+            }
             (true, false) => check::one_of_if_set(&mode, &["Proxy", "VIP"], &mut errors),
             (false, true) => {}
         }

@@ -14,7 +14,11 @@ pub(crate) fn selector_and_template(spec: &At<'_>, what: &str, errors: &mut Erro
     } else {
         errors.push(selector.required(""));
     }
-    let parsed = if selector.is_set() { LabelSelector::from_json(Some(selector.value())) } else { Ok(LabelSelector::nothing()) };
+    let parsed = if selector.is_set() {
+        LabelSelector::from_json(Some(selector.value()))
+    } else {
+        Ok(LabelSelector::nothing())
+    };
     match parsed {
         Err(_) => errors.push(selector.invalid("invalid label selector")),
         Ok(parsed) => {
@@ -30,7 +34,10 @@ pub(crate) fn matched_template(selector: &LabelSelector, template: &At<'_>, erro
     let labels = template.get("metadata").get("labels");
     let found = selector.matches(|key| labels.value().get(key).and_then(serde_json::Value::as_str));
     if !selector.is_everything() && !found {
-        errors.push(labels.invalid("`selector` does not match template `labels`"));
+        errors.push(
+            labels
+                .invalid_as(labels.value().clone(), "`selector` does not match template `labels`"),
+        );
     }
 }
 
@@ -42,7 +49,8 @@ pub(crate) fn keeps_running(template: &At<'_>, what: &str, errors: &mut Errors) 
         errors.push(policy.not_supported(&["Always"]));
     }
     if deadline.is_set() {
-        errors.push(deadline.forbidden(format!("activeDeadlineSeconds in {what} is not Supported")));
+        errors
+            .push(deadline.forbidden(format!("activeDeadlineSeconds in {what} is not Supported")));
     }
 }
 
@@ -51,7 +59,11 @@ pub(crate) fn replica_status(object: &Object, _old: &Object) -> Errors {
     let mut errors = Errors::new();
     let status = At::top(object.map(), "status");
     for field in [
-        "replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration",
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
         "terminatingReplicas",
     ] {
         check::nonnegative(&status.get(field), &mut errors);
@@ -67,6 +79,7 @@ pub(crate) fn within(status: &At<'_>, fields: &[&'static str], errors: &mut Erro
         errors.push(status.get(field).invalid("cannot be greater than status.replicas"));
     }
     if count("availableReplicas") > count("readyReplicas") {
-        errors.push(status.get("availableReplicas").invalid("cannot be greater than readyReplicas"));
+        errors
+            .push(status.get("availableReplicas").invalid("cannot be greater than readyReplicas"));
     }
 }

@@ -41,8 +41,9 @@ fn refused(error: &ApiError) -> Answer {
 
 /// The recorded server was of a distribution that mounts one more certificate.
 fn without_extras(mut object: Value) -> Value {
-    for volume in object["spec"].get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
-        let sources = volume.get_mut("projected").and_then(|source| source["sources"].as_array_mut());
+    let volumes = object.pointer_mut("/spec/volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        let sources = volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut);
         if let Some(sources) = sources {
             sources.retain(|source| source["configMap"]["name"] != "openshift-service-ca.crt");
         }
@@ -61,7 +62,11 @@ fn recorded(answer: &Value) -> Answer {
         code: u16::try_from(answer["code"].as_u64().unwrap()).unwrap(),
         reason: answer["reason"].clone(),
         causes,
-        object: if answer["object"].is_null() { Value::Null } else { without_extras(answer["object"].clone()) },
+        object: if answer["object"].is_null() {
+            Value::Null
+        } else {
+            without_extras(answer["object"].clone())
+        },
         message: answer["message"].as_str().unwrap_or_default().to_owned(),
     }
 }
@@ -81,9 +86,13 @@ mod server {
             let mount = json!({"mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
                 "name": "kube-api-access-abcde", "readOnly": true});
             for list in ["initContainers", "containers"] {
-                for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                for container in
+                    spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
+                {
                     let path = &mount["mountPath"];
-                    let has = container["volumeMounts"].as_array().is_some_and(|m| m.iter().any(|m| m["mountPath"] == *path));
+                    let has = container["volumeMounts"]
+                        .as_array()
+                        .is_some_and(|m| m.iter().any(|m| m["mountPath"] == *path));
                     if !has && container.is_object() {
                         if !container["volumeMounts"].is_array() {
                             container["volumeMounts"] = json!([]);
@@ -104,10 +113,12 @@ mod server {
             }
         }
         for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-            let list = spec.entry("tolerations").or_insert_with(|| json!([])).as_array_mut().unwrap();
+            let list =
+                spec.entry("tolerations").or_insert_with(|| json!([])).as_array_mut().unwrap();
             let covers = |t: &Value| {
                 let text = |field: &str| t[field].as_str().unwrap_or_default().to_owned();
-                (text("key") == key || text("key").is_empty()) && (text("effect") == "NoExecute" || text("effect").is_empty())
+                (text("key") == key || text("key").is_empty())
+                    && (text("effect") == "NoExecute" || text("effect").is_empty())
             };
             if !list.iter().any(covers) {
                 list.push(json!({"effect": "NoExecute", "key": key, "operator": "Exists", "tolerationSeconds": 300}));
@@ -118,7 +129,12 @@ mod server {
     }
 
     pub(super) fn node(object: &mut Object) {
-        let taints = object.map_at_mut(&["spec"]).entry("taints").or_insert_with(|| json!([])).as_array_mut().unwrap();
+        let taints = object
+            .map_at_mut(&["spec"])
+            .entry("taints")
+            .or_insert_with(|| json!([]))
+            .as_array_mut()
+            .unwrap();
         taints.push(json!({"effect": "NoSchedule", "key": "node.kubernetes.io/not-ready"}));
     }
 
@@ -164,7 +180,10 @@ fn create(definition: &Definition, record: &Value) -> Answer {
         Ok(decoded) => decoded.object,
         Err(error) => return refused(&error),
     };
-    let namespace = path.split_once("/namespaces/").and_then(|(_, rest)| rest.split_once('/')).map(|(name, _)| name);
+    let namespace = path
+        .split_once("/namespaces/")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map(|(name, _)| name);
     if let Some(namespace) = namespace.filter(|_| definition.is_namespaced()) {
         if !object.namespace().is_empty() && object.namespace() != namespace {
             let message = "the namespace of the provided object does not match the namespace sent on the request";
@@ -177,7 +196,14 @@ fn create(definition: &Definition, record: &Value) -> Answer {
     let context = Context { now, user: &user, subresource: "", warnings: &warnings };
     let strategy = &definition.strategy;
     strategy.default(&mut object);
-    for field in ["uid", "creationTimestamp", "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "resourceVersion",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+    ] {
         object.remove(&["metadata", field]);
     }
     object.remove(&["metadata", "generation"]);
@@ -191,14 +217,25 @@ fn create(definition: &Definition, record: &Value) -> Answer {
     strategy.default(&mut object);
     let mut errors = Vec::new();
     if definition.verbs.len() > 1 {
-        errors = validate_metadata(&object, definition.is_namespaced(), strategy.name_rule(), &Path::new("metadata"));
+        errors = validate_metadata(
+            &object,
+            definition.is_namespaced(),
+            strategy.name_rule(),
+            &Path::new("metadata"),
+        );
     }
     errors.extend(strategy.validate(&context, &object));
     if !errors.is_empty() {
         let name = object.name().to_owned();
         return refused(&ApiError::invalid(&definition.group_kind(), &name, &errors));
     }
-    Answer { code: 201, reason: Value::Null, causes: Vec::new(), object: normal(object), message: String::new() }
+    Answer {
+        code: 201,
+        reason: Value::Null,
+        causes: Vec::new(),
+        object: normal(object),
+        message: String::new(),
+    }
 }
 
 /// Without what differs from server to server.
@@ -211,7 +248,9 @@ fn normal(mut object: Object) -> Value {
     value = serde_json::from_str(&text).unwrap();
     if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
         for field in ["clusterIP", "clusterIPs", "healthCheckNodePort"] {
-            if let Some(slot) = spec.get_mut(field).filter(|slot| **slot != "None" && **slot != json!(["None"])) {
+            if let Some(slot) =
+                spec.get_mut(field).filter(|slot| **slot != "None" && **slot != json!(["None"]))
+            {
                 *slot = "*".into();
             }
         }
@@ -233,15 +272,19 @@ fn records() -> (Vec<Value>, bool) {
 
 #[test]
 fn creates_are_answered_as_recorded() {
-    let kinds: BTreeMap<String, Arc<Definition>> =
-        all().into_iter().map(|kind| (format!("{}/{}", kind.group_version(), kind.kind.kind), kind)).collect();
+    let kinds: BTreeMap<String, Arc<Definition>> = all()
+        .into_iter()
+        .map(|kind| (format!("{}/{}", kind.group_version(), kind.kind.kind), kind))
+        .collect();
     let (records, full) = records();
     let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     let mut differences = Vec::new();
     for record in &records {
         let id = record["id"].as_str().unwrap();
         let kind = id.split('#').next().unwrap();
-        let Some(definition) = kinds.get(kind) else { continue };
+        let Some(definition) = kinds.get(kind) else {
+            continue;
+        };
         let (got, mut want) = (create(definition, record), recorded(&record["answer"]));
         if definition.verbs.len() == 1 && want.code == 201 {
             want.object = got.object.clone();
@@ -257,10 +300,17 @@ fn creates_are_answered_as_recorded() {
         if got == want {
             count[0] += 1;
         } else {
-            differences.push(format!("{id}\n  want {}\n  got  {}", shown(&want, &got), shown(&got, &want)));
+            differences.push(format!(
+                "{id}\n  want {}\n  got  {}",
+                shown(&want, &got),
+                shown(&got, &want)
+            ));
         }
         if !same_words && got == want && std::env::var("KUBEPLANE_MESSAGES").is_ok() {
-            differences.push(format!("{id}\n  want {}\n  got  {}", record["answer"]["message"], got.message));
+            differences.push(format!(
+                "{id}\n  want {}\n  got  {}",
+                record["answer"]["message"], got.message
+            ));
         }
     }
     if full {
@@ -289,7 +339,12 @@ fn different(path: &str, a: &Value, b: &Value, lines: &mut Vec<String>) {
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
                 let none = Value::Null;
-                different(&format!("{path}.{key}"), a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none), lines);
+                different(
+                    &format!("{path}.{key}"),
+                    a.get(key).unwrap_or(&none),
+                    b.get(key).unwrap_or(&none),
+                    lines,
+                );
             }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
@@ -297,7 +352,9 @@ fn different(path: &str, a: &Value, b: &Value, lines: &mut Vec<String>) {
                 different(&format!("{path}[{index}]"), a, b, lines);
             }
         }
-        _ if a != b => lines.push(format!("{path}={}", a.to_string().chars().take(200).collect::<String>())),
+        _ if a != b => {
+            lines.push(format!("{path}={}", a.to_string().chars().take(200).collect::<String>()))
+        }
         _ => {}
     }
 }

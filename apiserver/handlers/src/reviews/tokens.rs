@@ -1,7 +1,8 @@
 use super::user_info;
 use async_trait::async_trait;
 use http::{Response, StatusCode, header};
-use kubeplane_apiserver::{Body, Handler, HandlerRequest};
+use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest};
+use kubeplane_auth::{ServiceAccountTokens, TokenIssuer};
 use kubeplane_core::{
     auth::{Authenticator, GROUP_AUTHENTICATED},
     status::{ApiError, ApiResult},
@@ -12,20 +13,21 @@ use std::sync::Arc;
 /// `tokenreviews`: whose token is this?
 #[derive(Debug, Clone)]
 pub struct TokenReview {
-    tokens: kubeplane_auth::ServiceAccountTokens,
+    issuer: TokenIssuer,
     others: Vec<Arc<dyn Authenticator>>,
 }
 
 impl TokenReview {
-    /// Knows service account tokens, and those of `others`, which are asked with a request that has
+    /// Knows the service account tokens of `issuer`, and those of `others`, which are asked with a request that has
     /// nothing but the token.
     #[must_use]
-    pub fn new(tokens: kubeplane_auth::ServiceAccountTokens, others: Vec<Arc<dyn Authenticator>>) -> Self {
-        Self { tokens, others }
+    pub fn new(issuer: TokenIssuer, others: Vec<Arc<dyn Authenticator>>) -> Self {
+        Self { issuer, others }
     }
 
-    async fn status(&self, token: &str, audiences: &[String]) -> Value {
-        match self.tokens.verify(token, audiences).await {
+    async fn status(&self, api: &Api, token: &str, audiences: &[String]) -> Value {
+        let tokens = ServiceAccountTokens::new(self.issuer.clone(), api.reader().clone());
+        match tokens.verify(token, audiences).await {
             Ok(Some(mut verified)) => {
                 verified.user.groups.push(GROUP_AUTHENTICATED.into());
                 return json!({"authenticated": true, "user": user_info(&verified.user), "audiences": verified.audiences});
@@ -61,7 +63,7 @@ impl Handler for TokenReview {
         let audiences = review.at(&["spec", "audiences"]).and_then(Value::as_array);
         let audiences: Vec<_> =
             audiences.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        let status = self.status(&token, &audiences).await;
+        let status = self.status(&request.api, &token, &audiences).await;
         review.set(&["status"], status);
         request.respond(StatusCode::CREATED, &review)
     }

@@ -12,8 +12,11 @@ pub(super) fn of(template: &PodTemplateSpec, collisions: Option<i32>) -> String 
     let text = canonical(template).to_string();
     let salt = collisions.map(i32::to_le_bytes);
     let bytes = text.bytes().chain(salt.into_iter().flatten());
-    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    let encode = |digit: char| char::from(DIGITS[usize::from(u8::try_from(digit).unwrap_or_default()) % DIGITS.len()]);
+    let hash = bytes
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let encode = |digit: char| {
+        char::from(DIGITS[usize::from(u8::try_from(digit).unwrap_or_default()) % DIGITS.len()])
+    };
     hash.to_string().chars().map(encode).collect()
 }
 
@@ -38,7 +41,8 @@ fn prune(value: &mut Value) {
             fields.retain(|name, value| {
                 prune(value);
                 // An empty map says nothing; an empty structure, as in `emptyDir: {}`, does.
-                let empty_map = matches!(name.as_str(), "labels" | "annotations" | "nodeSelector" | "metadata");
+                let empty_map =
+                    matches!(name.as_str(), "labels" | "annotations" | "nodeSelector" | "metadata");
                 match value {
                     Value::Null => false,
                     Value::Array(items) => !items.is_empty(),
@@ -63,22 +67,37 @@ mod tests {
 
     #[test]
     fn the_hash_is_stable_and_collisions_lead_elsewhere() {
-        let one = template(json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c"}]}}));
+        let one = template(
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c"}]}}),
+        );
         let hash = of(&one, None);
         assert_eq!(hash, of(&one, None));
         assert_ne!(hash, of(&one, Some(1)));
-        assert!((1..=10).contains(&hash.len()) && hash.bytes().all(|byte| DIGITS.contains(&byte)), "{hash}");
+        assert!(
+            (1..=10).contains(&hash.len()) && hash.bytes().all(|byte| DIGITS.contains(&byte)),
+            "{hash}"
+        );
     }
 
     #[test]
     fn templates_differ_only_in_what_pods_see() {
-        let plain = template(json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c"}]}}));
-        let hashed = template(json!({"metadata": {"labels": {"a": "b", HASH_LABEL: "x"}, "annotations": {}},
-            "spec": {"containers": [{"name": "c", "env": []}], "volumes": []}}));
+        let plain = template(
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c"}]}}),
+        );
+        let hashed = template(
+            json!({"metadata": {"labels": {"a": "b", HASH_LABEL: "x"}, "annotations": {}},
+            "spec": {"containers": [{"name": "c", "env": []}], "volumes": []}}),
+        );
         assert!(is_same(&plain, &hashed));
-        let other = template(json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "d"}]}}));
+        let other = template(
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "d"}]}}),
+        );
         assert!(!is_same(&plain, &other));
-        let volume = |source: Value| template(json!({"spec": {"containers": [], "volumes": [source]}}));
-        assert!(!is_same(&volume(json!({"name": "v", "emptyDir": {}})), &volume(json!({"name": "v"}))));
+        let volume =
+            |source: Value| template(json!({"spec": {"containers": [], "volumes": [source]}}));
+        assert!(!is_same(
+            &volume(json!({"name": "v", "emptyDir": {}})),
+            &volume(json!({"name": "v"}))
+        ));
     }
 }

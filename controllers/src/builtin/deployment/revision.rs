@@ -95,9 +95,11 @@ fn put(annotations: &mut BTreeMap<String, String>, name: &str, value: String) ->
 
 fn remember(annotations: &mut BTreeMap<String, String>, old: &str) {
     let history = annotations.get(HISTORY).cloned().unwrap_or_default();
-    let mut revisions: Vec<&str> = history.split(',').filter(|revision| !revision.is_empty()).collect();
+    let mut revisions: Vec<&str> =
+        history.split(',').filter(|revision| !revision.is_empty()).collect();
     revisions.push(old);
-    let length = |revisions: &[&str]| revisions.iter().map(|revision| revision.len() + 1).sum::<usize>() - 1;
+    let length =
+        |revisions: &[&str]| revisions.iter().map(|revision| revision.len() + 1).sum::<usize>() - 1;
     while revisions.len() > 1 && length(&revisions) > LONGEST_HISTORY {
         revisions.remove(0);
     }

@@ -27,7 +27,10 @@ pub(super) struct Rollout<'a> {
 }
 
 /// Only says that the present generation was seen.
-pub(super) async fn observe_only(context: &Context, deployment: &Deployment) -> Result<Action, Error> {
+pub(super) async fn observe_only(
+    context: &Context,
+    deployment: &Deployment,
+) -> Result<Action, Error> {
     let mut rollout = Rollout::new(context, deployment.clone(), Vec::new());
     let mut status = deployment.status.clone().unwrap_or_default();
     if status.observed_generation < deployment.metadata.generation {
@@ -39,7 +42,11 @@ pub(super) async fn observe_only(context: &Context, deployment: &Deployment) -> 
 }
 
 impl<'a> Rollout<'a> {
-    pub(super) fn new(context: &'a Context, deployment: Deployment, mut sets: Vec<Arc<ReplicaSet>>) -> Self {
+    pub(super) fn new(
+        context: &'a Context,
+        deployment: Deployment,
+        mut sets: Vec<Arc<ReplicaSet>>,
+    ) -> Self {
         sets::sort_by_age(&mut sets);
         Self { context, deployment, sets }
     }
@@ -62,13 +69,19 @@ impl<'a> Rollout<'a> {
             let new = sets::find_new(&self.deployment, &self.sets);
             return self.sync_status(new.as_deref()).await;
         }
-        if sets::is_rolling(&self.deployment) { self.roll().await } else { self.recreate(new).await }
+        if sets::is_rolling(&self.deployment) {
+            self.roll().await
+        } else {
+            self.recreate(new).await
+        }
     }
 
     /// Whether the deployment's size changed since its active sets were scaled last.
     fn is_scaling(&self) -> bool {
         let wanted = replicas(&self.deployment);
-        sets::active(&self.sets).iter().any(|set| revision::desired(set).is_some_and(|desired| desired != wanted))
+        sets::active(&self.sets)
+            .iter()
+            .any(|set| revision::desired(set).is_some_and(|desired| desired != wanted))
     }
 
     async fn roll(mut self) -> Result<Action, Error> {
@@ -77,14 +90,21 @@ impl<'a> Rollout<'a> {
         let fence = sets::fence(&self.deployment);
         let total = self.sets.iter().map(|set| set_replicas(set)).sum();
         let current = set_replicas(&new);
-        let grown = if current > wanted { wanted } else { steps::grow_new(wanted, fence.surge, total, current) };
+        let grown = if current > wanted {
+            wanted
+        } else {
+            steps::grow_new(wanted, fence.surge, total, current)
+        };
         if self.resize(&new, grown, false).await? {
             return self.finish(&new).await;
         }
-        let old: Vec<_> = sets::active(sets::old(&self.sets, Some(&new))).into_iter().cloned().collect();
+        let old: Vec<_> =
+            sets::active(sets::old(&self.sets, Some(&new))).into_iter().cloned().collect();
         let sizes: Vec<_> = old.iter().map(|set| size(set)).collect();
         let mut shrunk = false;
-        for (set, size) in old.iter().zip(steps::shrink_old(wanted, fence.unavailable, size(&new), &sizes)) {
+        for (set, size) in
+            old.iter().zip(steps::shrink_old(wanted, fence.unavailable, size(&new), &sizes))
+        {
             shrunk |= self.resize(set, size, false).await?;
         }
         if !shrunk && status::is_complete(&self.deployment, &status::present(&self.deployment)) {
@@ -94,7 +114,8 @@ impl<'a> Rollout<'a> {
     }
 
     async fn recreate(mut self, new: Option<Arc<ReplicaSet>>) -> Result<Action, Error> {
-        let old: Vec<_> = sets::active(sets::old(&self.sets, new.as_deref())).into_iter().cloned().collect();
+        let old: Vec<_> =
+            sets::active(sets::old(&self.sets, new.as_deref())).into_iter().cloned().collect();
         let mut shrunk = false;
         for set in &old {
             shrunk |= self.resize(set, 0, false).await?;
@@ -137,7 +158,12 @@ impl<'a> Rollout<'a> {
     }
 
     async fn refresh(&mut self, set: Arc<ReplicaSet>, next: i64) -> Result<Arc<ReplicaSet>, Error> {
-        let min_ready = self.deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default();
+        let min_ready = self
+            .deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.min_ready_seconds)
+            .unwrap_or_default();
         let mut copy = (*set).clone();
         let spec = copy.spec.get_or_insert_default();
         let slower = spec.min_ready_seconds.unwrap_or_default() != min_ready;
@@ -166,26 +192,41 @@ impl<'a> Rollout<'a> {
         let set = self.new_set(revision)?;
         let name = set.metadata.name.clone().unwrap_or_default();
         let wanted = set_replicas(&set);
-        let (created, is_new) = match self.set_api().create(&PostParams::default(), &set).await.map_err(Error::from) {
-            Ok(created) => (created, true),
-            Err(error) if error.is_already_exists() => (self.existing(&name, error).await?, false),
-            Err(error) if error.is_namespace_terminating() => return Err(error),
-            Err(error) => {
-                let message = format!("Failed to create new replica set {name:?}: {}", error.text());
-                if status::note_create_error(&mut self.deployment, &message, self.context.now()) {
-                    // The failure to create is what counts.
-                    let _ = self.write_status().await;
+        let (created, is_new) =
+            match self.set_api().create(&PostParams::default(), &set).await.map_err(Error::from) {
+                Ok(created) => (created, true),
+                Err(error) if error.is_already_exists() => {
+                    (self.existing(&name, error).await?, false)
                 }
-                let reason = status::CREATE_ERROR;
-                self.context.recorder().event_for(&self.deployment, EventType::Warning, reason, message);
-                return Err(error);
-            }
-        };
+                Err(error) if error.is_namespace_terminating() => return Err(error),
+                Err(error) => {
+                    let message =
+                        format!("Failed to create new replica set {name:?}: {}", error.text());
+                    if status::note_create_error(&mut self.deployment, &message, self.context.now())
+                    {
+                        // The failure to create is what counts.
+                        let _ = self.write_status().await;
+                    }
+                    let reason = status::CREATE_ERROR;
+                    self.context.recorder().event_for(
+                        &self.deployment,
+                        EventType::Warning,
+                        reason,
+                        message,
+                    );
+                    return Err(error);
+                }
+            };
         let created = Arc::new(created);
         self.sets.push(created.clone());
         if is_new && wanted > 0 {
             let message = format!("Scaled up replica set {name} from 0 to {wanted}");
-            self.context.recorder().event_for(&self.deployment, EventType::Normal, "ScalingReplicaSet", message);
+            self.context.recorder().event_for(
+                &self.deployment,
+                EventType::Normal,
+                "ScalingReplicaSet",
+                message,
+            );
         }
         let revised = self.note_revision(revision);
         let noted = is_new && status::note_created(&mut self.deployment, &name, self.context.now());
@@ -197,7 +238,10 @@ impl<'a> Rollout<'a> {
 
     fn new_set(&self, revision: i64) -> Result<ReplicaSet, Error> {
         let deployment = &self.deployment;
-        let spec = deployment.spec.clone().ok_or_else(|| Error::Invalid("deployment without a spec".to_owned()))?;
+        let spec = deployment
+            .spec
+            .clone()
+            .ok_or_else(|| Error::Invalid("deployment without a spec".to_owned()))?;
         let collisions = deployment.status.as_ref().and_then(|status| status.collision_count);
         let hash = hash::of(&spec.template, collisions);
         let mut template = spec.template;
@@ -205,14 +249,21 @@ impl<'a> Rollout<'a> {
         labels.insert(hash::HASH_LABEL.to_owned(), hash.clone());
         let labels = labels.clone();
         let mut selector = spec.selector;
-        selector.match_labels.get_or_insert_default().insert(hash::HASH_LABEL.to_owned(), hash.clone());
+        selector
+            .match_labels
+            .get_or_insert_default()
+            .insert(hash::HASH_LABEL.to_owned(), hash.clone());
 
         let mut prefix = deployment.metadata.name.clone().unwrap_or_default();
         prefix.truncate(LONGEST_NAME - 1 - hash.len());
         let total = self.sets.iter().map(|set| set_replicas(set)).sum();
         let wanted = replicas(deployment);
         let rolling = sets::is_rolling(deployment);
-        let first = if rolling { steps::grow_new(wanted, sets::fence(deployment).surge, total, 0) } else { wanted };
+        let first = if rolling {
+            steps::grow_new(wanted, sets::fence(deployment).surge, total, 0)
+        } else {
+            wanted
+        };
         let mut set = ReplicaSet {
             metadata: ObjectMeta {
                 name: Some(format!("{prefix}-{hash}")),
@@ -240,7 +291,8 @@ impl<'a> Rollout<'a> {
         let uid = self.deployment.metadata.uid.as_deref().unwrap_or_default();
         let template = self.deployment.spec.as_ref().map(|spec| &spec.template);
         let other = present.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        let same = template.zip(other).is_some_and(|(template, other)| hash::is_same(template, other));
+        let same =
+            template.zip(other).is_some_and(|(template, other)| hash::is_same(template, other));
         if is_controlled_by(&present, uid) && same {
             return Ok(present);
         }
@@ -255,7 +307,8 @@ impl<'a> Rollout<'a> {
         let name = meta.name.clone().unwrap_or_default();
         let namespace = meta.namespace.clone().unwrap_or_default();
         let api: Api<Deployment> = Api::namespaced(self.context.client(), &namespace);
-        self.deployment = api.replace_status(&name, &PostParams::default(), &self.deployment).await?;
+        self.deployment =
+            api.replace_status(&name, &PostParams::default(), &self.deployment).await?;
         Ok(())
     }
 

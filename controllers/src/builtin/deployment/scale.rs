@@ -22,7 +22,8 @@ impl Rollout<'_> {
             return self.resize(&only, wanted, false).await.map(drop);
         }
         if sets::is_saturated(&self.deployment, new.map(|new| &**new)) {
-            let old: Vec<_> = sets::old(&self.sets, new.map(|new| &**new)).into_iter().cloned().collect();
+            let old: Vec<_> =
+                sets::old(&self.sets, new.map(|new| &**new)).into_iter().cloned().collect();
             for set in sets::active(&old) {
                 self.resize(set, 0, false).await?;
             }
@@ -54,7 +55,12 @@ impl Rollout<'_> {
 
     /// Gives a set a new size; with `annotate` its notes are brought up to date even when the size stays.
     /// Whether the size changed.
-    pub(super) async fn resize(&mut self, set: &Arc<ReplicaSet>, size: i32, annotate: bool) -> Result<bool, Error> {
+    pub(super) async fn resize(
+        &mut self,
+        set: &Arc<ReplicaSet>,
+        size: i32,
+        annotate: bool,
+    ) -> Result<bool, Error> {
         let before = set_replicas(set);
         if before == size && !annotate {
             return Ok(false);
@@ -72,7 +78,12 @@ impl Rollout<'_> {
         let direction = if before < size { "up" } else { "down" };
         let name = written.metadata.name.as_deref().unwrap_or_default();
         let message = format!("Scaled {direction} replica set {name} from {before} to {size}");
-        self.context.recorder().event_for(&self.deployment, EventType::Normal, "ScalingReplicaSet", message);
+        self.context.recorder().event_for(
+            &self.deployment,
+            EventType::Normal,
+            "ScalingReplicaSet",
+            message,
+        );
         Ok(true)
     }
 
@@ -97,7 +108,8 @@ impl Rollout<'_> {
         let limit = self.deployment.spec.as_ref().and_then(|spec| spec.revision_history_limit);
         let Some(limit) = limit.filter(|limit| *limit != i32::MAX) else { return Ok(()) };
         let old = sets::old(&self.sets, new).into_iter();
-        let mut alive: Vec<_> = old.filter(|set| set.metadata.deletion_timestamp.is_none()).collect();
+        let mut alive: Vec<_> =
+            old.filter(|set| set.metadata.deletion_timestamp.is_none()).collect();
         let surplus = alive.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
         // Those of equal revision stay in the order of their age.
         alive.sort_by_key(|set| revision::of(set).unwrap_or_default());

@@ -1,6 +1,9 @@
 //! What a deployment and its replica sets say, read.
 
-use super::{hash, revision, steps::{self, Fence, Size}};
+use super::{
+    hash, revision,
+    steps::{self, Fence, Size},
+};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use std::{cmp::Reverse, sync::Arc};
 
@@ -11,7 +14,8 @@ pub(super) fn replicas(deployment: &Deployment) -> i32 {
 
 /// Whether pods are replaced gradually.
 pub(super) fn is_rolling(deployment: &Deployment) -> bool {
-    let strategy = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref()?.type_.as_deref());
+    let strategy =
+        deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref()?.type_.as_deref());
     strategy.is_none_or(|strategy| strategy == "RollingUpdate")
 }
 
@@ -20,7 +24,8 @@ pub(super) fn fence(deployment: &Deployment) -> Fence {
     if !is_rolling(deployment) {
         return Fence { surge: 0, unavailable: 0 };
     }
-    let rolling = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref()?.rolling_update.as_ref());
+    let rolling =
+        deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref()?.rolling_update.as_ref());
     let surge = rolling.and_then(|rolling| rolling.max_surge.as_ref());
     let unavailable = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
     let wanted = replicas(deployment);
@@ -35,40 +40,56 @@ pub(super) fn set_replicas(set: &ReplicaSet) -> i32 {
 
 /// Its size and how much of it is available.
 pub(super) fn size(set: &ReplicaSet) -> Size {
-    let available = set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default();
+    let available =
+        set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default();
     Size { replicas: set_replicas(set), available }
 }
 
 /// Oldest first, by name among those of one second.
 pub(super) fn sort_by_age(sets: &mut [Arc<ReplicaSet>]) {
     sets.sort_by(|a, b| {
-        let key = |set: &ReplicaSet| (set.metadata.creation_timestamp.clone(), set.metadata.name.clone());
+        let key =
+            |set: &ReplicaSet| (set.metadata.creation_timestamp.clone(), set.metadata.name.clone());
         key(a).cmp(&key(b))
     });
 }
 
 /// The replica set (the oldest, if several) that has the deployment's template.
-pub(super) fn find_new(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Option<Arc<ReplicaSet>> {
+pub(super) fn find_new(
+    deployment: &Deployment,
+    sets: &[Arc<ReplicaSet>],
+) -> Option<Arc<ReplicaSet>> {
     let template = &deployment.spec.as_ref()?.template;
     let same = |set: &ReplicaSet| {
-        set.spec.as_ref().and_then(|spec| spec.template.as_ref()).is_some_and(|other| hash::is_same(template, other))
+        set.spec
+            .as_ref()
+            .and_then(|spec| spec.template.as_ref())
+            .is_some_and(|other| hash::is_same(template, other))
     };
     sets.iter().find(|set| same(set)).cloned()
 }
 
 /// All but the new one.
-pub(super) fn old<'a>(sets: &'a [Arc<ReplicaSet>], new: Option<&ReplicaSet>) -> Vec<&'a Arc<ReplicaSet>> {
+pub(super) fn old<'a>(
+    sets: &'a [Arc<ReplicaSet>],
+    new: Option<&ReplicaSet>,
+) -> Vec<&'a Arc<ReplicaSet>> {
     let uid = new.map(|new| &new.metadata.uid);
     sets.iter().filter(|set| uid.is_none_or(|uid| set.metadata.uid != *uid)).collect()
 }
 
 /// Those that want pods.
-pub(super) fn active<'a>(sets: impl IntoIterator<Item = &'a Arc<ReplicaSet>>) -> Vec<&'a Arc<ReplicaSet>> {
+pub(super) fn active<'a>(
+    sets: impl IntoIterator<Item = &'a Arc<ReplicaSet>>,
+) -> Vec<&'a Arc<ReplicaSet>> {
     sets.into_iter().filter(|set| set_replicas(set) > 0).collect()
 }
 
 /// The only active set, or the newest when none is; `None` when several are active (or there is none).
-pub(super) fn active_or_latest(sets: &[Arc<ReplicaSet>], new: Option<&Arc<ReplicaSet>>) -> Option<Arc<ReplicaSet>> {
+pub(super) fn active_or_latest(
+    sets: &[Arc<ReplicaSet>],
+    new: Option<&Arc<ReplicaSet>>,
+) -> Option<Arc<ReplicaSet>> {
     match active(sets).as_slice() {
         [] => new.or(sets.last()).cloned(),
         [only] => Some((*only).clone()),
@@ -81,7 +102,9 @@ pub(super) fn is_saturated(deployment: &Deployment, new: Option<&ReplicaSet>) ->
     let wanted = replicas(deployment);
     new.is_some_and(|new| {
         let size = size(new);
-        size.replicas == wanted && revision::desired(new) == Some(wanted) && size.available == wanted
+        size.replicas == wanted
+            && revision::desired(new) == Some(wanted)
+            && size.available == wanted
     })
 }
 

@@ -15,7 +15,13 @@ const PAUSED: &str = "DeploymentPaused";
 /// The reason of a condition and of an event.
 pub(super) const CREATE_ERROR: &str = "ReplicaSetCreateError";
 
-fn new_condition(kind: &str, status: &str, reason: &str, message: &str, now: Timestamp) -> DeploymentCondition {
+fn new_condition(
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> DeploymentCondition {
     DeploymentCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),
@@ -41,7 +47,8 @@ fn remove(status: &mut DeploymentStatus, kind: &str) {
 
 /// Sets a condition unless it is there with the same status and reason.
 fn set(status: &mut DeploymentStatus, mut next: DeploymentCondition) {
-    let current = condition(status, &next.type_).filter(|current| current.status == next.status).cloned();
+    let current =
+        condition(status, &next.type_).filter(|current| current.status == next.status).cloned();
     if let Some(current) = current {
         if current.reason == next.reason {
             return;
@@ -58,7 +65,11 @@ fn reason_is(condition: Option<&DeploymentCondition>, reason: &str) -> bool {
 
 /// The deadline for progress, when there is one.
 fn deadline(deployment: &Deployment) -> Option<SignedDuration> {
-    let seconds = deployment.spec.as_ref()?.progress_deadline_seconds.filter(|seconds| *seconds != i32::MAX)?;
+    let seconds = deployment
+        .spec
+        .as_ref()?
+        .progress_deadline_seconds
+        .filter(|seconds| *seconds != i32::MAX)?;
     Some(SignedDuration::from_secs(i64::from(seconds)))
 }
 
@@ -90,15 +101,19 @@ pub(super) fn note_pause(deployment: &mut Deployment, now: Timestamp) -> bool {
     if reason_is(current, TIMED_OUT) || reason_is(current, PAUSED) == paused {
         return false;
     }
-    let (reason, message) =
-        if paused { (PAUSED, "Deployment is paused") } else { ("DeploymentResumed", "Deployment is resumed") };
+    let (reason, message) = if paused {
+        (PAUSED, "Deployment is paused")
+    } else {
+        ("DeploymentResumed", "Deployment is resumed")
+    };
     set(status, new_condition(PROGRESSING, "Unknown", reason, message, now));
     true
 }
 
 /// Notes that a set was found where no progress was noted yet; whether anything changed.
 pub(super) fn note_found(deployment: &mut Deployment, name: &str, now: Timestamp) -> bool {
-    let noted = deployment.status.as_ref().is_some_and(|status| condition(status, PROGRESSING).is_some());
+    let noted =
+        deployment.status.as_ref().is_some_and(|status| condition(status, PROGRESSING).is_some());
     if noted || deadline(deployment).is_none() {
         return false;
     }
@@ -120,7 +135,11 @@ pub(super) fn note_created(deployment: &mut Deployment, name: &str, now: Timesta
 }
 
 /// Notes that a set could not be created; whether anything changed.
-pub(super) fn note_create_error(deployment: &mut Deployment, message: &str, now: Timestamp) -> bool {
+pub(super) fn note_create_error(
+    deployment: &mut Deployment,
+    message: &str,
+    now: Timestamp,
+) -> bool {
     if deadline(deployment).is_none() {
         return false;
     }
@@ -203,7 +222,13 @@ pub(super) fn progress(
         Some(_) => {}
     }
     let failing = |set: &ReplicaSet| {
-        set.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == REPLICA_FAILURE).cloned()
+        set.status
+            .as_ref()?
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == REPLICA_FAILURE)
+            .cloned()
     };
     let failure = new.and_then(failing).or_else(|| sets.iter().find_map(|set| failing(set)));
     match failure {
@@ -258,7 +283,8 @@ fn judge(
 
 fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
     let count = |count: Option<i32>| count.unwrap_or_default();
-    let outdated = |status: &DeploymentStatus| count(status.replicas) - count(status.updated_replicas);
+    let outdated =
+        |status: &DeploymentStatus| count(status.replicas) - count(status.updated_replicas);
     new.updated_replicas > old.updated_replicas
         || outdated(new) < outdated(old)
         || new.ready_replicas > old.ready_replicas

@@ -10,7 +10,11 @@ pub(super) struct Fence {
 }
 
 /// Resolves both ends of the fence; at least one of them is above zero.
-pub(super) fn fence(surge: Option<&IntOrString>, unavailable: Option<&IntOrString>, desired: i32) -> Fence {
+pub(super) fn fence(
+    surge: Option<&IntOrString>,
+    unavailable: Option<&IntOrString>,
+    desired: i32,
+) -> Fence {
     let surge = resolve(surge, desired, true);
     let unavailable = resolve(unavailable, desired, false);
     // Rounding may leave both at zero, and then nothing could ever move.
@@ -23,7 +27,8 @@ fn resolve(value: Option<&IntOrString>, total: i32, up: bool) -> i32 {
         None => 0,
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(text)) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|digits| digits.parse().ok()).unwrap_or_default();
+            let percent: i64 =
+                text.strip_suffix('%').and_then(|digits| digits.parse().ok()).unwrap_or_default();
             let product = percent * i64::from(total);
             let part = if up { (product + 99).div_euclid(100) } else { product.div_euclid(100) };
             i32::try_from(part).unwrap_or(i32::MAX)
@@ -116,7 +121,10 @@ fn proportion(desired: i32, surge: i32, set: Share, to_add: i32, added: i32) -> 
     if to_add > 0 { fraction.min(left) } else { fraction.max(left) }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "replica counts are far within the range of i32")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "replica counts are far within the range of i32"
+)]
 fn round(value: f64) -> i32 {
     value.round() as i32
 }
@@ -143,17 +151,30 @@ mod tests {
         ];
         for (surge, unavailable, desired, expected) in table {
             let fence = fence(Some(&value(surge)), Some(&value(unavailable)), desired);
-            assert_eq!((fence.surge, fence.unavailable), expected, "{surge} {unavailable} of {desired}");
+            assert_eq!(
+                (fence.surge, fence.unavailable),
+                expected,
+                "{surge} {unavailable} of {desired}"
+            );
         }
         assert_eq!(super::fence(None, None, 3), Fence { surge: 0, unavailable: 1 });
     }
 
     #[test]
     fn the_new_set_grows_into_the_surge() {
-        for (desired, surge, total, current, expected) in
-            [(10, 0, 10, 0, 0), (10, 2, 10, 0, 2), (10, 5, 5, 0, 10), (10, 2, 13, 3, 3), (3, 1, 3, 0, 1), (3, 1, 0, 0, 3)]
-        {
-            assert_eq!(grow_new(desired, surge, total, current), expected, "{desired}+{surge}, {current} of {total}");
+        for (desired, surge, total, current, expected) in [
+            (10, 0, 10, 0, 0),
+            (10, 2, 10, 0, 2),
+            (10, 5, 5, 0, 10),
+            (10, 2, 13, 3, 3),
+            (3, 1, 3, 0, 1),
+            (3, 1, 0, 0, 3),
+        ] {
+            assert_eq!(
+                grow_new(desired, surge, total, current),
+                expected,
+                "{desired}+{surge}, {current} of {total}"
+            );
         }
     }
 
@@ -179,14 +200,20 @@ mod tests {
             (10, 3, size(0, 0), vec![size(3, 1), size(9, 9)], vec![0, 7]),
         ];
         for (desired, unavailable, new, old, expected) in table {
-            assert_eq!(shrink_old(desired, unavailable, new, &old), expected, "{desired} {unavailable} {new:?} {old:?}");
+            assert_eq!(
+                shrink_old(desired, unavailable, new, &old),
+                expected,
+                "{desired} {unavailable} {new:?} {old:?}"
+            );
         }
     }
 
     /// Runs a whole rollout in which pods become available at once, and checks the promise at every step.
     #[test]
     fn a_rolling_update_never_leaves_its_fence_and_ends() {
-        for (desired, surge, unavailable) in [(3, 1, 0), (10, 3, 2), (1, 0, 1), (5, 5, 0), (7, 0, 3)] {
+        for (desired, surge, unavailable) in
+            [(3, 1, 0), (10, 3, 2), (1, 0, 1), (5, 5, 0), (7, 0, 3)]
+        {
             let (mut new, mut old) = (size(0, 0), size(desired, desired));
             for step in 0.. {
                 assert!(step < 100, "no end: {new:?} {old:?}");
@@ -219,7 +246,11 @@ mod tests {
             (6, 0, shares(&[2, 2, 1], 5), vec![3, 2, 1]),
         ];
         for (desired, surge, sets, expected) in table {
-            assert_eq!(scale_proportionally(desired, surge, &sets), expected, "{desired}+{surge} {sets:?}");
+            assert_eq!(
+                scale_proportionally(desired, surge, &sets),
+                expected,
+                "{desired}+{surge} {sets:?}"
+            );
         }
     }
 }

@@ -3,7 +3,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus},
         core::v1::{
-            PodTemplateSpec, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus,
+            PodTemplateSpec, ReplicationController, ReplicationControllerCondition,
+            ReplicationControllerStatus,
         },
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -13,7 +14,9 @@ use kubeplane_client::Watchable;
 use serde::Serialize;
 
 /// A kind that asks for a number of equal pods.
-pub(super) trait Owner: Watchable + Serialize + kube::Resource<Scope = NamespaceResourceScope> {
+pub(super) trait Owner:
+    Watchable + Serialize + kube::Resource<Scope = NamespaceResourceScope>
+{
     const CONTROLLER: &'static str;
     const IDENTITY: &'static str;
     /// Whether its status tells of pods that are going away.
@@ -98,12 +101,14 @@ impl Owner for ReplicationController {
 
     fn status(&self) -> Status {
         let status = self.status.clone().unwrap_or_default();
-        let conditions = status.conditions.unwrap_or_default().into_iter().map(|condition| ReplicaSetCondition {
-            last_transition_time: condition.last_transition_time,
-            message: condition.message,
-            reason: condition.reason,
-            status: condition.status,
-            type_: condition.type_,
+        let conditions = status.conditions.unwrap_or_default().into_iter().map(|condition| {
+            ReplicaSetCondition {
+                last_transition_time: condition.last_transition_time,
+                message: condition.message,
+                reason: condition.reason,
+                status: condition.status,
+                type_: condition.type_,
+            }
         });
         Status {
             replicas: status.replicas,

@@ -1,12 +1,20 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kubeplane_workload::{condition, is_active, is_ready, is_sidecar, phase::{node_name, phase}};
+use kubeplane_workload::{
+    condition, is_active, is_ready, is_sidecar,
+    phase::{node_name, phase},
+};
 use std::{cmp::Ordering, cmp::Reverse, collections::HashMap, sync::Arc};
 
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The `count` pods whose deletion costs least; `related` are those that pods should not share a node with.
-pub(super) fn to_delete(mut pods: Vec<Arc<Pod>>, related: &[Arc<Pod>], count: usize, now: Timestamp) -> Vec<Arc<Pod>> {
+pub(super) fn to_delete(
+    mut pods: Vec<Arc<Pod>>,
+    related: &[Arc<Pod>],
+    count: usize,
+    now: Timestamp,
+) -> Vec<Arc<Pod>> {
     if count < pods.len() {
         let mut on_node: HashMap<Option<&str>, usize> = HashMap::new();
         for pod in related.iter().filter(|pod| is_active(pod)) {
@@ -20,7 +28,11 @@ pub(super) fn to_delete(mut pods: Vec<Arc<Pod>>, related: &[Arc<Pod>], count: us
 }
 
 /// Less means that the first is to go before the second.
-fn cheaper((a, a_neighbours): (&Pod, usize), (b, b_neighbours): (&Pod, usize), now: Timestamp) -> Ordering {
+fn cheaper(
+    (a, a_neighbours): (&Pod, usize),
+    (b, b_neighbours): (&Pod, usize),
+    now: Timestamp,
+) -> Ordering {
     let bound = |pod| node_name(pod).is_some();
     let started = |pod| match phase(pod) {
         "Pending" => 0,
@@ -34,7 +46,11 @@ fn cheaper((a, a_neighbours): (&Pod, usize), (b, b_neighbours): (&Pod, usize), n
         .then_with(|| cost(a).cmp(&cost(b)))
         .then_with(|| b_neighbours.cmp(&a_neighbours));
     let by_readiness = || {
-        if is_ready(a) && is_ready(b) { younger(a, b, ready_since(a), ready_since(b), now) } else { Ordering::Equal }
+        if is_ready(a) && is_ready(b) {
+            younger(a, b, ready_since(a), ready_since(b), now)
+        } else {
+            Ordering::Equal
+        }
     };
     let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     by_state
@@ -44,10 +60,14 @@ fn cheaper((a, a_neighbours): (&Pod, usize), (b, b_neighbours): (&Pod, usize), n
 }
 
 fn cost(pod: &Pod) -> i32 {
-    let annotation = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(DELETION_COST));
+    let annotation =
+        pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(DELETION_COST));
     // A cost that is not in canonical form does not count.
     annotation
-        .filter(|text| text.as_str() == "0" || !(text.starts_with('+') || text.starts_with('0') || text.starts_with("-0")))
+        .filter(|text| {
+            text.as_str() == "0"
+                || !(text.starts_with('+') || text.starts_with('0') || text.starts_with("-0"))
+        })
         .and_then(|text| text.parse().ok())
         .unwrap_or_default()
 }
@@ -72,13 +92,21 @@ fn restarts(pod: &Pod) -> (i32, i32) {
     let is_sidecar_status = |status: &&ContainerStatus| sidecars.contains(&status.name.as_str());
     (
         most(regular.and_then(|all| all.iter().map(|status| status.restart_count).max())),
-        most(init.and_then(|all| all.iter().filter(is_sidecar_status).map(|status| status.restart_count).max())),
+        most(init.and_then(|all| {
+            all.iter().filter(is_sidecar_status).map(|status| status.restart_count).max()
+        })),
     )
 }
 
 /// The later of two times first, on a logarithmic scale of ages so that pods of about the same age go in an
 /// order that depends on neither; a missing time is the latest.
-fn younger(a: &Pod, b: &Pod, at_a: Option<Timestamp>, at_b: Option<Timestamp>, now: Timestamp) -> Ordering {
+fn younger(
+    a: &Pod,
+    b: &Pod,
+    at_a: Option<Timestamp>,
+    at_b: Option<Timestamp>,
+    now: Timestamp,
+) -> Ordering {
     match (at_a, at_b) {
         (Some(at_a), Some(at_b)) if at_a == at_b => Ordering::Equal,
         (Some(at_a), Some(at_b)) => {

@@ -69,8 +69,11 @@ impl<O: Owner> Scale<'_, O> {
         let informers = self.context.informers();
         let pods = informers.of::<Pod>();
         let siblings = informers.of::<ReplicaSet>().list_in(&self.key.namespace);
-        let siblings = siblings.iter().filter(|sibling| is_controlled_by(&***sibling, &controller.uid));
-        siblings.flat_map(|set| pods::managed(&pods, set.metadata.uid.as_deref().unwrap_or_default())).collect()
+        let siblings =
+            siblings.iter().filter(|sibling| is_controlled_by(&***sibling, &controller.uid));
+        siblings
+            .flat_map(|set| pods::managed(&pods, set.metadata.uid.as_deref().unwrap_or_default()))
+            .collect()
     }
 }
 
@@ -103,7 +106,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_is_tried_in_growing_batches_only() {
-        for (limit, count, tried, done) in [(100, 7, 7, 7), (0, 100, 1, 0), (3, 100, 7, 3), (5, 5, 5, 5)] {
+        for (limit, count, tried, done) in
+            [(100, 7, 7, 7), (0, 100, 1, 0), (3, 100, 7, 3), (5, 5, 5, 5)]
+        {
             let calls = Cell::new(0);
             let step = || {
                 calls.set(calls.get() + 1);

@@ -32,7 +32,10 @@ pub(super) fn compute<O: Owner>(
     now: Timestamp,
 ) -> Status {
     let none = BTreeMap::new();
-    let template = owner.template().and_then(|template| template.metadata.as_ref()?.labels.as_ref()).unwrap_or(&none);
+    let template = owner
+        .template()
+        .and_then(|template| template.metadata.as_ref()?.labels.as_ref())
+        .unwrap_or(&none);
     let count = |counts: &dyn Fn(&Pod) -> bool| {
         i32::try_from(active.iter().filter(|pod| counts(pod)).count()).unwrap_or(i32::MAX)
     };
@@ -75,12 +78,17 @@ fn conditions(
 }
 
 /// Writes the status where it differs; after a conflict once more on the newest state.
-pub(super) async fn write<O: Owner>(context: &Context, owner: &O, status: Status) -> Result<(), Error> {
+pub(super) async fn write<O: Owner>(
+    context: &Context,
+    owner: &O,
+    status: Status,
+) -> Result<(), Error> {
     if owner.status() == status {
         return Ok(());
     }
     let name = owner.meta().name.clone().unwrap_or_default();
-    let api: Api<O> = Api::namespaced(context.client(), owner.meta().namespace.as_deref().unwrap_or_default());
+    let api: Api<O> =
+        Api::namespaced(context.client(), owner.meta().namespace.as_deref().unwrap_or_default());
     let mut next = owner.clone();
     next.set_status(status.clone());
     match api.replace_status(&name, &PostParams::default(), &next).await {

@@ -86,11 +86,7 @@ impl Correlator {
         };
         let identity = (group, (!combined).then(|| occurrence.message.clone()));
         let written = self.written.touch(&identity).cloned();
-        Some(Plan {
-            identity,
-            message,
-            written,
-        })
+        Some(Plan { identity, message, written })
     }
 
     pub(super) fn wrote(&mut self, identity: Identity, written: Written) {
@@ -102,14 +98,11 @@ impl Correlator {
     }
 
     fn is_combined(&mut self, group: &Group, message: &str, now: Duration) -> bool {
-        let recent = self
-            .similar
-            .touch(group)
-            .filter(|seen| now.saturating_sub(seen.at) <= SIMILAR_WITHIN);
+        let recent =
+            self.similar.touch(group).filter(|seen| now.saturating_sub(seen.at) <= SIMILAR_WITHIN);
         let Some(seen) = recent else {
             let messages = HashSet::from([message.to_owned()]);
-            self.similar
-                .insert(group.clone(), Similar { messages, at: now });
+            self.similar.insert(group.clone(), Similar { messages, at: now });
             return false;
         };
         seen.at = now;
@@ -122,13 +115,7 @@ impl Correlator {
 
     fn take_token(&mut self, object: ObjectId, now: Duration) -> bool {
         let Some(bucket) = self.buckets.touch(&object) else {
-            self.buckets.insert(
-                object,
-                Bucket {
-                    tokens: BURST - 1.0,
-                    at: now,
-                },
-            );
+            self.buckets.insert(object, Bucket { tokens: BURST - 1.0, at: now });
             return true;
         };
         let refilled = now.saturating_sub(bucket.at).as_secs_f64() / REFILL.as_secs_f64();
@@ -152,12 +139,7 @@ fn object_id(occurrence: &Occurrence) -> ObjectId {
         &object.api_version,
         &object.field_path,
     ];
-    ObjectId(
-        parts
-            .into_iter()
-            .map(|part| part.clone().unwrap_or_default())
-            .collect(),
-    )
+    ObjectId(parts.into_iter().map(|part| part.clone().unwrap_or_default()).collect())
 }
 
 /// A map that forgets its least recently used half when it is full.
@@ -169,10 +151,7 @@ struct Memory<K, V> {
 
 impl<K, V> Default for Memory<K, V> {
     fn default() -> Self {
-        Self {
-            entries: HashMap::new(),
-            uses: 0,
-        }
+        Self { entries: HashMap::new(), uses: 0 }
     }
 }
 
@@ -208,16 +187,8 @@ mod tests {
     use std::sync::Arc;
 
     fn occurrence(object: &str, message: String) -> Occurrence {
-        let object = ObjectReference {
-            name: Some(object.into()),
-            ..ObjectReference::default()
-        };
-        Occurrence {
-            object,
-            kind: EventType::Normal,
-            reason: "Reason".into(),
-            message,
-        }
+        let object = ObjectReference { name: Some(object.into()), ..ObjectReference::default() };
+        Occurrence { object, kind: EventType::Normal, reason: "Reason".into(), message }
     }
 
     #[test]
@@ -226,14 +197,8 @@ mod tests {
         let mut correlator = Correlator::new(Arc::new(clock));
         let first = correlator.plan(&occurrence("a", "same".into())).unwrap();
         assert!(first.written.is_none());
-        correlator.wrote(
-            first.identity,
-            Written {
-                namespace: "n".into(),
-                name: "e".into(),
-                count: 1,
-            },
-        );
+        correlator
+            .wrote(first.identity, Written { namespace: "n".into(), name: "e".into(), count: 1 });
         let second = correlator.plan(&occurrence("a", "same".into())).unwrap();
         assert_eq!(second.written.map(|written| written.count), Some(1));
 
@@ -250,15 +215,10 @@ mod tests {
     fn an_object_cannot_flood() {
         let clock = PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
         let mut correlator = Correlator::new(Arc::new(clock.clone()));
-        let passed = (0..100)
-            .filter(|_| correlator.plan(&occurrence("a", "same".into())).is_some())
-            .count();
+        let passed =
+            (0..100).filter(|_| correlator.plan(&occurrence("a", "same".into())).is_some()).count();
         assert_eq!(passed, 25);
-        assert!(
-            correlator
-                .plan(&occurrence("other", "same".into()))
-                .is_some()
-        );
+        assert!(correlator.plan(&occurrence("other", "same".into())).is_some());
         clock.advance(Duration::from_secs(301));
         assert!(correlator.plan(&occurrence("a", "same".into())).is_some());
         assert!(correlator.plan(&occurrence("a", "same".into())).is_none());

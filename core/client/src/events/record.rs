@@ -34,13 +34,7 @@ impl Recorder {
         component: String,
         host: String,
     ) -> Self {
-        Self {
-            client,
-            clock,
-            correlator,
-            component,
-            host,
-        }
+        Self { client, clock, correlator, component, host }
     }
 
     pub(super) async fn record(&mut self, occurrence: Occurrence) {
@@ -78,31 +72,17 @@ impl Recorder {
         let count = written.count.saturating_add(1);
         let patch =
             json!({"count": count, "lastTimestamp": Time(self.clock.now()), "message": message});
-        api.patch(
-            &written.name,
-            &PatchParams::default(),
-            &Patch::Strategic(patch),
-        )
-        .await?;
-        Ok(Written {
-            count,
-            ..written.clone()
-        })
+        api.patch(&written.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
+        Ok(Written { count, ..written.clone() })
     }
 
     async fn create(&self, occurrence: &Occurrence, message: &str) -> Result<Written, kube::Error> {
         let object = &occurrence.object;
-        let namespace = object
-            .namespace
-            .clone()
-            .filter(|namespace| !namespace.is_empty());
+        let namespace = object.namespace.clone().filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let now = self.clock.now();
-        let name = format!(
-            "{}.{:x}",
-            object.name.as_deref().unwrap_or_default(),
-            now.as_nanosecond()
-        );
+        let name =
+            format!("{}.{:x}", object.name.as_deref().unwrap_or_default(), now.as_nanosecond());
         let event = Event {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
@@ -126,10 +106,6 @@ impl Recorder {
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         api.create(&PostParams::default(), &event).await?;
-        Ok(Written {
-            namespace,
-            name,
-            count: 1,
-        })
+        Ok(Written { namespace, name, count: 1 })
     }
 }

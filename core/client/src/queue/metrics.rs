@@ -59,29 +59,15 @@ impl QueueMetrics {
             self.depth.clone(),
         );
         registry.register("workqueue_adds", "Items added, by queue", self.adds.clone());
-        registry.register(
-            "workqueue_retries",
-            "Delayed adds, by queue",
-            self.retries.clone(),
-        );
+        registry.register("workqueue_retries", "Delayed adds, by queue", self.retries.clone());
         let waited = "Seconds an item waited before it was taken";
-        registry.register(
-            "workqueue_queue_duration_seconds",
-            waited,
-            self.queue_duration.clone(),
-        );
+        registry.register("workqueue_queue_duration_seconds", waited, self.queue_duration.clone());
         let worked = "Seconds the work on an item took";
-        registry.register(
-            "workqueue_work_duration_seconds",
-            worked,
-            self.work_duration.clone(),
-        );
+        registry.register("workqueue_work_duration_seconds", worked, self.work_duration.clone());
     }
 
     pub(super) fn queue(&self, name: &str) -> QueueGauges {
-        let name = QueueName {
-            name: name.to_owned(),
-        };
+        let name = QueueName { name: name.to_owned() };
         QueueGauges {
             depth: self.depth.get_or_create(&name).clone(),
             adds: self.adds.get_or_create(&name).clone(),

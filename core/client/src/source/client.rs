@@ -32,16 +32,9 @@ impl ClientSource {
 
     async fn page(&self, query: &Query, params: &ListParams) -> Result<Bytes> {
         let request = Request::new(query.path());
-        let request = if query.metadata_only {
-            request.list_metadata(params)
-        } else {
-            request.list(params)
-        };
-        let text = self
-            .client
-            .request_text(request.map_err(build)?)
-            .await
-            .map_err(api)?;
+        let request =
+            if query.metadata_only { request.list_metadata(params) } else { request.list(params) };
+        let text = self.client.request_text(request.map_err(build)?).await.map_err(api)?;
         Ok(Bytes::from(text))
     }
 }
@@ -78,20 +71,18 @@ struct BookmarkObject {
 #[async_trait]
 impl InformerSource for ClientSource {
     async fn list(&self, query: &Query, at_least: &str) -> Result<Listed> {
-        let mut params = ListParams::default();
-        params.field_selector = selector(&query.field_selector);
-        params.label_selector = selector(&query.label_selector);
-        params.resource_version = selector(at_least);
+        let mut params = ListParams {
+            field_selector: selector(&query.field_selector),
+            label_selector: selector(&query.label_selector),
+            resource_version: selector(at_least),
+            ..ListParams::default()
+        };
         let mut listed = Listed::default();
         loop {
             let text = self.page(query, &params).await?;
             let page: Page<'_> = decode(&text, "a list")?;
             let items = page.items.unwrap_or_default();
-            listed.items.extend(
-                items
-                    .iter()
-                    .map(|item| text.slice_ref(item.get().as_bytes())),
-            );
+            listed.items.extend(items.iter().map(|item| text.slice_ref(item.get().as_bytes())));
             listed.resource_version = page.metadata.resource_version;
             params.continue_token = page.metadata.next.filter(|next| !next.is_empty());
             if params.continue_token.is_none() {
@@ -116,10 +107,9 @@ impl InformerSource for ClientSource {
         }
         .map_err(build)?;
         // A compressed stream is flushed late by some proxies, and events must arrive at once.
-        request.headers_mut().insert(
-            http::header::ACCEPT_ENCODING,
-            http::HeaderValue::from_static("identity"),
-        );
+        request
+            .headers_mut()
+            .insert(http::header::ACCEPT_ENCODING, http::HeaderValue::from_static("identity"));
         let body = self.client.request_stream(request).await.map_err(api)?;
         Ok(events(body).boxed())
     }
@@ -146,10 +136,8 @@ fn events(
 }
 
 fn is_end(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::TimedOut
-    ) || error.to_string().contains("unexpected EOF")
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::TimedOut)
+        || error.to_string().contains("unexpected EOF")
 }
 
 fn parse(line: Bytes) -> Result<SourceEvent> {
@@ -180,28 +168,22 @@ fn build(error: kube::core::request::Error) -> Error {
 
 fn api(error: kube::Error) -> Error {
     match error {
-        kube::Error::Api(status) if is_expired(&status) => Error::Expired {
-            message: status.message,
-        },
+        kube::Error::Api(status) if is_expired(&status) => {
+            Error::Expired { message: status.message }
+        }
         other => Error::Api(other),
     }
 }
 
 fn is_expired(status: &Status) -> bool {
     let too_new = status.details.as_ref().is_some_and(|details| {
-        details
-            .causes
-            .iter()
-            .any(|cause| cause.reason == "ResourceVersionTooLarge")
+        details.causes.iter().any(|cause| cause.reason == "ResourceVersionTooLarge")
     });
     too_new || status.code == 410 || status.reason == "Expired" || status.reason == "Gone"
 }
 
 fn decode<'a, T: Deserialize<'a>>(text: &'a [u8], what: &'static str) -> Result<T> {
-    serde_json::from_slice(text).map_err(|source| Error::Decode {
-        what: what.into(),
-        source,
-    })
+    serde_json::from_slice(text).map_err(|source| Error::Decode { what: what.into(), source })
 }
 
 #[cfg(test)]

@@ -235,24 +235,7 @@ impl Decoder {
     fn control(&mut self, kind: u16, flags: u8, mut payload: Bytes) -> Result<Option<Frame>> {
         let fin = flags & FLAG_FIN != 0;
         let frame = match kind {
-            SYN_STREAM => {
-                let (id, associated) = (stream(&mut payload)?, number(&mut payload)?);
-                if payload.remaining() < 2 {
-                    return Err(short());
-                }
-                let priority = payload.get_u8() >> 5;
-                payload.advance(1);
-                let headers = self.headers(&payload)?;
-                let unidirectional = flags & FLAG_UNIDIRECTIONAL != 0;
-                Frame::SynStream {
-                    id,
-                    associated,
-                    priority,
-                    headers,
-                    fin,
-                    unidirectional,
-                }
-            }
+            SYN_STREAM => self.syn_stream(flags, payload)?,
             SYN_REPLY => {
                 let id = stream(&mut payload)?;
                 Frame::SynReply {
@@ -295,6 +278,26 @@ impl Decoder {
             _ => return Ok(None),
         };
         Ok(Some(frame))
+    }
+
+    fn syn_stream(&mut self, flags: u8, mut payload: Bytes) -> Result<Frame> {
+        let (id, associated) = (stream(&mut payload)?, number(&mut payload)?);
+        if payload.remaining() < 2 {
+            return Err(short());
+        }
+        let priority = payload.get_u8() >> 5;
+        payload.advance(1);
+        let headers = self.headers(&payload)?;
+        let fin = flags & FLAG_FIN != 0;
+        let unidirectional = flags & FLAG_UNIDIRECTIONAL != 0;
+        Ok(Frame::SynStream {
+            id,
+            associated,
+            priority,
+            headers,
+            fin,
+            unidirectional,
+        })
     }
 
     fn headers(&mut self, block: &[u8]) -> Result<Headers> {

@@ -7,15 +7,20 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::PodSpec;
 use kubeplane_core::quantity::Quantity;
-use kubeplane_workload::resources::{Resources, container_limits, container_requests, is_pod_level};
+use kubeplane_workload::resources::{
+    Resources, container_limits, container_requests, is_pod_level,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// A pod's container requests what it is limited to, unless it says otherwise.
 pub(super) fn requests_from_limits(spec: &mut Json) {
     for list in ["containers", "initContainers"] {
-        for resources in maps_in(spec, list).filter_map(|container| map_in(container, "resources")) {
-            let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else { continue };
+        for resources in maps_in(spec, list).filter_map(|container| map_in(container, "resources"))
+        {
+            let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else {
+                continue;
+            };
             if limits.is_empty() {
                 continue;
             }
@@ -35,16 +40,24 @@ pub(super) fn pod_level(spec: &mut Json) {
     if counted("limits") + counted("requests") == 0 {
         return;
     }
-    let Ok(typed) = PodSpec::deserialize(&Value::Object(spec.clone())) else { return };
-    let Some(resources) = map_in(spec, "resources") else { return };
+    let Ok(typed) = PodSpec::deserialize(&Value::Object(spec.clone())) else {
+        return;
+    };
+    let Some(resources) = map_in(spec, "resources") else {
+        return;
+    };
     let hugepages = |name: &str| name.starts_with("hugepages-");
-    let limits = without(container_limits(&typed), |name| hugepages(name) && !sub(resources, "requests").has(name));
+    let limits = without(container_limits(&typed), |name| {
+        hugepages(name) && !sub(resources, "requests").has(name)
+    });
     fill(resources, "limits", limits);
-    let Some(limits) = resources.get("limits").and_then(Value::as_object).filter(|list| !list.is_empty()).cloned()
+    let Some(limits) =
+        resources.get("limits").and_then(Value::as_object).filter(|list| !list.is_empty()).cloned()
     else {
         return;
     };
-    let requests = without(container_requests(&typed), |name| is_pod_level(name) && !hugepages(name));
+    let requests =
+        without(container_requests(&typed), |name| is_pod_level(name) && !hugepages(name));
     fill(resources, "requests", requests);
     let limits = limits.into_iter().filter(|(name, _)| is_pod_level(name)).collect();
     fill(resources, "requests", limits);

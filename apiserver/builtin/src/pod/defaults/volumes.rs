@@ -28,7 +28,9 @@ pub(super) fn volume(volume: &mut Json) {
         let policy = image::pull_policy(reference);
         text(source, "pullPolicy", policy);
     }
-    if let Some(claim) = map_in(volume, "ephemeral").and_then(|source| map_in(source, "volumeClaimTemplate")) {
+    if let Some(claim) =
+        map_in(volume, "ephemeral").and_then(|source| map_in(source, "volumeClaimTemplate"))
+    {
         claim_spec(crate::defaulting::map(claim, "spec"));
     }
     older_sources(volume);

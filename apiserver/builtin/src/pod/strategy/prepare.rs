@@ -1,7 +1,10 @@
 //! Single steps of the prepare hooks of pods.
 
-use crate::look::{Look, sub};
-use kubeplane_core::Object;
+use crate::{
+    defaulting::{map, maps_in},
+    look::{Look, sub},
+};
+use kubeplane_core::{Object, definition::Context};
 use serde_json::{Map, Value, json};
 
 /// The quality of service of a pod that does not decode is best effort; validation says what is wrong with it.
@@ -46,6 +49,55 @@ pub(super) fn label_keys(pod: &mut Object) {
     }
 }
 
+/// Annotations that old clients set become the fields that replaced them.
+pub(super) fn app_armor(context: &Context<'_>, pod: &mut Object) {
+    const PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
+    if pod.text(&["spec", "os", "name"]) == "windows" {
+        return;
+    }
+    let annotations: Vec<_> = pod
+        .annotations()
+        .filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?.to_owned(), value.to_owned())))
+        .collect();
+    let whole = sub(pod.map(), "spec").sub("securityContext").sub("appArmorProfile").clone();
+    let spec = pod.map_at_mut(&["spec"]);
+    for list in ["initContainers", "containers"] {
+        for container in maps_in(spec, list) {
+            let name = sub(container, "name").as_str().unwrap_or_default();
+            let Some((_, text)) = annotations.iter().find(|(container, _)| container == name)
+            else {
+                continue;
+            };
+            if sub(container, "securityContext").has("appArmorProfile") {
+                continue;
+            }
+            let profile = profile_of(text);
+            let needed = profile.as_ref().filter(|profile| **profile != whole).cloned();
+            if profile.is_none() || needed.is_some() {
+                context.warnings.add(format!(
+                    "metadata.annotations[{PREFIX}{name}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
+                ));
+            }
+            if let Some(profile) = needed {
+                map(container, "securityContext").insert("appArmorProfile".to_owned(), profile);
+            }
+        }
+    }
+}
+
+fn profile_of(annotation: &str) -> Option<Value> {
+    match annotation {
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        _ => {
+            let name = annotation
+                .strip_prefix("localhost/")
+                .filter(|name| !name.is_empty() && name.trim() == *name)?;
+            Some(json!({"type": "Localhost", "localhostProfile": name}))
+        }
+    }
+}
+
 fn items<'a>(map: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
     map.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
 }
@@ -77,7 +129,9 @@ pub(super) fn keep_observed_generations(pod: &mut Object, old: &Object) {
     let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
     for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
         let kind = condition.get("type").cloned().unwrap_or_default();
-        let Some(index) = left.iter().position(|old| *old.sub("type") == kind) else { continue };
+        let Some(index) = left.iter().position(|old| *old.sub("type") == kind) else {
+            continue;
+        };
         keep_generation(condition, left.remove(index).int("observedGeneration"));
     }
 }
@@ -91,14 +145,16 @@ fn keep_generation(map: &mut Map<String, Value>, old: i64) {
 /// The stored spec with the resources of the new one; as it came where containers were added, renamed or
 /// reordered, for validation to refuse.
 pub(super) fn resized(spec: &Object, old: &Object) -> Object {
-    let list = |spec: &Object, field: &str| sub(spec.map(), field).as_array().cloned().unwrap_or_default();
+    let list =
+        |spec: &Object, field: &str| sub(spec.map(), field).as_array().cloned().unwrap_or_default();
     let mut result = old.clone();
     for field in ["containers", "initContainers"] {
         let (new, mut kept) = (list(spec, field), list(old, field));
         if new.len() != kept.len() {
             return spec.clone();
         }
-        let same_names = new.iter().zip(&kept).all(|(new, old)| new.text("name") == old.text("name"));
+        let same_names =
+            new.iter().zip(&kept).all(|(new, old)| new.text("name") == old.text("name"));
         if !same_names {
             result.set(&[field], new);
             continue;
@@ -118,7 +174,9 @@ pub(super) fn resized(spec: &Object, old: &Object) -> Object {
 }
 
 fn copy(to: &mut Value, from: &Value, field: &str) {
-    let Some(map) = to.as_object_mut() else { return };
+    let Some(map) = to.as_object_mut() else {
+        return;
+    };
     match from.get(field) {
         Some(value) => drop(map.insert(field.to_owned(), value.clone())),
         None => drop(map.remove(field)),

@@ -36,7 +36,7 @@ fn weight(at: &At<'_>, errors: &mut Errors) {
 /// Terms of which one must hold.
 pub(super) fn node_selector(selector: &At<'_>, errors: &mut Errors) {
     let terms = selector.get("nodeSelectorTerms");
-    if terms.len() == 0 {
+    if terms.is_empty() {
         return errors.push(terms.required("must have at least one node selector term"));
     }
     for term in terms.items() {
@@ -60,10 +60,16 @@ fn node_requirement(requirement: &At<'_>, any_value: bool, errors: &mut Errors) 
             errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
         }
         ("Exists" | "DoesNotExist", 1..) => {
-            errors.push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+            errors.push(
+                values.forbidden(
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                ),
+            );
         }
         ("Gt" | "Lt", count) if count != 1 => {
-            errors.push(values.required("must be specified single value when `operator` is 'Lt' or 'Gt'"));
+            errors.push(
+                values.required("must be specified single value when `operator` is 'Lt' or 'Gt'"),
+            );
         }
         ("In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt", _) => {}
         _ => errors.push(operator.invalid("not a valid selector operator")),
@@ -77,10 +83,12 @@ fn node_requirement(requirement: &At<'_>, any_value: bool, errors: &mut Errors) 
 }
 
 fn node_field_requirement(requirement: &At<'_>, errors: &mut Errors) {
-    let (operator, values, key) = (requirement.get("operator"), requirement.get("values"), requirement.get("key"));
+    let (operator, values, key) =
+        (requirement.get("operator"), requirement.get("values"), requirement.get("key"));
     match operator.str() {
         "In" | "NotIn" if values.len() != 1 => {
-            let detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+            let detail =
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
             errors.push(values.required(detail));
         }
         "In" | "NotIn" => {}
@@ -100,7 +108,9 @@ fn pod_term(term: &At<'_>, errors: &mut Errors) {
     check::label_selector(&term.get("namespaceSelector"), errors);
     for namespace in term.get("namespaces").items() {
         let problems = names::is_dns1123_label(namespace.str()).into_iter();
-        errors.extend(problems.map(|message| term.get("namespace").invalid_as(namespace.str(), message)));
+        errors.extend(
+            problems.map(|message| term.get("namespace").invalid_as(namespace.str(), message)),
+        );
     }
     label_keys(term, errors);
     let key = term.get("topologyKey");

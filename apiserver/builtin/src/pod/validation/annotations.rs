@@ -51,7 +51,9 @@ pub(crate) fn pod_annotations(annotations: &At<'_>, spec: &At<'_>, errors: &mut 
                 errors.push(value.invalid_as(name, "container not found"));
             }
             let profile = value.str();
-            if !matches!(profile, "" | "runtime/default" | "unconfined") && !profile.starts_with("localhost/") {
+            if !matches!(profile, "" | "runtime/default" | "unconfined")
+                && !profile.starts_with("localhost/")
+            {
                 errors.push(value.invalid(format!("invalid AppArmor profile name: {profile:?}")));
             }
         }
@@ -69,7 +71,9 @@ fn tolerations(annotations: &At<'_>, errors: &mut Errors) {
         return;
     }
     match serde_json::from_str::<Value>(text.str()) {
-        Ok(list) => super::tolerations::tolerations(&annotations.get(TOLERATIONS).with(&list), errors),
+        Ok(list) => {
+            super::tolerations::tolerations(&annotations.get(TOLERATIONS).with(&list), errors)
+        }
         Err(error) => errors.push(annotations.invalid_as(TOLERATIONS, error.to_string())),
     }
 }
@@ -78,7 +82,9 @@ fn tolerations(annotations: &At<'_>, errors: &mut Errors) {
 fn seccomp(annotations: &At<'_>, key: &str, value: &At<'_>, errors: &mut Errors) {
     let profile = value.str();
     let path = annotations.path().child(key);
-    let mut refuse = |text: &str, detail| errors.push(kubeplane_core::field::Error::invalid(&path, text, detail));
+    let mut refuse = |text: &str, detail| {
+        errors.push(kubeplane_core::field::Error::invalid(&path, text, detail))
+    };
     match profile.strip_prefix("localhost/") {
         Some(file) => {
             if file.starts_with('/') {
@@ -112,7 +118,9 @@ pub(super) fn match_fields(pod: &Object, spec: &At<'_>, errors: &mut Errors) {
 
 fn seccomp_matches(annotation: &Value, context: &At<'_>, errors: &mut Errors) {
     let profile = context.get("seccompProfile");
-    let Some(annotation) = annotation.as_str().filter(|_| profile.is_set()) else { return };
+    let Some(annotation) = annotation.as_str().filter(|_| profile.is_set()) else {
+        return;
+    };
     let allowed: &[&str] = match profile.get("type").str() {
         "Unconfined" => &["unconfined"],
         "RuntimeDefault" => &["runtime/default", "docker/default"],
@@ -120,7 +128,8 @@ fn seccomp_matches(annotation: &Value, context: &At<'_>, errors: &mut Errors) {
         _ => return,
     };
     if !allowed.contains(&annotation) {
-        errors.push(profile.get("type").forbidden("seccomp type in annotation and field must match"));
+        errors
+            .push(profile.get("type").forbidden("seccomp type in annotation and field must match"));
     }
 }
 
@@ -128,7 +137,9 @@ fn app_armor_matches(annotation: &Value, spec: &At<'_>, container: &At<'_>, erro
     let own = container.get("securityContext").get("appArmorProfile");
     let whole = spec.get("securityContext").get("appArmorProfile");
     let profile = if own.is_set() { own } else { own.with(whole.value()) };
-    let Some(annotation) = annotation.as_str().filter(|_| profile.is_set()) else { return };
+    let Some(annotation) = annotation.as_str().filter(|_| profile.is_set()) else {
+        return;
+    };
     let expected = match profile.get("type").str() {
         "Unconfined" => "unconfined",
         "RuntimeDefault" => "runtime/default",
@@ -136,16 +147,23 @@ fn app_armor_matches(annotation: &Value, spec: &At<'_>, container: &At<'_>, erro
         _ => return,
     };
     if annotation != expected {
-        errors.push(profile.get("type").forbidden("apparmor type in annotation and field must match"));
+        errors.push(
+            profile.get("type").forbidden("apparmor type in annotation and field must match"),
+        );
     }
 }
 
 fn local_matches(annotation: &str, profile: &At<'_>, what: &str, errors: &mut Errors) {
     let file = profile.get("localhostProfile");
     match annotation.strip_prefix("localhost/") {
-        None => errors.push(profile.get("type").forbidden(format!("{what} type in annotation and field must match"))),
+        None => errors.push(
+            profile
+                .get("type")
+                .forbidden(format!("{what} type in annotation and field must match")),
+        ),
         Some(name) if !file.is_set() || file.str() != name => {
-            errors.push(file.forbidden(format!("{what} profile in annotation and field must match")));
+            errors
+                .push(file.forbidden(format!("{what} profile in annotation and field must match")));
         }
         Some(_) => {}
     }

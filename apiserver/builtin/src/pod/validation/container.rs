@@ -5,7 +5,7 @@ use crate::{check, look::At};
 use kubeplane_core::{field::Errors, names};
 use std::collections::BTreeSet;
 
-const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
+const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
 pub(super) fn common(container: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) {
     check::required_dns_label(&container.get("name"), errors);
@@ -38,7 +38,8 @@ pub(super) fn no_padding(container: &At<'_>, errors: &mut Errors) {
 fn ports(ports: &At<'_>, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
     for port in ports.items() {
-        let (name, inside, outside) = (port.get("name"), port.get("containerPort"), port.get("hostPort"));
+        let (name, inside, outside) =
+            (port.get("name"), port.get("containerPort"), port.get("hostPort"));
         if !name.str().is_empty() {
             let problems = names::is_valid_port_name(name.str());
             if !problems.is_empty() {
@@ -71,7 +72,9 @@ fn resize_policy(policies: &At<'_>, pod_restarts: &str, errors: &mut Errors) {
         let restart_at = policies.with(about_restart.value());
         check::one_of(&restart_at, &["NotRequired", "RestartContainer"], errors);
         if pod_restarts == "Never" && restart != "NotRequired" {
-            errors.push(restart_at.invalid("must be 'NotRequired' when pod `restartPolicy` is 'Never'"));
+            errors.push(
+                restart_at.invalid("must be 'NotRequired' when pod `restartPolicy` is 'Never'"),
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use kubeplane_core::field::Errors;
 use std::collections::BTreeSet;
 
 /// All containers, init containers first.
-pub(super) fn all<'a>(spec: &At<'a>) -> impl Iterator<Item = At<'a>> + use<'a> {
+pub(crate) fn all<'a>(spec: &At<'a>) -> impl Iterator<Item = At<'a>> + use<'a> {
     let lists = ["initContainers", "containers", "ephemeralContainers"].map(|list| spec.get(list));
     lists.into_iter().flat_map(|list| list.items())
 }
@@ -18,7 +18,7 @@ pub(super) fn all<'a>(spec: &At<'a>) -> impl Iterator<Item = At<'a>> + use<'a> {
 /// The containers proper.
 pub(super) fn containers(spec: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) {
     let list = spec.get("containers");
-    if list.len() == 0 {
+    if list.is_empty() {
         return errors.push(list.required(""));
     }
     let mut names = BTreeSet::new();
@@ -40,12 +40,13 @@ pub(super) fn containers(spec: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) 
 
 /// The containers that run before, and the sidecars.
 pub(super) fn init_containers(spec: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) {
-    let mut names: BTreeSet<_> = spec.get("containers").items().map(|container| container.get("name").str()).collect();
+    let mut names: BTreeSet<_> =
+        spec.get("containers").items().map(|container| container.get("name").str()).collect();
     for container in spec.get("initContainers").items() {
         container::common(&container, scene, errors);
         let policy = container.get("restartPolicy");
         let rules = container.get("restartPolicyRules");
-        if policy.is_set() || rules.len() > 0 {
+        if policy.is_set() || !rules.is_empty() {
             restart_policy_of_init(&container, errors);
         }
         let name = container.get("name");
@@ -79,8 +80,11 @@ pub(super) fn init_containers(spec: &At<'_>, scene: &Scene<'_>, errors: &mut Err
 /// The containers added to a running pod; they have names of their own and little else.
 pub(super) fn ephemeral_containers(spec: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) {
     const DETAIL: &str = "cannot be set for an Ephemeral Container";
-    let names_in = |list| spec.get(list).items().map(|container| container.get("name").str()).collect::<Vec<_>>();
-    let others: BTreeSet<_> = names_in("containers").into_iter().chain(names_in("initContainers")).collect();
+    let names_in = |list| {
+        spec.get(list).items().map(|container| container.get("name").str()).collect::<Vec<_>>()
+    };
+    let others: BTreeSet<_> =
+        names_in("containers").into_iter().chain(names_in("initContainers")).collect();
     let mut names = others.clone();
     for container in spec.get("ephemeralContainers").items() {
         container::common(&container, scene, errors);
@@ -93,12 +97,20 @@ pub(super) fn ephemeral_containers(spec: &At<'_>, scene: &Scene<'_>, errors: &mu
             errors.push(target.not_found());
         }
         for field in [
-            "ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe",
-            "readinessProbe", "startupProbe", "lifecycle",
+            "ports",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
         ] {
             let value = container.get(field);
-            let empty = value.len() == 0 && value.str().is_empty();
-            if value.is_set() && !(empty && matches!(field, "ports" | "resources" | "resizePolicy")) {
+            let empty = value.is_empty() && value.str().is_empty();
+            if value.is_set() && !(empty && matches!(field, "ports" | "resources" | "resizePolicy"))
+            {
                 errors.push(value.forbidden(DETAIL));
             }
         }
@@ -138,7 +150,7 @@ fn restart_policy_of_init(container: &At<'_>, errors: &mut Errors) {
 /// When a single container restarts, whatever the pod's policy is.
 fn restart_policy(container: &At<'_>, errors: &mut Errors) {
     let (policy, rules) = (container.get("restartPolicy"), container.get("restartPolicyRules"));
-    if !policy.is_set() && rules.len() == 0 {
+    if !policy.is_set() && rules.is_empty() {
         return;
     }
     if policy.is_set() {

@@ -4,18 +4,41 @@ use crate::{check, look::At};
 use kubeplane_core::{field::Errors, names, quantity::Quantity};
 
 const FIELDS: &[&str] = &[
-    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
-    "status.hostIPs", "status.podIP", "status.podIPs",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
 ];
 const RESOURCES: &[&str] = &[
-    "limits.cpu", "limits.memory", "limits.ephemeral-storage", "requests.cpu", "requests.memory",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
     "requests.ephemeral-storage",
+    "requests.memory",
 ];
 /// What the downward API can name in some place or other.
 const KNOWN_FIELDS: &[&str] = &[
-    "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
-    "spec.restartPolicy", "spec.serviceAccountName", "spec.schedulerName", "status.phase", "status.hostIP",
-    "status.hostIPs", "status.podIP", "status.podIPs", "spec.host",
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.serviceAccountName",
+    "spec.schedulerName",
+    "status.phase",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+    "spec.host",
 ];
 
 pub(super) fn variables(variables: &At<'_>, errors: &mut Errors) {
@@ -48,8 +71,12 @@ fn value_from(variable: &At<'_>, errors: &mut Errors) {
         }
     }
     let detail = match sources {
-        0 => "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
-        _ if !variable.get("value").str().is_empty() => "may not be specified when `value` is not empty",
+        0 => {
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        }
+        _ if !variable.get("value").str().is_empty() => {
+            "may not be specified when `value` is not empty"
+        }
         1 => return,
         _ => "may not have more than one field specified at a time",
     };
@@ -69,7 +96,9 @@ pub(super) fn field(source: &At<'_>, supported: &[&str], errors: &mut Errors) {
         Some((name, _)) if !matches!(name, "metadata.annotations" | "metadata.labels") => {
             Some(format!("field label does not support subscript: {}", path.str()))
         }
-        None if !KNOWN_FIELDS.contains(&path.str()) => Some(format!("field label not supported: {}", path.str())),
+        None if !KNOWN_FIELDS.contains(&path.str()) => {
+            Some(format!("field label not supported: {}", path.str()))
+        }
         _ => None,
     };
     if let Some(problem) = problem {
@@ -77,7 +106,8 @@ pub(super) fn field(source: &At<'_>, supported: &[&str], errors: &mut Errors) {
     }
     match parts {
         Some((name, key)) => {
-            let key = if name == "metadata.annotations" { key.to_lowercase() } else { key.to_owned() };
+            let key =
+                if name == "metadata.annotations" { key.to_lowercase() } else { key.to_owned() };
             let problems = names::is_qualified_name(&key).into_iter();
             errors.extend(problems.map(|message| source.invalid_as(&*key, message)));
         }
@@ -99,7 +129,10 @@ pub(super) fn resource(source: &At<'_>, in_volume: bool, errors: &mut Errors) {
         errors.push(resource.not_supported(RESOURCES));
     }
     let divisor = source.get("divisor");
-    let Some(amount) = Quantity::from_json(divisor.value()).ok().filter(|amount| !amount.is_zero()) else { return };
+    let Some(amount) = Quantity::from_json(divisor.value()).ok().filter(|amount| !amount.is_zero())
+    else {
+        return;
+    };
     let text = amount.to_string();
     let bytes = "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei";
     let in_bytes = bytes.split(", ").any(|known| known == text);
@@ -111,9 +144,13 @@ pub(super) fn resource(source: &At<'_>, in_volume: bool, errors: &mut Errors) {
             format!("only divisor's values {bytes} are supported with the memory resource")
         }
         "limits.ephemeral-storage" | "requests.ephemeral-storage" if !in_bytes => {
-            format!("only divisor's values {bytes} are supported with the local ephemeral storage resource")
+            format!(
+                "only divisor's values {bytes} are supported with the local ephemeral storage resource"
+            )
         }
-        _ if pages && !in_bytes => format!("only divisor's values {bytes} are supported with the hugepages resource"),
+        _ if pages && !in_bytes => {
+            format!("only divisor's values {bytes} are supported with the hugepages resource")
+        }
         _ => return,
     };
     errors.push(divisor.invalid_as(name, detail));
@@ -151,14 +188,20 @@ pub(super) fn sources(list: &At<'_>, errors: &mut Errors) {
             count += 1;
             let name = reference.get("name");
             if check::required(&name, errors) {
-                let problems = names::check(kubeplane_core::definition::NameRule::DnsSubdomain, name.str(), true);
+                let problems = names::check(
+                    kubeplane_core::definition::NameRule::DnsSubdomain,
+                    name.str(),
+                    true,
+                );
                 check::messages(&name, problems, errors);
             }
         }
         match count {
-            0 => errors.push(list.invalid_as("", "must specify one of: `configMapRef` or `secretRef`")),
+            0 => errors
+                .push(list.invalid_as("", "must specify one of: `configMapRef` or `secretRef`")),
             1 => {}
-            _ => errors.push(list.invalid_as("", "may not have more than one field specified at a time")),
+            _ => errors
+                .push(list.invalid_as("", "may not have more than one field specified at a time")),
         }
     }
 }

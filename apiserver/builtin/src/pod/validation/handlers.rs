@@ -24,8 +24,13 @@ pub(super) fn probes(container: &At<'_>, scene: &Scene<'_>, errors: &mut Errors)
             continue;
         }
         handler(&probe, &["exec", "httpGet", "tcpSocket", "grpc"], scene, errors);
-        for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
-        {
+        for field in [
+            "initialDelaySeconds",
+            "timeoutSeconds",
+            "periodSeconds",
+            "successThreshold",
+            "failureThreshold",
+        ] {
             check::nonnegative(&probe.get(field), errors);
         }
         let grace = probe.get("terminationGracePeriodSeconds");
@@ -57,7 +62,9 @@ fn handler(at: &At<'_>, kinds: &[&'static str], scene: &Scene<'_>, errors: &mut 
         }
         found = true;
         match *kind {
-            "exec" if action.get("command").len() == 0 => errors.push(action.get("command").required("")),
+            "exec" if action.get("command").is_empty() => {
+                errors.push(action.get("command").required(""))
+            }
             "httpGet" => http_get(&action, errors),
             "tcpSocket" => check::port(&action.get("port"), errors),
             "grpc" => check::port_number(&action.get("port"), errors),
@@ -87,7 +94,8 @@ fn http_get(action: &At<'_>, errors: &mut Errors) {
 fn sleep(action: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) {
     let seconds = action.get("seconds").int().unwrap_or_default();
     if let Some(grace) = scene.grace.filter(|grace| !(0..=*grace).contains(&seconds)) {
-        let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+        let detail =
+            format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         errors.push(action.invalid_as(seconds, detail));
     }
 }

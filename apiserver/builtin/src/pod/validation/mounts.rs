@@ -48,7 +48,9 @@ fn propagation(mounts: &At<'_>, mount: &At<'_>, privileged: bool, errors: &mut E
     let mode = mounts.get("mountPropagation").with(mount.get("mountPropagation").value());
     check::one_of_if_set(&mode, &["Bidirectional", "HostToContainer", "None"], errors);
     if mode.str() == "Bidirectional" && !privileged {
-        errors.push(mode.forbidden("Bidirectional mount propagation is available only to privileged containers"));
+        errors.push(mode.forbidden(
+            "Bidirectional mount propagation is available only to privileged containers",
+        ));
     }
     let recursive = mounts.get("recursiveReadOnly").with(mount.get("recursiveReadOnly").value());
     match recursive.str() {
@@ -63,7 +65,7 @@ fn propagation(mounts: &At<'_>, mount: &At<'_>, privileged: bool, errors: &mut E
                 errors.push(recursive.forbidden(detail));
             }
         }
-        _ => errors.push(recursive.not_supported(&["Disabled", "IfPossible", "Enabled"])),
+        _ => errors.push(recursive.not_supported(&["Disabled", "Enabled", "IfPossible"])),
     }
 }
 

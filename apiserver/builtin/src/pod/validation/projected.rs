@@ -9,7 +9,8 @@ pub(super) fn projected(volume: &At<'_>, errors: &mut Errors) {
     mode(&volume.get("defaultMode"), errors);
     let mut paths = BTreeSet::new();
     for source in volume.get("sources").items() {
-        let kinds = ["secret", "configMap", "downwardAPI", "serviceAccountToken"].map(|kind| source.get(kind));
+        let kinds = ["secret", "configMap", "downwardAPI", "serviceAccountToken"]
+            .map(|kind| source.get(kind));
         let [secret, config_map, downward, token] = &kinds;
         for at in [secret, config_map].into_iter().filter(|at| at.is_set()) {
             let name = at.get("name");
@@ -33,7 +34,13 @@ pub(super) fn projected(volume: &At<'_>, errors: &mut Errors) {
     }
 }
 
-fn once<'a>(volume: &At<'_>, path: &'a str, value: &str, paths: &mut BTreeSet<&'a str>, errors: &mut Errors) {
+fn once<'a>(
+    volume: &At<'_>,
+    path: &'a str,
+    value: &str,
+    paths: &mut BTreeSet<&'a str>,
+    errors: &mut Errors,
+) {
     if !path.is_empty() && !paths.insert(path) {
         errors.push(volume.invalid_as(value, "conflicting duplicate paths"));
     }
@@ -44,10 +51,13 @@ fn token(volume: &At<'_>, token: &At<'_>, errors: &mut Errors) {
     let lifetime = token.get("expirationSeconds");
     let seconds = lifetime.int().unwrap_or_default();
     if seconds < 600 {
-        errors.push(lifetime.invalid_as(seconds, "may not specify a duration less than 10 minutes"));
+        errors
+            .push(lifetime.invalid_as(seconds, "may not specify a duration less than 10 minutes"));
     }
     if seconds > 1 << 32 {
-        errors.push(lifetime.invalid_as(seconds, "may not specify a duration larger than 2^32 seconds"));
+        errors.push(
+            lifetime.invalid_as(seconds, "may not specify a duration larger than 2^32 seconds"),
+        );
     }
     let path = volume.get("path").with(token.get("path").value());
     if check::required(&path, errors) {

@@ -13,14 +13,37 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 
 const STANDARD: &[&str] = &[
-    "cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.ephemeral-storage",
-    "limits.cpu", "limits.memory", "limits.ephemeral-storage", "pods", "resourcequotas", "services",
-    "replicationcontrollers", "secrets", "configmaps", "persistentvolumeclaims", "storage", "requests.storage",
-    "services.nodeports", "services.loadbalancers",
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "storage",
+    "requests.storage",
+    "services.nodeports",
+    "services.loadbalancers",
 ];
 const COUNTED: &[&str] = &[
-    "pods", "resourcequotas", "services", "replicationcontrollers", "secrets", "configmaps", "persistentvolumeclaims",
-    "services.nodeports", "services.loadbalancers",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
 ];
 const PAGES: &str = "hugepages-";
 
@@ -29,7 +52,10 @@ pub(super) fn claims(claims: &At<'_>, owner: &Owner<'_>, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
     for claim in claims.items() {
         if matches!(owner, Owner::Pod { is_static: true, .. }) {
-            errors.push(Error::forbidden(&kubeplane_core::field::Path::root(), "static pods do not support resource claims"));
+            errors.push(Error::forbidden(
+                &kubeplane_core::field::Path::root(),
+                "static pods do not support resource claims",
+            ));
             continue;
         }
         let name = claim.get("name");
@@ -40,7 +66,8 @@ pub(super) fn claims(claims: &At<'_>, owner: &Owner<'_>, errors: &mut Errors) {
                 errors.push(name.duplicate());
             }
         }
-        let (of, template) = (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
+        let (of, template) =
+            (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
         if of.is_set() && template.is_set() {
             let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
             errors.push(claim.invalid(detail));
@@ -61,7 +88,7 @@ pub(super) fn container(resources: &At<'_>, claims: &BTreeSet<&str>, errors: &mu
 }
 
 /// What a runtime class adds to a pod; the original takes it for limits.
-pub(super) fn overhead(overhead: &At<'_>, errors: &mut Errors) {
+pub(crate) fn overhead(overhead: &At<'_>, errors: &mut Errors) {
     let limits = overhead.get("limits").with(overhead.value());
     amounts(&limits, container_resource, errors);
     let names = |prefix: &str| overhead.entries().any(|(name, _)| name.starts_with(prefix));
@@ -70,7 +97,12 @@ pub(super) fn overhead(overhead: &At<'_>, errors: &mut Errors) {
     }
 }
 
-fn requirements(resources: &At<'_>, name: fn(&At<'_>, &str, &mut Errors), claims: &BTreeSet<&str>, errors: &mut Errors) {
+fn requirements(
+    resources: &At<'_>,
+    name: fn(&At<'_>, &str, &mut Errors),
+    claims: &BTreeSet<&str>,
+    errors: &mut Errors,
+) {
     let (limits, requests) = (resources.get("limits"), resources.get("requests"));
     amounts(&limits, name, errors);
     amounts(&requests, name, errors);
@@ -90,7 +122,9 @@ fn requirements(resources: &At<'_>, name: fn(&At<'_>, &str, &mut Errors), claims
             errors.push(requests.invalid_as(amount.to_string(), detail));
         }
     }
-    let named = |found: fn(&str) -> bool| [&limits, &requests].iter().any(|list| list.entries().any(|(n, _)| found(n)));
+    let named = |found: fn(&str) -> bool| {
+        [&limits, &requests].iter().any(|list| list.entries().any(|(n, _)| found(n)))
+    };
     if named(|name| name.starts_with(PAGES)) && !named(|name| matches!(name, "cpu" | "memory")) {
         errors.push(resources.forbidden("HugePages require cpu or memory"));
     }
@@ -115,7 +149,8 @@ pub(crate) fn quantity_value(at: &At<'_>, resource: &str, errors: &mut Errors) {
     if quantity.sign() < 0 {
         errors.push(at.invalid_as(quantity.to_string(), check::NEGATIVE));
     }
-    if (COUNTED.contains(&resource) || is_extended(resource)) && quantity.milli_value() % 1000 != 0 {
+    if (COUNTED.contains(&resource) || is_extended(resource)) && quantity.milli_value() % 1000 != 0
+    {
         errors.push(at.invalid_as(quantity.to_string(), "must be an integer"));
     }
 }
@@ -160,7 +195,9 @@ fn is_native(name: &str) -> bool {
 
 fn is_extended(name: &str) -> bool {
     let for_quota = format!("requests.{name}");
-    !is_native(name) && !name.starts_with("requests.") && names::is_qualified_name(&for_quota).is_empty()
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && names::is_qualified_name(&for_quota).is_empty()
 }
 
 fn is_overcommit_allowed(name: &str) -> bool {
@@ -169,7 +206,9 @@ fn is_overcommit_allowed(name: &str) -> bool {
 
 fn is_whole_pages(name: &str, amount: &Quantity) -> bool {
     let size = name.strip_prefix(PAGES).and_then(|size| Quantity::parse(size).ok());
-    let Some(size) = size.filter(|size| size.sign() > 0 && size.milli_value() % 1000 == 0) else { return false };
+    let Some(size) = size.filter(|size| size.sign() > 0 && size.milli_value() % 1000 == 0) else {
+        return false;
+    };
     amount.value() % size.value() == 0
 }
 
@@ -193,7 +232,8 @@ fn claims_of(list: &At<'_>, known: &BTreeSet<&str>, errors: &mut Errors) {
             if seen.contains(&key) {
                 errors.push(claim.duplicate_as(&*key));
             } else if request.str().is_empty() {
-                let same = |key: &&String| key.split_once('/').is_some_and(|(first, _)| first == name);
+                let same =
+                    |key: &&String| key.split_once('/').is_some_and(|(first, _)| first == name);
                 errors.extend(seen.iter().filter(same).map(|_| claim.duplicate_as(name)));
             }
             seen.insert(key);
@@ -202,7 +242,11 @@ fn claims_of(list: &At<'_>, known: &BTreeSet<&str>, errors: &mut Errors) {
             let mut error = claim.with(claim.get("name").value()).not_found();
             error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
             let names: Vec<_> = known.iter().copied().collect();
-            error.detail += &if names.is_empty() { " which is empty".to_owned() } else { format!(": {}", names.join(", ")) };
+            error.detail += &if names.is_empty() {
+                " which is empty".to_owned()
+            } else {
+                format!(": {}", names.join(", "))
+            };
             errors.push(error);
         }
     }
@@ -222,18 +266,23 @@ pub(super) fn pod_level(spec: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) {
         errors.push(claims.forbidden("claims may not be set for Resources at pod-level"));
     }
     requirements(&resources, pod_resource, &scene.claims, errors);
-    let Ok(typed) = PodSpec::deserialize(spec.value()) else { return };
+    let Ok(typed) = PodSpec::deserialize(spec.value()) else {
+        return;
+    };
     let (limits, requests) = (resources.get("limits"), resources.get("requests"));
     let within = |list: &At<'_>, name: &str, sum: &Quantity, what: &str| {
         let whole = list.key(name);
         let amount = check::quantity(&whole);
-        let detail = format!("must be greater than or equal to aggregate container {what} of {sum}");
+        let detail =
+            format!("must be greater than or equal to aggregate container {what} of {sum}");
         (whole.is_set() && *sum > amount).then(|| whole.invalid_as(amount.to_string(), detail))
     };
     for (name, sum) in container_requests(&typed) {
         errors.extend(within(&requests, &name, &sum, "requests"));
     }
-    for (name, sum) in container_limits(&typed).into_iter().filter(|(name, _)| name.starts_with(PAGES)) {
+    for (name, sum) in
+        container_limits(&typed).into_iter().filter(|(name, _)| name.starts_with(PAGES))
+    {
         errors.extend(within(&limits, &name, &sum, "limits"));
     }
     for (index, container) in spec.get("containers").items().enumerate() {

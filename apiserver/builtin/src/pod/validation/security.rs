@@ -7,8 +7,16 @@ use std::collections::BTreeSet;
 
 const SYSCTL: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 const IPC_SYSCTLS: &[&str] = &[
-    "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.shm",
-    "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.msg",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+    "kernel.shm",
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.msg",
 ];
 const PATH_MAX: usize = 4095;
 
@@ -27,12 +35,20 @@ pub(super) fn pod(spec: &At<'_>, errors: &mut Errors) {
         errors.push(at.invalid("ShareProcessNamespace and HostPID cannot both be enabled"));
     }
     sysctls(&context.get("sysctls"), spec, errors);
-    check::one_of_if_set(&context.get("fsGroupChangePolicy"), &["OnRootMismatch", "Always"], errors);
+    check::one_of_if_set(
+        &context.get("fsGroupChangePolicy"),
+        &["Always", "OnRootMismatch"],
+        errors,
+    );
     seccomp(&context.get("seccompProfile"), errors);
     windows::options(&context.get("windowsOptions"), errors);
     app_armor(&context.get("appArmorProfile"), errors);
     check::one_of_if_set(&context.get("supplementalGroupsPolicy"), &["Merge", "Strict"], errors);
-    check::one_of_if_set(&context.get("seLinuxChangePolicy"), &["MountOption", "Recursive"], errors);
+    check::one_of_if_set(
+        &context.get("seLinuxChangePolicy"),
+        &["MountOption", "Recursive"],
+        errors,
+    );
 }
 
 /// The security context of a container.
@@ -47,7 +63,9 @@ pub(super) fn container(context: &At<'_>, host_users: bool, errors: &mut Errors)
     seccomp(&context.get("seccompProfile"), errors);
     if context.get("allowPrivilegeEscalation").value().as_bool() == Some(false) {
         if context.get("privileged").bool() {
-            errors.push(context.invalid("cannot set `allowPrivilegeEscalation` to false and `privileged` to true"));
+            errors.push(context.invalid(
+                "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
+            ));
         }
         for capability in context.get("capabilities").get("add").items() {
             if capability.str() == "CAP_SYS_ADMIN" {
@@ -79,10 +97,15 @@ fn seccomp(profile: &At<'_>, errors: &mut Errors) {
     let (kind, file) = (profile.get("type"), profile.get("localhostProfile"));
     profile_type(&kind, "type is required when seccompProfile is set", errors);
     match (kind.str(), file.is_set()) {
-        ("Localhost", false) => errors.push(file.required("must be set when seccomp type is Localhost")),
+        ("Localhost", false) => {
+            errors.push(file.required("must be set when seccomp type is Localhost"))
+        }
         ("Localhost", true) => check::descending_path(&file, errors),
         (_, true) => {
-            errors.push(file.with(profile.value()).invalid("can only be set when seccomp type is Localhost"));
+            errors.push(
+                file.with(profile.value())
+                    .invalid("can only be set when seccomp type is Localhost"),
+            );
         }
         (_, false) => {}
     }
@@ -129,7 +152,9 @@ fn sysctls(list: &At<'_>, spec: &At<'_>, errors: &mut Errors) {
         if text.is_empty() {
             errors.push(name.required(""));
         } else if text.len() > 253 || !text.split(['.', '/']).all(is_sysctl_segment) {
-            errors.push(name.invalid(format!("must have at most 253 characters and match regex {SYSCTL}")));
+            errors.push(
+                name.invalid(format!("must have at most 253 characters and match regex {SYSCTL}")),
+            );
         } else if seen.contains(text) {
             errors.push(name.duplicate());
         }
@@ -162,5 +187,7 @@ fn normal_name(name: &str) -> String {
 
 fn is_sysctl_segment(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    text.starts_with(plain) && text.ends_with(plain) && text.chars().all(|c| plain(c) || matches!(c, '-' | '_'))
+    text.starts_with(plain)
+        && text.ends_with(plain)
+        && text.chars().all(|c| plain(c) || matches!(c, '-' | '_'))
 }

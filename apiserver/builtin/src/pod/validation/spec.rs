@@ -28,7 +28,6 @@ impl Owner<'_> {
 /// What checks of single parts need to know of the whole spec.
 #[derive(Debug)]
 pub(super) struct Scene<'a> {
-    pub(super) owner: &'a Owner<'a>,
     pub(super) grace: Option<i64>,
     /// `None` for no `os` at all.
     pub(super) os: Option<&'a str>,
@@ -46,7 +45,6 @@ pub(crate) fn pod_spec(spec: &At<'_>, owner: &Owner<'_>, errors: &mut Errors) {
     }
     let os = spec.get("os");
     let scene = Scene {
-        owner,
         grace: grace.int(),
         os: os.is_set().then(|| os.get("name").str()),
         restart_policy: spec.get("restartPolicy").str(),
@@ -131,7 +129,12 @@ fn host_ports(spec: &At<'_>, owner: &Owner<'_>, errors: &mut Errors) {
             let (outside, inside) = (port.get("hostPort"), port.get("containerPort"));
             let number = outside.int().unwrap_or_default();
             if (owner.is_pod() || number != 0) && number != inside.int().unwrap_or_default() {
-                errors.push(outside.invalid_as(number, "must match `containerPort` when `hostNetwork` is true"));
+                errors.push(
+                    outside.invalid_as(
+                        number,
+                        "must match `containerPort` when `hostNetwork` is true",
+                    ),
+                );
             }
         }
     }
@@ -153,9 +156,10 @@ fn dns_config(spec: &At<'_>, errors: &mut Errors) {
     let (servers, searches) = (config.get("nameservers"), config.get("searches"));
     if spec.get("dnsPolicy").str() == "None" {
         if !config.is_set() {
-            return errors.push(config.required("must provide `dnsConfig` when `dnsPolicy` is None"));
+            return errors
+                .push(config.required("must provide `dnsConfig` when `dnsPolicy` is None"));
         }
-        if servers.len() == 0 {
+        if servers.is_empty() {
             let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
             return errors.push(servers.required(detail));
         }
@@ -171,7 +175,9 @@ fn dns_config(spec: &At<'_>, errors: &mut Errors) {
     }
     let characters: usize = searches.items().map(|search| search.str().len() + 1).sum();
     if characters > 2048 + 1 {
-        errors.push(searches.invalid("must not have more than 2048 characters (including spaces) in the search list"));
+        errors.push(searches.invalid(
+            "must not have more than 2048 characters (including spaces) in the search list",
+        ));
     }
     for search in searches.items().filter(|search| search.str() != ".") {
         let name = search.str().strip_suffix('.').unwrap_or(search.str());
@@ -191,14 +197,16 @@ fn host_users(spec: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) {
     if scene.host_users {
         return;
     }
-    for (field, printed) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+    for (field, printed) in
+        [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
+    {
         if spec.get(field).bool() {
             errors.push(spec.get(printed).forbidden(DETAIL));
         }
     }
     for container in containers::all(spec) {
         let devices = container.get("volumeDevices");
-        if devices.len() > 0 {
+        if !devices.is_empty() {
             errors.push(devices.forbidden(DETAIL));
         }
     }
@@ -230,7 +238,8 @@ fn files_of_variables(spec: &At<'_>, errors: &mut Errors) {
                 continue;
             }
             let name = file.get("volumeName");
-            let volume = volumes.items().filter(|volume| volume.get("name").str() == name.str()).last();
+            let volume =
+                volumes.items().filter(|volume| volume.get("name").str() == name.str()).last();
             match volume {
                 None => errors.push(name.not_found()),
                 Some(volume) if !volume.get("emptyDir").is_set() => {

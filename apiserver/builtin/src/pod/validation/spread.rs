@@ -15,16 +15,22 @@ pub(super) fn constraints(list: &At<'_>, errors: &mut Errors) {
         if !matches!(action.str(), "DoNotSchedule" | "ScheduleAnyway") {
             errors.push(action.not_supported(&["DoNotSchedule", "ScheduleAnyway"]));
         }
-        let pair = |at: &At<'_>| format!("{{{}, {}}}", at.get("topologyKey").str(), at.get("whenUnsatisfiable").str());
+        let pair = |at: &At<'_>| {
+            format!("{{{}, {}}}", at.get("topologyKey").str(), at.get("whenUnsatisfiable").str())
+        };
         if all[index + 1..].iter().any(|other| pair(other) == pair(constraint)) {
-            errors.push(constraint.get("{topologyKey, whenUnsatisfiable}").duplicate_as(pair(constraint)));
+            errors.push(
+                constraint.get("{topologyKey, whenUnsatisfiable}").duplicate_as(pair(constraint)),
+            );
         }
         let domains = constraint.get("minDomains");
         if domains.is_set() {
             check::positive(&domains, errors);
             if action.str() != "DoNotSchedule" {
                 let action = action.str();
-                let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+                let detail = format!(
+                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+                );
                 errors.push(domains.invalid(detail));
             }
         }
@@ -40,7 +46,7 @@ pub(super) fn constraints(list: &At<'_>, errors: &mut Errors) {
 pub(super) fn label_keys(term: &At<'_>, errors: &mut Errors) {
     let (matched, mismatched) = (term.get("matchLabelKeys"), term.get("mismatchLabelKeys"));
     let selector = term.get("labelSelector");
-    for keys in [&matched, &mismatched].into_iter().filter(|keys| keys.len() > 0) {
+    for keys in [&matched, &mismatched].into_iter().filter(|keys| !keys.is_empty()) {
         if !selector.is_set() {
             errors.push(keys.forbidden("must not be specified when labelSelector is not set"));
             continue;
@@ -49,7 +55,8 @@ pub(super) fn label_keys(term: &At<'_>, errors: &mut Errors) {
             check::qualified_name(&key, errors);
         }
     }
-    let indices: BTreeMap<_, _> = matched.items().enumerate().map(|(index, key)| (key.str(), index)).collect();
+    let indices: BTreeMap<_, _> =
+        matched.items().enumerate().map(|(index, key)| (key.str(), index)).collect();
     let mut seen: BTreeSet<_> = selector.get("matchLabels").entries().map(|(key, _)| key).collect();
     for expression in selector.get("matchExpressions").items() {
         let key = expression.get("key").str();

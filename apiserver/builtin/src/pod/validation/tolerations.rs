@@ -16,7 +16,8 @@ pub(crate) fn tolerations(list: &At<'_>, errors: &mut Errors) {
             errors.push(operator.invalid(detail));
         }
         if toleration.get("tolerationSeconds").is_set() && effect.str() != "NoExecute" {
-            errors.push(effect.invalid("effect must be 'NoExecute' when `tolerationSeconds` is set"));
+            errors
+                .push(effect.invalid("effect must be 'NoExecute' when `tolerationSeconds` is set"));
         }
         match operator.str() {
             "Equal" | "" => {
@@ -26,7 +27,10 @@ pub(crate) fn tolerations(list: &At<'_>, errors: &mut Errors) {
                 }
             }
             "Exists" if !value.str().is_empty() => {
-                errors.push(operator.invalid_as(value.str(), "value must be empty when `operator` is 'Exists'"));
+                errors.push(
+                    operator
+                        .invalid_as(value.str(), "value must be empty when `operator` is 'Exists'"),
+                );
             }
             "Exists" => {}
             "Lt" | "Gt" => errors.push(operator.not_supported(&["Equal", "Exists", "Lt", "Gt"])),

@@ -68,7 +68,9 @@ fn deadline(spec: &At<'_>, before: &At<'_>, errors: &mut Errors) -> bool {
             false
         }
         (None, Some(_)) => {
-            errors.push(at.invalid_as(Value::Null, "must not update from a positive integer to nil value"));
+            errors.push(
+                at.invalid_as(Value::Null, "must not update from a positive integer to nil value"),
+            );
             true
         }
         _ => true,
@@ -94,7 +96,8 @@ fn removed_gates(gates: &At<'_>, before: &At<'_>, errors: &mut Errors) {
     for gate in gates.items() {
         let name = gate.get("name");
         if !before.items().any(|old| old.get("name").str() == name.str()) {
-            let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", name.str());
+            let detail =
+                format!("only deletion is allowed, but found new scheduling gate '{}'", name.str());
             errors.push(name.forbidden(detail));
         }
     }
@@ -113,25 +116,29 @@ fn other_fields(spec: &At<'_>, before: &At<'_>, errors: &mut Errors) {
     for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
         copy(&mut new, old, field);
     }
-    let negative = before.get("terminationGracePeriodSeconds").int().is_some_and(|seconds| seconds < 0);
+    let negative =
+        before.get("terminationGracePeriodSeconds").int().is_some_and(|seconds| seconds < 0);
     if negative && spec.get("terminationGracePeriodSeconds").int() == Some(1) {
         copy(&mut new, old, "terminationGracePeriodSeconds");
     }
-    if before.get("schedulingGates").len() > 0 {
+    if !before.get("schedulingGates").is_empty() {
         gated::narrowing(spec, before, errors);
         copy(&mut new, old, "nodeSelector");
         gated::forget_node_affinity(&mut new, old);
     }
     if new != *old {
         let changed = differences(&new, old);
-        let detail = format!("pod updates may not change fields other than {CHANGEABLE}\n{changed}");
+        let detail =
+            format!("pod updates may not change fields other than {CHANGEABLE}\n{changed}");
         errors.push(spec.forbidden(detail));
     }
 }
 
 /// Sets a field as it was.
 fn copy(to: &mut Value, from: &Value, field: &str) {
-    let Some(map) = to.as_object_mut() else { return };
+    let Some(map) = to.as_object_mut() else {
+        return;
+    };
     match from.get(field) {
         Some(value) => drop(map.insert(field.to_owned(), value.clone())),
         None => drop(map.remove(field)),
@@ -159,7 +166,10 @@ fn differences(new: &Value, old: &Value) -> String {
 /// Ephemeral containers come and never change or go.
 pub(crate) fn ephemeral_containers(pod: &Object, old: &Object) -> Errors {
     if annotations::is_mirror(old) {
-        return vec![Error::forbidden(&Path::root(), "static pods do not support ephemeral containers")];
+        return vec![Error::forbidden(
+            &Path::root(),
+            "static pods do not support ephemeral containers",
+        )];
     }
     let mut errors = Errors::new();
     metadata_and_spec(pod, &mut errors);
@@ -173,7 +183,9 @@ pub(crate) fn ephemeral_containers(pod: &Object, old: &Object) -> Errors {
             Some(container) if container.value() != before.value() => "changed\n",
             Some(_) => continue,
         };
-        errors.push(list.forbidden(format!("existing ephemeral containers {name:?} may not be {what}")));
+        errors.push(
+            list.forbidden(format!("existing ephemeral containers {name:?} may not be {what}")),
+        );
     }
     errors
 }

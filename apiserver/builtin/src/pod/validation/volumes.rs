@@ -31,8 +31,9 @@ pub(super) fn volumes<'a>(list: &At<'a>, owner: &Owner<'_>, errors: &mut Errors)
         _ => None,
     };
     let ephemeral = list.items().filter(|volume| volume.get("ephemeral").is_set());
-    let made: Vec<_> =
-        pod.map(|pod| ephemeral.map(|v| format!("{pod}-{}", v.get("name").str())).collect()).unwrap_or_default();
+    let made: Vec<_> = pod
+        .map(|pod| ephemeral.map(|v| format!("{pod}-{}", v.get("name").str())).collect())
+        .unwrap_or_default();
     for volume in list.items() {
         let mut found = Errors::new();
         source(&volume, owner, pod, &mut found);
@@ -42,13 +43,16 @@ pub(super) fn volumes<'a>(list: &At<'a>, owner: &Owner<'_>, errors: &mut Errors)
             found.push(name.duplicate());
         }
         if found.is_empty() {
-            let claim = volume.get("persistentVolumeClaim").is_set() || volume.get("ephemeral").is_set();
+            let claim =
+                volume.get("persistentVolumeClaim").is_set() || volume.get("ephemeral").is_set();
             sound.0.insert(name.str(), claim);
         }
         errors.append(&mut found);
         let claim = volume.get("persistentVolumeClaim").get("claimName");
         if made.iter().any(|made| made == claim.str()) {
-            errors.push(claim.invalid("must not reference a PVC that gets created for an ephemeral volume"));
+            errors.push(
+                claim.invalid("must not reference a PVC that gets created for an ephemeral volume"),
+            );
         }
     }
     sound
@@ -56,10 +60,35 @@ pub(super) fn volumes<'a>(list: &At<'a>, owner: &Owner<'_>, errors: &mut Errors)
 
 /// In the order the original looks at them.
 const KINDS: &[&str] = &[
-    "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi", "glusterfs",
-    "flocker", "persistentVolumeClaim", "rbd", "cinder", "cephfs", "quobyte", "downwardAPI", "fc", "flexVolume",
-    "configMap", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk", "storageos",
-    "projected", "scaleIO", "csi", "ephemeral", "image",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
 ];
 
 fn source(volume: &At<'_>, owner: &Owner<'_>, pod: Option<&str>, errors: &mut Errors) {
@@ -100,8 +129,16 @@ fn host_path(source: &At<'_>, errors: &mut Errors) {
     let path = source.get("path");
     if check::required(&path, errors) {
         check::no_backsteps(&path, errors);
-        let kinds =
-            ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+        let kinds = [
+            "",
+            "BlockDevice",
+            "CharDevice",
+            "Directory",
+            "DirectoryOrCreate",
+            "File",
+            "FileOrCreate",
+            "Socket",
+        ];
         check::one_of_if_set(&source.get("type"), &kinds, errors);
     }
 }
@@ -137,8 +174,13 @@ fn downward_api(source: &At<'_>, errors: &mut Errors) {
 
 /// A file with a field of the pod in it. The original's paths leave out which file it is.
 pub(super) fn downward_file(file: &At<'_>, errors: &mut Errors) {
-    const FIELDS: &[&str] =
-        &["metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid"];
+    const FIELDS: &[&str] = &[
+        "metadata.annotations",
+        "metadata.labels",
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+    ];
     let (field, resource) = (file.get("fieldRef"), file.get("resourceFieldRef"));
     check::required(&file.get("path"), errors);
     check::local_path(&file.get("path"), errors);
@@ -167,7 +209,8 @@ fn ephemeral(volume: &At<'_>, source: &At<'_>, pod: Option<&str>, errors: &mut E
     if let Some(pod) = pod.filter(|_| !name.str().is_empty()) {
         let claim = format!("{pod}-{}", name.str());
         let problems = names::is_dns1123_subdomain(&claim).into_iter();
-        errors.extend(problems.map(|message| name.invalid(format!("PVC name {claim:?}: {message}"))));
+        errors
+            .extend(problems.map(|message| name.invalid(format!("PVC name {claim:?}: {message}"))));
     }
 }
 

@@ -18,7 +18,9 @@ pub(super) fn options(options: &At<'_>, errors: &mut Errors) {
         if spec.str().is_empty() {
             errors.push(spec.invalid("gmsaCredentialSpec cannot be an empty string"));
         } else if spec.str().len() > SPEC_MAX_KIB * 1024 {
-            errors.push(spec.invalid(format!("gmsaCredentialSpec size must be under {SPEC_MAX_KIB} KiB")));
+            errors.push(
+                spec.invalid(format!("gmsaCredentialSpec size must be under {SPEC_MAX_KIB} KiB")),
+            );
         }
     }
     let user = options.get("runAsUserName");
@@ -59,15 +61,20 @@ fn user_name(name: &str) -> Vec<String> {
     if !user.is_empty() && user.chars().all(|c| matches!(c, '.' | ' ')) {
         problems.push("'s User cannot contain only periods or spaces".to_owned());
     }
-    if user.contains(['"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']']) {
-        problems.push("'s User cannot contain the following characters: \"/\\:;|=,+*?<>@[]".to_owned());
+    if user
+        .contains(['"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']'])
+    {
+        problems
+            .push("'s User cannot contain the following characters: \"/\\:;|=,+*?<>@[]".to_owned());
     }
     problems
 }
 
 fn is_net_bios(domain: &str) -> bool {
     let barred = ['\\', '/', ':', '*', '?', '"', '<', '>', '|'];
-    (1..=15).contains(&domain.chars().count()) && !domain.starts_with('.') && !domain.contains(barred)
+    (1..=15).contains(&domain.chars().count())
+        && !domain.starts_with('.')
+        && !domain.contains(barred)
 }
 
 fn is_dns(domain: &str) -> bool {
@@ -88,7 +95,9 @@ pub(super) fn host_process(spec: &At<'_>, errors: &mut Errors) {
             && whole != own
         {
             let at = container.get("securityContext").get("windowsOptions").get("hostProcess");
-            let detail = format!("pod hostProcess value must be identical if both are specified, was {whole}");
+            let detail = format!(
+                "pod hostProcess value must be identical if both are specified, was {whole}"
+            );
             errors.push(at.invalid(detail));
         }
         count += usize::from(own.or(whole).unwrap_or_default());
@@ -129,8 +138,17 @@ pub(super) fn none_of_linux(spec: &At<'_>, errors: &mut Errors) {
         refuse(spec.get(field));
     }
     for field in [
-        "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "runAsUser",
-        "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy",
+        "appArmorProfile",
+        "seLinuxOptions",
+        "seccompProfile",
+        "fsGroup",
+        "fsGroupChangePolicy",
+        "sysctls",
+        "runAsUser",
+        "runAsGroup",
+        "supplementalGroups",
+        "supplementalGroupsPolicy",
+        "seLinuxChangePolicy",
     ] {
         refuse(context.get(field));
     }
@@ -141,8 +159,16 @@ pub(super) fn none_of_linux(spec: &At<'_>, errors: &mut Errors) {
     }
     for container in containers::all(spec) {
         for field in [
-            "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem",
-            "privileged", "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
+            "appArmorProfile",
+            "seLinuxOptions",
+            "seccompProfile",
+            "capabilities",
+            "readOnlyRootFilesystem",
+            "privileged",
+            "allowPrivilegeEscalation",
+            "procMount",
+            "runAsUser",
+            "runAsGroup",
         ] {
             let value = container.get("securityContext").get(field);
             if value.is_set() {

@@ -8,12 +8,13 @@ use std::{collections::BTreeSet, net::IpAddr};
 const CHANGED: &str = "may not change once set";
 
 pub(super) fn cluster_ips(spec: &At<'_>, old: Option<&Object>, errors: &mut Errors) {
-    let (ip, ips, families) = (spec.get("clusterIP"), spec.get("clusterIPs"), spec.get("ipFamilies"));
+    let (ip, ips, families) =
+        (spec.get("clusterIP"), spec.get("clusterIPs"), spec.get("ipFamilies"));
     if ip.str().is_empty() {
-        if ips.len() > 0 {
+        if !ips.is_empty() {
             errors.push(ips.invalid("must be empty when `clusterIP` is not specified"));
         }
-    } else if ips.len() == 0 {
+    } else if ips.is_empty() {
         errors.push(ips.required(""));
     } else if ips.index(0).str() != ip.str() {
         errors.push(ips.invalid("first value must match `clusterIP`"));
@@ -25,7 +26,7 @@ pub(super) fn cluster_ips(spec: &At<'_>, old: Option<&Object>, errors: &mut Erro
             errors.push(family.duplicate());
         }
     }
-    let policies = ["SingleStack", "PreferDualStack", "RequireDualStack"];
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
     check::one_of_if_set(&spec.get("ipFamilyPolicy"), &policies, errors);
     let found = errors.len();
     let known = texts_of(old, "clusterIPs");
@@ -60,7 +61,8 @@ fn stacks(spec: &At<'_>, ips: &At<'_>, families: &At<'_>, errors: &mut Errors) {
         let six = ip.str().contains(':');
         let expected = family.str();
         if expected == "IPv4" && six || expected == "IPv6" && !six {
-            let detail = format!("expected an {expected} value as indicated by `ipFamilies[{index}]`");
+            let detail =
+                format!("expected an {expected} value as indicated by `ipFamilies[{index}]`");
             errors.push(ip.invalid(detail));
         }
     }
@@ -84,7 +86,8 @@ pub(super) fn changes(object: &Object, old: &Object, errors: &mut Errors) {
 
 fn list(spec: &At<'_>, before: &At<'_>, field: &'static str, what: &str, errors: &mut Errors) {
     let (new, old) = (spec.get(field), before.get(field));
-    let first_changed = new.len() > 0 && old.len() > 0 && new.index(0).str() != old.index(0).str();
+    let first_changed =
+        !new.is_empty() && !old.is_empty() && new.index(0).str() != old.index(0).str();
     let at_first = || new.index(0).with(new.value());
     if new.len() == old.len() {
         for (index, (item, before)) in new.items().zip(old.items()).enumerate() {
@@ -95,7 +98,7 @@ fn list(spec: &At<'_>, before: &At<'_>, field: &'static str, what: &str, errors:
         }
         return;
     }
-    if old.len() > new.len() && spec.get("clusterIPs").len() == 0 {
+    if old.len() > new.len() && spec.get("clusterIPs").is_empty() {
         errors.push(at_first().invalid(format!("primary {what} can not be unset")));
     }
     if first_changed {
@@ -103,6 +106,10 @@ fn list(spec: &At<'_>, before: &At<'_>, field: &'static str, what: &str, errors:
     }
     let policy = spec.get("ipFamilyPolicy");
     if old.len() > new.len() && new.len() == 1 && policy.str() != "SingleStack" {
-        errors.push(policy.invalid(format!("must be set to 'SingleStack' when releasing the secondary {what}")));
+        errors.push(
+            policy.invalid(format!(
+                "must be set to 'SingleStack' when releasing the secondary {what}"
+            )),
+        );
     }
 }

@@ -12,7 +12,14 @@ pub(super) fn narrowing(spec: &At<'_>, before: &At<'_>, errors: &mut Errors) {
         let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
         errors.push(selector.invalid(detail));
     }
-    let terms = |spec: &At<'_>| spec.value().sub("affinity").sub("nodeAffinity").sub(REQUIRED).list("nodeSelectorTerms").to_vec();
+    let terms = |spec: &At<'_>| {
+        spec.value()
+            .sub("affinity")
+            .sub("nodeAffinity")
+            .sub(REQUIRED)
+            .list("nodeSelectorTerms")
+            .to_vec()
+    };
     let olds = terms(before);
     let at = spec.get("affinity").get("nodeAffinity").get(REQUIRED).get("nodeSelectorTerms");
     if olds.is_empty() {
@@ -41,7 +48,9 @@ fn only_adds(new: &Value, old: &Value) -> bool {
 /// Sets the node affinity as it was, for the comparison of what is left.
 pub(super) fn forget_node_affinity(new: &mut Value, old: &Value) {
     let before = old.sub("affinity").get("nodeAffinity");
-    let Some(spec) = new.as_object_mut() else { return };
+    let Some(spec) = new.as_object_mut() else {
+        return;
+    };
     let affinity = spec.entry("affinity").or_insert_with(|| Value::Object(serde_json::Map::new()));
     if let Some(map) = affinity.as_object_mut() {
         match before {

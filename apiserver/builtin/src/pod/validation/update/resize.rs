@@ -28,7 +28,10 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
     if class(old) != class_of(spec.value()) {
         errors.push(spec.invalid_as("", "Pod QOS Class may not change as a result of resizing"));
     }
-    let running = sub(old.map(), "status").list("containerStatuses").iter().find(|c| c.sub("state").has("running"));
+    let running = sub(old.map(), "status")
+        .list("containerStatuses")
+        .iter()
+        .find(|c| c.sub("state").has("running"));
     if running.is_some_and(|container| !container.has("resources")) {
         errors.push(spec.forbidden("Pod running on node without support for resize"));
     }

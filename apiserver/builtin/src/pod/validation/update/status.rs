@@ -14,7 +14,11 @@ pub(crate) fn status(pod: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
     annotations::updates(pod, old, &mut errors);
     let (spec, status) = (At::top(pod.map(), "spec"), At::top(pod.map(), "status"));
-    annotations::pod_annotations(&At::top(pod.map(), "metadata").get("annotations"), &spec, &mut errors);
+    annotations::pod_annotations(
+        &At::top(pod.map(), "metadata").get("annotations"),
+        &spec,
+        &mut errors,
+    );
     let before = At::top(old.map(), "status");
     conditions(&status.get("conditions"), &mut errors);
     nominated(&spec, &status, &before, &mut errors);
@@ -78,7 +82,10 @@ fn transitions(
 ) {
     let all_restart = || {
         ["containers", "initContainers"].iter().any(|list| {
-            let rules = spec.get(list).items().flat_map(|container| container.get("restartPolicyRules").items());
+            let rules = spec
+                .get(list)
+                .items()
+                .flat_map(|container| container.get("restartPolicyRules").items());
             rules.into_iter().any(|rule| rule.get("action").str() == "RestartAllContainers")
         })
     };
@@ -91,16 +98,25 @@ fn transitions(
             continue;
         }
         let name = old.get("name").str();
-        let came_back = statuses
-            .items()
-            .any(|new| new.get("name").str() == name && !new.get("state").get("terminated").is_set());
+        let came_back = statuses.items().any(|new| {
+            new.get("name").str() == name && !new.get("state").get("terminated").is_set()
+        });
         let code = terminated.get("exitCode").int().unwrap_or_default();
-        let declared = containers.and_then(|list| spec.get(list).items().find(|c| c.get("name").str() == name));
-        let restarts = declared.is_some_and(|container| restarts(container.value(), spec.value(), code));
+        let declared = containers
+            .and_then(|list| spec.get(list).items().find(|c| c.get("name").str() == name));
+        let restarts =
+            declared.is_some_and(|container| restarts(container.value(), spec.value(), code));
         if came_back && !restarts {
             let at = statuses.with(statuses.value());
-            let index = before.items().position(|status| status.get("name").str() == name).unwrap_or_default();
-            errors.push(at.index(index).get("state").forbidden("may not be transitioned to non-terminated state"));
+            let index = before
+                .items()
+                .position(|status| status.get("name").str() == name)
+                .unwrap_or_default();
+            errors.push(
+                at.index(index)
+                    .get("state")
+                    .forbidden("may not be transitioned to non-terminated state"),
+            );
         }
     }
 }
@@ -152,7 +168,8 @@ fn addresses(list: &At<'_>, before: &At<'_>, errors: &mut Errors) {
     for item in list.items() {
         check::legacy_ip(&item.with(item.get("ip").value()), &known, errors);
     }
-    let parsed: Vec<_> = list.items().filter_map(|item| address::parse_ip_sloppy(item.get("ip").str())).collect();
+    let parsed: Vec<_> =
+        list.items().filter_map(|item| address::parse_ip_sloppy(item.get("ip").str())).collect();
     let both = parsed.iter().any(IpAddr::is_ipv4) && parsed.iter().any(IpAddr::is_ipv6);
     if list.len() > 1 && (!both || list.len() > 2) {
         errors.push(list.invalid("may specify no more than one IP for each IP family"));

@@ -3,14 +3,14 @@
 use crate::{check, look::At, pod::validation::quantity_value};
 use kubeplane_core::field::Errors;
 
-const MODES: &[&str] = &["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"];
+const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 pub(super) fn template(template: &At<'_>, errors: &mut Errors) {
     let metadata = template.get("metadata");
     super::super::annotations::names_and_size(&metadata.get("annotations"), errors);
     check::labels(&metadata.get("labels"), errors);
     for (field, value) in metadata.entries() {
-        let known = matches!(field, "annotations" | "labels") || value.is_empty() && value.int().is_none();
+        let known = matches!(field, "annotations" | "labels") || !value.is_set();
         if !known {
             let path = metadata.path().child(field);
             errors.push(kubeplane_core::field::Error::forbidden(&path, "cannot be set"));
@@ -21,7 +21,7 @@ pub(super) fn template(template: &At<'_>, errors: &mut Errors) {
 
 fn spec(spec: &At<'_>, errors: &mut Errors) {
     let modes = spec.get("accessModes");
-    if modes.len() == 0 {
+    if modes.is_empty() {
         errors.push(modes.required("at least 1 access mode is required"));
     }
     check::label_selector(&spec.get("selector"), errors);
@@ -68,7 +68,9 @@ fn sources(spec: &At<'_>, errors: &mut Errors) {
     if !source.is_set() || !reference.is_set() {
         return;
     }
-    let same = ["apiGroup", "kind", "name"].iter().all(|field| source.get(field).value() == reference.get(field).value());
+    let same = ["apiGroup", "kind", "name"]
+        .iter()
+        .all(|field| source.get(field).value() == reference.get(field).value());
     if !reference.get("namespace").str().is_empty() {
         let detail = "may not be specified when dataSourceRef.namespace is specified";
         errors.push(spec.invalid_as("dataSource", detail));

@@ -44,7 +44,7 @@ fn required_fields(kind: &str, source: &At<'_>, errors: &mut Errors) {
         _ => (&[], &[]),
     };
     for list in lists {
-        if source.get(list).len() == 0 {
+        if source.get(list).is_empty() {
             errors.push(source.get(list).required(""));
         }
     }
@@ -86,7 +86,9 @@ fn iscsi(volume: &At<'_>, source: &At<'_>, errors: &mut Errors) {
     }
     check::in_range(&source.get("lun"), 0, 255, errors);
     let secret = source.get("secretRef");
-    if (source.get("chapAuthDiscovery").bool() || source.get("chapAuthSession").bool()) && !secret.is_set() {
+    if (source.get("chapAuthDiscovery").bool() || source.get("chapAuthSession").bool())
+        && !secret.is_set()
+    {
         errors.push(secret.required(""));
     }
     let initiator = source.get("initiatorName");
@@ -103,7 +105,9 @@ fn iscsi(volume: &At<'_>, source: &At<'_>, errors: &mut Errors) {
 
 fn iscsi_name(at: &At<'_>, errors: &mut Errors) {
     let name = at.str();
-    let hex = |rest: &str, length: usize| rest.len() == length + 1 && rest[1..].bytes().all(|c| c.is_ascii_alphanumeric());
+    let hex = |rest: &str, length: usize| {
+        rest.len() == length + 1 && rest[1..].bytes().all(|c| c.is_ascii_alphanumeric())
+    };
     let valid = match name.get(..3) {
         Some("iqn") => is_qualified_name(name),
         Some("eui") => name.is_ascii() && hex(&name[3..], 16),
@@ -117,25 +121,31 @@ fn iscsi_name(at: &At<'_>, errors: &mut Errors) {
 
 /// `iqn.2001-04.com.example:storage`.
 fn is_qualified_name(name: &str) -> bool {
-    let Some((authority, target)) = name.split_once(':') else { return false };
+    let Some((authority, target)) = name.split_once(':') else {
+        return false;
+    };
     let mut parts = authority.splitn(3, '.');
-    let (_, date, owner) = (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let digits = |text: &str, count| text.len() == count && text.bytes().all(|c| c.is_ascii_digit());
-    let dated = date.split_once('-').is_some_and(|(year, month)| digits(year, 4) && digits(month, 2));
-    let owned = !owner.is_empty() && owner.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.'));
+    let (_, date, owner) =
+        (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let digits =
+        |text: &str, count| text.len() == count && text.bytes().all(|c| c.is_ascii_digit());
+    let dated =
+        date.split_once('-').is_some_and(|(year, month)| digits(year, 4) && digits(month, 2));
+    let owned = !owner.is_empty()
+        && owner.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.'));
     let barred = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '*' | '&' | '$' | '|');
     dated && owned && !target.is_empty() && !target.contains(barred)
 }
 
 fn fibre_channel(source: &At<'_>, errors: &mut Errors) {
     let (names, ids, lun) = (source.get("targetWWNs"), source.get("wwids"), source.get("lun"));
-    if names.len() == 0 && ids.len() == 0 {
+    if names.is_empty() && ids.is_empty() {
         errors.push(names.required("must specify either targetWWNs or wwids, but not both"));
     }
-    if names.len() > 0 && ids.len() > 0 {
+    if !names.is_empty() && !ids.is_empty() {
         errors.push(names.invalid("targetWWNs and wwids can not be specified simultaneously"));
     }
-    if names.len() > 0 {
+    if !names.is_empty() {
         if lun.is_set() {
             check::in_range(&lun, 0, 255, errors);
         } else {
@@ -158,7 +168,9 @@ fn flex(source: &At<'_>, errors: &mut Errors) {
 fn flocker(source: &At<'_>, errors: &mut Errors) {
     let (name, uuid) = (source.get("datasetName"), source.get("datasetUUID"));
     match (name.str().is_empty(), uuid.str().is_empty()) {
-        (true, true) => errors.push(source.required("one of datasetName and datasetUUID is required")),
+        (true, true) => {
+            errors.push(source.required("one of datasetName and datasetUUID is required"))
+        }
         (false, false) => {
             let detail = "datasetName and datasetUUID can not be specified simultaneously";
             errors.push(source.invalid_as("resource", detail));
@@ -189,13 +201,17 @@ fn azure_disk(source: &At<'_>, errors: &mut Errors) {
     check::required(&source.get("diskName"), errors);
     check::required(&uri, errors);
     check::one_of_if_set(&source.get("cachingMode"), &["None", "ReadOnly", "ReadWrite"], errors);
-    check::one_of_if_set(&kind, &["Shared", "Dedicated", "Managed"], errors);
+    check::one_of_if_set(&kind, &["Dedicated", "Managed", "Shared"], errors);
     let managed = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
     let blob = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
     match kind.str() {
-        "Managed" if !uri.str().starts_with("/subscriptions/") => errors.push(uri.not_supported(&[managed])),
+        "Managed" if !uri.str().starts_with("/subscriptions/") => {
+            errors.push(uri.not_supported(&[managed]))
+        }
         "Managed" => {}
-        _ if kind.is_set() && !uri.str().starts_with("https://") => errors.push(uri.not_supported(&[blob])),
+        _ if kind.is_set() && !uri.str().starts_with("https://") => {
+            errors.push(uri.not_supported(&[blob]))
+        }
         _ => {}
     }
 }

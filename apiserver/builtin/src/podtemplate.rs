@@ -1,0 +1,38 @@
+//! PodTemplates.
+
+use crate::{
+    look::{At, Look, sub},
+    plain::Plain,
+    pod::{defaults, validation},
+    row::Row,
+    table::{containers, labels},
+};
+use jiff::Timestamp;
+use kubeplane_core::{Definition, Object, field::Errors};
+use serde_json::{Value, json};
+
+pub(crate) fn definition() -> Definition {
+    let row = Row {
+        kind: "PodTemplate",
+        plural: "podtemplates",
+        columns: &["Name", "Containers", "Images", "Pod Labels"],
+        ..Row::NAMESPACED
+    };
+    row.define(Plain { default, counted: &["template"], validate, row: cells, ..Plain::NEW })
+}
+
+fn default(object: &mut Object) {
+    defaults::pod_template(object.map_mut().entry("template").or_insert_with(|| json!({})));
+}
+
+fn validate(object: &Object) -> Errors {
+    let mut errors = Errors::new();
+    validation::pod_template(&At::top(object.map(), "template"), &mut errors);
+    errors
+}
+
+fn cells(object: &Object, _now: Timestamp) -> Vec<Value> {
+    let template = sub(object.map(), "template");
+    let [names, images] = containers(template.sub("spec"));
+    vec![object.name().into(), names, images, labels(template.sub("metadata").sub("labels")).into()]
+}

@@ -1,0 +1,161 @@
+use crate::harness::Server;
+use serde_json::json;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn bodies_that_make_no_sense_are_refused() {
+    let server = Server::ready().await;
+    let send = |kind: &'static str, body: &'static [u8]| {
+        let server = &server;
+        async move { server.call("POST", MAPS, &[("content-type", kind)], body).await }
+    };
+    send("application/json", b"{\"metadata\": {").await.expect(400);
+    send("application/yaml", b"a: [b").await.expect(400);
+    send("application/xml", b"<a/>").await.expect(415);
+    send(
+        "application/json",
+        br#"{"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "x"}}"#,
+    )
+    .await
+    .expect(400);
+    send(
+        "application/json",
+        br#"{"kind": "ConfigMap", "apiVersion": "v2", "metadata": {"name": "x"}}"#,
+    )
+    .await
+    .expect(400);
+    send("application/json", br#"{"metadata": {"name": "x"}, "data": ["a"]}"#).await.expect(400);
+    let yaml = send("application/yaml", b"metadata: {name: why}\ndata: {a: '1'}\n").await;
+    assert_eq!(yaml.expect(201)["data"]["a"], "1");
+}
+
+#[tokio::test]
+async fn unknown_fields_are_ignored_warned_of_or_refused() {
+    let server = Server::ready().await;
+    let body = json!({"metadata": {"name": "one"}, "nope": 1});
+    let strict = server.post(&format!("{MAPS}?fieldValidation=Strict"), &body).await;
+    assert!(
+        strict.message().contains("strict decoding error: unknown field \"nope\""),
+        "{}",
+        strict.text
+    );
+    strict.expect(400);
+    let warned = server.post(MAPS, &body).await;
+    assert_eq!(warned.warnings(), ["299 - \"unknown field \\\"nope\\\"\""]);
+    warned.expect(201);
+    let body = json!({"metadata": {"name": "two"}, "nope": 1});
+    let ignored = server.post(&format!("{MAPS}?fieldValidation=Ignore"), &body).await;
+    assert!(ignored.warnings().is_empty());
+    ignored.expect(201);
+    server.post(&format!("{MAPS}?fieldValidation=Maybe"), &body).await.expect(422);
+}
+
+#[tokio::test]
+async fn metadata_is_checked_with_field_paths() {
+    let server = Server::ready().await;
+    let invalid = server
+        .post(MAPS, &json!({"metadata": {"name": "Not Valid", "labels": {"a b": "c"}}}))
+        .await
+        .expect(422);
+    assert_eq!(invalid["reason"], "Invalid");
+    let fields: Vec<_> = invalid["details"]["causes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cause| &cause["field"])
+        .collect();
+    assert_eq!(fields, ["metadata.name", "metadata.labels"]);
+    server.post(MAPS, &json!({"data": {}})).await.expect(422);
+    let elsewhere =
+        server.post(MAPS, &json!({"metadata": {"name": "x", "namespace": "other"}})).await;
+    assert_eq!(
+        elsewhere.message(),
+        "the namespace of the provided object does not match the namespace sent on the request"
+    );
+    elsewhere.expect(400);
+    let mut object = server.config_map("one", json!({})).await;
+    object["metadata"]["name"] = "two".into();
+    let renamed = server.put(&format!("{MAPS}/one"), &object).await;
+    assert_eq!(
+        renamed.message(),
+        "the name of the object (two) does not match the name on the URL (one)"
+    );
+    object["metadata"]["name"] = "one".into();
+    object["metadata"]["uid"] = "other".into();
+    server.put(&format!("{MAPS}/one"), &object).await.expect(409);
+    let version = json!({"metadata": {"name": "v", "resourceVersion": "1"}});
+    server.post(MAPS, &version).await.expect(500);
+}
+
+#[tokio::test]
+async fn immutable_fields_stay() {
+    let server = Server::ready().await;
+    let body = json!({"metadata": {"name": "fixed"}, "immutable": true, "data": {"a": "1"}});
+    let mut object = server.post(MAPS, &body).await.expect(201);
+    object["data"]["a"] = "2".into();
+    let refused = server.put(&format!("{MAPS}/fixed"), &object).await.expect(422);
+    assert_eq!(refused["details"]["causes"][0]["field"], "data");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused() {
+    let server = Server::ready().await;
+    let large = json!({"metadata": {"name": "x"}, "data": {"a": "x".repeat(4 << 20)}});
+    server.post(MAPS, &large).await.expect(413);
+}
+
+#[tokio::test]
+async fn unknown_places_are_not_found() {
+    let server = Server::ready().await;
+    for path in [
+        "/api/v1/namespaces/default/nothings",
+        "/apis/nowhere/v1/things",
+        "/nowhere",
+        "/api/v2",
+        "/apis/nowhere",
+    ] {
+        server.get(path).await.expect(404);
+    }
+    server.get("/api/v1/configmaps/one").await.expect(404);
+    server.get(&format!("{MAPS}/one/nothing")).await.expect(404);
+    let missing = server
+        .post("/api/v1/namespaces/none/configmaps", &json!({"metadata": {"name": "x"}}))
+        .await;
+    assert_eq!(missing.message(), "namespaces \"none\" not found");
+    missing.expect(404);
+    server.call("POST", &format!("{MAPS}/one"), &[], b"{}").await.expect(405);
+}
+
+#[tokio::test]
+async fn bad_options_are_refused() {
+    let server = Server::ready().await;
+    for query in
+        ["labelSelector=a%20b%20c", "fieldSelector=data.a%3D1", "continue=nonsense", "limit=x"]
+    {
+        server.get(&format!("{MAPS}?{query}")).await.expect(400);
+    }
+    for query in [
+        "resourceVersion=x",
+        "resourceVersionMatch=Exact",
+        "resourceVersion=0&resourceVersionMatch=Exact",
+        "sendInitialEvents=true",
+        "watch=1&resourceVersionMatch=Exact",
+    ] {
+        server.get(&format!("{MAPS}?{query}")).await.expect(422);
+    }
+    server
+        .post(&format!("{MAPS}?dryRun=Some"), &json!({"metadata": {"name": "x"}}))
+        .await
+        .expect(422);
+    server.call("GET", MAPS, &[("accept", "text/html")], b"").await.expect(406);
+    server
+        .call(
+            "GET",
+            &format!("{MAPS}?includeObject=x"),
+            &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")],
+            b"",
+        )
+        .await
+        .expect(400);
+}

@@ -1,0 +1,17 @@
+//! The server in this process, on the memory store, with the built-in kinds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
+
+mod bad_input;
+mod crud;
+mod deletion;
+mod discovery;
+mod harness;
+mod lists;
+mod patches;
+mod pipeline;
+mod tls;
+mod watches;

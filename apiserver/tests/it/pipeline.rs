@@ -1,0 +1,207 @@
+use crate::harness::Server;
+use async_trait::async_trait;
+use http::{Response, StatusCode};
+use kubeplane_apiserver::{Api, Body, Finish, Route, WriteHook, body};
+use kubeplane_core::{
+    Object,
+    status::{ApiError, ApiResult},
+};
+use serde_json::json;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+#[tokio::test]
+async fn who_asks_decides() {
+    let server = Server::ready().await;
+    let with = |user: &'static str| {
+        let server = &server;
+        async move { server.call("GET", PODS, &[("authorization", user)], b"").await }
+    };
+    let refused = with("Bearer x").await;
+    assert_eq!(
+        refused.message(),
+        "pods is forbidden: User \"x\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+    );
+    refused.expect(403);
+    assert!(with("").await.message().contains("User \"system:anonymous\""));
+    assert_eq!(with("Bearer bad").await.expect(401)["reason"], "Unauthorized");
+    with("Basic abc").await.expect(401);
+    let path = server.call("GET", "/version", &[("authorization", "Bearer x")], b"").await;
+    assert_eq!(path.message(), "forbidden: User \"x\" cannot get path \"/version\"");
+    let health = server.call("GET", "/livez", &[("authorization", "")], b"").await;
+    assert_eq!((health.code, health.text.as_str()), (StatusCode::OK, "ok"));
+}
+
+#[tokio::test]
+async fn impersonation_needs_the_right() {
+    let server = Server::ready().await;
+    let acting = [("impersonate-user", "jane"), ("impersonate-group", "dev")];
+    let as_jane = server.call("GET", PODS, &acting, b"").await;
+    assert!(as_jane.message().contains("User \"jane\" cannot list"), "{}", as_jane.text);
+    let by_x = [("authorization", "Bearer x"), ("impersonate-user", "admin")];
+    let refused = server.call("GET", PODS, &by_x, b"").await;
+    assert_eq!(
+        refused.message(),
+        "users \"admin\" is forbidden: User \"x\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+    );
+}
+
+#[tokio::test]
+async fn every_answer_carries_an_id_and_requests_are_counted() {
+    let server = Server::ready().await;
+    let answer = server.get(PODS).await;
+    assert!(answer.headers.contains_key("audit-id"));
+    let kept = server.call("GET", PODS, &[("audit-id", "mine")], b"").await;
+    assert_eq!(kept.headers["audit-id"], "mine");
+    let metrics = server.get("/metrics").await.text;
+    for name in [
+        "apiserver_request_total{",
+        "apiserver_request_duration_seconds_bucket{",
+        "etcd_request_duration_seconds_count{",
+    ] {
+        assert!(metrics.contains(name), "{name} in {metrics}");
+    }
+    assert!(server.get("/readyz?verbose").await.text.contains("[+]ping ok"));
+}
+
+#[derive(Debug, Default)]
+struct Counting {
+    taken: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl WriteHook for Counting {
+    async fn before_create(
+        &self,
+        _api: &Api,
+        object: &mut Object,
+        _dry_run: bool,
+    ) -> ApiResult<Finish> {
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        object.set(&["data", "given"], "1");
+        let taken = self.taken.clone();
+        Ok(Finish::nothing().on_failure(async move {
+            taken.fetch_sub(1, Ordering::SeqCst);
+        }))
+    }
+
+    async fn after_delete(&self, _api: &Api, _object: &Object) {
+        self.taken.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct Panics;
+
+#[async_trait]
+impl Route for Panics {
+    async fn serve(
+        &self,
+        _api: &Api,
+        head: &http::request::Parts,
+        _body: Body,
+    ) -> ApiResult<Response<Body>> {
+        assert!(!head.uri.path().ends_with("now"), "as asked");
+        match head.uri.path() {
+            "/own" => Ok(Response::new(body::full("here"))),
+            _ => Err(ApiError::no_such_path()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn hooks_and_routes_of_others_take_part() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let hook = Counting { taken: taken.clone() };
+    let server = Server::with(|builder| {
+        let maps = kubeplane_core::GroupResource::new("", "configmaps");
+        builder.hook(maps, Arc::new(hook)).route("/own", Arc::new(Panics))
+    });
+    server.post("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await.expect(201);
+    assert_eq!(server.config_map("one", json!({})).await["data"]["given"], "1");
+    let maps = "/api/v1/namespaces/default/configmaps";
+    server.post(maps, &json!({"metadata": {"name": "one"}})).await.expect(409);
+    server.post(maps, &json!({"metadata": {"name": "Bad Name"}})).await.expect(422);
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+    server.delete(&format!("{maps}/one"), &json!(null)).await.expect(200);
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
+    assert_eq!(server.get("/own").await.text, "here");
+    server.get("/own/other").await.expect(404);
+    server.get("/own/now").await.expect(500);
+    server.get("/ownership").await.expect(404);
+}
+
+#[derive(Debug)]
+struct Patchers;
+
+#[async_trait]
+impl kubeplane_core::auth::Authorizer for Patchers {
+    async fn authorize(
+        &self,
+        request: &kubeplane_core::auth::Attributes,
+    ) -> kubeplane_core::auth::Decision {
+        match (request.user.name.as_str(), request.verb.as_str()) {
+            ("patcher", "patch" | "get") => kubeplane_core::auth::Decision::Allow(String::new()),
+            _ => kubeplane_core::auth::Decision::NoOpinion(String::new()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn applying_something_new_needs_the_right_to_create() {
+    let server = Server::with(|builder| builder.authorize(Patchers));
+    server.post("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await.expect(201);
+    let path = "/api/v1/namespaces/default/configmaps/one?fieldManager=me";
+    let headers =
+        [("authorization", "Bearer patcher"), ("content-type", "application/apply-patch+yaml")];
+    let body = b"apiVersion: v1\nkind: ConfigMap\ndata: {a: b}\n";
+    let refused = server.call("PATCH", path, &headers, body).await;
+    assert_eq!(
+        refused.message(),
+        "configmaps \"one\" is forbidden: User \"patcher\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"default\""
+    );
+    refused.expect(403);
+    server.config_map("one", json!({})).await;
+    server.call("PATCH", path, &headers, body).await.expect(409);
+}
+
+#[tokio::test]
+async fn a_write_ends_well_though_its_client_left() {
+    #[derive(Debug)]
+    struct Slow(Arc<AtomicUsize>);
+
+    #[async_trait]
+    impl WriteHook for Slow {
+        async fn before_create(
+            &self,
+            _api: &Api,
+            _object: &mut Object,
+            _dry_run: bool,
+        ) -> ApiResult<Finish> {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let done = self.0.clone();
+            Ok(Finish::nothing().on_success(async move {
+                done.fetch_add(1, Ordering::SeqCst);
+            }))
+        }
+    }
+
+    let done = Arc::new(AtomicUsize::new(0));
+    let maps = kubeplane_core::GroupResource::new("", "configmaps");
+    let server = Server::with(|builder| builder.hook(maps, Arc::new(Slow(done.clone()))));
+    server.post("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await.expect(201);
+    let body = json!({"metadata": {"name": "one"}});
+    let gone = server.post("/api/v1/namespaces/default/configmaps", &body);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(20), gone).await.is_err());
+    let waiting = async {
+        while done.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.unwrap();
+    server.get("/api/v1/namespaces/default/configmaps/one").await.expect(200);
+}

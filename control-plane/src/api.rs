@@ -1,0 +1,214 @@
+//! The API server with everything a cluster expects of it.
+
+use crate::credentials::{Credentials, KUBELET_CLIENT};
+use ipnet::{IpNet, Ipv4Net};
+use kubeplane_apiserver::{ApiServer, Builder, TlsOptions, admission::NamespaceLifecycle};
+use kubeplane_auth::{
+    Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens, TokenIssuer, X509,
+};
+use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_core::GroupResource;
+use kubeplane_handlers::{
+    AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, KubeletClient, NamespaceFinalize,
+    PodBinding, PodEviction, PodLog, PodStream, ReviewKind, SelfSubjectReview,
+    SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, TokenReview,
+    admission::{
+        DefaultTolerationSeconds, NodeRestriction, ServiceAccount, TaintNodesByCondition,
+    },
+};
+use kubeplane_store_trait::Store;
+use kubeplane_telemetry::{Health, Metrics};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    sync::Arc,
+};
+
+/// Who issues service account tokens, as the tokens say.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// How a standard API server is set up.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// Where to listen; `None` to be reached in this process only.
+    pub listen: Option<SocketAddr>,
+    /// Cluster addresses of Services.
+    pub service_range: IpNet,
+    /// Node ports of Services.
+    pub node_ports: RangeInclusive<u16>,
+    /// Where time comes from.
+    pub clock: SharedClock,
+    /// Where chance comes from.
+    pub seed: Seed,
+    /// Checks served under `/readyz` and so on, beside the server's own.
+    pub health: Health,
+    /// Metrics served beside the server's own.
+    pub metrics: Metrics,
+    /// Components shown by `kubectl get componentstatuses`.
+    pub components: ComponentStatuses,
+}
+
+impl Default for ApiOptions {
+    /// Service range 10.96.0.0/16, node ports 30000 to 32767, no listener, the machine's clock.
+    fn default() -> Self {
+        let range = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
+        Self {
+            listen: None,
+            service_range: range.into(),
+            node_ports: 30000..=32767,
+            clock: kubeplane_clock::real(),
+            seed: Seed::random(),
+            health: Health::new(),
+            metrics: Metrics::new(),
+            components: ComponentStatuses::new(),
+        }
+    }
+}
+
+/// Why a standard API server could not be assembled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AssemblyError {
+    /// The server itself.
+    #[error(transparent)]
+    Server(#[from] kubeplane_apiserver::Error),
+    /// An authenticator.
+    #[error(transparent)]
+    Auth(#[from] kubeplane_auth::Error),
+    /// The service range.
+    #[error(transparent)]
+    Addresses(#[from] kubeplane_handlers::ServiceAddressesError),
+    /// The way to kubelets.
+    #[error(transparent)]
+    Kubelets(#[from] kubeplane_handlers::KubeletClientError),
+}
+
+/// An API server with all built-in kinds and CustomResourceDefinitions, certificates, tokens, RBAC,
+/// admission, and the ways to kubelets.
+///
+/// # Errors
+/// When credentials are malformed or options do not fit.
+pub fn standard_api_server(
+    store: Arc<dyn Store>,
+    credentials: &Credentials,
+    options: &ApiOptions,
+) -> Result<ApiServer, AssemblyError> {
+    let clock = options.clock.clone();
+    let issuer =
+        TokenIssuer::new(ISSUER, &credentials.service_account_key, Vec::new(), clock.clone())?;
+    let addresses = ServiceAddresses::new(options.service_range, options.node_ports.clone())?;
+    let definitions = kubeplane_builtin::all();
+    let mut builder = ApiServer::builder(store)
+        .clock(clock.clone())
+        .seed(options.seed.clone())
+        .health(options.health.clone())
+        .metrics(options.metrics.clone())
+        .resources(definitions)
+        .hook(GroupResource::new("", "services"), Arc::new(addresses));
+    if let Some(address) = options.listen {
+        let serving = &credentials.serving;
+        let tls = TlsOptions::from_pem(serving.certificate.clone(), serving.key.clone());
+        builder = builder.listen(address, tls);
+    }
+    builder = with_access(builder, credentials, &issuer, clock)?;
+    builder = with_admission(builder, options);
+    builder = with_handlers(builder, credentials, issuer, options)?;
+    Ok(builder.build()?)
+}
+
+fn with_access(
+    builder: Builder,
+    credentials: &Credentials,
+    issuer: &TokenIssuer,
+    clock: SharedClock,
+) -> Result<Builder, AssemblyError> {
+    let tokens = issuer.clone();
+    Ok(builder
+        .authenticate(X509::from_pem(credentials.authority(), clock)?)
+        .authenticate_with(move |reader| ServiceAccountTokens::new(tokens, reader.clone()))
+        .authorize(Masters)
+        .authorize_with(|reader| NodeAuthorizer::new(reader.clone()))
+        .authorize_with(|reader| Rbac::new(reader.clone())))
+}
+
+/// In the original's order.
+fn with_admission(builder: Builder, options: &ApiOptions) -> Builder {
+    builder
+        .admit(NamespaceLifecycle)
+        .admit(ServiceAccount::new(options.seed.clone()))
+        .admit(NodeRestriction)
+        .admit(TaintNodesByCondition)
+        .admit(DefaultTolerationSeconds::default())
+        .admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone()))))
+}
+
+fn with_handlers(
+    builder: Builder,
+    credentials: &Credentials,
+    issuer: TokenIssuer,
+    options: &ApiOptions,
+) -> Result<Builder, AssemblyError> {
+    let core = |resource: &'static str| GroupResource::new("", resource);
+    let authentication =
+        |resource: &'static str| GroupResource::new("authentication.k8s.io", resource);
+    let authorization =
+        |resource: &'static str| GroupResource::new("authorization.k8s.io", resource);
+    let own = &credentials.kubelet_client;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let kubelets =
+        KubeletClient::new(credentials.authority(), &own.certificate, &own.key, provider)?;
+    let stream = Arc::new(PodStream(kubelets.clone()));
+    let access = |kind| Arc::new(AccessReview(kind));
+    Ok(builder
+        .handler(core("bindings"), "", Arc::new(PodBinding))
+        .handler(core("componentstatuses"), "", Arc::new(options.components.clone()))
+        .handler(core("namespaces"), "finalize", Arc::new(NamespaceFinalize))
+        .handler(core("pods"), "binding", Arc::new(PodBinding))
+        .handler(core("pods"), "eviction", Arc::new(PodEviction))
+        .handler(core("pods"), "log", Arc::new(PodLog(kubelets)))
+        .handler(core("pods"), "exec", stream.clone())
+        .handler(core("pods"), "attach", stream.clone())
+        .handler(core("pods"), "portforward", stream)
+        .handler(
+            core("serviceaccounts"),
+            "token",
+            Arc::new(ServiceAccountToken::new(issuer.clone())),
+        )
+        .handler(
+            authentication("tokenreviews"),
+            "",
+            Arc::new(TokenReview::new(issuer, Vec::new())),
+        )
+        .handler(authentication("selfsubjectreviews"), "", Arc::new(SelfSubjectReview))
+        .handler(authorization("subjectaccessreviews"), "", access(ReviewKind::Subject))
+        .handler(authorization("localsubjectaccessreviews"), "", access(ReviewKind::LocalSubject))
+        .handler(authorization("selfsubjectaccessreviews"), "", access(ReviewKind::SelfSubject))
+        .handler(
+            authorization("selfsubjectrulesreviews"),
+            "",
+            Arc::new(SelfSubjectRulesReview),
+        ))
+}
+
+/// The component that makes the objects every cluster starts with. `address` is where pods reach the
+/// API server.
+///
+/// # Errors
+/// When the service range is too small.
+pub fn standard_bootstrap(
+    api: &ApiServer,
+    credentials: &Credentials,
+    options: &ApiOptions,
+    address: SocketAddr,
+) -> Result<Bootstrap, AssemblyError> {
+    let addresses = ServiceAddresses::new(options.service_range, options.node_ports.clone())?;
+    Ok(Bootstrap::new(
+        api.api(),
+        BootstrapOptions {
+            address,
+            service_address: addresses.first(),
+            client_authority: credentials.authority().to_owned(),
+            kubelet_client: KUBELET_CLIENT.to_owned(),
+        },
+    ))
+}

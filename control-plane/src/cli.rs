@@ -1,0 +1,208 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use kubeplane::runtime::RuntimeChoice;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+/// A Kubernetes control plane in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "kubeplane", version, about, long_about = None, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    /// What to run; a whole cluster by default.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A whole single-node cluster in this process (the default).
+    Serve(ServeArgs),
+    /// An API server on a store.
+    Apiserver(ApiserverArgs),
+    /// The scheduler, against a kubeconfig.
+    Scheduler(SchedulerArgs),
+    /// The controller manager, against a kubeconfig.
+    Controllers(ControllersArgs),
+    /// A node's kubelet, against a kubeconfig.
+    Kubelet(KubeletArgs),
+    /// The service proxy of a node, against a kubeconfig.
+    Proxy(ProxyArgs),
+}
+
+/// Where objects are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum StoreChoice {
+    /// In the data directory.
+    #[default]
+    Embedded,
+    /// In etcd, at these URLs.
+    Etcd(Vec<String>),
+}
+
+impl FromStr for StoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("etcd=")) {
+            ("memory" | "embedded", _) => Ok(Self::Embedded),
+            (_, Some(urls)) if !urls.is_empty() => {
+                Ok(Self::Etcd(urls.split(',').map(str::to_owned).collect()))
+            }
+            _ => Err("expected memory or etcd=URL[,URL...]".into()),
+        }
+    }
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogArgs {
+    /// What to log: a level, or directives as in `info,kubeplane_apiserver=debug`.
+    #[arg(long, env = "KUBEPLANE_LOG", default_value = "warn")]
+    pub(crate) log: String,
+}
+
+/// What an API server needs to know.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ApiArgs {
+    /// Where data, keys and kubeconfigs are kept.
+    #[arg(long, env = "KUBEPLANE_DATA_DIR", default_value = "./kubeplane-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Where the API server listens; port 0 picks a free one.
+    #[arg(long, default_value = "0.0.0.0:6443")]
+    pub(crate) listen: SocketAddr,
+    /// The address others reach this machine at; found out by default.
+    #[arg(long)]
+    pub(crate) advertise_address: Option<IpAddr>,
+    /// Further names or addresses the serving certificate is good for.
+    #[arg(long = "tls-san", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Where objects are stored: memory (in the data directory) or etcd=URL[,URL...].
+    #[arg(long, default_value = "memory")]
+    pub(crate) store: StoreArg,
+    /// Cluster addresses of Services.
+    #[arg(long, default_value = "10.96.0.0/16")]
+    pub(crate) service_cidr: IpNet,
+}
+
+/// [`StoreChoice`] as clap wants it.
+pub(crate) type StoreArg = StoreChoice;
+
+/// What a node needs to know.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NodeArgs {
+    /// The node's name; the machine's by default.
+    #[arg(long)]
+    pub(crate) node_name: Option<String>,
+    /// The container runtime: auto, simulated or cri=SOCKET.
+    #[arg(long, default_value = "auto")]
+    pub(crate) runtime: RuntimeChoice,
+    /// Where the kubelet listens; port 0 picks a free one.
+    #[arg(long, default_value = "0.0.0.0:10250")]
+    pub(crate) kubelet_listen: SocketAddr,
+    /// The range this node's pods have their addresses from.
+    #[arg(long, default_value = "10.244.0.0/24")]
+    pub(crate) pod_cidr: IpNet,
+    /// Where network configurations of the runtime are looked for.
+    #[arg(long, default_value = "/etc/cni/net.d")]
+    pub(crate) cni_conf_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Do not run the service proxy, even where it could.
+    #[arg(long)]
+    pub(crate) no_proxy: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ApiserverArgs {
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What a component in a process of its own needs to know.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ComponentArgs {
+    /// How to reach the API server, and as whom.
+    #[arg(long, env = "KUBECONFIG")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Where keys are kept; certificates are made from the authority found in it.
+    #[arg(long, env = "KUBEPLANE_DATA_DIR", default_value = "./kubeplane-data")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SchedulerArgs {
+    #[command(flatten)]
+    pub(crate) component: ComponentArgs,
+    /// Where health and metrics are served.
+    #[arg(long, default_value = "127.0.0.1:10259")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ControllersArgs {
+    #[command(flatten)]
+    pub(crate) component: ComponentArgs,
+    /// Which controllers to run: `*`, names, and `-name` to leave one out.
+    #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
+    pub(crate) controllers: Vec<String>,
+    /// Run only while holding the lease `kube-system/kube-controller-manager`.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) leader_elect: bool,
+    /// Where health and metrics are served.
+    #[arg(long, default_value = "127.0.0.1:10257")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KubeletArgs {
+    #[command(flatten)]
+    pub(crate) component: ComponentArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// The node's address; found out by default.
+    #[arg(long)]
+    pub(crate) node_ip: Option<IpAddr>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ProxyArgs {
+    #[command(flatten)]
+    pub(crate) component: ComponentArgs,
+    /// The node's name; the machine's by default.
+    #[arg(long)]
+    pub(crate) node_name: Option<String>,
+    /// The node's address; found out by default.
+    #[arg(long)]
+    pub(crate) node_ip: Option<IpAddr>,
+    /// The range of all pods' addresses.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub(crate) cluster_cidr: IpNet,
+    /// Where health and metrics are served.
+    #[arg(long, default_value = "127.0.0.1:10256")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}

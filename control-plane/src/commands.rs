@@ -1,0 +1,34 @@
+//! One file per sub-command.
+
+mod apiserver;
+mod components;
+mod kubelet;
+mod machine;
+mod serve;
+mod setup;
+
+use crate::cli::Command;
+use kubeplane::{ControlPlane, shutdown_signal};
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Apiserver(args) => apiserver::run(args).await,
+        Command::Scheduler(args) => components::scheduler(args).await,
+        Command::Controllers(args) => components::controllers(args).await,
+        Command::Kubelet(args) => kubelet::run(args).await,
+        Command::Proxy(_) => Ok(()),
+    }
+}
+
+/// Runs until a signal, saying on one line each when components are ready.
+async fn supervise(plane: ControlPlane) -> anyhow::Result<()> {
+    let plane = plane.on_ready(|name| eprintln!("{name} ready"));
+    let signal = async {
+        shutdown_signal().await;
+        eprintln!("stopping");
+    };
+    plane.run_until(signal).await?;
+    eprintln!("stopped");
+    Ok(())
+}

@@ -1,0 +1,129 @@
+use super::{machine, setup, supervise};
+use crate::cli::{NodeArgs, ServeArgs};
+use kubeplane::{
+    ControlPlane,
+    api::ApiOptions,
+    clock::{Seed, SharedClock},
+    controllers::{BuiltinOptions, builtin},
+    credentials::{
+        CONTROLLER_MANAGER, Credentials, SCHEDULER, component_user, controller_user, node_user,
+    },
+    handlers::ComponentStatuses,
+    kubelet::ServingCertificate,
+    prelude::*,
+    runtime::{self, Found},
+    telemetry::{Health, Metrics, Probe},
+};
+use std::{net::IpAddr, path::Path};
+
+/// What all components of the process share.
+struct Shared {
+    clock: SharedClock,
+    seed: Seed,
+    metrics: Metrics,
+    scheduler: Health,
+    controllers: Health,
+}
+
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let shared = Shared {
+        clock: kubeplane::clock::real(),
+        seed: Seed::random(),
+        metrics: Metrics::new(),
+        scheduler: Health::new(),
+        controllers: Health::new(),
+    };
+    let node = args.node.node_name.clone().unwrap_or_else(machine::name);
+    let setup = setup::prepare(&args.api, api_options(&shared), Some(&node)).await?;
+    let found = runtime::find(&args.node.runtime, shared.clock.clone(), args.node.pod_cidr).await;
+    let found = found.map_err(anyhow::Error::msg)?;
+    eprintln!("kubeplane {}: data in {}", env!("CARGO_PKG_VERSION"), setup.data_dir.display());
+    eprintln!("container runtime: {}", found.description);
+    let api = &setup.api;
+    let manager = controllers(api, &setup.credentials, &shared)?;
+    let scheduler = scheduler(api, &shared)?;
+    let kubelet =
+        kubelet(api, &setup.credentials, &args.node, &found, &setup.data_dir, setup.address, &node, &shared)?;
+    let plane = ControlPlane::new()
+        .with(setup.api)
+        .with(setup.announcement)
+        .with(setup.bootstrap)
+        .with(manager)
+        .with(scheduler)
+        .with(kubelet);
+    supervise(plane).await
+}
+
+fn api_options(shared: &Shared) -> ApiOptions {
+    let check = |health: Health| {
+        move || {
+            let report = health.report(Probe::Both, &[]);
+            let failed: Vec<_> = report.failures().map(|(name, why)| format!("{name}: {why}")).collect();
+            if failed.is_empty() { Ok("ok".to_owned()) } else { Err(failed.join(", ")) }
+        }
+    };
+    ApiOptions {
+        clock: shared.clock.clone(),
+        seed: shared.seed.clone(),
+        metrics: shared.metrics.clone(),
+        components: ComponentStatuses::new()
+            .with("scheduler", check(shared.scheduler.clone()))
+            .with("controller-manager", check(shared.controllers.clone())),
+        ..ApiOptions::default()
+    }
+}
+
+fn controllers(api: &ApiServer, credentials: &Credentials, shared: &Shared) -> anyhow::Result<Manager> {
+    let client = api.client_as(component_user(CONTROLLER_MANAGER));
+    let inside = api.clients();
+    let options = BuiltinOptions::new(shared.clock.clone(), credentials.authority());
+    Ok(Manager::builder(client)
+        .client_for(move |name| inside.client_as(controller_user(name)))
+        .clock(shared.clock.clone())
+        .seed(shared.seed.clone())
+        .metrics(shared.metrics.clone())
+        .health(shared.controllers.clone())
+        .add_all(builtin(&options))
+        .build()?)
+}
+
+fn scheduler(api: &ApiServer, shared: &Shared) -> anyhow::Result<Scheduler> {
+    Ok(Scheduler::builder(api.client_as(component_user(SCHEDULER)))
+        .clock(shared.clock.clone())
+        .seed(shared.seed.clone())
+        .metrics(shared.metrics.clone())
+        .health(shared.scheduler.clone())
+        .build()?)
+}
+
+#[expect(clippy::too_many_arguments, reason = "this is the one place where all parts meet")]
+fn kubelet(
+    api: &ApiServer,
+    credentials: &Credentials,
+    args: &NodeArgs,
+    found: &Found,
+    data_dir: &Path,
+    address: IpAddr,
+    node: &str,
+    shared: &Shared,
+) -> anyhow::Result<Kubelet> {
+    let mut config = kubelet_config(args, data_dir, address, node);
+    let serving = credentials.kubelet_serving(node, &[address])?;
+    config.serving = Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
+    config.client_ca = Some(credentials.authority().to_owned());
+    Ok(Kubelet::builder(api.client_as(node_user(node)), found.runtime.clone(), config)
+        .clock(shared.clock.clone())
+        .metrics(shared.metrics.clone())
+        .build()?)
+}
+
+pub(super) fn kubelet_config(args: &NodeArgs, data_dir: &Path, address: IpAddr, node: &str) -> KubeletConfig {
+    let mut config = KubeletConfig::new(node);
+    config.node_ips = vec![address];
+    config.data_dir = data_dir.join("kubelet");
+    config.log_dir = data_dir.join("pod-logs");
+    config.listen = args.kubelet_listen;
+    config.pod_cidr = Some(args.pod_cidr);
+    config.cni_conf_dir.clone_from(&args.cni_conf_dir);
+    config
+}

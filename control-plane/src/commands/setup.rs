@@ -1,0 +1,142 @@
+//! What `serve` and `apiserver` share: store, credentials, the API server and what is said about it.
+
+use super::machine;
+use crate::cli::{ApiArgs, StoreChoice};
+use anyhow::Context as _;
+use async_trait::async_trait;
+use kubeplane::{
+    api::{ApiOptions, standard_api_server, standard_bootstrap},
+    core::component::{Component, ComponentError, Lifecycle},
+    credentials::{CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, node_user},
+    handlers::Bootstrap,
+    prelude::*,
+    store_etcd::{EtcdOptions, EtcdStore},
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::watch;
+
+/// An API server and what stands around it, not running yet.
+pub(super) struct Setup {
+    pub(super) data_dir: PathBuf,
+    pub(super) address: IpAddr,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) api: ApiServer,
+    pub(super) bootstrap: Bootstrap,
+    pub(super) announcement: Announcement,
+}
+
+pub(super) async fn prepare(
+    args: &ApiArgs,
+    mut options: ApiOptions,
+    node: Option<&str>,
+) -> anyhow::Result<Setup> {
+    let data_dir = machine::directory(&args.data_dir)?;
+    let address = args.advertise_address.unwrap_or_else(|| reachable(args.listen));
+    let credentials = Arc::new(credentials(args, &data_dir, address, &options)?);
+    let store = open(&args.store, &data_dir).await?;
+    options.listen = Some(args.listen);
+    options.service_range = args.service_cidr;
+    let api = standard_api_server(store, &credentials, &options)?;
+    let advertised = SocketAddr::new(address, args.listen.port());
+    let bootstrap = standard_bootstrap(&api, &credentials, &options, advertised)?;
+    let announcement = Announcement {
+        bound: api.bound(),
+        credentials: credentials.clone(),
+        data_dir: data_dir.clone(),
+        node: node.map(str::to_owned),
+    };
+    Ok(Setup { data_dir, address, credentials, api, bootstrap, announcement })
+}
+
+fn reachable(listen: SocketAddr) -> IpAddr {
+    if listen.ip().is_unspecified() { machine::address() } else { listen.ip() }
+}
+
+fn credentials(
+    args: &ApiArgs,
+    data_dir: &Path,
+    address: IpAddr,
+    options: &ApiOptions,
+) -> anyhow::Result<Credentials> {
+    let first = kubeplane::handlers::ServiceAddresses::new(args.service_cidr, options.node_ports.clone())?.first();
+    let mut names = vec![machine::name()];
+    let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), address, first];
+    for name in &args.names {
+        match name.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(name.clone()),
+        }
+    }
+    let pki = data_dir.join("pki");
+    Ok(Credentials::open(&pki, &names, &addresses, options.clock.now())?)
+}
+
+async fn open(choice: &StoreChoice, data_dir: &Path) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match choice {
+        StoreChoice::Embedded => {
+            let path = data_dir.join("store");
+            Arc::new(MemoryStore::open(&path).context("embedded store")?)
+        }
+        StoreChoice::Etcd(urls) => {
+            let store = EtcdStore::connect(EtcdOptions::new(urls.clone())).await;
+            Arc::new(store.with_context(|| format!("etcd at {}", urls.join(", ")))?)
+        }
+    })
+}
+
+/// Writes the kubeconfigs once the address is known, and says where the server listens.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    bound: watch::Receiver<Option<SocketAddr>>,
+    credentials: Arc<Credentials>,
+    data_dir: PathBuf,
+    node: Option<String>,
+}
+
+impl Announcement {
+    fn announce(&self, bound: SocketAddr) -> Result<(), ComponentError> {
+        let host = match bound.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        let server = format!("https://{}", SocketAddr::new(host, bound.port()));
+        let admin = self.data_dir.join("admin.kubeconfig");
+        self.credentials.admin_kubeconfig(&server).write(&admin)?;
+        let mut components = vec![
+            ("scheduler", component_user(SCHEDULER)),
+            ("controller-manager", component_user(CONTROLLER_MANAGER)),
+            ("proxy", component_user(PROXY)),
+        ];
+        if let Some(node) = &self.node {
+            components.push(("kubelet-client", node_user(node)));
+        }
+        for (file, user) in components {
+            let path = self.data_dir.join(format!("{file}.kubeconfig"));
+            self.credentials.component(&user, file, &server)?.write(&path)?;
+        }
+        eprintln!("listening on {server} ({bound})");
+        eprintln!("export KUBECONFIG={}", admin.display());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Component for Announcement {
+    fn name(&self) -> &str {
+        "kubeconfig"
+    }
+
+    async fn run(mut self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        let bound = *self.bound.wait_for(Option::is_some).await?;
+        if let Some(bound) = bound {
+            self.announce(bound)?;
+        }
+        lifecycle.ready();
+        lifecycle.stopping().await;
+        Ok(())
+    }
+}

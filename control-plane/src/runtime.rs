@@ -1,0 +1,110 @@
+//! Which container runtime a node uses.
+
+use ipnet::IpNet;
+use kubeplane_clock::SharedClock;
+use kubeplane_runtime_cri::{
+    ContainerRuntime, CriClient, SimulatedOptions, SimulatedRuntime,
+};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+
+/// Where containerd listens.
+pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
+
+/// A wish for a runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RuntimeChoice {
+    /// containerd if its socket answers, else simulated.
+    #[default]
+    Auto,
+    /// No real containers.
+    Simulated,
+    /// The CRI runtime behind a socket.
+    Cri(PathBuf),
+}
+
+impl FromStr for RuntimeChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "simulated" => Ok(Self::Simulated),
+            _ => match text.strip_prefix("cri=").filter(|path| !path.is_empty()) {
+                Some(path) => Ok(Self::Cri(path.trim_start_matches("unix://").into())),
+                None => Err("expected auto, simulated or cri=PATH".into()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for RuntimeChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Simulated => f.write_str("simulated"),
+            Self::Cri(path) => write!(f, "cri={}", path.display()),
+        }
+    }
+}
+
+/// A runtime, and what to tell the user of it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The runtime.
+    pub runtime: Arc<dyn ContainerRuntime>,
+    /// Whether its containers are real.
+    pub real: bool,
+    /// One line about it.
+    pub description: String,
+}
+
+/// Finds the runtime wished for.
+///
+/// # Errors
+/// When a socket that was named does not answer.
+///
+/// # Cancellation
+/// No effect.
+pub async fn find(
+    choice: &RuntimeChoice,
+    clock: SharedClock,
+    pod_range: IpNet,
+) -> Result<Found, String> {
+    match choice {
+        RuntimeChoice::Simulated => Ok(simulated(clock, pod_range, "as asked")),
+        RuntimeChoice::Cri(path) => connect(path).await,
+        RuntimeChoice::Auto => {
+            let path = PathBuf::from(CONTAINERD);
+            if !path.exists() {
+                let why = format!("there is no {CONTAINERD}");
+                return Ok(simulated(clock, pod_range, &why));
+            }
+            match connect(&path).await {
+                Ok(found) => Ok(found),
+                Err(why) => Ok(simulated(clock, pod_range, &why)),
+            }
+        }
+    }
+}
+
+fn simulated(clock: SharedClock, pod_range: IpNet, why: &str) -> Found {
+    let options = SimulatedOptions { pod_cidr: pod_range.to_string(), ..SimulatedOptions::default() };
+    Found {
+        runtime: Arc::new(SimulatedRuntime::new(clock, options)),
+        real: false,
+        description: format!("simulated, no real containers ({why})"),
+    }
+}
+
+async fn connect(path: &std::path::Path) -> Result<Found, String> {
+    let failed = |error: &dyn fmt::Display| format!("{} cannot be used: {error}", path.display());
+    let client = CriClient::connect(path).await.map_err(|error| failed(&error))?;
+    let version = client.version().await.map_err(|error| failed(&error))?;
+    let description = format!(
+        "{} {} at {}",
+        version.runtime_name,
+        version.runtime_version,
+        path.display()
+    );
+    Ok(Found { runtime: Arc::new(client), real: true, description })
+}

@@ -1,0 +1,69 @@
+//! What the server says of itself and its kinds, and the kubeconfig.
+
+use super::World;
+use crate::kubectl::has_row;
+
+pub(super) fn all(world: &World<'_>) {
+    kinds(world);
+    versions(world);
+    components(world);
+    contexts(world);
+}
+
+fn kinds(world: &World<'_>) {
+    let table = world.kubectl.ok(&["api-resources"]);
+    for row in [
+        ["pods", "po", "v1", "true", "Pod"],
+        ["namespaces", "ns", "v1", "false", "Namespace"],
+        ["deployments", "deploy", "apps/v1", "true", "Deployment"],
+        ["customresourcedefinitions", "crd,crds", "apiextensions.k8s.io/v1", "false", "CustomResourceDefinition"],
+    ] {
+        assert!(has_row(&table, &row), "{row:?} in\n{table}");
+    }
+    let named = world.kubectl.ok(&["api-resources", "--api-group=apps", "-o", "name"]);
+    assert!(named.lines().any(|line| line == "replicasets.apps"), "{named}");
+
+    let versions = world.kubectl.ok(&["api-versions"]);
+    for version in ["v1", "apps/v1", "coordination.k8s.io/v1", "discovery.k8s.io/v1", "rbac.authorization.k8s.io/v1"] {
+        assert!(versions.lines().any(|line| line == version), "{version} in\n{versions}");
+    }
+
+    let text = world.kubectl.ok(&["explain", "deployment.spec.strategy"]);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let heading = ["KIND:", "Deployment", "VERSION:", "apps/v1"];
+    assert!(text.contains("rollingUpdate") && text.contains("<DeploymentStrategy>"), "{text}");
+    let heads = |order: [usize; 4]| {
+        let mut found = words.iter();
+        order.iter().all(|at| found.any(|word| *word == heading[*at]))
+    };
+    assert!(heads([0, 1, 2, 3]), "{text}");
+    let text = world.kubectl.ok(&["explain", "pod", "--recursive"]);
+    assert!(text.contains("terminationGracePeriodSeconds"), "{text}");
+}
+
+fn versions(world: &World<'_>) {
+    let said = world.kubectl.ok(&["version"]);
+    assert!(said.contains("Server Version") && said.contains("v1.36."), "{said}");
+    let json = world.kubectl.json(&["version"]);
+    assert_eq!((&json["serverVersion"]["major"], &json["serverVersion"]["minor"]), (&"1".into(), &"36".into()));
+}
+
+fn components(world: &World<'_>) {
+    let said = world.kubectl.ok(&["cluster-info"]);
+    assert!(said.contains("is running at"), "{said}");
+    assert!(said.contains(&world.cluster.url), "{said}");
+    let table = world.kubectl.until(&["get", "componentstatuses"], "all healthy", |table| {
+        has_row(table, &["scheduler", "Healthy"]) && has_row(table, &["controller-manager", "Healthy"])
+    });
+    assert!(has_row(&table, &["NAME", "STATUS", "MESSAGE", "ERROR"]), "{table}");
+    assert!(has_row(&table, &["etcd-0", "Healthy"]), "{table}");
+}
+
+fn contexts(world: &World<'_>) {
+    let context = "kubernetes-admin@kubeplane";
+    let table = world.kubectl.ok(&["config", "get-contexts"]);
+    assert!(has_row(&table, &["*", context, "kubeplane", "kubernetes-admin"]), "{table}");
+    let said = world.kubectl.ok(&["config", "use-context", context]);
+    assert_eq!(said, format!("Switched to context \"{context}\".\n"));
+    assert_eq!(world.kubectl.ok(&["config", "current-context"]), format!("{context}\n"));
+}

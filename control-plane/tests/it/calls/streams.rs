@@ -1,0 +1,79 @@
+//! `logs`, `exec` and `port-forward`: through the API server to the kubelet.
+
+use super::World;
+use std::io::{Read, Write};
+
+pub(super) fn all(world: &World<'_>) {
+    logs(world);
+    exec(world);
+    if world.real.is_some() {
+        traffic(world);
+    }
+}
+
+fn logs(world: &World<'_>) {
+    let pod = world.pods().remove(0);
+    let line = format!("{pod} says hello to world\n");
+    let read = |line: &[&str]| world.kubectl.ok(line);
+    assert_eq!(read(&["logs", "-n", "web", &pod]), line);
+    assert_eq!(read(&["logs", "-n", "web", &pod, "-c", "web", "--tail=1"]), line);
+    assert_eq!(read(&["logs", "-n", "web", &pod, "--tail=0"]), "");
+    let stamped = read(&["logs", "-n", "web", &pod, "--timestamps"]);
+    assert!(stamped.starts_with("20") && stamped.ends_with(&line), "{stamped}");
+    let all = read(&["logs", "-n", "web", "-l", "app=web", "--prefix"]);
+    assert_eq!(all.matches(" says hello to world\n").count(), 3, "{all}");
+    let (_, said) = world.kubectl.fails(&["logs", "-n", "web", &pod, "-c", "nobody"]);
+    assert!(said.contains("container nobody is not valid for pod"), "{said}");
+
+    // A log is followed while it grows, and ends with its pod.
+    let script = "echo one; sleep 1; echo two; sleep 3600";
+    let run = ["run", "-n", "web", "talker", "--image=busybox:1.36", "--restart=Never", "--", "sh", "-c", script];
+    assert_eq!(world.kubectl.ok(&run), "pod/talker created\n");
+    world.kubectl.ok(&["wait", "-n", "web", "pod/talker", "--for=condition=Ready", "--timeout=30s"]);
+    let mut following = world.kubectl.start(&["logs", "-n", "web", "-f", "talker"]);
+    following.until("both lines", |text| text == "one\ntwo\n");
+    world.kubectl.ok(&["delete", "pod", "-n", "web", "talker", "--grace-period=1"]);
+    following.wait_for_end();
+}
+
+fn exec(world: &World<'_>) {
+    let pod = world.pods().remove(0);
+    let run = |command: &[&str]| {
+        let line: Vec<&str> = ["exec", "-n", "web", &pod, "--"].iter().chain(command).copied().collect();
+        world.kubectl.ok(&line)
+    };
+    assert_eq!(run(&["echo", "hi"]), "hi\n");
+    assert_eq!(run(&["printenv", "POD_NAME"]), format!("{pod}\n"));
+    assert_eq!(run(&["cat", "/www/index.html"]), "hello, world\n");
+    let said = world.kubectl.ok(&["exec", "-n", "web", "deployment/web", "-c", "web", "--", "printenv", "GREETING"]);
+    assert_eq!(said, "hello\n");
+    let piped = world.kubectl.ok_with(&["exec", "-i", "-n", "web", &pod, "--", "cat"], "over and back\n");
+    assert_eq!(piped, "over and back\n");
+    let big = "0123456789abcdef\n".repeat(20_000);
+    assert_eq!(world.kubectl.ok_with(&["exec", "-i", "-n", "web", &pod, "--", "cat"], &big), big);
+    let (code, said) = world.kubectl.fails(&["exec", "-n", "web", &pod, "--", "sh", "-c", "echo no >&2; exit 3"]);
+    assert_eq!((code, said.as_str()), (3, "no\ncommand terminated with exit code 3\n"));
+    if world.real.is_none() {
+        let (code, said) = world.kubectl.fails(&["exec", "-n", "web", &pod, "--", "ls", "/"]);
+        assert_eq!(code, 127);
+        assert!(said.contains("simulated runtime cannot run"), "{said}");
+    }
+}
+
+/// Port-forward from here, and the Service from inside a pod.
+fn traffic(world: &World<'_>) {
+    let forward = world.kubectl.start(&["port-forward", "-n", "web", "deployment/web", ":8080"]);
+    let said = forward.until("forwarding", |text| text.contains("Forwarding from 127.0.0.1:"));
+    let port = said.split("127.0.0.1:").nth(1).unwrap().split_whitespace().next().unwrap();
+    for _ in 0..2 {
+        let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("hello, world\n"), "{answer}");
+    }
+    let address = world.kubectl.ok(&["get", "service", "-n", "web", "web", "-o", "jsonpath={.spec.clusterIP}"]);
+    let url = format!("http://{address}/");
+    let fetch = ["exec", "-n", "web", "deployment/web", "--", "wget", "-q", "-T", "5", "-O", "-", &url];
+    world.kubectl.until(&fetch, "the Service answers", |text| text == "hello, world\n");
+}

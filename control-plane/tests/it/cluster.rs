@@ -1,0 +1,188 @@
+//! The built binary as a process.
+
+use crate::{
+    kubectl::Kubectl,
+    parts::{Etcd, RealRuntime, default_kubectl, eventually, free_port},
+};
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// How long a debug build may take until everything is ready, on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// How a cluster is started, and what it stands on.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) data: TempDir,
+    pub(crate) etcd: Option<Etcd>,
+    pub(crate) runtime: Option<RealRuntime>,
+    port: u16,
+    kubelet_port: u16,
+}
+
+impl Ground {
+    /// The embedded store and the simulated runtime.
+    pub(crate) fn simulated() -> Self {
+        Self {
+            data: tempfile::tempdir().unwrap(),
+            etcd: None,
+            runtime: None,
+            port: free_port(),
+            kubelet_port: free_port(),
+        }
+    }
+
+    pub(crate) fn on_etcd(self) -> Self {
+        Self { etcd: Some(Etcd::start()), ..self }
+    }
+
+    /// For tests that run in a network namespace of their own.
+    pub(crate) fn on_containerd(self) -> Self {
+        Self { runtime: Some(RealRuntime::start()), ..self }
+    }
+
+    pub(crate) fn kubelet_port(&self) -> u16 {
+        self.kubelet_port
+    }
+
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let host = if self.runtime.is_some() { "0.0.0.0" } else { "127.0.0.1" };
+        let mut list = vec![
+            "serve".to_owned(),
+            format!("--data-dir={}", self.data.path().display()),
+            format!("--listen={host}:{}", self.port),
+            format!("--kubelet-listen={host}:{}", self.kubelet_port),
+            "--node-name=node-1".to_owned(),
+            "--log=info".to_owned(),
+        ];
+        match &self.runtime {
+            None => list.push("--runtime=simulated".to_owned()),
+            Some(real) => {
+                list.push(format!("--runtime=cri={}", real.containerd.socket().display()));
+                list.push(format!("--cni-conf-dir={}", real.cni.path().display()));
+            }
+        }
+        if let Some(etcd) = &self.etcd {
+            list.push(format!("--store=etcd={}", etcd.url()));
+        }
+        list
+    }
+
+    /// Starts the binary and waits until every component is ready.
+    pub(crate) fn start(&self) -> Cluster {
+        let mut process = Process::start(&self.arguments());
+        process.wait_for_line("kubelet ready", START);
+        if self.runtime.is_some() {
+            process.wait_for_line("proxy ready", START);
+        }
+        let line = process.line("export KUBECONFIG=").expect("it says where the kubeconfig is");
+        let kubeconfig = PathBuf::from(line.trim_start_matches("export KUBECONFIG="));
+        Cluster { process, kubeconfig, url: format!("https://127.0.0.1:{}", self.port) }
+    }
+}
+
+/// A running binary. Dropping it kills it, and prints its log if the test has failed.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    pub(crate) fn start(arguments: &[String]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kubeplane"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (output, seen) = (child.stderr.take().unwrap(), lines.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                seen.lock().unwrap().push(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Everything it has said so far.
+    pub(crate) fn log(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    /// The first line that holds a text.
+    pub(crate) fn line(&self, text: &str) -> Option<String> {
+        self.lines.lock().unwrap().iter().find(|line| line.contains(text)).cloned()
+    }
+
+    pub(crate) fn wait_for_line(&mut self, text: &str, limit: Duration) -> String {
+        eventually(text, limit, || {
+            if let Some(line) = self.line(text) {
+                return Ok(line);
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{status} before {text:?}:\n{}", self.log());
+            }
+            Err(self.log())
+        })
+    }
+
+    pub(crate) fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
+        eventually("the end of the process", limit, || match self.child.try_wait().unwrap() {
+            Some(status) => Ok(status),
+            None => Err(self.log()),
+        })
+    }
+
+    /// Asks it to stop, as Ctrl-C does.
+    pub(crate) fn interrupt(&mut self) -> ExitStatus {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        self.wait_for_end(Duration::from_secs(30))
+    }
+
+    /// Ends it without a chance to do anything, as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let lines = self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let from = lines.len().saturating_sub(400);
+            eprintln!("--- log of kubeplane\n{}\n---", lines[from..].join("\n"));
+        }
+    }
+}
+
+/// A cluster with every component ready.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) process: Process,
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) url: String,
+}
+
+impl Cluster {
+    /// The administrator at the default kubectl.
+    pub(crate) fn kubectl(&self) -> Kubectl {
+        self.kubectl_of(&default_kubectl())
+    }
+
+    pub(crate) fn kubectl_of(&self, program: &Path) -> Kubectl {
+        Kubectl::new(program, &self.kubeconfig)
+    }
+}

@@ -1,0 +1,15 @@
+//! The `kubeplane` binary from outside: unmodified kubectls, raw requests, restarts and bad input.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
+
+mod bad_input;
+mod calls;
+mod cluster;
+mod kubectl;
+mod matrix;
+mod network;
+mod observability;
+mod parts;
+mod raw;
+mod restart;
+mod secure;
+mod start_up;

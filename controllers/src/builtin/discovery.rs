@@ -1,0 +1,64 @@
+//! Which resources the API server serves.
+
+use crate::Error;
+use kube::{
+    Discovery,
+    discovery::{ApiResource, Scope},
+};
+use std::collections::HashMap;
+
+/// A resource with what can be done to it.
+#[derive(Debug, Clone)]
+pub(super) struct Served {
+    pub(super) resource: ApiResource,
+    pub(super) namespaced: bool,
+    verbs: Vec<String>,
+}
+
+impl Served {
+    pub(super) fn supports(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|present| present == verb)
+    }
+}
+
+/// Everything served, at one moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Resources {
+    /// Each resource once, in its preferred version.
+    pub(super) preferred: Vec<Served>,
+    /// Every version, by apiVersion and kind.
+    pub(super) by_kind: HashMap<(String, String), Served>,
+}
+
+/// Asks the API server.
+pub(super) async fn discover(client: kube::Client) -> Result<Resources, Error> {
+    let discovery = match Discovery::new(client.clone()).run_aggregated().await {
+        Ok(discovery) => discovery,
+        // Servers of before 1.26 have only the form with one request a group.
+        Err(_) => Discovery::new(client).run().await?,
+    };
+    let mut resources = Resources::default();
+    for group in discovery.groups() {
+        let preferred = group.preferred_version_or_latest();
+        let mut seen: Vec<String> = Vec::new();
+        let versions = std::iter::once(preferred)
+            .chain(group.versions().filter(|version| *version != preferred));
+        for version in versions {
+            for (resource, capabilities) in group.versioned_resources(version) {
+                let namespaced = capabilities.scope == Scope::Namespaced;
+                let served = Served {
+                    resource: resource.clone(),
+                    namespaced,
+                    verbs: capabilities.operations,
+                };
+                let kind = (resource.api_version.clone(), resource.kind.clone());
+                resources.by_kind.entry(kind).or_insert_with(|| served.clone());
+                if !seen.contains(&resource.plural) {
+                    seen.push(resource.plural.clone());
+                    resources.preferred.push(served);
+                }
+            }
+        }
+    }
+    Ok(resources)
+}

@@ -1,0 +1,250 @@
+use super::{
+    Shared,
+    graph::{FOREGROUND, Identity, ORPHAN, Snapshot, Work},
+};
+use crate::{Context, Error, builtin::discovery::Served, error::unless_gone};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{
+    Api,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
+};
+use serde_json::json;
+
+/// Decides about one object at a time, on its live state.
+pub(super) struct Collector<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) context: &'a Context,
+}
+
+/// An object's owners, by what becomes of them.
+#[derive(Default)]
+struct Owners {
+    solid: Vec<String>,
+    dangling: Vec<String>,
+    /// Those that are deleted once their dependents are gone.
+    waiting: Vec<String>,
+}
+
+impl Collector<'_> {
+    /// Deletes the object when no owner is left; what must be looked at next.
+    pub(super) async fn attempt_to_delete(&self, uid: &str) -> Result<Vec<Work>, Error> {
+        let Some(item) = self.shared.graph.lock().snapshot(uid) else { return Ok(Vec::new()) };
+        if item.deleting && !item.foreground {
+            return Ok(Vec::new());
+        }
+        let Some(api) = self.api(&item.identity)? else {
+            // A cluster-scoped owner is not where its dependent is; its kind says so once it is served.
+            return Ok(self.forget(uid));
+        };
+        let latest = api.get_metadata_opt(&item.identity.name).await?.map(|object| object.metadata);
+        let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) else {
+            return Ok(self.forget(uid));
+        };
+        if item.foreground {
+            return self.finish_foreground(&api, &item, latest).await;
+        }
+        let references = latest.owner_references.clone().unwrap_or_default();
+        if references.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(owners) = self.classify(&item.identity, &references).await? else {
+            return Ok(Vec::new());
+        };
+        if !owners.solid.is_empty() {
+            let stale = [owners.dangling, owners.waiting].concat();
+            if !stale.is_empty() {
+                disown(&api, &latest, &stale).await?;
+            }
+        } else if !owners.waiting.is_empty() && !item.dependents.is_empty() {
+            if item.dependents.iter().any(|dependent| dependent.foreground) {
+                // Owners and dependents that wait for each other would wait for ever.
+                unblock(&api, &latest).await?;
+                return Err(Error::Incomplete(format!("owners of {uid} were unblocked")));
+            }
+            self.delete(&api, &latest, PropagationPolicy::Foreground).await?;
+        } else {
+            let has = |finalizer: &str| {
+                latest.finalizers.iter().flatten().any(|present| present == finalizer)
+            };
+            let policy = if has(ORPHAN) {
+                PropagationPolicy::Orphan
+            } else if has(FOREGROUND) {
+                PropagationPolicy::Foreground
+            } else {
+                PropagationPolicy::Background
+            };
+            self.delete(&api, &latest, policy).await?;
+        }
+        Ok(Vec::new())
+    }
+
+    fn forget(&self, uid: &str) -> Vec<Work> {
+        self.shared.graph.lock().forget(uid)
+    }
+
+    async fn finish_foreground(
+        &self,
+        api: &Api<DynamicObject>,
+        item: &Snapshot,
+        latest: ObjectMeta,
+    ) -> Result<Vec<Work>, Error> {
+        let blocking: Vec<_> =
+            item.dependents.iter().filter(|dependent| dependent.blocks).collect();
+        if blocking.is_empty() {
+            remove_finalizer(api, &latest, FOREGROUND).await?;
+            return Ok(Vec::new());
+        }
+        let waiting = blocking.into_iter().filter(|dependent| !dependent.foreground);
+        Ok(waiting.map(|dependent| Work::Delete(dependent.identity.uid.clone())).collect())
+    }
+
+    /// Takes the object out of its dependents' owners, then lets it go.
+    pub(super) async fn orphan(&self, uid: &str) -> Result<Vec<Work>, Error> {
+        let Some(owner) = self.shared.graph.lock().snapshot(uid) else { return Ok(Vec::new()) };
+        for dependent in &owner.dependents {
+            let Some(api) = self.api(&dependent.identity)? else { continue };
+            let Some(object) = api.get_metadata_opt(&dependent.identity.name).await? else {
+                continue;
+            };
+            if object.metadata.uid.as_ref() == Some(&dependent.identity.uid) {
+                disown(&api, &object.metadata, &[uid.to_owned()]).await?;
+            }
+        }
+        let Some(api) = self.api(&owner.identity)? else { return Ok(Vec::new()) };
+        let latest =
+            api.get_metadata_opt(&owner.identity.name).await?.map(|object| object.metadata);
+        if let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) {
+            remove_finalizer(&api, &latest, ORPHAN).await?;
+        }
+        Ok(Vec::new())
+    }
+
+    fn served(&self, api_version: &str, kind: &str) -> Result<Served, Error> {
+        let key = (api_version.to_owned(), kind.to_owned());
+        let served = self.shared.resources.read().by_kind.get(&key).cloned();
+        served.ok_or_else(|| {
+            self.shared.refresh.notify_one();
+            Error::Incomplete(format!("no resource is known for {kind} of {api_version}"))
+        })
+    }
+
+    /// Where the object is; `None` when a namespaced object is named without a namespace.
+    fn api(&self, identity: &Identity) -> Result<Option<Api<DynamicObject>>, Error> {
+        let served = self.served(&identity.api_version, &identity.kind)?;
+        let client = self.context.client();
+        Ok(match (served.namespaced, identity.namespace.as_str()) {
+            (false, _) => Some(Api::all_with(client, &served.resource)),
+            (true, "") => None,
+            (true, namespace) => Some(Api::namespaced_with(client, namespace, &served.resource)),
+        })
+    }
+
+    /// `None` when the owners cannot be judged: a cluster-scoped object names a namespaced one.
+    async fn classify(
+        &self,
+        item: &Identity,
+        references: &[OwnerReference],
+    ) -> Result<Option<Owners>, Error> {
+        let mut owners = Owners::default();
+        for reference in references {
+            let known = self.shared.graph.lock().owner(reference, &item.namespace);
+            let waits = match known {
+                Some(waits) => Some(waits),
+                None => {
+                    let identity = Identity {
+                        api_version: reference.api_version.clone(),
+                        kind: reference.kind.clone(),
+                        namespace: item.namespace.clone(),
+                        name: reference.name.clone(),
+                        uid: reference.uid.clone(),
+                    };
+                    let Some(api) = self.api(&identity)? else { return Ok(None) };
+                    let live =
+                        api.get_metadata_opt(&reference.name).await?.map(|object| object.metadata);
+                    live.filter(|live| live.uid.as_ref() == Some(&reference.uid)).map(|live| {
+                        let foreground = live
+                            .finalizers
+                            .iter()
+                            .flatten()
+                            .any(|finalizer| finalizer == FOREGROUND);
+                        live.deletion_timestamp.is_some() && foreground
+                    })
+                }
+            };
+            let list = match waits {
+                None => &mut owners.dangling,
+                Some(true) => &mut owners.waiting,
+                Some(false) => &mut owners.solid,
+            };
+            list.push(reference.uid.clone());
+        }
+        Ok(Some(owners))
+    }
+
+    async fn delete(
+        &self,
+        api: &Api<DynamicObject>,
+        latest: &ObjectMeta,
+        policy: PropagationPolicy,
+    ) -> Result<(), Error> {
+        // An object that was adopted in between must stay.
+        let preconditions = Preconditions {
+            uid: latest.uid.clone(),
+            resource_version: latest.resource_version.clone(),
+        };
+        let params = DeleteParams {
+            propagation_policy: Some(policy),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        unless_gone(api.delete(latest.name.as_deref().unwrap_or_default(), &params).await)
+    }
+}
+
+async fn patch(
+    api: &Api<DynamicObject>,
+    latest: &ObjectMeta,
+    mut metadata: serde_json::Value,
+) -> Result<(), Error> {
+    metadata["uid"] = json!(latest.uid);
+    metadata["resourceVersion"] = json!(latest.resource_version);
+    let patch = Patch::Merge(json!({"metadata": metadata}));
+    let name = latest.name.as_deref().unwrap_or_default();
+    unless_gone(api.patch_metadata(name, &PatchParams::default(), &patch).await)
+}
+
+/// Removes the owners of these uids.
+async fn disown(
+    api: &Api<DynamicObject>,
+    latest: &ObjectMeta,
+    uids: &[String],
+) -> Result<(), Error> {
+    let before = latest.owner_references.as_deref().unwrap_or_default();
+    let rest: Vec<_> = before.iter().filter(|owner| !uids.contains(&owner.uid)).collect();
+    if rest.len() == before.len() {
+        return Ok(());
+    }
+    patch(api, latest, json!({"ownerReferences": rest})).await
+}
+
+/// Makes the object no longer hold back its owners.
+async fn unblock(api: &Api<DynamicObject>, latest: &ObjectMeta) -> Result<(), Error> {
+    let mut owners = latest.owner_references.clone().unwrap_or_default();
+    for owner in &mut owners {
+        owner.block_owner_deletion = owner.block_owner_deletion.map(|_| false);
+    }
+    patch(api, latest, json!({"ownerReferences": owners})).await
+}
+
+async fn remove_finalizer(
+    api: &Api<DynamicObject>,
+    latest: &ObjectMeta,
+    finalizer: &str,
+) -> Result<(), Error> {
+    let before = latest.finalizers.as_deref().unwrap_or_default();
+    let rest: Vec<_> = before.iter().filter(|present| *present != finalizer).collect();
+    if rest.len() == before.len() {
+        return Ok(());
+    }
+    patch(api, latest, json!({"finalizers": rest})).await
+}

@@ -1,0 +1,307 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::discovery::ApiResource;
+use kubeplane_client::PartialObjectMetadata;
+use std::collections::{BTreeSet, HashMap};
+
+pub(super) const ORPHAN: &str = "orphan";
+pub(super) const FOREGROUND: &str = "foregroundDeletion";
+
+/// What the collector is to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Work {
+    /// Whether the object of this uid must go.
+    Delete(String),
+    /// The object of this uid is to leave its dependents behind.
+    Orphan(String),
+}
+
+/// The name of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+}
+
+#[derive(Debug)]
+struct Node {
+    identity: Identity,
+    owners: Vec<OwnerReference>,
+    dependents: BTreeSet<String>,
+    /// Seen itself, not only named as an owner.
+    observed: bool,
+    deleting: bool,
+    foreground: bool,
+}
+
+/// A node as it was at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Snapshot {
+    pub(super) identity: Identity,
+    pub(super) deleting: bool,
+    pub(super) foreground: bool,
+    pub(super) dependents: Vec<Dependent>,
+}
+
+/// What depends on a node.
+#[derive(Debug, Clone)]
+pub(super) struct Dependent {
+    pub(super) identity: Identity,
+    pub(super) blocks: bool,
+    pub(super) foreground: bool,
+}
+
+/// Who owns whom, by uid.
+#[derive(Debug, Default)]
+pub(super) struct Graph {
+    nodes: HashMap<String, Node>,
+}
+
+fn blocks(owners: &[OwnerReference], uid: &str) -> bool {
+    owners.iter().any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
+}
+
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether `owner` means the object of this identity, as seen from `namespace`.
+fn means(owner: &OwnerReference, identity: &Identity, namespace: &str) -> bool {
+    owner.kind == identity.kind
+        && owner.name == identity.name
+        && group(&owner.api_version) == group(&identity.api_version)
+        && (identity.namespace.is_empty() || identity.namespace == namespace)
+}
+
+impl Graph {
+    /// Takes in the present state of an object; what must be looked at because of it.
+    pub(super) fn observe(
+        &mut self,
+        resource: &ApiResource,
+        object: &PartialObjectMetadata,
+    ) -> Vec<Work> {
+        let meta = &object.metadata;
+        let Some(uid) = meta.uid.clone() else { return Vec::new() };
+        let identity = Identity {
+            api_version: resource.api_version.clone(),
+            kind: resource.kind.clone(),
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: uid.clone(),
+        };
+        let owners = meta.owner_references.clone().unwrap_or_default();
+        let deleting = meta.deletion_timestamp.is_some();
+        let has =
+            |finalizer: &str| meta.finalizers.iter().flatten().any(|present| present == finalizer);
+        let foreground = deleting && has(FOREGROUND);
+
+        let old = self.nodes.remove(&uid);
+        let (before, dependents) =
+            old.map(|node| (node.owners, node.dependents)).unwrap_or_default();
+        let waiting: Vec<_> =
+            if foreground { dependents.iter().cloned().collect() } else { Vec::new() };
+        let node = Node {
+            identity,
+            owners: owners.clone(),
+            dependents,
+            observed: true,
+            deleting,
+            foreground,
+        };
+        self.nodes.insert(uid.clone(), node);
+
+        let mut work = Vec::new();
+        for gone in before.iter().filter(|old| !owners.iter().any(|owner| owner.uid == old.uid)) {
+            self.unlink(&uid, &gone.uid, &mut work);
+        }
+        for owner in &owners {
+            let known = before.iter().find(|old| old.uid == owner.uid);
+            if known.is_none() {
+                self.link(&uid, owner, &mut work);
+            } else if known
+                .is_some_and(|old| old.block_owner_deletion != owner.block_owner_deletion)
+            {
+                // An owner in foreground deletion may no longer be held back by this one.
+                self.wake_waiting(&owner.uid, &mut work);
+            }
+        }
+        if deleting && has(ORPHAN) {
+            work.push(Work::Orphan(uid.clone()));
+        }
+        if foreground {
+            work.extend(waiting.into_iter().map(Work::Delete));
+            work.push(Work::Delete(uid));
+        }
+        work
+    }
+
+    fn link(&mut self, uid: &str, owner: &OwnerReference, work: &mut Vec<Work>) {
+        let namespace =
+            self.nodes.get(uid).map(|node| node.identity.namespace.clone()).unwrap_or_default();
+        let node = self.nodes.entry(owner.uid.clone()).or_insert_with(|| {
+            // Nobody has seen this owner: it comes later, or it is gone already.
+            work.push(Work::Delete(owner.uid.clone()));
+            Node {
+                identity: Identity {
+                    api_version: owner.api_version.clone(),
+                    kind: owner.kind.clone(),
+                    namespace: namespace.clone(),
+                    name: owner.name.clone(),
+                    uid: owner.uid.clone(),
+                },
+                owners: Vec::new(),
+                dependents: BTreeSet::new(),
+                observed: false,
+                deleting: false,
+                foreground: false,
+            }
+        });
+        node.dependents.insert(uid.to_owned());
+        if node.foreground || (node.observed && !means(owner, &node.identity, &namespace)) {
+            work.push(Work::Delete(uid.to_owned()));
+        }
+    }
+
+    fn unlink(&mut self, uid: &str, owner: &str, work: &mut Vec<Work>) {
+        let Some(node) = self.nodes.get_mut(owner) else { return };
+        node.dependents.remove(uid);
+        if !node.observed && node.dependents.is_empty() {
+            self.nodes.remove(owner);
+            return;
+        }
+        self.wake_waiting(owner, work);
+    }
+
+    fn wake_waiting(&self, owner: &str, work: &mut Vec<Work>) {
+        if self.nodes.get(owner).is_some_and(|node| node.foreground) {
+            work.push(Work::Delete(owner.to_owned()));
+        }
+    }
+
+    /// The object of this uid is gone (or never was); what must be looked at because of it.
+    pub(super) fn forget(&mut self, uid: &str) -> Vec<Work> {
+        let Some(node) = self.nodes.remove(uid) else { return Vec::new() };
+        let mut work = Vec::new();
+        for owner in &node.owners {
+            self.unlink(uid, &owner.uid, &mut work);
+        }
+        work.extend(node.dependents.into_iter().map(Work::Delete));
+        work
+    }
+
+    /// A node and what depends on it.
+    pub(super) fn snapshot(&self, uid: &str) -> Option<Snapshot> {
+        let node = self.nodes.get(uid)?;
+        let dependents = node.dependents.iter().filter_map(|dependent| {
+            let other = self.nodes.get(dependent)?;
+            let blocks = blocks(&other.owners, uid);
+            Some(Dependent {
+                identity: other.identity.clone(),
+                blocks,
+                foreground: other.foreground,
+            })
+        });
+        Some(Snapshot {
+            identity: node.identity.clone(),
+            deleting: node.deleting,
+            foreground: node.foreground,
+            dependents: dependents.collect(),
+        })
+    }
+
+    /// Whether the owner is known to be there, and if so whether it waits for its dependents to go.
+    pub(super) fn owner(&self, owner: &OwnerReference, namespace: &str) -> Option<bool> {
+        let node = self.nodes.get(&owner.uid)?;
+        (node.observed && means(owner, &node.identity, namespace)).then_some(node.foreground)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn resource(kind: &str) -> ApiResource {
+        ApiResource {
+            group: String::new(),
+            version: "v1".into(),
+            api_version: "v1".into(),
+            kind: kind.into(),
+            plural: format!("{}s", kind.to_lowercase()),
+        }
+    }
+
+    fn see(graph: &mut Graph, kind: &str, meta: Value) -> Vec<Work> {
+        let object = serde_json::from_value(json!({"metadata": meta})).unwrap();
+        graph.observe(&resource(kind), &object)
+    }
+
+    fn owned(name: &str, owner: &str, blocks: bool) -> Value {
+        json!({"name": name, "uid": name, "namespace": "ns", "ownerReferences": [
+            {"apiVersion": "v1", "kind": "Set", "name": owner, "uid": owner, "blockOwnerDeletion": blocks}]})
+    }
+
+    fn set(name: &str) -> Value {
+        json!({"name": name, "uid": name, "namespace": "ns"})
+    }
+
+    fn delete(uid: &str) -> Work {
+        Work::Delete(uid.to_owned())
+    }
+
+    #[test]
+    fn dependents_are_looked_at_when_their_owner_goes() {
+        let mut graph = Graph::default();
+        assert!(see(&mut graph, "Set", set("a")).is_empty());
+        assert!(see(&mut graph, "Pod", owned("p", "a", true)).is_empty());
+        assert_eq!(graph.forget("a"), [delete("p")]);
+        assert!(graph.forget("p").is_empty());
+    }
+
+    #[test]
+    fn an_owner_that_was_never_seen_is_looked_at() {
+        let mut graph = Graph::default();
+        assert_eq!(see(&mut graph, "Pod", owned("p", "a", true)), [delete("a")]);
+        assert!(graph.snapshot("a").is_some());
+        assert_eq!(graph.forget("a"), [delete("p")]);
+    }
+
+    #[test]
+    fn foreground_deletion_waits_for_what_blocks_it() {
+        let mut graph = Graph::default();
+        see(&mut graph, "Set", set("a"));
+        see(&mut graph, "Pod", owned("p", "a", true));
+        see(&mut graph, "Pod", owned("q", "a", false));
+        let mut going = set("a");
+        going["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        going["finalizers"] = json!([FOREGROUND]);
+        assert_eq!(see(&mut graph, "Set", going), [delete("p"), delete("q"), delete("a")]);
+        let blocking = |graph: &Graph| {
+            let dependents = graph.snapshot("a").unwrap().dependents;
+            dependents
+                .into_iter()
+                .filter(|other| other.blocks)
+                .map(|other| other.identity.name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(blocking(&graph), ["p"]);
+        assert_eq!(graph.forget("p"), [delete("a")]);
+        assert!(blocking(&graph).is_empty());
+        assert_eq!(see(&mut graph, "Pod", owned("late", "a", true)), [delete("late")]);
+    }
+
+    #[test]
+    fn an_owner_in_another_namespace_does_not_count() {
+        let mut graph = Graph::default();
+        see(&mut graph, "Set", json!({"name": "a", "uid": "a", "namespace": "other"}));
+        assert_eq!(see(&mut graph, "Pod", owned("p", "a", true)), [delete("p")]);
+        let reference: OwnerReference = serde_json::from_value(
+            json!({"apiVersion": "v1", "kind": "Set", "name": "a", "uid": "a"}),
+        )
+        .unwrap();
+        assert_eq!(graph.owner(&reference, "ns"), None);
+        assert_eq!(graph.owner(&reference, "other"), Some(false));
+    }
+}

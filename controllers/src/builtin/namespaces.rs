@@ -1,0 +1,201 @@
+mod conditions;
+
+use super::discovery::{self, Served};
+use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
+use async_trait::async_trait;
+use conditions::Findings;
+use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus, Pod};
+use kube::{
+    Api,
+    api::{DeleteParams, DynamicObject, ListParams, PostParams},
+    core::{PartialObjectMeta, Request},
+};
+use kubeplane_client::{Change, ObjectKey};
+use std::time::Duration;
+
+const FINALIZER: &str = "kubernetes";
+/// What was admitted just before the namespace began to go away is stored by then.
+const SETTLING: Duration = Duration::from_secs(1);
+/// How long to wait for others' finalizers, and at most for pods, before looking again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Empties namespaces that are being deleted, then lets them go.
+pub(super) struct Namespaces;
+
+#[async_trait]
+impl Controller for Namespaces {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "namespace-controller"
+    }
+
+    fn workers(&self) -> usize {
+        10
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        let namespaces = sources.informer::<Namespace>();
+        sources.handle::<Namespace>(|change, queue| {
+            let namespace = change.object();
+            if !change.is_deleted() && namespace.metadata.deletion_timestamp.is_some() {
+                queue.add_after(ObjectKey::of(&**namespace), SETTLING);
+            }
+        });
+        // The last pod of a namespace is mostly what its deletion waits for.
+        sources.watch::<Pod>(move |change| {
+            let Change::Deleted(pod) = change else { return Vec::new() };
+            let name = pod.metadata.namespace.as_deref().unwrap_or_default();
+            let namespace = namespaces.get("", name);
+            let going =
+                namespace.filter(|namespace| namespace.metadata.deletion_timestamp.is_some());
+            going.map(|namespace| ObjectKey::of(&*namespace)).into_iter().collect()
+        });
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let api: Api<Namespace> = Api::all(context.client());
+        let Some(mut namespace) = api.get_opt(&request.name).await? else {
+            return Ok(Action::Done);
+        };
+        if namespace.metadata.deletion_timestamp.is_none() {
+            return Ok(Action::Done);
+        }
+        let status = namespace.status.get_or_insert_default();
+        if status.phase.as_deref() != Some("Terminating") {
+            status.phase = Some("Terminating".to_owned());
+            namespace =
+                api.replace_status(&request.name, &PostParams::default(), &namespace).await?;
+        }
+        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.as_ref());
+        if finalizers.is_none_or(Vec::is_empty) {
+            return Ok(Action::Done);
+        }
+        let findings = empty(context, &request.name).await;
+        let namespace = note(context, &api, namespace, &findings).await?;
+        if let Some(error) = findings.into_error(&request.name) {
+            return Err(error);
+        }
+        finalize(context, namespace).await?;
+        Ok(Action::Done)
+    }
+
+    fn on_error(&self, _: &ObjectKey, error: &Error, _: u32) -> Retry {
+        match error {
+            Error::Incomplete(_) => Retry::After(AGAIN),
+            _ => Retry::Backoff,
+        }
+    }
+}
+
+async fn note(
+    context: &Context,
+    api: &Api<Namespace>,
+    mut namespace: Namespace,
+    findings: &Findings,
+) -> Result<Namespace, Error> {
+    let status: &mut NamespaceStatus = namespace.status.get_or_insert_default();
+    if !findings.write(status, context.now()) {
+        return Ok(namespace);
+    }
+    let name = namespace.metadata.name.clone().unwrap_or_default();
+    Ok(api.replace_status(&name, &PostParams::default(), &namespace).await?)
+}
+
+/// Deletes everything in the namespace; pods first, so that what they use is there until they end.
+async fn empty(context: &Context, namespace: &str) -> Findings {
+    let mut findings = Findings::default();
+    let resources = match discovery::discover(context.client()).await {
+        Ok(resources) => resources,
+        Err(error) => {
+            findings.discovery = Some(error.text());
+            return findings;
+        }
+    };
+    let deletable = |served: &&Served| served.namespaced && served.supports("delete");
+    let is_pods =
+        |served: &Served| served.resource.group.is_empty() && served.resource.plural == "pods";
+    let (pods, others): (Vec<_>, Vec<_>) =
+        resources.preferred.iter().filter(deletable).partition(|served| is_pods(served));
+    for group in [pods, others] {
+        for served in group {
+            if let Err(error) = empty_of(context, namespace, served, &mut findings).await {
+                findings.errors.push(error.text());
+            }
+        }
+        if !findings.is_empty() {
+            break;
+        }
+    }
+    findings
+}
+
+async fn empty_of(
+    context: &Context,
+    namespace: &str,
+    served: &Served,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(context.client(), namespace, &served.resource);
+    let listable = served.supports("list");
+    if listable && list(context, namespace, served).await?.is_empty() {
+        return Ok(());
+    }
+    let background = DeleteParams::background();
+    let collection = served.supports("deletecollection");
+    if collection
+        && let Err(error) = api.delete_collection(&background, &ListParams::default()).await
+    {
+        match error {
+            kube::Error::Api(status) if status.code == 405 || status.is_not_found() => {}
+            error => return Err(error.into()),
+        }
+    }
+    if !listable {
+        return Ok(());
+    }
+    let mut left = list(context, namespace, served).await?;
+    if !collection {
+        for item in &left {
+            unless_gone(
+                api.delete(item.metadata.name.as_deref().unwrap_or_default(), &background).await,
+            )?;
+        }
+        left = list(context, namespace, served).await?;
+    }
+    if !left.is_empty() {
+        let finalizers = left.iter().flat_map(|item| item.metadata.finalizers.iter().flatten());
+        findings.remains(&served.resource, left.len(), finalizers);
+    }
+    Ok(())
+}
+
+async fn list(
+    context: &Context,
+    namespace: &str,
+    served: &Served,
+) -> Result<Vec<PartialObjectMeta<DynamicObject>>, Error> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(context.client(), namespace, &served.resource);
+    match api.list_metadata(&ListParams::default()).await {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::Api(status)) if status.code == 405 || status.is_not_found() => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn finalize(context: &Context, mut namespace: Namespace) -> Result<(), Error> {
+    let spec = namespace.spec.get_or_insert_default();
+    spec.finalizers.get_or_insert_default().retain(|finalizer| finalizer != FINALIZER);
+    let name = namespace.metadata.name.clone().unwrap_or_default();
+    let body = serde_json::to_vec(&namespace)
+        .map_err(|source| kubeplane_client::Error::Decode { what: "a namespace".into(), source })?;
+    let request = Request::new("/api/v1/namespaces")
+        .replace_subresource("finalize", &name, &PostParams::default(), body)
+        .map_err(|error| kubeplane_client::Error::Request(Box::new(error)))?;
+    unless_gone(context.client().request::<Namespace>(request).await)
+}

@@ -1,0 +1,203 @@
+use super::{pods_on, taints};
+use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use async_trait::async_trait;
+use k8s_openapi::{
+    api::core::v1::{Node, Pod, Taint, Toleration},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+};
+use kubeplane_client::{Change, EventType, ObjectKey};
+use kubeplane_workload::{phase::node_name, tolerates_taint};
+use parking_lot::Mutex;
+use serde_json::json;
+use std::{collections::HashMap, time::Duration};
+
+/// Deletes pods from nodes with NoExecute taints, after as long as they tolerate them.
+pub(crate) struct TaintEviction {
+    /// Since when each pod (by uid) has been tolerating.
+    since: Mutex<HashMap<ObjectKey, (String, Duration)>>,
+}
+
+/// What follows from a pod's tolerations for the taints of its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Stay,
+    Leave,
+    LeaveAfter(Duration),
+}
+
+impl TaintEviction {
+    pub(crate) fn new() -> Self {
+        Self { since: Mutex::default() }
+    }
+
+    /// Forgets a deletion that was planned, and says so.
+    fn cancel(&self, context: &Context, key: &ObjectKey, pod: Option<&Pod>) {
+        let planned = self.since.lock().remove(key).is_some();
+        if let Some(pod) = pod.filter(|_| planned) {
+            let message = format!("Cancelling deletion of Pod {key}");
+            context.recorder().event_for(pod, EventType::Normal, "TaintManagerEviction", message);
+        }
+    }
+}
+
+fn no_execute(node: &Node) -> Vec<Taint> {
+    taints(node).iter().filter(|taint| taint.effect == "NoExecute").cloned().collect()
+}
+
+fn judge(tolerations: &[Toleration], taints: &[Taint]) -> Verdict {
+    let mut shortest: Option<i64> = None;
+    for taint in taints {
+        let Some(used) = tolerations.iter().find(|toleration| tolerates_taint(toleration, taint))
+        else {
+            return Verdict::Leave;
+        };
+        if let Some(seconds) = used.toleration_seconds {
+            shortest = Some(shortest.map_or(seconds, |other| other.min(seconds)));
+        }
+    }
+    match shortest {
+        None => Verdict::Stay,
+        Some(seconds) => match u64::try_from(seconds) {
+            Ok(seconds) if seconds > 0 => Verdict::LeaveAfter(Duration::from_secs(seconds)),
+            _ => Verdict::Leave,
+        },
+    }
+}
+
+#[async_trait]
+impl Controller for TaintEviction {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "taint-eviction-controller"
+    }
+
+    fn identity(&self) -> &'static str {
+        "node-controller"
+    }
+
+    fn workers(&self) -> usize {
+        8
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        let pods = sources.informer::<Pod>();
+        super::index(&pods);
+        sources.watch::<Pod>(|change| {
+            let parts = |pod: &Pod| {
+                pod.spec.as_ref().map(|spec| (spec.node_name.clone(), spec.tolerations.clone()))
+            };
+            let unchanged = change.old().is_some_and(|old| parts(old) == parts(change.object()));
+            if unchanged { Vec::new() } else { vec![ObjectKey::of(&**change.object())] }
+        });
+        sources.watch::<Node>(move |change| {
+            let before = change.old().map(|old| no_execute(old));
+            let node = change.object();
+            if matches!(change, Change::Deleted(_))
+                || before.is_some_and(|before| before == no_execute(node))
+            {
+                return Vec::new();
+            }
+            let name = node.metadata.name.as_deref().unwrap_or_default();
+            pods_on(&pods, name).iter().map(|pod| ObjectKey::of(&**pod)).collect()
+        });
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let informers = context.informers();
+        let Some(pod) = informers.of::<Pod>().get(&request.namespace, &request.name) else {
+            self.cancel(context, request, None);
+            return Ok(Action::Done);
+        };
+        let node = node_name(&pod).and_then(|name| informers.of::<Node>().get("", name));
+        let taints = node.map(|node| no_execute(&node)).unwrap_or_default();
+        if pod.metadata.deletion_timestamp.is_some() || taints.is_empty() {
+            let alive = pod.metadata.deletion_timestamp.is_none().then_some(&*pod);
+            self.cancel(context, request, alive);
+            return Ok(Action::Done);
+        }
+        let tolerations =
+            pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+        let wait = match judge(tolerations, &taints) {
+            Verdict::Stay => {
+                self.cancel(context, request, Some(&pod));
+                return Ok(Action::Done);
+            }
+            Verdict::Leave => Duration::ZERO,
+            Verdict::LeaveAfter(wait) => wait,
+        };
+        let now = context.clock().elapsed();
+        let since = {
+            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            let mut all = self.since.lock();
+            let entry = all.entry(request.clone()).or_insert_with(|| (uid.clone(), now));
+            if entry.0 != uid {
+                *entry = (uid, now);
+            }
+            entry.1
+        };
+        let due = since.saturating_add(wait);
+        if due > now {
+            return Ok(Action::RequeueAfter(due.saturating_sub(now)));
+        }
+        evict(context, request, &pod).await?;
+        self.since.lock().remove(request);
+        Ok(Action::Done)
+    }
+}
+
+async fn evict(context: &Context, key: &ObjectKey, pod: &Pod) -> Result<(), Error> {
+    let message = format!("Marking for deletion Pod {key}");
+    context.recorder().event_for(pod, EventType::Normal, "TaintManagerEviction", message);
+    let api: Api<Pod> = Api::namespaced(context.client(), &key.namespace);
+    let patch = json!({
+        "metadata": {"uid": pod.metadata.uid},
+        "status": {"conditions": [{
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+            "lastTransitionTime": Time(context.now()),
+        }]},
+    });
+    unless_gone(
+        api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await,
+    )?;
+    let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    unless_gone(api.delete(&key.name, &params).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_toleration_counts_and_a_missing_one_most() {
+        let taints: Vec<Taint> = serde_json::from_value(
+            json!([{"key": "a", "effect": "NoExecute"}, {"key": "b", "effect": "NoExecute"}]),
+        )
+        .unwrap();
+        let table = [
+            (json!([]), Verdict::Leave),
+            (json!([{"key": "a", "operator": "Exists"}]), Verdict::Leave),
+            (json!([{"operator": "Exists"}]), Verdict::Stay),
+            (
+                json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 300},
+                       {"key": "b", "operator": "Exists", "tolerationSeconds": 60}]),
+                Verdict::LeaveAfter(Duration::from_secs(60)),
+            ),
+            (
+                json!([{"key": "a", "operator": "Exists"}, {"key": "b", "operator": "Exists", "tolerationSeconds": 0}]),
+                Verdict::Leave,
+            ),
+        ];
+        for (tolerations, expected) in table {
+            let tolerations: Vec<Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
+            assert_eq!(judge(&tolerations, &taints), expected, "{tolerations:?}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+use super::{
+    NOT_READY, UNREACHABLE, condition,
+    health::{self, Pulse},
+    is_ready, pods_on, reference, swap_taints, taints,
+    zones::{self, Turn, Zones, zone_of},
+};
+use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use async_trait::async_trait;
+use k8s_openapi::{
+    api::{
+        coordination::v1::Lease,
+        core::v1::{Node, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use kubeplane_client::EventType;
+use parking_lot::Mutex;
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+/// How often each node's pulse is taken.
+const PERIOD: Duration = Duration::from_secs(5);
+const LEASES: &str = "kube-node-lease";
+
+/// The taints against new pods that follow from conditions: condition, its status, taint.
+const FROM_CONDITIONS: [(&str, &str, &str); 6] = [
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
+    ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
+    ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
+    ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
+];
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// Notices nodes that fall silent, and taints nodes by their conditions.
+pub(crate) struct NodeLifecycle {
+    pulses: Mutex<HashMap<String, Pulse>>,
+    zones: Mutex<Zones>,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Request {
+    /// One node.
+    Node(String),
+    /// How many nodes of each zone are ready.
+    Zones,
+}
+
+#[async_trait]
+impl Controller for NodeLifecycle {
+    type Request = Request;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "node-lifecycle-controller"
+    }
+
+    fn identity(&self) -> &'static str {
+        "node-controller"
+    }
+
+    fn workers(&self) -> usize {
+        8
+    }
+
+    fn watches(&self, sources: &mut Sources<Request>) {
+        sources.informer::<Lease>();
+        super::index(&sources.informer::<Pod>());
+        sources.watch::<Node>(|change| {
+            vec![Request::Node(change.object().metadata.name.clone().unwrap_or_default())]
+        });
+        sources.at_start(Request::Zones);
+    }
+
+    async fn reconcile(&self, request: &Request, context: &Context) -> Result<Action, Error> {
+        match request {
+            Request::Node(name) => self.check(name, context).await,
+            Request::Zones => self.check_zones(context).await,
+        }
+    }
+}
+
+impl NodeLifecycle {
+    pub(crate) fn new() -> Self {
+        Self { pulses: Mutex::default(), zones: Mutex::default() }
+    }
+
+    async fn check_zones(&self, context: &Context) -> Result<Action, Error> {
+        let nodes = context.informers().of::<Node>().list();
+        let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for node in nodes.iter().filter(|node| zones::counts(node)) {
+            let (ready, unready) = counts.entry(zone_of(node)).or_default();
+            if is_ready(node) {
+                *ready += 1;
+            } else {
+                *unready += 1;
+            }
+        }
+        let now = context.clock().elapsed();
+        let turn = self.zones.lock().update(&counts, now);
+        match turn {
+            Turn::None => {}
+            Turn::Stop => {
+                tracing::info!("no node is ready: evictions stop");
+                for node in &nodes {
+                    self.reach(context, node).await?;
+                }
+            }
+            Turn::Resume => {
+                tracing::info!("nodes are ready again: evictions resume");
+                self.pulses.lock().values_mut().for_each(|pulse| pulse.at = now);
+            }
+        }
+        Ok(Action::RequeueAfter(PERIOD))
+    }
+
+    /// Takes away the taints that evict.
+    async fn reach(&self, context: &Context, node: &Node) -> Result<(), Error> {
+        swap_taints(context, node, &[], &[(NOT_READY, "NoExecute"), (UNREACHABLE, "NoExecute")])
+            .await
+    }
+
+    async fn check(&self, name: &str, context: &Context) -> Result<Action, Error> {
+        let Some(node) = context.informers().of::<Node>().get("", name) else {
+            if self.pulses.lock().remove(name).is_some() {
+                let message = format!("Node {name} event: Removing Node {name} from Controller");
+                let gone = Node::default();
+                let object = k8s_openapi::api::core::v1::ObjectReference {
+                    name: Some(name.to_owned()),
+                    ..reference(&gone)
+                };
+                context.recorder().event(&object, EventType::Normal, "RemovingNode", message);
+            }
+            return Ok(Action::Done);
+        };
+        let mut node = (*node).clone();
+        self.check_pulse(&mut node, context).await?;
+        taint_by_conditions(context, &node).await?;
+        // The write before made the cached version old; the next look, soon, sees the new one.
+        if let Some(fresh) = context.informers().of::<Node>().get("", name)
+            && fresh.metadata.resource_version == node.metadata.resource_version
+        {
+            self.taint_by_readiness(context, &node).await?;
+        }
+        Ok(Action::RequeueAfter(PERIOD))
+    }
+
+    async fn check_pulse(&self, node: &mut Node, context: &Context) -> Result<(), Error> {
+        let name = node.metadata.name.clone().unwrap_or_default();
+        let lease = context.informers().of::<Lease>().get(LEASES, &name);
+        let now = context.clock().elapsed();
+        let (lost, unmarked, is_new) = {
+            let mut pulses = self.pulses.lock();
+            let is_new = !pulses.contains_key(&name);
+            let first = || Pulse::new(node, lease.as_deref(), (now, context.now()));
+            let pulse = pulses.entry(name.clone()).or_insert_with(first);
+            pulse.update(node, lease.as_deref(), now);
+            (pulse.is_lost(node, now), pulse.unmarked, is_new)
+        };
+        if is_new {
+            let message = format!("Node {name} event: Registered Node {name} in Controller");
+            context.recorder().event(
+                &reference(node),
+                EventType::Normal,
+                "RegisteredNode",
+                message,
+            );
+        }
+        let was_ready = is_ready(node);
+        if lost && health::lose(node, context.now()) {
+            let api: Api<Node> = Api::all(context.client());
+            *node = api.replace_status(&name, &PostParams::default(), node).await?;
+            if was_ready {
+                let message = format!("Node {name} status is now: NodeNotReady");
+                context.recorder().event(
+                    &reference(node),
+                    EventType::Normal,
+                    "NodeNotReady",
+                    message,
+                );
+            }
+        }
+        let turned = was_ready && !is_ready(node);
+        if turned || (unmarked && !is_ready(node)) {
+            let marked = mark_pods(context, &name).await;
+            if let Some(pulse) = self.pulses.lock().get_mut(&name) {
+                pulse.unmarked = marked.is_err();
+            }
+            marked?;
+        }
+        Ok(())
+    }
+
+    /// Evicts from nodes that are not ready, as fast as their zone allows.
+    async fn taint_by_readiness(&self, context: &Context, node: &Node) -> Result<(), Error> {
+        let Some(ready) = condition(node, "Ready") else { return Ok(()) };
+        let (add, remove) = match ready.status.as_str() {
+            "False" => (NOT_READY, UNREACHABLE),
+            "Unknown" => (UNREACHABLE, NOT_READY),
+            _ => return self.reach(context, node).await,
+        };
+        let has = |key: &str| {
+            taints(node).iter().any(|taint| taint.key == key && taint.effect == "NoExecute")
+        };
+        if has(add) && !has(remove) {
+            return Ok(());
+        }
+        let now = context.clock().elapsed();
+        if has(remove) || self.zones.lock().take(&zone_of(node), now) {
+            return swap_taints(context, node, &[(add, "NoExecute")], &[(remove, "NoExecute")])
+                .await;
+        }
+        Ok(())
+    }
+}
+
+async fn taint_by_conditions(context: &Context, node: &Node) -> Result<(), Error> {
+    let effect = "NoSchedule";
+    let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default();
+    let applies = |(kind, status, _): &(&str, &str, &str)| {
+        condition(node, kind).is_some_and(|condition| condition.status == *status)
+    };
+    let mut wanted: Vec<_> =
+        FROM_CONDITIONS.iter().filter(|rule| applies(rule)).map(|rule| (rule.2, effect)).collect();
+    if unschedulable {
+        wanted.push((UNSCHEDULABLE, effect));
+    }
+    let ours = FROM_CONDITIONS.iter().map(|rule| rule.2).chain([UNSCHEDULABLE]);
+    let remove: Vec<_> =
+        ours.map(|key| (key, effect)).filter(|taint| !wanted.contains(taint)).collect();
+    swap_taints(context, node, &wanted, &remove).await
+}
+
+/// Says of the pods on a silent node that they are not ready.
+async fn mark_pods(context: &Context, node: &str) -> Result<(), Error> {
+    for pod in pods_on(&context.informers().of::<Pod>(), node) {
+        if !kubeplane_workload::is_ready(&pod) {
+            continue;
+        }
+        let meta = &pod.metadata;
+        let api: Api<Pod> =
+            Api::namespaced(context.client(), meta.namespace.as_deref().unwrap_or_default());
+        let patch = json!({
+            "metadata": {"uid": meta.uid},
+            "status": {"conditions": [
+                {"type": "Ready", "status": "False", "lastTransitionTime": Time(context.now())}]},
+        });
+        let name = meta.name.as_deref().unwrap_or_default();
+        unless_gone(
+            api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await,
+        )?;
+        context.recorder().event_for(
+            &*pod,
+            EventType::Warning,
+            "NodeNotReady",
+            "Node is not ready",
+        );
+    }
+    Ok(())
+}

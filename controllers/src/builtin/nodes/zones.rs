@@ -1,0 +1,166 @@
+use k8s_openapi::api::core::v1::Node;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Nodes per second that may be tainted in a zone in normal times.
+const NORMAL: f64 = 0.1;
+/// The same in a large zone in which most nodes are not ready.
+const CAUTIOUS: f64 = 0.01;
+/// Zones up to this size are left alone when most of their nodes are not ready.
+const SMALL: usize = 50;
+const MOST: f64 = 0.55;
+
+const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
+
+/// What a zone is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Normal,
+    Partial,
+    Full,
+}
+
+/// Whether a node counts for the state of its zone.
+pub(super) fn counts(node: &Node) -> bool {
+    !node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED))
+}
+
+/// The name of a node's zone, region included.
+pub(super) fn zone_of(node: &Node) -> String {
+    let label =
+        |name: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
+    let region = label("topology.kubernetes.io/region").unwrap_or_default();
+    let zone = label("topology.kubernetes.io/zone").unwrap_or_default();
+    if region.is_empty() && zone.is_empty() { String::new() } else { format!("{region}:\0:{zone}") }
+}
+
+/// The state of a zone with so many nodes that are ready and that are not.
+pub(super) fn state(ready: usize, unready: usize) -> State {
+    #[expect(clippy::cast_precision_loss, reason = "numbers of nodes are small")]
+    let share = unready as f64 / (ready + unready).max(1) as f64;
+    if ready == 0 && unready > 0 {
+        State::Full
+    } else if unready > 2 && share >= MOST {
+        State::Partial
+    } else {
+        State::Normal
+    }
+}
+
+/// How fast nodes of each zone may be tainted, so that a broken network does not evict every pod.
+#[derive(Debug, Default)]
+pub(super) struct Zones {
+    zones: BTreeMap<String, Zone>,
+    /// No node of any zone is ready: the fault is more likely on this side.
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Zone {
+    rate: f64,
+    tokens: f64,
+    at: Duration,
+}
+
+/// What a change of the zones' states asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    None,
+    /// Nothing is ready any more: take the taints away.
+    Stop,
+    /// Something is ready again: give every node a new grace period.
+    Resume,
+}
+
+impl Zones {
+    /// Takes in how many nodes are ready and not ready in each zone.
+    pub(super) fn update(
+        &mut self,
+        counts: &BTreeMap<String, (usize, usize)>,
+        now: Duration,
+    ) -> Turn {
+        let states: BTreeMap<_, _> = counts
+            .iter()
+            .map(|(zone, (ready, unready))| (zone, (state(*ready, *unready), ready + unready)))
+            .collect();
+        let stop = !states.is_empty() && states.values().all(|(state, _)| *state == State::Full);
+        self.zones.retain(|zone, _| counts.contains_key(zone));
+        for (zone, (state, size)) in states {
+            let rate = match state {
+                _ if stop => 0.0,
+                State::Normal | State::Full => NORMAL,
+                State::Partial if size > SMALL => CAUTIOUS,
+                State::Partial => 0.0,
+            };
+            let zone =
+                self.zones.entry(zone.clone()).or_insert(Zone { rate, tokens: 1.0, at: now });
+            zone.refill(now);
+            zone.rate = rate;
+        }
+        let turn = match (self.stopped, stop) {
+            (false, true) => Turn::Stop,
+            (true, false) => Turn::Resume,
+            _ => Turn::None,
+        };
+        self.stopped = stop;
+        turn
+    }
+
+    /// Whether a node of this zone may be tainted now.
+    pub(super) fn take(&mut self, zone: &str, now: Duration) -> bool {
+        let Some(zone) = self.zones.get_mut(zone) else { return false };
+        zone.refill(now);
+        if zone.rate <= 0.0 || zone.tokens < 1.0 {
+            return false;
+        }
+        zone.tokens -= 1.0;
+        true
+    }
+}
+
+impl Zone {
+    fn refill(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.tokens = passed.mul_add(self.rate, self.tokens).min(1.0);
+        self.at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(list: &[(&str, usize, usize)]) -> BTreeMap<String, (usize, usize)> {
+        list.iter().map(|(zone, ready, unready)| ((*zone).to_owned(), (*ready, *unready))).collect()
+    }
+
+    #[test]
+    fn states_follow_the_share_of_unready_nodes() {
+        for (ready, unready, expected) in [
+            (3, 0, State::Normal),
+            (1, 2, State::Normal),
+            (2, 3, State::Partial),
+            (0, 1, State::Full),
+        ] {
+            assert_eq!(state(ready, unready), expected, "{ready} ready, {unready} not");
+        }
+    }
+
+    #[test]
+    fn one_node_in_ten_seconds_and_none_when_all_are_down() {
+        let seconds = Duration::from_secs;
+        let mut zones = Zones::default();
+        assert_eq!(zones.update(&counts(&[("a", 5, 1), ("b", 5, 0)]), seconds(0)), Turn::None);
+        assert!(zones.take("a", seconds(0)));
+        assert!(!zones.take("a", seconds(9)));
+        assert!(zones.take("b", seconds(9)));
+        assert!(zones.take("a", seconds(10)));
+        assert_eq!(zones.update(&counts(&[("a", 0, 6), ("b", 0, 5)]), seconds(60)), Turn::Stop);
+        assert!(!zones.take("a", seconds(90)));
+        assert_eq!(zones.update(&counts(&[("a", 0, 6), ("b", 1, 4)]), seconds(100)), Turn::Resume);
+        assert!(zones.take("a", seconds(100)));
+        assert!(
+            !zones.take("b", seconds(100)),
+            "a small zone in which most nodes are down is left alone"
+        );
+    }
+}

@@ -1,0 +1,158 @@
+use super::nodes::{is_ready, taints};
+use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use async_trait::async_trait;
+use k8s_openapi::{
+    api::core::v1::{Node, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+};
+use kubeplane_workload::{is_terminal, phase::node_name};
+use parking_lot::Mutex;
+use serde_json::json;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+const PERIOD: Duration = Duration::from_secs(20);
+/// How long a node must be missing before its pods are given up.
+const QUARANTINE: Duration = Duration::from_secs(40);
+/// The most pods that have ended and are kept.
+const ENDED: usize = 12_500;
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+/// Removes pods that no kubelet will ever remove, and the oldest of too many that have ended.
+pub(super) struct PodGc {
+    missing: Mutex<HashMap<String, Duration>>,
+}
+
+impl PodGc {
+    pub(super) fn new() -> Self {
+        Self { missing: Mutex::default() }
+    }
+
+    /// The nodes that have been missing for long enough, and still are.
+    async fn lost_nodes(
+        &self,
+        context: &Context,
+        pods: &[Arc<Pod>],
+    ) -> Result<BTreeSet<String>, Error> {
+        let nodes = context.informers().of::<Node>();
+        let now = context.clock().elapsed();
+        let named: BTreeSet<_> = pods.iter().filter_map(|pod| node_name(pod)).collect();
+        let due: Vec<String> = {
+            let mut missing = self.missing.lock();
+            missing
+                .retain(|name, _| named.contains(name.as_str()) && nodes.get("", name).is_none());
+            for name in named.into_iter().filter(|name| nodes.get("", name).is_none()) {
+                missing.entry(name.to_owned()).or_insert(now);
+            }
+            let due = missing.iter().filter(|(_, since)| now.saturating_sub(**since) >= QUARANTINE);
+            due.map(|(name, _)| name.clone()).collect()
+        };
+        let api: Api<Node> = Api::all(context.client());
+        let mut lost = BTreeSet::new();
+        for name in due {
+            if api.get_opt(&name).await?.is_none() {
+                lost.insert(name);
+            }
+        }
+        Ok(lost)
+    }
+}
+
+#[async_trait]
+impl Controller for PodGc {
+    /// All pods at once.
+    type Request = ();
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "pod-garbage-collector-controller"
+    }
+
+    fn identity(&self) -> &'static str {
+        "pod-garbage-collector"
+    }
+
+    fn workers(&self) -> usize {
+        1
+    }
+
+    fn watches(&self, sources: &mut Sources<()>) {
+        sources.informer::<Node>();
+        sources.watch::<Pod>(|change| {
+            // Nobody else ends a pod that was never bound, so there is no reason to let it wait.
+            let pod = change.object();
+            let stuck = pod.metadata.deletion_timestamp.is_some() && node_name(pod).is_none();
+            if stuck && !change.is_deleted() { vec![()] } else { Vec::new() }
+        });
+        sources.at_start(());
+    }
+
+    async fn reconcile(&self, (): &(), context: &Context) -> Result<Action, Error> {
+        let nodes = context.informers().of::<Node>();
+        let pods = context.informers().of::<Pod>().list();
+        let lost = self.lost_nodes(context, &pods).await?;
+        let mut ended: Vec<_> = pods.iter().filter(|pod| is_terminal(pod)).collect();
+        for pod in &pods {
+            let going = pod.metadata.deletion_timestamp.is_some();
+            match node_name(pod) {
+                None if going => remove(context, pod, None).await?,
+                None => {}
+                Some(name) if lost.contains(name) => {
+                    remove(context, pod, Some("PodGC: node no longer exists")).await?
+                }
+                Some(name) => {
+                    let out = nodes.get("", name).is_some_and(|node| {
+                        !is_ready(&node)
+                            && taints(&node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
+                    });
+                    if going && out {
+                        remove(context, pod, None).await?;
+                    }
+                }
+            }
+        }
+        if ended.len() > ENDED {
+            let evicted = |pod: &Pod| {
+                pod.status
+                    .as_ref()
+                    .is_some_and(|status| status.reason.as_deref() == Some("Evicted"))
+            };
+            ended.sort_by_key(|pod| {
+                (!evicted(pod), pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
+            });
+            for pod in &ended[..ended.len() - ENDED] {
+                remove(context, pod, None).await?;
+            }
+        }
+        Ok(Action::RequeueAfter(PERIOD))
+    }
+}
+
+/// Deletes a pod without waiting for a kubelet; one that has not ended has failed.
+async fn remove(context: &Context, pod: &Pod, reason: Option<&str>) -> Result<(), Error> {
+    let meta = &pod.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let api: Api<Pod> =
+        Api::namespaced(context.client(), meta.namespace.as_deref().unwrap_or_default());
+    if !is_terminal(pod) {
+        let mut status = json!({"phase": "Failed"});
+        if let Some(reason) = reason {
+            status["conditions"] = json!([{
+                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": reason,
+                "lastTransitionTime": Time(context.now()),
+            }]);
+        }
+        let patch = Patch::Strategic(json!({"metadata": {"uid": meta.uid}, "status": status}));
+        unless_gone(api.patch_status(name, &PatchParams::default(), &patch).await)?;
+    }
+    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    unless_gone(api.delete(name, &params.grace_period(0)).await)
+}

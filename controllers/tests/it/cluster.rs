@@ -1,0 +1,196 @@
+//! An API server, the controllers, and something that makes pods ready.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use k8s_openapi::{
+    api::core::v1::{Namespace, Node, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
+};
+use kubeplane_apiserver::{ApiServer, admission::NamespaceLifecycle};
+use kubeplane_client::{Informers, Watchable};
+use kubeplane_clock::SharedClock;
+use kubeplane_controllers::{BuiltinOptions, Manager, builtin};
+use kubeplane_core::{
+    auth::{Attributes, Authorizer, Decision},
+    component::{Component, lifecycle},
+};
+use kubeplane_store_memory::MemoryStore;
+use kubeplane_store_trait::Store;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::{fmt::Debug, sync::Arc, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+#[derive(Debug)]
+struct Everyone;
+
+#[async_trait]
+impl Authorizer for Everyone {
+    async fn authorize(&self, _: &Attributes) -> Decision {
+        Decision::Allow(String::new())
+    }
+}
+
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    tasks: JoinSet<()>,
+}
+
+pub(crate) const NODE: &str = "node-1";
+
+impl Cluster {
+    /// With all built-in controllers, on the machine's clock.
+    pub(crate) async fn start() -> Self {
+        Self::with_clock(kubeplane_clock::real()).await
+    }
+
+    /// With controllers that have this clock.
+    pub(crate) async fn with_clock(clock: SharedClock) -> Self {
+        let mut cluster = Self::bare().await;
+        let options = BuiltinOptions::new(clock.clone(), "the root");
+        let manager = Manager::builder(cluster.client.clone())
+            .clock(clock)
+            .add_all(builtin(&options))
+            .build()
+            .unwrap();
+        let (life, mut watch) = lifecycle();
+        cluster.tasks.spawn(async move { Box::new(manager).run(life).await.unwrap() });
+        assert!(watch.became_ready().await);
+        // The life ends with the cluster's tasks.
+        cluster.tasks.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(watch);
+        });
+        cluster
+    }
+
+    /// Without controllers.
+    pub(crate) async fn bare() -> Self {
+        let server = ApiServer::builder(Arc::new(MemoryStore::new()) as Arc<dyn Store>)
+            .resources(kubeplane_builtin::all())
+            .authorize(Everyone)
+            .admit(NamespaceLifecycle)
+            .build()
+            .unwrap();
+        let client = server.client();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (life, _watch) = lifecycle();
+            let _running = Box::new(server).run(life).await;
+        });
+        let cluster = Self { client, tasks };
+        cluster.create::<Namespace>(json!({"metadata": {"name": "default"}})).await;
+        cluster
+    }
+
+    /// Adds a ready node; pods become ready at once and go at once. They name their node, as there is no scheduler.
+    pub(crate) async fn with_kubelet(mut self) -> Self {
+        self.create::<Node>(json!({"metadata": {"name": NODE}})).await;
+        let ready = json!({"status": {"conditions": [
+            {"type": "Ready", "status": "True", "lastHeartbeatTime": Time(kubeplane_clock::real().now())}]}});
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        nodes.patch_status(NODE, &PatchParams::default(), &Patch::Merge(ready)).await.unwrap();
+        self.tasks.spawn(kubelet(self.client.clone()));
+        self
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    /// Creates an object, in `default` when the kind has namespaces and none is named.
+    pub(crate) async fn create<K>(&self, object: Value) -> K
+    where
+        K: Watchable + Serialize,
+    {
+        let resource = kube::discovery::ApiResource::erase::<K>(&());
+        let namespaced = K::kind(&()) != "Namespace" && K::kind(&()) != "Node";
+        let api: Api<DynamicObject> = if namespaced {
+            Api::namespaced_with(self.client.clone(), "default", &resource)
+        } else {
+            Api::all_with(self.client.clone(), &resource)
+        };
+        let mut object = object;
+        object["apiVersion"] = json!(resource.api_version);
+        object["kind"] = json!(resource.kind);
+        let created = api
+            .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+            .await
+            .unwrap();
+        serde_json::from_value(serde_json::to_value(created).unwrap()).unwrap()
+    }
+
+    pub(crate) async fn list<K>(&self) -> Vec<K>
+    where
+        K: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
+    {
+        self.api::<K>().list(&ListParams::default()).await.unwrap().items
+    }
+}
+
+/// Waits until `check` gives something; panics with what it said last.
+pub(crate) async fn eventually<T, F, Fut>(what: &str, check: F) -> T
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, String>>,
+{
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match check().await {
+            Ok(value) => return value,
+            Err(last) if Instant::now() > deadline => panic!("{what}: {last}"),
+            Err(_) => sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Waits until the object is gone.
+pub(crate) async fn gone<K>(api: &Api<K>, name: &str)
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    eventually(&format!("{name} goes"), || async {
+        match api.get_opt(name).await.unwrap() {
+            None => Ok(()),
+            Some(object) => Err(format!("{object:?}")),
+        }
+    })
+    .await;
+}
+
+async fn kubelet(client: Client) {
+    let informers = Informers::new(client.clone(), kubeplane_clock::real());
+    let mut changes = informers.of::<Pod>().subscribe();
+    let mut next = 0;
+    while let Some(change) = changes.next().await {
+        let pod = change.object();
+        if change.is_deleted() {
+            continue;
+        }
+        let name = pod.metadata.name.clone().unwrap();
+        let api: Api<Pod> =
+            Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap());
+        if pod.metadata.deletion_timestamp.is_some() {
+            let _gone = api.delete(&name, &DeleteParams::default().grace_period(0)).await;
+        } else if !kubeplane_workload::is_ready(pod) && !kubeplane_workload::is_terminal(pod) {
+            next += 1;
+            let ip = format!("10.244.0.{next}");
+            let now = Time(kubeplane_clock::real().now());
+            let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": now}]}});
+            let _late =
+                api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
+        }
+    }
+}

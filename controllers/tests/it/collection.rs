@@ -1,0 +1,92 @@
+use crate::cluster::{Cluster, NODE, eventually, gone};
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{ConfigMap, Pod},
+};
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+fn set(replicas: i32) -> Value {
+    json!({
+        "metadata": {"name": "set"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {
+                "metadata": {"labels": {"app": "a"}},
+                "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "i"}]},
+            },
+        },
+    })
+}
+
+async fn with_pods(count: usize) -> Cluster {
+    let cluster = Cluster::start().await.with_kubelet().await;
+    cluster.create::<ReplicaSet>(set(i32::try_from(count).unwrap())).await;
+    eventually("the pods are there", || async {
+        let pods = cluster.list::<Pod>().await.len();
+        if pods == count { Ok(()) } else { Err(format!("{pods} pods")) }
+    })
+    .await;
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreground_deletion_takes_the_dependents_first() {
+    let cluster = with_pods(3).await;
+    let sets = cluster.api::<ReplicaSet>();
+    sets.delete("set", &DeleteParams::foreground()).await.unwrap();
+    gone(&sets, "set").await;
+    assert_eq!(cluster.list::<Pod>().await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphaning_deletion_leaves_the_dependents() {
+    let cluster = with_pods(2).await;
+    let sets = cluster.api::<ReplicaSet>();
+    sets.delete("set", &DeleteParams::orphan()).await.unwrap();
+    gone(&sets, "set").await;
+    let pods = cluster.list::<Pod>().await;
+    assert_eq!(pods.len(), 2);
+    assert!(
+        pods.iter().all(|pod| pod.metadata.owner_references.as_ref().is_none_or(Vec::is_empty))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_goes_when_its_last_owner_is_gone_and_not_before() {
+    let cluster = Cluster::start().await;
+    let owner = |name: &'static str| {
+        let cluster = &cluster;
+        async move {
+            let owner = cluster.create::<ConfigMap>(json!({"metadata": {"name": name}})).await;
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": owner.metadata.uid})
+        }
+    };
+    let owners = [owner("one").await, owner("two").await];
+    cluster
+        .create::<ConfigMap>(json!({"metadata": {"name": "both", "ownerReferences": owners}}))
+        .await;
+    let never = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "never", "uid": "never"}]);
+    cluster
+        .create::<ConfigMap>(json!({"metadata": {"name": "lost", "ownerReferences": never}}))
+        .await;
+
+    let api = cluster.api::<ConfigMap>();
+    gone(&api, "lost").await;
+    api.delete("one", &DeleteParams::default()).await.unwrap();
+    eventually("the dead owner is removed", || async {
+        let both = api.get("both").await.unwrap();
+        let names: Vec<_> = both
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .map(|owner| owner.name.clone())
+            .collect();
+        if names == ["two"] { Ok(()) } else { Err(format!("{names:?}")) }
+    })
+    .await;
+    api.delete("two", &DeleteParams::default()).await.unwrap();
+    gone(&api, "both").await;
+}

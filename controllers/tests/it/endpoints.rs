@@ -1,0 +1,69 @@
+use crate::cluster::{Cluster, NODE, eventually};
+use k8s_openapi::api::{
+    core::v1::{Endpoints, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_follow_ready_pods() {
+    let cluster = Cluster::start().await.with_kubelet().await;
+    cluster
+        .create::<Service>(json!({
+            "metadata": {"name": "web", "labels": {"tier": "front"}},
+            "spec": {
+                "clusterIP": "None",
+                "selector": {"app": "web"},
+                "ports": [{"name": "http", "port": 80, "targetPort": "web"}],
+            },
+        }))
+        .await;
+    for name in ["one", "two"] {
+        let ports = json!([{"name": "web", "containerPort": 8080}]);
+        cluster
+            .create::<Pod>(json!({
+                "metadata": {"name": name, "labels": {"app": "web"}},
+                "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "i", "ports": ports}]},
+            }))
+            .await;
+    }
+    let ready = |wanted: usize| {
+        let cluster = &cluster;
+        move || async move {
+            let slices = cluster.list::<EndpointSlice>().await;
+            let slices =
+                slices.into_iter().filter(|slice| slice.address_type == "IPv4").collect::<Vec<_>>();
+            let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+            let ready = endpoints
+                .filter(|one| one.conditions.as_ref().and_then(|c| c.ready) == Some(true))
+                .count();
+            let old = cluster.api::<Endpoints>().get_opt("web").await.unwrap().unwrap_or_default();
+            let subsets = old.subsets.clone().unwrap_or_default();
+            let addresses =
+                subsets.iter().flat_map(|subset| subset.addresses.iter().flatten()).count();
+            if ready == wanted && addresses == wanted && slices.len() == 1 {
+                Ok((slices[0].clone(), old))
+            } else {
+                Err(format!("{ready} in {slices:?}, {addresses} in {subsets:?}"))
+            }
+        }
+    };
+    let (slice, old) = eventually("both pods are ready", ready(2)).await;
+    let labels = slice.metadata.labels.unwrap();
+    assert_eq!(labels["kubernetes.io/service-name"], "web");
+    assert_eq!(labels["endpointslice.kubernetes.io/managed-by"], "endpointslice-controller.k8s.io");
+    assert_eq!(labels["tier"], "front");
+    assert!(labels.contains_key("service.kubernetes.io/headless"));
+    assert_eq!(slice.ports.unwrap()[0].port, Some(8080));
+    let endpoint = &slice.endpoints.unwrap()[0];
+    assert_eq!(endpoint.node_name.as_deref(), Some(NODE));
+    assert_eq!(endpoint.target_ref.as_ref().and_then(|target| target.kind.as_deref()), Some("Pod"));
+    assert_eq!(old.subsets.unwrap()[0].ports.as_ref().unwrap()[0].port, 8080);
+
+    // A pod that has ended is no longer ready, and the kubelet leaves it alone.
+    let unready = json!({"status": {"phase": "Succeeded", "conditions": [{"type": "Ready", "status": "False"}]}});
+    let pods = cluster.api::<Pod>();
+    pods.patch_status("one", &PatchParams::default(), &Patch::Merge(unready)).await.unwrap();
+    eventually("one is left", ready(1)).await;
+}

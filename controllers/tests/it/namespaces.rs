@@ -1,0 +1,56 @@
+use crate::cluster::{Cluster, eventually, gone};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+fn in_temp(cluster: &Cluster) -> Api<ConfigMap> {
+    Api::namespaced(cluster.client.clone(), "temp")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_gets_its_defaults_and_goes_with_its_content() {
+    let cluster = Cluster::start().await;
+    cluster.create::<Namespace>(json!({"metadata": {"name": "temp"}})).await;
+    let maps = in_temp(&cluster);
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), "temp");
+    eventually("the defaults appear", || async {
+        let root = maps.get_opt("kube-root-ca.crt").await.unwrap().and_then(|map| map.data);
+        let account = accounts.get_opt("default").await.unwrap();
+        let right = root.as_ref().is_some_and(|data| data["ca.crt"] == "the root");
+        if right && account.is_some() { Ok(()) } else { Err(format!("{root:?} {account:?}")) }
+    })
+    .await;
+    accounts.delete("default", &DeleteParams::default()).await.unwrap();
+    eventually("the account comes back", || async {
+        accounts.get("default").await.map_err(|error| error.to_string())
+    })
+    .await;
+
+    let held: ConfigMap = serde_json::from_value(
+        json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}}),
+    )
+    .unwrap();
+    maps.create(&PostParams::default(), &held).await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces.delete("temp", &DeleteParams::default()).await.unwrap();
+    eventually("what holds the namespace is told", || async {
+        let status = namespaces.get("temp").await.unwrap().status.unwrap_or_default();
+        let message = |kind: &str| {
+            let condition =
+                status.conditions.iter().flatten().find(|condition| condition.type_ == kind);
+            condition.and_then(|condition| condition.message.clone()).unwrap_or_default()
+        };
+        let remaining = message("NamespaceContentRemaining");
+        let finalizers = message("NamespaceFinalizersRemaining");
+        let told = remaining.contains("configmaps. has 1 resource instances")
+            && finalizers.contains("example.com/hold in 1 resource instances");
+        if told { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    maps.patch("held", &PatchParams::default(), &release).await.unwrap();
+    gone(&namespaces, "temp").await;
+}

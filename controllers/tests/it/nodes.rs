@@ -1,0 +1,89 @@
+use crate::cluster::{Cluster, NODE, eventually};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use kubeplane_clock::{Clock, PausedClock};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// Lets the cluster's time run until `check` holds.
+async fn as_time_passes(
+    clock: &PausedClock,
+    what: &str,
+    check: impl AsyncFn() -> Result<(), String>,
+) {
+    eventually(what, || async {
+        clock.advance(Duration::from_secs(1));
+        check().await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_node_is_noticed_and_its_pods_leave_when_others_are_well() {
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let cluster = Cluster::with_clock(Arc::new(clock.clone())).await.with_kubelet().await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    for name in ["well-1", "well-2"] {
+        cluster.create::<Node>(json!({"metadata": {"name": name}})).await;
+    }
+    let pods = cluster.api::<Pod>();
+    cluster
+        .create::<Pod>(json!({
+            "metadata": {"name": "stays"},
+            "spec": {
+                "nodeName": NODE,
+                "containers": [{"name": "c", "image": "i"}],
+                "tolerations": [{"operator": "Exists"}],
+            },
+        }))
+        .await;
+    cluster
+        .create::<Pod>(json!({
+            "metadata": {"name": "leaves"},
+            "spec": {
+                "nodeName": NODE,
+                "containers": [{"name": "c", "image": "i"}],
+                "tolerations": [
+                    {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute",
+                     "tolerationSeconds": 30},
+                ],
+            },
+        }))
+        .await;
+    let start = clock.elapsed();
+    as_time_passes(&clock, "the silent node is unknown", async || {
+        for name in ["well-1", "well-2"] {
+            let beat = json!({"status": {"conditions": [
+                {"type": "Ready", "status": "True", "lastHeartbeatTime": clock.now()}]}});
+            nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(beat)).await.unwrap();
+        }
+        let node = nodes.get(NODE).await.unwrap();
+        let status = node.status.unwrap_or_default();
+        let ready =
+            status.conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+        let ready = ready.ok_or("no condition")?;
+        let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        let effects: Vec<_> = taints
+            .iter()
+            .filter(|taint| taint.key == "node.kubernetes.io/unreachable")
+            .map(|taint| taint.effect.as_str())
+            .collect();
+        let lost = ready.reason.as_deref() == Some("NodeStatusUnknown");
+        let tainted = effects.contains(&"NoSchedule") && effects.contains(&"NoExecute");
+        if lost && tainted { Ok(()) } else { Err(format!("{ready:?} {effects:?}")) }
+    })
+    .await;
+    assert!(clock.elapsed() - start >= Duration::from_secs(50));
+    assert!(pods.get_opt("leaves").await.unwrap().is_some(), "it tolerates for a while");
+    as_time_passes(&clock, "the pod leaves", async || {
+        match pods.get_opt("leaves").await.unwrap() {
+            None => Ok(()),
+            Some(pod) => Err(format!("{:?}", pod.status)),
+        }
+    })
+    .await;
+    assert!(pods.get_opt("stays").await.unwrap().is_some());
+}

@@ -1,0 +1,53 @@
+/// Words that cannot be identifiers.
+const RESERVED: [&str; 23] = [
+    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in",
+    "let", "loop", "namespace", "null", "package", "return", "struct", "true", "var", "void",
+    "while", "__type__",
+];
+
+/// The name of a field in an expression: `__dot__` and the like for what an identifier cannot hold. `None` when
+/// there is no such form, so that the field cannot be reached.
+#[must_use]
+pub fn escape(name: &str) -> Option<String> {
+    let first = name.chars().next()?;
+    if !(first.is_ascii_alphabetic() || first == '_') {
+        return None;
+    }
+    if RESERVED.contains(&name) {
+        return Some(format!("__{name}__"));
+    }
+    let mut out = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(c) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("__") {
+            out.push_str("__underscores__");
+            rest = after;
+            continue;
+        }
+        match c {
+            '.' => out.push_str("__dot__"),
+            '-' => out.push_str("__dash__"),
+            '/' => out.push_str("__slash__"),
+            c if c.is_ascii_alphanumeric() || c == '_' => out.push(c),
+            _ => return None,
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn names_become_identifiers() {
+        let escaped = |name| escape(name).unwrap();
+        assert_eq!(escaped("a_b"), "a_b");
+        assert_eq!(escaped("a__b"), "a__underscores__b");
+        assert_eq!(escaped("x-prop.y/z"), "x__dash__prop__dot__y__slash__z");
+        assert_eq!(escaped("namespace"), "__namespace__");
+        assert_eq!(escape("1a"), None);
+        assert_eq!(escape("a b"), None);
+    }
+}

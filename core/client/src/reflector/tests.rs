@@ -1,0 +1,135 @@
+use crate::{
+    Change, Error, InformerSource, Informers, Listed, ObjectKey, Query, Result, SourceEvent,
+    SourceEvents,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kubeplane_clock::{PausedClock, Seed};
+use parking_lot::Mutex;
+use serde_json::json;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+fn object(name: &str, version: u64) -> Bytes {
+    let metadata = json!({"namespace": "ns", "name": name, "uid": name, "resourceVersion": version.to_string()});
+    Bytes::from(json!({"metadata": metadata}).to_string())
+}
+
+fn expired() -> Error {
+    Error::Expired { message: "too old".to_owned() }
+}
+
+type List = Result<(u64, Vec<Bytes>)>;
+
+/// Answers in the order given; then lists fail and watches stay silent.
+#[derive(Debug, Default)]
+struct Script {
+    lists: Mutex<VecDeque<List>>,
+    watches: Mutex<VecDeque<Vec<Result<SourceEvent>>>>,
+    asked: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl InformerSource for Script {
+    async fn list(&self, _: &Query, at_least: &str) -> Result<Listed> {
+        self.asked.lock().push(format!("list {at_least:?}"));
+        let next = self.lists.lock().pop_front();
+        let (version, items) =
+            next.unwrap_or_else(|| Err(Error::Interrupted(std::io::Error::other("end"))))?;
+        Ok(Listed { resource_version: version.to_string(), items })
+    }
+
+    async fn watch(&self, _: &Query, after: &str, _: Duration) -> Result<SourceEvents> {
+        self.asked.lock().push(format!("watch {after}"));
+        let next = self.watches.lock().pop_front();
+        Ok(next.map_or_else(|| stream::pending().boxed(), |events| stream::iter(events).boxed()))
+    }
+}
+
+/// Plays a script to its last watch; what was asked, and the names and versions known then.
+async fn play(script: Script) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let clock = PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+    let watches = script.watches.lock().len();
+    let script = Arc::new(script);
+    let informers = Informers::from_source(script.clone(), Arc::new(clock.clone()), Seed::new(1));
+    let informer = informers.of::<ConfigMap>();
+    let mut changes = informer.subscribe();
+    let silent =
+        || script.asked.lock().iter().filter(|asked| asked.starts_with("watch")).count() > watches;
+    while !silent() {
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_millis(50));
+    }
+    let seen = std::iter::from_fn(|| changes.next().now_or_never().flatten())
+        .map(|change| {
+            let mark = match &change {
+                Change::Added(_) => '+',
+                Change::Updated { .. } => '~',
+                Change::Deleted(_) => '-',
+            };
+            format!("{mark}{}", change.object().metadata.name.clone().unwrap_or_default())
+        })
+        .collect();
+    let known = informer.list();
+    let known = known.iter().map(|map| {
+        let version = map.metadata.resource_version.clone().unwrap_or_default();
+        format!("{}@{version}", ObjectKey::of(&**map))
+    });
+    let asked = script.asked.lock().clone();
+    (asked, seen, known.collect())
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_the_last_one_ended() {
+    let script = Script::default();
+    script.lists.lock().push_back(Ok((5, vec![object("a", 3)])));
+    script.watches.lock().push_back(vec![
+        Ok(SourceEvent::Added(object("b", 6))),
+        Ok(SourceEvent::Modified(object("a", 7))),
+        Ok(SourceEvent::Bookmark("9".to_owned())),
+    ]);
+    script.watches.lock().push_back(vec![Ok(SourceEvent::Deleted(object("b", 10)))]);
+    let (asked, _, known) = play(script).await;
+    assert_eq!(asked, ["list \"0\"", "watch 5", "watch 9", "watch 10"]);
+    assert_eq!(known, ["ns/a@7"]);
+}
+
+#[tokio::test]
+async fn an_expired_watch_leads_to_a_new_list_that_is_not_older() {
+    let script = Script::default();
+    script.lists.lock().push_back(Ok((5, vec![object("a", 3), object("b", 4)])));
+    script.watches.lock().push_back(vec![Err(expired())]);
+    script.lists.lock().push_back(Err(expired()));
+    script.lists.lock().push_back(Ok((20, vec![object("b", 15), object("c", 16)])));
+    let (asked, seen, known) = play(script).await;
+    assert_eq!(asked, ["list \"0\"", "watch 5", "list \"5\"", "list \"\"", "watch 20"]);
+    assert_eq!(known, ["ns/b@15", "ns/c@16"]);
+    assert!(seen.contains(&"-a".to_owned()) && seen.contains(&"+c".to_owned()), "{seen:?}");
+}
+
+#[tokio::test]
+async fn one_object_that_cannot_be_read_does_not_hide_the_others() {
+    let script = Script::default();
+    let bad = Bytes::from_static(
+        b"{\"metadata\":{\"name\":\"bad\",\"resourceVersion\":\"8\"},\"data\":7}",
+    );
+    script.lists.lock().push_back(Ok((5, vec![bad.clone(), object("a", 3)])));
+    script.watches.lock().push_back(vec![Ok(SourceEvent::Added(bad))]);
+    let (asked, _, known) = play(script).await;
+    assert_eq!(asked, ["list \"0\"", "watch 5", "watch 8"]);
+    assert_eq!(known, ["ns/a@3"]);
+}
+
+#[tokio::test]
+async fn readers_end_when_informers_stop() {
+    let clock = Arc::new(PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+    let informers = Informers::from_source(Arc::new(Script::default()), clock, Seed::new(1));
+    let informer = informers.of::<ConfigMap>();
+    let mut changes = informer.subscribe();
+    assert_eq!(informers.unsynced(), ["configmaps"]);
+    drop(informers);
+    assert!(changes.next().await.is_none());
+    informer.synced().await;
+    assert!(!informer.has_synced());
+}

@@ -1,0 +1,83 @@
+//! With real containers: containerd, runc and the network plugins of this machine, as root.
+
+use crate::harness::{World, is_ready};
+use kubeplane_runtime_cri::{
+    CriClient,
+    testing::{BUSYBOX_IMAGE, Containerd, ContainerdOptions},
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+async fn start() -> (Containerd, World, tempfile::TempDir) {
+    let network = tempfile::tempdir().unwrap();
+    let options = ContainerdOptions {
+        cni_config: Some(network.path().to_owned()),
+        ..ContainerdOptions::default()
+    };
+    let containerd = Containerd::start_with(options).unwrap();
+    let client = CriClient::connect(containerd.socket()).await.unwrap();
+    let world = World::with(Arc::new(client)).await;
+    (containerd, world, network)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_pods_live_and_survive_a_restart_of_the_kubelet() {
+    let (_containerd, world, network) = start().await;
+    let mut config = world.config();
+    config.cni_conf_dir = network.path().to_owned();
+    config.pod_cidr = Some("10.251.3.0/24".parse().unwrap());
+    let kubelet = world.kubelet_with(config.clone()).await;
+    world
+        .post("/api/v1/namespaces/default/secrets",
+            json!({"metadata": {"name": "key"}, "stringData": {"word": "sesame"}}))
+        .await;
+    let script = "cat /data/x /secret/word; echo $IP; httpd -f -p 8080 -h /data";
+    world
+        .run("web", json!({
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {"fsGroup": 4000},
+            "volumes": [{"name": "data", "emptyDir": {"medium": "Memory"}}, {"name": "s", "secret": {"secretName": "key"}}],
+            "initContainers": [{"name": "i", "image": BUSYBOX_IMAGE, "command": ["sh", "-c", "echo init > /data/x; id -G > /data/groups"],
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                "securityContext": {"runAsUser": 1234}}],
+            "containers": [{"name": "c", "image": BUSYBOX_IMAGE, "command": ["sh", "-c", script],
+                "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                "resources": {"requests": {"cpu": "50m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
+                "readinessProbe": {"httpGet": {"path": "/x", "port": 8080}, "periodSeconds": 1},
+                "livenessProbe": {"exec": {"command": ["cat", "/data/x"]}, "periodSeconds": 1},
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "s", "mountPath": "/secret", "readOnly": true}]}]
+        }))
+        .await;
+    let before = world.until("web", "ready", is_ready).await;
+    let ip = before["status"]["podIP"].as_str().unwrap();
+    assert!(ip.starts_with("10.251.3."), "{ip}");
+    let uid = before["metadata"]["uid"].as_str().unwrap();
+    let log = world.dir.path().join(format!("logs/default_web_{uid}/c/0.log"));
+    let log = std::fs::read_to_string(log).unwrap();
+    for line in ["init", "sesame", ip] {
+        assert!(log.contains(&format!("stdout F {line}\n")), "{log}");
+    }
+    kubelet.stop().await;
+    let kubelet = world.kubelet_with(config).await;
+    world
+        .run("once", json!({"restartPolicy": "Never", "hostNetwork": true, "containers": [
+            {"name": "c", "image": BUSYBOX_IMAGE, "command": ["sh", "-c", "echo bye > /dev/termination-log; exit 7"]}]}))
+        .await;
+    let once = world.until("once", "failed", |pod| pod["status"]["phase"] == "Failed").await;
+    let ended = &once["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!((&ended["exitCode"], &ended["message"]), (&json!(7), &json!("bye\n")));
+    let after = world.until("web", "ready", is_ready).await;
+    let id = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+    assert_eq!(id(&before), id(&after));
+    for name in ["web", "once"] {
+        world.delete(name).await;
+        world.until(name, "gone", Value::is_null).await;
+    }
+    world
+        .wait("nothing left", async || {
+            let left = std::fs::read_dir(world.dir.path().join("kubelet/pods")).unwrap().count();
+            if left == 0 { Ok(()) } else { Err(left.to_string()) }
+        })
+        .await;
+    kubelet.stop().await;
+}

@@ -1,0 +1,158 @@
+use crate::harness::{Running, World, free_port, is_ready};
+use kubeplane_kubelet::ServingCertificate;
+use kubeplane_pki::{Authority, Identity, Request, Usage};
+use kubeplane_streaming::{
+    remote_command::{self, Options, Outcome},
+    upgrade,
+};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use serde_json::json;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+struct Served {
+    world: World,
+    kubelet: Running,
+    authority: Authority,
+    address: SocketAddr,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let world = World::new().await;
+        let now = jiff::Timestamp::now();
+        let authority = Authority::generate("test", now).unwrap();
+        let address = free_port();
+        let request = Request::new("system:node:node-1", Usage::Server).addresses([address.ip()]);
+        let serving = authority.issue(&request, now).unwrap();
+        let mut config = world.config();
+        config.listen = address;
+        config.client_ca = Some(authority.certificate().to_owned());
+        config.serving =
+            Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
+        let kubelet = world.kubelet_with(config).await;
+        Self { world, kubelet, authority, address }
+    }
+
+    fn identity(&self, name: &str, group: &str) -> Identity {
+        let request = Request::new(name, Usage::Client).organization(group);
+        self.authority.issue(&request, jiff::Timestamp::now()).unwrap()
+    }
+
+    async fn connect(&self, identity: Option<Identity>) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        let pem = self.authority.certificate().to_owned();
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes())
+                    .map(Result::unwrap)
+                    .collect();
+                let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::from(self.address.ip());
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+    }
+
+    /// The whole answer, as it is on the wire.
+    async fn get(&self, identity: Option<Identity>, path: &str) -> String {
+        let mut io = self.connect(identity).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // The other side need not say goodbye in TLS.
+        let _ = io.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn admin_get(&self, path: &str) -> String {
+        self.get(Some(self.identity("admin", "system:masters")), path).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_those_who_may_are_answered() {
+    let served = Served::start().await;
+    let nobody = served.get(None, "/pods").await;
+    assert!(nobody.starts_with("HTTP/1.1 401"), "{nobody}");
+    let someone = served.get(Some(served.identity("eve", "devs")), "/pods").await;
+    assert!(someone.starts_with("HTTP/1.1 403"), "{someone}");
+    assert!(someone.contains("Forbidden (user=eve, verb=get, resource=nodes, subresource(s)=[proxy])"));
+    for (path, part) in [
+        ("/pods", "\"kind\":\"PodList\""),
+        ("/healthz", "ok"),
+        ("/metrics", "kubelet_running_pods"),
+        ("/stats/summary", "\"nodeName\":\"node-1\""),
+        ("/configz", "kubeletconfig"),
+    ] {
+        let answer = served.admin_get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(part), "{path}: {answer}");
+    }
+    assert!(served.admin_get("/nothing").await.starts_with("HTTP/1.1 404"));
+    served.kubelet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_are_served_and_followed() {
+    let served = Served::start().await;
+    let world = &served.world;
+    world
+        .run("talker", json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox",
+            "command": ["sh", "-c", "echo one; echo two; sleep 1; echo three"]}]}))
+        .await;
+    world
+        .until("talker", "running", |pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object())
+        .await;
+    let path = "/containerLogs/default/talker/c";
+    let followed = served.admin_get(&format!("{path}?follow=true")).await;
+    assert!(followed.contains("one\ntwo\n") && followed.contains("three\n"), "{followed}");
+    let tail = served.admin_get(&format!("{path}?tailLines=1&timestamps=true")).await;
+    assert!(tail.contains("Z three\n") && !tail.contains("two"), "{tail}");
+    let missing = served.admin_get("/containerLogs/default/talker/x").await;
+    assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
+    assert!(missing.contains("container \"x\" not found in pod \"talker\""));
+    let previous = served.admin_get(&format!("{path}?previous=true")).await;
+    assert!(previous.contains("previous terminated container \"c\" in pod \"talker\" not found"));
+    served.kubelet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_run_in_containers() {
+    let served = Served::start().await;
+    served.world.run("web", json!({"containers": [{"name": "c", "image": "busybox"}]})).await;
+    served.world.until("web", "ready", is_ready).await;
+    for (command, output, outcome) in [
+        ("command=echo&command=a%20b", "a b\n", Outcome::Success),
+        ("command=sh&command=-c&command=echo%20x%3B%20exit%207", "x\n", Outcome::ExitCode(7)),
+    ] {
+        let options = Options::from_query("output=1&error=1").unwrap();
+        let mut io = served.connect(Some(served.identity("admin", "system:masters"))).await;
+        let path = format!("/exec/default/web/c?{command}&output=1&error=1");
+        let protocol = upgrade(&mut io, "node", &path, &["v4.channel.k8s.io"]).await.unwrap();
+        assert_eq!(protocol, "v4.channel.k8s.io");
+        let mut process = remote_command::connect(io, 4, options).await.unwrap();
+        let mut text = String::new();
+        process.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, output);
+        assert_eq!(process.status.wait().await.unwrap(), outcome);
+    }
+    let plain = served.admin_get("/exec/default/web/c?command=true&output=1").await;
+    assert!(plain.starts_with("HTTP/1.1 400"), "{plain}");
+    let gone = served.admin_get("/exec/default/nope/c?command=true&output=1").await;
+    assert!(gone.starts_with("HTTP/1.1 404"), "{gone}");
+    served.kubelet.stop().await;
+}

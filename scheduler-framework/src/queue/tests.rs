@@ -1,0 +1,110 @@
+use super::*;
+use crate::{
+    ActionType, Bind, BindVerdict, CycleState, EventResource, Profile, SchedulerPlugin,
+};
+use kubeplane_clock::{PausedClock, Seed};
+use serde_json::{Value, json};
+
+#[derive(Debug)]
+struct NoBind;
+
+impl SchedulerPlugin for NoBind {
+    fn name(&self) -> &'static str {
+        "NoBind"
+    }
+
+    fn as_bind(&self) -> Option<&dyn Bind> {
+        Some(self)
+    }
+}
+
+#[async_trait::async_trait]
+impl Bind for NoBind {
+    async fn bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> BindVerdict {
+        BindVerdict::Bound
+    }
+}
+
+fn queue() -> (Queue, PausedClock) {
+    let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+    let shared: SharedClock = Arc::new(clock.clone());
+    let profile = Profile::default().add(NoBind, 1);
+    let framework = Framework::new(profile, shared.clone(), Seed::new(1)).unwrap();
+    let frameworks = HashMap::from([("default-scheduler".to_owned(), Arc::new(framework))]);
+    (Queue::new(shared, frameworks), clock)
+}
+
+fn pod(name: &str, spec: Value) -> Arc<PodInfo> {
+    let mut value = json!({"metadata": {"name": name, "namespace": "d", "uid": name}, "spec": spec});
+    value["spec"]["containers"] = json!([]);
+    Arc::new(PodInfo::new(Arc::new(serde_json::from_value(value).unwrap())))
+}
+
+fn names(queue: &mut Queue) -> Vec<String> {
+    std::iter::from_fn(|| queue.take()).map(|pod| pod.info.name().to_owned()).collect()
+}
+
+const NODE_ADDED: ClusterEvent = ClusterEvent::new(EventResource::Node, ActionType::ADD);
+
+#[test]
+fn pods_come_by_priority_and_then_by_age() {
+    let (mut queue, clock) = queue();
+    queue.add(pod("old", json!({})));
+    clock.advance(Duration::from_secs(1));
+    queue.add(pod("young", json!({})));
+    queue.add(pod("urgent", json!({"priority": 10})));
+    assert_eq!(names(&mut queue), ["urgent", "old", "young"]);
+}
+
+#[test]
+fn a_refused_pod_waits_for_an_event_that_concerns_it() {
+    let (mut queue, clock) = queue();
+    queue.add(pod("a", json!({})));
+    let taken = queue.take().unwrap();
+    queue.set_unschedulable(taken, BTreeSet::from(["NodeResourcesFit"]));
+    queue.on_event(ClusterEvent::new(EventResource::Node, ActionType::UPDATE_LABELS), &EventObject::Flush);
+    assert!(!queue.has_active(), "labels do not help a pod that lacks room");
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert!(!queue.has_active(), "it backs off first");
+    assert_eq!(queue.next_flush(), Some(Duration::from_secs(1)));
+    clock.advance(Duration::from_secs(1));
+    queue.flush();
+    assert_eq!(names(&mut queue), ["a"]);
+}
+
+#[test]
+fn an_event_during_a_cycle_is_not_missed() {
+    let (mut queue, clock) = queue();
+    queue.add(pod("a", json!({})));
+    let taken = queue.take().unwrap();
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    queue.set_unschedulable(taken, BTreeSet::from(["NodeResourcesFit"]));
+    clock.advance(Duration::from_secs(1));
+    queue.flush();
+    assert!(queue.has_active());
+}
+
+#[test]
+fn gated_pods_stay_out_until_their_gates_are_gone() {
+    let (mut queue, _) = queue();
+    queue.add(pod("a", json!({"schedulingGates": [{"name": "g"}]})));
+    assert!(!queue.has_active());
+    queue.update(pod("a", json!({})));
+    assert_eq!(names(&mut queue), ["a"]);
+}
+
+#[test]
+fn back_off_doubles_up_to_its_limit() {
+    let (mut queue, clock) = queue();
+    queue.add(pod("a", json!({})));
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let taken = queue.take().unwrap();
+        queue.retry(taken);
+        let wait = queue.next_flush().unwrap();
+        waits.push(wait.as_secs());
+        clock.advance(wait);
+        queue.flush();
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+}

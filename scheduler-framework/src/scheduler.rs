@@ -1,0 +1,178 @@
+//! The scheduler as a component: builder and start.
+
+mod bindings;
+mod changes;
+mod cycle;
+mod report;
+
+use crate::{DefaultBinder, Error, Framework, Profile, metrics::SchedulerMetrics, queue::Queue};
+use async_trait::async_trait;
+use cycle::Loop;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kubeplane_client::{EventRecorder, Informers};
+use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_core::component::{Component, ComponentError, Lifecycle};
+use kubeplane_telemetry::{Health, Metrics, Probe};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Assembles a [`Scheduler`].
+pub struct SchedulerBuilder {
+    client: kube::Client,
+    informers: Option<Informers>,
+    clock: SharedClock,
+    seed: Seed,
+    profiles: Vec<Profile>,
+    health: Health,
+    metrics: Metrics,
+}
+
+impl fmt::Debug for SchedulerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SchedulerBuilder").field("profiles", &self.profiles).finish_non_exhaustive()
+    }
+}
+
+impl SchedulerBuilder {
+    /// Shares these informers instead of making its own.
+    #[must_use]
+    pub fn informers(mut self, informers: Informers) -> Self {
+        self.informers = Some(informers);
+        self
+    }
+
+    /// Takes its time from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes chance from this seed.
+    #[must_use]
+    pub fn seed(mut self, seed: Seed) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Serves the pods of one more `schedulerName`. Without any, [`Profile::default`] is served.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profiles.push(profile);
+        self
+    }
+
+    /// Adds its checks here.
+    #[must_use]
+    pub fn health(mut self, health: Health) -> Self {
+        self.health = health;
+        self
+    }
+
+    /// Registers its metrics here.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Checks the profiles. One without a plugin that binds gets [`DefaultBinder`].
+    ///
+    /// # Errors
+    /// When a profile is not sound, or two have the same name.
+    pub fn build(self) -> Result<Scheduler, Error> {
+        let profiles = if self.profiles.is_empty() { vec![Profile::default()] } else { self.profiles };
+        let mut frameworks = HashMap::new();
+        for mut profile in profiles {
+            if !profile.plugins().iter().any(|own| own.plugin.as_bind().is_some()) {
+                profile = profile.add(DefaultBinder::new(self.client.clone()), 1);
+            }
+            let framework = Framework::new(profile, self.clock.clone(), self.seed.clone())?;
+            let name = framework.name().to_owned();
+            if frameworks.insert(name.clone(), Arc::new(framework)).is_some() {
+                return Err(Error::DuplicateProfile(name));
+            }
+        }
+        let synced = Arc::new(AtomicBool::new(false));
+        let check = synced.clone();
+        self.health.add("informer-sync", Probe::Ready, move || {
+            if check.load(Ordering::Relaxed) { Ok(()) } else { Err("informers have no first list yet".into()) }
+        });
+        Ok(Scheduler {
+            metrics: SchedulerMetrics::new(&self.metrics),
+            client: self.client,
+            informers: self.informers,
+            clock: self.clock,
+            frameworks,
+            synced,
+        })
+    }
+}
+
+/// Puts pods on nodes, as kube-scheduler does. A [`Component`]: it speaks only the Kubernetes API.
+pub struct Scheduler {
+    client: kube::Client,
+    informers: Option<Informers>,
+    clock: SharedClock,
+    frameworks: HashMap<String, Arc<Framework>>,
+    metrics: SchedulerMetrics,
+    synced: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("frameworks", &self.frameworks).finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    /// A scheduler that works through `client`.
+    #[must_use]
+    pub fn builder(client: kube::Client) -> SchedulerBuilder {
+        SchedulerBuilder {
+            client,
+            informers: None,
+            clock: kubeplane_clock::real(),
+            seed: Seed::random(),
+            profiles: Vec::new(),
+            health: Health::new(),
+            metrics: Metrics::new(),
+        }
+    }
+
+    /// The plugins of a profile, for decisions outside the loop.
+    #[must_use]
+    pub fn framework(&self, scheduler_name: &str) -> Option<Arc<Framework>> {
+        self.frameworks.get(scheduler_name).cloned()
+    }
+}
+
+#[async_trait]
+impl Component for Scheduler {
+    fn name(&self) -> &str {
+        "kube-scheduler"
+    }
+
+    async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        let informers =
+            self.informers.unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
+        let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
+        tokio::select! {
+            () = async { tokio::join!(pods.synced(), nodes.synced()); } => {}
+            () = lifecycle.stopping() => return Ok(()),
+        }
+        self.synced.store(true, Ordering::Relaxed);
+        let recorder = EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
+        let queue = Queue::new(self.clock.clone(), self.frameworks.clone());
+        let main = Loop::new(self.client, self.clock, self.frameworks, queue, recorder, self.metrics);
+        lifecycle.ready();
+        main.run(pods.subscribe(), nodes.subscribe(), &lifecycle).await;
+        Ok(())
+    }
+}

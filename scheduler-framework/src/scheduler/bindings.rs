@@ -1,0 +1,27 @@
+use crate::{Framework, Placement, framework::Permission, queue::QueuedPod};
+use std::sync::Arc;
+
+/// How a binding went.
+pub(super) struct Bound {
+    pub(super) pod: QueuedPod,
+    pub(super) node: String,
+    pub(super) outcome: Result<(), String>,
+}
+
+/// Waits for permission, binds, and takes back what was reserved if that fails.
+pub(super) async fn bind(
+    framework: Arc<Framework>,
+    pod: QueuedPod,
+    placement: Placement,
+    permission: Permission,
+) -> Bound {
+    let Placement { node, mut state, .. } = placement;
+    let outcome = match framework.permitted(&pod.info, permission).await {
+        Ok(()) => framework.bind(&state, &pod.info, &node).await,
+        Err(why) => Err(why),
+    };
+    if outcome.is_err() {
+        framework.unreserve(&mut state, &pod.info, &node);
+    }
+    Bound { pod, node, outcome }
+}

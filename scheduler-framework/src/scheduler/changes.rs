@@ -1,0 +1,133 @@
+//! What the scheduler makes of changes of pods and nodes.
+
+use super::cycle::Loop;
+use crate::{ActionType, ClusterEvent, EventObject, EventResource, PodInfo};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kubeplane_client::Change;
+use kubeplane_workload::is_terminal;
+use std::sync::Arc;
+
+impl Loop {
+    pub(super) fn on_node(&mut self, change: Change<Node>) {
+        let (action, object) = match change {
+            Change::Added(node) => {
+                self.cache.set_node(node.clone());
+                (ActionType::ADD, EventObject::Node { old: None, new: Some(node) })
+            }
+            Change::Updated { old, new } => {
+                self.cache.set_node(new.clone());
+                (node_action(&old, &new), EventObject::Node { old: Some(old), new: Some(new) })
+            }
+            Change::Deleted(node) => {
+                self.cache.remove_node(node.metadata.name.as_deref().unwrap_or_default());
+                (ActionType::DELETE, EventObject::Node { old: Some(node), new: None })
+            }
+        };
+        self.announce(EventResource::Node, action, &object);
+    }
+
+    pub(super) fn on_pod(&mut self, change: Change<Pod>) {
+        match change {
+            Change::Added(pod) => self.see_pod(None, pod),
+            Change::Updated { old, new } => self.see_pod(Some(old), new),
+            Change::Deleted(pod) => self.lose_pod(pod),
+        }
+    }
+
+    fn see_pod(&mut self, old: Option<Arc<Pod>>, pod: Arc<Pod>) {
+        let node = node_of(&pod).map(str::to_owned);
+        if is_terminal(&pod) {
+            let known = old.as_ref().is_some_and(|old| !is_terminal(old));
+            return if known { self.lose_pod(pod) } else { () };
+        }
+        let info = Arc::new(PodInfo::new(pod.clone()));
+        let Some(node) = node else {
+            return self.see_waiting(old, &info);
+        };
+        self.queue.remove(info.uid());
+        let was_assigned = old.as_ref().is_some_and(|old| node_of(old).is_some());
+        self.cache.set_pod(&node, info);
+        let action = match old.as_ref().filter(|_| was_assigned) {
+            None => ActionType::ADD,
+            Some(old) => pod_action(old, &pod),
+        };
+        self.announce(EventResource::AssignedPod, action, &EventObject::Pod { old, new: Some(pod) });
+    }
+
+    fn see_waiting(&mut self, old: Option<Arc<Pod>>, info: &Arc<PodInfo>) {
+        let pod = info.pod().clone();
+        if pod.metadata.deletion_timestamp.is_some() {
+            return self.queue.remove(info.uid());
+        }
+        if self.framework(&pod).is_none() || self.cache.is_assumed(info.uid()) {
+            return;
+        }
+        let action = old.as_ref().map_or(ActionType::ADD, |old| pod_action(old, &pod));
+        self.announce(EventResource::UnscheduledPod, action, &EventObject::Pod { old, new: Some(pod) });
+        self.queue.add(info.clone());
+    }
+
+    fn lose_pod(&mut self, pod: Arc<Pod>) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        self.queue.remove(&uid);
+        self.cache.remove_pod(&uid);
+        for framework in self.frameworks.values() {
+            framework.reject(&uid, "the pod is gone");
+        }
+        if node_of(&pod).is_some() {
+            let object = EventObject::Pod { old: Some(pod), new: None };
+            self.announce(EventResource::AssignedPod, ActionType::DELETE, &object);
+        }
+    }
+
+    fn announce(&mut self, resource: EventResource, action: ActionType, object: &EventObject) {
+        if !action.is_empty() {
+            self.queue.on_event(ClusterEvent::new(resource, action), object);
+        }
+    }
+}
+
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+fn node_action(old: &Node, new: &Node) -> ActionType {
+    let mut action = ActionType::default();
+    let mut when = |changed: bool, what: ActionType| {
+        if changed {
+            action = action.or(what);
+        }
+    };
+    let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
+    let conditions = |node: &Node| {
+        let all = node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+        all.into_iter().map(|own| (own.type_, own.status)).collect::<Vec<_>>()
+    };
+    let taints = |node: &Node| {
+        let spec = node.spec.clone().unwrap_or_default();
+        (spec.taints, spec.unschedulable.unwrap_or_default())
+    };
+    when(allocatable(old) != allocatable(new), ActionType::UPDATE_ALLOCATABLE);
+    when(old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS);
+    when(taints(old) != taints(new), ActionType::UPDATE_TAINTS);
+    when(conditions(old) != conditions(new), ActionType::UPDATE_CONDITIONS);
+    action
+}
+
+fn pod_action(old: &Pod, new: &Pod) -> ActionType {
+    let mut action = ActionType::default();
+    let spec = |pod: &Pod| pod.spec.clone().unwrap_or_default();
+    let (before, after) = (spec(old), spec(new));
+    let gates = |spec: &k8s_openapi::api::core::v1::PodSpec| spec.scheduling_gates.as_ref().map_or(0, Vec::len);
+    for (changed, what) in [
+        (old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS),
+        (before.tolerations != after.tolerations, ActionType::UPDATE_TOLERATIONS),
+        (gates(&before) > 0 && gates(&after) == 0, ActionType::UPDATE_GATES_ELIMINATED),
+        (before.containers != after.containers, ActionType::UPDATE_SCALE_DOWN),
+    ] {
+        if changed {
+            action = action.or(what);
+        }
+    }
+    action
+}

@@ -1,0 +1,176 @@
+//! The scheduling loop: it alone owns cache and queue.
+
+use super::bindings::{Bound, bind};
+use crate::{
+    Framework, PodInfo,
+    cache::Cache,
+    framework::Failure,
+    metrics::SchedulerMetrics,
+    queue::{Queue, QueuedPod},
+};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kubeplane_client::{Changes, EventRecorder, EventType};
+use kubeplane_clock::SharedClock;
+use kubeplane_core::component::Lifecycle;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+
+/// Long enough to never matter: there is always another reason to wake.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) struct Loop {
+    pub(super) client: kube::Client,
+    pub(super) clock: SharedClock,
+    pub(super) frameworks: HashMap<String, Arc<Framework>>,
+    pub(super) cache: Cache,
+    pub(super) queue: Queue,
+    pub(super) recorder: EventRecorder,
+    pub(super) metrics: SchedulerMetrics,
+    bindings: JoinSet<Bound>,
+    reports: JoinSet<()>,
+}
+
+impl Loop {
+    pub(super) fn new(
+        client: kube::Client,
+        clock: SharedClock,
+        frameworks: HashMap<String, Arc<Framework>>,
+        queue: Queue,
+        recorder: EventRecorder,
+        metrics: SchedulerMetrics,
+    ) -> Self {
+        Self {
+            client,
+            clock,
+            frameworks,
+            cache: Cache::default(),
+            queue,
+            recorder,
+            metrics,
+            bindings: JoinSet::new(),
+            reports: JoinSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut pods: Changes<Pod>, mut nodes: Changes<Node>, lifecycle: &Lifecycle) {
+        loop {
+            let active = self.queue.has_active();
+            let flush = self.queue.next_flush().unwrap_or(IDLE);
+            // What changed is taken in before the next pod is looked at.
+            tokio::select! {
+                biased;
+                () = lifecycle.stopping() => break,
+                Some(change) = nodes.next() => self.on_node(change),
+                Some(change) = pods.next() => self.on_pod(change),
+                Some(Ok(bound)) = self.bindings.join_next() => self.on_bound(bound),
+                Some(_) = self.reports.join_next() => {}
+                () = std::future::ready(()), if active => self.schedule_next().await,
+                () = self.clock.sleep(flush), if !active => self.queue.flush(),
+            }
+            if flush.is_zero() {
+                self.queue.flush();
+            }
+            self.metrics.sizes(self.queue.counts(), self.cache.counts());
+        }
+        // Bindings on their way are let finish: their pods count on them.
+        while let Some(Ok(bound)) = self.bindings.join_next().await {
+            self.on_bound(bound);
+        }
+    }
+
+    pub(super) fn framework(&self, pod: &Pod) -> Option<&Arc<Framework>> {
+        let name = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+        self.frameworks.get(name.unwrap_or("default-scheduler"))
+    }
+
+    async fn schedule_next(&mut self) {
+        let Some(pod) = self.queue.take() else { return };
+        let Some(framework) = self.framework(pod.info.pod()).cloned() else {
+            return self.queue.done(pod.info.uid());
+        };
+        if self.cache.is_assumed(pod.info.uid()) {
+            return self.queue.done(pod.info.uid());
+        }
+        let started = self.clock.elapsed();
+        let snapshot = self.cache.snapshot();
+        let span = tracing::debug_span!("schedule", pod = pod.info.key());
+        let outcome = {
+            let _entered = span.clone();
+            framework.schedule(&pod.info, &snapshot).await
+        };
+        let took = self.clock.elapsed().saturating_sub(started);
+        let result = match outcome {
+            Ok(mut placement) => match self.place(&framework, &pod, &mut placement) {
+                Ok(permission) => {
+                    let work = bind(framework.clone(), pod, placement, permission);
+                    self.bindings.spawn(work);
+                    "scheduled"
+                }
+                Err(why) => {
+                    self.give_up(pod, &placement.node, &why);
+                    "error"
+                }
+            },
+            Err(Failure::Unschedulable(diagnosis)) => {
+                let message = diagnosis.to_string();
+                self.report(&pod.info, "Unschedulable", &message);
+                self.queue.set_unschedulable(pod, diagnosis.plugins);
+                "unschedulable"
+            }
+            Err(Failure::Error(why)) => {
+                self.report(&pod.info, "SchedulerError", &why);
+                self.queue.retry(pod);
+                "error"
+            }
+        };
+        self.metrics.attempt(result, framework.name(), took);
+    }
+
+    /// Assumes the pod on its node and asks Reserve and Permit.
+    fn place(
+        &mut self,
+        framework: &Framework,
+        pod: &QueuedPod,
+        placement: &mut crate::Placement,
+    ) -> Result<crate::framework::Permission, String> {
+        self.cache.assume(&placement.node, pod.info.clone());
+        framework.reserve(&mut placement.state, &pod.info, &placement.node)?;
+        let permission = framework.permit(&mut placement.state, &pod.info, &placement.node);
+        if permission.is_err() {
+            framework.unreserve(&mut placement.state, &pod.info, &placement.node);
+        }
+        permission
+    }
+
+    fn on_bound(&mut self, bound: Bound) {
+        match bound.outcome {
+            Ok(()) => {
+                self.queue.done(bound.pod.info.uid());
+                let info = &bound.pod.info;
+                let message = format!("Successfully assigned {} to {}", info.key(), bound.node);
+                self.recorder.event_for(&**info.pod(), EventType::Normal, "Scheduled", message);
+                let waited = self.clock.elapsed().saturating_sub(bound.pod.first_seen);
+                self.metrics.bound(bound.pod.attempts, waited);
+            }
+            Err(why) => self.give_up(bound.pod, &bound.node, &why),
+        }
+    }
+
+    /// Takes back a placement that did not come to a binding.
+    fn give_up(&mut self, pod: QueuedPod, node: &str, why: &str) {
+        tracing::warn!(pod = pod.info.key(), node, why, "pod not bound");
+        self.cache.forget(pod.info.uid());
+        self.report(&pod.info, "SchedulerError", why);
+        self.queue.retry(pod);
+    }
+
+    /// Tells the user, by condition and event.
+    fn report(&mut self, info: &PodInfo, reason: &'static str, message: &str) {
+        self.recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", message);
+        if let Some(patch) = super::report::condition_patch(info.pod(), reason, message, self.clock.now()) {
+            let (client, pod) = (self.client.clone(), info.pod().clone());
+            self.reports.spawn(async move { super::report::send(client, &pod, patch).await });
+        }
+    }
+}

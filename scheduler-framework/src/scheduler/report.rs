@@ -1,0 +1,35 @@
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use kube::api::{Api, Patch, PatchParams};
+use kubeplane_workload::condition;
+use serde_json::{Value, json};
+
+/// The change that makes the pod say why it is not scheduled; `None` when it says so already.
+pub(super) fn condition_patch(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Option<Value> {
+    let present = condition(pod, "PodScheduled");
+    let same = present.is_some_and(|own| {
+        own.status == "False"
+            && own.reason.as_deref() == Some(reason)
+            && own.message.as_deref() == Some(message)
+    });
+    if same {
+        return None;
+    }
+    let since = present.filter(|own| own.status == "False").and_then(|own| own.last_transition_time.clone());
+    let condition = json!({
+        "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
+        "lastProbeTime": null, "lastTransitionTime": since.unwrap_or(Time(now)),
+    });
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    Some(json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}}))
+}
+
+/// Sends the change. A pod that is gone or changed meanwhile is none of our business any more.
+pub(super) async fn send(client: kube::Client, pod: &Pod, patch: Value) {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    if let Err(error) = pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+        tracing::debug!(namespace, name, %error, "condition not written");
+    }
+}

@@ -1,0 +1,78 @@
+//! The fault and trace wrappers of store-trait, around a real store.
+
+use futures::StreamExt;
+use kubeplane_store_memory::MemoryStore;
+use kubeplane_store_trait::{
+    Error, Fault, FaultPlan, FaultStore, Key, KeyRange, Operation, ReadAt, Revision, Store,
+    TraceStore, WriteOptions,
+};
+use std::sync::Arc;
+
+async fn create(store: &dyn Store, name: &str) -> Result<Revision, Error> {
+    let key = Key::new(name.to_owned()).unwrap();
+    store.create(&key, "x".into(), WriteOptions::default()).await
+}
+
+async fn exists(store: &dyn Store, name: &str) -> bool {
+    let key = Key::new(name.to_owned()).unwrap();
+    store.get(&key, ReadAt::Latest).await.unwrap().entry.is_some()
+}
+
+#[tokio::test]
+async fn planned_faults_happen_as_they_say() {
+    let plan = FaultPlan::none()
+        .at(0, Fault::Refused)
+        .at(1, Fault::RequestLost)
+        .at(2, Fault::AnswerLost)
+        .at(3, Fault::WatchBroken { after: 1 });
+    let store = FaultStore::new(Arc::new(MemoryStore::new()), plan);
+    assert!(matches!(create(&store, "refused").await, Err(Error::Unavailable { .. })));
+    assert!(matches!(create(&store, "lost").await, Err(Error::Indeterminate { .. })));
+    assert!(matches!(create(&store, "applied").await, Err(Error::Indeterminate { .. })));
+    let inner = store.inner().clone();
+    assert!(!exists(&*inner, "refused").await && !exists(&*inner, "lost").await);
+    assert!(exists(&*inner, "applied").await);
+    let mut watcher = store.watch(&KeyRange::all(), Revision(0)).await.unwrap();
+    assert_eq!(watcher.next().await.unwrap().unwrap().events.len(), 1);
+    assert!(matches!(watcher.next().await, Some(Err(Error::Unavailable { .. }))));
+    assert!(watcher.next().await.is_none());
+    create(&store, "after the plan").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_seed_gives_the_same_faults_again() {
+    let run = async |seed| {
+        let inner = Arc::new(MemoryStore::new());
+        let store = FaultStore::new(inner, FaultPlan::seeded(seed, 0.5));
+        let mut outcomes = String::new();
+        for index in 0..64 {
+            outcomes.push(match create(&store, &index.to_string()).await {
+                Ok(_) => '.',
+                Err(Error::Unavailable { .. }) => 'u',
+                Err(_) => 'i',
+            });
+        }
+        outcomes
+    };
+    let first = run(7).await;
+    assert_eq!(first, run(7).await);
+    assert_ne!(first, run(8).await);
+    assert!(['.', 'u', 'i'].iter().all(|outcome| first.contains(*outcome)), "{first}");
+}
+
+#[tokio::test]
+async fn a_trace_remembers_the_last_calls() {
+    let store = TraceStore::new(Arc::new(MemoryStore::new()), 2);
+    let forgotten = create(&store, "a").await.unwrap();
+    assert!(create(&store, "a").await.is_err());
+    let revision = create(&store, "b").await.unwrap();
+    assert!(revision > forgotten);
+    let calls = store.take_calls();
+    let key = |name: &'static str| Key::new(name).unwrap();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[0].operation, Operation::Create(key("a")));
+    assert!(matches!(calls[0].outcome, Err(Error::Exists { .. })));
+    assert_eq!(calls[1].operation, Operation::Create(key("b")));
+    assert_eq!(calls[1].outcome.as_ref().unwrap(), &revision);
+    assert!(store.take_calls().is_empty());
+}
