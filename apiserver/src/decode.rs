@@ -81,7 +81,8 @@ pub(crate) fn loose(
     headers: &HeaderMap,
     bytes: &[u8],
     kind: &GroupVersionKind,
-) -> ApiResult<Object> {
+    validation: FieldValidation,
+) -> ApiResult<Decoded> {
     let version = kind.group_version();
     let known = |name: &&'static str| {
         let group =
@@ -91,7 +92,7 @@ pub(crate) fn loose(
     let schema = schema::builtin_names().find(known).and_then(schema::builtin);
     let schema = schema.as_ref().unwrap_or(&ANYTHING);
     let written = format(headers, schema)?;
-    Ok(decoded(bytes, written, kind, schema, FieldValidation::Ignore)?.object)
+    decoded(bytes, written, kind, schema, validation)
 }
 
 /// Decodes the options of a delete; `None` without a body.

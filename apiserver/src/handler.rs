@@ -14,6 +14,9 @@ use http::{Response, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use kubeplane_core::{
     Object,
+    decode::FieldValidation,
+    definition::Context,
+    field,
     admission::Warnings,
     auth::UserInfo,
     status::{ApiError, ApiResult},
@@ -93,13 +96,45 @@ impl HandlerRequest {
         let kind = definition
             .subresource(&self.info.subresource)
             .map_or_else(|| definition.kind.clone(), |subresource| subresource.kind.clone());
+        let sent = self.query();
+        let validation = FieldValidation::parse(sent.text("fieldValidation")).unwrap_or_default();
         let bytes = self.read_body().await?;
-        crate::decode::loose(&self.head.headers, &bytes, &kind)
+        let decoded = crate::decode::loose(&self.head.headers, &bytes, &kind, validation)?;
+        if validation == FieldValidation::Warn {
+            decoded.warnings.into_iter().for_each(|warning| self.warnings.add(warning));
+        }
+        let mut object = decoded.object;
+        if self.info.subresource.is_empty() {
+            self.resource.definition().strategy.default(&mut object);
+        }
+        Ok(object)
+    }
+
+    /// Checks an object of the resource's own kind as a create would.
+    #[must_use]
+    pub fn validate(&self, object: &Object) -> field::Errors {
+        let context = Context {
+            now: self.api.clock().now(),
+            user: &self.user,
+            subresource: "",
+            warnings: &self.warnings,
+        };
+        self.resource.definition().strategy.validate(&context, object)
     }
 
     /// The connection after the answer `101 Switching Protocols`; `None` when it cannot be taken over.
     pub fn upgrade(&mut self) -> Option<OnUpgrade> {
         self.head.extensions.remove::<OnUpgrade>()
+    }
+
+    /// Answers with objects of the resource's own kind, as a get of the only one or as a list of all, in
+    /// the form the client accepts: tables and metadata too.
+    ///
+    /// # Errors
+    /// 406 when the client accepts none that is offered.
+    pub fn respond_kind(&self, objects: Vec<Object>, list: bool) -> ApiResult<Response<Body>> {
+        let now = self.api.clock().now();
+        crate::output::objects(&self.head, self.resource.definition(), objects, list, now)
     }
 
     /// Answers with an object in the form the client accepts.

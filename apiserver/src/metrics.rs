@@ -129,7 +129,11 @@ impl ApiMetrics {
         // Unknown resources are a client's invention and must not fill the registry.
         let known = code != StatusCode::NOT_FOUND || !info.name.is_empty();
         let text = |text: &str| if known { text.to_owned() } else { String::new() };
-        let verb = info.verb.to_ascii_uppercase();
+        let verb = match info.verb.as_str() {
+            "create" => "POST".to_owned(),
+            "update" => "PUT".to_owned(),
+            verb => verb.to_ascii_uppercase(),
+        };
         self.requests
             .get_or_create(&RequestLabels {
                 code: code.as_u16(),

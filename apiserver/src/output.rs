@@ -16,11 +16,11 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use jiff::Timestamp;
 use kubeplane_core::{
-    Object,
+    Definition, Object,
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::Revision;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
@@ -62,6 +62,37 @@ pub(crate) fn value(
 pub(crate) fn object(head: &Parts, code: StatusCode, object: &Object) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(head, Offer::PLAIN)?;
     value(&accepted, code, &Value::Object(object.map().clone()))
+}
+
+/// An answer of objects that are not stored: one by itself, or a list.
+pub(crate) fn objects(
+    head: &Parts,
+    definition: &Definition,
+    objects: Vec<Object>,
+    list: bool,
+    now: Timestamp,
+) -> ApiResult<Response<Body>> {
+    let accepted = Accepted::of(head, Offer::FORMS)?;
+    let of_list = |kind: &str, version: String, items: Vec<Value>| match list {
+        false => items.into_iter().next().unwrap_or_default(),
+        true => json!({"kind": kind, "apiVersion": version, "metadata": {}, "items": items}),
+    };
+    let answer = match &accepted.form {
+        Form::Table(form) => {
+            let mut table = Table::new(form, definition, now);
+            objects.iter().for_each(|object| table.push(object));
+            table.finish(&ListMeta::default(), true)
+        }
+        Form::Metadata { version, .. } => {
+            let items = objects.iter().map(|object| partial(object, version)).collect();
+            of_list("PartialObjectMetadataList", format!("meta.k8s.io/{version}"), items)
+        }
+        Form::Object => {
+            let items = objects.into_iter().map(Object::into_value).collect();
+            of_list(&definition.list_kind, definition.group_version().to_string(), items)
+        }
+    };
+    value(&accepted, StatusCode::OK, &answer)
 }
 
 /// An answer of a Status; never fails, for it answers failures too.

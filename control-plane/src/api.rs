@@ -13,9 +13,10 @@ use kubeplane_handlers::{
     PodBinding, PodEviction, PodLog, PodStream, ReviewKind, SelfSubjectReview,
     SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, TokenReview,
     admission::{
-        DefaultTolerationSeconds, NodeRestriction, ServiceAccount, TaintNodesByCondition,
+        DefaultTolerationSeconds, NodeRestriction, Priority, ServiceAccount, TaintNodesByCondition,
     },
 };
+use kubeplane_openapi::OpenApi;
 use kubeplane_store_trait::Store;
 use kubeplane_telemetry::{Health, Metrics};
 use std::{
@@ -113,6 +114,9 @@ pub fn standard_api_server(
     builder = with_access(builder, credentials, &issuer, clock)?;
     builder = with_admission(builder, options);
     builder = with_handlers(builder, credentials, issuer, options)?;
+    for (path, route) in OpenApi::routes() {
+        builder = builder.route(path, route);
+    }
     Ok(builder.build()?)
 }
 
@@ -138,6 +142,7 @@ fn with_admission(builder: Builder, options: &ApiOptions) -> Builder {
         .admit(ServiceAccount::new(options.seed.clone()))
         .admit(NodeRestriction)
         .admit(TaintNodesByCondition)
+        .admit(Priority)
         .admit(DefaultTolerationSeconds::default())
         .admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone()))))
 }

@@ -28,6 +28,7 @@ pub use kubeplane_controllers as controllers;
 pub use kubeplane_core as core;
 pub use kubeplane_handlers as handlers;
 pub use kubeplane_kubelet as kubelet;
+pub use kubeplane_openapi as openapi;
 pub use kubeplane_pki as pki;
 pub use kubeplane_proxy as proxy;
 pub use kubeplane_runtime_cri as runtime_cri;

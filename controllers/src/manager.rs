@@ -46,7 +46,6 @@ impl fmt::Debug for Manager {
 
 impl Manager {
     /// Starts an assembly; `client` lists and watches, and writes unless the builder is told otherwise.
-    #[must_use]
     pub fn builder(client: kube::Client) -> ManagerBuilder {
         ManagerBuilder::new(client)
     }

@@ -150,7 +150,10 @@ impl<C: Controller> Worker<C> {
                 tracing::debug!(controller = name, ?request, %error, failures, ?retry, "reconciliation failed");
                 match retry {
                     Retry::Backoff => self.queue.add_rate_limited(request.clone()),
-                    Retry::After(delay) => self.queue.add_after(request.clone(), delay),
+                    Retry::After(delay) => {
+                        self.queue.note_failure(request);
+                        self.queue.add_after(request.clone(), delay);
+                    }
                     Retry::Drop => self.queue.forget(request),
                 }
             }

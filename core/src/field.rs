@@ -111,6 +111,9 @@ impl ErrorKind {
     }
 }
 
+/// Stands in [`Error::value`] for a value that is not to be printed, as those of whole objects.
+pub const OMITTED: &str = "\u{0}";
+
 /// One error about one field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Error {
@@ -203,6 +206,7 @@ impl Error {
         let text = self.kind.text();
         let mut body = match self.kind {
             ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::InternalError => text.to_owned(),
+            _ if self.value == OMITTED => text.to_owned(),
             _ => format!("{text}: {}", printed(&self.value)),
         };
         if !self.detail.is_empty() {

@@ -105,11 +105,9 @@ fn new_sandbox(pod: &Pod, observed: &ObservedPod, actions: &mut Actions) {
         .iter()
         .enumerate()
         .filter(|(_, container)| {
-            let once = container
-                .restart_policy
-                .as_deref()
-                .unwrap_or_else(|| spec::restart_policy(pod))
-                == "OnFailure";
+            let once =
+                container.restart_policy.as_deref().unwrap_or_else(|| spec::restart_policy(pod))
+                    == "OnFailure";
             let succeeded = observed
                 .container(&container.name)
                 .is_some_and(|status| status.state == State::Exited && status.exit_code == 0);
@@ -128,7 +126,12 @@ fn new_sandbox(pod: &Pod, observed: &ObservedPod, actions: &mut Actions) {
     }
 }
 
-fn app_actions(pod: &Pod, observed: &ObservedPod, results: &Results, actions: &mut Actions) -> usize {
+fn app_actions(
+    pod: &Pod,
+    observed: &ObservedPod,
+    results: &Results,
+    actions: &mut Actions,
+) -> usize {
     let mut kept = 0;
     for (index, container) in spec::containers(pod).iter().enumerate() {
         let running =
@@ -179,7 +182,12 @@ fn kill_unknown(status: Option<&Observed>, what: &str, actions: &mut Actions) {
 }
 
 /// Adds what the init containers need; true when the pod is initialized.
-fn init_actions(pod: &Pod, observed: &ObservedPod, results: &Results, actions: &mut Actions) -> bool {
+fn init_actions(
+    pod: &Pod,
+    observed: &ObservedPod,
+    results: &Results,
+    actions: &mut Actions,
+) -> bool {
     let all = spec::init_containers(pod);
     if all.is_empty() {
         return true;
@@ -210,9 +218,15 @@ fn init_actions(pod: &Pod, observed: &ObservedPod, results: &Results, actions: &
                 false
             }
             (State::Running, false) => false,
-            (State::Running, true) => {
-                running_sidecar(index, container, status, results, later_initialized, is_last, actions)
-            }
+            (State::Running, true) => running_sidecar(
+                index,
+                container,
+                status,
+                results,
+                later_initialized,
+                is_last,
+                actions,
+            ),
             (State::Exited, true) => {
                 actions.init.push(index);
                 false

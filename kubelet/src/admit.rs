@@ -3,9 +3,7 @@
 use crate::{spec, status::Verdict};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_core::quantity::Quantity;
-use kubeplane_workload::{
-    first_untolerated, host_ports, node_affinity_matches, requests,
-};
+use kubeplane_workload::{first_untolerated, host_ports, node_affinity_matches, requests};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What the node has for pods.
@@ -30,7 +28,10 @@ pub(crate) fn check(
     let pod_spec = spec::spec(pod);
     if let Some(node) = node {
         if !node_affinity_matches(&pod_spec, node) {
-            return Err(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
+            return Err(predicate(
+                "NodeAffinity",
+                "node(s) didn't match Pod's node affinity/selector",
+            ));
         }
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
         let tolerations = pod_spec.tolerations.as_deref().unwrap_or_default();
@@ -104,7 +105,8 @@ mod tests {
     }
 
     fn node(label: &str) -> Node {
-        serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"disk": label}}})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"disk": label}}}))
+            .unwrap()
     }
 
     #[test]

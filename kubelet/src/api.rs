@@ -159,8 +159,10 @@ impl Objects for ApiObjects {
             }),
             ..TokenRequest::default()
         };
-        let api =
-            Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(self.client.clone(), namespace);
+        let api = Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(
+            self.client.clone(),
+            namespace,
+        );
         let answer = api.create_token_request(&account, &Default::default(), &request).await?;
         let status = answer.status.unwrap_or_default();
         match (status.token, status.expiration_timestamp) {

@@ -30,6 +30,12 @@ pub(crate) fn ensure(dir: &Path, range: IpNet) -> Result<()> {
 }
 
 fn config(range: IpNet) -> String {
+    // Two clusters on one machine have different ranges, and so different bridges.
+    let hash = range
+        .trunc()
+        .to_string()
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let everything = if range.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
     let value = json!({
         "cniVersion": "0.4.0",
@@ -37,7 +43,7 @@ fn config(range: IpNet) -> String {
         "plugins": [
             {
                 "type": "bridge",
-                "bridge": "kubeplane0",
+                "bridge": format!("kp{hash:08x}"),
                 "isGateway": true,
                 "ipMasq": true,
                 "hairpinMode": true,

@@ -8,9 +8,7 @@ pub(crate) mod security;
 use crate::{
     Result,
     env::expand::expand,
-    observed::{
-        CONTAINER_NAME, HASH, MESSAGE_PATH, MESSAGE_POLICY, POD_GRACE, RESTART_COUNT,
-    },
+    observed::{CONTAINER_NAME, HASH, MESSAGE_PATH, MESSAGE_POLICY, POD_GRACE, RESTART_COUNT},
     sandbox,
     spec::{self, Role},
 };

@@ -56,7 +56,8 @@ pub(crate) async fn environment(
     input: &Input<'_>,
     objects: &dyn Objects,
 ) -> Result<Vec<(String, String)>> {
-    let mut sources = Sources { input, objects, config_maps: HashMap::new(), secrets: HashMap::new() };
+    let mut sources =
+        Sources { input, objects, config_maps: HashMap::new(), secrets: HashMap::new() };
     let mut variables = Variables::default();
     sources.read_all(&mut variables).await?;
     for variable in input.container.env.iter().flatten() {

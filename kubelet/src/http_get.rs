@@ -269,15 +269,16 @@ mod tests {
     };
 
     fn container() -> Container {
-        serde_json::from_value(json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}),
+        )
+        .unwrap()
     }
 
     #[test]
     fn ports_have_numbers_or_names() {
-        let number = |value: serde_json::Value| {
-            port(&serde_json::from_value(value).unwrap(), &container())
-        };
+        let number =
+            |value: serde_json::Value| port(&serde_json::from_value(value).unwrap(), &container());
         assert_eq!(number(json!("web")), Ok(8080));
         assert_eq!(number(json!("81")), Ok(81));
         assert_eq!(number(json!(82)), Ok(82));
@@ -313,8 +314,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let target =
-            Target { https: false, host: "127.0.0.1".into(), port, path: "/x".into() };
+        let target = Target { https: false, host: "127.0.0.1".into(), port, path: "/x".into() };
         let error = get(&target, &HeaderMap::new()).await.unwrap_err();
         let expected = format!(
             "Get \"http://127.0.0.1:{port}/x\": dial tcp 127.0.0.1:{port}: connect: connection refused"

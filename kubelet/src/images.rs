@@ -3,9 +3,7 @@
 mod credentials;
 mod reference;
 
-use crate::{
-    api::Objects, backoff::Backoff, container::security::ImageUser, spec, status::Reason,
-};
+use crate::{api::Objects, backoff::Backoff, container::security::ImageUser, spec, status::Reason};
 use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod};
 use kubeplane_client::{EventRecorder, EventType};
 use kubeplane_clock::SharedClock;
@@ -194,7 +192,9 @@ impl Images {
     async fn credentials(&self, pod: &Pod, image: &str) -> Option<v1::AuthConfig> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         for reference in spec::spec(pod).image_pull_secrets.iter().flatten() {
-            let Ok(secret) = self.objects.secret(namespace, &reference.name).await else { continue };
+            let Ok(secret) = self.objects.secret(namespace, &reference.name).await else {
+                continue;
+            };
             if let Some(found) = credentials::for_image(&secret, image) {
                 return Some(found);
             }
@@ -239,9 +239,14 @@ mod tests {
 
     #[test]
     fn durations_are_printed_as_go_does() {
-        for (millis, text) in
-            [(0, "0s"), (150, "150ms"), (1500, "1.5s"), (10_000, "10s"), (80_000, "1m20s"), (300_000, "5m0s")]
-        {
+        for (millis, text) in [
+            (0, "0s"),
+            (150, "150ms"),
+            (1500, "1.5s"),
+            (10_000, "10s"),
+            (80_000, "1m20s"),
+            (300_000, "5m0s"),
+        ] {
             assert_eq!(go_duration(Duration::from_millis(millis)), text);
         }
     }

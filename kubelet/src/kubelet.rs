@@ -120,8 +120,7 @@ impl Component for Kubelet {
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         let informers = Informers::new(self.client.clone(), self.clock.clone());
         let node_name = self.config.node_name.clone();
-        let pods =
-            informers.filtered::<Pod>(&format!("spec.nodeName={node_name}"), "");
+        let pods = informers.filtered::<Pod>(&format!("spec.nodeName={node_name}"), "");
         let seams = Seams {
             client: self.client,
             runtime: self.runtime,
@@ -130,8 +129,12 @@ impl Component for Kubelet {
             nodes: informers.filtered::<Node>(&format!("metadata.name={node_name}"), ""),
             metrics: KubeletMetrics::new(&self.metrics, &node_name),
         };
-        let host = Arc::new(Host::new(self.config, seams).await?);
-        let listener = server::bind(&host.config).await?;
+        let mut config = self.config;
+        let listener = server::bind(&config).await?;
+        if let Some(bound) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+            config.listen = bound;
+        }
+        let host = Arc::new(Host::new(config, seams).await?);
         let mut tasks = JoinSet::new();
         let (posted, mut is_posted) = watch::channel(false);
         add_checks(&self.health, &host);
@@ -184,7 +187,8 @@ async fn keep_network(host: Arc<Host>) {
     let mut told: Option<IpNet> = None;
     let mut nodes = host.nodes.subscribe();
     loop {
-        let assigned = host.node().and_then(|node| node.spec.as_ref()?.pod_cidr.as_ref()?.parse().ok());
+        let assigned =
+            host.node().and_then(|node| node.spec.as_ref()?.pod_cidr.as_ref()?.parse().ok());
         let range: Option<IpNet> = assigned.or(host.config.pod_cidr);
         if let Some(range) = range.filter(|range| told != Some(*range)) {
             told = Some(range);

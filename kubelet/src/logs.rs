@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn options_are_read_from_the_query() {
-        let options = parse(&[("follow", "true"), ("tailLines", "7"), ("sinceSeconds", "60")]).unwrap();
+        let options =
+            parse(&[("follow", "true"), ("tailLines", "7"), ("sinceSeconds", "60")]).unwrap();
         assert_eq!((options.follow, options.tail), (true, Some(7)));
         assert_eq!(options.since.unwrap().to_string(), "2026-01-01T00:59:00Z");
         assert_eq!(parse(&[("limitBytes", "0")]), Err(Bad::Value));

@@ -165,8 +165,7 @@ impl Manager {
 }
 
 async fn remove_orphan(host: &Host, id: &PodId) -> crate::Result<()> {
-    let label_selector =
-        HashMap::from([(crate::observed::POD_UID.to_owned(), id.uid.clone())]);
+    let label_selector = HashMap::from([(crate::observed::POD_UID.to_owned(), id.uid.clone())]);
     let running = v1::ContainerStateValue { state: v1::ContainerState::ContainerRunning.into() };
     let filter = v1::ContainerFilter { label_selector, state: Some(running), ..Default::default() };
     let containers = host.runtime.list_containers(filter).await?;

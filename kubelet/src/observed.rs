@@ -123,8 +123,8 @@ pub(crate) async fn observe(runtime: &dyn ContainerRuntime, uid: &str) -> Result
         label_selector: label_selector.clone(),
         ..Default::default()
     });
-    let containers = runtime
-        .list_containers(v1::ContainerFilter { label_selector, ..Default::default() });
+    let containers =
+        runtime.list_containers(v1::ContainerFilter { label_selector, ..Default::default() });
     let (sandboxes, containers) = tokio::try_join!(sandboxes, containers)?;
     let mut pod = ObservedPod::default();
     for sandbox in sandboxes {
@@ -172,9 +172,11 @@ fn container_of(status: v1::ContainerStatus) -> Observed {
     let state = State::from(status.state());
     let annotation = |name: &str| status.annotations.get(name).cloned().unwrap_or_default();
     let attempt = status.metadata.as_ref().map_or(0, |metadata| metadata.attempt);
-    let name = status.labels.get(CONTAINER_NAME).cloned().or_else(|| {
-        status.metadata.as_ref().map(|metadata| metadata.name.clone())
-    });
+    let name = status
+        .labels
+        .get(CONTAINER_NAME)
+        .cloned()
+        .or_else(|| status.metadata.as_ref().map(|metadata| metadata.name.clone()));
     Observed {
         name: name.unwrap_or_default(),
         state,

@@ -92,7 +92,8 @@ pub(crate) fn config(
     let host_network = spec::is_host_network(pod);
     let (hostname, domain) = host_names(pod, &config.cluster_domain);
     let hostname = match domain {
-        _ if host_network => config.node_name.clone(),
+        // It has the machine's own name, which nobody may set.
+        _ if host_network => String::new(),
         Some(domain) if spec.set_hostname_as_fqdn == Some(true) => format!("{hostname}.{domain}"),
         _ => hostname,
     };
@@ -174,7 +175,10 @@ mod tests {
         let config = config(&pod, 2, &kubelet(), CgroupDriver::Cgroupfs).unwrap();
         assert_eq!(config.hostname, "web-0.db.n.svc.cluster.local");
         assert_eq!(config.log_directory, "/var/log/pods/n_web-0_a-b");
-        assert_eq!((config.labels["app"].as_str(), config.labels[POD_UID].as_str()), ("web", "a-b"));
+        assert_eq!(
+            (config.labels["app"].as_str(), config.labels[POD_UID].as_str()),
+            ("web", "a-b")
+        );
         assert_eq!(config.port_mappings.len(), 1);
         assert_eq!(config.linux.unwrap().cgroup_parent, "/kubepods/burstable/poda-b");
         let dns = config.dns_config.unwrap();
@@ -184,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_on_the_hosts_network_has_the_hosts_name_and_resolver() {
+    fn a_pod_on_the_hosts_network_has_the_hosts_resolver_and_no_name_of_its_own() {
         let pod = pod(json!({"hostNetwork": true, "containers": [
             {"name": "a", "ports": [{"containerPort": 80, "hostPort": 80}]}
         ]}));
         let config = config(&pod, 0, &kubelet(), CgroupDriver::Systemd).unwrap();
-        assert_eq!(config.hostname, "node-1");
+        assert_eq!(config.hostname, "");
         assert!(config.port_mappings.is_empty());
         assert!(config.dns_config.unwrap().servers.is_empty());
         let linux = config.linux.unwrap();

@@ -59,11 +59,8 @@ pub(crate) async fn serve(host: Arc<Host>, listener: TcpListener, telemetry: Rou
             return;
         }
     };
-    let access = Access::new(
-        host.client.clone(),
-        host.clock.clone(),
-        host.config.node_name.clone(),
-    );
+    let access =
+        Access::new(host.client.clone(), host.clock.clone(), host.config.node_name.clone());
     let serving = Arc::new(Serving { host: host.clone(), access, telemetry });
     let mut connections = JoinSet::new();
     loop {

@@ -73,8 +73,7 @@ fn addresses(input: &Input<'_>, status: &mut PodStatus) {
         ips = input.previous.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect();
     }
     status.pod_ip = ips.first().cloned();
-    status.pod_ips =
-        (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect());
+    status.pod_ips = (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect());
     status.host_ip = input.host_ips.first().map(ToString::to_string);
     let host_ips: Vec<HostIP> =
         input.host_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect();
@@ -85,12 +84,8 @@ fn settle_phase(input: &Input<'_>, api: &PodStatus, status: &mut PodStatus) {
     let started = spec::containers(input.pod).iter().any(|container| {
         input.observed.container(&container.name).is_some_and(|found| found.started_at > 0)
     });
-    let all: Vec<&ContainerStatus> = status
-        .container_statuses
-        .iter()
-        .chain(&status.init_container_statuses)
-        .flatten()
-        .collect();
+    let all: Vec<&ContainerStatus> =
+        status.container_statuses.iter().chain(&status.init_container_statuses).flatten().collect();
     let mut phase = phase::compute(input.pod, &all, input.terminal, started).to_owned();
     if let Some(verdict) = input.verdict {
         status.phase = Some("Failed".to_owned());

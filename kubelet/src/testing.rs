@@ -5,9 +5,7 @@ use crate::{
     api::{Objects, Token},
 };
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{

@@ -177,11 +177,16 @@ impl Volumes {
         Ok(path)
     }
 
-    async fn claim(&self, pod: &Pod, source: &PersistentVolumeClaimVolumeSource) -> Result<PathBuf> {
+    async fn claim(
+        &self,
+        pod: &Pod,
+        source: &PersistentVolumeClaimVolumeSource,
+    ) -> Result<PathBuf> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let name = &source.claim_name;
         let claim = self.objects.claim(namespace, name).await?;
-        let bound = claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
+        let bound =
+            claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
         let volume = claim.spec.and_then(|spec| spec.volume_name).filter(|name| !name.is_empty());
         let Some(volume) = volume.filter(|_| bound) else {
             return Err(Error::pod(format!("PVC {namespace}/{name} is not bound")));

@@ -74,7 +74,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker for the pod of `desired`, woken through `wake`.
-    pub(crate) fn new(host: Arc<Host>, desired: watch::Receiver<Desired>, wake: Arc<Notify>) -> Self {
+    pub(crate) fn new(
+        host: Arc<Host>,
+        desired: watch::Receiver<Desired>,
+        wake: Arc<Notify>,
+    ) -> Self {
         let pod = desired.borrow().pod.clone();
         let id = PodId::of(&pod);
         let known = spec::status(&pod).into_owned();
@@ -188,7 +192,12 @@ impl Worker {
     }
 
     /// Computes the status and gives it to the API, the probes and the server.
-    fn publish(&mut self, pod: &Arc<Pod>, observed: &ObservedPod, terminal: bool) -> Arc<PodStatus> {
+    fn publish(
+        &mut self,
+        pod: &Arc<Pod>,
+        observed: &ObservedPod,
+        terminal: bool,
+    ) -> Arc<PodStatus> {
         let mut status = status::compute(&status::Input {
             pod,
             observed,

@@ -3,6 +3,7 @@
 use crate::props::{Additional, Props};
 use kubeplane_core::field::{Error, Errors, Path};
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 
 /// Items that occur twice in lists of type `set` and `map`.
 pub(crate) fn validate(props: &Props, value: &Value, path: &Path) -> Errors {
@@ -19,7 +20,10 @@ pub(crate) fn validate(props: &Props, value: &Value, path: &Path) -> Errors {
         }
         Value::Array(items) => {
             match props.list_type.as_deref() {
-                Some("set") => errors.extend(repeated(items).map(|at| Error::duplicate(&path.index(at), items[at].clone()))),
+                Some("set") => {
+                    let twice = repeated(items);
+                    errors.extend(twice.map(|at| Error::duplicate(&path.index(at), items[at].clone())));
+                }
                 Some("map") => errors.extend(of_map(props, items, path)),
                 _ => {}
             }
@@ -52,5 +56,11 @@ fn of_map(props: &Props, items: &[Value], path: &Path) -> Errors {
 
 /// The second occurrence of each item that occurs more than once.
 fn repeated(items: &[Value]) -> impl Iterator<Item = usize> {
-    (1..items.len()).filter(|at| items[..*at].iter().filter(|item| **item == items[*at]).count() == 1)
+    let mut seen: HashMap<String, usize> = HashMap::with_capacity(items.len());
+    let second = items.iter().enumerate().filter_map(move |(at, item)| {
+        let times = seen.entry(item.to_string()).or_default();
+        *times += 1;
+        (*times == 2).then_some(at)
+    });
+    second.collect::<Vec<_>>().into_iter()
 }

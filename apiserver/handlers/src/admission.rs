@@ -1,11 +1,13 @@
 //! Admission steps that the built-in kinds cannot do without, under the original's names.
 
 mod node;
+mod priority;
 mod service_account;
 mod taints;
 mod tolerations;
 
 pub use node::NodeRestriction;
+pub use priority::Priority;
 pub use service_account::ServiceAccount;
 pub use taints::TaintNodesByCondition;
 pub use tolerations::DefaultTolerationSeconds;

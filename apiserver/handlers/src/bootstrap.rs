@@ -14,6 +14,20 @@ use std::net::{IpAddr, SocketAddr};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// Name, value and description of the classes for what a cluster cannot do without.
+const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
+
 /// What [`Bootstrap`] cannot know by itself.
 #[derive(Debug, Clone)]
 pub struct BootstrapOptions {
@@ -55,6 +69,11 @@ impl Bootstrap {
         try_join_all(namespaces).await?;
         // All at once: the store commits them in few groups.
         try_join_all(policy().into_iter().map(|object| self.ensure_policy(object))).await?;
+        for (name, value, description) in PRIORITY_CLASSES {
+            let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+                "metadata": {"name": name}, "value": value, "description": description});
+            self.ensure("scheduling.k8s.io", "priorityclasses", "", class).await?;
+        }
         self.ensure_kubelet_rights().await?;
         self.ensure_service().await?;
         let config = json!({"apiVersion": "v1", "kind": "ConfigMap",

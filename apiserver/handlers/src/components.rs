@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use http::{Response, StatusCode};
+use http::Response;
 use kubeplane_apiserver::{Body, Handler, HandlerRequest};
 use kubeplane_core::{
     GroupResource, Object,
@@ -64,13 +64,15 @@ impl Handler for ComponentStatuses {
         request.warnings.add("v1 ComponentStatus is deprecated in v1.19+");
         let all = self.all(&request).await;
         let name = &request.info.name;
+        let all = all.into_iter().filter_map(Object::from_value);
         if name.is_empty() {
-            let list = json!({"apiVersion": "v1", "kind": "ComponentStatusList", "metadata": {}, "items": all});
-            return request.respond(StatusCode::OK, &Object::from_value(list).unwrap_or_default());
+            return request.respond_kind(all.collect(), true);
         }
-        let found = all.into_iter().find(|status| status["metadata"]["name"] == name.as_str());
-        let resource = GroupResource::new("", "componentstatuses");
-        let found = found.and_then(Object::from_value).ok_or_else(|| ApiError::not_found(&resource, name))?;
-        request.respond(StatusCode::OK, &found)
+        let found: Vec<_> = all.filter(|status| status.name() == name).collect();
+        if found.is_empty() {
+            let resource = GroupResource::new("", "componentstatuses");
+            return Err(ApiError::not_found(&resource, name));
+        }
+        request.respond_kind(found, false)
     }
 }

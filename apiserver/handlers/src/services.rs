@@ -88,14 +88,10 @@ impl ServiceAddresses {
         }
         let wanted = cluster_ip(service).to_owned();
         if wanted == "None" {
-            set_addresses(service, "None", &self.range);
+            set_headless(service, &self.range);
             return Ok(finish);
         }
-        if wanted.is_empty() && before.parse::<IpAddr>().is_ok() {
-            set_addresses(service, &before, &self.range);
-            return Ok(finish);
-        }
-        if wanted == before {
+        if before.parse::<IpAddr>().is_ok() && (wanted.is_empty() || wanted == before) {
             set_addresses(service, &before, &self.range);
             return Ok(finish);
         }
@@ -103,25 +99,28 @@ impl ServiceAddresses {
             // The address of a Service cannot change; validation says so.
             return Ok(finish);
         }
-        let granted = if wanted.is_empty() {
-            claims.any_address(&self.range).await?
-        } else {
-            self.this_address(claims, service, &wanted).await?
+        let granted = match wanted.parse::<IpAddr>() {
+            Ok(address) => self.this_address(claims, service, address).await?,
+            Err(_) if wanted.is_empty() => claims.any_address(&self.range).await?,
+            // What is no address at all is left to validation.
+            Err(_) => return Ok(finish),
         };
         set_addresses(service, &granted.to_string(), &self.range);
         let undo = claims.clone();
         Ok(finish.on_failure(async move { undo.release_address(granted).await }))
     }
 
-    async fn this_address(&self, claims: &Claims, service: &Object, wanted: &str) -> ApiResult<IpAddr> {
+    async fn this_address(
+        &self,
+        claims: &Claims,
+        service: &Object,
+        address: IpAddr,
+    ) -> ApiResult<IpAddr> {
+        let wanted = &address.to_string();
         let path = Path::new("spec").child("clusterIPs");
         let refuse = |why: String| {
             let error = field::Error::invalid(&path, json!([wanted]), why);
             ApiError::invalid(&GroupKind::new("", "Service"), service.name(), &[error])
-        };
-        // What is no address at all is left to validation.
-        let Ok(address) = wanted.parse::<IpAddr>() else {
-            return Err(refuse(format!("failed to allocate IP {wanted}: the provided IP is not valid")));
         };
         if !self.range.contains(&address) {
             let why = format!(
@@ -250,6 +249,20 @@ fn set_addresses(service: &mut Object, address: &str, range: &IpNet) {
     let family = if range.addr().is_ipv4() { "IPv4" } else { "IPv6" };
     spec.entry("ipFamilies").or_insert_with(|| json!([family]));
     spec.entry("ipFamilyPolicy").or_insert_with(|| "SingleStack".into());
+}
+
+/// A Service without an address of its own; one without a selector may have endpoints of both families.
+fn set_headless(service: &mut Object, range: &IpNet) {
+    let selects = service.at(&["spec", "selector"]).and_then(Value::as_object);
+    if selects.is_none_or(serde_json::Map::is_empty) {
+        let spec = service.map_at_mut(&["spec"]);
+        spec.entry("ipFamilyPolicy").or_insert_with(|| "RequireDualStack".into());
+        if spec["ipFamilyPolicy"] == "RequireDualStack" {
+            let families = if range.addr().is_ipv4() { ["IPv4", "IPv6"] } else { ["IPv6", "IPv4"] };
+            spec.entry("ipFamilies").or_insert_with(|| json!(families));
+        }
+    }
+    set_addresses(service, "None", range);
 }
 
 fn release_address(claims: &Claims, finish: Finish, before: &str) -> Finish {

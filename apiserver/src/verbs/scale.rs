@@ -79,7 +79,10 @@ async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> 
         WriteOptions::parse(options, &call.query(), &call.head.headers, patching.then_some(false))?;
     let sent = match kind {
         Some(_) => None,
-        None => Some(decode::loose(&call.head.headers, body, &paths.kind)?),
+        None => {
+            let ignore = kubeplane_core::decode::FieldValidation::Ignore;
+            Some(decode::loose(&call.head.headers, body, &paths.kind, ignore)?.object)
+        }
     };
     let writer = call.writer(options.dry_run, Some(&options.manager), &options.sent);
     let make = |live: Option<&Object>| {

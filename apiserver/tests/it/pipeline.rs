@@ -205,3 +205,47 @@ async fn a_write_ends_well_though_its_client_left() {
     tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.unwrap();
     server.get("/api/v1/namespaces/default/configmaps/one").await.expect(200);
 }
+
+#[derive(Debug)]
+struct Echo;
+
+#[async_trait]
+impl kubeplane_apiserver::Handler for Echo {
+    async fn handle(
+        &self,
+        mut request: kubeplane_apiserver::HandlerRequest,
+    ) -> ApiResult<Response<Body>> {
+        assert_eq!((request.info.name.as_str(), request.query().text("command")), ("p", "cat"));
+        let upgrade = request.upgrade().ok_or_else(|| ApiError::bad_request("no upgrade"))?;
+        tokio::spawn(async move {
+            let stream = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+            let (mut read, mut write) = tokio::io::split(stream);
+            tokio::io::copy(&mut read, &mut write).await.unwrap();
+        });
+        let answer = Response::builder()
+            .status(101)
+            .header("connection", "Upgrade")
+            .header("upgrade", "echo");
+        Ok(answer.body(body::empty()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_handler_takes_over_the_connection_in_process_too() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let pods = kubeplane_core::GroupResource::new("", "pods");
+    let server = Server::with(|builder| builder.handler(pods, "exec", Arc::new(Echo)));
+    let client = server.api.client_as(kubeplane_core::auth::UserInfo::new("admin", ["x"]));
+    let request = http::Request::post("/api/v1/namespaces/default/pods/p/exec?command=cat")
+        .header("connection", "Upgrade")
+        .header("upgrade", "echo")
+        .body(kube_client::client::Body::empty())
+        .unwrap();
+    let response = client.send(request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let mut stream = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    stream.write_all(b"hello").await.unwrap();
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"hello");
+}

@@ -78,9 +78,6 @@ impl Ground {
     pub(crate) fn start(&self) -> Cluster {
         let mut process = Process::start(&self.arguments());
         process.wait_for_line("kubelet ready", START);
-        if self.runtime.is_some() {
-            process.wait_for_line("proxy ready", START);
-        }
         let line = process.line("export KUBECONFIG=").expect("it says where the kubeconfig is");
         let kubeconfig = PathBuf::from(line.trim_start_matches("export KUBECONFIG="));
         Cluster { process, kubeconfig, url: format!("https://127.0.0.1:{}", self.port) }

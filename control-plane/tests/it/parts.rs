@@ -2,6 +2,7 @@
 
 use kubeplane_runtime_cri::testing::{Containerd, ContainerdOptions, busybox_image};
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -45,6 +46,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Waits for a condition; panics with what the last look gave when the time is over.
+#[track_caller]
 pub(crate) fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let deadline = std::time::Instant::now() + limit;
     loop {
@@ -131,7 +133,7 @@ impl RealRuntime {
     }
 
     /// The processes of containers, by container.
-    pub(crate) fn tasks(&self) -> Vec<(String, String)> {
+    pub(crate) fn tasks(&self) -> BTreeMap<String, String> {
         let listed = self.containerd.ctr(&["tasks", "list"]).unwrap();
         let rows = listed.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
         rows.map(|row| (row[0].to_owned(), row[1].to_owned())).collect()

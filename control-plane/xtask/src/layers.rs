@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kubeplane-apiserver", WITH_STORE),
     ("kubeplane-extensions", ON_APISERVER),
     ("kubeplane-handlers", ON_APISERVER),
+    ("kubeplane-openapi", ON_APISERVER),
     ("kubeplane-kubelet", WITH_RUNTIME),
 ];
 

@@ -105,6 +105,10 @@ impl ManagerBuilder {
     }
 
     /// Adds a controller.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the word every assembly uses; nobody sums managers"
+    )]
     pub fn add(self, controller: impl Controller) -> Self {
         self.add_all([BoxController::new(controller)])
     }

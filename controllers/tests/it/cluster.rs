@@ -11,7 +11,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
-use kubeplane_apiserver::{ApiServer, admission::NamespaceLifecycle};
+use kubeplane_apiserver::{ApiServer, Builder, admission::NamespaceLifecycle};
 use kubeplane_client::{Informers, Watchable};
 use kubeplane_clock::SharedClock;
 use kubeplane_controllers::{BuiltinOptions, Manager, builtin};
@@ -54,7 +54,12 @@ impl Cluster {
 
     /// With controllers that have this clock.
     pub(crate) async fn with_clock(clock: SharedClock) -> Self {
-        let mut cluster = Self::bare().await;
+        Self::with(clock, |builder| builder).await
+    }
+
+    /// The same, on a server that is put together differently.
+    pub(crate) async fn with(clock: SharedClock, change: impl FnOnce(Builder) -> Builder) -> Self {
+        let mut cluster = Self::bare_with(change).await;
         let options = BuiltinOptions::new(clock.clone(), "the root");
         let manager = Manager::builder(cluster.client.clone())
             .clock(clock)
@@ -74,12 +79,15 @@ impl Cluster {
 
     /// Without controllers.
     pub(crate) async fn bare() -> Self {
-        let server = ApiServer::builder(Arc::new(MemoryStore::new()) as Arc<dyn Store>)
+        Self::bare_with(|builder| builder).await
+    }
+
+    async fn bare_with(change: impl FnOnce(Builder) -> Builder) -> Self {
+        let builder = ApiServer::builder(Arc::new(MemoryStore::new()) as Arc<dyn Store>)
             .resources(kubeplane_builtin::all())
             .authorize(Everyone)
-            .admit(NamespaceLifecycle)
-            .build()
-            .unwrap();
+            .admit(NamespaceLifecycle);
+        let server = change(builder).build().unwrap();
         let client = server.client();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {

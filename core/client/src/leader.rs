@@ -258,3 +258,6 @@ impl LeaderElector {
 fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref()
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,13 +147,19 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// Adds `item` after a pause that grows with its failures and with the overall rate.
     pub fn add_rate_limited(&self, item: T) {
         let now = self.shared.clock.elapsed();
+        let failures = self.note_failure(&item);
         let mut state = self.shared.state.lock();
-        let failures = state.failures.entry(item.clone()).or_default();
-        *failures = failures.saturating_add(1);
-        let failures = *failures;
         let pause = state.limiter.pause(failures, now);
         drop(state);
         self.add_after(item, pause);
+    }
+
+    /// Counts a failure of `item` without adding it; how many there were since it was forgotten last.
+    pub fn note_failure(&self, item: &T) -> u32 {
+        let mut state = self.shared.state.lock();
+        let failures = state.failures.entry(item.clone()).or_default();
+        *failures = failures.saturating_add(1);
+        *failures
     }
 
     /// Forgets the failures of `item`, after a success.
@@ -161,7 +167,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         self.shared.state.lock().failures.remove(item);
     }
 
-    /// How often `item` was added rate-limited since it was forgotten last.
+    /// How often `item` failed or was added rate-limited since it was forgotten last.
     #[must_use]
     pub fn failures(&self, item: &T) -> u32 {
         self.shared.state.lock().failures.get(item).copied().unwrap_or_default()

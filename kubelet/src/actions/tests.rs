@@ -3,8 +3,10 @@ use crate::observed::ObservedSandbox;
 use serde_json::{Value, json};
 
 fn pod(spec: Value) -> Pod {
-    serde_json::from_value(json!({"metadata": {"uid": "u", "name": "p", "namespace": "n"}, "spec": spec}))
-        .unwrap()
+    serde_json::from_value(
+        json!({"metadata": {"uid": "u", "name": "p", "namespace": "n"}, "spec": spec}),
+    )
+    .unwrap()
 }
 
 fn sandbox() -> ObservedPod {
@@ -85,7 +87,8 @@ fn a_failed_init_container_ends_a_pod_that_never_restarts() {
 
 #[test]
 fn a_running_sidecar_lets_the_next_one_start_and_is_restarted_when_it_ends() {
-    let pod = pod(json!({"initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "i"}],
+    let pod =
+        pod(json!({"initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "i"}],
         "containers": [{"name": "a"}]}));
     let step = |containers| compute(&pod, &with(sandbox(), containers), &Results::default());
     assert_eq!(step(vec![container("s", State::Running, 0)]).init, [1]);

@@ -45,9 +45,9 @@ pub(crate) fn qos(pod: &Pod) -> &str {
         let resources = container.resources.clone().unwrap_or_default();
         let limits = resources.limits.unwrap_or_default();
         let requests = resources.requests.unwrap_or_else(|| limits.clone());
-        ["cpu", "memory"].iter().all(|name| {
-            limits.contains_key(*name) && requests.get(*name) == limits.get(*name)
-        })
+        ["cpu", "memory"]
+            .iter()
+            .all(|name| limits.contains_key(*name) && requests.get(*name) == limits.get(*name))
     };
     if !all().any(asks) {
         "BestEffort"
@@ -87,9 +87,9 @@ pub(crate) fn check_non_root(pod: &Pod, container: &Container, image: &ImageUser
             Err(Error::pod(format!("container's runAsUser breaks non-root policy {at}")))
         }
         (Some(_), _, _) => Ok(()),
-        (None, Some(0), _) | (None, None, "root") => Err(Error::pod(format!(
-            "container has runAsNonRoot and image will run as root {at}"
-        ))),
+        (None, Some(0), _) | (None, None, "root") => {
+            Err(Error::pod(format!("container has runAsNonRoot and image will run as root {at}")))
+        }
         (None, None, name) if !name.is_empty() => Err(Error::pod(format!(
             "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user \
              is non-root {at}"

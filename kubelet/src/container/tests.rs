@@ -3,8 +3,10 @@ use crate::volumes::Mounted;
 use serde_json::{Value, json};
 
 fn pod(spec: Value) -> Pod {
-    serde_json::from_value(json!({"metadata": {"uid": "u", "namespace": "n", "name": "p"}, "spec": spec}))
-        .unwrap()
+    serde_json::from_value(
+        json!({"metadata": {"uid": "u", "namespace": "n", "name": "p"}, "spec": spec}),
+    )
+    .unwrap()
 }
 
 fn config_of(spec: Value, image_user: security::ImageUser) -> Result<v1::ContainerConfig> {
@@ -83,16 +85,17 @@ fn mounts_are_volumes_their_parts_hosts_and_the_last_message() {
         "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]}));
     let container = &spec::containers(&pod)[0];
     let env = [("NAME".to_owned(), "world".to_owned())];
-    let hosts =
-        hosts::write(dir.path(), &pod, &["10.0.0.2".to_owned()], "cluster.local").unwrap();
+    let hosts = hosts::write(dir.path(), &pod, &["10.0.0.2".to_owned()], "cluster.local").unwrap();
     let text = std::fs::read_to_string(&hosts).unwrap();
     assert!(text.contains("10.0.0.2\tbox\n") && text.contains("1.2.3.4\ta\tb\n"));
-    let found =
-        mounts::mounts(container, &volumes, &env, dir.path(), Some(hosts)).unwrap();
+    let found = mounts::mounts(container, &volumes, &env, dir.path(), Some(hosts)).unwrap();
     let paths: Vec<&str> = found.iter().map(|mount| mount.container_path.as_str()).collect();
     assert_eq!(paths, ["/data", "/part", "/etc/hosts", "/dev/termination-log"]);
     assert!(found[0].readonly && found[1].host_path.ends_with("world/x"));
     let error = mounts::mounts(container, &volumes, &[], dir.path(), None).unwrap_err();
     let expected = "failed to prepare subPath";
-    assert!(error.to_string().contains("missing value for \"NAME\"") || error.to_string().contains(expected));
+    assert!(
+        error.to_string().contains("missing value for \"NAME\"")
+            || error.to_string().contains(expected)
+    );
 }

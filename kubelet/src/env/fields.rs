@@ -17,9 +17,7 @@ pub(crate) fn field(
 ) -> Result<String> {
     let meta = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let joined = |ips: &[IpAddr]| {
-        ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    };
+    let joined = |ips: &[IpAddr]| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     if let Some((map, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
         let map = match map {
             "metadata.annotations" => &meta.annotations,
@@ -94,7 +92,8 @@ pub(crate) fn resource(
     let wanted = selector.resource.as_str();
     let unsupported = || Error::pod(format!("unsupported container resource : {wanted}"));
     let (list, name) = wanted.split_once('.').ok_or_else(unsupported)?;
-    let known = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    let known =
+        matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
     if !known {
         return Err(unsupported());
     }

@@ -57,17 +57,24 @@ async fn variables_come_from_everywhere_and_see_those_before_them() {
     assert!(!env.contains_key("D"));
     assert_eq!((env["IP"].as_str(), env["HOST"].as_str()), ("10.244.0.4", "192.0.2.7"));
     assert_eq!(env["LABEL"], "web");
-    assert_eq!((env["CPU"].as_str(), env["MILLI"].as_str(), env["MEM"].as_str()), ("2", "250", "2048"));
+    assert_eq!(
+        (env["CPU"].as_str(), env["MILLI"].as_str(), env["MEM"].as_str()),
+        ("2", "250", "2048")
+    );
     assert_eq!(env["S_size"], "10");
     assert_eq!(env["DB_SERVICE_HOST"], "10.96.0.5");
 }
 
 #[tokio::test]
 async fn what_is_missing_is_named() {
-    let missing = |from: Value| environment_of(json!({"name": "c", "env": [{"name": "X", "valueFrom": from}]}));
-    let error = missing(json!({"configMapKeyRef": {"name": "settings", "key": "no"}})).await.unwrap_err();
+    let missing = |from: Value| {
+        environment_of(json!({"name": "c", "env": [{"name": "X", "valueFrom": from}]}))
+    };
+    let error =
+        missing(json!({"configMapKeyRef": {"name": "settings", "key": "no"}})).await.unwrap_err();
     assert_eq!(error.to_string(), "couldn't find key no in ConfigMap n/settings");
-    let error = missing(json!({"secretKeyRef": {"name": "absent", "key": "no"}})).await.unwrap_err();
+    let error =
+        missing(json!({"secretKeyRef": {"name": "absent", "key": "no"}})).await.unwrap_err();
     assert_eq!(error.to_string(), "secret \"absent\" not found");
 }
 

@@ -65,7 +65,8 @@ fn huge_pages() -> BTreeMap<String, ApiQuantity> {
         let kib: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
         let count = fs::read_to_string(entry.path().join("nr_hugepages")).ok()?;
         let bytes = (count.trim().parse::<u64>().ok()? * kib) << 10;
-        let size = if kib >= 1 << 20 { format!("{}Gi", kib >> 20) } else { format!("{}Mi", kib >> 10) };
+        let size =
+            if kib >= 1 << 20 { format!("{}Gi", kib >> 20) } else { format!("{}Mi", kib >> 10) };
         Some((format!("hugepages-{size}"), ApiQuantity(bytes.to_string())))
     });
     pages.collect()

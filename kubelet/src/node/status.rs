@@ -26,10 +26,7 @@ pub(crate) async fn current(host: &Host, known: Option<&NodeStatus>) -> NodeStat
         .iter()
         .map(|ip| NodeAddress { type_: "InternalIP".to_owned(), address: ip.to_string() })
         .collect();
-    addresses.push(NodeAddress {
-        type_: "Hostname".to_owned(),
-        address: config.node_name.clone(),
-    });
+    addresses.push(NodeAddress { type_: "Hostname".to_owned(), address: config.node_name.clone() });
     NodeStatus {
         addresses: Some(addresses),
         capacity: Some(host.machine.capacity.clone()),
@@ -54,9 +51,8 @@ fn runtime_version(name: &str, version: &str) -> String {
 fn conditions(host: &Host, known: Option<&NodeStatus>) -> Vec<NodeCondition> {
     let health = host.health.read().clone();
     let mut problems: Vec<String> = health.runtime.into_iter().collect();
-    problems.extend(
-        health.network.map(|why| format!("container runtime network not ready: {why}")),
-    );
+    problems
+        .extend(health.network.map(|why| format!("container runtime network not ready: {why}")));
     let ready = if problems.is_empty() {
         ("Ready", "True", "KubeletReady", "kubelet is posting ready status".to_owned())
     } else {

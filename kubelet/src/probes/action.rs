@@ -101,10 +101,9 @@ fn tcp_words(host: &str, port: u16, error: &std::io::Error) -> String {
 fn judge(answer: Result<http_get::Answer, String>) -> Answer {
     match answer {
         Ok(answer) if (200..300).contains(&answer.status) => Answer::Success,
-        Ok(answer) if (300..400).contains(&answer.status) => Answer::Warning(format!(
-            "Probe terminated redirects, Response body: {}",
-            answer.body
-        )),
+        Ok(answer) if (300..400).contains(&answer.status) => {
+            Answer::Warning(format!("Probe terminated redirects, Response body: {}", answer.body))
+        }
         Ok(answer) => {
             Answer::Failure(format!("HTTP probe failed with statuscode: {}", answer.status))
         }

@@ -178,7 +178,8 @@ impl Turns {
                 Outcome::Failure
             }
             Err(error) => {
-                let message = format!("{kind} probe errored and resulted in unknown state: {error}");
+                let message =
+                    format!("{kind} probe errored and resulted in unknown state: {error}");
                 self.event(view, "Unhealthy", message);
                 return;
             }
@@ -193,7 +194,14 @@ impl Turns {
         let sidecar = spec::is_sidecar(&self.container);
         let role = if sidecar { Role::Sidecar } else { Role::App };
         let host = &self.host;
-        host.container_event(&view.pod, role, &self.container.name, EventType::Warning, reason, message);
+        host.container_event(
+            &view.pod,
+            role,
+            &self.container.name,
+            EventType::Warning,
+            reason,
+            message,
+        );
     }
 
     /// Waits for the next turn, which comes sooner when the container is another one.

@@ -103,7 +103,12 @@ impl Access {
         verdict
     }
 
-    async fn may(&self, user: &User, verb: &str, subresource: &'static str) -> Result<bool, String> {
+    async fn may(
+        &self,
+        user: &User,
+        verb: &str,
+        subresource: &'static str,
+    ) -> Result<bool, String> {
         let question = (user.clone(), verb.to_owned(), subresource);
         let now = self.clock.elapsed();
         if let Some((until, allowed)) = self.answers.lock().get(&question)

@@ -51,7 +51,8 @@ impl<'a> At<'a> {
     /// The running container, and whether it has a terminal.
     pub(super) async fn running(&self, host: &Host) -> Result<(ContainerId, bool), Refusal> {
         let (record, observed) = self.observed(host).await?;
-        let found = observed.container(self.container).filter(|found| found.state == State::Running);
+        let found =
+            observed.container(self.container).filter(|found| found.state == State::Running);
         let Some(found) = found else {
             let message = format!("container not found ({:?})", self.container);
             return Err((StatusCode::INTERNAL_SERVER_ERROR, message));

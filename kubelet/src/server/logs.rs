@@ -124,9 +124,9 @@ fn container_id(at: &At<'_>, status: &PodStatus, previous: bool) -> Result<Conta
             Some(reason) => {
                 format!("container {container:?} in pod {pod:?} is waiting to start: {reason}")
             }
-            None => format!(
-                "container {container:?} in pod {pod:?} is waiting to start - no logs yet"
-            ),
+            None => {
+                format!("container {container:?} in pod {pod:?} is waiting to start - no logs yet")
+            }
         });
     };
     Ok(ContainerId::new(id.split_once("://").map_or(id.as_str(), |(_, id)| id)))

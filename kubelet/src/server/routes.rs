@@ -29,7 +29,9 @@ pub(super) async fn route(
     let host = &serving.host;
     let reads = request.method() == Method::GET;
     match names.as_slice() {
-        ["healthz" | "livez" | "readyz" | "metrics", ..] if reads => telemetry(serving, request).await,
+        ["healthz" | "livez" | "readyz" | "metrics", ..] if reads => {
+            telemetry(serving, request).await
+        }
         ["pods" | "runningpods"] if reads => json(&json!({
             "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": host.pods.list()
         })),

@@ -16,7 +16,8 @@ use hyper_util::rt::TokioIo;
 use kubeplane_clock::timeout;
 use kubeplane_runtime_cri::v1;
 use kubeplane_streaming::{
-    Error as StreamError, Purpose, Upgrade, negotiate, port_forward as forwarding, rejection_headers,
+    Error as StreamError, Purpose, Upgrade, negotiate, port_forward as forwarding,
+    rejection_headers,
     remote_command::{self, Options},
 };
 use std::{sync::Arc, time::Duration};

@@ -55,10 +55,8 @@ pub(super) fn user(certificates: Option<&[CertificateDer<'_>]>) -> Option<User> 
     let body = STANDARD.encode(leaf.as_ref());
     let lines: Vec<&str> =
         body.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    let pem = format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    );
+    let pem =
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
     let info = kubeplane_pki::inspect(&pem).ok()?;
     let mut groups = info.organizations;
     groups.push("system:authenticated".to_owned());

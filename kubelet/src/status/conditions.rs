@@ -6,13 +6,8 @@ use k8s_openapi::{
 };
 
 /// The conditions that are the kubelet's alone to say.
-pub(crate) const OWNED: [&str; 5] = [
-    "PodReadyToStartContainers",
-    "Initialized",
-    "Ready",
-    "ContainersReady",
-    "PodScheduled",
-];
+pub(crate) const OWNED: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Verdict {
@@ -177,18 +172,14 @@ fn initialized(pod: &Pod, status: &PodStatus) -> Verdict {
     let statuses = all_statuses(status);
     let (unknown, incomplete) =
         sort_out(spec::init_containers(pod).iter(), &statuses, |container, status| {
-            if spec::is_sidecar(container) {
-                status.started.unwrap_or(false)
-            } else {
-                status.ready
-            }
+            if spec::is_sidecar(container) { status.started.unwrap_or(false) } else { status.ready }
         });
     if spec::phase(status) == "Succeeded" && unknown.is_empty() {
         return Verdict { ok: true, reason: Some("PodCompleted"), message: None };
     }
-    let any_app_started = spec::containers(pod).iter().any(|container| {
-        statuses.iter().any(|s| s.name == container.name && was_started(s))
-    });
+    let any_app_started = spec::containers(pod)
+        .iter()
+        .any(|container| statuses.iter().any(|s| s.name == container.name && was_started(s)));
     if any_app_started {
         return Verdict::yes();
     }
@@ -203,8 +194,5 @@ fn was_started(status: &ContainerStatus) -> bool {
         return true;
     }
     let states = [status.state.as_ref(), status.last_state.as_ref()];
-    states
-        .into_iter()
-        .flatten()
-        .any(|state| state.running.is_some() || state.terminated.is_some())
+    states.into_iter().flatten().any(|state| state.running.is_some() || state.terminated.is_some())
 }

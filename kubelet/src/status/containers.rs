@@ -24,7 +24,8 @@ pub(crate) fn compute(input: &Input<'_>, status: &mut PodStatus) {
         let list: Vec<ContainerStatus> = containers
             .iter()
             .map(|container| {
-                let mut status = one(input, container, status_named(old, &container.name), waiting, is_init);
+                let mut status =
+                    one(input, container, status_named(old, &container.name), waiting, is_init);
                 probe_state(input, container, &mut status, is_init);
                 status
             })
@@ -144,9 +145,7 @@ fn from_runtime(
         old.and_then(|old| old.state.as_ref()).is_some_and(|state| state.running.is_some());
     let state = match observed.state {
         State::Running => ContainerState {
-            running: Some(ContainerStateRunning {
-                started_at: time_of_nanos(observed.started_at),
-            }),
+            running: Some(ContainerStateRunning { started_at: time_of_nanos(observed.started_at) }),
             ..ContainerState::default()
         },
         State::Exited => exited(observed, &id),
@@ -226,8 +225,7 @@ fn without_runtime(
         last_state: old.last_state.clone(),
         ..fresh
     };
-    let ended_before =
-        status.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let ended_before = status.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
     if state.running.is_some() && !ended_before {
         // It ran, so the pod must not look as if it had never started.
         status.last_state = Some(terminated(
@@ -274,9 +272,9 @@ fn probe_state(
     let previous = input.previous;
     let known = previous.container_statuses.iter().chain(&previous.init_container_statuses);
     // A container that kept running while the kubelet did not is what it was before.
-    let same = known.flatten().find(|known| {
-        known.name == container.name && known.container_id == status.container_id
-    });
+    let same = known
+        .flatten()
+        .find(|known| known.name == container.name && known.container_id == status.container_id);
     let passed = |outcome: Option<Outcome>, before: bool| match outcome {
         Some(outcome) => outcome == Outcome::Success,
         None => before,

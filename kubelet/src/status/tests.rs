@@ -73,7 +73,10 @@ impl World {
     }
 }
 
-fn condition<'a>(status: &'a PodStatus, type_: &str) -> (&'a str, Option<&'a str>, Option<&'a str>) {
+fn condition<'a>(
+    status: &'a PodStatus,
+    type_: &str,
+) -> (&'a str, Option<&'a str>, Option<&'a str>) {
     let found =
         status.conditions.iter().flatten().find(|condition| condition.type_ == type_).unwrap();
     (&found.status, found.reason.as_deref(), found.message.as_deref())
@@ -81,7 +84,8 @@ fn condition<'a>(status: &'a PodStatus, type_: &str) -> (&'a str, Option<&'a str
 
 #[test]
 fn a_pod_without_containers_yet_is_pending_and_says_what_it_waits_for() {
-    let pod = pod(json!({"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]}));
+    let pod =
+        pod(json!({"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]}));
     let status = World::default().status(&pod, &ObservedPod::default(), &PodStatus::default());
     assert_eq!(spec::phase(&status), "Pending");
     assert_eq!(status.start_time.as_ref().unwrap().0.to_string(), "2026-01-01T00:00:00Z");
@@ -97,7 +101,8 @@ fn a_pod_without_containers_yet_is_pending_and_says_what_it_waits_for() {
 
 #[test]
 fn a_running_pod_is_ready_when_its_probes_say_so() {
-    let pod = pod(json!({"containers": [{"name": "a", "readinessProbe": {"tcpSocket": {"port": 1}}}]}));
+    let pod =
+        pod(json!({"containers": [{"name": "a", "readinessProbe": {"tcpSocket": {"port": 1}}}]}));
     let world = World::default();
     let observed = observed(vec![container("a", State::Running, 0)]);
     let status = world.status(&pod, &observed, &PodStatus::default());
@@ -119,8 +124,11 @@ fn a_crashing_container_waits_in_back_off_and_keeps_how_it_ended() {
     let mut world = World::default();
     let reason = Reason { reason: "CrashLoopBackOff", message: "back-off 10s".into() };
     world.reasons.insert("a".into(), reason);
-    let status =
-        world.status(&pod, &observed(vec![container("a", State::Exited, 3)]), &PodStatus::default());
+    let status = world.status(
+        &pod,
+        &observed(vec![container("a", State::Exited, 3)]),
+        &PodStatus::default(),
+    );
     assert_eq!(spec::phase(&status), "Running");
     let first = &status.container_statuses.unwrap()[0];
     let waiting = first.state.clone().unwrap().waiting.unwrap();
@@ -155,11 +163,7 @@ fn init_containers_hold_the_pod_back_and_fail_it() {
     assert_eq!(spec::phase(&status), "Pending");
     assert_eq!(
         condition(&status, "Initialized"),
-        (
-            "False",
-            Some("ContainersNotInitialized"),
-            Some("containers with incomplete status: [i]")
-        )
+        ("False", Some("ContainersNotInitialized"), Some("containers with incomplete status: [i]"))
     );
     let failed = observed(vec![container("i", State::Exited, 1)]);
     assert_eq!(spec::phase(&world.status(&pod, &failed, &status)), "Failed");

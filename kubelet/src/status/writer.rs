@@ -21,7 +21,12 @@ pub(crate) struct StatusWriter {
 
 impl StatusWriter {
     /// A writer for a pod whose status in the API is `known`.
-    pub(crate) fn new(client: kube::Client, clock: SharedClock, id: PodId, known: PodStatus) -> Self {
+    pub(crate) fn new(
+        client: kube::Client,
+        clock: SharedClock,
+        id: PodId,
+        known: PodStatus,
+    ) -> Self {
         let (wanted, receiver) = watch::channel((0, Arc::new(known.clone())));
         let (sender, written) = watch::channel(0);
         let mut task = JoinSet::new();
@@ -160,9 +165,7 @@ const OURS: [&str; 8] = [
 
 fn conditions(old: &PodStatus, new: &PodStatus) -> Vec<Value> {
     let find = |type_: &str| old.conditions.iter().flatten().find(|c| c.type_ == type_);
-    let ours = |c: &&PodCondition| {
-        OWNED.contains(&c.type_.as_str()) && find(&c.type_) != Some(*c)
-    };
+    let ours = |c: &&PodCondition| OWNED.contains(&c.type_.as_str()) && find(&c.type_) != Some(*c);
     new.conditions
         .iter()
         .flatten()

@@ -57,7 +57,9 @@ fn check(path: &str) -> Result<()> {
     let relative = Path::new(path);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
     if path.is_empty() || !plain || path.starts_with("..") {
-        return Err(Error::pod(format!("invalid path: must be relative and not contain '..': {path}")));
+        return Err(Error::pod(format!(
+            "invalid path: must be relative and not contain '..': {path}"
+        )));
     }
     Ok(())
 }

@@ -8,8 +8,9 @@ use crate::{Error, Result, env::fields};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{
-        ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, KeyToPath,
-        ProjectedVolumeSource, Secret, SecretVolumeSource, ServiceAccountTokenProjection,
+        ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
+        KeyToPath, ProjectedVolumeSource, Secret, SecretVolumeSource,
+        ServiceAccountTokenProjection,
     },
 };
 use std::collections::BTreeMap;
@@ -65,7 +66,9 @@ impl<'a> Content<'a> {
             } else if let Some(token) = &source.service_account_token {
                 self.token(token, mode).await?
             } else {
-                return Err(Error::pod("a projected volume source is not supported by this kubelet"));
+                return Err(Error::pod(
+                    "a projected volume source is not supported by this kubelet",
+                ));
             };
             files.extend(part);
         }
@@ -121,8 +124,7 @@ impl<'a> Content<'a> {
         let seconds = source.expiration_seconds.unwrap_or(3600);
         let audience = source.audience.as_deref().filter(|audience| !audience.is_empty());
         let pod = self.facts.pod;
-        let text =
-            self.volumes.token(pod, self.volume, &source.path, audience, seconds).await?;
+        let text = self.volumes.token(pod, self.volume, &source.path, audience, seconds).await?;
         // A group that owns the volume can read it through the group's rights, so others need not.
         let mode = if self.volumes.fs_group(pod).is_some() { 0o600 } else { mode };
         Ok(Files::from([(source.path.clone(), File { data: text.into_bytes(), mode })]))
@@ -152,9 +154,9 @@ fn select(
     kind: &str,
 ) -> Result<Files> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        let files = data.iter().map(|(key, bytes)| {
-            ((*key).to_owned(), File { data: bytes.to_vec(), mode })
-        });
+        let files = data
+            .iter()
+            .map(|(key, bytes)| ((*key).to_owned(), File { data: bytes.to_vec(), mode }));
         return Ok(files.collect());
     };
     let mut files = Files::new();
@@ -167,10 +169,7 @@ fn select(
             None if optional => {}
             None => {
                 let article = if kind == "config" { "configmap references" } else { "references" };
-                return Err(Error::pod(format!(
-                    "{article} non-existent {kind} key: {}",
-                    item.key
-                )));
+                return Err(Error::pod(format!("{article} non-existent {kind} key: {}", item.key)));
             }
         }
     }

@@ -8,9 +8,8 @@ use std::{
 /// Checks that a path of this machine is what the pod expects there, or makes it so.
 pub(crate) fn prepare(path: &str, expected: &str) -> Result<PathBuf> {
     let target = PathBuf::from(path);
-    let failed = |what: &str| {
-        Error::pod(format!("hostPath type check failed: {path} is not {what}"))
-    };
+    let failed =
+        |what: &str| Error::pod(format!("hostPath type check failed: {path} is not {what}"));
     let found = fs::metadata(&target).ok();
     let is = |test: fn(&fs::Metadata) -> bool| found.as_ref().is_some_and(test);
     match expected {

@@ -14,7 +14,9 @@ pub(crate) fn resolve(volume: &Path, sub_path: &str) -> Result<PathBuf> {
         return Err(Error::pod(format!("error SubPath `{sub_path}` must not be an absolute path")));
     }
     if relative.components().any(|part| part == Component::ParentDir) {
-        return Err(Error::pod(format!("unable to provision SubPath `{sub_path}`: must not contain '..'")));
+        return Err(Error::pod(format!(
+            "unable to provision SubPath `{sub_path}`: must not contain '..'"
+        )));
     }
     let base = fs::canonicalize(volume).map_err(|error| Error::file(volume, error))?;
     let target = base.join(relative);

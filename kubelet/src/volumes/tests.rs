@@ -17,12 +17,8 @@ fn world() -> World {
             .with_secret("n", "keys", json!({"password": "c2VjcmV0"})),
     );
     let clock = kubeplane_clock::PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
-    let volumes = Volumes::new(
-        dir.path().join("pods"),
-        objects.clone(),
-        Arc::new(clock.clone()),
-        false,
-    );
+    let volumes =
+        Volumes::new(dir.path().join("pods"), objects.clone(), Arc::new(clock.clone()), false);
     World { dir, objects, clock, volumes }
 }
 
@@ -76,8 +72,10 @@ async fn a_projected_volume_joins_its_sources() {
     let path = world.mount(volumes.clone()).await.unwrap()["v"].clone();
     let read = |name: &str| fs::read_to_string(path.join(name)).unwrap();
     assert_eq!(read("token"), "token-0-api");
-    assert_eq!((read("etc/a"), read("password"), read("labels")),
-        ("one".into(), "secret".into(), "app=\"web\"".into()));
+    assert_eq!(
+        (read("etc/a"), read("password"), read("labels")),
+        ("one".into(), "secret".into(), "app=\"web\"".into())
+    );
     let mode = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("etc/a"), mode("password")), (0o444, 0o400));
     world.mount(volumes.clone()).await.unwrap();
@@ -91,11 +89,15 @@ async fn a_projected_volume_joins_its_sources() {
 async fn missing_sources_fail_unless_optional() {
     let world = world();
     let failure = world
-        .mount(json!([{"name": "v", "configMap": {"name": "absent"}}, {"name": "w", "emptyDir": {}}]))
+        .mount(
+            json!([{"name": "v", "configMap": {"name": "absent"}}, {"name": "w", "emptyDir": {}}]),
+        )
         .await
         .unwrap_err();
-    assert_eq!((failure.volume.as_str(), failure.error.to_string().as_str()),
-        ("v", "configmap \"absent\" not found"));
+    assert_eq!(
+        (failure.volume.as_str(), failure.error.to_string().as_str()),
+        ("v", "configmap \"absent\" not found")
+    );
     let failure = world
         .mount(json!([{"name": "v", "secret": {"secretName": "keys", "items": [{"key": "x", "path": "x"}]}}]))
         .await

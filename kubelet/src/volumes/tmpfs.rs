@@ -1,6 +1,10 @@
 use crate::{Error, Result};
 use rustix::mount::{MountFlags, UnmountFlags};
-use std::{ffi::CString, fs, path::{Path, PathBuf}};
+use std::{
+    ffi::CString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Mounts memory at a directory, of at most `bytes`; does nothing when something is mounted there.
 pub(crate) fn mount(path: &Path, bytes: Option<i64>) -> Result<()> {

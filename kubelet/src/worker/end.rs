@@ -22,7 +22,8 @@ impl Worker {
     pub(super) async fn end(&mut self) -> Result<Next> {
         let Desired { pod, gone } = self.desired.borrow_and_update().clone();
         let observed = self.observe(&pod).await?;
-        let done_before = spec::is_terminal(&spec::status(&pod)) && observed.running().next().is_none();
+        let done_before =
+            spec::is_terminal(&spec::status(&pod)) && observed.running().next().is_none();
         if !done_before && !gone {
             self.publish(&pod, &observed, false);
         }
@@ -153,7 +154,14 @@ async fn stop(
             Some(Err(why)) => {
                 tracing::debug!(%why, "a hook before the end of a container failed");
                 let event = EventType::Warning;
-                host.container_event(pod, role, name, event, "FailedPreStopHook", "PreStopHook failed");
+                host.container_event(
+                    pod,
+                    role,
+                    name,
+                    event,
+                    "FailedPreStopHook",
+                    "PreStopHook failed",
+                );
             }
             None => tracing::debug!(container = name, "a hook took the whole grace"),
         }

@@ -40,9 +40,9 @@ pub(crate) async fn run(
                     String::from_utf8_lossy(&output)
                 ))
             }
-            Err(error) => Err(format!(
-                "Exec lifecycle hook ([{shown}]) {at} - error: {error}, message: \"\""
-            )),
+            Err(error) => {
+                Err(format!("Exec lifecycle hook ([{shown}]) {at} - error: {error}, message: \"\""))
+            }
         };
     }
     if let Some(action) = &handler.http_get {

@@ -125,12 +125,8 @@ impl Worker {
         if actions.kill_pod && !actions.create_sandbox {
             return Ok(None);
         }
-        let config = sandbox::config(
-            pod,
-            actions.attempt,
-            &self.host.config,
-            self.host.cgroup_driver,
-        )?;
+        let config =
+            sandbox::config(pod, actions.attempt, &self.host.config, self.host.cgroup_driver)?;
         let mut current = observed.clone();
         let sandbox = match actions.sandbox.filter(|_| !actions.create_sandbox) {
             Some(sandbox) => sandbox,
@@ -206,8 +202,12 @@ impl Worker {
 
     pub(super) fn grace(&self, pod: &Pod, name: &str, reason: KillReason) -> i64 {
         let own = spec::container_named(pod, name).and_then(|(_, container)| match reason {
-            KillReason::Liveness => container.liveness_probe.as_ref()?.termination_grace_period_seconds,
-            KillReason::Startup => container.startup_probe.as_ref()?.termination_grace_period_seconds,
+            KillReason::Liveness => {
+                container.liveness_probe.as_ref()?.termination_grace_period_seconds
+            }
+            KillReason::Startup => {
+                container.startup_probe.as_ref()?.termination_grace_period_seconds
+            }
             KillReason::Other => None,
         });
         own.unwrap_or_else(|| spec::grace_seconds(pod))
@@ -227,7 +227,8 @@ impl Worker {
                 tracing::debug!(pod = %self.id, %error, "failed to remove a dead container");
                 continue;
             }
-            let path = logs.join(crate::container::log_path(&container.name, container.restart_count));
+            let path =
+                logs.join(crate::container::log_path(&container.name, container.restart_count));
             // A log that is not there need not be removed.
             let _ = fs::remove_file(path);
         }

@@ -1,17 +1,36 @@
 //! With real containers: containerd, runc and the network plugins of this machine, as root.
 
-use crate::harness::{World, is_ready};
+use crate::{
+    harness::{World, is_ready},
+    serving::Served,
+};
 use kubeplane_runtime_cri::{
     CriClient,
     testing::{BUSYBOX_IMAGE, Containerd, ContainerdOptions},
 };
+use kubeplane_streaming::{port_forward, remote_command::Outcome, upgrade};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-async fn start() -> (Containerd, World, tempfile::TempDir) {
-    let network = tempfile::tempdir().unwrap();
+/// The network configuration of one test; its bridge goes with it.
+struct Network(tempfile::TempDir);
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let config = std::fs::read(self.0.path().join("10-kubeplane.conflist")).unwrap_or_default();
+        let config: Value = serde_json::from_slice(&config).unwrap_or_default();
+        if let Some(bridge) = config["plugins"][0]["bridge"].as_str() {
+            // A bridge that cannot be removed is taken again by the next run.
+            let _ = std::process::Command::new("ip").args(["link", "delete", bridge]).status();
+        }
+    }
+}
+
+async fn start() -> (Containerd, World, Network) {
+    let network = Network(tempfile::tempdir().unwrap());
     let options = ContainerdOptions {
-        cni_config: Some(network.path().to_owned()),
+        cni_config: Some(network.0.path().to_owned()),
         ..ContainerdOptions::default()
     };
     let containerd = Containerd::start_with(options).unwrap();
@@ -24,14 +43,16 @@ async fn start() -> (Containerd, World, tempfile::TempDir) {
 async fn real_pods_live_and_survive_a_restart_of_the_kubelet() {
     let (_containerd, world, network) = start().await;
     let mut config = world.config();
-    config.cni_conf_dir = network.path().to_owned();
+    config.cni_conf_dir = network.0.path().to_owned();
     config.pod_cidr = Some("10.251.3.0/24".parse().unwrap());
     let kubelet = world.kubelet_with(config.clone()).await;
     world
-        .post("/api/v1/namespaces/default/secrets",
-            json!({"metadata": {"name": "key"}, "stringData": {"word": "sesame"}}))
+        .post(
+            "/api/v1/namespaces/default/secrets",
+            json!({"metadata": {"name": "key"}, "stringData": {"word": "sesame"}}),
+        )
         .await;
-    let script = "cat /data/x /secret/word; echo $IP; httpd -f -p 8080 -h /data";
+    let script = "cat /data/x /data/groups /secret/word; echo; echo $IP; httpd -f -p 8080 -h /data";
     world
         .run("web", json!({
             "terminationGracePeriodSeconds": 1,
@@ -54,7 +75,7 @@ async fn real_pods_live_and_survive_a_restart_of_the_kubelet() {
     let uid = before["metadata"]["uid"].as_str().unwrap();
     let log = world.dir.path().join(format!("logs/default_web_{uid}/c/0.log"));
     let log = std::fs::read_to_string(log).unwrap();
-    for line in ["init", "sesame", ip] {
+    for line in ["init", "0 4000", "sesame", ip] {
         assert!(log.contains(&format!("stdout F {line}\n")), "{log}");
     }
     kubelet.stop().await;
@@ -80,4 +101,44 @@ async fn real_pods_live_and_survive_a_restart_of_the_kubelet() {
         })
         .await;
     kubelet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_containers_take_commands_and_connections() {
+    let (_containerd, world, network) = start().await;
+    let mut config = world.config();
+    config.cni_conf_dir = network.0.path().to_owned();
+    config.pod_cidr = Some("10.251.4.0/24".parse().unwrap());
+    let served = Served::start_in(world, config).await;
+    let script = "echo page > /tmp/x; httpd -f -p 8080 -h /tmp";
+    served
+        .world
+        .run(
+            "web",
+            json!({"terminationGracePeriodSeconds": 1, "containers": [
+            {"name": "c", "image": BUSYBOX_IMAGE, "command": ["sh", "-c", script],
+             "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}]}),
+        )
+        .await;
+    served.world.until("web", "ready", is_ready).await;
+    let said = served.exec("web/c", "command=cat&command=/tmp/x", "").await;
+    assert_eq!(said, ("page\n".to_owned(), Outcome::Success));
+    let typed = served.exec("web/c", "command=tr&command=a&command=b", "banana\n").await;
+    assert_eq!(typed, ("bbnbnb\n".to_owned(), Outcome::Success));
+    let failed = served.exec("web/c", "command=sh&command=-c&command=exit%209", "").await;
+    assert_eq!(failed.1, Outcome::ExitCode(9));
+    let mut io = served.admin().await;
+    upgrade(&mut io, "node", "/portForward/default/web", &["portforward.k8s.io"]).await.unwrap();
+    let forwarder = port_forward::connect(io);
+    let mut connection = forwarder.open(8080).await.unwrap();
+    connection.data.write_all(b"GET /x HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    connection.data.read_to_string(&mut page).await.unwrap();
+    assert!(page.ends_with("page\n"), "{page}");
+    let closed = forwarder.open(81).await.unwrap();
+    let message = closed.error.wait().await.unwrap().unwrap_or_default();
+    assert!(message.contains("81"), "{message}");
+    served.world.delete("web").await;
+    served.world.until("web", "gone", Value::is_null).await;
+    served.kubelet.stop().await;
 }

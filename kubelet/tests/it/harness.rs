@@ -62,12 +62,7 @@ impl World {
             .build()
             .unwrap();
         let client = api.client();
-        let world = Self {
-            client,
-            runtime,
-            dir: tempfile::tempdir().unwrap(),
-            _api: api,
-        };
+        let world = Self { client, runtime, dir: tempfile::tempdir().unwrap(), _api: api };
         for name in ["default", "kube-node-lease"] {
             world.post("/api/v1/namespaces", json!({"metadata": {"name": name}})).await;
         }
@@ -118,7 +113,8 @@ impl World {
     /// Makes a pod of `node-1` with this specification.
     pub(crate) async fn run(&self, name: &str, mut spec: Value) -> Pod {
         spec["nodeName"] = json!("node-1");
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        let pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         let pod: Pod = serde_json::from_value(pod).unwrap();
         self.pods().create(&PostParams::default(), &pod).await.unwrap()
     }
@@ -128,21 +124,26 @@ impl World {
     }
 
     /// Waits until the pod, as JSON, is as `wanted` says.
-    pub(crate) async fn until(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         self.wait(what, async || {
             let pod = self.pods().get_opt(name).await.unwrap();
             let pod = pod.map_or(Value::Null, |pod| serde_json::to_value(pod).unwrap());
-            if wanted(&pod) { Ok(pod) } else { Err(pod["status"].to_string()) }
+            if wanted(&pod) {
+                Ok(pod)
+            } else {
+                Err(format!("{} {:?}", pod["status"], self.events(name).await))
+            }
         })
         .await
     }
 
     /// Waits for a value, or fails with what there was instead.
-    pub(crate) async fn wait<T>(
-        &self,
-        what: &str,
-        look: impl AsyncFn() -> Result<T, String>,
-    ) -> T {
+    pub(crate) async fn wait<T>(&self, what: &str, look: impl AsyncFn() -> Result<T, String>) -> T {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             match look().await {
@@ -158,7 +159,8 @@ impl World {
     /// The reasons and messages of the events of an object.
     pub(crate) async fn events(&self, name: &str) -> Vec<(String, String)> {
         let list = self.get("/api/v1/namespaces/default/events").await;
-        let text = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let text =
+            |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
         list["items"]
             .as_array()
             .unwrap()

@@ -50,9 +50,12 @@ async fn a_pod_becomes_ready_fast_and_goes_when_deleted() {
     assert_eq!(first(&pod)["started"], true);
     assert!(first(&pod)["containerID"].as_str().unwrap().contains("://"));
     assert_eq!(first(&pod)["image"], "docker.io/library/nginx:1.27");
-    for (reason, part) in
-        [("Pulling", "nginx:1.27"), ("Pulled", "Successfully pulled"), ("Created", "Container created"), ("Started", "Container started")]
-    {
+    for (reason, part) in [
+        ("Pulling", "nginx:1.27"),
+        ("Pulled", "Successfully pulled"),
+        ("Created", "Container created"),
+        ("Started", "Container started"),
+    ] {
         world.event("web", reason, part).await;
     }
     world.delete("web").await;
@@ -73,16 +76,22 @@ async fn a_pod_that_runs_once_ends_with_its_exit_code() {
     let kubelet = world.kubelet().await;
     let script = "echo good; echo why > /dev/termination-log; exit 3";
     world
-        .run("job", json!({"restartPolicy": "Never", "containers": [
-            {"name": "c", "image": "busybox", "command": ["sh", "-c", script]}]}))
+        .run(
+            "job",
+            json!({"restartPolicy": "Never", "containers": [
+            {"name": "c", "image": "busybox", "command": ["sh", "-c", script]}]}),
+        )
         .await;
     let pod = world.until("job", "failed", |pod| pod["status"]["phase"] == "Failed").await;
     let ended = &first(&pod)["state"]["terminated"];
     assert_eq!((&ended["exitCode"], &ended["reason"]), (&json!(3), &json!("Error")));
     assert_eq!(ended["message"], "why\n");
     world
-        .run("done", json!({"restartPolicy": "OnFailure", "containers": [
-            {"name": "c", "image": "busybox", "command": ["true"]}]}))
+        .run(
+            "done",
+            json!({"restartPolicy": "OnFailure", "containers": [
+            {"name": "c", "image": "busybox", "command": ["true"]}]}),
+        )
         .await;
     let pod = world.until("done", "succeeded", |pod| pod["status"]["phase"] == "Succeeded").await;
     assert_eq!(first(&pod)["state"]["terminated"]["reason"], "Completed");
@@ -94,7 +103,10 @@ async fn a_container_that_keeps_failing_backs_off() {
     let world = World::new().await;
     let kubelet = world.kubelet().await;
     world
-        .run("crash", json!({"containers": [{"name": "c", "image": "busybox", "command": ["false"]}]}))
+        .run(
+            "crash",
+            json!({"containers": [{"name": "c", "image": "busybox", "command": ["false"]}]}),
+        )
         .await;
     let pod = world
         .until("crash", "in back-off", |pod| {
@@ -105,7 +117,9 @@ async fn a_container_that_keeps_failing_backs_off() {
     assert_eq!(first(&pod)["lastState"]["terminated"]["exitCode"], 1);
     let message = first(&pod)["state"]["waiting"]["message"].as_str().unwrap();
     assert!(message.starts_with("back-off 10s restarting failed container=c pod=crash_default("));
-    world.event("crash", "BackOff", "Back-off restarting failed container c in pod crash_default").await;
+    world
+        .event("crash", "BackOff", "Back-off restarting failed container c in pod crash_default")
+        .await;
     kubelet.stop().await;
 }
 
@@ -115,8 +129,10 @@ async fn init_containers_prepare_what_the_others_use() {
     let kubelet = world.kubelet().await;
     let mount = json!([{"name": "data", "mountPath": "/data"}]);
     world
-        .post("/api/v1/namespaces/default/configmaps",
-            json!({"metadata": {"name": "settings"}, "data": {"color": "blue"}}))
+        .post(
+            "/api/v1/namespaces/default/configmaps",
+            json!({"metadata": {"name": "settings"}, "data": {"color": "blue"}}),
+        )
         .await;
     world
         .run("web", json!({
@@ -133,7 +149,7 @@ async fn init_containers_prepare_what_the_others_use() {
         .await;
     let pod = world.until("web", "ready", is_ready).await;
     let init = pod["status"]["initContainerStatuses"].as_array().unwrap();
-    assert_eq!(init[0]["state"]["running"].is_object(), true, "{init:?}");
+    assert!(init[0]["state"]["running"].is_object(), "{init:?}");
     assert_eq!(init[2]["state"]["terminated"]["reason"], "Completed");
     let uid = pod["metadata"]["uid"].as_str().unwrap();
     let log = world.dir.path().join(format!("logs/default_web_{uid}/c/0.log"));
@@ -154,8 +170,11 @@ async fn what_is_missing_is_named_and_waited_for() {
     let world = World::new().await;
     let kubelet = world.kubelet().await;
     world
-        .run("env", json!({"containers": [{"name": "c", "image": "busybox",
-            "envFrom": [{"configMapRef": {"name": "late"}}]}]}))
+        .run(
+            "env",
+            json!({"containers": [{"name": "c", "image": "busybox",
+            "envFrom": [{"configMapRef": {"name": "late"}}]}]}),
+        )
         .await;
     let pod = world
         .until("env", "waiting", |pod| {
@@ -164,13 +183,22 @@ async fn what_is_missing_is_named_and_waited_for() {
         .await;
     assert_eq!(first(&pod)["state"]["waiting"]["message"], "configmap \"late\" not found");
     world
-        .run("volume", json!({"containers": [{"name": "c", "image": "busybox"}],
-            "volumes": [{"name": "v", "secret": {"secretName": "late"}}]}))
+        .run(
+            "volume",
+            json!({"containers": [{"name": "c", "image": "busybox"}],
+            "volumes": [{"name": "v", "secret": {"secretName": "late"}}]}),
+        )
         .await;
     world
-        .event("volume", "FailedMount", "MountVolume.SetUp failed for volume \"v\" : secret \"late\" not found")
+        .event(
+            "volume",
+            "FailedMount",
+            "MountVolume.SetUp failed for volume \"v\" : secret \"late\" not found",
+        )
         .await;
-    world.run("image", json!({"containers": [{"name": "c", "image": "nothing.invalid/x:1"}]})).await;
+    world
+        .run("image", json!({"containers": [{"name": "c", "image": "nothing.invalid/x:1"}]}))
+        .await;
     world
         .until("image", "not pulled", |pod| {
             let reason = first(pod)["state"]["waiting"]["reason"].as_str().unwrap_or_default();
@@ -191,13 +219,19 @@ async fn a_pod_that_does_not_fit_fails_with_the_reason() {
     let world = World::new().await;
     let kubelet = world.kubelet().await;
     world
-        .run("big", json!({"containers": [{"name": "c", "image": "busybox",
-            "resources": {"requests": {"cpu": "10000"}}}]}))
+        .run(
+            "big",
+            json!({"containers": [{"name": "c", "image": "busybox",
+            "resources": {"requests": {"cpu": "10000"}}}]}),
+        )
         .await;
     let pod = world.until("big", "failed", |pod| pod["status"]["phase"] == "Failed").await;
     assert_eq!(pod["status"]["reason"], "OutOfcpu");
     let message = pod["status"]["message"].as_str().unwrap();
-    assert!(message.starts_with("Pod was rejected: Node didn't have enough resource: cpu"), "{message}");
+    assert!(
+        message.starts_with("Pod was rejected: Node didn't have enough resource: cpu"),
+        "{message}"
+    );
     world.event("big", "OutOfcpu", "Node didn't have enough resource: cpu").await;
     kubelet.stop().await;
 }
@@ -209,15 +243,16 @@ async fn a_config_map_volume_follows_its_source() {
     let path = "/api/v1/namespaces/default/configmaps";
     world.post(path, json!({"metadata": {"name": "m"}, "data": {"k": "1"}})).await;
     let pod = world
-        .run("p", json!({"containers": [{"name": "c", "image": "busybox"}],
-            "volumes": [{"name": "v", "configMap": {"name": "m"}}]}))
+        .run(
+            "p",
+            json!({"containers": [{"name": "c", "image": "busybox"}],
+            "volumes": [{"name": "v", "configMap": {"name": "m"}}]}),
+        )
         .await;
     world.until("p", "ready", is_ready).await;
     let uid = pod.metadata.uid.unwrap();
-    let file = world
-        .dir
-        .path()
-        .join(format!("kubelet/pods/{uid}/volumes/kubernetes.io~configmap/v/k"));
+    let file =
+        world.dir.path().join(format!("kubelet/pods/{uid}/volumes/kubernetes.io~configmap/v/k"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "1");
     let change = http::Request::patch(format!("{path}/m"))
         .header("content-type", "application/merge-patch+json")

@@ -12,9 +12,12 @@ async fn a_kubelet_that_comes_back_keeps_what_runs() {
     let world = World::new().await;
     let kubelet = world.kubelet().await;
     world
-        .run("web", json!({"containers": [{"name": "c", "image": "busybox",
+        .run(
+            "web",
+            json!({"containers": [{"name": "c", "image": "busybox",
             "readinessProbe": {"tcpSocket": {"port": 1}, "periodSeconds": 1},
-            "startupProbe": {"tcpSocket": {"port": 1}, "periodSeconds": 1}}]}))
+            "startupProbe": {"tcpSocket": {"port": 1}, "periodSeconds": 1}}]}),
+        )
         .await;
     let before = world.until("web", "ready", is_ready).await;
     kubelet.stop().await;
@@ -81,7 +84,10 @@ async fn a_pod_that_is_active_too_long_is_failed() {
     let world = World::new().await;
     let kubelet = world.kubelet().await;
     world
-        .run("slow", json!({"activeDeadlineSeconds": 1, "containers": [{"name": "c", "image": "busybox"}]}))
+        .run(
+            "slow",
+            json!({"activeDeadlineSeconds": 1, "containers": [{"name": "c", "image": "busybox"}]}),
+        )
         .await;
     let pod = world.until("slow", "failed", |pod| pod["status"]["phase"] == "Failed").await;
     assert_eq!(pod["status"]["reason"], "DeadlineExceeded");

@@ -1,5 +1,5 @@
 use crate::harness::{Running, World, free_port, is_ready};
-use kubeplane_kubelet::ServingCertificate;
+use kubeplane_kubelet::{KubeletConfig, ServingCertificate};
 use kubeplane_pki::{Authority, Identity, Request, Usage};
 use kubeplane_streaming::{
     remote_command::{self, Options, Outcome},
@@ -15,9 +15,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-struct Served {
-    world: World,
-    kubelet: Running,
+pub(crate) struct Served {
+    pub(crate) world: World,
+    pub(crate) kubelet: Running,
     authority: Authority,
     address: SocketAddr,
 }
@@ -25,12 +25,17 @@ struct Served {
 impl Served {
     async fn start() -> Self {
         let world = World::new().await;
+        let config = world.config();
+        Self::start_in(world, config).await
+    }
+
+    /// A kubelet with this configuration and a server.
+    pub(crate) async fn start_in(world: World, mut config: KubeletConfig) -> Self {
         let now = jiff::Timestamp::now();
         let authority = Authority::generate("test", now).unwrap();
         let address = free_port();
         let request = Request::new("system:node:node-1", Usage::Server).addresses([address.ip()]);
         let serving = authority.issue(&request, now).unwrap();
-        let mut config = world.config();
         config.listen = address;
         config.client_ca = Some(authority.certificate().to_owned());
         config.serving =
@@ -79,7 +84,35 @@ impl Served {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    async fn admin_get(&self, path: &str) -> String {
+    /// A connection of an administrator.
+    pub(crate) async fn admin(&self) -> TlsStream<TcpStream> {
+        self.connect(Some(self.identity("admin", "system:masters"))).await
+    }
+
+    /// Runs a command in a container, writing `input` to it; its output and how it ended.
+    pub(crate) async fn exec(
+        &self,
+        container: &str,
+        command: &str,
+        input: &str,
+    ) -> (String, Outcome) {
+        let query = if input.is_empty() { "output=1&error=1" } else { "input=1&output=1&error=1" };
+        let options = Options::from_query(query).unwrap();
+        let mut io = self.admin().await;
+        let path = format!("/exec/default/{container}?{command}&{query}");
+        let protocol = upgrade(&mut io, "node", &path, &["v4.channel.k8s.io"]).await.unwrap();
+        assert_eq!(protocol, "v4.channel.k8s.io");
+        let mut process = remote_command::connect(io, 4, options).await.unwrap();
+        if let Some(mut stdin) = process.stdin.take() {
+            stdin.write_all(input.as_bytes()).await.unwrap();
+            stdin.shutdown().await.unwrap();
+        }
+        let mut text = String::new();
+        process.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
+        (text, process.status.wait().await.unwrap())
+    }
+
+    pub(crate) async fn admin_get(&self, path: &str) -> String {
         self.get(Some(self.identity("admin", "system:masters")), path).await
     }
 }
@@ -91,7 +124,9 @@ async fn only_those_who_may_are_answered() {
     assert!(nobody.starts_with("HTTP/1.1 401"), "{nobody}");
     let someone = served.get(Some(served.identity("eve", "devs")), "/pods").await;
     assert!(someone.starts_with("HTTP/1.1 403"), "{someone}");
-    assert!(someone.contains("Forbidden (user=eve, verb=get, resource=nodes, subresource(s)=[proxy])"));
+    assert!(
+        someone.contains("Forbidden (user=eve, verb=get, resource=nodes, subresource(s)=[proxy])")
+    );
     for (path, part) in [
         ("/pods", "\"kind\":\"PodList\""),
         ("/healthz", "ok"),
@@ -111,11 +146,16 @@ async fn logs_are_served_and_followed() {
     let served = Served::start().await;
     let world = &served.world;
     world
-        .run("talker", json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox",
-            "command": ["sh", "-c", "echo one; echo two; sleep 1; echo three"]}]}))
+        .run(
+            "talker",
+            json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox",
+            "command": ["sh", "-c", "echo one; echo two; sleep 1; echo three"]}]}),
+        )
         .await;
     world
-        .until("talker", "running", |pod| pod["status"]["containerStatuses"][0]["state"]["running"].is_object())
+        .until("talker", "running", |pod| {
+            pod["status"]["containerStatuses"][0]["state"]["running"].is_object()
+        })
         .await;
     let path = "/containerLogs/default/talker/c";
     let followed = served.admin_get(&format!("{path}?follow=true")).await;
@@ -139,17 +179,11 @@ async fn commands_run_in_containers() {
         ("command=echo&command=a%20b", "a b\n", Outcome::Success),
         ("command=sh&command=-c&command=echo%20x%3B%20exit%207", "x\n", Outcome::ExitCode(7)),
     ] {
-        let options = Options::from_query("output=1&error=1").unwrap();
-        let mut io = served.connect(Some(served.identity("admin", "system:masters"))).await;
-        let path = format!("/exec/default/web/c?{command}&output=1&error=1");
-        let protocol = upgrade(&mut io, "node", &path, &["v4.channel.k8s.io"]).await.unwrap();
-        assert_eq!(protocol, "v4.channel.k8s.io");
-        let mut process = remote_command::connect(io, 4, options).await.unwrap();
-        let mut text = String::new();
-        process.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
-        assert_eq!(text, output);
-        assert_eq!(process.status.wait().await.unwrap(), outcome);
+        let (text, ended) = served.exec("web/c", command, "").await;
+        assert_eq!((text.as_str(), ended), (output, outcome));
     }
+    let (text, ended) = served.exec("web/c", "command=cat", "typed\n").await;
+    assert_eq!((text.as_str(), ended), ("typed\n", Outcome::Success));
     let plain = served.admin_get("/exec/default/web/c?command=true&output=1").await;
     assert!(plain.starts_with("HTTP/1.1 400"), "{plain}");
     let gone = served.admin_get("/exec/default/nope/c?command=true&output=1").await;

@@ -4,7 +4,6 @@ use kubeplane_apiserver::{Body, Handler, HandlerRequest};
 use kubeplane_core::{
     GroupKind, Object,
     auth::{Attributes, Decision, UserInfo},
-    field::{self, Path},
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
@@ -29,20 +28,14 @@ pub struct AccessReview(pub ReviewKind);
 impl Handler for AccessReview {
     async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
         let mut review = request.object().await?;
-        let errors = self.validate(&review);
-        if !errors.is_empty() {
-            let kind = GroupKind::new("authorization.k8s.io", review.kind().to_owned());
-            return Err(ApiError::invalid(&kind, "", &errors));
-        }
-        if self.0 == ReviewKind::LocalSubject {
-            let namespace = &request.info.namespace;
-            let asked = review.text(&["spec", "resourceAttributes", "namespace"]);
-            if asked != namespace {
-                let why = format!("spec.resourceAttributes.namespace must match namespace: {namespace}");
-                return Err(ApiError::bad_request(why));
-            }
-            let namespace = namespace.clone();
+        if self.0 == ReviewKind::LocalSubject && review.namespace().is_empty() {
+            let namespace = request.info.namespace.clone();
             review.set(&["metadata", "namespace"], namespace);
+        }
+        let errors = request.validate(&review);
+        if !errors.is_empty() {
+            // The original names no kind here.
+            return Err(ApiError::invalid(&GroupKind::new("authorization.k8s.io", ""), "", &errors));
         }
         let user = match self.0 {
             ReviewKind::SelfSubject => request.user.clone(),
@@ -51,38 +44,6 @@ impl Handler for AccessReview {
         let decision = request.api.authorizer().authorize(&attributes(&review, user)).await;
         review.set(&["status"], status(decision));
         request.respond(StatusCode::CREATED, &review)
-    }
-}
-
-impl AccessReview {
-    fn validate(self, review: &Object) -> field::Errors {
-        let spec = Path::new("spec");
-        let has = |key: &str| review.at(&["spec", key]).is_some_and(|value| !value.is_null());
-        let mut errors = Vec::new();
-        match (has("resourceAttributes"), has("nonResourceAttributes")) {
-            (true, true) => errors.push(field::Error::invalid(
-                &spec.child("nonResourceAttributes"),
-                review.at(&["spec", "nonResourceAttributes"]).cloned().unwrap_or_default(),
-                "cannot be specified in combination with resourceAttributes",
-            )),
-            (false, false) => errors.push(field::Error::invalid(
-                &spec.child("resourceAttributes"),
-                Value::Null,
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            )),
-            (false, true) if self.0 == ReviewKind::LocalSubject => errors.push(field::Error::invalid(
-                &spec.child("nonResourceAttributes"),
-                review.at(&["spec", "nonResourceAttributes"]).cloned().unwrap_or_default(),
-                "disallowed on this kind of request",
-            )),
-            _ => {}
-        }
-        let anonymous = review.text(&["spec", "user"]).is_empty()
-            && review.at(&["spec", "groups"]).and_then(Value::as_array).is_none_or(Vec::is_empty);
-        if self.0 != ReviewKind::SelfSubject && anonymous {
-            errors.push(field::Error::invalid(&spec.child("user"), "", "at least one of user or group must be specified"));
-        }
-        errors
     }
 }
 

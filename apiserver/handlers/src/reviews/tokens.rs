@@ -32,10 +32,12 @@ impl TokenReview {
                 verified.user.groups.push(GROUP_AUTHENTICATED.into());
                 return json!({"authenticated": true, "user": user_info(&verified.user), "audiences": verified.audiences});
             }
-            Err(error) => return json!({"user": {}, "error": error.message()}),
+            Err(_) => return json!({"user": {}, "error": "invalid bearer token"}),
             Ok(None) => {}
         }
-        let Ok(bearer) = header::HeaderValue::from_str(&format!("Bearer {token}")) else { return json!({"user": {}}) };
+        let Ok(bearer) = header::HeaderValue::from_str(&format!("Bearer {token}")) else {
+            return json!({"user": {}, "error": "invalid bearer token"});
+        };
         let mut head = http::Request::new(()).into_parts().0;
         head.headers.insert(header::AUTHORIZATION, bearer);
         for other in &self.others {
@@ -45,10 +47,10 @@ impl TokenReview {
                     return json!({"authenticated": true, "user": user_info(&user)});
                 }
                 Ok(None) => {}
-                Err(error) => return json!({"user": {}, "error": error.message()}),
+                Err(_) => return json!({"user": {}, "error": "invalid bearer token"}),
             }
         }
-        json!({"user": {}})
+        json!({"user": {}, "error": "invalid bearer token"})
     }
 }
 

@@ -64,7 +64,7 @@ fn describe(world: &World<'_>) {
         "QoS Class:                   Burstable",
         "node.kubernetes.io/not-ready:NoExecute op=Exists for 300s",
         &format!("Successfully assigned web/{pod} to node-1"),
-        "Started container web",
+        "Container started",
     ] {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }

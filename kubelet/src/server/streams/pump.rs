@@ -55,7 +55,10 @@ impl Process {
                     stderr: process.stderr.map(|stderr| Box::new(stderr) as Reader),
                     resize: process.resize.map_or(Resize::No, Resize::There),
                     end: async move {
-                        status.wait().await.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+                        status
+                            .wait()
+                            .await
+                            .unwrap_or_else(|error| Outcome::Failed(error.to_string()))
                     }
                     .boxed(),
                 })

@@ -1,0 +1,257 @@
+//! The component that makes definitions work: names, conditions, installed kinds, and the end of them.
+
+mod cleanup;
+mod served;
+
+use crate::{conditions, kind, names};
+use async_trait::async_trait;
+use futures::StreamExt;
+use kubeplane_apiserver::Api;
+use kubeplane_core::{
+    Object,
+    component::{Component, ComponentError, Lifecycle},
+    status::ApiResult,
+};
+use kubeplane_store_trait::{self as store, Entry, Event, ListOptions, Revision};
+use served::Served;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::task::JoinSet;
+
+/// The pause after a failure of the store.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves what CustomResourceDefinitions define: gives them their names and conditions, installs their kinds in the
+/// registry, and deletes their objects when they go.
+#[derive(Debug)]
+pub struct CustomResources {
+    api: Api,
+}
+
+impl CustomResources {
+    /// Works on this server, which must serve [`definition`](crate::definition).
+    #[must_use]
+    pub fn new(api: Api) -> Self {
+        Self { api }
+    }
+}
+
+#[async_trait]
+impl Component for CustomResources {
+    fn name(&self) -> &str {
+        "custom-resources"
+    }
+
+    /// Ready when the kinds of all definitions that are there are served.
+    async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        let mut worker = Worker {
+            served: Served::new(self.api.registry().clone()),
+            known: BTreeMap::new(),
+            cleanups: JoinSet::new(),
+            cleaning: BTreeSet::new(),
+            api: self.api,
+        };
+        tokio::select! {
+            () = lifecycle.stopping() => Ok(()),
+            () = worker.work(&lifecycle) => Ok(()),
+        }
+    }
+}
+
+struct Worker {
+    api: Api,
+    /// All definitions, by name.
+    known: BTreeMap<String, Object>,
+    served: Served,
+    /// Deletions of objects under way; each gives back the name of its definition.
+    cleanups: JoinSet<String>,
+    cleaning: BTreeSet<String>,
+}
+
+impl Worker {
+    async fn work(&mut self, lifecycle: &Lifecycle) {
+        loop {
+            match self.fill().await {
+                Ok(through) => {
+                    lifecycle.ready();
+                    self.follow(through).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "definitions cannot be read");
+                    self.api.clock().sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Reads all definitions and brings everything up to them.
+    async fn fill(&mut self) -> Result<Revision, ComponentError> {
+        let range = self.api.resource(&kind::resource())?.range("");
+        let page = self.api.store().list(&range, ListOptions::default()).await?;
+        self.known.clear();
+        page.entries.into_iter().for_each(|entry| self.learn(entry));
+        self.served.retain(|name| self.known.contains_key(name));
+        let groups = self.known.values().map(group).collect();
+        self.settle(groups).await;
+        Ok(page.revision)
+    }
+
+    /// Follows the changes until the definitions have to be read again.
+    async fn follow(&mut self, mut through: Revision) {
+        let Ok(resource) = self.api.resource(&kind::resource()) else { return };
+        loop {
+            let mut watcher = match self.api.store().watch(&resource.range(""), through).await {
+                Ok(watcher) => watcher,
+                Err(store::Error::Compacted { .. } | store::Error::Future { .. }) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "definitions cannot be watched");
+                    self.api.clock().sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            loop {
+                let batch = tokio::select! {
+                    batch = watcher.next() => batch,
+                    Some(done) = self.cleanups.join_next(), if !self.cleanups.is_empty() => {
+                        if let Ok(name) = done {
+                            self.cleaning.remove(&name);
+                        }
+                        continue;
+                    }
+                };
+                match batch {
+                    Some(Ok(batch)) => {
+                        through = batch.through.max(through);
+                        self.apply(batch.events).await;
+                    }
+                    Some(Err(store::Error::Compacted { .. })) => return,
+                    Some(Err(_)) | None => break,
+                }
+            }
+            self.api.clock().sleep(PAUSE).await;
+        }
+    }
+
+    fn learn(&mut self, entry: Entry) {
+        let name = entry.key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+        let newer = self.known.get(&name).is_some_and(|known| revision(known) >= entry.revision.0);
+        if newer {
+            return;
+        }
+        match Object::parse(&entry.value) {
+            Ok(mut crd) => {
+                crd.set(&["metadata", "resourceVersion"], entry.revision.to_string());
+                self.known.insert(name, crd);
+            }
+            Err(error) => tracing::error!(%name, %error, "stored definition cannot be decoded"),
+        }
+    }
+
+    async fn apply(&mut self, events: Vec<Event>) {
+        let mut groups = BTreeSet::new();
+        for event in events {
+            match event {
+                Event::Put { entry, .. } => {
+                    let name = entry.key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+                    self.learn(entry);
+                    groups.extend(self.known.get(&name).map(group));
+                }
+                Event::Delete { key, revision: at, .. } => {
+                    let name = key.as_str().rsplit('/').next().unwrap_or_default();
+                    if self.known.get(name).is_some_and(|known| revision(known) <= at.0) {
+                        groups.extend(self.known.remove(name).as_ref().map(group));
+                        self.served.remove(name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.settle(groups).await;
+    }
+
+    /// Brings the definitions of these groups to where they should be: names that one gives up another may get.
+    async fn settle(&mut self, groups: BTreeSet<String>) {
+        let mut names: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(_, crd)| groups.contains(&group(crd)))
+            .map(|(name, crd)| (crd.text(&["metadata", "creationTimestamp"]).to_owned(), name.clone()))
+            .collect();
+        names.sort();
+        for (_, name) in names {
+            if let Err(error) = self.sync(&name).await {
+                tracing::warn!(%name, %error, "definition cannot be updated");
+            }
+        }
+    }
+
+    async fn sync(&mut self, name: &str) -> ApiResult<()> {
+        let Some(crd) = self.known.get(name).cloned() else { return Ok(()) };
+        let now = stamp(&self.api);
+        let own_group = group(&crd);
+        let others: Vec<Object> = self
+            .known
+            .iter()
+            .filter(|(other, crd)| *other != name && group(crd) == own_group)
+            .map(|(_, crd)| crd.clone())
+            .collect();
+        let mut wanted = crd.clone();
+        let change = |crd: &mut Object| {
+            if !same_names(crd) || conditions::status(crd, "NamesAccepted").is_none() {
+                names::accept(crd, others.iter(), &now);
+            }
+            if conditions::is_true(crd, "NamesAccepted") && !conditions::is_true(crd, "Established") {
+                names::establish(crd, &now);
+            }
+        };
+        change(&mut wanted);
+        // Served before it is said to be.
+        self.served.install(&wanted);
+        if wanted != crd {
+            let written = self.api.update_with(&kind::resource(), "", name, |fresh| {
+                change(fresh);
+                Ok(())
+            });
+            let written = written.await?;
+            self.served.install(&written);
+            self.known.insert(name.to_owned(), written);
+        }
+        self.clean_up(name, &crd);
+        Ok(())
+    }
+
+    fn clean_up(&mut self, name: &str, crd: &Object) {
+        let due = crd.is_deleting() && crd.finalizers().contains(&kind::FINALIZER);
+        if due && self.cleaning.insert(name.to_owned()) {
+            let overlaps = self.served.overlaps(crd);
+            self.cleanups.spawn(cleanup::run(self.api.clone(), crd.clone(), overlaps));
+        }
+    }
+}
+
+fn group(crd: &Object) -> String {
+    crd.text(&["spec", "group"]).to_owned()
+}
+
+fn revision(crd: &Object) -> u64 {
+    crd.resource_version().parse().unwrap_or_default()
+}
+
+/// Whether a definition has the names it wants.
+fn same_names(crd: &Object) -> bool {
+    let full = |value: Option<&Value>| {
+        let map = value.and_then(Value::as_object).into_iter().flatten();
+        let set = map.filter(|(_, value)| !value.is_null() && **value != Value::Array(Vec::new()));
+        set.map(|(key, value)| (key.clone(), value.clone())).collect::<BTreeMap<_, _>>()
+    };
+    full(crd.at(&["spec", "names"])) == full(crd.at(&["status", "acceptedNames"]))
+}
+
+/// The time as conditions carry it: whole seconds.
+fn stamp(api: &Api) -> String {
+    let now = api.clock().now();
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}

@@ -1,0 +1,279 @@
+//! What may be wrong with a CustomResourceDefinition, in the original's words and at its paths.
+//!
+//! The original looks at an internal form in which a part that all versions share (as the only one does) stands at
+//! the top: `spec.validation`, `spec.subresources`, `spec.additionalPrinterColumns`. The paths follow it.
+
+mod cel;
+mod defaults;
+mod names;
+mod schema;
+mod structural;
+mod versions;
+
+use super::{conversion, stored_versions, versions as versions_of};
+use crate::{conditions, props::Props};
+use kubeplane_core::{
+    Object,
+    field::{Error, ErrorKind, Errors, Path, go_quote},
+    names as rules,
+};
+use serde_json::{Value, json};
+use versions::Version;
+
+const APPROVAL: &str = "api-approved.kubernetes.io";
+
+/// What to ask of a definition; an update does not ask for what the old one lacked.
+#[derive(Debug, Default)]
+struct Options {
+    immutable_names: bool,
+    known_review: bool,
+    schema: bool,
+    valid_types: bool,
+    structural: bool,
+    pruned_defaults: bool,
+    atomic_sets: bool,
+    map_keys: bool,
+    /// Versions whose schema did not change: its cost is not held against it.
+    unchanged: Vec<String>,
+    /// Versions that may keep too many selectable fields.
+    many_fields: Vec<String>,
+}
+
+impl Options {
+    fn create() -> Self {
+        Self {
+            known_review: true,
+            schema: true,
+            valid_types: true,
+            structural: true,
+            pruned_defaults: true,
+            atomic_sets: true,
+            map_keys: true,
+            ..Self::default()
+        }
+    }
+
+    fn update(object: &Object, old: &Object) -> Self {
+        let before = Version::all(old);
+        let schemas: Vec<&Props> = before.iter().filter_map(|version| version.schema.as_ref()).collect();
+        let none = |is: &dyn Fn(&Props) -> bool| !schemas.iter().any(|schema| schema.any(is));
+        let same = |version: &&Version, field: &str| {
+            let old = before.iter().find(|old| old.name == version.name);
+            old.is_some_and(|old| old.json.get(field) == version.json.get(field))
+        };
+        let after = Version::all(object);
+        let named = |kept: &dyn Fn(&&Version) -> bool| {
+            after.iter().filter(kept).map(|version| version.name.clone()).collect()
+        };
+        Self {
+            immutable_names: conditions::is_true(old, "Established"),
+            known_review: conversion::speaks_known_review(old.at(&["spec", "conversion"])),
+            schema: before.iter().all(|version| version.schema.is_some()),
+            valid_types: none(&|node| !schema::is_valid_type(&node.kind)),
+            structural: schemas.iter().all(|schema| structural::validate(schema, &Path::root()).is_empty()),
+            pruned_defaults: schemas.iter().all(|schema| defaults::are_pruned(schema)),
+            atomic_sets: none(&schema::has_open_set),
+            map_keys: none(&|node| !schema::map_keys(node, &Path::root()).is_empty()),
+            unchanged: named(&|version| same(version, "schema")),
+            many_fields: named(&|version| same(version, "selectableFields")),
+        }
+    }
+}
+
+/// What is wrong with a new definition, beside its metadata.
+pub(super) fn create(object: &Object) -> Errors {
+    let mut errors = name(object);
+    errors.extend(spec(object, &Options::create()));
+    errors.extend(status(object));
+    errors.extend(stored(object));
+    errors.extend(approval(object, None));
+    errors.extend(preserve_unknown(object, None));
+    errors
+}
+
+/// What is wrong with a changed definition, beside its metadata.
+pub(super) fn update(object: &Object, old: &Object) -> Errors {
+    let options = Options::update(object, old);
+    let mut errors = spec(object, &options);
+    let immutable: &[&[&str]] = match options.immutable_names {
+        true => &[&["scope"], &["names", "kind"], &["group"], &["names", "plural"]],
+        false => &[&["group"], &["names", "plural"]],
+    };
+    for field in immutable {
+        let keys: Vec<_> = ["spec"].iter().chain(*field).copied().collect();
+        if object.text(&keys) != old.text(&keys) {
+            errors.push(Error::invalid(&Path::new(keys.join(".")), object.text(&keys), "field is immutable"));
+        }
+    }
+    errors.extend(status(object));
+    errors.extend(stored(object));
+    errors.extend(approval(object, Some(old)));
+    errors.extend(preserve_unknown(object, Some(old)));
+    errors
+}
+
+/// What is wrong with the status.
+pub(super) fn status(object: &Object) -> Errors {
+    let names = object.at(&["status", "acceptedNames"]).unwrap_or(&Value::Null);
+    names::validate(names, &Path::new("status.acceptedNames"))
+}
+
+/// Formats no one knows, in the order they stand there.
+pub(super) fn unrecognized_formats(object: &Object) -> Vec<String> {
+    let mut found = Vec::new();
+    for schema in Version::all(object).iter().filter_map(|version| version.schema.as_ref()) {
+        schema.walk(&mut |node| {
+            if !crate::value::is_known_format(node) {
+                found.push(node.format.clone());
+            }
+        });
+    }
+    found
+}
+
+/// An error that names the supported values in this order.
+pub(super) fn unsupported(path: &Path, value: &str, supported: &[&str]) -> Error {
+    let names: Vec<_> = supported.iter().map(|name| go_quote(name)).collect();
+    let detail = format!("supported values: {}", names.join(", "));
+    Error { kind: ErrorKind::NotSupported, path: path.clone(), value: value.into(), detail }
+}
+
+fn name(object: &Object) -> Errors {
+    let wanted = format!("{}.{}", object.text(&["spec", "names", "plural"]), object.text(&["spec", "group"]));
+    if object.name().is_empty() || object.name() == wanted {
+        return Vec::new();
+    }
+    let detail = "must be spec.names.plural+\".\"+spec.group";
+    vec![Error::invalid(&Path::new("metadata.name"), object.name(), detail)]
+}
+
+fn spec(object: &Object, options: &Options) -> Errors {
+    let path = Path::new("spec");
+    let mut errors = group_and_scope(object, &path);
+    let versions = Version::all(object);
+    for (index, _) in versions.iter().enumerate().filter(|(_, version)| version.schema.is_none()) {
+        let at = path.child("versions").index(index).child("schema").child("openAPIV3Schema");
+        if options.schema {
+            errors.push(Error::required(&at, ""));
+        } else if versions[index].served {
+            errors.push(Error::required(&at, "because otherwise all fields are pruned"));
+        }
+    }
+    let shared = versions::Shared::of(&versions);
+    for (index, version) in versions.iter().enumerate() {
+        let at = path.child("versions").index(index);
+        let wrong = rules::is_dns1035_label(&version.name);
+        if !wrong.is_empty() {
+            errors.push(Error::invalid(&at.child("name"), version.name.as_str(), wrong.join(",")));
+        }
+        errors.extend(versions::own_parts(version, &shared, options, &at));
+    }
+    errors.extend(versions::flags(&versions, &shared, &path));
+    errors.extend(names::required(object, &path.child("names")));
+    let names = object.at(&["spec", "names"]).unwrap_or(&Value::Null);
+    errors.extend(names::validate(names, &path.child("names")));
+    if let Some(first) = versions.first() {
+        errors.extend(versions::shared_parts(first, &versions, &shared, options, &path));
+    }
+    if let Some(conversion) = object.at(&["spec", "conversion"]).filter(|value| !value.is_null()) {
+        errors.extend(conversion::validate(conversion, options.known_review, &path.child("conversion")));
+    }
+    errors
+}
+
+fn group_and_scope(object: &Object, path: &Path) -> Errors {
+    let mut errors = Vec::new();
+    let (group, at) = (object.text(&["spec", "group"]), path.child("group"));
+    let wrong = rules::is_dns1123_subdomain(group);
+    if group.is_empty() {
+        errors.push(Error::required(&at, ""));
+    } else if !wrong.is_empty() {
+        errors.push(Error::invalid(&at, group, wrong.join(",")));
+    } else if !group.contains('.') {
+        errors.push(Error::invalid(&at, group, "should be a domain with at least one dot"));
+    }
+    let at = path.child("scope");
+    match object.text(&["spec", "scope"]) {
+        "" => errors.push(Error::required(&at, "")),
+        "Cluster" | "Namespaced" => {}
+        other => errors.push(unsupported(&at, other, &["Cluster", "Namespaced"])),
+    }
+    errors
+}
+
+fn stored(object: &Object) -> Errors {
+    let path = Path::new("status.storedVersions");
+    let stored = stored_versions(object);
+    if stored.is_empty() {
+        return vec![Error::invalid(&path, Value::Null, "must have at least one stored version")];
+    }
+    let mut errors = Vec::new();
+    let name = |version: &Value| version.get("name").cloned().unwrap_or_default();
+    for version in versions_of(object).iter().filter(|version| version["storage"] == json!(true)) {
+        if !stored.contains(&name(version)) {
+            let detail = format!("must have the storage version {}", name(version).as_str().unwrap_or_default());
+            errors.push(Error::invalid(&path, stored.to_vec(), detail));
+        }
+    }
+    for (index, version) in stored.iter().enumerate() {
+        if !versions_of(object).iter().any(|known| name(known) == *version) {
+            let version = version.as_str().unwrap_or_default();
+            let detail = format!(
+                "missing from spec.versions; {version} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {version} and removes {version} from status.storedVersions"
+            );
+            errors.push(Error::invalid(&path.index(index), version, detail));
+        }
+    }
+    errors
+}
+
+/// How far the owners of the protected groups agreed.
+#[derive(Debug, PartialEq)]
+enum Approval {
+    Missing,
+    Given,
+    Invalid,
+}
+
+fn approved(object: &Object) -> Approval {
+    let text = object.annotation(APPROVAL).unwrap_or_default();
+    let url = text.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
+    match text {
+        "" => Approval::Missing,
+        text if text.starts_with("unapproved") || url => Approval::Given,
+        _ => Approval::Invalid,
+    }
+}
+
+fn approval(object: &Object, old: Option<&Object>) -> Errors {
+    let group = object.text(&["spec", "group"]);
+    let within = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
+    let state = approved(object);
+    if !within("k8s.io") && !within("kubernetes.io") || old.is_some_and(|old| approved(old) == state) {
+        return Vec::new();
+    }
+    let path = Path::new("metadata.annotations").key(APPROVAL);
+    let more = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let wanted = format!("protected groups must have approval annotation {APPROVAL:?}");
+    match state {
+        Approval::Given => Vec::new(),
+        Approval::Missing => vec![Error::required(&path, format!("{wanted}, {more}"))],
+        Approval::Invalid => {
+            let found = object.annotation(APPROVAL).unwrap_or_default();
+            let detail = format!("{wanted} with either a URL or a reason starting with \"unapproved\", {more}");
+            vec![Error::invalid(&path, found, detail)]
+        }
+    }
+}
+
+fn preserve_unknown(object: &Object, old: Option<&Object>) -> Errors {
+    let preserves = |object: &Object| object.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true));
+    if !preserves(object) || old.is_some_and(preserves) {
+        return Vec::new();
+    }
+    let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+    vec![Error::invalid(&Path::new("spec.preserveUnknownFields"), true, detail)]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! `x-kubernetes-validations`: compiled once for a schema, evaluated over every object.
+
+use crate::{
+    fieldpath,
+    props::{Additional, Props, Rule},
+    value::correlated,
+};
+use kubeplane_cel::{Bound, Environment, Error as CelError, Outcome, Program, Shape, Type};
+use kubeplane_core::field::{Error, ErrorKind, Errors, OMITTED, Path};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The longest message an expression may make, in bytes.
+const MAX_MESSAGE: usize = 5 * 1024;
+
+/// One rule, ready to run.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) rule: Rule,
+    /// The program, or why there is none.
+    pub(crate) program: Result<Program, String>,
+    /// That of the message expression.
+    pub(crate) message: Option<Result<Program, String>>,
+    /// Where the finding is placed, below the rule's own place.
+    path: Option<Path>,
+}
+
+impl Compiled {
+    pub(crate) fn uses_old(&self) -> bool {
+        self.program.as_ref().is_ok_and(|program| program.uses("oldSelf"))
+    }
+}
+
+/// Compiles the rules of one node; `schema` is its JSON, `resource` whether it is the root of one.
+pub(crate) fn compile(environment: &Environment, schema: &Value, props: &Props, resource: bool) -> Vec<Compiled> {
+    if props.rules.is_empty() {
+        return Vec::new();
+    }
+    let shape = Shape::of_schema(schema, resource);
+    let each = props.rules.iter().map(|rule| {
+        let missing = || "failed to convert to declType for CEL validation rules".to_owned();
+        let compiled = |source: &str| -> Result<Program, CelError> {
+            let Some(shape) = &shape else { return Err(CelError::Compile(missing())) };
+            if rule.old_is_optional() {
+                environment.compile_with_optional(source, &[("self", shape)], "oldSelf")
+            } else {
+                environment.compile(source, &[("self", shape), ("oldSelf", shape)])
+            }
+        };
+        let program = match compiled(&rule.rule) {
+            Err(error) => Err(format!("compilation failed: {error}")),
+            Ok(program) if matches!(program.returns(), Type::Bool | Type::Dyn) => Ok(program),
+            Ok(_) => Err("cel expression must evaluate to a bool".to_owned()),
+        };
+        let message = (!rule.message_expression.is_empty()).then(|| match compiled(&rule.message_expression) {
+            Err(error) => Err(format!("messageExpression compilation failed: {error}")),
+            Ok(program) if matches!(program.returns(), Type::String { .. } | Type::Dyn) => Ok(program),
+            Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
+        });
+        let path = fieldpath::resolve(&rule.field_path, props, true).ok().map(|(path, _)| path);
+        Compiled { rule: rule.clone(), program, message, path: path.filter(|_| !rule.field_path.is_empty()) }
+    });
+    each.collect()
+}
+
+/// The rules of a schema; nodes without rules at or below them are left out.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    environment: Environment,
+    root: Node,
+}
+
+#[derive(Debug)]
+struct Node {
+    rules: Vec<Compiled>,
+    shape: Option<Shape>,
+    /// The type, as errors print it.
+    kind: String,
+    list: Props,
+    items: Option<Box<Node>>,
+    values: Option<Box<Node>>,
+    properties: BTreeMap<String, Node>,
+}
+
+impl Rules {
+    /// The rules of a resource's schema; `None` when there are none.
+    pub(crate) fn of(schema: &Value, props: &Props, resource: bool) -> Option<Self> {
+        if !props.any(|node| !node.rules.is_empty()) {
+            return None;
+        }
+        let environment = Environment::new();
+        let root = Node::of(&environment, schema, props, resource)?;
+        Some(Self { environment, root })
+    }
+
+    /// What an object breaks.
+    pub(crate) fn validate(&self, value: &Value, old: Option<&Value>, path: &Path) -> Errors {
+        let mut errors = Vec::new();
+        self.root.validate(&self.environment, value, old, false, path, &mut errors);
+        errors
+    }
+}
+
+impl Node {
+    fn of(environment: &Environment, schema: &Value, props: &Props, resource: bool) -> Option<Self> {
+        static NULL: Value = Value::Null;
+        let resource = resource || props.embedded;
+        let below = |key: &str| schema.get(key).unwrap_or(&NULL);
+        let rules = compile(environment, schema, props, resource);
+        let items = props.items.as_deref().and_then(|items| Self::of(environment, below("items"), items, false));
+        let values = props.additional.as_ref().and_then(Additional::schema);
+        let values = values.and_then(|values| Self::of(environment, below("additionalProperties"), values, false));
+        let properties: BTreeMap<_, _> = props
+            .properties
+            .iter()
+            .filter_map(|(name, props)| {
+                let schema = below("properties").get(name).unwrap_or(&NULL);
+                Some((name.clone(), Self::of(environment, schema, props, false)?))
+            })
+            .collect();
+        if rules.is_empty() && items.is_none() && values.is_none() && properties.is_empty() {
+            return None;
+        }
+        let shape = if rules.is_empty() { None } else { Shape::of_schema(schema, resource) };
+        let list = Props {
+            list_type: props.list_type.clone(),
+            list_keys: props.list_keys.clone(),
+            ..Props::default()
+        };
+        Some(Self {
+            rules,
+            shape,
+            kind: props.kind.clone(),
+            list,
+            items: items.map(Box::new),
+            values: values.map(Box::new),
+            properties,
+        })
+    }
+
+    /// `ratchet`: the nearest place above whose old value is known did not change.
+    fn validate(
+        &self,
+        environment: &Environment,
+        value: &Value,
+        old: Option<&Value>,
+        ratchet: bool,
+        path: &Path,
+        errors: &mut Errors,
+    ) {
+        if value.is_null() {
+            return;
+        }
+        let old = old.filter(|old| !old.is_null());
+        let ratchet = old.map_or(ratchet, |old| old == value);
+        self.evaluate(environment, value, old, ratchet, path, errors);
+        match value {
+            Value::Array(list) => {
+                let Some(items) = &self.items else { return };
+                for (index, item) in list.iter().enumerate() {
+                    let old = old.and_then(|old| correlated(&self.list, item, old));
+                    items.validate(environment, item, old, ratchet, &path.index(index), errors);
+                }
+            }
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let old = old.and_then(|old| old.get(key));
+                    if let Some(node) = self.properties.get(key) {
+                        node.validate(environment, value, old, ratchet, &path.child(key), errors);
+                    } else if let Some(node) = &self.values {
+                        node.validate(environment, value, old, ratchet, &path.key(key), errors);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn evaluate(
+        &self,
+        environment: &Environment,
+        value: &Value,
+        old: Option<&Value>,
+        ratchet: bool,
+        path: &Path,
+        errors: &mut Errors,
+    ) {
+        let Some(shape) = self.shape.as_ref().filter(|_| !self.rules.is_empty()) else { return };
+        let bound = shape.bind(value);
+        let old = old.map(|old| shape.bind(old));
+        for rule in &self.rules {
+            let uses_old = rule.uses_old();
+            let old = match (&old, rule.rule.old_is_optional()) {
+                (None, false) if uses_old => continue,
+                (Some(old), true) => Some(old.clone().optional()),
+                (None, true) => Some(Bound::none()),
+                (old, false) => old.clone(),
+            };
+            let mut variables = vec![("self", &bound)];
+            variables.extend(old.as_ref().map(|old| ("oldSelf", old)));
+            let found = self.run(environment, rule, &variables, value, path);
+            errors.extend(found.filter(|_| uses_old || !ratchet));
+        }
+    }
+
+    fn run(
+        &self,
+        environment: &Environment,
+        rule: &Compiled,
+        variables: &[(&str, &Bound)],
+        value: &Value,
+        path: &Path,
+    ) -> Option<Error> {
+        let invalid = |detail: String| Some(Error::invalid(path, self.kind.as_str(), detail));
+        let program = match &rule.program {
+            Ok(program) => program,
+            Err(why) => return invalid(format!("rule compile error: {why}")),
+        };
+        let words = told(&rule.rule);
+        match program.evaluate(environment, variables) {
+            Ok(Outcome::Bool(true)) => return None,
+            Ok(_) => {}
+            Err(error) if error.to_string().starts_with("no such overload") => {
+                return invalid(format!(
+                    "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {words}"
+                ));
+            }
+            Err(error) => return invalid(format!("{error} evaluating rule: {words}")),
+        }
+        let own = rule.message.as_ref().and_then(|message| message.as_ref().ok());
+        let own = own.and_then(|message| match message.evaluate(environment, variables) {
+            Ok(Outcome::Text(text)) => usable(text.trim()),
+            _ => None,
+        });
+        let detail = own.unwrap_or_else(|| match rule.rule.message.is_empty() {
+            true => format!("failed rule: {words}"),
+            false => words.to_owned(),
+        });
+        let at = rule.path.as_ref().map_or_else(|| path.clone(), |below| path.child(below.as_str()));
+        let shown = match self.kind.as_str() {
+            "object" | "array" => OMITTED.into(),
+            _ => value.clone(),
+        };
+        let kind = match rule.rule.reason.as_deref() {
+            Some("FieldValueForbidden") => ErrorKind::Forbidden,
+            Some("FieldValueRequired") => ErrorKind::Required,
+            Some("FieldValueDuplicate") => ErrorKind::Duplicate,
+            _ => ErrorKind::Invalid,
+        };
+        let detail = if kind == ErrorKind::Duplicate { String::new() } else { detail };
+        Some(Error { kind, path: at, value: shown, detail })
+    }
+}
+
+fn usable(text: &str) -> Option<String> {
+    (!text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n')).then(|| text.to_owned())
+}
+
+fn told(rule: &Rule) -> &str {
+    if rule.message.is_empty() { rule.rule.trim() } else { rule.message.trim() }
+}

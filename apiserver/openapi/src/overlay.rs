@@ -1,0 +1,77 @@
+//! The facts of the schema table, laid over the schemas k8s-openapi writes.
+
+use kubeplane_core::schema::{self, Field, Kind, ListType, Presence};
+use serde_json::{Map, Value, json};
+
+/// Completes one named definition.
+pub(crate) fn complete(name: &str, definition: &mut Value) {
+    if let Some(known) = scalar(name, definition) {
+        *definition = known;
+        return;
+    }
+    let Some(schema) = schema::builtin(name) else { return };
+    if let Kind::Object { atomic: true, .. } = schema.kind {
+        definition["x-kubernetes-map-type"] = "atomic".into();
+    }
+    let Some(properties) = definition.get_mut("properties").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (name, property) in properties {
+        if let (Some(field), Some(property)) = (schema.field(name), property.as_object_mut()) {
+            complete_field(field, property);
+        }
+    }
+}
+
+/// Types whose JSON is not one type.
+fn scalar(name: &str, definition: &Value) -> Option<Value> {
+    let description = &definition["description"];
+    match name {
+        "io.k8s.apimachinery.pkg.util.intstr.IntOrString" => Some(json!({
+            "description": description, "format": "int-or-string",
+            "oneOf": [{"type": "integer"}, {"type": "string"}],
+        })),
+        "io.k8s.apimachinery.pkg.api.resource.Quantity" => Some(json!({
+            "description": description, "oneOf": [{"type": "string"}, {"type": "number"}],
+        })),
+        _ => None,
+    }
+}
+
+fn complete_field(field: &Field, property: &mut Map<String, Value>) {
+    if let Some(default) = field.default_value() {
+        property.insert("default".into(), default);
+    } else if property.contains_key("allOf") && field.presence == Presence::Always {
+        property.insert("default".into(), json!({}));
+    }
+    match &field.schema.kind {
+        Kind::List { list, .. } => list_facts(list, property),
+        Kind::Map { atomic: true, .. } | Kind::Object { atomic: true, .. } => {
+            property.insert("x-kubernetes-map-type".into(), "atomic".into());
+        }
+        _ => {}
+    }
+    let strategy = match (field.patch.merge, field.patch.retain_keys) {
+        (true, true) => "merge,retainKeys",
+        (true, false) => "merge",
+        (false, true) => "retainKeys",
+        (false, false) => return,
+    };
+    property.insert("x-kubernetes-patch-strategy".into(), strategy.into());
+    if !field.patch.merge_key.is_empty() {
+        property.insert("x-kubernetes-patch-merge-key".into(), field.patch.merge_key.as_ref().into());
+    }
+}
+
+/// How a list merges in server-side apply.
+pub(crate) fn list_facts(list: &ListType, property: &mut Map<String, Value>) {
+    let word = match list {
+        ListType::Atomic => "atomic",
+        ListType::Set => "set",
+        ListType::Map(keys) => {
+            property.insert("x-kubernetes-list-map-keys".into(), json!(keys));
+            "map"
+        }
+    };
+    property.insert("x-kubernetes-list-type".into(), word.into());
+}

@@ -1,0 +1,151 @@
+//! The documents made so far, and when they are made again.
+
+use crate::{
+    custom::{self, Custom},
+    document::Document,
+    gnostic, paths, schemas, swagger,
+};
+use kubeplane_apiserver::{Api, KUBERNETES_VERSION};
+use kubeplane_core::{Definition, GroupVersion, status::ApiError, status::ApiResult};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::task::spawn_blocking;
+
+/// What the documents depend on: the registry's generation and the newest CustomResourceDefinition.
+type State = (u64, Option<u64>);
+
+/// What one document depends on.
+type Inputs = Vec<(Arc<Definition>, Custom)>;
+
+#[derive(Debug)]
+struct Made {
+    inputs: Inputs,
+    document: Document,
+}
+
+/// The documents, as of a state.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    state: Option<State>,
+    versions: BTreeMap<GroupVersion, Made>,
+    index: Option<Document>,
+    swagger: Option<Document>,
+    protobuf: Option<Document>,
+}
+
+impl Documents {
+    /// The index of all documents.
+    pub(crate) async fn index(&mut self, api: &Api) -> ApiResult<Document> {
+        self.refresh(api).await?;
+        if let Some(index) = &self.index {
+            return Ok(index.clone());
+        }
+        let entry = |(version, made): (&GroupVersion, &Made)| {
+            let path = path(version);
+            let url = format!("/openapi/v3/{path}?hash={}", made.document.hash());
+            (path, json!({"serverRelativeURL": url}))
+        };
+        let listed: Map<_, _> = self.versions.iter().map(entry).collect();
+        let index = Document::json(&json!({"paths": listed})).map_err(ApiError::internal)?;
+        Ok(self.index.insert(index).clone())
+    }
+
+    /// The document of a group version, by its path below `/openapi/v3/`.
+    pub(crate) async fn version(&mut self, api: &Api, wanted: &str) -> ApiResult<Option<Document>> {
+        self.refresh(api).await?;
+        let mut all = self.versions.iter();
+        Ok(all.find(|(version, _)| path(version) == wanted).map(|(_, made)| made.document.clone()))
+    }
+
+    /// Everything in one Swagger document.
+    pub(crate) async fn swagger(&mut self, api: &Api) -> ApiResult<Document> {
+        self.refresh(api).await?;
+        if let Some(swagger) = &self.swagger {
+            return Ok(swagger.clone());
+        }
+        let parts: Vec<_> = self.versions.values().map(|made| made.document.clone()).collect();
+        let made = spawn_blocking(move || {
+            let parts = parts.iter().map(|part| part.parsed().unwrap_or_default());
+            Document::json(&swagger::joined(parts, KUBERNETES_VERSION))
+        });
+        let swagger = made.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+        Ok(self.swagger.insert(swagger).clone())
+    }
+
+    /// The Swagger document in the protobuf form of gnostic.
+    pub(crate) async fn protobuf(&mut self, api: &Api) -> ApiResult<Document> {
+        let swagger = self.swagger(api).await?;
+        if let Some(protobuf) = &self.protobuf {
+            return Ok(protobuf.clone());
+        }
+        let made = spawn_blocking(move || Document::new(&gnostic::document(&swagger.parsed()?)));
+        let protobuf = made.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+        Ok(self.protobuf.insert(protobuf).clone())
+    }
+
+    /// Makes again what a change of the registry or of a CustomResourceDefinition's schema made stale.
+    async fn refresh(&mut self, api: &Api) -> ApiResult<()> {
+        let generation = *api.registry().changes().borrow();
+        let state = (generation, api.reader().revision(&custom::resource()));
+        if self.state == Some(state) {
+            return Ok(());
+        }
+        let mut wanted: BTreeMap<GroupVersion, Inputs> = BTreeMap::new();
+        for resource in api.registry().all() {
+            let definition = resource.definition().clone();
+            let custom = Custom::of(api, &definition).await;
+            wanted.entry(definition.group_version()).or_default().push((definition, custom));
+        }
+        let before = self.versions.len();
+        self.versions.retain(|version, _| wanted.contains_key(version));
+        let mut changed = self.versions.len() != before;
+        wanted.retain(|version, inputs| {
+            !self.versions.get(version).is_some_and(|made| same(&made.inputs, inputs))
+        });
+        changed |= !wanted.is_empty();
+        let made = spawn_blocking(move || wanted.into_iter().map(make).collect::<Result<Vec<_>, _>>());
+        let made = made.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+        self.versions.extend(made);
+        if changed {
+            (self.index, self.swagger, self.protobuf) = (None, None, None);
+        }
+        self.state = Some(state);
+        Ok(())
+    }
+}
+
+fn same(left: &Inputs, right: &Inputs) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).all(|((left, old), (right, new))| {
+            Arc::ptr_eq(left, right) && old.state() == new.state()
+        })
+}
+
+fn make((version, inputs): (GroupVersion, Inputs)) -> std::io::Result<(GroupVersion, Made)> {
+    let document = Document::json(&describe(&version, &inputs))?;
+    Ok((version, Made { inputs, document }))
+}
+
+fn describe(version: &GroupVersion, inputs: &Inputs) -> Value {
+    let definitions: Vec<_> = inputs.iter().map(|(definition, _)| definition.clone()).collect();
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": KUBERNETES_VERSION},
+        "paths": paths::of_version(version, &definitions),
+        "components": {
+            "schemas": schemas::of_version(inputs),
+            "securitySchemes": {"BearerToken": {
+                "type": "apiKey", "name": "authorization", "in": "header",
+                "description": "Bearer Token authentication",
+            }},
+        },
+    })
+}
+
+fn path(version: &GroupVersion) -> String {
+    if version.group.is_empty() {
+        format!("api/{}", version.version)
+    } else {
+        format!("apis/{}/{}", version.group, version.version)
+    }
+}

@@ -1,0 +1,146 @@
+//! All group versions as one Swagger 2 document.
+
+use serde_json::{Map, Value, json};
+
+/// What Swagger 2 knows no word for.
+const UNKNOWN: &[&str] = &["nullable", "oneOf", "anyOf", "not", "allOf"];
+
+/// One document from those of the group versions.
+pub(crate) fn joined(parts: impl Iterator<Item = Value>, version: &str) -> Value {
+    let (mut paths, mut definitions) = (Map::new(), Map::new());
+    for mut part in parts {
+        if let Value::Object(schemas) = part["components"]["schemas"].take() {
+            for (name, mut schema) in schemas {
+                simplify(&mut schema);
+                definitions.entry(name).or_insert(schema);
+            }
+        }
+        if let Value::Object(items) = part["paths"].take() {
+            paths.extend(items.into_iter().map(|(path, item)| (path, path_item(item))));
+        }
+    }
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": version},
+        "paths": paths,
+        "definitions": definitions,
+        "securityDefinitions": {"BearerToken": {
+            "type": "apiKey", "name": "authorization", "in": "header",
+            "description": "Bearer Token authentication",
+        }},
+        "security": [{"BearerToken": []}],
+    })
+}
+
+/// Brings a schema into the words of Swagger 2.
+fn simplify(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => simplify_map(map),
+        Value::Array(items) => items.iter_mut().for_each(simplify),
+        _ => {}
+    }
+}
+
+fn simplify_map(map: &mut Map<String, Value>) {
+    if let Some(Value::Array(all)) = map.get("allOf")
+        && let [Value::Object(one)] = &all[..]
+        && let Some(target) = one.get("$ref").cloned()
+    {
+        map.insert("$ref".into(), target);
+        map.remove("default");
+    }
+    let mixed = map.get("oneOf").is_some_and(Value::is_array) && !map.contains_key("type");
+    if mixed && map.get("properties").is_none() {
+        map.insert("type".into(), "string".into());
+    }
+    for word in UNKNOWN {
+        if map.get(*word).is_some_and(|value| value.is_array() || value.is_boolean() || *word == "not") {
+            map.remove(*word);
+        }
+    }
+    if let Some(Value::String(target)) = map.get_mut("$ref") {
+        *target = target.replace("#/components/schemas/", "#/definitions/");
+    }
+    for (name, value) in map {
+        match name.as_str() {
+            "default" | "enum" | "example" | "required" => {}
+            // The names of properties are no words of the schema language.
+            "properties" => value.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(simplify),
+            _ => simplify(value),
+        }
+    }
+}
+
+fn path_item(item: Value) -> Value {
+    let Value::Object(item) = item else { return item };
+    let convert = |(name, value): (String, Value)| match name.as_str() {
+        "parameters" => (name, parameters(value)),
+        _ => (name, operation(value)),
+    };
+    item.into_iter().map(convert).collect::<Map<_, _>>().into()
+}
+
+fn parameters(value: Value) -> Value {
+    let Value::Array(list) = value else { return value };
+    list.into_iter()
+        .map(|mut parameter| {
+            if let (Value::Object(schema), Some(own)) =
+                (parameter["schema"].take(), parameter.as_object_mut())
+            {
+                own.remove("schema");
+                own.extend(schema);
+            }
+            parameter
+        })
+        .collect()
+}
+
+fn operation(mut operation: Value) -> Value {
+    let mut listed = match parameters(operation["parameters"].take()) {
+        Value::Array(list) => list,
+        _ => Vec::new(),
+    };
+    let body = operation["requestBody"].take();
+    let (consumes, schema) = content(&body["content"]);
+    if let Some(schema) = schema {
+        let mut parameter = json!({"name": "body", "in": "body", "schema": schema});
+        if body["required"] == true {
+            parameter["required"] = true.into();
+        }
+        listed.push(parameter);
+    }
+    let mut produces = Vec::new();
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        for response in responses.values_mut() {
+            let (types, schema) = content(&response["content"].take());
+            if let Some(own) = response.as_object_mut() {
+                own.remove("content");
+                own.extend(schema.map(|schema| ("schema".to_owned(), schema)));
+            }
+            if produces.is_empty() {
+                produces = types;
+            }
+        }
+    }
+    let Some(own) = operation.as_object_mut() else { return operation };
+    own.remove("requestBody");
+    own.remove("parameters");
+    if !listed.is_empty() {
+        own.insert("parameters".into(), listed.into());
+    }
+    let consumes = if consumes.is_empty() { vec!["*/*".to_owned()] } else { consumes };
+    own.insert("consumes".into(), consumes.into());
+    own.insert("produces".into(), produces.into());
+    own.insert("schemes".into(), json!(["https"]));
+    operation
+}
+
+/// The media types of a content, and the schema they share.
+fn content(content: &Value) -> (Vec<String>, Option<Value>) {
+    let Some(types) = content.as_object() else { return (Vec::new(), None) };
+    let mut schema = types.values().next().map(|one| one["schema"].clone());
+    if let Some(schema) = &mut schema {
+        simplify(schema);
+    }
+    (types.keys().cloned().collect(), schema)
+}

@@ -1,0 +1,125 @@
+//! What the documents say.
+
+use crate::server::{Answer, ask, build};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+async fn document(path: &str) -> Value {
+    ask(&build(), path, &[("accept", "application/json")]).await.json()
+}
+
+/// Every `$ref` in a document.
+fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::String(target)) = map.get("$ref") {
+                found.insert(target);
+            }
+            map.values().for_each(|value| references(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_index_leads_to_complete_documents() {
+    let server = build();
+    let index = ask(&server, "/openapi/v3", &[]).await.json();
+    let paths = index["paths"].as_object().unwrap();
+    assert!(paths.contains_key("api/v1") && paths.contains_key("apis/apps/v1"));
+    for (path, entry) in paths {
+        let url = entry["serverRelativeURL"].as_str().unwrap();
+        assert!(url.starts_with(&format!("/openapi/v3/{path}?hash=")), "{url}");
+        let answer = ask(&server, url, &[]).await;
+        assert!(answer.header("cache-control").contains("immutable"));
+        let document = answer.json();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for target in found {
+            assert!(document.pointer(&target[1..]).is_some(), "{path}: {target} is missing");
+        }
+    }
+}
+
+#[tokio::test]
+async fn schemas_carry_texts_and_facts() {
+    let document = document("/openapi/v3/apis/apps/v1").await;
+    let schemas = &document["components"]["schemas"];
+    let deployment = &schemas["io.k8s.api.apps.v1.Deployment"];
+    let identity = &deployment["x-kubernetes-group-version-kind"][0];
+    assert_eq!((&identity["group"], &identity["kind"]), (&"apps".into(), &"Deployment".into()));
+    assert!(deployment["description"].as_str().unwrap().contains("Deployment"));
+    let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(containers["x-kubernetes-list-map-keys"][0], "name");
+    let protocol = &schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"];
+    assert_eq!(protocol["default"], "TCP");
+    let list = &schemas["io.k8s.api.apps.v1.DeploymentList"]["properties"]["items"]["items"];
+    assert_eq!(list["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.apps.v1.Deployment");
+}
+
+#[tokio::test]
+async fn paths_carry_every_verb() {
+    let document = document("/openapi/v3/apis/apps/v1").await;
+    let item = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
+    for (method, action) in [("get", "get"), ("put", "put"), ("patch", "patch"), ("delete", "delete")] {
+        assert_eq!(item[method]["x-kubernetes-action"], action);
+    }
+    let patch = &item["patch"];
+    assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
+    assert!(patch["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "fieldValidation"));
+    assert!(patch["requestBody"]["content"]["application/strategic-merge-patch+json"].is_object());
+    let collection = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments"];
+    assert_eq!(collection["delete"]["x-kubernetes-action"], "deletecollection");
+    let scale = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"];
+    assert_eq!(scale["put"]["x-kubernetes-group-version-kind"]["group"], "autoscaling");
+}
+
+#[tokio::test]
+async fn a_known_document_is_not_sent_again() {
+    let server = build();
+    let first = ask(&server, "/openapi/v3/api/v1", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(first.header("content-encoding"), "gzip");
+    let etag = first.header("etag");
+    let second = ask(&server, "/openapi/v3/api/v1", &[("if-none-match", etag)]).await;
+    assert_eq!((second.code.as_u16(), second.bytes.len()), (304, 0));
+    let moved = ask(&server, "/openapi/v3/api/v1?hash=OLD", &[]).await;
+    assert_eq!(moved.code.as_u16(), 301);
+    assert!(moved.header("location").contains(etag.trim_matches('"')));
+    let nowhere = ask(&server, "/openapi/v3/apis/nowhere/v1", &[]).await;
+    assert_eq!(nowhere.code.as_u16(), 404);
+    let refused = ask(&server, "/openapi/v3", &[("accept", "text/html")]).await;
+    assert_eq!(refused.code.as_u16(), 406);
+}
+
+#[tokio::test]
+async fn swagger_has_no_words_of_version_three() {
+    let document = document("/openapi/v2").await;
+    assert_eq!(document["swagger"], "2.0");
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for target in found {
+        assert!(document.pointer(&target[1..]).is_some(), "{target} is missing");
+    }
+    let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
+    assert!(patch["parameters"].as_array().unwrap().iter().any(|one| one["in"] == "body"));
+    assert!(patch["consumes"].as_array().unwrap().contains(&"application/json-patch+json".into()));
+    let port = &document["definitions"]["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
+    assert_eq!((&port["type"], &port["format"]), (&"string".into(), &"int-or-string".into()));
+}
+
+#[tokio::test]
+async fn kinds_that_go_are_documented_no_more() {
+    let server = build();
+    let before: Answer = ask(&server, "/openapi/v3", &[]).await;
+    let api = server.api();
+    let version = kubeplane_core::GroupVersion::new("networking.k8s.io", "v1");
+    api.registry().remove(&version, "ingresses");
+    let after = ask(&server, "/openapi/v3", &[]).await;
+    assert_ne!(before.header("etag"), after.header("etag"));
+    let document = ask(&server, "/openapi/v3/apis/networking.k8s.io/v1", &[]).await.json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(!paths.keys().any(|path| path.ends_with("/ingresses")));
+    assert!(paths.keys().any(|path| path.ends_with("/networkpolicies")));
+}

@@ -1,0 +1,142 @@
+use crate::cluster::{Cluster, eventually};
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
+use kube::api::{Patch, PatchParams};
+use kubeplane_client::{EventType, ObjectKey, finalizers};
+use kubeplane_controllers::{
+    Action, Context, Controller, Error, Manager, Retry, Selection, Sources,
+};
+use kubeplane_core::component::{Component, lifecycle};
+use kubeplane_telemetry::{Health, Metrics, Probe};
+use parking_lot::Mutex;
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// Panics over one ConfigMap, fails over another, and tells of the rest.
+#[derive(Default, Clone)]
+struct Moody {
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Controller for Moody {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "moody"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.objects::<ConfigMap>();
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        self.seen.lock().push(request.name.clone());
+        match request.name.as_str() {
+            "panics" => panic!("as the test wants it"),
+            "fails" => Err(Error::Invalid("as the test wants it".to_owned())),
+            "again" => Ok(Action::RequeueAfter(Duration::from_millis(10))),
+            _ => {
+                let informer = context.informers().of::<ConfigMap>();
+                if let Some(map) = informer.get(&request.namespace, &request.name) {
+                    for _ in 0..3 {
+                        context.recorder().event_for(
+                            &*map,
+                            EventType::Normal,
+                            "Seen",
+                            "it was seen",
+                        );
+                    }
+                }
+                Ok(Action::Done)
+            }
+        }
+    }
+
+    fn on_error(&self, _: &ObjectKey, _: &Error, failures: u32) -> Retry {
+        if failures < 3 { Retry::After(Duration::from_millis(5)) } else { Retry::Drop }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_request_in_trouble_does_not_touch_the_others() {
+    let cluster = Cluster::bare().await;
+    for name in ["panics", "fails", "again", "fine"] {
+        cluster.create::<ConfigMap>(json!({"metadata": {"name": name}})).await;
+    }
+    let controller = Moody::default();
+    let (health, metrics) = (Health::new(), Metrics::new());
+    let manager = Manager::builder(cluster.client.clone())
+        .health(health.clone())
+        .metrics(metrics.clone())
+        .host("here")
+        .add(controller.clone())
+        .build()
+        .unwrap();
+    let (life, mut supervision) = lifecycle();
+    let running = tokio::spawn(Box::new(manager).run(life));
+    assert!(supervision.became_ready().await);
+    assert!(health.report(Probe::Ready, &[]).is_ok());
+
+    let count = |name: &str| controller.seen.lock().iter().filter(|seen| *seen == name).count();
+    eventually("all are worked on", || async {
+        let counts = [count("panics"), count("fails"), count("again"), count("fine")];
+        let right = counts[0] > 2 && counts[1] == 3 && counts[2] > 3 && counts[3] == 1;
+        if right { Ok(()) } else { Err(format!("{counts:?}")) }
+    })
+    .await;
+    let event = eventually("equal events are one, counted", || async {
+        let events = cluster.list::<Event>().await;
+        let seen: Vec<_> =
+            events.iter().filter(|event| event.reason.as_deref() == Some("Seen")).collect();
+        match seen.as_slice() {
+            [event] if event.count == Some(3) => Ok((*event).clone()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let source = event.source.unwrap();
+    assert_eq!(
+        (source.component.as_deref(), source.host.as_deref()),
+        (Some("moody"), Some("here"))
+    );
+    assert_eq!(event.involved_object.name.as_deref(), Some("fine"));
+    let text = metrics.encode();
+    assert!(text.contains("workqueue_adds_total{name=\"moody\"}"), "{text}");
+
+    supervision.stop();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn names_must_be_known_and_unique() {
+    let cluster = Cluster::bare().await;
+    let builder = || Manager::builder(cluster.client.clone()).add(Moody::default());
+    assert!(
+        matches!(builder().add(Moody::default()).build(), Err(Error::Duplicate(name)) if name == "moody")
+    );
+    let unknown = builder().select(Selection::parse("*,-nobody")).build();
+    assert!(matches!(unknown, Err(Error::Unknown(name)) if name == "-nobody"));
+}
+
+#[tokio::test]
+async fn finalizers_come_and_go_one_by_one() {
+    let cluster = Cluster::bare().await;
+    let api = cluster.api::<ConfigMap>();
+    let map = cluster
+        .create::<ConfigMap>(
+            json!({"metadata": {"name": "map", "finalizers": ["example.com/theirs"]}}),
+        )
+        .await;
+    let held = finalizers::add(&api, &map, "example.com/ours").await.unwrap();
+    assert!(finalizers::has(&held, "example.com/ours"));
+    let touch = Patch::Merge(json!({"data": {"a": "b"}}));
+    api.patch("map", &PatchParams::default(), &touch).await.unwrap();
+    let stale = finalizers::remove(&api, &held, "example.com/ours").await;
+    assert!(stale.is_err_and(|error| error.is_conflict()));
+    let fresh = api.get("map").await.unwrap();
+    finalizers::remove(&api, &fresh, "example.com/ours").await.unwrap();
+    let left = api.get("map").await.unwrap().metadata.finalizers.unwrap();
+    assert_eq!(left, ["example.com/theirs"]);
+}
