@@ -98,14 +98,19 @@ pub fn standard_api_server(
     let issuer =
         TokenIssuer::new(ISSUER, &credentials.service_account_key, Vec::new(), clock.clone())?;
     let addresses = ServiceAddresses::new(options.service_range, options.node_ports.clone())?;
-    let definitions = kubeplane_builtin::all();
+    let mut definitions = kubeplane_builtin::all();
+    definitions.push(Arc::new(kubeplane_extensions::definition()));
     let mut builder = ApiServer::builder(store)
         .clock(clock.clone())
         .seed(options.seed.clone())
         .health(options.health.clone())
         .metrics(options.metrics.clone())
         .resources(definitions)
-        .hook(GroupResource::new("", "services"), Arc::new(addresses));
+        .hook(GroupResource::new("", "services"), Arc::new(addresses))
+        .hook(
+            kubeplane_extensions::resource(),
+            Arc::new(kubeplane_extensions::CustomResourceDefinitionDeletion),
+        );
     if let Some(address) = options.listen {
         let serving = &credentials.serving;
         let tls = TlsOptions::from_pem(serving.certificate.clone(), serving.key.clone());

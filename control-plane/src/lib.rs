@@ -16,6 +16,8 @@ pub mod credentials;
 pub mod endpoint;
 pub mod runtime;
 mod supervisor;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use supervisor::{ControlPlane, ControlPlaneError, shutdown_signal};
 
@@ -26,6 +28,7 @@ pub use kubeplane_client as client;
 pub use kubeplane_clock as clock;
 pub use kubeplane_controllers as controllers;
 pub use kubeplane_core as core;
+pub use kubeplane_extensions as extensions;
 pub use kubeplane_handlers as handlers;
 pub use kubeplane_kubelet as kubelet;
 pub use kubeplane_openapi as openapi;
@@ -38,6 +41,9 @@ pub use kubeplane_store_memory as store_memory;
 pub use kubeplane_store_trait as store;
 pub use kubeplane_telemetry as telemetry;
 
+
+#[cfg(feature = "testing")]
+pub use kubeplane_macros::test;
 
 /// What most assemblies need.
 pub mod prelude {

@@ -6,6 +6,7 @@ mod discovery;
 mod endpoints;
 mod endpointslices;
 mod garbage;
+mod mirroring;
 mod namespaces;
 mod nodes;
 mod pod_gc;
@@ -52,9 +53,10 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
     let mut all = vec![
         BoxController::new(replicas::replica_sets(clock())),
         BoxController::new(replicas::replication_controllers(clock())),
-        BoxController::new(deployment::DeploymentController),
+        BoxController::new(deployment::DeploymentController::new(clock())),
         BoxController::new(endpoints::EndpointsController::new(clock())),
         BoxController::new(endpointslices::EndpointSlices::new(clock())),
+        BoxController::new(mirroring::Mirroring::new(clock())),
         BoxController::new(namespaces::Namespaces),
         BoxController::new(service_accounts::ServiceAccounts),
         BoxController::new(root_ca::RootCa::new(options.root_ca.clone())),

@@ -11,9 +11,6 @@ pub enum Error {
     /// Work remains that others must do first.
     #[error("{0}")]
     Incomplete(String),
-    /// A cache does not show yet what was seen or written elsewhere.
-    #[error("{0}")]
-    Stale(String),
     /// Two controllers have the same name.
     #[error("controller {0:?} is added twice")]
     Duplicate(String),

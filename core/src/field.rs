@@ -114,6 +114,12 @@ impl ErrorKind {
 /// Stands in [`Error::value`] for a value that is not to be printed, as those of whole objects.
 pub const OMITTED: &str = "\u{0}";
 
+/// A value for [`Error::value`] that is printed exactly like this.
+#[must_use]
+pub fn verbatim(text: &str) -> Value {
+    Value::String(format!("{OMITTED}{text}"))
+}
+
 /// One error about one field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Error {
@@ -226,7 +232,10 @@ impl fmt::Display for Error {
 /// Strings are quoted, `null` prints as the original's `null`, everything else as JSON.
 fn printed(value: &Value) -> String {
     match value {
-        Value::String(text) => go_quote(text),
+        Value::String(text) => match text.strip_prefix(OMITTED) {
+            Some(text) => text.to_owned(),
+            None => go_quote(text),
+        },
         other => other.to_string(),
     }
 }

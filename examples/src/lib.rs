@@ -1,1 +1,18 @@
-//! Small programs, each showing one thing.
+//! Small programs, each showing one thing, each on the public interface alone, each at an end when it is done.
+//!
+//! ```text
+//!   cargo run -p kubeplane-examples --example apiserver_memory
+//! ```
+//!
+//! | example | shows |
+//! |---|---|
+//! | `apiserver_memory` | an API server on memory, in the process of its clients: create, list, watch |
+//! | `custom_controller` | a kind of your own, derived, and the controller that makes a ConfigMap for each object |
+//! | `custom_scheduler_plugin` | a score of your own in a scheduler profile, placing pods on simulated nodes |
+//! | `custom_admission` | an admission step that refuses images whose version is not said |
+//! | `custom_store` | a store of your own, on `kubeplane-store-trait` alone, that passes its conformance suite |
+//! | `test_with_cluster` | `#[kubeplane::test]`: a test with a control plane of its own |
+//!
+//! `manifests/web.yaml` is a small web site to `kubectl apply` to a running `kubeplane`.
+//!
+//! Each is run by a test in `tests/it`, which includes its file and looks at what it shows.

@@ -181,6 +181,25 @@ fn kill_unknown(status: Option<&Observed>, what: &str, actions: &mut Actions) {
     });
 }
 
+/// How far one init container leads.
+enum Step {
+    /// The pod is initialized with it.
+    Initialized,
+    /// It has something to do, or to wait for.
+    Going,
+    /// The pod cannot be initialized any more.
+    Failed,
+}
+
+/// Where an init container stands among the others.
+#[derive(Clone, Copy)]
+struct Place {
+    index: usize,
+    is_last: bool,
+    /// A later one, or a container of the pod proper, was made already.
+    passed: bool,
+}
+
 /// Adds what the init containers need; true when the pod is initialized.
 fn init_actions(
     pod: &Pod,
@@ -197,85 +216,96 @@ fn init_actions(
             .container(&container.name)
             .is_some_and(|s| matches!(s.state, State::Created | State::Running))
     });
-    let mut later_initialized = initialized;
+    let mut passed = initialized;
     // Backwards, because finished ones may be gone from the runtime: the last one found tells how
     // far the pod came.
     for (index, container) in all.iter().enumerate().rev() {
         let sidecar = spec::is_sidecar(container);
         let Some(status) = observed.container(&container.name) else {
-            if later_initialized && sidecar {
+            if passed && sidecar {
                 actions.init.push(index);
             }
             continue;
         };
-        if later_initialized && !sidecar {
+        if passed && !sidecar {
             continue;
         }
-        let is_last = index + 1 == all.len();
-        let done = match (status.state, sidecar) {
-            (State::Created, _) => {
-                actions.init.push(index);
-                false
-            }
-            (State::Running, false) => false,
-            (State::Running, true) => running_sidecar(
-                index,
-                container,
-                status,
-                results,
-                later_initialized,
-                is_last,
-                actions,
-            ),
-            (State::Exited, true) => {
-                actions.init.push(index);
-                false
-            }
-            (State::Exited, false) if status.exit_code == 0 => {
-                if !is_last {
-                    actions.init.push(index + 1);
-                }
-                is_last
-            }
-            (State::Exited, false) => {
-                if !must_start(container, pod, observed) {
-                    actions.kill_pod = true;
-                    actions.init.clear();
-                    return false;
-                }
-                actions.init.push(index);
-                false
-            }
-            (State::Unknown, _) => {
-                if !sidecar && !spec::restarts_on_failure(container, pod) {
-                    actions.kill_pod = true;
-                    actions.init.clear();
-                    return false;
-                }
-                kill_unknown(Some(status), "Init container", actions);
-                actions.init.push(index);
-                false
-            }
+        let place = Place { index, is_last: index + 1 == all.len(), passed };
+        let step = if sidecar {
+            sidecar_step(place, container, status, results, actions)
+        } else {
+            init_step(place, container, status, pod, actions)
         };
-        initialized |= done;
-        later_initialized = true;
+        match step {
+            Step::Initialized => initialized = true,
+            Step::Going => {}
+            Step::Failed => {
+                actions.kill_pod = true;
+                actions.init.clear();
+                return false;
+            }
+        }
+        passed = true;
     }
-    if !later_initialized {
+    if !passed {
         actions.init.push(0);
     }
     actions.init.reverse();
     initialized
 }
 
-fn running_sidecar(
-    index: usize,
+fn init_step(
+    place: Place,
+    container: &Container,
+    status: &Observed,
+    pod: &Pod,
+    actions: &mut Actions,
+) -> Step {
+    let starts_again = match status.state {
+        State::Running => return Step::Going,
+        State::Exited if status.exit_code == 0 => {
+            if place.is_last {
+                return Step::Initialized;
+            }
+            actions.init.push(place.index + 1);
+            return Step::Going;
+        }
+        State::Created => true,
+        State::Exited => {
+            !spec::is_being_deleted(pod) && spec::restarts_after(container, pod, status.exit_code)
+        }
+        State::Unknown => spec::restarts_on_failure(container, pod),
+    };
+    if !starts_again {
+        return Step::Failed;
+    }
+    kill_unknown(Some(status), "Init container", actions);
+    actions.init.push(place.index);
+    Step::Going
+}
+
+fn sidecar_step(
+    place: Place,
     container: &Container,
     status: &Observed,
     results: &Results,
-    later_initialized: bool,
-    is_last: bool,
     actions: &mut Actions,
-) -> bool {
+) -> Step {
+    if status.state == State::Running {
+        return running_sidecar(place, container, status, results, actions);
+    }
+    kill_unknown(Some(status), "Init container", actions);
+    actions.init.push(place.index);
+    Step::Going
+}
+
+fn running_sidecar(
+    place: Place,
+    container: &Container,
+    status: &Observed,
+    results: &Results,
+    actions: &mut Actions,
+) -> Step {
     let kill = |actions: &mut Actions, why: &str, reason| {
         actions.kill.push(Kill {
             id: status.id.clone(),
@@ -283,21 +313,21 @@ fn running_sidecar(
             message: format!("Init container {} {why}", container.name),
             reason,
         });
-        actions.init.push(index);
+        actions.init.push(place.index);
     };
     if container.startup_probe.is_some() {
         match results.startup(&status.id) {
             Some(Outcome::Success) => {}
             Some(Outcome::Failure) => {
                 kill(actions, "failed startup probe", KillReason::Startup);
-                return false;
+                return Step::Going;
             }
-            _ => return false,
+            _ => return Step::Going,
         }
     }
     // Pushed before a restart of this one, because the list is turned round at the end.
-    if !is_last && !later_initialized {
-        actions.init.push(index + 1);
+    if !place.is_last && !place.passed {
+        actions.init.push(place.index + 1);
     }
     if definition_changed(container, status) {
         kill(actions, "definition changed", KillReason::Other);
@@ -306,7 +336,7 @@ fn running_sidecar(
     {
         kill(actions, "failed liveness probe", KillReason::Liveness);
     }
-    is_last
+    if place.is_last { Step::Initialized } else { Step::Going }
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ pub(crate) fn config(parts: Parts<'_>) -> Result<v1::ContainerConfig> {
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
+        stop_signal: stop_signal(container).into(),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(resources::linux(pod, container, parts.memory)),
             security_context: Some(security::container(
@@ -110,6 +111,13 @@ fn annotations(
         annotations.insert(POD_GRACE.to_owned(), grace.to_string());
     }
     annotations
+}
+
+/// The signal that asks the container to end.
+fn stop_signal(container: &Container) -> v1::Signal {
+    let name = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.as_deref());
+    let name = name.map(|name| name.replace('+', "PLUS").replace('-', "MINUS"));
+    name.and_then(|name| v1::Signal::from_str_name(&name)).unwrap_or(v1::Signal::RuntimeDefault)
 }
 
 /// Whether the container is expected to end by itself, which a simulated runtime has to be told.

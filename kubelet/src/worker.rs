@@ -84,7 +84,7 @@ impl Worker {
         let known = spec::status(&pod).into_owned();
         let results = Arc::new(Results::default());
         let writer =
-            StatusWriter::new(host.client.clone(), host.clock.clone(), id.clone(), known.clone());
+            StatusWriter::new(host.client.clone(), host.clock.clone(), id.clone(), pod.clone());
         Self {
             prober: Prober::new(host.clone(), results.clone(), wake.clone(), pod),
             host,
@@ -217,7 +217,7 @@ impl Worker {
         let status = Arc::new(status);
         self.status = status.clone();
         self.host.pods.set_status(&self.id.uid, status.clone());
-        self.writer.set(status.clone());
+        self.writer.set(status.clone(), pod);
         self.prober.update(pod, &status);
         status
     }

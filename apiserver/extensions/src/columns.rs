@@ -29,10 +29,13 @@ impl Columns {
         }];
         let mut paths = Vec::new();
         for spec in specs {
-            let text = |key: &str| spec.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let text =
+                |key: &str| spec.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
             let path = text("jsonPath");
             let description = match text("description") {
-                empty if empty.is_empty() => format!("Custom resource definition column (in JSONPath format): {path}"),
+                empty if empty.is_empty() => {
+                    format!("Custom resource definition column (in JSONPath format): {path}")
+                }
                 own => own,
             };
             let priority = spec.get("priority").and_then(Value::as_i64).unwrap_or_default();
@@ -66,7 +69,9 @@ fn cell(kind: &str, value: &Value, now: Timestamp) -> Value {
         ("string", Value::String(text)) => return text.as_str().into(),
         ("string", other) => return other.to_string().into(),
         #[expect(clippy::cast_possible_truncation, reason = "as the original: the whole part")]
-        ("integer", Value::Number(number)) => number.as_i64().or(number.as_f64().map(|float| float as i64)).map(Value::from),
+        ("integer", Value::Number(number)) => {
+            number.as_i64().or(number.as_f64().map(|float| float as i64)).map(Value::from)
+        }
         ("number", Value::Number(number)) => number.as_f64().map(Value::from),
         ("boolean", Value::Bool(value)) => Some((*value).into()),
         ("date", Value::String(text)) => Some(since(text, now).into()),
@@ -121,7 +126,10 @@ mod tests {
         ]});
         let (columns, cells) = Columns::of(&version);
         assert_eq!(columns.len(), 7);
-        assert_eq!(columns[1].description, "Custom resource definition column (in JSONPath format): .spec.size");
+        assert_eq!(
+            columns[1].description,
+            "Custom resource definition column (in JSONPath format): .spec.size"
+        );
         assert_eq!(columns[4].priority, 1);
         let object = Object::from_value(json!({
             "metadata": {"name": "w", "creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -129,7 +137,18 @@ mod tests {
             "status": {"conditions": [{"type": "Ready", "status": "True"}]},
         }));
         let row = cells.row(&object.unwrap(), "2026-01-01T00:05:05Z".parse().unwrap());
-        assert_eq!(row, [json!("w"), json!(3), json!("True"), json!(2.0), json!("[\"a\"]"), Value::Null, json!("5m5s")]);
+        assert_eq!(
+            row,
+            [
+                json!("w"),
+                json!(3),
+                json!("True"),
+                json!(2.0),
+                json!("[\"a\"]"),
+                Value::Null,
+                json!("5m5s")
+            ]
+        );
         assert_eq!(Columns::of(&json!({})).0[1].name, "Age");
     }
 }

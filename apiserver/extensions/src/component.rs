@@ -12,9 +12,9 @@ use kubeplane_core::{
     component::{Component, ComponentError, Lifecycle},
     status::ApiResult,
 };
-use kubeplane_store_trait::{self as store, Entry, Event, ListOptions, Revision};
-use served::Served;
+use kubeplane_store_trait::{self as store, Entry, Event, Key, ListOptions, Revision};
 use serde_json::Value;
+use served::Served;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -95,7 +95,8 @@ impl Worker {
         page.entries.into_iter().for_each(|entry| self.learn(entry));
         self.served.retain(|name| self.known.contains_key(name));
         let groups = self.known.values().map(group).collect();
-        self.settle(groups).await;
+        let all = self.known.keys().cloned().collect();
+        self.settle(&groups, &all).await;
         Ok(page.revision)
     }
 
@@ -118,6 +119,8 @@ impl Worker {
                     Some(done) = self.cleanups.join_next(), if !self.cleanups.is_empty() => {
                         if let Ok(name) = done {
                             self.cleaning.remove(&name);
+                            // One of the same name may have come and be going already.
+                            self.clean_up(&name);
                         }
                         continue;
                     }
@@ -136,7 +139,7 @@ impl Worker {
     }
 
     fn learn(&mut self, entry: Entry) {
-        let name = entry.key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+        let name = name_of(&entry.key);
         let newer = self.known.get(&name).is_some_and(|known| revision(known) >= entry.revision.0);
         if newer {
             return;
@@ -151,34 +154,40 @@ impl Worker {
     }
 
     async fn apply(&mut self, events: Vec<Event>) {
-        let mut groups = BTreeSet::new();
+        let (mut groups, mut changed) = (BTreeSet::new(), BTreeSet::new());
         for event in events {
             match event {
                 Event::Put { entry, .. } => {
-                    let name = entry.key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+                    let name = name_of(&entry.key);
                     self.learn(entry);
                     groups.extend(self.known.get(&name).map(group));
+                    changed.insert(name);
                 }
                 Event::Delete { key, revision: at, .. } => {
-                    let name = key.as_str().rsplit('/').next().unwrap_or_default();
-                    if self.known.get(name).is_some_and(|known| revision(known) <= at.0) {
-                        groups.extend(self.known.remove(name).as_ref().map(group));
-                        self.served.remove(name);
+                    let name = name_of(&key);
+                    if self.known.get(&name).is_some_and(|known| revision(known) <= at.0) {
+                        groups.extend(self.known.remove(&name).as_ref().map(group));
+                        self.served.remove(&name);
                     }
                 }
                 _ => {}
             }
         }
-        self.settle(groups).await;
+        self.settle(&groups, &changed).await;
     }
 
-    /// Brings the definitions of these groups to where they should be: names that one gives up another may get.
-    async fn settle(&mut self, groups: BTreeSet<String>) {
+    /// Brings these definitions to where they should be, and those of their groups that wait for names.
+    async fn settle(&mut self, groups: &BTreeSet<String>, changed: &BTreeSet<String>) {
+        let waits = |crd: &Object| !conditions::is_true(crd, "NamesAccepted");
         let mut names: Vec<_> = self
             .known
             .iter()
-            .filter(|(_, crd)| groups.contains(&group(crd)))
-            .map(|(name, crd)| (crd.text(&["metadata", "creationTimestamp"]).to_owned(), name.clone()))
+            .filter(|(name, crd)| {
+                changed.contains(*name) || groups.contains(&group(crd)) && waits(crd)
+            })
+            .map(|(name, crd)| {
+                (crd.text(&["metadata", "creationTimestamp"]).to_owned(), name.clone())
+            })
             .collect();
         names.sort();
         for (_, name) in names {
@@ -189,47 +198,63 @@ impl Worker {
     }
 
     async fn sync(&mut self, name: &str) -> ApiResult<()> {
-        let Some(crd) = self.known.get(name).cloned() else { return Ok(()) };
-        let now = stamp(&self.api);
-        let own_group = group(&crd);
-        let others: Vec<Object> = self
-            .known
-            .iter()
-            .filter(|(other, crd)| *other != name && group(crd) == own_group)
-            .map(|(_, crd)| crd.clone())
-            .collect();
-        let mut wanted = crd.clone();
-        let change = |crd: &mut Object| {
-            if !same_names(crd) || conditions::status(crd, "NamesAccepted").is_none() {
-                names::accept(crd, others.iter(), &now);
-            }
-            if conditions::is_true(crd, "NamesAccepted") && !conditions::is_true(crd, "Established") {
-                names::establish(crd, &now);
-            }
-        };
-        change(&mut wanted);
-        // Served before it is said to be.
-        self.served.install(&wanted);
-        if wanted != crd {
-            let written = self.api.update_with(&kind::resource(), "", name, |fresh| {
-                change(fresh);
-                Ok(())
-            });
-            let written = written.await?;
-            self.served.install(&written);
-            self.known.insert(name.to_owned(), written);
+        let Some(crd) = self.known.get(name) else { return Ok(()) };
+        let unnamed = !same_names(crd) || conditions::status(crd, "NamesAccepted").is_none();
+        if unnamed
+            || conditions::is_true(crd, "NamesAccepted") && !conditions::is_true(crd, "Established")
+        {
+            self.accept(name).await?;
         }
-        self.clean_up(name, &crd);
+        if let Some(crd) = self.known.get(name) {
+            self.served.install(crd);
+        }
+        self.clean_up(name);
         Ok(())
     }
 
-    fn clean_up(&mut self, name: &str, crd: &Object) {
+    /// Gives a definition its names; it is served before it is said to be.
+    async fn accept(&mut self, name: &str) -> ApiResult<()> {
+        let Some(crd) = self.known.get(name) else { return Ok(()) };
+        let (now, own) = (stamp(&self.api), group(crd));
+        let others = self.known.iter().filter(|(other, crd)| *other != name && group(crd) == own);
+        let others: Vec<&Object> = others.map(|(_, crd)| crd).collect();
+        let change = |crd: &mut Object| {
+            names::accept(crd, others.iter().copied(), &now);
+            if conditions::is_true(crd, "NamesAccepted") && !conditions::is_true(crd, "Established")
+            {
+                names::establish(crd, &now);
+            }
+        };
+        let mut wanted = crd.clone();
+        change(&mut wanted);
+        self.served.install(&wanted);
+        if wanted == *crd {
+            return Ok(());
+        }
+        let resource = kind::resource();
+        let written = self.api.update_with(&resource, "", name, |fresh| {
+            change(fresh);
+            Ok(())
+        });
+        let written = written.await?;
+        self.known.insert(name.to_owned(), written);
+        Ok(())
+    }
+
+    fn clean_up(&mut self, name: &str) {
+        let Some(crd) = self.known.get(name) else { return };
         let due = crd.is_deleting() && crd.finalizers().contains(&kind::FINALIZER);
         if due && self.cleaning.insert(name.to_owned()) {
             let overlaps = self.served.overlaps(crd);
             self.cleanups.spawn(cleanup::run(self.api.clone(), crd.clone(), overlaps));
         }
     }
+}
+
+/// The name of the definition stored under a key.
+fn name_of(key: &Key) -> String {
+    let name = key.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 fn group(crd: &Object) -> String {

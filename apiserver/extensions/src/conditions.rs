@@ -22,9 +22,18 @@ pub(crate) fn is_true(crd: &Object, kind: &str) -> bool {
 }
 
 /// Sets a condition; the time steps only when the status does. Returns whether anything changed.
-pub(crate) fn set_at(crd: &mut Object, kind: &str, status: &str, reason: &str, message: &str, now: &str) -> bool {
+pub(crate) fn set_at(
+    crd: &mut Object,
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    now: &str,
+) -> bool {
     let old = find(crd, kind).cloned();
-    let text = |field: &str| old.as_ref().and_then(|old| old.get(field)).and_then(Value::as_str).unwrap_or_default();
+    let text = |field: &str| {
+        old.as_ref().and_then(|old| old.get(field)).and_then(Value::as_str).unwrap_or_default()
+    };
     if text("status") == status && text("reason") == reason && text("message") == message {
         return false;
     }
@@ -32,12 +41,20 @@ pub(crate) fn set_at(crd: &mut Object, kind: &str, status: &str, reason: &str, m
         (true, since) if !since.is_empty() => since,
         _ => now,
     };
-    let entries =
-        [("type", kind), ("status", status), ("lastTransitionTime", since), ("reason", reason), ("message", message)];
+    let entries = [
+        ("type", kind),
+        ("status", status),
+        ("lastTransitionTime", since),
+        ("reason", reason),
+        ("message", message),
+    ];
     let condition: Map<String, Value> =
         entries.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     let mut conditions = list(crd).to_vec();
-    match conditions.iter_mut().find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind)) {
+    match conditions
+        .iter_mut()
+        .find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))
+    {
         Some(slot) => *slot = Value::Object(condition),
         None => conditions.push(Value::Object(condition)),
     }

@@ -5,7 +5,7 @@ use crate::{
     conditions, embedded,
     kind::{storage_version, versions},
     lists,
-    props::Props,
+    props::{Additional, Props},
     rules::Rules,
     schema, value,
 };
@@ -25,14 +25,20 @@ use std::{borrow::Cow, sync::Arc};
 /// # Errors
 /// When there is no such version, or its names are missing.
 pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> {
-    let spec = versions(crd).iter().find(|found| found.get("name").and_then(Value::as_str) == Some(version));
+    let spec = versions(crd)
+        .iter()
+        .find(|found| found.get("name").and_then(Value::as_str) == Some(version));
     let spec = spec.ok_or_else(|| vec![Error::not_found(&Path::new("spec.versions"), version)])?;
     let accepted = !crd.text(&["status", "acceptedNames", "plural"]).is_empty();
     let names = if accepted { ["status", "acceptedNames"] } else { ["spec", "names"] };
     let name = |field: &str| crd.text(&[names[0], names[1], field]).to_owned();
     let list = |field: &str| {
         let list = crd.at(&[names[0], names[1], field]).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(|text| text.to_owned().into()).collect::<Vec<_>>()
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(|text| text.to_owned().into())
+            .collect::<Vec<_>>()
     };
     if name("plural").is_empty() || name("kind").is_empty() {
         return Err(vec![Error::required(&Path::new("spec.names"), "")]);
@@ -45,7 +51,7 @@ pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> 
     let terminating = conditions::is_true(crd, "Terminating");
     let verbs = Verb::ALL.iter().copied().filter(|verb| !(terminating && *verb == Verb::Create));
     let (columns, cells) = Columns::of(spec);
-    let resource = Resource::of(spec, &kind, cells);
+    let resource = Resource::of(spec, cells);
     Ok(Definition {
         plural: name("plural").into(),
         singular: name("singular").into(),
@@ -74,7 +80,12 @@ fn subresources(spec: &Value, kind: &GroupVersionKind, resource: &Resource) -> V
     let verbs = || Cow::Borrowed(&[Verb::Get, Verb::Patch, Verb::Update][..]);
     let mut out = Vec::new();
     if resource.has_status {
-        out.push(Subresource { name: "status".into(), kind: kind.clone(), verbs: verbs(), form: Form::Part });
+        out.push(Subresource {
+            name: "status".into(),
+            kind: kind.clone(),
+            verbs: verbs(),
+            form: Form::Part,
+        });
     }
     if let Some(scale) = spec.pointer("/subresources/scale").filter(|scale| scale.is_object()) {
         let path = |field: &str| {
@@ -111,13 +122,15 @@ struct Resource {
 }
 
 impl Resource {
-    fn of(spec: &Value, _kind: &GroupVersionKind, cells: Columns) -> Self {
+    fn of(spec: &Value, cells: Columns) -> Self {
         let json = spec.pointer("/schema/openAPIV3Schema").filter(|schema| schema.is_object());
         let schema = json.map(Props::parse);
         let set = |path: &str| spec.pointer(path).filter(|value| !value.is_null());
         Self {
             shape: schema.as_ref().map_or_else(schema::of_nothing, schema::of_resource),
-            rules: json.zip(schema.as_ref()).and_then(|(json, schema)| Rules::of(json, schema, true)),
+            rules: json
+                .zip(schema.as_ref())
+                .and_then(|(json, schema)| Rules::of(json, schema, true)),
             has_status: set("/subresources/status").is_some(),
             scale: set("/subresources/scale").cloned(),
             schema,
@@ -126,7 +139,13 @@ impl Resource {
     }
 
     /// What is wrong beside the values themselves: embedded resources, repeated items, rules.
-    fn invariants(&self, object: &Value, old: Option<&Value>, status: bool, mut errors: Errors) -> Errors {
+    fn invariants(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        status: bool,
+        mut errors: Errors,
+    ) -> Errors {
         let root = Path::root();
         let Some(schema) = &self.schema else { return errors };
         if !status {
@@ -159,7 +178,9 @@ impl Resource {
             let detail = match found.map(|found| (found, found.as_i64())) {
                 None => continue,
                 Some((other, None)) => wrong_type(text(field), other, "int64"),
-                Some((_, Some(count))) if count < 0 => "should be a non-negative integer".to_owned(),
+                Some((_, Some(count))) if count < 0 => {
+                    "should be a non-negative integer".to_owned()
+                }
                 Some((_, Some(count))) if count > i64::from(i32::MAX) => {
                     format!("should be less than or equal to {}", i32::MAX)
                 }
@@ -169,10 +190,40 @@ impl Resource {
             errors.push(Error::invalid(&path, shown, detail));
         }
         let selector = text("labelSelectorPath");
-        if let Some(other) = at(object, selector).filter(|found| !found.is_string() && !selector.is_empty()) {
-            errors.push(Error::invalid(&Path::new(selector), "", wrong_type(selector, other, "string")));
+        if let Some(other) =
+            at(object, selector).filter(|found| !found.is_string() && !selector.is_empty())
+        {
+            errors.push(Error::invalid(
+                &Path::new(selector),
+                "",
+                wrong_type(selector, other, "string"),
+            ));
         }
         errors
+    }
+}
+
+/// Takes away nulls where null is no value; those with a default have got it.
+fn drop_nulls(schema: &Props, value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            let values = schema.additional.as_ref().and_then(Additional::schema);
+            map.retain(|key, value| {
+                let below = schema.properties.get(key).or(values);
+                below.is_none_or(|below| below.nullable || !value.is_null())
+            });
+            for (key, value) in map {
+                if let Some(below) = schema.properties.get(key).or(values) {
+                    drop_nulls(below, value);
+                }
+            }
+        }
+        Value::Array(list) => {
+            if let Some(items) = &schema.items {
+                list.iter_mut().for_each(|item| drop_nulls(items, item));
+            }
+        }
+        _ => {}
     }
 }
 
@@ -199,7 +250,11 @@ fn wrong_type(path: &str, found: &Value, wanted: &str) -> String {
 fn is_blocking(error: &Error) -> bool {
     matches!(
         error.kind,
-        ErrorKind::NotSupported | ErrorKind::Required | ErrorKind::TooLong | ErrorKind::TooMany | ErrorKind::TypeInvalid
+        ErrorKind::NotSupported
+            | ErrorKind::Required
+            | ErrorKind::TooLong
+            | ErrorKind::TooMany
+            | ErrorKind::TypeInvalid
     )
 }
 
@@ -211,6 +266,9 @@ impl Strategy for Resource {
     fn default(&self, object: &mut Object) {
         let mut value = Value::Object(std::mem::take(object.map_mut()));
         decode::apply_schema_defaults(&mut value, &self.shape);
+        if let Some(schema) = &self.schema {
+            drop_nulls(schema, &mut value);
+        }
         if let Value::Object(map) = value {
             *object.map_mut() = map;
         }
@@ -225,9 +283,12 @@ impl Strategy for Resource {
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         if context.subresource == "status" {
-            let (status, managed) = (object.remove(&["status"]), object.remove(&["metadata", "managedFields"]));
+            let (status, managed) =
+                (object.remove(&["status"]), object.remove(&["metadata", "managedFields"]));
             *object = old.clone();
-            for (path, value) in [(&["status"][..], status), (&["metadata", "managedFields"][..], managed)] {
+            for (path, value) in
+                [(&["status"][..], status), (&["metadata", "managedFields"][..], managed)]
+            {
                 match value {
                     Some(value) => object.set(path, value),
                     None => drop(object.remove(path)),
@@ -272,9 +333,16 @@ impl Strategy for Resource {
                 errors.extend(value::validate_update(schema, &new, Some(&before), &Path::root()));
             }
             (Some(schema), true) => {
-                if let (Some(schema), Some(status)) = (schema.properties.get("status"), new.get("status")) {
+                if let (Some(schema), Some(status)) =
+                    (schema.properties.get("status"), new.get("status"))
+                {
                     let path = Path::new("status");
-                    errors.extend(value::validate_update(schema, status, before.get("status"), &path));
+                    errors.extend(value::validate_update(
+                        schema,
+                        status,
+                        before.get("status"),
+                        &path,
+                    ));
                 }
             }
         }
@@ -296,12 +364,17 @@ impl Strategy for Resource {
 /// Finalizers without a domain and a path may meet those of others.
 fn warn_finalizers(context: &Context<'_>, object: &Object, old: Option<&Object>) {
     let known = old.map(Object::finalizers).unwrap_or_default();
-    let mut added: Vec<_> = object.finalizers().into_iter().filter(|finalizer| !known.contains(finalizer)).collect();
+    let mut added: Vec<_> =
+        object.finalizers().into_iter().filter(|finalizer| !known.contains(finalizer)).collect();
     added.sort_unstable();
     for finalizer in added {
-        let warn = |what: &str| context.warnings.add(format!("metadata.finalizers: {finalizer:?}: {what}"));
+        let warn = |what: &str| {
+            context.warnings.add(format!("metadata.finalizers: {finalizer:?}: {what}"))
+        };
         names::is_qualified_name(finalizer).iter().for_each(|wrong| warn(wrong));
-        if finalizer.contains('/') || matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes") {
+        if finalizer.contains('/')
+            || matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes")
+        {
             continue;
         }
         let path = if finalizer.contains('.') { " including a path (/)" } else { "" };

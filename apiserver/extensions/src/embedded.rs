@@ -28,7 +28,9 @@ pub(crate) fn validate(props: &Props, value: &Value, path: &Path) -> Errors {
         Value::Array(items) => {
             if let Some(below) = &props.items {
                 let each = items.iter().enumerate();
-                errors.extend(each.flat_map(|(index, item)| validate(below, item, &path.index(index))));
+                errors.extend(
+                    each.flat_map(|(index, item)| validate(below, item, &path.index(index))),
+                );
             }
         }
         _ => {}
@@ -54,7 +56,10 @@ fn resource(map: &Map<String, Value>, path: &Path) -> Errors {
             Some(Value::String(text)) => {
                 let wrong = names::is_dns1035_label(&text.to_lowercase());
                 if !wrong.is_empty() {
-                    let detail = format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
+                    let detail = format!(
+                        "may have mixed case, but should otherwise match: {}",
+                        wrong.join(",")
+                    );
                     errors.push(Error::invalid(&at, text.as_str(), detail));
                 }
             }
@@ -72,9 +77,16 @@ fn resource(map: &Map<String, Value>, path: &Path) -> Errors {
             }
             let namespaced = !object.namespace().is_empty();
             let at = path.child("metadata");
-            errors.extend(metadata::validate_metadata(&object, namespaced, NameRule::PathSegment, &at));
+            errors.extend(metadata::validate_metadata(
+                &object,
+                namespaced,
+                NameRule::PathSegment,
+                &at,
+            ));
         }
-        Some(other) => errors.push(Error::invalid(&path.child("metadata"), other.clone(), "must be an object")),
+        Some(other) => {
+            errors.push(Error::invalid(&path.child("metadata"), other.clone(), "must be an object"))
+        }
     }
     errors
 }

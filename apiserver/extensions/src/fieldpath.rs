@@ -7,7 +7,11 @@ use kubeplane_core::field::Path;
 ///
 /// # Errors
 /// In words, when it leads nowhere.
-pub(crate) fn resolve<'a>(text: &str, schema: &'a Props, brackets: bool) -> Result<(Path, &'a Props), String> {
+pub(crate) fn resolve<'a>(
+    text: &str,
+    schema: &'a Props,
+    brackets: bool,
+) -> Result<(Path, &'a Props), String> {
     let (mut path, mut schema) = (Path::root(), schema);
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

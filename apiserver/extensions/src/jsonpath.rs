@@ -151,7 +151,8 @@ fn filter(text: &str) -> Option<Filter> {
             ('\'' | '"', None) => quote = Some(c),
             _ => {}
         }
-        let operator = ["==", "!=", "<=", ">=", "<", ">"].into_iter().find(|op| text[at..].starts_with(op));
+        let operator =
+            ["==", "!=", "<=", ">=", "<", ">"].into_iter().find(|op| text[at..].starts_with(op));
         if let Some(operator) = operator.filter(|_| quote.is_none()) {
             let left = steps(text[..at].trim())?;
             let right = operand(text[at + operator.len()..].trim())?;
@@ -185,7 +186,9 @@ fn take<'a>(step: &Step, value: &'a Value) -> Vec<&'a Value> {
     let place = |index: i64| if index < 0 { count + index } else { index };
     match step {
         Step::Field(name) => value.get(name).into_iter().collect(),
-        Step::Index(index) => usize::try_from(place(*index)).ok().and_then(|at| items.get(at)).into_iter().collect(),
+        Step::Index(index) => {
+            usize::try_from(place(*index)).ok().and_then(|at| items.get(at)).into_iter().collect()
+        }
         Step::Range(from, to, step) => {
             let from = usize::try_from(place(from.unwrap_or(0)).max(0)).unwrap_or(0);
             let to = usize::try_from(place(to.unwrap_or(count)).clamp(0, count)).unwrap_or(0);

@@ -19,7 +19,8 @@ use std::{borrow::Cow, sync::Arc};
 /// Holds a definition back until its objects are gone.
 pub(crate) const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
-const OPENAPI_NAME: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+const OPENAPI_NAME: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
 
 /// `customresourcedefinitions.apiextensions.k8s.io`.
 #[must_use]
@@ -32,7 +33,10 @@ pub fn resource() -> GroupResource {
 pub fn definition() -> Definition {
     static ANY: Schema = Schema::anonymous(Kind::Any);
     let kind = GroupVersionKind::new("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-    let column = |name: &'static str, kind: &'static str, format: &'static str, description: &'static str| Column {
+    let column = |name: &'static str,
+                  kind: &'static str,
+                  format: &'static str,
+                  description: &'static str| Column {
         name: name.into(),
         kind: kind.into(),
         format: format.into(),
@@ -96,7 +100,8 @@ impl Strategy for CustomResourceDefinitions {
     }
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
-        let empty = builtin(OPENAPI_NAME).and_then(|schema| schema.child("status").map(decode::zero));
+        let empty =
+            builtin(OPENAPI_NAME).and_then(|schema| schema.child("status").map(decode::zero));
         object.set(&["status"], empty.unwrap_or_else(|| json!({})));
         object.set(&["metadata", "generation"], 1);
         store_current_version(object);
@@ -105,7 +110,8 @@ impl Strategy for CustomResourceDefinitions {
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         if context.subresource == "status" {
             copy(object, old, "spec");
-            for field in ["labels", "annotations", "finalizers", "ownerReferences", "generateName"] {
+            for field in ["labels", "annotations", "finalizers", "ownerReferences", "generateName"]
+            {
                 copy_metadata(object, old, field);
             }
             return;
@@ -129,7 +135,10 @@ impl Strategy for CustomResourceDefinitions {
             return validation::status(object);
         }
         let known = validation::unrecognized_formats(old);
-        for format in validation::unrecognized_formats(object).into_iter().filter(|format| !known.contains(format)) {
+        for format in validation::unrecognized_formats(object)
+            .into_iter()
+            .filter(|format| !known.contains(format))
+        {
             context.warnings.add(format!("unrecognized format {format:?}"));
         }
         validation::update(object, old)
@@ -162,7 +171,8 @@ pub(crate) fn versions(crd: &Object) -> &[Value] {
 
 /// The name of the version objects are stored in.
 pub(crate) fn storage_version(crd: &Object) -> Option<&str> {
-    let stored = versions(crd).iter().find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
+    let stored =
+        versions(crd).iter().find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
     stored.get("name").and_then(Value::as_str)
 }
 

@@ -22,7 +22,9 @@ pub(crate) fn validate(props: &Props, value: &Value, path: &Path) -> Errors {
             match props.list_type.as_deref() {
                 Some("set") => {
                     let twice = repeated(items);
-                    errors.extend(twice.map(|at| Error::duplicate(&path.index(at), items[at].clone())));
+                    errors.extend(
+                        twice.map(|at| Error::duplicate(&path.index(at), items[at].clone())),
+                    );
                 }
                 Some("map") => errors.extend(of_map(props, items, path)),
                 _ => {}
@@ -47,7 +49,10 @@ fn of_map(props: &Props, items: &[Value], path: &Path) -> Errors {
     let keys: Vec<Value> = items
         .iter()
         .map(|item| {
-            let entries = props.list_keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
+            let entries = props
+                .list_keys
+                .iter()
+                .filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
             Value::Object(entries.collect::<Map<_, _>>())
         })
         .collect();

@@ -45,7 +45,8 @@ pub(crate) fn accept<'a>(crd: &mut Object, others: impl Iterator<Item = &'a Obje
         ("listKind", "ListKindConflict"),
     ];
     for (field, reason) in fields {
-        let set = if field == "kind" || field == "listKind" { &taken.kinds } else { &taken.resources };
+        let set =
+            if field == "kind" || field == "listKind" { &taken.kinds } else { &taken.resources };
         let own: Vec<&str> = match had.get(field) {
             Some(Value::String(text)) => vec![text.as_str()],
             list => texts(list).collect(),
@@ -54,7 +55,8 @@ pub(crate) fn accept<'a>(crd: &mut Object, others: impl Iterator<Item = &'a Obje
             Some(Value::String(text)) => vec![text.as_str()],
             list => texts(list).collect(),
         };
-        let conflicts: Vec<_> = sought.iter().filter(|name| !own.contains(name) && set.contains(**name)).collect();
+        let conflicts: Vec<_> =
+            sought.iter().filter(|name| !own.contains(name) && set.contains(**name)).collect();
         match conflicts.as_slice() {
             [] => put(&mut names, field, wanted.get(field)),
             conflicts => refused = Some((reason, in_use(conflicts))),
@@ -71,7 +73,14 @@ pub(crate) fn accept<'a>(crd: &mut Object, others: impl Iterator<Item = &'a Obje
             }
         }
         None => {
-            conditions::set_at(crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
+            conditions::set_at(
+                crd,
+                "NamesAccepted",
+                "True",
+                "NoConflicts",
+                "no conflicts found",
+                now,
+            );
             if !conditions::is_true(crd, "Established") {
                 let message = "the initial names have been accepted";
                 conditions::set_at(crd, "Established", "False", "Installing", message, now);
@@ -81,7 +90,8 @@ pub(crate) fn accept<'a>(crd: &mut Object, others: impl Iterator<Item = &'a Obje
 }
 
 fn in_use(names: &[&&str]) -> String {
-    let mut each: Vec<_> = names.iter().map(|name| format!("{} is already in use", go_quote(name))).collect();
+    let mut each: Vec<_> =
+        names.iter().map(|name| format!("{} is already in use", go_quote(name))).collect();
     match each.len() {
         1 => each.remove(0),
         _ => format!("[{}]", each.join(", ")),

@@ -91,7 +91,7 @@ impl Props {
         });
         Self {
             unsupported: unsupported.collect(),
-            items: map.get("items").filter(|items| items.is_object()).map(|items| boxed(items)),
+            items: map.get("items").filter(|items| items.is_object()).map(boxed),
             items_list: map.get("items").is_some_and(Value::is_array),
             not: map.get("not").filter(|not| not.is_object()).map(boxed),
             all_of: schemas(map, "allOf"),
@@ -127,7 +127,9 @@ impl Props {
             required: texts(map, "required"),
             allowed: list(map, "enum").to_vec(),
             nullable: flag(map, "nullable"),
-            preserve_unknown: map.get("x-kubernetes-preserve-unknown-fields").and_then(Value::as_bool),
+            preserve_unknown: map
+                .get("x-kubernetes-preserve-unknown-fields")
+                .and_then(Value::as_bool),
             embedded: flag(map, "x-kubernetes-embedded-resource"),
             int_or_string: flag(map, "x-kubernetes-int-or-string"),
             list_keys: texts(map, "x-kubernetes-list-map-keys"),

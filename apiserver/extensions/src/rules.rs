@@ -32,7 +32,12 @@ impl Compiled {
 }
 
 /// Compiles the rules of one node; `schema` is its JSON, `resource` whether it is the root of one.
-pub(crate) fn compile(environment: &Environment, schema: &Value, props: &Props, resource: bool) -> Vec<Compiled> {
+pub(crate) fn compile(
+    environment: &Environment,
+    schema: &Value,
+    props: &Props,
+    resource: bool,
+) -> Vec<Compiled> {
     if props.rules.is_empty() {
         return Vec::new();
     }
@@ -52,13 +57,22 @@ pub(crate) fn compile(environment: &Environment, schema: &Value, props: &Props, 
             Ok(program) if matches!(program.returns(), Type::Bool | Type::Dyn) => Ok(program),
             Ok(_) => Err("cel expression must evaluate to a bool".to_owned()),
         };
-        let message = (!rule.message_expression.is_empty()).then(|| match compiled(&rule.message_expression) {
-            Err(error) => Err(format!("messageExpression compilation failed: {error}")),
-            Ok(program) if matches!(program.returns(), Type::String { .. } | Type::Dyn) => Ok(program),
-            Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
+        let message = (!rule.message_expression.is_empty()).then(|| {
+            match compiled(&rule.message_expression) {
+                Err(error) => Err(format!("messageExpression compilation failed: {error}")),
+                Ok(program) if matches!(program.returns(), Type::String { .. } | Type::Dyn) => {
+                    Ok(program)
+                }
+                Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
+            }
         });
         let path = fieldpath::resolve(&rule.field_path, props, true).ok().map(|(path, _)| path);
-        Compiled { rule: rule.clone(), program, message, path: path.filter(|_| !rule.field_path.is_empty()) }
+        Compiled {
+            rule: rule.clone(),
+            program,
+            message,
+            path: path.filter(|_| !rule.field_path.is_empty()),
+        }
     });
     each.collect()
 }
@@ -102,14 +116,23 @@ impl Rules {
 }
 
 impl Node {
-    fn of(environment: &Environment, schema: &Value, props: &Props, resource: bool) -> Option<Self> {
+    fn of(
+        environment: &Environment,
+        schema: &Value,
+        props: &Props,
+        resource: bool,
+    ) -> Option<Self> {
         static NULL: Value = Value::Null;
         let resource = resource || props.embedded;
         let below = |key: &str| schema.get(key).unwrap_or(&NULL);
         let rules = compile(environment, schema, props, resource);
-        let items = props.items.as_deref().and_then(|items| Self::of(environment, below("items"), items, false));
+        let items = props
+            .items
+            .as_deref()
+            .and_then(|items| Self::of(environment, below("items"), items, false));
         let values = props.additional.as_ref().and_then(Additional::schema);
-        let values = values.and_then(|values| Self::of(environment, below("additionalProperties"), values, false));
+        let values = values
+            .and_then(|values| Self::of(environment, below("additionalProperties"), values, false));
         let properties: BTreeMap<_, _> = props
             .properties
             .iter()
@@ -236,7 +259,8 @@ impl Node {
             true => format!("failed rule: {words}"),
             false => words.to_owned(),
         });
-        let at = rule.path.as_ref().map_or_else(|| path.clone(), |below| path.child(below.as_str()));
+        let at =
+            rule.path.as_ref().map_or_else(|| path.clone(), |below| path.child(below.as_str()));
         let shown = match self.kind.as_str() {
             "object" | "array" => OMITTED.into(),
             _ => value.clone(),

@@ -1,7 +1,9 @@
 //! From a structural schema to the shape that decoding, pruning, defaulting and server-side apply work with.
 
 use crate::props::{Additional, Props};
-use kubeplane_core::schema::{Field, Kind, ListType, PatchStrategy, Presence, Schema, SchemaRef, Text, builtin};
+use kubeplane_core::schema::{
+    Field, Kind, ListType, PatchStrategy, Presence, Schema, SchemaRef, Text, builtin,
+};
 use std::borrow::Cow;
 
 static ANY: Schema = Schema::anonymous(Kind::Any);
@@ -32,7 +34,9 @@ fn kind(props: &Props) -> Kind {
     }
     match props.kind.as_str() {
         "object" => of_object(props),
-        "array" => Kind::List { items: props.items.as_deref().map_or_else(any, shape), list: list(props) },
+        "array" => {
+            Kind::List { items: props.items.as_deref().map_or_else(any, shape), list: list(props) }
+        }
         "string" => Kind::String,
         "integer" => Kind::Integer { wide: props.format != "int32" },
         "number" => Kind::Number,
@@ -59,7 +63,8 @@ fn of_object(props: &Props) -> Kind {
             _ => {}
         }
     }
-    let preserve = props.preserves_unknown() || matches!(props.additional, Some(Additional::Any(true)));
+    let preserve =
+        props.preserves_unknown() || matches!(props.additional, Some(Additional::Any(true)));
     object(fields, preserve, atomic)
 }
 

@@ -31,7 +31,11 @@ struct Found {
 
 impl Outcome {
     fn add(&mut self, found: Found) {
-        if !self.found.iter().any(|known| known.message == found.message && known.name == found.name) {
+        if !self
+            .found
+            .iter()
+            .any(|known| known.message == found.message && known.name == found.name)
+        {
             self.found.push(found);
         }
     }
@@ -67,7 +71,12 @@ pub(crate) fn validate(props: &Props, value: &Value, path: &Path) -> Errors {
 }
 
 /// Holds a changed value against a schema; what did not change is not complained of.
-pub(crate) fn validate_update(props: &Props, value: &Value, old: Option<&Value>, path: &Path) -> Errors {
+pub(crate) fn validate_update(
+    props: &Props,
+    value: &Value,
+    old: Option<&Value>,
+    path: &Path,
+) -> Errors {
     told(ratcheted(props, value, old, ""), path)
 }
 
@@ -159,7 +168,9 @@ fn of_type(props: &Props, value: &Value, path: &str) -> Option<Outcome> {
     if value.is_null() {
         return if wanted.is_empty() || props.nullable { pass } else { fail(&wanted.join(",")) };
     }
-    let whole = value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0);
+    let whole = value
+        .as_f64()
+        .is_some_and(|number| number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0);
     let whole = found == "number" && whole && wanted.contains(&"integer");
     let numeric = found == "integer" && wanted.contains(&"number");
     let is_text = matches!(value, Value::String(_) | Value::Array(_));
@@ -182,9 +193,14 @@ fn of_text(props: &Props, text: &str, path: &str) -> Outcome {
     } else if !props.pattern.is_empty() {
         match pattern(&props.pattern) {
             Ok(pattern) if pattern.is_match(text) => {}
-            Ok(_) => outcome.add(Found::invalid(path, text, &format!("should match '{}'", props.pattern))),
+            Ok(_) => outcome.add(Found::invalid(
+                path,
+                text,
+                &format!("should match '{}'", props.pattern),
+            )),
             Err(error) => {
-                let what = format!("should match '{}, but pattern is invalid: {error}'", props.pattern);
+                let what =
+                    format!("should match '{}, but pattern is invalid: {error}'", props.pattern);
                 outcome.add(Found::invalid(path, text, &what));
             }
         }
@@ -239,12 +255,18 @@ pub(crate) fn correlated<'a>(props: &Props, item: &Value, old: &'a Value) -> Opt
     if props.list_type.as_deref() != Some("map") || props.list_keys.is_empty() {
         return None;
     }
-    let key = |item: &Value| props.list_keys.iter().map(|key| item.get(key).cloned()).collect::<Vec<_>>();
+    let key =
+        |item: &Value| props.list_keys.iter().map(|key| item.get(key).cloned()).collect::<Vec<_>>();
     let wanted = key(item);
     old.as_array()?.iter().find(|old| key(old) == wanted)
 }
 
-fn of_map(props: &Props, map: &serde_json::Map<String, Value>, old: Option<&Value>, path: &str) -> Outcome {
+fn of_map(
+    props: &Props,
+    map: &serde_json::Map<String, Value>,
+    old: Option<&Value>,
+    path: &str,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let size = i64::try_from(map.len()).unwrap_or(i64::MAX);
     if let Some(min) = props.min_properties.filter(|min| size < *min) {

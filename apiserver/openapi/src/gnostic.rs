@@ -30,7 +30,8 @@ const DOCUMENT: Fields = &[
     ("security", 12, Form::Messages(requirement)),
     ("securityDefinitions", 13, Form::Named(security)),
 ];
-const INFO: Fields = &[("title", 1, Form::Text), ("version", 2, Form::Text), ("description", 3, Form::Text)];
+const INFO: Fields =
+    &[("title", 1, Form::Text), ("version", 2, Form::Text), ("description", 3, Form::Text)];
 const PATH_ITEM: Fields = &[
     ("get", 2, Form::Message(operation)),
     ("put", 3, Form::Message(operation)),
@@ -175,7 +176,10 @@ fn additional(value: &Value) -> Vec<u8> {
 fn type_item(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     match value {
-        Value::Array(types) => types.iter().filter_map(Value::as_str).for_each(|one| bytes(&mut out, 1, one.as_bytes())),
+        Value::Array(types) => types
+            .iter()
+            .filter_map(Value::as_str)
+            .for_each(|one| bytes(&mut out, 1, one.as_bytes())),
         other => bytes(&mut out, 1, other.as_str().unwrap_or_default().as_bytes()),
     }
     out
@@ -289,7 +293,8 @@ mod tests {
     #[test]
     fn a_schema_carries_its_extensions_as_yaml() {
         let encoded = schema(&json!({"type": "object", "x-a": {"b": 1}}));
-        let expected = b"\xb2\x01\x08\x0a\x06object\xfa\x01\x11\x0a\x03x-a\x12\x0a\x12\x08{\"b\":1}\n";
+        let expected =
+            b"\xb2\x01\x08\x0a\x06object\xfa\x01\x11\x0a\x03x-a\x12\x0a\x12\x08{\"b\":1}\n";
         assert_eq!(encoded, expected);
     }
 

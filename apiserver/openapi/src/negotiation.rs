@@ -4,14 +4,18 @@ use http::{HeaderMap, header};
 
 /// Whether a media type is accepted, by name or by a wildcard; everything is when none is named.
 pub(crate) fn accepts(headers: &HeaderMap, offered: &str) -> bool {
-    let mut sent = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    let mut sent =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
     if sent.peek().is_none() {
         return true;
     }
     sent.flat_map(|line| line.split(',')).any(|range| {
         let range = range.split(';').next().unwrap_or_default().trim();
         let family = offered.split('/').next().unwrap_or_default();
-        range.is_empty() || range == offered || range == "*/*" || range.strip_suffix("/*") == Some(family)
+        range.is_empty()
+            || range == offered
+            || range == "*/*"
+            || range.strip_suffix("/*") == Some(family)
     })
 }
 

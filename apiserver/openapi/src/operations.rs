@@ -101,8 +101,12 @@ impl Action {
             Self::Patch => format!("partially update the specified {noun}"),
             Self::Delete => format!("delete a {noun}"),
             Self::DeleteCollection => format!("delete collection of {noun}"),
-            Self::Watch => format!("watch one object of kind {noun}; use `watch` of a list instead"),
-            Self::WatchList => format!("watch objects of kind {noun}; use `watch` of a list instead"),
+            Self::Watch => {
+                format!("watch one object of kind {noun}; use `watch` of a list instead")
+            }
+            Self::WatchList => {
+                format!("watch objects of kind {noun}; use `watch` of a list instead")
+            }
             Self::Connect => format!("connect to {noun}"),
         }
     }

@@ -59,7 +59,8 @@ fn complete_field(field: &Field, property: &mut Map<String, Value>) {
     };
     property.insert("x-kubernetes-patch-strategy".into(), strategy.into());
     if !field.patch.merge_key.is_empty() {
-        property.insert("x-kubernetes-patch-merge-key".into(), field.patch.merge_key.as_ref().into());
+        property
+            .insert("x-kubernetes-patch-merge-key".into(), field.patch.merge_key.as_ref().into());
     }
 }
 

@@ -34,7 +34,11 @@ const DELETE: &[Parameter] = &[
     DRY_RUN,
     ("gracePeriodSeconds", "integer", "The seconds until the object is removed; 0 means at once."),
     ("orphanDependents", "boolean", "Deprecated: use propagationPolicy."),
-    ("propagationPolicy", "string", "What becomes of dependents: Orphan, Background or Foreground."),
+    (
+        "propagationPolicy",
+        "string",
+        "What becomes of dependents: Orphan, Background or Foreground.",
+    ),
 ];
 
 /// What a set of operations takes from the query.
@@ -57,7 +61,8 @@ pub(crate) fn query(which: Query) -> Vec<Value> {
         Query::Patch => vec![DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION, FORCE],
         Query::Delete => DELETE.to_vec(),
         Query::DeleteCollection => {
-            let selecting = LIST.iter().filter(|(name, ..)| !name.contains("atch") || name.contains("Match"));
+            let selecting =
+                LIST.iter().filter(|(name, ..)| !name.contains("atch") || name.contains("Match"));
             DELETE.iter().chain(selecting).copied().collect()
         }
     };

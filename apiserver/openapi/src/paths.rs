@@ -14,7 +14,10 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// All paths of these kinds, which are of one group version.
-pub(crate) fn of_version(version: &GroupVersion, definitions: &[Arc<Definition>]) -> Map<String, Value> {
+pub(crate) fn of_version(
+    version: &GroupVersion,
+    definitions: &[Arc<Definition>],
+) -> Map<String, Value> {
     let mut paths = Map::new();
     for definition in definitions {
         let root = Root::new(version, definition);
@@ -142,7 +145,8 @@ impl<'a> Root<'a> {
             _ => subresource_name(self.definition, subresource),
         };
         target.id.push_str(&capital(&subresource.name));
-        target.noun = format!("{} of the specified {}", subresource.name, self.definition.kind.kind);
+        target.noun =
+            format!("{} of the specified {}", subresource.name, self.definition.kind.kind);
         let mut item = Map::new();
         for (verb, method, action) in [
             (Verb::Get, "get", Action::Get),
@@ -185,7 +189,8 @@ impl<'a> Root<'a> {
             parameters.push(parameters::in_path("name", &text));
         }
         if path.contains("{namespace}") {
-            parameters.push(parameters::in_path("namespace", "the namespace of the object or objects"));
+            parameters
+                .push(parameters::in_path("namespace", "the namespace of the object or objects"));
         }
         parameters.push(parameters::pretty());
         if watch {
@@ -204,7 +209,5 @@ fn words(group: &str) -> String {
 
 fn capital(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

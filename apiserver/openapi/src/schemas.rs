@@ -2,11 +2,7 @@
 
 use crate::{custom::Custom, kinds, operations::reference, overlay, shape};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
-use kubeplane_core::{
-    Definition,
-    definition::Subresource,
-    schema::SchemaRef,
-};
+use kubeplane_core::{Definition, definition::Subresource, schema::SchemaRef};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -33,7 +29,10 @@ pub(crate) fn list_name(definition: &Definition) -> String {
 }
 
 /// The OpenAPI name of what a subresource reads and writes, where it is known.
-pub(crate) fn subresource_name(definition: &Definition, subresource: &Subresource) -> Option<String> {
+pub(crate) fn subresource_name(
+    definition: &Definition,
+    subresource: &Subresource,
+) -> Option<String> {
     if subresource.kind == definition.kind {
         return Some(open_name(definition));
     }
@@ -49,7 +48,9 @@ pub(crate) fn of_version(kinds: &[(Arc<Definition>, Custom)]) -> Map<String, Val
             known.add(&mut generator);
         }
         let subresources = definition.subresources.iter();
-        subresources.filter_map(|sub| kinds::of_kind(&sub.kind)).for_each(|known| known.add(&mut generator));
+        subresources
+            .filter_map(|sub| kinds::of_kind(&sub.kind))
+            .for_each(|known| known.add(&mut generator));
     }
     let mut schemas = generator.take_definitions(true);
     for (name, schema) in &mut schemas {
@@ -115,7 +116,8 @@ fn list(definition: &Definition, item: &str) -> Value {
 fn stand_alone(schemas: &mut Map<String, Value>) {
     let raw = json!({"description": "Any object.", "type": "object"});
     schemas.entry("io.k8s.apimachinery.pkg.runtime.RawExtension").or_insert(raw);
-    let patch = json!({"description": "A patch, in the form of its content type.", "type": "object"});
+    let patch =
+        json!({"description": "A patch, in the form of its content type.", "type": "object"});
     schemas.insert(format!("{META}.Patch"), patch);
     let event = json!({
         "description": "One event of a watch.",

@@ -102,9 +102,7 @@ fn send(head: &Parts, document: &Document, media_type: &str) -> ApiResult<Respon
     }
     let response = response.header(header::CONTENT_TYPE, media_type);
     let sent = if negotiation::accepts_gzip(&head.headers) {
-        response
-            .header(header::CONTENT_ENCODING, "gzip")
-            .body(body::full(document.gzipped()))
+        response.header(header::CONTENT_ENCODING, "gzip").body(body::full(document.gzipped()))
     } else {
         response.body(body::full(document.plain().map_err(ApiError::internal)?))
     };

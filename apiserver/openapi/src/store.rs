@@ -103,7 +103,8 @@ impl Documents {
             !self.versions.get(version).is_some_and(|made| same(&made.inputs, inputs))
         });
         changed |= !wanted.is_empty();
-        let made = spawn_blocking(move || wanted.into_iter().map(make).collect::<Result<Vec<_>, _>>());
+        let made =
+            spawn_blocking(move || wanted.into_iter().map(make).collect::<Result<Vec<_>, _>>());
         let made = made.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
         self.versions.extend(made);
         if changed {

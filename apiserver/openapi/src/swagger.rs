@@ -54,7 +54,10 @@ fn simplify_map(map: &mut Map<String, Value>) {
         map.insert("type".into(), "string".into());
     }
     for word in UNKNOWN {
-        if map.get(*word).is_some_and(|value| value.is_array() || value.is_boolean() || *word == "not") {
+        if map
+            .get(*word)
+            .is_some_and(|value| value.is_array() || value.is_boolean() || *word == "not")
+        {
             map.remove(*word);
         }
     }
@@ -65,7 +68,9 @@ fn simplify_map(map: &mut Map<String, Value>) {
         match name.as_str() {
             "default" | "enum" | "example" | "required" => {}
             // The names of properties are no words of the schema language.
-            "properties" => value.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(simplify),
+            "properties" => {
+                value.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(simplify)
+            }
             _ => simplify(value),
         }
     }

@@ -8,6 +8,7 @@ pub(super) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let plane = ControlPlane::new()
         .with(setup.api)
         .with(setup.announcement)
-        .with(setup.bootstrap);
+        .with(setup.bootstrap)
+        .with(setup.custom);
     supervise(plane).await
 }

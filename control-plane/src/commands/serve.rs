@@ -48,6 +48,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with(setup.api)
         .with(setup.announcement)
         .with(setup.bootstrap)
+        .with(setup.custom)
         .with(manager)
         .with(scheduler)
         .with(kubelet);

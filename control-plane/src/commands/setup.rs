@@ -8,6 +8,7 @@ use kubeplane::{
     api::{ApiOptions, standard_api_server, standard_bootstrap},
     core::component::{Component, ComponentError, Lifecycle},
     credentials::{CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, node_user},
+    extensions::CustomResources,
     handlers::Bootstrap,
     prelude::*,
     store_etcd::{EtcdOptions, EtcdStore},
@@ -26,6 +27,7 @@ pub(super) struct Setup {
     pub(super) credentials: Arc<Credentials>,
     pub(super) api: ApiServer,
     pub(super) bootstrap: Bootstrap,
+    pub(super) custom: CustomResources,
     pub(super) announcement: Announcement,
 }
 
@@ -49,7 +51,8 @@ pub(super) async fn prepare(
         data_dir: data_dir.clone(),
         node: node.map(str::to_owned),
     };
-    Ok(Setup { data_dir, address, credentials, api, bootstrap, announcement })
+    let custom = CustomResources::new(api.api());
+    Ok(Setup { data_dir, address, credentials, api, bootstrap, custom, announcement })
 }
 
 fn reachable(listen: SocketAddr) -> IpAddr {

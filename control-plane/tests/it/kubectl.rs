@@ -37,6 +37,7 @@ impl Kubectl {
     pub(crate) fn command(&self, line: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(line).env("KUBECONFIG", &self.kubeconfig).env("HOME", self.home.path());
+        command.env("TMPDIR", self.home.path());
         command.env_remove("KUBE_EDITOR").stdin(Stdio::null());
         command
     }

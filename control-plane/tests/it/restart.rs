@@ -24,7 +24,7 @@ fn objects(cluster: &Cluster) -> Vec<(String, String)> {
 
 fn fill(cluster: &Cluster) {
     let kubectl = cluster.kubectl();
-    kubectl.ok(&["apply", "--validate=false", "-f", MANIFEST]);
+    kubectl.ok(&["apply", "-f", MANIFEST]);
     kubectl.ok(&["rollout", "status", "-n", "web", "deployment/web", "--timeout=60s"]);
 }
 

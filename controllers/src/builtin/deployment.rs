@@ -6,7 +6,10 @@ mod sets;
 mod status;
 mod steps;
 
-use super::pods;
+use super::{
+    pods,
+    written::{LAGGING, Written},
+};
 use crate::{Action, Context, Controller, Error, Sources, sources::owner_key};
 use async_trait::async_trait;
 use k8s_openapi::api::{
@@ -16,10 +19,20 @@ use k8s_openapi::api::{
 use kubeplane_client::{
     Change, ControllerRefManager, EventType, Informer, ObjectKey, controller_of,
 };
+use kubeplane_clock::SharedClock;
 use rollout::Rollout;
 
 /// Rolls a Deployment's template out by growing one ReplicaSet and shrinking the others.
-pub(super) struct DeploymentController;
+pub(super) struct DeploymentController {
+    deployments: Written,
+    sets: Written,
+}
+
+impl DeploymentController {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self { deployments: Written::new(clock.clone()), sets: Written::new(clock) }
+    }
+}
 
 #[async_trait]
 impl Controller for DeploymentController {
@@ -36,9 +49,13 @@ impl Controller for DeploymentController {
         pods::index(&sources.informer::<Pod>());
         sources.objects::<Deployment>();
         sources.for_owner::<Deployment, ReplicaSet>();
-        sources.watch::<ReplicaSet>({
-            let deployments = deployments.clone();
-            move |change| adopters(&deployments, change)
+        let (all, written) = (deployments.clone(), self.sets.clone());
+        sources.watch::<ReplicaSet>(move |change| {
+            let owner = owner_key::<Deployment, _>(&**change.object());
+            if let Some(owner) = owner.filter(|_| change.is_deleted()) {
+                written.gone(&owner, &**change.object());
+            }
+            adopters(&all, change)
         });
         // A Recreate rollout goes on when the last old pod is gone.
         sources.watch::<Pod>(move |change| match change {
@@ -51,20 +68,29 @@ impl Controller for DeploymentController {
         let informers = context.informers();
         let Some(deployment) = informers.of::<Deployment>().get(&request.namespace, &request.name)
         else {
+            self.deployments.forget(request);
+            self.sets.forget(request);
             return Ok(Action::Done);
         };
+        let all_sets = informers.of::<ReplicaSet>();
+        let all = informers.of::<Deployment>();
+        if !self.deployments.is_seen(request, &all) || !self.sets.is_seen(request, &all_sets) {
+            return Ok(LAGGING);
+        }
         let selector =
             deployment.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
         if pods::is_empty(&selector) {
             let message =
                 "This deployment is selecting all pods. A non-empty selector is required.";
             context.recorder().event_for(&*deployment, EventType::Warning, "SelectingAll", message);
-            return rollout::observe_only(context, &deployment).await;
+            return Rollout::new(self, context, (*deployment).clone(), Vec::new())
+                .observe_only()
+                .await;
         }
-        let sets = informers.of::<ReplicaSet>().list_in(&request.namespace);
+        let sets = all_sets.list_in(&request.namespace);
         let claims = ControllerRefManager::new(context.client(), &*deployment, &selector)?;
         let sets = claims.claim(sets, |_| true).await?;
-        Rollout::new(context, (*deployment).clone(), sets).run().await
+        Rollout::new(self, context, (*deployment).clone(), sets).run().await
     }
 
     fn on_error(&self, _: &ObjectKey, error: &Error, failures: u32) -> crate::Retry {

@@ -1,6 +1,6 @@
 use super::{
     services::{self, TriggerTimes, addresses, hostname, is_endpoint, target_port},
-    written::Written,
+    written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
@@ -22,7 +22,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::Duration,
 };
 
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -61,7 +60,14 @@ impl Controller for EndpointsController {
         let all = sources.informer::<Service>();
         sources.objects::<Service>();
         sources.watch::<Pod>(move |change| services::touched(&all, change));
-        sources.objects::<Endpoints>();
+        let written = self.written.clone();
+        sources.watch::<Endpoints>(move |change| {
+            let key = ObjectKey::of(&**change.object());
+            if change.is_deleted() {
+                written.gone(&key, &**change.object());
+            }
+            vec![key]
+        });
     }
 
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
@@ -83,9 +89,7 @@ impl Controller for EndpointsController {
         };
         let Some(spec) = services::selecting(&service) else { return Ok(Action::Done) };
         if !self.written.is_seen(request, &endpoints) {
-            return Err(Error::Stale(format!(
-                "endpoints {request} are not up to date in the cache"
-            )));
+            return Ok(LAGGING);
         }
         let pods = services::pods_of(context, &request.namespace, spec);
         let trigger = self.triggers.next(request, &service, &pods);
@@ -101,12 +105,14 @@ impl Controller for EndpointsController {
             return Ok(Action::Done);
         }
         services::note_trigger(&mut next.metadata.annotations, trigger);
+        let is_new = present.is_none();
         let written = match present {
             None => api.create(&PostParams::default(), &next).await,
             Some(_) => api.replace(&request.name, &PostParams::default(), &next).await,
         };
         match written.map_err(Error::from) {
-            Ok(written) => self.written.wrote(request, &written),
+            Ok(written) if is_new => self.written.created(request, &written),
+            Ok(written) => self.written.updated(request, &written),
             Err(error) if error.is_namespace_terminating() => {}
             Err(error) => {
                 if !error.is_conflict() && !error.is_already_exists() {
@@ -124,12 +130,8 @@ impl Controller for EndpointsController {
         Ok(Action::Done)
     }
 
-    fn on_error(&self, _: &ObjectKey, error: &Error, failures: u32) -> Retry {
-        match error {
-            Error::Stale(_) => Retry::After(Duration::from_millis(50)),
-            _ if failures > MAX_RETRIES => Retry::Drop,
-            _ => Retry::Backoff,
-        }
+    fn on_error(&self, _: &ObjectKey, _: &Error, failures: u32) -> Retry {
+        if failures > MAX_RETRIES { Retry::Drop } else { Retry::Backoff }
     }
 }
 

@@ -1,25 +1,35 @@
 //! What a controller wrote and its cache does not show yet.
 
+use crate::Action;
 use kubeplane_client::{Informer, ObjectKey, Watchable};
 use kubeplane_clock::SharedClock;
 use parking_lot::Mutex;
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// A write that is not seen for so long was undone before the cache could show it.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
+/// How long a request waits when the cache lags behind; mostly the missing change wakes it much earlier.
+pub(super) const LAGGING: Action = Action::RequeueAfter(Duration::from_secs(1));
+
 /// The newest writes of each request, so that none is decided on a cache that does not show the last ones.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Written {
     clock: SharedClock,
-    writes: Mutex<HashMap<ObjectKey, HashMap<ObjectKey, Write>>>,
+    writes: Arc<Mutex<HashMap<ObjectKey, HashMap<ObjectKey, Write>>>>,
 }
 
 #[derive(Debug)]
 struct Write {
-    /// `None` for a deletion.
-    version: Option<u64>,
+    what: What,
     at: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Created(u64),
+    Updated(u64),
+    Deleted,
 }
 
 /// A resourceVersion as the number it is.
@@ -29,24 +39,38 @@ fn version<K: kube::Resource>(object: &K) -> Option<u64> {
 
 impl Written {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { clock, writes: Mutex::default() }
+        Self { clock, writes: Arc::default() }
     }
 
-    fn note(&self, request: &ObjectKey, object: ObjectKey, version: Option<u64>) {
-        let write = Write { version, at: self.clock.elapsed() };
+    fn note(&self, request: &ObjectKey, object: ObjectKey, what: What) {
+        let write = Write { what, at: self.clock.elapsed() };
         self.writes.lock().entry(request.clone()).or_default().insert(object, write);
     }
 
-    /// `object` was written as it is now.
-    pub(super) fn wrote<K: kube::Resource>(&self, request: &ObjectKey, object: &K) {
+    /// `object` was created as it is now.
+    pub(super) fn created<K: kube::Resource>(&self, request: &ObjectKey, object: &K) {
         if let Some(version) = version(object) {
-            self.note(request, ObjectKey::of(object), Some(version));
+            self.note(request, ObjectKey::of(object), What::Created(version));
+        }
+    }
+
+    /// `object`, which the cache knows, was changed to what it is now.
+    pub(super) fn updated<K: kube::Resource>(&self, request: &ObjectKey, object: &K) {
+        if let Some(version) = version(object) {
+            self.note(request, ObjectKey::of(object), What::Updated(version));
         }
     }
 
     /// `object` was deleted.
     pub(super) fn deleted<K: kube::Resource>(&self, request: &ObjectKey, object: &K) {
-        self.note(request, ObjectKey::of(object), None);
+        self.note(request, ObjectKey::of(object), What::Deleted);
+    }
+
+    /// `object` was seen to go, perhaps before it was seen to come.
+    pub(super) fn gone<K: kube::Resource>(&self, request: &ObjectKey, object: &K) {
+        if let Some(writes) = self.writes.lock().get_mut(request) {
+            writes.remove(&ObjectKey::of(object));
+        }
     }
 
     /// Whether `informer` shows everything that was written for `request`.
@@ -60,11 +84,14 @@ impl Written {
         let Some(writes) = all.get_mut(request) else { return true };
         writes.retain(|key, write| {
             let present = informer.get(&key.namespace, &key.name);
-            let seen = match write.version {
-                None => present.is_none(),
-                Some(written) => {
-                    present.and_then(|object| version(&*object)).is_some_and(|seen| seen >= written)
+            let newest = present.as_ref().and_then(|object| version(&**object));
+            let seen = match (write.what, newest) {
+                (What::Deleted, _) => {
+                    present.is_none_or(|object| object.meta().deletion_timestamp.is_some())
                 }
+                (What::Created(written) | What::Updated(written), Some(seen)) => seen >= written,
+                (What::Created(_), None) => false,
+                (What::Updated(_), None) => true,
             };
             !seen && now.saturating_sub(write.at) < FORGOTTEN_AFTER
         });

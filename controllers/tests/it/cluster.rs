@@ -19,6 +19,7 @@ use kubeplane_core::{
     auth::{Attributes, Authorizer, Decision},
     component::{Component, lifecycle},
 };
+use kubeplane_extensions::CustomResources;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::Store;
 use serde::{Serialize, de::DeserializeOwned};
@@ -83,13 +84,20 @@ impl Cluster {
     }
 
     async fn bare_with(change: impl FnOnce(Builder) -> Builder) -> Self {
+        let mut kinds = kubeplane_builtin::all();
+        kinds.push(Arc::new(kubeplane_extensions::definition()));
         let builder = ApiServer::builder(Arc::new(MemoryStore::new()) as Arc<dyn Store>)
-            .resources(kubeplane_builtin::all())
+            .resources(kinds)
             .authorize(Everyone)
             .admit(NamespaceLifecycle);
         let server = change(builder).build().unwrap();
         let client = server.client();
         let mut tasks = JoinSet::new();
+        let custom = CustomResources::new(server.api());
+        tasks.spawn(async move {
+            let (life, _watch) = lifecycle();
+            let _running = Box::new(custom).run(life).await;
+        });
         tasks.spawn(async move {
             let (life, _watch) = lifecycle();
             let _running = Box::new(server).run(life).await;
@@ -153,7 +161,7 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, String>>,
 {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match check().await {
             Ok(value) => return value,
@@ -193,7 +201,7 @@ async fn kubelet(client: Client) {
             let _gone = api.delete(&name, &DeleteParams::default().grace_period(0)).await;
         } else if !kubeplane_workload::is_ready(pod) && !kubeplane_workload::is_terminal(pod) {
             next += 1;
-            let ip = format!("10.244.0.{next}");
+            let ip = format!("10.244.{}.{}", next / 250, next % 250 + 1);
             let now = Time(kubeplane_clock::real().now());
             let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [
                 {"type": "Ready", "status": "True", "lastTransitionTime": now}]}});

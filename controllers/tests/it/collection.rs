@@ -3,7 +3,11 @@ use k8s_openapi::api::{
     apps::v1::ReplicaSet,
     core::v1::{ConfigMap, Pod},
 };
-use kube::api::DeleteParams;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams},
+};
 use serde_json::{Value, json};
 
 fn set(replicas: i32) -> Value {
@@ -89,4 +93,43 @@ async fn an_object_goes_when_its_last_owner_is_gone_and_not_before() {
     .await;
     api.delete("two", &DeleteParams::default()).await.unwrap();
     gone(&api, "both").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_custom_object_owns_goes_with_it() {
+    let cluster = Cluster::start().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    let definition = serde_json::from_value(json!({
+        "metadata": {"name": "apps.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "apps", "singular": "app", "kind": "App", "listKind": "AppList"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    }));
+    definitions.create(&PostParams::default(), &definition.unwrap()).await.unwrap();
+    let kind = GroupVersionKind::gvk("example.com", "v1", "App");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "apps");
+    let apps: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), "default", &resource);
+    let app = eventually("the kind is served", || async {
+        let app = DynamicObject::new("one", &resource);
+        apps.create(&PostParams::default(), &app).await.map_err(|error| error.to_string())
+    })
+    .await;
+    let owner = json!([{
+        "apiVersion": "example.com/v1", "kind": "App", "name": "one", "uid": app.metadata.uid,
+        "controller": true, "blockOwnerDeletion": true,
+    }]);
+    cluster
+        .create::<ConfigMap>(json!({"metadata": {"name": "owned", "ownerReferences": owner}}))
+        .await;
+    let maps = cluster.api::<ConfigMap>();
+    apps.delete("one", &DeleteParams::foreground()).await.unwrap();
+    gone(&apps, "one").await;
+    assert!(maps.get_opt("owned").await.unwrap().is_none());
 }

@@ -3,7 +3,7 @@ use k8s_openapi::api::{
     core::v1::{Endpoints, Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,4 +66,35 @@ async fn endpoints_follow_ready_pods() {
     let pods = cluster.api::<Pod>();
     pods.patch_status("one", &PatchParams::default(), &Patch::Merge(unready)).await.unwrap();
     eventually("one is left", ready(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_written_by_hand_are_mirrored_while_they_are_there() {
+    let cluster = Cluster::start().await;
+    let ports = json!([{"port": 5432}]);
+    cluster
+        .create::<Service>(
+            json!({"metadata": {"name": "db"}, "spec": {"clusterIP": "None", "ports": ports}}),
+        )
+        .await;
+    let subsets = json!([{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 5432}]}]);
+    cluster.create::<Endpoints>(json!({"metadata": {"name": "db"}, "subsets": subsets})).await;
+    let mirrored = |wanted: &'static [&'static str]| {
+        let cluster = &cluster;
+        move || async move {
+            let slices = cluster.list::<EndpointSlice>().await;
+            let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+            let addresses: Vec<_> =
+                endpoints.flat_map(|endpoint| endpoint.addresses.clone()).collect();
+            if addresses == wanted { Ok(()) } else { Err(format!("{slices:?}")) }
+        }
+    };
+    eventually("the address is copied", mirrored(&["192.0.2.1"])).await;
+    let moved =
+        json!({"subsets": [{"addresses": [{"ip": "192.0.2.9"}], "ports": [{"port": 5432}]}]});
+    let api = cluster.api::<Endpoints>();
+    api.patch("db", &PatchParams::default(), &Patch::Merge(moved)).await.unwrap();
+    eventually("a change is copied", mirrored(&["192.0.2.9"])).await;
+    api.delete("db", &DeleteParams::default()).await.unwrap();
+    eventually("the copy goes", mirrored(&[])).await;
 }

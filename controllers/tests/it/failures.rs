@@ -1,8 +1,8 @@
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::{Cluster, NODE, eventually};
 use async_trait::async_trait;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Event, Pod},
+    core::v1::{Event, Node, Pod},
 };
 use kube::{
     Api,
@@ -58,7 +58,7 @@ fn web(deadline: u32) -> serde_json::Value {
             "selector": {"matchLabels": {"app": "web"}},
             "template": {
                 "metadata": {"labels": {"app": "web"}},
-                "spec": {"nodeName": crate::cluster::NODE, "containers": [{"name": "c", "image": "i"}]},
+                "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "i"}]},
             },
         },
     })
@@ -108,6 +108,7 @@ async fn a_rollout_without_progress_misses_its_deadline_and_recovers() {
     let clock = PausedClock::starting_at(kubeplane_clock::real().now());
     // Nobody makes pods ready.
     let cluster = Cluster::with_clock(Arc::new(clock.clone())).await;
+    cluster.create::<Node>(json!({"metadata": {"name": NODE}})).await;
     cluster.create::<Deployment>(web(60)).await;
     let api = cluster.api::<Deployment>();
     eventually("the pods are made", || async {

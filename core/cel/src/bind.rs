@@ -35,8 +35,10 @@ impl Bound {
 }
 
 /// Conversions that only the interpreter's own functions can make.
-static TIMESTAMP: LazyLock<Option<Program>> = LazyLock::new(|| Program::compile("timestamp(text)").ok());
-static DURATION: LazyLock<Option<Program>> = LazyLock::new(|| Program::compile("duration(text)").ok());
+static TIMESTAMP: LazyLock<Option<Program>> =
+    LazyLock::new(|| Program::compile("timestamp(text)").ok());
+static DURATION: LazyLock<Option<Program>> =
+    LazyLock::new(|| Program::compile("duration(text)").ok());
 
 fn converted(text: &str, program: &Option<Program>) -> cel::Value {
     let mut context = Context::default();
@@ -54,7 +56,9 @@ impl Shape {
 
     fn convert(&self, value: &Value) -> cel::Value {
         match (&self.kind, value) {
-            (Kind::Double, Value::Number(number)) => cel::Value::Float(number.as_f64().unwrap_or_default()),
+            (Kind::Double, Value::Number(number)) => {
+                cel::Value::Float(number.as_f64().unwrap_or_default())
+            }
             (Kind::Timestamp, Value::String(text)) if text.len() == 10 => {
                 converted(&format!("{text}T00:00:00Z"), &TIMESTAMP)
             }
@@ -82,7 +86,8 @@ impl Shape {
 }
 
 fn of_map(entries: impl Iterator<Item = (String, cel::Value)>) -> cel::Value {
-    let map: HashMap<_, _> = entries.map(|(key, value)| (Key::String(Arc::new(key)), value)).collect();
+    let map: HashMap<_, _> =
+        entries.map(|(key, value)| (Key::String(Arc::new(key)), value)).collect();
     cel::Value::Map(Map { map: Arc::new(map) })
 }
 

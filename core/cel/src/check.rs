@@ -4,8 +4,13 @@ use crate::{
     functions,
     shape::{Kind, Shape},
 };
-use kube_cel::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use kube_cel::cel::common::ast::{
+    CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, operators,
+};
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+/// The most characters of a printed number or time.
+const PRINTED: u64 = 64;
 
 /// The type of an expression.
 #[derive(Debug, Clone)]
@@ -41,7 +46,9 @@ impl Type {
             Kind::Double => Self::Double,
             Kind::String => Self::String { max: shape.max },
             Kind::Timestamp | Kind::Duration => Self::Scalar,
-            Kind::Bytes | Kind::List(_) | Kind::Map(_) | Kind::Object(_) => Self::Shaped(shape.clone()),
+            Kind::Bytes | Kind::List(_) | Kind::Map(_) | Kind::Object(_) => {
+                Self::Shaped(shape.clone())
+            }
         }
     }
 
@@ -92,53 +99,57 @@ fn wrong(word: impl Into<String>, message: impl Into<String>) -> Wrong {
     Wrong { word: word.into(), message: message.into() }
 }
 
-/// The type of an expression.
-pub(crate) fn infer(expression: &IdedExpr, scope: &Scope) -> Result<Type, Wrong> {
-    match &expression.expr {
-        Expr::Unspecified => Ok(Type::Dyn),
+/// The type of an expression; what is wrong with it is added to `found`, and its type taken for unknown.
+pub(crate) fn infer(expression: &IdedExpr, scope: &Scope, found: &mut Vec<Wrong>) -> Type {
+    let result = match &expression.expr {
+        Expr::Unspecified | Expr::Map(_) | Expr::Struct(_) => Ok(Type::Dyn),
         Expr::Literal(literal) => Ok(of_literal(literal)),
         Expr::Ident(name) => match scope.get(name) {
             Some(known) => Ok(known.clone()),
             None if is_type_name(name) => Ok(Type::Scalar),
-            None => Err(wrong(name, format!("undeclared reference to '{name}' (in container '')"))),
+            None => Err(undeclared(name)),
         },
         Expr::Select(select) => {
-            // A dotted name that is no variable may be that of a constant.
-            let operand = infer(&select.operand, scope)?;
-            let found = field(&operand, &select.field)?;
-            Ok(if select.test { Type::Bool } else { found })
+            let operand = infer(&select.operand, scope, found);
+            field(&operand, &select.field).map(|of| if select.test { Type::Bool } else { of })
         }
-        Expr::Call(call) => of_call(call, scope),
+        Expr::Call(call) => of_call(call, scope, found),
         Expr::List(list) => {
-            let mut items = Type::Dyn;
-            for element in &list.elements {
-                items = infer(element, scope)?;
-            }
+            let types = list.elements.iter().map(|element| infer(element, scope, found));
+            let items = types.last().unwrap_or(Type::Dyn);
             Ok(Type::List(Box::new(items), list.elements.len() as u64))
         }
-        Expr::Comprehension(comprehension) => {
-            let range = infer(&comprehension.iter_range, scope)?;
-            let mut inner = scope.clone();
-            inner.insert(comprehension.iter_var.clone(), range.element());
-            if let Some(second) = &comprehension.iter_var2 {
-                inner.insert(comprehension.iter_var.clone(), Type::Dyn);
-                inner.insert(second.clone(), range.indexed());
-            }
-            let start = infer(&comprehension.accu_init, scope)?;
-            let start = match start {
-                Type::List(..) => Type::List(Box::new(Type::Dyn), range.size()),
-                other => other,
-            };
-            inner.insert(comprehension.accu_var.clone(), start);
-            infer(&comprehension.loop_cond, &inner)?;
-            let step = infer(&comprehension.loop_step, &inner)?;
-            if let Type::List(items, _) = step {
-                inner.insert(comprehension.accu_var.clone(), Type::List(items, range.size()));
-            }
-            infer(&comprehension.result, &inner)
-        }
-        Expr::Map(_) | Expr::Struct(_) => Ok(Type::Dyn),
+        Expr::Comprehension(comprehension) => Ok(of_loop(comprehension, scope, found)),
+    };
+    result.unwrap_or_else(|wrong| {
+        found.push(wrong);
+        Type::Dyn
+    })
+}
+
+fn undeclared(name: &str) -> Wrong {
+    wrong(name, format!("undeclared reference to '{name}' (in container '')"))
+}
+
+fn of_loop(comprehension: &ComprehensionExpr, scope: &Scope, found: &mut Vec<Wrong>) -> Type {
+    let range = infer(&comprehension.iter_range, scope, found);
+    let mut inner = scope.clone();
+    inner.insert(comprehension.iter_var.clone(), range.element());
+    if let Some(second) = &comprehension.iter_var2 {
+        inner.insert(comprehension.iter_var.clone(), Type::Dyn);
+        inner.insert(second.clone(), range.indexed());
     }
+    let start = match infer(&comprehension.accu_init, scope, found) {
+        Type::List(..) => Type::List(Box::new(Type::Dyn), range.size()),
+        other => other,
+    };
+    inner.insert(comprehension.accu_var.clone(), start);
+    infer(&comprehension.loop_cond, &inner, found);
+    let step = infer(&comprehension.loop_step, &inner, found);
+    if let Type::List(items, _) = step {
+        inner.insert(comprehension.accu_var.clone(), Type::List(items, range.size()));
+    }
+    infer(&comprehension.result, &inner, found)
 }
 
 fn of_literal(literal: &LiteralValue) -> Type {
@@ -154,7 +165,16 @@ fn of_literal(literal: &LiteralValue) -> Type {
 fn is_type_name(name: &str) -> bool {
     matches!(
         name,
-        "bool" | "int" | "uint" | "double" | "string" | "bytes" | "list" | "map" | "null_type" | "type"
+        "bool"
+            | "int"
+            | "uint"
+            | "double"
+            | "string"
+            | "bytes"
+            | "list"
+            | "map"
+            | "null_type"
+            | "type"
     )
 }
 
@@ -164,15 +184,22 @@ fn field(operand: &Type, name: &str) -> Result<Type, Wrong> {
         Type::Shaped(shape) => match &shape.kind {
             Kind::Object(fields) => {
                 let found = fields.values().find(|property| property.escaped == name);
-                let found = found.ok_or_else(|| wrong(dotted(), format!("undefined field '{name}'")))?;
+                let found =
+                    found.ok_or_else(|| wrong(dotted(), format!("undefined field '{name}'")))?;
                 Ok(Type::of(&found.shape))
             }
             Kind::Map(values) => Ok(Type::of(values)),
             Kind::Dyn => Ok(Type::Dyn),
-            _ => Err(wrong(dotted(), format!("type '{}' does not support field selection", named(operand)))),
+            _ => Err(wrong(
+                dotted(),
+                format!("type '{}' does not support field selection", named(operand)),
+            )),
         },
         Type::Dyn => Ok(Type::Dyn),
-        other => Err(wrong(dotted(), format!("type '{}' does not support field selection", named(other)))),
+        other => Err(wrong(
+            dotted(),
+            format!("type '{}' does not support field selection", named(other)),
+        )),
     }
 }
 
@@ -206,23 +233,28 @@ pub(crate) fn qualified<'a>(call: &'a CallExpr, scope: &Scope) -> Option<Cow<'a,
     functions::returns(&name).map(|_| Cow::Owned(name))
 }
 
-fn of_call(call: &CallExpr, scope: &Scope) -> Result<Type, Wrong> {
-    let mut types = Vec::with_capacity(call.args.len());
-    for argument in &call.args {
-        types.push(infer(argument, scope)?);
-    }
-    if let Some(name) = qualified(call, scope) {
+fn of_call(call: &CallExpr, scope: &Scope, found: &mut Vec<Wrong>) -> Result<Type, Wrong> {
+    let qualified = qualified(call, scope);
+    let target = call.target.as_ref().filter(|_| qualified.is_none());
+    let target = target.map(|target| infer(target, scope, found));
+    let types: Vec<Type> = call.args.iter().map(|argument| infer(argument, scope, found)).collect();
+    if let Some(name) = qualified {
         return Ok(functions::returns(&name).unwrap_or(Type::Dyn));
     }
-    let target = call.target.as_ref().map(|target| infer(target, scope)).transpose()?;
     let both = |types: &[Type]| types.first().cloned().unwrap_or(Type::Dyn);
     Ok(match call.func_name.as_str() {
         operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT => {
             require_bool(&call.func_name, &types)?;
             Type::Bool
         }
-        operators::EQUALS | operators::NOT_EQUALS | operators::IN | operators::NOT_STRICTLY_FALSE => Type::Bool,
-        operators::GREATER | operators::GREATER_EQUALS | operators::LESS | operators::LESS_EQUALS => {
+        operators::EQUALS
+        | operators::NOT_EQUALS
+        | operators::IN
+        | operators::NOT_STRICTLY_FALSE => Type::Bool,
+        operators::GREATER
+        | operators::GREATER_EQUALS
+        | operators::LESS
+        | operators::LESS_EQUALS => {
             comparable(&call.func_name, &types)?;
             Type::Bool
         }
@@ -233,19 +265,26 @@ fn of_call(call: &CallExpr, scope: &Scope) -> Result<Type, Wrong> {
             (Some(Type::String { max: a }), Some(Type::String { max: b })) => {
                 Type::String { max: a.saturating_add(*b) }
             }
-            (Some(Type::List(items, a)), Some(other)) => Type::List(items.clone(), a.saturating_add(other.size())),
+            (Some(Type::List(items, a)), Some(other)) => {
+                Type::List(items.clone(), a.saturating_add(other.size()))
+            }
             (Some(Type::Dyn), _) => Type::Dyn,
             _ => both(&types),
         },
-        operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO | operators::NEGATE => {
-            both(&types)
-        }
+        operators::SUBSTRACT
+        | operators::MULTIPLY
+        | operators::DIVIDE
+        | operators::MODULO
+        | operators::NEGATE => both(&types),
         name => {
-            let returned = functions::returns(name);
-            let returned = returned.ok_or_else(|| {
-                wrong(name, format!("undeclared reference to '{name}' (in container '')"))
-            })?;
-            sized(name, returned, target.as_ref())
+            let returned = functions::returns(name).ok_or_else(|| undeclared(name))?;
+            match (name, types.first()) {
+                ("string", Some(Type::Int | Type::Double | Type::Bool | Type::Scalar)) => {
+                    Type::String { max: PRINTED }
+                }
+                ("string", Some(Type::String { max })) => Type::String { max: *max },
+                _ => sized(name, returned, target.as_ref()),
+            }
         }
     })
 }
@@ -257,7 +296,9 @@ fn sized(name: &str, returned: Type, target: Option<&Type>) -> Type {
             Type::String { max: target.size() }
         }
         (Type::List(items, _), Some(target)) => match *items {
-            Type::String { .. } => Type::List(Box::new(Type::String { max: target.size() }), target.size()),
+            Type::String { .. } => {
+                Type::List(Box::new(Type::String { max: target.size() }), target.size())
+            }
             other => Type::List(Box::new(other), target.size()),
         },
         (other, _) => other,
@@ -292,5 +333,8 @@ fn comparable(operator: &str, types: &[Type]) -> Result<(), Wrong> {
 fn no_overload(operator: &str, types: &[Type]) -> Wrong {
     let names: Vec<_> = types.iter().map(named).collect();
     let word = operator.trim_matches('_');
-    wrong(word, format!("found no matching overload for '{operator}' applied to '({})'", names.join(", ")))
+    wrong(
+        word,
+        format!("found no matching overload for '{operator}' applied to '({})'", names.join(", ")),
+    )
 }

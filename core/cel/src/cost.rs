@@ -28,8 +28,13 @@ fn sum(list: &[IdedExpr], scope: &Scope) -> u64 {
     list.iter().fold(0, |total: u64, item| total.saturating_add(estimate(item, scope)))
 }
 
+/// The type of an expression that was found to be sound.
+fn known(expression: &IdedExpr, scope: &Scope) -> Type {
+    infer(expression, scope, &mut Vec::new())
+}
+
 fn size(expression: &IdedExpr, scope: &Scope) -> u64 {
-    infer(expression, scope).map_or(1, |of| of.size())
+    known(expression, scope).size()
 }
 
 /// A tenth of what is looked at, rounded up.
@@ -40,7 +45,10 @@ fn tenth(size: u64) -> u64 {
 fn of_call(call: &CallExpr, scope: &Scope) -> u64 {
     let arguments = sum(&call.args, scope);
     let name = call.func_name.as_str();
-    let short_cut = matches!(name, operators::LOGICAL_AND | operators::LOGICAL_OR | operators::NOT_STRICTLY_FALSE);
+    let short_cut = matches!(
+        name,
+        operators::LOGICAL_AND | operators::LOGICAL_OR | operators::NOT_STRICTLY_FALSE
+    );
     let mut total = if short_cut { arguments } else { arguments.saturating_add(1) };
     if name == operators::CONDITIONAL
         && let [condition, yes, no] = call.args.as_slice()
@@ -61,10 +69,10 @@ fn of_call(call: &CallExpr, scope: &Scope) -> u64 {
             tenth(sizes.min().unwrap_or(1))
         }
         operators::IN => call.args.get(1).map_or(1, |list| size(list, scope)),
-        operators::ADD => match call.args.first().map(|first| infer(first, scope)) {
-            Some(Ok(Type::String { .. })) => {
-                tenth(call.args.iter().fold(0, |sum: u64, item| sum.saturating_add(size(item, scope))))
-            }
+        operators::ADD => match call.args.first().map(|first| known(first, scope)) {
+            Some(Type::String { .. }) => tenth(
+                call.args.iter().fold(0, |sum: u64, item| sum.saturating_add(size(item, scope))),
+            ),
             _ => 0,
         },
         "matches" | "find" | "findAll" => {
@@ -81,15 +89,16 @@ fn of_call(call: &CallExpr, scope: &Scope) -> u64 {
 }
 
 fn of_loop(comprehension: &ComprehensionExpr, scope: &Scope) -> u64 {
-    let range = infer(&comprehension.iter_range, scope).unwrap_or(Type::Dyn);
+    let range = known(&comprehension.iter_range, scope);
     let mut inner = scope.clone();
     inner.insert(comprehension.iter_var.clone(), range.element());
     if let Some(second) = &comprehension.iter_var2 {
         inner.insert(second.clone(), Type::Dyn);
     }
-    let start = infer(&comprehension.accu_init, scope).unwrap_or(Type::Dyn);
+    let start = known(&comprehension.accu_init, scope);
     inner.insert(comprehension.accu_var.clone(), start);
-    let round = estimate(&comprehension.loop_cond, &inner).saturating_add(estimate(&comprehension.loop_step, &inner));
+    let round = estimate(&comprehension.loop_cond, &inner)
+        .saturating_add(estimate(&comprehension.loop_step, &inner));
     let rounds = range.size().saturating_mul(round);
     estimate(&comprehension.iter_range, scope)
         .saturating_add(estimate(&comprehension.accu_init, scope))

@@ -57,7 +57,7 @@ impl Environment {
     pub fn new() -> Self {
         let mut base = Context::default().with_all();
         base.add_function("type", |value: cel::Value| type_name(&value).to_owned());
-        base.add_function("dyn", |value: cel::Value| value);
+        base.add_function("dyn", |value: cel::Value| -> cel::ResolveResult { Ok(value) });
         // Types are compared, never looked into: their names do.
         for name in TYPES {
             base.add_variable_from_value(name, name);
@@ -70,9 +70,9 @@ impl Environment {
     /// # Errors
     /// [`Error::Compile`] with the place in the source, [`Error::TooLong`].
     pub fn compile(&self, source: &str, variables: &[(&str, &Shape)]) -> Result<Program> {
-        let typed = variables.iter().map(|(name, shape)| {
-            ((*name).to_owned(), Type::of(&Arc::new(Shape::clone(shape))))
-        });
+        let typed = variables
+            .iter()
+            .map(|(name, shape)| ((*name).to_owned(), Type::of(&Arc::new(Shape::clone(shape)))));
         self.compile_typed(source, typed.collect())
     }
 
@@ -86,9 +86,9 @@ impl Environment {
         variables: &[(&str, &Shape)],
         optional: &str,
     ) -> Result<Program> {
-        let typed = variables.iter().map(|(name, shape)| {
-            ((*name).to_owned(), Type::of(&Arc::new(Shape::clone(shape))))
-        });
+        let typed = variables
+            .iter()
+            .map(|(name, shape)| ((*name).to_owned(), Type::of(&Arc::new(Shape::clone(shape)))));
         let mut scope: Scope = typed.collect();
         scope.insert(optional.to_owned(), Type::Dyn);
         self.compile_typed(source, scope)
@@ -99,7 +99,12 @@ impl Environment {
             return Err(Error::TooLong { length: source.len(), limit: MAX_SOURCE_BYTES });
         }
         let program = cel::Program::compile(source).map_err(|errors| syntax(source, &errors))?;
-        let returns = infer(program.expression(), &scope).map_err(|wrong| unsound(source, &wrong))?;
+        let mut found = Vec::new();
+        let returns = infer(program.expression(), &scope, &mut found);
+        if !found.is_empty() {
+            let each: Vec<_> = found.iter().map(|wrong| unsound(source, wrong)).collect();
+            return Err(Error::Compile(each.join("\n")));
+        }
         let cost = estimate(program.expression(), &scope);
         let references = program.references();
         let names = scope.keys().filter(|name| references.has_variable(name)).cloned().collect();
@@ -130,7 +135,11 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::Evaluate`], in the original's words where they are known.
-    pub fn evaluate(&self, environment: &Environment, variables: &[(&str, &Bound)]) -> Result<Outcome> {
+    pub fn evaluate(
+        &self,
+        environment: &Environment,
+        variables: &[(&str, &Bound)],
+    ) -> Result<Outcome> {
         let mut context = environment.base.new_inner_scope();
         for (name, value) in variables {
             context.add_variable_from_value(*name, value.0.clone());
@@ -145,7 +154,8 @@ impl Program {
 }
 
 /// The types an expression can name.
-const TYPES: [&str; 9] = ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type"];
+const TYPES: [&str; 9] =
+    ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type"];
 
 fn type_name(value: &cel::Value) -> &'static str {
     match value {
@@ -171,7 +181,9 @@ fn told(error: &ExecutionError) -> String {
         | ExecutionError::UnsupportedBinaryOperator(..)
         | ExecutionError::UnsupportedUnaryOperator(..)
         | ExecutionError::ValuesNotComparable(..) => "no such overload".to_owned(),
-        ExecutionError::IndexOutOfBounds(cel::Value::Int(index)) => format!("index out of bounds: {index}"),
+        ExecutionError::IndexOutOfBounds(cel::Value::Int(index)) => {
+            format!("index out of bounds: {index}")
+        }
         ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
         ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
         ExecutionError::Overflow(..) => "integer overflow".to_owned(),
@@ -187,13 +199,13 @@ fn syntax(source: &str, errors: &cel::ParseErrors) -> Error {
     Error::Compile(lines.collect::<Vec<_>>().join("\n"))
 }
 
-fn unsound(source: &str, wrong: &Wrong) -> Error {
+fn unsound(source: &str, wrong: &Wrong) -> String {
     let at = place(source, &wrong.word);
     let before = &source[..at];
     let line = before.matches('\n').count() + 1;
     let start = before.rfind('\n').map_or(0, |at| at + 1);
     let column = source[start..at].chars().count() + 1;
-    Error::Compile(shown(source, line, column, &wrong.message))
+    shown(source, line, column, &wrong.message)
 }
 
 /// Where a word stands in the source, as a word of its own.

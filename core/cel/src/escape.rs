@@ -1,8 +1,28 @@
 /// Words that cannot be identifiers.
 const RESERVED: [&str; 23] = [
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in",
-    "let", "loop", "namespace", "null", "package", "return", "struct", "true", "var", "void",
-    "while", "__type__",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "struct",
+    "true",
+    "var",
+    "void",
+    "while",
+    "__type__",
 ];
 
 /// The name of a field in an expression: `__dot__` and the like for what an identifier cannot hold. `None` when

@@ -1,34 +1,153 @@
 //! The functions of the environment, and what they return.
 
-use crate::check::Type;
+use crate::{check::Type, shape::REQUEST_BYTES};
 
 const BOOL: &[&str] = &[
-    "contains", "startsWith", "endsWith", "matches", "hasValue", "containsCIDR", "containsIP", "isCIDR", "isIP",
-    "isGlobalUnicast", "isGreaterThan", "isLessThan", "isInteger", "isLinkLocalMulticast", "isLinkLocalUnicast",
-    "isLoopback", "isQuantity", "isSemver", "isSorted", "isURL", "isUnspecified", "sets.contains",
-    "sets.equivalent", "sets.intersects", "ip.isCanonical", "math.isFinite", "math.isInf", "math.isNaN", "bool",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "hasValue",
+    "containsCIDR",
+    "containsIP",
+    "isCIDR",
+    "isIP",
+    "isGlobalUnicast",
+    "isGreaterThan",
+    "isLessThan",
+    "isInteger",
+    "isLinkLocalMulticast",
+    "isLinkLocalUnicast",
+    "isLoopback",
+    "isQuantity",
+    "isSemver",
+    "isSorted",
+    "isURL",
+    "isUnspecified",
+    "sets.contains",
+    "sets.equivalent",
+    "sets.intersects",
+    "ip.isCanonical",
+    "math.isFinite",
+    "math.isInf",
+    "math.isNaN",
+    "bool",
 ];
 const INT: &[&str] = &[
-    "size", "int", "indexOf", "lastIndexOf", "compareTo", "major", "minor", "patch", "prefixLength", "sign",
-    "asInteger", "family", "getFullYear", "getMonth", "getDayOfYear", "getDayOfMonth", "getDate", "getDayOfWeek",
-    "getHours", "getMinutes", "getSeconds", "getMilliseconds",
+    "size",
+    "int",
+    "indexOf",
+    "lastIndexOf",
+    "compareTo",
+    "major",
+    "minor",
+    "patch",
+    "prefixLength",
+    "sign",
+    "asInteger",
+    "family",
+    "getFullYear",
+    "getMonth",
+    "getDayOfYear",
+    "getDayOfMonth",
+    "getDate",
+    "getDayOfWeek",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
 ];
 const STRING: &[&str] = &[
-    "string", "charAt", "find", "format", "getEscapedPath", "getHost", "getHostname", "getPort", "getScheme", "join",
-    "jsonpatch.escapeKey", "lowerAscii", "upperAscii", "replace", "strings.quote", "substring", "trim",
+    "string",
+    "charAt",
+    "find",
+    "format",
+    "getEscapedPath",
+    "getHost",
+    "getHostname",
+    "getPort",
+    "getScheme",
+    "join",
+    "jsonpatch.escapeKey",
+    "lowerAscii",
+    "upperAscii",
+    "replace",
+    "strings.quote",
+    "substring",
+    "trim",
 ];
 const STRINGS: &[&str] = &["findAll", "split"];
 const OTHER: &[&str] = &[
-    "max", "min", "bytes", "double", "uint", "dyn", "type", "optional.none", "optional.of",
-    "optional.ofNonZeroValue", "value", "or", "orValue", "optMap", "optFlatMap", "duration", "timestamp", "add",
-    "sub", "asApproximateFloat", "cidr", "ip", "distinct", "first", "last", "flatten", "format.byte", "format.date",
-    "format.datetime", "format.labelValue", "format.named", "format.qualifiedName", "format.uri", "format.uuid",
-    "format.dns1123Label", "format.dns1123Subdomain", "format.dns1035Label", "format.dns1123LabelPrefix",
-    "format.dns1123SubdomainPrefix", "format.dns1035LabelPrefix", "getQuery", "lists.range", "masked", "math.abs",
-    "math.bitAnd", "math.bitNot", "math.bitOr", "math.bitShiftLeft", "math.bitShiftRight", "math.bitXor",
-    "math.ceil", "math.floor", "math.greatest", "math.least", "math.round", "math.sign", "math.sqrt", "math.trunc",
-    "quantity", "reverse", "semver", "slice", "sort", "sortBy", "sum", "url", "validate", "base64.encode",
-    "base64.decode", "strings.join",
+    "max",
+    "min",
+    "bytes",
+    "double",
+    "uint",
+    "dyn",
+    "type",
+    "optional.none",
+    "optional.of",
+    "optional.ofNonZeroValue",
+    "value",
+    "or",
+    "orValue",
+    "optMap",
+    "optFlatMap",
+    "duration",
+    "timestamp",
+    "add",
+    "sub",
+    "asApproximateFloat",
+    "cidr",
+    "ip",
+    "distinct",
+    "first",
+    "last",
+    "flatten",
+    "format.byte",
+    "format.date",
+    "format.datetime",
+    "format.labelValue",
+    "format.named",
+    "format.qualifiedName",
+    "format.uri",
+    "format.uuid",
+    "format.dns1123Label",
+    "format.dns1123Subdomain",
+    "format.dns1035Label",
+    "format.dns1123LabelPrefix",
+    "format.dns1123SubdomainPrefix",
+    "format.dns1035LabelPrefix",
+    "getQuery",
+    "lists.range",
+    "masked",
+    "math.abs",
+    "math.bitAnd",
+    "math.bitNot",
+    "math.bitOr",
+    "math.bitShiftLeft",
+    "math.bitShiftRight",
+    "math.bitXor",
+    "math.ceil",
+    "math.floor",
+    "math.greatest",
+    "math.least",
+    "math.round",
+    "math.sign",
+    "math.sqrt",
+    "math.trunc",
+    "quantity",
+    "reverse",
+    "semver",
+    "slice",
+    "sort",
+    "sortBy",
+    "sum",
+    "url",
+    "validate",
+    "base64.encode",
+    "base64.decode",
+    "strings.join",
 ];
 
 /// What a function returns; `None` when there is no such function.
@@ -39,9 +158,9 @@ pub(crate) fn returns(name: &str) -> Option<Type> {
     } else if among(INT) {
         Some(Type::Int)
     } else if among(STRING) {
-        Some(Type::String { max: u64::MAX })
+        Some(Type::String { max: REQUEST_BYTES })
     } else if among(STRINGS) {
-        Some(Type::List(Box::new(Type::String { max: u64::MAX }), u64::MAX))
+        Some(Type::List(Box::new(Type::String { max: REQUEST_BYTES }), REQUEST_BYTES))
     } else if among(OTHER) {
         Some(Type::Dyn)
     } else {
@@ -53,9 +172,42 @@ pub(crate) fn returns(name: &str) -> Option<Type> {
 pub(crate) fn traverses(name: &str) -> bool {
     matches!(
         name,
-        "contains" | "startsWith" | "endsWith" | "matches" | "find" | "findAll" | "split" | "replace" | "lowerAscii"
-            | "upperAscii" | "trim" | "substring" | "indexOf" | "lastIndexOf" | "join" | "format" | "isSorted"
-            | "sum" | "min" | "max" | "distinct" | "sort" | "url" | "isURL" | "ip" | "isIP" | "cidr" | "isCIDR"
-            | "quantity" | "isQuantity" | "semver" | "isSemver" | "reverse" | "_==_" | "_!=_" | "@in" | "_+_"
+        "contains"
+            | "startsWith"
+            | "endsWith"
+            | "matches"
+            | "find"
+            | "findAll"
+            | "split"
+            | "replace"
+            | "lowerAscii"
+            | "upperAscii"
+            | "trim"
+            | "substring"
+            | "indexOf"
+            | "lastIndexOf"
+            | "join"
+            | "format"
+            | "isSorted"
+            | "sum"
+            | "min"
+            | "max"
+            | "distinct"
+            | "sort"
+            | "url"
+            | "isURL"
+            | "ip"
+            | "isIP"
+            | "cidr"
+            | "isCIDR"
+            | "quantity"
+            | "isQuantity"
+            | "semver"
+            | "isSemver"
+            | "reverse"
+            | "_==_"
+            | "_!=_"
+            | "@in"
+            | "_+_"
     )
 }

@@ -3,7 +3,7 @@ use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The bytes of the largest request, which bounds all that no schema bounds.
-const REQUEST_BYTES: u64 = 3 * 1024 * 1024;
+pub(crate) const REQUEST_BYTES: u64 = 3 * 1024 * 1024;
 
 /// What a schema says of a value, as far as expressions care.
 #[derive(Debug, Clone)]
@@ -50,7 +50,9 @@ impl Shape {
         }
         match schema.get("type").and_then(Value::as_str)? {
             "array" => Self::list(schema),
-            "object" => Some(Self::object(schema, resource || flag("x-kubernetes-embedded-resource"))),
+            "object" => {
+                Some(Self::object(schema, resource || flag("x-kubernetes-embedded-resource")))
+            }
             "string" => Some(Self::string(schema)),
             "boolean" => Some(Self { kind: Kind::Bool, max: 1, min_bytes: 4 }),
             "number" => Some(Self { kind: Kind::Double, max: 1, min_bytes: 1 }),
@@ -67,7 +69,8 @@ impl Shape {
     }
 
     fn object(schema: &Value, resource: bool) -> Self {
-        let additional = schema.get("additionalProperties").filter(|additional| additional.is_object());
+        let additional =
+            schema.get("additionalProperties").filter(|additional| additional.is_object());
         if let Some(values) = additional.and_then(|values| Self::of_schema(values, false)) {
             // A key takes two quotes and a colon, an entry a comma.
             let unbounded = (REQUEST_BYTES - 2) / (values.min_bytes + 4);
@@ -85,7 +88,8 @@ impl Shape {
             properties.insert("metadata".into(), json!({"type": "object", "properties": names}));
         }
         let required = schema.get("required").and_then(Value::as_array);
-        let is_required = |name: &str| required.is_some_and(|list| list.iter().any(|item| item == name));
+        let is_required =
+            |name: &str| required.is_some_and(|list| list.iter().any(|item| item == name));
         let mut fields = BTreeMap::new();
         let mut min_bytes = 2;
         for (name, schema) in &properties {
@@ -103,20 +107,22 @@ impl Shape {
 
     fn string(schema: &Value) -> Self {
         let length = bound(schema, "maxLength");
-        let (kind, max, min_bytes) = match schema.get("format").and_then(Value::as_str).unwrap_or_default() {
-            "byte" => (Kind::Bytes, length.map_or(REQUEST_BYTES - 2, |length| length), 2),
-            "duration" => (Kind::Duration, 32, 3),
-            "date" => (Kind::Timestamp, 10, 12),
-            "date-time" => (Kind::Timestamp, 30, 21),
-            _ => {
-                let longest = schema.get("enum").and_then(Value::as_array).map(|values| {
-                    values.iter().filter_map(Value::as_str).map(str::len).max().unwrap_or(0) as u64
-                });
-                // A character may take up to four bytes.
-                let max = length.map(|length| length.saturating_mul(4)).or(longest);
-                (Kind::String, max.unwrap_or(REQUEST_BYTES - 2), 2)
-            }
-        };
+        let (kind, max, min_bytes) =
+            match schema.get("format").and_then(Value::as_str).unwrap_or_default() {
+                "byte" => (Kind::Bytes, length.map_or(REQUEST_BYTES - 2, |length| length), 2),
+                "duration" => (Kind::Duration, 32, 3),
+                "date" => (Kind::Timestamp, 10, 12),
+                "date-time" => (Kind::Timestamp, 30, 21),
+                _ => {
+                    let longest = schema.get("enum").and_then(Value::as_array).map(|values| {
+                        values.iter().filter_map(Value::as_str).map(str::len).max().unwrap_or(0)
+                            as u64
+                    });
+                    // A character may take up to four bytes.
+                    let max = length.map(|length| length.saturating_mul(4)).or(longest);
+                    (Kind::String, max.unwrap_or(REQUEST_BYTES - 2), 2)
+                }
+            };
         Self { kind, max, min_bytes }
     }
 

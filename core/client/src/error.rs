@@ -8,7 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The API server refused the request or could not be reached.
-    #[error(transparent)]
+    #[error("{}", brief(.0))]
     Api(#[from] kube::Error),
     /// The requested resourceVersion is no longer (or not yet) served; list again.
     #[error("resource version is not available: {message}")]
@@ -53,6 +53,14 @@ pub enum Error {
         /// The lease's name.
         name: String,
     },
+}
+
+/// What the server said, without the client's decoration.
+fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
 }
 
 impl Error {

@@ -40,6 +40,7 @@ where
         let mut backoff = self.backoff();
         // Any state will do at first; later never an older one than was shown already.
         let mut at_least = "0".to_owned();
+        let mut failing = false;
         loop {
             match self.source.list(&self.query, &at_least).await {
                 Ok(listed) => {
@@ -47,11 +48,18 @@ where
                         listed.items.iter().filter_map(|item| self.decode(item)).collect(),
                     );
                     at_least = listed.resource_version;
+                    failing = false;
                     self.follow(&mut at_least, &mut backoff).await;
                 }
                 Err(Error::Expired { .. }) if !at_least.is_empty() => at_least.clear(),
                 Err(error) => {
-                    tracing::warn!(resource = %self.query, %error, "list failed");
+                    // The first failure is news, its repetition is not.
+                    if failing {
+                        tracing::debug!(resource = %self.query, %error, "list failed again");
+                    } else {
+                        tracing::warn!(resource = %self.query, %error, "list failed");
+                    }
+                    failing = true;
                     backoff.wait().await;
                 }
             }

@@ -122,6 +122,7 @@ fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
 
 /// Keeps the status in the API up to date; `posted` tells whether the node was said to be ready.
 pub(crate) async fn keep(host: Arc<Host>, posted: watch::Sender<bool>) {
+    host.nodes.synced().await;
     let mut written_at: Option<Duration> = None;
     let mut last: Option<NodeStatus> = None;
     loop {

@@ -84,37 +84,9 @@ pub(super) async fn command(
         Ok(upgrade) => upgrade,
         Err(error) => return refused(&error),
     };
-    let mut options = options;
-    let streaming = if kind == "exec" {
-        let words = query.iter().filter(|(name, _)| name == "command");
-        let asked = v1::ExecRequest {
-            container_id: id.into_string(),
-            cmd: words.map(|(_, word)| word.clone()).collect(),
-            tty: options.tty,
-            stdin: options.stdin,
-            stdout: options.stdout,
-            stderr: options.stderr,
-        };
-        host.runtime.exec(asked).await
-    } else {
-        // Whether a process has a terminal was settled at its start.
-        options.tty = tty;
-        options.stderr &= !tty;
-        let asked = v1::AttachRequest {
-            container_id: id.into_string(),
-            stdin: options.stdin,
-            tty,
-            stdout: options.stdout,
-            stderr: options.stderr,
-        };
-        host.runtime.attach(asked).await
-    };
-    let streaming = match streaming {
-        Ok(streaming) => streaming,
-        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    };
-    let process = match pump::Process::new(streaming, options).await {
-        Ok(process) => process,
+    let started = start(host, kind, id.into_string(), tty, query, options).await;
+    let (process, options) = match started {
+        Ok(started) => started,
         Err(message) => return text(StatusCode::INTERNAL_SERVER_ERROR, message),
     };
     let answer = switching(&upgrade);
@@ -130,6 +102,42 @@ pub(super) async fn command(
         }
     }));
     answer
+}
+
+/// Starts a command, or joins the main process, whose terminal was settled at its start.
+async fn start(
+    host: &Arc<Host>,
+    kind: &str,
+    container_id: String,
+    tty: bool,
+    query: &[(String, String)],
+    mut options: Options,
+) -> Result<(pump::Process, Options), String> {
+    let streaming = if kind == "exec" {
+        let words = query.iter().filter(|(name, _)| name == "command");
+        let asked = v1::ExecRequest {
+            container_id,
+            cmd: words.map(|(_, word)| word.clone()).collect(),
+            tty: options.tty,
+            stdin: options.stdin,
+            stdout: options.stdout,
+            stderr: options.stderr,
+        };
+        host.runtime.exec(asked).await
+    } else {
+        options.tty = tty;
+        options.stderr &= !tty;
+        let asked = v1::AttachRequest {
+            container_id,
+            stdin: options.stdin,
+            tty,
+            stdout: options.stdout,
+            stderr: options.stderr,
+        };
+        host.runtime.attach(asked).await
+    };
+    let streaming = streaming.map_err(|error| error.to_string())?;
+    Ok((pump::Process::new(streaming, options).await?, options))
 }
 
 /// Connects a client to ports of a pod.

@@ -1,6 +1,10 @@
 //! Takes the status of one pod to the API.
 
-use crate::{api, spec::PodId, status::conditions::OWNED};
+use crate::{
+    api,
+    spec::{self, PodId},
+    status::conditions::OWNED,
+};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
 use kubeplane_clock::SharedClock;
@@ -11,48 +15,69 @@ use tokio::{sync::watch, task::JoinSet};
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
+/// What is to be written, and what the API is known to have.
+#[derive(Debug, Clone)]
+struct Wanted {
+    version: u64,
+    status: Arc<PodStatus>,
+    /// The pod as the API last showed it.
+    shown: Arc<Pod>,
+}
+
 /// Writes the newest status it was given; those in between may be left out.
 #[derive(Debug)]
 pub(crate) struct StatusWriter {
-    wanted: watch::Sender<(u64, Arc<PodStatus>)>,
+    wanted: watch::Sender<Wanted>,
     written: watch::Receiver<u64>,
     _task: JoinSet<()>,
 }
 
 impl StatusWriter {
-    /// A writer for a pod whose status in the API is `known`.
+    /// A writer for a pod that the API shows like this.
     pub(crate) fn new(
         client: kube::Client,
         clock: SharedClock,
         id: PodId,
-        known: PodStatus,
+        shown: Arc<Pod>,
     ) -> Self {
-        let (wanted, receiver) = watch::channel((0, Arc::new(known.clone())));
+        let known = spec::status(&shown).into_owned();
+        let known_at = version_of(&shown);
+        let status = Arc::new(known.clone());
+        let (wanted, receiver) = watch::channel(Wanted { version: 0, status, shown });
         let (sender, written) = watch::channel(0);
         let mut task = JoinSet::new();
-        let writing = Writing { api: Api::namespaced(client, &id.namespace), clock, id, known };
+        let api = Api::namespaced(client, &id.namespace);
+        let writing = Writing { api, clock, id, known, known_at };
         task.spawn(writing.run(receiver, sender));
         Self { wanted, written, _task: task }
     }
 
-    /// Asks for this status to be written.
-    pub(crate) fn set(&self, status: Arc<PodStatus>) {
-        self.wanted.send_if_modified(|(version, known)| {
-            if **known == *status && *version > 0 {
+    /// Asks for this status to be written, given what the API shows.
+    pub(crate) fn set(&self, status: Arc<PodStatus>, shown: &Arc<Pod>) {
+        self.wanted.send_if_modified(|wanted| {
+            let same = *wanted.status == *status && wanted.version > 0;
+            if same && version_of(&wanted.shown) == version_of(shown) {
                 return false;
             }
-            *version += 1;
-            *known = status;
+            wanted.version += 1;
+            wanted.status = status;
+            wanted.shown = shown.clone();
             true
         });
     }
 
     /// Waits until the newest status is written, or the pod is gone.
     pub(crate) async fn flush(&mut self) {
-        let version = self.wanted.borrow().0;
+        let version = self.wanted.borrow().version;
         // An error means that the task has ended because there is no pod to write to any more.
         let _ = self.written.wait_for(|written| *written >= version).await;
     }
+}
+
+/// How new a state of a pod is.
+fn version_of(pod: &Pod) -> u64 {
+    let version = pod.metadata.resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 struct Writing {
@@ -60,6 +85,7 @@ struct Writing {
     clock: SharedClock,
     id: PodId,
     known: PodStatus,
+    known_at: u64,
 }
 
 enum Written {
@@ -69,16 +95,12 @@ enum Written {
 }
 
 impl Writing {
-    async fn run(
-        mut self,
-        mut wanted: watch::Receiver<(u64, Arc<PodStatus>)>,
-        written: watch::Sender<u64>,
-    ) {
+    async fn run(mut self, mut wanted: watch::Receiver<Wanted>, written: watch::Sender<u64>) {
         let mut wait = FIRST_RETRY;
         while wanted.changed().await.is_ok() {
             loop {
-                let (version, status) = wanted.borrow_and_update().clone();
-                match self.write(&status).await {
+                let Wanted { version, status, shown } = wanted.borrow_and_update().clone();
+                match self.write(&status, &shown).await {
                     Written::Yes => {
                         wait = FIRST_RETRY;
                         written.send_replace(version);
@@ -94,12 +116,18 @@ impl Writing {
         }
     }
 
-    async fn write(&mut self, status: &PodStatus) -> Written {
+    async fn write(&mut self, status: &PodStatus, shown: &Pod) -> Written {
+        // Someone else may have written over it, as is done for nodes that seem to be gone.
+        if version_of(shown) > self.known_at {
+            self.known = spec::status(shown).into_owned();
+            self.known_at = version_of(shown);
+        }
         let Some(change) = change(&self.known, status) else { return Written::Yes };
         let patch = json!({"metadata": {"uid": self.id.uid}, "status": change});
         let params = PatchParams::default();
         match self.api.patch_status(&self.id.name, &params, &Patch::Strategic(&patch)).await {
             Ok(pod) => {
+                self.known_at = version_of(&pod);
                 self.known = pod.status.unwrap_or_default();
                 Written::Yes
             }

@@ -267,3 +267,20 @@ async fn a_config_map_volume_follows_its_source() {
         .await;
     kubelet.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_that_was_written_over_is_set_right() {
+    let world = World::new().await;
+    let kubelet = world.kubelet().await;
+    world.run("web", json!({"containers": [{"name": "c", "image": "busybox"}]})).await;
+    world.until("web", "ready", is_ready).await;
+    let wrong = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    let change = http::Request::patch("/api/v1/namespaces/default/pods/web/status")
+        .header("content-type", "application/strategic-merge-patch+json")
+        .body(serde_json::to_vec(&wrong).unwrap())
+        .unwrap();
+    let pod: Value = world.client.request(change).await.unwrap();
+    assert!(!is_ready(&pod));
+    world.until("web", "ready again", is_ready).await;
+    kubelet.stop().await;
+}

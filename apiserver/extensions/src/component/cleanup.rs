@@ -26,7 +26,9 @@ pub(super) async fn run(api: Api, crd: Object, overlaps: bool) -> String {
         match finish(&api, &crd, overlaps).await {
             Ok(()) => return name,
             Err(error) if error.code() == 404 => return name,
-            Err(error) => tracing::warn!(crd = %name, %error, "objects of a definition cannot be deleted yet"),
+            Err(error) => {
+                tracing::warn!(crd = %name, %error, "objects of a definition cannot be deleted yet")
+            }
         }
         api.clock().sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
@@ -34,7 +36,14 @@ pub(super) async fn run(api: Api, crd: Object, overlaps: bool) -> String {
 }
 
 async fn finish(api: &Api, crd: &Object, overlaps: bool) -> ApiResult<()> {
-    condition(api, crd, "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress").await?;
+    condition(
+        api,
+        crd,
+        "True",
+        "InstanceDeletionInProgress",
+        "CustomResource deletion is in progress",
+    )
+    .await?;
     let (reason, message) = if overlaps {
         ("OverlappingBuiltInResource", "instances overlap with built-in resources in storage")
     } else if conditions::is_true(crd, "Established") {
@@ -44,9 +53,17 @@ async fn finish(api: &Api, crd: &Object, overlaps: bool) -> ApiResult<()> {
         ("NeverEstablished", "resource was never established")
     };
     let now = stamp(api);
-    let done = api.update_with(&kind::resource(), "", crd.name(), |crd| {
+    let resource = kind::resource();
+    let done = api.update_with(&resource, "", crd.name(), |fresh| {
+        same(fresh, crd)?;
+        let crd = fresh;
         conditions::set_at(crd, "Terminating", "False", reason, message, &now);
-        let left: Vec<_> = crd.finalizers().into_iter().filter(|own| *own != kind::FINALIZER).map(str::to_owned).collect();
+        let left: Vec<_> = crd
+            .finalizers()
+            .into_iter()
+            .filter(|own| *own != kind::FINALIZER)
+            .map(str::to_owned)
+            .collect();
         if left.is_empty() {
             crd.remove(&["metadata", "finalizers"]);
         } else {
@@ -57,10 +74,26 @@ async fn finish(api: &Api, crd: &Object, overlaps: bool) -> ApiResult<()> {
     done.await.map(drop)
 }
 
-async fn condition(api: &Api, crd: &Object, status: &str, reason: &str, message: &str) -> ApiResult<()> {
+/// A definition of the same name that came after is another one.
+fn same(fresh: &Object, crd: &Object) -> ApiResult<()> {
+    match fresh.uid() == crd.uid() {
+        true => Ok(()),
+        false => Err(ApiError::not_found(&kind::resource(), crd.name())),
+    }
+}
+
+async fn condition(
+    api: &Api,
+    crd: &Object,
+    status: &str,
+    reason: &str,
+    message: &str,
+) -> ApiResult<()> {
     let now = stamp(api);
-    let written = api.update_with(&kind::resource(), "", crd.name(), |crd| {
-        conditions::set_at(crd, "Terminating", status, reason, message, &now);
+    let resource = kind::resource();
+    let written = api.update_with(&resource, "", crd.name(), |fresh| {
+        same(fresh, crd)?;
+        conditions::set_at(fresh, "Terminating", status, reason, message, &now);
         Ok(())
     });
     written.await.map(drop)
@@ -87,8 +120,13 @@ async fn delete_all(api: &Api, crd: &Object) -> ApiResult<()> {
             let resource = &resource;
             async move { api.delete(resource, &namespace, &name, DeleteOptions::default()).await }
         });
-        let results: Vec<_> = futures::stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect().await;
-        if let Some(error) = results.into_iter().filter_map(Result::err).find(|error| error.code() != 404) {
+        let results: Vec<_> = futures::stream::iter(deletions.collect::<Vec<_>>())
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        if let Some(error) =
+            results.into_iter().filter_map(Result::err).find(|error| error.code() != 404)
+        {
             let message = format!("could not issue all deletes: {error}");
             condition(api, crd, "True", "InstanceDeletionFailed", &message).await?;
             return Err(error);
@@ -106,7 +144,8 @@ async fn delete_all(api: &Api, crd: &Object) -> ApiResult<()> {
 /// Objects no version serves: nobody can have finalizers honoured on them.
 async fn drop_stored(api: &Api, resource: &GroupResource) -> ApiResult<()> {
     let range = KeyRange::prefix(format!("/registry/{}/{}/", resource.group, resource.resource));
-    let page = api.store().list(&range, ListOptions::default()).await.map_err(ApiError::internal)?;
+    let page =
+        api.store().list(&range, ListOptions::default()).await.map_err(ApiError::internal)?;
     for entry in page.entries {
         api.store().delete(&entry.key, entry.revision).await.map_err(ApiError::internal)?;
     }

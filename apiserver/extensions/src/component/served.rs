@@ -26,6 +26,12 @@ fn source(crd: &Object) -> Source {
     (crd.at(&["spec"]).cloned(), names, conditions::is_true(crd, "Terminating"))
 }
 
+fn is_source((spec, names, terminating): &Source, crd: &Object) -> bool {
+    spec.as_ref() == crd.at(&["spec"])
+        && names.as_ref() == crd.at(&["status", "acceptedNames"])
+        && *terminating == conditions::is_true(crd, "Terminating")
+}
+
 impl Served {
     pub(super) fn new(registry: Arc<Registry>) -> Self {
         Self { registry, installed: BTreeMap::new() }
@@ -37,17 +43,22 @@ impl Served {
         if !conditions::is_true(crd, "Established") {
             return self.remove(name);
         }
-        let source = source(crd);
-        if self.installed.get(name).is_some_and(|installed| installed.source == source) {
+        if self.installed.get(name).is_some_and(|installed| is_source(&installed.source, crd)) {
             return;
         }
+        let source = source(crd);
         let before = self.installed.remove(name);
         let plural = crd.text(&["status", "acceptedNames", "plural"]).to_owned();
         let mut versions = Vec::new();
-        for version in kind::versions(crd).iter().filter(|version| version.get("served") == Some(&Value::Bool(true))) {
+        for version in kind::versions(crd)
+            .iter()
+            .filter(|version| version.get("served") == Some(&Value::Bool(true)))
+        {
             let version = version.get("name").and_then(Value::as_str).unwrap_or_default();
-            let group_version = GroupVersion::new(crd.text(&["spec", "group"]).to_owned(), version.to_owned());
-            let own = before.as_ref().is_some_and(|before| before.versions.contains(&group_version));
+            let group_version =
+                GroupVersion::new(crd.text(&["spec", "group"]).to_owned(), version.to_owned());
+            let own =
+                before.as_ref().is_some_and(|before| before.versions.contains(&group_version));
             if !own && self.registry.find(&group_version, &plural).is_some() {
                 tracing::warn!(crd = name, %group_version, "a built-in kind is served under this name");
                 continue;
@@ -57,10 +68,16 @@ impl Served {
                     self.registry.install(Arc::new(definition));
                     versions.push(group_version);
                 }
-                Err(errors) => tracing::warn!(crd = name, version, ?errors, "kind cannot be served"),
+                Err(errors) => {
+                    tracing::warn!(crd = name, version, ?errors, "kind cannot be served")
+                }
             }
         }
-        for gone in before.iter().flat_map(|before| &before.versions).filter(|gone| !versions.contains(gone)) {
+        for gone in before
+            .iter()
+            .flat_map(|before| &before.versions)
+            .filter(|gone| !versions.contains(gone))
+        {
             self.registry.remove(gone, &plural);
         }
         self.installed.insert(name.to_owned(), Installed { source, plural, versions });
@@ -82,8 +99,13 @@ impl Served {
 
     /// Whether a built-in kind stores its objects where those of the definition would be.
     pub(super) fn overlaps(&self, crd: &Object) -> bool {
-        let own = self.installed.get(crd.name()).map(|installed| installed.versions.as_slice()).unwrap_or_default();
-        let (group, plural) = (crd.text(&["spec", "group"]), crd.text(&["spec", "names", "plural"]));
+        let own = self
+            .installed
+            .get(crd.name())
+            .map(|installed| installed.versions.as_slice())
+            .unwrap_or_default();
+        let (group, plural) =
+            (crd.text(&["spec", "group"]), crd.text(&["spec", "names", "plural"]));
         self.registry.all().iter().any(|served| {
             let definition = served.definition();
             definition.kind.group == group

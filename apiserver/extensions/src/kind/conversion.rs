@@ -12,7 +12,9 @@ const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 /// What is wrong with `spec.conversion`; `known_review` whether a version this server speaks must be among them.
 pub(super) fn validate(conversion: &Value, known_review: bool, path: &Path) -> Errors {
     let mut errors = Vec::new();
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |value: &Value, key: &str| {
+        value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     let strategy = text(conversion, "strategy");
     let at = path.child("strategy");
     match strategy.as_str() {
@@ -21,10 +23,14 @@ pub(super) fn validate(conversion: &Value, known_review: bool, path: &Path) -> E
         other => errors.push(super::validation::unsupported(&at, other, &["None", "Webhook"])),
     }
     let webhook = conversion.get("webhook").filter(|webhook| !webhook.is_null());
-    let client = webhook.and_then(|webhook| webhook.get("clientConfig")).filter(|client| !client.is_null());
-    let reviews = webhook.and_then(|webhook| webhook.get("conversionReviewVersions")).and_then(Value::as_array);
+    let client =
+        webhook.and_then(|webhook| webhook.get("clientConfig")).filter(|client| !client.is_null());
+    let reviews = webhook
+        .and_then(|webhook| webhook.get("conversionReviewVersions"))
+        .and_then(Value::as_array);
     let reviews = reviews.map_or(&[][..], Vec::as_slice);
-    let (client_path, reviews_path) = (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
+    let (client_path, reviews_path) =
+        (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
     if strategy != "Webhook" {
         let detail = "should not be set when strategy is not set to Webhook";
         if client.is_some() {
@@ -36,13 +42,22 @@ pub(super) fn validate(conversion: &Value, known_review: bool, path: &Path) -> E
         return errors;
     }
     match client {
-        None => errors.push(Error::required(&client_path, "required when strategy is set to Webhook")),
+        None => {
+            errors.push(Error::required(&client_path, "required when strategy is set to Webhook"))
+        }
         Some(client) => {
             let set = |key: &str| client.get(key).is_some_and(|value| !value.is_null());
             match (set("url"), set("service")) {
-                (true, false) => errors.extend(url(&text(client, "url"), &client_path.child("url"))),
-                (false, true) => errors.extend(service(&client["service"], &client_path.child("service"))),
-                _ => errors.push(Error::required(&client_path, "exactly one of url or service is required")),
+                (true, false) => {
+                    errors.extend(url(&text(client, "url"), &client_path.child("url")))
+                }
+                (false, true) => {
+                    errors.extend(service(&client["service"], &client_path.child("service")))
+                }
+                _ => errors.push(Error::required(
+                    &client_path,
+                    "exactly one of url or service is required",
+                )),
             }
         }
     }
@@ -64,7 +79,9 @@ fn url(url: &str, path: &Path) -> Errors {
     if host.is_empty() {
         errors.push(Error::invalid(path, host, format!("host must be specified; {form}")));
     }
-    for (found, what) in [(host.contains('@'), "user information"), (rest.contains('#'), "fragments")] {
+    for (found, what) in
+        [(host.contains('@'), "user information"), (rest.contains('#'), "fragments")]
+    {
         if found {
             errors.push(Error::invalid(path, url, format!("{what} not permitted in the URL")));
         }
@@ -77,7 +94,9 @@ fn url(url: &str, path: &Path) -> Errors {
 
 fn service(service: &Value, path: &Path) -> Errors {
     let mut errors = Vec::new();
-    for (field, detail) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
+    for (field, detail) in
+        [("name", "service name is required"), ("namespace", "service namespace is required")]
+    {
         if service.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
             errors.push(Error::required(&path.child(field), detail));
         }
@@ -125,7 +144,9 @@ fn review_versions(versions: &[Value], known_review: bool, path: &Path) -> Error
 
 /// Whether a stored definition names a version of ConversionReview this server speaks, or none at all.
 pub(super) fn speaks_known_review(conversion: Option<&Value>) -> bool {
-    let versions = conversion.and_then(|conversion| conversion.pointer("/webhook/conversionReviewVersions"));
+    let versions =
+        conversion.and_then(|conversion| conversion.pointer("/webhook/conversionReviewVersions"));
     let versions = versions.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    versions.is_empty() || versions.iter().any(|version| REVIEWS.iter().any(|review| version == review))
+    versions.is_empty()
+        || versions.iter().any(|version| REVIEWS.iter().any(|review| version == review))
 }

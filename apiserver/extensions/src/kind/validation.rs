@@ -14,7 +14,7 @@ use super::{conversion, stored_versions, versions as versions_of};
 use crate::{conditions, props::Props};
 use kubeplane_core::{
     Object,
-    field::{Error, ErrorKind, Errors, Path, go_quote},
+    field::{Error, ErrorKind, Errors, Path, go_quote, verbatim},
     names as rules,
 };
 use serde_json::{Value, json};
@@ -55,7 +55,8 @@ impl Options {
 
     fn update(object: &Object, old: &Object) -> Self {
         let before = Version::all(old);
-        let schemas: Vec<&Props> = before.iter().filter_map(|version| version.schema.as_ref()).collect();
+        let schemas: Vec<&Props> =
+            before.iter().filter_map(|version| version.schema.as_ref()).collect();
         let none = |is: &dyn Fn(&Props) -> bool| !schemas.iter().any(|schema| schema.any(is));
         let same = |version: &&Version, field: &str| {
             let old = before.iter().find(|old| old.name == version.name);
@@ -70,7 +71,9 @@ impl Options {
             known_review: conversion::speaks_known_review(old.at(&["spec", "conversion"])),
             schema: before.iter().all(|version| version.schema.is_some()),
             valid_types: none(&|node| !schema::is_valid_type(&node.kind)),
-            structural: schemas.iter().all(|schema| structural::validate(schema, &Path::root()).is_empty()),
+            structural: schemas
+                .iter()
+                .all(|schema| structural::validate(schema, &Path::root()).is_empty()),
             pruned_defaults: schemas.iter().all(|schema| defaults::are_pruned(schema)),
             atomic_sets: none(&schema::has_open_set),
             map_keys: none(&|node| !schema::map_keys(node, &Path::root()).is_empty()),
@@ -102,7 +105,11 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     for field in immutable {
         let keys: Vec<_> = ["spec"].iter().chain(*field).copied().collect();
         if object.text(&keys) != old.text(&keys) {
-            errors.push(Error::invalid(&Path::new(keys.join(".")), object.text(&keys), "field is immutable"));
+            errors.push(Error::invalid(
+                &Path::new(keys.join(".")),
+                object.text(&keys),
+                "field is immutable",
+            ));
         }
     }
     errors.extend(status(object));
@@ -138,8 +145,19 @@ pub(super) fn unsupported(path: &Path, value: &str, supported: &[&str]) -> Error
     Error { kind: ErrorKind::NotSupported, path: path.clone(), value: value.into(), detail }
 }
 
+/// A struct as the original prints it: fields in order, and what HTML would take for markup escaped.
+fn ordered(fields: &[(&str, Value)]) -> Value {
+    let each: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let text = format!("{{{}}}", each.join(","));
+    verbatim(&text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
+}
+
 fn name(object: &Object) -> Errors {
-    let wanted = format!("{}.{}", object.text(&["spec", "names", "plural"]), object.text(&["spec", "group"]));
+    let wanted = format!(
+        "{}.{}",
+        object.text(&["spec", "names", "plural"]),
+        object.text(&["spec", "group"])
+    );
     if object.name().is_empty() || object.name() == wanted {
         return Vec::new();
     }
@@ -176,7 +194,11 @@ fn spec(object: &Object, options: &Options) -> Errors {
         errors.extend(versions::shared_parts(first, &versions, &shared, options, &path));
     }
     if let Some(conversion) = object.at(&["spec", "conversion"]).filter(|value| !value.is_null()) {
-        errors.extend(conversion::validate(conversion, options.known_review, &path.child("conversion")));
+        errors.extend(conversion::validate(
+            conversion,
+            options.known_review,
+            &path.child("conversion"),
+        ));
     }
     errors
 }
@@ -209,9 +231,15 @@ fn stored(object: &Object) -> Errors {
     }
     let mut errors = Vec::new();
     let name = |version: &Value| version.get("name").cloned().unwrap_or_default();
-    for version in versions_of(object).iter().filter(|version| version["storage"] == json!(true)) {
-        if !stored.contains(&name(version)) {
-            let detail = format!("must have the storage version {}", name(version).as_str().unwrap_or_default());
+    let mut left = stored.to_vec();
+    for version in versions_of(object) {
+        let known = left.contains(&name(version));
+        left.retain(|stored| *stored != name(version));
+        if !known && version["storage"] == json!(true) {
+            let detail = format!(
+                "must have the storage version {}",
+                name(version).as_str().unwrap_or_default()
+            );
             errors.push(Error::invalid(&path, stored.to_vec(), detail));
         }
     }
@@ -237,7 +265,8 @@ enum Approval {
 
 fn approved(object: &Object) -> Approval {
     let text = object.annotation(APPROVAL).unwrap_or_default();
-    let url = text.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
+    let url =
+        text.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
     match text {
         "" => Approval::Missing,
         text if text.starts_with("unapproved") || url => Approval::Given,
@@ -249,7 +278,9 @@ fn approval(object: &Object, old: Option<&Object>) -> Errors {
     let group = object.text(&["spec", "group"]);
     let within = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
     let state = approved(object);
-    if !within("k8s.io") && !within("kubernetes.io") || old.is_some_and(|old| approved(old) == state) {
+    if !within("k8s.io") && !within("kubernetes.io")
+        || old.is_some_and(|old| approved(old) == state)
+    {
         return Vec::new();
     }
     let path = Path::new("metadata.annotations").key(APPROVAL);
@@ -260,14 +291,17 @@ fn approval(object: &Object, old: Option<&Object>) -> Errors {
         Approval::Missing => vec![Error::required(&path, format!("{wanted}, {more}"))],
         Approval::Invalid => {
             let found = object.annotation(APPROVAL).unwrap_or_default();
-            let detail = format!("{wanted} with either a URL or a reason starting with \"unapproved\", {more}");
+            let detail = format!(
+                "{wanted} with either a URL or a reason starting with \"unapproved\", {more}"
+            );
             vec![Error::invalid(&path, found, detail)]
         }
     }
 }
 
 fn preserve_unknown(object: &Object, old: Option<&Object>) -> Errors {
-    let preserves = |object: &Object| object.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true));
+    let preserves =
+        |object: &Object| object.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true));
     if !preserves(object) || old.is_some_and(preserves) {
         return Vec::new();
     }

@@ -16,9 +16,35 @@ pub(crate) fn pattern(source: &str) -> Result<Regex, regex::Error> {
 }
 
 const KNOWN: [&str; 29] = [
-    "bsonobjectid", "uri", "email", "hostname", "ipv4", "ipv6", "cidr", "mac", "uuid", "uuid3", "uuid4", "uuid5",
-    "isbn", "isbn10", "isbn13", "creditcard", "ssn", "hexcolor", "rgbcolor", "byte", "password", "date",
-    "duration", "datetime", "k8sshortname", "k8slongname", "int32", "int64", "float",
+    "bsonobjectid",
+    "uri",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "cidr",
+    "mac",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "creditcard",
+    "ssn",
+    "hexcolor",
+    "rgbcolor",
+    "byte",
+    "password",
+    "date",
+    "duration",
+    "datetime",
+    "k8sshortname",
+    "k8slongname",
+    "int32",
+    "int64",
+    "float",
 ];
 
 /// Whether the format of this node means anything for its type.
@@ -84,10 +110,12 @@ fn holds(format: &str, text: &str) -> bool {
 
 type Pattern = LazyLock<Option<Regex>>;
 
-static UUID: Pattern =
-    LazyLock::new(|| Regex::new("(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$").ok());
-static UUID3: Pattern =
-    LazyLock::new(|| Regex::new("(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?3[0-9a-f]{3}-?[0-9a-f]{4}-?[0-9a-f]{12}$").ok());
+static UUID: Pattern = LazyLock::new(|| {
+    Regex::new("(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$").ok()
+});
+static UUID3: Pattern = LazyLock::new(|| {
+    Regex::new("(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?3[0-9a-f]{3}-?[0-9a-f]{4}-?[0-9a-f]{12}$").ok()
+});
 static UUID4: Pattern = LazyLock::new(|| {
     Regex::new("(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?4[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}$").ok()
 });
@@ -95,7 +123,8 @@ static UUID5: Pattern = LazyLock::new(|| {
     Regex::new("(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?5[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}$").ok()
 });
 static SSN: Pattern = LazyLock::new(|| Regex::new(r"^\d{3}[- ]?\d{2}[- ]?\d{4}$").ok());
-static HEX_COLOR: Pattern = LazyLock::new(|| Regex::new("^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$").ok());
+static HEX_COLOR: Pattern =
+    LazyLock::new(|| Regex::new("^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$").ok());
 static RGB_COLOR: Pattern = LazyLock::new(|| {
     let part = r"\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*";
     Regex::new(&format!(r"^rgb\({part},{part},{part}\)$")).ok()
@@ -150,7 +179,8 @@ fn is_hostname(text: &str) -> bool {
 fn is_mac(text: &str) -> bool {
     let groups = |separator: char, digits: usize, counts: &[usize]| {
         let parts: Vec<_> = text.split(separator).collect();
-        let hex = |part: &&str| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hex =
+            |part: &&str| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
         counts.contains(&parts.len()) && parts.iter().all(hex)
     };
     groups(':', 2, &[6, 8, 20]) || groups('-', 2, &[6, 8, 20]) || groups('.', 4, &[3, 4, 10])
@@ -197,7 +227,8 @@ fn is_duration(text: &str) -> bool {
 
 fn is_date_time(text: &str) -> bool {
     let has_zone = text.ends_with(['Z', 'z'])
-        || text.len() > 6 && text.get(text.len() - 6..).is_some_and(|zone| zone.starts_with(['+', '-']));
+        || text.len() > 6
+            && text.get(text.len() - 6..).is_some_and(|zone| zone.starts_with(['+', '-']));
     let separated = text.get(10..11).is_some_and(|separator| matches!(separator, "T" | "t"));
     has_zone && separated && text.parse::<jiff::Timestamp>().is_ok()
 }

@@ -16,7 +16,9 @@ pub(super) fn check(props: &Props, value: &Value, old: Option<&Value>, path: &st
         match results.iter().position(Outcome::is_valid) {
             Some(first) => outcome.merge(results.swap_remove(first)),
             None => {
-                outcome.add(Found::loose(format!("{place} must validate at least one schema (anyOf)")));
+                outcome.add(Found::loose(format!(
+                    "{place} must validate at least one schema (anyOf)"
+                )));
                 best(results).into_iter().for_each(|best| outcome.merge(best));
             }
         }
@@ -48,7 +50,8 @@ pub(super) fn check(props: &Props, value: &Value, old: Option<&Value>, path: &st
         results.into_iter().for_each(|result| outcome.merge(result));
         if !complete {
             let none = if valid == 0 { ". None validated" } else { "" };
-            outcome.add(Found::loose(format!("{place} must validate all the schemas (allOf){none}")));
+            outcome
+                .add(Found::loose(format!("{place} must validate all the schemas (allOf){none}")));
         }
     }
     if let Some(not) = &props.not

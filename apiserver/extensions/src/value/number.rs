@@ -8,7 +8,9 @@ pub(super) fn check(props: &Props, number: &Number, path: &str) -> Outcome {
     let mut outcome = Outcome::default();
     let kind = if props.int_or_string { "" } else { props.kind.as_str() };
     let format = match (kind, props.format.as_str()) {
-        ("integer", format @ ("int32" | "int64")) | ("number", format @ ("float" | "double")) => format,
+        ("integer", format @ ("int32" | "int64")) | ("number", format @ ("float" | "double")) => {
+            format
+        }
         _ => "",
     };
     let range = Range { kind, format, path };
@@ -28,7 +30,10 @@ pub(super) fn check(props: &Props, number: &Number, path: &str) -> Outcome {
         // Whole numbers are compared with the whole part of the bound, unless the bound itself is at fault.
         let (over, equal, shown) = match (native, number.as_i64()) {
             (true, Some(value)) => {
-                #[expect(clippy::cast_possible_truncation, reason = "the original truncates the bound likewise")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "the original truncates the bound likewise"
+                )]
                 let limit = bound as i64;
                 let over = if side < 0.0 { value < limit } else { value > limit };
                 (over, value == limit, limit.to_string())
@@ -53,8 +58,14 @@ pub(super) fn check(props: &Props, number: &Number, path: &str) -> Outcome {
 
 fn multiple_of(number: &Number, factor: f64, native: bool, path: &str, outcome: &mut Outcome) {
     if factor <= 0.0 {
-        let message = format!("factor MultipleOf declared for {path} must be positive: {}", go_float(factor));
-        outcome.add(Found::new(path, kubeplane_core::field::ErrorKind::Invalid, json_number(factor), message));
+        let message =
+            format!("factor MultipleOf declared for {path} must be positive: {}", go_float(factor));
+        outcome.add(Found::new(
+            path,
+            kubeplane_core::field::ErrorKind::Invalid,
+            json_number(factor),
+            message,
+        ));
         return;
     }
     let fits = match (native.then(|| number.as_i64()).flatten(), whole(factor)) {
@@ -103,7 +114,13 @@ struct Range<'a> {
 }
 
 impl Range<'_> {
-    fn check(&self, float: Option<f64>, whole: Option<i64>, name: &str, outcome: &mut Outcome) -> bool {
+    fn check(
+        &self,
+        float: Option<f64>,
+        whole: Option<i64>,
+        name: &str,
+        outcome: &mut Outcome,
+    ) -> bool {
         let fits = match (self.kind, self.format) {
             ("integer", "int32") => whole.is_some_and(|value| i32::try_from(value).is_ok()),
             ("integer", _) => whole.is_some(),
@@ -115,7 +132,8 @@ impl Range<'_> {
                 "" => "(default format)".to_owned(),
                 format => format!("with format {format}"),
             };
-            let text = format!("{name} value must be of type {} {format} in {}", self.kind, self.path);
+            let text =
+                format!("{name} value must be of type {} {format} in {}", self.kind, self.path);
             outcome.add(Found::loose(text));
         }
         fits

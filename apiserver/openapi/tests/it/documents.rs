@@ -63,12 +63,16 @@ async fn schemas_carry_texts_and_facts() {
 async fn paths_carry_every_verb() {
     let document = document("/openapi/v3/apis/apps/v1").await;
     let item = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
-    for (method, action) in [("get", "get"), ("put", "put"), ("patch", "patch"), ("delete", "delete")] {
+    for (method, action) in
+        [("get", "get"), ("put", "put"), ("patch", "patch"), ("delete", "delete")]
+    {
         assert_eq!(item[method]["x-kubernetes-action"], action);
     }
     let patch = &item["patch"];
     assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
-    assert!(patch["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "fieldValidation"));
+    assert!(
+        patch["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "fieldValidation")
+    );
     assert!(patch["requestBody"]["content"]["application/strategic-merge-patch+json"].is_object());
     let collection = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments"];
     assert_eq!(collection["delete"]["x-kubernetes-action"], "deletecollection");

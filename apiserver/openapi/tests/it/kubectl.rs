@@ -105,7 +105,8 @@ async fn kubectl_applies_and_validates() {
         let apply = ["apply", "--validate=strict", "-f", "-"];
         let created = served.expect(&kubectl, &apply, SERVICE).await;
         assert!(created.contains("service/web created"), "{created}");
-        let change = SERVICE.replace(r#"{"name": "more", "port": 81}"#, r#"{"name": "more", "port": 82}"#);
+        let change =
+            SERVICE.replace(r#"{"name": "more", "port": 81}"#, r#"{"name": "more", "port": 82}"#);
         let changed = served.expect(&kubectl, &apply, &change).await;
         assert!(changed.contains("service/web configured"), "{changed}");
         assert!(!changed.to_lowercase().contains("warning"), "{changed}");

@@ -1,5 +1,9 @@
 //! The documents, as a client of the server in this process gets them.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod documents;
 mod kubectl;

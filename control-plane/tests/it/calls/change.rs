@@ -63,7 +63,7 @@ fn edit(world: &World<'_>) {
     world.wait_for_ready_pods(4);
     assert!(run("s/nothing like this/x/").2.contains("Edit cancelled, no changes made."));
     let (done, _, said) = run("s/app: web/app: other/");
-    assert!(!done && said.contains("field is immutable"), "{said}");
+    assert!(!done && said.contains("deployments.apps \"web\" is invalid"), "{said}");
 }
 
 fn patch(world: &World<'_>) {

@@ -1,5 +1,5 @@
 use super::{
-    hash, revision,
+    DeploymentController, hash, revision,
     sets::{self, replicas, set_replicas, size},
     status, steps,
 };
@@ -12,7 +12,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Api, api::PostParams};
-use kubeplane_client::{EventType, controller_ref, is_controlled_by};
+use kubeplane_client::{EventType, ObjectKey, controller_ref, is_controlled_by};
 use kubeplane_workload::is_terminal;
 use std::{sync::Arc, time::Duration};
 
@@ -21,34 +21,36 @@ const LONGEST_NAME: usize = 253;
 
 /// One look at a deployment and its replica sets, oldest first, and the next step that follows from it.
 pub(super) struct Rollout<'a> {
+    pub(super) written: &'a DeploymentController,
     pub(super) context: &'a Context,
     pub(super) deployment: Deployment,
     pub(super) sets: Vec<Arc<ReplicaSet>>,
 }
 
-/// Only says that the present generation was seen.
-pub(super) async fn observe_only(
-    context: &Context,
-    deployment: &Deployment,
-) -> Result<Action, Error> {
-    let mut rollout = Rollout::new(context, deployment.clone(), Vec::new());
-    let mut status = deployment.status.clone().unwrap_or_default();
-    if status.observed_generation < deployment.metadata.generation {
-        status.observed_generation = deployment.metadata.generation;
-        rollout.deployment.status = Some(status);
-        rollout.write_status().await?;
-    }
-    Ok(Action::Done)
-}
-
 impl<'a> Rollout<'a> {
     pub(super) fn new(
+        written: &'a DeploymentController,
         context: &'a Context,
         deployment: Deployment,
         mut sets: Vec<Arc<ReplicaSet>>,
     ) -> Self {
         sets::sort_by_age(&mut sets);
-        Self { context, deployment, sets }
+        Self { written, context, deployment, sets }
+    }
+
+    pub(super) fn key(&self) -> ObjectKey {
+        ObjectKey::of(&self.deployment)
+    }
+
+    /// Only says that the present generation was seen.
+    pub(super) async fn observe_only(mut self) -> Result<Action, Error> {
+        let mut status = self.deployment.status.clone().unwrap_or_default();
+        if status.observed_generation < self.deployment.metadata.generation {
+            status.observed_generation = self.deployment.metadata.generation;
+            self.deployment.status = Some(status);
+            self.write_status().await?;
+        }
+        Ok(Action::Done)
     }
 
     pub(super) async fn run(mut self) -> Result<Action, Error> {
@@ -218,6 +220,7 @@ impl<'a> Rollout<'a> {
                 }
             };
         let created = Arc::new(created);
+        self.written.sets.created(&self.key(), &*created);
         self.sets.push(created.clone());
         if is_new && wanted > 0 {
             let message = format!("Scaled up replica set {name} from 0 to {wanted}");
@@ -309,6 +312,7 @@ impl<'a> Rollout<'a> {
         let api: Api<Deployment> = Api::namespaced(self.context.client(), &namespace);
         self.deployment =
             api.replace_status(&name, &PostParams::default(), &self.deployment).await?;
+        self.written.deployments.updated(&self.key(), &self.deployment);
         Ok(())
     }
 

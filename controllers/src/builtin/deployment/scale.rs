@@ -90,6 +90,7 @@ impl Rollout<'_> {
     pub(super) async fn replace_set(&mut self, set: &ReplicaSet) -> Result<Arc<ReplicaSet>, Error> {
         let name = set.metadata.name.as_deref().unwrap_or_default();
         let written = Arc::new(self.set_api().replace(name, &PostParams::default(), set).await?);
+        self.written.sets.updated(&self.key(), &*written);
         for present in &mut self.sets {
             if present.metadata.uid == written.metadata.uid {
                 *present = written.clone();
@@ -119,6 +120,7 @@ impl Rollout<'_> {
             if status.replicas == 0 && set_replicas(set) == 0 && !unseen {
                 let name = set.metadata.name.as_deref().unwrap_or_default();
                 unless_gone(self.set_api().delete(name, &DeleteParams::background()).await)?;
+                self.written.sets.deleted(&self.key(), &**set);
             }
         }
         Ok(())

@@ -56,7 +56,7 @@ impl Desired {
 }
 
 /// The same for equal sets of ports.
-pub(super) fn port_key(ports: &[EndpointPort]) -> String {
+pub(in crate::builtin) fn port_key(ports: &[EndpointPort]) -> String {
     let mut keys: Vec<_> = ports
         .iter()
         .map(|port| format!("{:?}", (&port.name, &port.port, &port.protocol, &port.app_protocol)))

@@ -1,5 +1,5 @@
 use super::{
-    CONTROLLER, LARGEST, MANAGED_BY, SERVICE_NAME,
+    CONTROLLER, LARGEST, MANAGED_BY, Plan, SERVICE_NAME,
     desired::{Desired, Group, port_key},
 };
 use crate::builtin::services;
@@ -17,14 +17,6 @@ use std::{
     sync::Arc,
 };
 
-/// The writes that lead from the present slices to the desired ones.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Plan {
-    pub(super) create: Vec<EndpointSlice>,
-    pub(super) update: Vec<EndpointSlice>,
-    pub(super) delete: Vec<EndpointSlice>,
-}
-
 /// Changes as few slices as possible; every family has at least one slice, an empty one if need be.
 pub(super) fn plan(
     service: &Service,
@@ -41,33 +33,6 @@ pub(super) fn plan(
     let kept = |slice: &EndpointSlice| desired.families.contains_key(slice.address_type.as_str());
     plan.delete.extend(present.iter().filter(|slice| !kept(slice)).map(|slice| (**slice).clone()));
     plan
-}
-
-impl Plan {
-    fn append(&mut self, other: Self) {
-        self.create.extend(other.create);
-        self.update.extend(other.update);
-        self.delete.extend(other.delete);
-    }
-
-    /// Turns pairs of a deletion and a creation into updates.
-    fn reuse(&mut self, service: &Service) {
-        let mut kept = Vec::new();
-        for old in std::mem::take(&mut self.delete) {
-            if !is_owned(&old, service) {
-                kept.push(old);
-            } else if let Some(new) = self.create.pop() {
-                self.update.push(EndpointSlice { metadata: reused(&old, &new), ..new });
-            } else {
-                kept.push(old);
-            }
-        }
-        self.delete = kept;
-    }
-}
-
-fn reused(old: &EndpointSlice, new: &EndpointSlice) -> ObjectMeta {
-    ObjectMeta { labels: new.metadata.labels.clone(), ..old.metadata.clone() }
 }
 
 fn is_owned(slice: &EndpointSlice, service: &Service) -> bool {
@@ -139,7 +104,7 @@ impl Template<'_> {
         if plan.delete.len() == present.len() && plan.create.is_empty() {
             self.keep_one(&mut plan);
         }
-        plan.reuse(self.service);
+        plan.reuse(|slice| is_owned(slice, self.service));
         plan
     }
 

@@ -57,20 +57,32 @@ fn mistakes_are_told_where_they_are() {
         refused("self.size < 9 || self.mod == 'b'"),
         "ERROR: <input>:1:22: undefined field 'mod'\n | self.size < 9 || self.mod == 'b'\n | .....................^"
     );
-    assert_eq!(refused("-x"), "ERROR: <input>:1:2: undeclared reference to 'x' (in container '')\n | -x\n | .^");
+    assert_eq!(
+        refused("-x"),
+        "ERROR: <input>:1:2: undeclared reference to 'x' (in container '')\n | -x\n | .^"
+    );
     assert_eq!(
         refused("x y"),
         "ERROR: <input>:1:3: Syntax error: extraneous input 'y' expecting <EOF>\n | x y\n | ..^"
     );
     assert!(refused("self.size.foo").contains("type 'int' does not support field selection"));
     assert!(refused("frobnicate(self.size)").contains("undeclared reference to 'frobnicate'"));
-    assert!(refused("self.size > 'a'").contains("found no matching overload for '_>_' applied to '(int, string)'"));
+    assert!(
+        refused("self.size > 'a'")
+            .contains("found no matching overload for '_>_' applied to '(int, string)'")
+    );
 }
 
 #[test]
 fn failures_at_run_time_are_the_originals() {
-    assert_eq!(evaluate("self.mode == 'b'", json!({})), Err(Error::Evaluate("no such key: mode".into())));
-    assert_eq!(evaluate("1 / self.size == 1", json!({"size": 0})), Err(Error::Evaluate("division by zero".into())));
+    assert_eq!(
+        evaluate("self.mode == 'b'", json!({})),
+        Err(Error::Evaluate("no such key: mode".into()))
+    );
+    assert_eq!(
+        evaluate("1 / self.size == 1", json!({"size": 0})),
+        Err(Error::Evaluate("division by zero".into()))
+    );
 }
 
 #[test]
@@ -90,7 +102,11 @@ fn old_values_are_seen_and_optional() {
     assert!(program.uses("oldSelf"));
     assert!(!environment.compile("self.size > 0", &variables).unwrap().uses("oldSelf"));
     let program = environment
-        .compile_with_optional("!oldSelf.hasValue() || oldSelf.value().size == 1", &[("self", &shape)], "oldSelf")
+        .compile_with_optional(
+            "!oldSelf.hasValue() || oldSelf.value().size == 1",
+            &[("self", &shape)],
+            "oldSelf",
+        )
         .unwrap();
     let (new, old) = (shape.bind(&json!({"size": 2})), shape.bind(&json!({"size": 1})));
     let with = |old: &Bound| program.evaluate(&environment, &[("self", &new), ("oldSelf", old)]);

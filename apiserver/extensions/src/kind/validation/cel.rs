@@ -1,13 +1,13 @@
 //! The expressions of `x-kubernetes-validations`: they compile, and cost no more than they may.
 
-use super::schema::Place;
+use super::{ordered, schema::Place};
 use crate::{
     props::{Props, Rule},
     rules::{Compiled, compile},
 };
 use kubeplane_cel::{EXPRESSION_COST_LIMIT, Environment, SCHEMA_COST_LIMIT, Shape};
 use kubeplane_core::field::{Error, Errors, Path};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The rules of one schema, as they are met.
 #[derive(Debug)]
@@ -34,7 +34,8 @@ impl Rules {
         count: Option<u64>,
     ) -> Errors {
         let mut errors = Vec::new();
-        let unbounded = || Shape::of_schema(json, resource).map_or(1, |shape| shape.max_cardinality());
+        let unbounded =
+            || Shape::of_schema(json, resource).map_or(1, |shape| shape.max_cardinality());
         let count = count.unwrap_or_else(unbounded);
         for (index, rule) in compile(&self.environment, json, props, resource).iter().enumerate() {
             let at = place.path.child("x-kubernetes-validations").index(index);
@@ -51,12 +52,18 @@ impl Rules {
                 let cost = program.max_cost().saturating_mul(count);
                 errors.extend(self.charge("estimated rule cost", cost, &rule_at));
             }
-            Err(why) => errors.push(Error::invalid(&rule_at, internal(&compiled.rule), why.as_str())),
+            Err(why) => {
+                errors.push(Error::invalid(&rule_at, internal(&compiled.rule), why.as_str()))
+            }
         }
         let message_at = at.child("messageExpression");
         match &compiled.message {
             Some(Ok(program)) => {
-                errors.extend(self.charge("estimated messageExpression cost", program.max_cost(), &message_at));
+                errors.extend(self.charge(
+                    "estimated messageExpression cost",
+                    program.max_cost(),
+                    &message_at,
+                ));
             }
             Some(Err(why)) if compiled.program.is_ok() => {
                 errors.push(Error::invalid(&message_at, internal(&compiled.rule), why.as_str()));
@@ -65,10 +72,14 @@ impl Rules {
         }
         if compiled.uses_old() {
             if let Some(above) = &place.uncorrelated {
-                let detail = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {above}");
+                let detail = format!(
+                    "oldSelf cannot be used on the uncorrelatable portion of the schema within {above}"
+                );
                 errors.push(Error::invalid(&rule_at, compiled.rule.rule.as_str(), detail));
             }
-        } else if let Some(optional) = compiled.rule.optional_old_self.filter(|_| compiled.program.is_ok()) {
+        } else if let Some(optional) =
+            compiled.rule.optional_old_self.filter(|_| compiled.program.is_ok())
+        {
             let detail = "may not be set if oldSelf is not used in rule";
             errors.push(Error::invalid(&at.child("optionalOldSelf"), optional, detail));
         }
@@ -79,7 +90,7 @@ impl Rules {
         self.total = self.total.saturating_add(cost);
         if cost >= SCHEMA_COST_LIMIT / 100 {
             self.expensive.push((cost, at.clone()));
-            self.expensive.sort_by(|a, b| b.0.cmp(&a.0));
+            self.expensive.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
             self.expensive.truncate(4);
         }
         let over = !self.free && cost > EXPRESSION_COST_LIMIT;
@@ -92,7 +103,8 @@ impl Rules {
             return Vec::new();
         }
         let detail = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
-        let mut errors: Errors = self.expensive.iter().map(|(_, at)| Error::forbidden(at, detail)).collect();
+        let mut errors: Errors =
+            self.expensive.iter().map(|(_, at)| Error::forbidden(at, detail)).collect();
         let name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
         errors.push(Error::forbidden(path, exceeds(name, self.total, SCHEMA_COST_LIMIT)));
         errors
@@ -114,8 +126,12 @@ fn exceeds(name: &str, cost: u64, limit: u64) -> String {
 
 /// A rule as the original prints it.
 fn internal(rule: &Rule) -> Value {
-    json!({
-        "Rule": rule.rule, "Message": rule.message, "MessageExpression": rule.message_expression,
-        "Reason": rule.reason, "FieldPath": rule.field_path, "OptionalOldSelf": rule.optional_old_self,
-    })
+    ordered(&[
+        ("Rule", rule.rule.as_str().into()),
+        ("Message", rule.message.as_str().into()),
+        ("MessageExpression", rule.message_expression.as_str().into()),
+        ("Reason", rule.reason.as_deref().into()),
+        ("FieldPath", rule.field_path.as_str().into()),
+        ("OptionalOldSelf", rule.optional_old_self.into()),
+    ])
 }

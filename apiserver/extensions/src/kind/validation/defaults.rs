@@ -33,10 +33,16 @@ pub(super) fn validate(props: &Props, json: &Value, pruned: bool, path: &Path) -
         errors.extend(found);
     }
     if let Some(items) = &props.items {
-        errors.extend(validate(items, json.get("items").unwrap_or(&NULL), pruned, &path.child("items")));
+        errors.extend(validate(
+            items,
+            json.get("items").unwrap_or(&NULL),
+            pruned,
+            &path.child("items"),
+        ));
     }
     for (name, property) in &props.properties {
-        let json = json.get("properties").and_then(|properties| properties.get(name)).unwrap_or(&NULL);
+        let json =
+            json.get("properties").and_then(|properties| properties.get(name)).unwrap_or(&NULL);
         errors.extend(validate(property, json, pruned, &path.child("properties").key(name)));
     }
     errors
@@ -62,7 +68,8 @@ fn is_pruned(props: &Props, default: &Value) -> bool {
         patch: PatchStrategy::default(),
         tag: 0,
     };
-    let kind = Kind::Object { fields: Cow::Owned(vec![field]), preserve_unknown: false, atomic: false };
+    let kind =
+        Kind::Object { fields: Cow::Owned(vec![field]), preserve_unknown: false, atomic: false };
     let mut object = Object::default();
     object.set(&["value"], default.clone());
     decode::prune(&mut object, &Schema::anonymous(kind)).is_empty()

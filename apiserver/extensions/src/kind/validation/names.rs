@@ -26,8 +26,13 @@ pub(super) fn validate(own: &Value, path: &Path) -> Errors {
             false => names::is_dns1035_label(name),
         };
         if !name.is_empty() && !wrong.is_empty() {
-            let before = if is_kind { "may have mixed case, but should otherwise match: " } else { "" };
-            errors.push(Error::invalid(&path.child(field), name, format!("{before}{}", wrong.join(","))));
+            let before =
+                if is_kind { "may have mixed case, but should otherwise match: " } else { "" };
+            errors.push(Error::invalid(
+                &path.child(field),
+                name,
+                format!("{before}{}", wrong.join(",")),
+            ));
         }
     }
     errors.extend(labels(own, "shortNames", path));
@@ -45,7 +50,11 @@ fn labels(own: &Value, field: &str, path: &Path) -> Errors {
     for (index, name) in list.iter().enumerate() {
         let wrong = names::is_dns1035_label(name.as_str().unwrap_or_default());
         if !wrong.is_empty() {
-            errors.push(Error::invalid(&path.child(field).index(index), name.clone(), wrong.join(",")));
+            errors.push(Error::invalid(
+                &path.child(field).index(index),
+                name.clone(),
+                wrong.join(","),
+            ));
         }
     }
     errors

@@ -39,7 +39,12 @@ pub(super) fn is_valid_type(kind: &str) -> bool {
 }
 
 /// What is wrong with the schema of a version.
-pub(super) fn validate(version: &Version<'_>, has_status: bool, options: &Options, path: &Path) -> Errors {
+pub(super) fn validate(
+    version: &Version<'_>,
+    has_status: bool,
+    options: &Options,
+    path: &Path,
+) -> Errors {
     let Some(props) = &version.schema else { return Vec::new() };
     let json = version.json.pointer("/schema/openAPIV3Schema").unwrap_or(&Value::Null);
     let path = path.child("openAPIV3Schema");
@@ -48,7 +53,8 @@ pub(super) fn validate(version: &Version<'_>, has_status: bool, options: &Option
         errors.extend(root_with_status(props, json, &path));
     }
     if props.nullable {
-        errors.push(Error::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
+        errors
+            .push(Error::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
     }
     let mut rules = None;
     // What cannot be read as structural is refused below.
@@ -92,21 +98,25 @@ fn root_with_status(props: &Props, json: &Value, path: &Path) -> Errors {
         errors.push(Error::invalid(&path.child("type"), props.kind.as_str(), detail));
         return errors;
     }
-    let refused = !props.unsupported.is_empty()
-        || !props.allowed.is_empty()
-        || !(props.all_of.is_empty() && props.any_of.is_empty() && props.one_of.is_empty())
-        || props.not.is_some()
-        || props.default.is_some()
-        || props.additional.is_some()
-        || props.max_properties.is_some()
-        || props.min_properties.is_some()
-        || props.nullable
-        || props.embedded
-        || props.int_or_string
-        || props.list_type.is_some()
-        || props.map_type.is_some()
-        || !props.list_keys.is_empty();
-    if refused {
+    let refused = [
+        !props.unsupported.is_empty(),
+        !props.allowed.is_empty(),
+        !props.all_of.is_empty(),
+        !props.any_of.is_empty(),
+        !props.one_of.is_empty(),
+        props.not.is_some(),
+        props.default.is_some(),
+        props.additional.is_some(),
+        props.max_properties.is_some(),
+        props.min_properties.is_some(),
+        props.nullable,
+        props.embedded,
+        props.int_or_string,
+        props.list_type.is_some(),
+        props.map_type.is_some(),
+        !props.list_keys.is_empty(),
+    ];
+    if refused.contains(&true) {
         let detail = format!(
             "only {ALLOWED} fields are allowed at the root of the schema if the status subresource is enabled"
         );
@@ -137,20 +147,28 @@ impl Walk<'_> {
             if let Some(values) = additional.schema() {
                 let mut next = place.at(path.child("additionalProperties"));
                 if place.in_metadata {
-                    next.no_defaults = Some("inside additionalProperties applying to object metadata".to_owned());
+                    next.no_defaults =
+                        Some("inside additionalProperties applying to object metadata".to_owned());
                 }
                 errors.extend(self.node(values, below("additionalProperties"), &next, inner));
             }
         }
         for (name, property) in &props.properties {
             let mut next = place.at(path.child("properties").key(name));
-            if (place.root || props.embedded) && matches!(name.as_str(), "metadata" | "kind" | "apiVersion") {
+            if (place.root || props.embedded)
+                && matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
+            {
                 next.in_metadata = true;
                 if place.root {
                     next.no_defaults = Some(format!("in top-level {name}"));
                 }
             }
-            errors.extend(self.node(property, below("properties").get(name).unwrap_or(&NULL), &next, inner));
+            errors.extend(self.node(
+                property,
+                below("properties").get(name).unwrap_or(&NULL),
+                &next,
+                inner,
+            ));
         }
         errors.extend(self.junctors(props, place));
         if let Some(items) = &props.items {
@@ -213,7 +231,8 @@ impl Walk<'_> {
             errors.push(Error::forbidden(&path.child("x-kubernetes-embedded-resource"), detail));
         }
         if props.unique_items {
-            let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+            let detail =
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
             errors.push(Error::forbidden(&path.child("uniqueItems"), detail));
         }
         errors
@@ -236,8 +255,10 @@ fn extensions(props: &Props, options: &Options, path: &Path) -> Errors {
         let at = path.child("x-kubernetes-preserve-unknown-fields");
         errors.push(Error::invalid(&at, false, "must be true or undefined"));
     }
-    let types =
-        [("x-kubernetes-map-type", &props.map_type, "object"), ("x-kubernetes-list-type", &props.list_type, "array")];
+    let types = [
+        ("x-kubernetes-map-type", &props.map_type, "object"),
+        ("x-kubernetes-list-type", &props.list_type, "array"),
+    ];
     for (name, own, wanted) in types {
         let detail = format!("must be {wanted} if {name} is specified");
         let at = path.child("type");
@@ -250,7 +271,8 @@ fn extensions(props: &Props, options: &Options, path: &Path) -> Errors {
         if name == "x-kubernetes-list-type" && props.kind == "array" && options.atomic_sets {
             errors.extend(open_set(props, path));
         }
-        let supported: &[&str] = if wanted == "object" { &["atomic", "granular"] } else { &["atomic", "set", "map"] };
+        let supported: &[&str] =
+            if wanted == "object" { &["atomic", "granular"] } else { &["atomic", "set", "map"] };
         if let Some(own) = own.as_deref().filter(|own| !supported.contains(own)) {
             errors.push(unsupported(&path.child(name), own, supported));
         }
@@ -286,23 +308,30 @@ pub(super) fn has_open_set(props: &Props) -> bool {
 
 fn list_map(props: &Props, path: &Path) -> Errors {
     let mut errors = Vec::new();
-    let (keys_at, type_at) = (path.child("x-kubernetes-list-map-keys"), path.child("x-kubernetes-list-type"));
+    let (keys_at, type_at) =
+        (path.child("x-kubernetes-list-map-keys"), path.child("x-kubernetes-list-type"));
     let detail = "must be map if x-kubernetes-list-map-keys is non-empty";
     match props.list_type.as_deref() {
         None if !props.list_keys.is_empty() => errors.push(Error::required(&type_at, detail)),
-        Some(own) if own != "map" && !props.list_keys.is_empty() => errors.push(Error::invalid(&type_at, own, detail)),
+        Some(own) if own != "map" && !props.list_keys.is_empty() => {
+            errors.push(Error::invalid(&type_at, own, detail))
+        }
         _ => {}
     }
     if props.list_type.as_deref() != Some("map") {
         return errors;
     }
     if props.list_keys.is_empty() {
-        errors.push(Error::required(&keys_at, "must not be empty if x-kubernetes-list-type is map"));
+        errors
+            .push(Error::required(&keys_at, "must not be empty if x-kubernetes-list-type is map"));
     }
     let items_at = path.child("items");
     let Some(items) = &props.items else {
         if !props.items_list {
-            errors.push(Error::required(&items_at, "must have a schema if x-kubernetes-list-type is map"));
+            errors.push(Error::required(
+                &items_at,
+                "must have a schema if x-kubernetes-list-type is map",
+            ));
         }
         return errors;
     };
@@ -314,10 +343,15 @@ fn list_map(props: &Props, path: &Path) -> Errors {
     for (index, key) in props.list_keys.iter().enumerate() {
         let keys = || Value::from(props.list_keys.clone());
         match items.properties.get(key) {
-            None => errors.push(Error::invalid(&keys_at, keys(), "entries must all be names of item properties")),
+            None => errors.push(Error::invalid(
+                &keys_at,
+                keys(),
+                "entries must all be names of item properties",
+            )),
             Some(property) if matches!(property.kind.as_str(), "array" | "object") => {
                 let at = items_at.child("properties").key(key).child("type");
-                let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";
+                let detail =
+                    "must be a scalar type if parent array's x-kubernetes-list-type is map";
                 errors.push(Error::invalid(&at, items.kind.as_str(), detail));
             }
             Some(_) => {}
@@ -367,11 +401,22 @@ fn rule_fields(props: &Props, path: &Path) -> Errors {
         if source.is_empty() {
             errors.push(Error::required(&at.child("rule"), "rule is not specified"));
         } else if !rule.message.is_empty() && message.is_empty() {
-            errors.push(Error::invalid(&message_at, rule.message.as_str(), "must be non-empty if specified"));
+            errors.push(Error::invalid(
+                &message_at,
+                rule.message.as_str(),
+                "must be non-empty if specified",
+            ));
         } else if breaks(message) {
-            errors.push(Error::invalid(&message_at, rule.message.as_str(), "must not contain line breaks"));
+            errors.push(Error::invalid(
+                &message_at,
+                rule.message.as_str(),
+                "must not contain line breaks",
+            ));
         } else if breaks(source) && message.is_empty() {
-            errors.push(Error::required(&message_at, "message must be specified if rule contains line breaks"));
+            errors.push(Error::required(
+                &message_at,
+                "message must be specified if rule contains line breaks",
+            ));
         }
         if !rule.message_expression.is_empty() && rule.message_expression.trim().is_empty() {
             let detail = "messageExpression must be non-empty if specified";

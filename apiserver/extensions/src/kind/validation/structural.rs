@@ -73,11 +73,14 @@ fn own_type(props: &Props, level: Level, path: &Path) -> Errors {
             kind => Error::invalid(&at, kind, detail),
         });
     } else if props.kind.is_empty() && !props.int_or_string && !props.preserves_unknown() {
-        errors.push(Error::required(&at, match level {
-            Level::Root => "must not be empty at the root",
-            Level::Item => "must not be empty for specified array items",
-            Level::Field => "must not be empty for specified object fields",
-        }));
+        errors.push(Error::required(
+            &at,
+            match level {
+                Level::Root => "must not be empty at the root",
+                Level::Item => "must not be empty for specified array items",
+                Level::Field => "must not be empty for specified object fields",
+            },
+        ));
     }
     if level == Level::Root && !props.kind.is_empty() && props.kind != "object" {
         errors.push(Error::invalid(&at, props.kind.as_str(), "must be object at the root"));
@@ -92,14 +95,23 @@ fn metadata(props: &Props, level: Level, path: &Path) -> Errors {
     for name in ["kind", "apiVersion"] {
         let Some(property) = props.properties.get(name).filter(|_| is_resource) else { continue };
         if property.kind != "string" {
-            errors.push(Error::invalid(&at(name).child("type"), property.kind.as_str(), "must be string"));
+            errors.push(Error::invalid(
+                &at(name).child("type"),
+                property.kind.as_str(),
+                "must be string",
+            ));
         }
     }
     if let Some(own) = props.properties.get("metadata") {
         if is_resource && own.kind != "object" {
-            errors.push(Error::invalid(&at("metadata").child("type"), own.kind.as_str(), "must be object"));
+            errors.push(Error::invalid(
+                &at("metadata").child("type"),
+                own.kind.as_str(),
+                "must be object",
+            ));
         }
-        let named = own.properties.keys().all(|name| matches!(name.as_str(), "name" | "generateName"));
+        let named =
+            own.properties.keys().all(|name| matches!(name.as_str(), "name" | "generateName"));
         let mut rest = Props { kind: String::new(), default: None, ..own.clone() };
         if named {
             rest.properties.clear();
@@ -177,7 +189,10 @@ fn complete(nested: &Props, outer: Option<&Props>, outer_path: &Path, path: &Pat
     let mut errors = Vec::new();
     let listed = [("allOf", &nested.all_of), ("anyOf", &nested.any_of), ("oneOf", &nested.one_of)];
     let each = listed.into_iter().flat_map(|(name, schemas)| {
-        schemas.iter().enumerate().map(move |(index, schema)| (schema, path.child(name).index(index)))
+        schemas
+            .iter()
+            .enumerate()
+            .map(move |(index, schema)| (schema, path.child(name).index(index)))
     });
     let not = nested.not.as_deref().map(|not| (not, path.child("not")));
     for (schema, at) in not.into_iter().chain(each) {
@@ -186,7 +201,12 @@ fn complete(nested: &Props, outer: Option<&Props>, outer_path: &Path, path: &Pat
     errors
 }
 
-fn complete_nested(nested: &Props, outer: Option<&Props>, outer_path: &Path, path: &Path) -> Errors {
+fn complete_nested(
+    nested: &Props,
+    outer: Option<&Props>,
+    outer_path: &Path,
+    path: &Path,
+) -> Errors {
     let Some(own) = outer else {
         return vec![Error::required(outer_path, format!("because it is defined in {path}"))];
     };
@@ -202,7 +222,9 @@ fn complete_nested(nested: &Props, outer: Option<&Props>, outer_path: &Path, pat
                 let detail = format!("because it is defined in {}", below(path));
                 errors.push(Error::required(&below(outer_path), detail));
             }
-            outer => errors.extend(complete_nested(property, outer, &below(outer_path), &below(path))),
+            outer => {
+                errors.extend(complete_nested(property, outer, &below(outer_path), &below(path)))
+            }
         }
     }
     errors

@@ -1,0 +1,227 @@
+use super::*;
+
+fn widgets() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"kind": "Widget", "listKind": "WidgetList", "plural": "widgets", "singular": "widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "properties": {"spec": {"type": "object", "properties": {
+                    "size": {"type": "integer"}, "mode": {"type": "string", "maxLength": 9},
+                }}},
+            }}}],
+        },
+        "status": {"storedVersions": ["v1"]},
+    })
+}
+
+/// What is wrong when the schema of `spec` is this one.
+fn with(spec: Value) -> Vec<String> {
+    let mut crd = widgets();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = spec;
+    told(&create(&Object::from_value(crd).unwrap()))
+}
+
+fn told(errors: &Errors) -> Vec<String> {
+    let root = "spec.validation.openAPIV3Schema.properties[spec]";
+    errors.iter().map(|error| error.to_string().replace(root, "S")).collect()
+}
+
+fn changed(change: impl Fn(&mut Value)) -> Vec<String> {
+    let mut crd = widgets();
+    change(&mut crd);
+    told(&create(&Object::from_value(crd).unwrap()))
+}
+
+#[test]
+fn a_good_definition_passes() {
+    assert_eq!(changed(|_| {}), Vec::<String>::new());
+}
+
+#[test]
+fn names_and_versions_are_checked() {
+    assert_eq!(
+        changed(|crd| crd["metadata"]["name"] = json!("x.example.com")),
+        [
+            r#"metadata.name: Invalid value: "x.example.com": must be spec.names.plural+"."+spec.group"#
+        ]
+    );
+    assert_eq!(
+        changed(|crd| crd["spec"]["scope"] = json!("Global")),
+        [r#"spec.scope: Unsupported value: "Global": supported values: "Cluster", "Namespaced""#]
+    );
+    let found = changed(|crd| crd["spec"]["versions"][0]["storage"] = json!(false));
+    assert!(
+        found[0].ends_with("must have exactly one version marked as storage version"),
+        "{found:?}"
+    );
+    assert_eq!(
+        changed(|crd| crd["spec"]["versions"][0]["schema"] = json!(null)),
+        ["spec.versions[0].schema.openAPIV3Schema: Required value"]
+    );
+    let found = changed(|crd| {
+        crd["spec"]["versions"][0]["subresources"] =
+            json!({"status": {}, "scale": {"specReplicasPath": "x"}});
+        crd["spec"]["versions"][0]["additionalPrinterColumns"] =
+            json!([{"name": "a", "type": "text", "jsonPath": ".a"}]);
+    });
+    assert_eq!(
+        found,
+        [
+            r#"spec.subresources.scale.specReplicasPath: Invalid value: "x": must be a simple json path starting with ."#,
+            "spec.subresources.scale.statusReplicasPath: Required value",
+            r#"spec.additionalPrinterColumns[0].type: Invalid value: "text": must be one of boolean,date,integer,number,string"#,
+        ]
+    );
+}
+
+#[test]
+fn versions_that_differ_are_named() {
+    let found = changed(|crd| {
+        let second = json!({"name": "v2", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "array"}}});
+        crd["spec"]["versions"].as_array_mut().unwrap().push(second);
+    });
+    assert_eq!(
+        found,
+        [
+            "spec.versions[1].schema.openAPIV3Schema.items: Required value: must be specified",
+            r#"spec.versions[1].schema.openAPIV3Schema.type: Invalid value: "array": must be object at the root"#,
+        ]
+    );
+}
+
+#[test]
+fn schemas_must_be_structural() {
+    assert_eq!(
+        with(json!({})),
+        ["S.type: Required value: must not be empty for specified object fields"]
+    );
+    assert_eq!(
+        with(json!({"type": "object", "anyOf": [{"properties": {"a": {"type": "string"}}}]})),
+        ["S.anyOf[0].properties[a].type: Forbidden: must be empty to be structural"]
+    );
+    assert_eq!(
+        with(
+            json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]})
+        ),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        with(json!({"type": "object", "uniqueItems": true})),
+        [
+            "S.uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        ]
+    );
+    assert_eq!(
+        with(json!({"type": "object", "patternProperties": {"a": {}}})),
+        ["S.patternProperties: Forbidden: patternProperties is not supported"]
+    );
+    assert_eq!(
+        with(
+            json!({"type": "array", "x-kubernetes-list-type": "map", "items": {"type": "object", "properties": {"a": {"type": "string"}}}, "x-kubernetes-list-map-keys": ["a"]})
+        ),
+        [
+            "S.items.properties[a].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+        ]
+    );
+}
+
+#[test]
+fn defaults_must_fit() {
+    let size = |default: Value| json!({"type": "object", "properties": {"size": {"type": "integer", "maximum": 10, "default": default}}});
+    assert_eq!(with(size(json!(2))), Vec::<String>::new());
+    assert_eq!(
+        with(size(json!(11))),
+        [
+            "S.properties[size].default: Invalid value: 11:  in body should be less than or equal to 10"
+        ]
+    );
+    assert_eq!(
+        with(size(json!("x"))),
+        [
+            r#"S.properties[size].default: Invalid value: "string":  in body must be of type integer: "string""#
+        ]
+    );
+    assert_eq!(
+        with(
+            json!({"type": "object", "properties": {"a": {"type": "integer"}}, "default": {"b": 1}})
+        ),
+        [r#"S.default: Invalid value: {"b":1}: must not have unknown fields"#]
+    );
+}
+
+#[test]
+fn rules_must_compile_and_be_cheap() {
+    let rules = |rules: Value| {
+        with(json!({
+            "type": "object", "x-kubernetes-validations": rules,
+            "properties": {"size": {"type": "integer"}, "names": {"type": "array", "items": {"type": "string"}}},
+        }))
+    };
+    assert_eq!(rules(json!([{"rule": "self.size < 9", "message": "small"}])), Vec::<String>::new());
+    assert_eq!(
+        rules(json!([{"message": "small"}])),
+        ["S.x-kubernetes-validations[0].rule: Required value: rule is not specified"]
+    );
+    let found = rules(json!([{"rule": "self.sice < 9"}]));
+    assert!(
+        found[0].contains("compilation failed: ERROR: <input>:1:5: undefined field 'sice'"),
+        "{found:?}"
+    );
+    let found = rules(json!([{"rule": "self.size"}]));
+    assert!(found[0].ends_with("cel expression must evaluate to a bool"), "{found:?}");
+    let found = rules(json!([{"rule": "self.names.all(a, self.names.all(b, a.contains(b)))"}]));
+    assert!(
+        found[0].contains("estimated rule cost exceeds budget by factor of more than 100x"),
+        "{found:?}"
+    );
+    assert_eq!(
+        rules(json!([{"rule": "self.size > 1", "fieldPath": ".nowhere"}])),
+        [
+            r#"S.x-kubernetes-validations[0].fieldPath: Invalid value: ".nowhere": must be a valid path"#
+        ]
+    );
+}
+
+#[test]
+fn names_cannot_change_once_established() {
+    let mut old = widgets();
+    old["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
+    let mut new = old.clone();
+    new["spec"]["scope"] = json!("Cluster");
+    new["spec"]["group"] = json!("example.org");
+    let errors = update(&Object::from_value(new).unwrap(), &Object::from_value(old).unwrap());
+    assert_eq!(
+        told(&errors),
+        [
+            r#"spec.scope: Invalid value: "Cluster": field is immutable"#,
+            r#"spec.group: Invalid value: "example.org": field is immutable"#,
+        ]
+    );
+}
+
+#[test]
+fn stored_versions_stay() {
+    assert_eq!(
+        changed(|crd| crd["status"]["storedVersions"] = json!(["v0", "v1"])),
+        [
+            r#"status.storedVersions[0]: Invalid value: "v0": missing from spec.versions; v0 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v0 and removes v0 from status.storedVersions"#
+        ]
+    );
+}
+
+#[test]
+fn protected_groups_need_approval() {
+    let found = changed(|crd| {
+        crd["spec"]["group"] = json!("x.k8s.io");
+        crd["metadata"]["name"] = json!("widgets.x.k8s.io");
+    });
+    assert_eq!(
+        found,
+        [
+            "metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111"
+        ]
+    );
+}

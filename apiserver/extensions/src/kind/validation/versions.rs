@@ -4,14 +4,24 @@ use super::{Options, schema};
 use crate::{fieldpath, kind::versions, props::Props};
 use kubeplane_core::{
     Object,
-    field::{Error, Errors, Path},
+    field::{Error, Errors, Path, verbatim},
 };
 use serde_json::{Value, json};
 
 const MAX_SELECTABLE_FIELDS: usize = 8;
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
-const COLUMN_FORMATS: [&str; 10] =
-    ["binary", "byte", "date", "date-time", "double", "float", "int32", "int64", "name", "password"];
+const COLUMN_FORMATS: [&str; 10] = [
+    "binary",
+    "byte",
+    "date",
+    "date-time",
+    "double",
+    "float",
+    "int32",
+    "int64",
+    "name",
+    "password",
+];
 
 /// A version, read once.
 #[derive(Debug)]
@@ -57,7 +67,9 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn of(versions: &[Version<'_>]) -> Self {
-        let same = |field: &str| versions.windows(2).all(|pair| pair[0].part(field) == pair[1].part(field));
+        let same = |field: &str| {
+            versions.windows(2).all(|pair| pair[0].part(field) == pair[1].part(field))
+        };
         Self {
             schema: same("schema"),
             subresources: same("subresources"),
@@ -68,10 +80,20 @@ impl Shared {
 }
 
 /// What is wrong with the parts of one version that are its own.
-pub(super) fn own_parts(version: &Version<'_>, shared: &Shared, options: &Options, path: &Path) -> Errors {
+pub(super) fn own_parts(
+    version: &Version<'_>,
+    shared: &Shared,
+    options: &Options,
+    path: &Path,
+) -> Errors {
     let mut errors = deprecation(version.json, path);
     if !shared.schema {
-        errors.extend(schema::validate(version, version.has_status(), options, &path.child("schema")));
+        errors.extend(schema::validate(
+            version,
+            version.has_status(),
+            options,
+            &path.child("schema"),
+        ));
     }
     if !shared.subresources {
         errors.extend(subresources(version, &path.child("subresources")));
@@ -114,45 +136,72 @@ pub(super) fn shared_parts(
 pub(super) fn flags(versions: &[Version<'_>], shared: &Shared, path: &Path) -> Errors {
     let mut errors = Vec::new();
     let at = path.child("versions");
-    let shown = || match versions {
-        [] => Value::Null,
-        versions => versions.iter().map(|version| internal(version, shared)).collect(),
-    };
-    let unique = versions.iter().enumerate().all(|(index, version)| {
-        versions[..index].iter().all(|other| other.name != version.name)
-    });
+    let shown = || internal(versions, shared);
+    let unique = versions
+        .iter()
+        .enumerate()
+        .all(|(index, version)| versions[..index].iter().all(|other| other.name != version.name));
     if !unique {
         errors.push(Error::invalid(&at, shown(), "must contain unique version names"));
     }
-    let stored = versions.iter().filter(|version| version.json.get("storage") == Some(&Value::Bool(true)));
+    let stored =
+        versions.iter().filter(|version| version.json.get("storage") == Some(&Value::Bool(true)));
     if stored.count() != 1 {
-        errors.push(Error::invalid(&at, shown(), "must have exactly one version marked as storage version"));
+        errors.push(Error::invalid(
+            &at,
+            shown(),
+            "must have exactly one version marked as storage version",
+        ));
     }
     if let Some(first) = versions.first() {
         let wrong = kubeplane_core::names::is_dns1035_label(&first.name);
         if !first.name.is_empty() && !wrong.is_empty() {
-            errors.push(Error::invalid(&path.child("version"), first.name.as_str(), wrong.join(",")));
+            errors.push(Error::invalid(
+                &path.child("version"),
+                first.name.as_str(),
+                wrong.join(","),
+            ));
         }
     }
     errors
 }
 
-/// A version as the original prints it; parts that are shared stand elsewhere.
-fn internal(version: &Version<'_>, shared: &Shared) -> Value {
-    let part = |field: &str, shared: bool| version.part(field).filter(|_| !shared).cloned().unwrap_or_default();
-    let flag = |field: &str| version.json.get(field).and_then(Value::as_bool).unwrap_or_default();
-    json!({
-        "Name": version.name, "Served": version.served, "Storage": flag("storage"), "Deprecated": flag("deprecated"),
-        "DeprecationWarning": version.part("deprecationWarning"), "Schema": part("schema", shared.schema),
-        "Subresources": part("subresources", shared.subresources),
-        "AdditionalPrinterColumns": part("additionalPrinterColumns", shared.columns),
-        "SelectableFields": part("selectableFields", shared.fields),
-    })
+/// Versions as the original prints them; parts that are shared stand elsewhere.
+fn internal(versions: &[Version<'_>], shared: &Shared) -> Value {
+    if versions.is_empty() {
+        return Value::Null;
+    }
+    let each: Vec<_> = versions.iter().map(|version| one_internal(version, shared)).collect();
+    verbatim(&format!("[{}]", each.join(",")))
+}
+
+fn one_internal(version: &Version<'_>, shared: &Shared) -> String {
+    let part = |field: &str, shared: bool| {
+        version.part(field).filter(|_| !shared).cloned().unwrap_or_default()
+    };
+    let flag = |field: &str| {
+        Value::from(version.json.get(field).and_then(Value::as_bool).unwrap_or_default())
+    };
+    let fields = [
+        ("Name", version.name.as_str().into()),
+        ("Served", version.served.into()),
+        ("Storage", flag("storage")),
+        ("Deprecated", flag("deprecated")),
+        ("DeprecationWarning", version.part("deprecationWarning").cloned().unwrap_or_default()),
+        ("Schema", part("schema", shared.schema)),
+        ("Subresources", part("subresources", shared.subresources)),
+        ("AdditionalPrinterColumns", part("additionalPrinterColumns", shared.columns)),
+        ("SelectableFields", part("selectableFields", shared.fields)),
+    ];
+    let each: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", each.join(","))
 }
 
 fn deprecation(version: &Value, path: &Path) -> Errors {
     let at = path.child("deprecationWarning");
-    let Some(warning) = version.get("deprecationWarning").and_then(Value::as_str) else { return Vec::new() };
+    let Some(warning) = version.get("deprecationWarning").and_then(Value::as_str) else {
+        return Vec::new();
+    };
     let invalid = |detail: String| Error::invalid(&at, warning, detail);
     if version.get("deprecated") != Some(&Value::Bool(true)) {
         return vec![invalid("can only be set for deprecated versions".to_owned())];
@@ -173,7 +222,8 @@ fn deprecation(version: &Value, path: &Path) -> Errors {
 }
 
 fn subresources(version: &Version<'_>, path: &Path) -> Errors {
-    let Some(scale) = version.json.pointer("/subresources/scale").filter(|scale| scale.is_object()) else {
+    let Some(scale) = version.json.pointer("/subresources/scale").filter(|scale| scale.is_object())
+    else {
         return Vec::new();
     };
     let text = |field: &str| scale.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -195,7 +245,11 @@ fn subresources(version: &Version<'_>, path: &Path) -> Errors {
     if let Some(error) = not_simple(own, &at) {
         errors.push(error);
     } else if !own.starts_with(".spec.") && !own.starts_with(".status.") {
-        errors.push(Error::invalid(&at, own, "should be a json path under either .spec or .status"));
+        errors.push(Error::invalid(
+            &at,
+            own,
+            "should be a json path under either .spec or .status",
+        ));
     }
     errors
 }
@@ -240,7 +294,11 @@ fn validate_column(column: &Value, path: &Path) -> Errors {
 fn selectable_fields(version: &Version<'_>, options: &Options, path: &Path) -> Errors {
     let Some(Value::Array(fields)) = version.part("selectableFields") else { return Vec::new() };
     let Some(schema) = &version.schema else {
-        return vec![Error::invalid(path, "", "may only be set when validations.schema is included")];
+        return vec![Error::invalid(
+            path,
+            "",
+            "may only be set when validations.schema is included",
+        )];
     };
     let mut errors = Vec::new();
     let mut seen = Vec::new();

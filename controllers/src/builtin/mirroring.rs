@@ -1,0 +1,227 @@
+use super::{
+    endpointslices::{MANAGED_BY, Plan, SERVICE_NAME, port_key, service_of},
+    services::TRIGGER_TIME,
+    written::{LAGGING, Written},
+};
+use crate::{Action, Context, Controller, Error, Retry, Sources};
+use async_trait::async_trait;
+use k8s_openapi::{
+    api::{
+        core::v1::{EndpointAddress, EndpointSubset, Endpoints, Service},
+        discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kubeplane_client::{ObjectKey, controller_ref};
+use kubeplane_clock::SharedClock;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+const CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
+const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The most addresses that are copied from one subset.
+const LARGEST: usize = 1000;
+const MAX_RETRIES: u32 = 15;
+
+/// Copies Endpoints that someone wrote by hand, for a Service without a selector, to EndpointSlices.
+pub(super) struct Mirroring {
+    written: Written,
+}
+
+impl Mirroring {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self { written: Written::new(clock) }
+    }
+}
+
+fn is_mirrored(endpoints: &Endpoints) -> bool {
+    let meta = &endpoints.metadata;
+    let skipped =
+        meta.labels.as_ref().and_then(|labels| labels.get(SKIP)).is_some_and(|skip| skip == "true");
+    let lease =
+        meta.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(LEADER));
+    !skipped && !lease
+}
+
+#[async_trait]
+impl Controller for Mirroring {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "endpointslice-mirroring-controller"
+    }
+
+    fn identity(&self) -> &'static str {
+        "endpointslicemirroring-controller"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.objects::<Endpoints>();
+        sources.objects::<Service>();
+        let written = self.written.clone();
+        sources.watch::<EndpointSlice>(move |change| {
+            let key = service_of(change.object(), CONTROLLER);
+            if let Some(key) = key.as_ref().filter(|_| change.is_deleted()) {
+                written.gone(key, &**change.object());
+            }
+            key.into_iter().collect()
+        });
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let informers = context.informers();
+        let slices = informers.of::<EndpointSlice>();
+        if !self.written.is_seen(request, &slices) {
+            return Ok(LAGGING);
+        }
+        let present: Vec<_> = slices
+            .list_in(&request.namespace)
+            .into_iter()
+            .filter(|slice| service_of(slice, CONTROLLER).as_ref() == Some(request))
+            .collect();
+        let service = informers.of::<Service>().get(&request.namespace, &request.name);
+        let by_hand = service.is_some_and(|service| {
+            service.spec.as_ref().is_some_and(|spec| spec.selector.is_none())
+        });
+        let endpoints = informers.of::<Endpoints>().get(&request.namespace, &request.name);
+        let wanted = endpoints.filter(|endpoints| by_hand && is_mirrored(endpoints));
+        let alive = wanted
+            .as_ref()
+            .is_some_and(|endpoints| endpoints.metadata.deletion_timestamp.is_none());
+        let desired = wanted.map(|endpoints| mirror(&endpoints)).unwrap_or_default();
+        plan(desired, &present).carry_out(context, request, &self.written, alive).await?;
+        Ok(Action::Done)
+    }
+
+    fn on_error(&self, _: &ObjectKey, _: &Error, failures: u32) -> Retry {
+        if failures > MAX_RETRIES { Retry::Drop } else { Retry::Backoff }
+    }
+}
+
+/// One slice for each address family and set of ports.
+fn mirror(endpoints: &Endpoints) -> Vec<EndpointSlice> {
+    let mut slices: BTreeMap<(&str, String), EndpointSlice> = BTreeMap::new();
+    for subset in endpoints.subsets.iter().flatten() {
+        let ports = ports(subset);
+        let ready = subset.addresses.iter().flatten().map(|address| (address, true));
+        let unready = subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
+        for (address, ready) in ready.chain(unready).take(LARGEST) {
+            let Ok(ip) = address.ip.parse::<IpAddr>() else { continue };
+            let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
+            let slice = slices
+                .entry((family, port_key(&ports)))
+                .or_insert_with(|| slice(endpoints, family, ports.clone()));
+            slice.endpoints.get_or_insert_default().push(endpoint(address, ip, ready));
+        }
+    }
+    slices.into_values().collect()
+}
+
+fn ports(subset: &EndpointSubset) -> Vec<EndpointPort> {
+    let ports = subset.ports.iter().flatten().map(|port| EndpointPort {
+        name: Some(port.name.clone().unwrap_or_default()),
+        port: Some(port.port),
+        protocol: Some(port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())),
+        app_protocol: port.app_protocol.clone(),
+    });
+    ports.collect()
+}
+
+fn endpoint(address: &EndpointAddress, ip: IpAddr, ready: bool) -> Endpoint {
+    Endpoint {
+        addresses: vec![ip.to_string()],
+        conditions: Some(EndpointConditions {
+            ready: Some(ready),
+            ..EndpointConditions::default()
+        }),
+        hostname: address.hostname.clone().filter(|name| !name.is_empty()),
+        node_name: address.node_name.clone(),
+        target_ref: address.target_ref.clone(),
+        ..Endpoint::default()
+    }
+}
+
+fn slice(endpoints: &Endpoints, family: &str, ports: Vec<EndpointPort>) -> EndpointSlice {
+    let meta = &endpoints.metadata;
+    let name = meta.name.clone().unwrap_or_default();
+    let mut labels = meta.labels.clone().unwrap_or_default();
+    labels.insert(MANAGED_BY.to_owned(), CONTROLLER.to_owned());
+    labels.insert(SERVICE_NAME.to_owned(), name.clone());
+    let mut annotations = meta.annotations.clone().unwrap_or_default();
+    annotations.retain(|name, _| name != TRIGGER_TIME && name != LAST_APPLIED);
+    EndpointSlice {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{name}-")),
+            namespace: meta.namespace.clone(),
+            labels: Some(labels),
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
+            owner_references: Some(vec![controller_ref(endpoints)]),
+            ..ObjectMeta::default()
+        },
+        address_type: family.to_owned(),
+        ports: Some(ports),
+        endpoints: Some(Vec::new()),
+    }
+}
+
+fn plan(desired: Vec<EndpointSlice>, present: &[Arc<EndpointSlice>]) -> Plan {
+    let key = |slice: &EndpointSlice| {
+        (slice.address_type.clone(), port_key(slice.ports.as_deref().unwrap_or_default()))
+    };
+    let mut plan = Plan::default();
+    let mut left: Vec<_> = present.iter().collect();
+    for wanted in desired {
+        let Some(at) = left.iter().position(|slice| key(slice) == key(&wanted)) else {
+            plan.create.push(wanted);
+            continue;
+        };
+        let old = left.remove(at);
+        let metadata = ObjectMeta {
+            labels: wanted.metadata.labels,
+            annotations: wanted.metadata.annotations,
+            owner_references: wanted.metadata.owner_references,
+            ..old.metadata.clone()
+        };
+        let next = EndpointSlice { metadata, ports: old.ports.clone(), ..wanted };
+        if next != **old {
+            plan.update.push(next);
+        }
+    }
+    plan.delete.extend(left.into_iter().map(|slice| (**slice).clone()));
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_subset_becomes_a_slice_a_family_and_stays_the_same_one() {
+        let mut endpoints: Endpoints = serde_json::from_value(json!({
+            "metadata": {"name": "db", "namespace": "ns", "uid": "u", "labels": {"a": "b"}},
+            "subsets": [{
+                "addresses": [{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}],
+                "notReadyAddresses": [{"ip": "192.0.2.2"}],
+                "ports": [{"port": 5432}],
+            }],
+        }))
+        .unwrap();
+        let first = plan(mirror(&endpoints), &[]);
+        let shape: Vec<_> = first
+            .create
+            .iter()
+            .map(|slice| {
+                (slice.address_type.as_str(), slice.endpoints.as_ref().map_or(0, Vec::len))
+            })
+            .collect();
+        assert_eq!(shape, [("IPv4", 2), ("IPv6", 1)]);
+        let present: Vec<_> = first.create.into_iter().map(Arc::new).collect();
+        assert_eq!(plan(mirror(&endpoints), &present), Plan::default());
+        endpoints.subsets.as_mut().unwrap()[0].addresses.as_mut().unwrap().pop();
+        let second = plan(mirror(&endpoints), &present);
+        assert_eq!((second.create.len(), second.update.len(), second.delete.len()), (0, 0, 1));
+    }
+}

@@ -1,0 +1,96 @@
+//! Every example does what it says.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
+
+/// Includes an example; its `main` only prints what its `run` returns.
+macro_rules! example {
+    ($name:ident, $path:literal) => {
+        #[path = $path]
+        #[expect(dead_code, reason = "main is for `cargo run --example`")]
+        mod $name;
+    };
+}
+
+example!(apiserver_memory, "../../apiserver_memory.rs");
+example!(custom_admission, "../../custom_admission.rs");
+example!(custom_controller, "../../custom_controller.rs");
+example!(custom_scheduler_plugin, "../../custom_scheduler_plugin.rs");
+example!(custom_store, "../../custom_store.rs");
+example!(test_with_cluster, "../../test_with_cluster.rs");
+
+use std::{fmt::Debug, time::Duration};
+use tokio::time::timeout;
+
+/// The lines an example shows, within a minute.
+async fn lines<E: Debug>(run: impl Future<Output = Result<Vec<String>, E>>) -> Vec<String> {
+    timeout(Duration::from_secs(60), run).await.expect("it ends by itself").unwrap()
+}
+
+#[tokio::test]
+async fn apiserver_memory_creates_lists_and_watches() {
+    let expected = [
+        "created greeting: hello",
+        "listed greeting: hello",
+        "saw the change to greeting: goodbye",
+        "saw the end of greeting: goodbye",
+    ];
+    assert_eq!(lines(apiserver_memory::run()).await, expected);
+}
+
+#[tokio::test]
+async fn custom_admission_refuses_images_without_a_version() {
+    let expected = [
+        r#"nginx: 403 pods "web" is forbidden: image "nginx" may be another one tomorrow"#,
+        r#"registry:5000/nginx:latest: 403 pods "web" is forbidden: image "registry:5000/nginx:latest" may be another one tomorrow"#,
+        "registry:5000/nginx:1.29: created",
+    ];
+    assert_eq!(lines(custom_admission::run()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_controller_makes_and_restores_what_its_objects_want() {
+    let expected = ["made: hello, world", "deleted and made again: hello, world"];
+    assert_eq!(lines(custom_controller::run()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_scheduler_plugin_decides_where_pods_go() {
+    let lines = lines(custom_scheduler_plugin::run()).await;
+    let [spread, together] = lines.as_slice() else { panic!("two lines: {lines:?}") };
+    assert_eq!(spread, r#"default-scheduler: {"node-1": 2, "node-2": 2, "node-3": 2}"#);
+    let nodes = ["node-1", "node-2", "node-3"].map(|node| format!(r#"together: {{"{node}": 6}}"#));
+    assert!(nodes.contains(together), "{together}");
+}
+
+#[tokio::test]
+async fn custom_store_shows_the_past_and_what_came_after_it() {
+    let expected = ["at revision 2: hello", "then goodbye", "gone at revision 4"];
+    assert_eq!(lines(custom_store::run()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_with_cluster_starts_and_stops_one() {
+    let expected = ["jane got default, kube-node-lease, kube-public, kube-system", "jim got 0"];
+    assert_eq!(lines(test_with_cluster::run()).await, expected);
+}
+
+mod conformance {
+    use crate::custom_store::SmallStore;
+    use async_trait::async_trait;
+    use kubeplane_store_trait::{Store, conformance::Factory};
+    use std::sync::Arc;
+
+    struct Small;
+
+    #[async_trait]
+    impl Factory for Small {
+        async fn fresh(&self) -> Arc<dyn Store> {
+            Arc::new(SmallStore::new())
+        }
+
+        async fn reopen(&self, _: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
+            None
+        }
+    }
+
+    kubeplane_store_trait::conformance!(Small);
+}
