@@ -33,7 +33,8 @@ impl Admission for SayWhichImage {
 
     async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
         let Some(pod) = &request.object else { return Ok(()) };
-        let lists = ["initContainers", "containers"].iter().filter_map(|list| pod.at(&["spec", list]));
+        let lists =
+            ["initContainers", "containers"].iter().filter_map(|list| pod.at(&["spec", list]));
         for container in lists.filter_map(Value::as_array).flatten() {
             let image = container["image"].as_str().unwrap_or_default();
             if !is_exact(image) {
@@ -71,11 +72,15 @@ async fn show(client: Client) -> anyhow::Result<Vec<String>> {
             "metadata": {"name": "web"},
             "spec": {"containers": [{"name": "web", "image": image}]},
         });
-        lines.push(match pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await {
-            Ok(_) => format!("{image}: created"),
-            Err(kube::Error::Api(status)) => format!("{image}: {} {}", status.code, status.message),
-            Err(other) => return Err(other.into()),
-        });
+        lines.push(
+            match pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await {
+                Ok(_) => format!("{image}: created"),
+                Err(kube::Error::Api(status)) => {
+                    format!("{image}: {} {}", status.code, status.message)
+                }
+                Err(other) => return Err(other.into()),
+            },
+        );
     }
     Ok(lines)
 }

@@ -3,6 +3,7 @@
 //! `tests/it` holds it against the suite every store must pass, with `kubeplane_store_trait::conformance!`.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -21,7 +22,7 @@ const MAX_VALUE: usize = 1 << 20;
 
 type Entries = BTreeMap<Key, Entry>;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     entries: Entries,
     revision: Revision,
@@ -34,20 +35,15 @@ struct State {
 }
 
 impl State {
-    fn check(&self, requested: Revision) -> Result<()> {
-        if requested < self.compacted {
-            return Err(Error::Compacted { requested, oldest: self.compacted });
-        }
-        if requested > self.revision {
-            return Err(Error::Future { requested, latest: self.revision });
-        }
-        Ok(())
-    }
-
     /// The entries of a revision: as they are, or the base with the changes up to there.
     fn at(&self, at: ReadAt) -> Result<(Entries, Revision)> {
         let ReadAt::Exact(revision) = at else { return Ok((self.entries.clone(), self.revision)) };
-        self.check(revision)?;
+        if revision < self.compacted {
+            return Err(Error::Compacted { requested: revision, oldest: self.compacted });
+        }
+        if revision > self.revision {
+            return Err(Error::Future { requested: revision, latest: self.revision });
+        }
         let mut entries = self.base.clone();
         for change in self.changes.iter().take_while(|change| change.revision() <= revision) {
             apply(&mut entries, change);
@@ -87,15 +83,8 @@ pub(crate) struct SmallStore(Arc<Mutex<State>>);
 
 impl SmallStore {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State {
-            entries: Entries::new(),
-            // Nothing is written at it; zero stays before everything.
-            revision: Revision(1),
-            base: Entries::new(),
-            compacted: Revision(0),
-            changes: Vec::new(),
-            waiting: Vec::new(),
-        })))
+        // Nothing is written at revision one; zero stays before everything.
+        Self(Arc::new(Mutex::new(State { revision: Revision(1), ..State::default() })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -194,8 +183,7 @@ impl Store for SmallStore {
 
     async fn status(&self) -> Result<StoreStatus> {
         let state = self.state();
-        let sizes = state.entries.values().map(|entry| entry.key.as_bytes().len() + entry.value.len());
-        let size = sizes.sum::<usize>() as u64;
+        let size = state.entries.values().map(|entry| entry.value.len() as u64).sum();
         Ok(StoreStatus { revision: state.revision, compacted: state.compacted, size })
     }
 }
@@ -231,7 +219,9 @@ impl Stream for SmallWatcher {
         if !events.is_empty() || (reached && std::mem::take(&mut this.progress)) {
             return Poll::Ready(Some(Ok(WatchBatch { events, through: this.through })));
         }
-        state.waiting.push(context.waker().clone());
+        if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.waiting.push(context.waker().clone());
+        }
         Poll::Pending
     }
 }
@@ -245,28 +235,25 @@ impl Watcher for SmallWatcher {
 }
 
 /// Writes, reads the past and watches; returns the lines shown.
-pub(crate) async fn run() -> Result<Vec<String>> {
-    let store = SmallStore::new();
-    let Some(key) = Key::new("greeting") else { return Ok(Vec::new()) };
-    let created = store.create(&key, "hello".into(), WriteOptions::default()).await?;
-    let updated = store.update(&key, "goodbye".into(), created, WriteOptions::default()).await?;
+pub(crate) async fn run() -> anyhow::Result<Vec<String>> {
+    let (store, options) = (SmallStore::new(), WriteOptions::default());
+    let key = Key::new("greeting").context("a key has at least one byte")?;
+    let created = store.create(&key, "hello".into(), options).await?;
+    let updated = store.update(&key, "goodbye".into(), created, options).await?;
     store.delete(&key, updated).await?;
-    let past = store.get(&key, ReadAt::Exact(created)).await?.entry;
-    let past = past.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-    let mut lines = vec![format!("at revision {created}: {}", past.unwrap_or_default())];
+    let past = store.get(&key, ReadAt::Exact(created)).await?.entry.context("it was there")?;
+    let mut lines = vec![format!("at revision {created}: {}", past.value.escape_ascii())];
     let mut watcher = store.watch(&KeyRange::all(), created).await?;
-    if let Some(batch) = watcher.next().await {
-        let events = batch?.events;
-        lines.extend(events.iter().map(|event| match event {
-            Event::Put { entry, .. } => format!("then {}", String::from_utf8_lossy(&entry.value)),
-            other => format!("gone at revision {}", other.revision()),
-        }));
-    }
+    let batch = watcher.next().await.context("a watch goes on")??;
+    lines.extend(batch.events.iter().map(|event| match event {
+        Event::Put { entry, .. } => format!("then {}", entry.value.escape_ascii()),
+        other => format!("gone at revision {}", other.revision()),
+    }));
     Ok(lines)
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> anyhow::Result<()> {
     run().await?.iter().for_each(|line| println!("{line}"));
     Ok(())
 }

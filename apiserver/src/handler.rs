@@ -14,11 +14,11 @@ use http::{Response, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use kubeplane_core::{
     Object,
+    admission::Warnings,
+    auth::UserInfo,
     decode::FieldValidation,
     definition::Context,
     field,
-    admission::Warnings,
-    auth::UserInfo,
     status::{ApiError, ApiResult},
 };
 use std::{

@@ -184,20 +184,12 @@ fn with_handlers(
             "token",
             Arc::new(ServiceAccountToken::new(issuer.clone())),
         )
-        .handler(
-            authentication("tokenreviews"),
-            "",
-            Arc::new(TokenReview::new(issuer, Vec::new())),
-        )
+        .handler(authentication("tokenreviews"), "", Arc::new(TokenReview::new(issuer, Vec::new())))
         .handler(authentication("selfsubjectreviews"), "", Arc::new(SelfSubjectReview))
         .handler(authorization("subjectaccessreviews"), "", access(ReviewKind::Subject))
         .handler(authorization("localsubjectaccessreviews"), "", access(ReviewKind::LocalSubject))
         .handler(authorization("selfsubjectaccessreviews"), "", access(ReviewKind::SelfSubject))
-        .handler(
-            authorization("selfsubjectrulesreviews"),
-            "",
-            Arc::new(SelfSubjectRulesReview),
-        ))
+        .handler(authorization("selfsubjectrulesreviews"), "", Arc::new(SelfSubjectRulesReview)))
 }
 
 /// The component that makes the objects every cluster starts with. `address` is where pods reach the

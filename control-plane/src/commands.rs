@@ -4,6 +4,7 @@ mod apiserver;
 mod components;
 mod kubelet;
 mod machine;
+mod proxy;
 mod serve;
 mod setup;
 
@@ -17,7 +18,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Scheduler(args) => components::scheduler(args).await,
         Command::Controllers(args) => components::controllers(args).await,
         Command::Kubelet(args) => kubelet::run(args).await,
-        Command::Proxy(_) => Ok(()),
+        Command::Proxy(args) => proxy::run(args).await,
     }
 }
 

@@ -82,8 +82,7 @@ impl ControllerClients {
             }),
             ..TokenRequest::default()
         };
-        let issued =
-            accounts.create_token_request(name, &PostParams::default(), &request).await?;
+        let issued = accounts.create_token_request(name, &PostParams::default(), &request).await?;
         Ok(issued.status.and_then(|status| status.token).unwrap_or_default())
     }
 }

@@ -59,9 +59,8 @@ impl Credentials {
             .addresses(addresses.iter().copied());
         let admin =
             Request::new("kubernetes-admin", Usage::Client).organization(GROUP_MASTERS.to_owned());
-        let leaf = |name: &str, request: Request| {
-            directory.leaf(&authority, &Leaf { name, request }, now)
-        };
+        let leaf =
+            |name: &str, request: Request| directory.leaf(&authority, &Leaf { name, request }, now);
         Ok(Self {
             serving: leaf("apiserver", serving)?,
             kubelet_client: leaf(
@@ -97,12 +96,18 @@ impl Credentials {
     ///
     /// # Errors
     /// When files cannot be read or written.
-    pub fn component(&self, user: &UserInfo, file: &str, server: &str) -> Result<Kubeconfig, Error> {
+    pub fn component(
+        &self,
+        user: &UserInfo,
+        file: &str,
+        server: &str,
+    ) -> Result<Kubeconfig, Error> {
         let mut request = Request::new(&user.name, Usage::Client);
         if let Some(group) = user.groups.iter().find(|group| *group != GROUP_AUTHENTICATED) {
             request = request.organization(group);
         }
-        let identity = self.directory.leaf(&self.authority, &Leaf { name: file, request }, self.now)?;
+        let identity =
+            self.directory.leaf(&self.authority, &Leaf { name: file, request }, self.now)?;
         Ok(self.kubeconfig(&user.name, identity, server))
     }
 

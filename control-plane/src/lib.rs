@@ -41,7 +41,6 @@ pub use kubeplane_store_memory as store_memory;
 pub use kubeplane_store_trait as store;
 pub use kubeplane_telemetry as telemetry;
 
-
 #[cfg(feature = "testing")]
 pub use kubeplane_macros::test;
 

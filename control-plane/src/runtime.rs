@@ -2,9 +2,7 @@
 
 use ipnet::IpNet;
 use kubeplane_clock::SharedClock;
-use kubeplane_runtime_cri::{
-    ContainerRuntime, CriClient, SimulatedOptions, SimulatedRuntime,
-};
+use kubeplane_runtime_cri::{ContainerRuntime, CriClient, SimulatedOptions, SimulatedRuntime};
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 /// Where containerd listens.
@@ -88,7 +86,8 @@ pub async fn find(
 }
 
 fn simulated(clock: SharedClock, pod_range: IpNet, why: &str) -> Found {
-    let options = SimulatedOptions { pod_cidr: pod_range.to_string(), ..SimulatedOptions::default() };
+    let options =
+        SimulatedOptions { pod_cidr: pod_range.to_string(), ..SimulatedOptions::default() };
     Found {
         runtime: Arc::new(SimulatedRuntime::new(clock, options)),
         real: false,
@@ -100,11 +99,7 @@ async fn connect(path: &std::path::Path) -> Result<Found, String> {
     let failed = |error: &dyn fmt::Display| format!("{} cannot be used: {error}", path.display());
     let client = CriClient::connect(path).await.map_err(|error| failed(&error))?;
     let version = client.version().await.map_err(|error| failed(&error))?;
-    let description = format!(
-        "{} {} at {}",
-        version.runtime_name,
-        version.runtime_version,
-        path.display()
-    );
+    let description =
+        format!("{} {} at {}", version.runtime_name, version.runtime_version, path.display());
     Ok(Found { runtime: Arc::new(client), real: true, description })
 }

@@ -7,6 +7,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 /// How long a component may take to stop before it is dropped.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
+/// Called with a component's name when it is ready.
+type OnReady = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Why a control plane ended by itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,7 +50,7 @@ pub enum ControlPlaneError {
 #[derive(Default)]
 pub struct ControlPlane {
     components: Vec<Box<dyn Component>>,
-    on_ready: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    on_ready: Option<OnReady>,
 }
 
 impl fmt::Debug for ControlPlane {
@@ -90,7 +93,10 @@ impl ControlPlane {
     ///
     /// # Cancellation
     /// Dropping the future stops all components at once, without grace.
-    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), ControlPlaneError> {
+    pub async fn run_until(
+        self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ControlPlaneError> {
         let mut tasks = JoinSet::new();
         let mut running: Vec<Running> = Vec::new();
         let outcome = {
@@ -108,7 +114,7 @@ impl ControlPlane {
 /// Starts everything, then waits; returns only when a component ends.
 async fn start(
     components: Vec<Box<dyn Component>>,
-    on_ready: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    on_ready: Option<OnReady>,
     tasks: &mut JoinSet<Result<(), ComponentError>>,
     running: &mut Vec<Running>,
 ) -> Result<(), ControlPlaneError> {
@@ -156,7 +162,9 @@ fn settle(running: &mut Vec<Running>, ended: Ended) -> (String, Result<(), Contr
     let component = index.map(|index| running.remove(index).name).unwrap_or_default();
     let outcome = match ended {
         Ok((_, Ok(()))) => Ok(()),
-        Ok((_, Err(source))) => Err(ControlPlaneError::Failed { component: component.clone(), source }),
+        Ok((_, Err(source))) => {
+            Err(ControlPlaneError::Failed { component: component.clone(), source })
+        }
         Err(_) => Err(ControlPlaneError::Panicked { component: component.clone() }),
     };
     (component, outcome)

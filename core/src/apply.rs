@@ -84,23 +84,14 @@ pub fn update(live: Option<&Object>, mut new: Object, request: &Request<'_>) -> 
     managed::strip(&mut new);
     let tracked = !managed.is_empty() || live.is_none_or(|live| live.uid().is_empty());
     if tracked {
-        record(
-            &mut managed,
-            live.map(Object::map),
-            new.map(),
-            request.manager,
-            request,
-        );
+        record(&mut managed, live.map(Object::map), new.map(), request.manager, request);
     }
     managed.encode_into(&mut new);
     new
 }
 
 fn managers_of(live: Option<&Object>, new: &Object, request: &Request<'_>) -> Managed {
-    let of_live = || {
-        live.and_then(|live| Managed::decode(live).ok())
-            .unwrap_or_default()
-    };
+    let of_live = || live.and_then(|live| Managed::decode(live).ok()).unwrap_or_default();
     if !request.subresource.is_empty() {
         return of_live();
     }
@@ -146,11 +137,7 @@ fn record(
 /// Folds ownership below fields that have become atomic.
 fn follow_schema(managed: &mut Managed, request: &Request<'_>) {
     let version = request.version();
-    for owned in managed
-        .owners
-        .values_mut()
-        .filter(|owned| owned.api_version == version)
-    {
+    for owned in managed.owners.values_mut().filter(|owned| owned.api_version == version) {
         reconcile(Type::root(request.schema), &mut owned.set);
     }
 }
@@ -190,10 +177,7 @@ pub fn validate_managed_fields(object: &Object) -> Result<(), String> {
 pub fn default_manager(user_agent: &str) -> String {
     let product = user_agent.split('/').next().unwrap_or_default();
     let mut name = String::new();
-    for c in product
-        .chars()
-        .filter(|c| *c == ' ' || !(c.is_control() || c.is_whitespace()))
-    {
+    for c in product.chars().filter(|c| *c == ' ' || !(c.is_control() || c.is_whitespace())) {
         if name.len() + c.len_utf8() > MAX_MANAGER {
             break;
         }

@@ -2,12 +2,7 @@
 
 use crate::status::ApiResult;
 use async_trait::async_trait;
-use std::{
-    collections::BTreeMap,
-    fmt::Debug,
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt::Debug, net::IpAddr, sync::Arc};
 
 /// The user name of requests without credentials.
 pub const ANONYMOUS: &str = "system:anonymous";
@@ -34,8 +29,15 @@ pub struct UserInfo {
 impl UserInfo {
     /// A user of this name and these groups.
     #[must_use]
-    pub fn new(name: impl Into<String>, groups: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { name: name.into(), groups: groups.into_iter().map(Into::into).collect(), ..Self::default() }
+    pub fn new(
+        name: impl Into<String>,
+        groups: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            groups: groups.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
     }
 
     /// The user of requests without credentials.

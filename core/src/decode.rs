@@ -94,13 +94,7 @@ pub fn decode(
     definition: &Definition,
     validation: FieldValidation,
 ) -> ApiResult<Decoded> {
-    decode_as(
-        body,
-        format,
-        &definition.kind,
-        &definition.schema,
-        validation,
-    )
+    decode_as(body, format, &definition.kind, &definition.schema, validation)
 }
 
 /// Decodes a body into an object of this kind and shape; for the kinds of subresources and of reviews.
@@ -141,10 +135,7 @@ pub fn decode_as(
         FieldValidation::Strict if !shaped.found.is_empty() => {
             Err(cannot(&DecodeError::Strict(shaped.found)))
         }
-        _ => Ok(Decoded {
-            object,
-            warnings: shaped.found,
-        }),
+        _ => Ok(Decoded { object, warnings: shaped.found }),
     }
 }
 
@@ -173,11 +164,8 @@ pub fn conform(object: &mut Object, schema: &SchemaRef) -> Result<Vec<String>, D
 pub fn prune(object: &mut Object, schema: &Schema) -> Vec<String> {
     let value = Value::Object(std::mem::take(object.map_mut()));
     let mut context = typed::Context::new(true);
-    if let Ok(Value::Object(map)) = (custom::Custom {
-        schema: Some(schema),
-        context: &mut context,
-    })
-    .deserialize(value)
+    if let Ok(Value::Object(map)) =
+        (custom::Custom { schema: Some(schema), context: &mut context }).deserialize(value)
     {
         *object.map_mut() = map;
     }
@@ -205,9 +193,7 @@ fn shape_json(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, S
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let shaped =
         shape(&mut deserializer, schema, strict).map_err(|error| syntax::explain(body, &error))?;
-    deserializer
-        .end()
-        .map_err(|error| syntax::explain(body, &error))?;
+    deserializer.end().map_err(|error| syntax::explain(body, &error))?;
     Ok(shaped)
 }
 
@@ -228,17 +214,12 @@ fn shape<'de, D: serde::Deserializer<'de>>(
 ) -> Result<Shaped, D::Error> {
     let mut context = typed::Context::new(strict);
     let result = match schema {
-        SchemaRef::Static(schema) => typed::Typed {
-            schema,
-            context: &mut context,
+        SchemaRef::Static(schema) => {
+            typed::Typed { schema, context: &mut context }.deserialize(from)?
         }
-        .deserialize(from)?,
         SchemaRef::Shared(schema) => {
-            let mut value = custom::Custom {
-                schema: Some(schema),
-                context: &mut context,
-            }
-            .deserialize(from)?;
+            let mut value =
+                custom::Custom { schema: Some(schema), context: &mut context }.deserialize(from)?;
             apply_schema_defaults(&mut value, schema);
             context.unknown.sort();
             Some(value)
@@ -250,11 +231,7 @@ fn shape<'de, D: serde::Deserializer<'de>>(
         Some(error) => Err(error),
         None => Ok(result),
     };
-    Ok(Shaped {
-        names: context.names,
-        result,
-        found,
-    })
+    Ok(Shaped { names: context.names, result, found })
 }
 
 /// What a body says it is, the rest taken from the path.
@@ -295,15 +272,8 @@ impl Named {
         if kind.is_empty() && !typed {
             return Err("Object 'Kind' is missing".to_owned());
         }
-        let kind = if kind.is_empty() {
-            expected.kind.to_string()
-        } else {
-            kind
-        };
-        Ok(Self {
-            kind,
-            version: parsed,
-        })
+        let kind = if kind.is_empty() { expected.kind.to_string() } else { kind };
+        Ok(Self { kind, version: parsed })
     }
 
     fn check(&self, expected: &GroupVersionKind) -> ApiResult<()> {
@@ -363,11 +333,7 @@ fn is_registered(kind: &GroupVersionKind) -> bool {
 }
 
 fn internal_group(kind: &GroupVersionKind) -> &str {
-    if kind.group.is_empty() {
-        "core"
-    } else {
-        kind.group.split('.').next().unwrap_or_default()
-    }
+    if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() }
 }
 
 fn cannot(
@@ -402,11 +368,7 @@ fn summary(body: &[u8]) -> String {
         Some(b'{') => String::from_utf8_lossy(start).into_owned(),
         Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    if body.len() > LIMIT {
-        format!("{text} ...")
-    } else {
-        text
-    }
+    if body.len() > LIMIT { format!("{text} ...") } else { text }
 }
 
 #[cfg(test)]

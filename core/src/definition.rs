@@ -1,8 +1,8 @@
 //! A kind: a [`Definition`] of plain data and a [`Strategy`] of hooks. Handlers know no kind.
 
 use crate::{
-    GroupKind, GroupResource, GroupVersion, GroupVersionKind, Object, admission::Warnings, auth::UserInfo, field,
-    schema::SchemaRef,
+    GroupKind, GroupResource, GroupVersion, GroupVersionKind, Object, admission::Warnings,
+    auth::UserInfo, field, schema::SchemaRef,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -237,7 +237,12 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     }
 
     /// Checks a change.
-    fn validate_update(&self, _context: &Context<'_>, _object: &Object, _old: &Object) -> field::Errors {
+    fn validate_update(
+        &self,
+        _context: &Context<'_>,
+        _object: &Object,
+        _old: &Object,
+    ) -> field::Errors {
         Vec::new()
     }
 

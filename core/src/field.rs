@@ -137,7 +137,12 @@ pub struct Error {
 pub type Errors = Vec<Error>;
 
 impl Error {
-    fn new(kind: ErrorKind, path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+    fn new(
+        kind: ErrorKind,
+        path: &Path,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self { kind, path: path.clone(), value: value.into(), detail: detail.into() }
     }
 
@@ -176,7 +181,11 @@ impl Error {
     pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
         let mut names: Vec<_> = supported.iter().map(|name| format!("{name:?}")).collect();
         names.sort();
-        let detail = if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
+        let detail = if names.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", names.join(", "))
+        };
         Self::new(ErrorKind::NotSupported, path, value, detail)
     }
 
@@ -211,7 +220,10 @@ impl Error {
     pub fn body(&self) -> String {
         let text = self.kind.text();
         let mut body = match self.kind {
-            ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::InternalError => text.to_owned(),
+            ErrorKind::Required
+            | ErrorKind::Forbidden
+            | ErrorKind::TooLong
+            | ErrorKind::InternalError => text.to_owned(),
             _ if self.value == OMITTED => text.to_owned(),
             _ => format!("{text}: {}", printed(&self.value)),
         };
@@ -256,7 +268,9 @@ pub fn go_quote(text: &str) -> String {
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
             '\u{b}' => out.push_str("\\v"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
+                out.push_str(&format!("\\x{:02x}", c as u32))
+            }
             c => out.push(c),
         }
     }

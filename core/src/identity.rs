@@ -45,7 +45,9 @@ impl GroupVersion {
         match api_version.split_once('/') {
             None if api_version.is_empty() => None,
             None => Some(Self::new("", api_version.to_owned())),
-            Some((group, version)) if !group.is_empty() && !version.is_empty() && !version.contains('/') => {
+            Some((group, version))
+                if !group.is_empty() && !version.is_empty() && !version.contains('/') =>
+            {
                 Some(Self::new(group.to_owned(), version.to_owned()))
             }
             Some(_) => None,
@@ -56,21 +58,33 @@ impl GroupVersion {
 /// As in an object's `apiVersion`.
 impl fmt::Display for GroupVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.group.is_empty() { f.write_str(&self.version) } else { write!(f, "{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            f.write_str(&self.version)
+        } else {
+            write!(f, "{}/{}", self.group, self.version)
+        }
     }
 }
 
 /// As in messages: `deployments.apps`, `pods`.
 impl fmt::Display for GroupResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.group.is_empty() { f.write_str(&self.resource) } else { write!(f, "{}.{}", self.resource, self.group) }
+        if self.group.is_empty() {
+            f.write_str(&self.resource)
+        } else {
+            write!(f, "{}.{}", self.resource, self.group)
+        }
     }
 }
 
 /// As in messages: `Deployment.apps`, `Pod`.
 impl fmt::Display for GroupKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.group.is_empty() { f.write_str(&self.kind) } else { write!(f, "{}.{}", self.kind, self.group) }
+        if self.group.is_empty() {
+            f.write_str(&self.kind)
+        } else {
+            write!(f, "{}.{}", self.kind, self.group)
+        }
     }
 }
 

@@ -34,9 +34,7 @@ pub fn validate_metadata(object: &Object, namespaced: bool, rule: NameRule, path
     if !prefix.is_empty() {
         let found = names::check(rule, prefix, true);
         errors.extend(
-            found
-                .into_iter()
-                .map(|text| Error::invalid(&path.child("generateName"), prefix, text)),
+            found.into_iter().map(|text| Error::invalid(&path.child("generateName"), prefix, text)),
         );
     }
     let (name, at) = (object.name(), path.child("name"));
@@ -44,23 +42,13 @@ pub fn validate_metadata(object: &Object, namespaced: bool, rule: NameRule, path
         errors.push(Error::required(&at, "name or generateName is required"));
     } else {
         errors.extend(
-            names::check(rule, name, false)
-                .into_iter()
-                .map(|text| Error::invalid(&at, name, text)),
+            names::check(rule, name, false).into_iter().map(|text| Error::invalid(&at, name, text)),
         );
     }
-    errors.extend(namespace_errors(
-        object.namespace(),
-        namespaced,
-        &path.child("namespace"),
-    ));
+    errors.extend(namespace_errors(object.namespace(), namespaced, &path.child("namespace")));
     if object.generation() < 0 {
         let text = "must be greater than or equal to 0";
-        errors.push(Error::invalid(
-            &path.child("generation"),
-            object.generation(),
-            text,
-        ));
+        errors.push(Error::invalid(&path.child("generation"), object.generation(), text));
     }
     errors.extend(common_errors(object, path));
     errors.extend(finalizer_errors(object, &path.child("finalizers")));
@@ -99,12 +87,8 @@ pub fn validate_metadata_update(object: &Object, old: &Object, path: &Path) -> E
         "deletionGracePeriodSeconds",
     ];
     for field in immutable {
-        let value = |object: &Object| {
-            object
-                .at(&["metadata", field])
-                .cloned()
-                .filter(|value| *value != "")
-        };
+        let value =
+            |object: &Object| object.at(&["metadata", field]).cloned().filter(|value| *value != "");
         let (new, old) = (value(object), value(old));
         if new != old {
             let text = matches!(field, "name" | "namespace" | "uid");
@@ -126,10 +110,7 @@ fn namespace_errors(namespace: &str, namespaced: bool, path: &Path) -> Errors {
         (true, true) => vec![Error::required(path, "")],
         (true, false) => {
             let found = names::is_dns1123_label(namespace);
-            found
-                .into_iter()
-                .map(|text| Error::invalid(path, namespace, text))
-                .collect()
+            found.into_iter().map(|text| Error::invalid(path, namespace, text)).collect()
         }
         (false, true) => Vec::new(),
         (false, false) => vec![Error::forbidden(path, "not allowed on this type")],
@@ -138,19 +119,13 @@ fn namespace_errors(namespace: &str, namespaced: bool, path: &Path) -> Errors {
 
 fn common_errors(object: &Object, path: &Path) -> Errors {
     let mut errors = validate_labels(object.labels(), &path.child("labels"));
-    errors.extend(validate_annotations(
-        object.annotations(),
-        &path.child("annotations"),
-    ));
+    errors.extend(validate_annotations(object.annotations(), &path.child("annotations")));
     errors.extend(owner_errors(object, &path.child("ownerReferences")));
     errors
 }
 
 fn list<'a>(object: &'a Object, field: &str) -> &'a [Value] {
-    object
-        .at(&["metadata", field])
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    object.at(&["metadata", field]).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
@@ -211,10 +186,8 @@ fn owner_error(owner: &Value, path: &Path) -> Errors {
 
 fn finalizer_errors(object: &Object, path: &Path) -> Errors {
     let finalizers = object.finalizers();
-    let mut errors: Errors = finalizers
-        .iter()
-        .flat_map(|name| validate_finalizer_name(name, path))
-        .collect();
+    let mut errors: Errors =
+        finalizers.iter().flat_map(|name| validate_finalizer_name(name, path)).collect();
     if finalizers.contains(&ORPHAN_FINALIZER) && finalizers.contains(&FOREGROUND_FINALIZER) {
         let text =
             format!("finalizer {ORPHAN_FINALIZER} and {FOREGROUND_FINALIZER} cannot be both set");
@@ -225,18 +198,12 @@ fn finalizer_errors(object: &Object, path: &Path) -> Errors {
 
 fn new_finalizer_error(object: &Object, old: &Object, path: &Path) -> Option<Error> {
     let before = old.finalizers();
-    let mut added: Vec<_> = object
-        .finalizers()
-        .into_iter()
-        .filter(|name| !before.contains(name))
-        .collect();
+    let mut added: Vec<_> =
+        object.finalizers().into_iter().filter(|name| !before.contains(name)).collect();
     added.sort_unstable();
     added.dedup();
     (!added.is_empty()).then(|| {
-        let quoted: Vec<_> = added
-            .iter()
-            .map(|name| crate::field::go_quote(name))
-            .collect();
+        let quoted: Vec<_> = added.iter().map(|name| crate::field::go_quote(name)).collect();
         let text =
             "no new finalizers can be added if the object is being deleted, found new finalizers";
         Error::forbidden(path, format!("{text} []string{{{}}}", quoted.join(", ")))
@@ -257,16 +224,9 @@ fn managed_field_errors(object: &Object, path: &Path) -> Errors {
             ));
         }
         if !form.is_empty() && form != "FieldsV1" {
-            errors.push(Error::invalid(
-                &at.child("fieldsType"),
-                form,
-                "must be `FieldsV1`",
-            ));
+            errors.push(Error::invalid(&at.child("fieldsType"), form, "must be `FieldsV1`"));
         }
-        errors.extend(validate_field_manager(
-            text(entry, "manager"),
-            &at.child("manager"),
-        ));
+        errors.extend(validate_field_manager(text(entry, "manager"), &at.child("manager")));
         if text(entry, "subresource").len() > MAX_SUBRESOURCE {
             errors.push(Error::too_long(&at.child("subresource"), MAX_SUBRESOURCE));
         }

@@ -36,14 +36,8 @@ pub fn regex_message(text: &str, regex: &str, examples: &[&str]) -> String {
     if examples.is_empty() {
         return format!("{text} (regex used for validation is '{regex}')");
     }
-    let examples: Vec<_> = examples
-        .iter()
-        .map(|example| format!("'{example}', "))
-        .collect();
-    format!(
-        "{text} (e.g. {}regex used for validation is '{regex}')",
-        examples.join(" or ")
-    )
+    let examples: Vec<_> = examples.iter().map(|example| format!("'{example}', ")).collect();
+    format!("{text} (e.g. {}regex used for validation is '{regex}')", examples.join(" or "))
 }
 
 /// The message about a number out of its range.
@@ -73,12 +67,7 @@ fn framed(text: &str, first: fn(u8) -> bool, inner: fn(u8) -> bool, last: fn(u8)
 }
 
 fn label_form(text: &str) -> bool {
-    framed(
-        text,
-        lower_or_digit,
-        |c| lower_or_digit(c) || c == b'-',
-        lower_or_digit,
-    )
+    framed(text, lower_or_digit, |c| lower_or_digit(c) || c == b'-', lower_or_digit)
 }
 
 fn subdomain_form(text: &str) -> bool {
@@ -87,12 +76,7 @@ fn subdomain_form(text: &str) -> bool {
 
 fn label_key_form(text: &str) -> bool {
     let edge = |c: u8| c.is_ascii_alphanumeric();
-    framed(
-        text,
-        edge,
-        |c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'),
-        edge,
-    )
+    framed(text, edge, |c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'), edge)
 }
 
 /// A label of RFC 1123: `my-name`, up to 63 bytes.
@@ -143,12 +127,7 @@ pub fn is_dns1123_subdomain_with_underscore(value: &str) -> Messages {
     let mut found = one(value.len() <= SUBDOMAIN_MAX, || characters(SUBDOMAIN_MAX));
     let inner = |c: u8| lower_or_digit(c) || matches!(c, b'-' | b'_');
     let label = |label: &str| {
-        framed(
-            label.strip_prefix('_').unwrap_or(label),
-            lower_or_digit,
-            inner,
-            lower_or_digit,
-        )
+        framed(label.strip_prefix('_').unwrap_or(label), lower_or_digit, inner, lower_or_digit)
     };
     if !value.split('.').all(label) {
         let text = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and \
@@ -171,11 +150,7 @@ pub fn is_dns1035_label(value: &str) -> Messages {
     ) {
         let text = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
                     character, and end with an alphanumeric character";
-        found.push(regex_message(
-            text,
-            "[a-z]([-a-z0-9]*[a-z0-9])?",
-            &["my-name", "abc-123"],
-        ));
+        found.push(regex_message(text, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]));
     }
     found
 }
@@ -187,11 +162,7 @@ pub fn is_wildcard_dns1123_subdomain(value: &str) -> Messages {
     if !value.strip_prefix("*.").is_some_and(subdomain_form) {
         let text = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist \
                     of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
-        found.push(regex_message(
-            text,
-            &format!(r"\*\.{SUBDOMAIN}"),
-            &["*.example.com"],
-        ));
+        found.push(regex_message(text, &format!(r"\*\.{SUBDOMAIN}"), &["*.example.com"]));
     }
     found
 }
@@ -227,10 +198,7 @@ pub fn is_qualified_name(value: &str) -> Messages {
         found.push(format!("name part {}", bytes(LABEL_MAX)));
     }
     if !label_key_form(name) {
-        found.push(format!(
-            "name part {}",
-            regex_message(LABEL_KEY_TEXT, LABEL_KEY, &examples)
-        ));
+        found.push(format!("name part {}", regex_message(LABEL_KEY_TEXT, LABEL_KEY, &examples)));
     }
     found
 }
@@ -255,18 +223,11 @@ pub fn is_valid_label_value(value: &str) -> Messages {
 #[must_use]
 pub fn is_c_identifier(value: &str) -> Messages {
     let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
-    one(
-        framed(value, |c| c.is_ascii_alphabetic() || c == b'_', word, word),
-        || {
-            let text = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+    one(framed(value, |c| c.is_ascii_alphabetic() || c == b'_', word, word), || {
+        let text = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
                     characters or '_'";
-            regex_message(
-                text,
-                "[A-Za-z_][A-Za-z0-9_]*",
-                &["my_name", "MY_NAME", "MyName"],
-            )
-        },
-    )
+        regex_message(text, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])
+    })
 }
 
 /// A port: 1 to 65535.
@@ -303,19 +264,10 @@ pub fn is_valid_port_name(port: &str) -> Messages {
         }
     };
     let charset = !port.is_empty() && port.bytes().all(|c| lower_or_digit(c) || c == b'-');
-    check(
-        charset,
-        "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
-    );
-    check(
-        port.bytes().any(|c| c.is_ascii_lowercase()),
-        "must contain at least one letter (a-z)",
-    );
+    check(charset, "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+    check(port.bytes().any(|c| c.is_ascii_lowercase()), "must contain at least one letter (a-z)");
     check(!port.contains("--"), "must not contain consecutive hyphens");
-    check(
-        !port.starts_with('-') && !port.ends_with('-'),
-        "must not begin or end with a hyphen",
-    );
+    check(!port.starts_with('-') && !port.ends_with('-'), "must not begin or end with a hyphen");
     found
 }
 
@@ -336,10 +288,7 @@ pub fn is_valid_percent(value: &str) -> Messages {
 /// The name of an HTTP header.
 #[must_use]
 pub fn is_http_header_name(value: &str) -> Messages {
-    let valid = !value.is_empty()
-        && value
-            .bytes()
-            .all(|c| c.is_ascii_alphanumeric() || c == b'-');
+    let valid = !value.is_empty() && value.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
     one(valid, || {
         let text = "a valid HTTP header must consist of alphanumeric characters or '-'";
         regex_message(text, "[-A-Za-z0-9]+", &["X-Header-Name"])
@@ -367,13 +316,9 @@ pub fn is_env_var_name(value: &str) -> Messages {
 /// The name of an environment variable by the rule of 1.36: printable ASCII but `=`.
 #[must_use]
 pub fn is_relaxed_env_var_name(value: &str) -> Messages {
-    let mut found = one(!value.is_empty(), || {
-        "environment variable name must be non-empty".to_owned()
-    });
-    if value
-        .bytes()
-        .any(|c| !(0x20..0x7f).contains(&c) || c == b'=')
-    {
+    let mut found =
+        one(!value.is_empty(), || "environment variable name must be non-empty".to_owned());
+    if value.bytes().any(|c| !(0x20..0x7f).contains(&c) || c == b'=') {
         let text = "a valid environment variable name must consist only of printable ASCII characters other than '='";
         found.push(text.to_owned());
     }
@@ -385,16 +330,10 @@ pub fn is_relaxed_env_var_name(value: &str) -> Messages {
 pub fn is_config_map_key(value: &str) -> Messages {
     let mut found = one(value.len() <= SUBDOMAIN_MAX, || characters(SUBDOMAIN_MAX));
     if value.is_empty()
-        || !value
-            .bytes()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
+        || !value.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
     {
         let text = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
-        found.push(regex_message(
-            text,
-            "[-._a-zA-Z0-9]+",
-            &["key.name", "KEY_NAME", "key-name"],
-        ));
+        found.push(regex_message(text, "[-._a-zA-Z0-9]+", &["key.name", "KEY_NAME", "key-name"]));
     }
     found.extend(directory_prefix(value));
     found
@@ -403,9 +342,7 @@ pub fn is_config_map_key(value: &str) -> Messages {
 fn directory_prefix(value: &str) -> Option<String> {
     match value {
         "." | ".." => Some(format!("must not be '{value}'")),
-        _ => value
-            .starts_with("..")
-            .then(|| "must not start with '..'".to_owned()),
+        _ => value.starts_with("..").then(|| "must not start with '..'".to_owned()),
     }
 }
 
@@ -422,9 +359,7 @@ pub fn is_path_segment_name(name: &str) -> Messages {
 #[must_use]
 pub fn is_path_segment_prefix(name: &str) -> Messages {
     let forbidden = ["/", "%"].into_iter().filter(|text| name.contains(text));
-    forbidden
-        .map(|text| format!("may not contain '{text}'"))
-        .collect()
+    forbidden.map(|text| format!("may not contain '{text}'")).collect()
 }
 
 /// A whole number as a person would write it: no leading zeros, no plus.
@@ -438,9 +373,7 @@ pub fn is_decimal_integer(value: &str) -> Messages {
         || !digits.starts_with('0')
             && !digits.is_empty()
             && digits.bytes().all(|c| c.is_ascii_digit());
-    one(valid, || {
-        "must be a valid decimal integer in canonical form".to_owned()
-    })
+    one(valid, || "must be a valid decimal integer in canonical form".to_owned())
 }
 
 /// A domain with at least two labels; a trailing dot is fine. The empty text is the caller's to check.
@@ -476,22 +409,14 @@ pub fn is_fully_qualified_name(value: &str) -> Messages {
 /// A domain and a path: `acme.io/foo`. The empty text is the caller's to check.
 #[must_use]
 pub fn is_domain_prefixed_path(value: &str) -> Messages {
-    let Some((host, path)) = value
-        .split_once('/')
-        .filter(|(host, path)| !host.is_empty() && !path.is_empty())
+    let Some((host, path)) =
+        value.split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty())
     else {
         return vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned()];
     };
     let mut found = is_dns1123_subdomain(host);
-    if !path
-        .bytes()
-        .all(|c| c.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&c))
-    {
-        found.push(regex_message(
-            "Invalid path",
-            r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+",
-            &[],
-        ));
+    if !path.bytes().all(|c| c.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&c)) {
+        found.push(regex_message("Invalid path", r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", &[]));
     }
     found
 }
@@ -511,11 +436,7 @@ pub fn is_domain_prefixed_key(value: &str) -> Messages {
 /// Whether an object may have this name; with `prefix` it is a `generateName`, which may end in dashes.
 #[must_use]
 pub fn check(rule: NameRule, name: &str, prefix: bool) -> Messages {
-    let masked = if prefix {
-        without_trailing_dash(name)
-    } else {
-        name.into()
-    };
+    let masked = if prefix { without_trailing_dash(name) } else { name.into() };
     match rule {
         NameRule::DnsSubdomain => is_dns1123_subdomain(&masked),
         NameRule::DnsLabel => is_dns1123_label(&masked),

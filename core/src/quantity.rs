@@ -62,23 +62,13 @@ impl Quantity {
     /// A whole amount.
     #[must_use]
     pub fn new(value: i64, format: Format) -> Self {
-        Self {
-            mantissa: value.into(),
-            scale: 0,
-            format,
-            text: None,
-        }
+        Self { mantissa: value.into(), scale: 0, format, text: None }
     }
 
     /// An amount of thousandths.
     #[must_use]
     pub fn from_milli(value: i64, format: Format) -> Self {
-        Self {
-            mantissa: value.into(),
-            scale: -3,
-            format,
-            text: None,
-        }
+        Self { mantissa: value.into(), scale: -3, format, text: None }
     }
 
     /// Parses a text.
@@ -122,11 +112,7 @@ impl Quantity {
     /// The same amount printed in another way.
     #[must_use]
     pub fn with_format(self, format: Format) -> Self {
-        Self {
-            format,
-            text: None,
-            ..self
-        }
+        Self { format, text: None, ..self }
     }
 
     /// Whole units, rounded away from zero, capped to what fits.
@@ -241,9 +227,8 @@ impl Quantity {
 /// The mantissa at another scale, rounded away from zero and capped; whether that is exact.
 fn at_scale(mantissa: i128, from: i32, to: i32) -> (i128, bool) {
     let difference = i64::from(from) - i64::from(to);
-    let factor = u32::try_from(difference.unsigned_abs())
-        .ok()
-        .and_then(|power| 10i128.checked_pow(power));
+    let factor =
+        u32::try_from(difference.unsigned_abs()).ok().and_then(|power| 10i128.checked_pow(power));
     match (difference >= 0, factor) {
         _ if mantissa == 0 => (0, true),
         (true, Some(factor)) => match mantissa.checked_mul(factor) {

@@ -27,13 +27,23 @@ pub trait ObjectReader: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the resource is not served or its cache is not filled in time.
-    async fn get(&self, resource: &GroupResource, namespace: &str, name: &str) -> ApiResult<Option<Arc<Object>>>;
+    async fn get(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+    ) -> ApiResult<Option<Arc<Object>>>;
 
     /// One object as every write acknowledged before the call left it; costs a round to the store.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    async fn get_fresh(&self, resource: &GroupResource, namespace: &str, name: &str) -> ApiResult<Option<Arc<Object>>> {
+    async fn get_fresh(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+    ) -> ApiResult<Option<Arc<Object>>> {
         self.get(resource, namespace, name).await
     }
 

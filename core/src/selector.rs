@@ -128,11 +128,7 @@ impl Requirement {
             }
         }
         if errors.is_empty() {
-            Ok(Self {
-                key: key.to_owned(),
-                operator,
-                values,
-            })
+            Ok(Self { key: key.to_owned(), operator, values })
         } else {
             Err(errors)
         }
@@ -171,20 +167,13 @@ impl Requirement {
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
             Operator::GreaterThan | Operator::LessThan => {
-                let limit = self
-                    .values
-                    .first()
-                    .and_then(|limit| limit.parse::<i64>().ok());
+                let limit = self.values.first().and_then(|limit| limit.parse::<i64>().ok());
                 let Some((value, limit)) =
                     value.and_then(|value| value.parse::<i64>().ok()).zip(limit)
                 else {
                     return false;
                 };
-                if self.operator == Operator::GreaterThan {
-                    value > limit
-                } else {
-                    value < limit
-                }
+                if self.operator == Operator::GreaterThan { value > limit } else { value < limit }
             }
         }
     }
@@ -196,10 +185,8 @@ fn number_errors(values: &[String], at: &Path) -> Errors {
         let text = "for 'Gt', 'Lt' operators, exactly one value is required";
         errors.push(Error::invalid(at, Value::from(values), text));
     }
-    for (index, value) in values
-        .iter()
-        .enumerate()
-        .filter(|(_, value)| value.parse::<i64>().is_err())
+    for (index, value) in
+        values.iter().enumerate().filter(|(_, value)| value.parse::<i64>().is_err())
     {
         let text = "for 'Gt', 'Lt' operators, the value must be an integer";
         errors.push(Error::invalid(&at.index(index), value.as_str(), text));
@@ -262,10 +249,7 @@ impl LabelSelector {
     /// Picks nothing.
     #[must_use]
     pub fn nothing() -> Self {
-        Self {
-            requirements: Vec::new(),
-            nothing: true,
-        }
+        Self { requirements: Vec::new(), nothing: true }
     }
 
     /// Parses the text form: `a=b,c in (d,e),!f`.
@@ -280,10 +264,7 @@ impl LabelSelector {
     #[must_use]
     pub fn of(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Self {
-            requirements,
-            nothing: false,
-        }
+        Self { requirements, nothing: false }
     }
 
     /// Labels that must have exactly these values, unchecked; none picks everything.
@@ -312,11 +293,7 @@ impl LabelSelector {
         }
         for expression in selector.match_expressions.iter().flatten() {
             let values = expression.values.clone().unwrap_or_default();
-            requirements.push(checked(
-                &expression.key,
-                operator(&expression.operator)?,
-                values,
-            )?);
+            requirements.push(checked(&expression.key, operator(&expression.operator)?, values)?);
         }
         Ok(Self::of(requirements))
     }
@@ -358,11 +335,7 @@ impl LabelSelector {
         &self,
         labels: Option<&std::collections::BTreeMap<String, String>>,
     ) -> bool {
-        self.matches(|key| {
-            labels
-                .and_then(|labels| labels.get(key))
-                .map(String::as_str)
-        })
+        self.matches(|key| labels.and_then(|labels| labels.get(key)).map(String::as_str))
     }
 
     /// Whether it picks everything.
@@ -387,10 +360,7 @@ impl LabelSelector {
     #[must_use]
     pub fn and(mut self, requirement: Requirement) -> Self {
         self.requirements.push(requirement);
-        Self {
-            nothing: self.nothing,
-            ..Self::of(self.requirements)
-        }
+        Self { nothing: self.nothing, ..Self::of(self.requirements) }
     }
 }
 
@@ -408,9 +378,7 @@ fn operator(name: &str) -> Result<Operator, SelectorError> {
         "NotIn" => Ok(Operator::NotIn),
         "Exists" => Ok(Operator::Exists),
         "DoesNotExist" => Ok(Operator::DoesNotExist),
-        _ => Err(SelectorError(format!(
-            "{name:?} is not a valid label selector operator"
-        ))),
+        _ => Err(SelectorError(format!("{name:?} is not a valid label selector operator"))),
     }
 }
 

@@ -56,7 +56,13 @@ impl ApiError {
     /// A failure of this code, reason (empty for none) and message.
     #[must_use]
     pub fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code, reason, message: message.into(), details: None, continues: None }))
+        Self(Box::new(Inner {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            continues: None,
+        }))
     }
 
     fn about(mut self, resource: &GroupResource, name: &str) -> Self {
@@ -93,21 +99,30 @@ impl ApiError {
     /// 404: the object is not there.
     #[must_use]
     pub fn not_found(resource: &GroupResource, name: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("{resource} {name:?} not found")).about(resource, name)
+        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("{resource} {name:?} not found"))
+            .about(resource, name)
     }
 
     /// 404: nothing is served under the path.
     #[must_use]
     pub fn no_such_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
-            .with_details(Details::default())
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+        .with_details(Details::default())
     }
 
     /// 409: an object of the name exists.
     #[must_use]
     pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, "AlreadyExists", format!("{resource} {name:?} already exists"))
-            .about(resource, name)
+        Self::new(
+            StatusCode::CONFLICT,
+            "AlreadyExists",
+            format!("{resource} {name:?} already exists"),
+        )
+        .about(resource, name)
     }
 
     /// 409: the object changed, or a precondition does not hold.
@@ -148,14 +163,18 @@ impl ApiError {
                 field: error.path.to_string(),
             })
             .collect();
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", format!("{kind} {name:?} is invalid{joined}"))
-            .with_details(Details {
-                name: name.to_owned(),
-                group: kind.group.to_string(),
-                kind: kind.kind.to_string(),
-                causes,
-                ..Details::default()
-            })
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Invalid",
+            format!("{kind} {name:?} is invalid{joined}"),
+        )
+        .with_details(Details {
+            name: name.to_owned(),
+            group: kind.group.to_string(),
+            kind: kind.kind.to_string(),
+            causes,
+            ..Details::default()
+        })
     }
 
     /// 403: the user may not do it.
@@ -185,7 +204,8 @@ impl ApiError {
     /// 405: the resource has no such verb.
     #[must_use]
     pub fn method_not_supported(resource: &GroupResource, verb: &str) -> Self {
-        let message = format!("{verb} is not supported on resources of kind {:?}", resource.to_string());
+        let message =
+            format!("{verb} is not supported on resources of kind {:?}", resource.to_string());
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).about(resource, "")
     }
 
@@ -228,15 +248,20 @@ impl ApiError {
     /// 429.
     #[must_use]
     pub fn too_many_requests(message: impl Into<String>, retry_after: u32) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).retry_after(retry_after)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
+            .retry_after(retry_after)
     }
 
     /// 500: our fault.
     #[must_use]
     pub fn internal(why: impl fmt::Display) -> Self {
         let cause = Cause { message: why.to_string(), ..Cause::default() };
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", format!("Internal error occurred: {why}"))
-            .with_details(Details { causes: vec![cause], ..Details::default() })
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
+            format!("Internal error occurred: {why}"),
+        )
+        .with_details(Details { causes: vec![cause], ..Details::default() })
     }
 
     /// 503: try again later.
@@ -298,7 +323,8 @@ impl ApiError {
 /// The `Status` of a success, with optional details.
 #[must_use]
 pub fn success(details: Option<Details>) -> Value {
-    let mut status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    let mut status =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     if let Some(details) = details {
         status["details"] = details.to_value();
     }
@@ -308,7 +334,12 @@ pub fn success(details: Option<Details>) -> Value {
 impl Details {
     fn to_value(&self) -> Value {
         let mut value = Map::new();
-        let texts = [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)];
+        let texts = [
+            ("name", &self.name),
+            ("group", &self.group),
+            ("kind", &self.kind),
+            ("uid", &self.uid),
+        ];
         for (key, text) in texts {
             put(&mut value, key, text);
         }
@@ -325,7 +356,9 @@ impl Details {
 impl Cause {
     fn to_value(&self) -> Value {
         let mut value = Map::new();
-        for (key, text) in [("reason", &self.reason), ("message", &self.message), ("field", &self.field)] {
+        for (key, text) in
+            [("reason", &self.reason), ("message", &self.message), ("field", &self.field)]
+        {
             put(&mut value, key, text);
         }
         Value::Object(value)

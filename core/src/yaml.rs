@@ -102,10 +102,7 @@ mod tests {
         let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for level in 1..9 {
             let below = format!("*a{},", level - 1).repeat(10);
-            text.push_str(&format!(
-                "a{level}: &a{level} [{}]\n",
-                below.trim_end_matches(',')
-            ));
+            text.push_str(&format!("a{level}: &a{level} [{}]\n", below.trim_end_matches(',')));
         }
         assert!(parse(text.as_bytes()).is_err());
     }

@@ -35,9 +35,7 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self {
-            request_timeout: Duration::from_secs(120),
-        }
+        Self { request_timeout: Duration::from_secs(120) }
     }
 }
 
@@ -114,10 +112,7 @@ fn limited<T>(message: T, timeout: Duration) -> Request<T> {
 async fn channel(socket: PathBuf) -> Result<Channel> {
     let shown = socket.display().to_string();
     let unavailable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unavailable {
-        message: format!(
-            "cannot connect to the container runtime at {shown}: {}",
-            root(&*source)
-        ),
+        message: format!("cannot connect to the container runtime at {shown}: {}", root(&*source)),
         source: Some(source),
     };
     let connector = tower::service_fn(move |_| {
@@ -126,10 +121,7 @@ async fn channel(socket: PathBuf) -> Result<Channel> {
     });
     // The authority of the address is never looked up: the connector goes to the socket.
     let endpoint = Endpoint::from_static("http://localhost");
-    endpoint
-        .connect_with_connector(connector)
-        .await
-        .map_err(|error| unavailable(error.into()))
+    endpoint.connect_with_connector(connector).await.map_err(|error| unavailable(error.into()))
 }
 
 /// The innermost cause, which is the one that names what the system said.
@@ -145,9 +137,7 @@ fn root<'a>(
 #[async_trait]
 impl ContainerRuntime for CriClient {
     async fn version(&self) -> Result<v1::VersionResponse> {
-        let request = self.request(v1::VersionRequest {
-            version: "v1".to_owned(),
-        });
+        let request = self.request(v1::VersionRequest { version: "v1".to_owned() });
         Ok(self.runtime().version(request).await?.into_inner())
     }
 
@@ -157,9 +147,7 @@ impl ContainerRuntime for CriClient {
     }
 
     async fn update_pod_cidr(&self, pod_cidr: &str) -> Result<()> {
-        let network_config = Some(v1::NetworkConfig {
-            pod_cidr: pod_cidr.to_owned(),
-        });
+        let network_config = Some(v1::NetworkConfig { pod_cidr: pod_cidr.to_owned() });
         let runtime_config = Some(v1::RuntimeConfig { network_config });
         let request = self.request(v1::UpdateRuntimeConfigRequest { runtime_config });
         self.runtime().update_runtime_config(request).await?;
@@ -173,11 +161,7 @@ impl ContainerRuntime for CriClient {
 
     async fn events(&self) -> Result<EventStream> {
         let request = Request::new(v1::GetEventsRequest {});
-        let events = self
-            .runtime()
-            .get_container_events(request)
-            .await?
-            .into_inner();
+        let events = self.runtime().get_container_events(request).await?.into_inner();
         Ok(events.map_err(Error::from).boxed())
     }
 }

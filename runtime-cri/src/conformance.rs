@@ -82,9 +82,7 @@ pub fn cases() -> &'static [Case] {
 /// When the runtime breaks the contract, or when there is no such case.
 pub async fn run(name: &str, factory: &dyn Factory) {
     let case = cases().iter().find(|case| case.name == name);
-    let Some(case) = case else {
-        panic!("no case is called {name}")
-    };
+    let Some(case) = case else { panic!("no case is called {name}") };
     case.run(factory).await;
 }
 

@@ -89,50 +89,37 @@ impl Error {
     /// `NotFound` of a named thing, in the words runtimes use.
     #[must_use]
     pub fn not_found(kind: &str, id: &str) -> Self {
-        Self::NotFound {
-            message: format!("{kind} {id:?}: not found"),
-        }
+        Self::NotFound { message: format!("{kind} {id:?}: not found") }
     }
 
     /// `InvalidArgument` with these words.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::InvalidArgument {
-            message: message.into(),
-        }
+        Self::InvalidArgument { message: message.into() }
     }
 
     /// `FailedPrecondition` with these words.
     #[must_use]
     pub fn precondition(message: impl Into<String>) -> Self {
-        Self::FailedPrecondition {
-            message: message.into(),
-        }
+        Self::FailedPrecondition { message: message.into() }
     }
 
     /// `Unimplemented` with these words.
     #[must_use]
     pub fn unimplemented(message: impl Into<String>) -> Self {
-        Self::Unimplemented {
-            message: message.into(),
-        }
+        Self::Unimplemented { message: message.into() }
     }
 
     /// `DeadlineExceeded` of `what` after `limit`.
     #[must_use]
     pub fn deadline(what: &str, limit: Duration) -> Self {
-        Self::DeadlineExceeded {
-            message: format!("{what}: timeout of {limit:?} exceeded"),
-        }
+        Self::DeadlineExceeded { message: format!("{what}: timeout of {limit:?} exceeded") }
     }
 
     /// `Internal` with these words.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::Internal {
-            message: message.into(),
-            source: None,
-        }
+        Self::Internal { message: message.into(), source: None }
     }
 
     /// `Internal` with these words because of `source`.
@@ -141,10 +128,7 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Internal {
-            message: message.into(),
-            source: Some(source.into()),
-        }
+        Self::Internal { message: message.into(), source: Some(source.into()) }
     }
 
     /// Whether what was asked for does not exist.
@@ -183,14 +167,8 @@ impl From<tonic::Status> for Error {
             Code::DeadlineExceeded => Self::DeadlineExceeded { message },
             Code::ResourceExhausted => Self::ResourceExhausted { message },
             Code::Unauthenticated | Code::PermissionDenied => Self::Unauthorized { message },
-            Code::Unavailable => Self::Unavailable {
-                message,
-                source: Some(Box::new(status)),
-            },
-            _ => Self::Internal {
-                message,
-                source: Some(Box::new(status)),
-            },
+            Code::Unavailable => Self::Unavailable { message, source: Some(Box::new(status)) },
+            _ => Self::Internal { message, source: Some(Box::new(status)) },
         }
     }
 }

@@ -22,11 +22,7 @@
 
 mod client;
 #[cfg(feature = "conformance")]
-#[allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a broken contract is a panic"
-)]
+#[allow(clippy::expect_used, clippy::panic, reason = "a broken contract is a panic")]
 pub mod conformance;
 mod error;
 mod generated;

@@ -64,12 +64,7 @@ impl<'a> LogLine<'a> {
             "F" => LogTag::Full,
             _ => return None,
         };
-        Some(Self {
-            time,
-            stream,
-            tag,
-            text: fields.next().unwrap_or_default(),
-        })
+        Some(Self { time, stream, tag, text: fields.next().unwrap_or_default() })
     }
 
     /// Appends the line with its line break.
@@ -96,10 +91,7 @@ mod tests {
     fn lines_are_written_as_they_are_read() {
         let text = b"2016-10-06T00:17:09.669794202Z stderr P The content \xff of it\n";
         let line = LogLine::parse(text).unwrap();
-        assert_eq!(
-            (line.stream, line.tag),
-            (LogStream::Stderr, LogTag::Partial)
-        );
+        assert_eq!((line.stream, line.tag), (LogStream::Stderr, LogTag::Partial));
         let mut out = Vec::new();
         line.write(&mut out);
         assert_eq!(out, text);

@@ -29,9 +29,7 @@ pub trait ContainerRuntime: Sandboxes + Containers + Images + Stats {
 
     /// The cgroup driver; many runtimes answer `Unimplemented`.
     async fn runtime_config(&self) -> Result<v1::RuntimeConfigResponse> {
-        Err(Error::unimplemented(
-            "the runtime does not tell its configuration",
-        ))
+        Err(Error::unimplemented("the runtime does not tell its configuration"))
     }
 
     /// Events of all containers from now on; many runtimes answer `Unimplemented`.

@@ -103,21 +103,10 @@ impl SimulatedRuntime {
     #[must_use]
     pub fn new(clock: SharedClock, options: SimulatedOptions) -> Self {
         let addresses = Addresses::parse(&options.pod_cidr).unwrap_or_default();
-        let state = Mutex::new(State {
-            addresses,
-            ..State::default()
-        });
+        let state = Mutex::new(State { addresses, ..State::default() });
         let events = broadcast::Sender::new(EVENTS);
-        let inner = Inner {
-            clock,
-            options,
-            state,
-            processes: Mutex::default(),
-            events,
-        };
-        Self {
-            inner: Arc::new(inner),
-        }
+        let inner = Inner { clock, options, state, processes: Mutex::default(), events };
+        Self { inner: Arc::new(inner) }
     }
 
     fn fresh_id(&self) -> String {
@@ -137,21 +126,12 @@ impl SimulatedRuntime {
 
     fn container(&self, id: &ContainerId) -> Result<Arc<Container>> {
         let state = self.inner.state.lock();
-        state
-            .containers
-            .get(id)
-            .cloned()
-            .ok_or_else(|| Error::not_found("container", id.as_str()))
+        state.containers.get(id).cloned().ok_or_else(|| Error::not_found("container", id.as_str()))
     }
 
     fn containers_of(&self, sandbox: &SandboxId) -> Vec<Arc<Container>> {
         let state = self.inner.state.lock();
-        state
-            .containers
-            .values()
-            .filter(|one| one.sandbox == *sandbox)
-            .cloned()
-            .collect()
+        state.containers.values().filter(|one| one.sandbox == *sandbox).cloned().collect()
     }
 
     fn emit(&self, container: &Container, kind: v1::ContainerEventType) {
@@ -177,9 +157,7 @@ fn selects(
     selector: &std::collections::HashMap<String, String>,
     labels: &std::collections::HashMap<String, String>,
 ) -> bool {
-    selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 #[async_trait]
@@ -201,10 +179,7 @@ impl ContainerRuntime for SimulatedRuntime {
         };
         let conditions = vec![condition("RuntimeReady"), condition("NetworkReady")];
         let status = Some(v1::RuntimeStatus { conditions });
-        Ok(v1::StatusResponse {
-            status,
-            ..Default::default()
-        })
+        Ok(v1::StatusResponse { status, ..Default::default() })
     }
 
     async fn update_pod_cidr(&self, pod_cidr: &str) -> Result<()> {

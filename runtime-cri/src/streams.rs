@@ -81,13 +81,7 @@ impl ProcessStreams {
     /// No stream but the end of the process.
     #[must_use]
     pub fn new(exit: BoxFuture<'static, Result<i32>>) -> Self {
-        Self {
-            stdin: None,
-            stdout: None,
-            stderr: None,
-            resize: None,
-            exit,
-        }
+        Self { stdin: None, stdout: None, stderr: None, resize: None, exit }
     }
 }
 

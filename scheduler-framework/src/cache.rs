@@ -26,7 +26,9 @@ struct Placed {
 impl Cache {
     /// All nodes now; cheap when nothing changed.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
-        self.snapshot.get_or_insert_with(|| Snapshot::new(self.nodes.values().cloned().collect())).clone()
+        self.snapshot
+            .get_or_insert_with(|| Snapshot::new(self.nodes.values().cloned().collect()))
+            .clone()
     }
 
     pub(crate) fn set_node(&mut self, node: Arc<Node>) {
@@ -95,7 +97,11 @@ impl Cache {
     }
 
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        (self.nodes.len(), self.pods.len(), self.pods.values().filter(|placed| placed.assumed).count())
+        (
+            self.nodes.len(),
+            self.pods.len(),
+            self.pods.values().filter(|placed| placed.assumed).count(),
+        )
     }
 }
 
@@ -105,8 +111,11 @@ mod tests {
     use serde_json::json;
 
     fn node(name: &str) -> Arc<Node> {
-        Arc::new(serde_json::from_value(json!({"metadata": {"name": name},
-            "status": {"allocatable": {"cpu": "2", "pods": "10"}}})).unwrap())
+        Arc::new(
+            serde_json::from_value(json!({"metadata": {"name": name},
+            "status": {"allocatable": {"cpu": "2", "pods": "10"}}}))
+            .unwrap(),
+        )
     }
 
     fn pod(uid: &str) -> Arc<PodInfo> {

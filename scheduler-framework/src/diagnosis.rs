@@ -27,7 +27,8 @@ impl fmt::Display for Diagnosis {
         if let Some(message) = &self.pre_filter {
             write!(f, " {message}.")?;
         } else if !self.reasons.is_empty() {
-            let mut parts: Vec<_> = self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            let mut parts: Vec<_> =
+                self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
             parts.sort();
             write!(f, " {}.", parts.join(", "))?;
         }

@@ -4,8 +4,8 @@ mod binding;
 mod selection;
 
 use crate::{
-    CycleState, Diagnosis, Error, PodInfo, PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict, Profile,
-    SchedulerPlugin, Snapshot, WeightedPlugin,
+    CycleState, Diagnosis, Error, PodInfo, PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict,
+    Profile, SchedulerPlugin, Snapshot, WeightedPlugin,
 };
 pub(crate) use binding::Permission;
 use binding::Waiting;
@@ -70,7 +70,14 @@ impl Framework {
         if !plugins.iter().any(|own| own.plugin.as_bind().is_some()) {
             return Err(Error::NoBind { profile: name });
         }
-        Ok(Self { name, plugins, clock, seed, next_node: AtomicUsize::new(0), waiting: Mutex::default() })
+        Ok(Self {
+            name,
+            plugins,
+            clock,
+            seed,
+            next_node: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+        })
     }
 
     /// The `schedulerName` of the pods it serves.
@@ -110,7 +117,9 @@ impl Framework {
             })));
         }
         let feasible = match self.pre_filter(&mut state, pod, nodes, &mut diagnosis)? {
-            Some(candidates) => self.filter(&state, pod, nodes, candidates.as_ref(), &mut diagnosis)?,
+            Some(candidates) => {
+                self.filter(&state, pod, nodes, candidates.as_ref(), &mut diagnosis)?
+            }
             None => Vec::new(),
         };
         if feasible.is_empty() {
@@ -144,7 +153,8 @@ impl Framework {
                 PreFilterVerdict::Skip => drop(state.skip_filter.insert(plugin.name())),
                 PreFilterVerdict::Unschedulable(reason) => {
                     diagnosis.plugins.insert(plugin.name());
-                    diagnosis.resolvable = nodes.nodes().iter().map(|node| node.name().to_owned()).collect();
+                    diagnosis.resolvable =
+                        nodes.nodes().iter().map(|node| node.name().to_owned()).collect();
                     diagnosis.pre_filter = Some(reason);
                     return Ok(None);
                 }
@@ -153,7 +163,9 @@ impl Framework {
                     diagnosis.pre_filter = Some(reason);
                     return Ok(None);
                 }
-                PreFilterVerdict::Error(why) => return Err(failed("PreFilter", plugin.name(), &why)),
+                PreFilterVerdict::Error(why) => {
+                    return Err(failed("PreFilter", plugin.name(), &why));
+                }
             }
         }
         Ok(Some(candidates))

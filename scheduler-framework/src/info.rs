@@ -101,7 +101,8 @@ impl PodInfo {
                 let requests = container.resources.as_ref().and_then(|own| own.requests.as_ref());
                 requests.is_some_and(|requests| requests.contains_key(name))
             };
-            i64::try_from(spec.containers.iter().filter(|container| !has(container)).count()).unwrap_or_default()
+            i64::try_from(spec.containers.iter().filter(|container| !has(container)).count())
+                .unwrap_or_default()
         };
         scored.milli_cpu += lacking("cpu") * DEFAULT_MILLI_CPU;
         scored.memory += lacking("memory") * DEFAULT_MEMORY;

@@ -51,14 +51,14 @@ pub use event::{ActionType, ClusterEvent, EventObject, EventResource, Hint};
 pub use framework::{Framework, Placement};
 pub use info::{Amounts, NodeInfo, PodInfo};
 pub use plugin::{
-    Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, MAX_SCORE, PermitVerdict, Permit, PlacementGenerate,
-    PlacementScore, PodGroup, PostBind, PostFilter, PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue,
-    PreEnqueueVerdict, PreFilter, PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort,
-    Reserve, SchedulerPlugin, Score, Sign,
+    Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, MAX_SCORE, Permit, PermitVerdict,
+    PlacementGenerate, PlacementScore, PodGroup, PostBind, PostFilter, PostFilterVerdict, PreBind,
+    PreBindVerdict, PreEnqueue, PreEnqueueVerdict, PreFilter, PreFilterExtensions,
+    PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort, Reserve, SchedulerPlugin, Score, Sign,
 };
 pub use plugins::{
-    DefaultBinder, NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit,
-    NodeUnschedulable, PrioritySort, SchedulingGates, TaintToleration,
+    DefaultBinder, NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation,
+    NodeResourcesFit, NodeUnschedulable, PrioritySort, SchedulingGates, TaintToleration,
 };
 pub use profile::{Profile, WeightedPlugin};
 pub use scheduler::{Scheduler, SchedulerBuilder};

@@ -62,7 +62,11 @@ impl SchedulerMetrics {
                 "How long attempts took, without binding",
                 own.durations.clone(),
             );
-            registry.register("scheduler_pending_pods", "Pods that wait, by queue", own.pending.clone());
+            registry.register(
+                "scheduler_pending_pods",
+                "Pods that wait, by queue",
+                own.pending.clone(),
+            );
             registry.register(
                 "scheduler_scheduler_cache_size",
                 "Nodes, pods and assumed pods in the cache",

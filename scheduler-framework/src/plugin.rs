@@ -6,9 +6,12 @@ mod group;
 mod queueing;
 mod scoring;
 
-pub use binding::{Bind, BindVerdict, Permit, PermitVerdict, PostBind, PreBind, PreBindVerdict, Reserve};
+pub use binding::{
+    Bind, BindVerdict, Permit, PermitVerdict, PostBind, PreBind, PreBindVerdict, Reserve,
+};
 pub use filtering::{
-    Filter, FilterVerdict, PostFilter, PostFilterVerdict, PreFilter, PreFilterExtensions, PreFilterVerdict,
+    Filter, FilterVerdict, PostFilter, PostFilterVerdict, PreFilter, PreFilterExtensions,
+    PreFilterVerdict,
 };
 pub use group::{PlacementGenerate, PlacementScore, PodGroup, Sign};
 pub use queueing::{EnqueueExtensions, PreEnqueue, PreEnqueueVerdict, QueueSort};

@@ -1,6 +1,6 @@
 use crate::{
-    NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable,
-    PrioritySort, SchedulerPlugin, SchedulingGates, TaintToleration,
+    NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit,
+    NodeUnschedulable, PrioritySort, SchedulerPlugin, SchedulingGates, TaintToleration,
 };
 use std::sync::Arc;
 

@@ -79,7 +79,13 @@ impl Queue {
             return self.update(info);
         }
         let now = self.clock.elapsed();
-        self.enqueue(QueuedPod { info, attempts: 0, since: now, first_seen: now, plugins: BTreeSet::new() });
+        self.enqueue(QueuedPod {
+            info,
+            attempts: 0,
+            since: now,
+            first_seen: now,
+            plugins: BTreeSet::new(),
+        });
     }
 
     /// Into the active queue, or among the gated ones.
@@ -137,7 +143,11 @@ impl Queue {
     pub(crate) fn take(&mut self) -> Option<QueuedPod> {
         if !self.sorted {
             let (pods, frameworks) = (&self.pods, &self.frameworks);
-            let sort = frameworks.values().next()?.plugins().find(|plugin| plugin.as_queue_sort().is_some())?;
+            let sort = frameworks
+                .values()
+                .next()?
+                .plugins()
+                .find(|plugin| plugin.as_queue_sort().is_some())?;
             self.active.sort_by(|a, b| match (pods.get(a), pods.get(b)) {
                 (Some(a), Some(b)) => compare(sort, &b.pod, &a.pod),
                 _ => Ordering::Equal,
@@ -166,7 +176,11 @@ impl Queue {
 
     /// The pod fits nowhere: it waits for an event of the plugins that refused it, unless there was one
     /// while it was looked at.
-    pub(crate) fn set_unschedulable(&mut self, mut pod: QueuedPod, plugins: BTreeSet<&'static str>) {
+    pub(crate) fn set_unschedulable(
+        &mut self,
+        mut pod: QueuedPod,
+        plugins: BTreeSet<&'static str>,
+    ) {
         let Some(missed) = self.in_flight.remove(pod.info.uid()) else { return };
         pod.plugins = plugins;
         let helps = missed.iter().any(|(event, object)| self.helps(&pod, *event, object));
@@ -231,7 +245,10 @@ impl Queue {
         let due: Vec<_> = self
             .pods
             .iter()
-            .filter(|(_, waiting)| matches!(waiting.place, Place::Backoff | Place::Unschedulable) && waiting.until <= now)
+            .filter(|(_, waiting)| {
+                matches!(waiting.place, Place::Backoff | Place::Unschedulable)
+                    && waiting.until <= now
+            })
             .map(|(uid, _)| uid.clone())
             .collect();
         for uid in due {
@@ -243,8 +260,14 @@ impl Queue {
 
     /// How long until [`flush`](Self::flush) has something to do.
     pub(crate) fn next_flush(&self) -> Option<Duration> {
-        let timed = self.pods.values().filter(|waiting| matches!(waiting.place, Place::Backoff | Place::Unschedulable));
-        timed.map(|waiting| waiting.until).min().map(|until| until.saturating_sub(self.clock.elapsed()))
+        let timed = self
+            .pods
+            .values()
+            .filter(|waiting| matches!(waiting.place, Place::Backoff | Place::Unschedulable));
+        timed
+            .map(|waiting| waiting.until)
+            .min()
+            .map(|until| until.saturating_sub(self.clock.elapsed()))
     }
 
     /// How many pods are active, backing off, unschedulable and gated.
@@ -260,7 +283,8 @@ impl Queue {
 }
 
 fn compare(sort: &Arc<dyn SchedulerPlugin>, a: &QueuedPod, b: &QueuedPod) -> Ordering {
-    sort.as_queue_sort().map_or(Ordering::Equal, |point| point.compare((&a.info, a.since), (&b.info, b.since)))
+    sort.as_queue_sort()
+        .map_or(Ordering::Equal, |point| point.compare((&a.info, a.since), (&b.info, b.since)))
 }
 
 #[cfg(test)]

@@ -87,7 +87,8 @@ impl SchedulerBuilder {
     /// # Errors
     /// When a profile is not sound, or two have the same name.
     pub fn build(self) -> Result<Scheduler, Error> {
-        let profiles = if self.profiles.is_empty() { vec![Profile::default()] } else { self.profiles };
+        let profiles =
+            if self.profiles.is_empty() { vec![Profile::default()] } else { self.profiles };
         let mut frameworks = HashMap::new();
         for mut profile in profiles {
             if !profile.plugins().iter().any(|own| own.plugin.as_bind().is_some()) {
@@ -102,7 +103,11 @@ impl SchedulerBuilder {
         let synced = Arc::new(AtomicBool::new(false));
         let check = synced.clone();
         self.health.add("informer-sync", Probe::Ready, move || {
-            if check.load(Ordering::Relaxed) { Ok(()) } else { Err("informers have no first list yet".into()) }
+            if check.load(Ordering::Relaxed) {
+                Ok(())
+            } else {
+                Err("informers have no first list yet".into())
+            }
         });
         Ok(Scheduler {
             metrics: SchedulerMetrics::new(&self.metrics),
@@ -160,17 +165,20 @@ impl Component for Scheduler {
     }
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
-        let informers =
-            self.informers.unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
+        let informers = self
+            .informers
+            .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
         let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
         tokio::select! {
             () = async { tokio::join!(pods.synced(), nodes.synced()); } => {}
             () = lifecycle.stopping() => return Ok(()),
         }
         self.synced.store(true, Ordering::Relaxed);
-        let recorder = EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
+        let recorder =
+            EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
         let queue = Queue::new(self.clock.clone(), self.frameworks.clone());
-        let main = Loop::new(self.client, self.clock, self.frameworks, queue, recorder, self.metrics);
+        let main =
+            Loop::new(self.client, self.clock, self.frameworks, queue, recorder, self.metrics);
         lifecycle.ready();
         main.run(pods.subscribe(), nodes.subscribe(), &lifecycle).await;
         Ok(())

@@ -12,7 +12,8 @@ impl Snapshot {
     /// Of these nodes.
     #[must_use]
     pub fn new(nodes: Vec<Arc<NodeInfo>>) -> Self {
-        let by_name = nodes.iter().enumerate().map(|(index, node)| (node.name().to_owned(), index)).collect();
+        let by_name =
+            nodes.iter().enumerate().map(|(index, node)| (node.name().to_owned(), index)).collect();
         Self { nodes: Arc::new(nodes), by_name: Arc::new(by_name) }
     }
 

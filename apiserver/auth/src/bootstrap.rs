@@ -11,7 +11,11 @@ pub const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 /// The roles and bindings of the bootstrap policy, cluster-wide ones first.
 #[must_use]
 pub fn policy() -> Vec<Object> {
-    POLICY.lines().filter_map(|line| Object::parse(line.as_bytes()).ok()).map(without_nulls).collect()
+    POLICY
+        .lines()
+        .filter_map(|line| Object::parse(line.as_bytes()).ok())
+        .map(without_nulls)
+        .collect()
 }
 
 fn without_nulls(mut object: Object) -> Object {

@@ -1,4 +1,7 @@
-use crate::{Rbac, rbac::{GROUP, PolicyRule}};
+use crate::{
+    Rbac,
+    rbac::{GROUP, PolicyRule},
+};
 use async_trait::async_trait;
 use k8s_openapi::api::rbac::v1::{PolicyRule as ApiRule, RoleRef};
 use kubeplane_core::{
@@ -45,7 +48,8 @@ impl RbacEscalation {
         }
         let rules = rules_in(object);
         self.confirm(request, &rules).await?;
-        let aggregates = |object: &Object| object.at(&["aggregationRule"]).is_some_and(|rule| !rule.is_null());
+        let aggregates =
+            |object: &Object| object.at(&["aggregationRule"]).is_some_and(|rule| !rule.is_null());
         if aggregates(object) || request.old.is_some_and(aggregates) {
             let everything = PolicyRule {
                 verbs: vec!["*".into()],
@@ -60,14 +64,21 @@ impl RbacEscalation {
             };
             if self.confirm(request, &[everything, every_path]).await.is_err() {
                 let why = "must have cluster-admin privileges to use the aggregationRule";
-                return Err(ApiError::forbidden(&request.definition.resource(), object.name(), why));
+                return Err(ApiError::forbidden(
+                    &request.definition.resource(),
+                    object.name(),
+                    why,
+                ));
             }
         }
         Ok(())
     }
 
     async fn check_binding(&self, request: &Request<'_>, object: &Object) -> ApiResult<()> {
-        let role = object.at(&["roleRef"]).and_then(|value| RoleRef::deserialize(value).ok()).unwrap_or_default();
+        let role = object
+            .at(&["roleRef"])
+            .and_then(|value| RoleRef::deserialize(value).ok())
+            .unwrap_or_default();
         let resource = if role.kind == "Role" { "roles" } else { "clusterroles" };
         if self.may(request, "bind", resource, &role.name).await {
             return Ok(());
@@ -80,7 +91,11 @@ impl RbacEscalation {
     }
 
     async fn confirm(&self, request: &Request<'_>, wanted: &[PolicyRule]) -> ApiResult<()> {
-        let held = self.rbac.rules_of(request.user, request.namespace).await.map_err(ApiError::internal)?;
+        let held = self
+            .rbac
+            .rules_of(request.user, request.namespace)
+            .await
+            .map_err(ApiError::internal)?;
         let missing: BTreeSet<_> = wanted
             .iter()
             .flat_map(PolicyRule::pieces)
@@ -104,7 +119,12 @@ impl RbacEscalation {
 
 fn rules_in(object: &Object) -> Vec<PolicyRule> {
     let rules = object.at(&["rules"]).and_then(serde_json::Value::as_array);
-    rules.into_iter().flatten().filter_map(|rule| ApiRule::deserialize(rule).ok()).map(Into::into).collect()
+    rules
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| ApiRule::deserialize(rule).ok())
+        .map(Into::into)
+        .collect()
 }
 
 /// Whether an update touches only metadata the garbage collector works with.
@@ -115,7 +135,11 @@ fn only_metadata(object: &Object, old: &Object) -> bool {
         map
     };
     let metadata = |object: &Object| {
-        let mut map = object.at(&["metadata"]).and_then(serde_json::Value::as_object).cloned().unwrap_or_default();
+        let mut map = object
+            .at(&["metadata"])
+            .and_then(serde_json::Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         for key in ["ownerReferences", "finalizers", "managedFields", "resourceVersion"] {
             map.remove(key);
         }
@@ -138,7 +162,9 @@ impl Admission for RbacEscalation {
 
     async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
         let Some(object) = request.object.as_deref() else { return Ok(()) };
-        if request.user.is_in(GROUP_MASTERS) || request.old.is_some_and(|old| only_metadata(object, old)) {
+        if request.user.is_in(GROUP_MASTERS)
+            || request.old.is_some_and(|old| only_metadata(object, old))
+        {
             return Ok(());
         }
         if request.definition.plural.ends_with("bindings") {

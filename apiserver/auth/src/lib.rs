@@ -23,5 +23,7 @@ pub use escalation::RbacEscalation;
 pub use masters::Masters;
 pub use node::NodeAuthorizer;
 pub use rbac::{PolicyRule, Rbac};
-pub use token::{BoundObject, ServiceAccountTokens, TokenIssuer, TokenRequest, VerifiedToken, bearer_token};
+pub use token::{
+    BoundObject, ServiceAccountTokens, TokenIssuer, TokenRequest, VerifiedToken, bearer_token,
+};
 pub use x509::X509;

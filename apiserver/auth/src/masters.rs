@@ -1,7 +1,5 @@
 use async_trait::async_trait;
-use kubeplane_core::auth::{
-    Attributes, Authorizer, Decision, GROUP_MASTERS, UserInfo, UserRule,
-};
+use kubeplane_core::auth::{Attributes, Authorizer, Decision, GROUP_MASTERS, UserInfo, UserRule};
 
 /// Lets members of `system:masters` do everything; has no opinion on others.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,8 +26,7 @@ impl Authorizer for Masters {
             resources: every(),
             ..UserRule::default()
         };
-        let paths =
-            UserRule { verbs: every(), non_resource_urls: every(), ..UserRule::default() };
+        let paths = UserRule { verbs: every(), non_resource_urls: every(), ..UserRule::default() };
         (vec![resources, paths], false)
     }
 }

@@ -73,8 +73,11 @@ impl NodeAuthorizer {
         if request.name.is_empty() {
             return Decision::NoOpinion("No Object name found".into());
         }
-        let wanted =
-            Reference { resource, namespace: request.namespace.clone(), name: request.name.clone() };
+        let wanted = Reference {
+            resource,
+            namespace: request.namespace.clone(),
+            name: request.name.clone(),
+        };
         let known = self.references().await;
         if known.is_some_and(|all| all.get(node).is_some_and(|own| own.contains(&wanted))) {
             return Decision::Allow(String::new());
@@ -82,7 +85,12 @@ impl NodeAuthorizer {
         Decision::NoOpinion(format!("no relationship found between node '{node}' and this object"))
     }
 
-    async fn read_related(&self, node: &str, resource: &'static str, request: &Attributes) -> Decision {
+    async fn read_related(
+        &self,
+        node: &str,
+        resource: &'static str,
+        request: &Attributes,
+    ) -> Decision {
         let why = match () {
             () if !request.is_read_only() => "can only read resources of this type",
             () if !request.subresource.is_empty() => "cannot read subresource",
@@ -100,7 +108,9 @@ impl NodeAuthorizer {
             () if request.verb != "create" || request.name.is_empty() => {
                 "can only create tokens for individual service accounts"
             }
-            () if request.subresource != "token" => "can only create token subresource of serviceaccount",
+            () if request.subresource != "token" => {
+                "can only create token subresource of serviceaccount"
+            }
             () => return self.related(node, "serviceaccounts", request).await,
         };
         Decision::NoOpinion(why.into())
@@ -114,7 +124,9 @@ impl NodeAuthorizer {
                 if request.field_selector.split(',').any(|term| term.replace("==", "=") == own) {
                     Decision::Allow(String::new())
                 } else if request.name.is_empty() {
-                    Decision::NoOpinion("can only list/watch pods with spec.nodeName field selector".into())
+                    Decision::NoOpinion(
+                        "can only list/watch pods with spec.nodeName field selector".into(),
+                    )
                 } else {
                     self.related(node, "pods", request).await
                 }
@@ -129,14 +141,18 @@ impl NodeAuthorizer {
 
 fn own_node(node: &str, request: &Attributes) -> Decision {
     match (request.subresource.as_str(), request.verb.as_str()) {
-        ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Decision::Allow(String::new()),
+        ("", "create" | "update" | "patch") | ("status", "update" | "patch") => {
+            Decision::Allow(String::new())
+        }
         ("", "get" | "list" | "watch") if request.name == node => Decision::Allow(String::new()),
         ("", "get" | "list" | "watch") if request.name.is_empty() => {
             let own = format!("metadata.name={node}");
             if request.field_selector == own {
                 return Decision::Allow(String::new());
             }
-            Decision::NoOpinion(format!("node '{node}' cannot read all nodes, only its own Node object"))
+            Decision::NoOpinion(format!(
+                "node '{node}' cannot read all nodes, only its own Node object"
+            ))
         }
         ("", "get" | "list" | "watch") => Decision::NoOpinion(format!(
             "node '{node}' cannot read '{}', only its own Node object",
@@ -148,7 +164,11 @@ fn own_node(node: &str, request: &Attributes) -> Decision {
 
 fn own_lease(node: &str, request: &Attributes) -> Decision {
     let why = match () {
-        () if !matches!(request.verb.as_str(), "get" | "create" | "update" | "patch" | "delete") => {
+        () if !matches!(
+            request.verb.as_str(),
+            "get" | "create" | "update" | "patch" | "delete"
+        ) =>
+        {
             "can only get, create, update, patch, or delete a node lease"
         }
         () if request.namespace != "kube-node-lease" => {
@@ -184,7 +204,9 @@ impl Authorizer for NodeAuthorizer {
             ("", "pods") => self.pod(node, request).await,
             ("", "nodes") => own_node(node, request),
             ("coordination.k8s.io", "leases") => own_lease(node, request),
-            _ if self.rules.iter().any(|rule| rule.allows(request)) => Decision::Allow(String::new()),
+            _ if self.rules.iter().any(|rule| rule.allows(request)) => {
+                Decision::Allow(String::new())
+            }
             _ => Decision::NoOpinion(String::new()),
         }
     }
@@ -199,7 +221,11 @@ impl Authorizer for NodeAuthorizer {
 fn collect(pod: &Object, found: &mut HashSet<Reference>) {
     let mut add = |resource, name: &str| {
         if !name.is_empty() {
-            found.insert(Reference { resource, namespace: pod.namespace().to_owned(), name: name.to_owned() });
+            found.insert(Reference {
+                resource,
+                namespace: pod.namespace().to_owned(),
+                name: name.to_owned(),
+            });
         }
     };
     add("pods", pod.name());
@@ -236,7 +262,10 @@ fn items(value: Option<&Value>) -> &[Value] {
 }
 
 fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
-    path.iter().try_fold(value, |value, key| value.get(key)).and_then(Value::as_str).unwrap_or_default()
+    path.iter()
+        .try_fold(value, |value, key| value.get(key))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -300,7 +329,11 @@ mod tests {
         ];
         for (request, allowed) in cases {
             let decision = node.authorize(&request).await;
-            assert_eq!(matches!(decision, Decision::Allow(_)), allowed, "{request:?}: {decision:?}");
+            assert_eq!(
+                matches!(decision, Decision::Allow(_)),
+                allowed,
+                "{request:?}: {decision:?}"
+            );
         }
     }
 }

@@ -30,7 +30,8 @@ pub struct Rbac {
 type Revisions = [Option<u64>; 4];
 
 /// The four resources, in the order of [`Policy::read`].
-pub(crate) const RESOURCES: [&str; 4] = ["clusterroles", "roles", "clusterrolebindings", "rolebindings"];
+pub(crate) const RESOURCES: [&str; 4] =
+    ["clusterroles", "roles", "clusterrolebindings", "rolebindings"];
 
 impl Rbac {
     /// Reads roles and bindings through `reader`.
@@ -40,14 +41,16 @@ impl Rbac {
     }
 
     async fn policy(&self) -> Result<Arc<Policy>, String> {
-        let revisions = RESOURCES.map(|name| self.reader.revision(&GroupResource::new(GROUP, name)));
+        let revisions =
+            RESOURCES.map(|name| self.reader.revision(&GroupResource::new(GROUP, name)));
         if let Some((at, policy)) = &*self.kept.lock()
             && *at == revisions
             && revisions.iter().all(Option::is_some)
         {
             return Ok(policy.clone());
         }
-        let (read, policy) = Policy::read(&*self.reader).await.map_err(|error| error.to_string())?;
+        let (read, policy) =
+            Policy::read(&*self.reader).await.map_err(|error| error.to_string())?;
         let policy = Arc::new(policy);
         *self.kept.lock() = Some((read.map(Some), policy.clone()));
         Ok(policy)
@@ -57,7 +60,11 @@ impl Rbac {
     ///
     /// # Errors
     /// When roles or bindings cannot be read.
-    pub(crate) async fn rules_of(&self, user: &UserInfo, namespace: &str) -> Result<Vec<PolicyRule>, String> {
+    pub(crate) async fn rules_of(
+        &self,
+        user: &UserInfo,
+        namespace: &str,
+    ) -> Result<Vec<PolicyRule>, String> {
         let policy = self.policy().await?;
         let mut rules = Vec::new();
         policy.visit(user, namespace, &mut |_, rule| {

@@ -98,7 +98,8 @@ impl TokenIssuer {
         mut audiences: Vec<String>,
         clock: SharedClock,
     ) -> Result<Self, Error> {
-        let public = kubeplane_pki::public_key(key).map_err(|error| Error::Key(error.to_string()))?;
+        let public =
+            kubeplane_pki::public_key(key).map_err(|error| Error::Key(error.to_string()))?;
         if audiences.is_empty() {
             audiences.push(issuer.to_owned());
         }
@@ -127,7 +128,8 @@ impl TokenIssuer {
     pub fn issue(&self, request: &TokenRequest) -> Result<(String, jiff::Timestamp), Error> {
         let now = self.clock.now().as_second();
         let lifetime = i64::try_from(request.lifetime.as_secs()).unwrap_or(i64::MAX / 2);
-        let audiences = if request.audiences.is_empty() { &self.audiences } else { &request.audiences };
+        let audiences =
+            if request.audiences.is_empty() { &self.audiences } else { &request.audiences };
         let claims = Claims {
             aud: audiences.clone(),
             exp: now.saturating_add(lifetime),
@@ -139,7 +141,10 @@ impl TokenIssuer {
                 node: request.node.clone(),
                 pod: request.pod.clone(),
                 secret: request.secret.clone(),
-                serviceaccount: BoundObject { name: request.service_account.clone(), uid: request.uid.clone() },
+                serviceaccount: BoundObject {
+                    name: request.service_account.clone(),
+                    uid: request.uid.clone(),
+                },
             },
             nbf: now,
             sub: user_name(&request.namespace, &request.service_account),
@@ -149,13 +154,15 @@ impl TokenIssuer {
         header.kid = Some(self.key_id.clone());
         let token = jsonwebtoken::encode(&header, &claims, &self.encoding)
             .map_err(|error| Error::Key(error.to_string()))?;
-        let expires = jiff::Timestamp::from_second(claims.exp).map_err(|error| Error::Key(error.to_string()))?;
+        let expires = jiff::Timestamp::from_second(claims.exp)
+            .map_err(|error| Error::Key(error.to_string()))?;
         Ok((token, expires))
     }
 
     /// The claims of a token with a good signature, in its time; `None` if it is no token of this issuer.
     fn claims(&self, token: &str) -> Result<Option<Claims>, &'static str> {
-        let Ok(claimed) = jsonwebtoken::dangerous::insecure_decode::<serde_json::Value>(token) else {
+        let Ok(claimed) = jsonwebtoken::dangerous::insecure_decode::<serde_json::Value>(token)
+        else {
             return Ok(None);
         };
         if claimed.claims["iss"] != self.issuer.as_str() {
@@ -166,7 +173,8 @@ impl TokenIssuer {
         rules.validate_exp = false;
         rules.validate_aud = false;
         rules.required_spec_claims.clear();
-        let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &rules).map_err(|_| "bad signature")?;
+        let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &rules)
+            .map_err(|_| "bad signature")?;
         let now = self.clock.now().as_second();
         match data.claims {
             claims if now >= claims.exp => Err("token has expired"),
@@ -204,14 +212,19 @@ impl ServiceAccountTokens {
     ///
     /// # Errors
     /// 401 when it is ours but no longer good.
-    pub async fn verify(&self, token: &str, audiences: &[String]) -> ApiResult<Option<VerifiedToken>> {
+    pub async fn verify(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> ApiResult<Option<VerifiedToken>> {
         let refuse = |why: &str| {
             tracing::debug!(why, "service account token refused");
             ApiError::unauthorized()
         };
         let Some(claims) = self.issuer.claims(token).map_err(refuse)? else { return Ok(None) };
         let wanted = if audiences.is_empty() { self.issuer.audiences() } else { audiences };
-        let shared: Vec<_> = wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
+        let shared: Vec<_> =
+            wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
         if shared.is_empty() {
             return Err(refuse("token is for another audience"));
         }
@@ -241,8 +254,11 @@ impl ServiceAccountTokens {
         bound: &BoundObject,
         lingers: bool,
     ) -> Result<(), String> {
-        let found = self.reader.get(&GroupResource::new("", resource), namespace, &bound.name).await;
-        let object = found.map_err(|error| error.to_string())?.ok_or_else(|| format!("{resource} is gone"))?;
+        let found =
+            self.reader.get(&GroupResource::new("", resource), namespace, &bound.name).await;
+        let object = found
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| format!("{resource} is gone"))?;
         if object.uid() != bound.uid {
             return Err(format!("{resource} is another than the token was bound to"));
         }
@@ -278,7 +294,10 @@ fn user_of(claims: &Claims) -> UserInfo {
     UserInfo {
         name: claims.sub.clone(),
         uid: own.serviceaccount.uid.clone(),
-        groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{}", own.namespace)],
+        groups: vec![
+            "system:serviceaccounts".into(),
+            format!("system:serviceaccounts:{}", own.namespace),
+        ],
         extra,
     }
 }
@@ -291,11 +310,14 @@ pub fn bearer_token(request: &http::request::Parts) -> Option<String> {
     if let Some(value) = request.headers.get(http::header::AUTHORIZATION) {
         let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
         let token = token.trim();
-        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned());
+        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
+            .then(|| token.to_owned());
     }
     let protocols = request.headers.get_all(http::header::SEC_WEBSOCKET_PROTOCOL);
-    let mut names = protocols.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    let encoded = names.find_map(|name| name.trim().strip_prefix("base64url.bearer.authorization.k8s.io."))?;
+    let mut names =
+        protocols.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let encoded = names
+        .find_map(|name| name.trim().strip_prefix("base64url.bearer.authorization.k8s.io."))?;
     String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
 }
 

@@ -26,7 +26,8 @@ impl X509 {
         let mut anchors = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
             let certificate = certificate.map_err(|error| Error::Authority(error.to_string()))?;
-            let anchor = anchor_from_trusted_cert(&certificate).map_err(|error| Error::Authority(error.to_string()))?;
+            let anchor = anchor_from_trusted_cert(&certificate)
+                .map_err(|error| Error::Authority(error.to_string()))?;
             anchors.push(anchor.to_owned());
         }
         if anchors.is_empty() {
@@ -38,7 +39,8 @@ impl X509 {
     fn verify(&self, chain: &PeerCertificates) -> Result<UserInfo, String> {
         let (leaf, rest) = chain.0.split_first().ok_or("no certificate")?;
         let leaf = CertificateDer::from(leaf.as_slice());
-        let intermediates: Vec<_> = rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let intermediates: Vec<_> =
+            rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
         let seconds = u64::try_from(self.clock.now().as_second()).unwrap_or_default();
         EndEntityCert::try_from(&leaf)
             .and_then(|certificate| {
@@ -60,8 +62,8 @@ impl X509 {
 }
 
 fn subject(leaf: &[u8]) -> Result<UserInfo, String> {
-    let (_, certificate) =
-        x509_parser::certificate::X509Certificate::from_der(leaf).map_err(|error| error.to_string())?;
+    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(leaf)
+        .map_err(|error| error.to_string())?;
     let text = |attribute: &AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned).ok();
     let subject = certificate.subject();
     let name = subject.iter_common_name().find_map(text).unwrap_or_default();
@@ -74,7 +76,9 @@ fn subject(leaf: &[u8]) -> Result<UserInfo, String> {
 #[async_trait]
 impl Authenticator for X509 {
     async fn authenticate(&self, request: &http::request::Parts) -> ApiResult<Option<UserInfo>> {
-        let Some(chain) = request.extensions.get::<Arc<PeerCertificates>>() else { return Ok(None) };
+        let Some(chain) = request.extensions.get::<Arc<PeerCertificates>>() else {
+            return Ok(None);
+        };
         if chain.0.is_empty() {
             return Ok(None);
         }

@@ -32,7 +32,8 @@ fn items<'a>(object: &'a Object, path: &[&str]) -> &'a [Value] {
 
 /// The list at a path, made if missing.
 fn list_mut<'a>(object: &'a mut Object, above: &[&str], name: &str) -> &'a mut Vec<Value> {
-    let slot = object.map_at_mut(above).entry(name.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
+    let slot =
+        object.map_at_mut(above).entry(name.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
     if !slot.is_array() {
         *slot = Value::Array(Vec::new());
     }

@@ -16,7 +16,11 @@ pub struct PodBinding;
 impl Handler for PodBinding {
     async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
         let binding = request.object().await?;
-        let pod = if request.info.name.is_empty() { binding.name().to_owned() } else { request.info.name.clone() };
+        let pod = if request.info.name.is_empty() {
+            binding.name().to_owned()
+        } else {
+            request.info.name.clone()
+        };
         if binding.name() != pod {
             return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
         }
@@ -48,7 +52,8 @@ fn validate(binding: &Object) -> field::Errors {
 async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> ApiResult<()> {
     let pods = GroupResource::new("", "pods");
     let node = binding.text(&["target", "name"]);
-    let refuse = |why: String| ApiError::conflict(&GroupResource::new("", "pods/binding"), name, why);
+    let refuse =
+        |why: String| ApiError::conflict(&GroupResource::new("", "pods/binding"), name, why);
     let now = api.clock().now();
     api.update_with(&pods, namespace, name, |pod| {
         for (precondition, actual, what) in [

@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use futures::future::try_join_all;
+use http::StatusCode;
 use kubeplane_apiserver::Api;
 use kubeplane_auth::bootstrap::{policy, reconciled};
 use kubeplane_core::{
@@ -8,7 +9,6 @@ use kubeplane_core::{
     component::{Component, ComponentError, Lifecycle},
     status::{ApiError, ApiResult},
 };
-use http::StatusCode;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 
@@ -63,7 +63,8 @@ impl Bootstrap {
     /// When a write fails.
     pub async fn apply(&self) -> ApiResult<()> {
         let namespaces = NAMESPACES.map(|name| {
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            let namespace =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             self.ensure("", "namespaces", "", namespace)
         });
         try_join_all(namespaces).await?;
@@ -95,7 +96,12 @@ impl Bootstrap {
     }
 
     /// Creates an object; `false` when it exists.
-    async fn create(&self, resource: &GroupResource, namespace: &str, object: Object) -> ApiResult<bool> {
+    async fn create(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        object: Object,
+    ) -> ApiResult<bool> {
         let name = object.name().to_owned();
         // Most starts find everything there: a read is cheaper than a refused write.
         if self.api.get(resource, namespace, &name).await.is_ok() {

@@ -44,7 +44,8 @@ impl ComponentStatuses {
     async fn all(&self, request: &HandlerRequest) -> Vec<Value> {
         let store = request.api.store().status().await;
         let store = store.map(|_| "ok".to_owned()).map_err(|error| error.to_string());
-        let mut all: Vec<_> = self.checks.iter().map(|(name, check)| status(name, check())).collect();
+        let mut all: Vec<_> =
+            self.checks.iter().map(|(name, check)| status(name, check())).collect();
         all.push(status("etcd-0", store));
         all
     }
@@ -53,7 +54,9 @@ impl ComponentStatuses {
 fn status(name: &str, outcome: Result<String, String>) -> Value {
     let condition = match outcome {
         Ok(message) => json!({"type": "Healthy", "status": "True", "message": message}),
-        Err(error) => json!({"type": "Healthy", "status": "False", "message": error, "error": error}),
+        Err(error) => {
+            json!({"type": "Healthy", "status": "False", "message": error, "error": error})
+        }
     };
     json!({"apiVersion": "v1", "kind": "ComponentStatus", "metadata": {"name": name}, "conditions": [condition]})
 }

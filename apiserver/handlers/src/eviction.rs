@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use http::{Response, StatusCode};
-use kubeplane_apiserver::{Body, DeleteOptions, Handler, HandlerRequest};
+use kubeplane_apiserver::{Body, DeleteOptions, Handler, HandlerRequest, Preconditions};
 use kubeplane_core::{
     GroupResource, Object,
     status::{ApiError, ApiResult, success},
@@ -17,17 +17,31 @@ impl Handler for PodEviction {
         let eviction = request.object().await?;
         let name = request.info.name.clone();
         if !eviction.name().is_empty() && eviction.name() != name {
-            return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
+            return Err(ApiError::bad_request(
+                "name in URL does not match name in Eviction object",
+            ));
         }
-        let sent = eviction.at(&["deleteOptions"]).cloned().and_then(Object::from_value).unwrap_or_default();
-        let mut options = DeleteOptions::default();
-        options.grace_period = sent.at(&["gracePeriodSeconds"]).and_then(Value::as_i64);
-        options.dry_run = sent.at(&["dryRun"]).is_some_and(|runs| !runs.is_null())
-            || request.query().all("dryRun").any(|value| value == "All");
-        let precondition = |key: &str| sent.at(&["preconditions", key]).and_then(Value::as_str).map(str::to_owned);
-        options.preconditions.uid = precondition("uid");
-        options.preconditions.resource_version = precondition("resourceVersion");
-        request.api.delete(&GroupResource::new("", "pods"), &request.info.namespace, &name, options).await?;
+        let sent = eviction
+            .at(&["deleteOptions"])
+            .cloned()
+            .and_then(Object::from_value)
+            .unwrap_or_default();
+        let precondition =
+            |key: &str| sent.at(&["preconditions", key]).and_then(Value::as_str).map(str::to_owned);
+        let options = DeleteOptions {
+            grace_period: sent.at(&["gracePeriodSeconds"]).and_then(Value::as_i64),
+            dry_run: sent.at(&["dryRun"]).is_some_and(|runs| !runs.is_null())
+                || request.query().all("dryRun").any(|value| value == "All"),
+            preconditions: Preconditions {
+                uid: precondition("uid"),
+                resource_version: precondition("resourceVersion"),
+            },
+            ..DeleteOptions::default()
+        };
+        request
+            .api
+            .delete(&GroupResource::new("", "pods"), &request.info.namespace, &name, options)
+            .await?;
         let status = Object::from_value(success(None)).unwrap_or_default();
         request.respond(StatusCode::CREATED, &status)
     }

@@ -17,10 +17,14 @@ impl Handler for NamespaceFinalize {
         let sent = request.object().await?;
         let name = request.info.name.clone();
         if !sent.name().is_empty() && sent.name() != name {
-            let why = format!("the name of the object ({}) does not match the name on the URL ({name})", sent.name());
+            let why = format!(
+                "the name of the object ({}) does not match the name on the URL ({name})",
+                sent.name()
+            );
             return Err(ApiError::bad_request(why));
         }
-        let finalizers = sent.at(&["spec", "finalizers"]).cloned().filter(Value::is_array).unwrap_or(json!([]));
+        let finalizers =
+            sent.at(&["spec", "finalizers"]).cloned().filter(Value::is_array).unwrap_or(json!([]));
         let namespaces = GroupResource::new("", "namespaces");
         let updated = request
             .api

@@ -31,6 +31,8 @@ pub use components::ComponentStatuses;
 pub use eviction::PodEviction;
 pub use finalize::NamespaceFinalize;
 pub use kubelet::{KubeletClient, KubeletClientError, PodLog, PodStream};
-pub use reviews::{AccessReview, ReviewKind, SelfSubjectReview, SelfSubjectRulesReview, TokenReview};
+pub use reviews::{
+    AccessReview, ReviewKind, SelfSubjectReview, SelfSubjectRulesReview, TokenReview,
+};
 pub use services::{ServiceAddresses, ServiceAddressesError};
 pub use token::ServiceAccountToken;

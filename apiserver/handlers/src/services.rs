@@ -147,9 +147,10 @@ impl ServiceAddresses {
         let held = old.map(node_ports_of).unwrap_or_default();
         let wants_ports = match service.text(&["spec", "type"]) {
             "NodePort" => true,
-            "LoadBalancer" => {
-                service.at(&["spec", "allocateLoadBalancerNodePorts"]).and_then(Value::as_bool).unwrap_or(true)
-            }
+            "LoadBalancer" => service
+                .at(&["spec", "allocateLoadBalancerNodePorts"])
+                .and_then(Value::as_bool)
+                .unwrap_or(true),
             _ => false,
         };
         if wants_ports {
@@ -177,14 +178,21 @@ impl ServiceAddresses {
         held: &[u16],
     ) -> ApiResult<()> {
         let name = service.name().to_owned();
-        let Some(Value::Array(ports)) = service.map_at_mut(&["spec"]).get_mut("ports") else { return Ok(()) };
+        let Some(Value::Array(ports)) = service.map_at_mut(&["spec"]).get_mut("ports") else {
+            return Ok(());
+        };
         let mut taken: Vec<u16> = Vec::new();
         for (index, port) in ports.iter_mut().enumerate() {
             let path = Path::new("spec").child("ports").index(index).child("nodePort");
             let refuse = |value: u16, why: String| {
-                ApiError::invalid(&GroupKind::new("", "Service"), &name, &[field::Error::invalid(&path, value, why)])
+                ApiError::invalid(
+                    &GroupKind::new("", "Service"),
+                    &name,
+                    &[field::Error::invalid(&path, value, why)],
+                )
             };
-            let wanted = port_number(port).or_else(|| inherited(port, old).filter(|number| !taken.contains(number)));
+            let wanted = port_number(port)
+                .or_else(|| inherited(port, old).filter(|number| !taken.contains(number)));
             let granted = match wanted {
                 // One number may serve TCP and UDP of the same Service.
                 Some(number) if held.contains(&number) || taken.contains(&number) => number,
@@ -197,7 +205,9 @@ impl ServiceAddresses {
                     return Err(refuse(number, why));
                 }
                 Some(number) if claims.this_port(number).await? => number,
-                Some(number) => return Err(refuse(number, "provided port is already allocated".into())),
+                Some(number) => {
+                    return Err(refuse(number, "provided port is already allocated".into()));
+                }
                 None => claims.any_port(&self.ports).await?,
             };
             taken.push(granted);
@@ -209,7 +219,12 @@ impl ServiceAddresses {
 
 #[async_trait]
 impl WriteHook for ServiceAddresses {
-    async fn before_create(&self, api: &Api, object: &mut Object, dry_run: bool) -> ApiResult<Finish> {
+    async fn before_create(
+        &self,
+        api: &Api,
+        object: &mut Object,
+        dry_run: bool,
+    ) -> ApiResult<Finish> {
         self.prepare(api, object, None, dry_run).await
     }
 
@@ -239,7 +254,11 @@ fn cluster_ip(service: &Object) -> &str {
     if !one.is_empty() {
         return one;
     }
-    service.at(&["spec", "clusterIPs", ]).and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default()
+    service
+        .at(&["spec", "clusterIPs"])
+        .and_then(|list| list.get(0))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn set_addresses(service: &mut Object, address: &str, range: &IpNet) {
@@ -276,7 +295,10 @@ fn release_address(claims: &Claims, finish: Finish, before: &str) -> Finish {
 }
 
 fn port_number(port: &Value) -> Option<u16> {
-    port["nodePort"].as_u64().and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)
+    port["nodePort"]
+        .as_u64()
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|number| *number != 0)
 }
 
 fn node_ports_of(service: &Object) -> Vec<u16> {
@@ -290,14 +312,19 @@ fn node_ports_of(service: &Object) -> Vec<u16> {
 /// The node port that the same port of the Service had before, so that an apply keeps it.
 fn inherited(port: &Value, old: Option<&Object>) -> Option<u16> {
     let ports = old?.at(&["spec", "ports"])?.as_array()?;
-    let same = ports.iter().find(|own| own["port"] == port["port"] && own["protocol"] == port["protocol"])?;
+    let same = ports
+        .iter()
+        .find(|own| own["port"] == port["port"] && own["protocol"] == port["protocol"])?;
     port_number(same)
 }
 
 /// A Service that no longer wants node ports loses those it held; others are left to validation.
 fn drop_inherited_ports(service: &mut Object, held: &[u16]) {
     if let Some(Value::Array(ports)) = service.map_at_mut(&["spec"]).get_mut("ports") {
-        for port in ports.iter_mut().filter(|port| port_number(port).is_some_and(|number| held.contains(&number))) {
+        for port in ports
+            .iter_mut()
+            .filter(|port| port_number(port).is_some_and(|number| held.contains(&number)))
+        {
             if let Some(port) = port.as_object_mut() {
                 port.remove("nodePort");
             }

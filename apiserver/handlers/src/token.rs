@@ -37,12 +37,15 @@ impl Handler for ServiceAccountToken {
     async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
         let mut review = request.object().await?;
         let (namespace, name) = (request.info.namespace.clone(), request.info.name.clone());
-        let account = request.api.get(&GroupResource::new("", "serviceaccounts"), &namespace, &name).await?;
+        let account =
+            request.api.get(&GroupResource::new("", "serviceaccounts"), &namespace, &name).await?;
         let kind = GroupKind::new("authentication.k8s.io", "TokenRequest");
         check_identity(&review, &account, &kind)?;
         fill(&mut review, &account, self.issuer.audiences());
-        review.set(&["metadata", "creationTimestamp"], json!(
-            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(request.api.clock().now())));
+        review.set(
+            &["metadata", "creationTimestamp"],
+            json!(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(request.api.clock().now())),
+        );
         let errors = validate(&review);
         if !errors.is_empty() {
             return Err(ApiError::invalid(&kind, "", &errors));
@@ -55,12 +58,21 @@ impl Handler for ServiceAccountToken {
             ..TokenRequest::default()
         };
         bind(&request.api, &review, &mut wanted).await?;
-        let seconds = review.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64).unwrap_or(DEFAULT_SECONDS);
+        let seconds = review
+            .at(&["spec", "expirationSeconds"])
+            .and_then(Value::as_i64)
+            .unwrap_or(DEFAULT_SECONDS);
         let asked = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-        let own = wanted.audiences.iter().all(|audience| self.issuer.audiences().contains(audience));
-        wanted.lifetime = if wanted.pod.is_some() && seconds == WARN_ONLY_SECONDS && own { EXTENDED } else { asked };
+        let own =
+            wanted.audiences.iter().all(|audience| self.issuer.audiences().contains(audience));
+        wanted.lifetime = if wanted.pod.is_some() && seconds == WARN_ONLY_SECONDS && own {
+            EXTENDED
+        } else {
+            asked
+        };
         let (token, _) = self.issuer.issue(&wanted).map_err(ApiError::internal)?;
-        let expires = request.api.clock().now().saturating_add(jiff::SignedDuration::from_secs(seconds));
+        let expires =
+            request.api.clock().now().saturating_add(jiff::SignedDuration::from_secs(seconds));
         let expires = expires.map_err(ApiError::internal)?;
         review.set(&["status"], json!({
             "token": token,
@@ -72,7 +84,10 @@ impl Handler for ServiceAccountToken {
 
 fn check_identity(review: &Object, account: &Object, kind: &GroupKind) -> ApiResult<()> {
     let metadata = Path::new("metadata");
-    let sides = [("name", review.name(), account.name()), ("namespace", review.namespace(), account.namespace())];
+    let sides = [
+        ("name", review.name(), account.name()),
+        ("namespace", review.namespace(), account.namespace()),
+    ];
     for (what, sent, actual) in sides {
         if !sent.is_empty() && sent != actual {
             let why = format!("must match the service account {what} if specified");
@@ -107,17 +122,30 @@ fn fill(review: &mut Object, account: &Object, audiences: &[String]) {
 
 fn validate(review: &Object) -> field::Errors {
     let path = Path::new("spec").child("expirationSeconds");
-    let seconds = review.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64).unwrap_or(DEFAULT_SECONDS);
+    let seconds = review
+        .at(&["spec", "expirationSeconds"])
+        .and_then(Value::as_i64)
+        .unwrap_or(DEFAULT_SECONDS);
     match seconds {
-        ..LEAST_SECONDS => vec![field::Error::invalid(&path, seconds, "may not specify a duration less than 10 minutes")],
-        MOST_SECONDS.. => vec![field::Error::invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds")],
+        ..LEAST_SECONDS => vec![field::Error::invalid(
+            &path,
+            seconds,
+            "may not specify a duration less than 10 minutes",
+        )],
+        MOST_SECONDS.. => vec![field::Error::invalid(
+            &path,
+            seconds,
+            "may not specify a duration larger than 2^32 seconds",
+        )],
         _ => Vec::new(),
     }
 }
 
 /// Looks up the object the token is to be bound to.
 async fn bind(api: &Api, review: &Object, wanted: &mut TokenRequest) -> ApiResult<()> {
-    let Some(reference) = review.at(&["spec", "boundObjectRef"]).cloned().and_then(Object::from_value) else {
+    let Some(reference) =
+        review.at(&["spec", "boundObjectRef"]).cloned().and_then(Object::from_value)
+    else {
         return Ok(());
     };
     let name = reference.text(&["name"]);
@@ -128,7 +156,9 @@ async fn bind(api: &Api, review: &Object, wanted: &mut TokenRequest) -> ApiResul
         (_, kind) => {
             let GroupVersion { group, version } = reference.group_version().unwrap_or_default();
             let kind = GroupVersionKind::new(group, version, kind.to_owned());
-            return Err(ApiError::bad_request(format!("cannot bind token to object of type {kind}")));
+            return Err(ApiError::bad_request(format!(
+                "cannot bind token to object of type {kind}"
+            )));
         }
     };
     let resource = GroupResource::new("", plural);

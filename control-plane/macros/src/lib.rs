@@ -75,7 +75,8 @@ fn part(part: &Meta) -> syn::Result<Tokens> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Tokens, expand};
+    use quote::quote;
 
     fn error(arguments: Tokens, item: Tokens) -> String {
         expand(arguments, item).unwrap_err().to_string()

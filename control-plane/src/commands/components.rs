@@ -24,7 +24,11 @@ pub(super) async fn config(args: &ComponentArgs) -> anyhow::Result<kube::Config>
 
 /// A serving certificate signed by the authority of the data directory if its key is there, else by one of
 /// its own.
-pub(super) fn serving(data_dir: &Path, name: &str, address: SocketAddr) -> anyhow::Result<Identity> {
+pub(super) fn serving(
+    data_dir: &Path,
+    name: &str,
+    address: SocketAddr,
+) -> anyhow::Result<Identity> {
     let now = kubeplane::clock::real().now();
     let pki = data_dir.join("pki");
     let read = |file: &str| std::fs::read_to_string(pki.join(file));
@@ -55,8 +59,14 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let client = kube::Client::try_from(config(&args.component).await?)?;
     let (health, metrics) = (Health::new(), Metrics::new());
     let name = "kube-scheduler";
-    let served =
-        endpoint(name, &args.component, args.listen, client.clone(), health.clone(), metrics.clone())?;
+    let served = endpoint(
+        name,
+        &args.component,
+        args.listen,
+        client.clone(),
+        health.clone(),
+        metrics.clone(),
+    )?;
     let scheduler = Scheduler::builder(client).health(health).metrics(metrics).build()?;
     supervise(ControlPlane::new().with(served).with(scheduler)).await
 }
@@ -69,8 +79,14 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let client = kube::Client::try_from(config)?;
     let (health, metrics) = (Health::new(), Metrics::new());
     let name = "kube-controller-manager";
-    let served =
-        endpoint(name, &args.component, args.listen, client.clone(), health.clone(), metrics.clone())?;
+    let served = endpoint(
+        name,
+        &args.component,
+        args.listen,
+        client.clone(),
+        health.clone(),
+        metrics.clone(),
+    )?;
     let selection = Selection::parse(&args.controllers.join(","));
     let mut manager = Manager::builder(client)
         .client_for(move |controller| clients.client(controller))

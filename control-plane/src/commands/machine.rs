@@ -21,7 +21,8 @@ pub(super) fn name() -> String {
 
 /// The directory, made if missing, as an absolute path.
 pub(super) fn directory(path: &Path) -> anyhow::Result<PathBuf> {
-    let failed = |error: std::io::Error| anyhow::anyhow!("data directory {}: {error}", path.display());
+    let failed =
+        |error: std::io::Error| anyhow::anyhow!("data directory {}: {error}", path.display());
     std::fs::create_dir_all(path).map_err(failed)?;
     std::fs::canonicalize(path).map_err(failed)
 }

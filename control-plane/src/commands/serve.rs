@@ -3,14 +3,17 @@ use crate::cli::{NodeArgs, ServeArgs};
 use kubeplane::{
     ControlPlane,
     api::ApiOptions,
+    client::Informers,
     clock::{Seed, SharedClock},
     controllers::{BuiltinOptions, builtin},
     credentials::{
-        CONTROLLER_MANAGER, Credentials, SCHEDULER, component_user, controller_user, node_user,
+        CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, controller_user,
+        node_user,
     },
     handlers::ComponentStatuses,
     kubelet::ServingCertificate,
     prelude::*,
+    proxy::{Proxy, ProxyConfig},
     runtime::{self, Found},
     telemetry::{Health, Metrics, Probe},
 };
@@ -42,9 +45,18 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let api = &setup.api;
     let manager = controllers(api, &setup.credentials, &shared)?;
     let scheduler = scheduler(api, &shared)?;
-    let kubelet =
-        kubelet(api, &setup.credentials, &args.node, &found, &setup.data_dir, setup.address, &node, &shared)?;
-    let plane = ControlPlane::new()
+    let kubelet = kubelet(
+        api,
+        &setup.credentials,
+        &args.node,
+        &found,
+        &setup.data_dir,
+        setup.address,
+        &node,
+        &shared,
+    )?;
+    let proxy = proxy(api, &args, &found, setup.address, &node, &shared).await?;
+    let mut plane = ControlPlane::new()
         .with(setup.api)
         .with(setup.announcement)
         .with(setup.bootstrap)
@@ -52,6 +64,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with(manager)
         .with(scheduler)
         .with(kubelet);
+    if let Some(proxy) = proxy {
+        plane = plane.with(proxy);
+    }
     supervise(plane).await
 }
 
@@ -59,7 +74,8 @@ fn api_options(shared: &Shared) -> ApiOptions {
     let check = |health: Health| {
         move || {
             let report = health.report(Probe::Both, &[]);
-            let failed: Vec<_> = report.failures().map(|(name, why)| format!("{name}: {why}")).collect();
+            let failed: Vec<_> =
+                report.failures().map(|(name, why)| format!("{name}: {why}")).collect();
             if failed.is_empty() { Ok("ok".to_owned()) } else { Err(failed.join(", ")) }
         }
     };
@@ -74,7 +90,11 @@ fn api_options(shared: &Shared) -> ApiOptions {
     }
 }
 
-fn controllers(api: &ApiServer, credentials: &Credentials, shared: &Shared) -> anyhow::Result<Manager> {
+fn controllers(
+    api: &ApiServer,
+    credentials: &Credentials,
+    shared: &Shared,
+) -> anyhow::Result<Manager> {
     let client = api.client_as(component_user(CONTROLLER_MANAGER));
     let inside = api.clients();
     let options = BuiltinOptions::new(shared.clock.clone(), credentials.authority());
@@ -110,7 +130,8 @@ fn kubelet(
 ) -> anyhow::Result<Kubelet> {
     let mut config = kubelet_config(args, data_dir, address, node);
     let serving = credentials.kubelet_serving(node, &[address])?;
-    config.serving = Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
+    config.serving =
+        Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
     config.client_ca = Some(credentials.authority().to_owned());
     Ok(Kubelet::builder(api.client_as(node_user(node)), found.runtime.clone(), config)
         .clock(shared.clock.clone())
@@ -118,7 +139,12 @@ fn kubelet(
         .build()?)
 }
 
-pub(super) fn kubelet_config(args: &NodeArgs, data_dir: &Path, address: IpAddr, node: &str) -> KubeletConfig {
+pub(super) fn kubelet_config(
+    args: &NodeArgs,
+    data_dir: &Path,
+    address: IpAddr,
+    node: &str,
+) -> KubeletConfig {
     let mut config = KubeletConfig::new(node);
     config.node_ips = vec![address];
     config.data_dir = data_dir.join("kubelet");
@@ -127,4 +153,36 @@ pub(super) fn kubelet_config(args: &NodeArgs, data_dir: &Path, address: IpAddr, 
     config.pod_cidr = Some(args.pod_cidr);
     config.cni_conf_dir.clone_from(&args.cni_conf_dir);
     config
+}
+
+async fn proxy(
+    api: &ApiServer,
+    args: &ServeArgs,
+    found: &Found,
+    address: IpAddr,
+    node: &str,
+    shared: &Shared,
+) -> anyhow::Result<Option<Proxy>> {
+    let why_not = match () {
+        () if args.no_proxy => "as asked".to_owned(),
+        () if !found.real => "simulated pods have no network".to_owned(),
+        () => match Proxy::available().await {
+            Ok(()) => {
+                let client = api.client_as(component_user(PROXY));
+                let mut config = ProxyConfig::new(node);
+                config.node_ips = vec![address];
+                config.cluster_cidrs = vec![args.node.pod_cidr];
+                config.service_cidrs = vec![args.api.service_cidr];
+                let proxy = Proxy::builder(client.clone(), config)
+                    .informers(Informers::new(client, shared.clock.clone()))
+                    .clock(shared.clock.clone())
+                    .metrics(shared.metrics.clone())
+                    .build()?;
+                return Ok(Some(proxy));
+            }
+            Err(why) => why,
+        },
+    };
+    eprintln!("service proxy not run: {why_not}");
+    Ok(None)
 }

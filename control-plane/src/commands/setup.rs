@@ -65,7 +65,9 @@ fn credentials(
     address: IpAddr,
     options: &ApiOptions,
 ) -> anyhow::Result<Credentials> {
-    let first = kubeplane::handlers::ServiceAddresses::new(args.service_cidr, options.node_ports.clone())?.first();
+    let first =
+        kubeplane::handlers::ServiceAddresses::new(args.service_cidr, options.node_ports.clone())?
+            .first();
     let mut names = vec![machine::name()];
     let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), address, first];
     for name in &args.names {

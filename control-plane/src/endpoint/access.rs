@@ -30,14 +30,9 @@ impl DelegatedAccess {
     ///
     /// # Errors
     /// The status to refuse with, and why.
-    pub async fn check(
-        &self,
-        headers: &HeaderMap,
-        path: &str,
-    ) -> Result<(), (StatusCode, String)> {
+    pub async fn check(&self, headers: &HeaderMap, path: &str) -> Result<(), (StatusCode, String)> {
         let refused = || (StatusCode::UNAUTHORIZED, "Unauthorized\n".to_owned());
-        let failed =
-            |error: kube::Error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"));
+        let failed = |error: kube::Error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"));
         let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = value.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(refused)?;
         let review = TokenReview {

@@ -89,7 +89,8 @@ async fn a_listening_cluster_is_reached_with_its_kubeconfig() {
 async fn clusters_of_one_process_do_not_see_each_other() {
     let one = TestCluster::start().await.unwrap();
     let two = TestCluster::start().await.unwrap();
-    let [first, second]: [Api<ConfigMap>; 2] = [&one, &two].map(|c| Api::default_namespaced(c.client()));
+    let [first, second]: [Api<ConfigMap>; 2] =
+        [&one, &two].map(|c| Api::default_namespaced(c.client()));
     first.create(&PostParams::default(), &config_map("mine")).await.unwrap();
     one.stop().await.unwrap();
     assert!(second.get_opt("mine").await.unwrap().is_none());

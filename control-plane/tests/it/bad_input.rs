@@ -5,8 +5,8 @@ use crate::{
     raw::Raw,
 };
 use kubeplane::{
-    store_etcd::{EtcdOptions, EtcdStore},
     store::{Revision, Store},
+    store_etcd::{EtcdOptions, EtcdStore},
 };
 use serde_json::{Value, json};
 
@@ -41,14 +41,22 @@ async fn bad_requests_are_refused_and_lose_nothing() {
     let after = raw.get(&format!("{CONFIG_MAPS}/kept")).await.json();
     assert_eq!(after, before);
     let named = raw.get(CONFIG_MAPS).await.json();
-    let names: Vec<&str> =
-        named["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = named["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["ignored", "kept", "kube-root-ca.crt", "warned"]);
 }
 
 async fn bodies(raw: &Raw) {
     let unrecognized = "the object provided is unrecognized (must be of type ConfigMap): ";
-    raw.post(CONFIG_MAPS, "{\"kind\": ").await.refused(400, "BadRequest", &[unrecognized, "unexpected end of JSON input"]);
+    raw.post(CONFIG_MAPS, "{\"kind\": ").await.refused(
+        400,
+        "BadRequest",
+        &[unrecognized, "unexpected end of JSON input"],
+    );
     for body in ["[]", "\"text\"", "", "{} {}"] {
         raw.post(CONFIG_MAPS, body).await.refused(400, "BadRequest", &[]);
     }
@@ -60,9 +68,11 @@ async fn bodies(raw: &Raw) {
     yaml.refused(400, "BadRequest", &["yaml"]);
     let mut other = config_map("other");
     other["kind"] = "Secret".into();
-    raw.post(CONFIG_MAPS, other.to_string())
-        .await
-        .refused(400, "BadRequest", &["Secret in version \"v1\" cannot be handled as a ConfigMap"]);
+    raw.post(CONFIG_MAPS, other.to_string()).await.refused(
+        400,
+        "BadRequest",
+        &["Secret in version \"v1\" cannot be handled as a ConfigMap"],
+    );
     other = config_map("other");
     other["apiVersion"] = "apps/v1".into();
     raw.post(CONFIG_MAPS, other.to_string()).await.refused(400, "BadRequest", &["apps/v1"]);
@@ -70,13 +80,24 @@ async fn bodies(raw: &Raw) {
     strange.refused(415, "UnsupportedMediaType", &["application/json"]);
     let mut large = config_map("large");
     large["data"]["a"] = "x".repeat(3 << 20).into();
-    raw.post(CONFIG_MAPS, large.to_string())
-        .await
-        .refused(413, "RequestEntityTooLarge", &["limit is 3145728"]);
+    raw.post(CONFIG_MAPS, large.to_string()).await.refused(
+        413,
+        "RequestEntityTooLarge",
+        &["limit is 3145728"],
+    );
     large["data"]["a"] = "x".repeat(2 << 20).into();
-    raw.post(CONFIG_MAPS, large.to_string()).await.refused(422, "Invalid", &["Too long: may not be more than 1048576"]);
+    raw.post(CONFIG_MAPS, large.to_string()).await.refused(
+        422,
+        "Invalid",
+        &["Too long: may not be more than 1048576"],
+    );
     let patch = raw
-        .send("PATCH", &format!("{CONFIG_MAPS}/kept"), Some("application/json-patch+json"), b"{}".to_vec())
+        .send(
+            "PATCH",
+            &format!("{CONFIG_MAPS}/kept"),
+            Some("application/json-patch+json"),
+            b"{}".to_vec(),
+        )
         .await;
     assert_eq!(patch.code, 400, "{}", patch.text);
 }
@@ -109,10 +130,11 @@ async fn names_and_labels(raw: &Raw) {
     let mut bad = config_map("Bad_Name");
     bad["metadata"]["labels"] = json!({"a b": "ok", "c": "no spaces"});
     bad["metadata"]["annotations"] = json!({"/": ""});
-    let status = raw
-        .post(CONFIG_MAPS, bad.to_string())
-        .await
-        .refused(422, "Invalid", &["ConfigMap \"Bad_Name\" is invalid: ", "a lowercase RFC 1123 subdomain"]);
+    let status = raw.post(CONFIG_MAPS, bad.to_string()).await.refused(
+        422,
+        "Invalid",
+        &["ConfigMap \"Bad_Name\" is invalid: ", "a lowercase RFC 1123 subdomain"],
+    );
     let named = fields(&status);
     for field in ["metadata.name", "metadata.labels", "metadata.annotations"] {
         assert!(named.contains(&field), "{field} in {named:?}");
@@ -121,20 +143,28 @@ async fn names_and_labels(raw: &Raw) {
     assert_eq!(status["details"]["kind"], "ConfigMap");
     let mut nameless = config_map("x");
     nameless["metadata"] = json!({});
-    raw.post(CONFIG_MAPS, nameless.to_string())
-        .await
-        .refused(422, "Invalid", &["name or generateName is required"]);
+    raw.post(CONFIG_MAPS, nameless.to_string()).await.refused(
+        422,
+        "Invalid",
+        &["name or generateName is required"],
+    );
     let mut elsewhere = config_map("x");
     elsewhere["metadata"]["namespace"] = "kube-system".into();
-    raw.post(CONFIG_MAPS, elsewhere.to_string())
-        .await
-        .refused(400, "BadRequest", &["does not match the namespace"]);
-    raw.post("/api/v1/namespaces/nowhere/configmaps", config_map("x").to_string())
-        .await
-        .refused(404, "NotFound", &["namespaces \"nowhere\" not found"]);
-    raw.post(CONFIG_MAPS, config_map("kept").to_string())
-        .await
-        .refused(409, "AlreadyExists", &["configmaps \"kept\" already exists"]);
+    raw.post(CONFIG_MAPS, elsewhere.to_string()).await.refused(
+        400,
+        "BadRequest",
+        &["does not match the namespace"],
+    );
+    raw.post("/api/v1/namespaces/nowhere/configmaps", config_map("x").to_string()).await.refused(
+        404,
+        "NotFound",
+        &["namespaces \"nowhere\" not found"],
+    );
+    raw.post(CONFIG_MAPS, config_map("kept").to_string()).await.refused(
+        409,
+        "AlreadyExists",
+        &["configmaps \"kept\" already exists"],
+    );
 }
 
 async fn immutable_fields(raw: &Raw) {
@@ -160,7 +190,11 @@ async fn immutable_fields(raw: &Raw) {
     let mut crooked = deployment("one");
     crooked["spec"]["template"]["metadata"]["labels"]["app"] = "two".into();
     crooked["spec"]["template"]["spec"]["containers"][0] = json!({"name": "a"});
-    let status = raw.put(&path, &crooked).await.refused(422, "Invalid", &["Deployment.apps \"fixed\" is invalid"]);
+    let status = raw.put(&path, &crooked).await.refused(
+        422,
+        "Invalid",
+        &["Deployment.apps \"fixed\" is invalid"],
+    );
     assert_eq!(
         fields(&status),
         ["spec.template.metadata.labels", "spec.template.spec.containers[0].image"]
@@ -171,12 +205,13 @@ async fn immutable_fields(raw: &Raw) {
     assert_eq!(raw.send("DELETE", &path, None, Vec::new()).await.code, 200);
 
     let secrets = "/api/v1/namespaces/default/secrets";
-    let secret = |immutable: bool| {
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "immutable": immutable, "stringData": {"k": "v"}})
-    };
+    let secret = |immutable: bool| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "immutable": immutable, "stringData": {"k": "v"}});
     assert_eq!(raw.post(secrets, secret(true).to_string()).await.code, 201);
-    let status =
-        raw.put(&format!("{secrets}/s"), &secret(false)).await.refused(422, "Invalid", &["immutable"]);
+    let status = raw.put(&format!("{secrets}/s"), &secret(false)).await.refused(
+        422,
+        "Invalid",
+        &["immutable"],
+    );
     assert_eq!(fields(&status)[0], "immutable");
 }
 
@@ -198,18 +233,35 @@ async fn versions(raw: &Raw, kept: &Value) {
     assert_eq!(raw.put(&path, &stale).await.code, 409);
     let condition = json!({"preconditions": {"resourceVersion": "1"}}).to_string();
     let answer = raw.send("DELETE", &path, Some("application/json"), condition.into_bytes()).await;
-    answer.refused(409, "Conflict", &["the ResourceVersion in the precondition (1) does not match"]);
-    raw.put(&format!("{CONFIG_MAPS}/other"), kept).await.refused(400, "BadRequest", &["the name of the object"]);
+    answer.refused(
+        409,
+        "Conflict",
+        &["the ResourceVersion in the precondition (1) does not match"],
+    );
+    raw.put(&format!("{CONFIG_MAPS}/other"), kept).await.refused(
+        400,
+        "BadRequest",
+        &["the name of the object"],
+    );
 }
 
 async fn paths(raw: &Raw) {
     let nothing = "the server could not find the requested resource";
-    for path in ["/api/v1/shoes", "/apis/shop/v1/shoes", "/api/v2/pods", "/apis/apps/v1/namespaces/default/pods"] {
+    for path in [
+        "/api/v1/shoes",
+        "/apis/shop/v1/shoes",
+        "/api/v2/pods",
+        "/apis/apps/v1/namespaces/default/pods",
+    ] {
         let answer = raw.get(path).await;
         assert_eq!(answer.code, 404, "{path}: {}", answer.text);
     }
     raw.get("/api/v1/namespaces/default/shoes").await.refused(404, "NotFound", &[nothing]);
-    raw.get(&format!("{CONFIG_MAPS}/nobody")).await.refused(404, "NotFound", &["configmaps \"nobody\" not found"]);
+    raw.get(&format!("{CONFIG_MAPS}/nobody")).await.refused(
+        404,
+        "NotFound",
+        &["configmaps \"nobody\" not found"],
+    );
     let answer = raw.send("DELETE", "/api/v1/nodes/node-1/proxy", None, Vec::new()).await;
     assert!(answer.code >= 400, "{}", answer.text);
     let answer = raw.send("PUT", CONFIG_MAPS, Some("application/json"), b"{}".to_vec()).await;
@@ -246,7 +298,11 @@ async fn credentials(cluster: &Cluster) {
         "Forbidden",
         &["User \"system:serviceaccount:default:default\" cannot list resource \"configmaps\""],
     );
-    account.post(CONFIG_MAPS, config_map("mine").to_string()).await.refused(403, "Forbidden", &["cannot create"]);
+    account.post(CONFIG_MAPS, config_map("mine").to_string()).await.refused(
+        403,
+        "Forbidden",
+        &["cannot create"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,10 +323,20 @@ async fn a_watch_from_a_compacted_revision_is_told_so() {
     store.compact(through).await.unwrap();
     let cluster = ground.start();
     let raw = Raw::admin(&cluster).await;
-    let answer = raw.get(&format!("{CONFIG_MAPS}?watch=1&resourceVersion=2&timeoutSeconds=5")).await;
-    let first: Value = serde_json::from_str(answer.text.lines().next().unwrap_or_default()).unwrap();
+    let answer =
+        raw.get(&format!("{CONFIG_MAPS}?watch=1&resourceVersion=2&timeoutSeconds=5")).await;
+    let first: Value =
+        serde_json::from_str(answer.text.lines().next().unwrap_or_default()).unwrap();
     let status = if answer.code == 200 { first["object"].clone() } else { first };
-    assert_eq!((&status["code"], &status["reason"]), (&410.into(), &"Expired".into()), "{}", answer.text);
-    assert!(status["message"].as_str().unwrap().starts_with("too old resource version: 2"), "{status}");
+    assert_eq!(
+        (&status["code"], &status["reason"]),
+        (&410.into(), &"Expired".into()),
+        "{}",
+        answer.text
+    );
+    assert!(
+        status["message"].as_str().unwrap().starts_with("too old resource version: 2"),
+        "{status}"
+    );
     assert_eq!(answer.text.lines().count(), 1, "a watch that cannot go on ends");
 }

@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// Where the workload of the example is.
-pub(crate) const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/manifests/web.yaml");
+pub(crate) const MANIFEST: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/manifests/web.yaml");
 
 /// Who calls, and where.
 pub(crate) struct World<'a> {
@@ -36,7 +37,8 @@ impl World<'_> {
     pub(crate) fn wait_for_ready_pods(&self, count: usize) {
         let line = ["get", "pods", "-n", "web", "-l", "app=web", "--no-headers"];
         self.kubectl.until(&line, &format!("{count} ready pods and no others"), |table| {
-            let ready = table.lines().filter(|line| line.contains("1/1") && line.contains("Running"));
+            let ready =
+                table.lines().filter(|line| line.contains("1/1") && line.contains("Running"));
             ready.count() == count && table.lines().count() == count
         });
     }
@@ -63,7 +65,8 @@ fn apply(world: &World<'_>) {
         "service/web created",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), created);
-    let said = world.kubectl.ok(&["rollout", "status", "-n", "web", "deployment/web", "--timeout=60s"]);
+    let said =
+        world.kubectl.ok(&["rollout", "status", "-n", "web", "deployment/web", "--timeout=60s"]);
     assert!(said.ends_with("deployment \"web\" successfully rolled out\n"), "{said}");
     world.wait_for_ready_pods(3);
 }
@@ -76,7 +79,11 @@ fn replace(world: &World<'_>) {
     world.wait_for_ready_pods(3);
     let after = world.pods();
     assert!(!after.contains(&before[0]));
-    assert_eq!(after.iter().filter(|name| before.contains(name)).count(), 2, "{before:?} {after:?}");
+    assert_eq!(
+        after.iter().filter(|name| before.contains(name)).count(),
+        2,
+        "{before:?} {after:?}"
+    );
     if let Some(real) = world.real {
         let path = "jsonpath={.status.containerStatuses[0].containerID}";
         let id = world.kubectl.ok(&["get", "pod", "-n", "web", &after[0], "-o", path]);
@@ -93,8 +100,13 @@ fn replace(world: &World<'_>) {
 
 fn delete(world: &World<'_>) {
     let said = world.kubectl.ok(&["delete", "-f", MANIFEST]);
-    for deleted in ["namespace \"web\"", "configmap \"web\"", "deployment.apps \"web\"", "service \"web\""] {
-        assert!(said.lines().any(|line| line.starts_with(deleted) && line.contains("deleted")), "{said}");
+    for deleted in
+        ["namespace \"web\"", "configmap \"web\"", "deployment.apps \"web\"", "service \"web\""]
+    {
+        assert!(
+            said.lines().any(|line| line.starts_with(deleted) && line.contains("deleted")),
+            "{said}"
+        );
     }
     let (_, said) = world.kubectl.fails(&["get", "namespace", "web"]);
     assert_eq!(said, "Error from server (NotFound): namespaces \"web\" not found\n");

@@ -37,9 +37,10 @@ fn etcd_and_containerd() {
 
 fn run(ground: Ground, half: usize) {
     let kubectls = kubectls();
-    let chosen = kubectls.iter().enumerate().filter(|(index, _)| {
-        is_long() || kubectls.len() == 1 || index % 2 == half
-    });
+    let chosen = kubectls
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| is_long() || kubectls.len() == 1 || index % 2 == half);
     let cluster = ground.start();
     for (_, program) in chosen {
         eprintln!("with {}", program.display());

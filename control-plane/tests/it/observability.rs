@@ -49,8 +49,12 @@ fn metrics_have_the_names_dashboards_know() {
     });
     let text = kubectl.ok(&["get", "--raw", "/metrics"]);
     let line = |start: &str, labels: &[&str]| {
-        text.lines().any(|line| line.starts_with(start) && labels.iter().all(|label| line.contains(label)))
+        text.lines()
+            .any(|line| line.starts_with(start) && labels.iter().all(|label| line.contains(label)))
     };
-    assert!(line("apiserver_request_total", &["verb=\"POST\"", "resource=\"pods\"", "code=\"201\""]), "{text}");
+    assert!(
+        line("apiserver_request_total", &["verb=\"POST\"", "resource=\"pods\"", "code=\"201\""]),
+        "{text}"
+    );
     assert!(line("scheduler_schedule_attempts_total", &["result=\"scheduled\""]), "{text}");
 }

@@ -47,12 +47,18 @@ pub(crate) fn free_port() -> u16 {
 
 /// Waits for a condition; panics with what the last look gave when the time is over.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
     let deadline = std::time::Instant::now() + limit;
     loop {
         match look() {
             Ok(value) => return value,
-            Err(last) if std::time::Instant::now() > deadline => panic!("{what} not within {limit:?}: {last}"),
+            Err(last) if std::time::Instant::now() > deadline => {
+                panic!("{what} not within {limit:?}: {last}")
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
@@ -118,7 +124,8 @@ pub(crate) struct RealRuntime {
 impl RealRuntime {
     pub(crate) fn start() -> Self {
         let cni = tempfile::tempdir().unwrap();
-        let options = ContainerdOptions { cni_config: Some(cni.path().to_owned()), cni_plugins: None };
+        let options =
+            ContainerdOptions { cni_config: Some(cni.path().to_owned()), cni_plugins: None };
         let containerd = Containerd::start_with(options).unwrap();
         let archive = cni.path().join("image.tar");
         busybox_image(&archive, &format!("docker.io/library/{NEXT_IMAGE}")).unwrap();

@@ -88,8 +88,15 @@ impl Raw {
         self.send("PUT", path, Some("application/json"), body.to_string().into_bytes()).await
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, content: Option<&str>, body: Vec<u8>) -> Answer {
-        let mut request = http::Request::builder().method(method).uri(path).header("accept", "application/json");
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content: Option<&str>,
+        body: Vec<u8>,
+    ) -> Answer {
+        let mut request =
+            http::Request::builder().method(method).uri(path).header("accept", "application/json");
         if let Some(content) = content {
             request = request.header("content-type", content);
         }
@@ -98,7 +105,11 @@ impl Raw {
         let warnings = head.headers.get_all("warning").iter();
         let warnings = warnings.map(|value| value.to_str().unwrap().to_owned()).collect();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer { code: head.status.as_u16(), warnings, text: String::from_utf8_lossy(&bytes).into_owned() }
+        Answer {
+            code: head.status.as_u16(),
+            warnings,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        }
     }
 }
 

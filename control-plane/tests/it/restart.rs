@@ -16,7 +16,12 @@ fn objects(cluster: &Cluster) -> Vec<(String, String)> {
     items
         .map(|item| {
             let metadata = &item["metadata"];
-            let name = format!("{} {}/{}", text(&item["kind"]), text(&metadata["namespace"]), text(&metadata["name"]));
+            let name = format!(
+                "{} {}/{}",
+                text(&item["kind"]),
+                text(&metadata["namespace"]),
+                text(&metadata["name"])
+            );
             (name, format!("{} {}", text(&metadata["uid"]), item["data"]))
         })
         .collect()
@@ -55,7 +60,8 @@ fn a_death_loses_nothing_that_was_answered() {
         cluster.process.kill();
         cluster = ground.start();
         let after = objects(&cluster);
-        let new: Vec<&String> = after.iter().filter(|row| !before.contains(row)).map(|(name, _)| name).collect();
+        let new: Vec<&String> =
+            after.iter().filter(|row| !before.contains(row)).map(|(name, _)| name).collect();
         assert_eq!(new, [&format!("ConfigMap default/{name}")]);
         assert_eq!(after.len(), before.len() + 1);
     }
@@ -98,12 +104,23 @@ fn containers_of_containerd_go_on_and_are_not_started_twice() {
         world.wait_for_ready_pods(3);
         // Something new passes through every component before this looks again.
         let name = format!("probe-{graceful}");
-        kubectl.ok(&["run", &name, "--image=busybox:1.36", "--restart=Never", "--", "sleep", "600"]);
+        kubectl.ok(&[
+            "run",
+            &name,
+            "--image=busybox:1.36",
+            "--restart=Never",
+            "--",
+            "sleep",
+            "600",
+        ]);
         kubectl.ok(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=60s"]);
         kubectl.ok(&["delete", "pod", &name, "--now"]);
         assert_eq!(pods(&cluster), before);
         let now = real.tasks();
-        assert!(tasks.iter().all(|(id, process)| now.get(id) == Some(process)), "{tasks:?} {now:?}");
+        assert!(
+            tasks.iter().all(|(id, process)| now.get(id) == Some(process)),
+            "{tasks:?} {now:?}"
+        );
     }
     cluster.kubectl().ok(&["delete", "namespace", "web"]);
 }

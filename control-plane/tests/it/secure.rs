@@ -11,7 +11,15 @@ async fn nobody_reaches_more_than_health_and_version() {
     for open in ["/healthz", "/livez", "/readyz", "/version"] {
         assert_eq!(nobody.get(open).await.code, 200, "{open}");
     }
-    for closed in ["/", "/api", "/apis", "/openapi/v3", "/metrics", "/api/v1/nodes", "/api/v1/namespaces/kube-system/secrets"] {
+    for closed in [
+        "/",
+        "/api",
+        "/apis",
+        "/openapi/v3",
+        "/metrics",
+        "/api/v1/nodes",
+        "/api/v1/namespaces/kube-system/secrets",
+    ] {
         nobody.get(closed).await.refused(403, "Forbidden", &["system:anonymous"]);
     }
     let stranger = Raw::with_token(&cluster, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.").await;
@@ -29,12 +37,30 @@ async fn keys_are_private_and_tokens_are_bound() {
     let said = kubectl.ok(&["create", "serviceaccount", "reader"]);
     assert_eq!(said, "serviceaccount/reader created\n");
     kubectl.ok(&["create", "role", "reader", "--verb=get,list", "--resource=configmaps"]);
-    kubectl.ok(&["create", "rolebinding", "reader", "--role=reader", "--serviceaccount=default:reader"]);
+    kubectl.ok(&[
+        "create",
+        "rolebinding",
+        "reader",
+        "--role=reader",
+        "--serviceaccount=default:reader",
+    ]);
     let token = kubectl.ok(&["create", "token", "reader", "--duration=10m"]);
     let reader = Raw::with_token(&cluster, token.trim()).await;
-    assert_eq!(reader.get("/api/v1/namespaces/default/configmaps").await.code, 200, "as its role says");
-    reader.get("/api/v1/namespaces/default/secrets").await.refused(403, "Forbidden", &["cannot list resource \"secrets\""]);
-    reader.get("/api/v1/namespaces/kube-system/configmaps").await.refused(403, "Forbidden", &["kube-system"]);
+    assert_eq!(
+        reader.get("/api/v1/namespaces/default/configmaps").await.code,
+        200,
+        "as its role says"
+    );
+    reader.get("/api/v1/namespaces/default/secrets").await.refused(
+        403,
+        "Forbidden",
+        &["cannot list resource \"secrets\""],
+    );
+    reader.get("/api/v1/namespaces/kube-system/configmaps").await.refused(
+        403,
+        "Forbidden",
+        &["kube-system"],
+    );
 
     let other = kubectl.ok(&["create", "token", "reader", "--audience=elsewhere"]);
     let other = Raw::with_token(&cluster, other.trim()).await;
@@ -52,7 +78,10 @@ fn assert_no_open_keys(directory: &Path) {
         let (path, mode) = (entry.path(), entry.metadata().unwrap().mode() & 0o777);
         if path.is_dir() {
             assert_no_open_keys(&path);
-        } else if ["key", "kubeconfig"].iter().any(|end| path.extension().is_some_and(|own| own == *end)) {
+        } else if ["key", "kubeconfig"]
+            .iter()
+            .any(|end| path.extension().is_some_and(|own| own == *end))
+        {
             assert_eq!(mode, 0o600, "{}", path.display());
         }
     }
@@ -65,12 +94,21 @@ async fn components_have_no_more_than_their_rights() {
     let scheduler = ground.data.path().join("scheduler.kubeconfig");
     let scheduler = Raw::elsewhere(&scheduler, &cluster.url, true).await;
     assert_eq!(scheduler.get("/api/v1/pods").await.code, 200);
-    scheduler.get("/api/v1/secrets").await.refused(403, "Forbidden", &["User \"system:kube-scheduler\" cannot list"]);
+    scheduler.get("/api/v1/secrets").await.refused(
+        403,
+        "Forbidden",
+        &["User \"system:kube-scheduler\" cannot list"],
+    );
     let kubelet = ground.data.path().join("kubelet-client.kubeconfig");
     let kubelet = Raw::elsewhere(&kubelet, &cluster.url, true).await;
     assert_eq!(kubelet.get("/api/v1/nodes/node-1").await.code, 200);
-    kubelet.get("/api/v1/secrets").await.refused(403, "Forbidden", &["User \"system:node:node-1\" cannot list"]);
-    let foreign = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-2"}});
+    kubelet.get("/api/v1/secrets").await.refused(
+        403,
+        "Forbidden",
+        &["User \"system:node:node-1\" cannot list"],
+    );
+    let foreign =
+        serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-2"}});
     let answer = kubelet.post("/api/v1/nodes", foreign.to_string()).await;
     answer.refused(403, "Forbidden", &["node \"node-1\" is not allowed to modify node \"node-2\""]);
 }
@@ -88,7 +126,8 @@ async fn the_kubelet_asks_who_is_there() {
     let pods = admin.get("/pods").await;
     assert_eq!(pods.code, 200, "{}", pods.text);
     assert_eq!(pods.json()["kind"], "PodList");
-    let scheduler = Raw::elsewhere(&ground.data.path().join("scheduler.kubeconfig"), &url, true).await;
+    let scheduler =
+        Raw::elsewhere(&ground.data.path().join("scheduler.kubeconfig"), &url, true).await;
     let refused = scheduler.get("/pods").await;
     assert_eq!(refused.code, 403, "{}", refused.text);
     assert!(refused.text.contains("system:kube-scheduler"), "{}", refused.text);

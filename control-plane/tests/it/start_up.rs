@@ -18,7 +18,9 @@ fn with(arguments: &[String], name: &str, value: &str) -> Vec<String> {
     let start = format!("--{name}=");
     arguments
         .iter()
-        .map(|argument| if argument.starts_with(&start) { format!("{start}{value}") } else { argument.clone() })
+        .map(|argument| {
+            if argument.starts_with(&start) { format!("{start}{value}") } else { argument.clone() }
+        })
         .collect()
 }
 
@@ -27,9 +29,15 @@ fn help_explains_the_commands() {
     let output = Command::new(env!("CARGO_BIN_EXE_kubeplane")).arg("--help").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     for command in ["serve", "apiserver", "scheduler", "controllers", "kubelet", "proxy"] {
-        assert!(text.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{text}");
+        assert!(
+            text.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))),
+            "{text}"
+        );
     }
-    let wrong = Command::new(env!("CARGO_BIN_EXE_kubeplane")).args(["serve", "--store=paper"]).output().unwrap();
+    let wrong = Command::new(env!("CARGO_BIN_EXE_kubeplane"))
+        .args(["serve", "--store=paper"])
+        .output()
+        .unwrap();
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("paper"));
 }
@@ -42,9 +50,18 @@ fn the_start_says_where_it_listens_what_runs_containers_and_who_is_ready() {
     for part in [cluster.url.as_str(), "simulated", "export KUBECONFIG=", "ready"] {
         assert!(log.contains(part), "{part:?} in\n{log}");
     }
-    let ready = ["kube-apiserver ready", "kube-controller-manager ready", "kube-scheduler ready", "kubelet ready"];
-    let lines: Vec<usize> =
-        ready.iter().map(|wish| log.lines().position(|line| line == *wish).unwrap_or_else(|| panic!("{wish}: {log}"))).collect();
+    let ready = [
+        "kube-apiserver ready",
+        "kube-controller-manager ready",
+        "kube-scheduler ready",
+        "kubelet ready",
+    ];
+    let lines: Vec<usize> = ready
+        .iter()
+        .map(|wish| {
+            log.lines().position(|line| line == *wish).unwrap_or_else(|| panic!("{wish}: {log}"))
+        })
+        .collect();
     assert!(lines.is_sorted(), "{log}");
 }
 

@@ -79,8 +79,13 @@ const WITH_RUNTIME: &[&str] = &[
 const TOP: &[&str] = &["kubeplane", "kubeplane-macros", "kubeplane-examples", "xtask"];
 
 /// Crates that must not know the Kubernetes types.
-const WITHOUT_TYPES: &[&str] =
-    &["kubeplane-clock", "kubeplane-store-trait", "kubeplane-store-memory", "kubeplane-store-etcd", "kubeplane-runtime-cri"];
+const WITHOUT_TYPES: &[&str] = &[
+    "kubeplane-clock",
+    "kubeplane-store-trait",
+    "kubeplane-store-memory",
+    "kubeplane-store-etcd",
+    "kubeplane-runtime-cri",
+];
 
 /// Fails when a crate depends on one it must not know.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -108,12 +113,17 @@ fn forbidden_edges(package: &Value) -> Vec<String> {
     let Some((_, allowed)) = ALLOWED.iter().find(|(own, _)| *own == name) else {
         return vec![format!("{name} stands in no layer; give it one in {}", file!())];
     };
-    let normal = package["dependencies"].as_array().into_iter().flatten().filter(|edge| edge["kind"].is_null());
+    let normal = package["dependencies"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|edge| edge["kind"].is_null());
     normal
         .filter_map(|edge| edge["name"].as_str())
         .filter(|other| {
             let inside = *other == "kubeplane" || other.starts_with("kubeplane-");
-            (inside && !allowed.contains(other)) || (*other == "k8s-openapi" && WITHOUT_TYPES.contains(&name))
+            (inside && !allowed.contains(other))
+                || (*other == "k8s-openapi" && WITHOUT_TYPES.contains(&name))
         })
         .map(|other| format!("{name} must not depend on {other}"))
         .collect()

@@ -20,28 +20,19 @@ pub(crate) struct Options {
 
 /// Generates, or with `--check` compares, core/src/generated/schema.rs and its parts.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let core = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../core")
-        .canonicalize()?;
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core").canonicalize()?;
     let facts = facts::Facts::read(&core.join("schema-facts"))?;
     let files = emit::emit(&roots::definitions(), &facts)?;
     let target = core.join("src/generated");
-    if options.check {
-        check(&target, &files)
-    } else {
-        write(&target, &files)
-    }
+    if options.check { check(&target, &files) } else { write(&target, &files) }
 }
 
 fn check(target: &Path, files: &BTreeMap<String, String>) -> Result<()> {
     let same = |(name, code): (&String, &String)| {
         fs::read_to_string(target.join(name)).is_ok_and(|old| old == *code)
     };
-    let stale: Vec<_> = files
-        .iter()
-        .filter(|pair| !same(*pair))
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let stale: Vec<_> =
+        files.iter().filter(|pair| !same(*pair)).map(|(name, _)| name.as_str()).collect();
     if !stale.is_empty() {
         bail!(
             "not what k8s-openapi and the facts give; run `cargo xtask schema`: {}",

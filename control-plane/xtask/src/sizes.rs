@@ -11,7 +11,8 @@ const FUNCTION_NOTE: usize = 60;
 
 /// Names what is large; fails on what is too large. Tests and generated code do not count.
 pub(crate) fn run(verbose: bool) -> anyhow::Result<()> {
-    let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard", "*.rs"]).output()?;
+    let listed =
+        Command::new("git").args(["ls-files", "-co", "--exclude-standard", "*.rs"]).output()?;
     let mut notes = Vec::new();
     let mut broken = Vec::new();
     for path in String::from_utf8_lossy(&listed.stdout).lines() {
@@ -29,7 +30,10 @@ pub(crate) fn run(verbose: bool) -> anyhow::Result<()> {
 }
 
 fn is_exempt(path: &str) -> bool {
-    path.contains("/generated/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path.contains("/benches/")
+    path.contains("/generated/")
+        || path.contains("/tests/")
+        || path.ends_with("/tests.rs")
+        || path.contains("/benches/")
 }
 
 fn measure(path: &str, notes: &mut Vec<String>, broken: &mut Vec<String>) -> anyhow::Result<()> {

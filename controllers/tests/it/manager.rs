@@ -2,7 +2,7 @@ use crate::cluster::{Cluster, eventually};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{Patch, PatchParams};
-use kubeplane_client::{EventType, ObjectKey, finalizers};
+use kubeplane_client::{EventType, LeaseConfig, ObjectKey, finalizers};
 use kubeplane_controllers::{
     Action, Context, Controller, Error, Manager, Retry, Selection, Sources,
 };
@@ -139,4 +139,36 @@ async fn finalizers_come_and_go_one_by_one() {
     finalizers::remove(&api, &fresh, "example.com/ours").await.unwrap();
     let left = api.get("map").await.unwrap().metadata.finalizers.unwrap();
     assert_eq!(left, ["example.com/theirs"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_manager_that_holds_the_lease_works() {
+    let cluster = Cluster::bare().await;
+    let start = |identity: &str| {
+        let controller = Moody::default();
+        let lease = LeaseConfig::new("default", "kube-controller-manager", identity);
+        let lease = LeaseConfig { retry_period: Duration::from_millis(50), ..lease };
+        let manager = Manager::builder(cluster.client.clone())
+            .leader_election(lease)
+            .add(controller.clone())
+            .build()
+            .unwrap();
+        let (life, supervision) = lifecycle();
+        (controller, supervision, tokio::spawn(Box::new(manager).run(life)))
+    };
+    cluster.create::<ConfigMap>(json!({"metadata": {"name": "fine"}})).await;
+    let works = |controller: &Moody| {
+        let seen = controller.seen.lock().len();
+        if seen > 0 { Ok(()) } else { Err(format!("{seen} seen")) }
+    };
+    let (first, first_life, first_run) = start("first");
+    eventually("the first works", || async { works(&first) }).await;
+    let (second, mut second_life, second_run) = start("second");
+    assert!(second_life.became_ready().await, "whoever waits is ready");
+    assert!(works(&second).is_err());
+    first_life.stop();
+    first_run.await.unwrap().unwrap();
+    eventually("the second takes over", || async { works(&second) }).await;
+    second_life.stop();
+    second_run.await.unwrap().unwrap();
 }

@@ -5,7 +5,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use kubeplane_clock::{Clock, PausedClock};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// Lets the cluster's time run until `check` holds.
@@ -21,6 +21,14 @@ async fn as_time_passes(
     .await;
 }
 
+fn pod(name: &str, tolerations: Value) -> Value {
+    let containers = json!([{"name": "c", "image": "i"}]);
+    json!({
+        "metadata": {"name": name},
+        "spec": {"nodeName": NODE, "containers": containers, "tolerations": tolerations},
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_node_is_noticed_and_its_pods_leave_when_others_are_well() {
     let clock = PausedClock::starting_at(kubeplane_clock::real().now());
@@ -30,29 +38,11 @@ async fn a_silent_node_is_noticed_and_its_pods_leave_when_others_are_well() {
         cluster.create::<Node>(json!({"metadata": {"name": name}})).await;
     }
     let pods = cluster.api::<Pod>();
-    cluster
-        .create::<Pod>(json!({
-            "metadata": {"name": "stays"},
-            "spec": {
-                "nodeName": NODE,
-                "containers": [{"name": "c", "image": "i"}],
-                "tolerations": [{"operator": "Exists"}],
-            },
-        }))
-        .await;
-    cluster
-        .create::<Pod>(json!({
-            "metadata": {"name": "leaves"},
-            "spec": {
-                "nodeName": NODE,
-                "containers": [{"name": "c", "image": "i"}],
-                "tolerations": [
-                    {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute",
-                     "tolerationSeconds": 30},
-                ],
-            },
-        }))
-        .await;
+    cluster.create::<Pod>(pod("stays", json!([{"operator": "Exists"}]))).await;
+    let for_a_while = json!([{
+        "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30,
+    }]);
+    cluster.create::<Pod>(pod("leaves", for_a_while)).await;
     let start = clock.elapsed();
     as_time_passes(&clock, "the silent node is unknown", async || {
         for name in ["well-1", "well-2"] {

@@ -6,7 +6,8 @@ use std::{fmt, sync::Arc};
 
 /// A live, shared, read-only copy of all objects of a kind (or those that a selector matches).
 ///
-/// Reads never wait and may be a moment old. Clones share one copy. Handles outlive their
+/// Reads never wait and may be a moment old. Objects come without `metadata.managedFields`, to save memory;
+/// an object written back without them keeps those it has. Clones share one copy. Handles outlive their
 /// [`Informers`](crate::Informers), but then nothing changes any more.
 pub struct Informer<K> {
     cache: Arc<Cache<K>>,

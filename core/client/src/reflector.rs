@@ -134,8 +134,12 @@ where
 
     /// One object that cannot be read must not keep all others from being seen.
     fn decode(&self, text: &Bytes) -> Option<Arc<K>> {
-        match serde_json::from_slice(text) {
-            Ok(object) => Some(Arc::new(object)),
+        match serde_json::from_slice::<K>(text) {
+            Ok(mut object) => {
+                // They make up half of an object, and writing an object without them leaves them as they are.
+                object.meta_mut().managed_fields = None;
+                Some(Arc::new(object))
+            }
             Err(error) => {
                 tracing::error!(resource = %self.query, %error, "skipping an object that cannot be decoded");
                 None

@@ -53,7 +53,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
 }
 
 /// Runs `future` for at most `duration` of `clock`'s time; `None` when the time ran out first.
-pub async fn timeout<F: Future>(clock: &dyn Clock, duration: Duration, future: F) -> Option<F::Output> {
+pub async fn timeout<F: Future>(
+    clock: &dyn Clock,
+    duration: Duration,
+    future: F,
+) -> Option<F::Output> {
     tokio::select! {
         biased;
         output = future => Some(output),

@@ -33,7 +33,8 @@ impl PkiDir {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         fs::create_dir_all(&path).map_err(Error::file(&path))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(Error::file(&path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+            .map_err(Error::file(&path))?;
         Ok(Self { path })
     }
 
@@ -98,7 +99,8 @@ impl PkiDir {
 
 fn is_good(certificate: &str, authority: &Authority, request: &Request, now: Timestamp) -> bool {
     let Ok(info) = inspect(certificate) else { return false };
-    let renew_from = info.not_after.saturating_sub((RENEW_DAYS * 24).hours()).unwrap_or(info.not_after);
+    let renew_from =
+        info.not_after.saturating_sub((RENEW_DAYS * 24).hours()).unwrap_or(info.not_after);
     now < renew_from
         && request.dns_names().iter().all(|name| info.names.contains(name))
         && request.ip_addresses().iter().all(|address| info.addresses.contains(address))
@@ -107,9 +109,10 @@ fn is_good(certificate: &str, authority: &Authority, request: &Request, now: Tim
 
 fn is_signed_by(certificate: &str, authority: &Authority) -> bool {
     use x509_parser::pem::parse_x509_pem;
-    let (Ok((_, leaf)), Ok((_, root))) =
-        (parse_x509_pem(certificate.as_bytes()), parse_x509_pem(authority.certificate().as_bytes()))
-    else {
+    let (Ok((_, leaf)), Ok((_, root))) = (
+        parse_x509_pem(certificate.as_bytes()),
+        parse_x509_pem(authority.certificate().as_bytes()),
+    ) else {
         return false;
     };
     match (leaf.parse_x509(), root.parse_x509()) {
@@ -159,7 +162,10 @@ mod tests {
     use crate::Usage;
 
     fn leaf(names: &[&str]) -> Leaf<'static> {
-        Leaf { name: "apiserver", request: Request::new("kube-apiserver", Usage::Server).names(names.to_vec()) }
+        Leaf {
+            name: "apiserver",
+            request: Request::new("kube-apiserver", Usage::Server).names(names.to_vec()),
+        }
     }
 
     #[test]

@@ -26,13 +26,16 @@ pub struct CertificateInfo {
 /// When there is none, or it is malformed.
 pub fn inspect(pem: &str) -> Result<CertificateInfo> {
     let malformed = |why: String| Error::Malformed { what: "certificate", why };
-    let (_, block) = parse_x509_pem(pem.as_bytes()).map_err(|error| malformed(error.to_string()))?;
+    let (_, block) =
+        parse_x509_pem(pem.as_bytes()).map_err(|error| malformed(error.to_string()))?;
     let certificate = block.parse_x509().map_err(|error| malformed(error.to_string()))?;
     let subject = certificate.subject();
     let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
         attribute.as_str().map(str::to_owned).unwrap_or_default()
     };
-    let time = |seconds: i64| Timestamp::from_second(seconds).map_err(|error| malformed(error.to_string()));
+    let time = |seconds: i64| {
+        Timestamp::from_second(seconds).map_err(|error| malformed(error.to_string()))
+    };
     let mut info = CertificateInfo {
         common_name: subject.iter_common_name().next().map(text).unwrap_or_default(),
         organizations: subject.iter_organization().map(text).collect(),

@@ -109,7 +109,9 @@ impl Kubeconfig {
                 client_key_data: Some(STANDARD.encode(&identity.key)),
                 ..UserBody::default()
             },
-            KubeconfigUser::Token(token) => UserBody { token: Some(token.clone()), ..UserBody::default() },
+            KubeconfigUser::Token(token) => {
+                UserBody { token: Some(token.clone()), ..UserBody::default() }
+            }
         };
         let cluster = ClusterBody {
             certificate_authority_data: STANDARD.encode(&self.authority),
@@ -121,7 +123,9 @@ impl Kubeconfig {
             clusters: [Named { name: &self.cluster, value: ClusterEntry { cluster } }],
             contexts: [Named {
                 name: &context,
-                value: ContextEntry { context: ContextBody { cluster: &self.cluster, user: &self.user } },
+                value: ContextEntry {
+                    context: ContextBody { cluster: &self.cluster, user: &self.user },
+                },
             }],
             current_context: &context,
             preferences: Empty {},

@@ -63,21 +63,14 @@ fn check(applied: &Object, request: &Request<'_>) -> ApiResult<()> {
         kind: applied.kind().to_owned().into(),
     };
     if kind != *request.kind {
-        return Err(ApiError::bad_request(format!(
-            "invalid object type: {kind}"
-        )));
+        return Err(ApiError::bad_request(format!("invalid object type: {kind}")));
     }
-    if applied
-        .at(&["metadata", "managedFields"])
-        .is_some_and(Value::is_array)
-    {
+    if applied.at(&["metadata", "managedFields"]).is_some_and(Value::is_array) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     validate(Type::root(request.schema), applied.map(), true).map_err(|why| {
         let about = format!("{}/{}; {kind}", applied.namespace(), applied.name());
-        failure(format!(
-            "failed to create typed patch object ({about}): {why}"
-        ))
+        failure(format!("failed to create typed patch object ({about}): {why}"))
     })
 }
 
@@ -98,10 +91,7 @@ fn merge_over(
         .map_err(|why| failure(format!("failed to merge config: {why}")))?;
     let mut set = field_set(ty, applied.map());
     request.reset.apply(&mut set);
-    let owned = Owned {
-        set,
-        ..Owned::none(request.version())
-    };
+    let owned = Owned { set, ..Owned::none(request.version()) };
     let manager = request.manager(request.manager, Operation::Apply);
     let last = managed.owners.insert(manager.clone(), owned);
     if let Some(last) = last {
@@ -131,10 +121,7 @@ fn prune(
     let mut last = last.clone();
     ensure_named(ty, &mut last);
     let mut owned = FieldSet::new();
-    managed
-        .owners
-        .values()
-        .for_each(|other| owned.extend(other.set.clone()));
+    managed.owners.values().for_each(|other| owned.extend(other.set.clone()));
     ensure_named(ty, &mut owned);
 
     let all = full_set(ty, merged);
@@ -164,12 +151,7 @@ fn settle(
     comparison.filter(request.reset);
     let written = comparison.written();
     let applier = request.manager(request.manager, Operation::Apply);
-    let others = || {
-        managed
-            .owners
-            .iter()
-            .filter(|(manager, _)| **manager != applier)
-    };
+    let others = || managed.owners.iter().filter(|(manager, _)| **manager != applier);
     if !force {
         let mut conflicts = Conflicts::default();
         for (manager, owned) in others() {
@@ -184,11 +166,7 @@ fn settle(
             return Err(conflicts.into_error());
         }
     }
-    for (_, owned) in managed
-        .owners
-        .iter_mut()
-        .filter(|(manager, _)| **manager != applier)
-    {
+    for (_, owned) in managed.owners.iter_mut().filter(|(manager, _)| **manager != applier) {
         owned.set.subtract(&written);
         owned.set.subtract(&comparison.removed);
     }

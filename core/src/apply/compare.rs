@@ -78,10 +78,7 @@ impl Delta {
     /// Compares by a shape; whether it was a leaf.
     fn compare_as(&mut self, shape: Shape<'_>, left: Side<'_>, right: Side<'_>) -> bool {
         match shape {
-            Shape::Scalar(_)
-            | Shape::List {
-                keys: Keys::Atomic, ..
-            } => self.leaf(left, right),
+            Shape::Scalar(_) | Shape::List { keys: Keys::Atomic, .. } => self.leaf(left, right),
             Shape::Map(map) if map.atomic => self.leaf(left, right),
             Shape::List { items, keys } => {
                 if is_hollow(left) && is_hollow(right) {
@@ -118,8 +115,7 @@ impl Delta {
         ];
         for (side, part) in sides {
             if part.member || !part.children.is_empty() {
-                side.children
-                    .put(element.clone(), part.member, part.children);
+                side.children.put(element.clone(), part.member, part.children);
             }
         }
     }
@@ -178,10 +174,7 @@ impl Delta {
             }
             ([_, _, ..], [_, _, ..]) => {
                 let same = left.len() == right.len()
-                    && left
-                        .iter()
-                        .zip(right)
-                        .all(|(left, right)| equal(left, right));
+                    && left.iter().zip(right).all(|(left, right)| equal(left, right));
                 delta.modified.member = !same;
             }
             (_, [] | [_]) => {

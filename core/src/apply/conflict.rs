@@ -45,15 +45,8 @@ impl Conflicts {
             }
         }
         let message = match causes.as_slice() {
-            [only] => format!(
-                "Apply failed with 1 conflict: {}: {}",
-                only.message, only.field
-            ),
-            many => format!(
-                "Apply failed with {} conflicts: {}",
-                many.len(),
-                lines.join("\n")
-            ),
+            [only] => format!("Apply failed with 1 conflict: {}: {}", only.message, only.field),
+            many => format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n")),
         };
         ApiError::apply_conflict(message, causes)
     }

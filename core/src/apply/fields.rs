@@ -28,15 +28,11 @@ pub(super) fn full_set(ty: Type<'_>, object: &Map<String, Value>) -> FieldSet {
 fn part(ty: Type<'_>, value: &Value, all: bool) -> Part {
     let mut part = Part::default();
     match ty.shape(Some(value)) {
-        Shape::Scalar(_)
-        | Shape::List {
-            keys: Keys::Atomic, ..
-        } => part.member = true,
+        Shape::Scalar(_) | Shape::List { keys: Keys::Atomic, .. } => part.member = true,
         Shape::List { items, keys } => {
             for (element, item) in unique_items(items, keys, value) {
                 let children = item.map(|item| self::part(items, item, all).children);
-                part.children
-                    .put(element, true, children.unwrap_or_default());
+                part.children.put(element, true, children.unwrap_or_default());
             }
         }
         Shape::Map(shape) if shape.atomic => part.member = true,
@@ -71,10 +67,7 @@ pub(super) fn unique_items<'v>(
     let mut unique = BTreeMap::new();
     for item in list.as_array().into_iter().flatten() {
         if let Ok(element) = items.item(keys, item) {
-            unique
-                .entry(element)
-                .and_modify(|seen| *seen = None)
-                .or_insert(Some(item));
+            unique.entry(element).and_modify(|seen| *seen = None).or_insert(Some(item));
         }
     }
     unique

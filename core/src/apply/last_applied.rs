@@ -16,9 +16,7 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// The fields client-side apply set last and nobody changed since, which kubectl may take over.
 pub(super) fn untouched_fields(live: &Object, request: &Request<'_>) -> Option<FieldSet> {
-    let text = live
-        .annotation(ANNOTATION)
-        .filter(|text| !text.is_empty())?;
+    let text = live.annotation(ANNOTATION).filter(|text| !text.is_empty())?;
     let applied: Value = serde_json::from_str(text).ok()?;
     let version = applied.get("apiVersion").and_then(Value::as_str)?;
     if version != request.version() {

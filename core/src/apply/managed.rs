@@ -63,11 +63,7 @@ pub(super) struct Owned {
 
 impl Owned {
     pub(super) fn none(api_version: String) -> Self {
-        Self {
-            set: FieldSet::new(),
-            api_version,
-            time: None,
-        }
+        Self { set: FieldSet::new(), api_version, time: None }
     }
 }
 
@@ -84,9 +80,7 @@ impl Managed {
     /// What is wrong, in the original's words.
     pub(super) fn decode(object: &Object) -> Result<Self, String> {
         let mut managed = Self::default();
-        let list = object
-            .at(&["metadata", "managedFields"])
-            .and_then(Value::as_array);
+        let list = object.at(&["metadata", "managedFields"]).and_then(Value::as_array);
         for (index, entry) in list.into_iter().flatten().enumerate() {
             let (manager, owned) = decode_entry(index, entry)?;
             managed.owners.insert(manager, owned);
@@ -119,22 +113,16 @@ impl Managed {
                 .then_with(|| owns.api_version.cmp(&other.api_version))
                 .then_with(|| left.subresource.cmp(&right.subresource))
         });
-        let list: Vec<Value> = owners
-            .iter()
-            .map(|(manager, owned)| encode_entry(manager, owned))
-            .collect();
+        let list: Vec<Value> =
+            owners.iter().map(|(manager, owned)| encode_entry(manager, owned)).collect();
         object.set(&["metadata", "managedFields"], list);
     }
 
     /// Throws the oldest updaters of a version together until few enough are left.
     pub(super) fn cap(&mut self) {
-        let updaters = self
-            .owners
-            .iter()
-            .filter(|(key, _)| key.operation == Operation::Update);
-        let mut updaters: Vec<_> = updaters
-            .map(|(key, owned)| (seconds(owned.time), key.clone()))
-            .collect();
+        let updaters = self.owners.iter().filter(|(key, _)| key.operation == Operation::Update);
+        let mut updaters: Vec<_> =
+            updaters.map(|(key, owned)| (seconds(owned.time), key.clone())).collect();
         let mut excess = updaters.len().saturating_sub(MAX_UPDATERS);
         updaters.sort();
         let mut first: BTreeMap<String, Manager> = BTreeMap::new();
@@ -142,10 +130,7 @@ impl Managed {
             if excess == 0 {
                 return;
             }
-            let Some(version) = self
-                .owners
-                .get(&manager)
-                .map(|owned| owned.api_version.clone())
+            let Some(version) = self.owners.get(&manager).map(|owned| owned.api_version.clone())
             else {
                 continue;
             };
@@ -155,10 +140,7 @@ impl Managed {
             };
             let bucket = Manager::new(ANCIENT, Operation::Update, &version, "");
             if let Some(merged) = self.owners.remove(&manager) {
-                let mut whole = self
-                    .owners
-                    .remove(&bucket)
-                    .or_else(|| self.owners.remove(oldest));
+                let mut whole = self.owners.remove(&bucket).or_else(|| self.owners.remove(oldest));
                 let mut set = whole.take().map(|owned| owned.set).unwrap_or_default();
                 set.extend(merged.set);
                 self.owners.insert(bucket, Owned { set, ..merged });
@@ -179,11 +161,7 @@ pub(super) fn strip(object: &mut Object) {
 
 /// Whether the client asks to forget all managers: an empty list, or one empty entry.
 pub(super) fn is_reset(object: &Object) -> bool {
-    match object
-        .at(&["metadata", "managedFields"])
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-    {
+    match object.at(&["metadata", "managedFields"]).and_then(Value::as_array).map(Vec::as_slice) {
         Some([]) => true,
         Some([Value::Object(only)]) => only.values().all(|value| match value {
             Value::Null => true,
@@ -208,32 +186,19 @@ fn decode_entry(index: usize, entry: &Value) -> Result<(Manager, Owned), String>
     match text("fieldsType") {
         "FieldsV1" => {}
         "" => {
-            return Err(format!(
-                "missing fieldsType in managed fields entry {index}"
-            ));
+            return Err(format!("missing fieldsType in managed fields entry {index}"));
         }
         other => {
-            return Err(format!(
-                "invalid fieldsType {other:?} in managed fields entry {index}"
-            ));
+            return Err(format!("invalid fieldsType {other:?} in managed fields entry {index}"));
         }
     }
-    let set = entry
-        .get("fieldsV1")
-        .map_or_else(|| Ok(FieldSet::new()), FieldSet::from_json);
+    let set = entry.get("fieldsV1").map_or_else(|| Ok(FieldSet::new()), FieldSet::from_json);
     let set = set.map_err(|why| {
         format!("error decoding versioned set from {entry}: error decoding set: {why}")
     })?;
     let manager = Manager::new(text("manager"), operation, api_version, text("subresource"));
     let time = text("time").parse().ok();
-    Ok((
-        manager,
-        Owned {
-            set,
-            api_version: api_version.to_owned(),
-            time,
-        },
-    ))
+    Ok((manager, Owned { set, api_version: api_version.to_owned(), time }))
 }
 
 fn encode_entry(manager: &Manager, owned: &Owned) -> Value {
@@ -248,10 +213,7 @@ fn encode_entry(manager: &Manager, owned: &Owned) -> Value {
     entry.insert("operation".into(), operation.into());
     entry.insert("apiVersion".into(), owned.api_version.clone().into());
     if let Some(time) = owned.time {
-        let text = time
-            .to_zoned(TimeZone::UTC)
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string();
+        let text = time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         entry.insert("time".into(), text.into());
     }
     entry.insert("fieldsType".into(), "FieldsV1".into());

@@ -22,13 +22,7 @@ fn merge(ty: Type<'_>, live: Value, applied: Value) -> Result<Value, String> {
         (Shape::Map(shape), Value::Object(live), Value::Object(applied)) if !shape.atomic => {
             merge_maps(shape, live, applied).map(Value::Object)
         }
-        (
-            Shape::List {
-                keys: Keys::Atomic, ..
-            },
-            _,
-            applied,
-        ) => Ok(applied),
+        (Shape::List { keys: Keys::Atomic, .. }, _, applied) => Ok(applied),
         (Shape::List { .. }, live @ Value::Array(_), Value::Null) => {
             let hollow = live.as_array().is_some_and(Vec::is_empty);
             Ok(if hollow { Value::Null } else { live })
@@ -96,10 +90,7 @@ fn merge_lists(
         }
     }
     let steps = applied.iter().map(|(element, _)| element);
-    let shared = steps
-        .filter(|element| counts.contains_key(element))
-        .cloned()
-        .collect();
+    let shared = steps.filter(|element| counts.contains_key(element)).cloned().collect();
     let mut merger = Merger {
         items,
         out: Vec::with_capacity(live.len().max(applied.len())),
@@ -173,8 +164,7 @@ impl Merger<'_> {
 
     fn take_live(&mut self) {
         if let Some((element, value)) = self.live.pop_front() {
-            self.out
-                .extend(value.or_else(|| self.values.remove(&element)));
+            self.out.extend(value.or_else(|| self.values.remove(&element)));
         }
     }
 
@@ -222,12 +212,7 @@ fn remove(ty: Type<'_>, value: &mut Value, set: &FieldSet) -> bool {
             remove_entries(shape, map, set);
             map.is_empty()
         }
-        (
-            Shape::List {
-                keys: Keys::Atomic, ..
-            },
-            _,
-        ) => true,
+        (Shape::List { keys: Keys::Atomic, .. }, _) => true,
         (Shape::List { items, keys }, Value::Array(list)) => {
             list.retain_mut(|item| {
                 let Ok(element) = items.item(keys, item) else {

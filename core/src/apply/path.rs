@@ -67,8 +67,7 @@ pub(super) fn compare_numbers(left: &Number, right: &Number) -> Ordering {
         (Some(left), Some(right)) => left.cmp(&right),
         _ => {
             let (left, right) = (left.as_f64(), right.as_f64());
-            left.unwrap_or_default()
-                .total_cmp(&right.unwrap_or_default())
+            left.unwrap_or_default().total_cmp(&right.unwrap_or_default())
         }
     }
 }

@@ -18,19 +18,9 @@ pub fn scale_from_parent(parent: &Object, replicas: &[&str], scale: &mut Object)
     managed.owners.retain(|_, owned| owned.set.contains(&path));
     let owners = managed.owners.into_iter().map(|(manager, owned)| {
         let set = FieldSet::from_paths(REPLICAS);
-        (
-            manager.in_version(SCALE),
-            Owned {
-                set,
-                api_version: SCALE.to_owned(),
-                ..owned
-            },
-        )
+        (manager.in_version(SCALE), Owned { set, api_version: SCALE.to_owned(), ..owned })
     });
-    Managed {
-        owners: owners.collect(),
-    }
-    .encode_into(scale);
+    Managed { owners: owners.collect() }.encode_into(scale);
 }
 
 /// Takes the managers of a written Scale over into its parent, whose other managers lose the replica
@@ -57,10 +47,7 @@ pub fn scale_to_parent(
             let entry = managed
                 .owners
                 .entry(manager.in_version(&version))
-                .or_insert_with(|| Owned {
-                    time: owned.time,
-                    ..Owned::none(version.clone())
-                });
+                .or_insert_with(|| Owned { time: owned.time, ..Owned::none(version.clone()) });
             entry.set.extend(count.clone());
             entry.time = entry.time.max(owned.time);
         }
@@ -70,10 +57,7 @@ pub fn scale_to_parent(
 }
 
 fn path(names: &[&str]) -> Vec<PathElement> {
-    names
-        .iter()
-        .map(|name| PathElement::field((*name).to_owned()))
-        .collect()
+    names.iter().map(|name| PathElement::field((*name).to_owned())).collect()
 }
 
 impl Manager {

@@ -66,29 +66,15 @@ impl FieldSet {
             return;
         }
         if self.nodes.last().is_none_or(|last| last.element < element) {
-            self.nodes.push(Node {
-                element,
-                member,
-                children,
-            });
+            self.nodes.push(Node { element, member, children });
             return;
         }
-        match self
-            .nodes
-            .binary_search_by(|node| node.element.cmp(&element))
-        {
+        match self.nodes.binary_search_by(|node| node.element.cmp(&element)) {
             Ok(at) => {
                 self.nodes[at].member |= member;
                 self.nodes[at].children.extend(children);
             }
-            Err(at) => self.nodes.insert(
-                at,
-                Node {
-                    element,
-                    member,
-                    children,
-                },
-            ),
+            Err(at) => self.nodes.insert(at, Node { element, member, children }),
         }
     }
 
@@ -98,12 +84,7 @@ impl FieldSet {
             *self = other;
             return;
         }
-        for Node {
-            element,
-            member,
-            children,
-        } in other.nodes
-        {
+        for Node { element, member, children } in other.nodes {
             self.put(element, member, children);
         }
     }
@@ -115,10 +96,7 @@ impl FieldSet {
         }
         let mut others = other.nodes.iter().peekable();
         self.nodes.retain_mut(|node| {
-            while others
-                .next_if(|other| other.element < node.element)
-                .is_some()
-            {}
+            while others.next_if(|other| other.element < node.element).is_some() {}
             if let Some(other) = others.next_if(|other| other.element == node.element) {
                 node.member &= !other.member;
                 node.children.subtract(&other.children);
@@ -134,10 +112,7 @@ impl FieldSet {
         }
         let mut others = other.nodes.iter().peekable();
         self.nodes.retain_mut(|node| {
-            while others
-                .next_if(|other| other.element < node.element)
-                .is_some()
-            {}
+            while others.next_if(|other| other.element < node.element).is_some() {}
             let Some(other) = others.next_if(|other| other.element == node.element) else {
                 return true;
             };
@@ -155,10 +130,7 @@ impl FieldSet {
         let mut result = Self::new();
         let mut others = other.nodes.iter().peekable();
         for node in &self.nodes {
-            while others
-                .next_if(|other| other.element < node.element)
-                .is_some()
-            {}
+            while others.next_if(|other| other.element < node.element).is_some() {}
             if let Some(other) = others.next_if(|other| other.element == node.element) {
                 let children = node.children.intersection(&other.children);
                 result.put(node.element.clone(), node.member && other.member, children);
@@ -179,9 +151,7 @@ impl FieldSet {
         match path {
             [] => false,
             [last] => self.node(last).is_some_and(|node| node.member),
-            [first, rest @ ..] => self
-                .node(first)
-                .is_some_and(|node| node.children.contains(rest)),
+            [first, rest @ ..] => self.node(first).is_some_and(|node| node.children.contains(rest)),
         }
     }
 
@@ -207,9 +177,7 @@ impl FieldSet {
     }
 
     pub(super) fn node(&self, element: &PathElement) -> Option<&Node> {
-        let found = self
-            .nodes
-            .binary_search_by(|node| node.element.cmp(element));
+        let found = self.nodes.binary_search_by(|node| node.element.cmp(element));
         found.ok().map(|at| &self.nodes[at])
     }
 
@@ -237,10 +205,7 @@ impl FieldSet {
             map.insert(".".to_owned(), Value::Object(Map::new()));
         }
         for node in &self.nodes {
-            map.insert(
-                node.element.encode(),
-                Value::Object(node.children.to_map(node.member)),
-            );
+            map.insert(node.element.encode(), Value::Object(node.children.to_map(node.member)));
         }
         map
     }

@@ -47,24 +47,15 @@ pub(super) struct MapShape<'s> {
     pub(super) deduced: bool,
 }
 
-const DEDUCED: Type<'static> = Type {
-    schema: None,
-    builtin: false,
-};
+const DEDUCED: Type<'static> = Type { schema: None, builtin: false };
 
 impl<'s> Type<'s> {
     pub(super) fn root(schema: &'s Schema) -> Self {
-        Self {
-            schema: Some(schema),
-            builtin: false,
-        }
+        Self { schema: Some(schema), builtin: false }
     }
 
     fn of(schema: &'s SchemaRef) -> Self {
-        Self {
-            schema: Some(schema),
-            builtin: matches!(schema, SchemaRef::Static(_)),
-        }
+        Self { schema: Some(schema), builtin: matches!(schema, SchemaRef::Static(_)) }
     }
 
     /// How this value of the type is merged.
@@ -91,16 +82,9 @@ impl<'s> Type<'s> {
                     ListType::Set => Keys::Set,
                     ListType::Map(keys) => Keys::Map(keys),
                 };
-                Shape::List {
-                    items: Type::of(items),
-                    keys,
-                }
+                Shape::List { items: Type::of(items), keys }
             }
-            Kind::Object {
-                preserve_unknown,
-                atomic,
-                ..
-            } => Shape::Map(MapShape {
+            Kind::Object { preserve_unknown, atomic, .. } => Shape::Map(MapShape {
                 fields: Some(schema),
                 values: preserve_unknown.then_some(DEDUCED),
                 atomic: *atomic,
@@ -112,16 +96,8 @@ impl<'s> Type<'s> {
     /// The shape as that of a whole object.
     pub(super) fn object(self) -> MapShape<'s> {
         match self.shape(None) {
-            Shape::Map(shape) => MapShape {
-                atomic: false,
-                ..shape
-            },
-            _ => MapShape {
-                fields: None,
-                values: Some(DEDUCED),
-                atomic: false,
-                deduced: true,
-            },
+            Shape::Map(shape) => MapShape { atomic: false, ..shape },
+            _ => MapShape { fields: None, values: Some(DEDUCED), atomic: false, deduced: true },
         }
     }
 
@@ -130,16 +106,10 @@ impl<'s> Type<'s> {
             Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
                 Shape::Scalar(Scalars::Any)
             }
-            Some(Value::Array(_)) => Shape::List {
-                items: DEDUCED,
-                keys: Keys::Atomic,
-            },
-            None | Some(Value::Null | Value::Object(_)) => Shape::Map(MapShape {
-                fields: None,
-                values: Some(DEDUCED),
-                atomic,
-                deduced: true,
-            }),
+            Some(Value::Array(_)) => Shape::List { items: DEDUCED, keys: Keys::Atomic },
+            None | Some(Value::Null | Value::Object(_)) => {
+                Shape::Map(MapShape { fields: None, values: Some(DEDUCED), atomic, deduced: true })
+            }
         }
     }
 
@@ -171,10 +141,7 @@ impl<'s> Type<'s> {
         };
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            let value = map
-                .get(&**key)
-                .map(Scalar::from)
-                .or_else(|| self.default_of(key));
+            let value = map.get(&**key).map(Scalar::from).or_else(|| self.default_of(key));
             found.extend(value.map(|value| (key.clone(), value)));
         }
         if found.is_empty() {
@@ -189,11 +156,7 @@ impl<'s> Type<'s> {
     }
 
     fn default_of(self, key: &str) -> Option<Scalar> {
-        self.schema?
-            .field(key)?
-            .default_value()
-            .as_ref()
-            .map(Scalar::from)
+        self.schema?.field(key)?.default_value().as_ref().map(Scalar::from)
     }
 }
 
@@ -217,10 +180,7 @@ impl<'s> MapShape<'s> {
     /// The type of an entry and the step to it.
     pub(super) fn child(self, key: &str) -> (Type<'s>, PathElement) {
         match self.field(key) {
-            Some(field) => (
-                Type::of(&field.schema),
-                PathElement::Field(field.name.clone()),
-            ),
+            Some(field) => (Type::of(&field.schema), PathElement::Field(field.name.clone())),
             None => {
                 let step = PathElement::Field(Cow::Owned(key.to_owned()));
                 (self.values.unwrap_or(DEDUCED), step)
@@ -264,10 +224,7 @@ pub(super) fn equal(left: &Value, right: &Value) -> bool {
         }
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(right)
-                    .all(|(left, right)| equal(left, right))
+                && left.iter().zip(right).all(|(left, right)| equal(left, right))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()

@@ -39,48 +39,26 @@ pub(super) fn object(fields: Vec<(&'static str, Schema)>) -> Schema {
 }
 
 pub(super) fn map(values: Schema) -> Schema {
-    Schema::anonymous(Kind::Map {
-        values: values.into(),
-        atomic: false,
-    })
+    Schema::anonymous(Kind::Map { values: values.into(), atomic: false })
 }
 
 pub(super) fn set(items: Schema) -> Schema {
-    Schema::anonymous(Kind::List {
-        items: items.into(),
-        list: ListType::Set,
-    })
+    Schema::anonymous(Kind::List { items: items.into(), list: ListType::Set })
 }
 
 pub(super) fn atomic(items: Schema) -> Schema {
-    Schema::anonymous(Kind::List {
-        items: items.into(),
-        list: ListType::Atomic,
-    })
+    Schema::anonymous(Kind::List { items: items.into(), list: ListType::Atomic })
 }
 
 pub(super) fn keyed(keys: &[&'static str], items: Schema) -> Schema {
     let keys = keys.iter().map(|key| Cow::Borrowed(*key)).collect();
-    Schema::anonymous(Kind::List {
-        items: items.into(),
-        list: ListType::Map(Cow::Owned(keys)),
-    })
+    Schema::anonymous(Kind::List { items: items.into(), list: ListType::Map(Cow::Owned(keys)) })
 }
 
 /// A custom kind with every way to merge.
 pub(super) fn custom() -> SchemaRef {
-    let item = || {
-        object(vec![
-            ("name", scalar()),
-            ("value", number()),
-            ("tags", set(scalar())),
-        ])
-    };
-    let port = object(vec![
-        ("port", number()),
-        ("protocol", scalar()),
-        ("name", scalar()),
-    ]);
+    let item = || object(vec![("name", scalar()), ("value", number()), ("tags", set(scalar()))]);
+    let port = object(vec![("port", number()), ("protocol", scalar()), ("name", scalar())]);
     let spec = object(vec![
         ("replicas", number()),
         ("text", scalar()),
@@ -127,14 +105,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn of(kind: GroupVersionKind, schema: SchemaRef) -> Self {
-        Self {
-            kind,
-            schema,
-            live: None,
-            subresource: "",
-            reset: Filter::None,
-            second: 0,
-        }
+        Self { kind, schema, live: None, subresource: "", reset: Filter::None, second: 0 }
     }
 
     pub(super) fn custom() -> Self {
@@ -176,9 +147,8 @@ impl Server {
         if let Some(live) = &self.live {
             new.set(&["metadata", "uid"], live.uid());
         }
-        let result = self.request(manager, |this, request| {
-            update(this.live.as_ref(), new, request)
-        });
+        let result =
+            self.request(manager, |this, request| update(this.live.as_ref(), new, request));
         self.store(result);
     }
 
@@ -192,38 +162,24 @@ impl Server {
 
     pub(super) fn apply_with(&mut self, manager: &str, body: Value, force: bool) -> ApiResult<()> {
         let applied = self.object(body);
-        let result = self.request(manager, |this, request| {
-            apply(this.live.as_ref(), applied, force, request)
-        })?;
+        let result = self
+            .request(manager, |this, request| apply(this.live.as_ref(), applied, force, request))?;
         self.store(result);
         Ok(())
     }
 
     pub(super) fn spec(&self) -> Value {
-        self.live
-            .as_ref()
-            .unwrap()
-            .at(&["spec"])
-            .cloned()
-            .unwrap_or_default()
+        self.live.as_ref().unwrap().at(&["spec"]).cloned().unwrap_or_default()
     }
 
     /// The managers in order: name, operation, fields.
     pub(super) fn owners(&self) -> Vec<(String, String, Value)> {
-        let list = self
-            .live
-            .as_ref()
-            .unwrap()
-            .at(&["metadata", "managedFields"]);
+        let list = self.live.as_ref().unwrap().at(&["metadata", "managedFields"]);
         let list = list.and_then(Value::as_array).cloned().unwrap_or_default();
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
         list.iter()
             .map(|entry| {
-                (
-                    text(entry, "manager"),
-                    text(entry, "operation"),
-                    entry["fieldsV1"].clone(),
-                )
+                (text(entry, "manager"), text(entry, "operation"), entry["fieldsV1"].clone())
             })
             .collect()
     }
@@ -235,17 +191,9 @@ impl Server {
     }
 
     pub(super) fn time(&self, manager: &str) -> String {
-        let list = self
-            .live
-            .as_ref()
-            .unwrap()
-            .at(&["metadata", "managedFields"])
-            .unwrap();
+        let list = self.live.as_ref().unwrap().at(&["metadata", "managedFields"]).unwrap();
         let entries = list.as_array().unwrap();
-        let entry = entries
-            .iter()
-            .find(|entry| entry["manager"] == manager)
-            .unwrap();
+        let entry = entries.iter().find(|entry| entry["manager"] == manager).unwrap();
         entry["time"].as_str().unwrap_or_default().to_owned()
     }
 }

@@ -12,10 +12,7 @@ pub fn settle_times(old: &Object, new: &mut Object) {
         return;
     };
     let alike = before.len() == after.len()
-        && before
-            .iter()
-            .zip(after)
-            .all(|(before, after)| same_but(before, after, &["time"]));
+        && before.iter().zip(after).all(|(before, after)| same_but(before, after, &["time"]));
     if alike && before != after && same_but_managed(old.map(), new.map()) {
         let before = before.clone();
         new.set(&["metadata", "managedFields"], before);
@@ -46,9 +43,7 @@ fn same_but(left: &Value, right: &Value, ignored: &[&str]) -> bool {
 
 fn same_but_keys(left: &Map<String, Value>, right: &Map<String, Value>, ignored: &[&str]) -> bool {
     let count = |map: &Map<String, Value>| {
-        map.keys()
-            .filter(|key| !ignored.contains(&key.as_str()))
-            .count()
+        map.keys().filter(|key| !ignored.contains(&key.as_str())).count()
     };
     count(left) == count(right)
         && left
@@ -62,10 +57,7 @@ pub(super) fn without_managed_fields(object: &Object) -> Map<String, Value> {
         let value = match value {
             Value::Object(metadata) if key == "metadata" => {
                 let kept = metadata.iter().filter(|(key, _)| *key != "managedFields");
-                Value::Object(
-                    kept.map(|(key, value)| (key.clone(), value.clone()))
-                        .collect(),
-                )
+                Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
             }
             other => other.clone(),
         };

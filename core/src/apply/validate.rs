@@ -16,11 +16,7 @@ pub(super) fn validate(
     object: &Map<String, Value>,
     unique: bool,
 ) -> Result<(), String> {
-    let mut check = Check {
-        unique,
-        path: Vec::new(),
-        errors: Vec::new(),
-    };
+    let mut check = Check { unique, path: Vec::new(), errors: Vec::new() };
     check.map(ty.object(), object);
     match check.errors.as_slice() {
         [] => Ok(()),
@@ -67,10 +63,7 @@ impl Check {
             | (Scalars::Numeric | Scalars::Any, Value::Number(_))
             | (Scalars::Boolean | Scalars::Any, Value::Bool(_)) => {}
             (Scalars::Numeric, _) => {
-                self.fail(&format!(
-                    "expected numeric (int or float), got {}",
-                    go_type(value)
-                ));
+                self.fail(&format!("expected numeric (int or float), got {}", go_type(value)));
             }
             (Scalars::Text, _) => self.fail(&format!(
                 "expected string, got &value.valueUnstructured{{Value:{}}}",
@@ -117,9 +110,7 @@ impl Check {
 }
 
 fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn go_type(value: &Value) -> &'static str {

@@ -35,12 +35,7 @@ fn below<'s>(schema: Option<&'s Schema>, key: &str, top: bool) -> Below<'s> {
         schema => Below::Keep(Some(schema)),
     };
     match schema.map(|schema| (schema, &schema.kind)) {
-        Some((
-            schema,
-            Kind::Object {
-                preserve_unknown, ..
-            },
-        )) => match schema.field(key) {
+        Some((schema, Kind::Object { preserve_unknown, .. })) => match schema.field(key) {
             Some(field) => of(&field.schema),
             None if *preserve_unknown || top && matches!(key, "apiVersion" | "kind") => {
                 Below::Keep(None)
@@ -96,10 +91,8 @@ impl<'de> Visitor<'de> for Custom<'_, '_> {
         let mut out = Vec::new();
         loop {
             let before = self.context.push_index(out.len());
-            let next = access.next_element_seed(Custom {
-                schema: items,
-                context: &mut *self.context,
-            })?;
+            let next =
+                access.next_element_seed(Custom { schema: items, context: &mut *self.context })?;
             self.context.pop(before);
             match next {
                 None => return Ok(Value::Array(out)),
@@ -124,14 +117,12 @@ impl<'de> Visitor<'de> for Custom<'_, '_> {
             }
             let before = context.push_key(&key);
             let value = match below {
-                Below::Typed(schema) => access.next_value_seed(Typed {
-                    schema,
-                    context: &mut *context,
-                })?,
-                Below::Keep(schema) => Some(access.next_value_seed(Custom {
-                    schema,
-                    context: &mut *context,
-                })?),
+                Below::Typed(schema) => {
+                    access.next_value_seed(Typed { schema, context: &mut *context })?
+                }
+                Below::Keep(schema) => {
+                    Some(access.next_value_seed(Custom { schema, context: &mut *context })?)
+                }
                 Below::Drop => None,
             };
             context.pop(before);

@@ -21,10 +21,8 @@ pub(super) fn is_lost(value: &Value, field: &Field) -> bool {
     match field.presence {
         Presence::OmitEmpty => is_empty(value),
         Presence::Always => {
-            matches!(
-                field.schema.kind,
-                Kind::List { .. } | Kind::Map { .. } | Kind::Bytes
-            ) && is_empty(value)
+            matches!(field.schema.kind, Kind::List { .. } | Kind::Map { .. } | Kind::Bytes)
+                && is_empty(value)
         }
         Presence::Optional | Presence::Null => false,
     }

@@ -25,11 +25,7 @@ fn printed(time: Timestamp, micro: bool) -> String {
     let (year, month, day) = (at.year(), at.month(), at.day());
     let (hour, minute, second) = (at.hour(), at.minute(), at.second());
     let base = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
-    if micro {
-        format!("{base}.{:06}Z", at.subsec_nanosecond() / 1000)
-    } else {
-        format!("{base}Z")
-    }
+    if micro { format!("{base}.{:06}Z", at.subsec_nanosecond() / 1000) } else { format!("{base}Z") }
 }
 
 /// The canonical form of a time; `None` for Go's zero time, which it writes as null.
@@ -62,30 +58,21 @@ fn parse_time(text: &str, micro: bool) -> Result<Timestamp, String> {
         ("05", 2, ""),
     ];
     for (index, (element, length, separator)) in elements.into_iter().enumerate() {
-        let digits = rest
-            .get(..length)
-            .filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
+        let digits = rest.get(..length).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
         let number = digits.and_then(|digits| digits.parse().ok());
         numbers[index] = number.ok_or_else(|| expected(rest, element))?;
         rest = &rest[length..];
         let high = [i16::MAX, 12, 31, 23, 59, 59][index];
         let low = i16::from(index == 1);
         if !(low..=high).contains(&numbers[index]) {
-            return Err(out_of_range(
-                ["year", "month", "day", "hour", "minute", "second"][index],
-            ));
+            return Err(out_of_range(["year", "month", "day", "hour", "minute", "second"][index]));
         }
-        rest = rest
-            .strip_prefix(separator)
-            .ok_or_else(|| expected(rest, separator))?;
+        rest = rest.strip_prefix(separator).ok_or_else(|| expected(rest, separator))?;
     }
     let nanos = fraction(&mut rest, micro).ok_or_else(|| expected(rest, ".000000"))?;
     let offset = offset(&mut rest).ok_or_else(|| expected(rest, "Z07:00"))?;
     if !rest.is_empty() {
-        return Err(format!(
-            "parsing time {quoted}: extra text: {}",
-            go_quote(rest)
-        ));
+        return Err(format!("parsing time {quoted}: extra text: {}", go_quote(rest)));
     }
     let [year, month, day, hour, minute, second] = numbers;
     let small = |number: i16| i8::try_from(number).unwrap_or(i8::MAX);
@@ -108,18 +95,12 @@ fn fraction(rest: &mut &str, micro: bool) -> Option<i32> {
     let Some(after) = rest.strip_prefix(['.', ',']) else {
         return (!micro).then_some(0);
     };
-    let available = after
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(after.len());
+    let available = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
     let length = if micro { 6 } else { available };
     if available < length || length == 0 {
         return (!micro).then_some(0);
     }
-    let digits: String = after[..length]
-        .chars()
-        .chain("000000000".chars())
-        .take(9)
-        .collect();
+    let digits: String = after[..length].chars().chain("000000000".chars()).take(9).collect();
     *rest = &after[length..];
     digits.parse().ok()
 }

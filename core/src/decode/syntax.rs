@@ -2,10 +2,7 @@
 
 /// Go's scanner looks at bytes, one by one, and names the first that cannot be.
 pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> String {
-    Scanner { body, at: 0 }
-        .document()
-        .err()
-        .unwrap_or_else(|| error.to_string())
+    Scanner { body, at: 0 }.document().err().unwrap_or_else(|| error.to_string())
 }
 
 struct Scanner<'a> {
@@ -21,10 +18,7 @@ impl Scanner<'_> {
     }
 
     fn space(&mut self) {
-        while self
-            .peek()
-            .is_some_and(|c| matches!(c, b' ' | b'\t' | b'\r' | b'\n'))
-        {
+        while self.peek().is_some_and(|c| matches!(c, b' ' | b'\t' | b'\r' | b'\n')) {
             self.at += 1;
         }
     }
@@ -39,11 +33,7 @@ impl Scanner<'_> {
     fn document(mut self) -> Step {
         self.value()?;
         self.space();
-        if self.at < self.body.len() {
-            Err(self.wrong("after top-level value"))
-        } else {
-            Ok(())
-        }
+        if self.at < self.body.len() { Err(self.wrong("after top-level value")) } else { Ok(()) }
     }
 
     fn value(&mut self) -> Step {
@@ -182,10 +172,9 @@ impl Scanner<'_> {
     fn literal(&mut self, word: &str) -> Step {
         for expected in word.bytes() {
             if self.peek() != Some(expected) {
-                return Err(self.wrong(&format!(
-                    "in literal {word} (expecting '{}')",
-                    expected as char
-                )));
+                return Err(
+                    self.wrong(&format!("in literal {word} (expecting '{}')", expected as char))
+                );
             }
             self.at += 1;
         }

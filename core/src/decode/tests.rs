@@ -5,11 +5,8 @@ use std::borrow::Cow;
 
 fn known(api_version: &str, kind: &str) -> (GroupVersionKind, SchemaRef) {
     let version = GroupVersion::parse(api_version).unwrap();
-    let group = if version.group.is_empty() {
-        "core"
-    } else {
-        version.group.split('.').next().unwrap()
-    };
+    let group =
+        if version.group.is_empty() { "core" } else { version.group.split('.').next().unwrap() };
     let tail = format!(".{group}.{}.{kind}", version.version);
     let name = builtin_names().find(|name| name.ends_with(&tail)).unwrap();
     let kind = GroupVersionKind {
@@ -31,21 +28,12 @@ fn typed(
 }
 
 fn good(api_version: &str, kind: &str, body: &Value) -> Value {
-    let decoded = typed(
-        api_version,
-        kind,
-        &body.to_string(),
-        FieldValidation::Strict,
-    )
-    .unwrap();
+    let decoded = typed(api_version, kind, &body.to_string(), FieldValidation::Strict).unwrap();
     Value::Object(decoded.object.map().clone())
 }
 
 fn message(api_version: &str, kind: &str, body: &str) -> String {
-    typed(api_version, kind, body, FieldValidation::Strict)
-        .unwrap_err()
-        .message()
-        .to_owned()
+    typed(api_version, kind, body, FieldValidation::Strict).unwrap_err().message().to_owned()
 }
 
 /// Answers recorded from a 1.36 server, to bodies cut down to what matters.
@@ -137,26 +125,10 @@ fn explains_wrong_types_as_recorded() {
 fn explains_wrong_texts_as_recorded() {
     let quantity = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
     let answers = [
-        (
-            "Secret",
-            r#"{"data":{"k":"x y"}}"#,
-            "illegal base64 data at input byte 1",
-        ),
-        (
-            "Secret",
-            r#"{"data":{"k":"100"}}"#,
-            "illegal base64 data at input byte 0",
-        ),
-        (
-            "Secret",
-            r#"{"data":{"k":"UPPER_Case!"}}"#,
-            "illegal base64 data at input byte 5",
-        ),
-        (
-            "Pod",
-            r#"{"spec":{"containers":[{"resources":{"requests":{"cpu":""}}}]}}"#,
-            quantity,
-        ),
+        ("Secret", r#"{"data":{"k":"x y"}}"#, "illegal base64 data at input byte 1"),
+        ("Secret", r#"{"data":{"k":"100"}}"#, "illegal base64 data at input byte 0"),
+        ("Secret", r#"{"data":{"k":"UPPER_Case!"}}"#, "illegal base64 data at input byte 5"),
+        ("Pod", r#"{"spec":{"containers":[{"resources":{"requests":{"cpu":""}}}]}}"#, quantity),
         (
             "Event",
             r#"{"firstTimestamp":"x y"}"#,
@@ -198,12 +170,7 @@ fn names_unknown_and_duplicate_fields_in_order() {
         found.join(", ")
     );
     assert_eq!(message("v1", "Pod", body), refused);
-    assert!(
-        typed("v1", "Pod", body, FieldValidation::Ignore)
-            .unwrap()
-            .warnings
-            .is_empty()
-    );
+    assert!(typed("v1", "Pod", body, FieldValidation::Ignore).unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -252,10 +219,7 @@ fn what_was_decoded_conforms() {
     assert!(conform(&mut object, &schema).is_err());
     let mut object = before;
     object.set(&["spec", "nonsense"], 1);
-    assert_eq!(
-        conform(&mut object, &schema).unwrap(),
-        [r#"unknown field "spec.nonsense""#]
-    );
+    assert_eq!(conform(&mut object, &schema).unwrap(), [r#"unknown field "spec.nonsense""#]);
 }
 
 #[test]
@@ -287,10 +251,7 @@ fn compares_kind_and_version_with_the_path() {
 #[test]
 fn explains_bad_json_as_go_does() {
     for (body, why) in [
-        (
-            "{\"a\":}",
-            "invalid character '}' looking for beginning of value ({\"a\":})",
-        ),
+        ("{\"a\":}", "invalid character '}' looking for beginning of value ({\"a\":})"),
         (
             "{\"a\":1,}",
             "invalid character '}' looking for beginning of object key string ({\"a\":1,})",
@@ -298,10 +259,7 @@ fn explains_bad_json_as_go_does() {
         ("{\"a\":1", "unexpected end of JSON input ({\"a\":1)"),
         ("{} x", "invalid character 'x' after top-level value ({} x)"),
         ("", "unexpected end of JSON input (<empty>)"),
-        (
-            "nope",
-            "invalid character 'o' in literal null (expecting 'u') (6e6f7065)",
-        ),
+        ("nope", "invalid character 'o' in literal null (expecting 'u') (6e6f7065)"),
     ] {
         let want = format!(
             "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: {why}"
@@ -317,11 +275,7 @@ fn reads_yaml() {
     let decoded = decode_as(body, Format::Yaml, &kind, &schema, FieldValidation::Warn).unwrap();
     assert_eq!(decoded.object.text(&["data", "k"]), "z");
     assert_eq!(decoded.warnings.len(), 2);
-    assert!(
-        decoded.warnings[0].contains("key \"k\" already set in map"),
-        "{:?}",
-        decoded.warnings
-    );
+    assert!(decoded.warnings[0].contains("key \"k\" already set in map"), "{:?}", decoded.warnings);
     let body = b"data:\n  k: 1\n";
     let error = decode_as(body, Format::Yaml, &kind, &schema, FieldValidation::Warn).unwrap_err();
     assert!(
@@ -349,51 +303,30 @@ fn shape(
         })
         .collect();
     fields.sort_by(|a, b| a.name.cmp(&b.name));
-    Schema::anonymous(Kind::Object {
-        fields: fields.into(),
-        preserve_unknown,
-        atomic: false,
-    })
-    .into()
+    Schema::anonymous(Kind::Object { fields: fields.into(), preserve_unknown, atomic: false })
+        .into()
 }
 
 fn custom_schema() -> SchemaRef {
     let integer = || SchemaRef::from(Schema::anonymous(Kind::Integer { wide: true }));
-    let free = shape(
-        vec![("known", shape(vec![("n", integer(), None)], false), None)],
-        true,
-    );
-    let spec = shape(
-        vec![("size", integer(), Some("3")), ("free", free, None)],
-        false,
-    );
+    let free = shape(vec![("known", shape(vec![("n", integer(), None)], false), None)], true);
+    let spec = shape(vec![("size", integer(), Some("3")), ("free", free, None)], false);
     let metadata = builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap();
-    shape(
-        vec![("metadata", metadata, None), ("spec", spec, Some("{}"))],
-        false,
-    )
+    shape(vec![("metadata", metadata, None), ("spec", spec, Some("{}"))], false)
 }
 
 #[test]
 fn prunes_and_defaults_custom_objects() {
-    let kind = GroupVersionKind {
-        group: "example.com".into(),
-        version: "v1".into(),
-        kind: "Size".into(),
-    };
+    let kind =
+        GroupVersionKind { group: "example.com".into(), version: "v1".into(), kind: "Size".into() };
     let body = json!({
         "apiVersion": "example.com/v1", "kind": "Size", "metadata": {"name": "a", "labels": {}, "nonsense": 1}, "x": 1,
         "spec": {"size": null, "bogus": 1, "free": {"any": {"thing": 1}, "known": {"n": "kept", "y": 1}}},
     });
     let body = body.to_string();
-    let decoded = decode_as(
-        body.as_bytes(),
-        Format::Json,
-        &kind,
-        &custom_schema(),
-        FieldValidation::Warn,
-    )
-    .unwrap();
+    let decoded =
+        decode_as(body.as_bytes(), Format::Json, &kind, &custom_schema(), FieldValidation::Warn)
+            .unwrap();
     assert_eq!(
         decoded.object.into_value(),
         json!({
@@ -411,27 +344,12 @@ fn prunes_and_defaults_custom_objects() {
         ]
     );
     let body = br#"{"apiVersion":"example.com/v1","metadata":{}}"#;
-    let error = decode_as(
-        body,
-        Format::Json,
-        &kind,
-        &custom_schema(),
-        FieldValidation::Warn,
-    )
-    .unwrap_err();
-    assert!(
-        error.message().contains("Object 'Kind' is missing in '{"),
-        "{error}"
-    );
+    let error =
+        decode_as(body, Format::Json, &kind, &custom_schema(), FieldValidation::Warn).unwrap_err();
+    assert!(error.message().contains("Object 'Kind' is missing in '{"), "{error}");
     let body = br#"{"apiVersion":"example.com/v2","kind":"Size"}"#;
-    let error = decode_as(
-        body,
-        Format::Json,
-        &kind,
-        &custom_schema(),
-        FieldValidation::Warn,
-    )
-    .unwrap_err();
+    let error =
+        decode_as(body, Format::Json, &kind, &custom_schema(), FieldValidation::Warn).unwrap_err();
     assert_eq!(
         error.message(),
         "the API version in the data (example.com/v2) does not match the expected API version (example.com/v1)"
@@ -444,8 +362,5 @@ fn prune_names_what_it_drops() {
         Object::from_value(json!({"kind": "Size", "spec": {"b": 1, "free": {"z": 1}}, "a": 1}))
             .unwrap();
     assert_eq!(prune(&mut object, &custom_schema()), ["a", "spec.b"]);
-    assert_eq!(
-        object.into_value(),
-        json!({"kind": "Size", "spec": {"free": {"z": 1}}})
-    );
+    assert_eq!(object.into_value(), json!({"kind": "Size", "spec": {"free": {"z": 1}}}));
 }

@@ -33,10 +33,7 @@ pub(super) struct Context<'s> {
 
 impl<'s> Context<'s> {
     pub(super) fn new(strict: bool) -> Self {
-        Self {
-            strict,
-            ..Self::default()
-        }
+        Self { strict, ..Self::default() }
     }
 
     pub(super) fn push_key(&mut self, key: &str) -> usize {
@@ -134,10 +131,7 @@ fn go_type(schema: &Schema) -> String {
             return schema.name.to_string();
         }
         let mut parts = schema.name.rsplitn(3, '.');
-        let (last, before) = (
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-        );
+        let (last, before) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         return format!("{before}.{last}");
     }
     match &schema.kind {
@@ -204,18 +198,12 @@ impl<'s> Typed<'_, 's> {
         };
         let strict = std::mem::replace(&mut self.context.strict, false);
         let shaped = match value {
-            Value::Object(_) => Typed {
-                schema,
-                context: &mut *self.context,
-            }
-            .deserialize(value)?,
+            Value::Object(_) => Typed { schema, context: &mut *self.context }.deserialize(value)?,
             Value::Array(items) => {
                 let shape = |item: Value| match item {
-                    Value::Object(_) => Typed {
-                        schema,
-                        context: &mut *self.context,
+                    Value::Object(_) => {
+                        Typed { schema, context: &mut *self.context }.deserialize(item)
                     }
-                    .deserialize(item),
                     other => Ok(Some(other)),
                 };
                 let items: Result<Vec<_>, _> = items.into_iter().map(shape).collect();
@@ -249,20 +237,18 @@ impl<'s> Typed<'_, 's> {
 
     fn number(self, number: Number) -> Option<Value> {
         match self.schema.kind {
-            Kind::Integer { wide } => match number
-                .as_i64()
-                .filter(|value| wide || i32::try_from(*value).is_ok())
-            {
-                Some(value) => Some(value.into()),
-                None => self.mismatch(&format!("number {number}")),
-            },
-            Kind::IntOrString => match number
-                .as_i64()
-                .filter(|value| i32::try_from(*value).is_ok())
-            {
-                Some(value) => Some(value.into()),
-                None => self.mismatch(&format!("number {number}")),
-            },
+            Kind::Integer { wide } => {
+                match number.as_i64().filter(|value| wide || i32::try_from(*value).is_ok()) {
+                    Some(value) => Some(value.into()),
+                    None => self.mismatch(&format!("number {number}")),
+                }
+            }
+            Kind::IntOrString => {
+                match number.as_i64().filter(|value| i32::try_from(*value).is_ok()) {
+                    Some(value) => Some(value.into()),
+                    None => self.mismatch(&format!("number {number}")),
+                }
+            }
             Kind::Number => Some(Value::Number(number)),
             Kind::Quantity => self.quantity(&number.to_string()),
             _ => self.mismatch("number"),
@@ -334,10 +320,8 @@ impl<'s> Typed<'_, 's> {
             }
             let before = context.push_key(&field.name);
             context.fields.push((&schema.name, &field.name));
-            let value = access.next_value_seed(Typed {
-                schema: &field.schema,
-                context: &mut *context,
-            })?;
+            let value =
+                access.next_value_seed(Typed { schema: &field.schema, context: &mut *context })?;
             context.fields.pop();
             context.pop(before);
             match value.filter(|value| !defaults::is_lost(value, field)) {
@@ -361,10 +345,7 @@ impl<'s> Typed<'_, 's> {
                 context.duplicate(&key);
             }
             let before = context.push_key(&key);
-            let value = access.next_value_seed(Typed {
-                schema: values,
-                context: &mut *context,
-            })?;
+            let value = access.next_value_seed(Typed { schema: values, context: &mut *context })?;
             out.insert(key, value.unwrap_or_else(|| defaults::zero(values)));
             context.pop(before);
         }
@@ -387,10 +368,7 @@ struct Seen(u128);
 impl Seen {
     /// No struct has more than 128 fields; were there one, its last fields would go unchecked.
     fn again(&mut self, index: usize) -> bool {
-        let bit = u32::try_from(index)
-            .ok()
-            .and_then(|index| 1u128.checked_shl(index))
-            .unwrap_or(0);
+        let bit = u32::try_from(index).ok().and_then(|index| 1u128.checked_shl(index)).unwrap_or(0);
         let again = self.0 & bit != 0;
         self.0 |= bit;
         again
@@ -420,10 +398,7 @@ impl Visitor<'_> for KeyOf<'_> {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
-        let known = self
-            .0
-            .fields()
-            .binary_search_by(|field| (*field.name).cmp(key));
+        let known = self.0.fields().binary_search_by(|field| (*field.name).cmp(key));
         Ok(known.map_or_else(|_| Key::Unknown(key.to_owned()), Key::Known))
     }
 }
@@ -481,10 +456,8 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
         let mut out = Vec::new();
         loop {
             let before = self.context.push_index(out.len());
-            let next = access.next_element_seed(Typed {
-                schema: items,
-                context: &mut *self.context,
-            })?;
+            let next =
+                access.next_element_seed(Typed { schema: items, context: &mut *self.context })?;
             self.context.pop(before);
             match next {
                 None => return Ok(Some(Value::Array(out))),

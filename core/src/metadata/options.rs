@@ -20,9 +20,8 @@ pub fn validate_field_manager(manager: &str, path: &Path) -> Errors {
     if manager.len() > MAX {
         errors.push(Error::too_long(path, MAX));
     }
-    for (at, c) in manager
-        .char_indices()
-        .filter(|(_, c)| c.is_control() || c.is_whitespace() && *c != ' ')
+    for (at, c) in
+        manager.char_indices().filter(|(_, c)| c.is_control() || c.is_whitespace() && *c != ' ')
     {
         let text = format!("invalid character U+{:04X} (at position {at})", c as u32);
         errors.push(Error::invalid(path, manager, text));
@@ -45,11 +44,7 @@ pub fn validate_field_validation(value: &str, path: &Path) -> Errors {
     if matches!(value, "" | "Ignore" | "Strict" | "Warn") {
         return Vec::new();
     }
-    vec![Error::not_supported(
-        path,
-        value,
-        &["", "Ignore", "Strict", "Warn"],
-    )]
+    vec![Error::not_supported(path, value, &["", "Ignore", "Strict", "Warn"])]
 }
 
 /// What is wrong with the options of a create or an update.
@@ -57,10 +52,7 @@ pub fn validate_field_validation(value: &str, path: &Path) -> Errors {
 pub fn validate_create_options(manager: &str, dry_run: &[&str], field_validation: &str) -> Errors {
     let mut errors = validate_field_manager(manager, &Path::new("fieldManager"));
     errors.extend(validate_dry_run(dry_run, &Path::new("dryRun")));
-    errors.extend(validate_field_validation(
-        field_validation,
-        &Path::new("fieldValidation"),
-    ));
+    errors.extend(validate_field_validation(field_validation, &Path::new("fieldValidation")));
     errors
 }
 
@@ -76,10 +68,7 @@ pub fn validate_patch_options(
     let mut errors = Vec::new();
     match form {
         PatchForm::Apply if manager.is_empty() => {
-            errors.push(Error::required(
-                &Path::new("fieldManager"),
-                "is required for apply patch",
-            ));
+            errors.push(Error::required(&Path::new("fieldManager"), "is required for apply patch"));
         }
         PatchForm::Other if force.is_some() => {
             errors.push(Error::forbidden(
@@ -112,12 +101,8 @@ pub fn validate_delete_options(options: &Value) -> Errors {
             ));
         }
     }
-    let dry_run: Vec<_> = options["dryRun"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let dry_run: Vec<_> =
+        options["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     errors.extend(validate_dry_run(&dry_run, &Path::new("dryRun")));
     errors
 }

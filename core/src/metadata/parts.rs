@@ -32,11 +32,7 @@ pub fn validate_labels<'a>(
     for (key, value) in labels {
         errors.extend(validate_label_name(key, path));
         let found = names::is_valid_label_value(value);
-        errors.extend(
-            found
-                .into_iter()
-                .map(|text| Error::invalid(path, value, text)),
-        );
+        errors.extend(found.into_iter().map(|text| Error::invalid(path, value, text)));
     }
     errors
 }
@@ -49,11 +45,7 @@ pub fn validate_annotations<'a>(
     let (mut errors, mut size) = (Vec::new(), 0);
     for (key, value) in annotations {
         let found = names::is_qualified_name(&key.to_lowercase());
-        errors.extend(
-            found
-                .into_iter()
-                .map(|text| Error::invalid(path, key, text)),
-        );
+        errors.extend(found.into_iter().map(|text| Error::invalid(path, key, text)));
         size += key.len() + value.len();
     }
     if size > MAX_ANNOTATIONS {
@@ -77,11 +69,8 @@ pub fn validate_label_selector(selector: &Value, allow_bad_values: bool, path: &
     let labels = selector["matchLabels"].as_object().into_iter().flatten();
     let labels = labels.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
     let mut errors = validate_labels(labels, &path.child("matchLabels"));
-    for (index, requirement) in selector["matchExpressions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
+    for (index, requirement) in
+        selector["matchExpressions"].as_array().into_iter().flatten().enumerate()
     {
         errors.extend(requirement_errors(
             requirement,
@@ -94,16 +83,12 @@ pub fn validate_label_selector(selector: &Value, allow_bad_values: bool, path: &
 
 fn requirement_errors(requirement: &Value, allow_bad_values: bool, path: &Path) -> Errors {
     let mut errors = Vec::new();
-    let values = requirement["values"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
+    let values = requirement["values"].as_array().map_or(&[][..], Vec::as_slice);
     let at = path.child("values");
     match text(requirement, "operator") {
         "In" | "NotIn" if values.is_empty() => {
-            errors.push(Error::required(
-                &at,
-                "must be specified when `operator` is 'In' or 'NotIn'",
-            ));
+            errors
+                .push(Error::required(&at, "must be specified when `operator` is 'In' or 'NotIn'"));
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
             errors.push(Error::forbidden(
@@ -118,18 +103,11 @@ fn requirement_errors(requirement: &Value, allow_bad_values: bool, path: &Path) 
             "not a valid selector operator",
         )),
     }
-    errors.extend(validate_label_name(
-        text(requirement, "key"),
-        &path.child("key"),
-    ));
+    errors.extend(validate_label_name(text(requirement, "key"), &path.child("key")));
     for (index, value) in values.iter().enumerate().filter(|_| !allow_bad_values) {
         let value = value.as_str().unwrap_or_default();
         let found = names::is_valid_label_value(value);
-        errors.extend(
-            found
-                .into_iter()
-                .map(|text| Error::invalid(&at.index(index), value, text)),
-        );
+        errors.extend(found.into_iter().map(|text| Error::invalid(&at.index(index), value, text)));
     }
     errors
 }
@@ -141,10 +119,7 @@ pub fn validate_conditions(conditions: &[Value], path: &Path) -> Errors {
     for (index, condition) in conditions.iter().enumerate() {
         let at = path.index(index);
         let kind = text(condition, "type");
-        if conditions[..index]
-            .iter()
-            .any(|before| text(before, "type") == kind)
-        {
+        if conditions[..index].iter().any(|before| text(before, "type") == kind) {
             errors.push(Error::duplicate(&at.child("type"), kind));
         }
         errors.extend(validate_condition(condition, &at));
@@ -175,10 +150,7 @@ pub fn validate_condition(condition: &Value, path: &Path) -> Errors {
     if text(condition, "lastTransitionTime").is_empty() {
         errors.push(Error::required(&path.child("lastTransitionTime"), ""));
     }
-    errors.extend(reason_errors(
-        text(condition, "reason"),
-        &path.child("reason"),
-    ));
+    errors.extend(reason_errors(text(condition, "reason"), &path.child("reason")));
     if text(condition, "message").len() > MAX_MESSAGE {
         errors.push(Error::too_long(&path.child("message"), MAX_MESSAGE));
     }
@@ -197,13 +169,7 @@ fn reason_errors(reason: &str, path: &Path) -> Errors {
     if !valid {
         let rule = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
                     characters or '_,:', and must end with an alphanumeric character or '_'";
-        let examples = [
-            "my_name",
-            "MY_NAME",
-            "MyName",
-            "ReasonA,ReasonB",
-            "ReasonA:ReasonB",
-        ];
+        let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
         let message =
             names::regex_message(rule, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", &examples);
         errors.push(Error::invalid(path, reason, message));

@@ -7,12 +7,8 @@ fn object(metadata: Value) -> Object {
 }
 
 fn create(metadata: Value) -> Vec<String> {
-    let errors = validate_metadata(
-        &object(metadata),
-        true,
-        NameRule::DnsSubdomain,
-        &Path::new("metadata"),
-    );
+    let errors =
+        validate_metadata(&object(metadata), true, NameRule::DnsSubdomain, &Path::new("metadata"));
     errors.iter().map(ToString::to_string).collect()
 }
 
@@ -37,10 +33,7 @@ fn names_and_namespaces() {
         create(json!({"namespace": "default"})),
         ["metadata.name: Required value: name or generateName is required"]
     );
-    assert_eq!(
-        create(json!({"name": "a"})),
-        ["metadata.namespace: Required value"]
-    );
+    assert_eq!(create(json!({"name": "a"})), ["metadata.namespace: Required value"]);
     let found = create(json!({"name": "A", "namespace": "default"}));
     assert!(
         found[0].starts_with("metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain"),
@@ -52,10 +45,7 @@ fn names_and_namespaces() {
         NameRule::PathSegment,
         &Path::new("metadata"),
     );
-    assert_eq!(
-        errors[0].to_string(),
-        "metadata.namespace: Forbidden: not allowed on this type"
-    );
+    assert_eq!(errors[0].to_string(), "metadata.namespace: Forbidden: not allowed on this type");
 }
 
 #[test]
@@ -64,10 +54,7 @@ fn owners() {
     let found =
         create(json!({"name": "a", "namespace": "b", "ownerReferences": [owner("x"), owner("y")]}));
     assert_eq!(found.len(), 1);
-    assert!(
-        found[0].ends_with("Found \"true\" in references for Pod/x and Pod/y"),
-        "{found:?}"
-    );
+    assert!(found[0].ends_with("Found \"true\" in references for Pod/x and Pod/y"), "{found:?}");
     let found = create(
         json!({"name": "a", "namespace": "b", "ownerReferences": [{"apiVersion": "a/b/c"}]}),
     );
@@ -82,10 +69,7 @@ fn owners() {
 fn sizes_and_finalizers() {
     let big = "x".repeat(256 * 1024);
     let found = create(json!({"name": "a", "namespace": "b", "annotations": {"k": big}}));
-    assert_eq!(
-        found,
-        ["metadata.annotations: Too long: may not be more than 262144 bytes"]
-    );
+    assert_eq!(found, ["metadata.annotations: Too long: may not be more than 262144 bytes"]);
     let found = create(
         json!({"name": "a", "namespace": "b", "finalizers": ["orphan", "foregroundDeletion"]}),
     );
@@ -142,12 +126,6 @@ fn selectors_and_conditions() {
 fn options() {
     assert!(validate_create_options("kubectl", &["All"], "Strict").is_empty());
     assert_eq!(validate_create_options("a\nb", &["x"], "y").len(), 3);
-    assert_eq!(
-        validate_patch_options(PatchForm::Apply, None, "", &[], "").len(),
-        1
-    );
-    assert_eq!(
-        validate_delete_options(&json!({"propagationPolicy": "Later"})).len(),
-        1
-    );
+    assert_eq!(validate_patch_options(PatchForm::Apply, None, "", &[], "").len(), 1);
+    assert_eq!(validate_delete_options(&json!({"propagationPolicy": "Later"})).len(), 1);
 }

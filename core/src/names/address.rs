@@ -68,15 +68,11 @@ pub fn print_cidr(address: IpAddr, length: u8) -> String {
 pub fn mask(address: IpAddr, length: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
-            let keep = u32::MAX
-                .checked_shl(32 - u32::from(length.min(32)))
-                .unwrap_or(0);
+            let keep = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
             IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & keep))
         }
         IpAddr::V6(v6) => {
-            let keep = u128::MAX
-                .checked_shl(128 - u32::from(length.min(128)))
-                .unwrap_or(0);
+            let keep = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
             IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & keep))
         }
     }
@@ -88,17 +84,11 @@ fn is_mapped(address: IpAddr) -> bool {
 
 fn strict_ip(value: &str) -> Result<IpAddr, Messages> {
     let address = parse_ip_sloppy(value).ok_or_else(|| vec![NO_ADDRESS.to_owned()])?;
-    let mut found = one(value.parse::<IpAddr>().is_ok(), || {
-        "must not have leading 0s".to_owned()
-    });
+    let mut found = one(value.parse::<IpAddr>().is_ok(), || "must not have leading 0s".to_owned());
     if found.is_empty() && is_mapped(address) {
         found.push("must not be an IPv4-mapped IPv6 address".to_owned());
     }
-    if found.is_empty() {
-        Ok(address)
-    } else {
-        Err(found)
-    }
+    if found.is_empty() { Ok(address) } else { Err(found) }
 }
 
 /// An address in canonical form, for fields made since strict validation.
@@ -108,9 +98,7 @@ pub fn is_valid_ip(value: &str) -> Messages {
         Err(found) => found,
         Ok(address) => {
             let canonical = print_ip(address);
-            one(value == canonical, || {
-                format!("must be in canonical form ({canonical:?})")
-            })
+            one(value == canonical, || format!("must be in canonical form ({canonical:?})"))
         }
     }
 }
@@ -127,17 +115,13 @@ fn strict_cidr(value: &str) -> Result<(IpAddr, u8), Messages> {
         text.parse::<IpAddr>().is_ok() && (digits == "0" || !digits.starts_with('0'))
     });
     if !plain {
-        return Err(vec![
-            "must not have leading 0s in IP or prefix length".to_owned(),
-        ]);
+        return Err(vec!["must not have leading 0s in IP or prefix length".to_owned()]);
     }
     if is_mapped(address) {
         return Err(vec!["must not have an IPv4-mapped IPv6 address".to_owned()]);
     }
     if mask(address, length) != address {
-        return Err(vec![
-            "must not have bits set beyond the prefix length".to_owned(),
-        ]);
+        return Err(vec!["must not have bits set beyond the prefix length".to_owned()]);
     }
     Ok((address, length))
 }
@@ -149,9 +133,7 @@ pub fn is_valid_cidr(value: &str) -> Messages {
         Err(found) => found,
         Ok((address, length)) => {
             let canonical = print_cidr(address, length);
-            one(value == canonical, || {
-                format!("must be in canonical form ({canonical:?})")
-            })
+            one(value == canonical, || format!("must be in canonical form ({canonical:?})"))
         }
     }
 }
@@ -170,15 +152,9 @@ pub fn is_valid_interface_address(value: &str) -> Messages {
             "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned(),
         ];
     };
-    let length = if is_mapped(address) && length > 32 {
-        length.saturating_sub(96)
-    } else {
-        length
-    };
+    let length = if is_mapped(address) && length > 32 { length.saturating_sub(96) } else { length };
     let canonical = format!("{}/{length}", print_ip(address));
-    one(value == canonical, || {
-        format!("must be in canonical form ({canonical:?})")
-    })
+    one(value == canonical, || format!("must be in canonical form ({canonical:?})"))
 }
 
 /// The warning about an address in an unusual form that an older field accepts; `path` names the field.
@@ -208,11 +184,7 @@ pub fn warnings_for_cidr(path: &str, value: &str) -> Messages {
     let canonical = print_cidr(address, length);
     let mut found = Vec::new();
     if mask(address, length) != address {
-        let single = format!(
-            "{}/{}",
-            print_ip(address),
-            if address.is_ipv4() { 32 } else { 128 }
-        );
+        let single = format!("{}/{}", print_ip(address), if address.is_ipv4() { 32 } else { 128 });
         found.push(format!(
             "{path}: CIDR value {value:?} is ambiguous in this context (should be {canonical:?} or {single:?}?)"
         ));

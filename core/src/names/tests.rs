@@ -14,10 +14,7 @@ fn labels_and_subdomains() {
     );
     assert!(is_dns1123_subdomain("a.b-c.d1").is_empty());
     assert_eq!(is_dns1123_subdomain("a..b").len(), 1);
-    assert_eq!(
-        is_dns1123_label(&"a".repeat(64)),
-        ["must be no more than 63 characters"]
-    );
+    assert_eq!(is_dns1123_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
     assert_eq!(is_dns1035_label("1a").len(), 1);
     assert!(is_wildcard_dns1123_subdomain("*.a.b").is_empty());
     assert!(!is_wildcard_dns1123_subdomain("*.*.b").is_empty());
@@ -34,24 +31,15 @@ fn label_keys_and_values() {
     assert_eq!(empty[0], "name part must be non-empty");
     assert_eq!(empty.len(), 2);
     assert!(is_valid_label_value("").is_empty());
-    assert_eq!(
-        is_valid_label_value(&"x".repeat(64)),
-        ["must be no more than 63 bytes"]
-    );
+    assert_eq!(is_valid_label_value(&"x".repeat(64)), ["must be no more than 63 bytes"]);
     assert_eq!(is_valid_label_value("a b").len(), 1);
 }
 
 #[test]
 fn ports_keys_and_variables() {
-    assert_eq!(
-        is_valid_port_num(0),
-        ["must be between 1 and 65535, inclusive"]
-    );
+    assert_eq!(is_valid_port_num(0), ["must be between 1 and 65535, inclusive"]);
     assert!(is_valid_port_name("http-2").is_empty());
-    assert_eq!(
-        is_valid_port_name("80"),
-        ["must contain at least one letter (a-z)"]
-    );
+    assert_eq!(is_valid_port_name("80"), ["must contain at least one letter (a-z)"]);
     assert_eq!(is_config_map_key(".."), ["must not be '..'"]);
     assert_eq!(is_config_map_key("..a"), ["must not start with '..'"]);
     assert!(is_relaxed_env_var_name("1 a/b").is_empty());
@@ -67,38 +55,20 @@ fn ports_keys_and_variables() {
 fn generated_names_may_end_in_a_dash() {
     assert!(check(NameRule::DnsLabel, "web-", true).is_empty());
     assert!(!check(NameRule::DnsLabel, "web-", false).is_empty());
-    assert_eq!(
-        check(NameRule::PathSegment, "a/b", false),
-        ["may not contain '/'"]
-    );
+    assert_eq!(check(NameRule::PathSegment, "a/b", false), ["may not contain '/'"]);
 }
 
 #[test]
 fn addresses() {
     assert!(is_valid_ip("10.0.0.1").is_empty());
     assert_eq!(is_valid_ip("010.0.0.1"), ["must not have leading 0s"]);
-    assert_eq!(
-        is_valid_ip("::ffff:1.2.3.4"),
-        ["must not be an IPv4-mapped IPv6 address"]
-    );
-    assert_eq!(
-        is_valid_ip("FE80::1"),
-        ["must be in canonical form (\"fe80::1\")"]
-    );
+    assert_eq!(is_valid_ip("::ffff:1.2.3.4"), ["must not be an IPv4-mapped IPv6 address"]);
+    assert_eq!(is_valid_ip("FE80::1"), ["must be in canonical form (\"fe80::1\")"]);
     assert!(is_valid_ip_for_legacy_field("FE80::1").is_empty());
-    assert_eq!(
-        is_valid_ip("x"),
-        ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    );
+    assert_eq!(is_valid_ip("x"), ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]);
     assert!(is_valid_cidr("10.0.0.0/8").is_empty());
-    assert_eq!(
-        is_valid_cidr("10.0.0.1/8"),
-        ["must not have bits set beyond the prefix length"]
-    );
-    assert_eq!(
-        is_valid_cidr("10.0.0.0/08"),
-        ["must not have leading 0s in IP or prefix length"]
-    );
+    assert_eq!(is_valid_cidr("10.0.0.1/8"), ["must not have bits set beyond the prefix length"]);
+    assert_eq!(is_valid_cidr("10.0.0.0/08"), ["must not have leading 0s in IP or prefix length"]);
     assert!(is_valid_interface_address("192.168.1.5/24").is_empty());
     assert!(
         warning_for_ip("spec.ip", "1.2.3.04").is_some_and(|text| text.contains("use \"1.2.3.4\""))

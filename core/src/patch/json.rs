@@ -25,14 +25,9 @@ pub fn json_patch(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations(operations.len()));
     }
-    let mut document = Document {
-        root: original.clone(),
-        copied: 0,
-    };
+    let mut document = Document { root: original.clone(), copied: 0 };
     for operation in operations {
-        document
-            .apply(operation)
-            .map_err(PatchError::Unprocessable)?;
+        document.apply(operation).map_err(PatchError::Unprocessable)?;
     }
     Ok(document.root)
 }
@@ -49,10 +44,7 @@ const MISSING: &str = "missing value";
 impl Document {
     fn apply(&mut self, mut operation: Map<String, Value>) -> Outcome {
         let value = operation.remove("value");
-        let kind = operation
-            .get("op")
-            .and_then(Value::as_str)
-            .unwrap_or("unknown");
+        let kind = operation.get("op").and_then(Value::as_str).unwrap_or("unknown");
         let path = operation.get("path").and_then(Value::as_str);
         let from = operation.get("from").and_then(Value::as_str);
         let path = path.ok_or_else(|| format!("{kind} operation failed to decode path: {MISSING}"));
@@ -116,22 +108,14 @@ impl Document {
     fn test(&mut self, path: &str, expected: &Value) -> Outcome {
         let failed = || format!("testing value {path} failed: test failed");
         if path.is_empty() {
-            return if self.root == *expected {
-                Ok(())
-            } else {
-                Err(failed())
-            };
+            return if self.root == *expected { Ok(()) } else { Err(failed()) };
         }
         let (container, key) = find(&mut self.root, path).ok_or_else(|| {
             format!("test operation does not apply: is missing path: {path}: {MISSING}")
         })?;
         let found = peek(&container, &key)
             .map_err(|why| format!("error in test for path: '{path}': {why}"))?;
-        if found.unwrap_or(&Value::Null) == expected {
-            Ok(())
-        } else {
-            Err(failed())
-        }
+        if found.unwrap_or(&Value::Null) == expected { Ok(()) } else { Err(failed()) }
     }
 
     fn shift(&mut self, from: &str, path: &str) -> Outcome {
@@ -247,17 +231,12 @@ fn existing(key: &str, length: usize) -> Outcome<usize> {
 }
 
 fn parse(key: &str) -> Outcome<i64> {
-    key.parse()
-        .map_err(|_| format!("strconv.Atoi: parsing {key:?}: invalid syntax"))
+    key.parse().map_err(|_| format!("strconv.Atoi: parsing {key:?}: invalid syntax"))
 }
 
 /// Negative indexes count from the end.
 fn within(index: i64, length: usize) -> Outcome<usize> {
-    let wrapped = if index < 0 {
-        index.saturating_add_unsigned(length as u64)
-    } else {
-        index
-    };
+    let wrapped = if index < 0 { index.saturating_add_unsigned(length as u64) } else { index };
     usize::try_from(wrapped)
         .ok()
         .filter(|at| *at < length)

@@ -109,12 +109,8 @@ fn delete_from(original: &mut Object, field: &str, value: Value, schema: &Schema
                 return Ok(());
             }
             if list::holds_maps(&[existing, &unwanted])? {
-                let merged = merge_list(
-                    std::mem::take(existing),
-                    unwanted,
-                    items,
-                    &strategy.merge_key,
-                )?;
+                let merged =
+                    merge_list(std::mem::take(existing), unwanted, items, &strategy.merge_key)?;
                 *existing = merged;
             } else {
                 let unwanted: HashSet<Value> = unwanted.into_iter().collect();
@@ -138,10 +134,7 @@ fn order_target(key: &str) -> Outcome<Option<&str>> {
 fn directive_target<'a>(key: &'a str, prefix: &str, what: &str) -> Outcome<Option<&'a str>> {
     match key.strip_prefix(prefix) {
         None => Ok(None),
-        Some(rest) => rest
-            .strip_prefix('/')
-            .map(Some)
-            .ok_or_else(|| malformed(what)),
+        Some(rest) => rest.strip_prefix('/').map(Some).ok_or_else(|| malformed(what)),
     }
 }
 
@@ -166,11 +159,8 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Outcome<()> {
 
 /// Merges each list that has a `$setElementOrder` and takes both out of the patch.
 fn merge_ordered_lists(original: &mut Object, patch: &mut Object, schema: &Schema) -> Outcome<()> {
-    let directives: Vec<String> = patch
-        .keys()
-        .filter(|key| key.starts_with(SET_ORDER))
-        .cloned()
-        .collect();
+    let directives: Vec<String> =
+        patch.keys().filter(|key| key.starts_with(SET_ORDER)).cloned().collect();
     for directive in directives {
         let Some(order) = patch.remove(&directive) else {
             continue;
@@ -203,16 +193,12 @@ fn lookup<'s>(schema: &'s Schema, key: &str) -> Outcome<&'s Field> {
             text::go_kind(schema)
         )));
     };
-    let found = schema.field(key).or_else(|| {
-        fields
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(key))
-    });
+    let found = schema
+        .field(key)
+        .or_else(|| fields.iter().find(|field| field.name.eq_ignore_ascii_case(key)));
     found.ok_or_else(|| {
         let name = schema.name.rsplit('.').next().unwrap_or_default();
-        mismatch(format!(
-            "unable to find api field in struct {name} for the json field {key:?}"
-        ))
+        mismatch(format!("unable to find api field in struct {name} for the json field {key:?}"))
     })
 }
 
@@ -228,13 +214,8 @@ fn lookup_list<'s>(schema: &'s Schema, key: &str) -> Outcome<(&'s Schema, &'s Pa
 }
 
 fn unknown_directive(directive: &Value, map: &Object) -> PatchError {
-    let name = directive
-        .as_str()
-        .map_or_else(|| text::go(directive), str::to_owned);
-    mismatch(format!(
-        "unknown patch type: {name} in map: {}",
-        text::go_map(map)
-    ))
+    let name = directive.as_str().map_or_else(|| text::go(directive), str::to_owned);
+    mismatch(format!("unknown patch type: {name} in map: {}", text::go_map(map)))
 }
 
 /// The value without parts that hold directives; `None` when it is one itself.
@@ -242,14 +223,13 @@ fn without_directives(value: Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(PATCH) => None,
         Value::Object(map) => {
-            let kept = map
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, without_directives(value)?)));
+            let kept =
+                map.into_iter().filter_map(|(key, value)| Some((key, without_directives(value)?)));
             Some(Value::Object(kept.collect()))
         }
-        Value::Array(list) => Some(Value::Array(
-            list.into_iter().filter_map(without_directives).collect(),
-        )),
+        Value::Array(list) => {
+            Some(Value::Array(list.into_iter().filter_map(without_directives).collect()))
+        }
         other => Some(other),
     }
 }

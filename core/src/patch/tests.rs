@@ -21,18 +21,11 @@ fn field(name: &'static str, schema: Schema, patch: PatchStrategy) -> Field {
 }
 
 fn list(items: Schema) -> Schema {
-    Schema::anonymous(Kind::List {
-        items: items.into(),
-        list: ListType::Atomic,
-    })
+    Schema::anonymous(Kind::List { items: items.into(), list: ListType::Atomic })
 }
 
 fn merged(key: &'static str) -> PatchStrategy {
-    PatchStrategy {
-        merge: true,
-        retain_keys: false,
-        merge_key: key.into(),
-    }
+    PatchStrategy { merge: true, retain_keys: false, merge_key: key.into() }
 }
 
 fn plain() -> PatchStrategy {
@@ -41,15 +34,8 @@ fn plain() -> PatchStrategy {
 
 fn object(name: &'static str, mut fields: Vec<Field>) -> Schema {
     fields.sort_by(|left, right| left.name.cmp(&right.name));
-    let kind = Kind::Object {
-        fields: Cow::Owned(fields),
-        preserve_unknown: false,
-        atomic: false,
-    };
-    Schema {
-        name: name.into(),
-        kind,
-    }
+    let kind = Kind::Object { fields: Cow::Owned(fields), preserve_unknown: false, atomic: false };
+    Schema { name: name.into(), kind }
 }
 
 /// A made-up kind with every sort of field, three levels deep.
@@ -58,20 +44,12 @@ fn sample(depth: u8) -> Schema {
         field("name", scalar(), plain()),
         field("value", scalar(), plain()),
         field("other", scalar(), plain()),
-        field(
-            "mergingIntList",
-            list(Schema::anonymous(Kind::Integer { wide: true })),
-            merged(""),
-        ),
+        field("mergingIntList", list(Schema::anonymous(Kind::Integer { wide: true })), merged("")),
         field("nonMergingIntList", list(scalar()), plain()),
     ];
     if depth > 0 {
         fields.push(field("simpleMap", map(), plain()));
-        fields.push(field(
-            "mergingList",
-            list(sample(depth - 1)),
-            merged("name"),
-        ));
+        fields.push(field("mergingList", list(sample(depth - 1)), merged("name")));
         fields.push(field("nonMergingList", list(sample(depth - 1)), plain()));
         fields.push(field("union", sample(depth - 1), plain()));
     }
@@ -79,10 +57,7 @@ fn sample(depth: u8) -> Schema {
 }
 
 fn map() -> Schema {
-    Schema::anonymous(Kind::Map {
-        values: scalar().into(),
-        atomic: false,
-    })
+    Schema::anonymous(Kind::Map { values: scalar().into(), atomic: false })
 }
 
 fn smp(original: Value, patch: Value) -> Result<Value, String> {
@@ -93,22 +68,10 @@ fn smp(original: Value, patch: Value) -> Result<Value, String> {
 fn strategic_merge_of_maps_and_scalars() {
     let cases = [
         (json!({"name": "1"}), json!({}), json!({"name": "1"})),
-        (
-            json!({"name": "1"}),
-            json!({"value": "2"}),
-            json!({"name": "1", "value": "2"}),
-        ),
-        (
-            json!({"name": "1", "value": "1"}),
-            json!({"value": null}),
-            json!({"name": "1"}),
-        ),
+        (json!({"name": "1"}), json!({"value": "2"}), json!({"name": "1", "value": "2"})),
+        (json!({"name": "1", "value": "1"}), json!({"value": null}), json!({"name": "1"})),
         (json!({"name": "1"}), json!({"$patch": "delete"}), json!({})),
-        (
-            json!({"name": "1"}),
-            json!({"$patch": "replace", "value": "2"}),
-            json!({"value": "2"}),
-        ),
+        (json!({"name": "1"}), json!({"$patch": "replace", "value": "2"}), json!({"value": "2"})),
         (
             json!({"simpleMap": {"k1": "1", "k2": "2"}}),
             json!({"simpleMap": {"$patch": "delete"}}),
@@ -119,16 +82,8 @@ fn strategic_merge_of_maps_and_scalars() {
             json!({"simpleMap": {"k": "v", "gone": null}}),
             json!({"simpleMap": {"k": "v"}}),
         ),
-        (
-            json!({}),
-            json!({"simpleMap": {"$patch": "delete"}}),
-            json!({}),
-        ),
-        (
-            json!({}),
-            json!({"union": {"$patch": "replace", "name": "1"}}),
-            json!({}),
-        ),
+        (json!({}), json!({"simpleMap": {"$patch": "delete"}}), json!({})),
+        (json!({}), json!({"union": {"$patch": "replace", "name": "1"}}), json!({})),
         (
             json!({"simpleMap": "odd"}),
             json!({"simpleMap": {"k": "v"}}),
@@ -136,11 +91,7 @@ fn strategic_merge_of_maps_and_scalars() {
         ),
     ];
     for (original, patch, expected) in cases {
-        assert_eq!(
-            smp(original.clone(), patch.clone()),
-            Ok(expected),
-            "{original} + {patch}"
-        );
+        assert_eq!(smp(original.clone(), patch.clone()), Ok(expected), "{original} + {patch}");
     }
 }
 
@@ -158,11 +109,7 @@ fn strategic_merge_of_lists() {
             json!({"nonMergingIntList": ["2"]}),
             json!({"nonMergingIntList": ["2"]}),
         ),
-        (
-            json!({"mergingList": []}),
-            json!({"mergingList": []}),
-            json!({"mergingList": []}),
-        ),
+        (json!({"mergingList": []}), json!({"mergingList": []}), json!({"mergingList": []})),
         (
             json!({"mergingList": [{"name": "1"}, {"name": "2", "value": "2"}]}),
             json!({"mergingList": [{"name": "2", "other": "x"}, {"name": "3"}]}),
@@ -201,11 +148,7 @@ fn strategic_merge_of_lists() {
         ),
     ];
     for (original, patch, expected) in cases {
-        assert_eq!(
-            smp(original.clone(), patch.clone()),
-            Ok(expected),
-            "{original} + {patch}"
-        );
+        assert_eq!(smp(original.clone(), patch.clone()), Ok(expected), "{original} + {patch}");
     }
 }
 
@@ -217,11 +160,7 @@ fn strategic_merge_directives() {
             json!({"$deleteFromPrimitiveList/nonMergingIntList": ["2", "9"]}),
             json!({"nonMergingIntList": ["1"]}),
         ),
-        (
-            json!({}),
-            json!({"$deleteFromPrimitiveList/mergingIntList": [1]}),
-            json!({}),
-        ),
+        (json!({}), json!({"$deleteFromPrimitiveList/mergingIntList": [1]}), json!({})),
         (
             json!({"mergingIntList": []}),
             json!({"$deleteFromPrimitiveList/mergingIntList": [1]}),
@@ -264,11 +203,7 @@ fn strategic_merge_directives() {
         ),
     ];
     for (original, patch, expected) in cases {
-        assert_eq!(
-            smp(original.clone(), patch.clone()),
-            Ok(expected),
-            "{original} + {patch}"
-        );
+        assert_eq!(smp(original.clone(), patch.clone()), Ok(expected), "{original} + {patch}");
     }
 }
 
@@ -391,11 +326,7 @@ fn json_patch_operations() {
             json!([{"op": "add", "path": "/a/-", "value": 2}]),
             json!({"a": [1, 2]}),
         ),
-        (
-            json!({"a": [1, 2]}),
-            json!([{"op": "remove", "path": "/a/-1"}]),
-            json!({"a": [1]}),
-        ),
+        (json!({"a": [1, 2]}), json!([{"op": "remove", "path": "/a/-1"}]), json!({"a": [1]})),
         (
             json!({"a/b": {"c~d": 1}}),
             json!([{"op": "remove", "path": "/a~1b/c~0d"}]),
@@ -411,26 +342,14 @@ fn json_patch_operations() {
             json!([{"op": "replace", "path": "", "value": {"c": 3}}]),
             json!({"c": 3}),
         ),
-        (
-            json!({"a": 1}),
-            json!([{"op": "move", "from": "/a", "path": "/b"}]),
-            json!({"b": 1}),
-        ),
+        (json!({"a": 1}), json!([{"op": "move", "from": "/a", "path": "/b"}]), json!({"b": 1})),
         (
             json!({"a": {"x": 1}}),
             json!([{"op": "copy", "from": "/a", "path": "/b"}]),
             json!({"a": {"x": 1}, "b": {"x": 1}}),
         ),
-        (
-            json!({"a": 1}),
-            json!([{"op": "test", "path": "/a", "value": 1}]),
-            json!({"a": 1}),
-        ),
-        (
-            json!({"a": 1}),
-            json!([{"op": "test", "path": "/none", "value": null}]),
-            json!({"a": 1}),
-        ),
+        (json!({"a": 1}), json!([{"op": "test", "path": "/a", "value": 1}]), json!({"a": 1})),
+        (json!({"a": 1}), json!([{"op": "test", "path": "/none", "value": null}]), json!({"a": 1})),
     ];
     for (original, patch, expected) in cases {
         assert_eq!(json(original, patch.clone()), Ok(expected), "{patch}");
@@ -440,10 +359,7 @@ fn json_patch_operations() {
 #[test]
 fn failing_json_patches_say_why() {
     let cases = [
-        (
-            json!([{"op": "test", "path": "/a", "value": 2}]),
-            "testing value /a failed: test failed",
-        ),
+        (json!([{"op": "test", "path": "/a", "value": 2}]), "testing value /a failed: test failed"),
         (
             json!([{"op": "remove", "path": "/none"}]),
             "error in remove for path: '/none': Unable to remove nonexistent key: none: missing value",
@@ -460,11 +376,7 @@ fn failing_json_patches_say_why() {
     ];
     for (patch, expected) in cases {
         let error = json(json!({"a": 1, "list": []}), patch.clone()).unwrap_err();
-        assert_eq!(
-            error,
-            PatchError::Unprocessable(expected.to_owned()),
-            "{patch}"
-        );
+        assert_eq!(error, PatchError::Unprocessable(expected.to_owned()), "{patch}");
         assert_eq!(ApiError::from(error).code().as_u16(), 422);
     }
 }
@@ -484,18 +396,11 @@ fn json_patches_are_bounded() {
     let doubling: Vec<_> = (0..40)
         .map(|at| json!({"op": "copy", "from": "/a", "path": format!("/a/k{at}")}))
         .collect();
-    let error = json(
-        json!({"a": {"x": "y".repeat(1000)}}),
-        Value::Array(doubling),
-    )
-    .unwrap_err();
+    let error = json(json!({"a": {"x": "y".repeat(1000)}}), Value::Array(doubling)).unwrap_err();
     assert!(
         matches!(error, PatchError::Unprocessable(text) if text.contains("exceeding the limit 3145728"))
     );
-    assert!(matches!(
-        json(json!({}), json!({})),
-        Err(PatchError::Malformed(_))
-    ));
+    assert!(matches!(json(json!({}), json!({})), Err(PatchError::Malformed(_))));
 }
 
 #[test]
@@ -504,38 +409,15 @@ fn merge_patch_follows_rfc_7396() {
         (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
         (json!({"a": "b"}), json!({"a": null}), json!({})),
         (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-        (
-            json!({"a": {"b": "c"}}),
-            json!({"a": {"b": "d", "c": null}}),
-            json!({"a": {"b": "d"}}),
-        ),
-        (
-            json!({"a": [{"b": "c"}]}),
-            json!({"a": [1]}),
-            json!({"a": [1]}),
-        ),
-        (
-            json!({}),
-            json!({"a": {"bb": {"ccc": null}}}),
-            json!({"a": {"bb": {}}}),
-        ),
-        (
-            json!({"e": null}),
-            json!({"a": 1}),
-            json!({"e": null, "a": 1}),
-        ),
+        (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+        (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+        (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
     ];
     for (original, patch, expected) in cases {
-        assert_eq!(
-            merge_patch(&original, patch.to_string().as_bytes()),
-            Ok(expected),
-            "{patch}"
-        );
+        assert_eq!(merge_patch(&original, patch.to_string().as_bytes()), Ok(expected), "{patch}");
     }
-    assert!(matches!(
-        merge_patch(&json!({}), b"[1"),
-        Err(PatchError::Malformed(_))
-    ));
+    assert!(matches!(merge_patch(&json!({}), b"[1"), Err(PatchError::Malformed(_))));
 }
 
 mod properties {

@@ -11,24 +11,18 @@ struct Parts<'a> {
 }
 
 fn digits(text: &str) -> usize {
-    text.find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len())
+    text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())
 }
 
 fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
     let negative = text.starts_with('-');
-    let rest = text
-        .strip_prefix(['-', '+'])
-        .unwrap_or(text)
-        .trim_start_matches('0');
+    let rest = text.strip_prefix(['-', '+']).unwrap_or(text).trim_start_matches('0');
     let (whole, mut rest) = rest.split_at(digits(rest));
     let mut fraction = "";
     if let Some(after) = rest.strip_prefix('.') {
         (fraction, rest) = after.split_at(digits(after));
     }
-    let letters = rest
-        .find(|c| !"eEinumkKMGTP".contains(c))
-        .unwrap_or(rest.len());
+    let letters = rest.find(|c| !"eEinumkKMGTP".contains(c)).unwrap_or(rest.len());
     let tail = &rest[letters..];
     let tail = tail.strip_prefix(['-', '+']).unwrap_or(tail);
     if digits(tail) != tail.len() {
@@ -69,9 +63,7 @@ fn factor(suffix: &str) -> Result<(Factor, Format), QuantityError> {
         "Pi" => two(50),
         "Ei" => two(60),
         _ => {
-            let power = suffix
-                .strip_prefix(['e', 'E'])
-                .filter(|digits| !digits.is_empty());
+            let power = suffix.strip_prefix(['e', 'E']).filter(|digits| !digits.is_empty());
             let power = power
                 .and_then(|digits| digits.parse::<i32>().ok())
                 .filter(|power| power.abs() <= MAX_POWER);
@@ -123,27 +115,15 @@ fn decimal(
     let fast = count <= FAST_DIGITS && scale >= NANO;
     let canonical =
         fast && scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0');
-    let (mantissa, scale) = if scale < NANO {
-        (at_scale(mantissa, scale, NANO).0, NANO)
-    } else {
-        (mantissa, scale)
-    };
+    let (mantissa, scale) =
+        if scale < NANO { (at_scale(mantissa, scale, NANO).0, NANO) } else { (mantissa, scale) };
     let mantissa = if parts.negative { -mantissa } else { mantissa };
-    Ok(Quantity {
-        mantissa,
-        scale,
-        format,
-        text: canonical.then(|| text.into()),
-    })
+    Ok(Quantity { mantissa, scale, format, text: canonical.then(|| text.into()) })
 }
 
 fn binary(text: &str, parts: &Parts<'_>, power: u32) -> Result<Quantity, QuantityError> {
     let signed = |value: i128| if parts.negative { -value } else { value };
-    let whole: i128 = if parts.whole.len() > MAX_DIGITS {
-        i128::MAX
-    } else {
-        number(parts.whole)?
-    };
+    let whole: i128 = if parts.whole.len() > MAX_DIGITS { i128::MAX } else { number(parts.whole)? };
     let cap = i128::from(i64::MAX);
     let shifted = whole.checked_mul(1 << power).filter(|value| *value <= cap);
     let Some(shifted) = shifted else {
@@ -165,25 +145,15 @@ fn binary(text: &str, parts: &Parts<'_>, power: u32) -> Result<Quantity, Quantit
             text,
         });
     }
-    let (kept, lost) = parts
-        .fraction
-        .split_at(parts.fraction.len().min(FAST_DIGITS));
+    let (kept, lost) = parts.fraction.split_at(parts.fraction.len().min(FAST_DIGITS));
     let places = i32::try_from(kept.len()).unwrap_or(0);
     let sticky = i128::from(lost.bytes().any(|digit| digit != b'0'));
     let fraction = if kept.is_empty() { 0 } else { number(kept)? } + sticky;
     let (nanos, _) = at_scale(fraction * (1 << power), -places, NANO);
     let total = (shifted * 1_000_000_000 + nanos).min(cap * 1_000_000_000);
-    let format = if total > 0 && total < 1_000_000_000 {
-        Format::DecimalSi
-    } else {
-        Format::BinarySi
-    };
-    Ok(Quantity {
-        mantissa: signed(total),
-        scale: NANO,
-        format,
-        text: None,
-    })
+    let format =
+        if total > 0 && total < 1_000_000_000 { Format::DecimalSi } else { Format::BinarySi };
+    Ok(Quantity { mantissa: signed(total), scale: NANO, format, text: None })
 }
 
 fn number(digits: &str) -> Result<i128, QuantityError> {

@@ -76,18 +76,12 @@ fn calculates_exactly() {
     assert_eq!((sum.to_string().as_str(), sum.value()), ("1023500m", 1024));
     sum.neg();
     assert_eq!(sum.value(), -1024);
-    assert_eq!(
-        Quantity::parse("1Gi").unwrap(),
-        Quantity::parse("1024Mi").unwrap()
-    );
+    assert_eq!(Quantity::parse("1Gi").unwrap(), Quantity::parse("1024Mi").unwrap());
     assert!(Quantity::parse("1e60").unwrap() > Quantity::parse("9E").unwrap());
     assert!(Quantity::parse("10000T").unwrap() > Quantity::parse("100Gi").unwrap());
     assert!(Quantity::parse("-1e60").unwrap() < Quantity::parse("1n").unwrap());
     assert_eq!(Quantity::parse("1e60").unwrap().value(), i64::MAX);
-    assert_eq!(
-        Quantity::from_milli(1500, Format::DecimalSi).to_string(),
-        "1500m"
-    );
+    assert_eq!(Quantity::from_milli(1500, Format::DecimalSi).to_string(), "1500m");
     assert_eq!(Quantity::new(1 << 31, Format::BinarySi).to_string(), "2Gi");
 }
 

@@ -47,21 +47,14 @@ impl FieldSelector {
     /// One field that must have this value.
     #[must_use]
     pub fn equal(field: &str, value: &str) -> Self {
-        let requirement = FieldRequirement {
-            field: field.to_owned(),
-            value: value.to_owned(),
-            equal: true,
-        };
-        Self {
-            requirements: vec![requirement],
-        }
+        let requirement =
+            FieldRequirement { field: field.to_owned(), value: value.to_owned(), equal: true };
+        Self { requirements: vec![requirement] }
     }
 
     /// Whether the fields match; `lookup` finds the value of one, or the empty text.
     pub fn matches(&self, lookup: impl Fn(&str) -> String) -> bool {
-        self.requirements
-            .iter()
-            .all(|one| (lookup(&one.field) == one.value) == one.equal)
+        self.requirements.iter().all(|one| (lookup(&one.field) == one.value) == one.equal)
     }
 
     /// Whether it picks everything.
@@ -89,18 +82,9 @@ impl FieldSelector {
 impl fmt::Display for FieldSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, one) in self.requirements.iter().enumerate() {
-            let value = one
-                .value
-                .replace('\\', "\\\\")
-                .replace(',', "\\,")
-                .replace('=', "\\=");
+            let value = one.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
             let separator = if index > 0 { "," } else { "" };
-            write!(
-                f,
-                "{separator}{}{}{value}",
-                one.field,
-                if one.equal { "=" } else { "!=" }
-            )?;
+            write!(f, "{separator}{}{}{value}", one.field, if one.equal { "=" } else { "!=" })?;
         }
         Ok(())
     }
@@ -124,10 +108,8 @@ fn split_terms(text: &str) -> Vec<&str> {
 }
 
 fn split_term(term: &str) -> Option<(&str, bool, &str)> {
-    let at = term
-        .char_indices()
-        .find(|(index, c)| *c == '=' || term[*index..].starts_with("!="))?
-        .0;
+    let at =
+        term.char_indices().find(|(index, c)| *c == '=' || term[*index..].starts_with("!="))?.0;
     let (field, rest) = term.split_at(at);
     for (operator, equal) in [("!=", false), ("==", true), ("=", true)] {
         if let Some(value) = rest.strip_prefix(operator) {
@@ -139,9 +121,7 @@ fn split_term(term: &str) -> Option<(&str, bool, &str)> {
 
 fn unescape(text: &str) -> Result<String, SelectorError> {
     let fail = |sequence: &str| {
-        Err(SelectorError(format!(
-            "invalid field selector: invalid escape sequence: {sequence}"
-        )))
+        Err(SelectorError(format!("invalid field selector: invalid escape sequence: {sequence}")))
     };
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -154,10 +134,8 @@ fn unescape(text: &str) -> Result<String, SelectorError> {
             },
             ',' | '=' => {
                 // The original prints the character's number.
-                let message = format!(
-                    "invalid field selector: unescaped character in value: {}",
-                    c as u32
-                );
+                let message =
+                    format!("invalid field selector: unescaped character in value: {}", c as u32);
                 return Err(SelectorError(message));
             }
             c => out.push(c),

@@ -66,14 +66,9 @@ fn scan(text: &str) -> Vec<Item> {
         let (item, length) = if is_special(first) {
             scan_special(rest)
         } else {
-            let end = rest
-                .find(|c| is_special(c) || is_space(c))
-                .unwrap_or(rest.len());
+            let end = rest.find(|c| is_special(c) || is_space(c)).unwrap_or(rest.len());
             let word = &rest[..end];
-            (
-                (token(word).unwrap_or(Token::Identifier), word.to_owned()),
-                end,
-            )
+            ((token(word).unwrap_or(Token::Identifier), word.to_owned()), end)
         };
         items.push(item);
         rest = &rest[length..];
@@ -85,18 +80,10 @@ fn scan(text: &str) -> Vec<Item> {
 /// The longest operator at the start of the text.
 fn scan_special(text: &str) -> (Item, usize) {
     let run = text.find(|c| !is_special(c)).unwrap_or(text.len());
-    let longest = (1..=run.min(2))
-        .rev()
-        .find_map(|end| Some((token(&text[..end])?, end)));
+    let longest = (1..=run.min(2)).rev().find_map(|end| Some((token(&text[..end])?, end)));
     match longest {
         Some((token, end)) => ((token, text[..end].to_owned()), end),
-        None => (
-            (
-                Token::Error,
-                format!("error expected: keyword found '{}'", &text[..run]),
-            ),
-            run,
-        ),
+        None => ((Token::Error, format!("error expected: keyword found '{}'", &text[..run])), run),
     }
 }
 
@@ -107,10 +94,7 @@ struct Parser {
 
 impl Parser {
     fn item(&self) -> Item {
-        self.items
-            .get(self.position)
-            .cloned()
-            .unwrap_or((Token::End, String::new()))
+        self.items.get(self.position).cloned().unwrap_or((Token::End, String::new()))
     }
 
     /// Where a value is expected, `in` and `notin` are plain words.
@@ -183,14 +167,7 @@ impl Parser {
             (false, false) => {
                 let operator = self.operator()?;
                 let set = matches!(operator, Operator::In | Operator::NotIn);
-                (
-                    operator,
-                    if set {
-                        self.values()?
-                    } else {
-                        self.exact_value()?
-                    },
-                )
+                (operator, if set { self.values()? } else { self.exact_value()? })
             }
         };
         Requirement::new(&key, operator, values.into_iter().collect(), &Path::root())
@@ -208,9 +185,7 @@ impl Parser {
             Token::NotIn => Operator::NotIn,
             Token::NotEquals => Operator::NotEquals,
             _ => {
-                return fail(format!(
-                    "found '{text}', expected: in, notin, =, ==, !=, gt, lt"
-                ));
+                return fail(format!("found '{text}', expected: in, notin, =, ==, !=, gt, lt"));
             }
         })
     }
@@ -276,9 +251,5 @@ impl Parser {
 }
 
 pub(super) fn parse(text: &str) -> Parsed<Vec<Requirement>> {
-    Parser {
-        items: scan(text),
-        position: 0,
-    }
-    .selector()
+    Parser { items: scan(text), position: 0 }.selector()
 }

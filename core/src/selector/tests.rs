@@ -3,12 +3,7 @@ use serde_json::json;
 
 fn matches(selector: &str, labels: &[(&str, &str)]) -> bool {
     let selector = LabelSelector::parse(selector).unwrap();
-    selector.matches(|key| {
-        labels
-            .iter()
-            .find(|(k, _)| *k == key)
-            .map(|(_, value)| *value)
-    })
+    selector.matches(|key| labels.iter().find(|(k, _)| *k == key).map(|(_, value)| *value))
 }
 
 #[test]
@@ -33,15 +28,7 @@ fn picks_by_labels() {
     ] {
         assert!(matches(selector, &labels), "{selector}");
     }
-    for selector in [
-        "app=db",
-        "app!=web",
-        "tier in ()",
-        "!app",
-        "n>7",
-        "app>3",
-        "x",
-    ] {
+    for selector in ["app=db", "app!=web", "tier in ()", "!app", "n>7", "app>3", "x"] {
         assert!(!matches(selector, &labels), "{selector}");
     }
 }
@@ -50,23 +37,11 @@ fn picks_by_labels() {
 fn explains_what_it_cannot_read() {
     for (text, message) in [
         ("a,,b", "found ',', expected: identifier after ','"),
-        (
-            "=a",
-            "found '=', expected: !, identifier, or 'end of string'",
-        ),
-        (
-            "a b",
-            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
-        ),
-        (
-            "a in b",
-            "unable to parse requirement: found 'b' expected: '('",
-        ),
+        ("=a", "found '=', expected: !, identifier, or 'end of string'"),
+        ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+        ("a in b", "unable to parse requirement: found 'b' expected: '('"),
         ("a=b c", "found 'c', expected: ',' or 'end of string'"),
-        (
-            "a in (b",
-            "unable to parse requirement: found '', expected: ',' or ')'",
-        ),
+        ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
         (
             "a>x",
             "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an \
@@ -83,10 +58,7 @@ fn explains_what_it_cannot_read() {
         "{key}"
     );
     let value = LabelSelector::parse("a=b@c").unwrap_err().0;
-    assert!(
-        value.contains("values[0][a]: Invalid value: \"b@c\""),
-        "{value}"
-    );
+    assert!(value.contains("values[0][a]: Invalid value: \"b@c\""), "{value}");
 }
 
 #[test]
@@ -101,10 +73,7 @@ fn reads_the_api_form() {
     assert!(all.is_everything());
     assert!(LabelSelector::from_json(None).unwrap().is_nothing());
     let json = json!({"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "b", "operator": "Exists"}]});
-    assert_eq!(
-        LabelSelector::from_json(Some(&json)).unwrap().to_string(),
-        "a=1,b"
-    );
+    assert_eq!(LabelSelector::from_json(Some(&json)).unwrap().to_string(), "a=1,b");
     let json = json!({"matchExpressions": [{"key": "b", "operator": "Gt", "values": ["1"]}]});
     let error = LabelSelector::from_json(Some(&json)).unwrap_err().0;
     assert_eq!(error, "\"Gt\" is not a valid label selector operator");
@@ -118,20 +87,14 @@ fn fields() {
     } else {
         "n2".into()
     }));
-    assert_eq!(
-        selector.to_string(),
-        r"metadata.name=a\,b,spec.nodeName!=n1"
-    );
+    assert_eq!(selector.to_string(), r"metadata.name=a\,b,spec.nodeName!=n1");
     assert_eq!(selector.exact("metadata.name"), Some("a,b"));
     assert_eq!(
         FieldSelector::parse("a").unwrap_err().0,
         "invalid selector: 'a'; can't understand 'a'"
     );
     let error = FieldSelector::parse(r"a=b\c").unwrap_err().0;
-    assert_eq!(
-        error,
-        r"invalid field selector: invalid escape sequence: \c"
-    );
+    assert_eq!(error, r"invalid field selector: invalid escape sequence: \c");
     assert_eq!(
         FieldSelector::parse("a=b=c").unwrap_err().0,
         "invalid field selector: unescaped character in value: 61"

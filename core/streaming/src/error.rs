@@ -56,15 +56,11 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn protocol(reason: impl Into<String>) -> Self {
-        Self::Protocol {
-            reason: reason.into(),
-        }
+        Self::Protocol { reason: reason.into() }
     }
 
     pub(crate) fn not_an_upgrade(reason: impl Into<String>) -> Self {
-        Self::NotAnUpgrade {
-            reason: reason.into(),
-        }
+        Self::NotAnUpgrade { reason: reason.into() }
     }
 
     /// The HTTP status to answer with, where a request could not be upgraded.

@@ -28,10 +28,7 @@ pub(crate) async fn dial(url: &str, protocols: &[&str]) -> Result<Dialled> {
         return Err(bad_url(url));
     }
     let authority = uri.authority().ok_or_else(|| bad_url(url))?;
-    let host = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let mut io = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
     io.set_nodelay(true)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -40,9 +37,7 @@ pub(crate) async fn dial(url: &str, protocols: &[&str]) -> Result<Dialled> {
 }
 
 fn bad_url(url: &str) -> Error {
-    Error::BadOptions {
-        reason: format!("{url:?} is not the URL of a plain HTTP server"),
-    }
+    Error::BadOptions { reason: format!("{url:?} is not the URL of a plain HTTP server") }
 }
 
 /// Asks for SPDY with one of `protocols` over `io` and returns the one the server chose.
@@ -66,29 +61,21 @@ pub async fn upgrade<T: AsyncRead + AsyncWrite + Unpin>(
     io.flush().await?;
     let head = head(io).await?;
     let mut lines = head.split("\r\n");
-    let status = lines
-        .next()
-        .and_then(|line| line.split(' ').nth(1)?.parse::<u16>().ok());
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse::<u16>().ok());
     let status = status.ok_or_else(|| Error::protocol("not an answer of HTTP/1.1"))?;
     let header = |name: &str| {
         lines.clone().find_map(|line| {
             let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name)
-                .then(|| value.trim().to_owned())
+            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
         })
     };
     if status == 101 {
         return Ok(header(STREAM_PROTOCOL.as_str()).unwrap_or_default());
     }
-    let size = header("content-length")
-        .and_then(|size| size.parse().ok())
-        .unwrap_or(0);
+    let size = header("content-length").and_then(|size| size.parse().ok()).unwrap_or(0);
     let mut body = Vec::new();
     io.take(MAX_BODY.min(size)).read_to_end(&mut body).await?;
-    Err(Error::Refused {
-        status,
-        body: String::from_utf8_lossy(&body).trim().to_owned(),
-    })
+    Err(Error::Refused { status, body: String::from_utf8_lossy(&body).trim().to_owned() })
 }
 
 /// Reads byte by byte: what follows the head already belongs to the other protocol.

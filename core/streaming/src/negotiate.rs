@@ -87,10 +87,7 @@ impl Upgrade {
 
     pub(crate) fn codec(&self) -> Codec {
         let base64 = matches!(self.carrier, Carrier::WebSocket { base64: true });
-        Codec {
-            base64,
-            close_signal: self.version >= 5,
-        }
+        Codec { base64, close_signal: self.version >= 5 }
     }
 }
 
@@ -108,10 +105,7 @@ pub fn negotiate(headers: &HeaderMap, purpose: Purpose) -> Result<Upgrade> {
     if !is_upgrade(headers) {
         return Err(Error::not_an_upgrade("Upgrade request required"));
     }
-    let upgrade = values(headers, &UPGRADE)
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let upgrade = values(headers, &UPGRADE).next().unwrap_or_default().to_ascii_lowercase();
     if upgrade == "websocket" {
         return web_socket(headers, purpose);
     }
@@ -166,9 +160,7 @@ const WEB_SOCKET_FORWARDS: &[Offer] = &[
 fn spdy(headers: &HeaderMap, purpose: Purpose) -> Result<Upgrade> {
     let requested = list(headers, &STREAM_PROTOCOL);
     if requested.is_empty() {
-        return Err(Error::not_an_upgrade(format!(
-            "header {STREAM_PROTOCOL} names no protocol"
-        )));
+        return Err(Error::not_an_upgrade(format!("header {STREAM_PROTOCOL} names no protocol")));
     }
     let offers = match purpose {
         Purpose::RemoteCommand => SPDY_COMMANDS,
@@ -179,12 +171,7 @@ fn spdy(headers: &HeaderMap, purpose: Purpose) -> Result<Upgrade> {
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(UPGRADE, HeaderValue::from_static(SPDY));
     answer.insert(STREAM_PROTOCOL, HeaderValue::from_static(name));
-    Ok(Upgrade {
-        purpose,
-        carrier,
-        version,
-        headers: answer,
-    })
+    Ok(Upgrade { purpose, carrier, version, headers: answer })
 }
 
 fn web_socket(headers: &HeaderMap, purpose: Purpose) -> Result<Upgrade> {
@@ -209,12 +196,7 @@ fn web_socket(headers: &HeaderMap, purpose: Purpose) -> Result<Upgrade> {
     if !name.is_empty() {
         answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
     }
-    Ok(Upgrade {
-        purpose,
-        carrier,
-        version,
-        headers: answer,
-    })
+    Ok(Upgrade { purpose, carrier, version, headers: answer })
 }
 
 /// The client's wishes come in its order of preference.
@@ -230,10 +212,7 @@ fn choose(requested: Vec<String>, offers: &[Offer]) -> Result<Offer> {
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
@@ -251,12 +230,7 @@ mod tests {
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
             .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect()
     }
 
@@ -265,18 +239,12 @@ mod tests {
         let asked = headers(&[
             ("connection", "Upgrade"),
             ("upgrade", "SPDY/3.1"),
-            (
-                "x-stream-protocol-version",
-                "v9.channel.k8s.io, v4.channel.k8s.io",
-            ),
+            ("x-stream-protocol-version", "v9.channel.k8s.io, v4.channel.k8s.io"),
             ("x-stream-protocol-version", "v3.channel.k8s.io"),
         ]);
         let upgrade = negotiate(&asked, Purpose::RemoteCommand).unwrap();
         assert_eq!((upgrade.carrier(), upgrade.version()), (Carrier::Spdy, 4));
-        assert_eq!(
-            upgrade.headers()["x-stream-protocol-version"],
-            "v4.channel.k8s.io"
-        );
+        assert_eq!(upgrade.headers()["x-stream-protocol-version"], "v4.channel.k8s.io");
         assert_eq!(upgrade.response().status(), 101);
     }
 
@@ -290,19 +258,10 @@ mod tests {
         ]);
         let upgrade = negotiate(&asked, Purpose::PortForward).unwrap();
         assert_eq!(upgrade.carrier(), Carrier::SpdyInWebSocket);
-        assert_eq!(
-            upgrade.headers()["sec-websocket-accept"],
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(upgrade.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let refused = negotiate(&asked, Purpose::RemoteCommand).unwrap_err();
         assert_eq!(refused.http_status(), 403);
-        assert_eq!(
-            rejection_headers(&refused)
-                .get_all(ACCEPTED_PROTOCOLS)
-                .iter()
-                .count(),
-            5
-        );
+        assert_eq!(rejection_headers(&refused).get_all(ACCEPTED_PROTOCOLS).iter().count(), 5);
     }
 
     #[test]

@@ -98,12 +98,8 @@ impl Shared {
     ) -> (StreamReader, StreamWriter) {
         let (inbound, chunks) = mpsc::channel(INBOUND);
         let reset = Arc::new(AtomicBool::new(false));
-        let entry = Entry {
-            inbound: Some(inbound),
-            reply: None,
-            finished: false,
-            reset: reset.clone(),
-        };
+        let entry =
+            Entry { inbound: Some(inbound), reply: None, finished: false, reset: reset.clone() };
         self.streams.lock().insert(id, entry);
         let writer = StreamWriter {
             id,
@@ -112,13 +108,7 @@ impl Shared {
             reset,
             finished: false,
         };
-        (
-            StreamReader {
-                chunks,
-                current: Bytes::new(),
-            },
-            writer,
-        )
+        (StreamReader { chunks, current: Bytes::new() }, writer)
     }
 
     /// The peer sends nothing more on a stream.
@@ -157,11 +147,7 @@ impl Shared {
 
     /// Hands data to the reader of a stream, waiting for room; drops it when nobody reads.
     pub(crate) async fn deliver(&self, id: u32, bytes: Bytes) {
-        let inbound = self
-            .streams
-            .lock()
-            .get(&id)
-            .and_then(|entry| entry.inbound.clone());
+        let inbound = self.streams.lock().get(&id).and_then(|entry| entry.inbound.clone());
         if let Some(inbound) = inbound
             && !bytes.is_empty()
         {
@@ -180,11 +166,7 @@ impl Shared {
 
     pub(crate) async fn wait_discard(&self) {
         // The sender lives in this value, so waiting cannot fail.
-        let _ = self
-            .discarding
-            .subscribe()
-            .wait_for(|discarding| *discarding)
-            .await;
+        let _ = self.discarding.subscribe().wait_for(|discarding| *discarding).await;
     }
 
     /// The connection is over: readers see the end, writers an error.
@@ -284,10 +266,7 @@ impl AsyncWrite for StreamWriter {
         }
         ready!(self.sink.poll_reserve(cx)).map_err(|_| broken())?;
         let size = data.len().min(CHUNK);
-        let command = Command::Data {
-            id: self.id,
-            bytes: Bytes::copy_from_slice(&data[..size]),
-        };
+        let command = Command::Data { id: self.id, bytes: Bytes::copy_from_slice(&data[..size]) };
         self.sink.send_item(command).map_err(|_| broken())?;
         Poll::Ready(Ok(size))
     }
@@ -332,12 +311,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn new(id: u32, headers: Headers, halves: (StreamReader, StreamWriter)) -> Self {
-        Self {
-            id,
-            headers,
-            reader: halves.0,
-            writer: halves.1,
-        }
+        Self { id, headers, reader: halves.0, writer: halves.1 }
     }
 
     /// The number of the stream in its connection.

@@ -41,10 +41,7 @@ impl PortError {
     /// `Io` when it cannot be read.
     pub async fn wait(self) -> Result<Option<String>> {
         let mut text = String::new();
-        self.reader
-            .take(MAX_ERROR)
-            .read_to_string(&mut text)
-            .await?;
+        self.reader.take(MAX_ERROR).read_to_string(&mut text).await?;
         Ok((!text.is_empty()).then_some(text))
     }
 }

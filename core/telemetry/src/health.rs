@@ -56,8 +56,10 @@ impl Health {
     /// Asks every check of the probe but the excluded ones.
     #[must_use]
     pub fn report(&self, probe: Probe, excluded: &[&str]) -> Report {
-        let checks: Vec<_> = self.0.read().iter().filter(|named| named.answers(probe)).cloned().collect();
-        let unknown = excluded.iter().filter(|name| !checks.iter().any(|check| *check.name == ***name));
+        let checks: Vec<_> =
+            self.0.read().iter().filter(|named| named.answers(probe)).cloned().collect();
+        let unknown =
+            excluded.iter().filter(|name| !checks.iter().any(|check| *check.name == ***name));
         Report {
             unknown: unknown.map(|name| (*name).to_owned()).collect(),
             results: checks
@@ -104,7 +106,9 @@ impl Report {
 
     /// The names of failed checks and why they failed.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.results.iter().filter_map(|(name, result, _)| Some((name.as_str(), result.as_ref().err()?.as_str())))
+        self.results
+            .iter()
+            .filter_map(|(name, result, _)| Some((name.as_str(), result.as_ref().err()?.as_str())))
     }
 
     /// One line a check, as the original prints them. Why a check failed is for the log, not the line.
@@ -119,7 +123,9 @@ impl Report {
             });
         }
         for name in &self.unknown {
-            lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {name:?}\n"));
+            lines.push_str(&format!(
+                "warn: some health checks cannot be excluded: no matches for {name:?}\n"
+            ));
         }
         let verdict = if self.is_ok() { "passed" } else { "failed" };
         lines.push_str(&format!("{probe} check {verdict}\n"));

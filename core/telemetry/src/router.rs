@@ -15,11 +15,14 @@ pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.
 /// it) and `/metrics`.
 pub fn router(health: Health, metrics: Metrics) -> Router {
     let mut router = Router::new();
-    for (path, name, probe) in
-        [("/healthz", "healthz", Probe::Both), ("/livez", "livez", Probe::Live), ("/readyz", "readyz", Probe::Ready)]
-    {
+    for (path, name, probe) in [
+        ("/healthz", "healthz", Probe::Both),
+        ("/livez", "livez", Probe::Live),
+        ("/readyz", "readyz", Probe::Ready),
+    ] {
         let all = move |State((health, _)): State<(Health, Metrics)>, RawQuery(query): RawQuery| async move {
-            health_response(&health, probe, name, None, query.as_deref().unwrap_or_default()).map(Body::from)
+            health_response(&health, probe, name, None, query.as_deref().unwrap_or_default())
+                .map(Body::from)
         };
         let one = move |State((health, _)): State<(Health, Metrics)>, Path(check): Path<String>| async move {
             health_response(&health, probe, name, Some(&check), "").map(Body::from)
@@ -27,7 +30,12 @@ pub fn router(health: Health, metrics: Metrics) -> Router {
         router = router.route(path, get(all)).route(&format!("{path}/{{*check}}"), get(one));
     }
     router
-        .route("/metrics", get(|State((_, metrics)): State<(Health, Metrics)>| async move { exposition(&metrics) }))
+        .route(
+            "/metrics",
+            get(
+                |State((_, metrics)): State<(Health, Metrics)>| async move { exposition(&metrics) },
+            ),
+        )
         .with_state((health, metrics))
 }
 
@@ -57,7 +65,8 @@ pub fn health_response(
         };
     }
     let pairs = || query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let excluded: Vec<_> = pairs().filter(|(key, _)| *key == "exclude").map(|(_, name)| name).collect();
+    let excluded: Vec<_> =
+        pairs().filter(|(key, _)| *key == "exclude").map(|(_, name)| name).collect();
     let verbose = pairs().any(|(key, _)| key == "verbose");
     let report = health.report(probe, &excluded);
     for (name, why) in report.failures() {

@@ -11,58 +11,37 @@ use std::{cmp::Ordering, collections::BTreeMap};
 pub fn node_affinity_matches(pod: &PodSpec, node: &Node) -> bool {
     let labels = node.metadata.labels.as_ref();
     let wanted = pod.node_selector.iter().flatten();
-    if !wanted
-        .into_iter()
-        .all(|(key, value)| label(labels, key) == Some(value))
-    {
+    if !wanted.into_iter().all(|(key, value)| label(labels, key) == Some(value)) {
         return false;
     }
-    let affinity = pod
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref());
-    let required = affinity.and_then(|affinity| {
-        affinity
-            .required_during_scheduling_ignored_during_execution
-            .as_ref()
-    });
+    let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity
+        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     required.is_none_or(|selector| node_selector_matches(selector, node))
 }
 
 /// Whether one of the selector's terms matches the node.
 #[must_use]
 pub fn node_selector_matches(selector: &NodeSelector, node: &Node) -> bool {
-    selector
-        .node_selector_terms
-        .iter()
-        .any(|term| node_selector_term_matches(term, node))
+    selector.node_selector_terms.iter().any(|term| node_selector_term_matches(term, node))
 }
 
 /// Whether all requirements of the term hold; an empty term matches nothing.
 #[must_use]
 pub fn node_selector_term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let (labels, fields) = (
-        term.match_expressions.as_deref(),
-        term.match_fields.as_deref(),
-    );
+    let (labels, fields) = (term.match_expressions.as_deref(), term.match_fields.as_deref());
     let (labels, fields) = (labels.unwrap_or_default(), fields.unwrap_or_default());
     if labels.is_empty() && fields.is_empty() {
         return false;
     }
-    labels
-        .iter()
-        .all(|requirement| label_matches(requirement, node.metadata.labels.as_ref()))
-        && fields
-            .iter()
-            .all(|requirement| field_matches(requirement, node))
+    labels.iter().all(|requirement| label_matches(requirement, node.metadata.labels.as_ref()))
+        && fields.iter().all(|requirement| field_matches(requirement, node))
 }
 
 /// The sum of the weights of the preferred terms that match the node.
 #[must_use]
 pub fn node_affinity_score(terms: &[PreferredSchedulingTerm], node: &Node) -> i64 {
-    let matching = terms
-        .iter()
-        .filter(|term| node_selector_term_matches(&term.preference, node));
+    let matching = terms.iter().filter(|term| node_selector_term_matches(&term.preference, node));
     matching.map(|term| i64::from(term.weight)).sum()
 }
 
@@ -96,15 +75,8 @@ fn compare(value: Option<&String>, values: &[String]) -> Option<Ordering> {
 /// The only field is `metadata.name`; others are empty.
 fn field_matches(requirement: &NodeSelectorRequirement, node: &Node) -> bool {
     let name = node.metadata.name.as_deref().unwrap_or_default();
-    let value = if requirement.key == "metadata.name" {
-        name
-    } else {
-        ""
-    };
-    match (
-        requirement.operator.as_str(),
-        requirement.values.as_deref().unwrap_or_default(),
-    ) {
+    let value = if requirement.key == "metadata.name" { name } else { "" };
+    match (requirement.operator.as_str(), requirement.values.as_deref().unwrap_or_default()) {
         ("In", [only]) => only == value,
         ("NotIn", [only]) => only != value,
         _ => false,
@@ -118,10 +90,8 @@ mod tests {
 
     fn matches(pod: Value) -> bool {
         let node = json!({"metadata": {"name": "n1", "labels": {"zone": "a", "cpus": "8"}}});
-        let (pod, node) = (
-            serde_json::from_value(pod).unwrap(),
-            serde_json::from_value(node).unwrap(),
-        );
+        let (pod, node) =
+            (serde_json::from_value(pod).unwrap(), serde_json::from_value(node).unwrap());
         node_affinity_matches(&pod, &node)
     }
 
@@ -135,12 +105,8 @@ mod tests {
     #[test]
     fn selectors_and_affinity_both_hold() {
         assert!(matches(json!({"containers": []})));
-        assert!(matches(
-            json!({"containers": [], "nodeSelector": {"zone": "a"}})
-        ));
-        assert!(!matches(
-            json!({"containers": [], "nodeSelector": {"zone": "b"}})
-        ));
+        assert!(matches(json!({"containers": [], "nodeSelector": {"zone": "a"}})));
+        assert!(!matches(json!({"containers": [], "nodeSelector": {"zone": "b"}})));
         let expression = |operator: &str, values: Value| {
             required(
                 json!([{"matchExpressions": [{"key": "cpus", "operator": operator, "values": values}]}]),

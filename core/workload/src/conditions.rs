@@ -6,12 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 /// The condition of a type.
 #[must_use]
 pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .iter()
-        .flatten()
-        .find(|condition| condition.type_ == kind)
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 
 /// Whether the condition of a type is there and true.
@@ -36,10 +31,7 @@ pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
         return true;
     }
     let wait = SignedDuration::from_secs(i64::from(min_ready_seconds));
-    ready
-        .last_transition_time
-        .as_ref()
-        .is_some_and(|since| now.duration_since(since.0) >= wait)
+    ready.last_transition_time.as_ref().is_some_and(|since| now.duration_since(since.0) >= wait)
 }
 
 /// Sets a condition; the time of its last transition only moves when its status changes. Whether anything
@@ -47,10 +39,7 @@ pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
 pub fn set_condition(status: &mut PodStatus, mut condition: PodCondition, now: Timestamp) -> bool {
     let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now);
     let conditions = status.conditions.get_or_insert_default();
-    match conditions
-        .iter_mut()
-        .find(|present| present.type_ == condition.type_)
-    {
+    match conditions.iter_mut().find(|present| present.type_ == condition.type_) {
         None => {
             condition.last_transition_time = Some(time);
             conditions.push(condition);
@@ -58,11 +47,8 @@ pub fn set_condition(status: &mut PodStatus, mut condition: PodCondition, now: T
         }
         Some(present) => {
             let same = present.status == condition.status;
-            condition.last_transition_time = if same {
-                present.last_transition_time.clone()
-            } else {
-                Some(time)
-            };
+            condition.last_transition_time =
+                if same { present.last_transition_time.clone() } else { Some(time) };
             let changed = *present != condition;
             *present = condition;
             changed
@@ -89,23 +75,11 @@ mod tests {
         let mut status = PodStatus::default();
         assert!(set_condition(&mut status, ready("True"), start));
         assert!(!set_condition(&mut status, ready("True"), later));
-        let mut pod = Pod {
-            status: Some(status),
-            ..Pod::default()
-        };
+        let mut pod = Pod { status: Some(status), ..Pod::default() };
         assert!(is_ready(&pod) && is_available(&pod, 10, later) && !is_available(&pod, 11, later));
-        assert!(set_condition(
-            pod.status.as_mut().unwrap(),
-            ready("False"),
-            later
-        ));
+        assert!(set_condition(pod.status.as_mut().unwrap(), ready("False"), later));
         assert!(!is_ready(&pod));
-        let since = condition(&pod, "Ready")
-            .unwrap()
-            .last_transition_time
-            .as_ref()
-            .unwrap()
-            .0;
+        let since = condition(&pod, "Ready").unwrap().last_transition_time.as_ref().unwrap().0;
         assert_eq!(since, later);
     }
 }

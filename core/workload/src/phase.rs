@@ -5,10 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 /// The phase; `Pending` when none is set.
 #[must_use]
 pub fn phase(pod: &Pod) -> &str {
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     phase.filter(|phase| !phase.is_empty()).unwrap_or("Pending")
 }
 

@@ -27,21 +27,15 @@ impl HostPort {
 /// The host ports of the pod's containers and sidecars.
 #[must_use]
 pub fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let sidecars = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .filter(|container| crate::is_sidecar(container));
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|container| crate::is_sidecar(container));
     let ports = spec
         .containers
         .iter()
         .chain(sidecars)
         .flat_map(|container| container.ports.iter().flatten());
     let or = |text: &Option<String>, other: &str| {
-        text.as_deref()
-            .filter(|text| !text.is_empty())
-            .unwrap_or(other)
-            .to_owned()
+        text.as_deref().filter(|text| !text.is_empty()).unwrap_or(other).to_owned()
     };
     ports
         .filter_map(|port| {

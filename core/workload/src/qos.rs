@@ -47,10 +47,7 @@ pub fn qos_class(spec: &PodSpec) -> QosClass {
             sums.add(resources.requests.as_ref(), resources.limits.as_ref());
         }
         None => {
-            let containers = spec
-                .containers
-                .iter()
-                .chain(spec.init_containers.iter().flatten());
+            let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
             for container in containers {
                 let none = ResourceRequirements::default();
                 let resources = container.resources.as_ref().unwrap_or(&none);
@@ -126,19 +123,10 @@ mod tests {
         let both = json!({"cpu": "1", "memory": "1Gi"});
         let guaranteed = json!({"requests": both, "limits": both});
         assert_eq!(class(&[json!({})]), QosClass::BestEffort);
-        assert_eq!(
-            class(&[json!({"requests": {"example.com/gpu": "1"}})]),
-            QosClass::BestEffort
-        );
-        assert_eq!(
-            class(&[guaranteed.clone(), guaranteed.clone()]),
-            QosClass::Guaranteed
-        );
+        assert_eq!(class(&[json!({"requests": {"example.com/gpu": "1"}})]), QosClass::BestEffort);
+        assert_eq!(class(&[guaranteed.clone(), guaranteed.clone()]), QosClass::Guaranteed);
         assert_eq!(class(&[guaranteed, json!({})]), QosClass::Burstable);
         assert_eq!(class(&[json!({"limits": both})]), QosClass::Burstable);
-        assert_eq!(
-            class(&[json!({"requests": {"cpu": "1"}})]),
-            QosClass::Burstable
-        );
+        assert_eq!(class(&[json!({"requests": {"cpu": "1"}})]), QosClass::Burstable);
     }
 }

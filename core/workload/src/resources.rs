@@ -18,9 +18,7 @@ pub fn requests(spec: &PodSpec) -> Resources {
     let mut total = container_requests(spec);
     override_with_pod_level(
         &mut total,
-        spec.resources
-            .as_ref()
-            .and_then(|resources| resources.requests.as_ref()),
+        spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()),
     );
     for (name, amount) in amounts(spec.overhead.as_ref()) {
         add_one(&mut total, name, &amount);
@@ -34,9 +32,7 @@ pub fn limits(spec: &PodSpec) -> Resources {
     let mut total = container_limits(spec);
     override_with_pod_level(
         &mut total,
-        spec.resources
-            .as_ref()
-            .and_then(|resources| resources.limits.as_ref()),
+        spec.resources.as_ref().and_then(|resources| resources.limits.as_ref()),
     );
     for (name, amount) in amounts(spec.overhead.as_ref()) {
         if let Some(limit) = total.get_mut(name).filter(|limit| !limit.is_zero()) {
@@ -98,9 +94,7 @@ fn add_one(total: &mut Resources, name: &str, amount: &Quantity) {
 fn amounts(
     list: Option<&BTreeMap<String, ApiQuantity>>,
 ) -> impl Iterator<Item = (&String, Quantity)> {
-    list.into_iter()
-        .flatten()
-        .map(|(name, amount)| (name, Quantity::from_api(amount)))
+    list.into_iter().flatten().map(|(name, amount)| (name, Quantity::from_api(amount)))
 }
 
 type ListOf = fn(&ResourceRequirements) -> Option<&BTreeMap<String, ApiQuantity>>;
@@ -108,9 +102,7 @@ type ListOf = fn(&ResourceRequirements) -> Option<&BTreeMap<String, ApiQuantity>
 fn peak(spec: &PodSpec, list: ListOf) -> Resources {
     let of = |container: &Container| -> Resources {
         let list = container.resources.as_ref().and_then(list);
-        amounts(list)
-            .map(|(name, amount)| (name.clone(), amount))
-            .collect()
+        amounts(list).map(|(name, amount)| (name.clone(), amount)).collect()
     };
     let (mut total, mut sidecars, mut starting) =
         (Resources::new(), Resources::new(), Resources::new());
@@ -149,10 +141,7 @@ mod tests {
     }
 
     fn texts(resources: &Resources) -> Vec<String> {
-        resources
-            .iter()
-            .map(|(name, amount)| format!("{name}={amount}"))
-            .collect()
+        resources.iter().map(|(name, amount)| format!("{name}={amount}")).collect()
     }
 
     #[test]

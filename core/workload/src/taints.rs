@@ -5,9 +5,7 @@ use k8s_openapi::api::core::v1::{Taint, Toleration};
 /// Whether one of the tolerations covers the taint.
 #[must_use]
 pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations
-        .iter()
-        .any(|toleration| tolerates_taint(toleration, taint))
+    tolerations.iter().any(|toleration| tolerates_taint(toleration, taint))
 }
 
 /// The first taint with an effect that `counts` (as in `["NoSchedule", "NoExecute"]`) and no toleration covers.
@@ -29,10 +27,7 @@ pub fn tolerates_taint(toleration: &Toleration, taint: &Taint) -> bool {
     fn text(value: Option<&String>) -> &str {
         value.map_or("", String::as_str)
     }
-    let (effect, key) = (
-        text(toleration.effect.as_ref()),
-        text(toleration.key.as_ref()),
-    );
+    let (effect, key) = (text(toleration.effect.as_ref()), text(toleration.key.as_ref()));
     if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
         return false;
     }
@@ -75,11 +70,7 @@ mod tests {
             (toleration("k", "Exists", "", "NoSchedule"), false),
         ];
         for (toleration, expected) in table {
-            assert_eq!(
-                tolerates_taint(&toleration, &taint),
-                expected,
-                "{toleration:?}"
-            );
+            assert_eq!(tolerates_taint(&toleration, &taint), expected, "{toleration:?}");
         }
         assert!(first_untolerated(std::slice::from_ref(&taint), &[], &["NoSchedule"]).is_none());
         assert_eq!(

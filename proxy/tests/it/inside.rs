@@ -180,3 +180,32 @@ async fn datagrams_follow_the_endpoints() {
         }
     }
 }
+
+#[tokio::test]
+#[ignore = "started by namespace::both_families_are_served"]
+async fn both_families_are_served() {
+    network::build();
+    let node = Node::start().await;
+    for (name, ip, affinity) in [("web", "fd96::10", "None"), ("sticky", "fd96::11", "ClientIP")] {
+        let port = if name == "web" { 30080 } else { 30081 };
+        let ports = json!([
+            {"name": "p", "port": 80, "nodePort": port, "protocol": "TCP", "targetPort": 8080},
+        ]);
+        let spec = json!({"type": "NodePort", "ports": ports, "sessionAffinity": affinity});
+        node.service(name, ip, spec).await;
+        node.endpoints_of("IPv6", name, "TCP", &[(1, "here"), (2, "here")]).await;
+    }
+    for from in ["", "client", "pod1"] {
+        both(tcp, from, "[fd96::10]:80").await;
+        both(tcp, from, "[fd00:9::1]:30080").await;
+    }
+    answered(tcp, "client", "[fd96::11]:80").await;
+    let seen: BTreeSet<_> = (0..20).map(|_| tcp("client", "[fd96::11]:80").unwrap().pod).collect();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    node.endpoints_of("IPv6", "web", "TCP", &[]).await;
+    refused(tcp, "client", "[fd96::10]:80").await;
+    let ports = json!([{"name": "p", "port": 80, "protocol": "UDP", "targetPort": 8080}]);
+    node.service("names", "fd96::12", json!({"ports": ports})).await;
+    node.endpoints_of("IPv6", "names", "UDP", &[(1, "here"), (2, "here")]).await;
+    both(udp, "client", "[fd96::12]:80").await;
+}

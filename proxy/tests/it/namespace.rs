@@ -44,3 +44,8 @@ fn leftovers_go_and_lost_rules_come_back() {
 fn datagrams_follow_the_endpoints() {
     isolated("inside::datagrams_follow_the_endpoints");
 }
+
+#[test]
+fn both_families_are_served() {
+    isolated("inside::both_families_are_served");
+}

@@ -28,15 +28,19 @@ pub(crate) fn build() {
     sh("mount -t tmpfs tmpfs /run/netns");
     sh("ip link set lo up");
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+    std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
     attach("client", "192.0.2.1/24", "192.0.2.2/24", "192.0.2.1");
+    attach_v6("client", 9);
     for number in [1, 2] {
         let pod = format!("pod{number}");
         let host = format!("10.244.{number}.1/24");
         attach(&pod, &host, &format!("10.244.{number}.10/24"), host.trim_end_matches("/24"));
+        attach_v6(&pod, number);
         serve(&pod);
     }
     // Only the node knows what a service address is, yet its own traffic needs some way out.
     sh("ip route add 10.96.0.0/16 via 192.0.2.2");
+    sh("ip route add fd96::/112 via fd00:9::10");
 }
 
 fn attach(name: &str, host: &str, address: &str, gateway: &str) {
@@ -48,6 +52,13 @@ fn attach(name: &str, host: &str, address: &str, gateway: &str) {
     sh(&format!("ip -n {name} link set lo up"));
     sh(&format!("ip -n {name} link set eth0 up"));
     sh(&format!("ip -n {name} route add default via {gateway}"));
+}
+
+/// The second family of a namespace: `fd00:<network>::10`, behind `fd00:<network>::1`.
+fn attach_v6(name: &str, network: u8) {
+    sh(&format!("ip addr add fd00:{network}::1/64 dev {name} nodad"));
+    sh(&format!("ip -n {name} addr add fd00:{network}::10/64 dev eth0 nodad"));
+    sh(&format!("ip -n {name} route add default via fd00:{network}::1"));
 }
 
 /// Moves this thread, and those it starts.
@@ -63,13 +74,13 @@ fn serve(pod: &str) {
     let pod = pod.to_owned();
     let started = thread::spawn(move || {
         enter(&pod);
-        let tcp = TcpListener::bind("0.0.0.0:8080").unwrap();
-        let udp = UdpSocket::bind("0.0.0.0:8080").unwrap();
+        let tcp = TcpListener::bind("[::]:8080").unwrap();
+        let udp = UdpSocket::bind("[::]:8080").unwrap();
         let name = pod.clone();
         thread::spawn(move || {
             for stream in tcp.incoming() {
                 let mut stream = stream.unwrap();
-                let peer = stream.peer_addr().unwrap().ip();
+                let peer = stream.peer_addr().unwrap().ip().to_canonical();
                 let _ = write!(stream, "{name} {peer}");
             }
         });
@@ -77,7 +88,7 @@ fn serve(pod: &str) {
             let mut buffer = [0; 64];
             loop {
                 let (_, peer) = udp.recv_from(&mut buffer).unwrap();
-                let _ = udp.send_to(format!("{pod} {}", peer.ip()).as_bytes(), peer);
+                let _ = udp.send_to(format!("{pod} {}", peer.ip().to_canonical()).as_bytes(), peer);
             }
         });
     });
@@ -124,7 +135,8 @@ pub(crate) fn tcp(from: &str, to: &str) -> io::Result<Answer> {
 pub(crate) fn udp(from: &str, to: &str) -> io::Result<Answer> {
     let to: SocketAddr = to.parse().unwrap();
     within(from, move || {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.connect(to)?;
         socket.send(b"?")?;

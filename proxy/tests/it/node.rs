@@ -93,7 +93,8 @@ impl Node {
     }
 
     pub(crate) async fn service(&self, name: &str, ip: &str, spec: Value) {
-        let mut merged = json!({"clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"});
+        let family = if ip.contains(':') { "IPv6" } else { "IPv4" };
+        let mut merged = json!({"clusterIP": ip, "clusterIPs": [ip], "ipFamilies": [family], "ipFamilyPolicy": "SingleStack"});
         merged.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": merged});
         let services: Api<Service> = Api::namespaced(self.client.clone(), "default");
@@ -103,11 +104,25 @@ impl Node {
 
     /// The endpoints of a service's port: pods by number, and their nodes.
     pub(crate) async fn endpoints(&self, service: &str, protocol: &str, pods: &[(u8, &str)]) {
-        let endpoint = |(number, node): &(u8, &str)| json!({"addresses": [format!("10.244.{number}.10")], "nodeName": node, "conditions": {"ready": true}});
+        self.endpoints_of("IPv4", service, protocol, pods).await;
+    }
+
+    pub(crate) async fn endpoints_of(
+        &self,
+        family: &str,
+        service: &str,
+        protocol: &str,
+        pods: &[(u8, &str)],
+    ) {
+        let address = |number: &u8| match family {
+            "IPv6" => format!("fd00:{number}::10"),
+            _ => format!("10.244.{number}.10"),
+        };
+        let endpoint = |(number, node): &(u8, &str)| json!({"addresses": [address(number)], "nodeName": node, "conditions": {"ready": true}});
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
             "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
-            "addressType": "IPv4",
+            "addressType": family,
             "ports": [{"name": "p", "port": 8080, "protocol": protocol}],
             "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(),
         });

@@ -17,12 +17,7 @@ impl Containers for CriClient {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         });
-        let id = self
-            .runtime()
-            .create_container(request)
-            .await?
-            .into_inner()
-            .container_id;
+        let id = self.runtime().create_container(request).await?.into_inner().container_id;
         if id.is_empty() {
             return Err(Error::internal("the runtime gave the container no id"));
         }
@@ -30,9 +25,7 @@ impl Containers for CriClient {
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
-        let request = self.request(v1::StartContainerRequest {
-            container_id: id.to_string(),
-        });
+        let request = self.request(v1::StartContainerRequest { container_id: id.to_string() });
         self.runtime().start_container(request).await?;
         Ok(())
     }
@@ -50,37 +43,19 @@ impl Containers for CriClient {
     }
 
     async fn remove_container(&self, id: &ContainerId) -> Result<()> {
-        let request = self.request(v1::RemoveContainerRequest {
-            container_id: id.to_string(),
-        });
+        let request = self.request(v1::RemoveContainerRequest { container_id: id.to_string() });
         absent_is_done(self.runtime().remove_container(request).await)
     }
 
     async fn container_status(&self, id: &ContainerId) -> Result<v1::ContainerStatus> {
-        let message = v1::ContainerStatusRequest {
-            container_id: id.to_string(),
-            verbose: false,
-        };
-        let answer = self
-            .runtime()
-            .container_status(self.request(message))
-            .await?
-            .into_inner();
-        answer
-            .status
-            .ok_or_else(|| Error::internal("the runtime gave no status of the container"))
+        let message = v1::ContainerStatusRequest { container_id: id.to_string(), verbose: false };
+        let answer = self.runtime().container_status(self.request(message)).await?.into_inner();
+        answer.status.ok_or_else(|| Error::internal("the runtime gave no status of the container"))
     }
 
     async fn list_containers(&self, filter: v1::ContainerFilter) -> Result<Vec<v1::Container>> {
-        let request = self.request(v1::ListContainersRequest {
-            filter: Some(filter),
-        });
-        Ok(self
-            .runtime()
-            .list_containers(request)
-            .await?
-            .into_inner()
-            .containers)
+        let request = self.request(v1::ListContainersRequest { filter: Some(filter) });
+        Ok(self.runtime().list_containers(request).await?.into_inner().containers)
     }
 
     async fn update_container_resources(
@@ -98,9 +73,7 @@ impl Containers for CriClient {
     }
 
     async fn reopen_container_log(&self, id: &ContainerId) -> Result<()> {
-        let request = self.request(v1::ReopenContainerLogRequest {
-            container_id: id.to_string(),
-        });
+        let request = self.request(v1::ReopenContainerLogRequest { container_id: id.to_string() });
         self.runtime().reopen_container_log(request).await?;
         Ok(())
     }
@@ -125,24 +98,18 @@ impl Containers for CriClient {
 
     async fn exec(&self, request: v1::ExecRequest) -> Result<Streaming> {
         let request = self.request(request);
-        Ok(Streaming::Url(
-            self.runtime().exec(request).await?.into_inner().url,
-        ))
+        Ok(Streaming::Url(self.runtime().exec(request).await?.into_inner().url))
     }
 
     async fn attach(&self, request: v1::AttachRequest) -> Result<Streaming> {
         let request = self.request(request);
-        Ok(Streaming::Url(
-            self.runtime().attach(request).await?.into_inner().url,
-        ))
+        Ok(Streaming::Url(self.runtime().attach(request).await?.into_inner().url))
     }
 }
 
 /// The interface counts whole seconds; a part of one counts as one, so that no grace becomes none.
 fn whole_seconds(duration: Duration) -> i64 {
-    let seconds = duration
-        .as_secs()
-        .saturating_add(u64::from(duration.subsec_nanos() > 0));
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 

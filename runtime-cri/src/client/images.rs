@@ -11,17 +11,10 @@ impl Images for CriClient {
         auth: Option<v1::AuthConfig>,
         sandbox: Option<v1::PodSandboxConfig>,
     ) -> Result<ImageRef> {
-        let message = v1::PullImageRequest {
-            image: Some(image.clone()),
-            auth,
-            sandbox_config: sandbox,
-        };
-        let reference = self
-            .image_service()
-            .pull_image(Request::new(message))
-            .await?
-            .into_inner()
-            .image_ref;
+        let message =
+            v1::PullImageRequest { image: Some(image.clone()), auth, sandbox_config: sandbox };
+        let reference =
+            self.image_service().pull_image(Request::new(message)).await?.into_inner().image_ref;
         if reference.is_empty() {
             return Err(Error::internal("the runtime gave the image no reference"));
         }
@@ -29,44 +22,23 @@ impl Images for CriClient {
     }
 
     async fn image_status(&self, image: &v1::ImageSpec) -> Result<Option<v1::Image>> {
-        let message = v1::ImageStatusRequest {
-            image: Some(image.clone()),
-            verbose: false,
-        };
-        Ok(self
-            .image_service()
-            .image_status(self.request(message))
-            .await?
-            .into_inner()
-            .image)
+        let message = v1::ImageStatusRequest { image: Some(image.clone()), verbose: false };
+        Ok(self.image_service().image_status(self.request(message)).await?.into_inner().image)
     }
 
     async fn list_images(&self, filter: v1::ImageFilter) -> Result<Vec<v1::Image>> {
-        let request = self.request(v1::ListImagesRequest {
-            filter: Some(filter),
-        });
-        Ok(self
-            .image_service()
-            .list_images(request)
-            .await?
-            .into_inner()
-            .images)
+        let request = self.request(v1::ListImagesRequest { filter: Some(filter) });
+        Ok(self.image_service().list_images(request).await?.into_inner().images)
     }
 
     async fn remove_image(&self, image: &v1::ImageSpec) -> Result<()> {
-        let request = self.request(v1::RemoveImageRequest {
-            image: Some(image.clone()),
-        });
+        let request = self.request(v1::RemoveImageRequest { image: Some(image.clone()) });
         self.image_service().remove_image(request).await?;
         Ok(())
     }
 
     async fn image_fs_info(&self) -> Result<v1::ImageFsInfoResponse> {
         let request = self.request(v1::ImageFsInfoRequest {});
-        Ok(self
-            .image_service()
-            .image_fs_info(request)
-            .await?
-            .into_inner())
+        Ok(self.image_service().image_fs_info(request).await?.into_inner())
     }
 }

@@ -20,11 +20,7 @@ impl Bench {
         if done(runtime.image_status(&spec)).await.is_none() {
             done(runtime.pull_image(&spec, None, None)).await;
         }
-        Self {
-            runtime,
-            image,
-            directory: factory.directory(),
-        }
+        Self { runtime, image, directory: factory.directory() }
     }
 
     pub(super) fn sandbox_config(&self, name: &str) -> v1::PodSandboxConfig {
@@ -67,10 +63,7 @@ impl Bench {
             ..Default::default()
         };
         v1::ContainerConfig {
-            metadata: Some(v1::ContainerMetadata {
-                name: name.to_owned(),
-                attempt: 0,
-            }),
+            metadata: Some(v1::ContainerMetadata { name: name.to_owned(), attempt: 0 }),
             image: Some(image_spec(&self.image)),
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             labels: [("part".to_owned(), name.to_owned())].into(),
@@ -92,18 +85,12 @@ impl Bench {
         config: v1::ContainerConfig,
     ) -> ContainerId {
         let sandbox_config = self.config_of(sandbox).await;
-        done(
-            self.runtime
-                .create_container(sandbox, config, sandbox_config),
-        )
-        .await
+        done(self.runtime.create_container(sandbox, config, sandbox_config)).await
     }
 
     /// A container that runs `script`.
     pub(super) async fn start(&self, sandbox: &SandboxId, name: &str, script: &str) -> ContainerId {
-        let id = self
-            .create(sandbox, self.container_config(name, script))
-            .await;
+        let id = self.create(sandbox, self.container_config(name, script)).await;
         done(self.runtime.start_container(&id)).await;
         id
     }
@@ -123,17 +110,14 @@ impl Bench {
     }
 
     pub(super) fn log_path(&self, sandbox: &str, container: &str) -> PathBuf {
-        self.directory
-            .join(sandbox)
-            .join(format!("{container}.log"))
+        self.directory.join(sandbox).join(format!("{container}.log"))
     }
 
     /// The lines of a log so far.
     pub(super) fn log(&self, sandbox: &str, container: &str) -> Vec<(LogStream, String)> {
         let bytes = std::fs::read(self.log_path(sandbox, container)).unwrap_or_default();
-        let lines = bytes
-            .split_inclusive(|byte| *byte == b'\n')
-            .filter(|line| line.ends_with(b"\n"));
+        let lines =
+            bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
         lines
             .map(|line| {
                 let line = LogLine::parse(line).expect("a line of the log format");
@@ -164,10 +148,7 @@ impl Bench {
 }
 
 pub(super) fn image_spec(image: &str) -> v1::ImageSpec {
-    v1::ImageSpec {
-        image: image.to_owned(),
-        ..Default::default()
-    }
+    v1::ImageSpec { image: image.to_owned(), ..Default::default() }
 }
 
 /// The result of a call that must succeed in time.

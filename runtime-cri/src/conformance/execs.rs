@@ -16,10 +16,7 @@ pub(super) async fn exec_sync_gives_output_and_exit_code(factory: &dyn Factory) 
     let command = shell("echo out; echo err >&2; exit 7");
     let answer = done(bench.runtime.exec_sync(&id, &command, None)).await;
     assert_eq!(answer.exit_code, 7);
-    assert_eq!(
-        (&answer.stdout[..], &answer.stderr[..]),
-        (&b"out\n"[..], &b"err\n"[..])
-    );
+    assert_eq!((&answer.stdout[..], &answer.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
     let limit = Some(Duration::from_secs(30));
     let answer = done(bench.runtime.exec_sync(&id, &["true".to_owned()], limit)).await;
     assert_eq!(answer.exit_code, 0);

@@ -7,13 +7,7 @@ use crate::{LogStream, v1};
 pub(super) async fn output_is_logged_by_stream_and_line(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let sandbox = bench.sandbox("words").await;
-    let id = bench
-        .start(
-            &sandbox,
-            "main",
-            "echo one; echo two >&2; echo 'three  spaces'",
-        )
-        .await;
+    let id = bench.start(&sandbox, "main", "echo one; echo two >&2; echo 'three  spaces'").await;
     bench.ended(&id).await;
     let lines = bench.logged("words", "main", 3).await;
     let of = |stream: LogStream| -> Vec<&str> {
@@ -23,19 +17,14 @@ pub(super) async fn output_is_logged_by_stream_and_line(factory: &dyn Factory) {
     assert_eq!(of(LogStream::Stdout), ["one", "three  spaces"]);
     assert_eq!(of(LogStream::Stderr), ["two"]);
     let status = done(bench.runtime.container_status(&id)).await;
-    assert_eq!(
-        status.log_path,
-        bench.log_path("words", "main").display().to_string()
-    );
+    assert_eq!(status.log_path, bench.log_path("words", "main").display().to_string());
     bench.clean(&sandbox).await;
 }
 
 pub(super) async fn a_reopened_log_goes_on_in_a_new_file(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let sandbox = bench.sandbox("rotated").await;
-    let id = bench
-        .start(&sandbox, "main", "echo one; sleep 2; echo two; sleep 1000")
-        .await;
+    let id = bench.start(&sandbox, "main", "echo one; sleep 2; echo two; sleep 1000").await;
     bench.logged("rotated", "main", 1).await;
     let path = bench.log_path("rotated", "main");
     let old = path.with_extension("old");
@@ -57,10 +46,7 @@ pub(super) async fn environment_and_mounts_reach_the_process(factory: &dyn Facto
     let script = "echo \"$GREETING\"; cat /data/key; echo written > /data/answer";
     let mut config = bench.container_config("main", script);
     let value = b"hello there".to_vec().into();
-    config.envs = vec![v1::KeyValue {
-        key: "GREETING".to_owned(),
-        value,
-    }];
+    config.envs = vec![v1::KeyValue { key: "GREETING".to_owned(), value }];
     config.mounts = vec![v1::Mount {
         container_path: "/data".to_owned(),
         host_path: data.display().to_string(),
@@ -72,9 +58,6 @@ pub(super) async fn environment_and_mounts_reach_the_process(factory: &dyn Facto
     let lines = bench.logged("given", "main", 2).await;
     assert_eq!(lines[0].1, "hello there");
     assert_eq!(lines[1].1, "from the mount");
-    assert_eq!(
-        std::fs::read_to_string(data.join("answer")).expect("the answer"),
-        "written\n"
-    );
+    assert_eq!(std::fs::read_to_string(data.join("answer")).expect("the answer"), "written\n");
     bench.clean(&sandbox).await;
 }

@@ -8,16 +8,8 @@ pub(super) async fn the_runtime_tells_its_version_and_is_ready(factory: &dyn Fac
     let bench = Bench::new(factory).await;
     let version = done(bench.runtime.version()).await;
     assert!(!version.runtime_name.is_empty() && !version.runtime_version.is_empty());
-    let status = done(bench.runtime.status(false))
-        .await
-        .status
-        .expect("a status");
-    assert!(
-        status
-            .conditions
-            .iter()
-            .any(|one| one.r#type == "RuntimeReady" && one.status)
-    );
+    let status = done(bench.runtime.status(false)).await.status.expect("a status");
+    assert!(status.conditions.iter().any(|one| one.r#type == "RuntimeReady" && one.status));
 }
 
 pub(super) async fn a_sandbox_is_ready_until_it_is_stopped(factory: &dyn Factory) {
@@ -34,12 +26,7 @@ pub(super) async fn a_sandbox_is_ready_until_it_is_stopped(factory: &dyn Factory
     let status = done(bench.runtime.sandbox_status(&id)).await;
     assert_eq!(status.state(), v1::PodSandboxState::SandboxNotready);
     let config = bench.container_config("late", "true");
-    refused(
-        bench
-            .runtime
-            .create_container(&id, config, bench.sandbox_config("life")),
-    )
-    .await;
+    refused(bench.runtime.create_container(&id, config, bench.sandbox_config("life"))).await;
     bench.clean(&id).await;
 }
 
@@ -56,11 +43,7 @@ pub(super) async fn sandboxes_are_listed_by_id_state_and_labels(factory: &dyn Fa
         ids.sort();
         ids
     };
-    let state = |state: v1::PodSandboxState| {
-        Some(v1::PodSandboxStateValue {
-            state: state.into(),
-        })
-    };
+    let state = |state: v1::PodSandboxState| Some(v1::PodSandboxStateValue { state: state.into() });
     let mut both = vec![first.to_string(), second.to_string()];
     both.sort();
     assert_eq!(listed(v1::PodSandboxFilter::default()).await, both);
@@ -74,10 +57,7 @@ pub(super) async fn sandboxes_are_listed_by_id_state_and_labels(factory: &dyn Fa
         ..Default::default()
     };
     assert_eq!(listed(by_label).await, [second.as_str()]);
-    let by_id = v1::PodSandboxFilter {
-        id: first.to_string(),
-        ..Default::default()
-    };
+    let by_id = v1::PodSandboxFilter { id: first.to_string(), ..Default::default() };
     assert_eq!(listed(by_id).await, [first.as_str()]);
     bench.clean(&first).await;
     bench.clean(&second).await;
@@ -107,11 +87,7 @@ pub(super) async fn stopping_and_removing_sandboxes_twice_succeeds(factory: &dyn
         done(bench.runtime.remove_sandbox(&id)).await;
     }
     done(bench.runtime.stop_sandbox(&id)).await;
-    assert!(
-        refused(bench.runtime.sandbox_status(&id))
-            .await
-            .is_not_found()
-    );
+    assert!(refused(bench.runtime.sandbox_status(&id)).await.is_not_found());
 }
 
 pub(super) async fn removing_a_sandbox_removes_its_containers(factory: &dyn Factory) {
@@ -122,35 +98,14 @@ pub(super) async fn removing_a_sandbox_removes_its_containers(factory: &dyn Fact
     let status = done(bench.runtime.container_status(&container)).await;
     assert_eq!(status.state(), v1::ContainerState::ContainerExited);
     done(bench.runtime.remove_sandbox(&id)).await;
-    assert!(
-        refused(bench.runtime.container_status(&container))
-            .await
-            .is_not_found()
-    );
-    assert!(
-        done(
-            bench
-                .runtime
-                .list_containers(v1::ContainerFilter::default())
-        )
-        .await
-        .is_empty()
-    );
+    assert!(refused(bench.runtime.container_status(&container)).await.is_not_found());
+    assert!(done(bench.runtime.list_containers(v1::ContainerFilter::default())).await.is_empty());
 }
 
 pub(super) async fn an_unknown_sandbox_is_not_found(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let id = SandboxId::new("nothing-is-called-so");
-    assert!(
-        refused(bench.runtime.sandbox_status(&id))
-            .await
-            .is_not_found()
-    );
+    assert!(refused(bench.runtime.sandbox_status(&id)).await.is_not_found());
     let config = bench.container_config("lost", "true");
-    refused(
-        bench
-            .runtime
-            .create_container(&id, config, bench.sandbox_config("lost")),
-    )
-    .await;
+    refused(bench.runtime.create_container(&id, config, bench.sandbox_config("lost"))).await;
 }

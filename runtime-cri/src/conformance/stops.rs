@@ -15,10 +15,7 @@ pub(super) async fn stopping_kills_after_the_grace(factory: &dyn Factory) {
     bench.logged("patience", "main", 1).await;
     let begun = Instant::now();
     done(bench.runtime.stop_container(&id, Duration::from_secs(1))).await;
-    assert!(
-        begun.elapsed() >= Duration::from_millis(900),
-        "no grace was given"
-    );
+    assert!(begun.elapsed() >= Duration::from_millis(900), "no grace was given");
     let status = done(bench.runtime.container_status(&id)).await;
     assert_eq!(status.state(), v1::ContainerState::ContainerExited);
     assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"));
@@ -47,11 +44,7 @@ pub(super) async fn stopping_and_removing_containers_twice_succeeds(factory: &dy
         done(bench.runtime.remove_container(&id)).await;
     }
     done(bench.runtime.stop_container(&id, Duration::ZERO)).await;
-    assert!(
-        refused(bench.runtime.container_status(&id))
-            .await
-            .is_not_found()
-    );
+    assert!(refused(bench.runtime.container_status(&id)).await.is_not_found());
     assert!(bench.log_path("twice", "main").exists(), "the log is gone");
     bench.clean(&sandbox).await;
 }
@@ -61,10 +54,6 @@ pub(super) async fn removing_a_running_container_ends_it(factory: &dyn Factory) 
     let sandbox = bench.sandbox("forced").await;
     let id = bench.start(&sandbox, "main", "sleep 1000").await;
     done(bench.runtime.remove_container(&id)).await;
-    assert!(
-        refused(bench.runtime.container_status(&id))
-            .await
-            .is_not_found()
-    );
+    assert!(refused(bench.runtime.container_status(&id)).await.is_not_found());
     bench.clean(&sandbox).await;
 }

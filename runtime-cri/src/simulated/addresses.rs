@@ -31,25 +31,15 @@ impl Addresses {
                     .trim()
                     .parse::<IpNet>()
                     .map_err(|error| Error::invalid(format!("pod range {part:?}: {error}")))?;
-                Ok(Range {
-                    net: net.trunc(),
-                    next: FIRST,
-                })
+                Ok(Range { net: net.trunc(), next: FIRST })
             })
             .collect::<Result<_>>()?;
-        Ok(Self {
-            ranges,
-            taken: BTreeSet::new(),
-        })
+        Ok(Self { ranges, taken: BTreeSet::new() })
     }
 
     /// Takes other ranges; addresses that are taken stay so.
     pub(super) fn replace(&mut self, other: Self) {
-        let same = self
-            .ranges
-            .iter()
-            .map(|range| range.net)
-            .eq(other.ranges.iter().map(|r| r.net));
+        let same = self.ranges.iter().map(|range| range.net).eq(other.ranges.iter().map(|r| r.net));
         if !same {
             self.ranges = other.ranges;
         }
@@ -59,11 +49,9 @@ impl Addresses {
     pub(super) fn take(&mut self) -> Result<Vec<String>> {
         let mut given = Vec::new();
         for range in &mut self.ranges {
-            let free = range
-                .free(&self.taken)
-                .ok_or_else(|| Error::ResourceExhausted {
-                    message: format!("no address is free in {}", range.net),
-                })?;
+            let free = range.free(&self.taken).ok_or_else(|| Error::ResourceExhausted {
+                message: format!("no address is free in {}", range.net),
+            })?;
             given.push(free);
         }
         self.taken.extend(&given);

@@ -65,11 +65,7 @@ pub(super) struct Parts {
 
 impl Container {
     pub(super) fn new(parts: Parts) -> Self {
-        let resources = parts
-            .config
-            .linux
-            .as_ref()
-            .and_then(|linux| linux.resources.clone());
+        let resources = parts.config.linux.as_ref().and_then(|linux| linux.resources.clone());
         let status = Status {
             state: v1::ContainerState::ContainerCreated,
             started_at: 0,
@@ -222,9 +218,7 @@ impl Container {
             annotations: self.config.annotations.clone(),
             mounts: self.config.mounts.clone(),
             log_path: self.log.path(),
-            resources: Some(v1::ContainerResources {
-                linux: status.resources,
-            }),
+            resources: Some(v1::ContainerResources { linux: status.resources }),
             image_id: self.image_id.clone(),
             ..Default::default()
         }
@@ -271,11 +265,6 @@ impl Running {
     pub(super) fn ended(&self, code: i32) {
         self.container.end(&self.clock, code);
         let now = nanoseconds(&self.clock);
-        emit(
-            &self.events,
-            &self.container,
-            v1::ContainerEventType::ContainerStoppedEvent,
-            now,
-        );
+        emit(&self.events, &self.container, v1::ContainerEventType::ContainerStoppedEvent, now);
     }
 }

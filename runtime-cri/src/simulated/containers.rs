@@ -40,12 +40,7 @@ impl SimulatedRuntime {
             .config
             .annotations
             .get(RESTART_POLICY_ANNOTATION)
-            .or_else(|| {
-                container
-                    .sandbox_config
-                    .annotations
-                    .get(RESTART_POLICY_ANNOTATION)
-            });
+            .or_else(|| container.sandbox_config.annotations.get(RESTART_POLICY_ANNOTATION));
         let ends = policy.is_some_and(|policy| policy == "Never" || policy == "OnFailure");
         ends.then_some(self.inner.options.exit_delay)
     }
@@ -82,10 +77,7 @@ impl SimulatedRuntime {
             events: self.inner.events.clone(),
         };
         let delay = self.inner.options.stop_delay;
-        let stdin = container
-            .config
-            .stdin
-            .then(|| reader(container.open_input()));
+        let stdin = container.config.stdin.then(|| reader(container.open_input()));
         // From here on the process must not keep the runtime alive, for the runtime owns the process.
         drop(self);
         let polite = !script.as_ref().is_some_and(Script::is_known);
@@ -93,11 +85,7 @@ impl SimulatedRuntime {
             match script {
                 Some(script) => {
                     let mut output = Output::Log(container.clone());
-                    let mut process = Process {
-                        around: &around,
-                        stdin,
-                        output: &mut output,
-                    };
+                    let mut process = Process { around: &around, stdin, output: &mut output };
                     process.run(&script).await
                 }
                 None => around.idle().await,
@@ -115,9 +103,7 @@ impl SimulatedRuntime {
     fn running(&self, id: &ContainerId) -> Result<Arc<Container>> {
         let container = self.container(id)?;
         if !container.is_running() {
-            return Err(Error::precondition(format!(
-                "container {id} is not running"
-            )));
+            return Err(Error::precondition(format!("container {id} is not running")));
         }
         Ok(container)
     }
@@ -125,14 +111,7 @@ impl SimulatedRuntime {
     /// Ends and forgets a container.
     pub(super) async fn remove(&self, container: &Container) {
         kill(container).await;
-        if self
-            .inner
-            .state
-            .lock()
-            .containers
-            .remove(&container.id)
-            .is_some()
-        {
+        if self.inner.state.lock().containers.remove(&container.id).is_some() {
             self.emit(container, v1::ContainerEventType::ContainerDeletedEvent);
         }
     }
@@ -146,11 +125,7 @@ async fn run_beside(
     stdin: Option<Reader>,
     output: &mut Output,
 ) -> i32 {
-    let mut process = Process {
-        around,
-        stdin,
-        output,
-    };
+    let mut process = Process { around, stdin, output };
     let work = async {
         match Script::from_argv(command) {
             Ok(script) => process.run(&script).await,
@@ -168,9 +143,7 @@ async fn run_beside(
 }
 
 fn reader(input: mpsc::Receiver<Bytes>) -> Reader {
-    Box::new(StreamReader::new(
-        ReceiverStream::new(input).map(Ok::<_, std::io::Error>),
-    ))
+    Box::new(StreamReader::new(ReceiverStream::new(input).map(Ok::<_, std::io::Error>)))
 }
 
 /// Both ends of a pipe, when it is wanted.
@@ -201,14 +174,8 @@ impl Containers for SimulatedRuntime {
         let Some(metadata) = config.metadata.clone() else {
             return Err(Error::invalid("the container has no metadata"));
         };
-        let image = config
-            .image
-            .as_ref()
-            .map(|spec| spec.image.as_str())
-            .unwrap_or_default();
-        let image_id = self
-            .image_id(image)
-            .ok_or_else(|| Error::not_found("image", image))?;
+        let image = config.image.as_ref().map(|spec| spec.image.as_str()).unwrap_or_default();
+        let image_id = self.image_id(image).ok_or_else(|| Error::not_found("image", image))?;
         // Statuses tell the name of an image, also when the container was made of its id.
         if let Some(name) = self.image_name(&image_id)
             && let Some(spec) = &mut config.image
@@ -216,10 +183,7 @@ impl Containers for SimulatedRuntime {
             spec.image = name;
         }
         let created_at = self.now();
-        let log = match (
-            sandbox_config.log_directory.as_str(),
-            config.log_path.as_str(),
-        ) {
+        let log = match (sandbox_config.log_directory.as_str(), config.log_path.as_str()) {
             ("", _) | (_, "") => None,
             (directory, name) => Some(Path::new(directory).join(name)),
         };
@@ -228,9 +192,7 @@ impl Containers for SimulatedRuntime {
         let found = state.sandboxes.get(sandbox);
         let found = found.ok_or_else(|| Error::not_found("sandbox", sandbox.as_str()))?;
         if !found.is_ready() {
-            return Err(Error::precondition(format!(
-                "sandbox {sandbox} is not ready"
-            )));
+            return Err(Error::precondition(format!("sandbox {sandbox} is not ready")));
         }
         let taken = state.containers.values().any(|other| {
             other.sandbox == *sandbox && other.config.metadata.as_ref() == Some(&metadata)
@@ -258,16 +220,11 @@ impl Containers for SimulatedRuntime {
         let container = self.container(id)?;
         if container.state() == v1::ContainerState::ContainerCreated {
             container.log.open().map_err(|error| {
-                Error::caused(
-                    format!("cannot open the log {:?}", container.log.path()),
-                    error,
-                )
+                Error::caused(format!("cannot open the log {:?}", container.log.path()), error)
             })?;
         }
         if !container.begin(&self.inner.clock) {
-            return Err(Error::precondition(format!(
-                "container {id} was started before"
-            )));
+            return Err(Error::precondition(format!("container {id} was started before")));
         }
         self.emit(&container, v1::ContainerEventType::ContainerStartedEvent);
         self.spawn(self.clone().run_main(container));
@@ -280,10 +237,7 @@ impl Containers for SimulatedRuntime {
         };
         if container.is_running() && !grace.is_zero() {
             container.tell(Stop::Term);
-            if timeout(&*self.inner.clock, grace, container.wait())
-                .await
-                .is_some()
-            {
+            if timeout(&*self.inner.clock, grace, container.wait()).await.is_some() {
                 return Ok(());
             }
         }
@@ -303,21 +257,11 @@ impl Containers for SimulatedRuntime {
     }
 
     async fn list_containers(&self, filter: v1::ContainerFilter) -> Result<Vec<v1::Container>> {
-        let all: Vec<_> = self
-            .inner
-            .state
-            .lock()
-            .containers
-            .values()
-            .cloned()
-            .collect();
+        let all: Vec<_> = self.inner.state.lock().containers.values().cloned().collect();
         let listed = all.iter().map(|one| one.listed()).filter(|one| {
             (filter.id.is_empty() || filter.id == one.id)
                 && (filter.pod_sandbox_id.is_empty() || filter.pod_sandbox_id == one.pod_sandbox_id)
-                && filter
-                    .state
-                    .as_ref()
-                    .is_none_or(|wanted| wanted.state == one.state)
+                && filter.state.as_ref().is_none_or(|wanted| wanted.state == one.state)
                 && selects(&filter.label_selector, &one.labels)
         });
         Ok(listed.collect())
@@ -335,10 +279,7 @@ impl Containers for SimulatedRuntime {
     async fn reopen_container_log(&self, id: &ContainerId) -> Result<()> {
         let container = self.running(id)?;
         container.log.open().map_err(|error| {
-            Error::caused(
-                format!("cannot open the log {:?}", container.log.path()),
-                error,
-            )
+            Error::caused(format!("cannot open the log {:?}", container.log.path()), error)
         })
     }
 
@@ -350,10 +291,7 @@ impl Containers for SimulatedRuntime {
     ) -> Result<v1::ExecSyncResponse> {
         let container = self.running(id)?;
         let around = self.surroundings(&container);
-        let mut output = Output::Captured {
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-        };
+        let mut output = Output::Captured { stdout: Vec::new(), stderr: Vec::new() };
         let work = run_beside(&container, &around, command, None, &mut output);
         let exit_code = match limit {
             None => work.await,
@@ -364,11 +302,7 @@ impl Containers for SimulatedRuntime {
         let Output::Captured { stdout, stderr } = output else {
             return Err(Error::internal("the output was lost"));
         };
-        Ok(v1::ExecSyncResponse {
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-            exit_code,
-        })
+        Ok(v1::ExecSyncResponse { stdout: stdout.into(), stderr: stderr.into(), exit_code })
     }
 
     async fn exec(&self, request: v1::ExecRequest) -> Result<Streaming> {
@@ -434,12 +368,7 @@ async fn feed(container: &Container, mut from: DuplexStream) {
             read = from.read(&mut chunk) => read.unwrap_or(0),
             _ = container.wait() => 0,
         };
-        if size == 0
-            || input
-                .send(Bytes::copy_from_slice(&chunk[..size]))
-                .await
-                .is_err()
-        {
+        if size == 0 || input.send(Bytes::copy_from_slice(&chunk[..size])).await.is_err() {
             break;
         }
     }

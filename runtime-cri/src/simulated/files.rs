@@ -46,11 +46,8 @@ impl Files {
     fn find(&self, path: &str) -> Option<(PathBuf, bool)> {
         let path = normal(Path::new(path));
         let depth = |mount: &&Mount| mount.inside.components().count();
-        let mount = self
-            .mounts
-            .iter()
-            .filter(|mount| path.starts_with(&mount.inside))
-            .max_by_key(depth)?;
+        let mount =
+            self.mounts.iter().filter(|mount| path.starts_with(&mount.inside)).max_by_key(depth)?;
         let rest = path.strip_prefix(&mount.inside).ok()?;
         let outside = match rest.as_os_str().is_empty() {
             true => mount.outside.clone(),
@@ -92,19 +89,10 @@ mod tests {
             mount("/etc/config/", "/host/config", false),
             mount("/dev/termination-log", "/host/log", false),
         ]);
-        assert_eq!(
-            files.to_read("/etc/config/key").unwrap(),
-            Path::new("/host/config/key")
-        );
-        assert_eq!(
-            files.to_read("/etc/hosts").unwrap(),
-            Path::new("/host/etc/hosts")
-        );
+        assert_eq!(files.to_read("/etc/config/key").unwrap(), Path::new("/host/config/key"));
+        assert_eq!(files.to_read("/etc/hosts").unwrap(), Path::new("/host/etc/hosts"));
         assert_eq!(files.to_read("/etc/config/../../root/x"), None);
-        assert_eq!(
-            files.to_write("/dev/termination-log").unwrap(),
-            Path::new("/host/log")
-        );
+        assert_eq!(files.to_write("/dev/termination-log").unwrap(), Path::new("/host/log"));
         assert!(files.to_write("/etc/hosts").is_err());
         assert!(files.to_write("/tmp/x").is_err());
     }

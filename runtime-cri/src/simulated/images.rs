@@ -21,10 +21,7 @@ impl Image {
             repo_tags: self.tags.iter().cloned().collect(),
             repo_digests: self.digests.iter().cloned().collect(),
             size: SIZE,
-            spec: Some(v1::ImageSpec {
-                image: id.to_owned(),
-                ..Default::default()
-            }),
+            spec: Some(v1::ImageSpec { image: id.to_owned(), ..Default::default() }),
             ..Default::default()
         }
     }
@@ -102,11 +99,7 @@ impl Images for SimulatedRuntime {
             return Ok(self.image_status(&spec).await?.into_iter().collect());
         }
         let state = self.inner.state.lock();
-        Ok(state
-            .images
-            .iter()
-            .map(|(id, image)| image.message(id))
-            .collect())
+        Ok(state.images.iter().map(|(id, image)| image.message(id)).collect())
     }
 
     async fn remove_image(&self, image: &v1::ImageSpec) -> Result<()> {
@@ -120,12 +113,8 @@ impl Images for SimulatedRuntime {
         let images = self.inner.state.lock().images.len() as u64;
         let usage = v1::FilesystemUsage {
             timestamp: self.now(),
-            fs_id: Some(v1::FilesystemIdentifier {
-                mountpoint: "/".to_owned(),
-            }),
-            used_bytes: Some(v1::UInt64Value {
-                value: images * SIZE,
-            }),
+            fs_id: Some(v1::FilesystemIdentifier { mountpoint: "/".to_owned() }),
+            used_bytes: Some(v1::UInt64Value { value: images * SIZE }),
             inodes_used: Some(v1::UInt64Value { value: images }),
         };
         Ok(v1::ImageFsInfoResponse {

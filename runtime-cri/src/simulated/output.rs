@@ -35,12 +35,7 @@ struct Inner {
 
 impl Log {
     pub(super) fn new(clock: SharedClock, path: Option<PathBuf>) -> Self {
-        Self {
-            clock,
-            path,
-            inner: Mutex::default(),
-            live: broadcast::Sender::new(ATTACHED),
-        }
+        Self { clock, path, inner: Mutex::default(), live: broadcast::Sender::new(ATTACHED) }
     }
 
     /// Opens the file, anew if it is open.
@@ -57,10 +52,7 @@ impl Log {
     }
 
     pub(super) fn path(&self) -> String {
-        self.path
-            .as_ref()
-            .map(|path| path.display().to_string())
-            .unwrap_or_default()
+        self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     }
 
     pub(super) fn follow(&self) -> broadcast::Receiver<(LogStream, Bytes)> {
@@ -83,13 +75,7 @@ impl Log {
                 _ if rest.len() > MAX_LINE => (&rest[..MAX_LINE], LogTag::Partial, MAX_LINE),
                 _ => break,
             };
-            LogLine {
-                time,
-                stream,
-                tag,
-                text,
-            }
-            .write(&mut lines);
+            LogLine { time, stream, tag, text }.write(&mut lines);
             rest = &rest[next..];
         }
         let kept = rest.to_vec();
@@ -105,13 +91,7 @@ impl Log {
             let text = std::mem::take(inner.pending(stream));
             if !text.is_empty() {
                 let mut line = Vec::new();
-                LogLine {
-                    time,
-                    stream,
-                    tag: LogTag::Partial,
-                    text: &text,
-                }
-                .write(&mut line);
+                LogLine { time, stream, tag: LogTag::Partial, text: &text }.write(&mut line);
                 inner.append(&line);
             }
         }
@@ -141,11 +121,7 @@ pub(super) enum Output {
     /// The log of its container.
     Log(Arc<super::Container>),
     /// Whoever runs it, with both streams in one on a terminal.
-    Streams {
-        stdout: Option<Writer>,
-        stderr: Option<Writer>,
-        tty: bool,
-    },
+    Streams { stdout: Option<Writer>, stderr: Option<Writer>, tty: bool },
     /// Memory.
     Captured { stdout: Vec<u8>, stderr: Vec<u8> },
 }
@@ -155,24 +131,12 @@ impl Output {
         match self {
             Self::Log(container) => container.log.write(stream, bytes),
             Self::Captured { stdout, stderr } => {
-                let buffer = if stream == LogStream::Stdout {
-                    stdout
-                } else {
-                    stderr
-                };
+                let buffer = if stream == LogStream::Stdout { stdout } else { stderr };
                 let room = MAX_CAPTURED.saturating_sub(buffer.len()).min(bytes.len());
                 buffer.extend_from_slice(&bytes[..room]);
             }
-            Self::Streams {
-                stdout,
-                stderr,
-                tty,
-            } => {
-                let writer = if stream == LogStream::Stdout || *tty {
-                    stdout
-                } else {
-                    stderr
-                };
+            Self::Streams { stdout, stderr, tty } => {
+                let writer = if stream == LogStream::Stdout || *tty { stdout } else { stderr };
                 if let Some(open) = writer
                     && open.write_all(bytes).await.is_err()
                 {

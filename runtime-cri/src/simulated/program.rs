@@ -71,10 +71,7 @@ impl Process<'_> {
                 Flow::Next(next) => code = next,
                 Flow::Exit(last) => return last,
             }
-            let tested = script
-                .steps
-                .get(index + 1)
-                .is_some_and(|next| next.link != Link::Always);
+            let tested = script.steps.get(index + 1).is_some_and(|next| next.link != Link::Always);
             if script.strict && code != 0 && !tested {
                 return code;
             }
@@ -83,12 +80,7 @@ impl Process<'_> {
     }
 
     async fn step(&mut self, step: &Step, last: i32) -> Flow {
-        let words: Vec<String> = step
-            .words
-            .iter()
-            .skip(1)
-            .filter_map(|w| self.expand(w))
-            .collect();
+        let words: Vec<String> = step.words.iter().skip(1).filter_map(|w| self.expand(w)).collect();
         let mut target = match self.target(step.redirect.as_ref()).await {
             Ok(target) => target,
             Err(message) => return Flow::Next(self.complain(&message, 1).await),
@@ -136,19 +128,15 @@ impl Process<'_> {
 
     fn variable(&self, name: &str) -> Option<&str> {
         let mut env = self.around.env.iter().rev();
-        env.find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        env.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     fn environment(&self) -> String {
-        self.around
-            .env
-            .iter()
-            .fold(String::new(), |mut text, (name, value)| {
-                // Writing to a string cannot fail.
-                let _ = writeln!(text, "{name}={value}");
-                text
-            })
+        self.around.env.iter().fold(String::new(), |mut text, (name, value)| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{name}={value}");
+            text
+        })
     }
 
     async fn print_variable(&mut self, target: &mut Target, name: Option<&String>) -> i32 {
@@ -172,9 +160,7 @@ impl Process<'_> {
                 Some(Some(part)) => total = total.saturating_add(part),
                 Some(None) => std::future::pending::<()>().await,
                 None => {
-                    return self
-                        .complain(&format!("sleep: invalid number '{word}'"), 1)
-                        .await;
+                    return self.complain(&format!("sleep: invalid number '{word}'"), 1).await;
                 }
             }
         }
@@ -198,9 +184,7 @@ impl Process<'_> {
             match opened {
                 Ok(mut file) => code |= self.copy(target, &mut file).await,
                 Err(reason) => {
-                    code = self
-                        .complain(&format!("cat: can't open '{path}': {reason}"), 1)
-                        .await;
+                    code = self.complain(&format!("cat: can't open '{path}': {reason}"), 1).await;
                 }
             }
         }
@@ -231,22 +215,10 @@ impl Process<'_> {
         };
         let path = self.expand(word).unwrap_or_default();
         let told = |reason: &dyn std::fmt::Display| format!("sh: can't create {path}: {reason}");
-        let outside = self
-            .around
-            .files
-            .to_write(&path)
-            .map_err(|reason| told(&reason))?;
+        let outside = self.around.files.to_write(&path).map_err(|reason| told(&reason))?;
         let mut options = OpenOptions::new();
-        options
-            .create(true)
-            .append(append)
-            .write(true)
-            .truncate(!append);
-        options
-            .open(outside)
-            .await
-            .map(Target::File)
-            .map_err(|error| told(&reason(&error)))
+        options.create(true).append(append).write(true).truncate(!append);
+        options.open(outside).await.map(Target::File).map_err(|error| told(&reason(&error)))
     }
 
     async fn print(&mut self, target: &mut Target, bytes: &[u8]) -> i32 {
@@ -255,9 +227,7 @@ impl Process<'_> {
             Target::Stderr => self.output.write(LogStream::Stderr, bytes).await,
             Target::File(file) => {
                 if let Err(error) = file.write_all(bytes).await {
-                    return self
-                        .complain(&format!("write error: {}", reason(&error)), 1)
-                        .await;
+                    return self.complain(&format!("write error: {}", reason(&error)), 1).await;
                 }
             }
         }
@@ -266,9 +236,7 @@ impl Process<'_> {
 
     /// Tells on standard error what went wrong; gives back `code`.
     pub(super) async fn complain(&mut self, message: &str, code: i32) -> i32 {
-        self.output
-            .write(LogStream::Stderr, format!("{message}\n").as_bytes())
-            .await;
+        self.output.write(LogStream::Stderr, format!("{message}\n").as_bytes()).await;
         code
     }
 }
@@ -292,10 +260,7 @@ async fn open(path: &Path) -> Result<File, String> {
 /// The system's words for an error, without its number.
 fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// A number of seconds, or with a unit; `None` inside for ever.
@@ -327,10 +292,7 @@ fn echo(words: &[String]) -> String {
     let has = |flag| flags.iter().any(|word| word.contains(flag));
     let mut text = words[flags.len()..].join(" ");
     if has('e') {
-        text = text
-            .replace("\\n", "\n")
-            .replace("\\t", "\t")
-            .replace("\\\\", "\\");
+        text = text.replace("\\n", "\n").replace("\\t", "\t").replace("\\\\", "\\");
     }
     if !has('n') {
         text.push('\n');

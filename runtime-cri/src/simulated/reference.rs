@@ -37,17 +37,8 @@ impl Reference {
         if !path.split('/').all(is_path_part) {
             return Err(invalid());
         }
-        let tag = if tag.is_none() && digest.is_none() {
-            Some("latest".to_owned())
-        } else {
-            tag
-        };
-        Ok(Self {
-            registry,
-            repository: path,
-            tag,
-            digest,
-        })
+        let tag = if tag.is_none() && digest.is_none() { Some("latest".to_owned()) } else { tag };
+        Ok(Self { registry, repository: path, tag, digest })
     }
 
     /// Whether nothing can ever be pulled from its registry.
@@ -63,16 +54,8 @@ impl Reference {
 
     /// The name in full.
     pub(super) fn full(&self) -> String {
-        let tag = self
-            .tag
-            .as_ref()
-            .map(|tag| format!(":{tag}"))
-            .unwrap_or_default();
-        let digest = self
-            .digest
-            .as_ref()
-            .map(|digest| format!("@{digest}"))
-            .unwrap_or_default();
+        let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let digest = self.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
         format!("{}{tag}{digest}", self.name())
     }
 }
@@ -85,18 +68,14 @@ fn is_digest(text: &str) -> bool {
 fn is_tag(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && !text.starts_with(['.', '-'])
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 fn is_path_part(text: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.bytes().next().is_some_and(alphanumeric)
         && text.bytes().last().is_some_and(alphanumeric)
-        && text
-            .bytes()
-            .all(|byte| alphanumeric(byte) || b"._-".contains(&byte))
+        && text.bytes().all(|byte| alphanumeric(byte) || b"._-".contains(&byte))
 }
 
 #[cfg(test)]
@@ -113,21 +92,9 @@ mod tests {
         ] {
             assert_eq!(Reference::parse(text).unwrap().full(), full);
         }
-        for text in [
-            "",
-            "Busybox",
-            "a//b",
-            "app:",
-            "app@sha256:12",
-            "no spaces",
-            "-x",
-        ] {
+        for text in ["", "Busybox", "a//b", "app:", "app@sha256:12", "no spaces", "-x"] {
             assert!(Reference::parse(text).is_err(), "{text}");
         }
-        assert!(
-            Reference::parse("registry.invalid/app")
-                .unwrap()
-                .is_unreachable()
-        );
+        assert!(Reference::parse("registry.invalid/app").unwrap().is_unreachable());
     }
 }

@@ -51,9 +51,7 @@ impl Sandbox {
             state: self.state(),
             created_at: self.created_at,
             network: Some(network),
-            linux: Some(v1::LinuxPodSandboxStatus {
-                namespaces: Some(v1::Namespace { options }),
-            }),
+            linux: Some(v1::LinuxPodSandboxStatus { namespaces: Some(v1::Namespace { options }) }),
             labels: self.config.labels.clone(),
             annotations: self.config.annotations.clone(),
             runtime_handler: self.handler.clone(),
@@ -62,22 +60,13 @@ impl Sandbox {
 
     fn matches(&self, id: &SandboxId, filter: &v1::PodSandboxFilter) -> bool {
         (filter.id.is_empty() || filter.id == id.as_str())
-            && filter
-                .state
-                .as_ref()
-                .is_none_or(|wanted| wanted.state == self.state())
+            && filter.state.as_ref().is_none_or(|wanted| wanted.state == self.state())
             && selects(&filter.label_selector, &self.config.labels)
     }
 }
 
 fn namespaces(config: &v1::PodSandboxConfig) -> Option<&v1::NamespaceOption> {
-    config
-        .linux
-        .as_ref()?
-        .security_context
-        .as_ref()?
-        .namespace_options
-        .as_ref()
+    config.linux.as_ref()?.security_context.as_ref()?.namespace_options.as_ref()
 }
 
 fn is_on_host_network(config: &v1::PodSandboxConfig) -> bool {
@@ -93,10 +82,8 @@ impl Sandboxes for SimulatedRuntime {
         let created_at = self.now();
         let id = SandboxId::from(self.fresh_id());
         let mut state = self.inner.state.lock();
-        let taken = state
-            .sandboxes
-            .values()
-            .any(|one| one.config.metadata.as_ref() == Some(metadata));
+        let taken =
+            state.sandboxes.values().any(|one| one.config.metadata.as_ref() == Some(metadata));
         if taken {
             let message = format!(
                 "sandbox {}_{}_{}_{} exists",
@@ -104,19 +91,10 @@ impl Sandboxes for SimulatedRuntime {
             );
             return Err(Error::AlreadyExists { message });
         }
-        let addresses = if is_on_host_network(&config) {
-            Vec::new()
-        } else {
-            state.addresses.take()?
-        };
+        let addresses =
+            if is_on_host_network(&config) { Vec::new() } else { state.addresses.take()? };
         let handler = handler.to_owned();
-        let sandbox = Sandbox {
-            config,
-            handler,
-            ready: true,
-            created_at,
-            addresses,
-        };
+        let sandbox = Sandbox { config, handler, ready: true, created_at, addresses };
         state.sandboxes.insert(id.clone(), sandbox);
         Ok(id)
     }
@@ -148,17 +126,12 @@ impl Sandboxes for SimulatedRuntime {
     async fn sandbox_status(&self, id: &SandboxId) -> Result<v1::PodSandboxStatus> {
         let state = self.inner.state.lock();
         let sandbox = state.sandboxes.get(id);
-        sandbox
-            .map(|one| one.status(id))
-            .ok_or_else(|| Error::not_found("sandbox", id.as_str()))
+        sandbox.map(|one| one.status(id)).ok_or_else(|| Error::not_found("sandbox", id.as_str()))
     }
 
     async fn list_sandboxes(&self, filter: v1::PodSandboxFilter) -> Result<Vec<v1::PodSandbox>> {
         let state = self.inner.state.lock();
-        let matching = state
-            .sandboxes
-            .iter()
-            .filter(|(id, one)| one.matches(id, &filter));
+        let matching = state.sandboxes.iter().filter(|(id, one)| one.matches(id, &filter));
         Ok(matching.map(|(id, one)| one.listed(id)).collect())
     }
 

@@ -49,9 +49,8 @@ pub(super) enum Redirect {
 }
 
 const SHELLS: [&str; 3] = ["sh", "bash", "ash"];
-const COMMANDS: [&str; 10] = [
-    "true", "false", ":", "exit", "sleep", "echo", "env", "printenv", "cat", "trap",
-];
+const COMMANDS: [&str; 10] =
+    ["true", "false", ":", "exit", "sleep", "echo", "env", "printenv", "cat", "trap"];
 
 impl Script {
     /// Understands a command line, or says what is not understood.
@@ -87,11 +86,7 @@ impl Script {
 impl Step {
     /// The name of the command, without its directory.
     pub(super) fn name(&self) -> &str {
-        self.words
-            .first()
-            .and_then(Word::literal)
-            .map(base_name)
-            .unwrap_or_default()
+        self.words.first().and_then(Word::literal).map(base_name).unwrap_or_default()
     }
 
     pub(super) fn is_known(&self) -> bool {
@@ -115,15 +110,8 @@ impl Step {
 
 impl Word {
     fn text(text: &str) -> Self {
-        let parts = if text.is_empty() {
-            Vec::new()
-        } else {
-            vec![Part::Text(text.to_owned())]
-        };
-        Self {
-            parts,
-            quoted: true,
-        }
+        let parts = if text.is_empty() { Vec::new() } else { vec![Part::Text(text.to_owned())] };
+        Self { parts, quoted: true }
     }
 
     fn literal(&self) -> Option<&str> {
@@ -149,15 +137,9 @@ fn is_script_flag(flags: &str) -> bool {
 }
 
 fn parse(text: &str) -> Result<Script, String> {
-    let mut parser = Parser {
-        rest: text.chars().peekable(),
-        steps: Vec::new(),
-    };
+    let mut parser = Parser { rest: text.chars().peekable(), steps: Vec::new() };
     parser.script()?;
-    Ok(Script {
-        steps: parser.steps,
-        strict: false,
-    })
+    Ok(Script { steps: parser.steps, strict: false })
 }
 
 struct Parser<'a> {
@@ -171,11 +153,7 @@ impl Parser<'_> {
         loop {
             let (words, redirect) = self.command()?;
             if !words.is_empty() {
-                self.steps.push(Step {
-                    link,
-                    words,
-                    redirect,
-                });
+                self.steps.push(Step { link, words, redirect });
             } else if link != Link::Always || redirect.is_some() {
                 return Err("a command is missing".to_owned());
             }
@@ -195,11 +173,7 @@ impl Parser<'_> {
     fn command(&mut self) -> Result<(Vec<Word>, Option<Redirect>), String> {
         let (mut words, mut redirect) = (Vec::new(), None);
         loop {
-            while self
-                .rest
-                .next_if(|next| *next == ' ' || *next == '\t')
-                .is_some()
-            {}
+            while self.rest.next_if(|next| *next == ' ' || *next == '\t').is_some() {}
             match self.rest.peek() {
                 None | Some(';' | '\n' | '&' | '|') => return Ok((words, redirect)),
                 Some('#') => while self.rest.next_if(|next| *next != '\n').is_some() {},
@@ -220,18 +194,11 @@ impl Parser<'_> {
         }
         while self.rest.next_if_eq(&' ').is_some() {}
         let target = self.word()?;
-        Ok(if append {
-            Redirect::Append(target)
-        } else {
-            Redirect::Truncate(target)
-        })
+        Ok(if append { Redirect::Append(target) } else { Redirect::Truncate(target) })
     }
 
     fn word(&mut self) -> Result<Word, String> {
-        let mut word = Word {
-            parts: Vec::new(),
-            quoted: false,
-        };
+        let mut word = Word { parts: Vec::new(), quoted: false };
         while let Some(next) = self.rest.next_if(|next| !" \t\n;&|>".contains(*next)) {
             match next {
                 '\'' => {
@@ -288,18 +255,13 @@ impl Parser<'_> {
     fn variable(&mut self, word: &mut Word) -> Result<(), String> {
         let braces = self.rest.next_if_eq(&'{').is_some();
         let mut name = String::new();
-        while let Some(next) = self
-            .rest
-            .next_if(|next| next.is_ascii_alphanumeric() || *next == '_')
+        while let Some(next) =
+            self.rest.next_if(|next| next.is_ascii_alphanumeric() || *next == '_')
         {
             name.push(next);
         }
         if name.is_empty() && !braces {
-            if self
-                .rest
-                .peek()
-                .is_none_or(|next| next.is_whitespace() || *next == '"')
-            {
+            if self.rest.peek().is_none_or(|next| next.is_whitespace() || *next == '"') {
                 word.push('$');
                 return Ok(());
             }
@@ -338,20 +300,9 @@ mod tests {
     fn sequences_quotes_and_redirections_are_understood() {
         let script = shell("echo 'a b' \"$X\" >&2 && sleep 1; cat /f || exit 3 # done").unwrap();
         let links: Vec<Link> = script.steps.iter().map(|step| step.link).collect();
-        assert_eq!(
-            links,
-            [
-                Link::Always,
-                Link::AfterSuccess,
-                Link::Always,
-                Link::AfterFailure
-            ]
-        );
+        assert_eq!(links, [Link::Always, Link::AfterSuccess, Link::Always, Link::AfterFailure]);
         assert_eq!(script.steps[0].redirect, Some(Redirect::Stderr));
-        assert_eq!(
-            script.steps[0].words[2].parts,
-            [Part::Variable("X".to_owned())]
-        );
+        assert_eq!(script.steps[0].words[2].parts, [Part::Variable("X".to_owned())]);
         assert_eq!(script.steps[3].words.len(), 2);
     }
 

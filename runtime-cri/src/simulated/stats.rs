@@ -24,9 +24,7 @@ impl SimulatedRuntime {
             memory: Some(memory_usage(timestamp, memory)),
             writable_layer: Some(v1::FilesystemUsage {
                 timestamp,
-                fs_id: Some(v1::FilesystemIdentifier {
-                    mountpoint: "/".to_owned(),
-                }),
+                fs_id: Some(v1::FilesystemIdentifier { mountpoint: "/".to_owned() }),
                 used_bytes: number(0),
                 inodes_used: number(0),
             }),
@@ -37,11 +35,8 @@ impl SimulatedRuntime {
     fn sandbox_stats_of(&self, sandbox: v1::PodSandbox) -> v1::PodSandboxStats {
         let timestamp = self.now();
         let id = SandboxId::from(sandbox.id.clone());
-        let running: Vec<_> = self
-            .containers_of(&id)
-            .into_iter()
-            .filter(|one| one.is_running())
-            .collect();
+        let running: Vec<_> =
+            self.containers_of(&id).into_iter().filter(|one| one.is_running()).collect();
         v1::PodSandboxStats {
             attributes: Some(v1::PodSandboxAttributes {
                 id: sandbox.id,
@@ -93,14 +88,7 @@ impl Stats for SimulatedRuntime {
         &self,
         filter: v1::ContainerStatsFilter,
     ) -> Result<Vec<v1::ContainerStats>> {
-        let all: Vec<_> = self
-            .inner
-            .state
-            .lock()
-            .containers
-            .values()
-            .cloned()
-            .collect();
+        let all: Vec<_> = self.inner.state.lock().containers.values().cloned().collect();
         let matching = all.iter().filter(|one| {
             one.is_running()
                 && (filter.id.is_empty() || filter.id == one.id.as_str())
@@ -112,10 +100,7 @@ impl Stats for SimulatedRuntime {
     }
 
     async fn sandbox_stats(&self, id: &SandboxId) -> Result<v1::PodSandboxStats> {
-        let filter = v1::PodSandboxFilter {
-            id: id.to_string(),
-            ..Default::default()
-        };
+        let filter = v1::PodSandboxFilter { id: id.to_string(), ..Default::default() };
         let found = self.list_sandboxes(filter).await?.into_iter().next();
         let sandbox = found.ok_or_else(|| Error::not_found("sandbox", id.as_str()))?;
         Ok(self.sandbox_stats_of(sandbox))
@@ -132,9 +117,6 @@ impl Stats for SimulatedRuntime {
             label_selector: filter.label_selector,
         };
         let sandboxes = self.list_sandboxes(filter).await?;
-        Ok(sandboxes
-            .into_iter()
-            .map(|sandbox| self.sandbox_stats_of(sandbox))
-            .collect())
+        Ok(sandboxes.into_iter().map(|sandbox| self.sandbox_stats_of(sandbox)).collect())
     }
 }

@@ -29,9 +29,7 @@ mod conformance {
         }
     }
 
-    crate::conformance!(Simulated {
-        directory: tempfile::tempdir().unwrap()
-    });
+    crate::conformance!(Simulated { directory: tempfile::tempdir().unwrap() });
 }
 
 /// A runtime on a clock that stands still, with one container.
@@ -47,56 +45,31 @@ async fn bench(
     change: impl FnOnce(&mut v1::ContainerConfig),
 ) -> Bench {
     let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-    let options = SimulatedOptions {
-        stop_delay: Duration::from_secs(5),
-        ..Default::default()
-    };
+    let options = SimulatedOptions { stop_delay: Duration::from_secs(5), ..Default::default() };
     let runtime = SimulatedRuntime::new(Arc::new(clock.clone()), options);
-    let spec = v1::ImageSpec {
-        image: "app".to_owned(),
-        ..Default::default()
-    };
+    let spec = v1::ImageSpec { image: "app".to_owned(), ..Default::default() };
     runtime.pull_image(&spec, None, None).await.unwrap();
     let sandbox_config = v1::PodSandboxConfig {
-        metadata: Some(v1::PodSandboxMetadata {
-            name: "pod".to_owned(),
-            ..Default::default()
-        }),
+        metadata: Some(v1::PodSandboxMetadata { name: "pod".to_owned(), ..Default::default() }),
         annotations: [(RESTART_POLICY_ANNOTATION.to_owned(), policy.to_owned())].into(),
         ..Default::default()
     };
-    let sandbox = runtime
-        .run_sandbox(sandbox_config.clone(), "")
-        .await
-        .unwrap();
+    let sandbox = runtime.run_sandbox(sandbox_config.clone(), "").await.unwrap();
     let mut config = v1::ContainerConfig {
-        metadata: Some(v1::ContainerMetadata {
-            name: "main".to_owned(),
-            attempt: 0,
-        }),
+        metadata: Some(v1::ContainerMetadata { name: "main".to_owned(), attempt: 0 }),
         image: Some(spec),
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         ..Default::default()
     };
     change(&mut config);
-    let container = runtime
-        .create_container(&sandbox, config, sandbox_config)
-        .await
-        .unwrap();
+    let container = runtime.create_container(&sandbox, config, sandbox_config).await.unwrap();
     runtime.start_container(&container).await.unwrap();
-    Bench {
-        clock,
-        runtime,
-        container,
-    }
+    Bench { clock, runtime, container }
 }
 
 impl Bench {
     async fn status(&self) -> v1::ContainerStatus {
-        self.runtime
-            .container_status(&self.container)
-            .await
-            .unwrap()
+        self.runtime.container_status(&self.container).await.unwrap()
     }
 
     /// Lets everything run that can run without time.
@@ -113,17 +86,11 @@ async fn a_sleep_ends_on_the_cluster_clock() {
     bench.settle().await;
     bench.clock.advance(Duration::from_secs(89));
     bench.settle().await;
-    assert_eq!(
-        bench.status().await.state(),
-        v1::ContainerState::ContainerRunning
-    );
+    assert_eq!(bench.status().await.state(), v1::ContainerState::ContainerRunning);
     bench.clock.advance(Duration::from_secs(1));
     bench.settle().await;
     let status = bench.status().await;
-    assert_eq!(
-        (status.state(), status.exit_code),
-        (v1::ContainerState::ContainerExited, 0)
-    );
+    assert_eq!((status.state(), status.exit_code), (v1::ContainerState::ContainerExited, 0));
     assert_eq!(status.finished_at - status.started_at, 90_000_000_000);
 }
 
@@ -157,10 +124,7 @@ async fn a_slow_process_is_killed_when_the_grace_is_over() {
         bench.settle().await;
         let (runtime, id) = (bench.runtime.clone(), bench.container.clone());
         let stop = tokio::spawn(async move {
-            runtime
-                .stop_container(&id, Duration::from_secs(grace))
-                .await
-                .unwrap();
+            runtime.stop_container(&id, Duration::from_secs(grace)).await.unwrap();
         });
         bench.settle().await;
         for _ in 0..grace.min(5) {
@@ -179,11 +143,7 @@ async fn exec_runs_known_commands_and_says_why_it_does_not_run_others() {
     let bench = bench("Always", &[], |_| {}).await;
     let exec = async |command: &[&str]| {
         let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-        let answer = bench
-            .runtime
-            .exec_sync(&bench.container, &command, None)
-            .await
-            .unwrap();
+        let answer = bench.runtime.exec_sync(&bench.container, &command, None).await.unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (answer.exit_code, text(&answer.stdout), text(&answer.stderr))
     };
@@ -193,17 +153,11 @@ async fn exec_runs_known_commands_and_says_why_it_does_not_run_others() {
     );
     let (code, out, err) = exec(&["ls", "/"]).await;
     assert_eq!((code, out.as_str()), (127, ""));
-    assert!(
-        err.contains("simulated runtime") && err.contains("\"ls\""),
-        "{err}"
-    );
+    assert!(err.contains("simulated runtime") && err.contains("\"ls\""), "{err}");
     let (code, _, err) = exec(&["cat", "/etc/shadow"]).await;
     assert_eq!(
         (code, err.as_str()),
-        (
-            1,
-            "cat: can't open '/etc/shadow': No such file or directory\n"
-        )
+        (1, "cat: can't open '/etc/shadow': No such file or directory\n")
     );
 }
 
@@ -224,13 +178,7 @@ async fn exec_streams_input_and_output() {
     stdin.write_all(b"through and back").await.unwrap();
     drop(stdin);
     let mut text = String::new();
-    streams
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .await
-        .unwrap();
+    streams.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "through and back");
     assert_eq!(streams.exit.await.unwrap(), 0);
 }
@@ -256,13 +204,7 @@ async fn attach_reaches_the_main_process() {
     stdin.write_all(b"hello").await.unwrap();
     drop(stdin);
     let mut text = String::new();
-    streams
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .await
-        .unwrap();
+    streams.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
     assert_eq!((text.as_str(), streams.exit.await.unwrap()), ("hello", 4));
 }
 
@@ -271,10 +213,7 @@ async fn events_tell_of_every_change() {
     let clock: SharedClock = Arc::new(PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
     let runtime = SimulatedRuntime::new(clock, SimulatedOptions::default());
     let events = runtime.events().await.unwrap();
-    let spec = v1::ImageSpec {
-        image: "app".to_owned(),
-        ..Default::default()
-    };
+    let spec = v1::ImageSpec { image: "app".to_owned(), ..Default::default() };
     runtime.pull_image(&spec, None, None).await.unwrap();
     let config = v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata::default()),
@@ -287,10 +226,7 @@ async fn events_tell_of_every_change() {
         command: vec!["true".to_owned()],
         ..Default::default()
     };
-    let id = runtime
-        .create_container(&sandbox, container, config)
-        .await
-        .unwrap();
+    let id = runtime.create_container(&sandbox, container, config).await.unwrap();
     runtime.start_container(&id).await.unwrap();
     let mut events = events;
     let mut next = async || events.next().await.unwrap().unwrap();
@@ -318,12 +254,7 @@ async fn addresses_are_unique_and_host_network_has_none() {
     runtime.update_pod_cidr("10.200.1.0/24").await.unwrap();
     let run = async |name: &str, host: bool| {
         let options = v1::NamespaceOption {
-            network: if host {
-                v1::NamespaceMode::Node
-            } else {
-                v1::NamespaceMode::Pod
-            }
-            .into(),
+            network: if host { v1::NamespaceMode::Node } else { v1::NamespaceMode::Pod }.into(),
             ..Default::default()
         };
         let security_context = Some(v1::LinuxSandboxSecurityContext {
@@ -331,24 +262,12 @@ async fn addresses_are_unique_and_host_network_has_none() {
             ..Default::default()
         });
         let config = v1::PodSandboxConfig {
-            metadata: Some(v1::PodSandboxMetadata {
-                name: name.to_owned(),
-                ..Default::default()
-            }),
-            linux: Some(v1::LinuxPodSandboxConfig {
-                security_context,
-                ..Default::default()
-            }),
+            metadata: Some(v1::PodSandboxMetadata { name: name.to_owned(), ..Default::default() }),
+            linux: Some(v1::LinuxPodSandboxConfig { security_context, ..Default::default() }),
             ..Default::default()
         };
         let id = runtime.run_sandbox(config, "").await.unwrap();
-        runtime
-            .sandbox_status(&id)
-            .await
-            .unwrap()
-            .network
-            .unwrap()
-            .ip
+        runtime.sandbox_status(&id).await.unwrap().network.unwrap().ip
     };
     assert_eq!(run("a", false).await, "10.200.1.2");
     assert_eq!(run("b", false).await, "10.200.1.3");
@@ -359,19 +278,10 @@ async fn addresses_are_unique_and_host_network_has_none() {
 async fn images_of_unreachable_registries_and_bad_names_are_not_pulled() {
     let runtime = SimulatedRuntime::new(kubeplane_clock::real(), SimulatedOptions::default());
     let pull = async |name: &str| {
-        let spec = v1::ImageSpec {
-            image: name.to_owned(),
-            ..Default::default()
-        };
+        let spec = v1::ImageSpec { image: name.to_owned(), ..Default::default() };
         runtime.pull_image(&spec, None, None).await
     };
-    assert!(matches!(
-        pull("Bad Name").await,
-        Err(Error::InvalidArgument { .. })
-    ));
-    assert!(matches!(
-        pull("registry.invalid/app").await,
-        Err(Error::Unavailable { .. })
-    ));
+    assert!(matches!(pull("Bad Name").await, Err(Error::InvalidArgument { .. })));
+    assert!(matches!(pull("registry.invalid/app").await, Err(Error::Unavailable { .. })));
     assert!(pull("nginx").await.is_ok());
 }

@@ -10,9 +10,8 @@ use std::{
 /// What the archive is made from; statically linked, from the package `busybox-static`.
 const BUSYBOX: &str = "/bin/busybox";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const DIRECTORIES: [&str; 9] = [
-    "bin/", "dev/", "etc/", "home/", "proc/", "root/", "sys/", "tmp/", "var/",
-];
+const DIRECTORIES: [&str; 9] =
+    ["bin/", "dev/", "etc/", "home/", "proc/", "root/", "sys/", "tmp/", "var/"];
 
 /// An image of one layer: busybox with all its commands, and a few empty directories.
 #[derive(Debug, Clone)]
@@ -31,12 +30,7 @@ pub struct TestImage {
 /// When busybox is missing or the archive cannot be written.
 pub fn busybox_image(path: impl AsRef<Path>, name: &str) -> io::Result<()> {
     let command = vec!["sh".to_owned()];
-    TestImage {
-        name: name.to_owned(),
-        entrypoint: Vec::new(),
-        command,
-    }
-    .write(path)
+    TestImage { name: name.to_owned(), entrypoint: Vec::new(), command }.write(path)
 }
 
 /// Writes the image of sandboxes, which sleeps for ever.
@@ -44,15 +38,8 @@ pub fn busybox_image(path: impl AsRef<Path>, name: &str) -> io::Result<()> {
 /// # Errors
 /// When busybox is missing or the archive cannot be written.
 pub fn pause_image(path: impl AsRef<Path>) -> io::Result<()> {
-    let entrypoint = ["/bin/busybox", "sleep", "2147483647"]
-        .map(str::to_owned)
-        .to_vec();
-    TestImage {
-        name: PAUSE_IMAGE.to_owned(),
-        entrypoint,
-        command: Vec::new(),
-    }
-    .write(path)
+    let entrypoint = ["/bin/busybox", "sleep", "2147483647"].map(str::to_owned).to_vec();
+    TestImage { name: PAUSE_IMAGE.to_owned(), entrypoint, command: Vec::new() }.write(path)
 }
 
 impl TestImage {
@@ -100,16 +87,10 @@ fn architecture() -> &'static str {
 
 fn layer() -> io::Result<Vec<u8>> {
     let named = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("{BUSYBOX} (package busybox-static): {error}"),
-        )
+        io::Error::new(error.kind(), format!("{BUSYBOX} (package busybox-static): {error}"))
     };
     let busybox = fs::read(BUSYBOX).map_err(named)?;
-    let listed = Command::new(BUSYBOX)
-        .arg("--list")
-        .output()
-        .map_err(named)?;
+    let listed = Command::new(BUSYBOX).arg("--list").output().map_err(named)?;
     let mut tar = Tar::default();
     for directory in DIRECTORIES {
         tar.directory(directory, if directory == "tmp/" { 0o1777 } else { 0o755 });
@@ -117,10 +98,7 @@ fn layer() -> io::Result<Vec<u8>> {
     tar.file("bin/busybox", 0o755, &busybox);
     for command in String::from_utf8_lossy(&listed.stdout).lines() {
         if command != "busybox" && !command.is_empty() {
-            tar.link(
-                &PathBuf::from("bin").join(command).to_string_lossy(),
-                "busybox",
-            );
+            tar.link(&PathBuf::from("bin").join(command).to_string_lossy(), "busybox");
         }
     }
     tar.file(
@@ -133,13 +111,11 @@ fn layer() -> io::Result<Vec<u8>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn quoted(text: &str) -> String {
@@ -147,14 +123,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn list(texts: &[String]) -> String {
-    format!(
-        "[{}]",
-        texts
-            .iter()
-            .map(|text| quoted(text))
-            .collect::<Vec<_>>()
-            .join(",")
-    )
+    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(","))
 }
 
 /// A tar archive in memory; names are short enough for its oldest form.

@@ -43,9 +43,7 @@ impl Containerd {
     /// # Errors
     /// Those of [`Containerd::start`].
     pub fn start_with(options: ContainerdOptions) -> io::Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("kubeplane-containerd-")
-            .tempdir()?;
+        let directory = tempfile::Builder::new().prefix("kubeplane-containerd-").tempdir()?;
         let config = directory.path().join("config.toml");
         fs::write(&config, configuration(directory.path(), options)?)?;
         let log = fs::File::create(directory.path().join("containerd.log"))?;
@@ -91,8 +89,7 @@ impl Containerd {
     /// When `ctr` is missing or refuses the archive.
     pub fn import(&self, archive: &Path) -> io::Result<()> {
         let path = archive.to_string_lossy();
-        self.ctr(&["images", "import", "--snapshotter", "native", &path])
-            .map(drop)
+        self.ctr(&["images", "import", "--snapshotter", "native", &path]).map(drop)
     }
 
     /// Runs `ctr` in the namespace of the container runtime interface; what it prints.
@@ -146,10 +143,7 @@ impl Containerd {
 
     fn unmount(&self) {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let below = mounts
-            .lines()
-            .rev()
-            .filter_map(|line| line.split(' ').nth(1));
+        let below = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
         for mount in below.filter(|mount| Path::new(mount).starts_with(self.directory.path())) {
             // What stays mounted keeps its directory, and nothing else.
             let _ = Command::new("umount").args(["--lazy", mount]).status();
@@ -174,9 +168,7 @@ fn socket(directory: &Path) -> PathBuf {
 fn configuration(directory: &Path, options: ContainerdOptions) -> io::Result<String> {
     let cni_config = options.cni_config.unwrap_or_else(|| directory.join("cni"));
     fs::create_dir_all(&cni_config)?;
-    let cni_plugins = options
-        .cni_plugins
-        .unwrap_or_else(|| PathBuf::from("/usr/lib/cni"));
+    let cni_plugins = options.cni_plugins.unwrap_or_else(|| PathBuf::from("/usr/lib/cni"));
     // Machines for tests often may not lower the score by which the kernel picks what to kill.
     // Paths are quoted as TOML strings, whose escapes are those of Rust for such names.
     Ok(format!(

@@ -25,6 +25,4 @@ impl Factory for Real {
     }
 }
 
-kubeplane_runtime_cri::conformance!(Real {
-    containerd: Containerd::start().unwrap()
-});
+kubeplane_runtime_cri::conformance!(Real { containerd: Containerd::start().unwrap() });

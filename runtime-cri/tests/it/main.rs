@@ -1,10 +1,6 @@
 //! The CRI client against a containerd that each test starts for itself.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on fails"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod conformance;
 mod connecting;
@@ -41,20 +37,12 @@ impl Bench {
                 attempt: 0,
             }),
             log_directory: containerd.directory().join("logs").display().to_string(),
-            linux: Some(v1::LinuxPodSandboxConfig {
-                security_context,
-                ..Default::default()
-            }),
+            linux: Some(v1::LinuxPodSandboxConfig { security_context, ..Default::default() }),
             ..Default::default()
         };
         std::fs::create_dir_all(&config.log_directory).unwrap();
         let sandbox = client.run_sandbox(config.clone(), "").await.unwrap();
-        Self {
-            client,
-            sandbox,
-            config,
-            _containerd: containerd,
-        }
+        Self { client, sandbox, config, _containerd: containerd }
     }
 
     async fn start(
@@ -67,26 +55,15 @@ impl Bench {
             ..Default::default()
         });
         let mut config = v1::ContainerConfig {
-            metadata: Some(v1::ContainerMetadata {
-                name: "main".to_owned(),
-                attempt: 0,
-            }),
-            image: Some(v1::ImageSpec {
-                image: BUSYBOX_IMAGE.to_owned(),
-                ..Default::default()
-            }),
+            metadata: Some(v1::ContainerMetadata { name: "main".to_owned(), attempt: 0 }),
+            image: Some(v1::ImageSpec { image: BUSYBOX_IMAGE.to_owned(), ..Default::default() }),
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             log_path: "main.log".to_owned(),
-            linux: Some(v1::LinuxContainerConfig {
-                security_context,
-                ..Default::default()
-            }),
+            linux: Some(v1::LinuxContainerConfig { security_context, ..Default::default() }),
             ..Default::default()
         };
         change(&mut config);
-        let created = self
-            .client
-            .create_container(&self.sandbox, config, self.config.clone());
+        let created = self.client.create_container(&self.sandbox, config, self.config.clone());
         let id = created.await.unwrap();
         self.client.start_container(&id).await.unwrap();
         id
@@ -103,7 +80,5 @@ fn host_network() -> v1::NamespaceOption {
 
 /// A deadline far beyond what anything here needs.
 async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future)
-        .await
-        .expect("it hangs")
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it hangs")
 }

@@ -19,21 +19,14 @@ async fn exec_streams_through_the_streaming_server() {
     let id = bench.start("sleep 1000", |_| {}).await;
     let request = v1::ExecRequest {
         container_id: id.to_string(),
-        cmd: ["sh", "-c", "cat; echo done >&2; exit 9"]
-            .map(str::to_owned)
-            .to_vec(),
+        cmd: ["sh", "-c", "cat; echo done >&2; exit 9"].map(str::to_owned).to_vec(),
         stdin: true,
         stdout: true,
         stderr: true,
         tty: false,
     };
     let url = url(bench.client.exec(request).await.unwrap());
-    let options = Options {
-        stdin: true,
-        stdout: true,
-        stderr: true,
-        tty: false,
-    };
+    let options = Options { stdin: true, stdout: true, stderr: true, tty: false };
     soon(async {
         let mut process = remote_command::dial(&url, options).await.unwrap();
         let mut stdin = process.stdin.take().unwrap();
@@ -46,13 +39,7 @@ async fn exec_streams_through_the_streaming_server() {
         let mut stdout = process.stdout.take().unwrap();
         let ((), read) = tokio::join!(write, stdout.read_to_end(&mut out));
         read.unwrap();
-        process
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut err)
-            .await
-            .unwrap();
+        process.stderr.take().unwrap().read_to_string(&mut err).await.unwrap();
         assert_eq!((out.len(), err.as_str()), (500_000, "done\n"));
         assert_eq!(process.status.wait().await.unwrap(), Outcome::ExitCode(9));
     })
@@ -74,27 +61,13 @@ async fn a_terminal_has_the_size_it_is_told() {
         tty: true,
     };
     let url = url(bench.client.exec(request).await.unwrap());
-    let options = Options {
-        stdin: true,
-        stdout: true,
-        stderr: false,
-        tty: true,
-    };
+    let options = Options { stdin: true, stdout: true, stderr: false, tty: true };
     soon(async {
         let mut process = remote_command::dial(&url, options).await.unwrap();
-        let size = TerminalSize {
-            width: 100,
-            height: 40,
-        };
+        let size = TerminalSize { width: 100, height: 40 };
         process.resize.as_mut().unwrap().send(size).await.unwrap();
         let mut out = String::new();
-        process
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut out)
-            .await
-            .unwrap();
+        process.stdout.take().unwrap().read_to_string(&mut out).await.unwrap();
         assert_eq!(out, "40 100\r\n");
         assert_eq!(process.status.wait().await.unwrap(), Outcome::Success);
     })
@@ -118,29 +91,12 @@ async fn attach_reaches_the_main_process() {
         tty: false,
     };
     let url = url(bench.client.attach(request).await.unwrap());
-    let options = Options {
-        stdin: true,
-        stdout: true,
-        stderr: true,
-        tty: false,
-    };
+    let options = Options { stdin: true, stdout: true, stderr: true, tty: false };
     soon(async {
         let mut process = remote_command::dial(&url, options).await.unwrap();
-        process
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(b"a line\n")
-            .await
-            .unwrap();
+        process.stdin.as_mut().unwrap().write_all(b"a line\n").await.unwrap();
         let mut out = String::new();
-        process
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut out)
-            .await
-            .unwrap();
+        process.stdout.take().unwrap().read_to_string(&mut out).await.unwrap();
         assert_eq!(out, "got a line\n");
         assert_eq!(process.status.wait().await.unwrap(), Outcome::Success);
     })
@@ -152,11 +108,7 @@ async fn ports_are_forwarded_and_failures_told() {
     let bench = Bench::new().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let Forwarding::Url(url) = bench
-        .client
-        .port_forward(&bench.sandbox, &[port])
-        .await
-        .unwrap()
+    let Forwarding::Url(url) = bench.client.port_forward(&bench.sandbox, &[port]).await.unwrap()
     else {
         panic!("no URL")
     };

@@ -19,7 +19,12 @@ pub(crate) enum Permission {
 
 impl Framework {
     /// Asks all Reserve plugins; on a refusal takes everything back.
-    pub(crate) fn reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+    pub(crate) fn reserve(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), String> {
         for plugin in self.plugins() {
             if let Some(point) = plugin.as_reserve()
                 && let Err(why) = point.reserve(state, pod, node)
@@ -40,7 +45,12 @@ impl Framework {
     }
 
     /// Asks all Permit plugins.
-    pub(crate) fn permit(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Result<Permission, String> {
+    pub(crate) fn permit(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<Permission, String> {
         let mut holding = BTreeSet::new();
         let mut limit = Duration::MAX;
         for plugin in self.plugins() {
@@ -57,12 +67,18 @@ impl Framework {
             return Ok(Permission::Granted);
         }
         let (sender, answer) = oneshot::channel();
-        self.waiting.lock().insert(pod.uid().to_owned(), Waiting { plugins: holding, answer: sender });
+        self.waiting
+            .lock()
+            .insert(pod.uid().to_owned(), Waiting { plugins: holding, answer: sender });
         Ok(Permission::Pending { answer, limit })
     }
 
     /// Waits for a pod's permission.
-    pub(crate) async fn permitted(&self, pod: &PodInfo, permission: Permission) -> Result<(), String> {
+    pub(crate) async fn permitted(
+        &self,
+        pod: &PodInfo,
+        permission: Permission,
+    ) -> Result<(), String> {
         let Permission::Pending { answer, limit } = permission else { return Ok(()) };
         let outcome = kubeplane_clock::timeout(&*self.clock, limit, answer).await;
         self.waiting.lock().remove(pod.uid());
@@ -100,7 +116,12 @@ impl Framework {
     }
 
     /// Everything from PreBind to PostBind.
-    pub(crate) async fn bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+    pub(crate) async fn bind(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), String> {
         for plugin in self.plugins() {
             if let Some(point) = plugin.as_pre_bind()
                 && point.preflight(state, pod, node) == PreBindVerdict::Needed
@@ -124,7 +145,9 @@ impl Framework {
             match point.bind(state, pod, node).await {
                 BindVerdict::Bound => return Ok(()),
                 BindVerdict::Skip => {}
-                BindVerdict::Error(why) => return Err(format!("running Bind plugin {:?}: {why}", plugin.name())),
+                BindVerdict::Error(why) => {
+                    return Err(format!("running Bind plugin {:?}: {why}", plugin.name()));
+                }
             }
         }
         Err("no plugin bound the pod".into())

@@ -37,7 +37,8 @@ impl Framework {
             if candidates.is_some_and(|names| !names.contains(node.name())) {
                 let reason = "node(s) didn't satisfy plugin(s) ";
                 let names: Vec<_> = diagnosis.plugins.iter().copied().collect();
-                *diagnosis.reasons.entry(format!("{reason}[{}]", names.join(" "))).or_default() += 1;
+                *diagnosis.reasons.entry(format!("{reason}[{}]", names.join(" "))).or_default() +=
+                    1;
                 continue;
             }
             if self.fits(state, pod, node, diagnosis)? {
@@ -93,7 +94,12 @@ impl Framework {
         }
         let totals = self.scores(state, pod, nodes)?;
         let best = totals.iter().max().copied().unwrap_or_default();
-        let ties: Vec<_> = totals.iter().zip(nodes).filter(|(score, _)| **score == best).map(|(_, node)| node).collect();
+        let ties: Vec<_> = totals
+            .iter()
+            .zip(nodes)
+            .filter(|(score, _)| **score == best)
+            .map(|(_, node)| node)
+            .collect();
         let pick = self.seed.below(ties.len() as u64);
         let chosen = ties.get(usize::try_from(pick).unwrap_or_default());
         Ok(chosen.map(|node| node.name().to_owned()).unwrap_or_default())
@@ -113,7 +119,9 @@ impl Framework {
             match plugin.as_pre_score().map(|point| point.pre_score(state, pod, nodes)) {
                 None | Some(PreScoreVerdict::Continue) => {}
                 Some(PreScoreVerdict::Skip) => drop(state.skip_score.insert(plugin.name())),
-                Some(PreScoreVerdict::Error(why)) => return Err(failed("PreScore", plugin.name(), &why)),
+                Some(PreScoreVerdict::Error(why)) => {
+                    return Err(failed("PreScore", plugin.name(), &why));
+                }
             }
         }
         let mut totals = vec![0; nodes.len()];
@@ -122,10 +130,15 @@ impl Framework {
             if state.skip_score.contains(own.plugin.name()) {
                 continue;
             }
-            let mut scores: Vec<_> = nodes.iter().map(|node| point.score(state, pod, node)).collect();
+            let mut scores: Vec<_> =
+                nodes.iter().map(|node| point.score(state, pod, node)).collect();
             point.normalize(state, pod, &mut scores);
-            if let Some(wild) = scores.iter().find(|score| !(0..=crate::MAX_SCORE).contains(*score)) {
-                let why = format!("invalid score {wild}, it should be in the range of [0, {}]", crate::MAX_SCORE);
+            if let Some(wild) = scores.iter().find(|score| !(0..=crate::MAX_SCORE).contains(*score))
+            {
+                let why = format!(
+                    "invalid score {wild}, it should be in the range of [0, {}]",
+                    crate::MAX_SCORE
+                );
                 return Err(failed("Score", own.plugin.name(), &why));
             }
             for (total, score) in totals.iter_mut().zip(scores) {
@@ -142,6 +155,9 @@ mod tests {
 
     #[test]
     fn large_clusters_are_searched_in_part() {
-        assert_eq!([enough(50), enough(100), enough(1000), enough(5000), enough(10_000)], [50, 100, 420, 500, 500]);
+        assert_eq!(
+            [enough(50), enough(100), enough(1000), enough(5000), enough(10_000)],
+            [50, 100, 420, 500, 500]
+        );
     }
 }

@@ -35,7 +35,8 @@ fn node(name: &str, spec: Value, cpu: &str) -> Arc<NodeInfo> {
 }
 
 fn pod(mut spec: Value, cpu: &str) -> PodInfo {
-    spec["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "1Gi"}}}]);
+    spec["containers"] =
+        json!([{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "1Gi"}}}]);
     let value = json!({"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": spec});
     PodInfo::new(Arc::new(serde_json::from_value(value).unwrap()))
 }
@@ -63,7 +64,8 @@ async fn a_pod_that_fits_nowhere_is_told_why_in_the_original_words() {
          1 node(s) were unschedulable."
     );
     assert_eq!(
-        refusal(pod(json!({"nodeSelector": {"disk": "x"}}), "1"), vec![node("a", json!({}), "1")]).await,
+        refusal(pod(json!({"nodeSelector": {"disk": "x"}}), "1"), vec![node("a", json!({}), "1")])
+            .await,
         "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
     );
     assert_eq!(

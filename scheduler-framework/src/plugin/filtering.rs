@@ -22,7 +22,12 @@ pub enum PreFilterVerdict {
 /// Runs once a cycle, before any node is looked at.
 pub trait PreFilter: Send + Sync {
     /// Decides, and keeps for [`Filter`] what it computed.
-    fn pre_filter(&self, state: &mut CycleState, pod: &PodInfo, nodes: &Snapshot) -> PreFilterVerdict;
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+    ) -> PreFilterVerdict;
 
     /// Keeps what was computed true while pods are added and removed in thought.
     fn extensions(&self) -> Option<&dyn PreFilterExtensions> {

@@ -18,7 +18,12 @@ pub enum PreScoreVerdict {
 /// Runs once a cycle, with the nodes that are left.
 pub trait PreScore: Send + Sync {
     /// Computes what all nodes' scores need.
-    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, nodes: &[Arc<NodeInfo>]) -> PreScoreVerdict;
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &[Arc<NodeInfo>],
+    ) -> PreScoreVerdict;
 }
 
 /// Scores a node. Pure, and run for many nodes at once.

@@ -1,7 +1,7 @@
 use super::normalize::normalize;
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo, PreScore,
-    PreScoreVerdict, SchedulerPlugin, Score,
+    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo,
+    PreScore, PreScoreVerdict, SchedulerPlugin, Score,
 };
 use k8s_openapi::api::core::v1::PreferredSchedulingTerm;
 use kubeplane_workload::{node_affinity_matches, node_affinity_score};
@@ -34,8 +34,10 @@ impl SchedulerPlugin for NodeAffinity {
 }
 
 fn preferred(pod: &PodInfo) -> &[PreferredSchedulingTerm] {
-    let affinity = pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let terms = affinity.and_then(|own| own.preferred_during_scheduling_ignored_during_execution.as_deref());
+    let affinity =
+        pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let terms = affinity
+        .and_then(|own| own.preferred_during_scheduling_ignored_during_execution.as_deref());
     terms.unwrap_or_default()
 }
 
@@ -44,7 +46,9 @@ impl Filter for NodeAffinity {
         if node_affinity_matches(pod.spec(), node.node()) {
             return FilterVerdict::Fits;
         }
-        FilterVerdict::Unresolvable(vec!["node(s) didn't match Pod's node affinity/selector".into()])
+        FilterVerdict::Unresolvable(vec![
+            "node(s) didn't match Pod's node affinity/selector".into(),
+        ])
     }
 }
 

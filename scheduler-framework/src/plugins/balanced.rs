@@ -1,4 +1,7 @@
-use crate::{ClusterEvent, CycleState, MAX_SCORE, NodeInfo, PodInfo, PreScore, PreScoreVerdict, SchedulerPlugin, Score};
+use crate::{
+    ClusterEvent, CycleState, MAX_SCORE, NodeInfo, PodInfo, PreScore, PreScoreVerdict,
+    SchedulerPlugin, Score,
+};
 use std::sync::Arc;
 
 /// Prefers nodes whose resources would be used evenly.
@@ -51,7 +54,11 @@ impl Score for NodeResourcesBalancedAllocation {
 
 impl NodeResourcesBalancedAllocation {
     /// One minus the spread of the used fractions, in hundredths.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a score is a rounded fraction")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "a score is a rounded fraction"
+    )]
     fn balance(&self, node: &NodeInfo, more: impl Fn(&str) -> i64) -> i64 {
         let fraction = |name: &String| {
             let capacity = node.allocatable().amount(name);
@@ -64,7 +71,8 @@ impl NodeResourcesBalancedAllocation {
             [a, b] => ((a - b) / 2.0).abs(),
             many => {
                 let mean = many.iter().sum::<f64>() / many.len() as f64;
-                (many.iter().map(|own| (own - mean).powi(2)).sum::<f64>() / many.len() as f64).sqrt()
+                (many.iter().map(|own| (own - mean).powi(2)).sum::<f64>() / many.len() as f64)
+                    .sqrt()
             }
         };
         ((1.0 - spread) * MAX_SCORE as f64) as i64

@@ -1,6 +1,6 @@
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, MAX_SCORE, NodeInfo, PodInfo,
-    SchedulerPlugin, Score,
+    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, MAX_SCORE,
+    NodeInfo, PodInfo, SchedulerPlugin, Score,
 };
 
 /// Only nodes with room for what a pod requests; prefers those with the most left (LeastAllocated).
@@ -35,7 +35,10 @@ impl SchedulerPlugin for NodeResourcesFit {
                 EventResource::AssignedPod,
                 ActionType::DELETE.or(ActionType::UPDATE_SCALE_DOWN),
             ),
-            ClusterEvent::new(EventResource::Node, ActionType::ADD.or(ActionType::UPDATE_ALLOCATABLE)),
+            ClusterEvent::new(
+                EventResource::Node,
+                ActionType::ADD.or(ActionType::UPDATE_ALLOCATABLE),
+            ),
         ]
     }
 
@@ -61,7 +64,9 @@ impl Filter for NodeResourcesFit {
             ("memory", wants.memory),
             ("ephemeral-storage", wants.ephemeral_storage),
         ];
-        let all = named.into_iter().chain(wants.scalars.iter().map(|(name, amount)| (name.as_str(), *amount)));
+        let all = named
+            .into_iter()
+            .chain(wants.scalars.iter().map(|(name, amount)| (name.as_str(), *amount)));
         for (name, wanted) in all.filter(|(_, wanted)| *wanted > 0) {
             if wanted > has.amount(name) - used.amount(name) {
                 reasons.push(format!("Insufficient {name}"));

@@ -1,6 +1,6 @@
 use crate::{
-    ActionType, ClusterEvent, EnqueueExtensions, EventObject, EventResource, Hint, PodInfo, PreEnqueue,
-    PreEnqueueVerdict, SchedulerPlugin,
+    ActionType, ClusterEvent, EnqueueExtensions, EventObject, EventResource, Hint, PodInfo,
+    PreEnqueue, PreEnqueueVerdict, SchedulerPlugin,
 };
 
 /// Holds pods with scheduling gates (KEP-3521).
@@ -27,7 +27,8 @@ impl SchedulerPlugin for SchedulingGates {
 
 impl PreEnqueue for SchedulingGates {
     fn pre_enqueue(&self, pod: &PodInfo) -> PreEnqueueVerdict {
-        let gates: Vec<_> = pod.spec().scheduling_gates.iter().flatten().map(|gate| gate.name.as_str()).collect();
+        let gates: Vec<_> =
+            pod.spec().scheduling_gates.iter().flatten().map(|gate| gate.name.as_str()).collect();
         if gates.is_empty() {
             return PreEnqueueVerdict::Admit;
         }
@@ -38,7 +39,11 @@ impl PreEnqueue for SchedulingGates {
 impl EnqueueExtensions for SchedulingGates {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
         match object {
-            EventObject::Pod { new: Some(new), .. } if new.metadata.uid.as_deref() == Some(pod.uid()) => Hint::Queue,
+            EventObject::Pod { new: Some(new), .. }
+                if new.metadata.uid.as_deref() == Some(pod.uid()) =>
+            {
+                Hint::Queue
+            }
             _ => Hint::Skip,
         }
     }

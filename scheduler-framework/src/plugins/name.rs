@@ -1,5 +1,6 @@
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin,
+    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo,
+    SchedulerPlugin,
 };
 
 /// Only the node a pod names itself.
@@ -25,7 +26,9 @@ impl Filter for NodeName {
         match pod.spec().node_name.as_deref() {
             None | Some("") => FilterVerdict::Fits,
             Some(name) if name == node.name() => FilterVerdict::Fits,
-            Some(_) => FilterVerdict::Unresolvable(vec!["node(s) didn't match the requested node name".into()]),
+            Some(_) => FilterVerdict::Unresolvable(vec![
+                "node(s) didn't match the requested node name".into(),
+            ]),
         }
     }
 }

@@ -1,6 +1,6 @@
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo, PreFilter,
-    PreFilterVerdict, SchedulerPlugin, Snapshot,
+    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo,
+    PreFilter, PreFilterVerdict, SchedulerPlugin, Snapshot,
 };
 
 /// Only nodes where the host ports of a pod are free.

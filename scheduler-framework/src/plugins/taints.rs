@@ -1,7 +1,7 @@
 use super::normalize::normalize;
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin,
-    Score,
+    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo,
+    SchedulerPlugin, Score,
 };
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 use kubeplane_workload::{first_untolerated, tolerates};
@@ -55,10 +55,13 @@ impl Filter for TaintToleration {
 impl Score for TaintToleration {
     /// How many taints that ask to be avoided the pod does not tolerate.
     fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        let soft = |toleration: &&Toleration| matches!(toleration.effect.as_deref(), None | Some("" | "PreferNoSchedule"));
+        let soft = |toleration: &&Toleration| {
+            matches!(toleration.effect.as_deref(), None | Some("" | "PreferNoSchedule"))
+        };
         let tolerations: Vec<_> = tolerations(pod).iter().filter(soft).cloned().collect();
         let avoided = taints(node).iter().filter(|taint| taint.effect == "PreferNoSchedule");
-        i64::try_from(avoided.filter(|taint| !tolerates(&tolerations, taint)).count()).unwrap_or(i64::MAX)
+        i64::try_from(avoided.filter(|taint| !tolerates(&tolerations, taint)).count())
+            .unwrap_or(i64::MAX)
     }
 
     fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [i64]) {

@@ -1,5 +1,6 @@
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin,
+    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo,
+    SchedulerPlugin,
 };
 use k8s_openapi::api::core::v1::Taint;
 use kubeplane_workload::tolerates;
@@ -29,7 +30,8 @@ impl SchedulerPlugin for NodeUnschedulable {
 
 impl Filter for NodeUnschedulable {
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
-        let cordoned = node.node().spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default();
+        let cordoned =
+            node.node().spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default();
         if !cordoned {
             return FilterVerdict::Fits;
         }

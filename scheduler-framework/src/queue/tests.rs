@@ -1,7 +1,5 @@
 use super::*;
-use crate::{
-    ActionType, Bind, BindVerdict, CycleState, EventResource, Profile, SchedulerPlugin,
-};
+use crate::{ActionType, Bind, BindVerdict, CycleState, EventResource, Profile, SchedulerPlugin};
 use kubeplane_clock::{PausedClock, Seed};
 use serde_json::{Value, json};
 
@@ -35,7 +33,8 @@ fn queue() -> (Queue, PausedClock) {
 }
 
 fn pod(name: &str, spec: Value) -> Arc<PodInfo> {
-    let mut value = json!({"metadata": {"name": name, "namespace": "d", "uid": name}, "spec": spec});
+    let mut value =
+        json!({"metadata": {"name": name, "namespace": "d", "uid": name}, "spec": spec});
     value["spec"]["containers"] = json!([]);
     Arc::new(PodInfo::new(Arc::new(serde_json::from_value(value).unwrap())))
 }
@@ -62,7 +61,10 @@ fn a_refused_pod_waits_for_an_event_that_concerns_it() {
     queue.add(pod("a", json!({})));
     let taken = queue.take().unwrap();
     queue.set_unschedulable(taken, BTreeSet::from(["NodeResourcesFit"]));
-    queue.on_event(ClusterEvent::new(EventResource::Node, ActionType::UPDATE_LABELS), &EventObject::Flush);
+    queue.on_event(
+        ClusterEvent::new(EventResource::Node, ActionType::UPDATE_LABELS),
+        &EventObject::Flush,
+    );
     assert!(!queue.has_active(), "labels do not help a pod that lacks room");
     queue.on_event(NODE_ADDED, &EventObject::Flush);
     assert!(!queue.has_active(), "it backs off first");

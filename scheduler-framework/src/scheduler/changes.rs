@@ -38,7 +38,10 @@ impl Loop {
         let node = node_of(&pod).map(str::to_owned);
         if is_terminal(&pod) {
             let known = old.as_ref().is_some_and(|old| !is_terminal(old));
-            return if known { self.lose_pod(pod) } else { () };
+            if known {
+                self.lose_pod(pod);
+            }
+            return;
         }
         let info = Arc::new(PodInfo::new(pod.clone()));
         let Some(node) = node else {
@@ -51,7 +54,11 @@ impl Loop {
             None => ActionType::ADD,
             Some(old) => pod_action(old, &pod),
         };
-        self.announce(EventResource::AssignedPod, action, &EventObject::Pod { old, new: Some(pod) });
+        self.announce(
+            EventResource::AssignedPod,
+            action,
+            &EventObject::Pod { old, new: Some(pod) },
+        );
     }
 
     fn see_waiting(&mut self, old: Option<Arc<Pod>>, info: &Arc<PodInfo>) {
@@ -63,7 +70,11 @@ impl Loop {
             return;
         }
         let action = old.as_ref().map_or(ActionType::ADD, |old| pod_action(old, &pod));
-        self.announce(EventResource::UnscheduledPod, action, &EventObject::Pod { old, new: Some(pod) });
+        self.announce(
+            EventResource::UnscheduledPod,
+            action,
+            &EventObject::Pod { old, new: Some(pod) },
+        );
         self.queue.add(info.clone());
     }
 
@@ -98,9 +109,11 @@ fn node_action(old: &Node, new: &Node) -> ActionType {
             action = action.or(what);
         }
     };
-    let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
+    let allocatable =
+        |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
     let conditions = |node: &Node| {
-        let all = node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+        let all =
+            node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
         all.into_iter().map(|own| (own.type_, own.status)).collect::<Vec<_>>()
     };
     let taints = |node: &Node| {
@@ -118,7 +131,9 @@ fn pod_action(old: &Pod, new: &Pod) -> ActionType {
     let mut action = ActionType::default();
     let spec = |pod: &Pod| pod.spec.clone().unwrap_or_default();
     let (before, after) = (spec(old), spec(new));
-    let gates = |spec: &k8s_openapi::api::core::v1::PodSpec| spec.scheduling_gates.as_ref().map_or(0, Vec::len);
+    let gates = |spec: &k8s_openapi::api::core::v1::PodSpec| {
+        spec.scheduling_gates.as_ref().map_or(0, Vec::len)
+    };
     for (changed, what) in [
         (old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS),
         (before.tolerations != after.tolerations, ActionType::UPDATE_TOLERATIONS),

@@ -53,7 +53,12 @@ impl Loop {
         }
     }
 
-    pub(super) async fn run(mut self, mut pods: Changes<Pod>, mut nodes: Changes<Node>, lifecycle: &Lifecycle) {
+    pub(super) async fn run(
+        mut self,
+        mut pods: Changes<Pod>,
+        mut nodes: Changes<Node>,
+        lifecycle: &Lifecycle,
+    ) {
         loop {
             let active = self.queue.has_active();
             let flush = self.queue.next_flush().unwrap_or(IDLE);
@@ -168,7 +173,9 @@ impl Loop {
     /// Tells the user, by condition and event.
     fn report(&mut self, info: &PodInfo, reason: &'static str, message: &str) {
         self.recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", message);
-        if let Some(patch) = super::report::condition_patch(info.pod(), reason, message, self.clock.now()) {
+        if let Some(patch) =
+            super::report::condition_patch(info.pod(), reason, message, self.clock.now())
+        {
             let (client, pod) = (self.client.clone(), info.pod().clone());
             self.reports.spawn(async move { super::report::send(client, &pod, patch).await });
         }

@@ -5,7 +5,12 @@ use kubeplane_workload::condition;
 use serde_json::{Value, json};
 
 /// The change that makes the pod say why it is not scheduled; `None` when it says so already.
-pub(super) fn condition_patch(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Option<Value> {
+pub(super) fn condition_patch(
+    pod: &Pod,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Option<Value> {
     let present = condition(pod, "PodScheduled");
     let same = present.is_some_and(|own| {
         own.status == "False"
@@ -15,7 +20,9 @@ pub(super) fn condition_patch(pod: &Pod, reason: &str, message: &str, now: Times
     if same {
         return None;
     }
-    let since = present.filter(|own| own.status == "False").and_then(|own| own.last_transition_time.clone());
+    let since = present
+        .filter(|own| own.status == "False")
+        .and_then(|own| own.last_transition_time.clone());
     let condition = json!({
         "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
         "lastProbeTime": null, "lastTransitionTime": since.unwrap_or(Time(now)),
@@ -29,7 +36,9 @@ pub(super) async fn send(client: kube::Client, pod: &Pod, patch: Value) {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(client, namespace);
-    if let Err(error) = pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+    if let Err(error) =
+        pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await
+    {
         tracing::debug!(namespace, name, %error, "condition not written");
     }
 }

@@ -1,5 +1,7 @@
 use super::{GROUP, PolicyRule, RESOURCES};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, Role, RoleBinding, RoleRef, Subject,
+};
 use kubeplane_core::{GroupResource, auth::UserInfo, reader::ObjectReader, status::ApiResult};
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -73,7 +75,12 @@ impl Policy {
             }
             _ => {
                 if let Ok(binding) = object.decode::<RoleBinding>() {
-                    self.bind(&name, &namespace, &binding.role_ref, binding.subjects.unwrap_or_default());
+                    self.bind(
+                        &name,
+                        &namespace,
+                        &binding.role_ref,
+                        binding.subjects.unwrap_or_default(),
+                    );
                 }
             }
         }
@@ -84,11 +91,16 @@ impl Policy {
         for subject in subjects {
             let (holder, printed) = match subject.kind.as_str() {
                 "User" => (Holder::User(subject.name.clone()), format!("User {:?}", subject.name)),
-                "Group" => (Holder::Group(subject.name.clone()), format!("Group {:?}", subject.name)),
+                "Group" => {
+                    (Holder::Group(subject.name.clone()), format!("Group {:?}", subject.name))
+                }
                 "ServiceAccount" => {
                     let own = subject.namespace.as_deref().unwrap_or(namespace);
                     let user = format!("system:serviceaccount:{own}:{}", subject.name);
-                    (Holder::User(user), format!("ServiceAccount {:?}", format!("{}/{own}", subject.name)))
+                    (
+                        Holder::User(user),
+                        format!("ServiceAccount {:?}", format!("{}/{own}", subject.name)),
+                    )
                 }
                 _ => continue,
             };

@@ -43,7 +43,10 @@ impl PolicyRule {
             return self.non_resource_urls.iter().any(|url| url_covers(url, &request.path));
         }
         has(&self.api_groups, &request.group)
-            && self.resources.iter().any(|own| resource_covers(own, &request.resource, &request.subresource))
+            && self
+                .resources
+                .iter()
+                .any(|own| resource_covers(own, &request.resource, &request.subresource))
             && (self.resource_names.is_empty() || self.resource_names.contains(&request.name))
     }
 
@@ -65,7 +68,12 @@ impl PolicyRule {
                         continue;
                     }
                     let named = self.resource_names.iter();
-                    pieces.extend(named.map(|name| Self { resource_names: vec![name.clone()], ..piece.clone() }));
+                    pieces.extend(
+                        named.map(|name| Self {
+                            resource_names: vec![name.clone()],
+                            ..piece.clone()
+                        }),
+                    );
                 }
             }
             let paths = self.non_resource_urls.iter();
@@ -83,7 +91,9 @@ impl PolicyRule {
         let all = |own: &[String], theirs: &[String]| theirs.iter().all(|value| has(own, value));
         let resources = |theirs: &str| {
             let (resource, subresource) = theirs.split_once('/').unwrap_or((theirs, ""));
-            self.resources.iter().any(|own| own == theirs || resource_covers(own, resource, subresource))
+            self.resources
+                .iter()
+                .any(|own| own == theirs || resource_covers(own, resource, subresource))
         };
         all(&self.verbs, &piece.verbs)
             && all(&self.api_groups, &piece.api_groups)
@@ -91,7 +101,10 @@ impl PolicyRule {
             && (self.resource_names.is_empty()
                 || (!piece.resource_names.is_empty()
                     && piece.resource_names.iter().all(|name| self.resource_names.contains(name))))
-            && piece.non_resource_urls.iter().all(|url| self.non_resource_urls.iter().any(|own| url_covers(own, url)))
+            && piece
+                .non_resource_urls
+                .iter()
+                .all(|url| self.non_resource_urls.iter().any(|own| url_covers(own, url)))
     }
 
     pub(crate) fn into_user_rule(self) -> UserRule {
@@ -111,12 +124,16 @@ fn resource_covers(own: &str, resource: &str, subresource: &str) -> bool {
     }
     match own.split_once('/') {
         None => subresource.is_empty() && own == resource,
-        Some((first, second)) => !subresource.is_empty() && second == subresource && (first == "*" || first == resource),
+        Some((first, second)) => {
+            !subresource.is_empty() && second == subresource && (first == "*" || first == resource)
+        }
     }
 }
 
 fn url_covers(own: &str, path: &str) -> bool {
-    own == "*" || own == path || own.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
+    own == "*"
+        || own == path
+        || own.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
 }
 
 /// As the original prints a rule in messages.

@@ -16,7 +16,8 @@ impl ObjectReader for Fixed {
     }
 
     async fn list(&self, resource: &GroupResource, _: &str) -> ApiResult<ObjectList> {
-        let kind = |object: &&Object| format!("{}s", object.kind().to_lowercase()) == resource.resource;
+        let kind =
+            |object: &&Object| format!("{}s", object.kind().to_lowercase()) == resource.resource;
         let items = self.0.iter().filter(kind).cloned().map(Arc::new).collect();
         Ok(ObjectList { revision: 1, items })
     }

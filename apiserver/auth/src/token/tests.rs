@@ -19,7 +19,12 @@ impl ObjectReader for Cluster {
         Some(1)
     }
 
-    async fn get(&self, resource: &GroupResource, _: &str, name: &str) -> ApiResult<Option<Arc<Object>>> {
+    async fn get(
+        &self,
+        resource: &GroupResource,
+        _: &str,
+        name: &str,
+    ) -> ApiResult<Option<Arc<Object>>> {
         Ok(self.0.lock().get(&(resource.resource.to_string(), name.to_owned())).cloned())
     }
 
@@ -43,7 +48,8 @@ fn request() -> TokenRequest {
 async fn a_token_is_good_for_its_time_its_audience_and_while_its_pod_lives() {
     let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let key = kubeplane_pki::generate_key().unwrap();
-    let issuer = TokenIssuer::new("https://kubernetes", &key, vec![], Arc::new(clock.clone())).unwrap();
+    let issuer =
+        TokenIssuer::new("https://kubernetes", &key, vec![], Arc::new(clock.clone())).unwrap();
     let cluster = Arc::new(Cluster::default());
     cluster.put("serviceaccounts", "web", "u1");
     cluster.put("pods", "web-0", "p1");
@@ -58,7 +64,9 @@ async fn a_token_is_good_for_its_time_its_audience_and_while_its_pod_lives() {
     assert!(tokens.verify(&token, &["vault".into()]).await.is_err(), "another audience");
 
     let other_key = kubeplane_pki::generate_key().unwrap();
-    let forger = TokenIssuer::new("https://kubernetes", &other_key, vec![], Arc::new(clock.clone())).unwrap();
+    let forger =
+        TokenIssuer::new("https://kubernetes", &other_key, vec![], Arc::new(clock.clone()))
+            .unwrap();
     assert!(tokens.verify(&forger.issue(&request()).unwrap().0, &[]).await.is_err(), "another key");
     assert_eq!(tokens.verify("no-token", &[]).await.unwrap(), None);
 

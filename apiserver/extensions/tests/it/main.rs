@@ -8,4 +8,3 @@
 mod definitions;
 mod harness;
 mod objects;
-mod real;

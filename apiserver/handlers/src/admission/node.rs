@@ -68,16 +68,25 @@ async fn pods(request: &Request<'_>, node: &str, subresource: &str) -> ApiResult
                 return Err(refuse(request, format!("node {node:?} can only create mirror pods")));
             }
             match pod.is_some_and(not_own) {
-                true => Err(refuse(request, format!("node {node:?} can only create pods with spec.nodeName set to itself"))),
+                true => Err(refuse(
+                    request,
+                    format!("node {node:?} can only create pods with spec.nodeName set to itself"),
+                )),
                 false => Ok(()),
             }
         }
-        ("", Operation::Delete) if request.old.is_some_and(not_own) => {
-            Err(refuse(request, format!("node {node:?} can only delete pods with spec.nodeName set to itself")))
-        }
+        ("", Operation::Delete) if request.old.is_some_and(not_own) => Err(refuse(
+            request,
+            format!("node {node:?} can only delete pods with spec.nodeName set to itself"),
+        )),
         ("", Operation::Delete) => Ok(()),
         ("status", Operation::Update) => match request.old.is_some_and(not_own) {
-            true => Err(refuse(request, format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"))),
+            true => Err(refuse(
+                request,
+                format!(
+                    "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
+                ),
+            )),
             false => Ok(()),
         },
         ("eviction", Operation::Create) => Ok(()),
@@ -88,13 +97,17 @@ async fn pods(request: &Request<'_>, node: &str, subresource: &str) -> ApiResult
 fn nodes(request: &Request<'_>, node: &str) -> ApiResult<()> {
     let named = request.object.as_deref().map_or(request.name, Object::name);
     if named != node {
-        return Err(refuse(request, format!("node {node:?} is not allowed to modify node {named:?}")));
+        return Err(refuse(
+            request,
+            format!("node {node:?} is not allowed to modify node {named:?}"),
+        ));
     }
     let Some(object) = request.object.as_deref() else {
         return Err(refuse(request, format!("node {node:?} is not allowed to delete itself")));
     };
     let before = |key: &str| request.old.and_then(|old| old.label(key));
-    let changed = object.labels().filter(|(key, value)| before(key) != Some(*value)).map(|(key, _)| key);
+    let changed =
+        object.labels().filter(|(key, value)| before(key) != Some(*value)).map(|(key, _)| key);
     let refused: Vec<_> = changed.filter(|key| !may_label(key)).collect();
     if !refused.is_empty() {
         let why = format!("is not allowed to modify labels: {}", refused.join(", "));
@@ -111,30 +124,45 @@ fn nodes(request: &Request<'_>, node: &str) -> ApiResult<()> {
 
 fn may_label(key: &str) -> bool {
     let Some((domain, _)) = key.split_once('/') else { return true };
-    let under = |parent: &str| domain == parent || domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'));
+    let under = |parent: &str| {
+        domain == parent || domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'))
+    };
     if under(RESERVED) {
         return false;
     }
     let theirs = under("kubernetes.io") || under("k8s.io");
-    !theirs || OWN_LABELS.contains(&key) || under("kubelet.kubernetes.io") || under("node.kubernetes.io")
+    !theirs
+        || OWN_LABELS.contains(&key)
+        || under("kubelet.kubernetes.io")
+        || under("node.kubernetes.io")
 }
 
 fn leases(request: &Request<'_>, node: &str) -> ApiResult<()> {
     let namespace = request.namespace;
     if namespace != "kube-node-lease" {
-        return Err(refuse(request, format!("can only access leases in the \"kube-node-lease\" system namespace, not {namespace:?}")));
+        return Err(refuse(
+            request,
+            format!(
+                "can only access leases in the \"kube-node-lease\" system namespace, not {namespace:?}"
+            ),
+        ));
     }
     let named = request.object.as_deref().map_or(request.name, Object::name);
     match named == node {
         true => Ok(()),
-        false => Err(refuse(request, "can only access node lease with the same name as the requesting node")),
+        false => Err(refuse(
+            request,
+            "can only access node lease with the same name as the requesting node",
+        )),
     }
 }
 
 /// A node asks for tokens only on behalf of pods that run on it.
 async fn tokens(request: &Request<'_>, node: &str) -> ApiResult<()> {
     let review = request.object.as_deref();
-    let reference = |key: &str| review.map(|review| review.text(&["spec", "boundObjectRef", key])).unwrap_or_default();
+    let reference = |key: &str| {
+        review.map(|review| review.text(&["spec", "boundObjectRef", key])).unwrap_or_default()
+    };
     if reference("kind") != "Pod" || reference("apiVersion") != "v1" {
         return Err(refuse(request, "node requested token not bound to a pod"));
     }
@@ -146,11 +174,18 @@ async fn tokens(request: &Request<'_>, node: &str) -> ApiResult<()> {
     let pod = request.reader.get(&pods, request.namespace, name).await?;
     let pod = pod.ok_or_else(|| ApiError::not_found(&pods, name))?;
     if pod.uid() != reference("uid") {
-        let why = format!("the UID in the bound object reference ({}) does not match the UID in record ({}). The object might have been deleted and then recreated", reference("uid"), pod.uid());
+        let why = format!(
+            "the UID in the bound object reference ({}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+            reference("uid"),
+            pod.uid()
+        );
         return Err(refuse(request, why));
     }
     match pod.text(&["spec", "nodeName"]) == node {
         true => Ok(()),
-        false => Err(refuse(request, "node requested token bound to a pod scheduled on a different node")),
+        false => Err(refuse(
+            request,
+            "node requested token bound to a pod scheduled on a different node",
+        )),
     }
 }

@@ -49,7 +49,9 @@ impl Admission for ServiceAccount {
 
     async fn mutate(&self, request: &mut Request<'_>) -> ApiResult<()> {
         let name = {
-            let Some(pod) = request.object.as_deref_mut().filter(|pod| pod.annotation(MIRROR).is_none()) else {
+            let Some(pod) =
+                request.object.as_deref_mut().filter(|pod| pod.annotation(MIRROR).is_none())
+            else {
                 return Ok(());
             };
             if pod.text(&["spec", "serviceAccountName"]).is_empty() {
@@ -83,7 +85,10 @@ impl Admission for ServiceAccount {
             };
         }
         if name.is_empty() {
-            let why = format!("no service account specified for pod {}/{}", request.namespace, request.name);
+            let why = format!(
+                "no service account specified for pod {}/{}",
+                request.namespace, request.name
+            );
             return Err(refuse(request, why));
         }
         self.account(request, name).await.map(|_| ())
@@ -91,12 +96,15 @@ impl Admission for ServiceAccount {
 }
 
 fn mount(pod: &mut Object, seed: &Seed) {
-    let existing = items(pod, &["spec", "volumes"]).iter().filter_map(|volume| volume["name"].as_str());
+    let existing =
+        items(pod, &["spec", "volumes"]).iter().filter_map(|volume| volume["name"].as_str());
     let existing = existing.into_iter().find(|name| name.starts_with(VOLUME)).map(str::to_owned);
     let name = existing.clone().unwrap_or_else(|| format!("{VOLUME}{}", seed.suffix(5)));
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        let Some(Value::Array(containers)) = pod.map_at_mut(&["spec"]).get_mut(list) else { continue };
+        let Some(Value::Array(containers)) = pod.map_at_mut(&["spec"]).get_mut(list) else {
+            continue;
+        };
         for container in containers.iter_mut().filter_map(Value::as_object_mut) {
             let mounts = container.entry("volumeMounts").or_insert_with(|| json!([]));
             let Some(mounts) = mounts.as_array_mut() else { continue };
@@ -126,8 +134,14 @@ mod tests {
             {"name": "a"}, {"name": "b", "volumeMounts": [{"name": "own", "mountPath": MOUNT}]}]}}))
         .unwrap();
         mount(&mut pod, &Seed::new(1));
-        assert_eq!(pod.at(&["spec", "containers"]).unwrap()[0]["volumeMounts"].as_array().unwrap().len(), 1);
-        assert_eq!(pod.at(&["spec", "containers"]).unwrap()[1]["volumeMounts"].as_array().unwrap().len(), 1);
+        assert_eq!(
+            pod.at(&["spec", "containers"]).unwrap()[0]["volumeMounts"].as_array().unwrap().len(),
+            1
+        );
+        assert_eq!(
+            pod.at(&["spec", "containers"]).unwrap()[1]["volumeMounts"].as_array().unwrap().len(),
+            1
+        );
         let volumes = items(&pod, &["spec", "volumes"]).to_vec();
         assert_eq!(volumes.len(), 1);
         assert!(volumes[0]["name"].as_str().unwrap().starts_with(VOLUME));

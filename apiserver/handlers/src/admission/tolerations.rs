@@ -37,7 +37,8 @@ impl Admission for DefaultTolerationSeconds {
         for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
             let tolerated = tolerations.iter().any(|own| {
                 let text = |name: &str| own[name].as_str().unwrap_or_default();
-                matches!(text("key"), own if own == key || own.is_empty()) && matches!(text("effect"), "NoExecute" | "")
+                matches!(text("key"), own if own == key || own.is_empty())
+                    && matches!(text("effect"), "NoExecute" | "")
             });
             if !tolerated {
                 tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute",

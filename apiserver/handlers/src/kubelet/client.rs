@@ -18,7 +18,8 @@ use tokio_rustls::TlsConnector;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const DEFAULT_PORT: u16 = 10250;
 /// In the original's order of preference.
-const ADDRESS_TYPES: [&str; 5] = ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"];
+const ADDRESS_TYPES: [&str; 5] =
+    ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"];
 
 /// Why a [`KubeletClient`] could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,9 @@ pub struct KubeletClient {
 
 impl fmt::Debug for KubeletClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KubeletClient").field("address_types", &self.address_types).finish_non_exhaustive()
+        f.debug_struct("KubeletClient")
+            .field("address_types", &self.address_types)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,15 +56,18 @@ impl KubeletClient {
         key: &str,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, KubeletClientError> {
-        let malformed = |error: &dyn fmt::Display| KubeletClientError::Credentials(error.to_string());
+        let malformed =
+            |error: &dyn fmt::Display| KubeletClientError::Credentials(error.to_string());
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(authority.as_bytes()) {
             let root = root.map_err(|error| malformed(&error))?;
             roots.add(root).map_err(|error| malformed(&error))?;
         }
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
         let chain = chain.map_err(|error| malformed(&error))?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| malformed(&error))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| malformed(&error))?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| malformed(&error))?
@@ -77,8 +83,10 @@ impl KubeletClient {
     /// Which addresses of a node to try, most wanted first: `InternalIP`, `Hostname` and so on.
     #[must_use]
     pub fn address_types(mut self, wanted: &[&str]) -> Self {
-        self.address_types =
-            wanted.iter().filter_map(|kind| ADDRESS_TYPES.into_iter().find(|own| own == kind)).collect();
+        self.address_types = wanted
+            .iter()
+            .filter_map(|kind| ADDRESS_TYPES.into_iter().find(|own| own == kind))
+            .collect();
         self
     }
 
@@ -107,15 +115,25 @@ impl KubeletClient {
         *request.headers_mut() = headers;
         let authority = format!("{host}:{port}").parse().map_err(ApiError::internal)?;
         request.headers_mut().insert(header::HOST, authority);
-        sender.send_request(request).await.map_err(|error| ApiError::internal(format!("error dialing backend: {error}")))
+        sender
+            .send_request(request)
+            .await
+            .map_err(|error| ApiError::internal(format!("error dialing backend: {error}")))
     }
 
-    async fn dial(&self, host: &str, port: u16) -> Result<http1::SendRequest<Empty<Bytes>>, String> {
-        let connection = TcpStream::connect((host, port)).await.map_err(|error| format!("dial tcp {host}:{port}: {error}"))?;
+    async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<http1::SendRequest<Empty<Bytes>>, String> {
+        let connection = TcpStream::connect((host, port))
+            .await
+            .map_err(|error| format!("dial tcp {host}:{port}: {error}"))?;
         // Best effort: without it only small frames wait a little.
         let _ = connection.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        let secured = self.tls.connect(name, connection).await.map_err(|error| format!("tls: {error}"))?;
+        let secured =
+            self.tls.connect(name, connection).await.map_err(|error| format!("tls: {error}"))?;
         let (sender, driver) =
             http1::handshake(TokioIo::new(secured)).await.map_err(|error| error.to_string())?;
         // Ends with the connection, which ends when both the sender and an upgraded stream are dropped.
@@ -129,11 +147,24 @@ impl KubeletClient {
 
     async fn address(&self, api: &Api, node: &str) -> ApiResult<(String, u16)> {
         let nodes = GroupResource::new("", "nodes");
-        let object = api.reader().get(&nodes, "", node).await?.ok_or_else(|| ApiError::not_found(&nodes, node))?;
-        let port = object.at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]).and_then(Value::as_u64);
-        let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).unwrap_or(DEFAULT_PORT);
+        let object = api
+            .reader()
+            .get(&nodes, "", node)
+            .await?
+            .ok_or_else(|| ApiError::not_found(&nodes, node))?;
+        let port = object
+            .at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"])
+            .and_then(Value::as_u64);
+        let port = port
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port != 0)
+            .unwrap_or(DEFAULT_PORT);
         let host = self.address_types.iter().find_map(|kind| address_of(&object, kind));
-        let host = host.ok_or_else(|| ApiError::internal(format!("no preferred addresses found; known addresses of node {node:?}: []")))?;
+        let host = host.ok_or_else(|| {
+            ApiError::internal(format!(
+                "no preferred addresses found; known addresses of node {node:?}: []"
+            ))
+        })?;
         Ok((host, port))
     }
 }

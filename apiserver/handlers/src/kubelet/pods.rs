@@ -23,7 +23,11 @@ impl Handler for PodLog {
         let query = request.query();
         let errors = log_errors(&request)?;
         if !errors.is_empty() {
-            return Err(ApiError::invalid(&GroupKind::new("", "PodLogOptions"), &request.info.name, &errors));
+            return Err(ApiError::invalid(
+                &GroupKind::new("", "PodLogOptions"),
+                &request.info.name,
+                &errors,
+            ));
         }
         let pod = pod_of(&request).await?;
         let container = container_of(&pod, query.text("container"))?;
@@ -42,7 +46,16 @@ impl Handler for PodLog {
                 let _ = write!(path, "{value}={}&", escaped(text));
             }
         }
-        let answer = self.0.send(&request.api, node, Method::GET, path.trim_end_matches(['&', '?']), HeaderMap::new()).await?;
+        let answer = self
+            .0
+            .send(
+                &request.api,
+                node,
+                Method::GET,
+                path.trim_end_matches(['&', '?']),
+                HeaderMap::new(),
+            )
+            .await?;
         if answer.status() == StatusCode::OK {
             return Ok(plain(body::boxed(answer.into_body())));
         }
@@ -52,7 +65,9 @@ impl Handler for PodLog {
 
 fn plain(content: Body) -> Response<Body> {
     let mut response = Response::new(content);
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
     response
 }
 
@@ -61,7 +76,11 @@ fn log_errors(request: &HandlerRequest) -> ApiResult<field::Errors> {
     let mut errors = Vec::new();
     for (name, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
         if let Some(value) = query.integer(name)?.filter(|value| *value < least) {
-            let why = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+            let why = if least == 0 {
+                "must be greater than or equal to 0"
+            } else {
+                "must be greater than 0"
+            };
             errors.push(field::Error::invalid(&Path::new(name), value, why));
         }
     }
@@ -83,8 +102,11 @@ async fn kubelet_error(answer: Response<Incoming>, container: &str, pod: &str) -
     };
     match code {
         StatusCode::BAD_REQUEST => ApiError::bad_request(text),
-        StatusCode::NOT_FOUND => ApiError::new(code, "NotFound", format!(
-            "the server could not find the requested resource ( pods/log {pod}): {text}")),
+        StatusCode::NOT_FOUND => ApiError::new(
+            code,
+            "NotFound",
+            format!("the server could not find the requested resource ( pods/log {pod}): {text}"),
+        ),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             ApiError::internal(format!("the kubelet refused the API server: {text}"))
         }
@@ -131,7 +153,8 @@ fn switch(mut answer: Response<Incoming>, client_side: OnUpgrade) -> Response<Bo
     tokio::spawn(async move {
         match tokio::try_join!(client_side, kubelet_side) {
             Ok((client, kubelet)) => {
-                let copied = copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(kubelet)).await;
+                let copied =
+                    copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(kubelet)).await;
                 tracing::debug!(?copied, "stream ended");
             }
             Err(error) => tracing::debug!(%error, "connection was not taken over"),
@@ -167,7 +190,9 @@ fn stream_path(request: &HandlerRequest, pod: &Object) -> ApiResult<String> {
     }
     let container = container_of(pod, query.text("container"))?;
     let mut path = format!("/{}/{namespace}/{name}/{container}?", request.info.subresource);
-    for (flag, name) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+    for (flag, name) in
+        [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")]
+    {
         if query.flag(flag) == Some(true) {
             let _ = write!(path, "{name}=1&");
         }
@@ -195,24 +220,38 @@ fn stream_options(request: &HandlerRequest) -> Object {
 }
 
 async fn pod_of(request: &HandlerRequest) -> ApiResult<Object> {
-    request.api.get(&GroupResource::new("", "pods"), &request.info.namespace, &request.info.name).await
+    request
+        .api
+        .get(&GroupResource::new("", "pods"), &request.info.namespace, &request.info.name)
+        .await
 }
 
 /// The container asked for; without a name the default one, or the only one.
 fn container_of(pod: &Object, asked: &str) -> ApiResult<String> {
     let names = |list: &str| -> Vec<String> {
         let items = pod.at(&["spec", list]).and_then(Value::as_array);
-        items.into_iter().flatten().filter_map(|item| item["name"].as_str()).map(str::to_owned).collect()
+        items
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item["name"].as_str())
+            .map(str::to_owned)
+            .collect()
     };
     let containers = names("containers");
     let (init, ephemeral) = (names("initContainers"), names("ephemeralContainers"));
     if asked.is_empty() {
         return match containers.as_slice() {
             [only] => Ok(only.clone()),
-            [] => Err(ApiError::bad_request(format!("a container name must be specified for pod {}", pod.name()))),
+            [] => Err(ApiError::bad_request(format!(
+                "a container name must be specified for pod {}",
+                pod.name()
+            ))),
             _ => {
                 let all = [init, containers, ephemeral].concat().join(" ");
-                let why = format!("a container name must be specified for pod {}, choose one of: [{all}]", pod.name());
+                let why = format!(
+                    "a container name must be specified for pod {}, choose one of: [{all}]",
+                    pod.name()
+                );
                 Err(ApiError::bad_request(why))
             }
         };

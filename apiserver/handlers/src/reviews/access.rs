@@ -35,7 +35,11 @@ impl Handler for AccessReview {
         let errors = request.validate(&review);
         if !errors.is_empty() {
             // The original names no kind here.
-            return Err(ApiError::invalid(&GroupKind::new("authorization.k8s.io", ""), "", &errors));
+            return Err(ApiError::invalid(
+                &GroupKind::new("authorization.k8s.io", ""),
+                "",
+                &errors,
+            ));
         }
         let user = match self.0 {
             ReviewKind::SelfSubject => request.user.clone(),
@@ -53,8 +57,11 @@ fn subject(review: &Object) -> UserInfo {
         items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };
     let extra = review.at(&["spec", "extra"]).and_then(Value::as_object);
-    let extra: BTreeMap<_, _> =
-        extra.into_iter().flatten().map(|(key, values)| (key.to_lowercase(), list(Some(values)))).collect();
+    let extra: BTreeMap<_, _> = extra
+        .into_iter()
+        .flatten()
+        .map(|(key, values)| (key.to_lowercase(), list(Some(values))))
+        .collect();
     UserInfo {
         name: review.text(&["spec", "user"]).to_owned(),
         uid: review.text(&["spec", "uid"]).to_owned(),
@@ -66,10 +73,16 @@ fn subject(review: &Object) -> UserInfo {
 fn attributes(review: &Object, user: Arc<UserInfo>) -> Attributes {
     let paths = |key: &str| review.text(&["spec", "nonResourceAttributes", key]).to_owned();
     if review.at(&["spec", "resourceAttributes"]).is_none_or(Value::is_null) {
-        return Attributes { user, verb: paths("verb"), path: paths("path"), ..Attributes::default() };
+        return Attributes {
+            user,
+            verb: paths("verb"),
+            path: paths("path"),
+            ..Attributes::default()
+        };
     }
     let text = |key: &str| review.text(&["spec", "resourceAttributes", key]).to_owned();
-    let selector = |key: &str| review.text(&["spec", "resourceAttributes", key, "rawSelector"]).to_owned();
+    let selector =
+        |key: &str| review.text(&["spec", "resourceAttributes", key, "rawSelector"]).to_owned();
     Attributes {
         user,
         verb: text("verb"),

@@ -27,7 +27,10 @@ impl Handler for SelfSubjectRulesReview {
                     ("resourceNames", rule.resource_names),
                 ]));
             } else {
-                paths.push(lists(&[("verbs", rule.verbs), ("nonResourceURLs", rule.non_resource_urls)]));
+                paths.push(lists(&[
+                    ("verbs", rule.verbs),
+                    ("nonResourceURLs", rule.non_resource_urls),
+                ]));
             }
         }
         review.set(&["status"], json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete}));
@@ -37,5 +40,7 @@ impl Handler for SelfSubjectRulesReview {
 
 fn lists(fields: &[(&str, Vec<String>)]) -> Value {
     let filled = fields.iter().filter(|(_, list)| !list.is_empty());
-    Value::Object(filled.map(|(name, list)| ((*name).to_owned(), json!(list))).collect::<Map<_, _>>())
+    Value::Object(
+        filled.map(|(name, list)| ((*name).to_owned(), json!(list))).collect::<Map<_, _>>(),
+    )
 }

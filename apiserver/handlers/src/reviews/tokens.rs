@@ -60,7 +60,9 @@ impl Handler for TokenReview {
         let mut review = request.object().await?;
         let token = review.text(&["spec", "token"]).to_owned();
         if token.is_empty() {
-            return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+            return Err(ApiError::bad_request(
+                "token is required for TokenReview in authentication",
+            ));
         }
         let audiences = review.at(&["spec", "audiences"]).and_then(Value::as_array);
         let audiences: Vec<_> =

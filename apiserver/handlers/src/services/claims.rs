@@ -97,7 +97,8 @@ impl Claims {
 
     pub(super) async fn any_port(&self, range: &RangeInclusive<u16>) -> ApiResult<u16> {
         let size = u64::from(range.end() - range.start()) + 1;
-        let nth = |offset: u64| range.start().saturating_add(u16::try_from(offset).unwrap_or_default());
+        let nth =
+            |offset: u64| range.start().saturating_add(u16::try_from(offset).unwrap_or_default());
         for _ in 0..RANDOM_TRIES {
             let port = nth(self.api.seed().below(size));
             if self.this_port(port).await? {
@@ -149,7 +150,8 @@ impl Claims {
             return false;
         }
         let services = GroupResource::new("", "services");
-        let value = String::from_utf8_lossy(key.as_ref()).rsplit('/').next().unwrap_or_default().to_owned();
+        let value =
+            String::from_utf8_lossy(key.as_ref()).rsplit('/').next().unwrap_or_default().to_owned();
         match self.api.get(&services, &claim.owner.namespace, &claim.owner.name).await {
             Err(error) => error.code() == http::StatusCode::NOT_FOUND,
             Ok(service) => {
@@ -165,7 +167,8 @@ impl Claims {
         }
         let Ok(read) = self.api.store().get(key, ReadAt::Latest).await else { return };
         let Some(entry) = read.entry else { return };
-        let own = serde_json::from_slice::<Claim>(&entry.value).is_ok_and(|claim| claim.owner == self.owner);
+        let own = serde_json::from_slice::<Claim>(&entry.value)
+            .is_ok_and(|claim| claim.owner == self.owner);
         if own && let Err(error) = self.api.store().delete(key, entry.revision).await {
             // The claim is taken over as stale when somebody wants it.
             tracing::debug!(%key, %error, "a claim was not released");
@@ -193,9 +196,11 @@ fn size_of(range: &IpNet) -> u64 {
 
 pub(super) fn nth_address(range: &IpNet, offset: u64) -> IpAddr {
     match range.network() {
-        IpAddr::V4(network) => {
-            IpAddr::V4((u32::from(network).saturating_add(u32::try_from(offset).unwrap_or_default())).into())
+        IpAddr::V4(network) => IpAddr::V4(
+            (u32::from(network).saturating_add(u32::try_from(offset).unwrap_or_default())).into(),
+        ),
+        IpAddr::V6(network) => {
+            IpAddr::V6((u128::from(network).saturating_add(u128::from(offset))).into())
         }
-        IpAddr::V6(network) => IpAddr::V6((u128::from(network).saturating_add(u128::from(offset))).into()),
     }
 }

@@ -28,11 +28,13 @@ async fn the_index_leads_to_complete_documents() {
     let index = ask(&server, "/openapi/v3", &[]).await.json();
     let paths = index["paths"].as_object().unwrap();
     assert!(paths.contains_key("api/v1") && paths.contains_key("apis/apps/v1"));
+    let mut kept = 0;
     for (path, entry) in paths {
         let url = entry["serverRelativeURL"].as_str().unwrap();
         assert!(url.starts_with(&format!("/openapi/v3/{path}?hash=")), "{url}");
         let answer = ask(&server, url, &[]).await;
         assert!(answer.header("cache-control").contains("immutable"));
+        kept += ask(&server, url, &[("accept-encoding", "gzip")]).await.bytes.len();
         let document = answer.json();
         let mut found = BTreeSet::new();
         references(&document, &mut found);
@@ -40,6 +42,7 @@ async fn the_index_leads_to_complete_documents() {
             assert!(document.pointer(&target[1..]).is_some(), "{path}: {target} is missing");
         }
     }
+    assert!(kept < 1 << 20, "{kept} bytes are kept");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What kubectl does with the documents: every installed version of it, at least the one on the path.
 
-use crate::server::builder;
+use crate::server::{builder, serve_custom_resources};
 use kubeplane_apiserver::TlsOptions;
 use kubeplane_core::component::{Component, lifecycle};
 use kubeplane_pki::{Authority, Request, Usage};
@@ -31,9 +31,13 @@ async fn serve() -> Served {
     let identity = authority.issue(&request, now).unwrap();
     let tls = TlsOptions::from_pem(identity.certificate, identity.key);
     let server = builder().listen("127.0.0.1:0".parse().unwrap(), tls).build().unwrap();
+    let custom = serve_custom_resources(&server).await;
     let mut bound = server.bound();
     let (side, mut supervision) = lifecycle();
-    let task = tokio::spawn(async move { Box::new(server).run(side).await.unwrap() });
+    let task = tokio::spawn(async move {
+        Box::new(server).run(side).await.unwrap();
+        custom.stop();
+    });
     assert!(supervision.became_ready().await);
     let address = bound.wait_for(Option::is_some).await.unwrap().unwrap();
     Served { address, home: tempfile::tempdir().unwrap(), task }
@@ -116,5 +120,44 @@ async fn kubectl_applies_and_validates() {
         let refused = served.kubectl(&kubectl, &apply, &wrong).await;
         assert!(!refused.success && refused.text.contains("selectro"), "{}", refused.text);
         served.expect(&kubectl, &["delete", "service", "web", "--wait=false"], "").await;
+    }
+}
+
+const WIDGETS: &str = r#"{
+    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.com"},
+    "spec": {
+        "group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+            "type": "object", "description": "A thing that spins.",
+            "properties": {"spec": {"type": "object", "properties": {
+                "size": {"type": "integer", "description": "How large it is.", "nullable": true},
+                "port": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+            }}}
+        }}}]
+    }
+}"#;
+const WIDGET: &str = r#"{"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}}"#;
+
+#[tokio::test]
+async fn kubectl_knows_custom_resources() {
+    let served = serve().await;
+    for kubectl in installed() {
+        served.expect(&kubectl, &["apply", "-f", "-"], WIDGETS).await;
+        let established =
+            ["wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=20s"];
+        served.expect(&kubectl, &established, "").await;
+        let spec = served.expect(&kubectl, &["explain", "widgets.spec"], "").await;
+        assert!(spec.contains("How large it is."), "{spec}");
+        let root = served.expect(&kubectl, &["explain", "widgets"], "").await;
+        assert!(root.contains("A thing that spins.") && root.contains("metadata"), "{root}");
+        let apply = ["apply", "--validate=strict", "-f", "-"];
+        served.expect(&kubectl, &apply, WIDGET).await;
+        let changed = served.expect(&kubectl, &apply, &WIDGET.replace("1}", "2}")).await;
+        assert!(changed.contains("configured") && !changed.contains("arning"), "{changed}");
+        let wrong = served.kubectl(&kubectl, &apply, &WIDGET.replace("size", "sise")).await;
+        assert!(!wrong.success && wrong.text.contains("sise"), "{}", wrong.text);
+        served.expect(&kubectl, &["delete", "crd", "widgets.example.com"], "").await;
     }
 }

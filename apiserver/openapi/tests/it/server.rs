@@ -6,8 +6,10 @@ use http_body_util::{BodyExt, Empty};
 use kubeplane_apiserver::{ApiServer, Builder};
 use kubeplane_core::{
     auth::{Attributes, Authenticator, Authorizer, Decision, UserInfo},
+    component::{Component, Supervision, lifecycle},
     status::ApiResult,
 };
+use kubeplane_extensions::{CustomResourceDefinitionDeletion, CustomResources};
 use kubeplane_openapi::OpenApi;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::Store;
@@ -54,9 +56,12 @@ pub(crate) fn build() -> ApiServer {
 }
 
 pub(crate) fn builder() -> Builder {
+    let mut definitions = kubeplane_builtin::all();
+    definitions.push(Arc::new(kubeplane_extensions::definition()));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let builder = ApiServer::builder(store)
-        .resources(kubeplane_builtin::all())
+        .resources(definitions)
+        .hook(kubeplane_extensions::resource(), Arc::new(CustomResourceDefinitionDeletion))
         .authenticate(Everyone)
         .authorize(Everyone);
     OpenApi::routes().into_iter().fold(builder, |builder, (path, route)| builder.route(path, route))
@@ -72,4 +77,12 @@ pub(crate) async fn ask(server: &ApiServer, path: &str, headers: &[(&str, &str)]
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes().to_vec();
     Answer { code: head.status, headers: head.headers, bytes }
+}
+
+/// Serves what CustomResourceDefinitions define, until the answer is dropped.
+pub(crate) async fn serve_custom_resources(server: &ApiServer) -> Supervision {
+    let (own, mut supervision) = lifecycle();
+    tokio::spawn(Box::new(CustomResources::new(server.api())).run(own));
+    assert!(supervision.became_ready().await);
+    supervision
 }

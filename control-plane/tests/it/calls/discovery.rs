@@ -16,7 +16,13 @@ fn kinds(world: &World<'_>) {
         ["pods", "po", "v1", "true", "Pod"],
         ["namespaces", "ns", "v1", "false", "Namespace"],
         ["deployments", "deploy", "apps/v1", "true", "Deployment"],
-        ["customresourcedefinitions", "crd,crds", "apiextensions.k8s.io/v1", "false", "CustomResourceDefinition"],
+        [
+            "customresourcedefinitions",
+            "crd,crds",
+            "apiextensions.k8s.io/v1",
+            "false",
+            "CustomResourceDefinition",
+        ],
     ] {
         assert!(has_row(&table, &row), "{row:?} in\n{table}");
     }
@@ -24,12 +30,20 @@ fn kinds(world: &World<'_>) {
     assert!(named.lines().any(|line| line == "replicasets.apps"), "{named}");
 
     let versions = world.kubectl.ok(&["api-versions"]);
-    for version in ["v1", "apps/v1", "coordination.k8s.io/v1", "discovery.k8s.io/v1", "rbac.authorization.k8s.io/v1"] {
+    for version in [
+        "v1",
+        "apps/v1",
+        "coordination.k8s.io/v1",
+        "discovery.k8s.io/v1",
+        "rbac.authorization.k8s.io/v1",
+    ] {
         assert!(versions.lines().any(|line| line == version), "{version} in\n{versions}");
     }
 
     let text = world.kubectl.ok(&["explain", "deployment.spec.strategy"]);
-    for part in ["KIND:       Deployment", "strategy <DeploymentStrategy>", "rollingUpdate", "Default is"] {
+    for part in
+        ["KIND:       Deployment", "strategy <DeploymentStrategy>", "rollingUpdate", "Default is"]
+    {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
     let text = world.kubectl.ok(&["explain", "pod", "--recursive"]);
@@ -40,7 +54,10 @@ fn versions(world: &World<'_>) {
     let said = world.kubectl.ok(&["version"]);
     assert!(said.contains("Server Version") && said.contains("v1.36."), "{said}");
     let json = world.kubectl.json(&["version"]);
-    assert_eq!((&json["serverVersion"]["major"], &json["serverVersion"]["minor"]), (&"1".into(), &"36".into()));
+    assert_eq!(
+        (&json["serverVersion"]["major"], &json["serverVersion"]["minor"]),
+        (&"1".into(), &"36".into())
+    );
 }
 
 fn components(world: &World<'_>) {
@@ -48,7 +65,8 @@ fn components(world: &World<'_>) {
     assert!(said.contains("is running at"), "{said}");
     assert!(said.contains(&world.cluster.url), "{said}");
     let table = world.kubectl.until(&["get", "componentstatuses"], "all healthy", |table| {
-        has_row(table, &["scheduler", "Healthy"]) && has_row(table, &["controller-manager", "Healthy"])
+        has_row(table, &["scheduler", "Healthy"])
+            && has_row(table, &["controller-manager", "Healthy"])
     });
     assert!(has_row(&table, &["NAME", "STATUS", "MESSAGE", "ERROR"]), "{table}");
     assert!(has_row(&table, &["etcd-0", "Healthy"]), "{table}");

@@ -14,10 +14,25 @@ pub(super) fn all(world: &World<'_>) {
 
 fn tables(world: &World<'_>) {
     let text = world.kubectl.ok(&["get", "all", "-n", "web", "-o", "wide"]);
-    let heading = ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE", "NOMINATED", "NODE", "READINESS", "GATES"];
+    let heading = [
+        "NAME",
+        "READY",
+        "STATUS",
+        "RESTARTS",
+        "AGE",
+        "IP",
+        "NODE",
+        "NOMINATED",
+        "NODE",
+        "READINESS",
+        "GATES",
+    ];
     assert!(has_row(&text, &heading), "{text}");
-    let pods: Vec<Vec<&str>> =
-        text.lines().filter(|line| line.starts_with("pod/web-")).map(|line| line.split_whitespace().collect()).collect();
+    let pods: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("pod/web-"))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
     assert_eq!(pods.len(), 3, "{text}");
     for pod in &pods {
         assert_eq!(pod[1..4], ["1/1", "Running", "0"], "{text}");
@@ -25,17 +40,26 @@ fn tables(world: &World<'_>) {
         assert_eq!(pod[6], "node-1", "{text}");
     }
     assert!(has_row(&text, &["service/web", "ClusterIP"]) && text.contains("80/TCP"), "{text}");
-    assert!(has_row(&text, &["deployment.apps/web", "3/3", "3", "3"]) && text.contains("busybox:1.36"), "{text}");
+    assert!(
+        has_row(&text, &["deployment.apps/web", "3/3", "3", "3"]) && text.contains("busybox:1.36"),
+        "{text}"
+    );
     assert!(text.lines().any(|line| line.starts_with("replicaset.apps/web-")), "{text}");
 
     assert!(has_row(&world.kubectl.ok(&["get", "nodes"]), &["node-1", "Ready"]));
-    let slices = world.kubectl.until(&["get", "endpointslices", "-n", "web"], "all addresses", |table| {
-        table.lines().any(|line| line.starts_with("web-") && line.matches("10.244.0.").count() == 3)
-    });
+    let slices =
+        world.kubectl.until(&["get", "endpointslices", "-n", "web"], "all addresses", |table| {
+            table
+                .lines()
+                .any(|line| line.starts_with("web-") && line.matches("10.244.0.").count() == 3)
+        });
     assert!(slices.contains("8080"), "{slices}");
     let services = world.kubectl.json(&["get", "service", "-n", "web", "web"]);
     assert!(services["spec"]["clusterIP"].as_str().unwrap().starts_with("10.96."), "{services}");
-    assert!(has_row(&world.kubectl.ok(&["get", "service"]), &["kubernetes", "ClusterIP", "10.96.0.1"]));
+    assert!(has_row(
+        &world.kubectl.ok(&["get", "service"]),
+        &["kubernetes", "ClusterIP", "10.96.0.1"]
+    ));
     let none = world.kubectl.output(&["get", "pods"]);
     assert_eq!(String::from_utf8_lossy(&none.stderr), "No resources found in default namespace.\n");
 }

@@ -9,13 +9,21 @@ pub(super) fn all(world: &World<'_>) {
         world.kubectl.ok(&["get", "-n", "web", "deployment/web", "-o", path])
     };
     let finished = || {
-        let said = world.kubectl.ok(&["rollout", "status", "-n", "web", "deployment/web", "--timeout=60s"]);
+        let said = world.kubectl.ok(&[
+            "rollout",
+            "status",
+            "-n",
+            "web",
+            "deployment/web",
+            "--timeout=60s",
+        ]);
         assert!(said.ends_with("deployment \"web\" successfully rolled out\n"), "{said}");
         world.wait_for_ready_pods(3);
     };
     let revisions = || {
         let history = world.kubectl.ok(&["rollout", "history", "-n", "web", "deployment/web"]);
-        let rows = history.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok());
+        let rows =
+            history.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u32>().ok());
         rows.max().unwrap_or_else(|| panic!("{history}"))
     };
     let before = (world.pods(), revisions());
@@ -23,10 +31,23 @@ pub(super) fn all(world: &World<'_>) {
 
     // Of three replicas none may be missing while they are replaced.
     let watching = world.kubectl.start(&[
-        "get", "-n", "web", "deployment/web", "-w", "-o", "jsonpath={.status.availableReplicas}{\"\\n\"}",
+        "get",
+        "-n",
+        "web",
+        "deployment/web",
+        "-w",
+        "-o",
+        "jsonpath={.status.availableReplicas}{\"\\n\"}",
     ]);
     watching.until("the state before", |text| text.starts_with('3'));
-    let said = world.kubectl.ok(&["set", "image", "-n", "web", "deployment/web", &format!("web={NEXT_IMAGE}")]);
+    let said = world.kubectl.ok(&[
+        "set",
+        "image",
+        "-n",
+        "web",
+        "deployment/web",
+        &format!("web={NEXT_IMAGE}"),
+    ]);
     assert_eq!(said, "deployment.apps/web image updated\n");
     finished();
     let seen = watching.until("the update", |text| text.lines().count() > 1);

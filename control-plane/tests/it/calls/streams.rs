@@ -27,9 +27,27 @@ fn logs(world: &World<'_>) {
 
     // A log is followed while it grows, and ends with its pod.
     let script = "echo one; sleep 1; echo two; sleep 3600";
-    let run = ["run", "-n", "web", "talker", "--image=busybox:1.36", "--restart=Never", "--", "sh", "-c", script];
+    let run = [
+        "run",
+        "-n",
+        "web",
+        "talker",
+        "--image=busybox:1.36",
+        "--restart=Never",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
     assert_eq!(world.kubectl.ok(&run), "pod/talker created\n");
-    world.kubectl.ok(&["wait", "-n", "web", "pod/talker", "--for=condition=Ready", "--timeout=30s"]);
+    world.kubectl.ok(&[
+        "wait",
+        "-n",
+        "web",
+        "pod/talker",
+        "--for=condition=Ready",
+        "--timeout=30s",
+    ]);
     let mut following = world.kubectl.start(&["logs", "-n", "web", "-f", "talker"]);
     following.until("both lines", |text| text == "one\ntwo\n");
     world.kubectl.ok(&["delete", "pod", "-n", "web", "talker", "--grace-period=1"]);
@@ -39,20 +57,25 @@ fn logs(world: &World<'_>) {
 fn exec(world: &World<'_>) {
     let pod = world.pods().remove(0);
     let run = |command: &[&str]| {
-        let line: Vec<&str> = ["exec", "-n", "web", &pod, "--"].iter().chain(command).copied().collect();
+        let line: Vec<&str> =
+            ["exec", "-n", "web", &pod, "--"].iter().chain(command).copied().collect();
         world.kubectl.ok(&line)
     };
     assert_eq!(run(&["echo", "hi"]), "hi\n");
-    assert_eq!(run(&["printenv", "POD_NAME"]), format!("{pod}\n"));
+    assert_eq!(run(&["sh", "-c", "echo \"$POD_NAME\""]), format!("{pod}\n"));
     assert_eq!(run(&["cat", "/www/index.html"]), "hello, world\n");
-    let said = world.kubectl.ok(&["exec", "-n", "web", "deployment/web", "-c", "web", "--", "printenv", "GREETING"]);
+    let script = ["sh", "-c", "echo $GREETING"];
+    let line = [&["exec", "-n", "web", "deployment/web", "-c", "web", "--"], &script[..]].concat();
+    let said = world.kubectl.ok(&line);
     assert_eq!(said, "hello\n");
-    let piped = world.kubectl.ok_with(&["exec", "-i", "-n", "web", &pod, "--", "cat"], "over and back\n");
+    let piped =
+        world.kubectl.ok_with(&["exec", "-i", "-n", "web", &pod, "--", "cat"], "over and back\n");
     assert_eq!(piped, "over and back\n");
     let big = "0123456789abcdef\n".repeat(20_000);
     let back = world.kubectl.ok_with(&["exec", "-i", "-n", "web", &pod, "--", "cat"], &big);
     assert!(back == big, "{} bytes of {}", back.len(), big.len());
-    let (code, said) = world.kubectl.fails(&["exec", "-n", "web", &pod, "--", "sh", "-c", "echo no >&2; exit 3"]);
+    let (code, said) =
+        world.kubectl.fails(&["exec", "-n", "web", &pod, "--", "sh", "-c", "echo no >&2; exit 3"]);
     assert_eq!((code, said.as_str()), (3, "no\ncommand terminated with exit code 3\n"));
     if world.real.is_none() {
         let (code, said) = world.kubectl.fails(&["exec", "-n", "web", &pod, "--", "ls", "/"]);
@@ -73,8 +96,17 @@ fn traffic(world: &World<'_>) {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("hello, world\n"), "{answer}");
     }
-    let address = world.kubectl.ok(&["get", "service", "-n", "web", "web", "-o", "jsonpath={.spec.clusterIP}"]);
+    let address = world.kubectl.ok(&[
+        "get",
+        "service",
+        "-n",
+        "web",
+        "web",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ]);
     let url = format!("http://{address}/");
-    let fetch = ["exec", "-n", "web", "deployment/web", "--", "wget", "-q", "-T", "5", "-O", "-", &url];
+    let fetch =
+        ["exec", "-n", "web", "deployment/web", "--", "wget", "-q", "-T", "5", "-O", "-", &url];
     world.kubectl.until(&fetch, "the Service answers", |text| text == "hello, world\n");
 }

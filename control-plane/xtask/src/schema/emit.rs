@@ -10,10 +10,7 @@ use std::{
 
 /// Definitions that are no structs, and the leaf that stands for each.
 const LEAVES: &[(&str, &str)] = &[
-    (
-        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
-        "ANY",
-    ),
+    ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", "ANY"),
     (
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
         "SCHEMA_OR_ARRAY",
@@ -28,16 +25,10 @@ const LEAVES: &[(&str, &str)] = &[
     ),
     ("io.k8s.apimachinery.pkg.api.resource.Quantity", "QUANTITY"),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1", "ANY"),
-    (
-        "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
-        "MICRO_TIME",
-    ),
+    ("io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime", "MICRO_TIME"),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.Time", "TIME"),
     ("io.k8s.apimachinery.pkg.runtime.RawExtension", "ANY"),
-    (
-        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
-        "INT_OR_STRING",
-    ),
+    ("io.k8s.apimachinery.pkg.util.intstr.IntOrString", "INT_OR_STRING"),
 ];
 
 /// Every file, by its path below `generated/`.
@@ -45,20 +36,14 @@ pub(super) fn emit(
     definitions: &BTreeMap<String, Value>,
     facts: &Facts,
 ) -> Result<BTreeMap<String, String>> {
-    let mut emitter = Emitter {
-        facts,
-        files: BTreeMap::new(),
-        keys: BTreeSet::new(),
-        named: BTreeSet::new(),
-    };
+    let mut emitter =
+        Emitter { facts, files: BTreeMap::new(), keys: BTreeSet::new(), named: BTreeSet::new() };
     let structs: BTreeMap<_, _> = definitions
         .iter()
         .filter(|(name, _)| !LEAVES.iter().any(|(leaf, _)| leaf == name))
         .collect();
     for (name, schema) in &structs {
-        emitter
-            .definition(name, schema)
-            .with_context(|| (*name).clone())?;
+        emitter.definition(name, schema).with_context(|| (*name).clone())?;
     }
     let mut files = BTreeMap::new();
     for (module, body) in &emitter.files {
@@ -69,10 +54,7 @@ pub(super) fn emit(
         files.insert(format!("schema/{module}.rs"), code);
     }
     files.insert("schema/leaf.rs".into(), emitter.leaf());
-    files.insert(
-        "schema.rs".into(),
-        index(&structs, emitter.files.keys(), facts),
-    );
+    files.insert("schema.rs".into(), index(&structs, emitter.files.keys(), facts));
     files.insert("../generated.rs".into(), GENERATED.into());
     Ok(files)
 }
@@ -94,28 +76,19 @@ fn index<'a>(
     }
     let _ = writeln!(code, "mod leaf;\n\nuse crate::schema::Schema;\n");
     let _ = writeln!(code, "/// Every built-in shape with a name, sorted by it.");
-    let _ = writeln!(
-        code,
-        "pub(crate) static BUILTIN: [(&str, &Schema); {}] = [",
-        structs.len()
-    );
+    let _ = writeln!(code, "pub(crate) static BUILTIN: [(&str, &Schema); {}] = [", structs.len());
     for name in structs.keys() {
         let _ = writeln!(code, "    ({name:?}, &{}),", path(name));
     }
     code.push_str("];\n\n");
-    let embedded: Vec<_> = facts
-        .embedded()
-        .filter(|(name, _, _)| structs.contains_key(&(*name).to_owned()))
-        .collect();
+    let embedded: Vec<_> =
+        facts.embedded().filter(|(name, _, _)| structs.contains_key(&(*name).to_owned())).collect();
     let _ = writeln!(
         code,
         "/// The struct that Go embeds to hold a field, by definition and field, sorted."
     );
-    let _ = writeln!(
-        code,
-        "pub(crate) static EMBEDDED: [(&str, &str, &str); {}] = [",
-        embedded.len()
-    );
+    let _ =
+        writeln!(code, "pub(crate) static EMBEDDED: [(&str, &str, &str); {}] = [", embedded.len());
     for (definition, field, path) in embedded {
         let _ = writeln!(code, "    ({definition:?}, {field:?}, {path:?}),");
     }
@@ -127,10 +100,7 @@ fn index<'a>(
 fn module(definition: &str) -> String {
     let mut parts = definition.rsplit('.').skip(1);
     let version = parts.next().unwrap_or_default();
-    format!(
-        "{}_{version}",
-        parts.next().unwrap_or_default().replace('-', "_")
-    )
+    format!("{}_{version}", parts.next().unwrap_or_default().replace('-', "_"))
 }
 
 fn last(definition: &str) -> &str {
@@ -149,9 +119,7 @@ fn constant(name: &str) -> String {
         let before = index.checked_sub(1).map(|index| characters[index]);
         let after_word =
             before.is_some_and(|before| before.is_ascii_lowercase() || before.is_ascii_digit());
-        let before_word = characters
-            .get(index + 1)
-            .is_some_and(char::is_ascii_lowercase);
+        let before_word = characters.get(index + 1).is_some_and(char::is_ascii_lowercase);
         let after_upper = before.is_some_and(|before| before.is_ascii_uppercase());
         if c.is_ascii_uppercase() && (after_word || after_upper && before_word) {
             out.push('_');
@@ -187,16 +155,9 @@ struct Place<'a> {
 impl Emitter<'_> {
     fn definition(&mut self, name: &str, schema: &Value) -> Result<()> {
         let constant_name = constant(last(name));
-        let required: BTreeSet<&str> = schema["required"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        let properties = schema["properties"]
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
+        let required: BTreeSet<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let properties = schema["properties"].as_object().cloned().unwrap_or_default();
         let mut properties: Vec<_> = properties.iter().collect();
         properties.sort_by(|a, b| a.0.cmp(b.0));
         let mut lines = String::new();
@@ -212,9 +173,8 @@ impl Emitter<'_> {
                 constant: format!("OF_{constant_name}_{}", constant(field)),
                 list: &list,
             };
-            let shape = self
-                .shape(property, &fact.go_type, &place)
-                .with_context(|| (*field).clone())?;
+            let shape =
+                self.shape(property, &fact.go_type, &place).with_context(|| (*field).clone())?;
             lines.push_str(&field_line(
                 field,
                 &shape,
@@ -274,11 +234,8 @@ impl Emitter<'_> {
     fn structure(&mut self, definition: &str, place: &Place<'_>) -> Result<String> {
         let own = self.facts.list(definition, "").map_type;
         let there = module(definition);
-        let prefix = if there == place.module {
-            String::new()
-        } else {
-            format!("super::{there}::")
-        };
+        let prefix =
+            if there == place.module { String::new() } else { format!("super::{there}::") };
         let name = constant(last(definition));
         if place.list.map_type.is_empty() || place.list.map_type == own {
             return Ok(format!("{prefix}{name}"));
@@ -303,9 +260,7 @@ impl Emitter<'_> {
         go_type: &str,
         place: &Place<'_>,
     ) -> Result<String> {
-        let inner = go_type
-            .strip_prefix("[]")
-            .with_context(|| format!("{go_type} is no list"))?;
+        let inner = go_type.strip_prefix("[]").with_context(|| format!("{go_type} is no list"))?;
         let below = List::default();
         let item_place = Place {
             module: place.module.clone(),
@@ -321,11 +276,7 @@ impl Emitter<'_> {
             }
             _ => "atomic_list".to_owned(),
         };
-        let call = if kind.ends_with(' ') {
-            kind
-        } else {
-            format!("{kind}(")
-        };
+        let call = if kind.ends_with(' ') { kind } else { format!("{kind}(") };
         self.declare(place, &format!("{call}{name:?}, &{items})"));
         Ok(place.constant.clone())
     }
@@ -345,11 +296,8 @@ impl Emitter<'_> {
             list: &below,
         };
         let values = self.shape(values, inner, &value_place)?;
-        let printed = if name.is_empty() && key != "string" {
-            go_print(go_type)
-        } else {
-            name.to_owned()
-        };
+        let printed =
+            if name.is_empty() && key != "string" { go_print(go_type) } else { name.to_owned() };
         let atomic = place.list.map_type == "atomic";
         self.declare(place, &format!("map({printed:?}, &{values}, {atomic})"));
         Ok(place.constant.clone())
@@ -363,10 +311,7 @@ impl Emitter<'_> {
     fn leaf(&self) -> String {
         let mut code = String::from(LEAF);
         for keys in &self.keys {
-            let list: Vec<_> = keys
-                .iter()
-                .map(|key| format!("Cow::Borrowed({key:?})"))
-                .collect();
+            let list: Vec<_> = keys.iter().map(|key| format!("Cow::Borrowed({key:?})")).collect();
             let (name, count) = (keys_constant(keys), keys.len());
             let _ = writeln!(
                 code,
@@ -419,11 +364,7 @@ fn go_print(go_type: &str) -> String {
         return format!("map[{key}]{}", go_print(value));
     }
     let (name, plain) = named(go_type);
-    if name.is_empty() {
-        plain.to_owned()
-    } else {
-        name.to_owned()
-    }
+    if name.is_empty() { plain.to_owned() } else { name.to_owned() }
 }
 
 fn field_line(name: &str, shape: &str, required: bool, fact: &Field, list: &List) -> String {
@@ -438,10 +379,8 @@ fn field_line(name: &str, shape: &str, required: bool, fact: &Field, list: &List
     } else {
         format!("Some({:?})", fact.default)
     };
-    let merge = list
-        .patch_strategy
-        .split_whitespace()
-        .any(|one| one.split(',').any(|one| one == "merge"));
+    let merge =
+        list.patch_strategy.split_whitespace().any(|one| one.split(',').any(|one| one == "merge"));
     let retain = list.patch_strategy.contains("retainKeys");
     let patch = match (merge, retain, list.merge_key.as_str()) {
         (false, false, "") => "PLAIN".to_owned(),

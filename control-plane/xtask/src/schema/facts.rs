@@ -44,43 +44,21 @@ impl Facts {
         };
         let mut fields = BTreeMap::new();
         for line in lines("fields.csv", 7)? {
-            let [definition, field, go_type, presence, tag, embedded, default]: [String; 7] = line
-                .try_into()
-                .map_err(|line| anyhow::anyhow!("fields.csv: {line:?}"))?;
+            let [definition, field, go_type, presence, tag, embedded, default]: [String; 7] =
+                line.try_into().map_err(|line| anyhow::anyhow!("fields.csv: {line:?}"))?;
             fields.insert(
                 (definition, field),
-                Field {
-                    go_type,
-                    presence,
-                    tag: tag.parse()?,
-                    embedded,
-                    default,
-                },
+                Field { go_type, presence, tag: tag.parse()?, embedded, default },
             );
         }
         let mut lists = BTreeMap::new();
         for line in lines("lists.csv", 7)? {
-            let [
-                definition,
-                field,
-                patch_strategy,
-                merge_key,
-                list_type,
-                keys,
-                map_type,
-            ]: [String; 7] = line
-                .try_into()
-                .map_err(|line| anyhow::anyhow!("lists.csv: {line:?}"))?;
+            let [definition, field, patch_strategy, merge_key, list_type, keys, map_type]: [String;
+                7] = line.try_into().map_err(|line| anyhow::anyhow!("lists.csv: {line:?}"))?;
             let map_keys = keys.split_whitespace().map(str::to_owned).collect();
             lists.insert(
                 (definition, field),
-                List {
-                    patch_strategy,
-                    merge_key,
-                    list_type,
-                    map_keys,
-                    map_type,
-                },
+                List { patch_strategy, merge_key, list_type, map_keys, map_type },
             );
         }
         Ok(Self { fields, lists })
@@ -100,9 +78,6 @@ impl Facts {
 
     /// What is known of a field's list or map; of the definition itself for the empty field.
     pub(super) fn list(&self, definition: &str, field: &str) -> List {
-        self.lists
-            .get(&(definition.to_owned(), field.to_owned()))
-            .cloned()
-            .unwrap_or_default()
+        self.lists.get(&(definition.to_owned(), field.to_owned())).cloned().unwrap_or_default()
     }
 }

@@ -5,25 +5,14 @@ fn an_empty_list_of_managers_forgets_them_until_the_next_apply() {
     for reset in [json!([]), json!([{}]), json!([{"manager": ""}])] {
         let mut server = Server::custom();
         server.update("one", json!({"spec": {"text": "a"}}));
-        server.update(
-            "two",
-            json!({"metadata": {"managedFields": reset}, "spec": {"text": "b"}}),
-        );
+        server.update("two", json!({"metadata": {"managedFields": reset}, "spec": {"text": "b"}}));
         assert!(server.owners().is_empty());
         server.update("two", json!({"spec": {"text": "c"}}));
-        assert!(
-            server.owners().is_empty(),
-            "an object without managers stays without"
-        );
-        server
-            .apply("three", json!({"spec": {"replicas": 1}}))
-            .unwrap();
+        assert!(server.owners().is_empty(), "an object without managers stays without");
+        server.apply("three", json!({"spec": {"replicas": 1}})).unwrap();
         let names: Vec<_> = server.owners().into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["three", "before-first-apply"]);
-        assert_eq!(
-            server.fields("before-first-apply"),
-            json!({"f:spec": {".": {}, "f:text": {}}})
-        );
+        assert_eq!(server.fields("before-first-apply"), json!({"f:spec": {".": {}, "f:text": {}}}));
     }
 }
 
@@ -41,10 +30,8 @@ fn managers_the_client_sends_count_if_they_decode() {
     );
     assert_eq!(server.owners()[0].0, "sent");
     assert_eq!(server.owners().len(), 1);
-    server.update(
-        "one",
-        json!({"metadata": {"managedFields": entry("Odd")}, "spec": {"text": "a"}}),
-    );
+    server
+        .update("one", json!({"metadata": {"managedFields": entry("Odd")}, "spec": {"text": "a"}}));
     assert_eq!(server.owners()[0].0, "sent");
 }
 
@@ -57,50 +44,33 @@ fn managers_that_do_not_decode_are_explained() {
         Object::from_value(json!({"metadata": {"managedFields": [entry]}})).unwrap()
     };
     let cases = [
-        (
-            ("operation", json!("RandomOperation")),
-            "operation must be `Apply` or `Update`",
-        ),
+        (("operation", json!("RandomOperation")), "operation must be `Apply` or `Update`"),
         (("apiVersion", json!("")), "apiVersion must not be empty"),
-        (
-            ("fieldsType", json!("")),
-            "missing fieldsType in managed fields entry 0",
-        ),
+        (("fieldsType", json!("")), "missing fieldsType in managed fields entry 0"),
         (
             ("fieldsType", json!("FieldsV2")),
             "invalid fieldsType \"FieldsV2\" in managed fields entry 0",
         ),
     ];
     for (change, expected) in cases {
-        assert_eq!(
-            validate_managed_fields(&entry(change)),
-            Err(expected.to_owned())
-        );
+        assert_eq!(validate_managed_fields(&entry(change)), Err(expected.to_owned()));
     }
-    assert_eq!(
-        validate_managed_fields(&entry(("manager", json!("n")))),
-        Ok(())
-    );
+    assert_eq!(validate_managed_fields(&entry(("manager", json!("n")))), Ok(()));
     assert!(validate_managed_fields(&entry(("fieldsV1", json!({"bad": {}})))).is_err());
 }
 
 #[test]
 fn many_updaters_are_thrown_together() {
     let mut server = Server::custom();
-    server
-        .apply("applier", json!({"spec": {"text": "a"}}))
-        .unwrap();
+    server.apply("applier", json!({"spec": {"text": "a"}})).unwrap();
     let mut labels = serde_json::Map::new();
     for index in 0..14 {
         labels.insert(format!("l{index}"), "x".into());
         let body = json!({"metadata": {"labels": labels}, "spec": {"text": "a"}});
         server.update(&format!("m{index:02}"), body);
     }
-    let updaters: Vec<_> = server
-        .owners()
-        .into_iter()
-        .filter(|(_, operation, _)| operation == "Update")
-        .collect();
+    let updaters: Vec<_> =
+        server.owners().into_iter().filter(|(_, operation, _)| operation == "Update").collect();
     assert_eq!(updaters.len(), 10);
     assert_eq!(updaters[0].0, "ancient-changes");
     assert_eq!(
@@ -128,13 +98,8 @@ fn kubectl_takes_over_what_client_side_apply_left_alone() {
     server.apply("kubectl", manifest(2, "<b>")).unwrap();
     assert_eq!(server.spec(), json!({"replicas": 2, "text": "<b>"}));
     let live = server.live.clone().unwrap();
-    let annotation = live
-        .annotation("kubectl.kubernetes.io/last-applied-configuration")
-        .unwrap();
-    assert!(
-        annotation.ends_with("\"text\":\"\\u003cb\\u003e\"}}\n"),
-        "{annotation}"
-    );
+    let annotation = live.annotation("kubectl.kubernetes.io/last-applied-configuration").unwrap();
+    assert!(annotation.ends_with("\"text\":\"\\u003cb\\u003e\"}}\n"), "{annotation}");
 
     // a field changed by someone else since is not free to take
     let mut server = Server::custom();
@@ -182,16 +147,9 @@ fn default_managers_come_from_the_user_agent() {
 fn untyped_objects_merge_maps_and_replace_lists() {
     let schema: SchemaRef = Schema::anonymous(Kind::Any).into();
     let mut server = Server::of(GroupVersionKind::new("", "v1", "Loose"), schema);
-    server
-        .apply("one", json!({"spec": {"list": [1, 2], "map": {"a": 1}}}))
-        .unwrap();
-    server
-        .apply("two", json!({"spec": {"map": {"b": 2}}}))
-        .unwrap();
-    assert_eq!(
-        server.spec(),
-        json!({"list": [1, 2], "map": {"a": 1, "b": 2}})
-    );
+    server.apply("one", json!({"spec": {"list": [1, 2], "map": {"a": 1}}})).unwrap();
+    server.apply("two", json!({"spec": {"map": {"b": 2}}})).unwrap();
+    assert_eq!(server.spec(), json!({"list": [1, 2], "map": {"a": 1, "b": 2}}));
     server.apply("one", json!({"spec": {"list": [3]}})).unwrap();
     assert_eq!(server.spec(), json!({"list": [3], "map": {"b": 2}}));
     assert!(server.apply("two", json!({"spec": {"list": [4]}})).is_err());
@@ -200,9 +158,7 @@ fn untyped_objects_merge_maps_and_replace_lists() {
 #[test]
 fn scales_share_the_managers_of_the_replica_count() {
     let mut server = Server::deployments();
-    server
-        .apply("applier", json!({"spec": {"replicas": 1, "paused": true}}))
-        .unwrap();
+    server.apply("applier", json!({"spec": {"replicas": 1, "paused": true}})).unwrap();
     server.update(
         "other",
         json!({"metadata": {"labels": {"a": "b"}}, "spec": {"replicas": 1, "paused": true}}),
@@ -222,11 +178,7 @@ fn scales_share_the_managers_of_the_replica_count() {
     scales.live = Some(scale);
     assert_eq!(
         scales.owners(),
-        [(
-            "applier".into(),
-            "Apply".into(),
-            json!({"f:spec": {"f:replicas": {}}})
-        )]
+        [("applier".into(), "Apply".into(), json!({"f:spec": {"f:replicas": {}}}))]
     );
     scales.subresource = "scale";
     scales.second = 10;
@@ -239,14 +191,9 @@ fn scales_share_the_managers_of_the_replica_count() {
         &mut parent,
     );
     server.live = Some(parent);
-    assert_eq!(
-        server.fields("applier"),
-        json!({"f:spec": {"f:paused": {}}})
-    );
+    assert_eq!(server.fields("applier"), json!({"f:spec": {"f:paused": {}}}));
     assert_eq!(server.fields("hpa"), json!({"f:spec": {"f:replicas": {}}}));
-    let error = server
-        .apply("applier", json!({"spec": {"replicas": 2}}))
-        .unwrap_err();
+    let error = server.apply("applier", json!({"spec": {"replicas": 2}})).unwrap_err();
     assert_eq!(
         error.message(),
         "Apply failed with 1 conflict: conflict with \"hpa\" with subresource \"scale\" using apps/v1: .spec.replicas"

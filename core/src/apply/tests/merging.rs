@@ -23,16 +23,8 @@ fn sets_keep_the_live_order_where_the_applied_one_says_nothing() {
         ("a b c x y z", "d e f x y z", "a b c d e f x y z"),
         ("c a g f", "c f a g", "c f a g"),
         ("a b c d", "d e f a", "b c d e f a"),
-        (
-            "c d e f g h i j",
-            "2 h 3 e 4 k l",
-            "c d f g 2 h i j 3 e 4 k l",
-        ),
-        (
-            "a b c d e f g h i j",
-            "1 b 2 h 3 e 4 k l",
-            "a 1 b c d f g 2 h i j 3 e 4 k l",
-        ),
+        ("c d e f g h i j", "2 h 3 e 4 k l", "c d f g 2 h i j 3 e 4 k l"),
+        ("a b c d e f g h i j", "1 b 2 h 3 e 4 k l", "a 1 b c d f g 2 h i j 3 e 4 k l"),
         // duplicates can only be live
         ("a b b", "c", "a b b c"),
         ("a b b", "b", "a b"),
@@ -43,59 +35,27 @@ fn sets_keep_the_live_order_where_the_applied_one_says_nothing() {
         ("a a b b", "", "a a b b"),
         ("c a g f c a", "c f a g", "c f a g"),
     ];
-    let words = |text: &str| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     for (live, applied, expected) in cases {
         let merged = merge_spec(json!({"set": words(live)}), json!({"set": words(applied)}));
-        assert_eq!(
-            merged,
-            json!({"set": words(expected)}),
-            "{live} + {applied}"
-        );
+        assert_eq!(merged, json!({"set": words(expected)}), "{live} + {applied}");
     }
 }
 
 #[test]
 fn values_merge_by_their_shape() {
     let cases = [
-        (
-            json!({"replicas": 1}),
-            json!({"text": "x"}),
-            json!({"replicas": 1, "text": "x"}),
-        ),
-        (
-            json!({"replicas": 1}),
-            json!({"replicas": 2.5}),
-            json!({"replicas": 2.5}),
-        ),
-        (
-            json!({"atomic": ["a", "b"]}),
-            json!({"atomic": ["c"]}),
-            json!({"atomic": ["c"]}),
-        ),
-        (
-            json!({"atomic": ["a"]}),
-            json!({"atomic": null}),
-            json!({"atomic": null}),
-        ),
+        (json!({"replicas": 1}), json!({"text": "x"}), json!({"replicas": 1, "text": "x"})),
+        (json!({"replicas": 1}), json!({"replicas": 2.5}), json!({"replicas": 2.5})),
+        (json!({"atomic": ["a", "b"]}), json!({"atomic": ["c"]}), json!({"atomic": ["c"]})),
+        (json!({"atomic": ["a"]}), json!({"atomic": null}), json!({"atomic": null})),
         (
             json!({"labels": {"a": "1"}}),
             json!({"labels": {"b": "2"}}),
             json!({"labels": {"a": "1", "b": "2"}}),
         ),
-        (
-            json!({"labels": {"a": "1"}}),
-            json!({"labels": {}}),
-            json!({"labels": {"a": "1"}}),
-        ),
-        (
-            json!({"labels": {}}),
-            json!({"labels": null}),
-            json!({"labels": null}),
-        ),
+        (json!({"labels": {"a": "1"}}), json!({"labels": {}}), json!({"labels": {"a": "1"}})),
+        (json!({"labels": {}}), json!({"labels": null}), json!({"labels": null})),
         (
             json!({"items": [{"name": "a", "value": 1}, {"name": "b"}]}),
             json!({"items": [{"name": "c"}, {"name": "a", "tags": ["x"]}]}),
@@ -113,11 +73,7 @@ fn values_merge_by_their_shape() {
         ),
     ];
     for (live, applied, expected) in cases {
-        assert_eq!(
-            merge_spec(live.clone(), applied.clone()),
-            expected,
-            "{live} + {applied}"
-        );
+        assert_eq!(merge_spec(live.clone(), applied.clone()), expected, "{live} + {applied}");
     }
 }
 
@@ -130,23 +86,11 @@ fn field_set_of(spec: Value) -> Value {
 #[test]
 fn field_sets_name_leaves_and_items() {
     let cases = [
-        (
-            json!({"replicas": 1}),
-            json!({"f:spec": {"f:replicas": {}}}),
-        ),
+        (json!({"replicas": 1}), json!({"f:spec": {"f:replicas": {}}})),
         (json!({}), json!({"f:spec": {}})),
-        (
-            json!({"labels": {"a": "1"}}),
-            json!({"f:spec": {"f:labels": {"f:a": {}}}}),
-        ),
-        (
-            json!({"atomic": ["x"]}),
-            json!({"f:spec": {"f:atomic": {}}}),
-        ),
-        (
-            json!({"set": ["b", "a"]}),
-            json!({"f:spec": {"f:set": {"v:\"a\"": {}, "v:\"b\"": {}}}}),
-        ),
+        (json!({"labels": {"a": "1"}}), json!({"f:spec": {"f:labels": {"f:a": {}}}})),
+        (json!({"atomic": ["x"]}), json!({"f:spec": {"f:atomic": {}}})),
+        (json!({"set": ["b", "a"]}), json!({"f:spec": {"f:set": {"v:\"a\"": {}, "v:\"b\"": {}}}})),
         (
             json!({"items": [{"name": "a", "value": 1}]}),
             json!({"f:spec": {"f:items": {"k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:value": {}}}}}),
@@ -180,10 +124,7 @@ fn sets_follow_set_algebra() {
     );
     let mut difference = read(&left);
     difference.subtract(&read(&right));
-    assert_eq!(
-        difference.to_json(),
-        json!({"f:a": {"f:c": {}}, "f:d": {}, "i:3": {}})
-    );
+    assert_eq!(difference.to_json(), json!({"f:a": {"f:c": {}}, "f:d": {}, "i:3": {}}));
     let mut recursive = read(&left);
     recursive.subtract_recursively(&read(&right));
     assert_eq!(recursive.to_json(), json!({"f:d": {}, "i:3": {}}));
@@ -195,20 +136,12 @@ fn sets_follow_set_algebra() {
 
 #[test]
 fn bad_field_sets_are_refused() {
-    for bad in [
-        json!({"x": {}}),
-        json!({"fa": {}}),
-        json!({"k:{": {}}),
-        json!({"i:x": {}}),
-        json!([]),
-    ] {
+    for bad in
+        [json!({"x": {}}), json!({"fa": {}}), json!({"k:{": {}}), json!({"i:x": {}}), json!([])]
+    {
         assert!(FieldSet::from_json(&bad).is_err(), "{bad}");
     }
-    assert!(
-        FieldSet::from_json(&json!({"z:new": {}}))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(FieldSet::from_json(&json!({"z:new": {}})).unwrap().is_empty());
 }
 
 #[test]
@@ -220,12 +153,7 @@ fn filters_leave_out_and_let_in() {
     let containers = json!({"f:spec": {"f:x": {}, "f:items": {"k:{\"name\":\"a\"}": {
         ".": {}, "f:image": {}, "f:resources": {"f:limits": {}}}}}});
     let mut set = FieldSet::from_json(&containers).unwrap();
-    let path = vec![
-        Step::Field("spec"),
-        Step::Field("items"),
-        Step::Any,
-        Step::Field("resources"),
-    ];
+    let path = vec![Step::Field("spec"), Step::Field("items"), Step::Any, Step::Field("resources")];
     Filter::Include(vec![path]).apply(&mut set);
     assert_eq!(
         set.to_json(),
@@ -239,8 +167,5 @@ fn fields_that_became_atomic_are_folded() {
     let stored = json!({"f:spec": {"f:atomic": {"v:\"a\"": {}}, "f:nested": {"f:a": {}}}});
     let mut set = FieldSet::from_json(&stored).unwrap();
     reconcile(Type::root(&schema), &mut set);
-    assert_eq!(
-        set.to_json(),
-        json!({"f:spec": {"f:atomic": {}, "f:nested": {"f:a": {}}}})
-    );
+    assert_eq!(set.to_json(), json!({"f:spec": {"f:atomic": {}, "f:nested": {"f:a": {}}}}));
 }

@@ -18,37 +18,35 @@ fn spec() -> impl Strategy<Value = Value> {
         items,
         proptest::option::of(subset(&["g", "h"])),
     )
-        .prop_map(
-            |(replicas, set, labels, items, atomic): (Option<i64>, _, _, Items, _)| {
-                let mut spec = json!({});
-                if let Some(replicas) = replicas {
-                    spec["replicas"] = replicas.into();
-                }
-                if !set.is_empty() {
-                    spec["set"] = json!(set);
-                }
-                if !labels.is_empty() {
-                    spec["labels"] = json!(labels);
-                }
-                if !items.is_empty() {
-                    let items = items.into_iter().map(|(name, (_, value, tags))| {
-                        let mut item = json!({"name": name});
-                        if let Some(value) = value {
-                            item["value"] = value.into();
-                        }
-                        if !tags.is_empty() {
-                            item["tags"] = json!(tags);
-                        }
-                        item
-                    });
-                    spec["items"] = items.collect();
-                }
-                if let Some(atomic) = atomic.filter(|atomic| !atomic.is_empty()) {
-                    spec["atomic"] = json!(atomic);
-                }
-                json!({"spec": spec})
-            },
-        )
+        .prop_map(|(replicas, set, labels, items, atomic): (Option<i64>, _, _, Items, _)| {
+            let mut spec = json!({});
+            if let Some(replicas) = replicas {
+                spec["replicas"] = replicas.into();
+            }
+            if !set.is_empty() {
+                spec["set"] = json!(set);
+            }
+            if !labels.is_empty() {
+                spec["labels"] = json!(labels);
+            }
+            if !items.is_empty() {
+                let items = items.into_iter().map(|(name, (_, value, tags))| {
+                    let mut item = json!({"name": name});
+                    if let Some(value) = value {
+                        item["value"] = value.into();
+                    }
+                    if !tags.is_empty() {
+                        item["tags"] = json!(tags);
+                    }
+                    item
+                });
+                spec["items"] = items.collect();
+            }
+            if let Some(atomic) = atomic.filter(|atomic| !atomic.is_empty()) {
+                spec["atomic"] = json!(atomic);
+            }
+            json!({"spec": spec})
+        })
 }
 
 #[derive(Debug, Clone)]
@@ -59,16 +57,8 @@ struct Write {
 }
 
 fn writes() -> impl Strategy<Value = Vec<Write>> {
-    let write = (
-        proptest::sample::select(vec!["one", "two", "three"]),
-        any::<bool>(),
-        spec(),
-    );
-    let write = write.prop_map(|(manager, applies, body)| Write {
-        manager,
-        applies,
-        body,
-    });
+    let write = (proptest::sample::select(vec!["one", "two", "three"]), any::<bool>(), spec());
+    let write = write.prop_map(|(manager, applies, body)| Write { manager, applies, body });
     proptest::collection::vec(write, 1..6)
 }
 
@@ -92,12 +82,7 @@ fn check_ownership(server: &Server) -> Result<(), TestCaseError> {
     for (manager, _, fields) in server.owners() {
         let mut missing = FieldSet::from_json(&fields).unwrap();
         missing.subtract(&all);
-        prop_assert!(
-            missing.is_empty(),
-            "{} owns what is not there: {}",
-            manager,
-            missing
-        );
+        prop_assert!(missing.is_empty(), "{} owns what is not there: {}", manager, missing);
     }
     Ok(())
 }

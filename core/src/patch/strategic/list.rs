@@ -27,9 +27,7 @@ pub(super) fn merge_list(
     }
     if merge_key.is_empty() {
         let kind = text::go_kind(items);
-        return Err(mismatch(format!(
-            "cannot merge lists without merge key for {kind}"
-        )));
+        return Err(mismatch(format!("cannot merge lists without merge key for {kind}")));
     }
     let server_order = original.clone();
     let (original, patch) = special_items(original, patch, merge_key)?;
@@ -52,10 +50,7 @@ pub(super) fn merge_ordered(
     let merge_key = (!strategy.merge_key.is_empty()).then_some(&*strategy.merge_key);
     check_order(patch.as_deref().unwrap_or_default(), order, merge_key)?;
     let server_order = original.clone().unwrap_or_default();
-    let sides = [
-        server_order.as_slice(),
-        patch.as_deref().unwrap_or_default(),
-    ];
+    let sides = [server_order.as_slice(), patch.as_deref().unwrap_or_default()];
     let absent = original.is_none() && patch.is_none();
     if !absent && sides.iter().all(|side| side.is_empty()) {
         return Err(mismatch("no elements in any of the given slices"));
@@ -80,16 +75,12 @@ pub(super) fn holds_maps(lists: &[&[Value]]) -> Outcome<bool> {
         return Ok(false);
     };
     if first.is_array() {
-        return Err(PatchError::Unprocessable(
-            "lists of lists are not supported".to_owned(),
-        ));
+        return Err(PatchError::Unprocessable("lists of lists are not supported".to_owned()));
     }
     if items.any(|item| discriminant(item) != discriminant(first)) {
         let printed: Vec<_> = lists.iter().map(|list| text::go_list(list)).collect();
         let printed = printed.join(" ");
-        return Err(mismatch(format!(
-            "list element types are not identical: [{printed}]"
-        )));
+        return Err(mismatch(format!("list element types are not identical: [{printed}]")));
     }
     Ok(first.is_object())
 }
@@ -108,25 +99,17 @@ fn special_items(
         match map.get(PATCH) {
             None => plain.push(item),
             Some(Value::String(directive)) if directive == "delete" => {
-                let unwanted = map
-                    .get(merge_key)
-                    .ok_or_else(|| no_merge_key(map, merge_key))?;
+                let unwanted = map.get(merge_key).ok_or_else(|| no_merge_key(map, merge_key))?;
                 original.retain(|item| item.get(merge_key) != Some(unwanted));
             }
             Some(Value::String(directive)) if directive == "replace" => replace = true,
             Some(Value::String(directive)) if directive == "merge" => {
-                return Err(mismatch(
-                    "merging lists cannot yet be specified in the patch",
-                ));
+                return Err(mismatch("merging lists cannot yet be specified in the patch"));
             }
             Some(other) => return Err(unknown_directive(other, map)),
         }
     }
-    Ok(if replace {
-        (plain, None)
-    } else {
-        (original, Some(plain))
-    })
+    Ok(if replace { (plain, None) } else { (original, Some(plain)) })
 }
 
 fn merge_items(
@@ -146,9 +129,7 @@ fn merge_items(
         let Value::Object(item) = item else {
             return Err(not_a_map(&item));
         };
-        let key = item
-            .get(merge_key)
-            .ok_or_else(|| no_merge_key(&item, merge_key))?;
+        let key = item.get(merge_key).ok_or_else(|| no_merge_key(&item, merge_key))?;
         if let Some(Value::Object(existing)) = places.get(key).and_then(|at| merged.get_mut(*at)) {
             *existing = merge_map(std::mem::take(existing), item, items)?;
         } else {
@@ -199,9 +180,7 @@ fn arrange(
 fn positions(list: &[Value], merge_key: Option<&str>) -> Outcome<HashMap<Value, usize>> {
     let mut places = HashMap::with_capacity(list.len());
     for (index, item) in list.iter().enumerate() {
-        places
-            .entry(identity(item, merge_key)?.clone())
-            .or_insert(index);
+        places.entry(identity(item, merge_key)?.clone()).or_insert(index);
     }
     Ok(places)
 }
@@ -239,10 +218,7 @@ fn keys_only(list: &[Value], merge_key: &str) -> Outcome<Vec<Value>> {
     list.iter()
         .map(|item| {
             let key = identity(item, Some(merge_key))?.clone();
-            Ok(Value::Object(Object::from_iter([(
-                merge_key.to_owned(),
-                key,
-            )])))
+            Ok(Value::Object(Object::from_iter([(merge_key.to_owned(), key)])))
         })
         .collect()
 }
@@ -252,8 +228,7 @@ fn identity<'v>(item: &'v Value, merge_key: Option<&str>) -> Outcome<&'v Value> 
         return Ok(item);
     };
     let map = as_map(item)?;
-    map.get(merge_key)
-        .ok_or_else(|| no_merge_key(map, merge_key))
+    map.get(merge_key).ok_or_else(|| no_merge_key(map, merge_key))
 }
 
 fn as_map(item: &Value) -> Outcome<&Object> {
@@ -265,8 +240,5 @@ fn not_a_map(item: &Value) -> PatchError {
 }
 
 fn no_merge_key(map: &Object, merge_key: &str) -> PatchError {
-    mismatch(format!(
-        "map: {} does not contain declared merge key: {merge_key}",
-        text::go_map(map)
-    ))
+    mismatch(format!("map: {} does not contain declared merge key: {merge_key}", text::go_map(map)))
 }

@@ -28,10 +28,7 @@ pub async fn dial(url: &str) -> Result<Forwarder> {
 pub fn connect<T: Duplex + 'static>(io: T) -> Forwarder {
     // A client takes no streams, so they are refused.
     let (connection, _) = Connection::new(io, Role::Client);
-    Forwarder {
-        connection,
-        requests: AtomicU32::new(0),
-    }
+    Forwarder { connection, requests: AtomicU32::new(0) }
 }
 
 impl Forwarder {
@@ -51,10 +48,7 @@ impl Forwarder {
         let (reader, writer) = self.connection.open(headers("error")).await?.into_split();
         drop(writer);
         let data = self.connection.open(headers("data")).await?;
-        Ok(PortConnection {
-            data,
-            error: PortError { reader },
-        })
+        Ok(PortConnection { data, error: PortError { reader } })
     }
 
     /// Waits until the connection is over.

@@ -55,15 +55,8 @@ pub struct PortForwards {
 
 #[derive(Debug)]
 enum Carried {
-    Spdy {
-        connection: Connection,
-        incoming: Incoming,
-        pairs: Pairs,
-    },
-    Channels {
-        channels: Channels,
-        waiting: VecDeque<Forwarded>,
-    },
+    Spdy { connection: Connection, incoming: Incoming, pairs: Pairs },
+    Channels { channels: Channels, waiting: VecDeque<Forwarded> },
 }
 
 /// The server's end of a port-forward, over `io`, on which the 101 answer of `upgrade` was sent.
@@ -107,9 +100,7 @@ pub fn ports_from_query(query: &str) -> Result<Vec<u16>> {
 
 fn port(text: &str) -> Result<u16> {
     match text.parse() {
-        Ok(0) => Err(Error::BadOptions {
-            reason: format!("port {text:?} must be > 0"),
-        }),
+        Ok(0) => Err(Error::BadOptions { reason: format!("port {text:?} must be > 0") }),
         Ok(port) => Ok(port),
         Err(error) => {
             let reason = format!("unable to parse {text:?} as a port: {error}");
@@ -120,11 +111,7 @@ fn port(text: &str) -> Result<u16> {
 
 fn spdy<T: Duplex + 'static>(io: T) -> Carried {
     let (connection, incoming) = Connection::new(io, Role::Server);
-    Carried::Spdy {
-        connection,
-        incoming,
-        pairs: Pairs::default(),
-    }
+    Carried::Spdy { connection, incoming, pairs: Pairs::default() }
 }
 
 async fn channels<T: Duplex + 'static>(io: T, upgrade: &Upgrade, ports: &[u16]) -> Result<Carried> {
@@ -143,11 +130,7 @@ async fn channels<T: Duplex + 'static>(io: T, upgrade: &Upgrade, ports: &[u16]) 
         let mut data = Stream::new(id, Headers::new(), data);
         data.write_all(&port.to_le_bytes()).await?;
         error.write_all(&port.to_le_bytes()).await?;
-        waiting.push_back(Forwarded {
-            port: *port,
-            data,
-            error,
-        });
+        waiting.push_back(Forwarded { port: *port, data, error });
     }
     Ok(Carried::Channels { channels, waiting })
 }
@@ -166,9 +149,7 @@ impl PortForwards {
                 channels.closed().await;
                 None
             }
-            Carried::Spdy {
-                incoming, pairs, ..
-            } => loop {
+            Carried::Spdy { incoming, pairs, .. } => loop {
                 let syn = incoming.next().await?;
                 match pairs.add(syn).await {
                     Ok(Some(forwarded)) => return Some(forwarded),
@@ -213,9 +194,7 @@ impl Pairs {
         let request = request_id(&syn, is_data);
         let other = self.half.remove(&request);
         if other.is_none() && self.half.len() >= MAX_HALF_OPEN {
-            return Err(Error::protocol(
-                "too many connections wait for their second stream",
-            ));
+            return Err(Error::protocol("too many connections wait for their second stream"));
         }
         let stream = syn.accept().await?;
         match (other, is_data) {
@@ -237,11 +216,7 @@ impl Pairs {
 }
 
 fn forwarded(port: u16, data: Stream, error: Stream) -> Forwarded {
-    Forwarded {
-        port,
-        data,
-        error: error.into_split().1,
-    }
+    Forwarded { port, data, error: error.into_split().1 }
 }
 
 /// Clients of old send no request number; their error and data streams have consecutive numbers.

@@ -8,12 +8,8 @@ use crate::{
 use tokio::io::AsyncReadExt;
 
 /// The protocols a client offers, the best first.
-const PROTOCOLS: [&str; 4] = [
-    "v4.channel.k8s.io",
-    "v3.channel.k8s.io",
-    "v2.channel.k8s.io",
-    "channel.k8s.io",
-];
+const PROTOCOLS: [&str; 4] =
+    ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
 /// What is read of an error stream at most.
 const MAX_STATUS: u64 = 1 << 20;
 
@@ -92,10 +88,7 @@ pub async fn connect<T: Duplex + 'static>(
             return Ok(None);
         }
         let headers = Headers::new().with(STREAM_TYPE, kind);
-        connection
-            .open(headers)
-            .await
-            .map(|stream| Some(stream.into_split()))
+        connection.open(headers).await.map(|stream| Some(stream.into_split()))
     };
     let error = open("error", true).await?.ok_or(Error::Closed)?;
     let stdin = open("stdin", options.stdin).await?;
@@ -107,10 +100,6 @@ pub async fn connect<T: Duplex + 'static>(
         stdout: stdout.map(|(reader, _)| reader),
         stderr: stderr.map(|(reader, _)| reader),
         resize: resize.map(|(_, writer)| ResizeSender::new(writer)),
-        status: StatusReceiver {
-            connection,
-            error: error.0,
-            version,
-        },
+        status: StatusReceiver { connection, error: error.0, version },
     })
 }

@@ -20,12 +20,7 @@ impl Options {
     /// # Errors
     /// `BadOptions` when no stream is asked for.
     pub fn from_query(query: &str) -> Result<Self> {
-        let mut options = Self {
-            stdin: false,
-            stdout: false,
-            stderr: false,
-            tty: false,
-        };
+        let mut options = Self { stdin: false, stdout: false, stderr: false, tty: false };
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true");
@@ -48,17 +43,12 @@ impl Options {
     /// The query that asks a kubelet or a runtime for these streams.
     #[must_use]
     pub fn to_kubelet_query(self) -> String {
-        [
-            ("input", self.stdin),
-            ("output", self.stdout),
-            ("error", self.stderr),
-            ("tty", self.tty),
-        ]
-        .into_iter()
-        .filter(|(_, wanted)| *wanted)
-        .map(|(name, _)| format!("{name}=1"))
-        .collect::<Vec<_>>()
-        .join("&")
+        [("input", self.stdin), ("output", self.stdout), ("error", self.stderr), ("tty", self.tty)]
+            .into_iter()
+            .filter(|(_, wanted)| *wanted)
+            .map(|(name, _)| format!("{name}=1"))
+            .collect::<Vec<_>>()
+            .join("&")
     }
 }
 
@@ -72,19 +62,8 @@ mod tests {
         let kubelet = Options::from_query("input=1&output=1&error=1&tty=1");
         assert_eq!(api.unwrap(), kubelet.unwrap());
         let options = Options::from_query("output=1&error=1").unwrap();
-        assert_eq!(
-            options,
-            Options {
-                stdin: false,
-                stdout: true,
-                stderr: true,
-                tty: false
-            }
-        );
-        assert_eq!(
-            Options::from_query(&options.to_kubelet_query()).unwrap(),
-            options
-        );
+        assert_eq!(options, Options { stdin: false, stdout: true, stderr: true, tty: false });
+        assert_eq!(Options::from_query(&options.to_kubelet_query()).unwrap(), options);
         assert!(Options::from_query("tty=1").is_err());
     }
 }

@@ -29,6 +29,8 @@ pub struct RemoteStreams {
 pub struct StatusSender {
     connection: Carried,
     error: StreamWriter,
+    /// The way back on the stream of standard input. Its end would tell the client to send no more.
+    _stdin: Option<StreamWriter>,
     version: u8,
 }
 
@@ -119,6 +121,7 @@ async fn channels<T: Duplex + 'static>(
         status: StatusSender {
             connection: Carried::Channels(connection),
             error: error.1,
+            _stdin: Some(stdin.1),
             version: upgrade.version(),
         },
     })
@@ -145,11 +148,7 @@ impl Opened {
 
     async fn next(&mut self, incoming: &mut Incoming) -> Result<()> {
         let syn = incoming.next().await.ok_or(Error::Closed)?;
-        let kind = syn
-            .headers()
-            .first(STREAM_TYPE)
-            .unwrap_or_default()
-            .to_owned();
+        let kind = syn.headers().first(STREAM_TYPE).unwrap_or_default().to_owned();
         let place = match kind.as_str() {
             "error" => &mut self.error,
             "stdin" => &mut self.stdin,
@@ -173,25 +172,17 @@ async fn spdy<T: Duplex + 'static>(io: T, version: u8, options: Options) -> Resu
         opened.next(&mut incoming).await?;
     }
     let error = opened.error.ok_or(Error::Closed)?.into_split().1;
+    let stdin = opened.stdin.filter(|_| options.stdin).map(Stream::into_split);
+    let (stdin, back) = stdin.unzip();
     Ok(RemoteStreams {
-        stdin: opened
-            .stdin
-            .filter(|_| options.stdin)
-            .map(|stream| stream.into_split().0),
-        stdout: opened
-            .stdout
-            .filter(|_| options.stdout)
-            .map(|stream| stream.into_split().1),
-        stderr: opened
-            .stderr
-            .filter(|_| options.stderr)
-            .map(|stream| stream.into_split().1),
-        resize: opened
-            .resize
-            .map(|stream| ResizeReceiver::new(stream.into_split().0)),
+        stdin,
+        stdout: opened.stdout.filter(|_| options.stdout).map(|stream| stream.into_split().1),
+        stderr: opened.stderr.filter(|_| options.stderr).map(|stream| stream.into_split().1),
+        resize: opened.resize.map(|stream| ResizeReceiver::new(stream.into_split().0)),
         status: StatusSender {
             connection: Carried::Spdy(connection),
             error,
+            _stdin: back,
             version,
         },
     })

@@ -16,11 +16,7 @@ impl Outcome {
     /// The outcome of a process that ended with `code`.
     #[must_use]
     pub fn exited(code: i32) -> Self {
-        if code == 0 {
-            Self::Success
-        } else {
-            Self::ExitCode(code)
-        }
+        if code == 0 { Self::Success } else { Self::ExitCode(code) }
     }
 
     /// What the error stream carries in this version of the protocol.
@@ -105,9 +101,6 @@ mod tests {
             Outcome::Failed("Internal error occurred: no such container".to_owned())
         );
         assert!(Outcome::Success.encode(1).is_empty());
-        assert!(matches!(
-            Outcome::decode(&Outcome::ExitCode(3).encode(2), 2),
-            Outcome::Failed(_)
-        ));
+        assert!(matches!(Outcome::decode(&Outcome::ExitCode(3).encode(2), 2), Outcome::Failed(_)));
     }
 }

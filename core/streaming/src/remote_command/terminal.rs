@@ -26,10 +26,7 @@ const MAX_SIZE_TEXT: usize = 4 << 10;
 
 impl ResizeReceiver {
     pub(crate) fn new(reader: StreamReader) -> Self {
-        Self {
-            reader,
-            buffer: Vec::new(),
-        }
+        Self { reader, buffer: Vec::new() }
     }
 
     /// The next size; `None` when no more come.

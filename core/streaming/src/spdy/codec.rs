@@ -36,10 +36,7 @@ impl Encoder {
     /// An encoder that has sent nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            compress: Compress::new(Compression::best(), true),
-            primed: false,
-        }
+        Self { compress: Compress::new(Compression::best(), true), primed: false }
     }
 
     /// Appends `frame` to `out`.
@@ -48,14 +45,7 @@ impl Encoder {
     /// `Protocol` when the headers or data are longer than a frame can be.
     pub fn encode(&mut self, frame: &Frame, out: &mut BytesMut) -> Result<()> {
         match frame {
-            Frame::SynStream {
-                id,
-                associated,
-                priority,
-                headers,
-                fin,
-                unidirectional,
-            } => {
+            Frame::SynStream { id, associated, priority, headers, fin, unidirectional } => {
                 let block = self.block(headers)?;
                 let flags = flag(*fin, FLAG_FIN) | flag(*unidirectional, FLAG_UNIDIRECTIONAL);
                 control(out, SYN_STREAM, flags, block.len() + 10)?;
@@ -167,10 +157,7 @@ impl Decoder {
     /// A decoder that has seen nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            decompress: Decompress::new(true),
-            partial: None,
-        }
+        Self { decompress: Decompress::new(true), partial: None }
     }
 
     /// Takes the next frame from the front of `input`; `None` when more bytes are needed.
@@ -192,11 +179,7 @@ impl Decoder {
                     return Err(Error::protocol("data of stream zero"));
                 }
                 input.advance(8);
-                self.partial = Some(Partial {
-                    id: first,
-                    fin: flags & FLAG_FIN != 0,
-                    left: size,
-                });
+                self.partial = Some(Partial { id: first, fin: flags & FLAG_FIN != 0, left: size });
                 continue;
             }
             if size > MAX_CONTROL_PAYLOAD {
@@ -238,42 +221,25 @@ impl Decoder {
             SYN_STREAM => self.syn_stream(flags, payload)?,
             SYN_REPLY => {
                 let id = stream(&mut payload)?;
-                Frame::SynReply {
-                    id,
-                    headers: self.headers(&payload)?,
-                    fin,
-                }
+                Frame::SynReply { id, headers: self.headers(&payload)?, fin }
             }
             HEADERS => {
                 let id = stream(&mut payload)?;
-                Frame::Headers {
-                    id,
-                    headers: self.headers(&payload)?,
-                    fin,
-                }
+                Frame::Headers { id, headers: self.headers(&payload)?, fin }
             }
             RST_STREAM => {
                 let id = stream(&mut payload)?;
-                Frame::Reset {
-                    id,
-                    status: ResetStatus(number(&mut payload)?),
-                }
+                Frame::Reset { id, status: ResetStatus(number(&mut payload)?) }
             }
             SETTINGS => Frame::Settings(settings(&mut payload)?),
             PING => Frame::Ping(number(&mut payload)?),
             GOAWAY => {
                 let last_good = number(&mut payload)? & !CONTROL;
-                Frame::GoAway {
-                    last_good,
-                    status: number(&mut payload)?,
-                }
+                Frame::GoAway { last_good, status: number(&mut payload)? }
             }
             WINDOW_UPDATE => {
                 let id = number(&mut payload)? & !CONTROL;
-                Frame::WindowUpdate {
-                    id,
-                    delta: number(&mut payload)? & !CONTROL,
-                }
+                Frame::WindowUpdate { id, delta: number(&mut payload)? & !CONTROL }
             }
             _ => return Ok(None),
         };
@@ -290,14 +256,7 @@ impl Decoder {
         let headers = self.headers(&payload)?;
         let fin = flags & FLAG_FIN != 0;
         let unidirectional = flags & FLAG_UNIDIRECTIONAL != 0;
-        Ok(Frame::SynStream {
-            id,
-            associated,
-            priority,
-            headers,
-            fin,
-            unidirectional,
-        })
+        Ok(Frame::SynStream { id, associated, priority, headers, fin, unidirectional })
     }
 
     fn headers(&mut self, block: &[u8]) -> Result<Headers> {
@@ -306,9 +265,7 @@ impl Decoder {
         let mut chunk = [0; 4096];
         loop {
             let (taken, made) = (self.decompress.total_in(), self.decompress.total_out());
-            let outcome = self
-                .decompress
-                .decompress(rest, &mut chunk, FlushDecompress::Sync);
+            let outcome = self.decompress.decompress(rest, &mut chunk, FlushDecompress::Sync);
             let taken = (self.decompress.total_in() - taken) as usize;
             let made = (self.decompress.total_out() - made) as usize;
             rest = &rest[taken..];
@@ -370,9 +327,7 @@ fn settings(payload: &mut Bytes) -> Result<Vec<(u32, u32)>> {
     if payload.remaining() / 8 < count {
         return Err(short());
     }
-    (0..count)
-        .map(|_| Ok((number(payload)?, number(payload)?)))
-        .collect()
+    (0..count).map(|_| Ok((number(payload)?, number(payload)?))).collect()
 }
 
 fn parse(mut plain: &[u8]) -> Result<Headers> {

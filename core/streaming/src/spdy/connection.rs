@@ -53,15 +53,7 @@ impl Connection {
         let mut tasks = JoinSet::new();
         let streams = driver::spawn(&mut tasks, io, role, &shared, &outbound, commands);
         let next = Mutex::new(if role == Role::Client { 1 } else { 2 });
-        (
-            Self {
-                shared,
-                outbound,
-                next,
-                tasks,
-            },
-            Incoming { streams },
-        )
+        (Self { shared, outbound, next, tasks }, Incoming { streams })
     }
 
     /// Opens a stream and waits until the peer accepts it.
@@ -83,14 +75,8 @@ impl Connection {
         if let Some(entry) = self.shared.streams.lock().get_mut(&id) {
             entry.reply = Some(reply);
         }
-        let command = Command::Open {
-            id,
-            headers: headers.clone(),
-        };
-        self.outbound
-            .send(command)
-            .await
-            .map_err(|_| Error::Closed)?;
+        let command = Command::Open { id, headers: headers.clone() };
+        self.outbound.send(command).await.map_err(|_| Error::Closed)?;
         *next = id.checked_add(2).ok_or(Error::Closed)?;
         drop(next);
         tokio::select! {
@@ -149,11 +135,7 @@ impl Syn {
         let halves = self.halves.take().ok_or(Error::Closed)?;
         let reply = Command::Reply { id: self.id };
         self.outbound.send(reply).await.map_err(|_| Error::Closed)?;
-        Ok(Stream::new(
-            self.id,
-            std::mem::take(&mut self.headers),
-            halves,
-        ))
+        Ok(Stream::new(self.id, std::mem::take(&mut self.headers), halves))
     }
 }
 

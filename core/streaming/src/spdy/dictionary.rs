@@ -99,9 +99,6 @@ mod tests {
     #[test]
     fn the_checksum_is_the_one_peers_ask_for() {
         let mut compress = Compress::new(Compression::default(), true);
-        assert_eq!(
-            compress.set_dictionary(&super::dictionary()).unwrap(),
-            0xe3c6_a7c2
-        );
+        assert_eq!(compress.set_dictionary(&super::dictionary()).unwrap(), 0xe3c6_a7c2);
     }
 }

@@ -82,16 +82,9 @@ impl Reader {
 
     async fn frame(&mut self, frame: Frame) -> Result<()> {
         match frame {
-            Frame::SynStream {
-                id, headers, fin, ..
-            } => self.opened(id, headers, fin).await?,
+            Frame::SynStream { id, headers, fin, .. } => self.opened(id, headers, fin).await?,
             Frame::SynReply { id, fin, .. } => {
-                let reply = self
-                    .shared
-                    .streams
-                    .lock()
-                    .get_mut(&id)
-                    .and_then(|e| e.reply.take());
+                let reply = self.shared.streams.lock().get_mut(&id).and_then(|e| e.reply.take());
                 if let Some(reply) = reply {
                     // Whoever opened the stream may have given up.
                     let _ = reply.send(());
@@ -134,13 +127,7 @@ impl Reader {
             self.shared.remote_finished(id);
         }
         let refused = self.refused.clone();
-        let syn = Syn {
-            id,
-            headers,
-            halves: Some(halves),
-            outbound,
-            refused,
-        };
+        let syn = Syn { id, headers, halves: Some(halves), outbound, refused };
         let taken = tokio::select! {
             sent = accepted.send(syn) => sent.is_ok(),
             () = self.shared.wait_discard() => false,
@@ -153,9 +140,7 @@ impl Reader {
     }
 
     fn urgent(&self, command: Command) -> Result<()> {
-        self.urgent
-            .try_send(command)
-            .map_err(|_| Error::protocol("too many frames to answer"))
+        self.urgent.try_send(command).map_err(|_| Error::protocol("too many frames to answer"))
     }
 }
 
@@ -233,28 +218,17 @@ impl Writer {
             },
             Command::Reply { id } => {
                 self.last_good = self.last_good.max(id);
-                Frame::SynReply {
-                    id,
-                    headers: Headers::new(),
-                    fin: false,
-                }
+                Frame::SynReply { id, headers: Headers::new(), fin: false }
             }
-            Command::Data { id, bytes } if self.is_writable(id) => Frame::Data {
-                id,
-                bytes,
-                fin: false,
-            },
-            Command::Finish { id } if self.shared.local_finished(id) => Frame::Data {
-                id,
-                bytes: Bytes::new(),
-                fin: true,
-            },
+            Command::Data { id, bytes } if self.is_writable(id) => {
+                Frame::Data { id, bytes, fin: false }
+            }
+            Command::Finish { id } if self.shared.local_finished(id) => {
+                Frame::Data { id, bytes: Bytes::new(), fin: true }
+            }
             Command::Reset { id } => {
                 self.shared.forget(id);
-                Frame::Reset {
-                    id,
-                    status: ResetStatus::CANCEL,
-                }
+                Frame::Reset { id, status: ResetStatus::CANCEL }
             }
             Command::Pong { id } => Frame::Ping(id),
             _ => return,
@@ -274,10 +248,7 @@ impl Writer {
         for id in open {
             self.command(Command::Finish { id });
         }
-        self.encode(&Frame::GoAway {
-            last_good: self.last_good,
-            status: 0,
-        });
+        self.encode(&Frame::GoAway { last_good: self.last_good, status: 0 });
         self.shared.discard();
     }
 

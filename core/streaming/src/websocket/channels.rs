@@ -51,21 +51,12 @@ impl Channels {
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await;
         let shared = Shared::new();
         let (outbound, commands) = mpsc::channel(OUTBOUND);
-        let ends = (0..count)
-            .map(|id| shared.register(id, &outbound))
-            .collect();
+        let ends = (0..count).map(|id| shared.register(id, &outbound)).collect();
         let (sink, messages) = socket.split();
         let mut tasks = JoinSet::new();
         tasks.spawn(read(messages, codec, shared.clone()));
         tasks.spawn(write(sink, codec, shared.clone(), commands));
-        (
-            Self {
-                shared,
-                outbound,
-                tasks,
-            },
-            ends,
-        )
+        (Self { shared, outbound, tasks }, ends)
     }
 
     pub(crate) async fn closed(&self) {
@@ -115,16 +106,9 @@ async fn deliver(shared: &Shared, codec: Codec, mut data: Bytes) -> Result<(), &
         shared.remote_finished(u32::from(channel));
         return Ok(());
     }
-    let channel = if codec.base64 {
-        first.wrapping_sub(b'0')
-    } else {
-        first
-    };
+    let channel = if codec.base64 { first.wrapping_sub(b'0') } else { first };
     if codec.base64 {
-        data = BASE64_STANDARD
-            .decode(&data)
-            .map_err(|_| "data is not base64")?
-            .into();
+        data = BASE64_STANDARD.decode(&data).map_err(|_| "data is not base64")?.into();
     }
     shared.deliver(u32::from(channel), data).await;
     Ok(())
@@ -163,10 +147,7 @@ async fn write<T: Duplex>(
         }
     }
     shared.discard();
-    let goodbye = CloseFrame {
-        code: CloseCode::Normal,
-        reason: "".into(),
-    };
+    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     // The peer may be gone, and then needs no goodbye.
     let _ = sink.send(Message::Close(Some(goodbye))).await;
 }

@@ -34,19 +34,13 @@ impl<T: Duplex> Tunnel<T> {
 
     async fn new(io: T, role: Role) -> Self {
         let socket = WebSocketStream::from_raw_socket(io, role, Some(super::config())).await;
-        Self {
-            socket,
-            current: Bytes::new(),
-            over: false,
-        }
+        Self { socket, current: Bytes::new(), over: false }
     }
 }
 
 impl<T> fmt::Debug for Tunnel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tunnel")
-            .field("over", &self.over)
-            .finish_non_exhaustive()
+        f.debug_struct("Tunnel").field("over", &self.over).finish_non_exhaustive()
     }
 }
 
@@ -97,9 +91,7 @@ impl<T: Duplex> AsyncWrite for Tunnel<T> {
         ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(io_error)?;
         let size = data.len().min(PIECE);
         let message = Message::Binary(Bytes::copy_from_slice(&data[..size]));
-        Pin::new(&mut self.socket)
-            .start_send(message)
-            .map_err(io_error)?;
+        Pin::new(&mut self.socket).start_send(message).map_err(io_error)?;
         Poll::Ready(Ok(size))
     }
 

@@ -1,10 +1,6 @@
 //! Both roles of every protocol, over pipes in this process.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on fails"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod port_forward;
 mod remote_command;
@@ -20,10 +16,7 @@ fn agree(protocol: &str, upgrade: &str, purpose: Purpose) -> Upgrade {
     let mut headers = http::HeaderMap::new();
     headers.insert("connection", "Upgrade".parse().unwrap());
     headers.insert("upgrade", upgrade.parse().unwrap());
-    headers.insert(
-        "sec-websocket-key",
-        "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap(),
-    );
+    headers.insert("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
     if !protocol.is_empty() {
         headers.insert("x-stream-protocol-version", protocol.parse().unwrap());
         headers.insert("sec-websocket-protocol", protocol.parse().unwrap());
@@ -37,7 +30,5 @@ fn pipe() -> (DuplexStream, DuplexStream) {
 
 /// A deadline far beyond what anything here needs.
 async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .expect("it hangs")
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it hangs")
 }

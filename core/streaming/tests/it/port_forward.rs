@@ -44,10 +44,7 @@ async fn two_connections(forwarder: Forwarder) {
     };
     tokio::join!(exchange("first"), exchange("second"));
     let refused = forwarder.open(81).await.unwrap();
-    assert_eq!(
-        refused.error.wait().await.unwrap().as_deref(),
-        Some("nothing listens there")
-    );
+    assert_eq!(refused.error.wait().await.unwrap().as_deref(), Some("nothing listens there"));
     forwarder.close().await;
 }
 
@@ -63,16 +60,9 @@ async fn spdy_connections_are_paired_and_failures_told() {
 #[tokio::test]
 async fn the_same_goes_through_a_web_socket_tunnel() {
     let (near, far) = pipe();
-    let upgrade = agree(
-        "SPDY/3.1+portforward.k8s.io",
-        "websocket",
-        Purpose::PortForward,
-    );
+    let upgrade = agree("SPDY/3.1+portforward.k8s.io", "websocket", Purpose::PortForward);
     let server = tokio::spawn(async move { pod(far, upgrade, &[]).await });
-    soon(two_connections(port_forward::connect(
-        Tunnel::client(near).await,
-    )))
-    .await;
+    soon(two_connections(port_forward::connect(Tunnel::client(near).await))).await;
     soon(server).await.unwrap();
 }
 
@@ -84,10 +74,7 @@ async fn web_socket_channels_carry_one_connection_for_each_port() {
     let server = tokio::spawn(async move { pod(far, upgrade, &ports).await });
     let mut socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     soon(async {
-        socket
-            .send(Message::binary(b"\x00ping".to_vec()))
-            .await
-            .unwrap();
+        socket.send(Message::binary(b"\x00ping".to_vec())).await.unwrap();
         let mut channels = vec![Vec::new(); 4];
         while channels[0].len() < 6 || channels[3].len() < 23 {
             let data = socket.next().await.unwrap().unwrap().into_data();
@@ -105,10 +92,7 @@ async fn web_socket_channels_carry_one_connection_for_each_port() {
 
 #[test]
 fn ports_of_a_query_are_checked() {
-    assert_eq!(
-        port_forward::ports_from_query("ports=80&ports=81").unwrap(),
-        [80, 81]
-    );
+    assert_eq!(port_forward::ports_from_query("ports=80&ports=81").unwrap(), [80, 81]);
     assert!(port_forward::ports_from_query("port=0").is_err());
     assert!(port_forward::ports_from_query("port=x").is_err());
 }

@@ -10,31 +10,14 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::Role},
 };
 
-const ALL: Options = Options {
-    stdin: true,
-    stdout: true,
-    stderr: true,
-    tty: false,
-};
+const ALL: Options = Options { stdin: true, stdout: true, stderr: true, tty: false };
 
 /// A server whose process repeats its input, complains, and ends with 3.
 async fn repeat(io: DuplexStream, upgrade: Upgrade, options: Options) {
     let mut streams = remote_command::serve(io, &upgrade, options).await.unwrap();
     let mut input = Vec::new();
-    streams
-        .stdin
-        .take()
-        .unwrap()
-        .read_to_end(&mut input)
-        .await
-        .unwrap();
-    streams
-        .stdout
-        .take()
-        .unwrap()
-        .write_all(&input)
-        .await
-        .unwrap();
+    streams.stdin.take().unwrap().read_to_end(&mut input).await.unwrap();
+    streams.stdout.take().unwrap().write_all(&input).await.unwrap();
     if let Some(mut stderr) = streams.stderr.take() {
         stderr.write_all(b"that was all").await.unwrap();
     }
@@ -59,20 +42,8 @@ async fn every_spdy_version_carries_streams_and_the_outcome() {
             stdin.write_all(b"hello").await.unwrap();
             stdin.shutdown().await.unwrap();
             let (mut out, mut err) = (String::new(), String::new());
-            process
-                .stdout
-                .take()
-                .unwrap()
-                .read_to_string(&mut out)
-                .await
-                .unwrap();
-            process
-                .stderr
-                .take()
-                .unwrap()
-                .read_to_string(&mut err)
-                .await
-                .unwrap();
+            process.stdout.take().unwrap().read_to_string(&mut out).await.unwrap();
+            process.stderr.take().unwrap().read_to_string(&mut err).await.unwrap();
             assert_eq!((out.as_str(), err.as_str()), ("hello", "that was all"));
             process.status.wait().await.unwrap()
         };
@@ -89,12 +60,7 @@ async fn every_spdy_version_carries_streams_and_the_outcome() {
 #[tokio::test]
 async fn a_terminal_tells_its_sizes() {
     let (near, far) = pipe();
-    let options = Options {
-        stdin: true,
-        stdout: true,
-        stderr: false,
-        tty: true,
-    };
+    let options = Options { stdin: true, stdout: true, stderr: false, tty: true };
     let upgrade = agree("v4.channel.k8s.io", "SPDY/3.1", Purpose::RemoteCommand);
     let server = async {
         let mut streams = remote_command::serve(far, &upgrade, options).await.unwrap();
@@ -106,37 +72,13 @@ async fn a_terminal_tells_its_sizes() {
     let client = async {
         let mut process = remote_command::connect(near, 4, options).await.unwrap();
         let mut resize = process.resize.take().unwrap();
-        resize
-            .send(TerminalSize {
-                width: 80,
-                height: 24,
-            })
-            .await
-            .unwrap();
-        resize
-            .send(TerminalSize {
-                width: 132,
-                height: 50,
-            })
-            .await
-            .unwrap();
+        resize.send(TerminalSize { width: 80, height: 24 }).await.unwrap();
+        resize.send(TerminalSize { width: 132, height: 50 }).await.unwrap();
         process.status.wait().await.unwrap()
     };
     let (sizes, outcome) = soon(async { tokio::join!(server, client) }).await;
-    assert_eq!(
-        sizes.0,
-        TerminalSize {
-            width: 80,
-            height: 24
-        }
-    );
-    assert_eq!(
-        sizes.1,
-        TerminalSize {
-            width: 132,
-            height: 50
-        }
-    );
+    assert_eq!(sizes.0, TerminalSize { width: 80, height: 24 });
+    assert_eq!(sizes.1, TerminalSize { width: 132, height: 50 });
     assert_eq!(outcome, Outcome::Success);
 }
 
@@ -148,22 +90,8 @@ async fn a_client_that_goes_is_noticed() {
         let mut streams = remote_command::serve(far, &upgrade, ALL).await.unwrap();
         streams.status.closed().await;
         let mut rest = Vec::new();
-        streams
-            .stdin
-            .take()
-            .unwrap()
-            .read_to_end(&mut rest)
-            .await
-            .unwrap();
-        assert!(
-            streams
-                .stdout
-                .take()
-                .unwrap()
-                .write_all(b"who reads?")
-                .await
-                .is_err()
-        );
+        streams.stdin.take().unwrap().read_to_end(&mut rest).await.unwrap();
+        assert!(streams.stdout.take().unwrap().write_all(b"who reads?").await.is_err());
     };
     let client = async {
         drop(remote_command::connect(near, 4, ALL).await.unwrap());
@@ -201,14 +129,8 @@ async fn version_five_closes_standard_input_alone() {
     let server = tokio::spawn(repeat(far, upgrade, ALL));
     let mut socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
     soon(async {
-        socket
-            .send(Message::binary(b"\x00he".to_vec()))
-            .await
-            .unwrap();
-        socket
-            .send(Message::binary(b"\x00llo".to_vec()))
-            .await
-            .unwrap();
+        socket.send(Message::binary(b"\x00he".to_vec())).await.unwrap();
+        socket.send(Message::binary(b"\x00llo".to_vec())).await.unwrap();
         socket.send(Message::binary(vec![255, 0])).await.unwrap();
         let channels = drain(&mut socket).await;
         assert_eq!(channels[1], b"hello");
@@ -223,30 +145,14 @@ async fn version_five_closes_standard_input_alone() {
 
 #[tokio::test]
 async fn the_base64_protocol_and_the_nameless_one_carry_output() {
-    let options = Options {
-        stdin: false,
-        stdout: true,
-        stderr: false,
-        tty: false,
-    };
-    for name in [
-        "v4.base64.channel.k8s.io",
-        "base64.channel.k8s.io",
-        "channel.k8s.io",
-        "",
-    ] {
+    let options = Options { stdin: false, stdout: true, stderr: false, tty: false };
+    for name in ["v4.base64.channel.k8s.io", "base64.channel.k8s.io", "channel.k8s.io", ""] {
         let (near, far) = pipe();
         let upgrade = agree(name, "websocket", Purpose::RemoteCommand);
         let server = async {
             let mut streams = remote_command::serve(far, &upgrade, options).await.unwrap();
             assert!(streams.stdin.is_none() && streams.stderr.is_none());
-            streams
-                .stdout
-                .take()
-                .unwrap()
-                .write_all(b"output")
-                .await
-                .unwrap();
+            streams.stdout.take().unwrap().write_all(b"output").await.unwrap();
             streams.status.send(Outcome::Success).await.unwrap();
         };
         let mut socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;

@@ -24,10 +24,7 @@ async fn many_streams_carry_their_own_bytes_and_half_close() {
     let serving = tokio::spawn(echo(incoming));
     let (client, _) = Connection::new(near, Role::Client);
     let exchange = async |number: usize| {
-        let stream = client
-            .open(Headers::new().with("n", number.to_string()))
-            .await
-            .unwrap();
+        let stream = client.open(Headers::new().with("n", number.to_string())).await.unwrap();
         let (mut reader, mut writer) = stream.into_split();
         let sent = vec![number as u8; 100_000 + number];
         writer.write_all(&sent).await.unwrap();
@@ -70,14 +67,8 @@ async fn a_refused_stream_is_an_error_and_the_connection_goes_on() {
         stream.headers().first("Name").map(str::to_owned)
     };
     let ask = async {
-        assert!(matches!(
-            client.open(Headers::new()).await,
-            Err(Error::StreamReset)
-        ));
-        client
-            .open(Headers::new().with("name", "second"))
-            .await
-            .unwrap()
+        assert!(matches!(client.open(Headers::new()).await, Err(Error::StreamReset)));
+        client.open(Headers::new().with("name", "second")).await.unwrap()
     };
     let (name, _stream) = soon(async { tokio::join!(serve, ask) }).await;
     assert_eq!(name.as_deref(), Some("second"));
@@ -113,10 +104,7 @@ async fn a_closed_connection_delivers_what_was_written_and_is_noticed() {
         let mut got = String::new();
         stream.read_to_string(&mut got).await.unwrap();
         client.closed().await;
-        assert!(matches!(
-            client.open(Headers::new()).await,
-            Err(Error::Closed)
-        ));
+        assert!(matches!(client.open(Headers::new()).await, Err(Error::Closed)));
         drop(client);
         got
     };

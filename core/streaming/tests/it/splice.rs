@@ -10,38 +10,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 async fn a_command_runs_through_a_server_that_only_passes_bytes() {
     let (client_io, front) = pipe();
     let (back, kubelet_io) = pipe();
-    let options = Options {
-        stdin: true,
-        stdout: true,
-        stderr: false,
-        tty: false,
-    };
+    let options = Options { stdin: true, stdout: true, stderr: false, tty: false };
     let upgrade = agree("v4.channel.k8s.io", "SPDY/3.1", Purpose::RemoteCommand);
     let kubelet = async {
-        let mut streams = remote_command::serve(kubelet_io, &upgrade, options)
-            .await
-            .unwrap();
-        streams
-            .stdout
-            .take()
-            .unwrap()
-            .write_all(&[1; 200_000])
-            .await
-            .unwrap();
+        let mut streams = remote_command::serve(kubelet_io, &upgrade, options).await.unwrap();
+        streams.stdout.take().unwrap().write_all(&[1; 200_000]).await.unwrap();
         streams.status.send(Outcome::Success).await.unwrap();
     };
     let client = async {
-        let mut process = remote_command::connect(client_io, 4, options)
-            .await
-            .unwrap();
+        let mut process = remote_command::connect(client_io, 4, options).await.unwrap();
         let mut output = Vec::new();
-        process
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_end(&mut output)
-            .await
-            .unwrap();
+        process.stdout.take().unwrap().read_to_end(&mut output).await.unwrap();
         (output.len(), process.status.wait().await.unwrap())
     };
     let ((), (), got) = soon(async { tokio::join!(kubelet, splice(front, back), client) }).await;

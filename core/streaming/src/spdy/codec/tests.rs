@@ -7,9 +7,7 @@ fn headers() -> impl Strategy<Value = Headers> {
         pairs
             .into_iter()
             .filter(|(name, _)| names.insert(name.clone()))
-            .fold(Headers::new(), |headers, (name, value)| {
-                headers.with(&name, value)
-            })
+            .fold(Headers::new(), |headers, (name, value)| headers.with(&name, value))
     })
 }
 
@@ -36,24 +34,14 @@ fn frames() -> impl Strategy<Value = Frame> {
             headers,
             fin
         }),
-        (id.clone(), 1..12_u32).prop_map(|(id, status)| Frame::Reset {
-            id,
-            status: ResetStatus(status)
-        }),
+        (id.clone(), 1..12_u32)
+            .prop_map(|(id, status)| Frame::Reset { id, status: ResetStatus(status) }),
         proptest::collection::vec((any::<u32>(), any::<u32>()), 0..4).prop_map(Frame::Settings),
         (1..u32::MAX).prop_map(Frame::Ping),
         (id.clone(), 0..12_u32).prop_map(|(last_good, status)| Frame::GoAway { last_good, status }),
         (id.clone(), id.clone()).prop_map(|(id, delta)| Frame::WindowUpdate { id, delta }),
-        (
-            id,
-            proptest::collection::vec(any::<u8>(), 0..300),
-            any::<bool>()
-        )
-            .prop_map(|(id, bytes, fin)| Frame::Data {
-                id,
-                bytes: bytes.into(),
-                fin
-            }),
+        (id, proptest::collection::vec(any::<u8>(), 0..300), any::<bool>())
+            .prop_map(|(id, bytes, fin)| Frame::Data { id, bytes: bytes.into(), fin }),
     ]
 }
 
@@ -63,14 +51,9 @@ fn joined(frames: Vec<Frame>) -> Vec<Frame> {
     let mut open = false;
     for frame in frames {
         match (whole.last_mut(), frame) {
-            (
-                Some(Frame::Data { bytes, fin, .. }),
-                Frame::Data {
-                    bytes: more,
-                    fin: end,
-                    ..
-                },
-            ) if open => {
+            (Some(Frame::Data { bytes, fin, .. }), Frame::Data { bytes: more, fin: end, .. })
+                if open =>
+            {
                 *bytes = [&bytes[..], &more[..]].concat().into();
                 *fin = end;
             }
@@ -122,16 +105,9 @@ fn a_control_frame_that_claims_too_much_is_refused() {
 
 #[test]
 fn header_names_are_found_in_any_case_and_values_repeat() {
-    let headers = Headers::new()
-        .with("streamType", "error")
-        .with("port", "80")
-        .with("port", "81");
+    let headers = Headers::new().with("streamType", "error").with("port", "80").with("port", "81");
     let mut bytes = BytesMut::new();
-    let frame = Frame::SynReply {
-        id: 1,
-        headers: headers.clone(),
-        fin: false,
-    };
+    let frame = Frame::SynReply { id: 1, headers: headers.clone(), fin: false };
     Encoder::new().encode(&frame, &mut bytes).unwrap();
     let Some(Frame::SynReply { headers: read, .. }) = Decoder::new().decode(&mut bytes).unwrap()
     else {
