@@ -27,9 +27,11 @@ fn set(replicas: i32) -> Value {
 async fn with_pods(count: usize) -> Cluster {
     let cluster = Cluster::start().await.with_kubelet().await;
     cluster.create::<ReplicaSet>(set(i32::try_from(count).unwrap())).await;
-    eventually("the pods are there", || async {
-        let pods = cluster.list::<Pod>().await.len();
-        if pods == count { Ok(()) } else { Err(format!("{pods} pods")) }
+    eventually("the pods are ready", || async {
+        let status =
+            cluster.api::<ReplicaSet>().get("set").await.unwrap().status.unwrap_or_default();
+        let ready = status.ready_replicas.and_then(|ready| usize::try_from(ready).ok());
+        if ready == Some(count) { Ok(()) } else { Err(format!("{status:?}")) }
     })
     .await;
     cluster

@@ -13,6 +13,16 @@ async fn a_controller_adopts_releases_and_replaces_pods() {
             "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "i"}]},
         }))
         .await;
+    // The controller must not be asked before it can know of the orphan.
+    eventually("the orphan is ready", || async {
+        let orphan = cluster.api::<Pod>().get("orphan").await.unwrap();
+        if kubeplane_workload::is_ready(&orphan) {
+            Ok(())
+        } else {
+            Err(format!("{:?}", orphan.status))
+        }
+    })
+    .await;
     cluster
         .create::<ReplicationController>(json!({
             "metadata": {"name": "rc"},

@@ -74,6 +74,13 @@ async fn test_with_cluster_starts_and_stops_one() {
     assert_eq!(lines(test_with_cluster::run()).await, expected);
 }
 
+#[test]
+fn custom_store_names_no_other_crate_of_ours() {
+    let source = include_str!("../../custom_store.rs");
+    let others = source.replace("kubeplane_store_trait", "").replace("kubeplane-store-trait", "");
+    assert!(!others.contains("kubeplane"));
+}
+
 mod conformance {
     use crate::custom_store::SmallStore;
     use async_trait::async_trait;

@@ -1,7 +1,12 @@
 //! `logs`, `exec` and `port-forward`: through the API server to the kubelet.
 
 use super::World;
-use std::io::{Read, Write};
+use crate::{kubectl::SOON, parts::eventually};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 pub(super) fn all(world: &World<'_>) {
     logs(world);
@@ -84,29 +89,29 @@ fn exec(world: &World<'_>) {
     }
 }
 
-/// Port-forward from here, and the Service from inside a pod.
+/// Port-forward, and the Service from the node.
 fn traffic(world: &World<'_>) {
     let forward = world.kubectl.start(&["port-forward", "-n", "web", "deployment/web", ":8080"]);
     let said = forward.until("forwarding", |text| text.contains("Forwarding from 127.0.0.1:"));
     let port = said.split("127.0.0.1:").nth(1).unwrap().split_whitespace().next().unwrap();
     for _ in 0..2 {
-        let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = fetch(&format!("127.0.0.1:{port}")).unwrap();
         assert!(answer.ends_with("hello, world\n"), "{answer}");
     }
-    let address = world.kubectl.ok(&[
-        "get",
-        "service",
-        "-n",
-        "web",
-        "web",
-        "-o",
-        "jsonpath={.spec.clusterIP}",
-    ]);
-    let url = format!("http://{address}/");
-    let fetch =
-        ["exec", "-n", "web", "deployment/web", "--", "wget", "-q", "-T", "5", "-O", "-", &url];
-    world.kubectl.until(&fetch, "the Service answers", |text| text == "hello, world\n");
+    let path = "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}";
+    let address = world.kubectl.ok(&["get", "service", "-n", "web", "web", "-o", path]);
+    let answer = eventually("the Service answers", SOON, || {
+        fetch(&address).map_err(|error| format!("{address}: {error}"))
+    });
+    assert!(answer.ends_with("hello, world\n"), "{answer}");
+}
+
+fn fetch(address: &str) -> std::io::Result<String> {
+    let limit = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

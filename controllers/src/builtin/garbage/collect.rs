@@ -6,7 +6,10 @@ use crate::{Context, Error, builtin::discovery::Served, error::unless_gone};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
+    api::{
+        DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+        PropagationPolicy,
+    },
 };
 use serde_json::json;
 
@@ -101,14 +104,17 @@ impl Collector<'_> {
     /// Takes the object out of its dependents' owners, then lets it go.
     pub(super) async fn orphan(&self, uid: &str) -> Result<Vec<Work>, Error> {
         let Some(owner) = self.shared.graph.lock().snapshot(uid) else { return Ok(Vec::new()) };
-        for dependent in &owner.dependents {
-            let Some(api) = self.api(&dependent.identity)? else { continue };
-            let Some(object) = api.get_metadata_opt(&dependent.identity.name).await? else {
-                continue;
-            };
-            if object.metadata.uid.as_ref() == Some(&dependent.identity.uid) {
-                disown(&api, &object.metadata, &[uid.to_owned()]).await?;
-            }
+        // A dependent that the graph does not show yet would be deleted instead of left behind, so the API
+        // server is asked for all there are.
+        let resources = self.shared.resources.read().preferred.clone();
+        let namespace = owner.identity.namespace.as_str();
+        let listed = |served: &&Served| ["list", "patch"].iter().all(|verb| served.supports(verb));
+        for served in resources
+            .iter()
+            .filter(listed)
+            .filter(|served| served.namespaced || namespace.is_empty())
+        {
+            self.disown_all(served, namespace, uid).await?;
         }
         let Some(api) = self.api(&owner.identity)? else { return Ok(Vec::new()) };
         let latest =
@@ -117,6 +123,35 @@ impl Collector<'_> {
             remove_finalizer(&api, &latest, ORPHAN).await?;
         }
         Ok(Vec::new())
+    }
+
+    async fn disown_all(&self, served: &Served, namespace: &str, uid: &str) -> Result<(), Error> {
+        let client = self.context.client();
+        let all: Api<DynamicObject> = if namespace.is_empty() {
+            Api::all_with(client.clone(), &served.resource)
+        } else {
+            Api::namespaced_with(client.clone(), namespace, &served.resource)
+        };
+        let objects = match all.list_metadata(&ListParams::default()).await {
+            Ok(list) => list.items,
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 405 => {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for object in objects {
+            let meta = object.metadata;
+            if meta.owner_references.iter().flatten().any(|owner| owner.uid == uid) {
+                let api = match meta.namespace.as_deref().filter(|_| served.namespaced) {
+                    Some(namespace) => {
+                        Api::namespaced_with(client.clone(), namespace, &served.resource)
+                    }
+                    None => Api::all_with(client.clone(), &served.resource),
+                };
+                disown(&api, &meta, &[uid.to_owned()]).await?;
+            }
+        }
+        Ok(())
     }
 
     fn served(&self, api_version: &str, kind: &str) -> Result<Served, Error> {
