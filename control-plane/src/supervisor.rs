@@ -126,7 +126,8 @@ async fn start(
         tokio::select! {
             biased;
             ended = next_end(tasks, running) => return ended,
-            _ = supervision.became_ready() => {}
+            // Without it the component has ended, which the branch above is about to tell.
+            true = supervision.became_ready() => {}
         }
         tracing::info!(component = name, "ready");
         if let Some(callback) = &on_ready {
@@ -264,8 +265,12 @@ mod tests {
     #[tokio::test]
     async fn the_first_failure_stops_the_rest() {
         let (plane, log) = plane(true);
+        let ready = Log::default();
+        let seen = ready.clone();
+        let plane = plane.on_ready(move |name| seen.lock().push(name.to_owned()));
         let error = plane.run_until(std::future::pending()).await.unwrap_err();
         assert_eq!(error.to_string(), "b: no luck");
+        assert_eq!(*ready.lock(), ["a"], "what failed was never ready");
         assert_eq!(*log.lock(), ["start a", "start b", "stop a"]);
     }
 }

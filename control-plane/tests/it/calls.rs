@@ -11,6 +11,7 @@ use crate::{
     kubectl::{Kubectl, SOON, first_column},
     parts::{RealRuntime, eventually},
 };
+use std::time::Instant;
 
 /// Where the workload of the example is.
 pub(crate) const MANIFEST: &str =
@@ -44,16 +45,28 @@ impl World<'_> {
     }
 }
 
+/// A part of the list and its name.
+type Part = (&'static str, fn(&World<'_>));
+
 /// Every call, in an order that leaves nothing behind.
+const PARTS: [Part; 8] = [
+    ("apply", apply),
+    ("discovery", discovery::all),
+    ("look", look::all),
+    ("streams", streams::all),
+    ("change", change::all),
+    ("rollout", rollout::all),
+    ("replace", replace),
+    ("delete", delete),
+];
+
+/// Makes every call, saying how long each part took.
 pub(crate) fn all(world: &World<'_>) {
-    apply(world);
-    discovery::all(world);
-    look::all(world);
-    streams::all(world);
-    change::all(world);
-    rollout::all(world);
-    replace(world);
-    delete(world);
+    for (name, part) in PARTS {
+        let start = Instant::now();
+        part(world);
+        eprintln!("{name}: {:?}", start.elapsed());
+    }
 }
 
 fn apply(world: &World<'_>) {

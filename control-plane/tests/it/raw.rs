@@ -46,7 +46,12 @@ pub(crate) struct Raw(Client);
 
 impl Raw {
     pub(crate) async fn admin(cluster: &Cluster) -> Self {
-        Self(Client::try_from(config(&cluster.kubeconfig).await).unwrap())
+        Self::of(&cluster.kubeconfig).await
+    }
+
+    /// The user of a kubeconfig.
+    pub(crate) async fn of(kubeconfig: &Path) -> Self {
+        Self(Client::try_from(config(kubeconfig).await).unwrap())
     }
 
     /// Who shows nothing.
