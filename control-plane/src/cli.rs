@@ -131,6 +131,9 @@ pub(crate) struct ServeArgs {
 pub(crate) struct ApiserverArgs {
     #[command(flatten)]
     pub(crate) api: ApiArgs,
+    /// Also write a kubeconfig for the kubelet of this node; may be given several times.
+    #[arg(long = "node", value_name = "NAME")]
+    pub(crate) nodes: Vec<String>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -37,7 +37,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         controllers: Health::new(),
     };
     let node = args.node.node_name.clone().unwrap_or_else(machine::name);
-    let setup = setup::prepare(&args.api, api_options(&shared), Some(&node)).await?;
+    let setup = setup::prepare(&args.api, api_options(&shared), vec![node.clone()]).await?;
     let found = runtime::find(&args.node.runtime, shared.clock.clone(), args.node.pod_cidr).await;
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("kubeplane {}: data in {}", env!("CARGO_PKG_VERSION"), setup.data_dir.display());

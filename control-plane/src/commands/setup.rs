@@ -34,7 +34,7 @@ pub(super) struct Setup {
 pub(super) async fn prepare(
     args: &ApiArgs,
     mut options: ApiOptions,
-    node: Option<&str>,
+    nodes: Vec<String>,
 ) -> anyhow::Result<Setup> {
     let data_dir = machine::directory(&args.data_dir)?;
     let address = args.advertise_address.unwrap_or_else(|| reachable(args.listen));
@@ -49,7 +49,7 @@ pub(super) async fn prepare(
         bound: api.bound(),
         credentials: credentials.clone(),
         data_dir: data_dir.clone(),
-        node: node.map(str::to_owned),
+        nodes,
     };
     let custom = CustomResources::new(api.api());
     Ok(Setup { data_dir, address, credentials, api, bootstrap, custom, announcement })
@@ -99,7 +99,7 @@ pub(super) struct Announcement {
     bound: watch::Receiver<Option<SocketAddr>>,
     credentials: Arc<Credentials>,
     data_dir: PathBuf,
-    node: Option<String>,
+    nodes: Vec<String>,
 }
 
 impl Announcement {
@@ -112,16 +112,16 @@ impl Announcement {
         let admin = self.data_dir.join("admin.kubeconfig");
         self.credentials.admin_kubeconfig(&server).write(&admin)?;
         let mut components = vec![
-            ("scheduler", component_user(SCHEDULER)),
-            ("controller-manager", component_user(CONTROLLER_MANAGER)),
-            ("proxy", component_user(PROXY)),
+            ("scheduler".to_owned(), component_user(SCHEDULER)),
+            ("controller-manager".to_owned(), component_user(CONTROLLER_MANAGER)),
+            ("proxy".to_owned(), component_user(PROXY)),
         ];
-        if let Some(node) = &self.node {
-            components.push(("kubelet-client", node_user(node)));
+        for node in &self.nodes {
+            components.push((format!("kubelet-{node}"), node_user(node)));
         }
         for (file, user) in components {
             let path = self.data_dir.join(format!("{file}.kubeconfig"));
-            self.credentials.component(&user, file, &server)?.write(&path)?;
+            self.credentials.component(&user, &file, &server)?.write(&path)?;
         }
         eprintln!("listening on {server} ({bound})");
         eprintln!("export KUBECONFIG={}", admin.display());

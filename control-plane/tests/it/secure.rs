@@ -99,7 +99,7 @@ async fn components_have_no_more_than_their_rights() {
         "Forbidden",
         &["User \"system:kube-scheduler\" cannot list"],
     );
-    let kubelet = ground.data.path().join("kubelet-client.kubeconfig");
+    let kubelet = ground.data.path().join("kubelet-node-1.kubeconfig");
     let kubelet = Raw::elsewhere(&kubelet, &cluster.url, true).await;
     assert_eq!(kubelet.get("/api/v1/nodes/node-1").await.code, 200);
     kubelet.get("/api/v1/secrets").await.refused(
