@@ -172,6 +172,32 @@ impl Api {
         Ok(writer.delete(name, options).await?.object)
     }
 
+    /// Asks admission about a write that a handler is about to make: every step may change the object,
+    /// then every step may refuse it. `options` are those of the write.
+    ///
+    /// # Errors
+    /// What an admission step refuses with.
+    pub async fn admit_create(
+        &self,
+        request: &HandlerRequest,
+        object: &mut Object,
+        options: &Object,
+        dry_run: bool,
+    ) -> ApiResult<()> {
+        let mut writer = Writer::inside(
+            self,
+            &request.resource,
+            &request.info.namespace,
+            &request.user,
+            &request.warnings,
+        );
+        writer.subresource = &request.info.subresource;
+        writer.dry_run = dry_run;
+        let name = request.info.name.as_str();
+        admit::mutate(&writer, Operation::Create, name, Some(object), None, options).await?;
+        admit::validate(&writer, Operation::Create, name, Some(object), None, options).await
+    }
+
     /// Asks admission about a connection, as exec and port-forward must.
     ///
     /// # Errors

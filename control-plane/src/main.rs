@@ -5,7 +5,7 @@ mod commands;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -46,6 +46,10 @@ fn start_log(command: &Command) -> anyhow::Result<()> {
         Command::Proxy(args) => &args.log,
     };
     let filter = EnvFilter::try_new(&log.log)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }

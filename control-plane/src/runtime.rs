@@ -1,12 +1,21 @@
 //! Which container runtime a node uses.
 
 use ipnet::IpNet;
-use kubeplane_clock::SharedClock;
+use kubeplane_clock::{Clock, SharedClock};
 use kubeplane_runtime_cri::{ContainerRuntime, CriClient, SimulatedOptions, SimulatedRuntime};
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Where containerd listens.
 pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
+
+/// How long a runtime may take to say which it is: the user waits for the start-up lines.
+const ANSWER_LIMIT: Duration = Duration::from_millis(800);
 
 /// A wish for a runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -70,14 +79,21 @@ pub async fn find(
 ) -> Result<Found, String> {
     match choice {
         RuntimeChoice::Simulated => Ok(simulated(clock, pod_range, "as asked")),
-        RuntimeChoice::Cri(path) => connect(path).await,
+        RuntimeChoice::Cri(path) => connect(path, &*clock).await,
         RuntimeChoice::Auto => {
             let path = PathBuf::from(CONTAINERD);
-            if !path.exists() {
-                let why = format!("there is no {CONTAINERD}");
-                return Ok(simulated(clock, pod_range, &why));
+            match path.try_exists() {
+                Ok(true) => {}
+                Ok(false) => {
+                    let why = format!("there is no {CONTAINERD}");
+                    return Ok(simulated(clock, pod_range, &why));
+                }
+                Err(error) => {
+                    let why = format!("{CONTAINERD} cannot be read: {error}");
+                    return Ok(simulated(clock, pod_range, &why));
+                }
             }
-            match connect(&path).await {
+            match connect(&path, &*clock).await {
                 Ok(found) => Ok(found),
                 Err(why) => Ok(simulated(clock, pod_range, &why)),
             }
@@ -95,10 +111,15 @@ fn simulated(clock: SharedClock, pod_range: IpNet, why: &str) -> Found {
     }
 }
 
-async fn connect(path: &std::path::Path) -> Result<Found, String> {
+async fn connect(path: &Path, clock: &dyn Clock) -> Result<Found, String> {
     let failed = |error: &dyn fmt::Display| format!("{} cannot be used: {error}", path.display());
-    let client = CriClient::connect(path).await.map_err(|error| failed(&error))?;
-    let version = client.version().await.map_err(|error| failed(&error))?;
+    let ask = async {
+        let client = CriClient::connect(path).await.map_err(|error| failed(&error))?;
+        let version = client.version().await.map_err(|error| failed(&error))?;
+        Ok::<_, String>((client, version))
+    };
+    let answer = kubeplane_clock::timeout(clock, ANSWER_LIMIT, ask).await;
+    let (client, version) = answer.unwrap_or_else(|| Err(failed(&"it does not answer")))?;
     let description =
         format!("{} {} at {}", version.runtime_name, version.runtime_version, path.display());
     Ok(Found { runtime: Arc::new(client), real: true, description })

@@ -60,7 +60,9 @@ impl NodeAuthorizer {
         let mut references = References::new();
         for pod in &list.items {
             let node = pod.text(&["spec", "nodeName"]);
-            if !node.is_empty() {
+            // Nodes make mirror pods themselves: what those refer to gives no rights.
+            let mirror = pod.annotation("kubernetes.io/config.mirror").is_some();
+            if !node.is_empty() && !mirror {
                 collect(pod, references.entry(node.to_owned()).or_default());
             }
         }

@@ -15,7 +15,7 @@ pub struct PodBinding;
 #[async_trait]
 impl Handler for PodBinding {
     async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
-        let binding = request.object().await?;
+        let mut binding = request.object().await?;
         let pod = if request.info.name.is_empty() {
             binding.name().to_owned()
         } else {
@@ -28,7 +28,9 @@ impl Handler for PodBinding {
         if !errors.is_empty() {
             return Err(ApiError::invalid(&GroupKind::new("", "Binding"), &pod, &errors));
         }
-        if !request.query().all("dryRun").any(|value| value == "All") {
+        let dry_run = request.query().all("dryRun").any(|value| value == "All");
+        request.api.admit_create(&request, &mut binding, &Object::default(), dry_run).await?;
+        if !dry_run {
             assign(&request.api, &request.info.namespace, &pod, &binding).await?;
         }
         let status = Object::from_value(success(None)).unwrap_or_default();

@@ -14,7 +14,7 @@ pub struct PodEviction;
 #[async_trait]
 impl Handler for PodEviction {
     async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
-        let eviction = request.object().await?;
+        let mut eviction = request.object().await?;
         let name = request.info.name.clone();
         if !eviction.name().is_empty() && eviction.name() != name {
             return Err(ApiError::bad_request(
@@ -38,6 +38,8 @@ impl Handler for PodEviction {
             },
             ..DeleteOptions::default()
         };
+        let dry_run = options.dry_run;
+        request.api.admit_create(&request, &mut eviction, &sent, dry_run).await?;
         request
             .api
             .delete(&GroupResource::new("", "pods"), &request.info.namespace, &name, options)

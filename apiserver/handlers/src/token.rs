@@ -50,6 +50,8 @@ impl Handler for ServiceAccountToken {
         if !errors.is_empty() {
             return Err(ApiError::invalid(&kind, "", &errors));
         }
+        let dry_run = request.query().all("dryRun").any(|value| value == "All");
+        request.api.admit_create(&request, &mut review, &Object::default(), dry_run).await?;
         let mut wanted = TokenRequest {
             namespace: namespace.clone(),
             service_account: name.clone(),

@@ -37,10 +37,10 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         controllers: Health::new(),
     };
     let node = args.node.node_name.clone().unwrap_or_else(machine::name);
+    eprintln!("kubeplane {}: data in {}", env!("CARGO_PKG_VERSION"), args.api.data_dir.display());
     let setup = setup::prepare(&args.api, api_options(&shared), vec![node.clone()]).await?;
     let found = runtime::find(&args.node.runtime, shared.clock.clone(), args.node.pod_cidr).await;
     let found = found.map_err(anyhow::Error::msg)?;
-    eprintln!("kubeplane {}: data in {}", env!("CARGO_PKG_VERSION"), setup.data_dir.display());
     eprintln!("container runtime: {}", found.description);
     let api = &setup.api;
     let manager = controllers(api, &setup.credentials, &shared)?;

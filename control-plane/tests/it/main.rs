@@ -1,10 +1,12 @@
 //! The `kubeplane` binary from outside: unmodified kubectls, raw requests, restarts and bad input.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 
+mod apart;
 mod assembly;
 mod bad_input;
 mod calls;
 mod cluster;
+mod custom;
 mod kubectl;
 mod matrix;
 mod network;

@@ -111,6 +111,34 @@ async fn components_have_no_more_than_their_rights() {
         serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-2"}});
     let answer = kubelet.post("/api/v1/nodes", foreign.to_string()).await;
     answer.refused(403, "Forbidden", &["node \"node-1\" is not allowed to modify node \"node-2\""]);
+
+    // A pod of the node's own making may refer to nothing, or the node could read any Secret.
+    let mirror = serde_json::json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "m", "annotations": {"kubernetes.io/config.mirror": "x"}},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "i",
+            "envFrom": [{"secretRef": {"name": "s"}}]}]}});
+    let answer = kubelet.post("/api/v1/namespaces/kube-system/pods", mirror.to_string()).await;
+    answer.refused(
+        403,
+        "Forbidden",
+        &["can only create pods with an owner reference set to itself"],
+    );
+
+    // A token is for a pod that runs on the node, and for nothing else.
+    let admin = Raw::admin(&cluster).await;
+    let kubectl = cluster.kubectl();
+    kubectl
+        .until(&["get", "serviceaccount", "default"], "the account", |row| row.contains("default"));
+    let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "i"}]}});
+    let answer = admin.post("/api/v1/namespaces/default/pods", pod.to_string()).await;
+    assert_eq!(answer.code, 201, "{}", answer.text);
+    assert_eq!(admin.get("/api/v1/namespaces/default/pods/p").await.code, 200);
+    let token = serde_json::json!({"apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest", "spec": {"audiences": []}});
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let answer = kubelet.post(path, token.to_string()).await;
+    answer.refused(403, "Forbidden", &["node requested token not bound to a pod"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

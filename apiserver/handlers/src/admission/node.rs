@@ -1,4 +1,4 @@
-use super::{is_core, refuse};
+use super::{is_core, items, refuse};
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition, GroupResource, Object,
@@ -8,6 +8,7 @@ use kubeplane_core::{
 };
 use serde_json::Value;
 
+const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Labels under these domains are for operators, so that a node cannot draw work to itself.
 const RESERVED: &str = "node-restriction.kubernetes.io";
 /// Labels of the Kubernetes domains a node may set on itself.
@@ -62,64 +63,151 @@ impl Admission for NodeRestriction {
 async fn pods(request: &Request<'_>, node: &str, subresource: &str) -> ApiResult<()> {
     let not_own = |pod: &Object| pod.text(&["spec", "nodeName"]) != node;
     match (subresource, request.operation) {
-        ("", Operation::Create) => {
-            let pod = request.object.as_deref();
-            if pod.is_some_and(|pod| pod.annotation("kubernetes.io/config.mirror").is_none()) {
-                return Err(refuse(request, format!("node {node:?} can only create mirror pods")));
-            }
-            match pod.is_some_and(not_own) {
-                true => Err(refuse(
-                    request,
-                    format!("node {node:?} can only create pods with spec.nodeName set to itself"),
-                )),
-                false => Ok(()),
+        ("", Operation::Create) => mirror_pod(request, node).await,
+        ("", Operation::Delete) if request.old.is_some_and(not_own) => {
+            let why =
+                format!("node {node:?} can only delete pods with spec.nodeName set to itself");
+            Err(refuse(request, why))
+        }
+        ("", Operation::Delete) => Ok(()),
+        ("status", Operation::Update) if request.old.is_some_and(not_own) => {
+            let why = format!(
+                "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
+            );
+            Err(refuse(request, why))
+        }
+        ("status", Operation::Update) => {
+            let labels = |object: Option<&Object>| {
+                object.and_then(|object| object.at(&["metadata", "labels"]).cloned())
+            };
+            match labels(request.object.as_deref()) == labels(request.old) {
+                true => Ok(()),
+                false => {
+                    let why = format!("node {node:?} cannot update labels through pod status");
+                    Err(refuse(request, why))
+                }
             }
         }
-        ("", Operation::Delete) if request.old.is_some_and(not_own) => Err(refuse(
-            request,
-            format!("node {node:?} can only delete pods with spec.nodeName set to itself"),
-        )),
-        ("", Operation::Delete) => Ok(()),
-        ("status", Operation::Update) => match request.old.is_some_and(not_own) {
-            true => Err(refuse(
-                request,
-                format!(
-                    "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
-                ),
-            )),
-            false => Ok(()),
-        },
-        ("eviction", Operation::Create) => Ok(()),
-        _ => Err(refuse(request, "unexpected operation of a node")),
+        ("eviction", Operation::Create) => {
+            let pods = GroupResource::new("", "pods");
+            let pod = request.reader.get(&pods, request.namespace, request.name).await?;
+            match pod.is_some_and(|pod| not_own(&pod)) {
+                false => Ok(()),
+                true => {
+                    let why =
+                        format!("node {node} can only evict pods with spec.nodeName set to itself");
+                    Err(refuse(request, why))
+                }
+            }
+        }
+        _ => Err(refuse(request, format!("unexpected operation of node {node:?}"))),
     }
+}
+
+/// The only pods a node makes: those that show what it runs from its own files. They may refer to
+/// nothing, or a node could make itself a pod that refers to any Secret and then read that.
+async fn mirror_pod(request: &Request<'_>, node: &str) -> ApiResult<()> {
+    let Some(pod) = request.object.as_deref() else { return Ok(()) };
+    if pod.annotation(MIRROR).is_none() {
+        let why = format!(
+            "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+        );
+        return Err(refuse(request, why));
+    }
+    if pod.text(&["spec", "nodeName"]) != node {
+        let why = format!("node {node:?} can only create pods with spec.nodeName set to itself");
+        return Err(refuse(request, why));
+    }
+    let nodes = GroupResource::new("", "nodes");
+    let own = request.reader.get(&nodes, "", node).await?;
+    let own = own.ok_or_else(|| ApiError::not_found(&nodes, node))?;
+    let owners = pod.owner_references();
+    let owned = matches!(owners.as_slice(), [owner] if owner.api_version == "v1"
+        && owner.kind == "Node"
+        && owner.name == node
+        && owner.uid == own.uid()
+        && owner.controller == Some(true)
+        && owner.block_owner_deletion != Some(true));
+    if !owned {
+        let why =
+            format!("node {node:?} can only create pods with an owner reference set to itself");
+        return Err(refuse(request, why));
+    }
+    match refers_to(pod) {
+        Some(what) => {
+            Err(refuse(request, format!("node {node:?} can not create pods that reference {what}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What kind of API object a pod refers to, if any.
+fn refers_to(pod: &Object) -> Option<&'static str> {
+    if !pod.text(&["spec", "serviceAccountName"]).is_empty() {
+        return Some("serviceaccounts");
+    }
+    if !items(pod, &["spec", "imagePullSecrets"]).is_empty() {
+        return Some("secrets");
+    }
+    if !items(pod, &["spec", "resourceClaims"]).is_empty() {
+        return Some("resourceclaims");
+    }
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in items(pod, &["spec", list]) {
+            let text = container.to_string();
+            for (reference, what) in [
+                ("\"secretRef\"", "secrets"),
+                ("\"secretKeyRef\"", "secrets"),
+                ("\"configMapRef\"", "configmaps"),
+                ("\"configMapKeyRef\"", "configmaps"),
+            ] {
+                if text.contains(reference) {
+                    return Some(what);
+                }
+            }
+        }
+    }
+    let volumes = items(pod, &["spec", "volumes"]).iter().filter_map(Value::as_object);
+    let local = ["name", "hostPath", "emptyDir", "downwardAPI"];
+    let foreign = volumes.flatten().any(|(source, _)| !local.contains(&source.as_str()));
+    foreign.then_some("volumes that are not local")
 }
 
 fn nodes(request: &Request<'_>, node: &str) -> ApiResult<()> {
     let named = request.object.as_deref().map_or(request.name, Object::name);
     if named != node {
-        return Err(refuse(
-            request,
-            format!("node {node:?} is not allowed to modify node {named:?}"),
-        ));
+        let why = format!("node {node:?} is not allowed to modify node {named:?}");
+        return Err(refuse(request, why));
     }
     let Some(object) = request.object.as_deref() else {
         return Err(refuse(request, format!("node {node:?} is not allowed to delete itself")));
     };
-    let before = |key: &str| request.old.and_then(|old| old.label(key));
-    let changed =
-        object.labels().filter(|(key, value)| before(key) != Some(*value)).map(|(key, _)| key);
-    let refused: Vec<_> = changed.filter(|key| !may_label(key)).collect();
+    let changed = changed_labels(object, request.old);
+    let refused: Vec<_> = changed.into_iter().filter(|key| !may_label(key)).collect();
     if !refused.is_empty() {
         let why = format!("is not allowed to modify labels: {}", refused.join(", "));
         return Err(refuse(request, why));
     }
-    let taints = |object: &Object| object.at(&["spec", "taints"]).cloned().unwrap_or(Value::Null);
-    match request.old {
-        Some(old) if request.subresource.is_empty() && taints(old) != taints(object) => {
-            Err(refuse(request, format!("node {node:?} is not allowed to modify taints")))
+    let Some(old) = request.old else { return Ok(()) };
+    let part = |object: &Object, path: &[&str]| object.at(path).cloned();
+    for (path, what) in
+        [(["spec", "taints"], "taints"), (["metadata", "ownerReferences"], "ownerReferences")]
+    {
+        if part(old, &path) != part(object, &path) {
+            let why = format!("node {node:?} is not allowed to modify {what}");
+            return Err(refuse(request, why));
         }
-        _ => Ok(()),
     }
+    Ok(())
+}
+
+/// The labels that were added, changed or removed.
+fn changed_labels(object: &Object, old: Option<&Object>) -> Vec<String> {
+    let before = |key: &str| old.and_then(|old| old.label(key));
+    let set = object.labels().filter(|(key, value)| before(key) != Some(*value));
+    let gone =
+        old.into_iter().flat_map(Object::labels).filter(|(key, _)| object.label(key).is_none());
+    set.chain(gone).map(|(key, _)| key.to_owned()).collect()
 }
 
 fn may_label(key: &str) -> bool {

@@ -137,7 +137,8 @@ impl Handler for PodStream {
         let headers = passed_headers(&request.head.headers);
         let answer = self.0.send(&request.api, &node, method, &path, headers).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(answer.map(body::boxed));
+            let container = request.query().text("container").to_owned();
+            return Err(kubelet_error(answer, &container, pod.name()).await);
         }
         Ok(switch(answer, client_side))
     }
@@ -170,11 +171,19 @@ fn passed_headers(sent: &HeaderMap) -> HeaderMap {
             || name.as_str().starts_with("sec-websocket-")
             || name.as_str().starts_with("x-stream-protocol-version")
     };
-    let own_token = |value: &header::HeaderValue| {
-        value.to_str().is_ok_and(|text| text.contains("base64url.bearer.authorization.k8s.io."))
-    };
-    let kept = sent.iter().filter(|(name, value)| passed(name) && !own_token(value));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let kept = sent.iter().filter(|(name, _)| passed(name));
+    kept.filter_map(|(name, value)| Some((name.clone(), without_token(name, value)?))).collect()
+}
+
+/// Browsers send their token as a WebSocket subprotocol: it is not for the kubelet.
+fn without_token(name: &HeaderName, value: &header::HeaderValue) -> Option<header::HeaderValue> {
+    if name != header::SEC_WEBSOCKET_PROTOCOL {
+        return Some(value.clone());
+    }
+    let names = value.to_str().ok()?.split(',').map(str::trim);
+    let others: Vec<_> =
+        names.filter(|name| !name.starts_with("base64url.bearer.authorization.k8s.io.")).collect();
+    (!others.is_empty()).then(|| others.join(", ").parse().ok()).flatten()
 }
 
 fn stream_path(request: &HandlerRequest, pod: &Object) -> ApiResult<String> {
