@@ -70,6 +70,21 @@ fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
 
+/// The verbs shown by name; a client may send any method.
+const VERBS: [&str; 11] = [
+    "get",
+    "list",
+    "watch",
+    "patch",
+    "delete",
+    "deletecollection",
+    "post",
+    "put",
+    "head",
+    "options",
+    "proxy",
+];
+
 impl ApiMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let made = Self {
@@ -127,12 +142,14 @@ impl ApiMetrics {
             (true, true, true) => "cluster",
         };
         // Unknown resources are a client's invention and must not fill the registry.
-        let known = code != StatusCode::NOT_FOUND || !info.name.is_empty();
+        let refused = matches!(code, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let known = !refused && (code != StatusCode::NOT_FOUND || !info.name.is_empty());
         let text = |text: &str| if known { text.to_owned() } else { String::new() };
         let verb = match info.verb.as_str() {
             "create" => "POST".to_owned(),
             "update" => "PUT".to_owned(),
-            verb => verb.to_ascii_uppercase(),
+            verb if VERBS.contains(&verb) => verb.to_ascii_uppercase(),
+            _ => "other".to_owned(),
         };
         self.requests
             .get_or_create(&RequestLabels {

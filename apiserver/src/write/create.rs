@@ -19,6 +19,13 @@ pub(super) enum Refused {
     Other(ApiError),
 }
 
+impl Refused {
+    /// Whether the write may have been made all the same.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Other(error) if error.code() == StatusCode::GATEWAY_TIMEOUT)
+    }
+}
+
 impl From<ApiError> for Refused {
     fn from(error: ApiError) -> Self {
         Self::Other(error)
@@ -78,7 +85,10 @@ impl Writer<'_> {
             }
         }
         let stored = self.store_new(&object).await;
-        finish.run(stored.is_ok() && !self.dry_run).await;
+        // A write that may have been made keeps what was claimed for it.
+        if !matches!(&stored, Err(refused) if refused.is_open()) {
+            finish.run(stored.is_ok() && !self.dry_run).await;
+        }
         match stored {
             Ok((value, revision)) => self
                 .written(object, value, revision, true)

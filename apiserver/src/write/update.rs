@@ -1,5 +1,6 @@
 use super::{Current, TRIES, Writer, Written, create::Refused, fields, metadata};
 use crate::handler::Finish;
+use http::StatusCode;
 use kubeplane_core::{
     Object,
     admission::Operation,
@@ -98,7 +99,9 @@ impl Writer<'_> {
             Ok(()) => self.store_changed(key, object, old).await,
             Err(error) => Err(error),
         };
-        finish.run(matches!(outcome, Ok(Outcome::Done(_))) && !self.dry_run).await;
+        if !matches!(&outcome, Err(error) if error.code() == StatusCode::GATEWAY_TIMEOUT) {
+            finish.run(matches!(outcome, Ok(Outcome::Done(_))) && !self.dry_run).await;
+        }
         outcome
     }
 

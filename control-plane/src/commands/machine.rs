@@ -1,7 +1,9 @@
 //! What is found out about the machine.
 
 use std::{
+    fs::Permissions,
     net::{IpAddr, Ipv4Addr, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -24,5 +26,7 @@ pub(super) fn directory(path: &Path) -> anyhow::Result<PathBuf> {
     let failed =
         |error: std::io::Error| anyhow::anyhow!("data directory {}: {error}", path.display());
     std::fs::create_dir_all(path).map_err(failed)?;
+    // Logs of pods, volumes and tokens lie below.
+    std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
     std::fs::canonicalize(path).map_err(failed)
 }

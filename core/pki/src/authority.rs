@@ -65,6 +65,18 @@ impl Request {
         self
     }
 
+    /// The common name asked for.
+    #[must_use]
+    pub fn common_name(&self) -> &str {
+        &self.common_name
+    }
+
+    /// The organization asked for.
+    #[must_use]
+    pub fn organization_name(&self) -> Option<&str> {
+        self.organization.as_deref()
+    }
+
     /// The DNS names asked for.
     #[must_use]
     pub fn dns_names(&self) -> &[String] {

@@ -102,6 +102,8 @@ fn is_good(certificate: &str, authority: &Authority, request: &Request, now: Tim
     let renew_from =
         info.not_after.saturating_sub((RENEW_DAYS * 24).hours()).unwrap_or(info.not_after);
     now < renew_from
+        && info.common_name == request.common_name()
+        && info.organizations.first().map(String::as_str) == request.organization_name()
         && request.dns_names().iter().all(|name| info.names.contains(name))
         && request.ip_addresses().iter().all(|address| info.addresses.contains(address))
         && is_signed_by(certificate, authority)
@@ -179,6 +181,10 @@ mod tests {
         let wider = pki.leaf(&authority, &leaf(&["a", "b"]), now).unwrap();
         assert_ne!(first, wider);
         assert_eq!(inspect(&wider.certificate).unwrap().names, ["a", "b"]);
+        let mut other = leaf(&["a", "b"]);
+        other.request = Request::new("somebody-else", Usage::Server).names(["a", "b"]);
+        assert_ne!(wider, pki.leaf(&authority, &other, now).unwrap(), "another subject");
+        let wider = pki.leaf(&authority, &leaf(&["a", "b"]), now).unwrap();
         let late = now.saturating_add((340 * 24).hours()).unwrap();
         assert_ne!(wider, pki.leaf(&authority, &leaf(&["a", "b"]), late).unwrap());
     }

@@ -1,7 +1,8 @@
 use super::{
-    directory::Directory,
+    directory::{Directory, PRIVATE},
     file::{Header, Kind},
 };
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::{
     fmt::Debug,
     fs::File,
@@ -25,6 +26,7 @@ impl LogFile {
     /// Begins the log of the changes after `revision`.
     pub(crate) fn create(directory: &Directory, revision: u64, sync: bool) -> io::Result<Self> {
         let mut file = File::options()
+            .mode(PRIVATE)
             .create(true)
             .write(true)
             .truncate(true)

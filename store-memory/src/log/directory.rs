@@ -1,4 +1,5 @@
 use crate::OpenError;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -13,6 +14,9 @@ pub(crate) struct Directory {
     _lock: File,
 }
 
+/// The mode of every file: only the owner reads and writes.
+pub(crate) const PRIVATE: u32 = 0o600;
+
 /// The files found in a data directory, by revision.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
@@ -24,8 +28,12 @@ impl Directory {
     /// Makes the directory if needed and takes its lock.
     pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(OpenError::io(path))?;
+        // Values hold secrets: nobody but the owner may look in, whatever the mask of the process.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(OpenError::io(path))?;
         let file = path.join("lock");
         let lock = File::options()
+            .mode(PRIVATE)
             .create(true)
             .truncate(false)
             .write(true)

@@ -1,5 +1,5 @@
 use super::{
-    directory::Directory,
+    directory::{Directory, PRIVATE},
     file::{Header, Kind},
     frame::{self, Found},
     record::{self, Item, Items},
@@ -9,6 +9,7 @@ use crate::{
     state::{Record, State},
     wall::Wall,
 };
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
@@ -22,7 +23,8 @@ const FRAME: usize = 256 * 1024;
 /// Writes every entry of `state`; returns the size of the file once it is durable under its name.
 pub(crate) fn write(directory: &Directory, state: &State, wall: Wall) -> io::Result<u64> {
     let unfinished = directory.unfinished();
-    let mut file = BufWriter::new(File::create(&unfinished)?);
+    let options = File::options().mode(PRIVATE).create(true).write(true).truncate(true).clone();
+    let mut file = BufWriter::new(options.open(&unfinished)?);
     file.write_all(&Header { kind: Kind::Snapshot, revision: state.revision }.encode())?;
     let mut buffer = Vec::with_capacity(FRAME * 2);
     frame::begin(&mut buffer);

@@ -183,3 +183,16 @@ fn an_unusable_directory_is_named() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_owner_may_look_into_the_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("store");
+    ten(&path).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    for file in files(&path, "") {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
