@@ -220,7 +220,8 @@ impl Builder {
         let authorizers = self.authorizers.into_iter().map(|make| make(&reader)).collect();
         let authenticators = self.authenticators.into_iter().map(|make| make(&reader)).collect();
         let admission = self.admission.into_iter().map(|make| make(&reader)).collect();
-        let health = Arc::new(HealthRoute::new(self.health, self.metrics));
+        let stopping = CancellationToken::new();
+        let health = Arc::new(HealthRoute::new(self.health, self.metrics, stopping.clone()));
         let mut routes = self.routes;
         for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
             routes.push((path.to_owned(), health.clone() as Arc<dyn Route>));
@@ -239,7 +240,7 @@ impl Builder {
             seed: self.seed.clone(),
             metrics: metrics.clone(),
             writes: TaskTracker::new(),
-            stopping: CancellationToken::new(),
+            stopping,
         }));
         let clock = self.clock;
         let pipeline = Pipeline::new(vec![

@@ -11,25 +11,55 @@ use http::{Request, Response, request::Parts};
 use http_body_util::Empty;
 use kubeplane_core::status::ApiResult;
 use kubeplane_telemetry::{Health, Metrics, Probe};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+
+/// How long the store may take to answer a probe.
+const STORE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The small routes every component has.
 #[derive(Debug)]
 pub(crate) struct HealthRoute {
     health: Health,
     metrics: Metrics,
+    /// Why the store did not answer the last probe, if it did not.
+    store: Arc<Mutex<Option<String>>>,
 }
 
 impl HealthRoute {
-    pub(crate) fn new(health: Health, metrics: Metrics) -> Self {
+    /// Adds the server's own checks: `ping`, the store under the original's name for it, and `shutdown`,
+    /// which sends clients elsewhere once the server stops.
+    pub(crate) fn new(health: Health, metrics: Metrics, stopping: CancellationToken) -> Self {
+        let store: Arc<Mutex<Option<String>>> = Arc::default();
+        let known = store.clone();
         health.add("ping", Probe::Both, || Ok(()));
-        Self { health, metrics }
+        health.add("etcd", Probe::Both, move || known.lock().clone().map_or(Ok(()), Err));
+        health.add("shutdown", Probe::Ready, move || match stopping.is_cancelled() {
+            false => Ok(()),
+            true => Err("the server is stopping".to_owned()),
+        });
+        Self { health, metrics, store }
+    }
+
+    async fn ask_store(&self, api: &Api) {
+        let answer =
+            kubeplane_clock::timeout(&**api.clock(), STORE_LIMIT, api.store().status()).await;
+        *self.store.lock() = match answer {
+            Some(Ok(_)) => None,
+            Some(Err(error)) => Some(error.to_string()),
+            None => Some("the store does not answer".to_owned()),
+        };
     }
 }
 
 #[async_trait]
 impl Route for HealthRoute {
-    async fn serve(&self, _api: &Api, head: &Parts, _body: Body) -> ApiResult<Response<Body>> {
+    async fn serve(&self, api: &Api, head: &Parts, _body: Body) -> ApiResult<Response<Body>> {
+        if head.uri.path() != "/metrics" {
+            self.ask_store(api).await;
+        }
         let router = kubeplane_telemetry::router(self.health.clone(), self.metrics.clone());
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.method_mut() = head.method.clone();

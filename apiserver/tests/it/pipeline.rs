@@ -65,7 +65,10 @@ async fn every_answer_carries_an_id_and_requests_are_counted() {
     ] {
         assert!(metrics.contains(name), "{name} in {metrics}");
     }
-    assert!(server.get("/readyz?verbose").await.text.contains("[+]ping ok"));
+    let verbose = server.get("/readyz?verbose").await.text;
+    for check in ["ping", "etcd", "shutdown"] {
+        assert!(verbose.contains(&format!("[+]{check} ok")), "{verbose}");
+    }
 }
 
 #[derive(Debug, Default)]
