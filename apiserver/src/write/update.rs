@@ -94,11 +94,12 @@ impl Writer<'_> {
     ) -> ApiResult<Outcome> {
         self.check_version(&mut object, &old)?;
         let mut finish = Finish::nothing();
-        let prepared = self.prepare_update(&mut object, &old.object, &mut finish).await;
-        let outcome = match prepared {
-            Ok(()) => self.store_changed(key, object, old).await,
-            Err(error) => Err(error),
-        };
+        if let Err(error) = self.prepare_update(&mut object, &old.object, &mut finish).await {
+            finish.run(false).await;
+            return Err(error);
+        }
+        let outcome = self.store_changed(key, object, old).await;
+        // A write that may have been made keeps what was claimed for it.
         if !matches!(&outcome, Err(error) if error.code() == StatusCode::GATEWAY_TIMEOUT) {
             finish.run(matches!(outcome, Ok(Outcome::Done(_))) && !self.dry_run).await;
         }
