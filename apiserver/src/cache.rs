@@ -159,8 +159,8 @@ impl Cache {
             Freshness::Any => Revision(0),
             Freshness::AtLeast(revision) => revision,
             Freshness::Consistent => {
-                let status = self.inner.options.store.status().await;
-                status.map_err(|error| crate::storage::plain_error(&error))?.revision
+                let revision = self.inner.options.store.revision().await;
+                revision.map_err(|error| crate::storage::plain_error(&error))?
             }
         };
         self.wait(wanted).await?;

@@ -67,6 +67,10 @@ impl Store for Timed {
         self.timed("compact", self.store.compact(through)).await
     }
 
+    async fn revision(&self) -> Result<Revision> {
+        self.timed("revision", self.store.revision()).await
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         self.timed("status", self.store.status()).await
     }

@@ -211,6 +211,10 @@ impl Store for EtcdStore {
         }
     }
 
+    async fn revision(&self) -> Result<Revision> {
+        self.client.latest().await
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         let status = self.client.status().await.map_err(|status| failure::read(&status))?;
         let revision = self.client.latest().await?;

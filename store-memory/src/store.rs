@@ -207,6 +207,11 @@ impl Store for MemoryStore {
         self.write(Write::Compact { through }).await.map(|_| ())
     }
 
+    async fn revision(&self) -> Result<Revision> {
+        self.inner.expirer.ensure(&self.inner);
+        Ok(Revision(self.inner.published.state().revision))
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         self.inner.expirer.ensure(&self.inner);
         let state = self.inner.published.state();

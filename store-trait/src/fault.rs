@@ -184,6 +184,11 @@ impl Store for FaultStore {
         self.write(self.inner.compact(through)).await
     }
 
+    async fn revision(&self) -> Result<Revision> {
+        self.read()?;
+        self.inner.revision().await
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         self.read()?;
         self.inner.status().await

@@ -176,7 +176,18 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// `Compacted` when that was done already; `Future`; `Unavailable`.
     async fn compact(&self, through: Revision) -> Result<()>;
 
-    /// How the store is.
+    /// The latest revision: not before any write acknowledged before the call, linearizable like a read of
+    /// [`ReadAt::Latest`]. It is the cheapest question a store can answer; a cache asks it before each
+    /// consistent read. The default asks for the [`status`](Self::status).
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn revision(&self) -> Result<Revision> {
+        Ok(self.status().await?.revision)
+    }
+
+    /// How the store is, for people and metrics. Its revision is linearizable as that of
+    /// [`revision`](Self::revision); the rest may be of another moment or member, and may cost more to find.
     ///
     /// # Errors
     /// `Unavailable`.

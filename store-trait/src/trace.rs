@@ -25,6 +25,8 @@ pub enum Operation {
     Watch(KeyRange, Revision),
     /// A compaction.
     Compact(Revision),
+    /// A question for the latest revision.
+    Revision,
     /// A question for the status.
     Status,
 }
@@ -132,6 +134,11 @@ impl Store for TraceStore {
     async fn compact(&self, through: Revision) -> Result<()> {
         let result = self.inner.compact(through).await;
         self.note(Operation::Compact(through), result, |()| through)
+    }
+
+    async fn revision(&self) -> Result<Revision> {
+        let result = self.inner.revision().await;
+        self.note(Operation::Revision, result, |revision| *revision)
     }
 
     async fn status(&self) -> Result<StoreStatus> {
