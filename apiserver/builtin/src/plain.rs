@@ -2,7 +2,11 @@
 
 use crate::hooks::{change_only, keep, start_generation, step_generation};
 use jiff::Timestamp;
-use kubeplane_core::{Object, Strategy, definition::Context, field::Errors};
+use kubeplane_core::{
+    Object, Strategy,
+    definition::{Context, NameRule},
+    field::Errors,
+};
 use serde_json::Value;
 use std::fmt;
 
@@ -13,9 +17,18 @@ pub(crate) struct Plain {
     pub(crate) status: Option<fn() -> Value>,
     /// The top-level fields whose changes the generation counts; none for a kind without generations.
     pub(crate) counted: &'static [&'static str],
+    /// What a new object needs beside that.
+    pub(crate) create: fn(&Context<'_>, &mut Object),
+    /// What a change needs beside that; for subresources too.
+    pub(crate) change: fn(&Context<'_>, &mut Object, &Object),
+    /// Warnings about a new object or, with the one before, a changed one; not for subresources.
+    pub(crate) warn: fn(&Context<'_>, &Object, Option<&Object>),
+    pub(crate) name: NameRule,
     pub(crate) validate: fn(&Object) -> Errors,
     /// What of a change is wrong beside what is wrong with the object.
     pub(crate) update: fn(&Object, &Object) -> Errors,
+    /// Whether a changed object is checked as a new one is.
+    pub(crate) revalidate: bool,
     pub(crate) update_status: fn(&Object, &Object) -> Errors,
     pub(crate) row: fn(&Object, Timestamp) -> Vec<Value>,
 }
@@ -25,8 +38,13 @@ impl Plain {
         default: |_| {},
         status: None,
         counted: &[],
+        create: |_, _| {},
+        change: |_, _, _| {},
+        warn: |_, _, _| {},
+        name: NameRule::DnsSubdomain,
         validate: |_| Errors::new(),
         update: |_, _| Errors::new(),
+        revalidate: true,
         update_status: |_, _| Errors::new(),
         row: |object, now| vec![object.name().into(), crate::table::age(object, now)],
     };
@@ -43,18 +61,20 @@ impl Strategy for Plain {
         (self.default)(object);
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         if let Some(status) = self.status {
             object.set(&["status"], status());
         }
         if !self.counted.is_empty() {
             start_generation(object);
         }
+        (self.create)(context, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         if context.subresource == "status" {
-            return change_only(object, old, "status");
+            change_only(object, old, "status");
+            return (self.change)(context, object, old);
         }
         if self.status.is_some() {
             keep(object, old, "status");
@@ -62,9 +82,15 @@ impl Strategy for Plain {
         if !self.counted.is_empty() {
             step_generation(object, old, self.counted);
         }
+        (self.change)(context, object, old);
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
+    fn name_rule(&self) -> NameRule {
+        self.name
+    }
+
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        (self.warn)(context, object, None);
         (self.validate)(object)
     }
 
@@ -72,7 +98,8 @@ impl Strategy for Plain {
         if context.subresource == "status" {
             return (self.update_status)(object, old);
         }
-        let mut errors = (self.validate)(object);
+        (self.warn)(context, object, Some(old));
+        let mut errors = if self.revalidate { (self.validate)(object) } else { Errors::new() };
         errors.extend((self.update)(object, old));
         errors
     }

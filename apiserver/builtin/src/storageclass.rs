@@ -57,12 +57,7 @@ fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
 fn validate(object: &Object) -> Errors {
     let mut errors = Errors::new();
     let top = |field| At::top(object.map(), field);
-    let provisioner = top("provisioner");
-    if check::required(&provisioner, &mut errors) {
-        let lower = provisioner.str().to_lowercase();
-        let problems = names::is_qualified_name(&lower).into_iter();
-        errors.extend(problems.map(|message| provisioner.invalid_as(&*lower, message)));
-    }
+    provisioner(&top("provisioner"), &mut errors);
     parameters(&top("parameters"), &mut errors);
     let policy = top("reclaimPolicy");
     if !policy.str().is_empty() {
@@ -78,7 +73,15 @@ fn validate(object: &Object) -> Errors {
     errors
 }
 
-fn parameters(map: &At<'_>, errors: &mut Errors) {
+pub(crate) fn provisioner(at: &At<'_>, errors: &mut Errors) {
+    if check::required(at, errors) {
+        let lower = at.str().to_lowercase();
+        let problems = names::is_qualified_name(&lower).into_iter();
+        errors.extend(problems.map(|message| at.invalid_as(&*lower, message)));
+    }
+}
+
+pub(crate) fn parameters(map: &At<'_>, errors: &mut Errors) {
     if map.len() > PARAMETERS_MAX {
         return errors.push(map.too_long(PARAMETERS_MAX));
     }

@@ -32,6 +32,9 @@ const BOOL: &[&str] = &[
     "math.isInf",
     "math.isNaN",
     "bool",
+    // Of the variable `authorizer`, as the next ones.
+    "allowed",
+    "errored",
 ];
 const INT: &[&str] = &[
     "size",
@@ -75,6 +78,8 @@ const STRING: &[&str] = &[
     "strings.quote",
     "substring",
     "trim",
+    "error",
+    "reason",
 ];
 const STRINGS: &[&str] = &["findAll", "split"];
 const OTHER: &[&str] = &[
@@ -148,6 +153,16 @@ const OTHER: &[&str] = &[
     "base64.encode",
     "base64.decode",
     "strings.join",
+    "path",
+    "check",
+    "group",
+    "serviceAccount",
+    "resource",
+    "subresource",
+    "namespace",
+    "name",
+    "fieldSelector",
+    "labelSelector",
 ];
 
 /// What a function returns; `None` when there is no such function.

@@ -62,7 +62,7 @@ fn metadata_and_spec(warnings: &Warnings, metadata: &At<'_>, spec: &At<'_>) {
 }
 
 /// Why a label of nodes should no longer be used.
-fn deprecated_label(key: &str) -> Option<&'static str> {
+pub(crate) fn deprecated_label(key: &str) -> Option<&'static str> {
     Some(match key {
         "beta.kubernetes.io/arch" => "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
         "beta.kubernetes.io/os" => "deprecated since v1.14; use \"kubernetes.io/os\" instead",

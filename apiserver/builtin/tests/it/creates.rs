@@ -191,7 +191,10 @@ fn create(definition: &Definition, record: &Value) -> Answer {
         }
         object.set(&["metadata", "namespace"], namespace);
     }
-    let (user, warnings) = (UserInfo::default(), Warnings::default());
+    // Who wrote what was recorded.
+    let mut user = UserInfo::new("admin", ["system:masters", "system:authenticated"]);
+    user.uid = "admin".to_owned();
+    let warnings = Warnings::default();
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
     let context = Context { now, user: &user, subresource: "", warnings: &warnings };
     let strategy = &definition.strategy;
