@@ -147,7 +147,19 @@ impl Authority {
     /// # Errors
     /// When the key or certificate cannot be made.
     pub fn generate(common_name: &str, now: Timestamp) -> Result<Self> {
-        let key = KeyPair::generate()?;
+        Self::with_key(common_name, KeyPair::generate()?, now)
+    }
+
+    /// An authority with a new certificate, valid for ten years from `now`, for a PEM key that is there
+    /// already. What the key signed before is believed by those who trust the new certificate.
+    ///
+    /// # Errors
+    /// When the key is malformed or the certificate cannot be made.
+    pub fn from_key(common_name: &str, key: &str, now: Timestamp) -> Result<Self> {
+        Self::with_key(common_name, KeyPair::from_pem(key)?, now)
+    }
+
+    fn with_key(common_name: &str, key: KeyPair, now: Timestamp) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.subject_alt_names.push(SanType::DnsName(common_name.try_into()?));

@@ -1,8 +1,12 @@
-use crate::{Authority, Error, Identity, Request, Result, generate_key, inspect};
+use crate::{
+    Authority, Error, Identity, Request, Result, generate_key,
+    inspect::{self, inspect},
+    public_key,
+};
 use jiff::{Timestamp, ToSpan};
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -46,22 +50,42 @@ impl PkiDir {
 
     /// The authority `name`, made at first use and kept.
     ///
+    /// Its key is written first: where a crash left only that, a certificate is made for it.
+    ///
     /// # Errors
-    /// When its files cannot be read, written or parsed. A key without its certificate, or the other
-    /// way round, is an error: making a new authority would cut off every holder of the old one.
+    /// When its files cannot be read, written or parsed. A certificate without its key is an error: making
+    /// a new authority would cut off every holder of the old one.
     pub fn authority(&self, name: &str, common_name: &str, now: Timestamp) -> Result<Authority> {
-        let (certificate, key) = self.pair(name);
-        if !certificate.exists() && !key.exists() {
+        let (certificate_file, key_file) = self.pair(name);
+        let certificate = read_if_there(&certificate_file)?;
+        let Some(key) = read_if_there(&key_file)? else {
+            if certificate.is_some() {
+                let why = "there is no key beside this certificate of an authority";
+                return Err(Error::unusable(&certificate_file, why));
+            }
             let authority = Authority::generate(common_name, now)?;
-            write_private(&key, &authority.key())?;
-            write_public(&certificate, authority.certificate())?;
+            write_private(&key_file, &authority.key())?;
+            write_public(&certificate_file, authority.certificate())?;
             return Ok(authority);
+        };
+        let bad_key = |error| Error::unusable(&key_file, error);
+        let Some(certificate) = certificate else {
+            let authority = Authority::from_key(common_name, &key, now).map_err(bad_key)?;
+            write_public(&certificate_file, authority.certificate())?;
+            return Ok(authority);
+        };
+        public_key(&key).map_err(bad_key)?;
+        if !inspect::belong_together(&certificate, &key) {
+            let why = format!("not a certificate of the key in {}", key_file.display());
+            return Err(Error::unusable(&certificate_file, why));
         }
-        Authority::from_pem(&read(&certificate)?, &read(&key)?)
+        Authority::from_pem(&certificate, &key)
+            .map_err(|error| Error::unusable(&certificate_file, error))
     }
 
     /// The leaf, made at first use, kept, and made anew when it is near its end, was issued by another
-    /// authority, or lacks a name or address now asked for.
+    /// authority, lacks a name or address now asked for, or is not of the key beside it, as a crash
+    /// between the two writes leaves it.
     ///
     /// # Errors
     /// When files cannot be read or written, or the certificate cannot be made.
@@ -69,6 +93,7 @@ impl PkiDir {
         let (certificate_file, key_file) = self.pair(leaf.name);
         if let (Ok(certificate), Ok(key)) = (read(&certificate_file), read(&key_file))
             && is_good(&certificate, authority, &leaf.request, now)
+            && inspect::belong_together(&certificate, &key)
         {
             return Ok(Identity { certificate, key });
         }
@@ -84,8 +109,8 @@ impl PkiDir {
     /// When its file cannot be read or written.
     pub fn key(&self, name: &str) -> Result<String> {
         let file = self.file(&format!("{name}.key"));
-        if file.exists() {
-            return read(&file);
+        if let Some(key) = read_if_there(&file)? {
+            return Ok(key);
         }
         let key = generate_key()?;
         write_private(&file, &key)?;
@@ -127,7 +152,16 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(Error::file(path))
 }
 
-/// Writes a file only its owner may read (mode 0600), whole or not at all.
+fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file(path)(error)),
+    }
+}
+
+/// Writes a file only its owner may read (mode 0600), whole or not at all. Only one writer of a file at a
+/// time.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -135,7 +169,7 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
     write(path, text, 0o600)
 }
 
-/// Writes a file everyone may read (mode 0644), whole or not at all.
+/// Writes a file everyone may read (mode 0644), whole or not at all. Only one writer of a file at a time.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -145,17 +179,29 @@ pub fn write_public(path: &Path, text: &str) -> Result<()> {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(".new");
     let draft = path.with_file_name(name);
+    // What a crash left may have another mode.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::file(&draft)(error));
+        }
+        _ => {}
+    }
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(mode)
         .open(&draft)
         .map_err(Error::file(&draft))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::file(&draft))?;
-    fs::rename(&draft, path).map_err(Error::file(path))
+    fs::rename(&draft, path).map_err(Error::file(path))?;
+    // Files must appear in the order they were written, also after a loss of power.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    fs::File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(Error::file(directory))
 }
 
 #[cfg(test)]
@@ -199,7 +245,96 @@ mod tests {
         assert_eq!(first.certificate(), again.certificate());
         let mode = fs::metadata(pki.file("ca.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        fs::remove_file(pki.file("ca.crt")).unwrap();
-        assert!(pki.authority("ca", "kubernetes", now).is_err());
+        fs::remove_file(pki.file("ca.key")).unwrap();
+        let error = pki.authority("ca", "kubernetes", now).unwrap_err().to_string();
+        assert!(error.contains("ca.crt") && error.contains("there is no key"), "{error}");
+    }
+
+    /// What stands in the directory, by name.
+    fn files(pki: &PkiDir) -> Vec<String> {
+        let entries = fs::read_dir(&pki.path).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Everything a crash can leave of the first start, from the first byte to the last.
+    #[test]
+    fn a_crash_while_the_authority_is_made_needs_no_cleaning() {
+        let now = Timestamp::now();
+        let made = Authority::generate("kubernetes", now).unwrap();
+        let key = made.key();
+        let half = |text: &str| text[..text.len() / 2].to_owned();
+        let steps: [&[(&str, String)]; 5] = [
+            &[("ca.key.new", String::new())],
+            &[("ca.key.new", half(&key))],
+            &[("ca.key", key.clone())],
+            &[("ca.key", key.clone()), ("ca.crt.new", half(made.certificate()))],
+            &[("ca.key", key.clone()), ("ca.crt", made.certificate().to_owned())],
+        ];
+        for step in steps {
+            let home = tempfile::tempdir().unwrap();
+            let pki = PkiDir::open(home.path()).unwrap();
+            for (name, text) in step {
+                // The worst mode a draft can have.
+                fs::write(pki.file(name), text).unwrap();
+            }
+            let names: Vec<_> = step.iter().map(|(name, _)| *name).collect();
+            let authority = pki.authority("ca", "kubernetes", now).unwrap();
+            if names.contains(&"ca.key") {
+                assert_eq!(authority.key(), key, "after {names:?}");
+            } else {
+                let mode = fs::metadata(pki.file("ca.key")).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600, "after {names:?}");
+            }
+            let identity = pki.leaf(&authority, &leaf(&["a"]), now).unwrap();
+            assert!(is_signed_by(&identity.certificate, &made) == names.contains(&"ca.key"));
+            let again = pki.authority("ca", "kubernetes", now).unwrap();
+            assert_eq!(authority.certificate(), again.certificate(), "after {names:?}");
+            let left: Vec<_> =
+                files(&pki).into_iter().filter(|name| name.contains(".key.new")).collect();
+            assert!(left.is_empty(), "after {names:?}: {left:?}");
+        }
+    }
+
+    /// A certificate that is good but of another key is what a crash leaves of a renewal.
+    #[test]
+    fn a_crash_while_a_leaf_is_renewed_leaves_no_certificate_of_another_key() {
+        let home = tempfile::tempdir().unwrap();
+        let pki = PkiDir::open(home.path()).unwrap();
+        let now = Timestamp::now();
+        let authority = pki.authority("ca", "kubernetes", now).unwrap();
+        let old = pki.leaf(&authority, &leaf(&["a"]), now).unwrap();
+        let next = authority.issue(&leaf(&["a", "b"]).request, now).unwrap();
+        for (file, text) in [("apiserver.key.new", ""), ("apiserver.key", next.key.as_str())] {
+            fs::write(pki.file(file), text).unwrap();
+            let after = pki.leaf(&authority, &leaf(&["a"]), now).unwrap();
+            assert!(inspect::belong_together(&after.certificate, &after.key), "after {file}");
+            assert_eq!(after == old, file == "apiserver.key.new", "after {file}");
+        }
+        fs::remove_file(pki.file("apiserver.crt")).unwrap();
+        let after = pki.leaf(&authority, &leaf(&["a"]), now).unwrap();
+        assert!(inspect::belong_together(&after.certificate, &after.key));
+    }
+
+    #[test]
+    fn a_key_or_certificate_that_is_none_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let pki = PkiDir::open(home.path()).unwrap();
+        let now = Timestamp::now();
+        pki.authority("ca", "kubernetes", now).unwrap();
+        let key = fs::read_to_string(pki.file("ca.key")).unwrap();
+        fs::write(pki.file("ca.key"), "").unwrap();
+        let error = pki.authority("ca", "kubernetes", now).unwrap_err().to_string();
+        assert!(error.contains("ca.key"), "{error}");
+        fs::write(pki.file("ca.key"), generate_key().unwrap()).unwrap();
+        let error = pki.authority("ca", "kubernetes", now).unwrap_err().to_string();
+        assert!(
+            error.contains("ca.crt") && error.contains("not a certificate of the key"),
+            "{error}"
+        );
+        fs::write(pki.file("ca.key"), key).unwrap();
+        assert!(pki.authority("ca", "kubernetes", now).is_ok());
     }
 }

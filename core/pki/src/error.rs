@@ -26,6 +26,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A file does not hold what it should.
+    #[error("{path}: {why}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A kubeconfig could not be encoded.
     #[error("kubeconfig: {0}")]
     Kubeconfig(String),
@@ -34,5 +42,9 @@ pub enum Error {
 impl Error {
     pub(crate) fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::File { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn unusable(path: &std::path::Path, why: impl std::fmt::Display) -> Self {
+        Self::Unusable { path: path.to_owned(), why: why.to_string() }
     }
 }

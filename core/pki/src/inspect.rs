@@ -55,6 +55,17 @@ pub fn inspect(pem: &str) -> Result<CertificateInfo> {
     Ok(info)
 }
 
+/// Whether a certificate is of this private key, both PEM; not when either is malformed.
+pub(crate) fn belong_together(certificate: &str, key: &str) -> bool {
+    let Ok(key) = crate::public_key(key) else { return false };
+    let (Ok((_, key)), Ok((_, block))) =
+        (parse_x509_pem(key.as_bytes()), parse_x509_pem(certificate.as_bytes()))
+    else {
+        return false;
+    };
+    block.parse_x509().is_ok_and(|certificate| certificate.public_key().raw == key.contents)
+}
+
 /// A PEM block of these bytes.
 #[must_use]
 pub fn pem(label: &str, der: &[u8]) -> String {
