@@ -19,7 +19,7 @@ pub(super) fn is_mirror(pod: &Object) -> bool {
 }
 
 /// The names of any annotations, and their size together.
-pub(super) fn names_and_size(annotations: &At<'_>, errors: &mut Errors) {
+pub(crate) fn names_and_size(annotations: &At<'_>, errors: &mut Errors) {
     let mut size = 0;
     for (key, value) in annotations.entries() {
         let problems = names::is_qualified_name(&key.to_lowercase()).into_iter();

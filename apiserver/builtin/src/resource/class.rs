@@ -1,0 +1,33 @@
+//! DeviceClasses.
+
+use super::{
+    ROW,
+    constraint::{CONFIG_MAX, configuration},
+    lists::list,
+    selector::selectors,
+};
+use crate::{look::At, plain::Plain, pod::validation::resources::is_native, row::Row};
+use kubeplane_core::{Definition, Object, field::Errors, names};
+
+pub(super) fn definition() -> Definition {
+    let row = Row { kind: "DeviceClass", plural: "deviceclasses", ..ROW };
+    row.define(Plain { counted: &["spec"], validate, ..Plain::NEW })
+}
+
+fn validate(object: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let spec = At::top(object.map(), "spec");
+    selectors(&spec.get("selectors"), &mut errors);
+    list(&spec.get("config"), CONFIG_MAX, configuration, &mut errors);
+    let name = spec.get("extendedResourceName");
+    if name.is_set() && !is_extended(name.str()) {
+        errors.push(name.invalid("must be a valid extended resource name"));
+    }
+    errors
+}
+
+fn is_extended(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && names::is_qualified_name(&format!("requests.{name}")).is_empty()
+}

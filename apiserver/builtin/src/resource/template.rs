@@ -1,0 +1,45 @@
+//! ResourceClaimTemplates.
+
+use super::{ROW, request};
+use crate::{
+    check,
+    defaulting::map_in,
+    look::{At, sub},
+    plain::Plain,
+    pod::validation::annotations::names_and_size,
+    row::Row,
+};
+use kubeplane_core::{Definition, Object, field::Error, field::Errors};
+
+pub(super) fn definition() -> Definition {
+    let scope = Row::NAMESPACED.scope;
+    let row = Row { kind: "ResourceClaimTemplate", plural: "resourceclaimtemplates", scope, ..ROW };
+    row.define(Plain { default, validate, update, ..Plain::NEW })
+}
+
+fn default(object: &mut Object) {
+    if let Some(claim) = map_in(object.map_at_mut(&["spec"]), "spec") {
+        request::default(claim);
+    }
+}
+
+fn validate(object: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let spec = At::top(object.map(), "spec");
+    let metadata = spec.get("metadata");
+    names_and_size(&metadata.get("annotations"), &mut errors);
+    check::labels(&metadata.get("labels"), &mut errors);
+    for (field, value) in metadata.entries() {
+        if !matches!(field, "annotations" | "labels") && value.is_set() {
+            errors.push(Error::forbidden(&metadata.path().child(field), "cannot be set"));
+        }
+    }
+    request::claim_spec(&spec.get("spec"), &mut errors);
+    errors
+}
+
+fn update(object: &Object, old: &Object) -> Errors {
+    let mut errors = Errors::new();
+    check::unchanged(&At::top(object.map(), "spec"), sub(old.map(), "spec"), &mut errors);
+    errors
+}
