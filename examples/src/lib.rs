@@ -12,6 +12,7 @@
 //! | `custom_admission` | an admission step that refuses images whose version is not said |
 //! | `custom_store` | a store of your own, on `kubeplane-store-trait` alone, that passes its conformance suite |
 //! | `test_with_cluster` | `#[kubeplane::test]`: a test with a control plane of its own |
+//! | `load` | a load generator: any API servers under one load, in turn, side by side |
 //!
 //! `manifests/web.yaml` is a small web site to `kubectl apply` to a running `kubeplane`.
 //!

@@ -1,0 +1,74 @@
+//! What is measured, in groups that share what is there before.
+
+mod read;
+mod watch;
+mod write;
+
+use crate::{fixture, meter::Sample, server::Server};
+use anyhow::Result;
+use futures::future::{BoxFuture, FutureExt, ready};
+
+/// The sizes of the load.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) concurrency: usize,
+    pub(crate) objects: usize,
+    pub(crate) pods: usize,
+    pub(crate) watchers: usize,
+    pub(crate) informers: usize,
+}
+
+type Run<T> = for<'a> fn(&'a Server, &'a Plan) -> BoxFuture<'a, Result<T>>;
+
+/// One thing to measure.
+pub(crate) struct Phase {
+    pub(crate) name: &'static str,
+    pub(crate) run: Run<Sample>,
+}
+
+/// Phases that run one after the other on what `fill` left; each round leaves it as it was.
+pub(crate) struct Group {
+    pub(crate) fill: Run<()>,
+    pub(crate) phases: &'static [Phase],
+}
+
+macro_rules! phases {
+    ($($name:literal => $run:path),* $(,)?) => {
+        &[$(Phase { name: $name, run: |server, plan| $run(server, plan).boxed() }),*]
+    };
+}
+
+pub(crate) fn groups() -> [Group; 3] {
+    [
+        Group {
+            fill: |_, _| ready(Ok(())).boxed(),
+            phases: phases! {
+                "create" => write::create,
+                "get" => write::get,
+                "patch strategic" => write::strategic,
+                "patch apply" => write::apply,
+                "patch status" => write::status,
+                "delete" => write::delete,
+                "lease create" => write::lease_create,
+                "lease update" => write::lease_update,
+                "lease delete" => write::lease_delete,
+            },
+        },
+        Group {
+            fill: |server, plan| fixture::fill(server, plan.pods, plan.concurrency).boxed(),
+            phases: phases! {
+                "list json" => read::json,
+                "list protobuf" => read::protobuf,
+                "list selector" => read::selector,
+                "list paged" => read::paged,
+                "list metadata" => read::metadata,
+                "informers sync" => watch::sync,
+                "write during sync" => watch::write_during_sync,
+            },
+        },
+        Group {
+            fill: |_, _| ready(Ok(())).boxed(),
+            phases: phases! { "watch fan-out" => watch::fan_out },
+        },
+    ]
+}
