@@ -17,7 +17,7 @@ pub use defaults::{apply_schema_defaults, zero};
 pub use scalar::{micro_time, time};
 
 use crate::{
-    ApiError, Definition, GroupVersion, GroupVersionKind, Object,
+    ApiError, Definition, GroupVersion, GroupVersionKind, Object, protobuf,
     schema::{Schema, SchemaRef, builtin_names},
     status::ApiResult,
     yaml,
@@ -138,6 +138,43 @@ pub fn decode_as(
         _ => Ok(Decoded { object, warnings: shaped.found }),
     }
 }
+
+/// Decodes a body in the protobuf form into an object of this kind and shape; nothing in it can be unknown or
+/// come twice.
+///
+/// # Errors
+/// 400 in the original's words: for malformed bodies, another kind or version, and kinds without such a form.
+pub fn decode_protobuf(
+    body: &[u8],
+    kind: &GroupVersionKind,
+    schema: &SchemaRef,
+) -> ApiResult<Decoded> {
+    let unrecognized = |why: &str| unrecognized(kind, body, why);
+    if body.is_empty() {
+        return Err(unrecognized("empty data"));
+    }
+    if body == protobuf::MAGIC {
+        return Err(unrecognized("empty body"));
+    }
+    let sent = protobuf::unwrap(body).map_err(|error| unrecognized(&error.to_string()))?;
+    let named = Named::of([Some(sent.api_version.into()), Some(sent.kind.into())], kind, true);
+    named.map_err(|why| unrecognized(&why))?.check(kind)?;
+    let cannot = |error: &dyn std::fmt::Display| cannot(kind, kind, error);
+    let message = protobuf::Message::of(schema).ok_or_else(|| {
+        cannot(&format!(
+            "object {GO_UNSTRUCTURED} does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
+        ))
+    })?;
+    let map = message.decode(sent.raw).map_err(|error| cannot(&error))?;
+    let mut object = Object::from_value(Value::Object(map)).unwrap_or_default();
+    conform(&mut object, schema).map_err(|error| cannot(&error))?;
+    object.set(&["apiVersion"], kind.group_version().to_string());
+    object.set(&["kind"], kind.kind.to_string());
+    Ok(Decoded { object, warnings: Vec::new() })
+}
+
+/// What the original calls an object of a kind made at run time.
+const GO_UNSTRUCTURED: &str = "*unstructured.Unstructured";
 
 /// Makes an object that something built (a patch, a webhook) fit its shape, as if it had been decoded; what is
 /// unknown is dropped and named.

@@ -3,7 +3,7 @@
 //! ```text
 //!   identity   GroupVersionKind, GroupResource            what a thing is called
 //!   object     Object                                     a thing, as untyped JSON with typed metadata
-//!   schema     Schema, Field  -> decode, patch, apply     what its fields are
+//!   schema     Schema, Field  -> decode, patch, apply, protobuf   what its fields are
 //!   definition Definition + Strategy                      a kind: data and hooks
 //!   status     ApiError <- field::Errors                  what is wrong, in the API's own form
 //!   auth, admission                                       who may do what to it
@@ -23,6 +23,7 @@ pub mod metadata;
 pub mod names;
 pub mod object;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod reader;
 pub mod schema;
