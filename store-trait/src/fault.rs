@@ -36,6 +36,8 @@ pub enum Fault {
 pub struct FaultPlan {
     at: BTreeMap<u64, Fault>,
     chance: Option<(StdRng, f64)>,
+    /// What may happen by chance; everything when empty.
+    only: Vec<Fault>,
     calls: u64,
 }
 
@@ -51,6 +53,13 @@ impl FaultPlan {
     pub fn seeded(seed: u64, probability: f64) -> Self {
         let chance = (StdRng::seed_from_u64(seed), probability.clamp(0.0, 1.0));
         Self { chance: Some(chance), ..Self::default() }
+    }
+
+    /// By chance, only these faults happen.
+    #[must_use]
+    pub fn only(mut self, faults: impl Into<Vec<Fault>>) -> Self {
+        self.only = faults.into();
+        self
     }
 
     /// Lets the call of this number go wrong.
@@ -69,6 +78,9 @@ impl FaultPlan {
         let (chance, probability) = self.chance.as_mut()?;
         if !chance.random_bool(*probability) {
             return None;
+        }
+        if !self.only.is_empty() {
+            return self.only.get(chance.random_range(0..self.only.len())).copied();
         }
         Some(match chance.random_range(0..4) {
             0 => Fault::RequestLost,
@@ -182,6 +194,10 @@ impl Store for FaultStore {
 
     async fn compact(&self, through: Revision) -> Result<()> {
         self.write(self.inner.compact(through)).await
+    }
+
+    fn compacts_itself(&self) -> bool {
+        self.inner.compacts_itself()
     }
 
     async fn revision(&self) -> Result<Revision> {

@@ -176,6 +176,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// `Compacted` when that was done already; `Future`; `Unavailable`.
     async fn compact(&self, through: Revision) -> Result<()>;
 
+    /// Whether the store calls [`compact`](Self::compact) by itself, so that nobody else need do it from time
+    /// to time: one that several servers share agrees on who does. The same for its whole life.
+    fn compacts_itself(&self) -> bool {
+        false
+    }
+
     /// The latest revision: not before any write acknowledged before the call, linearizable like a read of
     /// [`ReadAt::Latest`]. It is the cheapest question a store can answer; a cache asks it before each
     /// consistent read. The default asks for the [`status`](Self::status).

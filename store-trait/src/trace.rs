@@ -136,6 +136,10 @@ impl Store for TraceStore {
         self.note(Operation::Compact(through), result, |()| through)
     }
 
+    fn compacts_itself(&self) -> bool {
+        self.inner.compacts_itself()
+    }
+
     async fn revision(&self) -> Result<Revision> {
         let result = self.inner.revision().await;
         self.note(Operation::Revision, result, |revision| *revision)

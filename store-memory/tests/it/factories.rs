@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use kubeplane_store_memory::MemoryStore;
-use kubeplane_store_trait::{FaultPlan, FaultStore, Store, TraceStore, conformance::Factory};
+use kubeplane_store_trait::{Store, conformance::Factory};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -56,31 +56,5 @@ impl Factory for Snapshotting {
     async fn reopen(&self, store: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         drop(store);
         Some(self.fresh().await)
-    }
-}
-
-pub(crate) struct Faultless;
-
-#[async_trait]
-impl Factory for Faultless {
-    async fn fresh(&self) -> Arc<dyn Store> {
-        Arc::new(FaultStore::new(Arc::new(MemoryStore::new()), FaultPlan::none()))
-    }
-
-    async fn reopen(&self, _: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
-        None
-    }
-}
-
-pub(crate) struct Traced;
-
-#[async_trait]
-impl Factory for Traced {
-    async fn fresh(&self) -> Arc<dyn Store> {
-        Arc::new(TraceStore::new(Arc::new(MemoryStore::new()), 16))
-    }
-
-    async fn reopen(&self, _: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
-        None
     }
 }

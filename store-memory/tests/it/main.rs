@@ -1,12 +1,10 @@
 //! The memory store against the contract, and its files against crashes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 
-mod broken;
 mod crash;
 mod factories;
 mod files;
 mod history;
-mod wrappers;
 
 mod ephemeral {
     kubeplane_store_trait::conformance!(crate::factories::Ephemeral);
@@ -18,12 +16,4 @@ mod durable {
 
 mod snapshotting {
     kubeplane_store_trait::conformance!(crate::factories::Snapshotting::new());
-}
-
-mod faultless {
-    kubeplane_store_trait::conformance!(crate::factories::Faultless);
-}
-
-mod traced {
-    kubeplane_store_trait::conformance!(crate::factories::Traced);
 }

@@ -1,7 +1,7 @@
 use super::{
     Factory,
     reader::Reader,
-    setup::{create, failed, get, key, list, ok, some, update},
+    setup::{compacted, create, failed, get, key, list, ok, revisions, some, update},
 };
 use crate::{Error, Event, KeyRange, ListOptions, ReadAt, Revision, Store};
 
@@ -13,16 +13,6 @@ async fn five(store: &dyn Store) -> [Revision; 5] {
     let three = create(store, "a", "three").await;
     let four = update(store, "a", "four", three).await;
     [one, two, gone, three, four]
-}
-
-#[track_caller]
-fn compacted(error: Error, asked: Revision, oldest: Revision) {
-    match error {
-        Error::Compacted { requested, oldest: stated } => {
-            assert_eq!((requested, stated), (asked, oldest));
-        }
-        other => panic!("must be Compacted, but is: {other}"),
-    }
 }
 
 pub(super) async fn compaction_forgets_only_the_past(factory: &dyn Factory) {
@@ -58,24 +48,47 @@ pub(super) async fn compaction_of_the_future_or_the_past_is_refused(factory: &dy
         compacted(failed(store.compact(again).await), again, gone);
     }
     ok(store.compact(four).await);
-    assert_eq!(ok(store.status().await).revision, four, "a compaction is no write");
+    assert_eq!(ok(store.revision().await), four, "a compaction is no write");
+}
+
+pub(super) async fn compaction_leaves_readers_that_are_up_to_date(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    let [.., four] = five(&*store).await;
+    let mut current = Reader::start(&*store, &KeyRange::all(), Revision(0)).await;
+    let mut quiet = Reader::start(&*store, &KeyRange::prefix("quiet/"), four).await;
+    current.until(four).await;
+    quiet.until(four).await;
+    ok(store.compact(four).await);
+    let last = create(&*store, "quiet/a", "x").await;
+    assert_eq!(revisions(&current.events(1).await), [last]);
+    assert_eq!(revisions(&quiet.events(1).await), [last]);
+}
+
+pub(super) async fn a_watch_of_the_compacted_past_is_refused(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    let [one, two, gone, three, four] = five(&*store).await;
+    for (point, past) in
+        [(two, vec![Revision(0), Revision(1), one]), (four, vec![one, two, gone, three])]
+    {
+        ok(store.compact(point).await);
+        for old in past {
+            for range in [KeyRange::all(), KeyRange::prefix("elsewhere/")] {
+                compacted(failed(store.watch(&range, old).await), old, point);
+            }
+        }
+    }
 }
 
 pub(super) async fn a_watch_resumes_at_the_compaction_point(factory: &dyn Factory) {
     let store = factory.fresh().await;
     let [one, two, gone, three, four] = five(&*store).await;
-    for (point, old, rest) in [
-        (two, vec![Revision(1), one], vec![gone, three, four]),
-        (gone, vec![one, two], vec![three, four]),
-        (four, vec![two, gone, three], vec![]),
-    ] {
+    assert!(one < two);
+    for (point, rest) in [(two, vec![gone, three, four]), (gone, vec![three, four]), (four, vec![])]
+    {
         ok(store.compact(point).await);
-        for old in old {
-            compacted(failed(store.watch(&KeyRange::all(), old).await), old, point);
-        }
         let mut reader = Reader::start(&*store, &KeyRange::all(), point).await;
         let events = reader.until(four).await;
-        assert_eq!(events.iter().map(Event::revision).collect::<Vec<_>>(), rest);
+        assert_eq!(revisions(&events), rest);
         if point == two {
             assert_eq!(
                 events.first().map(|event| match event {

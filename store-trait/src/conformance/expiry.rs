@@ -1,10 +1,10 @@
 use super::{
     Factory,
     reader::Reader,
-    setup::{create, get, key, ok, some},
+    setup::{create, get, key, list, names, ok, some},
 };
-use crate::{Event, KeyRange, ReadAt, WriteOptions};
-use std::time::Duration;
+use crate::{Event, KeyRange, ReadAt, Revision, WriteOptions};
+use std::{collections::BTreeSet, time::Duration};
 
 fn expiring() -> WriteOptions {
     WriteOptions { ttl: Some(Duration::from_secs(1)) }
@@ -55,4 +55,56 @@ pub(super) async fn an_update_renews_or_ends_the_expiry(factory: &dyn Factory) {
     assert_eq!(events[1].key(), &key("probe"), "only what nobody renewed expires");
     assert!(get(&*store, "ended", ReadAt::Latest).await.is_some());
     assert!(get(&*store, "renewed", ReadAt::Latest).await.is_some());
+}
+
+pub(super) async fn an_expired_key_can_be_created_anew(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    if !store.capabilities().ttl {
+        return;
+    }
+    let start = ok(store.revision().await);
+    let mut reader = Reader::start(&*store, &KeyRange::all(), start).await;
+    let first = ok(store.create(&key("a"), "1".into(), expiring()).await);
+    let gone = reader.events(2).await[1].revision();
+    let again = create(&*store, "a", "2").await;
+    assert!(first < gone && gone < again);
+    let entry = some(get(&*store, "a", ReadAt::Latest).await);
+    assert_eq!((entry.created, entry.revision), (again, again), "created anew");
+    // What the first entry was given does not end the second.
+    ok(store.create(&key("probe"), "1".into(), expiring()).await);
+    let events = reader.events(3).await;
+    assert_eq!(events[2].key(), &key("probe"));
+    assert_eq!(get(&*store, "a", ReadAt::Latest).await, Some(entry));
+}
+
+pub(super) async fn the_changes_of_one_revision_come_together(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    if !store.capabilities().ttl {
+        return;
+    }
+    const KEYS: usize = 12;
+    let start = ok(store.revision().await);
+    let mut reader = Reader::start(&*store, &KeyRange::all(), start).await;
+    let mut expected = BTreeSet::new();
+    for index in 0..KEYS {
+        let name = format!("{index:02}");
+        ok(store.create(&key(&name), "x".into(), expiring()).await);
+        expected.insert(name);
+    }
+    reader.events(KEYS).await;
+    while !expected.is_empty() {
+        let batch = reader.batch().await;
+        let mut left: BTreeSet<Revision> = batch.events.iter().map(Event::revision).collect();
+        while let Some(revision) = left.pop_first() {
+            // All that vanished between two revisions is in this batch, however many keys that was.
+            let gone = batch.events.iter().filter(|event| event.revision() == revision);
+            let gone: BTreeSet<_> = gone.map(|event| event.key().to_string()).collect();
+            let before = ReadAt::Exact(Revision(revision.0 - 1));
+            let before = names(&list(&*store, &KeyRange::all(), before).await);
+            let after = names(&list(&*store, &KeyRange::all(), ReadAt::Exact(revision)).await);
+            let vanished = before.into_iter().filter(|name| !after.contains(name)).collect();
+            assert_eq!(gone, vanished, "at revision {revision}");
+            expected.retain(|name| !gone.contains(name));
+        }
+    }
 }

@@ -7,6 +7,9 @@ use tokio::time::timeout;
 /// How long a case waits for what must come.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// After so many batches that lead nowhere a case gives up, also where time stands still.
+const ROUNDS: usize = 10_000;
+
 /// Reads a watcher and holds every batch against the contract.
 pub(super) struct Reader {
     watcher: BoxWatcher,
@@ -68,7 +71,10 @@ impl Reader {
     pub(super) async fn until(&mut self, revision: Revision) -> Vec<Event> {
         let mut events = Vec::new();
         let all = async {
+            let mut rounds = 0;
             while self.through < revision {
+                rounds += 1;
+                assert!(rounds <= ROUNDS, "no progress from {} to {revision}", self.through);
                 self.request_progress();
                 // A store may forget a request, so it is made again.
                 if let Some(batch) = self.soon(Duration::from_secs(1)).await {

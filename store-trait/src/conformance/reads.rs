@@ -1,8 +1,8 @@
 use super::{
     Factory,
-    setup::{create, failed, get, key, list, names, ok, some, update},
+    setup::{churn, create, failed, get, key, list, names, ok, some, update},
 };
-use crate::{Error, Key, KeyRange, ListOptions, Page, ReadAt, Revision, Store};
+use crate::{Error, KeyRange, ListOptions, ReadAt, Revision, Store};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
@@ -25,9 +25,34 @@ pub(super) async fn reads_see_every_acknowledged_write(factory: &dyn Factory) {
     tasks.join_all().await;
 }
 
+pub(super) async fn the_revision_includes_every_acknowledged_write(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    let mut tasks = JoinSet::new();
+    for writer in 0..8 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let mut last = ok(store.revision().await);
+            for round in 0..15 {
+                let written = create(&*store, format!("{writer}/{round}"), "x").await;
+                for revision in [ok(store.revision().await), ok(store.status().await).revision] {
+                    assert!(revision >= written, "{revision} leaves out a write at {written}");
+                    assert!(revision >= last, "the revision went back from {last} to {revision}");
+                    last = revision;
+                    // What the store says it has reached can be read.
+                    list(&*store, &KeyRange::all(), ReadAt::Exact(revision)).await;
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    let page = list(&*store, &KeyRange::all(), ReadAt::Latest).await;
+    assert_eq!(ok(store.revision().await), page.revision);
+    assert_eq!(page.entries.iter().map(|entry| entry.revision).max(), Some(page.revision));
+}
+
 pub(super) async fn exact_reads_see_the_state_of_their_revision(factory: &dyn Factory) {
     let store = factory.fresh().await;
-    let start = ok(store.status().await).revision;
+    let start = ok(store.revision().await);
     let one = create(&*store, "a", "one").await;
     let other = create(&*store, "b", "other").await;
     let two = update(&*store, "a", "two", one).await;
@@ -102,6 +127,50 @@ pub(super) async fn pages_are_stable_under_writes(factory: &dyn Factory) {
     assert_eq!(pages, before.entries);
 }
 
+pub(super) async fn pages_are_stable_under_concurrent_writers(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    let mut tasks = JoinSet::new();
+    for writer in 0..4 {
+        let store = store.clone();
+        tasks.spawn(async move { churn(&*store, &format!("{writer}/"), 60).await });
+    }
+    while !tasks.is_empty() {
+        let (mut rest, mut at, mut found) = (KeyRange::all(), ReadAt::Latest, Vec::new());
+        let revision = loop {
+            let options = ListOptions { at, limit: Some(2), ..ListOptions::default() };
+            let page = ok(store.list(&rest, options).await);
+            let last = page.entries.last().map(|entry| entry.key.clone());
+            found.extend(page.entries);
+            tokio::task::yield_now().await;
+            match last.filter(|_| page.remaining > 0) {
+                Some(last) => (rest, at) = (rest.after(&last), ReadAt::Exact(page.revision)),
+                None => break page.revision,
+            }
+        };
+        let whole = list(&*store, &KeyRange::all(), ReadAt::Exact(revision)).await;
+        assert_eq!(found, whole.entries, "the pages are not the list at {revision}");
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+pub(super) async fn a_limit_cuts_and_counts_the_rest(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    for index in 0..5 {
+        create(&*store, format!("a/{index}"), "x").await;
+    }
+    let last = create(&*store, "b", "outside").await;
+    let range = KeyRange::prefix("a/");
+    for at in [ReadAt::Latest, ReadAt::Exact(last)] {
+        for limit in [0, 1, 4, 5, 6, usize::MAX] {
+            let options = ListOptions { at, limit: Some(limit), ..ListOptions::default() };
+            let page = ok(store.list(&range, options).await);
+            let expected: Vec<_> = (0..limit.min(5)).map(|index| format!("a/{index}")).collect();
+            let rest = 5 - expected.len() as u64;
+            assert_eq!((names(&page), page.remaining), (expected, rest), "limited to {limit}");
+        }
+    }
+}
+
 async fn disturb(store: &dyn Store, seen: usize) {
     create(store, format!("p/{seen:02}+"), "new").await;
     let next = format!("p/{:02}", seen + 1);
@@ -112,35 +181,6 @@ async fn disturb(store: &dyn Store, seen: usize) {
     if let Some(entry) = get(store, &later, ReadAt::Latest).await {
         ok(store.delete(&entry.key, entry.revision).await);
     }
-}
-
-pub(super) async fn ranges_end_where_they_should(factory: &dyn Factory) {
-    let store = factory.fresh().await;
-    let all: [&[u8]; 8] = [b"a", b"a\0", b"a/", b"a/x", b"a0", b"b", b"b\xff", b"b\xff\xff"];
-    for name in all {
-        create(&*store, name, "x").await;
-    }
-    create(&*store, b"\xff", "x").await;
-    create(&*store, b"\xff\xff", "x").await;
-    let found = |page: Page| -> Vec<Key> { page.entries.into_iter().map(|e| e.key).collect() };
-    let keys = |names: &[&[u8]]| -> Vec<Key> { names.iter().map(key).collect() };
-    let cases: [(KeyRange, Vec<Key>); 10] = [
-        (KeyRange::prefix("a"), keys(&all[..5])),
-        (KeyRange::prefix("a/"), keys(&all[2..4])),
-        (KeyRange::prefix("b\u{0}"), vec![]),
-        (KeyRange::prefix(&b"b\xff"[..]), keys(&all[6..])),
-        (KeyRange::prefix(&b"\xff"[..]), keys(&[b"\xff", b"\xff\xff"])),
-        (KeyRange::single(&key("a")), keys(&all[..1])),
-        (KeyRange::between("a/", Some("b".into())), keys(&all[2..5])),
-        (KeyRange::between(&b"b\xff\xff"[..], None), keys(&[all[7], b"\xff", b"\xff\xff"])),
-        (KeyRange::between("b", Some("b".into())), vec![]),
-        (KeyRange::prefix("a").after(&key("a/")), keys(&all[3..5])),
-    ];
-    for (range, expected) in cases {
-        let page = list(&*store, &range, ReadAt::Latest).await;
-        assert_eq!(found(page), expected, "in {range:?}");
-    }
-    assert_eq!(list(&*store, &KeyRange::all(), ReadAt::Latest).await.entries.len(), 10);
 }
 
 pub(super) async fn counts_and_keys_only_leave_values_out(factory: &dyn Factory) {

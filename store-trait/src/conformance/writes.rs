@@ -1,8 +1,11 @@
 use super::{
     Factory,
-    setup::{create, failed, get, key, ok, some, update},
+    reader::Reader,
+    setup::{conflict, create, failed, get, key, list, ok, some, update},
 };
-use crate::{Deleted, Error, KeyRange, ListOptions, ReadAt, Retry, Revision, Store, WriteOptions};
+use crate::{
+    Deleted, Error, KeyRange, ListOptions, ReadAt, Result, Retry, Revision, Store, WriteOptions,
+};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -18,6 +21,7 @@ pub(super) async fn a_created_entry_is_read_as_it_was_written(factory: &dyn Fact
     let entry = some(read.entry);
     assert_eq!((entry.key, &*entry.value), (key("a"), &b"one"[..]));
     assert_eq!((entry.revision, entry.created), (revision, revision));
+    assert_eq!(ok(store.revision().await), revision);
     assert_eq!(ok(store.status().await).revision, revision);
 }
 
@@ -50,14 +54,15 @@ pub(super) async fn an_update_compares_the_revision(factory: &dyn Factory) {
     assert_eq!((&*entry.value, entry.revision, entry.created), (&b"two"[..], second, first));
     for wrong in [first, Revision(second.0 + 1), Revision(0)] {
         let result = store.update(&key("a"), "three".into(), wrong, WriteOptions::default()).await;
-        conflict(failed(result), Some(&entry));
+        assert!(matches!(failed(result), Error::Conflict { .. }));
+        assert_eq!(get(&*store, "a", ReadAt::Latest).await.as_ref(), Some(&entry));
     }
-    for (name, expected) in [("b", first), ("b", Revision(0))] {
+    for expected in [first, Revision(0)] {
         let options = WriteOptions::default();
-        conflict(failed(store.update(&key(name), "x".into(), expected, options).await), None);
+        let result = store.update(&key("b"), "x".into(), expected, options).await;
+        assert!(matches!(failed(result), Error::Conflict { .. }));
+        assert_eq!(get(&*store, "b", ReadAt::Latest).await, None, "a refused update created it");
     }
-    assert_eq!(get(&*store, "b", ReadAt::Latest).await, None, "a refused update created it");
-    assert_eq!(ok(store.status().await).revision, second, "a refused write took a revision");
 }
 
 pub(super) async fn a_delete_compares_the_revision(factory: &dyn Factory) {
@@ -65,21 +70,85 @@ pub(super) async fn a_delete_compares_the_revision(factory: &dyn Factory) {
     let first = create(&*store, "a", "one").await;
     let second = update(&*store, "a", "two", first).await;
     let entry = some(get(&*store, "a", ReadAt::Latest).await);
-    for wrong in [first, Revision(0)] {
-        conflict(failed(store.delete(&key("a"), wrong).await), Some(&entry));
+    for wrong in [first, Revision(second.0 + 1), Revision(0)] {
+        let error = failed(store.delete(&key("a"), wrong).await);
+        assert!(matches!(error, Error::Conflict { .. }), "must be Conflict, but is: {error}");
+        assert_eq!(get(&*store, "a", ReadAt::Latest).await.as_ref(), Some(&entry));
     }
     let Deleted { previous, revision } = ok(store.delete(&key("a"), second).await);
     assert_eq!(previous, entry);
     assert!(revision > second);
     assert_eq!(get(&*store, "a", ReadAt::Latest).await, None);
-    conflict(failed(store.delete(&key("a"), second).await), None);
+    assert!(matches!(failed(store.delete(&key("a"), second).await), Error::Conflict { .. }));
 }
 
-#[track_caller]
-fn conflict(error: Error, expected: Option<&crate::Entry>) {
-    match error {
-        Error::Conflict { current, .. } => assert_eq!(current.as_ref(), expected),
-        other => panic!("must be Conflict, but is: {other}"),
+async fn rewrite(store: &dyn Store, name: &str, expected: Revision) -> Result<Revision> {
+    store.update(&key(name), "other".into(), expected, WriteOptions::default()).await
+}
+
+pub(super) async fn a_conflict_carries_the_current_entry(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    let first = create(&*store, "a", "one").await;
+    let second = update(&*store, "a", "two", first).await;
+    let entry = some(get(&*store, "a", ReadAt::Latest).await);
+    for wrong in [first, Revision(second.0 + 1), Revision(0)] {
+        conflict(failed(rewrite(&*store, "a", wrong).await), "a", Some(&entry));
+        conflict(failed(store.delete(&key("a"), wrong).await), "a", Some(&entry));
+    }
+    let gone = ok(store.delete(&key("a"), second).await).revision;
+    for wrong in [second, gone, Revision(0)] {
+        conflict(failed(rewrite(&*store, "a", wrong).await), "a", None);
+        conflict(failed(store.delete(&key("a"), wrong).await), "a", None);
+    }
+    create(&*store, "a", "again").await;
+    let entry = some(get(&*store, "a", ReadAt::Latest).await);
+    conflict(failed(rewrite(&*store, "a", second).await), "a", Some(&entry));
+    conflict(failed(store.delete(&key("a"), second).await), "a", Some(&entry));
+    conflict(failed(rewrite(&*store, "never", Revision(0)).await), "never", None);
+}
+
+pub(super) async fn a_refused_write_changes_nothing(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    let first = create(&*store, "a", "one").await;
+    let before = list(&*store, &KeyRange::all(), ReadAt::Latest).await;
+    let mut reader = Reader::start(&*store, &KeyRange::all(), first).await;
+    let (wrong, options) = (Revision(first.0 + 1), WriteOptions::default());
+    failed(store.create(&key("a"), "two".into(), options).await);
+    failed(rewrite(&*store, "a", wrong).await);
+    failed(rewrite(&*store, "b", first).await);
+    failed(store.delete(&key("a"), wrong).await);
+    failed(store.delete(&key("b"), first).await);
+    assert_eq!(list(&*store, &KeyRange::all(), ReadAt::Latest).await, before);
+    assert_eq!(ok(store.revision().await), first, "a refused write took a revision");
+    let next = create(&*store, "z", "next").await;
+    assert_eq!(reader.events(1).await[0].revision(), next, "a refused write is watched");
+}
+
+pub(super) async fn one_of_many_concurrent_creates_wins(factory: &dyn Factory) {
+    const WRITERS: usize = 16;
+    let store = factory.fresh().await;
+    for round in 0..10 {
+        let mut tasks = JoinSet::new();
+        for writer in 0..WRITERS {
+            let store = store.clone();
+            tasks.spawn(async move {
+                let value = Bytes::from(writer.to_string());
+                let name = key(format!("{round}"));
+                (value.clone(), store.create(&name, value, WriteOptions::default()).await)
+            });
+        }
+        let mut won = Vec::new();
+        let mut found = Vec::new();
+        for (value, result) in tasks.join_all().await {
+            match result {
+                Ok(revision) => won.push((value, revision)),
+                Err(Error::Exists { current, .. }) => found.push(current),
+                Err(other) => panic!("must be Exists, but is: {other}"),
+            }
+        }
+        let entry = some(get(&*store, format!("{round}"), ReadAt::Latest).await);
+        assert_eq!(won, [(entry.value.clone(), entry.revision)], "one create wins");
+        assert!(found.iter().all(|current| *current == entry), "the others are shown it");
     }
 }
 
