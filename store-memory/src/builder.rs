@@ -1,10 +1,12 @@
 use crate::{
     MemoryStore, OpenError,
+    direct::Direct,
     ledger::{HistoryLimits, Ledger},
     log::{
-        appender::{LogFile, Sink},
+        appender::LogFile,
         directory::Directory,
-        recover::{Recovered, recover},
+        disk::{Disk, SystemDisk},
+        recover::{Reading, Recovered, recover},
     },
     published::Published,
     sequencer::{Sequencer, Start},
@@ -35,6 +37,9 @@ pub enum Durability {
 pub struct Builder {
     path: Option<PathBuf>,
     durability: Durability,
+    relaxed: Vec<Vec<u8>>,
+    accept_data_loss: bool,
+    disk: Arc<dyn Disk>,
     snapshot_after: u64,
     history: HistoryLimits,
     max_value: usize,
@@ -46,6 +51,9 @@ impl Default for Builder {
         Self {
             path: None,
             durability: Durability::Disk,
+            relaxed: Vec::new(),
+            accept_data_loss: false,
+            disk: Arc::new(SystemDisk),
             snapshot_after: 16 * 1024 * 1024,
             history: HistoryLimits {
                 age: Duration::from_secs(300),
@@ -70,6 +78,31 @@ impl Builder {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Lets writes of keys that begin with one of these be acknowledged before they are on the disk, as with
+    /// [`Durability::Process`]: for what is written again soon anyway, such as leases and events.
+    ///
+    /// A write that is not so named still waits for the disk, and for all that was written before it; order never
+    /// changes, and a relaxed write behind one that waits is acknowledged with it. The death of the process loses
+    /// nothing. The death of the machine may lose relaxed writes that were acknowledged in the last tenth of a
+    /// second or during a flush, always the last ones of all writes, never one of which an acknowledged write that
+    /// is not relaxed came after. What was lost may have been seen by readers and watchers, and its revisions
+    /// are given out again.
+    #[must_use]
+    pub fn relaxed<P: AsRef<[u8]>>(mut self, prefixes: impl IntoIterator<Item = P>) -> Self {
+        self.relaxed = prefixes.into_iter().map(|prefix| prefix.as_ref().to_vec()).collect();
+        self
+    }
+
+    /// Opens a directory with [damage](OpenError::Corrupt) too, and drops what is damaged: of a snapshot the
+    /// damaged parts, of a log everything behind the damage. [`MemoryStore::data_loss`] says what. The revision
+    /// jumps by 1,000,000,000 and the history ends there, so that nobody takes one state for another; the
+    /// damaged files stay in the directory with `dropped-` before their names.
+    #[must_use]
+    pub fn accept_data_loss(mut self, accept: bool) -> Self {
+        self.accept_data_loss = accept;
         self
     }
 
@@ -109,33 +142,38 @@ impl Builder {
     /// See [`OpenError`]; none without a directory.
     pub fn open(self) -> Result<MemoryStore, OpenError> {
         match self.path.clone() {
-            Some(path) => self.open_durable(&path, |log| Box::new(log)),
+            Some(path) => self.open_durable(&path),
             None => Ok(self.ephemeral()),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
     }
 
     pub(crate) fn ephemeral(self) -> MemoryStore {
         let ledger = Ledger::new(State::empty(), self.history);
         let published = Arc::new(Published::new(ledger.state.clone()));
-        let engine = Engine::Direct(parking_lot::Mutex::new(ledger));
-        MemoryStore::assemble(published, engine, self.clock, self.max_value)
+        let direct = Direct::new(ledger, published.clone(), self.clock.clone());
+        let engine = Engine::Direct(direct);
+        MemoryStore::assemble(published, engine, self.clock, self.max_value, Vec::new())
     }
 
-    /// Opens the directory; `wrap` may stand between the store and its log.
-    pub(crate) fn open_durable(
-        self,
-        path: &Path,
-        wrap: impl FnOnce(LogFile) -> Box<dyn Sink>,
-    ) -> Result<MemoryStore, OpenError> {
-        let directory = Directory::lock(path)?;
-        let wall = Wall::of(&*self.clock);
-        let now = self.clock.elapsed();
-        let Recovered { ledger, log, logged, snapshot_size } =
-            recover(&directory, self.history, wall, now)?;
-        let sync = self.durability == Durability::Disk;
+    fn open_durable(self, path: &Path) -> Result<MemoryStore, OpenError> {
+        let directory = Directory::lock(path, self.disk)?;
+        let reading = Reading {
+            limits: self.history,
+            wall: Wall::of(&*self.clock),
+            now: self.clock.elapsed(),
+            accept_data_loss: self.accept_data_loss,
+        };
+        let Recovered { ledger, log, logged, snapshot_size, losses } =
+            recover(&directory, reading)?;
         let log = match log {
-            Some((revision, len)) => LogFile::resume(&directory, revision, len, sync),
-            None => LogFile::create(&directory, ledger.state.revision, sync),
+            Some((revision, len)) => LogFile::resume(&directory, revision, len),
+            None => LogFile::create(&directory, ledger.state.revision),
         };
         let log = log.map_err(OpenError::io(path))?;
         let published = Arc::new(Published::new(ledger.state.clone()));
@@ -144,14 +182,15 @@ impl Builder {
             published: published.clone(),
             clock: self.clock.clone(),
             directory,
-            sink: wrap(log),
-            sync,
+            log,
+            sync: self.durability == Durability::Disk,
+            relaxed: self.relaxed,
             snapshot_after: self.snapshot_after,
             logged,
             snapshot_size,
         };
         let sequencer = Sequencer::spawn(start).map_err(OpenError::io(path))?;
         let engine = Engine::Logged(sequencer);
-        Ok(MemoryStore::assemble(published, engine, self.clock, self.max_value))
+        Ok(MemoryStore::assemble(published, engine, self.clock, self.max_value, losses))
     }
 }

@@ -1,4 +1,7 @@
-use std::{io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 /// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +41,41 @@ pub enum OpenError {
         /// The version this build reads and writes.
         supported: u32,
     },
+    /// A directory that a snapshot was to be restored into holds a store already.
+    #[error("{} holds data already; a snapshot is restored into a new directory only", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// What was dropped to open a damaged directory, because
+/// [`Builder::accept_data_loss`](crate::Builder::accept_data_loss) allowed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DataLoss {
+    /// The file, under the name it had.
+    pub file: PathBuf,
+    /// Where in it the damage begins, in bytes from its start.
+    pub offset: u64,
+    /// What is wrong there.
+    pub reason: String,
+    /// What was dropped.
+    pub dropped: String,
+}
+
+impl fmt::Display for DataLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, reason, dropped } = self;
+        write!(f, "{} at byte {offset}: {reason}; dropped {dropped}", file.display())
+    }
 }
 
 impl OpenError {
+    pub(crate) fn corrupt(file: &Path, offset: usize, reason: impl Into<String>) -> Self {
+        Self::Corrupt { file: file.to_owned(), offset: offset as u64, reason: reason.into() }
+    }
+
     /// For `map_err`: an I/O failure at `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

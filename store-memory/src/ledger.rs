@@ -1,7 +1,7 @@
-use crate::state::{Change, Record, State};
+use crate::state::{Change, Record, State, What};
 use bytes::Bytes;
 use kubeplane_store_trait::{Deleted, Error, Key, Result, Revision};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How much history is kept for exact reads and watches.
 #[derive(Debug, Clone, Copy)]
@@ -34,18 +34,36 @@ pub(crate) enum Write {
     },
     /// Deletes every entry whose deadline has passed.
     Expire,
+    /// Makes the entries be these, in order of their keys; their revisions are not looked at.
+    Replace {
+        records: Vec<Arc<Record>>,
+    },
 }
 
 impl Write {
+    /// The key it is about; `None` when it is about more.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Create { key, .. } | Self::Update { key, .. } | Self::Delete { key, .. } => {
+                Some(key)
+            }
+            Self::Compact { .. } | Self::Expire | Self::Replace { .. } => None,
+        }
+    }
+
+    /// Whether it must be in a group of its own: a compaction takes away the very history from which
+    /// the others in its group would be delivered, a replacement is large.
+    pub(crate) fn alone(&self) -> bool {
+        matches!(self, Self::Compact { .. } | Self::Replace { .. })
+    }
+
     /// Roughly what it adds to the log, in bytes.
     pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Create { key, value, .. } | Self::Update { key, value, .. } => {
-                key.as_bytes().len() + value.len()
-            }
-            Self::Delete { key, .. } => key.as_bytes().len(),
-            Self::Compact { .. } | Self::Expire => 0,
-        }
+        let value = match self {
+            Self::Create { value, .. } | Self::Update { value, .. } => value.len(),
+            _ => 0,
+        };
+        value + self.key().map_or(0, |key| key.as_bytes().len())
     }
 }
 
@@ -67,10 +85,10 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(state: State, limits: HistoryLimits) -> Self {
-        let deadlines: BTreeSet<_> = state
+        let deadlines = state
             .entries
             .iter()
-            .filter_map(|(key, record)| Some((record.deadline?, key.clone())))
+            .filter_map(|record| Some((record.deadline()?, record.key.clone())))
             .collect();
         let mut ledger = Self { state, deadlines, limits };
         ledger.note_next_deadline();
@@ -81,8 +99,8 @@ impl Ledger {
     pub(crate) fn apply(&mut self, write: Write, now: Duration) -> Result<Outcome> {
         match write {
             Write::Create { key, value, ttl } => {
-                if let Some(record) = self.state.entries.get(&key) {
-                    let current = record.entry(&key, false);
+                if let Some(record) = self.state.entries.get(key.as_bytes()) {
+                    let current = record.entry(false);
                     return Err(Error::Exists { key, current });
                 }
                 let deadline = ttl.map(|ttl| now.saturating_add(ttl));
@@ -94,8 +112,8 @@ impl Ledger {
                 Ok(Outcome::Written(self.put(key, value, deadline, now)))
             }
             Write::Delete { key, expected } => {
-                let previous = self.check(&key, expected)?.entry(&key, false);
-                let revision = self.remove(key, now);
+                let previous = self.check(&key, expected)?.entry(false);
+                let revision = self.remove(&key, now);
                 Ok(Outcome::Deleted(Deleted { previous, revision }))
             }
             Write::Compact { through } => self.compact(through.0).map(|()| Outcome::Done),
@@ -104,9 +122,13 @@ impl Ledger {
                     if deadline > now {
                         break;
                     }
-                    self.remove(key, now);
+                    self.remove(&key, now);
                 }
                 Ok(Outcome::Done)
+            }
+            Write::Replace { records } => {
+                self.replace(records, now);
+                Ok(Outcome::Written(Revision(self.state.revision)))
             }
         }
     }
@@ -120,22 +142,52 @@ impl Ledger {
         now: Duration,
     ) -> Revision {
         let revision = self.state.revision + 1;
-        let before = self.state.entries.get(&key).cloned();
-        let created = before.as_ref().map_or(revision, |record| record.created);
-        let after = Arc::new(Record { value, revision, created, deadline });
-        if let Some(deadline) = deadline {
-            self.deadlines.insert((deadline, key.clone()));
+        let before = self.state.entries.get(key.as_bytes());
+        let created = before.map_or(revision, |record| record.created);
+        let key = before.map_or(key, |record| record.key.clone());
+        let after = Arc::new(Record::new(key, value, revision, created, deadline));
+        if let Some(deadline) = after.deadline() {
+            self.deadlines.insert((deadline, after.key.clone()));
         }
-        self.state.entries.insert(key.clone(), after.clone());
-        self.state.size += (key.as_bytes().len() + after.value.len()) as u64;
-        self.record(Change { revision, key, before, after: Some(after), at: now })
+        self.state.size += after.size();
+        let before = self.state.entries.insert(after.clone());
+        if let Some(before) = &before {
+            self.leave(before, after.deadline());
+        }
+        self.record(Change { revision, at: now, what: What::Put { before, after } })
     }
 
-    /// Removes a key under the next revision.
-    pub(crate) fn remove(&mut self, key: Key, now: Duration) -> Revision {
+    /// Removes a key under the next revision, if it is there.
+    pub(crate) fn remove(&mut self, key: &Key, now: Duration) -> Revision {
         let revision = self.state.revision + 1;
-        let before = self.state.entries.remove(&key);
-        self.record(Change { revision, key, before, after: None, at: now })
+        let Some(before) = self.state.entries.remove(key.as_bytes()) else {
+            return Revision(self.state.revision);
+        };
+        self.leave(&before, None);
+        self.record(Change { revision, at: now, what: What::Delete { before } })
+    }
+
+    /// Puts and removes what differs from `records`, in order of the keys.
+    fn replace(&mut self, records: Vec<Arc<Record>>, now: Duration) {
+        let entries = self.state.entries.clone();
+        let mut old = entries.iter().peekable();
+        for new in records {
+            while let Some(gone) = old.next_if(|old| old.key < new.key) {
+                self.remove(&gone.key, now);
+            }
+            let same = match old.peek().map(|old| old.key.cmp(&new.key)) {
+                Some(Ordering::Equal) => old
+                    .next()
+                    .is_some_and(|old| old.value == new.value && old.deadline() == new.deadline()),
+                _ => false,
+            };
+            if !same {
+                self.put(new.key.clone(), new.value.clone(), new.deadline(), now);
+            }
+        }
+        for gone in old {
+            self.remove(&gone.key, now);
+        }
     }
 
     /// Forgets the history before `through`.
@@ -153,58 +205,73 @@ impl Ledger {
                 latest: Revision(state.revision),
             });
         }
-        while self.state.history.front().is_some_and(|change| change.revision <= through) {
-            self.forget_oldest();
-        }
-        self.state.compacted = through;
+        self.forget(through);
         Ok(())
     }
 
     /// Drops what the limits no longer allow to be kept.
     pub(crate) fn trim(&mut self, now: Duration) {
-        while let Some(oldest) = self.state.history.front() {
-            let kept = self.state.history.len() <= self.limits.revisions
-                && self.state.history_weight <= self.limits.bytes
-                && now.saturating_sub(oldest.at) <= self.limits.age;
+        let state = &self.state;
+        let limit = self.limits.revisions as u64;
+        let mut through = state.compacted.max(state.revision.saturating_sub(limit));
+        let changes = state.changes_after(state.compacted);
+        let mut weight = state.history_weight;
+        for change in changes {
+            let kept = change.revision > through
+                && weight <= self.limits.bytes
+                && now.saturating_sub(change.at) <= self.limits.age;
             if kept {
                 break;
             }
-            self.forget_oldest();
+            weight -= change.weight();
+            through = change.revision;
         }
+        self.state.history_weight = weight;
+        self.release(through);
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(change) = self.state.history.pop_front() {
-            self.state.history_weight -= change.weight();
-            self.state.compacted = change.revision;
+    fn forget(&mut self, through: u64) {
+        let state = &self.state;
+        let gone =
+            state.history.between(state.compacted, through).map(Change::weight).sum::<usize>();
+        self.state.history_weight -= gone;
+        self.release(through);
+    }
+
+    fn release(&mut self, through: u64) {
+        let state = &mut self.state;
+        if through > state.compacted {
+            state.compacted = through;
+            state.history.forget(through, state.revision);
         }
     }
 
     fn check(&self, key: &Key, expected: Revision) -> Result<&Arc<Record>> {
-        let record = self.state.entries.get(key);
+        let record = self.state.entries.get(key.as_bytes());
         match record {
             Some(record) if record.revision == expected.0 => Ok(record),
             _ => Err(Error::Conflict {
                 key: key.clone(),
-                current: record.map(|record| record.entry(key, false)),
+                current: record.map(|record| record.entry(false)),
             }),
         }
     }
 
-    fn record(&mut self, change: Change) -> Revision {
-        if let Some(before) = &change.before {
-            self.state.size -= (change.key.as_bytes().len() + before.value.len()) as u64;
-            if let Some(deadline) = before.deadline {
-                let still = change.after.as_ref().and_then(|after| after.deadline);
-                if still != Some(deadline) {
-                    self.deadlines.remove(&(deadline, change.key.clone()));
-                }
-            }
+    /// Notes that `before` is no longer stored; what is in its place has the deadline `next`.
+    fn leave(&mut self, before: &Record, next: Option<Duration>) {
+        self.state.size -= before.size();
+        if let Some(deadline) = before.deadline()
+            && next != Some(deadline)
+        {
+            self.deadlines.remove(&(deadline, before.key.clone()));
         }
+    }
+
+    fn record(&mut self, change: Change) -> Revision {
         let revision = change.revision;
         self.state.revision = revision;
         self.state.history_weight += change.weight();
-        self.state.history.push_back(Arc::new(change));
+        self.state.history.push(change);
         self.note_next_deadline();
         Revision(revision)
     }

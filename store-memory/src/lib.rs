@@ -21,17 +21,23 @@
 //! ```
 
 mod builder;
+mod direct;
 mod error;
 mod expiry;
+mod history;
 mod ledger;
 mod log;
 mod published;
 mod sequencer;
+mod slots;
+mod snapshot;
 mod state;
 mod store;
+mod tree;
 mod wall;
 mod watch;
 
 pub use builder::{Builder, Durability};
-pub use error::OpenError;
+pub use error::{DataLoss, OpenError};
+pub use snapshot::{Snapshot, SnapshotInfo};
 pub use store::MemoryStore;

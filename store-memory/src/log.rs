@@ -7,13 +7,15 @@
 //! ```
 //!
 //! Every file begins with a [header](file::Header); then come [frames](frame), each with a checksum
-//! over its own header and one over its payload. A frame is written after the one before it is durable,
-//! so only the very last frame of the very last log can be torn by a crash.
+//! over its own header and one over its payload. A frame says whether the one before it was on the disk when it was
+//! written: only such ones at the end of the last log, with those that were not, can be torn by a crash.
 
 pub(crate) mod appender;
 pub(crate) mod directory;
+pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod frame;
+pub(crate) mod frames;
 pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod snapshot;

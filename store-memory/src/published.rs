@@ -15,8 +15,8 @@ pub(crate) struct Published {
 impl Published {
     pub(crate) fn new(state: State) -> Self {
         Self {
+            watchers: Mutex::new(Watchers::starting_at(state.revision)),
             state: ArcSwap::from_pointee(state),
-            watchers: Mutex::default(),
             deadline_changed: Notify::new(),
         }
     }

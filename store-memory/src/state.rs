@@ -1,66 +1,121 @@
-use imbl::{OrdMap, Vector};
+use crate::{
+    history::History,
+    tree::{Iter, Tree},
+};
+use bytes::Bytes;
 use kubeplane_store_trait::{
     Entry, Error, Event, Key, KeyRange, ListOptions, Page, Read, ReadAt, Result, Revision,
 };
-use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map},
+    iter::Peekable,
+    num::NonZeroU64,
+    sync::Arc,
+    time::Duration,
+};
 
 /// What is stored under a key.
 #[derive(Debug)]
 pub(crate) struct Record {
-    pub(crate) value: bytes::Bytes,
+    /// One allocation for all versions of an entry.
+    pub(crate) key: Key,
+    pub(crate) value: Bytes,
     pub(crate) revision: u64,
     pub(crate) created: u64,
-    /// When it expires, in the clock's elapsed time.
-    pub(crate) deadline: Option<Duration>,
+    /// When it expires, in nanoseconds of the clock's elapsed time; at least 1.
+    deadline: Option<NonZeroU64>,
 }
 
 impl Record {
-    pub(crate) fn entry(&self, key: &Key, keys_only: bool) -> Entry {
-        let value = if keys_only { bytes::Bytes::new() } else { self.value.clone() };
+    pub(crate) fn new(
+        key: Key,
+        value: Bytes,
+        revision: u64,
+        created: u64,
+        deadline: Option<Duration>,
+    ) -> Self {
+        let nanos = |deadline: Duration| u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+        let deadline = deadline.map(|deadline| NonZeroU64::MIN.saturating_add(nanos(deadline)));
+        Self { key, value, revision, created, deadline }
+    }
+
+    /// When it expires, in the clock's elapsed time.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| Duration::from_nanos(deadline.get() - 1))
+    }
+
+    pub(crate) fn entry(&self, keys_only: bool) -> Entry {
+        let value = if keys_only { Bytes::new() } else { self.value.clone() };
         Entry {
-            key: key.clone(),
+            key: self.key.clone(),
             value,
             revision: Revision(self.revision),
             created: Revision(self.created),
         }
     }
+
+    /// Bytes of its key and value.
+    pub(crate) fn size(&self) -> u64 {
+        (self.key.as_bytes().len() + self.value.len()) as u64
+    }
 }
 
-/// One change of the history: what stood under a key before and after.
+/// One change of the history.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) revision: u64,
-    pub(crate) key: Key,
-    pub(crate) before: Option<Arc<Record>>,
-    pub(crate) after: Option<Arc<Record>>,
     /// When it was made, in the clock's elapsed time.
     pub(crate) at: Duration,
+    pub(crate) what: What,
+}
+
+/// What stood under a key before and after.
+#[derive(Debug)]
+pub(crate) enum What {
+    Put { before: Option<Arc<Record>>, after: Arc<Record> },
+    Delete { before: Arc<Record> },
 }
 
 impl Change {
+    pub(crate) fn key(&self) -> &Key {
+        match &self.what {
+            What::Put { after: record, .. } | What::Delete { before: record } => &record.key,
+        }
+    }
+
+    pub(crate) fn before(&self) -> Option<&Arc<Record>> {
+        match &self.what {
+            What::Put { before, .. } => before.as_ref(),
+            What::Delete { before } => Some(before),
+        }
+    }
+
     pub(crate) fn event(&self) -> Event {
-        let previous = self.before.as_ref().map(|record| record.entry(&self.key, false));
-        match &self.after {
-            Some(record) => Event::Put { entry: record.entry(&self.key, false), previous },
-            None => {
-                Event::Delete { key: self.key.clone(), previous, revision: Revision(self.revision) }
-            }
+        match &self.what {
+            What::Put { before, after } => Event::Put {
+                entry: after.entry(false),
+                previous: before.as_ref().map(|before| before.entry(false)),
+            },
+            What::Delete { before } => Event::Delete {
+                key: before.key.clone(),
+                previous: Some(before.entry(false)),
+                revision: Revision(self.revision),
+            },
         }
     }
 
     /// What the history holds for it alone, in bytes, roughly.
     pub(crate) fn weight(&self) -> usize {
-        let before = self.before.as_ref().map_or(0, |record| record.value.len());
-        before + self.key.as_bytes().len() + 256
+        self.before().map_or(0, |before| before.value.len()) + self.key().as_bytes().len() + 256
     }
 }
 
 /// The whole store at one revision, with the history behind it. Cloning shares everything.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
-    pub(crate) entries: OrdMap<Key, Arc<Record>>,
-    /// The changes of the last revisions, without a gap, ending at `revision`.
-    pub(crate) history: Vector<Arc<Change>>,
+    pub(crate) entries: Tree,
+    /// The changes of the revisions from `compacted` to `revision`, and maybe some before.
+    pub(crate) history: History,
     pub(crate) history_weight: usize,
     pub(crate) revision: u64,
     pub(crate) compacted: u64,
@@ -74,8 +129,8 @@ impl State {
     /// An empty store. It starts at revision 1, so that 0 stays "before everything".
     pub(crate) fn empty() -> Self {
         Self {
-            entries: OrdMap::new(),
-            history: Vector::new(),
+            entries: Tree::new(),
+            history: History::default(),
             history_weight: 0,
             revision: 1,
             compacted: 0,
@@ -84,28 +139,29 @@ impl State {
         }
     }
 
+    /// A store of these records, in order of their keys, without a history.
+    pub(crate) fn of(records: Vec<Arc<Record>>, revision: u64) -> Self {
+        let size = records.iter().map(|record| record.size()).sum();
+        let entries = Tree::from_sorted(records);
+        Self { entries, size, revision, compacted: revision, ..Self::empty() }
+    }
+
     /// The changes with a revision greater than `after`, in order.
-    pub(crate) fn changes_after(&self, after: u64) -> impl Iterator<Item = &Arc<Change>> {
-        let base = self.revision - self.history.len() as u64;
-        let skipped = usize::try_from(after.saturating_sub(base)).unwrap_or(usize::MAX);
-        let mut focus = self.history.focus();
-        let start = skipped.min(self.history.len());
-        focus = focus.narrow(start..self.history.len());
-        focus.into_iter()
+    pub(crate) fn changes_after(&self, after: u64) -> impl Iterator<Item = &Change> {
+        self.history.between(after.max(self.compacted), self.revision)
     }
 
     pub(crate) fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
         let Some(past) = self.past(at)? else {
-            let entry = self.entries.get(key).map(|record| record.entry(key, false));
+            let entry = self.entries.get(key.as_bytes()).map(|record| record.entry(false));
             return Ok(Read { entry, revision: Revision(self.revision) });
         };
-        let undone = self.changes_after(past).find(|change| change.key == *key);
+        let undone = self.changes_after(past).find(|change| change.key() == key);
         let record = match undone {
-            Some(change) => change.before.as_ref(),
-            None => self.entries.get(key),
+            Some(change) => change.before(),
+            None => self.entries.get(key.as_bytes()),
         };
-        let entry = record.map(|record| record.entry(key, false));
-        Ok(Read { entry, revision: Revision(past) })
+        Ok(Read { entry: record.map(|record| record.entry(false)), revision: Revision(past) })
     }
 
     pub(crate) fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
@@ -115,14 +171,17 @@ impl State {
         if range.is_empty() {
             return Ok(page);
         }
-        let bounds = (
-            Bound::Included(range.start().as_ref()),
-            range.end().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_ref())),
-        );
-        let live = self.entries.range::<_, [u8]>(bounds);
+        let mut found = self.entries.range(range);
         match past {
-            None => fill(&mut page, live, options),
-            Some(past) => fill(&mut page, undo(live, self.overlay(range, past)), options),
+            None => {
+                fill(&mut page, &mut found, options);
+                page.remaining = found.len() as u64;
+            }
+            Some(past) => {
+                let mut found = Past::new(found, self.overlay(range, past));
+                fill(&mut page, &mut found, options);
+                page.remaining = found.remaining(&self.entries);
+            }
         }
         Ok(page)
     }
@@ -156,8 +215,8 @@ impl State {
     /// What the keys of the range that changed after `past` held then.
     fn overlay(&self, range: &KeyRange, past: u64) -> Overlay<'_> {
         let mut overlay = BTreeMap::new();
-        for change in self.changes_after(past).filter(|change| range.contains(&change.key)) {
-            overlay.entry(&change.key).or_insert(change.before.as_ref());
+        for change in self.changes_after(past).filter(|change| range.contains(change.key())) {
+            overlay.entry(change.key()).or_insert(change.before());
         }
         overlay
     }
@@ -167,43 +226,54 @@ type Overlay<'a> = BTreeMap<&'a Key, Option<&'a Arc<Record>>>;
 
 fn fill<'a>(
     page: &mut Page,
-    found: impl Iterator<Item = (&'a Key, &'a Arc<Record>)>,
+    found: &mut impl Iterator<Item = &'a Arc<Record>>,
     options: ListOptions,
 ) {
     let limit = if options.count_only { 0 } else { options.limit.unwrap_or(usize::MAX) };
-    let mut found = found;
-    while page.entries.len() < limit {
-        let Some((key, record)) = found.next() else {
-            return;
-        };
-        page.entries.push(record.entry(key, options.keys_only));
-    }
-    page.remaining = found.count() as u64;
+    page.entries.reserve_exact(found.size_hint().0.min(limit));
+    page.entries.extend(found.take(limit).map(|record| record.entry(options.keys_only)));
 }
 
-/// The live entries with the overlay's in their place, in key order.
-fn undo<'a>(
-    live: impl Iterator<Item = (&'a Key, &'a Arc<Record>)>,
-    overlay: Overlay<'a>,
-) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
-    let mut live = live.peekable();
-    let mut overlay = overlay.into_iter().peekable();
-    std::iter::from_fn(move || {
+/// The live records with the overlay's in their place, in key order.
+struct Past<'a> {
+    live: Peekable<Iter<'a>>,
+    overlay: Peekable<btree_map::IntoIter<&'a Key, Option<&'a Arc<Record>>>>,
+}
+
+impl<'a> Past<'a> {
+    fn new(live: Iter<'a>, overlay: Overlay<'a>) -> Self {
+        Self { live: live.peekable(), overlay: overlay.into_iter().peekable() }
+    }
+
+    /// How many records are left.
+    fn remaining(self, entries: &Tree) -> u64 {
+        let live = self.live.len() as u64;
+        self.overlay.fold(live, |count, (key, then)| {
+            let now = entries.get(key.as_bytes()).is_some();
+            count + u64::from(then.is_some()) - u64::from(now)
+        })
+    }
+}
+
+impl<'a> Iterator for Past<'a> {
+    type Item = &'a Arc<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let old = match (live.peek(), overlay.peek()) {
-                (Some((current, _)), Some((old, _))) => *old <= *current,
+            let old = match (self.live.peek(), self.overlay.peek()) {
+                (Some(current), Some((old, _))) => **old <= current.key,
                 (Some(_), None) => false,
                 (None, Some(_)) => true,
                 (None, None) => return None,
             };
             if !old {
-                return live.next();
+                return self.live.next();
             }
-            let (key, record) = overlay.next()?;
-            live.next_if(|(current, _)| *current == key);
-            if let Some(record) = record {
-                return Some((key, record));
+            let (key, record) = self.overlay.next()?;
+            self.live.next_if(|current| current.key == *key);
+            if record.is_some() {
+                return record;
             }
         }
-    })
+    }
 }

@@ -1,10 +1,12 @@
 use crate::{
-    OpenError,
+    DataLoss, OpenError, Snapshot,
     builder::Builder,
+    direct::Direct,
     expiry::Expirer,
-    ledger::{Ledger, Outcome, Write},
+    ledger::{Outcome, Write},
     published::Published,
     sequencer::Sequencer,
+    wall::Wall,
     watch::MemoryWatcher,
 };
 use async_trait::async_trait;
@@ -14,13 +16,19 @@ use kubeplane_store_trait::{
     BoxWatcher, Capabilities, Deleted, Error, Key, KeyRange, ListOptions, Page, Read, ReadAt,
     Result, Revision, Store, StoreStatus, WriteOptions,
 };
-use parking_lot::Mutex;
 use std::{path::Path, sync::Arc, time::Duration};
+
+/// The most that can be put in place of what a running store holds, in bytes.
+const REPLACED: usize = 1 << 30;
 
 /// The embedded store. Clones are handles of the same store; the last one closes it.
 ///
 /// Readers never wait: they see the latest published state through one atomic pointer. Without a data directory
 /// a write is a few microseconds; with one it is about one flush of the disk, shared with all writes that wait.
+///
+/// When the log cannot be written or flushed, the writes under way end as `Indeterminate`, and every later one, and
+/// [`status`](Store::status), as `Unavailable` with the cause, until the directory is opened again. What was
+/// acknowledged stays readable.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     inner: Arc<Inner>,
@@ -33,13 +41,14 @@ pub(crate) struct Inner {
     clock: SharedClock,
     max_value: usize,
     expirer: Expirer,
+    losses: Vec<DataLoss>,
 }
 
 /// How writes are done.
 #[derive(Debug)]
 pub(crate) enum Engine {
     /// At once, in memory only.
-    Direct(Mutex<Ledger>),
+    Direct(Arc<Direct>),
     /// By the thread that writes the log.
     Logged(Sequencer),
 }
@@ -71,6 +80,42 @@ impl MemoryStore {
         self.inner.published.watchers().lock().len()
     }
 
+    /// What was dropped when the store was opened; empty unless
+    /// [`Builder::accept_data_loss`] was asked for and needed.
+    #[must_use]
+    pub fn data_loss(&self) -> &[DataLoss] {
+        &self.inner.losses
+    }
+
+    /// Everything that is stored now. It costs nothing to take: no writer waits, also not while it is written out.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.inner.published.state(), Wall::of(&*self.inner.clock))
+    }
+
+    /// Makes the store hold what a snapshot's file holds, by one write for each entry that differs: revisions go on
+    /// upward, and watchers see what changes as they see every other change. All of it becomes visible at once.
+    /// Returns the latest revision behind it.
+    ///
+    /// For a store that is not running, [`Snapshot::restore`] makes a directory of the file.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file cannot be read or is no whole snapshot; `TooLarge` when it is larger than a
+    /// gigabyte; as every write.
+    pub async fn replace(&self, file: impl AsRef<Path>) -> Result<Revision> {
+        let (file, wall) = (file.as_ref().to_owned(), Wall::of(&*self.inner.clock));
+        let read = move || Snapshot::read_records(&file, wall);
+        let read = tokio::task::spawn_blocking(read).await;
+        let corrupt = |reason: String| Error::Corrupt { reason };
+        let records = read.map_err(|error| corrupt(error.to_string()))?;
+        let records = records.map_err(|error| corrupt(error.to_string()))?;
+        let size = records.iter().map(|record| record.size() as usize).sum();
+        if size > REPLACED {
+            return Err(Error::TooLarge { size, limit: REPLACED });
+        }
+        self.write(Write::Replace { records }).await.and_then(written)
+    }
+
     /// Takes no more writes, finishes those under way, ends the watchers and releases the data directory. The last
     /// handle that is dropped does the same, but blocks its thread meanwhile. Reads go on working.
     ///
@@ -87,9 +132,10 @@ impl MemoryStore {
         engine: Engine,
         clock: SharedClock,
         max_value: usize,
+        losses: Vec<DataLoss>,
     ) -> Self {
         let expirer = Expirer::default();
-        Self { inner: Arc::new(Inner { published, engine, clock, max_value, expirer }) }
+        Self { inner: Arc::new(Inner { published, engine, clock, max_value, expirer, losses }) }
     }
 
     fn check_size(&self, value: &Bytes) -> Result<()> {
@@ -129,17 +175,9 @@ impl Inner {
 
     async fn submit(&self, write: Write) -> Result<Outcome> {
         match &self.engine {
-            Engine::Direct(ledger) => self.apply(&mut ledger.lock(), write),
+            Engine::Direct(direct) => direct.submit(write).await,
             Engine::Logged(sequencer) => sequencer.submit(write).await,
         }
-    }
-
-    fn apply(&self, ledger: &mut Ledger, write: Write) -> Result<Outcome> {
-        let now = self.clock.elapsed();
-        ledger.trim(now);
-        let outcome = ledger.apply(write, now)?;
-        self.published.publish(ledger.state.clone());
-        Ok(outcome)
     }
 
     fn close(&self) {
@@ -214,6 +252,11 @@ impl Store for MemoryStore {
 
     async fn status(&self) -> Result<StoreStatus> {
         self.inner.expirer.ensure(&self.inner);
+        if let Engine::Logged(sequencer) = &self.inner.engine
+            && let Some(reason) = sequencer.failure()
+        {
+            return Err(Error::Unavailable { reason: reason.clone() });
+        }
         let state = self.inner.published.state();
         Ok(StoreStatus {
             revision: Revision(state.revision),

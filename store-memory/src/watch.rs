@@ -1,7 +1,6 @@
-use crate::{published::Published, state::State};
+use crate::{published::Published, slots::Slots, state::State};
 use futures::Stream;
 use kubeplane_store_trait::{Error, KeyRange, Result, Revision, WatchBatch, Watcher};
-use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     pin::Pin,
@@ -12,48 +11,64 @@ use std::{
 /// The most events in one batch; a batch may end only between revisions.
 const BATCH: usize = 512;
 
-/// The watchers of one store.
+/// The watchers of one store, by what they watch: what was written is looked at once for all that
+/// watch the same range.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
-    cursors: HashMap<u64, Arc<Cursor>>,
-    next: u64,
+    groups: Slots<Group>,
+    by_range: HashMap<KeyRange, usize>,
+    /// The last revision that was told.
+    through: u64,
     closed: bool,
+}
+
+/// Those who watch one range.
+#[derive(Debug)]
+struct Group {
+    range: KeyRange,
+    cursors: Slots<Cursor>,
+    /// How many ask for progress.
+    asking: usize,
 }
 
 /// What one watcher still has to deliver. The events themselves are in the shared history.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Cursor {
-    range: KeyRange,
-    position: Mutex<Position>,
-}
-
-#[derive(Debug)]
-struct Position {
-    /// The revision of the first event that was not delivered yet.
+    /// The revision of the first event that was not delivered yet. Without one, everything through the last
+    /// revision told was.
     pending: Option<u64>,
-    /// Up to where the history has been looked through for this watcher.
+    /// Up to where the history has been looked through for this watcher alone.
     through: u64,
-    progress: bool,
-    closed: bool,
+    asks: bool,
     waker: Option<Waker>,
 }
 
 impl Watchers {
-    /// Tells every watcher that `state` was published; returns who is to be woken.
-    pub(crate) fn advance(&self, state: &State, before: u64) -> Vec<Waker> {
+    pub(crate) fn starting_at(revision: u64) -> Self {
+        Self { through: revision, ..Self::default() }
+    }
+
+    /// Tells every watcher that `state` was published after the one at `before`; returns who is to be woken.
+    pub(crate) fn advance(&mut self, state: &State, before: u64) -> Vec<Waker> {
+        self.through = state.revision;
         let mut wakers = Vec::new();
-        for cursor in self.cursors.values() {
-            let mut position = cursor.position.lock();
-            if state.revision <= position.through {
+        for group in self.groups.iter_mut() {
+            let first = first_match(state, &group.range, before);
+            if first.is_none() && group.asking == 0 {
                 continue;
             }
-            if position.pending.is_none() {
-                let after = before.max(position.through);
-                position.pending = first_match(state, &cursor.range, after);
-            }
-            position.through = state.revision;
-            if position.pending.is_some() || position.progress {
-                wakers.extend(position.waker.take());
+            for cursor in group.cursors.iter_mut() {
+                if cursor.pending.is_none() && cursor.through < state.revision {
+                    cursor.pending = match first {
+                        Some(_) if cursor.through > before => {
+                            first_match(state, &group.range, cursor.through)
+                        }
+                        first => first,
+                    };
+                }
+                if cursor.pending.is_some() || cursor.asks {
+                    wakers.extend(cursor.waker.take());
+                }
             }
         }
         wakers
@@ -62,38 +77,69 @@ impl Watchers {
     /// Ends every watcher after what it still has to deliver.
     pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closed = true;
-        let mut wakers = Vec::new();
-        for cursor in self.cursors.values() {
-            let mut position = cursor.position.lock();
-            position.closed = true;
-            wakers.extend(position.waker.take());
-        }
-        wakers
+        let cursors = self.groups.iter_mut().flat_map(|group| group.cursors.iter_mut());
+        cursors.filter_map(|cursor| cursor.waker.take()).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.cursors.len()
+        self.groups.iter().map(|group| group.cursors.len()).sum()
     }
 
-    fn insert(&mut self, cursor: Cursor) -> (u64, Arc<Cursor>) {
-        let cursor = Arc::new(cursor);
-        self.next += 1;
-        self.cursors.insert(self.next, cursor.clone());
-        (self.next, cursor)
+    fn insert(&mut self, range: &KeyRange, cursor: Cursor) -> Place {
+        let group = match self.by_range.get(range) {
+            Some(group) => *group,
+            None => {
+                let group = Group { range: range.clone(), cursors: Slots::default(), asking: 0 };
+                let group = self.groups.insert(group);
+                self.by_range.insert(range.clone(), group);
+                group
+            }
+        };
+        let cursors = self.groups.at_mut(group).map(|group| &mut group.cursors);
+        Place { group, cursor: cursors.map_or(usize::MAX, |cursors| cursors.insert(cursor)) }
     }
+
+    fn remove(&mut self, place: Place) {
+        let Some(group) = self.groups.at_mut(place.group) else { return };
+        if group.cursors.remove(place.cursor).is_some_and(|cursor| cursor.asks) {
+            group.asking -= 1;
+        }
+        if group.cursors.len() == 0
+            && let Some(group) = self.groups.remove(place.group)
+        {
+            self.by_range.remove(&group.range);
+        }
+    }
+}
+
+/// Where a watcher's cursor is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    group: usize,
+    cursor: usize,
 }
 
 fn first_match(state: &State, range: &KeyRange, after: u64) -> Option<u64> {
     let mut changes = state.changes_after(after);
-    changes.find(|change| range.contains(&change.key)).map(|change| change.revision)
+    changes.find(|change| range.contains(change.key())).map(|change| change.revision)
+}
+
+/// What a watcher finds when it looks at its cursor.
+enum Look {
+    /// Events from this revision on, to be taken from this state.
+    Events(u64, Arc<State>),
+    /// None, but it asked how far it has come.
+    Progress(u64),
+    Closed,
+    Nothing,
 }
 
 /// A cursor into the shared history.
 #[derive(Debug)]
 pub(crate) struct MemoryWatcher {
     published: Arc<Published>,
-    id: u64,
-    cursor: Arc<Cursor>,
+    range: KeyRange,
+    place: Place,
     ended: bool,
 }
 
@@ -103,59 +149,84 @@ impl MemoryWatcher {
         let mut watchers = published.watchers().lock();
         let state = published.state();
         state.check_kept(after)?;
-        let position = Position {
-            pending: first_match(&state, range, after),
-            through: state.revision.max(after),
-            progress: false,
-            closed: watchers.closed,
-            waker: None,
-        };
-        let cursor = Cursor { range: range.clone(), position: Mutex::new(position) };
-        let (id, cursor) = watchers.insert(cursor);
+        let pending = first_match(&state, range, after);
+        let cursor = Cursor { pending, through: state.revision.max(after), ..Cursor::default() };
+        let place = watchers.insert(range, cursor);
         drop(watchers);
-        Ok(Self { published: published.clone(), id, cursor, ended: false })
+        Ok(Self { published: published.clone(), range: range.clone(), place, ended: false })
+    }
+
+    /// Calls `act` with the cursor, how many of its group ask for progress, and up to where all were told.
+    fn with_cursor<T>(
+        &self,
+        act: impl FnOnce(&mut Cursor, &mut usize, u64, bool) -> T,
+    ) -> Option<T> {
+        let watchers = &mut *self.published.watchers().lock();
+        let group = watchers.groups.at_mut(self.place.group)?;
+        let cursor = group.cursors.at_mut(self.place.cursor)?;
+        Some(act(cursor, &mut group.asking, watchers.through, watchers.closed))
+    }
+
+    fn look(&self, context: &Context<'_>) -> Look {
+        let look = self.with_cursor(|cursor, asking, through, closed| {
+            if let Some(from) = cursor.pending.take() {
+                // What is published from here on is told to this cursor again.
+                let state = self.published.state();
+                cursor.through = cursor.through.max(state.revision);
+                return Look::Events(from, state);
+            }
+            if cursor.asks && through >= cursor.through {
+                cursor.asks = false;
+                *asking -= 1;
+                return Look::Progress(through);
+            }
+            if closed {
+                return Look::Closed;
+            }
+            match &mut cursor.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                empty => *empty = Some(context.waker().clone()),
+            }
+            Look::Nothing
+        });
+        look.unwrap_or(Look::Closed)
     }
 
     fn take(&self, context: &Context<'_>) -> Poll<Result<WatchBatch>> {
-        let mut position = self.cursor.position.lock();
-        let state = self.published.state();
-        if let Some(from) = position.pending {
-            if from <= state.compacted {
-                return Poll::Ready(Err(Error::Lagged));
+        match self.look(context) {
+            Look::Events(from, state) => Poll::Ready(self.collect(from, &state)),
+            Look::Progress(through) => {
+                let through = Revision(through);
+                Poll::Ready(Ok(WatchBatch { events: Vec::new(), through }))
             }
-            return Poll::Ready(Ok(collect(&state, &self.cursor.range, &mut position, from)));
+            Look::Closed => {
+                Poll::Ready(Err(Error::Unavailable { reason: "the store was closed".into() }))
+            }
+            Look::Nothing => Poll::Pending,
         }
-        if position.progress && state.revision >= position.through {
-            position.progress = false;
-            let through = Revision(position.through);
-            return Poll::Ready(Ok(WatchBatch { events: Vec::new(), through }));
-        }
-        if position.closed {
-            return Poll::Ready(Err(Error::Unavailable { reason: "the store was closed".into() }));
-        }
-        position.waker = Some(context.waker().clone());
-        Poll::Pending
     }
-}
 
-fn collect(state: &State, range: &KeyRange, position: &mut Position, from: u64) -> WatchBatch {
-    position.pending = None;
-    let mut batch = WatchBatch { events: Vec::new(), through: Revision(position.through) };
-    for change in state.changes_after(from - 1) {
-        if change.revision > position.through {
-            break;
+    fn collect(&self, from: u64, state: &State) -> Result<WatchBatch> {
+        if from <= state.compacted {
+            return Err(Error::Lagged);
         }
-        if !range.contains(&change.key) {
-            continue;
+        let matching =
+            state.changes_after(from - 1).filter(|change| self.range.contains(change.key()));
+        let mut events = Vec::new();
+        let mut rest = None;
+        for change in matching {
+            if events.len() == BATCH {
+                rest = Some(change.revision);
+                break;
+            }
+            events.push(change.event());
         }
-        if batch.events.len() == BATCH {
-            position.pending = Some(change.revision);
-            batch.through = Revision(change.revision - 1);
-            break;
+        if rest.is_some() {
+            self.with_cursor(|cursor, _, _, _| cursor.pending = rest);
         }
-        batch.events.push(change.event());
+        let through = rest.map_or(state.revision, |rest| rest - 1);
+        Ok(WatchBatch { events, through: Revision(through) })
     }
-    batch
 }
 
 impl Stream for MemoryWatcher {
@@ -175,10 +246,12 @@ impl Stream for MemoryWatcher {
 
 impl Watcher for MemoryWatcher {
     fn request_progress(self: Pin<&mut Self>) {
-        let mut position = self.cursor.position.lock();
-        position.progress = true;
-        if let Some(waker) = position.waker.take() {
-            drop(position);
+        let waker = self.with_cursor(|cursor, asking, _, _| {
+            *asking += usize::from(!cursor.asks);
+            cursor.asks = true;
+            cursor.waker.take()
+        });
+        if let Some(waker) = waker.flatten() {
             waker.wake();
         }
     }
@@ -186,6 +259,6 @@ impl Watcher for MemoryWatcher {
 
 impl Drop for MemoryWatcher {
     fn drop(&mut self) {
-        self.published.watchers().lock().cursors.remove(&self.id);
+        self.published.watchers().lock().remove(self.place);
     }
 }

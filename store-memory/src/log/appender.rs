@@ -1,61 +1,54 @@
 use super::{
-    directory::{Directory, PRIVATE},
+    directory::Directory,
+    disk::DiskFile,
     file::{Header, Kind},
 };
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::{
-    fmt::Debug,
-    fs::File,
-    io::{self, Write},
-};
+use std::io;
 
-/// Where frames go.
-pub(crate) trait Sink: Debug + Send {
-    /// Writes all of `frame` behind what is there, as durably as was promised.
-    fn append(&mut self, frame: &[u8]) -> io::Result<()>;
-}
-
-/// The log that is being written.
+/// The log that is being written. After an error of any of its calls nothing is known about its end, so nothing
+/// may be written behind it.
 #[derive(Debug)]
 pub(crate) struct LogFile {
-    file: File,
-    sync: bool,
+    file: Box<dyn DiskFile>,
+    /// Whether all that was appended is on the disk.
+    flushed: bool,
 }
 
 impl LogFile {
     /// Begins the log of the changes after `revision`.
-    pub(crate) fn create(directory: &Directory, revision: u64, sync: bool) -> io::Result<Self> {
-        let mut file = File::options()
-            .mode(PRIVATE)
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(directory.log(revision))?;
+    pub(crate) fn create(directory: &Directory, revision: u64) -> io::Result<Self> {
+        let mut file = directory.disk().create(&directory.log(revision))?;
         file.write_all(&Header { kind: Kind::Log, revision }.encode())?;
-        file.sync_all()?;
+        file.sync()?;
         directory.sync()?;
-        Ok(Self { file, sync })
+        Ok(Self { file, flushed: true })
     }
 
     /// Goes on with a log that holds `len` good bytes; what is behind them is cut off.
-    pub(crate) fn resume(
-        directory: &Directory,
-        revision: u64,
-        len: u64,
-        sync: bool,
-    ) -> io::Result<Self> {
-        let file = File::options().append(true).open(directory.log(revision))?;
-        if file.metadata()?.len() != len {
-            file.set_len(len)?;
-            file.sync_all()?;
-        }
-        Ok(Self { file, sync })
+    pub(crate) fn resume(directory: &Directory, revision: u64, len: u64) -> io::Result<Self> {
+        let mut file = directory.disk().resume(&directory.log(revision), len)?;
+        // It was read, but the process before may have died before it was on the disk.
+        file.sync()?;
+        Ok(Self { file, flushed: true })
     }
-}
 
-impl Sink for LogFile {
-    fn append(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.file.write_all(frame)?;
-        if self.sync { self.file.sync_data() } else { Ok(()) }
+    /// Whether all that was appended is on the disk.
+    pub(crate) fn flushed(&self) -> bool {
+        self.flushed
+    }
+
+    /// Writes all of `frame` behind what is there.
+    pub(crate) fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.flushed = false;
+        self.file.write_all(frame)
+    }
+
+    /// Makes everything appended durable.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if !self.flushed {
+            self.file.sync()?;
+            self.flushed = true;
+        }
+        Ok(())
     }
 }

@@ -1,15 +1,18 @@
+use super::disk::Disk;
 use crate::OpenError;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A data directory, held for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
     /// Its lock goes when it is closed, also when the process is killed.
     _lock: File,
 }
@@ -26,7 +29,7 @@ pub(crate) struct Contents {
 
 impl Directory {
     /// Makes the directory if needed and takes its lock.
-    pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn lock(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(OpenError::io(path))?;
         // Values hold secrets: nobody but the owner may look in, whatever the mask of the process.
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
@@ -40,7 +43,7 @@ impl Directory {
             .open(&file)
             .map_err(OpenError::io(&file))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), disk, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(OpenError::Io { path: file, source }),
         }
@@ -48,6 +51,10 @@ impl Directory {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     pub(crate) fn snapshot(&self, revision: u64) -> PathBuf {
@@ -89,19 +96,37 @@ impl Directory {
     pub(crate) fn prune(&self, revision: u64) -> io::Result<()> {
         let contents = self.contents()?;
         for old in contents.snapshots.iter().filter(|old| **old < revision) {
-            fs::remove_file(self.snapshot(*old))?;
+            self.disk.remove(&self.snapshot(*old))?;
         }
         for pair in contents.logs.windows(2) {
             // A log ends where the next begins.
             if pair[1] <= revision {
-                fs::remove_file(self.log(pair[0]))?;
+                self.disk.remove(&self.log(pair[0]))?;
             }
         }
         self.sync()
     }
 
+    /// Puts everything but the snapshot at `revision` aside, under names that are not looked at again.
+    pub(crate) fn set_aside(&self, revision: u64) -> io::Result<Vec<PathBuf>> {
+        let contents = self.contents()?;
+        let snapshots = contents.snapshots.iter().filter(|old| **old != revision);
+        let files = snapshots.map(|old| self.snapshot(*old));
+        let files = files.chain(contents.logs.iter().map(|log| self.log(*log)));
+        let mut moved = Vec::new();
+        for file in files {
+            let mut name = std::ffi::OsString::from("dropped-");
+            name.push(file.file_name().unwrap_or_default());
+            let aside = self.path.join(name);
+            self.disk.rename(&file, &aside)?;
+            moved.push(aside);
+        }
+        self.sync()?;
+        Ok(moved)
+    }
+
     /// Makes the creation, renaming and removal of files durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        self.disk.sync_directory(&self.path)
     }
 }

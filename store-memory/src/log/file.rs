@@ -40,28 +40,30 @@ impl Header {
         bytes
     }
 
-    /// Reads the header of a file of this kind and revision.
-    pub(crate) fn check(self, bytes: &[u8], file: &Path) -> Result<(), OpenError> {
-        let corrupt = |offset, reason: &str| OpenError::Corrupt {
-            file: file.to_owned(),
-            offset,
-            reason: reason.to_owned(),
-        };
+    /// Reads the header of a file of this kind; returns its revision.
+    pub(crate) fn read(kind: Kind, bytes: &[u8], file: &Path) -> Result<u64, OpenError> {
+        let corrupt = |reason: &str| OpenError::corrupt(file, 0, reason);
         if bytes.len() < Self::LEN {
-            return Err(corrupt(0, "the file ends inside its header"));
+            return Err(corrupt("the file ends inside its header"));
         }
-        if bytes[..8] != *self.kind.magic() {
-            return Err(corrupt(0, "this is not such a file"));
+        if bytes[..8] != *kind.magic() {
+            return Err(corrupt("this is not such a file"));
         }
         let found = u32_at(bytes, 8);
         if found != VERSION {
             return Err(OpenError::Version { file: file.to_owned(), found, supported: VERSION });
         }
         if u32_at(bytes, 20) != crc32c::crc32c(&bytes[..20]) {
-            return Err(corrupt(0, "the header's checksum is wrong"));
+            return Err(corrupt("the header's checksum is wrong"));
         }
-        if u64_at(bytes, 12) != self.revision {
-            return Err(corrupt(12, "the header's revision is not that of the name"));
+        Ok(u64_at(bytes, 12))
+    }
+
+    /// Reads the header of a file of this kind and revision.
+    pub(crate) fn check(self, bytes: &[u8], file: &Path) -> Result<(), OpenError> {
+        if Self::read(self.kind, bytes, file)? != self.revision {
+            let reason = "the header's revision is not that of the name";
+            return Err(OpenError::corrupt(file, 12, reason));
         }
         Ok(())
     }

@@ -3,9 +3,14 @@
 
 use super::file::{u32_at, u64_at};
 
+/// Written when everything before it was on the disk.
 const MAGIC: u32 = u32::from_le_bytes(*b"kpf1");
+/// Written when something before it was not yet.
+const LOOSE: u32 = u32::from_le_bytes(*b"kpf~");
 /// The bytes before the payload.
 pub(crate) const HEADER: usize = 24;
+/// The largest frame, in bytes.
+pub(crate) const MAX: usize = 2 << 30;
 /// What a disk writes whole, at least.
 const SECTOR: usize = 512;
 /// Fewer zeros at the end of a file are taken for data.
@@ -31,6 +36,23 @@ pub(crate) enum Found<'a> {
     Damaged(&'static str),
 }
 
+/// What a frame's header says.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    /// The length of the payload.
+    pub(crate) len: usize,
+    pub(crate) after: u64,
+    /// The checksum of the payload.
+    pub(crate) sum: u32,
+}
+
+/// Reads a header; `None` when it is none.
+pub(crate) fn announced(bytes: &[u8; HEADER]) -> Option<Announced> {
+    check(bytes).ok()?;
+    let len = usize::try_from(u32_at(bytes, 4)).ok()?;
+    Some(Announced { len, after: u64_at(bytes, 8), sum: u32_at(bytes, 16) })
+}
+
 /// Begins a frame in `buffer`; the payload is appended behind.
 pub(crate) fn begin(buffer: &mut Vec<u8>) {
     buffer.clear();
@@ -38,10 +60,12 @@ pub(crate) fn begin(buffer: &mut Vec<u8>) {
 }
 
 /// Completes the frame that fills `buffer`.
-pub(crate) fn seal(buffer: &mut [u8], after: u64) {
+/// `flushed`: whether everything before it is on the disk.
+pub(crate) fn seal(buffer: &mut [u8], after: u64, flushed: bool) {
+    let magic = if flushed { MAGIC } else { LOOSE };
     let len = u32::try_from(buffer.len() - HEADER).unwrap_or(u32::MAX);
     let sum = crc32c::crc32c(&buffer[HEADER..]);
-    buffer[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    buffer[..4].copy_from_slice(&magic.to_le_bytes());
     buffer[4..8].copy_from_slice(&len.to_le_bytes());
     buffer[8..16].copy_from_slice(&after.to_le_bytes());
     buffer[16..20].copy_from_slice(&sum.to_le_bytes());
@@ -75,8 +99,9 @@ pub(crate) fn read(file: &[u8], at: usize) -> Found<'_> {
         }
         Err(reason) => Found::Damaged(reason),
     };
-    // A later whole frame proves that this one was once durable, so no crash did this.
-    if matches!(damage, Found::Torn) && later_frame(rest) {
+    // A later whole frame proves that this one was once durable, so no crash did this; but one that was
+    // written without a flush between proves nothing.
+    if matches!(damage, Found::Torn) && later_frame(rest, |magic| magic == MAGIC).is_some() {
         return Found::Damaged("a frame is damaged and whole ones follow it");
     }
     damage
@@ -87,14 +112,19 @@ fn header(rest: &[u8]) -> Result<Option<usize>, &'static str> {
     if rest.len() < HEADER {
         return Ok(None);
     }
-    if u32_at(rest, 0) != MAGIC {
-        return Err("no frame begins here");
-    }
-    if crc32c::crc32c(&rest[..20]) != u32_at(rest, 20) {
-        return Err("the checksum of a frame's header is wrong");
-    }
+    check(rest)?;
     let len = usize::try_from(u32_at(rest, 4)).unwrap_or(usize::MAX);
     Ok((len <= rest.len() - HEADER).then_some(len))
+}
+
+fn check(header: &[u8]) -> Result<(), &'static str> {
+    if !matches!(u32_at(header, 0), MAGIC | LOOSE) {
+        return Err("no frame begins here");
+    }
+    if crc32c::crc32c(&header[..20]) != u32_at(header, 20) {
+        return Err("the checksum of a frame's header is wrong");
+    }
+    Ok(())
 }
 
 /// Whether a part of `start..end` was never written: a whole sector of it, or all from somewhere in it to the
@@ -115,17 +145,24 @@ fn has_unwritten(file: &[u8], start: usize, end: usize) -> bool {
     false
 }
 
-fn later_frame(rest: &[u8]) -> bool {
-    let magic = MAGIC.to_le_bytes();
+/// Where the first whole frame behind the start of `rest` begins whose magic is `wanted`.
+fn later_frame(rest: &[u8], wanted: impl Fn(u32) -> bool) -> Option<usize> {
+    let first = MAGIC.to_le_bytes()[0];
     let mut at = 1;
-    while let Some(found) = rest[at..].windows(4).position(|window| window == magic) {
+    while let Some(found) = rest.get(at..)?.iter().position(|byte| *byte == first) {
         at += found;
         if let Ok(Some(len)) = header(&rest[at..])
-            && crc32c::crc32c(&rest[at + HEADER..at + HEADER + len]) == u32_at(&rest[at..], 16)
+            && wanted(u32_at(rest, at))
+            && crc32c::crc32c(&rest[at + HEADER..at + HEADER + len]) == u32_at(rest, at + 16)
         {
-            return true;
+            return Some(at);
         }
         at += 1;
     }
-    false
+    None
+}
+
+/// Where the first whole frame behind `at` begins.
+pub(crate) fn next_whole(file: &[u8], at: usize) -> Option<usize> {
+    later_frame(&file[at..], |_| true).map(|found| at + found)
 }

@@ -1,6 +1,9 @@
 //! What a frame's payload is made of: one record per change.
 
-use super::file::{u32_at, u64_at};
+use super::{
+    file::{u32_at, u64_at},
+    snapshot::Stored,
+};
 use bytes::Bytes;
 use kubeplane_store_trait::Key;
 
@@ -12,7 +15,7 @@ const COUNT: u8 = 5;
 
 /// One record. Expiry is wall time in milliseconds since 1970, so that it outlives the process; zero is never.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Item {
+pub(crate) enum Item<'a> {
     Put {
         key: Key,
         value: Bytes,
@@ -25,13 +28,7 @@ pub(crate) enum Item {
         through: u64,
     },
     /// In a snapshot: an entry with the revisions it has.
-    Entry {
-        key: Key,
-        value: Bytes,
-        expires: u64,
-        revision: u64,
-        created: u64,
-    },
+    Entry(Stored<'a>),
     /// In a snapshot: how many entries came before; its last record.
     Count {
         entries: u64,
@@ -89,7 +86,8 @@ impl<'a> Items<'a> {
         Self { rest: payload }
     }
 
-    fn item(&mut self) -> Option<Item> {
+    fn item(&mut self) -> Option<Item<'a>> {
+        let start = self.rest;
         let kind = self.take(1)?[0];
         Some(match kind {
             PUT => {
@@ -102,7 +100,9 @@ impl<'a> Items<'a> {
                 let (key, value) = (self.key()?, self.value()?);
                 let expires = self.number()?;
                 let revision = self.number()?;
-                Item::Entry { key, value, expires, revision, created: self.number()? }
+                let created = self.number()?;
+                let bytes = &start[..start.len() - self.rest.len()];
+                Item::Entry(Stored { bytes, key, value, expires, revision, created })
             }
             COUNT => Item::Count { entries: self.number()? },
             _ => return None,
@@ -130,8 +130,8 @@ impl<'a> Items<'a> {
     }
 }
 
-impl Iterator for Items<'_> {
-    type Item = Option<Item>;
+impl<'a> Iterator for Items<'a> {
+    type Item = Option<Item<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {

@@ -1,90 +1,207 @@
 use super::{
-    directory::{Directory, PRIVATE},
+    directory::Directory,
     file::{Header, Kind},
     frame::{self, Found},
+    frames::Frames,
     record::{self, Item, Items},
 };
 use crate::{
-    OpenError,
+    DataLoss, OpenError,
     state::{Record, State},
     wall::Wall,
 };
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::{
-    fs::{self, File},
-    io::{self, BufWriter, Write},
-    path::Path,
-    sync::Arc,
-};
+use bytes::Bytes;
+use kubeplane_store_trait::{Key, KeyRange};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
 /// Frames of a snapshot are about this large, in bytes.
 const FRAME: usize = 256 * 1024;
 
-/// Writes every entry of `state`; returns the size of the file once it is durable under its name.
-pub(crate) fn write(directory: &Directory, state: &State, wall: Wall) -> io::Result<u64> {
-    let unfinished = directory.unfinished();
-    let options = File::options().mode(PRIVATE).create(true).write(true).truncate(true).clone();
-    let mut file = BufWriter::new(options.open(&unfinished)?);
-    file.write_all(&Header { kind: Kind::Snapshot, revision: state.revision }.encode())?;
-    let mut buffer = Vec::with_capacity(FRAME * 2);
-    frame::begin(&mut buffer);
-    for (key, entry) in &state.entries {
-        let expires = wall.expires(entry.deadline);
-        let numbers = [expires, entry.revision, entry.created];
-        record::entry(&mut buffer, key, &entry.value, numbers);
-        if buffer.len() >= FRAME {
-            frame::seal(&mut buffer, state.revision);
-            file.write_all(&buffer)?;
-            frame::begin(&mut buffer);
+/// The bytes of a snapshot's file, in parts of a frame each.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    state: Arc<State>,
+    wall: Wall,
+    next: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    Header,
+    /// The entries of a range: those that were not written yet.
+    Entries(KeyRange),
+    Done,
+}
+
+impl Chunks {
+    pub(crate) fn new(state: Arc<State>, wall: Wall) -> Self {
+        Self { state, wall, next: Step::Header }
+    }
+
+    fn entries(&mut self, range: &KeyRange) -> Vec<u8> {
+        let mut buffer = Vec::with_capacity(FRAME + FRAME / 4);
+        frame::begin(&mut buffer);
+        self.next = Step::Done;
+        for entry in self.state.entries.range(range) {
+            let expires = self.wall.expires(entry.deadline());
+            let numbers = [expires, entry.revision, entry.created];
+            record::entry(&mut buffer, &entry.key, &entry.value, numbers);
+            if buffer.len() >= FRAME {
+                self.next = Step::Entries(range.after(&entry.key));
+                break;
+            }
+        }
+        if matches!(self.next, Step::Done) {
+            record::count(&mut buffer, self.state.entries.len() as u64);
+        }
+        frame::seal(&mut buffer, self.state.revision, true);
+        buffer
+    }
+}
+
+impl Iterator for Chunks {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        match std::mem::replace(&mut self.next, Step::Done) {
+            Step::Header => {
+                self.next = Step::Entries(KeyRange::all());
+                Some(
+                    Header { kind: Kind::Snapshot, revision: self.state.revision }
+                        .encode()
+                        .to_vec(),
+                )
+            }
+            Step::Entries(range) => Some(self.entries(&range)),
+            Step::Done => None,
         }
     }
-    record::count(&mut buffer, state.entries.len() as u64);
-    frame::seal(&mut buffer, state.revision);
-    file.write_all(&buffer)?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    let size = file.metadata()?.len();
-    fs::rename(&unfinished, directory.snapshot(state.revision))?;
+}
+
+/// Writes every entry of `state`; returns the size of the file once it is durable under its name.
+pub(crate) fn write(directory: &Directory, state: &Arc<State>, wall: Wall) -> io::Result<u64> {
+    let unfinished = directory.unfinished();
+    let mut file = directory.disk().create(&unfinished)?;
+    let mut size = 0;
+    for chunk in Chunks::new(state.clone(), wall) {
+        file.write_all(&chunk)?;
+        size += chunk.len() as u64;
+    }
+    file.sync()?;
+    directory.disk().rename(&unfinished, &directory.snapshot(state.revision))?;
     directory.sync()?;
     Ok(size)
 }
 
-/// Reads a snapshot; returns the state and the size of the file.
-pub(crate) fn read(path: &Path, revision: u64, wall: Wall) -> Result<(State, u64), OpenError> {
-    let bytes = fs::read(path).map_err(OpenError::io(path))?;
-    Header { kind: Kind::Snapshot, revision }.check(&bytes, path)?;
-    let mut state = State { revision, compacted: revision, ..State::empty() };
-    let mut at = Header::LEN;
-    let corrupt = |offset: usize, reason: &str| OpenError::Corrupt {
-        file: path.to_owned(),
-        offset: offset as u64,
-        reason: reason.to_owned(),
-    };
+/// What a snapshot's file held.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// In order of their keys.
+    pub(crate) records: Vec<Arc<Record>>,
+    pub(crate) revision: u64,
+    /// The size of the file.
+    pub(crate) size: u64,
+    /// A checksum of all entries, whatever the file was cut into.
+    pub(crate) hash: u32,
+}
+
+/// Reads a snapshot; `revision` is what its name says, if it says anything.
+pub(crate) fn read(path: &Path, revision: Option<u64>, wall: Wall) -> Result<Loaded, OpenError> {
+    let (mut frames, header) = Frames::open(path).map_err(OpenError::io(path))?;
+    if let Some(revision) = revision {
+        Header { kind: Kind::Snapshot, revision }.check(&header, path)?;
+    }
+    let revision = Header::read(Kind::Snapshot, &header, path)?;
+    let size = frames.len() as u64;
+    let mut loaded = Loaded { records: Vec::new(), revision, size, hash: 0 };
     loop {
-        let frame = match frame::read(&bytes, at) {
-            Found::Frame(frame) => frame,
-            Found::End | Found::Torn => {
-                return Err(corrupt(at, "the snapshot ends before its last record"));
-            }
-            Found::Damaged(reason) => return Err(corrupt(at, reason)),
+        let at = frames.at();
+        let corrupt = |reason: &str| OpenError::corrupt(path, at, reason);
+        let Some(frame) = frames.read().map_err(OpenError::io(path))? else {
+            return Err(corrupt(&diagnosis(path, at)?));
         };
         for item in Items::new(frame.payload) {
             match item {
-                Some(Item::Entry { key, value, expires, revision, created }) => {
-                    state.size += (key.as_bytes().len() + value.len()) as u64;
-                    let deadline = wall.deadline(expires);
-                    let record = Record { value, revision, created, deadline };
-                    state.entries.insert(key, Arc::new(record));
+                Some(Item::Entry(entry)) => {
+                    let (bytes, record) = entry.into_record(wall);
+                    if loaded.records.last().is_some_and(|last| last.key >= record.key) {
+                        return Err(corrupt("the keys are out of order"));
+                    }
+                    loaded.hash = crc32c::crc32c_append(loaded.hash, bytes);
+                    loaded.records.push(Arc::new(record));
                 }
-                Some(Item::Count { entries }) if entries == state.entries.len() as u64 => {
-                    return Ok((state, bytes.len() as u64));
+                Some(Item::Count { entries }) if entries == loaded.records.len() as u64 => {
+                    return Ok(loaded);
                 }
-                Some(Item::Count { .. }) => {
-                    return Err(corrupt(at, "the snapshot lacks entries"));
-                }
-                _ => return Err(corrupt(at, "a record makes no sense")),
+                Some(Item::Count { .. }) => return Err(corrupt("the snapshot lacks entries")),
+                _ => return Err(corrupt("a record makes no sense")),
             }
         }
-        at = frame.end;
+    }
+}
+
+/// Why no frame can be read at `at`.
+fn diagnosis(path: &Path, at: usize) -> Result<String, OpenError> {
+    let bytes = fs::read(path).map_err(OpenError::io(path))?;
+    Ok(match frame::read(&bytes, at.min(bytes.len())) {
+        Found::Damaged(reason) => reason.to_owned(),
+        _ => "the snapshot ends before its last record".to_owned(),
+    })
+}
+
+/// Takes what is whole out of a damaged snapshot.
+pub(crate) fn salvage(
+    path: &Path,
+    revision: u64,
+    wall: Wall,
+    (offset, reason): (u64, String),
+) -> Result<(Loaded, DataLoss), OpenError> {
+    let bytes = fs::read(path).map_err(OpenError::io(path))?;
+    let (mut records, mut count) = (BTreeMap::<Key, Arc<Record>>::new(), None);
+    let mut at = Some(Header::LEN.min(bytes.len()));
+    while let Some(start) = at {
+        let Found::Frame(frame) = frame::read(&bytes, start) else {
+            at = (start < bytes.len()).then(|| frame::next_whole(&bytes, start)).flatten();
+            continue;
+        };
+        for item in Items::new(frame.payload).flatten() {
+            match item {
+                Item::Entry(entry) => {
+                    let (_, record) = entry.into_record(wall);
+                    records.insert(record.key.clone(), Arc::new(record));
+                }
+                Item::Count { entries } => count = Some(entries),
+                _ => {}
+            }
+        }
+        at = Some(frame.end);
+    }
+    let kept = records.len() as u64;
+    let dropped = match count {
+        Some(count) => format!("{} of {count} entries", count.saturating_sub(kept)),
+        None => format!("an unknown number of entries beside the {kept} that are whole"),
+    };
+    let loss = DataLoss { file: path.to_owned(), offset, reason, dropped };
+    let records = records.into_values().collect();
+    Ok((Loaded { records, revision, size: bytes.len() as u64, hash: 0 }, loss))
+}
+
+/// An entry as it stands in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored<'a> {
+    /// The whole record.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) key: Key,
+    pub(crate) value: Bytes,
+    pub(crate) expires: u64,
+    pub(crate) revision: u64,
+    pub(crate) created: u64,
+}
+
+impl<'a> Stored<'a> {
+    fn into_record(self, wall: Wall) -> (&'a [u8], Record) {
+        let deadline = wall.deadline(self.expires);
+        let record = Record::new(self.key, self.value, self.revision, self.created, deadline);
+        (self.bytes, record)
     }
 }

@@ -1,0 +1,87 @@
+//! What the store takes up, beside what it may: `cargo bench -p kubeplane-store-memory --bench space`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program that prints what it measures"
+)]
+
+mod load;
+
+use kubeplane_store_memory::MemoryStore;
+use kubeplane_store_trait::{KeyRange, ListOptions, Revision, Store};
+use load::{fill, resident, runtime};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::{alloc::System, time::Instant};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn main() {
+    let full = std::env::args().any(|arg| arg == "--bench");
+    let runtime = runtime();
+    lists(&runtime);
+    watchers(&runtime);
+    million(&runtime, if full { 1_000_000 } else { 10_000 });
+}
+
+fn lists(runtime: &tokio::runtime::Runtime) {
+    let store = MemoryStore::new();
+    runtime.block_on(fill(&store, 30_000, 10 * 1024));
+    for keys_only in [false, true] {
+        let region = Region::new(ALLOCATOR);
+        let started = Instant::now();
+        let options = ListOptions { keys_only, ..ListOptions::default() };
+        let page = runtime.block_on(store.list(&KeyRange::all(), options)).unwrap();
+        let (time, change) = (started.elapsed(), region.change());
+        println!(
+            "list of {} entries of 10 KiB, keys only {keys_only}: {time:?}, {} allocations, {} bytes (values: {})",
+            page.entries.len(),
+            change.allocations + change.reallocations,
+            change.bytes_allocated,
+            if keys_only { 0 } else { 30_000 * 10 * 1024 },
+        );
+    }
+}
+
+fn watchers(runtime: &tokio::runtime::Runtime) {
+    let store = MemoryStore::new();
+    let region = Region::new(ALLOCATOR);
+    let range = KeyRange::prefix("/registry/pods/");
+    let watchers: Vec<_> =
+        (0..10_000).map(|_| runtime.block_on(store.watch(&range, Revision(1))).unwrap()).collect();
+    let bytes = region.change().bytes_allocated - region.change().bytes_deallocated;
+    println!("idle watcher: {} bytes (target 1024)", bytes / watchers.len());
+}
+
+fn million(runtime: &tokio::runtime::Runtime, entries: usize) {
+    let directory = tempfile::tempdir_in(load::disk()).unwrap();
+    let process = kubeplane_store_memory::Durability::Process;
+    let before = resident();
+    let builder = || MemoryStore::builder().path(directory.path()).durability(process);
+    let store = builder().open().unwrap();
+    runtime.block_on(fill(&store, entries, 1024));
+    let status = runtime.block_on(store.status()).unwrap();
+    runtime.block_on(store.compact(status.revision)).unwrap();
+    let size = runtime.block_on(store.status()).unwrap().size as usize;
+    let ratio = |bytes: usize| bytes as f64 / size as f64;
+    let used = resident() - before;
+    println!(
+        "{entries} entries of 1 KiB, written and compacted: {:.3}x in memory (target 1.3)",
+        ratio(used)
+    );
+    runtime.block_on(store.close());
+    let files = std::fs::read_dir(directory.path()).unwrap();
+    let on_disk: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    drop(store);
+    let region = Region::new(ALLOCATOR);
+    let started = Instant::now();
+    let store = builder().open().unwrap();
+    let (time, change) = (started.elapsed(), region.change());
+    let held = change.bytes_allocated - change.bytes_deallocated;
+    println!(
+        "opened again in {time:?} (target 3 s) from {:.3}x on disk; {:.3}x in memory (target 1.3)",
+        ratio(on_disk as usize),
+        ratio(held)
+    );
+    drop(store);
+}

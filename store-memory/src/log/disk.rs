@@ -1,0 +1,66 @@
+use super::directory::PRIVATE;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::{
+    fmt::Debug,
+    fs::{self, File},
+    io,
+    path::Path,
+};
+
+/// What the log changes on a file system. Tests put one in its place that fails.
+pub(crate) trait Disk: Debug + Send + Sync {
+    /// Makes a file, or empties the one there.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file to go on behind its first `len` bytes; what is behind them is cut off.
+    fn resume(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the creation, renaming and removal of files in a directory durable.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file that is written from its start to its end.
+pub(crate) trait DiskFile: io::Write + Debug + Send {
+    /// Makes what was written durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The operating system's.
+#[derive(Debug)]
+pub(crate) struct SystemDisk;
+
+impl Disk for SystemDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = File::options();
+        let file = options.mode(PRIVATE).create(true).write(true).truncate(true).open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn resume(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
+        let file = File::options().append(true).open(path)?;
+        if file.metadata()?.len() != len {
+            file.set_len(len)?;
+            file.sync_all()?;
+        }
+        Ok(Box::new(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        // The size of a file is among the data that this makes durable.
+        self.sync_data()
+    }
+}

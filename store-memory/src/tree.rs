@@ -1,0 +1,331 @@
+use crate::state::Record;
+use kubeplane_store_trait::{Key, KeyRange};
+use std::{slice, sync::Arc};
+
+/// The most records of a leaf, and the most children of an inner node.
+const LEAF: usize = 32;
+const INNER: usize = 32;
+
+/// A persistent B+ tree of records by key. A clone shares everything; a change copies one path of nodes, or nothing
+/// when no clone holds them. Inner nodes count what is below them, so the size of a range is found without a walk.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    root: Arc<Node>,
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    Leaf(Vec<Arc<Record>>),
+    Inner(Inner),
+}
+
+#[derive(Debug, Clone)]
+struct Inner {
+    children: Vec<Arc<Node>>,
+    /// How many records each child holds.
+    lens: Vec<usize>,
+    /// Between each two children: above every key of the left one, not above any of the right one. Shared,
+    /// because most changes leave it as it is.
+    bounds: Arc<Vec<Key>>,
+}
+
+/// A node that was split off to the right, and the bound between the two.
+type Split = Option<(Key, Arc<Node>)>;
+
+impl Tree {
+    pub(crate) fn new() -> Self {
+        Self { root: Arc::new(Node::Leaf(Vec::new())) }
+    }
+
+    /// A tree of records in strictly ascending order of their keys; its nodes are full.
+    pub(crate) fn from_sorted(records: Vec<Arc<Record>>) -> Self {
+        let mut level = Vec::with_capacity(records.len() / LEAF + 1);
+        let mut records = records.into_iter().peekable();
+        while let Some(first) = records.peek() {
+            let least = first.key.clone();
+            let leaf: Vec<_> = records.by_ref().take(LEAF).collect();
+            level.push((least, leaf.len(), Arc::new(Node::Leaf(leaf))));
+        }
+        while level.len() > 1 {
+            level = stack(level);
+        }
+        level.pop().map_or_else(Self::new, |(_, _, root)| Self { root })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.root.len()
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Arc<Record>> {
+        let mut node = &self.root;
+        loop {
+            match &**node {
+                Node::Leaf(records) => return records.get(search(records, key).ok()?),
+                Node::Inner(inner) => node = &inner.children[inner.child(key)],
+            }
+        }
+    }
+
+    /// Puts a record in, in place of the one with its key.
+    pub(crate) fn insert(&mut self, record: Arc<Record>) -> Option<Arc<Record>> {
+        let (old, split) = insert(&mut self.root, record);
+        if let Some((bound, right)) = split {
+            let lens = vec![self.root.len(), right.len()];
+            let children = vec![self.root.clone(), right];
+            let bounds = Arc::new(vec![bound]);
+            self.root = Arc::new(Node::Inner(Inner { children, lens, bounds }));
+        }
+        old
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Arc<Record>> {
+        // Nothing is copied for a key that is not there.
+        self.get(key)?;
+        let old = remove(&mut self.root, key);
+        while let Node::Inner(inner) = &*self.root
+            && inner.children.len() == 1
+        {
+            self.root = inner.children[0].clone();
+        }
+        old
+    }
+
+    /// How many keys order before `key`.
+    fn rank(&self, key: &[u8]) -> usize {
+        let (mut node, mut rank) = (&self.root, 0);
+        loop {
+            match &**node {
+                Node::Leaf(records) => {
+                    return rank + search(records, key).unwrap_or_else(|at| at);
+                }
+                Node::Inner(inner) => {
+                    let child = inner.child(key);
+                    rank += inner.lens[..child].iter().sum::<usize>();
+                    node = &inner.children[child];
+                }
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> Iter<'_> {
+        self.seek(&[], self.len())
+    }
+
+    /// The records of a range, in order.
+    pub(crate) fn range(&self, range: &KeyRange) -> Iter<'_> {
+        let start = self.rank(range.start());
+        let end = range.end().map_or(self.len(), |end| self.rank(end));
+        self.seek(range.start(), end.saturating_sub(start))
+    }
+
+    /// The first `len` records at or behind `start`.
+    fn seek(&self, start: &[u8], len: usize) -> Iter<'_> {
+        let mut iter = Iter { above: Vec::new(), leaf: [].iter(), len };
+        let mut node = &self.root;
+        loop {
+            match &**node {
+                Node::Leaf(records) => {
+                    let at = search(records, start).unwrap_or_else(|at| at);
+                    iter.leaf = records[at..].iter();
+                    return iter;
+                }
+                Node::Inner(inner) => {
+                    let child = inner.child(start);
+                    iter.above.push(inner.children[child + 1..].iter());
+                    node = &inner.children[child];
+                }
+            }
+        }
+    }
+}
+
+impl Node {
+    fn len(&self) -> usize {
+        match self {
+            Self::Leaf(records) => records.len(),
+            Self::Inner(inner) => inner.lens.iter().sum(),
+        }
+    }
+
+    /// Records of a leaf, children of an inner node.
+    fn width(&self) -> usize {
+        match self {
+            Self::Leaf(records) => records.len(),
+            Self::Inner(inner) => inner.children.len(),
+        }
+    }
+}
+
+impl Inner {
+    fn child(&self, key: &[u8]) -> usize {
+        self.bounds.partition_point(|bound| bound.as_bytes() <= key)
+    }
+
+    /// Takes in what a child split off; splits itself when that is too much.
+    fn adopt(&mut self, child: usize, bound: Key, right: Arc<Node>) -> Split {
+        let len = right.len();
+        self.lens[child] -= len;
+        self.lens.insert(child + 1, len);
+        self.children.insert(child + 1, right);
+        let bounds = Arc::make_mut(&mut self.bounds);
+        bounds.insert(child, bound);
+        if self.children.len() <= INNER {
+            return None;
+        }
+        // Keys that come in order leave full nodes behind.
+        let last = child + 2 == self.children.len();
+        let at = if last { INNER } else { INNER / 2 };
+        let right_bounds = bounds.split_off(at);
+        let bound = bounds.pop()?;
+        let children = self.children.split_off(at);
+        let lens = self.lens.split_off(at);
+        let right = Inner { children, lens, bounds: Arc::new(right_bounds) };
+        Some((bound, Arc::new(Node::Inner(right))))
+    }
+
+    /// Joins the child, which has lost a record, with a neighbour when both are small.
+    fn tidy(&mut self, child: usize) {
+        let width = self.children[child].width();
+        if width == 0 {
+            self.children.remove(child);
+            self.lens.remove(child);
+            if !self.bounds.is_empty() {
+                Arc::make_mut(&mut self.bounds).remove(child.saturating_sub(1));
+            }
+        } else if width <= LEAF.min(INNER) / 4 {
+            let left = child.saturating_sub(1);
+            if let Some(right) = self.children.get(left + 1)
+                && self.children[left].width() + right.width() <= LEAF.min(INNER) / 2
+            {
+                self.join(left);
+            }
+        }
+    }
+
+    fn join(&mut self, left: usize) {
+        let right = self.children.remove(left + 1);
+        self.lens[left] += self.lens.remove(left + 1);
+        let bound = Arc::make_mut(&mut self.bounds).remove(left);
+        match (Arc::make_mut(&mut self.children[left]), &*right) {
+            (Node::Leaf(records), Node::Leaf(more)) => records.extend_from_slice(more),
+            (Node::Inner(inner), Node::Inner(more)) => {
+                inner.children.extend_from_slice(&more.children);
+                inner.lens.extend_from_slice(&more.lens);
+                let bounds = Arc::make_mut(&mut inner.bounds);
+                bounds.push(bound);
+                bounds.extend_from_slice(&more.bounds);
+            }
+            _ => unreachable!("all leaves are equally deep"),
+        }
+    }
+}
+
+fn search(records: &[Arc<Record>], key: &[u8]) -> Result<usize, usize> {
+    records.binary_search_by(|record| record.key.as_bytes().as_ref().cmp(key))
+}
+
+/// One level of inner nodes above `level`, which holds the least key and the size of each node.
+fn stack(level: Vec<(Key, usize, Arc<Node>)>) -> Vec<(Key, usize, Arc<Node>)> {
+    let mut above = Vec::with_capacity(level.len() / INNER + 1);
+    for part in level.chunks(INNER) {
+        let bounds = part[1..].iter().map(|(least, ..)| least.clone()).collect();
+        let lens: Vec<_> = part.iter().map(|(_, len, _)| *len).collect();
+        let children = part.iter().map(|(.., node)| node.clone()).collect();
+        let len = lens.iter().sum();
+        let inner = Inner { children, lens, bounds: Arc::new(bounds) };
+        above.push((part[0].0.clone(), len, Arc::new(Node::Inner(inner))));
+    }
+    above
+}
+
+fn insert(node: &mut Arc<Node>, record: Arc<Record>) -> (Option<Arc<Record>>, Split) {
+    match Arc::make_mut(node) {
+        Node::Leaf(records) => match search(records, record.key.as_bytes()) {
+            Ok(at) => (Some(std::mem::replace(&mut records[at], record)), None),
+            Err(at) => {
+                let last = at == records.len();
+                records.insert(at, record);
+                if records.len() <= LEAF {
+                    return (None, None);
+                }
+                let right = records.split_off(if last { LEAF } else { LEAF / 2 });
+                let bound = right[0].key.clone();
+                (None, Some((bound, Arc::new(Node::Leaf(right)))))
+            }
+        },
+        Node::Inner(inner) => {
+            let child = inner.child(record.key.as_bytes());
+            let (old, split) = insert(&mut inner.children[child], record);
+            inner.lens[child] += usize::from(old.is_none());
+            let split = split.and_then(|(bound, right)| inner.adopt(child, bound, right));
+            (old, split)
+        }
+    }
+}
+
+fn remove(node: &mut Arc<Node>, key: &[u8]) -> Option<Arc<Record>> {
+    match Arc::make_mut(node) {
+        Node::Leaf(records) => Some(records.remove(search(records, key).ok()?)),
+        Node::Inner(inner) => {
+            let child = inner.child(key);
+            let old = remove(&mut inner.children[child], key)?;
+            inner.lens[child] -= 1;
+            inner.tidy(child);
+            Some(old)
+        }
+    }
+}
+
+/// Records in order; knows how many are left.
+#[derive(Debug, Clone)]
+pub(crate) struct Iter<'a> {
+    above: Vec<slice::Iter<'a, Arc<Node>>>,
+    leaf: slice::Iter<'a, Arc<Record>>,
+    len: usize,
+}
+
+impl<'a> Iter<'a> {
+    /// Goes to the next leaf.
+    fn turn(&mut self) -> Option<()> {
+        loop {
+            let node = match self.above.last_mut()?.next() {
+                Some(node) => node,
+                None => {
+                    self.above.pop();
+                    continue;
+                }
+            };
+            match &**node {
+                Node::Leaf(records) => {
+                    self.leaf = records.iter();
+                    return Some(());
+                }
+                Node::Inner(inner) => self.above.push(inner.children.iter()),
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a Arc<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.len = self.len.checked_sub(1)?;
+        loop {
+            if let Some(record) = self.leaf.next() {
+                return Some(record);
+            }
+            self.turn()?;
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len, Some(self.len))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test says where")]
+mod tests;
