@@ -2,10 +2,14 @@
 //!
 //! ```text
 //!   create/update/delete ──> Txn: compare revision, put or delete, else get ──┐
-//!   get/list ──────────────> Range, linearizable, at a revision               ├──> etcd
-//!   watch ─────────────────> one stream each: previous values, progress       │
-//!   ttl ───────────────────> leases, shared for a short while                ──┘
+//!   get/list ──────────────> Range, linearizable, at a revision               ├──> members ──> etcd
+//!   watch ─────────────────> a stream each, and another when it breaks        │    (TLS, token)
+//!   ttl ───────────────────> leases, shared for a short while                 │
+//!   every 5 minutes ───────> compaction, by one server of all                ──┘
 //! ```
+//!
+//! A call goes to the members in turn; what surely did not happen at one is tried at the next. A watch whose
+//! member is lost goes on at another, after the last revision it delivered.
 //!
 //! ```no_run
 //! use kubeplane_store_etcd::{EtcdOptions, EtcdStore};
@@ -19,9 +23,12 @@
 //! ```
 
 mod client;
+mod compact;
 mod failure;
 mod generated;
 mod lease;
+mod login;
+mod members;
 mod options;
 mod progress;
 mod store;
@@ -29,5 +36,5 @@ mod version;
 mod watch;
 mod wire;
 
-pub use options::{ConnectError, EtcdOptions, EtcdTls};
+pub use options::{ConnectError, EtcdOptions, EtcdTls, EtcdUser};
 pub use store::EtcdStore;

@@ -1,28 +1,46 @@
 use kubeplane_clock::SharedClock;
 use std::{fmt, time::Duration};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-/// How to reach etcd.
+/// How long it may take to connect to a member.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How to reach etcd, and what to be there.
 #[derive(Debug, Clone)]
 pub struct EtcdOptions {
     /// URLs of the members, such as `http://127.0.0.1:2379`; calls go to all of them in turn.
     pub endpoints: Vec<String>,
     /// For `https` endpoints.
     pub tls: Option<EtcdTls>,
-    /// How long one read or write may take; what is not answered by then has failed.
+    /// Who to be, where etcd's authentication is enabled and not by certificate.
+    pub user: Option<EtcdUser>,
+    /// How long one read or write may take, all members together; what is not answered by then has failed. A
+    /// watch that lost its member looks for another one for as long.
     pub timeout: Duration,
-    /// The clock by which leases are shared and watches wait.
+    /// How long a connection may be silent before it is tested; it is given up half as long after. etcd refuses
+    /// clients that test more often than every five seconds.
+    pub keep_alive: Duration,
+    /// What the keys begin with. Keys are used as given; but a user who may not read others can read these.
+    pub prefix: String,
+    /// How often history is forgotten, by the one server of many that comes first; `None` for never. What was
+    /// superseded lives for one to two intervals.
+    pub compaction: Option<Duration>,
+    /// The clock by which leases are shared, watches wait and history is forgotten.
     pub clock: SharedClock,
 }
 
 impl EtcdOptions {
-    /// These members, without TLS, ten seconds for a call.
+    /// These members, without TLS; ten seconds for a call, history forgotten every five minutes.
     #[must_use]
     pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
             tls: None,
+            user: None,
             timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(10),
+            prefix: "/registry".to_owned(),
+            compaction: Some(Duration::from_secs(300)),
             clock: kubeplane_clock::real(),
         }
     }
@@ -32,6 +50,28 @@ impl EtcdOptions {
     pub fn tls(mut self, tls: EtcdTls) -> Self {
         self.tls = Some(tls);
         self
+    }
+
+    /// As this user.
+    #[must_use]
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.user = Some(EtcdUser { name: name.into(), password: password.into() });
+        self
+    }
+}
+
+/// A user of etcd's own.
+#[derive(Clone)]
+pub struct EtcdUser {
+    /// The name.
+    pub name: String,
+    /// The password; it is sent to get a token, and again when that has run out.
+    pub password: String,
+}
+
+impl fmt::Debug for EtcdUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdUser").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -78,38 +118,32 @@ pub enum ConnectError {
         /// What happened.
         reason: String,
     },
+    /// etcd does not take the user.
+    #[error("etcd does not take user {user:?}: {reason}")]
+    User {
+        /// The user's name.
+        user: String,
+        /// What etcd says.
+        reason: String,
+    },
 }
 
-/// A channel to all the members. It connects, and connects again, when it is used.
-pub(crate) fn channel(options: &EtcdOptions) -> Result<Channel, ConnectError> {
-    let mut endpoints = Vec::new();
-    for name in &options.endpoints {
-        endpoints.push(
-            endpoint(name, options.tls.as_ref())
-                .map_err(|reason| ConnectError::Endpoint { endpoint: name.clone(), reason })?,
-        );
-    }
-    match endpoints.as_slice() {
-        [] => Err(ConnectError::NoEndpoint),
-        [only] => Ok(only.connect_lazy()),
-        _ => Ok(Channel::balance_list(endpoints.into_iter())),
-    }
-}
-
-fn endpoint(name: &str, tls: Option<&EtcdTls>) -> Result<Endpoint, String> {
+/// One member, to be connected when it is used.
+pub(crate) fn endpoint(name: &str, options: &EtcdOptions) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(name.to_owned()).map_err(|error| chain(&error))?;
     // A watcher that nobody reads holds at most its stream's window of the connection's.
     let endpoint = endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(options.keep_alive)
+        .keep_alive_timeout(options.keep_alive / 2)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(1 << 28);
     match endpoint.uri().scheme_str() {
         Some("http") => Ok(endpoint),
         Some("https") => {
-            let tls = tls.ok_or("https needs certificates")?;
+            let tls = options.tls.as_ref().ok_or("https needs certificates")?;
             endpoint.tls_config(tls_config(tls)).map_err(|error| chain(&error))
         }
         _ => Err("neither http:// nor https://".into()),

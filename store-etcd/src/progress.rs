@@ -55,6 +55,13 @@ impl Progress {
         progress
     }
 
+    /// The watch goes on over another stream, to a member that may be of another age.
+    pub(crate) fn reconnected(&mut self, confirm: bool) {
+        self.confirm = confirm;
+        self.asking = false;
+        self.unsettle();
+    }
+
     /// The latest revision that was given out as a bookmark and not by an event.
     pub(crate) fn promised(&self) -> Revision {
         self.promised
@@ -62,9 +69,6 @@ impl Progress {
 
     /// The reader wants a bookmark.
     pub(crate) fn wanted(&mut self) -> Step {
-        if !self.confirm {
-            return Step::Ask;
-        }
         self.wanted = true;
         self.due()
     }
@@ -72,6 +76,9 @@ impl Progress {
     /// Looks whether it is time to ask.
     pub(crate) fn due(&mut self) -> Step {
         self.sleep = None;
+        if !self.confirm && self.wanted {
+            return Step::Ask;
+        }
         if !self.wanted || self.asking {
             return Step::Wait;
         }
@@ -95,6 +102,9 @@ impl Progress {
     /// etcd has answered that it has reached `reached`.
     pub(crate) fn answered(&mut self, reached: Revision, manual: bool) -> Step {
         if !self.confirm || !manual {
+            if manual {
+                self.wanted = false;
+            }
             return self.promise(reached);
         }
         let (candidate, quiet) = match self.candidate {

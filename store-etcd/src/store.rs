@@ -1,32 +1,39 @@
 use crate::{
     client::Client,
+    compact,
     failure::{self, OutOfRange, out_of_range},
     generated::etcdserverpb::{Compare, RangeRequest, RequestOp, TxnRequest, TxnResponse},
     lease::Leases,
-    options::{ConnectError, EtcdOptions, chain, channel},
+    options::{ConnectError, EtcdOptions, chain},
     version::Version,
     watch::{self, compaction_point},
     wire::{self, ZERO},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use kubeplane_clock::SharedClock;
 use kubeplane_store_trait::{
     BoxWatcher, Capabilities, Deleted, Entry, Error, Key, KeyRange, ListOptions, Page, Read,
     ReadAt, Result, Revision, Store, StoreStatus, WriteOptions,
 };
+use parking_lot::Mutex;
+use std::time::Duration;
+use tokio::task::JoinSet;
 use tonic::Status;
 
 /// etcd takes requests of 1.5 MiB; a transaction carries the key three times beside the value.
 const MAX_VALUE: usize = 1_572_864 - 4 * Key::MAX_LEN;
 
 /// A store on etcd. Keys are used as given; the revision of an entry is its `mod_revision`.
+///
+/// It forgets history by itself, together with all other servers on the same etcd (see
+/// [`EtcdOptions::compaction`]), for which it writes the key `compact_rev_key`.
 #[derive(Debug)]
 pub struct EtcdStore {
     client: Client,
     leases: Leases,
-    clock: SharedClock,
-    version: Version,
+    compacts: bool,
+    /// Ended with the store.
+    _compactor: Mutex<JoinSet<()>>,
 }
 
 impl EtcdStore {
@@ -35,21 +42,30 @@ impl EtcdStore {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(options: EtcdOptions) -> std::result::Result<Self, ConnectError> {
-        let members = options.endpoints.len();
-        let client = Client::new(channel(&options)?, options.timeout, members);
+        let client = Client::new(&options)?;
         let status = client.status().await.map_err(|status| ConnectError::Unreachable {
             endpoints: options.endpoints.clone(),
             reason: chain(&status),
         })?;
-        let version = Version::parse(&status.version);
-        if !version.orders_progress() {
+        if let Some(user) = &options.user {
+            client.token().await.map_err(|status| ConnectError::User {
+                user: user.name.clone(),
+                reason: chain(&status),
+            })?;
+        }
+        if !Version::parse(&status.version).orders_progress() {
             tracing::info!(
                 version = %status.version,
                 "this etcd answers progress requests too early; bookmarks are confirmed first"
             );
         }
-        let leases = Leases::new(options.clock.clone());
-        Ok(Self { client, leases, clock: options.clock, version })
+        let mut compactor = JoinSet::new();
+        if let Some(interval) = options.compaction {
+            compactor.spawn(compact::run(client.clone(), interval));
+        }
+        let compacts = options.compaction.is_some();
+        let leases = Leases::new(options.clock);
+        Ok(Self { client, leases, compacts, _compactor: Mutex::new(compactor) })
     }
 
     /// Reads; returns the entries, how many there are in all, and the revision.
@@ -82,13 +98,51 @@ impl EtcdStore {
     }
 
     /// Does `then` if `compare` holds, and reads the key if not.
-    async fn txn(&self, key: &Key, compare: Compare, then: RequestOp) -> Result<TxnResponse> {
+    async fn txn(
+        &self,
+        key: &Key,
+        compare: Compare,
+        then: RequestOp,
+    ) -> std::result::Result<TxnResponse, Status> {
         let request = TxnRequest {
             compare: vec![compare],
             success: vec![then],
             failure: vec![wire::else_get(key)],
         };
-        self.client.txn(request).await.map_err(|status| failure::write(&status))
+        self.client.txn(request).await
+    }
+
+    /// Puts the value if `compare` holds. A lease that ended before its time is replaced once.
+    async fn put(
+        &self,
+        key: &Key,
+        value: Bytes,
+        compare: Compare,
+        ttl: Option<Duration>,
+    ) -> Result<TxnResponse> {
+        let size = value.len();
+        if size > MAX_VALUE {
+            return Err(Error::TooLarge { size, limit: MAX_VALUE });
+        }
+        let lease = self.leases.lease(&self.client, ttl).await?;
+        let put = wire::put(key, value.clone(), lease);
+        let status = match self.txn(key, compare.clone(), put).await {
+            Ok(response) => return Ok(response),
+            Err(status) if lease != 0 && failure::is_lease_gone(&status) => {
+                self.leases.forget(lease).await;
+                let lease = self.leases.lease(&self.client, ttl).await?;
+                match self.txn(key, compare, wire::put(key, value, lease)).await {
+                    Ok(response) => return Ok(response),
+                    Err(status) => status,
+                }
+            }
+            Err(status) => status,
+        };
+        if failure::is_too_large(&status) {
+            // It takes less than by default; how much, it does not say.
+            return Err(Error::TooLarge { size, limit: size.saturating_sub(1) });
+        }
+        Err(failure::write(&status))
     }
 
     /// The conflict of an expected revision that no entry can have, and that etcd takes for "absent".
@@ -98,11 +152,6 @@ impl EtcdStore {
             Err(error) => error,
         }
     }
-}
-
-fn check_size(value: &Bytes) -> Result<()> {
-    let (size, limit) = (value.len(), MAX_VALUE);
-    if size > limit { Err(Error::TooLarge { size, limit }) } else { Ok(()) }
 }
 
 fn exact(at: ReadAt) -> i64 {
@@ -146,10 +195,7 @@ impl Store for EtcdStore {
     }
 
     async fn create(&self, key: &Key, value: Bytes, options: WriteOptions) -> Result<Revision> {
-        check_size(&value)?;
-        let lease = self.leases.lease(&self.client, options.ttl).await?;
-        let put = wire::put(key, value, lease);
-        let response = self.txn(key, wire::is_absent(key), put).await?;
+        let response = self.put(key, value, wire::is_absent(key), options.ttl).await?;
         if response.succeeded {
             return Ok(wire::header_revision(response.header.as_ref()));
         }
@@ -165,13 +211,10 @@ impl Store for EtcdStore {
         expected: Revision,
         options: WriteOptions,
     ) -> Result<Revision> {
-        check_size(&value)?;
         if expected == Revision(0) {
             return Err(self.never_written(key).await);
         }
-        let lease = self.leases.lease(&self.client, options.ttl).await?;
-        let put = wire::put(key, value, lease);
-        let response = self.txn(key, wire::is_at(key, expected), put).await?;
+        let response = self.put(key, value, wire::is_at(key, expected), options.ttl).await?;
         if response.succeeded {
             return Ok(wire::header_revision(response.header.as_ref()));
         }
@@ -182,7 +225,8 @@ impl Store for EtcdStore {
         if expected == Revision(0) {
             return Err(self.never_written(key).await);
         }
-        let response = self.txn(key, wire::is_at(key, expected), wire::delete(key)).await?;
+        let response = self.txn(key, wire::is_at(key, expected), wire::delete(key)).await;
+        let response = response.map_err(|status| failure::write(&status))?;
         let succeeded = response.succeeded;
         let revision = wire::header_revision(response.header.as_ref());
         let found = wire::found(response.responses);
@@ -196,8 +240,7 @@ impl Store for EtcdStore {
     }
 
     async fn watch(&self, range: &KeyRange, after: Revision) -> Result<BoxWatcher> {
-        let confirm = !self.version.orders_progress();
-        watch::start(&self.client, &self.clock, range, after, confirm).await
+        watch::start(&self.client, range, after).await
     }
 
     async fn compact(&self, through: Revision) -> Result<()> {
@@ -209,6 +252,10 @@ impl Store for EtcdStore {
                 None => failure::write(&status),
             }),
         }
+    }
+
+    fn compacts_itself(&self) -> bool {
+        self.compacts
     }
 
     async fn revision(&self) -> Result<Revision> {

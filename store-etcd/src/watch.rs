@@ -1,16 +1,18 @@
 use crate::{
-    client::Client,
+    client::{Client, require_leader},
     failure,
     generated::etcdserverpb::{
         WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
-        watch_request::RequestUnion,
+        watch_client::WatchClient, watch_request::RequestUnion,
     },
+    login::Token,
+    members::Member,
     progress::{Progress, Step},
-    wire::{self, ZERO},
+    wire,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use kubeplane_clock::SharedClock;
+use kubeplane_clock::timeout;
 use kubeplane_store_trait::{
     BoxWatcher, Error, Event, KeyRange, Result, Revision, WatchBatch, Watcher,
 };
@@ -18,28 +20,116 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Request, Status, Streaming};
 
-/// One watch on a stream of its own.
+/// How long to wait before looking for another member again, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// One watch on a stream of its own, so that each reader holds up nobody but itself: etcd stops sending when the
+/// stream's window is full, and keeps no events for it but those in its own history.
 struct Session {
     requests: mpsc::Sender<WatchRequest>,
     responses: Streaming<WatchResponse>,
-    /// The store's revision when the watch was made.
+    /// The member's revision when the watch was made.
     created: Revision,
+    /// What lies up to here is asked for only to see whether it is still there.
+    after: Revision,
+    /// Whether the member's progress answers must be confirmed.
+    confirm: bool,
+    member: Arc<Member>,
+}
+
+/// Why a watch was not made.
+enum Refused {
+    /// By this member, or by no answer of it; another may do.
+    Here(Error),
+    /// With another token it may be made.
+    Token(Error),
+    /// For good.
+    Everywhere(Error),
+}
+
+impl Refused {
+    fn error(self) -> Error {
+        match self {
+            Self::Here(error) | Self::Token(error) | Self::Everywhere(error) => error,
+        }
+    }
 }
 
 impl Session {
+    /// Opens a watch on the first member that makes one.
     async fn open(
         client: &Client,
-        bounds: Option<(Bytes, Bytes)>,
+        bounds: Option<&(Bytes, Bytes)>,
         start: Revision,
     ) -> Result<Self> {
+        let mut last = Error::Unavailable { reason: "no member was asked".into() };
+        for member in client.members().order() {
+            match Self::try_open(client, &member, bounds, start).await {
+                Ok(session) => return Ok(session),
+                Err(Refused::Here(error)) => {
+                    client.members().is_away(&member);
+                    last = error;
+                }
+                Err(refused) => return Err(refused.error()),
+            }
+        }
+        Err(last)
+    }
+
+    async fn try_open(
+        client: &Client,
+        member: &Arc<Member>,
+        bounds: Option<&(Bytes, Bytes)>,
+        start: Revision,
+    ) -> std::result::Result<Self, Refused> {
+        let mut renewed = false;
+        loop {
+            let token = client.token().await.map_err(|status| refusal(&status))?;
+            let open = Self::open_on(client, member, &token, bounds, start);
+            let opened = timeout(client.clock().as_ref(), client.patience(), open).await;
+            match opened {
+                Some(Err(Refused::Token(error))) => {
+                    if renewed || !client.refused(&token).await {
+                        return Err(Refused::Everywhere(error));
+                    }
+                    renewed = true;
+                }
+                Some(other) => return other,
+                None => {
+                    let reason = format!("{} does not answer", member.name);
+                    return Err(Refused::Here(Error::Unavailable { reason }));
+                }
+            }
+        }
+    }
+
+    async fn open_on(
+        client: &Client,
+        member: &Arc<Member>,
+        token: &Token,
+        bounds: Option<&(Bytes, Bytes)>,
+        start: Revision,
+    ) -> std::result::Result<Self, Refused> {
+        let version = match member.version() {
+            Some(version) => version,
+            None => {
+                let status = client.status_of(member, client.patience()).await;
+                status.map_err(|status| refusal(&status))?;
+                member.version().unwrap_or_default()
+            }
+        };
         let (requests, sent) = mpsc::channel(8);
-        // A range without keys is watched as one key, whose events are filtered like any other.
-        let (key, range_end) = bounds.unwrap_or((Bytes::from_static(ZERO), Bytes::new()));
+        let (key, range_end) = match bounds {
+            Some((key, end)) => (key.clone(), end.clone()),
+            // A range without keys is watched as one key, whose events are filtered like any other.
+            None => (client.probe_key(), Bytes::new()),
+        };
         let create = WatchCreateRequest {
             key,
             range_end,
@@ -50,49 +140,58 @@ impl Session {
             fragment: true,
         };
         let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-        let ended = || Error::Unavailable { reason: "etcd ended the watch".into() };
+        let ended = || Refused::Here(Error::Unavailable { reason: "etcd ended the watch".into() });
         requests.try_send(create).map_err(|_| ended())?;
-        let mut responses = client
-            .watch()
-            .watch(ReceiverStream::new(sent))
-            .await
-            .map_err(|status| failure::read(&status))?
-            .into_inner();
-        let first = responses.message().await.map_err(|status| failure::read(&status))?;
+        let mut request = Request::new(ReceiverStream::new(sent));
+        require_leader(&mut request);
+        token.sign(&mut request);
+        let mut watch = WatchClient::new(member.channel()).max_decoding_message_size(usize::MAX);
+        let mut responses =
+            watch.watch(request).await.map_err(|status| refusal(&status))?.into_inner();
+        let first = responses.message().await.map_err(|status| refusal(&status))?;
         let first = first.ok_or_else(ended)?;
         if first.canceled {
-            return Err(Error::Unavailable { reason: first.cancel_reason });
+            return Err(canceled(first.cancel_reason));
         }
         let created = wire::header_revision(first.header.as_ref());
-        Ok(Self { requests, responses, created })
+        member.is_back();
+        Ok(Self {
+            requests,
+            responses,
+            created,
+            after: Revision(start.0.saturating_sub(1)),
+            confirm: !version.orders_progress(),
+            member: member.clone(),
+        })
     }
 }
 
+fn refusal(status: &Status) -> Refused {
+    let error = failure::read(status);
+    match () {
+        () if failure::is_stale_token(status) => Refused::Token(error),
+        () if failure::is_worth_another_member(status) => Refused::Here(error),
+        () => Refused::Everywhere(error),
+    }
+}
+
+fn canceled(reason: String) -> Refused {
+    let token = failure::is_stale_token_reason(&reason) || failure::is_denied_reason(&reason);
+    let error = Error::Unavailable { reason };
+    if token { Refused::Token(error) } else { Refused::Everywhere(error) }
+}
+
 /// Establishes a watch of everything after `after`.
-///
-/// etcd says that a start is compacted only when that lies before the compaction point, and (before 3.5.13) may
-/// have dropped the deletes of the point itself. So a watch into the past starts at `after`, whose events are
-/// thrown away, and is good exactly when the state at `after` is still kept.
 pub(crate) async fn start(
     client: &Client,
-    clock: &SharedClock,
     range: &KeyRange,
     after: Revision,
-    confirm: bool,
 ) -> Result<BoxWatcher> {
-    let past = Revision(after.0.max(1));
-    let next = Revision(after.0.saturating_add(1));
-    let from = if after < client.seen() { past } else { next };
-    let mut session = Session::open(client, wire::bounds(range), from).await?;
-    if from != past && session.created > after {
-        session = Session::open(client, wire::bounds(range), past).await?;
-    }
-    if session.created > after {
-        client.check_kept(after).await?;
-    }
+    let session = establish(client, range, after).await?;
     let asked = Arc::new(Notify::new());
     let feed = Feed {
-        progress: Progress::new(clock.clone(), confirm),
+        client: client.clone(),
+        progress: Progress::new(client.clock().clone(), session.confirm),
         session,
         range: range.clone(),
         through: after,
@@ -105,6 +204,28 @@ pub(crate) async fn start(
         Some((item, feed))
     });
     Ok(Box::pin(EtcdWatcher { batches: batches.boxed(), asked }))
+}
+
+/// Opens a watch of everything after `after`.
+///
+/// etcd says that a start is compacted only when that lies before the compaction point, and (before 3.5.13) may
+/// have dropped the deletes of the point itself. So a watch into the past starts at `after`, whose events are
+/// thrown away, and is good exactly when the state at `after` is still kept.
+async fn establish(client: &Client, range: &KeyRange, after: Revision) -> Result<Session> {
+    let bounds = wire::bounds(range);
+    let past = Revision(after.0.max(1));
+    let next = Revision(after.0.saturating_add(1));
+    let from = if after < client.seen() { past } else { next };
+    let mut session = Session::open(client, bounds.as_ref(), from).await?;
+    if from != past && session.created > after {
+        session = Session::open(client, bounds.as_ref(), past).await?;
+    }
+    // Also where the member lags behind the others: they may have compacted what it still has.
+    if session.created > after || from == past {
+        client.check_kept(after).await?;
+    }
+    session.after = after;
+    Ok(session)
 }
 
 /// The oldest revision that is kept; zero when nothing was compacted yet.
@@ -126,8 +247,9 @@ pub(crate) async fn compaction_point(client: &Client) -> Result<Revision> {
     }
 }
 
-/// Turns the answers of one watch into batches.
+/// Turns the answers of a watch, over one session after the other, into batches.
 struct Feed {
+    client: Client,
     session: Session,
     range: KeyRange,
     through: Revision,
@@ -141,7 +263,11 @@ struct Feed {
 enum Input {
     Asked,
     Due,
-    Answer(Result<WatchResponse>),
+    Answer(WatchResponse),
+    /// The stream broke.
+    Lost(Error),
+    /// The stream ended with a refusal.
+    Failed(Error),
 }
 
 impl Feed {
@@ -154,8 +280,12 @@ impl Feed {
             let step = match self.input().await {
                 Input::Asked => self.progress.wanted(),
                 Input::Due => self.progress.due(),
-                Input::Answer(Err(error)) => break Err(error),
-                Input::Answer(Ok(answer)) => match self.take(answer) {
+                Input::Failed(error) => break Err(error),
+                Input::Lost(error) => match self.resume(error).await {
+                    Ok(step) => step,
+                    Err(error) => break Err(error),
+                },
+                Input::Answer(answer) => match self.take(answer) {
                     Ok(Taken::Batch(batch)) => break Ok(batch),
                     Ok(Taken::Step(step)) => step,
                     Err(error) => break Err(error),
@@ -182,12 +312,44 @@ impl Feed {
             biased;
             () = self.asked.notified() => Input::Asked,
             () = self.progress.wait() => Input::Due,
-            answer = self.session.responses.message() => Input::Answer(match answer {
-                Ok(Some(answer)) => Ok(answer),
-                Ok(None) => Err(Error::Unavailable { reason: "etcd ended the watch".into() }),
-                Err(status) => Err(failure::read(&status)),
-            }),
+            answer = self.session.responses.message() => match answer {
+                Ok(Some(answer)) => Input::Answer(answer),
+                Ok(None) => {
+                    Input::Lost(Error::Unavailable { reason: "etcd ended the watch".into() })
+                }
+                Err(status) => match refusal(&status) {
+                    Refused::Everywhere(error) => Input::Failed(error),
+                    Refused::Here(error) | Refused::Token(error) => Input::Lost(error),
+                },
+            },
         }
+    }
+
+    /// Goes on from the last delivered revision over a new stream, to this member or another one.
+    async fn resume(&mut self, lost: Error) -> Result<Step> {
+        let Self { client, range, through, .. } = self;
+        client.members().is_away(&self.session.member);
+        self.parts.clear();
+        let deadline = client.clock().elapsed().saturating_add(client.timeout());
+        let mut pause = PAUSES.0;
+        let mut last = lost;
+        while client.clock().elapsed() < deadline {
+            match establish(client, range, *through).await {
+                Ok(session) => {
+                    tracing::debug!(%through, member = %session.member.name, "watch goes on");
+                    self.progress.reconnected(session.confirm);
+                    self.session = session;
+                    return Ok(self.progress.due());
+                }
+                // Forgotten meanwhile: for the reader as if it had been too slow.
+                Err(Error::Compacted { .. }) => return Err(Error::Lagged),
+                Err(error @ Error::Unavailable { .. }) => last = error,
+                Err(error) => return Err(error),
+            }
+            client.clock().sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        Err(last)
     }
 
     /// A full queue means that etcd has not taken the last requests yet; they will be answered all the same.
@@ -224,6 +386,8 @@ impl Feed {
 
     fn complete(&mut self) -> Result<Taken> {
         let mut events = std::mem::take(&mut self.parts);
+        let asked_after = self.session.after;
+        events.retain(|event| event.revision() > asked_after);
         let Some(last) = events.last().map(Event::revision) else {
             return Ok(Taken::Step(Step::Wait));
         };

@@ -73,7 +73,7 @@ async fn a_dead_etcd_refuses_and_a_restarted_one_goes_on() {
 async fn a_write_that_is_not_answered_is_indeterminate() {
     let etcd = Etcd::start();
     etcd.connect().await;
-    let mut options = EtcdOptions::new([etcd.url()]);
+    let mut options = etcd.options();
     options.timeout = Duration::from_millis(500);
     let store = EtcdStore::connect(options).await.unwrap();
     create(&store, "a").await.unwrap();

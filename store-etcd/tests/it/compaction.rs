@@ -1,0 +1,82 @@
+//! History is forgotten by one of several servers, each on its own stopped clock.
+
+use crate::server::{Etcd, connect};
+use futures::StreamExt;
+use kubeplane_clock::PausedClock;
+use kubeplane_store_etcd::EtcdStore;
+use kubeplane_store_trait::{Error, Event, Key, KeyRange, ReadAt, Revision, Store, WriteOptions};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const INTERVAL: Duration = Duration::from_secs(300);
+const KEY: &str = "compact_rev_key";
+
+struct Server {
+    store: EtcdStore,
+    clock: PausedClock,
+}
+
+impl Server {
+    async fn start(etcd: &Etcd) -> Self {
+        let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let mut options = etcd.options();
+        options.clock = Arc::new(clock.clone());
+        Self { store: connect(options).await, clock }
+    }
+
+    /// Lets the server's interval pass, and waits until it waits for the next one.
+    async fn interval(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        self.clock.advance(INTERVAL);
+        while self.clock.next_wake().is_none() {
+            assert!(Instant::now() < deadline, "the server does not go on");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name.to_owned()).unwrap()
+}
+
+#[tokio::test]
+async fn one_of_several_servers_compacts_in_each_interval() {
+    let etcd = Etcd::start();
+    let servers = [Server::start(&etcd).await, Server::start(&etcd).await];
+    let watching = etcd.connect().await;
+    let mut watcher = watching.watch(&KeyRange::single(&key(KEY)), Revision(1)).await.unwrap();
+    let mut written = Vec::new();
+    for round in 0_u64..4 {
+        let name = key(&format!("object-{round}"));
+        written.push(watching.create(&name, "x".into(), WriteOptions::default()).await.unwrap());
+        for server in &servers {
+            server.interval().await;
+        }
+        let batch = watcher.next().await.unwrap().unwrap();
+        let [Event::Put { entry, .. }] = batch.events.as_slice() else {
+            panic!("one write an interval: {batch:?}");
+        };
+        let through: u64 = std::str::from_utf8(&entry.value).unwrap().parse().unwrap();
+        let compacted = watching.status().await.unwrap().compacted;
+        if round == 0 {
+            assert_eq!((through, compacted), (0, Revision(0)), "the first finds where it is");
+            continue;
+        }
+        assert_eq!(Revision(through), compacted);
+        let before = written[usize::try_from(round).unwrap() - 1];
+        let after = written[usize::try_from(round).unwrap()];
+        assert!(before <= compacted && compacted < after, "{before} {compacted} {after}");
+    }
+    // The next server goes on alone.
+    let [first, second] = servers;
+    drop(first);
+    let before = watching.status().await.unwrap().compacted;
+    second.interval().await;
+    second.interval().await;
+    assert!(watching.status().await.unwrap().compacted > before);
+    let gone = watching.get(&key("object-0"), ReadAt::Exact(Revision(2))).await.unwrap_err();
+    assert!(matches!(gone, Error::Compacted { .. }), "{gone}");
+    assert!(second.store.compacts_itself());
+}
