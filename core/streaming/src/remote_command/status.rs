@@ -73,17 +73,24 @@ impl Outcome {
         });
         match code {
             Some(code) if status["reason"] == "NonZeroExitCode" => Self::ExitCode(code),
-            _ => Self::Failed(status["message"].as_str().unwrap_or_default().to_owned()),
+            _ => {
+                let message = status["message"].as_str().unwrap_or_default();
+                // Whoever passes it on says it anew.
+                Self::Failed(message.strip_prefix(INTERNAL).unwrap_or(message).to_owned())
+            }
         }
     }
 }
+
+/// How every failure begins that is not the command's own.
+const INTERNAL: &str = "Internal error occurred: ";
 
 fn exit_message(code: i32) -> String {
     format!("command terminated with non-zero exit code: exit status {code}")
 }
 
 fn internal(message: &str) -> String {
-    format!("Internal error occurred: {message}")
+    format!("{INTERNAL}{message}")
 }
 
 #[cfg(test)]
@@ -92,14 +99,14 @@ mod tests {
 
     #[test]
     fn outcomes_survive_the_error_stream() {
-        for outcome in [Outcome::Success, Outcome::ExitCode(3)] {
-            assert_eq!(Outcome::decode(&outcome.encode(4), 4), outcome);
-        }
         let failed = Outcome::Failed("no such container".to_owned());
-        assert_eq!(
-            Outcome::decode(&failed.encode(4), 4),
-            Outcome::Failed("Internal error occurred: no such container".to_owned())
-        );
+        let sent = String::from_utf8(failed.encode(4)).unwrap();
+        assert!(sent.contains("\"Internal error occurred: no such container\""), "{sent}");
+        // However often it is passed on.
+        for outcome in [Outcome::Success, Outcome::ExitCode(3), failed] {
+            let once = Outcome::decode(&outcome.encode(4), 4);
+            assert_eq!(Outcome::decode(&once.encode(4), 4), outcome);
+        }
         assert!(Outcome::Success.encode(1).is_empty());
         assert!(matches!(Outcome::decode(&Outcome::ExitCode(3).encode(2), 2), Outcome::Failed(_)));
     }
