@@ -15,37 +15,63 @@
 use kubeplane_core::Definition;
 use std::sync::Arc;
 
+mod admissionregistration;
+mod conditions;
+mod expressions;
+mod resource;
+mod apiservice;
+mod certificatesigningrequest;
+mod csidriver;
+mod csinode;
+mod csistoragecapacity;
+mod flowschema;
+mod ipaddress;
+mod prioritylevelconfiguration;
+mod servicecidr;
+mod volumeattachment;
+mod volumeattributesclass;
 mod binding;
 mod check;
 mod componentstatus;
 mod configmap;
 mod controllerrevision;
+mod cronjob;
+mod daemonset;
 mod defaulting;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod event;
 mod hooks;
+mod horizontalpodautoscaler;
 mod ingress;
 mod ingressclass;
+mod job;
 mod lease;
+mod limitrange;
 mod look;
 mod namespace;
 mod networkpolicy;
 mod node;
 mod plain;
 mod pod;
+mod persistentvolume;
+mod persistentvolumeclaim;
+mod poddisruptionbudget;
 mod podtemplate;
 mod priorityclass;
 mod rbac;
 mod replicaset;
 mod replicationcontroller;
+mod resourcequota;
 mod review;
 mod row;
 mod runtimeclass;
 mod secret;
 mod service;
 mod serviceaccount;
+mod storage;
+mod statefulset;
 mod storageclass;
 mod table;
 mod workload;
@@ -70,6 +96,17 @@ pub fn all() -> Vec<Arc<Definition>> {
         controllerrevision::definition(),
         deployment::definition(),
         replicaset::definition(),
+        horizontalpodautoscaler::v1(),
+        horizontalpodautoscaler::v2(),
+        job::definition(),
+        cronjob::definition(),
+        poddisruptionbudget::definition(),
+        statefulset::definition(),
+        daemonset::definition(),
+        persistentvolume::definition(),
+        persistentvolumeclaim::definition(),
+        limitrange::definition(),
+        resourcequota::definition(),
         event::events(),
         lease::definition(),
         endpointslice::definition(),
@@ -83,7 +120,20 @@ pub fn all() -> Vec<Arc<Definition>> {
         rbac::role(),
         priorityclass::definition(),
         storageclass::definition(),
+        apiservice::definition(),
+        certificatesigningrequest::definition(),
+        csidriver::definition(),
+        csinode::definition(),
+        csistoragecapacity::definition(),
+        flowschema::definition(),
+        ipaddress::definition(),
+        prioritylevelconfiguration::definition(),
+        servicecidr::definition(),
+        volumeattachment::definition(),
+        volumeattributesclass::definition(),
     ];
+    kinds.extend(admissionregistration::definitions());
+    kinds.extend(resource::definitions());
     kinds.extend(review::definitions());
     kinds.into_iter().map(Arc::new).collect()
 }

@@ -8,6 +8,7 @@
 //!   phase        is_active, is_terminal          where in its life it is
 //!   qos          qos_class                       how it is treated when memory runs out
 //!   ports        host_ports                      what it takes of the node's own address
+//!   cron         Schedule, time_zone             when CronJobs run
 //! ```
 //!
 //! ```
@@ -19,6 +20,7 @@
 
 pub mod affinity;
 pub mod conditions;
+pub mod cron;
 pub mod phase;
 pub mod ports;
 pub mod qos;

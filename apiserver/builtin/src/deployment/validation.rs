@@ -3,10 +3,11 @@
 use crate::{
     check,
     look::At,
-    workload::validation::{selector_and_template, within},
+    workload::validation::{
+        amount, at_most_whole, count_or_percent, not_decremented, selector_and_template, within,
+    },
 };
-use kubeplane_core::{Object, field::Errors, names};
-use serde_json::Value;
+use kubeplane_core::{Object, field::Errors};
 
 pub(super) fn deployment(object: &Object) -> Errors {
     let mut errors = Errors::new();
@@ -47,29 +48,10 @@ fn strategy(strategy: &At<'_>, errors: &mut Errors) {
             if amount(unavailable.value()) == 0 && amount(surge.value()) == 0 {
                 errors.push(unavailable.invalid("may not be 0 when `maxSurge` is 0"));
             }
-            if percent(unavailable.value()).is_some_and(|percent| percent > 100) {
-                errors.push(unavailable.invalid("must not be greater than 100%"));
-            }
+            at_most_whole(&unavailable, errors);
         }
         _ => errors.push(strategy.not_supported(&["Recreate", "RollingUpdate"])),
     }
-}
-
-fn count_or_percent(at: &At<'_>, errors: &mut Errors) {
-    match at.value() {
-        Value::String(text) => check::messages(at, names::is_valid_percent(text), errors),
-        _ => check::nonnegative(at, errors),
-    }
-}
-
-fn percent(value: &Value) -> Option<i64> {
-    let text = value.as_str()?;
-    let valid = names::is_valid_percent(text).is_empty();
-    text.strip_suffix('%').filter(|_| valid).and_then(|digits| digits.parse().ok())
-}
-
-fn amount(value: &Value) -> i64 {
-    percent(value).or_else(|| value.as_i64()).unwrap_or_default()
 }
 
 pub(super) fn status(object: &Object, old: &Object) -> Errors {
@@ -88,11 +70,6 @@ pub(super) fn status(object: &Object, old: &Object) -> Errors {
         check::nonnegative(&status.get(field), &mut errors);
     }
     within(&status, &["updatedReplicas", "readyReplicas", "availableReplicas"], &mut errors);
-    let (count, before) =
-        (status.get("collisionCount"), At::top(old.map(), "status").get("collisionCount"));
-    let number = count.int().unwrap_or_default();
-    if before.int().is_some_and(|before| number < before) {
-        errors.push(count.invalid_as(number, "cannot be decremented"));
-    }
+    not_decremented(&status, old, "collisionCount", &mut errors);
     errors
 }

@@ -7,8 +7,8 @@ use crate::{
 use kubeplane_core::Object;
 use serde_json::{Map, Value, json};
 
-mod resources;
-mod volumes;
+pub(crate) mod resources;
+pub(crate) mod volumes;
 
 type Json = Map<String, Value>;
 

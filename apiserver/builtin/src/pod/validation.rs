@@ -3,21 +3,21 @@
 use crate::look::At;
 use kubeplane_core::{Object, field::Errors};
 
-mod affinity;
-mod annotations;
+pub(crate) mod affinity;
+pub(crate) mod annotations;
 mod container;
 pub(crate) mod containers;
 mod env;
 mod handlers;
 mod mounts;
 mod projected;
-mod resources;
+pub(crate) mod resources;
 mod security;
 mod spec;
 mod spread;
 mod tolerations;
 pub(crate) mod update;
-mod volumes;
+pub(crate) mod volumes;
 mod windows;
 
 pub(crate) use annotations::pod_annotations;
@@ -72,15 +72,20 @@ fn metadata_and_spec(pod: &Object, errors: &mut Errors) {
 
 /// The labels, annotations and spec of a pod template, at the path of the template.
 pub(crate) fn pod_template(template: &At<'_>, errors: &mut Errors) {
-    let metadata = template.get("metadata");
-    crate::check::labels(&template.get("labels").with(metadata.get("labels").value()), errors);
-    let annotations = template.get("annotations").with(metadata.get("annotations").value());
-    annotations::names_and_size(&annotations, errors);
-    pod_annotations(&annotations, &template.get("spec"), errors);
+    template_metadata(template, errors);
     let spec = template.get("spec");
     pod_spec(&spec, &Owner::Template, errors);
     let ephemeral = spec.get("ephemeralContainers");
     if !ephemeral.is_empty() {
         errors.push(ephemeral.forbidden("ephemeral containers not allowed in pod template"));
     }
+}
+
+/// The labels and annotations of a pod template.
+pub(crate) fn template_metadata(template: &At<'_>, errors: &mut Errors) {
+    let metadata = template.get("metadata");
+    crate::check::labels(&template.get("labels").with(metadata.get("labels").value()), errors);
+    let annotations = template.get("annotations").with(metadata.get("annotations").value());
+    annotations::names_and_size(&annotations, errors);
+    pod_annotations(&annotations, &template.get("spec"), errors);
 }

@@ -1,7 +1,8 @@
 //! Selectors, templates and counts of workloads.
 
 use crate::{check, look::At, pod::validation::pod_template};
-use kubeplane_core::{Object, field::Errors, selector::LabelSelector};
+use kubeplane_core::{Object, field::Errors, names, selector::LabelSelector};
+use serde_json::Value;
 
 /// The selector of a workload of the group `apps` and the template it must match.
 pub(crate) fn selector_and_template(spec: &At<'_>, what: &str, errors: &mut Errors) {
@@ -32,7 +33,7 @@ pub(crate) fn selector_and_template(spec: &At<'_>, what: &str, errors: &mut Erro
 /// The template's labels are those that the selector looks for.
 pub(crate) fn matched_template(selector: &LabelSelector, template: &At<'_>, errors: &mut Errors) {
     let labels = template.get("metadata").get("labels");
-    let found = selector.matches(|key| labels.value().get(key).and_then(serde_json::Value::as_str));
+    let found = selector.matches(|key| labels.value().get(key).and_then(Value::as_str));
     if !selector.is_everything() && !found {
         errors.push(
             labels
@@ -81,5 +82,47 @@ pub(crate) fn within(status: &At<'_>, fields: &[&'static str], errors: &mut Erro
     if count("availableReplicas") > count("readyReplicas") {
         errors
             .push(status.get("availableReplicas").invalid("cannot be greater than readyReplicas"));
+    }
+}
+
+/// A count that is not negative, or a share in percent.
+pub(crate) fn count_or_percent(at: &At<'_>, errors: &mut Errors) {
+    match at.value() {
+        Value::String(text) => check::messages(at, names::is_valid_percent(text), errors),
+        _ => check::nonnegative(at, errors),
+    }
+}
+
+/// A share is no more than all.
+pub(crate) fn at_most_whole(at: &At<'_>, errors: &mut Errors) {
+    if percent(at.value()).is_some_and(|percent| percent > 100) {
+        errors.push(at.invalid("must not be greater than 100%"));
+    }
+}
+
+fn percent(value: &Value) -> Option<i64> {
+    let text = value.as_str()?;
+    let valid = names::is_valid_percent(text).is_empty();
+    text.strip_suffix('%').filter(|_| valid).and_then(|digits| digits.parse().ok())
+}
+
+/// The number of a count or share.
+pub(crate) fn amount(value: &Value) -> i64 {
+    let number = || value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    percent(value).or_else(number).unwrap_or_default()
+}
+
+/// A count of the status never goes down once it is there.
+pub(crate) fn not_decremented(
+    status: &At<'_>,
+    old: &Object,
+    field: &'static str,
+    errors: &mut Errors,
+) {
+    let count = status.get(field);
+    let number = count.int().unwrap_or_default();
+    let before = At::top(old.map(), "status").get(field).int();
+    if before.is_some_and(|before| number < before) {
+        errors.push(count.invalid_as(number, "cannot be decremented"));
     }
 }

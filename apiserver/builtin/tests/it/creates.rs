@@ -16,6 +16,9 @@ use kubeplane_core::{
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
+/// What the server gives every new object.
+const UID: &str = "00000000-0000-0000-0000-000000000001";
+
 /// What the comparison looks at.
 #[derive(Debug, PartialEq)]
 struct Answer {
@@ -138,6 +141,10 @@ mod server {
         taints.push(json!({"effect": "NoSchedule", "key": "node.kubernetes.io/not-ready"}));
     }
 
+    pub(super) fn protect(object: &mut Object, finalizer: &str) {
+        object.set(&["metadata", "finalizers"], json!([finalizer]));
+    }
+
     pub(super) fn service(object: &mut Object) {
         let kind = object.text(&["spec", "type"]).to_owned();
         let local = object.text(&["spec", "externalTrafficPolicy"]) == "Local";
@@ -210,11 +217,19 @@ fn create(definition: &Definition, record: &Value) -> Answer {
         object.remove(&["metadata", field]);
     }
     object.remove(&["metadata", "generation"]);
+    if definition.verbs.len() > 1 {
+        object.set(&["metadata", "uid"], UID);
+    }
     strategy.prepare_create(&context, &mut object);
     match &*definition.plural {
         "pods" => server::pod(&mut object),
         "services" => server::service(&mut object),
         "nodes" => server::node(&mut object),
+        "persistentvolumes" => server::protect(&mut object, "kubernetes.io/pv-protection"),
+        "persistentvolumeclaims" => server::protect(&mut object, "kubernetes.io/pvc-protection"),
+        "volumeattributesclasses" => {
+            server::protect(&mut object, "kubernetes.io/vac-protection");
+        }
         _ => {}
     }
     strategy.default(&mut object);
@@ -248,7 +263,11 @@ fn normal(mut object: Object) -> Value {
     }
     let mut value = object.into_value();
     let text = value.to_string().replace("kube-api-access-abcde", "kube-api-access-*");
+    let text = text.replace(UID, "*");
     value = serde_json::from_str(&text).unwrap();
+    if let Some(time) = value.pointer_mut("/status/lastPhaseTransitionTime") {
+        *time = "*".into();
+    }
     if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
         for field in ["clusterIP", "clusterIPs", "healthCheckNodePort"] {
             if let Some(slot) =

@@ -9,7 +9,8 @@ fn every_kind_has_its_shape_and_a_name_of_its_own() {
     let mut seen = BTreeSet::new();
     for kind in all() {
         assert!(!matches!(kind.schema.kind, Kind::Any), "{} has no schema", kind.kind);
-        assert!(seen.insert(kind.resource().to_string()), "{} is there twice", kind.resource());
+        let name = format!("{} {}", kind.group_version(), kind.plural);
+        assert!(seen.insert(name.clone()), "{name} is there twice");
         assert!(kind.columns.iter().any(|column| column.format == "name"), "{}", kind.kind);
     }
 }

@@ -47,7 +47,7 @@ static OF_HPA_SCALING_RULES_POLICIES: Schema = atomic_list("", &HPA_SCALING_POLI
 
 pub(super) static HPA_SCALING_RULES: Schema = object("io.k8s.api.autoscaling.v2.HPAScalingRules", &HPA_SCALING_RULES_FIELDS, false);
 static HPA_SCALING_RULES_FIELDS: [Field; 4] = [
-    field("policies", &OF_HPA_SCALING_RULES_POLICIES, false, OMIT, None, PLAIN, 2),
+    field("policies", &OF_HPA_SCALING_RULES_POLICIES, false, OPTIONAL, None, PLAIN, 2),
     field("selectPolicy", &TEXT_V2_SCALING_POLICY_SELECT, false, OPTIONAL, None, PLAIN, 1),
     field("stabilizationWindowSeconds", &INT32, false, OPTIONAL, None, PLAIN, 3),
     field("tolerance", &QUANTITY, false, OPTIONAL, None, PLAIN, 4),

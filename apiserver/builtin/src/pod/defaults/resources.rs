@@ -79,7 +79,7 @@ fn fill(resources: &mut Json, field: &str, amounts: Json) {
 }
 
 /// Rounds requests and limits.
-pub(super) fn round_lists(resources: &mut Json) {
+pub(crate) fn round_lists(resources: &mut Json) {
     for field in ["limits", "requests"] {
         if let Some(list) = map_in(resources, field) {
             round(list);
@@ -88,7 +88,7 @@ pub(super) fn round_lists(resources: &mut Json) {
 }
 
 /// Amounts are kept in thousandths, rounded up.
-pub(super) fn round(list: &mut Json) {
+pub(crate) fn round(list: &mut Json) {
     for amount in list.values_mut() {
         if let Ok(mut quantity) = Quantity::from_json(amount)
             && !quantity.round_up(-3)

@@ -37,7 +37,7 @@ pub(super) fn volume(volume: &mut Json) {
 }
 
 /// The defaults of a PersistentVolumeClaim's spec.
-pub(super) fn claim_spec(spec: &mut Json) {
+pub(crate) fn claim_spec(spec: &mut Json) {
     missing(spec, "volumeMode", "Filesystem");
     if let Some(list) = map_in(spec, "resources") {
         resources::round_lists(list);
@@ -61,7 +61,8 @@ fn field_items(source: &mut Json) {
     }
 }
 
-fn older_sources(volume: &mut Json) {
+/// The defaults of sources that volumes of pods and PersistentVolumes have in common.
+pub(crate) fn older_sources(volume: &mut Json) {
     if let Some(source) = map_in(volume, "iscsi") {
         text(source, "iscsiInterface", "default");
     }

@@ -34,7 +34,7 @@ fn weight(at: &At<'_>, errors: &mut Errors) {
 }
 
 /// Terms of which one must hold.
-pub(super) fn node_selector(selector: &At<'_>, errors: &mut Errors) {
+pub(crate) fn node_selector(selector: &At<'_>, errors: &mut Errors) {
     let terms = selector.get("nodeSelectorTerms");
     if terms.is_empty() {
         return errors.push(terms.required("must have at least one node selector term"));

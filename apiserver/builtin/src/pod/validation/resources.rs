@@ -156,7 +156,7 @@ pub(crate) fn quantity_value(at: &At<'_>, resource: &str, errors: &mut Errors) {
 }
 
 /// The name of a resource of whatever kind.
-fn resource_name(at: &At<'_>, name: &str, errors: &mut Errors) -> bool {
+pub(crate) fn resource_name(at: &At<'_>, name: &str, errors: &mut Errors) -> bool {
     let problems = names::is_qualified_name(name);
     let pages = name.starts_with(PAGES) || name.starts_with("requests.hugepages-");
     let detail = "must be a standard resource type or fully qualified";
@@ -171,7 +171,8 @@ fn resource_name(at: &At<'_>, name: &str, errors: &mut Errors) -> bool {
     }
 }
 
-fn container_resource(at: &At<'_>, name: &str, errors: &mut Errors) {
+/// The name of a resource that containers have.
+pub(crate) fn container_resource(at: &At<'_>, name: &str, errors: &mut Errors) {
     resource_name(at, name, errors);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !name.starts_with(PAGES) {
@@ -189,7 +190,8 @@ fn pod_resource(at: &At<'_>, name: &str, errors: &mut Errors) {
     }
 }
 
-fn is_native(name: &str) -> bool {
+/// Whether the resource is the system's own.
+pub(crate) fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
@@ -200,7 +202,8 @@ fn is_extended(name: &str) -> bool {
         && names::is_qualified_name(&for_quota).is_empty()
 }
 
-fn is_overcommit_allowed(name: &str) -> bool {
+/// Whether more of it may be promised than there is.
+pub(crate) fn is_overcommit_allowed(name: &str) -> bool {
     is_native(name) && !name.starts_with(PAGES)
 }
 

@@ -5,8 +5,8 @@ use crate::{check, look::At};
 use kubeplane_core::{field::Errors, names};
 use std::collections::BTreeMap;
 
-mod claim;
-mod remote;
+pub(crate) mod claim;
+pub(crate) mod remote;
 
 pub(super) const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
@@ -125,7 +125,7 @@ fn source(volume: &At<'_>, owner: &Owner<'_>, pod: Option<&str>, errors: &mut Er
     }
 }
 
-fn host_path(source: &At<'_>, errors: &mut Errors) {
+pub(crate) fn host_path(source: &At<'_>, errors: &mut Errors) {
     let path = source.get("path");
     if check::required(&path, errors) {
         check::no_backsteps(&path, errors);

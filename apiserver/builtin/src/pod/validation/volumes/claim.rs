@@ -16,15 +16,30 @@ pub(super) fn template(template: &At<'_>, errors: &mut Errors) {
             errors.push(kubeplane_core::field::Error::forbidden(&path, "cannot be set"));
         }
     }
-    spec(&template.get("spec"), errors);
+    spec(&template.get("spec"), Leniency::default(), errors);
 }
 
-fn spec(spec: &At<'_>, errors: &mut Errors) {
+/// What an update lets pass because the claim had it before.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Leniency {
+    /// Values of the selector that are no values of labels.
+    pub(crate) selector: bool,
+    /// Groups of data sources that are no subdomains.
+    pub(crate) groups: bool,
+}
+
+/// The spec of a claim.
+pub(crate) fn spec(spec: &At<'_>, leniency: Leniency, errors: &mut Errors) {
     let modes = spec.get("accessModes");
     if modes.is_empty() {
         errors.push(modes.required("at least 1 access mode is required"));
     }
-    check::label_selector(&spec.get("selector"), errors);
+    let mut selector = Errors::new();
+    check::label_selector(&spec.get("selector"), &mut selector);
+    if leniency.selector {
+        selector.retain(|error| !error.path.as_str().contains("values["));
+    }
+    errors.append(&mut selector);
     for mode in modes.items().filter(|mode| !MODES.contains(&mode.str())) {
         errors.push(modes.with(mode.value()).not_supported(MODES));
     }
@@ -48,10 +63,10 @@ fn spec(spec: &At<'_>, errors: &mut Errors) {
         check::optional_dns_subdomain(&spec.get(field), errors);
     }
     check::one_of_if_set(&spec.get("volumeMode"), &["Block", "Filesystem"], errors);
-    sources(spec, errors);
+    sources(spec, leniency, errors);
 }
 
-fn sources(spec: &At<'_>, errors: &mut Errors) {
+fn sources(spec: &At<'_>, leniency: Leniency, errors: &mut Errors) {
     let (source, reference) = (spec.get("dataSource"), spec.get("dataSourceRef"));
     for at in [&source, &reference].into_iter().filter(|at| at.is_set()) {
         let kind = at.get("kind");
@@ -62,7 +77,9 @@ fn sources(spec: &At<'_>, errors: &mut Errors) {
             let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
             errors.push(at.invalid_as(kind.str(), detail));
         }
-        check::optional_dns_subdomain(&at.get("apiGroup"), errors);
+        if !leniency.groups {
+            check::optional_dns_subdomain(&at.get("apiGroup"), errors);
+        }
     }
     check::optional_dns_label(&reference.get("namespace"), errors);
     if !source.is_set() || !reference.is_set() {

@@ -3,7 +3,8 @@
 use crate::{check, look::At};
 use kubeplane_core::{field::Errors, names};
 
-pub(super) fn source(kind: &str, volume: &At<'_>, source: &At<'_>, errors: &mut Errors) {
+/// Checks a source by its name.
+pub(crate) fn source(kind: &str, volume: &At<'_>, source: &At<'_>, errors: &mut Errors) {
     match kind {
         "iscsi" => iscsi(volume, source, errors),
         "nfs" => nfs(source, errors),
@@ -103,7 +104,7 @@ fn iscsi(volume: &At<'_>, source: &At<'_>, errors: &mut Errors) {
     }
 }
 
-fn iscsi_name(at: &At<'_>, errors: &mut Errors) {
+pub(crate) fn iscsi_name(at: &At<'_>, errors: &mut Errors) {
     let name = at.str();
     let hex = |rest: &str, length: usize| {
         rest.len() == length + 1 && rest[1..].bytes().all(|c| c.is_ascii_alphanumeric())
