@@ -25,12 +25,25 @@ fn main() {
     let round = if std::env::args().any(|arg| arg == "--bench") { 1000 } else { 10 };
     let round = Duration::from_millis(round);
     let runtime = runtime();
+    // One part alone, for a profile of it.
+    let only = std::env::var("KUBEPLANE_BENCH_ONLY").unwrap_or_default();
+    let wanted = |name: &str| only.is_empty() || only == name;
     line(&["measured", "", "per second", "p50 us", "p99 us", "CPU us each", "note"]);
-    runtime.block_on(durable(round));
-    runtime.block_on(volatile(round));
-    runtime.block_on(watched(round));
-    runtime.block_on(fan_out(round));
-    reads(&runtime);
+    if wanted("durable") {
+        runtime.block_on(durable(round));
+    }
+    if wanted("volatile") {
+        runtime.block_on(volatile(round));
+    }
+    if wanted("watched") {
+        runtime.block_on(watched(round));
+    }
+    if wanted("delivery") {
+        runtime.block_on(fan_out(round));
+    }
+    if wanted("reads") {
+        reads(&runtime);
+    }
 }
 
 async fn durable(round: Duration) {

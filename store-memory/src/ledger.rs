@@ -100,19 +100,21 @@ impl Ledger {
         match write {
             Write::Create { key, value, ttl } => {
                 if let Some(record) = self.state.entries.get(key.as_bytes()) {
-                    let current = record.entry(false);
+                    let current = record.entry();
                     return Err(Error::Exists { key, current });
                 }
                 let deadline = ttl.map(|ttl| now.saturating_add(ttl));
-                Ok(Outcome::Written(self.put(key, value, deadline, now)))
+                let created = self.state.revision + 1;
+                Ok(Outcome::Written(self.store(key, value, created, deadline, now)))
             }
             Write::Update { key, value, expected, ttl } => {
-                self.check(&key, expected)?;
+                let record = self.check(&key, expected)?;
+                let (key, created) = (record.key.clone(), record.created);
                 let deadline = ttl.map(|ttl| now.saturating_add(ttl));
-                Ok(Outcome::Written(self.put(key, value, deadline, now)))
+                Ok(Outcome::Written(self.store(key, value, created, deadline, now)))
             }
             Write::Delete { key, expected } => {
-                let previous = self.check(&key, expected)?.entry(false);
+                let previous = self.check(&key, expected)?.entry();
                 let revision = self.remove(&key, now);
                 Ok(Outcome::Deleted(Deleted { previous, revision }))
             }
@@ -141,10 +143,24 @@ impl Ledger {
         deadline: Option<Duration>,
         now: Duration,
     ) -> Revision {
+        let created = self.state.revision + 1;
+        let (key, created) = match self.state.entries.get(key.as_bytes()) {
+            Some(before) => (before.key.clone(), before.created),
+            None => (key, created),
+        };
+        self.store(key, value, created, deadline, now)
+    }
+
+    /// Stores a value whose entry was created at `created`; `key` is that entry's own.
+    fn store(
+        &mut self,
+        key: Key,
+        value: Bytes,
+        created: u64,
+        deadline: Option<Duration>,
+        now: Duration,
+    ) -> Revision {
         let revision = self.state.revision + 1;
-        let before = self.state.entries.get(key.as_bytes());
-        let created = before.map_or(revision, |record| record.created);
-        let key = before.map_or(key, |record| record.key.clone());
         let after = Arc::new(Record::new(key, value, revision, created, deadline));
         if let Some(deadline) = after.deadline() {
             self.deadlines.insert((deadline, after.key.clone()));
@@ -252,7 +268,7 @@ impl Ledger {
             Some(record) if record.revision == expected.0 => Ok(record),
             _ => Err(Error::Conflict {
                 key: key.clone(),
-                current: record.map(|record| record.entry(false)),
+                current: record.map(|record| record.entry()),
             }),
         }
     }

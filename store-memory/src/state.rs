@@ -14,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+/// How many keys of a list without values share an allocation.
+const KEYS: usize = 64;
+
 /// What is stored under a key.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -44,11 +47,10 @@ impl Record {
         self.deadline.map(|deadline| Duration::from_nanos(deadline.get() - 1))
     }
 
-    pub(crate) fn entry(&self, keys_only: bool) -> Entry {
-        let value = if keys_only { Bytes::new() } else { self.value.clone() };
+    pub(crate) fn entry(&self) -> Entry {
         Entry {
             key: self.key.clone(),
-            value,
+            value: self.value.clone(),
             revision: Revision(self.revision),
             created: Revision(self.created),
         }
@@ -93,12 +95,12 @@ impl Change {
     pub(crate) fn event(&self) -> Event {
         match &self.what {
             What::Put { before, after } => Event::Put {
-                entry: after.entry(false),
-                previous: before.as_ref().map(|before| before.entry(false)),
+                entry: after.entry(),
+                previous: before.as_ref().map(|before| before.entry()),
             },
             What::Delete { before } => Event::Delete {
                 key: before.key.clone(),
-                previous: Some(before.entry(false)),
+                previous: Some(before.entry()),
                 revision: Revision(self.revision),
             },
         }
@@ -153,7 +155,7 @@ impl State {
 
     pub(crate) fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
         let Some(past) = self.past(at)? else {
-            let entry = self.entries.get(key.as_bytes()).map(|record| record.entry(false));
+            let entry = self.entries.get(key.as_bytes()).map(|record| record.entry());
             return Ok(Read { entry, revision: Revision(self.revision) });
         };
         let undone = self.changes_after(past).find(|change| change.key() == key);
@@ -161,7 +163,7 @@ impl State {
             Some(change) => change.before(),
             None => self.entries.get(key.as_bytes()),
         };
-        Ok(Read { entry: record.map(|record| record.entry(false)), revision: Revision(past) })
+        Ok(Read { entry: record.map(|record| record.entry()), revision: Revision(past) })
     }
 
     pub(crate) fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
@@ -231,7 +233,39 @@ fn fill<'a>(
 ) {
     let limit = if options.count_only { 0 } else { options.limit.unwrap_or(usize::MAX) };
     page.entries.reserve_exact(found.size_hint().0.min(limit));
-    page.entries.extend(found.take(limit).map(|record| record.entry(options.keys_only)));
+    let mut found = found.take(limit);
+    if !options.keys_only {
+        page.entries.extend(found.map(|record| record.entry()));
+        return;
+    }
+    let mut part: Vec<&Record> = Vec::with_capacity(KEYS);
+    loop {
+        part.extend(found.by_ref().take(KEYS).map(|record| &**record));
+        if part.is_empty() {
+            return;
+        }
+        page.entries.extend(keys(&part));
+        part.clear();
+    }
+}
+
+/// Entries without values. Their keys are copied into one allocation, because counting references to each
+/// of the stored ones would cost several times as much.
+fn keys(records: &[&Record]) -> impl Iterator<Item = Entry> {
+    let len = records.iter().map(|record| record.key.as_bytes().len()).sum();
+    let mut bytes = Vec::with_capacity(len);
+    for record in records {
+        bytes.extend_from_slice(record.key.as_bytes());
+    }
+    let bytes = Bytes::from(bytes);
+    let mut start = 0;
+    records.iter().filter_map(move |record| {
+        let end = start + record.key.as_bytes().len();
+        let key = Key::new(bytes.slice(start..end))?;
+        start = end;
+        let (revision, created) = (Revision(record.revision), Revision(record.created));
+        Some(Entry { key, value: Bytes::new(), revision, created })
+    })
 }
 
 /// The live records with the overlay's in their place, in key order.

@@ -5,6 +5,8 @@ mod crash;
 mod factories;
 mod files;
 mod history;
+mod loss;
+mod snapshots;
 
 mod ephemeral {
     kubeplane_store_trait::conformance!(crate::factories::Ephemeral);
