@@ -443,6 +443,7 @@ pub fn check(rule: NameRule, name: &str, prefix: bool) -> Messages {
         NameRule::Dns1035Label => is_dns1035_label(&masked),
         NameRule::PathSegment if prefix => is_path_segment_prefix(name),
         NameRule::PathSegment => is_path_segment_name(name),
+        NameRule::IpAddress => address::is_valid_ip(name),
     }
 }
 

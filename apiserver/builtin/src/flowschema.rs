@@ -25,7 +25,7 @@ pub(crate) fn definition() -> Definition {
         columns: &[
             "Name",
             "PriorityLevel",
-            "MatchingPrecedence:integer",
+            "MatchingPrecedence",
             "DistinguisherMethod",
             "Age",
             "MissingPL",

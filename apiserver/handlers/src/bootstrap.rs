@@ -1,6 +1,11 @@
+mod api_services;
+mod flow_control;
+
+use crate::services::addresses;
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use http::StatusCode;
+use ipnet::IpNet;
 use kubeplane_apiserver::Api;
 use kubeplane_auth::bootstrap::{policy, reconciled};
 use kubeplane_core::{
@@ -10,7 +15,13 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use serde_json::json;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+/// How often what servers and controllers leave behind when they end is put right.
+const REPAIR: Duration = Duration::from_secs(60);
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -35,6 +46,8 @@ pub struct BootstrapOptions {
     pub address: SocketAddr,
     /// The cluster address of the Service `kubernetes`.
     pub service_address: IpAddr,
+    /// The range of all cluster addresses.
+    pub service_range: IpNet,
     /// The authority of client certificates, PEM, for extension API servers.
     pub client_authority: String,
     /// The user as which the API server comes to kubelets; it may do there what kubelets offer.
@@ -76,7 +89,12 @@ impl Bootstrap {
             self.ensure("scheduling.k8s.io", "priorityclasses", "", class).await?;
         }
         self.ensure_kubelet_rights().await?;
+        self.ensure_flow_control().await?;
+        self.mark_schemas().await?;
+        self.ensure_service_range().await?;
         self.ensure_service().await?;
+        addresses::repair(&self.api).await?;
+        self.ensure_api_services().await?;
         let config = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
             "data": {"client-ca-file": self.options.client_authority}});
@@ -148,6 +166,56 @@ impl Bootstrap {
         self.ensure(GROUP, "clusterrolebindings", "", binding).await
     }
 
+    /// The ServiceCIDR `kubernetes`, ready from the start.
+    async fn ensure_service_range(&self) -> ApiResult<()> {
+        const GROUP: &str = "networking.k8s.io";
+        let range = self.options.service_range.trunc().to_string();
+        let object =
+            json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [range.as_str()]}});
+        self.ensure(GROUP, "servicecidrs", "", object).await?;
+        let resource = GroupResource::new(GROUP, "servicecidrs");
+        let found = self.api.get(&resource, "", "kubernetes").await?;
+        let conditioned = found.at(&["status", "conditions"]).is_some();
+        if conditioned
+            || found.is_deleting()
+            || found.at(&["spec", "cidrs"]) != Some(&json!([range]))
+        {
+            return Ok(());
+        }
+        let now = self.api.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let ready = json!([{"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
+            "message": "Kubernetes default Service CIDR is ready"}]);
+        let change = |object: &mut Object| {
+            object.set(&["status", "conditions"], ready.clone());
+            Ok::<_, ApiError>(())
+        };
+        self.api.update_with(&resource, "", "kubernetes", change).await.map(|_| ())
+    }
+
+    /// Keeps what comes and goes in step until the server stops.
+    async fn keep(&self) {
+        let mut changes = self.api.registry().changes();
+        loop {
+            let pause = self.api.clock().sleep(REPAIR);
+            let outcome = tokio::select! {
+                changed = changes.changed() => match changed {
+                    Ok(()) => self.ensure_api_services().await,
+                    Err(_) => return,
+                },
+                () = pause => self.repair().await,
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "bootstrap objects could not be put right; trying again");
+            }
+        }
+    }
+
+    async fn repair(&self) -> ApiResult<()> {
+        addresses::repair(&self.api).await?;
+        self.mark_schemas().await?;
+        self.ensure_api_services().await
+    }
+
     async fn ensure_service(&self) -> ApiResult<()> {
         let options = &self.options;
         let labels = json!({"component": "apiserver", "provider": "kubernetes"});
@@ -211,7 +279,10 @@ impl Component for Bootstrap {
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         self.apply().await?;
         lifecycle.ready();
-        lifecycle.stopping().await;
+        tokio::select! {
+            () = lifecycle.stopping() => {}
+            () = self.keep() => lifecycle.stopping().await,
+        }
         Ok(())
     }
 }

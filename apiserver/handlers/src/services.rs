@@ -1,5 +1,6 @@
 //! Cluster addresses and node ports of Services: claimed before a Service is written, given back after.
 
+pub(crate) mod addresses;
 mod claims;
 
 use crate::services::claims::{Claims, Owner};
@@ -12,7 +13,7 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive};
 
 /// Why a [`ServiceAddresses`] could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +26,9 @@ pub enum ServiceAddressesError {
 
 /// Gives Services their cluster addresses and node ports.
 ///
-/// Each address and port in use is an entry of its own in the store, made atomically, so that several API
-/// servers never grant one twice. A claim whose Service never came to be is taken over after a minute.
+/// Each address in use is an IPAddress and each port an entry of its own in the store, made atomically, so
+/// that several API servers never grant one twice. A claim whose Service never came to be is taken over
+/// after a minute. Beside the range given here, those of all ready ServiceCIDRs of its family serve.
 #[derive(Debug, Clone)]
 pub struct ServiceAddresses {
     range: IpNet,
@@ -45,6 +47,12 @@ impl ServiceAddresses {
         Ok(Self { range, ports })
     }
 
+    /// The range itself.
+    #[must_use]
+    pub fn range(&self) -> IpNet {
+        self.range
+    }
+
     /// The first address of the range: that of the Service `kubernetes`.
     #[must_use]
     pub fn first(&self) -> IpAddr {
@@ -61,7 +69,7 @@ impl ServiceAddresses {
         let claims = Claims::new(api.clone(), Owner::of(service), dry_run);
         let mut finish = Finish::nothing();
         let outcome = async {
-            finish = self.address(&claims, service, old, std::mem::take(&mut finish)).await?;
+            finish = self.address(api, &claims, service, old, std::mem::take(&mut finish)).await?;
             finish = self.node_ports(&claims, service, old, std::mem::take(&mut finish)).await?;
             Ok(())
         }
@@ -77,6 +85,7 @@ impl ServiceAddresses {
 
     async fn address(
         &self,
+        api: &Api,
         claims: &Claims,
         service: &mut Object,
         old: Option<&Object>,
@@ -100,8 +109,10 @@ impl ServiceAddresses {
             return Ok(finish);
         }
         let granted = match wanted.parse::<IpAddr>() {
-            Ok(address) => self.this_address(claims, service, address).await?,
-            Err(_) if wanted.is_empty() => claims.any_address(&self.range).await?,
+            Ok(address) => self.this_address(api, claims, service, address).await?,
+            Err(_) if wanted.is_empty() => {
+                claims.any_address(&addresses::ranges(api, self.range).await).await?
+            }
             // What is no address at all is left to validation.
             Err(_) => return Ok(finish),
         };
@@ -112,6 +123,7 @@ impl ServiceAddresses {
 
     async fn this_address(
         &self,
+        api: &Api,
         claims: &Claims,
         service: &Object,
         address: IpAddr,
@@ -122,7 +134,8 @@ impl ServiceAddresses {
             let error = field::Error::invalid(&path, json!([wanted]), why);
             ApiError::invalid(&GroupKind::new("", "Service"), service.name(), &[error])
         };
-        if !self.range.contains(&address) {
+        let ranges = addresses::ranges(api, self.range).await;
+        if !ranges.iter().any(|range| range.contains(&address)) {
             let why = format!(
                 "failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. \
                  The range of valid IPs is {}",
@@ -158,6 +171,7 @@ impl ServiceAddresses {
         } else {
             drop_inherited_ports(service, &held);
         }
+        self.health_check_port(claims, service, old).await?;
         let kept = node_ports_of(service);
         for port in held.iter().copied().filter(|port| !kept.contains(port)) {
             let release = claims.clone();
@@ -182,6 +196,12 @@ impl ServiceAddresses {
             return Ok(());
         };
         let mut taken: Vec<u16> = Vec::new();
+        // Protocols of one port share a number; what was asked for any of them counts.
+        let mut shared: HashMap<u64, u16> = HashMap::new();
+        for port in ports.iter().filter(|_| old.is_none()).rev() {
+            let asked = port_number(port).filter(|number| self.ports.contains(number));
+            shared.extend(port["port"].as_u64().zip(asked));
+        }
         for (index, port) in ports.iter_mut().enumerate() {
             let path = Path::new("spec").child("ports").index(index).child("nodePort");
             let refuse = |value: u16, why: String| {
@@ -191,8 +211,10 @@ impl ServiceAddresses {
                     &[field::Error::invalid(&path, value, why)],
                 )
             };
+            let own = port["port"].as_u64().filter(|_| old.is_none());
             let wanted = port_number(port)
-                .or_else(|| inherited(port, old).filter(|number| !taken.contains(number)));
+                .or_else(|| inherited(port, old).filter(|number| !taken.contains(number)))
+                .or_else(|| shared.get(&own?).copied());
             let granted = match wanted {
                 // One number may serve TCP and UDP of the same Service.
                 Some(number) if held.contains(&number) || taken.contains(&number) => number,
@@ -211,8 +233,45 @@ impl ServiceAddresses {
                 None => claims.any_port(&self.ports).await?,
             };
             taken.push(granted);
+            if let Some(own) = own {
+                shared.entry(own).or_insert(granted);
+            }
             port["nodePort"] = granted.into();
         }
+        Ok(())
+    }
+
+    /// The port where load balancers ask whether a node has endpoints, for Services that need one.
+    async fn health_check_port(
+        &self,
+        claims: &Claims,
+        service: &mut Object,
+        old: Option<&Object>,
+    ) -> ApiResult<()> {
+        if !needs_health_check(service) {
+            return Ok(());
+        }
+        let held = old.and_then(health_check_port_of);
+        let wanted = health_check_port_of(service).or(held);
+        let refuse = |number: u16, why: &str| {
+            ApiError::internal(format!(
+                "failed to allocate requested HealthCheck NodePort {number}: {why}"
+            ))
+        };
+        let granted = match wanted {
+            Some(number) if held == Some(number) => number,
+            Some(number) if !self.ports.contains(&number) => {
+                let (first, last) = (self.ports.start(), self.ports.end());
+                let why = format!(
+                    "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+                );
+                return Err(refuse(number, &why));
+            }
+            Some(number) if claims.this_port(number).await? => number,
+            Some(number) => return Err(refuse(number, "provided port is already allocated")),
+            None => claims.any_port(&self.ports).await?,
+        };
+        service.set(&["spec", "healthCheckNodePort"], granted);
         Ok(())
     }
 }
@@ -301,9 +360,20 @@ fn port_number(port: &Value) -> Option<u16> {
         .filter(|number| *number != 0)
 }
 
+fn needs_health_check(service: &Object) -> bool {
+    service.text(&["spec", "type"]) == "LoadBalancer"
+        && service.text(&["spec", "externalTrafficPolicy"]) == "Local"
+}
+
+fn health_check_port_of(service: &Object) -> Option<u16> {
+    let number = service.at(&["spec", "healthCheckNodePort"])?.as_u64()?;
+    u16::try_from(number).ok().filter(|number| *number != 0 && needs_health_check(service))
+}
+
 fn node_ports_of(service: &Object) -> Vec<u16> {
     let ports = service.at(&["spec", "ports"]).and_then(Value::as_array);
     let mut numbers: Vec<_> = ports.into_iter().flatten().filter_map(port_number).collect();
+    numbers.extend(health_check_port_of(service));
     numbers.sort_unstable();
     numbers.dedup();
     numbers

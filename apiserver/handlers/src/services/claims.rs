@@ -1,3 +1,4 @@
+use crate::services::addresses::{self, Taken};
 use ipnet::IpNet;
 use kubeplane_apiserver::Api;
 use kubeplane_core::{
@@ -10,15 +11,15 @@ use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 /// A claim younger than this belongs to a write that may still be on its way.
-const PENDING_SECONDS: i64 = 60;
+pub(super) const PENDING_SECONDS: i64 = 60;
 /// The most random tries before every value is tried in order.
 const RANDOM_TRIES: usize = 16;
 
 /// Whose claim it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
-    namespace: String,
-    name: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
 }
 
 impl Owner {
@@ -39,7 +40,14 @@ pub(super) struct Claims {
     api: Api,
     owner: Owner,
     dry_run: bool,
-    made: Arc<Mutex<Vec<Key>>>,
+    made: Arc<Mutex<Vec<Made>>>,
+}
+
+/// Something claimed.
+#[derive(Debug)]
+enum Made {
+    Address(IpAddr),
+    Port(Key),
 }
 
 impl Claims {
@@ -50,13 +58,24 @@ impl Claims {
     /// Gives back what this write claimed.
     pub(super) async fn undo(&self) {
         let made = std::mem::take(&mut *self.made.lock());
-        for key in made {
-            self.release(&key).await;
+        for made in made {
+            match made {
+                Made::Address(address) => self.release_address(address).await,
+                Made::Port(key) => self.release(&key).await,
+            }
         }
     }
 
+    /// Claims an address by making its IPAddress; `false` when somebody else holds it.
     pub(super) async fn this_address(&self, address: IpAddr) -> ApiResult<bool> {
-        self.claim(&address_key(address)?).await
+        if self.dry_run {
+            return addresses::is_free(&self.api, address).await;
+        }
+        let taken = addresses::take(&self.api, &self.owner, address).await?;
+        if taken == Taken::Now {
+            self.made.lock().push(Made::Address(address));
+        }
+        Ok(taken == Taken::Now)
     }
 
     pub(super) async fn this_port(&self, port: u16) -> ApiResult<bool> {
@@ -64,8 +83,8 @@ impl Claims {
     }
 
     pub(super) async fn release_address(&self, address: IpAddr) {
-        if let Ok(key) = address_key(address) {
-            self.release(&key).await;
+        if !self.dry_run {
+            addresses::release(&self.api, &self.owner, address).await;
         }
     }
 
@@ -75,24 +94,33 @@ impl Claims {
         }
     }
 
-    /// An address nobody chose: from the upper part of the range, which leaves the lower part to those
-    /// who choose theirs (KEP-3070).
-    pub(super) async fn any_address(&self, range: &IpNet) -> ApiResult<IpAddr> {
+    /// An address nobody chose, from the first range that has one left.
+    pub(super) async fn any_address(&self, ranges: &[IpNet]) -> ApiResult<IpAddr> {
+        for range in ranges {
+            if let Some(address) = self.any_address_of(range).await? {
+                return Ok(address);
+            }
+        }
+        Err(ApiError::internal("failed to allocate a serviceIP: range is full"))
+    }
+
+    /// From the upper part of the range, which leaves the lower part to those who choose theirs (KEP-3070).
+    async fn any_address_of(&self, range: &IpNet) -> ApiResult<Option<IpAddr>> {
         let size = size_of(range);
         let lower = (size / 16).clamp(16, 256).min(size / 2);
         for _ in 0..RANDOM_TRIES {
             let address = nth_address(range, lower + self.api.seed().below(size - lower));
             if self.this_address(address).await? {
-                return Ok(address);
+                return Ok(Some(address));
             }
         }
         for offset in (lower..size).chain(1..lower) {
             let address = nth_address(range, offset);
             if self.this_address(address).await? {
-                return Ok(address);
+                return Ok(Some(address));
             }
         }
-        Err(ApiError::internal("failed to allocate a serviceIP: range is full"))
+        Ok(None)
     }
 
     pub(super) async fn any_port(&self, range: &RangeInclusive<u16>) -> ApiResult<u16> {
@@ -124,7 +152,7 @@ impl Claims {
         let value = serde_json::to_vec(&claim).map_err(ApiError::internal)?;
         let held = match store.create(key, value.clone().into(), WriteOptions::default()).await {
             Ok(_) => {
-                self.made.lock().push(key.clone());
+                self.made.lock().push(Made::Port(key.clone()));
                 return Ok(true);
             }
             Err(Error::Exists { current, .. }) => current,
@@ -135,7 +163,7 @@ impl Claims {
         }
         match store.update(key, value.into(), held.revision, WriteOptions::default()).await {
             Ok(_) => {
-                self.made.lock().push(key.clone());
+                self.made.lock().push(Made::Port(key.clone()));
                 Ok(true)
             }
             Err(Error::Conflict { .. }) => Ok(false),
@@ -155,8 +183,7 @@ impl Claims {
         match self.api.get(&services, &claim.owner.namespace, &claim.owner.name).await {
             Err(error) => error.code() == http::StatusCode::NOT_FOUND,
             Ok(service) => {
-                super::cluster_ip(&service) != value
-                    && !super::node_ports_of(&service).iter().any(|port| port.to_string() == value)
+                !super::node_ports_of(&service).iter().any(|port| port.to_string() == value)
             }
         }
     }
@@ -174,10 +201,6 @@ impl Claims {
             tracing::debug!(%key, %error, "a claim was not released");
         }
     }
-}
-
-fn address_key(address: IpAddr) -> ApiResult<Key> {
-    key(&format!("/kubeplane/allocations/addresses/{address}"))
 }
 
 fn port_key(port: u16) -> ApiResult<Key> {

@@ -1,0 +1,176 @@
+//! The priority levels and flow schemas every server starts with.
+
+use super::Bootstrap;
+use futures::future::try_join_all;
+use http::StatusCode;
+use kubeplane_core::{GroupResource, Object, status::ApiResult};
+use serde_json::{Value, json};
+
+const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+const KEEP: &str = "apf.kubernetes.io/autoupdate-spec";
+
+/// Name, shares, percent that can be lent, and queues with the hand dealt from them (none: refuse at once).
+const LEVELS: [(&str, i64, i64, Option<(i64, i64)>); 7] = [
+    ("catch-all", 5, 0, None),
+    ("global-default", 20, 50, Some((128, 6))),
+    ("leader-election", 10, 0, Some((16, 4))),
+    ("node-high", 40, 25, Some((64, 6))),
+    ("system", 30, 33, Some((64, 6))),
+    ("workload-high", 40, 50, Some((128, 6))),
+    ("workload-low", 100, 90, Some((128, 6))),
+];
+const QUEUE_LENGTH: i64 = 50;
+
+fn levels() -> Vec<Value> {
+    let exempt = json!({"metadata": {"name": "exempt"}, "spec": {"type": "Exempt",
+        "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}});
+    let limited = LEVELS.iter().map(|(name, shares, lent, queues)| {
+        let response = match queues {
+            None => json!({"type": "Reject"}),
+            Some((queues, hand)) => json!({"type": "Queue", "queuing": {"queues": queues,
+                "handSize": hand, "queueLengthLimit": QUEUE_LENGTH}}),
+        };
+        json!({"metadata": {"name": name}, "spec": {"type": "Limited", "limited": {
+            "nominalConcurrencyShares": shares, "lendablePercent": lent,
+            "limitResponse": response}}})
+    });
+    std::iter::once(exempt).chain(limited).collect()
+}
+
+fn groups(names: &[&str]) -> Value {
+    names.iter().map(|name| json!({"kind": "Group", "group": {"name": name}})).collect()
+}
+
+fn users(names: &[&str]) -> Value {
+    names.iter().map(|name| json!({"kind": "User", "user": {"name": name}})).collect()
+}
+
+fn accounts(name: &str) -> Value {
+    json!([{"kind": "ServiceAccount",
+        "serviceAccount": {"name": name, "namespace": "kube-system"}}])
+}
+
+/// Everything there is.
+fn all(subjects: Value) -> Value {
+    json!([{"subjects": subjects,
+        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"],
+            "clusterScope": true, "namespaces": ["*"]}],
+        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}])
+}
+
+fn leases() -> Value {
+    let mut subjects = users(&["system:kube-controller-manager", "system:kube-scheduler"]);
+    if let (Value::Array(all), Value::Array(more)) = (&mut subjects, accounts("*")) {
+        all.extend(more);
+    }
+    json!([{"subjects": subjects, "resourceRules": [{"verbs": ["get", "create", "update"],
+        "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "namespaces": ["*"]}]}])
+}
+
+fn node_work() -> Value {
+    json!([{"subjects": groups(&["system:nodes"]), "resourceRules": [
+        {"verbs": ["*"], "apiGroups": [""], "resources": ["nodes", "nodes/status"],
+            "clusterScope": true, "namespaces": ["*"]},
+        {"verbs": ["*"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+            "namespaces": ["*"]}]}])
+}
+
+fn schemas() -> Vec<Value> {
+    const EVERYONE: [&str; 2] = ["system:unauthenticated", "system:authenticated"];
+    let probes = json!([{"subjects": groups(&EVERYONE), "nonResourceRules": [
+        {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}]}]);
+    let accounts_of_all = groups(&["system:serviceaccounts"]);
+    let rows = [
+        ("catch-all", 10_000, "catch-all", "ByUser", all(groups(&EVERYONE))),
+        ("exempt", 1, "exempt", "", all(groups(&["system:masters"]))),
+        ("global-default", 9900, "global-default", "ByUser", all(groups(&EVERYONE))),
+        (
+            "kube-controller-manager",
+            800,
+            "workload-high",
+            "ByNamespace",
+            all(users(&["system:kube-controller-manager"])),
+        ),
+        (
+            "kube-scheduler",
+            800,
+            "workload-high",
+            "ByNamespace",
+            all(users(&["system:kube-scheduler"])),
+        ),
+        ("kube-system-service-accounts", 900, "workload-high", "ByNamespace", all(accounts("*"))),
+        ("probes", 2, "exempt", "", probes),
+        ("service-accounts", 9000, "workload-low", "ByUser", all(accounts_of_all)),
+        ("system-leader-election", 100, "leader-election", "ByUser", leases()),
+        ("system-node-high", 400, "node-high", "ByUser", node_work()),
+        ("system-nodes", 500, "system", "ByUser", all(groups(&["system:nodes"]))),
+    ];
+    let schema = |(name, precedence, level, method, rules): (&str, i64, &str, &str, Value)| {
+        let mut value = json!({"metadata": {"name": name}, "spec": {"matchingPrecedence": precedence,
+            "priorityLevelConfiguration": {"name": level}, "rules": rules}});
+        if !method.is_empty() {
+            value["spec"]["distinguisherMethod"] = json!({"type": method});
+        }
+        value
+    };
+    rows.into_iter().map(schema).collect()
+}
+
+impl Bootstrap {
+    /// Makes what is missing. What an administrator changed stays as it is.
+    pub(super) async fn ensure_flow_control(&self) -> ApiResult<()> {
+        for (resource, values) in
+            [("prioritylevelconfigurations", levels()), ("flowschemas", schemas())]
+        {
+            let made = values.into_iter().map(|mut value| {
+                value["metadata"]["annotations"] = json!({KEEP: "true"});
+                self.ensure(GROUP, resource, "", value)
+            });
+            try_join_all(made).await?;
+        }
+        Ok(())
+    }
+
+    /// Says of each schema whether the level it names is there.
+    pub(super) async fn mark_schemas(&self) -> ApiResult<()> {
+        let levels = GroupResource::new(GROUP, "prioritylevelconfigurations");
+        let levels = self.api.list_stored(&levels, "").await?;
+        let schemas = GroupResource::new(GROUP, "flowschemas");
+        for schema in self.api.list_stored(&schemas, "").await? {
+            let wanted = schema.text(&["spec", "priorityLevelConfiguration", "name"]);
+            let found = levels.iter().any(|level| level.name() == wanted);
+            let status = if found { "False" } else { "True" };
+            if dangling(&schema) == Some(status) {
+                continue;
+            }
+            let condition = self.condition(wanted, found);
+            let change = |object: &mut Object| {
+                object.set(&["status", "conditions"], json!([condition]));
+                Ok(())
+            };
+            match self.api.update_with(&schemas, "", schema.name(), change).await {
+                Err(error) if error.code() != StatusCode::NOT_FOUND => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn condition(&self, level: &str, found: bool) -> Value {
+        let now = self.api.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let (status, reason, end) = match found {
+            true => ("False", "Found", "and it exists"),
+            false => ("True", "NotFound", "but there is no such object"),
+        };
+        let message = format!(
+            "This FlowSchema references the PriorityLevelConfiguration object named {level:?} {end}"
+        );
+        json!({"type": "Dangling", "status": status, "reason": reason,
+            "lastTransitionTime": now, "message": message})
+    }
+}
+
+fn dangling(schema: &Object) -> Option<&str> {
+    let conditions = schema.at(&["status", "conditions"])?.as_array()?;
+    conditions.iter().find(|one| one["type"] == "Dangling")?["status"].as_str()
+}
