@@ -9,15 +9,19 @@
 //!
 //! A cache starts when it is first asked for, so a resource nobody reads costs nothing.
 
+#[cfg(test)]
+mod conformance;
 mod cursor;
 mod feed;
+mod pick;
 mod reader;
 mod ring;
 mod row;
+mod warm;
 
 pub(crate) use cursor::{Cursor, Next};
 pub(crate) use reader::CacheReader;
-pub(crate) use ring::{Change, Event, close_frame, open_frame};
+pub(crate) use ring::{Change, Event, close_frame, open_frame, protobuf_frame};
 pub(crate) use row::Row;
 
 use crate::stored::Shape;
@@ -112,6 +116,7 @@ pub(crate) struct Inner {
 pub(crate) struct Cache {
     inner: Arc<Inner>,
     task: OnceLock<AbortOnDropHandle<()>>,
+    warm: warm::Warm,
 }
 
 impl Cache {
@@ -126,7 +131,7 @@ impl Cache {
             ask: Notify::new(),
             closed: CancellationToken::new(),
         };
-        Self { inner: Arc::new(inner), task: OnceLock::new() }
+        Self { inner: Arc::new(inner), task: OnceLock::new(), warm: warm::Warm::default() }
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -137,6 +142,11 @@ impl Cache {
     pub(crate) fn start(&self) {
         self.task
             .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(feed::run(self.inner.clone()))));
+    }
+
+    /// Notes that rows are asked for in protobuf: what was made is kept until nobody has asked for a while.
+    pub(crate) fn keep_protobuf(&self) {
+        self.warm.touch(&self.inner);
     }
 
     /// Ends the cache and everyone who watches it.

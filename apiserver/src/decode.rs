@@ -1,11 +1,11 @@
 //! From request bodies to objects of the kind the path names.
 
-use crate::{protobuf, verbs::Call};
+use crate::verbs::Call;
 use http::{HeaderMap, header};
 use kubeplane_core::{
     ApiError, GroupKind, GroupVersionKind, Object,
     decode::{self, DecodeError, Decoded, FieldValidation, Format},
-    field,
+    field, protobuf,
     schema::{self, Kind, Schema, SchemaRef},
     status::ApiResult,
     yaml,
@@ -13,7 +13,7 @@ use kubeplane_core::{
 use serde_json::Value;
 use std::sync::LazyLock;
 
-/// What bodies of built-in kinds may be; others have no protobuf form.
+/// What bodies may be. The list is the same for kinds made at run time, though those have no protobuf form.
 const ACCEPTED: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
@@ -32,9 +32,8 @@ pub(crate) fn format(headers: &HeaderMap, schema: &SchemaRef) -> ApiResult<Writt
     match media_type(headers).as_str() {
         "" | "application/json" => Ok(Written::Text(Format::Json)),
         "application/yaml" => Ok(Written::Text(Format::Yaml)),
-        "application/vnd.kubernetes.protobuf" if builtin => Ok(Written::Protobuf),
-        _ if builtin => Err(ApiError::unsupported_media_type(&ACCEPTED)),
-        _ => Err(ApiError::unsupported_media_type(&ACCEPTED[..2])),
+        protobuf::CONTENT_TYPE if builtin => Ok(Written::Protobuf),
+        _ => Err(ApiError::unsupported_media_type(&ACCEPTED)),
     }
 }
 
@@ -47,10 +46,7 @@ fn decoded(
 ) -> ApiResult<Decoded> {
     match written {
         Written::Text(format) => decode::decode_as(bytes, format, kind, schema, validation),
-        Written::Protobuf => {
-            let json = protobuf::to_json(bytes, schema)?.to_string();
-            decode::decode_as(json.as_bytes(), Format::Json, kind, schema, FieldValidation::Ignore)
-        }
+        Written::Protobuf => decode::decode_protobuf(bytes, kind, schema),
     }
 }
 
@@ -68,6 +64,7 @@ pub(crate) fn body(
     bytes: &[u8],
     validation: FieldValidation,
 ) -> ApiResult<Object> {
+    let _span = tracing::debug_span!("decode").entered();
     let definition = call.definition();
     let decoded = decoded(bytes, written, &definition.kind, &definition.schema, validation)?;
     if validation == FieldValidation::Warn {
@@ -101,13 +98,12 @@ pub(crate) fn options(headers: &HeaderMap, bytes: &[u8]) -> ApiResult<Option<Obj
         return Ok(None);
     }
     let schema = schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
-    let schema = schema.as_ref().unwrap_or(&ANYTHING);
-    let value = match format(headers, schema)? {
+    let value = match format(headers, schema.as_ref().unwrap_or(&ANYTHING))? {
         Written::Text(Format::Json) => {
             serde_json::from_slice(bytes).map_err(|error| error.to_string())
         }
         Written::Text(Format::Yaml) => yaml::parse(bytes).map_err(|error| error.to_string()),
-        Written::Protobuf => Ok(protobuf::to_json(bytes, schema)?),
+        Written::Protobuf => protobuf_options(bytes).map_err(|error| error.to_string()),
     };
     let value: Value = value.map_err(ApiError::bad_request)?;
     let object = Object::from_value(value);
@@ -116,33 +112,46 @@ pub(crate) fn options(headers: &HeaderMap, bytes: &[u8]) -> ApiResult<Option<Obj
         .ok_or_else(|| ApiError::bad_request("couldn't get version/kind; the body is no object"))
 }
 
+fn protobuf_options(bytes: &[u8]) -> protobuf::Result<Value> {
+    let sent = protobuf::unwrap(bytes)?;
+    let message = protobuf::Message::of_kind("meta.k8s.io/v1", "DeleteOptions");
+    let mut map = message.map(|message| message.decode(sent.raw)).transpose()?.unwrap_or_default();
+    map.insert("kind".into(), sent.kind.into());
+    map.insert("apiVersion".into(), sent.api_version.into());
+    Ok(Value::Object(map))
+}
+
 /// Makes the outcome of a patch an object of the kind, as if it had been sent.
 pub(crate) fn patched(call: &Call, value: Value, validation: FieldValidation) -> ApiResult<Object> {
-    let invalid = |why: &dyn std::fmt::Display, value: &Value| {
+    let invalid = |why: &dyn std::fmt::Display, value: Value| {
         let errors =
             [field::Error::invalid(&field::Path::new("patch"), value.to_string(), why.to_string())];
         ApiError::invalid(&GroupKind::default(), "", &errors)
     };
+    let _span = tracing::debug_span!("decode").entered();
     let definition = call.definition();
-    let Some(mut object) = Object::from_value(value.clone()) else {
-        return Err(invalid(&"the patched object is no map", &value));
+    let sent = match value {
+        Value::Object(_) => Object::from_value(value).unwrap_or_default(),
+        other => return Err(invalid(&"the patched object is no map", other)),
     };
-    if object.kind() != definition.kind.kind
-        || object.group_version() != Some(definition.group_version())
+    if sent.kind() != definition.kind.kind
+        || sent.group_version() != Some(definition.group_version())
     {
         let why = format!(
             "the patched object is of kind {} in version {}, not {}",
-            object.kind(),
-            object.api_version(),
+            sent.kind(),
+            sent.api_version(),
             definition.kind
         );
         return Err(ApiError::bad_request(why));
     }
-    let found = decode::conform(&mut object, &definition.schema)
-        .map_err(|error| invalid(&error, &value))?;
+    let (object, found) = match decode::conformed(&sent, &definition.schema) {
+        Ok(conformed) => conformed,
+        Err(error) => return Err(invalid(&error, sent.into_value())),
+    };
     match validation {
         FieldValidation::Strict if !found.is_empty() => {
-            Err(invalid(&DecodeError::Strict(found), &value))
+            Err(invalid(&DecodeError::Strict(found), sent.into_value()))
         }
         FieldValidation::Warn => {
             found.into_iter().for_each(|warning| call.warnings.add(warning));

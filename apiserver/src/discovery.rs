@@ -4,6 +4,8 @@ mod aggregated;
 mod groups;
 mod resources;
 
+pub use groups::version_rank;
+
 use crate::{
     api::Api,
     body::{self, Body},
@@ -46,7 +48,7 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         }
         _ => return Err(ApiError::no_such_path()),
     };
-    output::value(&Accepted::of(head, Offer::PLAIN)?, StatusCode::OK, &value)
+    output::value(&Accepted::of(head, Offer::TEXT)?, StatusCode::OK, &value)
 }
 
 /// An aggregated document with its tag; `304 Not Modified` to a client that has it.

@@ -3,6 +3,7 @@
 use crate::cache::Row;
 use kubeplane_core::{
     Definition,
+    schema::SchemaRef,
     selector::{FieldSelector, LabelSelector},
     status::{ApiError, ApiResult},
 };
@@ -86,13 +87,17 @@ impl Filter {
 }
 
 fn unsupported(definition: &Definition, field: &str) -> ApiError {
-    let group = definition.kind.group.as_ref();
-    let text = match group {
-        "" => format!("field label not supported: {field}"),
-        _ => format!("field label {field:?} not supported for {}", definition.kind.kind),
-    };
-    let known = format!(
-        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-    );
-    ApiError::bad_request(if definition.selectable_fields.is_empty() { known } else { text })
+    let (group, kind) = (definition.kind.group.as_ref(), &definition.kind.kind);
+    let builtin = matches!(definition.schema, SchemaRef::Static(_));
+    ApiError::bad_request(match group {
+        _ if builtin && definition.selectable_fields.is_empty() => format!(
+            "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        ),
+        "batch" => format!("field label {field:?} not supported for {kind}"),
+        "resource.k8s.io" => format!(
+            "field label not supported for {}, Kind={kind}: {field}",
+            definition.group_version()
+        ),
+        _ => format!("field label not supported: {field}"),
+    })
 }

@@ -4,7 +4,7 @@ mod delete;
 mod list;
 
 pub use delete::{DeleteOptions, Preconditions, Propagation};
-pub(crate) use list::{ListOptions, VersionMatch};
+pub(crate) use list::{ListOptions, VersionMatch, bad_version};
 
 use crate::query::Query;
 use http::HeaderMap;

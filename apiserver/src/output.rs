@@ -2,10 +2,13 @@
 
 mod lists;
 mod negotiate;
+mod packed;
+mod protobuf;
 mod table;
 
 pub(crate) use lists::{ListMeta, list};
-pub(crate) use negotiate::{Accepted, Form, Offer};
+pub(crate) use negotiate::{Accepted, Form, Media, Offer};
+pub(crate) use protobuf::{body_of, metadata as metadata_body, object as object_body};
 pub(crate) use table::Table;
 
 use crate::{
@@ -17,6 +20,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use jiff::Timestamp;
 use kubeplane_core::{
     Definition, Object,
+    schema::SchemaRef,
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::Revision;
@@ -41,21 +45,26 @@ pub(crate) fn with_type(code: StatusCode, kind: HeaderValue, body: Body) -> Resp
     response
 }
 
-/// An answer of a JSON value in the text form accepted.
+/// An answer of a JSON value in the media type accepted.
 pub(crate) fn value(
     accepted: &Accepted,
     code: StatusCode,
     value: &Value,
 ) -> ApiResult<Response<Body>> {
-    if accepted.yaml {
-        let text = serde_saphyr::to_string(value).map_err(ApiError::internal)?;
-        return Ok(with_type(code, YAML, body::full(text)));
+    if accepted.media == Media::Protobuf {
+        return Ok(protobuf::answer(accepted, code, body_of(value)?));
     }
-    let mut bytes =
-        if accepted.pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) }
-            .map_err(ApiError::internal)?;
+    if accepted.media == Media::Yaml {
+        let text = serde_saphyr::to_string(value).map_err(ApiError::internal)?;
+        return Ok(packed::whole(accepted, code, YAML, text));
+    }
+    if accepted.pretty {
+        let bytes = serde_json::to_vec_pretty(value).map_err(ApiError::internal)?;
+        return Ok(packed::whole(accepted, code, JSON, bytes));
+    }
+    let mut bytes = serde_json::to_vec(value).map_err(ApiError::internal)?;
     bytes.push(b'\n');
-    Ok(json_bytes(code, bytes))
+    Ok(packed::whole(accepted, code, JSON, bytes))
 }
 
 /// An answer of an object that has no other forms than its own.
@@ -72,7 +81,7 @@ pub(crate) fn objects(
     list: bool,
     now: Timestamp,
 ) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(head, Offer::FORMS)?;
+    let accepted = Accepted::of(head, Offer::forms(definition))?;
     let of_list = |kind: &str, version: String, items: Vec<Value>| match list {
         false => items.into_iter().next().unwrap_or_default(),
         true => json!({"kind": kind, "apiVersion": version, "metadata": {}, "items": items}),
@@ -95,15 +104,19 @@ pub(crate) fn objects(
     value(&accepted, StatusCode::OK, &answer)
 }
 
-/// An answer of a Status; never fails, for it answers failures too.
+/// An answer of a Status that is no failure.
 pub(crate) fn status(headers: &HeaderMap, code: StatusCode, status: &Value) -> Response<Body> {
-    let accepted = Accepted::of_error(headers);
-    value(&accepted, code, status).unwrap_or_else(|_| json_bytes(code, status.to_string()))
+    always(&Accepted::of_status(headers), code, status)
+}
+
+fn always(accepted: &Accepted, code: StatusCode, status: &Value) -> Response<Body> {
+    value(accepted, code, status).unwrap_or_else(|_| json_bytes(code, status.to_string()))
 }
 
 /// An answer to a failed request.
 pub(crate) fn failure(headers: &HeaderMap, error: &ApiError) -> Response<Body> {
-    let mut response = status(headers, error.code(), &error.to_status());
+    let accepted = Accepted::of_error(headers);
+    let mut response = always(&accepted, error.code(), &error.to_status());
     let seconds = error.details().map_or(0, |details| details.retry_after_seconds);
     if seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -122,12 +135,21 @@ pub(crate) fn entity(
     revision: Option<Revision>,
     now: Timestamp,
 ) -> ApiResult<Response<Body>> {
+    refuse_lists_of(accepted, shape.definition(), false)?;
     match &accepted.form {
+        Form::Object if accepted.media == Media::Protobuf => {
+            Ok(protobuf::answer(accepted, code, object_body(shape, stored, revision)?))
+        }
+        Form::Metadata { version, .. } if accepted.media == Media::Protobuf => {
+            Ok(protobuf::answer(accepted, code, metadata_body(stored, revision, version)?))
+        }
         Form::Object if accepted.is_plain_json() => {
-            let Some(revision) = revision else { return Ok(json_bytes(code, stored.clone())) };
+            let Some(revision) = revision else {
+                return Ok(packed::whole(accepted, code, JSON, stored.clone()));
+            };
             let mut out = BytesMut::new();
             shape.write(stored, revision, &mut out);
-            Ok(json_bytes(code, out.freeze()))
+            Ok(packed::whole(accepted, code, JSON, out.freeze()))
         }
         Form::Object => {
             let object = decoded(stored, revision)?;
@@ -146,6 +168,35 @@ pub(crate) fn entity(
             value(accepted, code, &table.finish(&meta, true))
         }
     }
+}
+
+/// 406 when a list is asked for of one object, or one object of a list.
+fn refuse_lists_of(accepted: &Accepted, definition: &Definition, is_list: bool) -> ApiResult<()> {
+    let Form::Metadata { list: wanted, .. } = accepted.form else { return Ok(()) };
+    let builtin = matches!(definition.schema, SchemaRef::Static(_));
+    // As Go names the types inside the original.
+    let group = match definition.kind.group.split('.').next().unwrap_or_default() {
+        "" | "events" => "core",
+        group => group,
+    };
+    let why = match (wanted, is_list) {
+        (false, true) => {
+            let found = if builtin { &*definition.list_kind } else { "UnstructuredList" };
+            let group = if builtin { group } else { "unstructured" };
+            format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{group}.{found})"
+            )
+        }
+        (true, false) => {
+            let found = if builtin { &*definition.kind.kind } else { "Unstructured" };
+            let group = if builtin { group } else { "unstructured" };
+            format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{group}.{found})"
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", why))
 }
 
 fn decoded(stored: &Bytes, revision: Option<Revision>) -> ApiResult<Object> {

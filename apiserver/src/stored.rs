@@ -1,29 +1,33 @@
 //! The stored form of an object: compact JSON that begins with `kind`, `apiVersion` and `metadata`, and
 //! carries no `resourceVersion`, so that the revision can be spliced in without decoding.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kubeplane_core::{Definition, Object, schema::SchemaRef};
+use bytes::{BufMut, Bytes, BytesMut, buf::Writer};
+use kubeplane_core::{
+    Definition, Object,
+    decode::conform,
+    protobuf::{self, Message},
+    schema::{self, SchemaRef},
+};
 use kubeplane_store_trait::Revision;
+use serde::{Serialize, de::Error as _};
 use serde_json::Value;
 use std::{io::Write, sync::Arc};
 
 /// Encodes an object for the store.
 pub(crate) fn encode(object: &Object) -> Bytes {
     let mut out = BytesMut::with_capacity(1024).writer();
-    let text = |key: &str| object.map().get(key).cloned().unwrap_or(Value::String(String::new()));
+    let text = |key: &str| object.text(&[key]);
     let metadata = object.map().get("metadata").and_then(Value::as_object);
-    let mut separator = "";
-    // Writing to memory cannot fail.
-    let _ = write!(
-        out,
-        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{{",
-        text("kind"),
-        text("apiVersion")
-    );
+    let _ = out.write_all(b"{\"kind\":");
+    put(&mut out, text("kind"));
+    let _ = out.write_all(b",\"apiVersion\":");
+    put(&mut out, text("apiVersion"));
+    let _ = out.write_all(b",\"metadata\":{");
+    let mut separator: &[u8] = b"";
     for (key, value) in metadata.into_iter().flatten().filter(|(key, _)| *key != "resourceVersion")
     {
-        let _ = write!(out, "{separator}{}:{value}", Value::from(key.as_str()));
-        separator = ",";
+        put_member(&mut out, separator, key, value);
+        separator = b",";
     }
     if separator.is_empty() {
         let _ = out.write_all(b"\"name\":\"\"");
@@ -33,15 +37,62 @@ pub(crate) fn encode(object: &Object) -> Bytes {
     for (key, value) in
         body.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"))
     {
-        let _ = write!(out, ",{}:{value}", Value::from(key.as_str()));
+        put_member(&mut out, b",", key, value);
     }
     let _ = out.write_all(b"}");
     out.into_inner().freeze()
 }
 
+fn put_member(out: &mut Writer<BytesMut>, separator: &[u8], key: &str, value: &Value) {
+    let _ = out.write_all(separator);
+    put(out, key);
+    let _ = out.write_all(b":");
+    put(out, value);
+}
+
+/// Writing to memory cannot fail, nor can the encoding of what was decoded.
+fn put(out: &mut Writer<BytesMut>, value: &(impl Serialize + ?Sized)) {
+    let _ = serde_json::to_writer(out, value);
+}
+
+/// What values begin with that the original encrypted.
+const ENCRYPTED: &[u8] = b"k8s:enc:";
+
+/// Reads a stored value: our JSON, the original's, or its protobuf form.
+fn parse(value: &[u8]) -> serde_json::Result<Object> {
+    if value.starts_with(protobuf::MAGIC) {
+        return foreign(value);
+    }
+    if value.starts_with(ENCRYPTED) {
+        let scheme: Vec<_> = value.splitn(6, |byte| *byte == b':').skip(2).take(3).collect();
+        let scheme = String::from_utf8_lossy(&scheme.join(&b':')).into_owned();
+        return Err(serde_json::Error::custom(format!(
+            "the value is encrypted at rest ({scheme}), which is not supported: decrypt it with the server that wrote it"
+        )));
+    }
+    Object::parse(value)
+}
+
+/// Turns a value that the original stored in protobuf into an object, with its defaults.
+fn foreign(value: &[u8]) -> serde_json::Result<Object> {
+    let wrong = |error: &dyn std::fmt::Display| serde_json::Error::custom(error);
+    let stored = protobuf::unwrap(value).map_err(|error| wrong(&error))?;
+    let message = Message::of_kind(&stored.api_version, &stored.kind).ok_or_else(|| {
+        wrong(&format!("no protobuf form of {}, {} is known", stored.api_version, stored.kind))
+    })?;
+    let map = message.decode(stored.raw).map_err(|error| wrong(&error))?;
+    let mut object = Object::from_value(Value::Object(map)).unwrap_or_default();
+    if let Some(schema) = schema::builtin(message.name()) {
+        conform(&mut object, &schema).map_err(|error| wrong(&error))?;
+    }
+    object.set(&["apiVersion"], stored.api_version);
+    object.set(&["kind"], stored.kind);
+    Ok(object)
+}
+
 /// Decodes a stored object and puts its revision in.
 pub(crate) fn decode(value: &[u8], revision: Revision) -> serde_json::Result<Object> {
-    let mut object = Object::parse(value)?;
+    let mut object = parse(value)?;
     object.set(&["metadata", "resourceVersion"], revision.to_string());
     Ok(object)
 }
@@ -51,6 +102,7 @@ pub(crate) fn decode(value: &[u8], revision: Revision) -> serde_json::Result<Obj
 pub(crate) struct Shape {
     definition: Arc<Definition>,
     header: Bytes,
+    message: Option<Message>,
 }
 
 impl Shape {
@@ -58,7 +110,8 @@ impl Shape {
         let kind = Value::from(definition.kind.kind.as_ref());
         let version = Value::from(definition.group_version().to_string());
         let header = format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{{");
-        Self { definition, header: header.into() }
+        let message = Message::of(&definition.schema);
+        Self { definition, header: header.into(), message }
     }
 
     pub(crate) fn definition(&self) -> &Arc<Definition> {
@@ -70,8 +123,7 @@ impl Shape {
         if value.starts_with(&self.header) {
             return Ok(value);
         }
-        let object = Object::parse(&value)?;
-        Ok(encode(&self.convert(object)))
+        Ok(encode(&self.convert(parse(&value)?)))
     }
 
     /// The decoded value in this version's form.
@@ -107,6 +159,20 @@ impl Shape {
         out.put_slice(b"{\"metadata\":{");
         put_revision(out, revision);
         out.put_slice(&value[self.header.len()..]);
+    }
+
+    /// The object as a protobuf message, with its revision where one is given.
+    pub(crate) fn protobuf(
+        &self,
+        value: &[u8],
+        revision: Option<Revision>,
+    ) -> protobuf::Result<Vec<u8>> {
+        let Some(message) = self.message else {
+            let why = format!("{} has no protobuf form", self.definition.kind.kind);
+            return Err(protobuf::Error::Json(why));
+        };
+        let revision = revision.map(|revision| revision.to_string());
+        message.encode(value, revision.as_deref())
     }
 
     /// Appends the object's metadata alone, as a `PartialObjectMetadata`.
@@ -151,6 +217,31 @@ fn metadata(text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn config_maps() -> Shape {
+        let mut all = kubeplane_builtin::all().into_iter();
+        Shape::of(all.find(|kind| kind.plural == "configmaps").unwrap())
+    }
+
+    #[test]
+    fn what_the_original_stored_becomes_json() {
+        let message = Message::of_kind("v1", "ConfigMap").unwrap();
+        let json = br#"{"metadata":{"name":"a","namespace":"b"},"data":{"k":"v"}}"#;
+        let value = protobuf::wrap("v1", "ConfigMap", &message.encode(json, None).unwrap());
+        let adopted = config_maps().adopt(value.into()).unwrap();
+        let want = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"b"},"data":{"k":"v"}}"#;
+        assert_eq!(String::from_utf8_lossy(&adopted), want);
+    }
+
+    #[test]
+    fn encrypted_and_unknown_values_are_refused_in_words() {
+        let error = config_maps().adopt(Bytes::from_static(b"k8s:enc:aescbc:v1:key1:\x00\x01"));
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("the value is encrypted at rest (aescbc:v1:key1)"), "{error}");
+        let value = protobuf::wrap("v9", "Nonsense", b"");
+        let error = decode(&value, Revision(1)).unwrap_err().to_string();
+        assert_eq!(error, "no protobuf form of v9, Nonsense is known");
+    }
 
     #[test]
     fn the_stored_form_has_no_revision_and_takes_one_without_decoding() {

@@ -75,7 +75,7 @@ pub enum Error {
     WrongWireType {
         /// What stands there.
         found: u8,
-        /// The field's JSON name.
+        /// The field, nearly as Go names it.
         field: String,
     },
     /// Messages nest more than [`DEEPEST`] deep.

@@ -1,6 +1,7 @@
 use super::Row;
 use crate::stored::Shape;
 use bytes::{BufMut, Bytes, BytesMut};
+use kubeplane_core::protobuf;
 use kubeplane_store_trait::Revision;
 use std::{
     collections::VecDeque,
@@ -40,6 +41,7 @@ pub(crate) struct Event {
     /// The object as it was; `None` when it is new.
     pub(crate) previous: Option<Arc<Row>>,
     frames: [OnceLock<Bytes>; 3],
+    protobuf_frames: [OnceLock<Bytes>; 3],
 }
 
 impl Event {
@@ -48,7 +50,8 @@ impl Event {
         row: Option<Arc<Row>>,
         previous: Option<Arc<Row>>,
     ) -> Self {
-        Self { revision, row, previous, frames: Default::default() }
+        let (frames, protobuf_frames) = Default::default();
+        Self { revision, row, previous, frames, protobuf_frames }
     }
 
     /// What the change is to a watcher that sees the objects `matches` accepts.
@@ -80,6 +83,24 @@ impl Event {
         });
         frame.clone()
     }
+
+    /// The change as one frame of a protobuf watch, shared by all watchers.
+    pub(crate) fn protobuf_frame(&self, shape: &Shape, change: Change) -> protobuf::Result<Bytes> {
+        let slot = &self.protobuf_frames[change as usize];
+        if let Some(frame) = slot.get() {
+            return Ok(frame.clone());
+        }
+        let Some(row) = self.shown(change) else { return Ok(Bytes::new()) };
+        let raw = shape.protobuf(&row.value, Some(self.revision))?;
+        Ok(slot.get_or_init(|| protobuf_frame(shape, change.as_str(), &raw)).clone())
+    }
+}
+
+/// A frame of a protobuf watch around an object's message.
+pub(crate) fn protobuf_frame(shape: &Shape, event: &str, raw: &[u8]) -> Bytes {
+    let definition = shape.definition();
+    let version = definition.group_version().to_string();
+    protobuf::frame(event, &protobuf::wrap(&version, &definition.kind.kind, raw)).into()
 }
 
 /// Begins a line of a JSON watch.
@@ -131,9 +152,18 @@ impl Ring {
         (after >= self.floor).then_some(self.first + found as u64)
     }
 
-    /// Up to `most` events from number `from` on; `None` when the ring has lapped it.
+    /// Up to `most` events from number `from` on, and the rest of the last one's revision; `None` when the ring has
+    /// lapped it.
     pub(super) fn read(&self, from: u64, most: usize) -> Option<Vec<Arc<Event>>> {
         let skip = usize::try_from(from.checked_sub(self.first)?).ok()?;
-        Some(self.events.iter().skip(skip).take(most).map(|(_, event)| event.clone()).collect())
+        let mut taken: Vec<Arc<Event>> = Vec::new();
+        for (_, event) in self.events.iter().skip(skip) {
+            let last = taken.last().map(|last| last.revision);
+            if taken.len() >= most && last != Some(event.revision) {
+                break;
+            }
+            taken.push(event.clone());
+        }
+        Some(taken)
     }
 }

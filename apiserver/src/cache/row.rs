@@ -1,18 +1,18 @@
+use super::pick::pick;
 use crate::stored::Shape;
 use bytes::Bytes;
-use kubeplane_core::Object;
+use kubeplane_core::{Object, protobuf};
 use kubeplane_store_trait::Revision;
-use serde::Deserialize;
+use parking_lot::Mutex;
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
 
 /// A stored object and what selectors look at.
 #[derive(Debug)]
 pub(crate) struct Row {
-    key: Bytes,
+    pub(super) key: Bytes,
     /// Where the namespace and the name begin in the key.
     namespace_at: usize,
     name_at: usize,
@@ -21,18 +21,8 @@ pub(crate) struct Row {
     labels: Box<[(Box<str>, Box<str>)]>,
     fields: Box<[Box<str>]>,
     object: OnceLock<Arc<Object>>,
-}
-
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    metadata: HeadMetadata<'a>,
-}
-
-#[derive(Deserialize)]
-struct HeadMetadata<'a> {
-    #[serde(borrow, default)]
-    labels: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    /// The protobuf form, while lists ask for it.
+    protobuf: Mutex<Option<Bytes>>,
 }
 
 impl Row {
@@ -46,24 +36,18 @@ impl Row {
     ) -> serde_json::Result<Self> {
         let value = shape.adopt(value)?;
         let definition = shape.definition();
-        let head: Head<'_> = serde_json::from_slice(&value)?;
-        let labels = head.metadata.labels.into_iter().flatten();
-        let labels = labels.map(|(key, value)| (key.into(), value.into())).collect();
-        let fields = if definition.selectable_fields.is_empty() {
-            Box::default()
-        } else {
-            let object = Object::parse(&value)?;
-            let field = |path: &Cow<'static, str>| definition.strategy.field(&object, path).into();
-            definition.selectable_fields.iter().map(field).collect()
-        };
+        let object = pick(&value, &definition.selectable_fields)?;
+        let labels = object.labels().map(|(key, value)| (key.into(), value.into())).collect();
+        let field = |path: &Cow<'static, str>| definition.strategy.field(&object, path).into();
+        let fields = definition.selectable_fields.iter().map(field).collect();
         let namespace_at = prefix.len().min(key.len());
         let slash = key[namespace_at..].iter().position(|byte| *byte == b'/');
         let name_at = match slash {
             Some(slash) if definition.is_namespaced() => namespace_at + slash + 1,
             _ => namespace_at,
         };
-        let object = OnceLock::new();
-        Ok(Self { key, namespace_at, name_at, value, revision, labels, fields, object })
+        let (object, protobuf) = (OnceLock::new(), Mutex::default());
+        Ok(Self { key, namespace_at, name_at, value, revision, labels, fields, object, protobuf })
     }
 
     /// The namespace, or the empty text.
@@ -88,6 +72,21 @@ impl Row {
     /// The value of the definition's selectable field of this index.
     pub(crate) fn field(&self, index: usize) -> &str {
         self.fields.get(index).map(|field| &**field).unwrap_or_default()
+    }
+
+    /// The object as a protobuf message, kept until forgotten.
+    pub(crate) fn protobuf(&self, shape: &Shape) -> protobuf::Result<Bytes> {
+        if let Some(kept) = &*self.protobuf.lock() {
+            return Ok(kept.clone());
+        }
+        let made = Bytes::from(shape.protobuf(&self.value, Some(self.revision))?);
+        *self.protobuf.lock() = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Gives back the memory of the protobuf form.
+    pub(super) fn forget_protobuf(&self) {
+        *self.protobuf.lock() = None;
     }
 
     /// The decoded object, kept once made: for readers that come again and again.

@@ -1,5 +1,6 @@
 use super::refuse;
 use crate::{filter::Filter, info::RequestInfo, query::Query};
+use http::StatusCode;
 use kubeplane_core::{
     Definition,
     field::{self, Path},
@@ -55,7 +56,7 @@ impl ListOptions {
         let timeout = query.integer("timeoutSeconds")?.filter(|seconds| *seconds > 0);
         Ok(Self {
             filter: filter(query, info, definition)?,
-            version: version(sent_version)?,
+            version: version(sent_version, watch)?,
             version_match: match version_match {
                 "Exact" => Some(VersionMatch::Exact),
                 "NotOlderThan" => Some(VersionMatch::NotOlderThan),
@@ -72,15 +73,24 @@ impl ListOptions {
     }
 }
 
-fn version(sent: &str) -> ApiResult<Option<Revision>> {
+fn version(sent: &str, watch: bool) -> ApiResult<Option<Revision>> {
     if sent.is_empty() {
         return Ok(None);
     }
-    sent.parse().map(|number| Some(Revision(number))).map_err(|_| {
-        let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
-        let errors = [field::Error::invalid(&Path::new("resourceVersion"), sent, why)];
-        ApiError::invalid(&kubeplane_core::GroupKind::default(), "", &errors)
+    sent.parse().map(|number| Some(Revision(number))).map_err(|_| match watch {
+        true => bad_version(sent),
+        false => ApiError::bad_request(format!(
+            "invalid resource version: {}",
+            bad_version(sent).message()
+        )),
     })
+}
+
+/// A resourceVersion that is no number; the original answers reads and watches of such with a bare 500.
+pub(crate) fn bad_version(sent: &str) -> ApiError {
+    let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
+    let error = field::Error::invalid(&Path::new("resourceVersion"), sent, why);
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", error.to_string())
 }
 
 fn filter(query: &Query, info: &RequestInfo, definition: &Definition) -> ApiResult<Filter> {

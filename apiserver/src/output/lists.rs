@@ -1,15 +1,9 @@
 //! Lists: a chain of shared bytes, put together as the client reads.
 
-use super::{Accepted, Form, Table, partial, value, with_type};
-use crate::{
-    body::{self, Body, BoxError},
-    cache::Row,
-    stored::Shape,
-};
+use super::{Accepted, Form, Media, Table, packed, partial, protobuf, value};
+use crate::{body::Body, cache::Row, stored::Shape};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
-use http_body::Frame;
-use http_body_util::StreamBody;
 use jiff::Timestamp;
 use kubeplane_core::status::{ApiError, ApiResult};
 use serde_json::{Value, json};
@@ -43,7 +37,7 @@ impl ListMeta {
 }
 
 /// An answer of many rows in the form accepted.
-pub(crate) fn list(
+pub(crate) async fn list(
     accepted: &Accepted,
     shape: &Shape,
     rows: Vec<Arc<Row>>,
@@ -51,15 +45,23 @@ pub(crate) fn list(
     now: Timestamp,
 ) -> ApiResult<Response<Body>> {
     let definition = shape.definition();
+    super::refuse_lists_of(accepted, definition, true)?;
     match &accepted.form {
+        Form::Object if accepted.media == Media::Protobuf => {
+            protobuf::list(accepted, shape, rows, meta, None).await
+        }
+        Form::Metadata { version, .. } if accepted.media == Media::Protobuf => {
+            protobuf::list(accepted, shape, rows, meta, Some(*version)).await
+        }
         Form::Object if accepted.is_plain_json() => {
             let kind = json!(definition.list_kind);
             let version = json!(definition.group_version().to_string());
-            Ok(streamed(shape, rows, Item::Whole, &kind, &version, meta))
+            Ok(streamed(accepted, shape, rows, Item::Whole, [&kind, &version], meta))
         }
         Form::Metadata { version, .. } if accepted.is_plain_json() && *version == "v1" => {
             let kind = json!("PartialObjectMetadataList");
-            Ok(streamed(shape, rows, Item::Metadata, &kind, &json!("meta.k8s.io/v1"), meta))
+            let version = json!("meta.k8s.io/v1");
+            Ok(streamed(accepted, shape, rows, Item::Metadata, [&kind, &version], meta))
         }
         Form::Table(form) => {
             let mut table = Table::new(form, definition, now);
@@ -130,11 +132,11 @@ impl Writing {
 }
 
 fn streamed(
+    accepted: &Accepted,
     shape: &Shape,
     rows: Vec<Arc<Row>>,
     item: Item,
-    kind: &Value,
-    version: &Value,
+    [kind, version]: [&Value; 2],
     meta: &ListMeta,
 ) -> Response<Body> {
     let mut out = BytesMut::with_capacity(CHUNK.min(rows.len() * 1024 + 256));
@@ -151,13 +153,9 @@ fn streamed(
         done: false,
     };
     let first = writing.next().unwrap_or_default();
-    let body = if writing.done && writing.out.is_empty() {
-        body::full(first)
-    } else {
-        let rest = std::iter::from_fn(move || writing.next());
-        let frames =
-            std::iter::once(first).chain(rest).map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
-        body::boxed(StreamBody::new(futures::stream::iter(frames)))
-    };
-    with_type(StatusCode::OK, super::JSON, body)
+    if writing.done && writing.out.is_empty() {
+        return packed::whole(accepted, StatusCode::OK, super::JSON, first);
+    }
+    let rest = std::iter::from_fn(move || writing.next());
+    packed::pieces(accepted, super::JSON, std::iter::once(first).chain(rest).map(Ok))
 }

@@ -1,27 +1,64 @@
 use crate::query::Query;
-use http::{HeaderMap, header, request::Parts};
-use kubeplane_core::status::{ApiError, ApiResult};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use kubeplane_core::{
+    Definition,
+    protobuf::Message,
+    status::{ApiError, ApiResult, Details},
+};
+
+/// The media types of objects, the preferred first.
+const OBJECTS: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// Those of watches.
+const STREAMS: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Media {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+impl Media {
+    const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
+
+    fn name(self) -> &'static str {
+        OBJECTS[self as usize]
+    }
+}
 
 /// What a handler can answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offer {
     /// Table and metadata-only forms.
-    pub(crate) forms: bool,
-    /// YAML beside JSON.
-    pub(crate) yaml: bool,
+    forms: bool,
+    /// A watch: no YAML.
+    stream: bool,
+    /// The object's own form has a protobuf form.
+    protobuf: bool,
 }
 
 impl Offer {
     /// The object's own form only.
-    pub(crate) const PLAIN: Self = Self { forms: false, yaml: true };
-    /// Every form.
-    pub(crate) const FORMS: Self = Self { forms: true, yaml: true };
-    /// A watch.
-    pub(crate) const STREAM: Self = Self { forms: true, yaml: false };
+    pub(crate) const PLAIN: Self = Self { forms: false, stream: false, protobuf: true };
+    /// Documents that have no protobuf form.
+    pub(crate) const TEXT: Self = Self { forms: false, stream: false, protobuf: false };
 
-    fn names(self) -> &'static [&'static str] {
-        if self.yaml { &["application/json", "application/yaml"] } else { &["application/json"] }
+    /// Every form of a kind's objects.
+    pub(crate) fn forms(definition: &Definition) -> Self {
+        let protobuf = Message::of(&definition.schema).is_some();
+        Self { forms: true, stream: false, protobuf }
     }
+
+    /// A watch of a kind's objects.
+    pub(crate) fn stream(definition: &Definition) -> Self {
+        Self { stream: true, ..Self::forms(definition) }
+    }
+
+    /// Every form, of a Status.
+    const STATUS: Self = Self { forms: true, ..Self::PLAIN };
 }
 
 /// How much of the object a table row carries.
@@ -51,11 +88,15 @@ pub(crate) enum Form {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Accepted {
     pub(crate) form: Form,
-    pub(crate) yaml: bool,
+    pub(crate) media: Media,
     pub(crate) pretty: bool,
+    /// Large answers may be compressed.
+    pub(crate) gzip: bool,
 }
 
 impl Accepted {
+    const JSON: Self = Self { form: Form::Object, media: Media::Json, pretty: false, gzip: false };
+
     /// Chooses by the `Accept` header.
     ///
     /// # Errors
@@ -63,7 +104,11 @@ impl Accepted {
     pub(crate) fn of(head: &Parts, offer: Offer) -> ApiResult<Self> {
         let query = Query::of(&head.uri);
         let mut accepted =
-            choose(&head.headers, offer).ok_or_else(|| ApiError::not_acceptable(offer.names()))?;
+            choose(&head.headers, offer).ok_or_else(|| refusal(&head.headers, offer))?;
+        accepted.gzip = takes_gzip(&head.headers);
+        if offer.stream && accepted.media == Media::Yaml {
+            return Err(ApiError::not_acceptable(&STREAMS));
+        }
         accepted.pretty |= is_pretty(&head.headers, &query);
         if let Form::Table(form) = &mut accepted.form {
             form.include = match query.text("includeObject") {
@@ -80,17 +125,47 @@ impl Accepted {
         Ok(accepted)
     }
 
-    /// For failures, which are always answered.
+    /// For failures, which are always answered: as the original, in indented JSON where nothing accepted is
+    /// offered.
     pub(crate) fn of_error(headers: &HeaderMap) -> Self {
-        let plain = Self { form: Form::Object, yaml: false, pretty: false };
-        let yaml = choose(headers, Offer::FORMS).is_some_and(|accepted| accepted.yaml);
-        Self { yaml, ..plain }
+        let pretty = Self { pretty: true, ..Self::JSON };
+        choose(headers, Offer::PLAIN).unwrap_or(pretty)
+    }
+
+    /// For a Status that is no failure: it stays one whatever form is asked for.
+    pub(crate) fn of_status(headers: &HeaderMap) -> Self {
+        let accepted = choose(headers, Offer::STATUS).unwrap_or(Self::JSON);
+        Self { form: Form::Object, ..accepted }
+    }
+
+    /// Whether objects are sent whole in protobuf.
+    pub(crate) fn is_protobuf_object(&self) -> bool {
+        self.media == Media::Protobuf && self.form == Form::Object
     }
 
     /// Whether stored bytes can be sent as they are.
     pub(crate) fn is_plain_json(&self) -> bool {
-        !self.yaml && !self.pretty
+        self.media == Media::Json && !self.pretty
     }
+}
+
+/// As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
+fn refusal(headers: &HeaderMap, offer: Offer) -> ApiError {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut clauses = values.flat_map(|value| value.split(',')).map(clause);
+    let served = |media: &str| matches!(media, "*/*" | "application/*") || OBJECTS.contains(&media);
+    let custom = offer.forms && !offer.protobuf;
+    if custom || clauses.any(|clause| served(clause.media)) {
+        return ApiError::not_acceptable(&OBJECTS);
+    }
+    let why = format!("406: Not Acceptable\n\nAvailable representations: {}", OBJECTS.join(", "));
+    ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", why).with_details(Details::default())
+}
+
+/// The original looks for the bare word.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let sent = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    sent.is_some_and(|sent| sent.split(',').any(|token| token.trim() == "gzip"))
 }
 
 fn is_pretty(headers: &HeaderMap, query: &Query) -> bool {
@@ -112,12 +187,12 @@ fn choose(headers: &HeaderMap, offer: Offer) -> Option<Accepted> {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut clauses: Vec<_> = values.flat_map(|value| value.split(',')).map(clause).collect();
     if clauses.iter().all(|clause| clause.media.is_empty()) {
-        return Some(Accepted { form: Form::Object, yaml: false, pretty: false });
+        return Some(Accepted::JSON);
     }
     clauses.sort_by(|a, b| {
         b.quality.total_cmp(&a.quality).then(wildness(a.media).cmp(&wildness(b.media)))
     });
-    clauses.iter().filter(|clause| clause.quality > 0.0).find_map(|clause| accept(clause, offer))
+    clauses.iter().find_map(|clause| accept(clause, offer))
 }
 
 /// Exact types are preferred to wild ones of the same quality.
@@ -144,21 +219,23 @@ fn clause(text: &str) -> Clause<'_> {
 }
 
 fn accept(clause: &Clause<'_>, offer: Offer) -> Option<Accepted> {
-    let yaml = match clause.media {
-        "application/json" | "*/*" | "application/*" => false,
-        "application/yaml" if offer.yaml => true,
-        _ => return None,
-    };
+    let wild = matches!(clause.media, "*/*" | "application/*");
+    let media = Media::ALL.into_iter().filter(|media| wild || media.name() == clause.media);
+    media.into_iter().find_map(|media| accept_as(clause, media, offer))
+}
+
+fn accept_as(clause: &Clause<'_>, media: Media, offer: Offer) -> Option<Accepted> {
     let parameter =
         |name| clause.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
     if parameter("sv").is_some_and(|version| !version.is_empty()) {
         return None;
     }
-    if parameter("stream").is_some_and(|stream| !matches!(stream, "" | "watch")) {
+    let stream = parameter("stream").unwrap_or_default();
+    if !stream.is_empty() && (media == Media::Yaml || stream != "watch") {
         return None;
     }
     let form = match (parameter("as"), parameter("g"), parameter("v")) {
-        (None, None, None) => Form::Object,
+        (None, None, None) if media != Media::Protobuf || offer.protobuf => Form::Object,
         (Some(kind), Some("meta.k8s.io"), Some(version)) if offer.forms => {
             let version = match version {
                 "v1" => "v1",
@@ -166,7 +243,10 @@ fn accept(clause: &Clause<'_>, offer: Offer) -> Option<Accepted> {
                 _ => return None,
             };
             match kind {
-                "Table" => Form::Table(TableForm { version, include: Include::Metadata }),
+                // Tables have no protobuf form.
+                "Table" if media != Media::Protobuf => {
+                    Form::Table(TableForm { version, include: Include::Metadata })
+                }
                 "PartialObjectMetadata" => Form::Metadata { version, list: false },
                 "PartialObjectMetadataList" => Form::Metadata { version, list: true },
                 _ => return None,
@@ -174,13 +254,15 @@ fn accept(clause: &Clause<'_>, offer: Offer) -> Option<Accepted> {
         }
         _ => return None,
     };
-    Some(Accepted { form, yaml, pretty: parameter("pretty") == Some("1") })
+    Some(Accepted { form, media, pretty: parameter("pretty") == Some("1"), gzip: false })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::Request;
+
+    const FORMS: Offer = Offer::STATUS;
 
     fn accepted(accept: &str, offer: Offer) -> ApiResult<Accepted> {
         let (head, ()) =
@@ -191,13 +273,46 @@ mod tests {
     #[test]
     fn the_first_form_offered_wins() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert!(matches!(accepted(kubectl, Offer::FORMS).unwrap().form, Form::Table(_)));
+        assert!(matches!(accepted(kubectl, FORMS).unwrap().form, Form::Table(_)));
         assert_eq!(accepted(kubectl, Offer::PLAIN).unwrap().form, Form::Object);
-        let client_go = "application/vnd.kubernetes.protobuf, application/json";
-        assert_eq!(accepted(client_go, Offer::FORMS).unwrap().form, Form::Object);
-        assert!(accepted("application/yaml", Offer::FORMS).unwrap().yaml);
-        let error = accepted("application/vnd.kubernetes.protobuf", Offer::FORMS).unwrap_err();
-        assert_eq!(error.code().as_u16(), 406);
+        assert_eq!(accepted("application/yaml", FORMS).unwrap().media, Media::Yaml);
         assert_eq!(accepted("text/html, */*;q=0.1", Offer::PLAIN).unwrap().form, Form::Object);
+    }
+
+    #[test]
+    fn protobuf_is_offered_where_there_is_such_a_form() {
+        let client_go = "application/vnd.kubernetes.protobuf,application/json";
+        assert_eq!(accepted(client_go, FORMS).unwrap().media, Media::Protobuf);
+        let custom = Offer { protobuf: false, ..FORMS };
+        assert_eq!(accepted(client_go, custom).unwrap().media, Media::Json);
+        let error = accepted("application/vnd.kubernetes.protobuf", custom).unwrap_err();
+        assert_eq!(error.code().as_u16(), 406);
+        assert_eq!(
+            error.message(),
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        );
+        let low = "application/vnd.kubernetes.protobuf;q=0.5, application/json;q=0.9";
+        assert_eq!(accepted(low, FORMS).unwrap().media, Media::Json);
+        let partial =
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        let found = accepted(partial, custom).unwrap();
+        assert_eq!(found.media, Media::Protobuf);
+        assert_eq!(found.form, Form::Metadata { version: "v1", list: true });
+        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
+        assert_eq!(accepted(table, FORMS).unwrap_err().code().as_u16(), 406);
+        let both = format!("{table},application/json");
+        assert_eq!(accepted(&both, FORMS).unwrap().media, Media::Json);
+    }
+
+    #[test]
+    fn watches_are_no_yaml() {
+        let stream = Offer { stream: true, ..FORMS };
+        let error = accepted("application/yaml", stream).unwrap_err();
+        assert_eq!(
+            error.message(),
+            "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        );
+        let sent = "application/vnd.kubernetes.protobuf;stream=watch";
+        assert_eq!(accepted(sent, stream).unwrap().media, Media::Protobuf);
     }
 }

@@ -11,7 +11,7 @@ use kubeplane_core::status::ApiResult;
 
 /// Creates an object.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let format = decode::format(&call.head.headers, &call.definition().schema)?;
     let body = call.read_body().await?;
     let options = WriteOptions::parse("CreateOptions", &call.query(), &call.head.headers, None)?;

@@ -27,7 +27,7 @@ const RETURNED_GROUPS: [&str; 2] = ["resource.k8s.io", "storage.k8s.io"];
 
 /// Deletes one object.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let body = call.read_body().await?;
     let sent = decode::options(&call.head.headers, &body)?;
     let options = DeleteOptions::parse(&call.query(), sent)?;

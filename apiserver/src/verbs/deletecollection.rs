@@ -16,7 +16,7 @@ const WORKERS: usize = 16;
 
 /// Deletes every object a list finds. Not atomic: objects deleted before a failure stay deleted.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let query = call.query();
     let list_options = ListOptions::parse(&query, &call.info, call.definition())?;
     let body = call.read_body().await?;
@@ -33,7 +33,8 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     }
     while under_way.next().await.transpose()?.is_some() {}
     drop(under_way);
-    output::list(&accepted, call.resource.cache().shape(), found.rows, &found.meta, call.now)
+    let shape = call.resource.cache().shape();
+    output::list(&accepted, shape, found.rows, &found.meta, call.now).await
 }
 
 async fn delete(call: &Call, options: &DeleteOptions, sent: &Object, row: &Row) -> ApiResult<()> {

@@ -2,16 +2,17 @@ use super::Call;
 use crate::{
     body::Body,
     cache::Freshness,
+    options::bad_version,
     output::{self, Accepted, Offer},
     storage::About,
 };
 use http::{Response, StatusCode};
-use kubeplane_core::{ApiError, field, status::ApiResult};
+use kubeplane_core::{ApiError, status::ApiResult};
 use kubeplane_store_trait::{ReadAt, Revision};
 
 /// Reads one object; never decodes it for a client that takes JSON.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let resource = call.resource.group_resource();
     let key =
         call.resource.key(call.namespace(), &call.info.name).ok_or_else(|| call.not_found())?;
@@ -41,11 +42,4 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
         }
     };
     output::entity(&accepted, shape, StatusCode::OK, &value, Some(revision), call.now)
-}
-
-/// 422 of a resourceVersion that is no number.
-pub(super) fn bad_version(sent: &str) -> ApiError {
-    let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
-    let errors = [field::Error::invalid(&field::Path::new("resourceVersion"), sent, why)];
-    ApiError::invalid(&kubeplane_core::GroupKind::default(), "", &errors)
 }

@@ -31,11 +31,14 @@ pub(super) struct Found {
 
 /// Lists objects.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let options = ListOptions::parse(&call.query(), &call.info, call.definition())?;
     let found = find(&call, &options).await?;
-    let shape = call.resource.cache().shape();
-    output::list(&accepted, shape, found.rows, &found.meta, call.now)
+    let cache = call.resource.cache();
+    if accepted.is_protobuf_object() {
+        cache.keep_protobuf();
+    }
+    output::list(&accepted, cache.shape(), found.rows, &found.meta, call.now).await
 }
 
 /// Reads what the options ask for, from the cache where it can.
@@ -43,10 +46,6 @@ pub(super) async fn find(call: &Call, options: &ListOptions) -> ApiResult<Found>
     let resource = &call.resource;
     let range = resource.range(&options.filter.namespace);
     if let Some(token) = &options.continues {
-        if options.version.is_some_and(|version| version.0 != 0) {
-            let why = "specifying resource version is not allowed when using continue";
-            return Err(ApiError::bad_request(why));
-        }
         return continued(call, options, &range, token).await;
     }
     let exact = match (options.version, options.version_match) {
@@ -58,9 +57,10 @@ pub(super) async fn find(call: &Call, options: &ListOptions) -> ApiResult<Found>
         let limits = Limits { at: ReadAt::Exact(version), limit: options.limit, token: version.0 };
         return from_store(call, &options.filter, range, &limits).await.map_err(
             |error| match error {
-                store::Error::Compacted { .. } => ApiError::expired(format!(
-                    "The provided resource version {version} is no longer available"
-                )),
+                // The original tells no time to wait for a revision read exactly.
+                store::Error::Future { requested, latest } => {
+                    crate::storage::future_error(requested, latest).retry_after(0)
+                }
                 error => crate::storage::plain_error(&error),
             },
         );
@@ -71,8 +71,9 @@ pub(super) async fn find(call: &Call, options: &ListOptions) -> ApiResult<Found>
         Some(version) => Freshness::AtLeast(version),
     };
     let snapshot = resource.cache().snapshot(freshness).await?;
-    call.api.0.metrics.objects(&resource.group_resource(), snapshot.rows.len());
-    Ok(from_cache(resource, &options.filter, &range, options.limit, &snapshot))
+    // As in the original, whatever is there comes whole.
+    let limit = options.limit.filter(|_| freshness != Freshness::Any);
+    Ok(from_cache(resource, &options.filter, &range, limit, &snapshot))
 }
 
 fn from_cache(
@@ -167,6 +168,10 @@ async fn continued(
     sent: &str,
 ) -> ApiResult<Found> {
     let (start, revision) = opened(sent, call.resource.prefix())?;
+    if options.version.is_some_and(|version| version.0 != 0) {
+        let why = "specifying resource version is not allowed when using continue";
+        return Err(ApiError::bad_request(why));
+    }
     let rest = KeyRange::between(start.clone().max(range.start().clone()), range.end().cloned());
     // A negative revision continues an inconsistent list: from the key on, as things are now.
     let Some(revision) = revision else {
@@ -184,6 +189,13 @@ async fn continued(
     })
 }
 
+/// Where a text stops being base64, as Go says it.
+fn illegal(token: &str) -> String {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let at = token.bytes().position(|byte| !legal(byte)).unwrap_or(token.len());
+    format!("illegal base64 data at input byte {at}")
+}
+
 /// A token to continue behind a key.
 fn token(resource: &Resource, key: &Bytes, revision: u64) -> String {
     let key = String::from_utf8_lossy(&key[resource.prefix().len()..]);
@@ -197,11 +209,20 @@ fn encoded(start: &str, revision: i64) -> String {
 
 /// The key a token continues from and its revision; `None` for an inconsistent list.
 fn opened(token: &str, prefix: &str) -> ApiResult<(Bytes, Option<Revision>)> {
-    let bad = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
-    let data = URL_SAFE_NO_PAD.decode(token).map_err(|error| bad(&error.to_string()))?;
-    let token: Value = serde_json::from_slice(&data).map_err(|error| bad(&error.to_string()))?;
+    let bad = |why: &str| {
+        ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
+    let data = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad(&illegal(token)))?;
+    let token: Value = serde_json::from_slice(&data).map_err(|error| match data.first() {
+        Some(byte) if error.column() <= 1 => {
+            let found = char::from(*byte);
+            bad(&format!("invalid character {found:?} looking for beginning of value"))
+        }
+        _ => bad("unexpected end of JSON input"),
+    })?;
     if token["v"] != "meta.k8s.io/v1" {
-        return Err(bad(&format!("server does not recognize this encoded version {}", token["v"])));
+        let version = token["v"].as_str().unwrap_or_default();
+        return Err(bad(&format!("server does not recognize this encoded version {version}")));
     }
     let revision = token["rv"].as_i64().unwrap_or_default();
     let start = token["start"].as_str().unwrap_or_default();

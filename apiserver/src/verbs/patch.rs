@@ -42,9 +42,11 @@ impl Kind {
             MERGE => Ok(Self::Merge),
             STRATEGIC if strategic => Ok(Self::Strategic),
             APPLY => Ok(Self::Apply),
-            _ if strategic => {
-                Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY]))
-            }
+            _ if strategic => Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UnsupportedMediaType",
+                "415: Unsupported Media Type",
+            )),
             _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
         }
     }
@@ -53,7 +55,7 @@ impl Kind {
 /// Changes an object by a patch; server-side apply may create it.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let kind = Kind::of(&call)?;
-    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let body = call.read_body().await?;
     let is_apply = kind == Kind::Apply;
     let options =
@@ -86,18 +88,18 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
 /// The JSON of an object after a patch that is no apply.
 fn patched(call: &Call, kind: Kind, live: &Object, body: &Bytes) -> ApiResult<Value> {
     let original = Value::Object(live.map().clone());
-    merged(kind, &original, body, Some(&call.definition().schema))
+    merged(kind, original, body, Some(&call.definition().schema))
 }
 
 /// The JSON of a Scale after a patch.
-pub(super) fn patched_scale(kind: Kind, scale: &Value, body: &Bytes) -> ApiResult<Value> {
+pub(super) fn patched_scale(kind: Kind, scale: Value, body: &Bytes) -> ApiResult<Value> {
     let schema = kubeplane_core::schema::builtin("io.k8s.api.autoscaling.v1.Scale");
     merged(kind, scale, body, schema.as_ref())
 }
 
 fn merged(
     kind: Kind,
-    original: &Value,
+    original: Value,
     body: &Bytes,
     schema: Option<&SchemaRef>,
 ) -> ApiResult<Value> {
@@ -106,7 +108,7 @@ fn merged(
         (Kind::Strategic, Some(schema)) => {
             let sent: Value = serde_json::from_slice(body)
                 .map_err(|error| ApiError::bad_request(error.to_string()))?;
-            patch::strategic::merge(original, &sent, schema)?
+            patch::strategic::merge(original, sent, schema)?
         }
         _ => patch::merge_patch(original, body)?,
     })

@@ -11,7 +11,7 @@ use kubeplane_core::{ApiError, Object, status::ApiResult};
 
 /// Replaces an object, or the part of it that a subresource is.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(&call.head, Offer::FORMS)?;
+    let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let body = call.read_body().await?;
     let options = WriteOptions::parse("UpdateOptions", &call.query(), &call.head.headers, None)?;
     let format = decode::format(&call.head.headers, &call.definition().schema)?;

@@ -1,16 +1,15 @@
 use super::Call;
 use crate::{
     body::{self, Body, BoxError},
-    metrics::Counted,
     options::ListOptions,
-    output::{Accepted, Offer},
+    output::{Accepted, Media, Offer},
     watch::{Frames, Start, Watch},
 };
 use futures::stream;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use kubeplane_core::status::ApiResult;
+use kubeplane_core::{protobuf, status::ApiResult};
 use prometheus_client::metrics::counter::Counter;
 use std::time::Duration;
 
@@ -20,13 +19,15 @@ const SHORTEST: Duration = Duration::from_secs(1800);
 struct Sending {
     watch: Watch,
     events: Counter,
-    _counted: Counted,
 }
 
 /// Watches objects.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(&call.head, Offer::STREAM)?;
+    let accepted = Accepted::of(&call.head, Offer::stream(call.definition()))?;
     let options = ListOptions::parse(&call.query(), &call.info, call.definition())?;
+    if accepted.is_protobuf_object() {
+        call.resource.cache().keep_protobuf();
+    }
     let random = SHORTEST.mul_f64(1.0 + call.api.seed().fraction());
     let start = Start {
         resource: call.resource.clone(),
@@ -36,9 +37,9 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
         bookmarks: options.bookmarks,
         timeout: options.timeout.unwrap_or(random),
     };
-    let watch = Watch::open(&call.api, start, Frames::new(accepted.form)).await?;
-    let (events, counted) = call.api.0.metrics.watcher(&call.info);
-    let sending = Sending { watch, events, _counted: counted };
+    let watch = Watch::open(&call.api, start, Frames::new(&accepted)).await?;
+    let events = call.api.0.metrics.watch_events(&call.info);
+    let sending = Sending { watch, events };
     let frames = stream::unfold(sending, |mut sending| async move {
         let (bytes, count) = sending.watch.next().await?;
         sending.events.inc_by(count);
@@ -47,7 +48,11 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let mut response = Response::new(body::boxed(StreamBody::new(frames)));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let kind = match accepted.media {
+        Media::Protobuf => protobuf::WATCH_CONTENT_TYPE,
+        _ => "application/json",
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     Ok(response)
 }

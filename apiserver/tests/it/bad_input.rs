@@ -136,7 +136,6 @@ async fn bad_options_are_refused() {
         server.get(&format!("{MAPS}?{query}")).await.expect(400);
     }
     for query in [
-        "resourceVersion=x",
         "resourceVersionMatch=Exact",
         "resourceVersion=0&resourceVersionMatch=Exact",
         "sendInitialEvents=true",

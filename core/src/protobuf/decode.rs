@@ -62,7 +62,12 @@ fn trim(map: &mut Map<String, Value>, message: &Message) {
 }
 
 fn wrong(wire: Wire<'_>, field: &str) -> Error {
-    Error::WrongWireType { found: wire.number(), field: field.to_owned() }
+    let field = match field.split_at_checked(1) {
+        _ if field == "metadata" => "ObjectMeta".to_owned(),
+        Some((first, rest)) => first.to_uppercase() + rest,
+        None => field.to_owned(),
+    };
+    Error::WrongWireType { found: wire.number(), field }
 }
 
 fn utf8(bytes: &[u8]) -> Result<String> {

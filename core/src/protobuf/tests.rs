@@ -156,7 +156,7 @@ fn damaged_messages_are_refused() {
         (&b"\x0a\x05ab"[..], Error::Eof),
         (b"\x0a", Error::Eof),
         (b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", Error::Overflow),
-        (b"\x08\x01", Error::WrongWireType { found: 0, field: "metadata".into() }),
+        (b"\x08\x01", Error::WrongWireType { found: 0, field: "ObjectMeta".into() }),
         (b"\x0e", Error::WireType(6)),
         (b"\x00", Error::Tag { message: "Pod".into(), tag: 0, key: 0 }),
         (b"\x0a\x03\x0a\x01\xff", Error::Utf8),
