@@ -41,8 +41,37 @@ pub(crate) struct Inner {
     pub(crate) metrics: ApiMetrics,
     /// Writes under way.
     pub(crate) writes: TaskTracker,
+    /// Connections that outlive the requests they began with.
+    pub(crate) connections: Connections,
     /// Cancelled when the server shuts down: watches end.
     pub(crate) stopping: CancellationToken,
+}
+
+/// Owns the tasks of connections that outlive the requests they began with; they end when the server shuts
+/// down.
+#[derive(Debug, Clone)]
+pub(crate) struct Connections {
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Connections {
+    pub(crate) fn new(stopping: CancellationToken) -> Self {
+        Self { tasks: TaskTracker::new(), stopping }
+    }
+
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            let _ = stopping.run_until_cancelled_owned(work).await;
+        });
+    }
+
+    /// Waits until all have ended, which they do once the server is stopping.
+    pub(crate) async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 impl Api {
@@ -86,6 +115,12 @@ impl Api {
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
+    }
+
+    /// Runs what goes on after a request was answered, as the two ends of an upgraded connection do. It is
+    /// dropped when the server shuts down.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.connections.spawn(work);
     }
 
     /// The resource in its storage version.

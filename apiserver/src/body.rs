@@ -1,6 +1,7 @@
 //! Request and response bodies of the API server.
 
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use kubeplane_core::status::{ApiError, ApiResult};
 use parking_lot::Mutex;
@@ -53,11 +54,20 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
+/// How much of a body that is too large is still read, and thrown away. Clients look for an answer only once
+/// they have sent everything; those that would send more than this are answered at once.
+const DRAINED: usize = 10 * MAX_BODY;
+
 /// Reads a whole body of at most [`MAX_BODY`] bytes.
 ///
 /// # Errors
 /// 413 when it is larger, 400 when the client stops sending.
 pub async fn read(mut body: Body) -> ApiResult<Bytes> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > MAX_BODY {
+        drain(body, announced).await;
+        return Err(too_large());
+    }
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -65,9 +75,30 @@ pub async fn read(mut body: Body) -> ApiResult<Bytes> {
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if all.len() + data.len() > MAX_BODY {
-            return Err(ApiError::too_large(format!("limit is {MAX_BODY}")));
+            drop(all);
+            drain(body, 0).await;
+            return Err(too_large());
         }
         all.extend_from_slice(&data);
     }
     Ok(all.freeze())
+}
+
+fn too_large() -> ApiError {
+    ApiError::too_large(format!("Request entity too large: limit is {MAX_BODY}"))
+}
+
+/// Lets the client send the rest, unless it is far too much.
+async fn drain(mut body: Body, announced: usize) {
+    if announced > DRAINED {
+        return;
+    }
+    let mut left = DRAINED;
+    // A client that stops sending needs no answer.
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
+    }
 }

@@ -1,5 +1,5 @@
 use crate::{
-    api::{Api, Inner},
+    api::{Api, Connections, Inner},
     cache::{CacheOptions, CacheReader},
     error::{Error, Result},
     handler::{Handler, Route, WriteHook},
@@ -247,6 +247,7 @@ impl Builder {
             Arc::new(Observe { clock: clock.clone(), seed: self.seed, metrics: metrics.clone() }),
             Arc::new(Guard),
             Arc::new(Deadline { clock: clock.clone() }),
+            connections: Connections::new(stopping.clone()),
             Arc::new(Authenticate { chain: authenticators }),
             Arc::new(Impersonate { authorizer: authorizer.clone() }),
             Arc::new(Inflight::new(clock, metrics)),

@@ -1,6 +1,7 @@
 //! Clients in the server's own process: the whole pipeline without a socket.
 
 use crate::{
+    api::Connections,
     body::{self, Body},
     pipeline::{InProcess, Pipeline},
 };
@@ -19,7 +20,7 @@ type Answer = Result<Response<Body>, body::BoxError>;
 const PIPE: usize = 64 * 1024;
 
 /// A client that is this user.
-pub(crate) fn of(pipeline: Pipeline, user: UserInfo) -> Client {
+pub(crate) fn of(pipeline: Pipeline, connections: Connections, user: UserInfo) -> Client {
     let user = Arc::new(user);
     let agent = HeaderValue::from_str(&format!(
         "{}/in-process",
@@ -31,23 +32,30 @@ pub(crate) fn of(pipeline: Pipeline, user: UserInfo) -> Client {
         if !request.headers().contains_key(header::USER_AGENT) {
             request.headers_mut().insert(header::USER_AGENT, agent.clone());
         }
-        let pipeline = pipeline.clone();
-        answer(pipeline, request)
+        answer(pipeline.clone(), connections.clone(), request)
     });
     Client::new(service, "default")
 }
 
-fn answer(pipeline: Pipeline, request: Request<ClientBody>) -> BoxFuture<'static, Answer> {
+fn answer(
+    pipeline: Pipeline,
+    connections: Connections,
+    request: Request<ClientBody>,
+) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         if request.headers().contains_key(header::UPGRADE) {
-            return upgraded(pipeline, request).await;
+            return upgraded(pipeline, &connections, request).await;
         }
         Ok(pipeline.call(request.map(body::boxed)).await)
     })
 }
 
 /// An upgrade needs a connection to take over: a pipe with HTTP/1.1 spoken at both ends.
-async fn upgraded(pipeline: Pipeline, request: Request<ClientBody>) -> Answer {
+async fn upgraded(
+    pipeline: Pipeline,
+    connections: &Connections,
+    request: Request<ClientBody>,
+) -> Answer {
     let user = request.extensions().get::<InProcess>().cloned();
     let (near, far) = tokio::io::duplex(PIPE);
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -61,9 +69,9 @@ async fn upgraded(pipeline: Pipeline, request: Request<ClientBody>) -> Answer {
         .serve_connection(TokioIo::new(far), service)
         .with_upgrades();
     let (mut sender, sending) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
-    // Both ends stop when the connection is dropped by whoever holds its other side.
+    // Both ends stop when the connection is dropped by whoever holds its other side, or with the server.
     let (serving, sending) = (serving.boxed(), sending.with_upgrades().boxed());
-    tokio::spawn(async move {
+    connections.spawn(async move {
         let (served, sent) = tokio::join!(serving, sending);
         if let Some(error) = served.err().or(sent.err()) {
             tracing::debug!(%error, "in-process connection ended");

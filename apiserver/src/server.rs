@@ -1,7 +1,7 @@
 //! The server as a component: its listener, its clients in the process, its start and end.
 
 use crate::{
-    api::Api,
+    api::{self, Api},
     body,
     builder::Builder,
     client, compaction,
@@ -87,13 +87,13 @@ impl ApiServer {
     /// A client that is this user. Its requests pass the whole pipeline, as those from the wire do.
     #[must_use]
     pub fn client_as(&self, user: UserInfo) -> Client {
-        client::of(self.pipeline.clone(), user)
+        self.clients().client_as(user)
     }
 
     /// What makes clients of any user, also after the server was handed to its supervisor.
     #[must_use]
     pub fn clients(&self) -> Clients {
-        Clients(self.pipeline.clone())
+        Clients(self.pipeline.clone(), self.api.0.connections.clone())
     }
 
     /// The pipeline as a tower service; who asks is found out by the authenticators.
@@ -123,13 +123,13 @@ impl ApiServer {
 
 /// Makes in-process clients of a server; see [`ApiServer::client_as`].
 #[derive(Debug, Clone)]
-pub struct Clients(Pipeline);
+pub struct Clients(Pipeline, api::Connections);
 
 impl Clients {
     /// A client that is this user.
     #[must_use]
     pub fn client_as(&self, user: UserInfo) -> Client {
-        client::of(self.0.clone(), user)
+        client::of(self.0.clone(), self.1.clone(), user)
     }
 }
 
@@ -141,13 +141,15 @@ impl Component for ApiServer {
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> std::result::Result<(), ComponentError> {
         let store = self.api.store().clone();
+        // What was begun ends with this, also when it is dropped.
+        let _stopping = self.api.stopping().clone().drop_guard();
         let _compaction =
             AbortOnDropHandle::new(tokio::spawn(compaction::run(store, self.api.clock().clone())));
         let Some(listener) = &self.listener else {
             lifecycle.ready();
             lifecycle.stopping().await;
             self.api.stopping().cancel();
-            finish_writes(&self.api).await;
+            finish(&self.api).await;
             return Ok(());
         };
         let socket = listener.bind().await?;
@@ -158,17 +160,18 @@ impl Component for ApiServer {
         drop(socket);
         self.api.stopping().cancel();
         connections.finish(&self.api).await;
-        finish_writes(&self.api).await;
+        finish(&self.api).await;
         Ok(())
     }
 }
 
-/// Waits for writes whose clients did not.
-async fn finish_writes(api: &Api) {
+/// Waits for writes whose clients did not, and for connections that were taken over.
+async fn finish(api: &Api) {
     api.0.writes.close();
     if kubeplane_clock::timeout(api.clock().as_ref(), GRACE, api.0.writes.wait()).await.is_none() {
         tracing::warn!(left = api.0.writes.len(), "writes did not end in time");
     }
+    api.0.connections.ended().await;
 }
 
 /// Connections being served.

@@ -22,13 +22,14 @@ use crate::{
     write::{Writer, Written},
 };
 use bytes::Bytes;
-use http::{Response, StatusCode, request::Parts};
+use http::{Method, Response, StatusCode, request::Parts};
 use jiff::Timestamp;
 use kubeplane_core::{
     ApiError, Definition, Object,
     admission::Warnings,
     auth::UserInfo,
     definition::{Form, Verb},
+    schema::SchemaRef,
     status::ApiResult,
 };
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub(crate) async fn serve(api: Api, exchange: Exchange) -> ApiResult<Response<Bo
         .registry()
         .find(&info.group_version(), &info.resource)
         .ok_or_else(ApiError::no_such_path)?;
+    if let Some(warning) = resource.definition().strategy.deprecation() {
+        warnings.add(warning);
+    }
     let now = api.clock().now();
     let body = Unread::new(body);
     let call = Call { api, head, body, info, user, warnings, resource, now };
@@ -126,6 +130,11 @@ impl Call {
             definition.subresource(&self.info.subresource).ok_or_else(ApiError::no_such_path)?;
         let verb = self.verb().filter(|verb| subresource.verbs.contains(verb));
         let handler = self.handler(&self.info.subresource);
+        // What takes every verb passes them on, and OPTIONS too, which is none.
+        let any = subresource.verbs.contains(&Verb::Delete) && self.head.method == Method::OPTIONS;
+        if let Some(handler) = handler.as_ref().filter(|_| any) {
+            return handler.handle(self.into_request()).await;
+        }
         let Some(verb) = verb else { return Err(self.unsupported()) };
         if let Some(handler) = handler {
             return handler.handle(self.into_request()).await;
@@ -144,7 +153,13 @@ impl Call {
     }
 
     fn unsupported(&self) -> ApiError {
-        ApiError::method_not_supported(&self.resource.group_resource(), &self.info.verb)
+        // As in the original, which has routes for the built-in kinds and none for others.
+        match self.definition().schema {
+            SchemaRef::Static(_) => ApiError::method_not_allowed(),
+            SchemaRef::Shared(_) => {
+                ApiError::method_not_supported(&self.resource.group_resource(), &self.info.verb)
+            }
+        }
     }
 
     fn handler(&self, subresource: &str) -> Option<Arc<dyn crate::handler::Handler>> {

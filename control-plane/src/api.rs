@@ -10,7 +10,7 @@ use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::GroupResource;
 use kubeplane_handlers::{
     AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, KubeletClient, NamespaceFinalize,
-    PodBinding, PodEviction, PodLog, PodStream, ReviewKind, SelfSubjectReview,
+    PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
     SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, TokenReview,
     admission::{
         DefaultTolerationSeconds, NodeRestriction, Priority, ServiceAccount, TaintNodesByCondition,
@@ -166,7 +166,8 @@ fn with_handlers(
     let own = &credentials.kubelet_client;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let kubelets =
-        KubeletClient::new(credentials.authority(), &own.certificate, &own.key, provider)?;
+        KubeletClient::new(credentials.authority(), &own.certificate, &own.key, provider.clone())?;
+    let proxy = Arc::new(ResourceProxy::new(kubelets.clone(), provider));
     let stream = Arc::new(PodStream(kubelets.clone()));
     let access = |kind| Arc::new(AccessReview(kind));
     Ok(builder
@@ -187,6 +188,9 @@ fn with_handlers(
         .handler(authentication("tokenreviews"), "", Arc::new(TokenReview::new(issuer, Vec::new())))
         .handler(authentication("selfsubjectreviews"), "", Arc::new(SelfSubjectReview))
         .handler(authorization("subjectaccessreviews"), "", access(ReviewKind::Subject))
+        .handler(core("nodes"), "proxy", proxy.clone())
+        .handler(core("pods"), "proxy", proxy.clone())
+        .handler(core("services"), "proxy", proxy)
         .handler(authorization("localsubjectaccessreviews"), "", access(ReviewKind::LocalSubject))
         .handler(authorization("selfsubjectaccessreviews"), "", access(ReviewKind::SelfSubject))
         .handler(authorization("selfsubjectrulesreviews"), "", Arc::new(SelfSubjectRulesReview)))

@@ -209,3 +209,14 @@ pub(crate) struct ProxyArgs {
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
+    /// The certificate the kubelet serves with (PEM, with those between it and the authority); by default
+    /// one of the authority found in the data directory, else a self-signed one.
+    #[arg(long, requires = "tls_private_key_file")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    #[arg(long, requires = "tls_cert_file")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// The authorities (PEM) whose client certificates are believed; by default those that the kubeconfig
+    /// trusts.
+    #[arg(long)]
+    pub(crate) client_ca_file: Option<PathBuf>,

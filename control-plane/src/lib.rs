@@ -13,6 +13,7 @@
 pub mod api;
 pub mod controller_clients;
 pub mod credentials;
+mod data_dir;
 pub mod endpoint;
 pub mod runtime;
 mod supervisor;
@@ -20,6 +21,7 @@ mod supervisor;
 pub mod testing;
 
 pub use supervisor::{ControlPlane, ControlPlaneError, shutdown_signal};
+pub use data_dir::{DataDir, DataDirError};
 
 pub use kubeplane_apiserver as apiserver;
 pub use kubeplane_auth as auth;

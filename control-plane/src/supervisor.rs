@@ -1,10 +1,11 @@
 //! Runs the components of a control plane: in order, until the first failure or a shutdown.
 
+use kubeplane_clock::SharedClock;
 use kubeplane_core::component::{Component, ComponentError, Supervision, lifecycle};
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// How long a component may take to stop before it is dropped.
+/// How long a component may take to stop, on the clock of the control plane, before it is dropped.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// Called with a component's name when it is ready.
@@ -47,10 +48,16 @@ pub enum ControlPlaneError {
 /// }).await?;
 /// # Ok(()) }
 /// ```
-#[derive(Default)]
 pub struct ControlPlane {
     components: Vec<Box<dyn Component>>,
     on_ready: Option<OnReady>,
+    clock: SharedClock,
+}
+
+impl Default for ControlPlane {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl fmt::Debug for ControlPlane {
@@ -66,10 +73,17 @@ struct Running {
 }
 
 impl ControlPlane {
-    /// Without components.
+    /// Without components, on the machine's clock.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { components: Vec::new(), on_ready: None, clock: kubeplane_clock::real() }
+    }
+
+    /// Takes time from this clock: a component gets 15 seconds of it to stop.
+    #[must_use]
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Adds a component, to start after those added before.
@@ -106,7 +120,7 @@ impl ControlPlane {
                 () = shutdown => Ok(()),
             }
         };
-        let stopped = stop(&mut tasks, &mut running).await;
+        let stopped = stop(&self.clock, &mut tasks, &mut running).await;
         outcome.and(stopped)
     }
 }
@@ -173,6 +187,7 @@ fn settle(running: &mut Vec<Running>, ended: Ended) -> (String, Result<(), Contr
 
 /// Stops what still runs, last started first, each within [`STOP_LIMIT`].
 async fn stop(
+    clock: &SharedClock,
     tasks: &mut JoinSet<Result<(), ComponentError>>,
     running: &mut Vec<Running>,
 ) -> Result<(), ControlPlaneError> {
@@ -187,7 +202,7 @@ async fn stop(
                 first = std::mem::replace(&mut first, Ok(())).and(outcome);
             }
         };
-        if tokio::time::timeout(STOP_LIMIT, wait).await.is_err() {
+        if kubeplane_clock::timeout(clock.as_ref(), STOP_LIMIT, wait).await.is_none() {
             tracing::warn!(component = name, "did not stop in time");
             running.retain(|component| component.task != task);
         }
@@ -260,6 +275,48 @@ mod tests {
         });
         plane.run_until(async { stopped.await.unwrap_or_default() }).await.unwrap();
         assert_eq!(*log.lock(), ["start a", "start b", "stop b", "stop a"]);
+    }
+
+    /// Is told to stop, and does not.
+    #[derive(Debug)]
+    struct Stubborn(Option<tokio::sync::oneshot::Sender<()>>);
+
+    #[async_trait::async_trait]
+    impl Component for Stubborn {
+        fn name(&self) -> &str {
+            "stubborn"
+        }
+
+        async fn run(mut self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+            lifecycle.ready();
+            lifecycle.stopping().await;
+            drop(self.0.take());
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_stop_is_dropped_when_the_clock_says_so() {
+        let (told, is_told) = tokio::sync::oneshot::channel::<()>();
+        let clock = Arc::new(kubeplane_clock::PausedClock::starting_at(Default::default()));
+        let log = Log::default();
+        let plane = ControlPlane::new()
+            .clock(clock.clone())
+            .with(Part { name: "a", log: log.clone(), fails: false })
+            .with(Stubborn(Some(told)));
+        let (ready, is_ready) = tokio::sync::oneshot::channel::<()>();
+        let ready = Mutex::new(Some(ready));
+        let plane = plane.on_ready(move |name| {
+            if name == "stubborn" {
+                drop(ready.lock().take());
+            }
+        });
+        let running = tokio::spawn(plane.run_until(async { is_ready.await.unwrap_or_default() }));
+        is_told.await.unwrap_err();
+        assert_eq!(clock.next_wake(), Some(STOP_LIMIT), "it waits on the clock");
+        clock.advance(STOP_LIMIT);
+        running.await.unwrap().unwrap();
+        assert_eq!(*log.lock(), ["start a", "stop a"], "the rest stops as ever");
     }
 
     #[tokio::test]

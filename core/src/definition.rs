@@ -258,6 +258,11 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn field(&self, object: &Object, path: &str) -> String {
         let keys: Vec<_> = path.split('.').collect();
         match object.at(&keys) {
+    /// What clients of this version are warned with on every request, when it should no longer be used.
+    fn deprecation(&self) -> Option<&str> {
+        None
+    }
+
             Some(Value::String(text)) => text.clone(),
             Some(Value::Null) | None => String::new(),
             Some(other) => other.to_string(),

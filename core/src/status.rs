@@ -209,6 +209,14 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).about(resource, "")
     }
 
+    /// 405: a path that is served takes no such method.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+            .with_details(Details::default())
+    }
+
     /// 410: the revision asked for is no longer kept.
     #[must_use]
     pub fn expired(message: impl Into<String>) -> Self {

@@ -10,7 +10,7 @@ use crate::{
     pods::Pods,
     sandbox::CgroupDriver,
     spec::Role,
-    volumes::Volumes,
+    volumes::{Volumes, create_closed_dir},
 };
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use kubeplane_client::{EventRecorder, EventType, Informer};
@@ -76,6 +76,9 @@ impl Host {
     /// Asks the runtime for its name and version, and puts everything together.
     pub(crate) async fn new(config: KubeletConfig, seams: Seams) -> crate::Result<Self> {
         let Seams { client, runtime, clock, services, nodes, metrics } = seams;
+        for dir in [&config.data_dir, &config.log_dir, &config.data_dir.join("pods")] {
+            create_closed_dir(dir)?;
+        }
         let version = runtime.version().await?;
         let driver = match runtime.runtime_config().await {
             Ok(told) => told.linux.map(|linux| linux.cgroup_driver()),

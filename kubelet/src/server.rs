@@ -22,22 +22,21 @@ use access::Access;
 use axum::Router;
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_rustls::TlsAcceptor;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What requests are answered with.
-#[derive(Debug)]
 struct Serving {
     host: Arc<Host>,
     access: Access,
     telemetry: Router,
+    tls: tls::Tls,
 }
 
 /// Checks the certificates of the configuration.
 pub(crate) fn check(config: &KubeletConfig) -> Result<()> {
-    tls::acceptor(config).map(|_| ())
+    tls::Tls::of(config).map(|_| ())
 }
 
 /// Opens the port, if the configuration has a certificate to serve with.
@@ -51,8 +50,8 @@ pub(crate) async fn bind(config: &KubeletConfig) -> Result<Option<TcpListener>> 
 
 /// Answers requests until dropped.
 pub(crate) async fn serve(host: Arc<Host>, listener: TcpListener, telemetry: Router) {
-    let acceptor = match tls::acceptor(&host.config) {
-        Ok(Some(acceptor)) => acceptor,
+    let tls = match tls::Tls::of(&host.config) {
+        Ok(Some(tls)) => tls,
         Ok(None) => return,
         Err(error) => {
             tracing::error!(%error, "the server of the kubelet cannot start");
@@ -61,13 +60,13 @@ pub(crate) async fn serve(host: Arc<Host>, listener: TcpListener, telemetry: Rou
     };
     let access =
         Access::new(host.client.clone(), host.clock.clone(), host.config.node_name.clone());
-    let serving = Arc::new(Serving { host: host.clone(), access, telemetry });
+    let serving = Arc::new(Serving { host: host.clone(), access, telemetry, tls });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) => {
-                    connections.spawn(connect(serving.clone(), acceptor.clone(), tcp));
+                    connections.spawn(connect(serving.clone(), tcp));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the server of the kubelet cannot take a connection");
@@ -79,11 +78,12 @@ pub(crate) async fn serve(host: Arc<Host>, listener: TcpListener, telemetry: Rou
     }
 }
 
-async fn connect(serving: Arc<Serving>, acceptor: TlsAcceptor, tcp: tokio::net::TcpStream) {
+async fn connect(serving: Arc<Serving>, tcp: tokio::net::TcpStream) {
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%error, "a connection delays its packets");
     }
     let clock = serving.host.clock.clone();
+    let acceptor = serving.tls.acceptor.clone();
     let shaken = kubeplane_clock::timeout(clock.as_ref(), HANDSHAKE, acceptor.accept(tcp)).await;
     match shaken {
         Some(Ok(io)) => connection::run(serving, io).await,

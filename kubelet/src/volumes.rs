@@ -23,7 +23,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     net::IpAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -255,6 +255,12 @@ fn remove_tree(dir: &Path) -> Result<()> {
 
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::file(path, error))
+}
+
+/// Makes a directory that others than the owner and the group may not look into, with those above it.
+pub(crate) fn create_closed_dir(path: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o750).create(path).map_err(|error| Error::file(path, error))
 }
 
 #[cfg(test)]

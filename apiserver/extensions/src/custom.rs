@@ -10,6 +10,7 @@ use crate::{
     schema, value,
 };
 use jiff::Timestamp;
+use kubeplane_apiserver::version_rank;
 use kubeplane_core::{
     Definition, GroupVersion, GroupVersionKind, Object, Scope, Strategy, decode,
     definition::{Context, Form, Subresource, Verb},
@@ -51,7 +52,8 @@ pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> 
     let terminating = conditions::is_true(crd, "Terminating");
     let verbs = Verb::ALL.iter().copied().filter(|verb| !(terminating && *verb == Verb::Create));
     let (columns, cells) = Columns::of(spec);
-    let resource = Resource::of(spec, cells);
+    let mut resource = Resource::of(spec, cells);
+    resource.deprecation = deprecation(crd, spec);
     Ok(Definition {
         plural: name("plural").into(),
         singular: name("singular").into(),
@@ -77,6 +79,31 @@ pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> 
 }
 
 fn subresources(spec: &Value, kind: &GroupVersionKind, resource: &Resource) -> Vec<Subresource> {
+/// What clients of a deprecated version are told: the definition's own words, or which version to use.
+fn deprecation(crd: &Object, version: &Value) -> Option<String> {
+    let is = |version: &Value, flag: &str| version.get(flag) == Some(&Value::Bool(true));
+    if !is(version, "deprecated") {
+        return None;
+    }
+    if let Some(own) = version.get("deprecationWarning").and_then(Value::as_str) {
+        return Some(own.to_owned());
+    }
+    let name = |version: &Value| version.get("name").and_then(Value::as_str).map(str::to_owned);
+    let this = name(version)?;
+    let (group, kind) = (crd.text(&["spec", "group"]), crd.text(&["spec", "names", "kind"]));
+    let warning = format!("{group}/{this} {kind} is deprecated");
+    let better = versions(crd)
+        .iter()
+        .filter(|other| is(other, "served") && !is(other, "deprecated"))
+        .filter_map(name)
+        .filter(|other| version_rank(other) > version_rank(&this))
+        .max_by_key(|other| version_rank(other));
+    Some(match better {
+        Some(better) => format!("{warning}; use {group}/{better} {kind}"),
+        None => warning,
+    })
+}
+
     let verbs = || Cow::Borrowed(&[Verb::Get, Verb::Patch, Verb::Update][..]);
     let mut out = Vec::new();
     if resource.has_status {
@@ -120,6 +147,8 @@ struct Resource {
     has_status: bool,
     scale: Option<Value>,
 }
+    /// What its clients are warned with.
+    deprecation: Option<String>,
 
 impl Resource {
     fn of(spec: &Value, cells: Columns) -> Self {
@@ -134,6 +163,7 @@ impl Resource {
             has_status: set("/subresources/status").is_some(),
             scale: set("/subresources/scale").cloned(),
             schema,
+            deprecation: None,
             cells,
         }
     }
@@ -264,6 +294,10 @@ fn whole(object: &Object) -> Value {
 
 impl Strategy for Resource {
     fn default(&self, object: &mut Object) {
+    fn deprecation(&self) -> Option<&str> {
+        self.deprecation.as_deref()
+    }
+
         let mut value = Value::Object(std::mem::take(object.map_mut()));
         decode::apply_schema_defaults(&mut value, &self.shape);
         if let Some(schema) = &self.schema {

@@ -3,5 +3,8 @@
 mod client;
 mod pods;
 
+pub(crate) use client::said;
+pub(crate) use pods::{switch, without_token};
+
 pub use client::{KubeletClient, KubeletClientError};
 pub use pods::{PodLog, PodStream};

@@ -4,6 +4,7 @@
 //! ```text
 //!   pods/binding, pods/eviction ┐
 //!   pods/exec, log, portforward │── Handler ──┐
+//!   nodes|pods|services/proxy   │             │
 //!   serviceaccounts/token       │             │
 //!   *reviews, componentstatuses ┘             ├──> kubeplane-apiserver
 //!   Service addresses and ports ─── WriteHook ┤
@@ -21,6 +22,7 @@ mod components;
 mod eviction;
 mod finalize;
 mod kubelet;
+mod proxy;
 mod reviews;
 mod services;
 mod token;
@@ -31,6 +33,7 @@ pub use components::ComponentStatuses;
 pub use eviction::PodEviction;
 pub use finalize::NamespaceFinalize;
 pub use kubelet::{KubeletClient, KubeletClientError, PodLog, PodStream};
+pub use proxy::{Connection, Dial, ResourceProxy};
 pub use reviews::{
     AccessReview, ReviewKind, SelfSubjectReview, SelfSubjectRulesReview, TokenReview,
 };

@@ -40,13 +40,15 @@ pub(super) fn versions(registry: &Registry) -> Vec<GroupVersion> {
         place(&a.group)
             .cmp(&place(&b.group))
             .then_with(|| a.group.cmp(&b.group))
-            .then_with(|| weight(&b.version).cmp(&weight(&a.version)))
+            .then_with(|| version_rank(&b.version).cmp(&version_rank(&a.version)))
     });
     versions
 }
 
-/// Stable before beta before alpha, higher numbers first; anything else last.
-fn weight(version: &str) -> (u8, u32, u32) {
+/// How preferred a version is among those of its group: stable over beta over alpha, higher numbers over
+/// lower ones, everything over names of other forms.
+#[must_use]
+pub fn version_rank(version: &str) -> (u8, u32, u32) {
     let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let major = rest[..digits].parse().unwrap_or(0);
@@ -109,12 +111,12 @@ fn described(group: &str, versions: &[GroupVersion]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::weight;
+    use super::version_rank;
 
     #[test]
     fn versions_order_as_the_original_orders_them() {
         let mut versions = ["v1alpha1", "v2", "v1", "v1beta2", "foo", "v1beta1", "v10"];
-        versions.sort_by_key(|version| std::cmp::Reverse(weight(version)));
+        versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
         assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo"]);
     }
 }

@@ -1,14 +1,19 @@
 use super::{setup, supervise};
 use crate::cli::ApiserverArgs;
-use kubeplane::{ControlPlane, api::ApiOptions};
+use kubeplane::{ControlPlane, DataDir, api::ApiOptions, telemetry::Metrics};
 
 pub(super) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
-    let setup = setup::prepare(&args.api, ApiOptions::default(), args.nodes.clone()).await?;
-    eprintln!("kubeplane apiserver: data in {}", setup.data_dir.display());
+    let data = DataDir::lock(&args.api.data_dir, "kubeplane apiserver")?;
+    eprintln!("kubeplane apiserver: data in {}", data.path().display());
+    let metrics = Metrics::new();
+    let options = ApiOptions { metrics, ..ApiOptions::default() };
+    let setup = setup::prepare(&args.api, data.path(), options, args.nodes.clone()).await?;
     let plane = ControlPlane::new()
         .with(setup.api)
         .with(setup.announcement)
         .with(setup.bootstrap)
         .with(setup.custom);
-    supervise(plane).await
+    supervise(plane).await?;
+    drop(data);
+    Ok(())
 }

@@ -22,24 +22,30 @@ pub(super) async fn config(args: &ComponentArgs) -> anyhow::Result<kube::Config>
     kube::Config::from_custom_kubeconfig(file, &options).await.with_context(named)
 }
 
+/// Whether a certificate was made by an authority of its own, which nobody knows.
+pub(super) struct SelfSigned(pub(super) bool);
+
 /// A serving certificate signed by the authority of the data directory if its key is there, else by one of
 /// its own.
 pub(super) fn serving(
     data_dir: &Path,
     name: &str,
     address: SocketAddr,
-) -> anyhow::Result<Identity> {
+) -> anyhow::Result<(Identity, SelfSigned)> {
     let now = kubeplane::clock::real().now();
     let pki = data_dir.join("pki");
     let read = |file: &str| std::fs::read_to_string(pki.join(file));
-    let authority = match (read("ca.crt"), read("ca.key")) {
-        (Ok(certificate), Ok(key)) => Authority::from_pem(&certificate, &key)?,
-        _ => Authority::generate(name, now)?,
+    let (authority, own) = match (read("ca.crt"), read("ca.key")) {
+        (Ok(certificate), Ok(key)) => {
+            let authority = Authority::from_pem(&certificate, &key);
+            (authority.with_context(|| format!("authority in {}", pki.display()))?, false)
+        }
+        _ => (Authority::generate("kubeplane", now)?, true),
     };
     let request = Request::new(name, Usage::Server)
         .names(["localhost".to_owned(), machine::name()])
         .addresses([address.ip(), machine::address()]);
-    Ok(authority.issue(&request, now)?)
+    Ok((authority.issue(&request, now)?, SelfSigned(own)))
 }
 
 fn endpoint(
@@ -50,7 +56,7 @@ fn endpoint(
     health: Health,
     metrics: Metrics,
 ) -> anyhow::Result<HealthEndpoint> {
-    let serving = serving(&args.data_dir, name, listen)?;
+    let (serving, _) = serving(&args.data_dir, name, listen)?;
     let access = DelegatedAccess::new(client);
     Ok(HealthEndpoint::new(name, listen, serving, health, metrics, access))
 }
@@ -103,7 +109,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
 }
 
 /// The authority the kubeconfig trusts, PEM: it is published to pods.
-fn authority(config: &kube::Config) -> String {
+pub(super) fn authority(config: &kube::Config) -> String {
     use kubeplane::pki::pem;
     let roots = config.root_cert.iter().flatten();
     roots.map(|der| pem("CERTIFICATE", der)).collect()

@@ -1,7 +1,7 @@
 use super::{machine, setup, supervise};
 use crate::cli::{NodeArgs, ServeArgs};
 use kubeplane::{
-    ControlPlane,
+    ControlPlane, DataDir,
     api::ApiOptions,
     client::Informers,
     clock::{Seed, SharedClock},
@@ -37,8 +37,12 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         controllers: Health::new(),
     };
     let node = args.node.node_name.clone().unwrap_or_else(machine::name);
+    let data = DataDir::lock(&args.api.data_dir, "kubeplane serve")?;
+    // A kubelet alone locks only its own part.
+    let node_data = DataDir::lock(&data.path().join("kubelet"), "kubeplane serve")?;
     eprintln!("kubeplane {}: data in {}", env!("CARGO_PKG_VERSION"), args.api.data_dir.display());
-    let setup = setup::prepare(&args.api, api_options(&shared), vec![node.clone()]).await?;
+    let options = api_options(&shared);
+    let setup = setup::prepare(&args.api, data.path(), options, vec![node.clone()]).await?;
     let found = runtime::find(&args.node.runtime, shared.clock.clone(), args.node.pod_cidr).await;
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("container runtime: {}", found.description);
@@ -50,7 +54,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         &setup.credentials,
         &args.node,
         &found,
-        &setup.data_dir,
+        data.path(),
         setup.address,
         &node,
         &shared,
@@ -67,7 +71,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(proxy) = proxy {
         plane = plane.with(proxy);
     }
-    supervise(plane).await
+    supervise(plane.clock(shared.clock)).await?;
+    drop((node_data, data));
+    Ok(())
 }
 
 fn api_options(shared: &Shared) -> ApiOptions {

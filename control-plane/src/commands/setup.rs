@@ -22,7 +22,6 @@ use tokio::sync::watch;
 
 /// An API server and what stands around it, not running yet.
 pub(super) struct Setup {
-    pub(super) data_dir: PathBuf,
     pub(super) address: IpAddr,
     pub(super) credentials: Arc<Credentials>,
     pub(super) api: ApiServer,
@@ -31,15 +30,16 @@ pub(super) struct Setup {
     pub(super) announcement: Announcement,
 }
 
+/// Makes everything but the directory, which the caller has locked.
 pub(super) async fn prepare(
     args: &ApiArgs,
+    data_dir: &Path,
     mut options: ApiOptions,
     nodes: Vec<String>,
 ) -> anyhow::Result<Setup> {
-    let data_dir = machine::directory(&args.data_dir)?;
     let address = args.advertise_address.unwrap_or_else(|| reachable(args.listen));
-    let credentials = Arc::new(credentials(args, &data_dir, address, &options)?);
-    let store = open(&args.store, &data_dir).await?;
+    let credentials = Arc::new(credentials(args, data_dir, address, &options)?);
+    let store = open(&args.store, data_dir).await?;
     options.listen = Some(args.listen);
     options.service_range = args.service_cidr;
     let api = standard_api_server(store, &credentials, &options)?;
@@ -48,11 +48,11 @@ pub(super) async fn prepare(
     let announcement = Announcement {
         bound: api.bound(),
         credentials: credentials.clone(),
-        data_dir: data_dir.clone(),
+        data_dir: data_dir.to_owned(),
         nodes,
     };
     let custom = CustomResources::new(api.api());
-    Ok(Setup { data_dir, address, credentials, api, bootstrap, custom, announcement })
+    Ok(Setup { address, credentials, api, bootstrap, custom, announcement })
 }
 
 fn reachable(listen: SocketAddr) -> IpAddr {

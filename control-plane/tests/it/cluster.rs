@@ -110,6 +110,10 @@ impl Process {
         Self { child, lines }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it has said so far.
     pub(crate) fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")

@@ -154,6 +154,16 @@ async fn the_kubelet_asks_who_is_there() {
     let pods = admin.get("/pods").await;
     assert_eq!(pods.code, 200, "{}", pods.text);
     assert_eq!(pods.json()["kind"], "PodList");
+    // Through the API server, for those who may.
+    let proxied = "/api/v1/nodes/node-1/proxy";
+    let kubectl = cluster.kubectl();
+    assert_eq!(kubectl.ok(&["get", "--raw", &format!("{proxied}/healthz")]), "ok");
+    let through = Raw::admin(&cluster).await;
+    assert_eq!(through.get(&format!("{proxied}/pods")).await.json()["kind"], "PodList");
+    let stranger = Raw::anonymous(&cluster).await;
+    let refused = stranger.get(&format!("{proxied}/pods")).await;
+    refused.refused(403, "Forbidden", &["cannot get resource \"nodes/proxy\""]);
+
     let scheduler =
         Raw::elsewhere(&ground.data.path().join("scheduler.kubeconfig"), &url, true).await;
     let refused = scheduler.get("/pods").await;

@@ -1,7 +1,17 @@
 //! What is said at the start, and when there can be none.
 
-use crate::cluster::{Ground, Process};
-use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
+use crate::{
+    cluster::{Ground, Process},
+    parts::free_port,
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -106,15 +116,115 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     assert!(said.contains("/proc/kubeplane"), "{said}");
 }
 
+/// Every file below a directory with its content, but for those of the store, which goes on.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let own = entries.filter(|path| !path.ends_with("store") && !path.ends_with("kubelet"));
+    own.flat_map(|path| match path.is_dir() {
+        true => contents(&path),
+        false => BTreeMap::from([(path.clone(), fs::read(&path).unwrap())]),
+    })
+    .collect()
+}
+
+/// Whatever store the second has, it says who was there first, and touches nothing.
 #[test]
 fn a_data_directory_has_one_user() {
     let ground = Ground::simulated();
-    let cluster = ground.start();
+    let mut cluster = ground.start();
+    let data = ground.data.path().to_str().unwrap();
+    let before = contents(ground.data.path());
+    let user = format!("is in use by kubeplane serve (process {})", cluster.process.id());
     let other = Ground::simulated();
-    let said = refused(&with(&other.arguments(), "data-dir", ground.data.path().to_str().unwrap()));
-    assert!(said.contains("in use"), "{said}");
-    assert!(said.contains(ground.data.path().to_str().unwrap()), "{said}");
+    // Another name for the certificate: the first would not be reached any more if it were written.
+    let mut second = with(&other.arguments(), "data-dir", data);
+    second.push("--tls-san=other.example".into());
+    let mut on_etcd = second.clone();
+    on_etcd.push("--store=etcd=http://127.0.0.1:1".into());
+    let alone = vec![
+        "apiserver".to_owned(),
+        format!("--data-dir={data}"),
+        "--listen=127.0.0.1:0".into(),
+        "--tls-san=other.example".into(),
+    ];
+    for arguments in [&second, &on_etcd, &alone] {
+        let said = refused(arguments);
+        assert_eq!(said, format!("kubeplane: data directory {data} {user}"));
+    }
+    let kubelet = vec![
+        "kubelet".to_owned(),
+        format!("--data-dir={data}"),
+        format!("--kubeconfig={data}/kubelet-node-1.kubeconfig"),
+        "--runtime=simulated".into(),
+    ];
+    let said = refused(&kubelet);
+    assert_eq!(said, format!("kubeplane: data directory {data}/kubelet {user}"));
+    assert_eq!(contents(ground.data.path()), before);
     assert_eq!(cluster.kubectl().ok(&["get", "--raw", "/readyz"]), "ok");
+
+    // The lock goes with the process, however that ends.
+    cluster.process.kill();
+    ground.start();
+}
+
+/// A crash at the first start, between two files, is none of the user's business.
+#[test]
+fn a_key_without_its_certificate_gets_one() {
+    let ground = Ground::simulated();
+    let mut cluster = ground.start();
+    assert!(cluster.process.interrupt().success());
+    let pki = ground.data.path().join("pki");
+    let key = fs::read(pki.join("ca.key")).unwrap();
+    for entry in fs::read_dir(&pki).unwrap().map(|entry| entry.unwrap().path()) {
+        if !entry.ends_with("ca.key") {
+            fs::remove_file(entry).unwrap();
+        }
+    }
+    let cluster = ground.start();
+    assert_eq!(fs::read(pki.join("ca.key")).unwrap(), key);
+    assert_eq!(cluster.kubectl().ok(&["get", "--raw", "/readyz"]), "ok");
+}
+
+#[test]
+fn a_kubelet_says_with_what_it_serves_and_whom_it_believes() {
+    let ground = Ground::simulated();
+    let cluster = ground.start();
+    let home = tempfile::tempdir().unwrap();
+    let other = |more: &[&str]| {
+        let mut arguments = vec![
+            "kubelet".to_owned(),
+            format!("--data-dir={}", home.path().display()),
+            format!("--kubeconfig={}/kubelet-node-1.kubeconfig", ground.data.path().display()),
+            "--runtime=simulated".into(),
+            "--node-name=node-1".into(),
+            "--node-ip=127.0.0.1".into(),
+            format!("--kubelet-listen=127.0.0.1:{}", free_port()),
+        ];
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        Process::start(&arguments)
+    };
+    let line = other(&[]).wait_for_line("serving certificate: ", LIMIT);
+    assert!(line.contains("self-signed") && line.contains("--tls-cert-file"), "{line}");
+
+    let pki = ground.data.path().join("pki");
+    let certificate = pki.join("kubelet.crt").display().to_string();
+    let key = pki.join("kubelet.key").display().to_string();
+    let given =
+        [&*format!("--tls-cert-file={certificate}"), &*format!("--tls-private-key-file={key}")];
+    let line = other(&given).wait_for_line("serving certificate: ", LIMIT);
+    assert_eq!(line, format!("serving certificate: {certificate}"));
+
+    fs::create_dir(home.path().join("pki")).unwrap();
+    for file in ["ca.crt", "ca.key"] {
+        fs::copy(pki.join(file), home.path().join("pki").join(file)).unwrap();
+    }
+    let line = other(&[]).wait_for_line("serving certificate: ", LIMIT);
+    let place = home.path().join("pki");
+    assert_eq!(
+        line,
+        format!("serving certificate: made with the authority in {}", place.display())
+    );
+    drop(cluster);
 }
 
 #[test]

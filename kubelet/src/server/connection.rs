@@ -4,7 +4,7 @@ use super::{
     Serving,
     access::{User, Verdict},
     answer::{Answer, text},
-    routes, tls,
+    routes,
 };
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, StatusCode, header};
@@ -31,12 +31,14 @@ impl Afterwards {
 
 /// Answers the requests of a connection, and does what it is upgraded to.
 pub(super) async fn run(serving: Arc<Serving>, io: TlsStream<TcpStream>) {
-    let user = tls::user(io.get_ref().1.peer_certificates());
+    let shown = io.get_ref().1.peer_certificates().map(<[_]>::to_vec);
     let afterwards = Afterwards::default();
     let service = {
         let afterwards = afterwards.clone();
         hyper::service::service_fn(move |request| {
-            let (serving, user) = (serving.clone(), user.clone());
+            // A certificate can end while its connection goes on.
+            let user = serving.tls.user(shown.as_deref(), serving.host.clock.now());
+            let serving = serving.clone();
             let afterwards = afterwards.clone();
             async move { Ok::<_, Infallible>(handle(&serving, user, request, &afterwards).await) }
         })

@@ -82,7 +82,7 @@ impl Worker {
     }
 
     async fn mount(&self, pod: &Arc<Pod>, observed: &ObservedPod) -> Result<Option<Mounted>> {
-        volumes::create_dir(&self.host.volumes.pod_dir(&self.id.uid))?;
+        volumes::create_closed_dir(&self.host.volumes.pod_dir(&self.id.uid))?;
         let facts = Facts {
             pod,
             pod_ips: observed.ips(),

@@ -44,6 +44,20 @@ impl Served {
         Self { world, kubelet, authority, address }
     }
 
+    /// A certificate for the same name by somebody whom the kubelet does not know.
+    fn forged(&self, name: &str, group: &str) -> Identity {
+        let now = jiff::Timestamp::now();
+        let request = Request::new(name, Usage::Client).organization(group);
+        Authority::generate("test", now).unwrap().issue(&request, now).unwrap()
+    }
+
+    /// A certificate that was good once.
+    fn ended(&self, name: &str, group: &str) -> Identity {
+        let request = Request::new(name, Usage::Client).organization(group);
+        let then = "2020-01-01T00:00:00Z".parse().unwrap();
+        self.authority.issue(&request, then).unwrap()
+    }
+
     fn identity(&self, name: &str, group: &str) -> Identity {
         let request = Request::new(name, Usage::Client).organization(group);
         self.authority.issue(&request, jiff::Timestamp::now()).unwrap()
@@ -189,4 +203,39 @@ async fn commands_run_in_containers() {
     let gone = served.admin_get("/exec/default/nope/c?command=true&output=1").await;
     assert!(gone.starts_with("HTTP/1.1 404"), "{gone}");
     served.kubelet.stop().await;
+}
+
+/// The handshake succeeds, so that the client is told why it is not let in.
+#[tokio::test]
+async fn a_certificate_nobody_vouches_for_is_answered_with_401() {
+    let served = Served::start().await;
+    for shown in [
+        None,
+        Some(served.forged("admin", "system:masters")),
+        Some(served.ended("admin", "system:masters")),
+    ] {
+        let answer = served.get(shown, "/pods").await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(answer.ends_with("Unauthorized"), "{answer}");
+    }
+    let answer = served.get(Some(served.identity("admin", "system:masters")), "/pods").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    served.kubelet.stop().await;
+}
+
+#[tokio::test]
+async fn others_do_not_look_into_the_directories_of_pods() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut config = world.config();
+    config.data_dir = home.path().join("kubelet");
+    config.log_dir = home.path().join("logs");
+    let dirs = [config.data_dir.clone(), config.data_dir.join("pods"), config.log_dir.clone()];
+    let kubelet = world.kubelet_with(config).await;
+    for dir in dirs {
+        let mode = std::fs::metadata(&dir).unwrap().permissions().mode();
+        assert_eq!(mode & 0o027, 0, "{} {mode:o}", dir.display());
+    }
+    kubelet.stop().await;
 }

@@ -24,7 +24,7 @@ pub(super) fn config_map(object: &Object) -> Errors {
         check::messages(&value.with(&key.into()), names::is_config_map_key(key), &mut errors);
     }
     if text_size(data.value()) + bytes_size(binary.value()) > SIZE_MAX {
-        errors.push(Error::too_long(&Path::root(), SIZE_MAX));
+        errors.push(Error::too_long(&Path::new("[]"), SIZE_MAX));
     }
     errors
 }

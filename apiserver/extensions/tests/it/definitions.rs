@@ -120,3 +120,52 @@ async fn a_bad_definition_is_refused_with_all_its_faults() {
         "CustomResourceDefinition.apiextensions.k8s.io \"widgets.example.com\" is invalid: [spec.scope: Unsupported value: \"Global\": supported values: \"Cluster\", \"Namespaced\", spec.validation.openAPIV3Schema.properties[spec].properties[size].default: Invalid value: \"string\":  in body must be of type integer: \"string\"]"
     );
 }
+
+#[tokio::test]
+async fn clients_of_a_deprecated_version_are_warned() {
+    let server = Server::start().await;
+    let mut crd = widgets();
+    let version = crd["spec"]["versions"][0].clone();
+    let mut named = |name: &str, more: serde_json::Value| {
+        let mut version = version.clone();
+        version["name"] = name.into();
+        version["storage"] = json!(name == "v1");
+        for (key, value) in more.as_object().unwrap() {
+            version[key] = value.clone();
+        }
+        crd["spec"]["versions"].as_array_mut().unwrap().push(version);
+    };
+    named("v1alpha1", json!({"deprecated": true}));
+    named(
+        "v1beta1",
+        json!({"deprecated": true, "deprecationWarning": "v1beta1 goes in \"spring\""}),
+    );
+    named("v1beta2", json!({}));
+    named("v2", json!({"deprecated": true}));
+    named("v3", json!({"served": false}));
+    let defined = server.warnings("POST", CRDS, crd).await;
+    assert_eq!(defined, Vec::<String>::new());
+    let path = format!("{CRDS}/widgets.example.com");
+    server.until(&path, |_, crd| condition(crd, "Established") == "True").await;
+    let at = |version: &str| WIDGETS.replace("/v1/", &format!("/{version}/"));
+    server.until(&at("v2"), |code, _| code == 200).await;
+    for (version, warning) in [
+        ("v1", None),
+        (
+            "v1alpha1",
+            Some(r#"299 - "example.com/v1alpha1 Widget is deprecated; use example.com/v1 Widget""#),
+        ),
+        ("v1beta1", Some(r#"299 - "v1beta1 goes in \"spring\"""#)),
+        ("v1beta2", None),
+        ("v2", Some(r#"299 - "example.com/v2 Widget is deprecated""#)),
+    ] {
+        let expected: Vec<&str> = warning.into_iter().collect();
+        let path = at(version);
+        assert_eq!(server.warnings("GET", &path, Value::Null).await, expected, "{version}");
+        let mut body = widget(&format!("of-{version}"), json!({"size": 1}));
+        body["apiVersion"] = format!("example.com/{version}").into();
+        assert_eq!(server.warnings("POST", &path, body).await, expected, "{version}");
+        let status = format!("{path}/of-{version}/status");
+        assert_eq!(server.warnings("GET", &status, Value::Null).await, expected, "{version}");
+    }
+}

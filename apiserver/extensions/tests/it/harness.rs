@@ -106,6 +106,16 @@ impl Server {
         self.expect(200, "GET", path, Value::Null).await
     }
 
+    /// What the client is warned with.
+    pub(crate) async fn warnings(&self, method: &str, path: &str, body: Value) -> Vec<String> {
+        let sent = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("content-type", "application/json").body(Full::new(sent));
+        let answer = self.api.service().oneshot(request.unwrap()).await.unwrap();
+        let warnings = answer.headers().get_all("warning").iter();
+        warnings.map(|warning| warning.to_str().unwrap().to_owned()).collect()
+    }
+
     pub(crate) async fn table(&self, path: &str) -> Value {
         let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
         let request =

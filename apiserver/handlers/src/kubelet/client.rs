@@ -1,9 +1,7 @@
-use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, header};
-use http_body_util::Empty;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use kubeplane_apiserver::Api;
+use kubeplane_apiserver::{Api, Body, body};
 use kubeplane_core::{
     GroupResource, Object,
     status::{ApiError, ApiResult},
@@ -11,7 +9,7 @@ use kubeplane_core::{
 use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::Value;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -103,13 +101,13 @@ impl KubeletClient {
         headers: HeaderMap,
     ) -> ApiResult<Response<Incoming>> {
         let (host, port) = self.address(api, node).await?;
-        let dial = self.dial(&host, port);
+        let dial = self.dial(api, &host, port);
         let connected = kubeplane_clock::timeout(&**api.clock(), CONNECT_LIMIT, dial).await;
         let mut sender = connected
             .unwrap_or_else(|| Err(format!("dial tcp {host}:{port}: i/o timeout")))
             .map_err(|why| ApiError::internal(format!("error dialing backend: {why}")))?;
         let uri: Uri = path_and_query.parse().map_err(ApiError::internal)?;
-        let mut request = Request::new(Empty::<Bytes>::new());
+        let mut request = Request::new(body::empty());
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -121,14 +119,15 @@ impl KubeletClient {
             .map_err(|error| ApiError::internal(format!("error dialing backend: {error}")))
     }
 
-    async fn dial(
+    pub(crate) async fn dial(
         &self,
+        api: &Api,
         host: &str,
         port: u16,
-    ) -> Result<http1::SendRequest<Empty<Bytes>>, String> {
+    ) -> Result<http1::SendRequest<Body>, String> {
         let connection = TcpStream::connect((host, port))
             .await
-            .map_err(|error| format!("dial tcp {host}:{port}: {error}"))?;
+            .map_err(|error| format!("dial tcp {host}:{port}: {}", said(&error)))?;
         // Best effort: without it only small frames wait a little.
         let _ = connection.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
@@ -137,7 +136,7 @@ impl KubeletClient {
         let (sender, driver) =
             http1::handshake(TokioIo::new(secured)).await.map_err(|error| error.to_string())?;
         // Ends with the connection, which ends when both the sender and an upgraded stream are dropped.
-        tokio::spawn(async move {
+        api.spawn(async move {
             if let Err(error) = driver.with_upgrades().await {
                 tracing::debug!(%error, "connection to a kubelet ended");
             }
@@ -145,7 +144,8 @@ impl KubeletClient {
         Ok(sender)
     }
 
-    async fn address(&self, api: &Api, node: &str) -> ApiResult<(String, u16)> {
+    /// Where a node's kubelet listens.
+    pub(crate) async fn address(&self, api: &Api, node: &str) -> ApiResult<(String, u16)> {
         let nodes = GroupResource::new("", "nodes");
         let object = api
             .reader()
@@ -167,6 +167,13 @@ impl KubeletClient {
         })?;
         Ok((host, port))
     }
+}
+
+/// A failure to connect in the words of the original.
+pub(crate) fn said(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    format!("connect: {}", text.to_lowercase())
 }
 
 fn address_of(node: &Object, kind: &str) -> Option<String> {

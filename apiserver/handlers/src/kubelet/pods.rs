@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use kubeplane_apiserver::{Body, Handler, HandlerRequest, body};
+use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest, body};
 use kubeplane_core::{
     GroupKind, GroupResource, Object,
     field::{self, Path},
@@ -93,13 +93,29 @@ fn log_errors(request: &HandlerRequest) -> ApiResult<field::Errors> {
     Ok(errors)
 }
 
+/// What the kubelet says of its failure.
+async fn text_of(answer: Response<Incoming>) -> String {
+    match body::read(body::boxed(answer.into_body())).await {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Err(error) => error.message().to_owned(),
+    }
+}
+
+/// Why there is no stream, in the words clients of the original have for it.
+async fn no_stream(answer: Response<Incoming>) -> ApiError {
+    let code = answer.status();
+    let why = format!("unable to upgrade connection: {}", text_of(answer).await);
+    match code {
+        StatusCode::BAD_REQUEST => ApiError::bad_request(why),
+        StatusCode::NOT_FOUND => ApiError::new(code, "NotFound", why),
+        _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why),
+    }
+}
+
 /// The kubelet's plain-text failure as a Status.
 async fn kubelet_error(answer: Response<Incoming>, container: &str, pod: &str) -> ApiError {
     let code = answer.status();
-    let text = match body::read(body::boxed(answer.into_body())).await {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
-        Err(error) => error.message().to_owned(),
-    };
+    let text = text_of(answer).await;
     match code {
         StatusCode::BAD_REQUEST => ApiError::bad_request(text),
         StatusCode::NOT_FOUND => ApiError::new(
@@ -137,21 +153,24 @@ impl Handler for PodStream {
         let headers = passed_headers(&request.head.headers);
         let answer = self.0.send(&request.api, &node, method, &path, headers).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let container = request.query().text("container").to_owned();
-            return Err(kubelet_error(answer, &container, pod.name()).await);
+            return Err(no_stream(answer).await);
         }
-        Ok(switch(answer, client_side))
+        Ok(switch(&request.api, answer, client_side))
     }
 }
 
 /// Answers 101 and copies bytes both ways from then on.
-fn switch(mut answer: Response<Incoming>, client_side: OnUpgrade) -> Response<Body> {
+pub(crate) fn switch(
+    api: &Api,
+    mut answer: Response<Incoming>,
+    client_side: OnUpgrade,
+) -> Response<Body> {
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();
     let kubelet_side = hyper::upgrade::on(&mut answer);
     // Lives as long as both connections do; it ends when either side closes.
-    tokio::spawn(async move {
+    api.spawn(async move {
         match tokio::try_join!(client_side, kubelet_side) {
             Ok((client, kubelet)) => {
                 let copied =
@@ -176,7 +195,10 @@ fn passed_headers(sent: &HeaderMap) -> HeaderMap {
 }
 
 /// Browsers send their token as a WebSocket subprotocol: it is not for the kubelet.
-fn without_token(name: &HeaderName, value: &header::HeaderValue) -> Option<header::HeaderValue> {
+pub(crate) fn without_token(
+    name: &HeaderName,
+    value: &header::HeaderValue,
+) -> Option<header::HeaderValue> {
     if name != header::SEC_WEBSOCKET_PROTOCOL {
         return Some(value.clone());
     }

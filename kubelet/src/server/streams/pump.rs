@@ -41,7 +41,9 @@ impl Process {
                     .exit
                     .map(|exit| match exit {
                         Ok(code) => Outcome::exited(code),
-                        Err(error) => Outcome::Failed(error.to_string()),
+                        Err(error) => Outcome::Failed(format!(
+                            "error executing command in container: {error}"
+                        )),
                     })
                     .boxed(),
             }),

@@ -1,0 +1,177 @@
+//! Connections to what requests are passed on to.
+
+use super::target::{Speaks, Target};
+use crate::{KubeletClient, kubelet::said};
+use async_trait::async_trait;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use kubeplane_apiserver::{Api, Body};
+use kubeplane_core::status::{ApiError, ApiResult};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::{fmt, io, net::IpAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A connection in both directions.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
+
+/// How pods and nodes are reached, where the API server's machine is not in their network.
+#[async_trait]
+pub trait Dial: fmt::Debug + Send + Sync + 'static {
+    /// Connects to a host, by address or name, and a TCP port.
+    ///
+    /// # Errors
+    /// When it cannot be reached; the caller sets the limit in time.
+    async fn connect(&self, host: &str, port: u16) -> io::Result<Box<dyn Connection>>;
+
+    /// The addresses of a host.
+    ///
+    /// # Errors
+    /// When its name has none.
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+    }
+}
+
+/// The machine's own network.
+#[derive(Debug)]
+pub(super) struct Tcp;
+
+#[async_trait]
+impl Dial for Tcp {
+    async fn connect(&self, host: &str, port: u16) -> io::Result<Box<dyn Connection>> {
+        let stream = TcpStream::connect((host, port)).await?;
+        // Best effort: without it only small frames wait a little.
+        let _ = stream.set_nodelay(true);
+        Ok(Box::new(stream))
+    }
+}
+
+/// Everything requests are passed on to.
+pub(super) struct Backends {
+    pub(super) kubelets: KubeletClient,
+    pub(super) dial: Arc<dyn Dial>,
+    /// `None` when the provider has no usable TLS versions.
+    tls: Option<TlsConnector>,
+}
+
+impl fmt::Debug for Backends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backends").field("dial", &self.dial).finish_non_exhaustive()
+    }
+}
+
+impl Backends {
+    pub(super) fn new(
+        kubelets: KubeletClient,
+        provider: Arc<CryptoProvider>,
+        dial: Arc<dyn Dial>,
+    ) -> Self {
+        let verifier = Arc::new(Unverified(provider.clone()));
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map(|config| config.dangerous().with_custom_certificate_verifier(verifier));
+        let tls = config.ok().map(|config| Arc::new(config.with_no_client_auth()).into());
+        Self { kubelets, dial, tls }
+    }
+
+    pub(super) fn with_dial(&self, dial: Arc<dyn Dial>) -> Self {
+        Self { kubelets: self.kubelets.clone(), dial, tls: self.tls.clone() }
+    }
+
+    /// A connection on which one request can be sent.
+    pub(super) async fn open(&self, api: &Api, target: &Target) -> ApiResult<SendRequest<Body>> {
+        let opening = self.connect(api, target);
+        let opened = kubeplane_clock::timeout(&**api.clock(), CONNECT_LIMIT, opening).await;
+        opened
+            .unwrap_or_else(|| Err(format!("dial tcp {}: i/o timeout", target.authority())))
+            .map_err(|why| unreachable(&why))
+    }
+
+    async fn connect(&self, api: &Api, target: &Target) -> Result<SendRequest<Body>, String> {
+        let (host, port) = (target.host.as_str(), target.port);
+        if target.speaks == Speaks::Kubelet {
+            return self.kubelets.dial(api, host, port).await;
+        }
+        let stream = self.dial.connect(host, port).await;
+        let stream =
+            stream.map_err(|error| format!("dial tcp {}: {}", target.authority(), said(&error)))?;
+        if target.speaks == Speaks::Http {
+            return handshake(api, stream).await;
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let tls = self.tls.as_ref().ok_or("tls: no usable version")?;
+        let secured = tls.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
+        handshake(api, secured).await
+    }
+}
+
+pub(super) fn unreachable(why: &dyn fmt::Display) -> ApiError {
+    ApiError::unavailable(format!("error trying to reach service: {why}"))
+}
+
+async fn handshake(api: &Api, stream: impl Connection) -> Result<SendRequest<Body>, String> {
+    let (sender, driver) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    // Ends with the connection, which ends when both the sender and an upgraded stream are dropped.
+    api.spawn(async move {
+        if let Err(error) = driver.with_upgrades().await {
+            tracing::debug!(%error, "connection of a proxied request ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// Takes any certificate: those of pods are by anybody. That the server holds its key is still proved.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

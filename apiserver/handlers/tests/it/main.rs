@@ -1,0 +1,5 @@
+//! Handlers and admission steps in a server without a socket.
+
+mod harness;
+mod node_restriction;
+mod proxy;
