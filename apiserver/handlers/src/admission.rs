@@ -3,12 +3,14 @@
 mod node;
 mod priority;
 mod service_account;
+mod storage_protection;
 mod taints;
 mod tolerations;
 
 pub use node::NodeRestriction;
 pub use priority::Priority;
 pub use service_account::ServiceAccount;
+pub use storage_protection::StorageObjectInUseProtection;
 pub use taints::TaintNodesByCondition;
 pub use tolerations::DefaultTolerationSeconds;
 

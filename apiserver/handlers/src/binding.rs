@@ -33,8 +33,9 @@ impl Handler for PodBinding {
         if !dry_run {
             assign(&request.api, &request.info.namespace, &pod, &binding).await?;
         }
-        let status = Object::from_value(success(None)).unwrap_or_default();
-        request.respond(StatusCode::CREATED, &status)
+        let mut status = success(None);
+        status["code"] = StatusCode::CREATED.as_u16().into();
+        request.respond(StatusCode::CREATED, &Object::from_value(status).unwrap_or_default())
     }
 }
 

@@ -55,6 +55,14 @@ impl DeleteOptions {
         Self::checked(&body)
     }
 
+    /// Reads options that stand in another object, as those of an eviction do.
+    ///
+    /// # Errors
+    /// 400 for a field of the wrong type, 422 for values that are not allowed.
+    pub fn from_object(sent: &Object) -> ApiResult<Self> {
+        Self::checked(sent)
+    }
+
     fn checked(sent: &Object) -> ApiResult<Self> {
         let dry_runs = sent.at(&["dryRun"]).and_then(Value::as_array);
         let dry_runs: Vec<_> = dry_runs.into_iter().flatten().filter_map(Value::as_str).collect();
