@@ -13,7 +13,8 @@ use kubeplane_handlers::{
     PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
     SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, TokenReview,
     admission::{
-        DefaultTolerationSeconds, NodeRestriction, Priority, ServiceAccount, TaintNodesByCondition,
+        DefaultTolerationSeconds, NodeRestriction, Priority, ServiceAccount,
+        StorageObjectInUseProtection, TaintNodesByCondition,
     },
 };
 use kubeplane_openapi::OpenApi;
@@ -149,6 +150,7 @@ fn with_admission(builder: Builder, options: &ApiOptions) -> Builder {
         .admit(TaintNodesByCondition)
         .admit(Priority)
         .admit(DefaultTolerationSeconds::default())
+        .admit(StorageObjectInUseProtection)
         .admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone()))))
 }
 
