@@ -203,7 +203,8 @@ impl Api {
     ) -> ApiResult<Object> {
         let found = self.resource(resource)?;
         let (user, warnings) = (UserInfo::default(), Warnings::default());
-        let writer = Writer::inside(self, &found, namespace, &user, &warnings);
+        let mut writer = Writer::inside(self, &found, namespace, &user, &warnings);
+        writer.dry_run = options.dry_run;
         Ok(writer.delete(name, options).await?.object)
     }
 
