@@ -208,13 +208,11 @@ impl Builder {
         let listener =
             self.listener.map(|(address, tls)| Listener::new(address, &tls)).transpose()?;
         let metrics = ApiMetrics::new(&self.metrics);
-        let store: Arc<dyn Store> = Arc::new(Timed {
-            store: self.store,
-            clock: self.clock.clone(),
-            metrics: metrics.clone(),
-        });
+        let timed = Arc::new(Timed::new(self.store, self.clock.clone(), metrics.clone()));
+        let store: Arc<dyn Store> = timed.clone();
         let registry =
             Registry::new(CacheOptions { store: store.clone(), clock: self.clock.clone() });
+        timed.name_by(&registry);
         install(&registry, self.definitions)?;
         let reader = CacheReader::shared(registry.clone(), store.clone());
         let authorizers = self.authorizers.into_iter().map(|make| make(&reader)).collect();
@@ -240,18 +238,27 @@ impl Builder {
             seed: self.seed.clone(),
             metrics: metrics.clone(),
             writes: TaskTracker::new(),
+            connections: Connections::new(stopping.clone()),
             stopping,
         }));
         let clock = self.clock;
         let pipeline = Pipeline::new(vec![
-            Arc::new(Observe { clock: clock.clone(), seed: self.seed, metrics: metrics.clone() }),
+            Arc::new(Observe {
+                clock: clock.clone(),
+                seed: self.seed,
+                metrics: metrics.clone(),
+                registry: api.registry().clone(),
+            }),
             Arc::new(Guard),
-            Arc::new(Deadline { clock: clock.clone() }),
-            connections: Connections::new(stopping.clone()),
-            Arc::new(Authenticate { chain: authenticators }),
+            Arc::new(Deadline { clock: clock.clone(), metrics: metrics.clone() }),
+            Arc::new(Authenticate {
+                chain: authenticators,
+                clock: clock.clone(),
+                metrics: metrics.access.clone(),
+            }),
             Arc::new(Impersonate { authorizer: authorizer.clone() }),
-            Arc::new(Inflight::new(clock, metrics)),
-            Arc::new(Authorize { authorizer }),
+            Arc::new(Inflight::new(clock.clone(), metrics.clone())),
+            Arc::new(Authorize { authorizer, clock, metrics: metrics.access }),
             Arc::new(Dispatch { api: api.clone() }),
         ]);
         Ok(ApiServer::new(api, pipeline, listener))

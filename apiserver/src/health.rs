@@ -12,7 +12,7 @@ use http_body_util::Empty;
 use kubeplane_core::status::ApiResult;
 use kubeplane_telemetry::{Health, Metrics, Probe};
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -36,6 +36,9 @@ impl HealthRoute {
         let known = store.clone();
         health.add("ping", Probe::Both, || Ok(()));
         health.add("etcd", Probe::Both, move || known.lock().clone().map_or(Ok(()), Err));
+        let known = store.clone();
+        health
+            .add("etcd-readiness", Probe::Ready, move || known.lock().clone().map_or(Ok(()), Err));
         health.add("shutdown", Probe::Ready, move || match stopping.is_cancelled() {
             false => Ok(()),
             true => Err("the server is stopping".to_owned()),
@@ -43,11 +46,15 @@ impl HealthRoute {
         Self { health, metrics, store }
     }
 
+    /// Learns how the store is, for probes and metrics.
     async fn ask_store(&self, api: &Api) {
         let answer =
             kubeplane_clock::timeout(&**api.clock(), STORE_LIMIT, api.store().status()).await;
         *self.store.lock() = match answer {
-            Some(Ok(_)) => None,
+            Some(Ok(status)) => {
+                api.0.metrics.store.sized(status.size);
+                None
+            }
             Some(Err(error)) => Some(error.to_string()),
             None => Some("the store does not answer".to_owned()),
         };
@@ -57,14 +64,27 @@ impl HealthRoute {
 #[async_trait]
 impl Route for HealthRoute {
     async fn serve(&self, api: &Api, head: &Parts, _body: Body) -> ApiResult<Response<Body>> {
-        if head.uri.path() != "/metrics" {
-            self.ask_store(api).await;
+        self.ask_store(api).await;
+        if head.uri.path() == "/metrics" {
+            count_objects(api);
         }
         let router = kubeplane_telemetry::router(self.health.clone(), self.metrics.clone());
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
+        *request.headers_mut() = head.headers.clone();
         let Ok(response) = router.oneshot(request).await;
         Ok(response.map(body::boxed))
     }
+}
+
+/// Notes how many objects there are of each resource somebody reads.
+fn count_objects(api: &Api) {
+    let mut counts = BTreeMap::new();
+    for resource in api.registry().all() {
+        if let Some(snapshot) = resource.cache().peek() {
+            counts.insert(resource.group_resource(), snapshot.rows.len());
+        }
+    }
+    api.0.metrics.store.counted(counts);
 }

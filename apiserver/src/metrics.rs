@@ -1,206 +1,192 @@
 //! The server's metrics, under the original's names.
 
+mod access;
+mod labels;
+mod stored;
+
+pub(crate) use access::{AccessMetrics, Phase};
+pub(crate) use labels::Labels;
+pub(crate) use stored::{CallLabels, StoreMetrics};
+
 use crate::info::RequestInfo;
 use http::StatusCode;
 use kubeplane_telemetry::Metrics;
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+use labels::{BodyLabels, KindLabel, Outcome, WatchLabels};
+use prometheus_client::metrics::{
+    counter::Counter,
+    family::Family,
+    gauge::Gauge,
+    histogram::{Histogram, exponential_buckets, linear_buckets},
 };
 use std::time::Duration;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    code: u16,
-    group: String,
-    resource: String,
-    scope: &'static str,
-    subresource: String,
-    verb: String,
-    version: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DurationLabels {
-    group: String,
-    resource: String,
-    subresource: String,
-    verb: String,
-    version: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabel {
-    request_kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WatchLabels {
-    group: String,
-    resource: String,
-    version: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResourceLabel {
-    resource: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StoreLabels {
-    operation: &'static str,
-}
+type Histograms<L> = Family<L, Histogram>;
 
 /// What the server counts.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiMetrics {
-    requests: Family<RequestLabels, Counter>,
-    durations: Family<DurationLabels, Histogram>,
+    requests: Family<(Labels, Outcome), Counter>,
+    durations: Histograms<(Labels, Outcome)>,
+    service_levels: Histograms<Labels>,
+    response_sizes: Histograms<Labels>,
+    body_sizes: Histograms<BodyLabels>,
+    terminations: Family<(Labels, Outcome), Counter>,
     inflight: Family<KindLabel, Gauge>,
+    waiting: Family<KindLabel, Gauge>,
+    long_running: Family<Labels, Gauge>,
     watch_events: Family<WatchLabels, Counter>,
-    watchers: Family<WatchLabels, Gauge>,
-    objects: Family<ResourceLabel, Gauge>,
-    store: Family<StoreLabels, Histogram>,
+    handshakes: Counter,
+    pub(crate) access: AccessMetrics,
+    pub(crate) store: StoreMetrics,
 }
 
-const BUCKETS: [f64; 15] =
-    [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 5.0, 10.0, 60.0];
-
-fn histogram() -> Histogram {
-    Histogram::new(BUCKETS)
-}
-
-/// The verbs shown by name; a client may send any method.
-const VERBS: [&str; 11] = [
-    "get",
-    "list",
-    "watch",
-    "patch",
-    "delete",
-    "deletecollection",
-    "post",
-    "put",
-    "head",
-    "options",
-    "proxy",
+/// Bounds of durations of requests and of calls of the store.
+const SECONDS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
+    10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 ];
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+/// Of durations without what webhooks and waiting take; nobody cares below 50 ms.
+fn service_level() -> Histogram {
+    Histogram::new(SECONDS.into_iter().skip(2))
+}
+
+fn answers() -> Histogram {
+    Histogram::new(exponential_buckets(1000.0, 10.0, 7))
+}
+
+fn bodies() -> Histogram {
+    Histogram::new(linear_buckets(50_000.0, 100_000.0, 31))
+}
 
 impl ApiMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let made = Self {
             requests: Family::default(),
-            durations: Family::new_with_constructor(histogram as fn() -> Histogram),
+            durations: Family::new_with_constructor(seconds),
+            service_levels: Family::new_with_constructor(service_level),
+            response_sizes: Family::new_with_constructor(answers),
+            body_sizes: Family::new_with_constructor(bodies),
+            terminations: Family::default(),
             inflight: Family::default(),
+            waiting: Family::default(),
+            long_running: Family::default(),
             watch_events: Family::default(),
-            watchers: Family::default(),
-            objects: Family::default(),
-            store: Family::new_with_constructor(histogram as fn() -> Histogram),
+            handshakes: Counter::default(),
+            access: AccessMetrics::new(metrics),
+            store: StoreMetrics::new(metrics),
         };
-        metrics.with_registry(|registry| {
-            registry.register(
-                "apiserver_request",
-                "Requests by verb, resource and code",
-                made.requests.clone(),
-            );
-            let help = "Seconds until the answer, watches and connections left out";
-            registry.register("apiserver_request_duration_seconds", help, made.durations.clone());
-            registry.register(
-                "apiserver_current_inflight_requests",
-                "Requests being served",
-                made.inflight.clone(),
-            );
-            registry.register(
-                "apiserver_watch_events",
-                "Events sent to watchers",
-                made.watch_events.clone(),
-            );
-            registry.register(
-                "apiserver_longrunning_requests",
-                "Watches being served",
-                made.watchers.clone(),
-            );
-            registry.register(
-                "apiserver_storage_objects",
-                "Objects stored by resource",
-                made.objects.clone(),
-            );
-            registry.register(
-                "etcd_request_duration_seconds",
-                "Seconds a call of the store took",
-                made.store.clone(),
-            );
-        });
+        made.register(metrics);
         made
     }
 
+    fn register(&self, metrics: &Metrics) {
+        metrics.with_registry(|registry| {
+            let help = "Requests by verb, resource and code";
+            registry.register("apiserver_request", help, self.requests.clone());
+            let help = "Seconds until the answer, watches and connections left out";
+            registry.register("apiserver_request_duration_seconds", help, self.durations.clone());
+            let help = "Seconds until the answer, without those of other servers";
+            let name = "apiserver_request_sli_duration_seconds";
+            registry.register(name, help, self.service_levels.clone());
+            let help = "Bytes of the answers to reads";
+            registry.register("apiserver_response_sizes", help, self.response_sizes.clone());
+            let help = "Bytes of the bodies of writes";
+            registry.register("apiserver_request_body_size_bytes", help, self.body_sizes.clone());
+            let help = "Requests the server gave up to protect itself";
+            registry.register("apiserver_request_terminations", help, self.terminations.clone());
+            let help = "Requests being served";
+            registry.register("apiserver_current_inflight_requests", help, self.inflight.clone());
+            let help = "Requests waiting for their turn";
+            registry.register("apiserver_current_inqueue_requests", help, self.waiting.clone());
+            let help = "Watches and streams being served";
+            registry.register("apiserver_longrunning_requests", help, self.long_running.clone());
+            let help = "Events sent to watchers";
+            registry.register("apiserver_watch_events", help, self.watch_events.clone());
+            let help = "Connections that failed to agree on TLS";
+            registry.register("apiserver_tls_handshake_errors", help, self.handshakes.clone());
+        });
+    }
+
     /// Counts an answer.
-    pub(crate) fn answered(&self, info: &RequestInfo, code: StatusCode, took: Duration) {
-        let scope = match (info.is_resource(), info.name.is_empty(), info.namespace.is_empty()) {
-            (false, ..) => "",
-            (true, false, _) => "resource",
-            (true, true, false) => "namespace",
-            (true, true, true) => "cluster",
-        };
-        // Unknown resources are a client's invention and must not fill the registry.
+    pub(crate) fn answered(
+        &self,
+        info: &RequestInfo,
+        labels: &Labels,
+        dry_run: &'static str,
+        code: StatusCode,
+        took: Duration,
+    ) {
         let refused = matches!(code, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        let known = !refused && (code != StatusCode::NOT_FOUND || !info.name.is_empty());
-        let text = |text: &str| if known { text.to_owned() } else { String::new() };
-        let verb = match info.verb.as_str() {
-            "create" => "POST".to_owned(),
-            "update" => "PUT".to_owned(),
-            verb if VERBS.contains(&verb) => verb.to_ascii_uppercase(),
-            _ => "other".to_owned(),
-        };
-        self.requests
-            .get_or_create(&RequestLabels {
-                code: code.as_u16(),
-                group: text(&info.group),
-                resource: text(&info.resource),
-                scope,
-                subresource: text(&info.subresource),
-                verb: verb.clone(),
-                version: text(&info.version),
-            })
-            .inc();
-        if !info.is_long_running() {
-            self.durations
-                .get_or_create(&DurationLabels {
-                    group: text(&info.group),
-                    resource: text(&info.resource),
-                    subresource: text(&info.subresource),
-                    verb,
-                    version: text(&info.version),
-                })
-                .observe(took.as_secs_f64());
+        // Whoever may do nothing shall not fill the registry either.
+        let labels = if refused { &labels.of_no_resource() } else { labels };
+        let outcome = Outcome { dry_run: Some(dry_run), code: Some(code.as_u16()) };
+        self.requests.get_or_create(&(labels.clone(), outcome)).inc();
+        if info.is_long_running() {
+            return;
         }
+        let took = took.as_secs_f64();
+        let outcome = Outcome { dry_run: Some(dry_run), code: None };
+        self.durations.get_or_create(&(labels.clone(), outcome)).observe(took);
+        if dry_run.is_empty() {
+            self.service_levels.get_or_create(labels).observe(took);
+        }
+    }
+
+    /// Where the sizes of answers to such requests go.
+    pub(crate) fn response_size(&self, labels: &Labels) -> Histogram {
+        self.response_sizes.get_or_create(labels).clone()
+    }
+
+    /// Notes the size of a body that was read.
+    pub(crate) fn body_read(&self, info: &RequestInfo, bytes: usize) {
+        let labels = BodyLabels {
+            resource: info.resource.clone(),
+            group: info.group.clone(),
+            verb: info.verb.clone(),
+        };
+        let bytes = u32::try_from(bytes).map_or(f64::INFINITY, f64::from);
+        self.body_sizes.get_or_create(&labels).observe(bytes);
+    }
+
+    /// Counts a request that was given up.
+    pub(crate) fn terminated(&self, labels: &Labels, code: StatusCode) {
+        let outcome = Outcome { dry_run: None, code: Some(code.as_u16()) };
+        self.terminations.get_or_create(&(labels.clone(), outcome)).inc();
+    }
+
+    /// Counts a request as waiting until the guard is dropped.
+    pub(crate) fn waiting(&self, mutating: bool) -> Counted {
+        Counted::of(self.waiting.get_or_create(&KindLabel::of(mutating)).clone())
     }
 
     /// Counts a request as being served until the guard is dropped.
     pub(crate) fn inflight(&self, mutating: bool) -> Counted {
-        let kind = if mutating { "mutating" } else { "readOnly" };
-        Counted::of(self.inflight.get_or_create(&KindLabel { request_kind: kind }).clone())
+        Counted::of(self.inflight.get_or_create(&KindLabel::of(mutating)).clone())
     }
 
-    /// A watcher's counter of events and its place among the watchers.
-    pub(crate) fn watcher(&self, info: &RequestInfo) -> (Counter, Counted) {
+    /// Counts a watch or stream until the guard is dropped.
+    pub(crate) fn long_running(&self, labels: &Labels) -> Counted {
+        Counted::of(self.long_running.get_or_create(labels).clone())
+    }
+
+    /// A watcher's counter of events. The resource must be one that is served.
+    pub(crate) fn watch_events(&self, info: &RequestInfo) -> Counter {
         let labels = WatchLabels {
             group: info.group.clone(),
             resource: info.resource.clone(),
             version: info.version.clone(),
         };
-        let events = self.watch_events.get_or_create(&labels).clone();
-        (events, Counted::of(self.watchers.get_or_create(&labels).clone()))
+        self.watch_events.get_or_create(&labels).clone()
     }
 
-    /// Notes how many objects a resource has.
-    pub(crate) fn objects(&self, resource: &kubeplane_core::GroupResource, count: usize) {
-        let label = ResourceLabel { resource: resource.to_string() };
-        self.objects.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Times a call of the store.
-    pub(crate) fn store(&self, operation: &'static str, took: Duration) {
-        self.store.get_or_create(&StoreLabels { operation }).observe(took.as_secs_f64());
+    /// Counts a connection that did not come to be.
+    pub(crate) fn handshake_failed(&self) {
+        self.handshakes.inc();
     }
 }
 

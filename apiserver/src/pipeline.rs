@@ -4,7 +4,10 @@
 //!   observe ─> guard ─> deadline ─> authenticate ─> impersonate ─> inflight ─> authorize ─> dispatch
 //! ```
 //!
-//! Each step runs in a tracing span of its name.
+//! A request runs in the tracing span `request`, and the own work of each step in one of its own below it,
+//! side by side: `request_info`, `authentication`, `impersonation`, `queue`, `authorization`, then, made by
+//! the verbs and the writer, `decode`, `admission`, `validation`, `store` and `response`. All but the first
+//! are of level debug; nothing is computed for a span nobody listens to.
 
 mod authenticate;
 mod authorize;
@@ -27,6 +30,7 @@ pub(crate) use observe::Observe;
 use crate::{
     body::{self, Body, BoxError},
     info::RequestInfo,
+    metrics::Labels,
     output,
 };
 use async_trait::async_trait;
@@ -44,13 +48,13 @@ pub(crate) struct Exchange {
     pub(crate) info: Arc<RequestInfo>,
     pub(crate) user: Arc<UserInfo>,
     pub(crate) warnings: Arc<Warnings>,
+    /// What the request is counted under.
+    pub(crate) labels: Labels,
 }
 
 /// One step.
 #[async_trait]
 pub(crate) trait Step: Debug + Send + Sync + 'static {
-    fn name(&self) -> &'static str;
-
     async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>>;
 }
 
@@ -63,8 +67,7 @@ impl Next<'_> {
         let Some((step, rest)) = self.0.split_first() else {
             return Err(kubeplane_core::ApiError::no_such_path());
         };
-        let span = tracing::debug_span!("step", name = step.name());
-        step.run(exchange, Next(rest)).instrument(span).await
+        step.run(exchange, Next(rest)).await
     }
 }
 
@@ -79,7 +82,13 @@ impl Pipeline {
 
     /// Answers a request; failures become Status answers.
     pub(crate) fn call(self, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
-        Box::pin(async move { self.answered(request).await })
+        let span = tracing::info_span!(
+            "request",
+            path = request.uri().path(),
+            verb = tracing::field::Empty,
+            code = tracing::field::Empty,
+        );
+        Box::pin(async move { self.answered(request).await }.instrument(span))
     }
 
     async fn answered(self, request: Request<Body>) -> Response<Body> {
@@ -97,9 +106,19 @@ impl Pipeline {
     }
 
     async fn answer(&self, head: Parts, body: Body) -> ApiResult<Response<Body>> {
-        let info = Arc::new(RequestInfo::parse(&head.method, &head.uri)?);
+        let info = tracing::debug_span!("request_info")
+            .in_scope(|| RequestInfo::parse(&head.method, &head.uri))?;
+        tracing::Span::current().record("verb", info.verb.as_str());
+        let info = Arc::new(info);
         let user = Arc::new(UserInfo::anonymous());
-        let exchange = Exchange { head, body, info, user, warnings: Arc::default() };
+        let exchange = Exchange {
+            head,
+            body,
+            info,
+            user,
+            warnings: Arc::default(),
+            labels: Labels::default(),
+        };
         Next(&self.0).run(exchange).await
     }
 }

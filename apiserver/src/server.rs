@@ -235,8 +235,14 @@ async fn serve(
         kubeplane_clock::timeout(api.clock().as_ref(), HANDSHAKE, acceptor.accept(stream)).await;
     let stream = match handshake {
         Some(Ok(stream)) => stream,
-        Some(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
-        None => return tracing::debug!(%peer, "TLS handshake took too long"),
+        Some(Err(error)) => {
+            api.0.metrics.handshake_failed();
+            return tracing::debug!(%peer, %error, "TLS handshake failed");
+        }
+        None => {
+            api.0.metrics.handshake_failed();
+            return tracing::debug!(%peer, "TLS handshake took too long");
+        }
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates =

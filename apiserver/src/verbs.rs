@@ -48,7 +48,7 @@ pub(crate) struct Call {
 
 /// Serves a request for a resource.
 pub(crate) async fn serve(api: Api, exchange: Exchange) -> ApiResult<Response<Body>> {
-    let Exchange { head, body, info, user, warnings } = exchange;
+    let Exchange { head, body, info, user, warnings, .. } = exchange;
     let resource = api
         .registry()
         .find(&info.group_version(), &info.resource)
@@ -173,7 +173,9 @@ impl Call {
     }
 
     pub(crate) async fn read_body(&self) -> ApiResult<Bytes> {
-        body::read(self.body.take()).await
+        let bytes = body::read(self.body.take()).await?;
+        self.api.0.metrics.body_read(&self.info, bytes.len());
+        Ok(bytes)
     }
 
     /// A writer for this request.
@@ -204,6 +206,7 @@ impl Call {
         code: StatusCode,
         written: &Written,
     ) -> ApiResult<Response<Body>> {
+        let _span = tracing::debug_span!("response").entered();
         let shape = self.resource.cache().shape();
         output::entity(accepted, shape, code, &written.value, written.revision, self.now)
     }

@@ -7,7 +7,9 @@ use crate::{
     runner::{BoxController, Job},
 };
 use async_trait::async_trait;
-use kubeplane_client::{EventRecorder, Informers, LeaderElector, LeaseConfig, QueueMetrics};
+use kubeplane_client::{
+    EventRecorder, Informers, LeaderElector, LeaderStatus, LeaseConfig, QueueMetrics,
+};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::component::{Component, ComponentError, Lifecycle};
 use parking_lot::Mutex;
@@ -27,6 +29,7 @@ pub struct Manager {
     host: String,
     metrics: QueueMetrics,
     lease: Option<LeaseConfig>,
+    election: LeaderStatus,
     controllers: Vec<BoxController>,
     status: Arc<Mutex<Status>>,
 }
@@ -36,6 +39,10 @@ pub struct Manager {
 struct Status {
     waiting: Vec<&'static str>,
     leading: bool,
+    /// Controllers whose task is over although nobody stopped them.
+    ended: Vec<&'static str>,
+    /// Cancelled when the manager is to stop.
+    token: Option<CancellationToken>,
 }
 
 impl fmt::Debug for Manager {
@@ -97,6 +104,7 @@ impl Manager {
         if !token.is_cancelled()
             && let Some(ended) = ended
         {
+            self.status.lock().ended.extend(ended.as_ref().ok().copied());
             return Err(Error::Ended(ended.map_or_else(|error| error.to_string(), str::to_owned)));
         }
         while tasks.join_next().await.is_some() {}
@@ -112,12 +120,14 @@ impl Component for Manager {
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         let token = lifecycle.token();
+        self.status.lock().token = Some(token.clone());
         let Some(lease) = self.lease.clone() else {
             return self.lead(token, &lifecycle).await.map_err(Into::into);
         };
         // Whoever waits to lead is as ready as it can be.
         lifecycle.ready();
-        let elector = LeaderElector::new(self.client.clone(), self.clock.clone(), lease);
+        let elector = LeaderElector::new(self.client.clone(), self.clock.clone(), lease)
+            .reporting_to(self.election.clone());
         let mut outcome = Ok(());
         elector.run(token, async |leading| outcome = self.lead(leading, &lifecycle).await).await?;
         outcome.map_err(Into::into)

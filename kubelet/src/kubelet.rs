@@ -3,6 +3,7 @@ use crate::{
     config::KubeletConfig,
     host::{Host, Seams},
     manager::Manager,
+    measured::Measured,
     metrics::KubeletMetrics,
     node, runtime_watch, server,
 };
@@ -14,7 +15,7 @@ use kubeplane_clock::SharedClock;
 use kubeplane_core::component::{Component, ComponentError, Lifecycle};
 use kubeplane_runtime_cri::ContainerRuntime;
 use kubeplane_telemetry::{Health, Metrics, Probe};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -121,13 +122,15 @@ impl Component for Kubelet {
         let informers = Informers::new(self.client.clone(), self.clock.clone());
         let node_name = self.config.node_name.clone();
         let pods = informers.filtered::<Pod>(&format!("spec.nodeName={node_name}"), "");
+        let metrics = KubeletMetrics::new(&self.metrics, &node_name);
+        let (runtime, clock) = (self.runtime, self.clock.clone());
         let seams = Seams {
             client: self.client,
-            runtime: self.runtime,
+            runtime: Arc::new(Measured { runtime, clock, metrics: metrics.clone() }),
             clock: self.clock,
             services: informers.of::<Service>(),
             nodes: informers.filtered::<Node>(&format!("metadata.name={node_name}"), ""),
-            metrics: KubeletMetrics::new(&self.metrics, &node_name),
+            metrics,
         };
         let mut config = self.config;
         let listener = server::bind(&config).await?;
@@ -173,8 +176,18 @@ impl Component for Kubelet {
     }
 }
 
+/// How long the loop over all pods may be silent; it turns whenever the runtime was asked for its pods.
+const STUCK: Duration = Duration::from_secs(300);
+
 fn add_checks(health: &Health, host: &Arc<Host>) {
     health.add("ping", Probe::Both, || Ok(()));
+    let of = Arc::downgrade(host);
+    health.add("syncloop", Probe::Both, move || {
+        let Some(host) = of.upgrade() else { return Err("stopped".to_owned()) };
+        let Some(last) = host.metrics.last_loop() else { return Ok(()) };
+        let idle = host.clock.elapsed().saturating_sub(last);
+        if idle <= STUCK { Ok(()) } else { Err("sync loop took longer than expected".to_owned()) }
+    });
     let of = Arc::downgrade(host);
     health.add("runtime", Probe::Ready, move || {
         let Some(host) = of.upgrade() else { return Err("stopped".to_owned()) };

@@ -42,6 +42,7 @@ mod images;
 mod kubelet;
 mod logs;
 mod manager;
+mod measured;
 mod metrics;
 mod node;
 mod observed;

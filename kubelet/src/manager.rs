@@ -54,6 +54,7 @@ impl Manager {
     pub(crate) async fn run(mut self, mut noticed: mpsc::Receiver<Noticed>) {
         let mut changes = self.pods.subscribe();
         loop {
+            self.host.metrics.looped(self.host.clock.elapsed());
             tokio::select! {
                 Some(change) = changes.next() => self.apply(&change),
                 Some(noticed) = noticed.recv() => self.notice(noticed),

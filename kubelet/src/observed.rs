@@ -211,6 +211,23 @@ pub(crate) fn pod_id(labels: &HashMap<String, String>) -> Option<crate::spec::Po
 /// A digest of the states of all pods of the runtime, to notice changes by comparing two of them.
 pub(crate) type Digest = BTreeMap<String, BTreeMap<String, i32>>;
 
+/// What is added to the states of containers in a [`Digest`], to tell them from those of sandboxes.
+const CONTAINER: i32 = 10;
+
+/// How many containers are in each state.
+pub(crate) fn container_states(digest: &Digest) -> [(State, usize); 4] {
+    let all = [State::Created, State::Running, State::Exited, State::Unknown];
+    let mut counts = all.map(|state| (state, 0));
+    for state in digest.values().flat_map(|pod| pod.values()) {
+        let Ok(state) = v1::ContainerState::try_from(state - CONTAINER) else { continue };
+        let state = State::from(state);
+        if let Some((_, count)) = counts.iter_mut().find(|(own, _)| *own == state) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
 /// The states of everything the runtime has, by pod uid, and who the pods are.
 pub(crate) async fn digest(
     runtime: &dyn ContainerRuntime,
@@ -223,7 +240,7 @@ pub(crate) async fn digest(
     let states = sandboxes
         .into_iter()
         .map(|sandbox| (sandbox.labels, sandbox.id, sandbox.state))
-        .chain(containers.into_iter().map(|c| (c.labels, c.id, c.state + 10)));
+        .chain(containers.into_iter().map(|c| (c.labels, c.id, c.state + CONTAINER)));
     for (labels, id, state) in states {
         let Some(pod) = pod_id(&labels) else { continue };
         digest.entry(pod.uid.clone()).or_default().insert(id, state);

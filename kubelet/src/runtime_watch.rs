@@ -33,9 +33,12 @@ pub(crate) async fn watch(host: Arc<Host>, noticed: mpsc::Sender<Noticed>) {
 async fn relist(host: &Host, noticed: &mpsc::Sender<Noticed>) {
     let mut last = Digest::new();
     loop {
+        let began = host.clock.elapsed();
         match observed::digest(host.runtime.as_ref()).await {
             Ok((digest, pods)) => {
-                host.metrics.relisted(host.pods.running());
+                let (ended, now) = (host.clock.elapsed(), host.clock.now());
+                let states = observed::container_states(&digest);
+                host.metrics.relisted(began, ended, now, host.pods.running(), &states);
                 for uid in changed(&last, &digest) {
                     if noticed.send(Noticed::Pod(uid)).await.is_err() {
                         return;

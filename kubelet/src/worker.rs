@@ -70,6 +70,9 @@ pub(crate) struct Worker {
     prober: Prober,
     writer: StatusWriter,
     retry: Duration,
+    first_seen: Duration,
+    /// The pod was worked on before.
+    synchronized: bool,
 }
 
 impl Worker {
@@ -86,6 +89,8 @@ impl Worker {
         let writer =
             StatusWriter::new(host.client.clone(), host.clock.clone(), id.clone(), pod.clone());
         Self {
+            first_seen: host.clock.elapsed(),
+            synchronized: false,
             prober: Prober::new(host.clone(), results.clone(), wake.clone(), pod),
             host,
             id,
@@ -144,12 +149,22 @@ impl Worker {
                 tokio::select! {
                     biased;
                     () = ended => Ok(Next::Again),
-                    next = self.synchronize() => next,
+                    next = self.synchronize_timed() => next,
                 }
             }
             Stage::Ending => self.end().await,
             Stage::Ended => self.ended().await,
         }
+    }
+
+    async fn synchronize_timed(&mut self) -> Result<Next> {
+        let kind = if self.synchronized { "sync" } else { "create" };
+        self.synchronized = true;
+        let start = self.host.clock.elapsed();
+        let next = self.synchronize().await;
+        let took = self.host.clock.elapsed().saturating_sub(start);
+        self.host.metrics.worked(kind, took);
+        next
     }
 
     fn pod(&self) -> Arc<Pod> {
@@ -215,11 +230,26 @@ impl Worker {
             status::settle(&mut status, self.host.clock.now());
         }
         let status = Arc::new(status);
+        self.note_start(pod, &status);
         self.status = status.clone();
         self.host.pods.set_status(&self.id.uid, status.clone());
         self.writer.set(status.clone(), pod);
         self.prober.update(pod, &status);
         status
+    }
+}
+
+impl Worker {
+    /// Times the start of a pod that runs from now on.
+    fn note_start(&self, pod: &Pod, status: &PodStatus) {
+        let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
+        if !runs(status) || runs(&self.status) {
+            return;
+        }
+        let clock = &self.host.clock;
+        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let since = created.and_then(|created| Duration::try_from(clock.now() - created).ok());
+        self.host.metrics.pod_runs(clock.elapsed().saturating_sub(self.first_seen), since);
     }
 }
 

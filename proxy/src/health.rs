@@ -14,13 +14,14 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Adds the checks: healthy while no change waits longer than `patience`, ready once rules were written.
+    /// Adds the checks: `ping`, healthy while no change waits longer than `patience`, ready once rules were written.
     pub(crate) fn register(health: &Health, clock: SharedClock, patience: Duration) -> Self {
         let progress = Self {
             clock,
             waiting_since: Arc::new(Mutex::new(None)),
             synced: Arc::new(Mutex::new(false)),
         };
+        health.add("ping", Probe::Both, || Ok(()));
         let this = progress.clone();
         health.add("proxy-rules", Probe::Both, move || {
             let Some(since) = *this.waiting_since.lock() else { return Ok(()) };

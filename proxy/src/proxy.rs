@@ -79,7 +79,7 @@ impl ProxyBuilder {
         self
     }
 
-    /// Adds the proxy's checks here: `proxy-rules` (both probes) and `proxy-synced` (ready).
+    /// Adds the proxy's checks here: `ping` and `proxy-rules` (both probes) and `proxy-synced` (ready).
     #[must_use]
     pub fn health(mut self, health: Health) -> Self {
         self.health = health;

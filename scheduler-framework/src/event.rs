@@ -84,6 +84,32 @@ impl ClusterEvent {
         vec![Self::new(EventResource::Any, ActionType::ALL)]
     }
 
+    /// Its name in metrics, as the original has it: `NodeAdd`, `AssignedPodDelete`.
+    pub(crate) fn label(self) -> String {
+        let resource = match self.resource {
+            EventResource::AssignedPod => "AssignedPod",
+            EventResource::UnscheduledPod => "UnschedulablePod",
+            EventResource::Node => "Node",
+            EventResource::Any => "*",
+        };
+        let node = self.resource == EventResource::Node;
+        let action = match self.action {
+            ActionType::ADD => "Add",
+            ActionType::DELETE => "Delete",
+            ActionType::UPDATE_ALLOCATABLE => "UpdateNodeAllocatable",
+            ActionType::UPDATE_LABELS if node => "UpdateNodeLabel",
+            ActionType::UPDATE_LABELS => "UpdatePodLabel",
+            ActionType::UPDATE_TAINTS => "UpdateNodeTaint",
+            ActionType::UPDATE_CONDITIONS => "UpdateNodeCondition",
+            ActionType::UPDATE_SCALE_DOWN => "UpdatePodScaleDown",
+            ActionType::UPDATE_TOLERATIONS => "UpdatePodToleration",
+            ActionType::UPDATE_GATES_ELIMINATED => "UpdatePodSchedulingGatesEliminated",
+            ActionType::ALL => "All",
+            _ => "Update",
+        };
+        format!("{resource}{action}")
+    }
+
     /// Whether an event that happened is one of this kind.
     #[must_use]
     pub fn matches(self, happened: Self) -> bool {

@@ -1,8 +1,10 @@
 //! Runs the plugins of one profile at their extension points.
 
 mod binding;
+mod meter;
 mod selection;
 
+use crate::metrics::SchedulerMetrics;
 use crate::{
     CycleState, Diagnosis, Error, PodInfo, PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict,
     Profile, SchedulerPlugin, Snapshot, WeightedPlugin,
@@ -10,6 +12,8 @@ use crate::{
 pub(crate) use binding::Permission;
 use binding::Waiting;
 use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_telemetry::Metrics;
+use meter::{Meter, status};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -48,6 +52,7 @@ pub struct Framework {
     /// Where the last search for nodes ended, so that the next looks at others first.
     next_node: AtomicUsize,
     waiting: Mutex<HashMap<String, Waiting>>,
+    meter: Meter,
 }
 
 impl Framework {
@@ -70,7 +75,9 @@ impl Framework {
         if !plugins.iter().any(|own| own.plugin.as_bind().is_some()) {
             return Err(Error::NoBind { profile: name });
         }
+        let meter = Meter::new(clock.clone(), &name, SchedulerMetrics::new(&Metrics::new()));
         Ok(Self {
+            meter,
             name,
             plugins,
             clock,
@@ -78,6 +85,12 @@ impl Framework {
             next_node: AtomicUsize::new(0),
             waiting: Mutex::default(),
         })
+    }
+
+    /// Counts and times there.
+    pub(crate) fn measured(mut self, metrics: SchedulerMetrics) -> Self {
+        self.meter.metrics = metrics;
+        self
     }
 
     /// The `schedulerName` of the pods it serves.
@@ -94,10 +107,23 @@ impl Framework {
     /// Whether a pod may enter the active queue; otherwise which plugin holds it back, and why.
     #[must_use]
     pub fn pre_enqueue(&self, pod: &PodInfo) -> Option<(&'static str, String)> {
-        self.plugins().find_map(|plugin| match plugin.as_pre_enqueue()?.pre_enqueue(pod) {
-            PreEnqueueVerdict::Admit => None,
-            PreEnqueueVerdict::Hold(reason) => Some((plugin.name(), reason)),
-        })
+        const POINT: &str = "PreEnqueue";
+        let (sampled, began) = (self.meter.is_sampled(), self.meter.begin());
+        let held = self.plugins().find_map(|plugin| {
+            let point = plugin.as_pre_enqueue()?;
+            let began = self.meter.begin_plugin(sampled);
+            let (status, held) = match point.pre_enqueue(pod) {
+                PreEnqueueVerdict::Admit => (status::SUCCESS, None),
+                PreEnqueueVerdict::Hold(reason) => {
+                    (status::UNRESOLVABLE, Some((plugin.name(), reason)))
+                }
+            };
+            self.meter.end_plugin(POINT, plugin.name(), status, began);
+            held
+        });
+        let status = if held.is_some() { status::UNRESOLVABLE } else { status::SUCCESS };
+        self.meter.end(POINT, status, began);
+        held
     }
 
     /// Finds the best node for a pod: everything from PreFilter to Score.
@@ -109,6 +135,7 @@ impl Framework {
     /// Nothing is decided; what PostFilter began goes on.
     pub async fn schedule(&self, pod: &PodInfo, nodes: &Snapshot) -> Result<Placement, Failure> {
         let mut state = CycleState::new();
+        state.sampled = self.meter.is_sampled();
         let mut diagnosis = Diagnosis { nodes: nodes.nodes().len(), ..Diagnosis::default() };
         if nodes.nodes().is_empty() {
             return Err(Failure::Unschedulable(Box::new(Diagnosis {
@@ -116,9 +143,22 @@ impl Framework {
                 ..diagnosis
             })));
         }
-        let feasible = match self.pre_filter(&mut state, pod, nodes, &mut diagnosis)? {
+        let began = self.meter.begin();
+        let candidates = self.pre_filter(&mut state, pod, nodes, &mut diagnosis);
+        let status = match &candidates {
+            Ok(Some(_)) => status::SUCCESS,
+            Ok(None) if diagnosis.resolvable.is_empty() => status::UNRESOLVABLE,
+            Ok(None) => status::UNSCHEDULABLE,
+            Err(_) => status::ERROR,
+        };
+        self.meter.end("PreFilter", status, began);
+        let feasible = match candidates? {
             Some(candidates) => {
-                self.filter(&state, pod, nodes, candidates.as_ref(), &mut diagnosis)?
+                let began = self.meter.begin();
+                let found = self.filter(&state, pod, nodes, candidates.as_ref(), &mut diagnosis);
+                let status = if found.is_ok() { status::SUCCESS } else { status::ERROR };
+                self.meter.end("Filter", status, began);
+                found?
             }
             None => Vec::new(),
         };
@@ -141,7 +181,18 @@ impl Framework {
         let mut candidates: Option<BTreeSet<String>> = None;
         for plugin in self.plugins() {
             let Some(point) = plugin.as_pre_filter() else { continue };
-            match point.pre_filter(state, pod, nodes) {
+            let began = self.meter.begin_plugin(state.sampled);
+            let verdict = point.pre_filter(state, pod, nodes);
+            let status = match &verdict {
+                PreFilterVerdict::Continue | PreFilterVerdict::Nodes(_) => status::SUCCESS,
+                PreFilterVerdict::Skip => status::SKIP,
+                PreFilterVerdict::Unschedulable(_) => status::UNSCHEDULABLE,
+                PreFilterVerdict::Unresolvable(_) => status::UNRESOLVABLE,
+                PreFilterVerdict::Error(_) => status::ERROR,
+            };
+            self.meter.end_plugin("PreFilter", plugin.name(), status, began);
+            self.meter.evaluated("PreFilter", plugin.name(), 1);
+            match verdict {
                 PreFilterVerdict::Continue => {}
                 PreFilterVerdict::Nodes(names) => {
                     diagnosis.plugins.insert(plugin.name());
@@ -178,15 +229,32 @@ impl Framework {
         nodes: &Snapshot,
         mut diagnosis: Diagnosis,
     ) -> Failure {
+        const POINT: &str = "PostFilter";
         let mut messages = Vec::new();
+        let (start, mut outcome) = (self.meter.begin(), status::UNSCHEDULABLE);
         for plugin in self.plugins() {
             let Some(point) = plugin.as_post_filter() else { continue };
-            match point.post_filter(state, pod, nodes, &diagnosis).await {
-                PostFilterVerdict::Nominated(_) => break,
+            let began = self.meter.begin_plugin(state.sampled);
+            let verdict = point.post_filter(state, pod, nodes, &diagnosis).await;
+            let status = match &verdict {
+                PostFilterVerdict::Nominated(_) => status::SUCCESS,
+                PostFilterVerdict::Unschedulable(_) => status::UNSCHEDULABLE,
+                PostFilterVerdict::Error(_) => status::ERROR,
+            };
+            self.meter.end_plugin(POINT, plugin.name(), status, began);
+            match verdict {
+                PostFilterVerdict::Nominated(_) => {
+                    outcome = status::SUCCESS;
+                    break;
+                }
                 PostFilterVerdict::Unschedulable(message) => messages.push(message),
-                PostFilterVerdict::Error(why) => return failed("PostFilter", plugin.name(), &why),
+                PostFilterVerdict::Error(why) => {
+                    self.meter.end(POINT, status::ERROR, start);
+                    return failed(POINT, plugin.name(), &why);
+                }
             }
         }
+        self.meter.end(POINT, outcome, start);
         diagnosis.post_filter = (!messages.is_empty()).then(|| messages.join(", "));
         Failure::Unschedulable(Box::new(diagnosis))
     }

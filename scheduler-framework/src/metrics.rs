@@ -22,8 +22,56 @@ struct QueueName {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Incoming {
+    event: String,
+    queue: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CacheKind {
     r#type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Point {
+    extension_point: &'static str,
+    profile: String,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Execution {
+    extension_point: &'static str,
+    plugin: &'static str,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Evaluation {
+    extension_point: &'static str,
+    plugin: &'static str,
+    profile: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refusal {
+    plugin: &'static str,
+    profile: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptCount {
+    attempts: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    operation: &'static str,
 }
 
 /// The scheduler's metrics, under the original's names.
@@ -31,10 +79,18 @@ struct CacheKind {
 pub(crate) struct SchedulerMetrics {
     attempts: Family<Attempt, Counter>,
     durations: Family<Attempt, Histogram>,
+    algorithm: Histogram,
     pending: Family<QueueName, Gauge>,
+    incoming: Family<Incoming, Counter>,
     cache: Family<CacheKind, Gauge>,
     tries: Histogram,
-    latency: Histogram,
+    latency: Family<AttemptCount, Histogram>,
+    points: Family<Point, Histogram>,
+    plugins: Family<Execution, Histogram>,
+    evaluations: Family<Evaluation, Counter>,
+    refusals: Family<Refusal, Gauge>,
+    permits: Family<ResultLabel, Histogram>,
+    goroutines: Family<OperationLabel, Gauge>,
 }
 
 fn seconds() -> Histogram {
@@ -46,44 +102,66 @@ impl SchedulerMetrics {
         let own = Self {
             attempts: Family::default(),
             durations: Family::new_with_constructor(seconds),
+            algorithm: seconds(),
             pending: Family::default(),
+            incoming: Family::default(),
             cache: Family::default(),
-            tries: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0]),
-            latency: Histogram::new(exponential_buckets(0.01, 2.0, 20)),
+            tries: Histogram::new(exponential_buckets(1.0, 2.0, 5)),
+            latency: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.01, 2.0, 20))
+            }),
+            points: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.0001, 2.0, 12))
+            }),
+            plugins: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.00001, 1.5, 20))
+            }),
+            evaluations: Family::default(),
+            refusals: Family::default(),
+            permits: Family::new_with_constructor(seconds),
+            goroutines: Family::default(),
         };
-        metrics.with_registry(|registry| {
-            registry.register(
-                "scheduler_schedule_attempts",
-                "Attempts to schedule pods, by result",
-                own.attempts.clone(),
-            );
-            registry.register(
-                "scheduler_scheduling_attempt_duration_seconds",
-                "How long attempts took, without binding",
-                own.durations.clone(),
-            );
-            registry.register(
-                "scheduler_pending_pods",
-                "Pods that wait, by queue",
-                own.pending.clone(),
-            );
-            registry.register(
-                "scheduler_scheduler_cache_size",
-                "Nodes, pods and assumed pods in the cache",
-                own.cache.clone(),
-            );
-            registry.register(
-                "scheduler_pod_scheduling_attempts",
-                "Attempts until a pod was bound",
-                own.tries.clone(),
-            );
-            registry.register(
-                "scheduler_pod_scheduling_sli_duration_seconds",
-                "Time from first sight to bound",
-                own.latency.clone(),
-            );
-        });
+        own.register(metrics);
         own
+    }
+
+    fn register(&self, metrics: &Metrics) {
+        metrics.with_registry(|registry| {
+            let registry = registry.sub_registry_with_prefix("scheduler");
+            let help = "Attempts to schedule pods, by result";
+            registry.register("schedule_attempts", help, self.attempts.clone());
+            let help = "How long attempts took, with binding";
+            registry.register("scheduling_attempt_duration_seconds", help, self.durations.clone());
+            let help = "How long it took to find nodes";
+            registry.register(
+                "scheduling_algorithm_duration_seconds",
+                help,
+                self.algorithm.clone(),
+            );
+            let help = "Pods that wait, by queue";
+            registry.register("pending_pods", help, self.pending.clone());
+            let help = "Pods that came into a queue, by event";
+            registry.register("queue_incoming_pods", help, self.incoming.clone());
+            let help = "Nodes, pods and assumed pods in the cache";
+            registry.register("cache_size", help, self.cache.clone());
+            let help = "Attempts until a pod was bound";
+            registry.register("pod_scheduling_attempts", help, self.tries.clone());
+            let help = "Time from first sight to bound";
+            registry.register("pod_scheduling_sli_duration_seconds", help, self.latency.clone());
+            let help = "How long all plugins of an extension point took";
+            let name = "framework_extension_point_duration_seconds";
+            registry.register(name, help, self.points.clone());
+            let help = "How long single plugins took, in a tenth of all cycles";
+            registry.register("plugin_execution_duration_seconds", help, self.plugins.clone());
+            let help = "How often plugins were asked";
+            registry.register("plugin_evaluation", help, self.evaluations.clone());
+            let help = "Pods that wait because of a plugin, each counted for every such plugin";
+            registry.register("unschedulable_pods", help, self.refusals.clone());
+            let help = "How long pods waited for permission";
+            registry.register("permit_wait_duration_seconds", help, self.permits.clone());
+            let help = "Tasks under way, by what they do";
+            registry.register("goroutines", help, self.goroutines.clone());
+        });
     }
 
     pub(crate) fn attempt(&self, result: &'static str, profile: &str, took: Duration) {
@@ -92,12 +170,71 @@ impl SchedulerMetrics {
         self.attempts.get_or_create(&labels).inc();
     }
 
-    pub(crate) fn bound(&self, attempts: u32, since_first_seen: Duration) {
-        self.tries.observe(f64::from(attempts));
-        self.latency.observe(since_first_seen.as_secs_f64());
+    pub(crate) fn algorithm(&self, took: Duration) {
+        self.algorithm.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn sizes(&self, queues: [(&'static str, usize); 4], cache: (usize, usize, usize)) {
+    pub(crate) fn bound(&self, attempts: u32, since_first_seen: Duration) {
+        self.tries.observe(f64::from(attempts));
+        let attempts = if attempts >= 15 { "15+".to_owned() } else { attempts.to_string() };
+        let label = AttemptCount { attempts };
+        self.latency.get_or_create(&label).observe(since_first_seen.as_secs_f64());
+    }
+
+    pub(crate) fn extension_point(
+        &self,
+        extension_point: &'static str,
+        status: &'static str,
+        profile: &str,
+        took: Duration,
+    ) {
+        let labels = Point { extension_point, profile: profile.to_owned(), status };
+        self.points.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn plugin(
+        &self,
+        plugin: &'static str,
+        extension_point: &'static str,
+        status: &'static str,
+        took: Duration,
+    ) {
+        let labels = Execution { extension_point, plugin, status };
+        self.plugins.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn evaluated(
+        &self,
+        plugin: &'static str,
+        extension_point: &'static str,
+        profile: &str,
+        times: u64,
+    ) {
+        let labels = Evaluation { extension_point, plugin, profile: profile.to_owned() };
+        self.evaluations.get_or_create(&labels).inc_by(times);
+    }
+
+    pub(crate) fn permitted(&self, result: &'static str, waited: Duration) {
+        self.permits.get_or_create(&ResultLabel { result }).observe(waited.as_secs_f64());
+    }
+
+    /// A pod came into a queue.
+    pub(crate) fn incoming(&self, queue: &'static str, event: &str) {
+        self.incoming.get_or_create(&Incoming { event: event.to_owned(), queue }).inc();
+    }
+
+    /// A pod begins (1) or ceases (-1) to wait because of a plugin.
+    pub(crate) fn refused(&self, plugin: &'static str, profile: &str, change: i64) {
+        let labels = Refusal { plugin, profile: profile.to_owned() };
+        self.refusals.get_or_create(&labels).inc_by(change);
+    }
+
+    pub(crate) fn sizes(
+        &self,
+        queues: [(&'static str, usize); 4],
+        cache: (usize, usize, usize),
+        bindings: usize,
+    ) {
         let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
         for (queue, size) in queues {
             self.pending.get_or_create(&QueueName { queue }).set(number(size));
@@ -105,5 +242,7 @@ impl SchedulerMetrics {
         for (kind, size) in [("nodes", cache.0), ("pods", cache.1), ("assumed_pods", cache.2)] {
             self.cache.get_or_create(&CacheKind { r#type: kind }).set(number(size));
         }
+        let label = OperationLabel { operation: "binding" };
+        self.goroutines.get_or_create(&label).set(number(bindings));
     }
 }

@@ -1,7 +1,11 @@
 //! Pods that wait to be scheduled.
 
-use crate::{ClusterEvent, EventObject, Framework, Hint, PodInfo, SchedulerPlugin};
+use crate::{
+    ActionType, ClusterEvent, EventObject, EventResource, Framework, Hint, PodInfo,
+    SchedulerPlugin, metrics::SchedulerMetrics,
+};
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
 use std::{
     cmp::Ordering,
     collections::{BTreeSet, HashMap},
@@ -13,6 +17,13 @@ const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// Pods left over are tried again after this long without an event.
 const FLUSH_AFTER: Duration = Duration::from_secs(300);
+
+/// Why pods come into a queue where no event of the cluster brings them, as the original calls it.
+mod cause {
+    pub(super) const FAILURE: &str = "ScheduleAttemptFailure";
+    pub(super) const BACKOFF: &str = "BackoffComplete";
+    pub(super) const TIMEOUT: &str = "UnschedulableTimeout";
+}
 
 /// A pod in the queue.
 #[derive(Debug, Clone)]
@@ -35,6 +46,22 @@ enum Place {
     Gated,
 }
 
+impl Place {
+    /// The queue the original keeps such pods in.
+    fn queue(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Backoff => "backoff",
+            Self::Unschedulable | Self::Gated => "unschedulable",
+        }
+    }
+
+    /// Whether the pod waits until something changes for the plugins that refused it.
+    fn is_refused(self) -> bool {
+        matches!(self, Self::Unschedulable | Self::Gated)
+    }
+}
+
 #[derive(Debug)]
 struct Waiting {
     pod: QueuedPod,
@@ -55,6 +82,9 @@ pub(crate) struct Queue {
     /// Active uids, best last; sorted when something was added.
     active: Vec<String>,
     sorted: bool,
+    /// How many pods are in each place.
+    sizes: [usize; 4],
+    metrics: SchedulerMetrics,
 }
 
 impl Queue {
@@ -66,7 +96,15 @@ impl Queue {
             in_flight: HashMap::new(),
             active: Vec::new(),
             sorted: true,
+            sizes: [0; 4],
+            metrics: SchedulerMetrics::new(&Metrics::new()),
         }
+    }
+
+    /// Counts there.
+    pub(crate) fn measured(mut self, metrics: SchedulerMetrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     fn framework(&self, pod: &PodInfo) -> Option<&Arc<Framework>> {
@@ -79,17 +117,14 @@ impl Queue {
             return self.update(info);
         }
         let now = self.clock.elapsed();
-        self.enqueue(QueuedPod {
-            info,
-            attempts: 0,
-            since: now,
-            first_seen: now,
-            plugins: BTreeSet::new(),
-        });
+        let pod =
+            QueuedPod { info, attempts: 0, since: now, first_seen: now, plugins: BTreeSet::new() };
+        let event = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::ADD);
+        self.enqueue(pod, &event.label());
     }
 
     /// Into the active queue, or among the gated ones.
-    fn enqueue(&mut self, mut pod: QueuedPod) {
+    fn enqueue(&mut self, mut pod: QueuedPod, event: &str) {
         let held = self.framework(&pod.info).and_then(|framework| framework.pre_enqueue(&pod.info));
         let place = match held {
             Some((plugin, _)) => {
@@ -98,16 +133,38 @@ impl Queue {
             }
             None => Place::Active,
         };
-        self.put(pod, place, Duration::ZERO);
+        self.put(pod, place, Duration::ZERO, event);
     }
 
-    fn put(&mut self, pod: QueuedPod, place: Place, until: Duration) {
+    fn put(&mut self, pod: QueuedPod, place: Place, until: Duration, event: &str) {
         let uid = pod.info.uid().to_owned();
+        self.metrics.incoming(place.queue(), event);
+        self.sizes[place as usize] += 1;
+        if place.is_refused() {
+            self.count_refusals(&pod, 1);
+        }
         if place == Place::Active {
             self.active.push(uid.clone());
             self.sorted = false;
         }
         self.pods.insert(uid, Waiting { pod, place, until });
+    }
+
+    /// Takes a pod out of wherever it waits.
+    fn lift(&mut self, uid: &str) -> Option<Waiting> {
+        let waiting = self.pods.remove(uid)?;
+        self.sizes[waiting.place as usize] -= 1;
+        if waiting.place.is_refused() {
+            self.count_refusals(&waiting.pod, -1);
+        }
+        Some(waiting)
+    }
+
+    fn count_refusals(&self, pod: &QueuedPod, change: i64) {
+        let profile = pod.info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
+        for plugin in &pod.plugins {
+            self.metrics.refused(plugin, profile, change);
+        }
     }
 
     /// A known pod that changed.
@@ -118,18 +175,19 @@ impl Queue {
             || waiting.pod.info.pod().metadata.labels != info.pod().metadata.labels;
         waiting.pod.info = info;
         let retry = spec_changed && matches!(waiting.place, Place::Gated | Place::Unschedulable);
-        if retry && let Some(waiting) = self.pods.remove(&uid) {
+        if retry && let Some(waiting) = self.lift(&uid) {
             let mut pod = waiting.pod;
             pod.plugins.clear();
             pod.since = self.clock.elapsed();
-            self.enqueue(pod);
+            let event = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::UPDATE_OTHER);
+            self.enqueue(pod, &event.label());
         }
     }
 
     /// A pod that needs no scheduling any more.
     pub(crate) fn remove(&mut self, uid: &str) {
         self.in_flight.remove(uid);
-        if self.pods.remove(uid).is_some_and(|waiting| waiting.place == Place::Active) {
+        if self.lift(uid).is_some_and(|waiting| waiting.place == Place::Active) {
             self.active.retain(|own| own != uid);
         }
     }
@@ -155,7 +213,7 @@ impl Queue {
             self.sorted = true;
         }
         let uid = self.active.pop()?;
-        let mut pod = self.pods.remove(&uid)?.pod;
+        let mut pod = self.lift(&uid)?.pod;
         pod.attempts += 1;
         pod.plugins.clear();
         self.in_flight.insert(uid, Vec::new());
@@ -189,7 +247,7 @@ impl Queue {
         } else {
             pod.since = self.clock.elapsed();
             let until = pod.since + FLUSH_AFTER;
-            self.put(pod, Place::Unschedulable, until);
+            self.put(pod, Place::Unschedulable, until, cause::FAILURE);
         }
     }
 
@@ -197,7 +255,7 @@ impl Queue {
         let factor = 1u32 << pod.attempts.saturating_sub(1).min(8);
         pod.since = self.clock.elapsed();
         let until = pod.since + (INITIAL_BACKOFF * factor).min(LONGEST_BACKOFF);
-        self.put(pod, Place::Backoff, until);
+        self.put(pod, Place::Backoff, until, cause::FAILURE);
     }
 
     /// Brings back every pod that an event may help.
@@ -212,18 +270,19 @@ impl Queue {
             .filter(|(_, waiting)| self.helps(&waiting.pod, event, object))
             .map(|(uid, _)| uid.clone())
             .collect();
+        let label = event.label();
         for uid in helped {
-            let Some(waiting) = self.pods.remove(&uid) else { continue };
+            let Some(waiting) = self.lift(&uid) else { continue };
             if waiting.place == Place::Gated {
-                self.enqueue(waiting.pod);
+                self.enqueue(waiting.pod, &label);
             } else {
                 // What is left of the back-off counts from when the pod was refused.
                 let factor = 1u32 << waiting.pod.attempts.saturating_sub(1).min(8);
                 let until = waiting.pod.since + (INITIAL_BACKOFF * factor).min(LONGEST_BACKOFF);
                 if until <= self.clock.elapsed() {
-                    self.enqueue(waiting.pod);
+                    self.enqueue(waiting.pod, &label);
                 } else {
-                    self.put(waiting.pod, Place::Backoff, until);
+                    self.put(waiting.pod, Place::Backoff, until, &label);
                 }
             }
         }
@@ -252,8 +311,10 @@ impl Queue {
             .map(|(uid, _)| uid.clone())
             .collect();
         for uid in due {
-            if let Some(waiting) = self.pods.remove(&uid) {
-                self.enqueue(waiting.pod);
+            if let Some(waiting) = self.lift(&uid) {
+                let backed_off = waiting.place == Place::Backoff;
+                let cause = if backed_off { cause::BACKOFF } else { cause::TIMEOUT };
+                self.enqueue(waiting.pod, cause);
             }
         }
     }
@@ -272,12 +333,12 @@ impl Queue {
 
     /// How many pods are active, backing off, unschedulable and gated.
     pub(crate) fn counts(&self) -> [(&'static str, usize); 4] {
-        let count = |place| self.pods.values().filter(|waiting| waiting.place == place).count();
+        let [active, backoff, unschedulable, gated] = self.sizes;
         [
-            ("active", count(Place::Active)),
-            ("backoff", count(Place::Backoff)),
-            ("unschedulable", count(Place::Unschedulable)),
-            ("gated", count(Place::Gated)),
+            ("active", active),
+            ("backoff", backoff),
+            ("unschedulable", unschedulable),
+            ("gated", gated),
         ]
     }
 }

@@ -17,10 +17,11 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
+use tokio_util::sync::CancellationToken;
 
 /// Assembles a [`Scheduler`].
 pub struct SchedulerBuilder {
@@ -68,7 +69,7 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Adds its checks here.
+    /// Adds its checks here, by the original's names.
     #[must_use]
     pub fn health(mut self, health: Health) -> Self {
         self.health = health;
@@ -89,34 +90,58 @@ impl SchedulerBuilder {
     pub fn build(self) -> Result<Scheduler, Error> {
         let profiles =
             if self.profiles.is_empty() { vec![Profile::default()] } else { self.profiles };
+        let metrics = SchedulerMetrics::new(&self.metrics);
         let mut frameworks = HashMap::new();
         for mut profile in profiles {
             if !profile.plugins().iter().any(|own| own.plugin.as_bind().is_some()) {
                 profile = profile.add(DefaultBinder::new(self.client.clone()), 1);
             }
-            let framework = Framework::new(profile, self.clock.clone(), self.seed.clone())?;
+            let framework = Framework::new(profile, self.clock.clone(), self.seed.clone())?
+                .measured(metrics.clone());
             let name = framework.name().to_owned();
             if frameworks.insert(name.clone(), Arc::new(framework)).is_some() {
                 return Err(Error::DuplicateProfile(name));
             }
         }
-        let synced = Arc::new(AtomicBool::new(false));
-        let check = synced.clone();
-        self.health.add("informer-sync", Probe::Ready, move || {
-            if check.load(Ordering::Relaxed) {
-                Ok(())
-            } else {
-                Err("informers have no first list yet".into())
-            }
-        });
+        let state = State::default();
+        state.add_checks(&self.health);
         Ok(Scheduler {
-            metrics: SchedulerMetrics::new(&self.metrics),
+            metrics,
             client: self.client,
             informers: self.informers,
             clock: self.clock,
             frameworks,
-            synced,
+            state,
         })
+    }
+}
+
+/// What health checks ask for.
+#[derive(Debug, Clone, Default)]
+struct State {
+    synced: Arc<AtomicBool>,
+    caught_up: Arc<AtomicBool>,
+    token: Arc<OnceLock<CancellationToken>>,
+}
+
+impl State {
+    /// The original's checks: `ping` for `/livez`, and for `/readyz` also `informer-sync`,
+    /// `sched-handler-sync` and `shutdown`.
+    fn add_checks(&self, health: &Health) {
+        health.add("ping", Probe::Both, || Ok(()));
+        let waits = |flag: &Arc<AtomicBool>, why: &'static str| {
+            let flag = flag.clone();
+            move || if flag.load(Ordering::Relaxed) { Ok(()) } else { Err(why.to_owned()) }
+        };
+        let check = waits(&self.synced, "informers have no first list yet");
+        health.add("informer-sync", Probe::Ready, check);
+        let check = waits(&self.caught_up, "not all pods and nodes are taken in yet");
+        health.add("sched-handler-sync", Probe::Ready, check);
+        let token = self.token.clone();
+        health.add("shutdown", Probe::Ready, move || {
+            let stopping = token.get().is_some_and(CancellationToken::is_cancelled);
+            if stopping { Err("the scheduler is stopping".to_owned()) } else { Ok(()) }
+        });
     }
 }
 
@@ -127,7 +152,7 @@ pub struct Scheduler {
     clock: SharedClock,
     frameworks: HashMap<String, Arc<Framework>>,
     metrics: SchedulerMetrics,
-    synced: Arc<AtomicBool>,
+    state: State,
 }
 
 impl fmt::Debug for Scheduler {
@@ -165,6 +190,8 @@ impl Component for Scheduler {
     }
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        // Only one run is ever asked about.
+        let _ = self.state.token.set(lifecycle.token());
         let informers = self
             .informers
             .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
@@ -173,12 +200,14 @@ impl Component for Scheduler {
             () = async { tokio::join!(pods.synced(), nodes.synced()); } => {}
             () = lifecycle.stopping() => return Ok(()),
         }
-        self.synced.store(true, Ordering::Relaxed);
+        self.state.synced.store(true, Ordering::Relaxed);
         let recorder =
             EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
-        let queue = Queue::new(self.clock.clone(), self.frameworks.clone());
-        let main =
+        let queue =
+            Queue::new(self.clock.clone(), self.frameworks.clone()).measured(self.metrics.clone());
+        let mut main =
             Loop::new(self.client, self.clock, self.frameworks, queue, recorder, self.metrics);
+        main.caught_up = self.state.caught_up;
         lifecycle.ready();
         main.run(pods.subscribe(), nodes.subscribe(), &lifecycle).await;
         Ok(())

@@ -10,6 +10,8 @@ pub struct CycleState {
     values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     pub(crate) skip_filter: BTreeSet<&'static str>,
     pub(crate) skip_score: BTreeSet<&'static str>,
+    /// Whether single plugins are timed in this cycle.
+    pub(crate) sampled: bool,
 }
 
 impl CycleState {

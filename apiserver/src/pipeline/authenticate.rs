@@ -1,13 +1,15 @@
 use super::{Exchange, Next, Step};
-use crate::body::Body;
+use crate::{body::Body, metrics::AccessMetrics};
 use async_trait::async_trait;
 use http::{Response, header, request::Parts};
+use kubeplane_clock::SharedClock;
 use kubeplane_core::{
     ApiError,
     auth::{ANONYMOUS, Authenticator, GROUP_AUTHENTICATED, UserInfo},
     status::ApiResult,
 };
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// The identity of a client in this process; no request from the wire can carry it.
 #[derive(Debug, Clone)]
@@ -17,18 +19,16 @@ pub(crate) struct InProcess(pub(crate) Arc<UserInfo>);
 #[derive(Debug)]
 pub(crate) struct Authenticate {
     pub(crate) chain: Vec<Arc<dyn Authenticator>>,
+    pub(crate) clock: SharedClock,
+    pub(crate) metrics: AccessMetrics,
 }
 
 #[async_trait]
 impl Step for Authenticate {
-    fn name(&self) -> &'static str {
-        "authenticate"
-    }
-
     async fn run(&self, mut exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         let user = match exchange.head.extensions.get::<InProcess>() {
             Some(InProcess(user)) => user.clone(),
-            None => Arc::new(self.user(&exchange.head).await?),
+            None => Arc::new(self.found(&exchange.head).await?),
         };
         exchange.user = if user.name == ANONYMOUS || user.is_in(GROUP_AUTHENTICATED) {
             user
@@ -43,6 +43,15 @@ impl Step for Authenticate {
 }
 
 impl Authenticate {
+    async fn found(&self, head: &Parts) -> ApiResult<UserInfo> {
+        let start = self.clock.elapsed();
+        let user = self.user(head).instrument(tracing::debug_span!("authentication")).await;
+        let took = self.clock.elapsed().saturating_sub(start);
+        self.metrics
+            .authenticated(user.as_ref().map(|user| user.name.as_str()).map_err(drop), took);
+        user
+    }
+
     async fn user(&self, head: &Parts) -> ApiResult<UserInfo> {
         let mut bad = false;
         for authenticator in &self.chain {

@@ -1,13 +1,15 @@
 use super::{Exchange, Next, Step};
-use crate::body::Body;
+use crate::{body::Body, metrics::AccessMetrics};
 use async_trait::async_trait;
 use http::Response;
+use kubeplane_clock::SharedClock;
 use kubeplane_core::{
     ApiError, GroupResource,
     auth::{Attributes, Authorizer, Decision, UserInfo, UserRule},
     status::ApiResult,
 };
 use std::sync::Arc;
+use tracing::Instrument;
 
 /// Paths that tell nothing but whether the server is well.
 const OPEN: [&str; 3] = ["/healthz", "/livez", "/readyz"];
@@ -16,18 +18,16 @@ const OPEN: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 #[derive(Debug)]
 pub(crate) struct Authorize {
     pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) clock: SharedClock,
+    pub(crate) metrics: AccessMetrics,
 }
 
 #[async_trait]
 impl Step for Authorize {
-    fn name(&self) -> &'static str {
-        "authorize"
-    }
-
     async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         if !OPEN.contains(&exchange.info.path.as_str()) {
             let attributes = exchange.info.attributes(&exchange.user);
-            match self.authorizer.authorize(&attributes).await {
+            match self.decide(&attributes).await {
                 Decision::Allow(_) => {}
                 Decision::Deny(reason) | Decision::NoOpinion(reason) => {
                     return Err(forbidden(&attributes, &reason));
@@ -35,6 +35,16 @@ impl Step for Authorize {
             }
         }
         next.run(exchange).await
+    }
+}
+
+impl Authorize {
+    async fn decide(&self, attributes: &Attributes) -> Decision {
+        let start = self.clock.elapsed();
+        let span = tracing::debug_span!("authorization");
+        let decision = self.authorizer.authorize(attributes).instrument(span).await;
+        self.metrics.authorized(&decision, self.clock.elapsed().saturating_sub(start));
+        decision
     }
 }
 

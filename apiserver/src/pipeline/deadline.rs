@@ -1,7 +1,7 @@
 use super::{Exchange, Next, Step};
-use crate::{body::Body, query::Query};
+use crate::{body::Body, metrics::ApiMetrics, query::Query};
 use async_trait::async_trait;
-use http::Response;
+use http::{Response, StatusCode};
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{ApiError, status::ApiResult};
 use std::time::Duration;
@@ -13,21 +13,20 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Deadline {
     pub(crate) clock: SharedClock,
+    pub(crate) metrics: ApiMetrics,
 }
 
 #[async_trait]
 impl Step for Deadline {
-    fn name(&self) -> &'static str {
-        "deadline"
-    }
-
     async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         if exchange.info.is_long_running() {
             return next.run(exchange).await;
         }
         let limit = asked(&Query::of(&exchange.head.uri))?.unwrap_or(LONGEST).min(LONGEST);
+        let labels = exchange.labels.clone();
         let done = kubeplane_clock::timeout(self.clock.as_ref(), limit, next.run(exchange)).await;
         done.unwrap_or_else(|| {
+            self.metrics.terminated(&labels, StatusCode::GATEWAY_TIMEOUT);
             Err(ApiError::timeout("Timeout: request did not complete within the requested timeout"))
         })
     }

@@ -31,10 +31,6 @@ impl Dispatch {
 
 #[async_trait]
 impl Step for Dispatch {
-    fn name(&self) -> &'static str {
-        "dispatch"
-    }
-
     async fn run(&self, exchange: Exchange, _next: Next<'_>) -> ApiResult<Response<Body>> {
         if exchange.info.is_resource() {
             return self.resource(exchange).await;

@@ -12,10 +12,6 @@ pub(crate) struct Guard;
 
 #[async_trait]
 impl Step for Guard {
-    fn name(&self) -> &'static str {
-        "guard"
-    }
-
     async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         let path = exchange.info.path.clone();
         AssertUnwindSafe(next.run(exchange)).catch_unwind().await.unwrap_or_else(|_| {

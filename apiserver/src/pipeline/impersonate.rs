@@ -11,6 +11,7 @@ use kubeplane_core::{
     status::ApiResult,
 };
 use std::sync::Arc;
+use tracing::Instrument;
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
@@ -26,15 +27,17 @@ pub(crate) struct Impersonate {
 
 #[async_trait]
 impl Step for Impersonate {
-    fn name(&self) -> &'static str {
-        "impersonate"
-    }
-
     async fn run(&self, mut exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         if let Some(wanted) = wanted(&exchange.head.headers)? {
-            for attributes in checks(&exchange.user, &wanted) {
-                self.check(&attributes).await?;
-            }
+            let span = tracing::debug_span!("impersonation");
+            let requester = exchange.user.clone();
+            let asked = async {
+                for attributes in checks(&requester, &wanted) {
+                    self.check(&attributes).await?;
+                }
+                Ok::<(), ApiError>(())
+            };
+            asked.instrument(span).await?;
             tracing::debug!(by = exchange.user.name, user = wanted.name, "impersonated");
             exchange.user = Arc::new(complete(wanted));
             let headers = &mut exchange.head.headers;

@@ -1,11 +1,12 @@
 use super::{Exchange, Next, Step};
 use crate::{body::Body, metrics::ApiMetrics};
 use async_trait::async_trait;
-use http::Response;
+use http::{Response, StatusCode};
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{ApiError, auth::GROUP_MASTERS, status::ApiResult};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 /// Reading requests served at once.
 const READING: usize = 400;
@@ -31,18 +32,19 @@ impl Inflight {
 
 #[async_trait]
 impl Step for Inflight {
-    fn name(&self) -> &'static str {
-        "inflight"
-    }
-
     async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         if exchange.info.is_long_running() || exchange.user.is_in(GROUP_MASTERS) {
             return next.run(exchange).await;
         }
         let reads = matches!(exchange.info.verb.as_str(), "get" | "list");
         let slots = if reads { &self.reading } else { &self.writing };
-        let permit = kubeplane_clock::timeout(self.clock.as_ref(), PATIENCE, slots.acquire()).await;
+        let waiting = self.metrics.waiting(!reads);
+        let permit = kubeplane_clock::timeout(self.clock.as_ref(), PATIENCE, slots.acquire())
+            .instrument(tracing::debug_span!("queue"))
+            .await;
+        drop(waiting);
         let Some(Ok(_permit)) = permit else {
+            self.metrics.terminated(&exchange.labels, StatusCode::TOO_MANY_REQUESTS);
             return Err(ApiError::too_many_requests(
                 "Too many requests, please try again later.",
                 1,

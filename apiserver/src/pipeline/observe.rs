@@ -1,10 +1,23 @@
 use super::{Exchange, Next, Step};
-use crate::{body::Body, metrics::ApiMetrics, output};
+use crate::{
+    body::{self, Body},
+    info::RequestInfo,
+    metrics::{ApiMetrics, Counted, Labels},
+    output,
+    registry::Registry,
+};
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http_body::{Body as _, Frame, SizeHint};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::status::ApiResult;
-use tracing::Instrument;
+use prometheus_client::metrics::histogram::Histogram;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -14,14 +27,11 @@ pub(crate) struct Observe {
     pub(crate) clock: SharedClock,
     pub(crate) seed: Seed,
     pub(crate) metrics: ApiMetrics,
+    pub(crate) registry: Arc<Registry>,
 }
 
 #[async_trait]
 impl Step for Observe {
-    fn name(&self) -> &'static str {
-        "observe"
-    }
-
     async fn run(&self, mut exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         let id = exchange.head.headers.get(&AUDIT_ID).cloned().unwrap_or_else(|| self.id());
         exchange.head.headers.insert(AUDIT_ID, id.clone());
@@ -33,15 +43,19 @@ impl Step for Observe {
             .map(|value| (header::ACCEPT, value.clone()))
             .collect();
         let (info, warnings) = (exchange.info.clone(), exchange.warnings.clone());
-        let span = tracing::info_span!("request", verb = info.verb, path = info.path);
+        let labels = Labels::of(&exchange.head, &info, &self.registry);
+        let dry_run = Labels::dry_run(&exchange.head);
+        exchange.labels = labels.clone();
         let start = self.clock.elapsed();
-        let answer = next.run(exchange).instrument(span).await;
+        let answer = next.run(exchange).await;
         let mut response = answer.unwrap_or_else(|error| {
             tracing::debug!(verb = info.verb, path = info.path, %error, "refused");
             output::failure(&accept, &error)
         });
         let took = self.clock.elapsed().saturating_sub(start);
-        self.metrics.answered(&info, response.status(), took);
+        self.metrics.answered(&info, &labels, dry_run, response.status(), took);
+        tracing::Span::current().record("code", response.status().as_u16());
+        response = self.measured(response, &info, &labels);
         response.headers_mut().insert(AUDIT_ID, id);
         for warning in warnings.take() {
             if let Ok(value) = HeaderValue::from_str(&format!("299 - {}", quoted(&warning))) {
@@ -56,6 +70,89 @@ impl Observe {
     fn id(&self) -> HeaderValue {
         let id = uuid::Builder::from_random_bytes(self.seed.bytes::<16>()).into_uuid().to_string();
         HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("unknown"))
+    }
+}
+
+impl Observe {
+    /// The answer, counted as long as it is sent, or its bytes counted.
+    fn measured(
+        &self,
+        response: Response<Body>,
+        info: &RequestInfo,
+        labels: &Labels,
+    ) -> Response<Body> {
+        if !response.status().is_success() {
+            return response;
+        }
+        if info.is_long_running() {
+            let counted = self.metrics.long_running(labels);
+            return response.map(|inner| body::boxed(Measured::stream(inner, counted)));
+        }
+        if !matches!(info.verb.as_str(), "get" | "list") {
+            return response;
+        }
+        let sizes = self.metrics.response_size(labels);
+        match response.body().size_hint().exact() {
+            Some(bytes) => {
+                sizes.observe(approximate(bytes));
+                response
+            }
+            None => response.map(|inner| body::boxed(Measured::list(inner, sizes))),
+        }
+    }
+}
+
+fn approximate(bytes: u64) -> f64 {
+    u32::try_from(bytes).map_or(f64::from(u32::MAX), f64::from)
+}
+
+/// A body whose end, or whose size, is of interest.
+struct Measured {
+    inner: Body,
+    bytes: u64,
+    sizes: Option<Histogram>,
+    _counted: Option<Counted>,
+}
+
+impl Measured {
+    fn stream(inner: Body, counted: Counted) -> Self {
+        Self { inner, bytes: 0, sizes: None, _counted: Some(counted) }
+    }
+
+    fn list(inner: Body, sizes: Histogram) -> Self {
+        Self { inner, bytes: 0, sizes: Some(sizes), _counted: None }
+    }
+}
+
+impl http_body::Body for Measured {
+    type Data = Bytes;
+    type Error = body::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, body::BoxError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        if let Some(sizes) = &self.sizes {
+            sizes.observe(approximate(self.bytes));
+        }
     }
 }
 

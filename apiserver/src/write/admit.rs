@@ -1,11 +1,14 @@
 //! Admission of one write: every step that handles it, in the order of assembly.
 
 use super::Writer;
+use crate::metrics::Phase;
 use kubeplane_core::{
     Object,
-    admission::{Operation, Request},
+    admission::{Admission, Operation, Request},
     status::ApiResult,
 };
+use std::sync::Arc;
+use tracing::Instrument;
 
 fn request<'a>(
     writer: &'a Writer<'_>,
@@ -41,12 +44,15 @@ pub(crate) async fn mutate(
     options: &Object,
 ) -> ApiResult<()> {
     let mut request = request(writer, operation, name, object, old, options);
-    for step in &writer.api.0.admission {
-        if step.handles(operation, writer.definition(), writer.subresource) {
-            step.mutate(&mut request).await?;
+    let phase = Watched { writer, operation, phase: Phase::Admit };
+    let all = async {
+        for step in phase.steps() {
+            phase.timed(Some(step.name()), step.mutate(&mut request)).await?;
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    let span = tracing::debug_span!("admission", phase = "mutating");
+    phase.timed(None, all).instrument(span).await
 }
 
 /// Asks every step whether the write may be made.
@@ -59,12 +65,46 @@ pub(crate) async fn validate(
     options: &Object,
 ) -> ApiResult<()> {
     let request = request(writer, operation, name, object, old, options);
-    for step in &writer.api.0.admission {
-        if step.handles(operation, writer.definition(), writer.subresource) {
-            step.validate(&request).await?;
+    let phase = Watched { writer, operation, phase: Phase::Validate };
+    let all = async {
+        for step in phase.steps() {
+            phase.timed(Some(step.name()), step.validate(&request)).await?;
         }
+        Ok(())
+    };
+    let span = tracing::debug_span!("admission", phase = "validating");
+    phase.timed(None, all).instrument(span).await
+}
+
+/// One phase of the admission of one write.
+#[derive(Clone, Copy)]
+struct Watched<'a> {
+    writer: &'a Writer<'a>,
+    operation: Operation,
+    phase: Phase,
+}
+
+impl<'a> Watched<'a> {
+    /// The steps that look at such a write.
+    fn steps(self) -> impl Iterator<Item = &'a Arc<dyn Admission>> {
+        let Self { writer, operation, .. } = self;
+        let all = writer.api.0.admission.iter();
+        all.filter(move |step| step.handles(operation, writer.definition(), writer.subresource))
     }
-    Ok(())
+
+    async fn timed(
+        self,
+        step: Option<&'static str>,
+        work: impl Future<Output = ApiResult<()>> + Send,
+    ) -> ApiResult<()> {
+        let clock = self.writer.api.clock();
+        let start = clock.elapsed();
+        let result = work.await;
+        let took = clock.elapsed().saturating_sub(start);
+        let access = &self.writer.api.0.metrics.access;
+        access.admitted(step, self.phase, self.operation, result.is_err(), took);
+        result
+    }
 }
 
 impl Writer<'_> {

@@ -37,22 +37,25 @@ impl Writer<'_> {
     pub(crate) async fn create(&self, object: Object) -> ApiResult<Written> {
         let generated =
             object.name().is_empty() && !object.text(&["metadata", "generateName"]).is_empty();
-        let mut tries = if generated { NAME_TRIES } else { 1 };
-        loop {
-            tries -= 1;
-            let (name, refused) = match self.create_once(object.clone()).await {
+        if generated {
+            return self.create_generated(object).await;
+        }
+        self.create_once(object).await.map_err(|(name, refused)| match refused {
+            Refused::Exists(entry) => self.taken(&name, entry),
+            Refused::Other(error) => error,
+        })
+    }
+
+    async fn create_generated(&self, object: Object) -> ApiResult<Written> {
+        let mut taken = String::new();
+        for _ in 0..NAME_TRIES {
+            match self.create_once(object.clone()).await {
                 Ok(written) => return Ok(written),
                 Err((_, Refused::Other(error))) => return Err(error),
-                Err((name, Refused::Exists(entry))) => (name, entry),
-            };
-            if tries == 0 {
-                return Err(if generated {
-                    self.no_name(&name)
-                } else {
-                    self.taken(&name, refused)
-                });
+                Err((name, Refused::Exists(_))) => taken = name,
             }
         }
+        Err(self.no_name(&taken))
     }
 
     /// One try: the name it was for, and why it failed.
@@ -118,9 +121,11 @@ impl Writer<'_> {
         }
         metadata::ensure_namespace(object, self.namespace)?;
         definition.strategy.prepare_create(&self.context(), object);
-        let mut errors = super::rules::create(definition, object);
-        errors.extend(definition.strategy.validate(&self.context(), object));
-        self.refuse_invalid(object, &errors)?;
+        tracing::debug_span!("validation").in_scope(|| {
+            let mut errors = super::rules::create(definition, object);
+            errors.extend(definition.strategy.validate(&self.context(), object));
+            self.refuse_invalid(object, &errors)
+        })?;
         let name = object.name().to_owned();
         self.admit_validate(Operation::Create, object, None, &name).await
     }

@@ -161,9 +161,11 @@ impl Writer<'_> {
         metadata::keep_generation(object, old);
         definition.strategy.prepare_update(&self.context(), object, old);
         metadata::keep(object, old);
-        let mut errors = super::rules::update(object, old);
-        errors.extend(definition.strategy.validate_update(&self.context(), object, old));
-        self.refuse_invalid(object, &errors)?;
+        tracing::debug_span!("validation").in_scope(|| {
+            let mut errors = super::rules::update(object, old);
+            errors.extend(definition.strategy.validate_update(&self.context(), object, old));
+            self.refuse_invalid(object, &errors)
+        })?;
         kubeplane_core::apply::settle_times(old, object);
         self.admit_validate(Operation::Update, object, Some(old), old.name()).await
     }

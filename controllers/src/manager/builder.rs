@@ -1,10 +1,11 @@
 use super::{ClientFor, Manager, Status};
 use crate::{BoxController, Controller, Error, Selection};
-use kubeplane_client::{Informers, LeaseConfig, QueueMetrics};
+use kubeplane_client::{Informers, LeaderStatus, LeaseConfig, QueueMetrics};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_telemetry::{Health, Metrics, Probe};
 use parking_lot::Mutex;
 use std::{fmt, sync::Arc};
+use tokio_util::sync::CancellationToken;
 
 /// Assembles a [`Manager`].
 #[must_use]
@@ -86,7 +87,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// Where the controllers' checks are added.
+    /// Where checks are added, by the original's names: for `/livez` `ping`, `leaderElection` (with a lease)
+    /// and each controller, for `/readyz` also `informer-sync` and `shutdown`.
     pub fn health(mut self, health: Health) -> Self {
         self.health = Some(health);
         self
@@ -141,13 +143,21 @@ impl ManagerBuilder {
             metrics.with_registry(|registry| queues.register(registry));
         }
         let waiting: Vec<_> = controllers.iter().map(BoxController::name).collect();
-        let status = Arc::new(Mutex::new(Status { waiting: waiting.clone(), leading: false }));
-        if let Some(health) = &self.health {
-            add_checks(health, &waiting, &status);
-        }
+        let status = Arc::new(Mutex::new(Status { waiting: waiting.clone(), ..Status::default() }));
         let clock = self.clock;
         let informers =
             self.informers.unwrap_or_else(|| Informers::new(self.client.clone(), clock.clone()));
+        let election = LeaderStatus::new(clock.clone());
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| self.lease.is_some()) {
+            metrics.with_registry(|registry| election.register(registry));
+        }
+        if let Some(health) = &self.health {
+            add_checks(health, &waiting, &status);
+            if self.lease.is_some() {
+                let election = election.clone();
+                health.add("leaderElection", Probe::Both, move || election.check());
+            }
+        }
         Ok(Manager {
             client: self.client,
             client_for: self.client_for,
@@ -157,6 +167,7 @@ impl ManagerBuilder {
             host: self.host,
             metrics: queues,
             lease: self.lease,
+            election,
             controllers,
             status,
         })
@@ -164,10 +175,29 @@ impl ManagerBuilder {
 }
 
 fn add_checks(health: &Health, names: &[&'static str], status: &Arc<Mutex<Status>>) {
+    health.add("ping", Probe::Both, || Ok(()));
+    let own = status.clone();
+    health.add("shutdown", Probe::Ready, move || {
+        let stopping = own.lock().token.as_ref().is_some_and(CancellationToken::is_cancelled);
+        if stopping { Err("the controllers are stopping".to_owned()) } else { Ok(()) }
+    });
+    let own = status.clone();
+    health.add("informer-sync", Probe::Ready, move || {
+        let status = own.lock();
+        if !status.leading || status.waiting.is_empty() {
+            return Ok(());
+        }
+        Err(format!("caches are not filled yet of {}", status.waiting.join(", ")))
+    });
     for name in names {
-        let (name, status) = (*name, status.clone());
+        let (name, own) = (*name, status.clone());
+        health.add(name, Probe::Live, move || {
+            let ended = own.lock().ended.contains(&name);
+            if ended { Err("it ended".to_owned()) } else { Ok(()) }
+        });
+        let own = status.clone();
         health.add(name, Probe::Ready, move || {
-            let status = status.lock();
+            let status = own.lock();
             // Another instance leads, so nothing is expected of this one.
             if status.leading && status.waiting.contains(&name) {
                 return Err("its caches are not filled yet".to_owned());

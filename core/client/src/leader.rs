@@ -1,3 +1,7 @@
+mod status;
+
+pub use status::LeaderStatus;
+
 use crate::{Error, Result};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -51,6 +55,7 @@ pub struct LeaderElector {
     seed: Seed,
     config: LeaseConfig,
     observed: Option<Observed>,
+    status: LeaderStatus,
 }
 
 struct Observed {
@@ -69,7 +74,15 @@ impl LeaderElector {
     #[must_use]
     pub fn new(client: kube::Client, clock: SharedClock, config: LeaseConfig) -> Self {
         let api = Api::namespaced(client, &config.namespace);
-        Self { api, clock, seed: Seed::random(), config, observed: None }
+        let status = LeaderStatus::new(clock.clone());
+        Self { api, clock, seed: Seed::random(), config, observed: None, status }
+    }
+
+    /// Tells how it stands there.
+    #[must_use]
+    pub fn reporting_to(mut self, status: LeaderStatus) -> Self {
+        self.status = status;
+        self
     }
 
     /// Waits to become the leader, then runs `on_lead` with a token that is cancelled when leadership is lost
@@ -85,15 +98,19 @@ impl LeaderElector {
         F: FnOnce(CancellationToken) -> Fut,
         Fut: Future<Output = ()>,
     {
+        let (status, name) = (self.status.clone(), self.config.name.clone());
+        status.waits(&name);
         let acquired = tokio::select! {
             acquired = self.acquire() => acquired,
             () = token.cancelled() => return Ok(()),
         };
+        status.leads(&name, acquired, self.config.lease_duration);
         let leading = token.child_token();
         let work = on_lead(leading.clone());
         tokio::pin!(work);
         tokio::select! {
             () = &mut work => {
+                status.waits(&name);
                 self.release().await;
                 Ok(())
             }
@@ -102,6 +119,7 @@ impl LeaderElector {
                 let left = self.config.lease_duration.saturating_sub(self.config.renew_deadline) / 2;
                 // Whatever does not stop by itself is dropped before another candidate may lead.
                 let _ = timeout(&*self.clock, left, work).await;
+                status.waits(&name);
                 Err(Error::LeadershipLost { namespace: self.config.namespace, name: self.config.name })
             }
         }
@@ -136,7 +154,11 @@ impl LeaderElector {
                 return;
             }
             match timeout(&*clock, left, self.attempt()).await {
-                Some(Ok(true)) => renewed = before,
+                Some(Ok(true)) => {
+                    renewed = before;
+                    let config = &self.config;
+                    self.status.leads(&config.name, before, config.lease_duration);
+                }
                 Some(Ok(false)) => return,
                 Some(Err(error)) => {
                     tracing::warn!(lease = self.config.name, %error, "cannot renew")

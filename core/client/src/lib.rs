@@ -46,7 +46,7 @@ pub use expectations::Expectations;
 pub use informer::{Informer, Lister};
 pub use informers::{Informers, PartialObjectMetadata, Watchable};
 pub use key::ObjectKey;
-pub use leader::{LeaderElector, LeaseConfig};
+pub use leader::{LeaderElector, LeaderStatus, LeaseConfig};
 pub use ownership::{ControllerRefManager, controller_of, controller_ref, is_controlled_by};
 pub use queue::{QueueMetrics, QueueOptions, WorkQueue};
 pub use source::{ClientSource, InformerSource, Listed, Query, SourceEvent, SourceEvents};

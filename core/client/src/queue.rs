@@ -1,5 +1,6 @@
 mod limit;
 mod metrics;
+mod running;
 #[cfg(test)]
 mod tests;
 
@@ -115,7 +116,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             limiter: Limiter::new(options),
             shut_down: false,
         };
-        let gauges = options.metrics.queue(&options.name);
+        let gauges = options.metrics.queue(&options.name, &clock);
         let shared = Shared { clock, state: Mutex::new(state), wake: Notify::new(), gauges };
         Self { shared: Arc::new(shared) }
     }
@@ -130,11 +131,11 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
 
     /// Adds `item` after `delay`; of several delays of one item the shortest counts.
     pub fn add_after(&self, item: T, delay: Duration) {
+        self.shared.gauges.retries.inc();
         if delay.is_zero() {
             return self.add(item);
         }
         let now = self.shared.clock.elapsed();
-        self.shared.gauges.retries.inc();
         let mut state = self.shared.state.lock();
         if !state.shut_down && state.delay(item, now.saturating_add(delay)) {
             drop(state);
@@ -212,6 +213,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         let now = self.shared.clock.elapsed();
         let mut state = self.shared.state.lock();
         if let Some(since) = state.working.remove(item) {
+            self.shared.gauges.running.end(since);
             self.shared.gauges.work_duration.observe(now.saturating_sub(since).as_secs_f64());
         }
         if state.dirty.contains(item) {
@@ -302,6 +304,7 @@ impl<T: Clone + Eq + Hash> State<T> {
         if let Some(added) = self.added_at.remove(&item) {
             gauges.queue_duration.observe(now.saturating_sub(added).as_secs_f64());
         }
+        gauges.running.begin(now);
         self.working.insert(item.clone(), now);
         Some(item)
     }

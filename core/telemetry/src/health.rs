@@ -38,7 +38,8 @@ impl Health {
         Self::default()
     }
 
-    /// Adds a check, or replaces the one of this name. It is asked on every probe, so it must be quick.
+    /// Adds a check, or replaces the one of this name and probe. It is asked on every probe, so it must be
+    /// quick. A name may stand for one check of `/livez` and another of `/readyz`.
     pub fn add(
         &self,
         name: &str,
@@ -47,7 +48,7 @@ impl Health {
     ) {
         let named = Named { name: name.into(), probe, check: Arc::new(check) };
         let mut all = self.0.write();
-        match all.iter_mut().find(|other| other.name == named.name) {
+        match all.iter_mut().find(|other| other.name == named.name && other.probe == probe) {
             Some(other) => *other = named,
             None => all.push(named),
         }
@@ -60,27 +61,27 @@ impl Health {
             self.0.read().iter().filter(|named| named.answers(probe)).cloned().collect();
         let unknown =
             excluded.iter().filter(|name| !checks.iter().any(|check| *check.name == ***name));
-        Report {
-            unknown: unknown.map(|name| (*name).to_owned()).collect(),
-            results: checks
-                .iter()
-                .map(|named| {
-                    let skipped = excluded.contains(&&*named.name);
-                    let result = if skipped { Ok(()) } else { (named.check)() };
-                    (named.name.to_string(), result, skipped)
-                })
-                .collect(),
+        let unknown = unknown.map(|name| (*name).to_owned()).collect();
+        let mut results: Vec<(String, Result<(), String>, bool)> = Vec::new();
+        for named in &checks {
+            let skipped = excluded.contains(&&*named.name);
+            let result = if skipped { Ok(()) } else { (named.check)() };
+            match results.iter_mut().find(|(name, ..)| **name == *named.name) {
+                Some((_, known, _)) => *known = std::mem::replace(known, Ok(())).and(result),
+                None => results.push((named.name.to_string(), result, skipped)),
+            }
         }
+        Report { results, unknown }
     }
 
-    /// Asks one check; `None` when there is none of the name.
+    /// Asks what goes by one name; `None` when there is no such check.
     #[must_use]
     pub fn one(&self, probe: Probe, name: &str) -> Option<Result<(), String>> {
         let all = self.0.read();
-        let named = all.iter().find(|named| named.answers(probe) && *named.name == *name)?;
-        let check = named.check.clone();
+        let named = all.iter().filter(|named| named.answers(probe) && *named.name == *name);
+        let checks: Vec<_> = named.map(|named| named.check.clone()).collect();
         drop(all);
-        Some(check())
+        checks.into_iter().map(|check| check()).reduce(Result::and)
     }
 }
 
@@ -130,5 +131,27 @@ impl Report {
         let verdict = if self.is_ok() { "passed" } else { "failed" };
         lines.push_str(&format!("{probe} check {verdict}\n"));
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_may_be_live_and_not_ready() {
+        let health = Health::new();
+        health.add("node", Probe::Live, || Ok(()));
+        health.add("node", Probe::Ready, || Err("no list yet".into()));
+        assert_eq!(
+            health.report(Probe::Live, &[]).lines("livez"),
+            "[+]node ok\nlivez check passed\n"
+        );
+        assert!(!health.report(Probe::Ready, &[]).is_ok());
+        let all = health.report(Probe::Both, &[]).lines("healthz");
+        assert_eq!(all, "[-]node failed: reason withheld\nhealthz check failed\n");
+        assert_eq!(health.one(Probe::Both, "node"), Some(Err("no list yet".into())));
+        health.add("node", Probe::Ready, || Ok(()));
+        assert!(health.report(Probe::Both, &[]).is_ok());
     }
 }

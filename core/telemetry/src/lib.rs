@@ -16,10 +16,13 @@
 //! assert!(!health.report(Probe::Ready, &[]).is_ok());
 //! ```
 
+mod exposition;
 mod health;
 mod metrics;
+mod process;
 mod router;
 
+pub use exposition::METRICS_CONTENT_TYPE;
 pub use health::{Health, Probe, Report};
 pub use metrics::Metrics;
-pub use router::{METRICS_CONTENT_TYPE, health_response, router};
+pub use router::{health_response, router};

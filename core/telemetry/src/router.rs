@@ -1,4 +1,7 @@
-use crate::{Health, Metrics, Probe};
+use crate::{
+    Health, Metrics, Probe,
+    exposition::{METRICS_CONTENT_TYPE, PLAIN, wants_open_metrics},
+};
 use axum::{
     Router,
     body::Body,
@@ -6,13 +9,10 @@ use axum::{
     response::Response,
     routing::get,
 };
-use http::{StatusCode, header};
-
-/// The media type of [`Metrics::encode`].
-pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use http::{HeaderMap, StatusCode, header};
 
 /// The routes `/healthz`, `/livez`, `/readyz` (each with `?verbose`, `?exclude=` and single checks below
-/// it) and `/metrics`.
+/// it) and `/metrics`, which is OpenMetrics for those who accept it and plain text for others.
 pub fn router(health: Health, metrics: Metrics) -> Router {
     let mut router = Router::new();
     for (path, name, probe) in [
@@ -32,15 +32,19 @@ pub fn router(health: Health, metrics: Metrics) -> Router {
     router
         .route(
             "/metrics",
-            get(
-                |State((_, metrics)): State<(Health, Metrics)>| async move { exposition(&metrics) },
-            ),
+            get(|State((_, metrics)): State<(Health, Metrics)>, headers: HeaderMap| async move {
+                exposition(&metrics, &headers)
+            }),
         )
         .with_state((health, metrics))
 }
 
-fn exposition(metrics: &Metrics) -> Response {
-    text(StatusCode::OK, METRICS_CONTENT_TYPE, metrics.encode()).map(Body::from)
+fn exposition(metrics: &Metrics, headers: &HeaderMap) -> Response {
+    let (kind, told) = match wants_open_metrics(headers) {
+        true => (METRICS_CONTENT_TYPE, metrics.encode()),
+        false => (PLAIN, metrics.encode_plain()),
+    };
+    text(StatusCode::OK, kind, told).map(Body::from)
 }
 
 /// The answer to a health request: `probe_name` is `livez`, `readyz` or `healthz`, `check` one check
@@ -53,14 +57,14 @@ pub fn health_response(
     check: Option<&str>,
     query: &str,
 ) -> http::Response<String> {
-    const PLAIN: &str = "text/plain; charset=utf-8";
+    const TEXT: &str = "text/plain; charset=utf-8";
     if let Some(check) = check {
         return match health.one(probe, check) {
-            None => text(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n".into()),
-            Some(Ok(())) => text(StatusCode::OK, PLAIN, "ok".into()),
+            None => text(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".into()),
+            Some(Ok(())) => text(StatusCode::OK, TEXT, "ok".into()),
             Some(Err(why)) => {
                 let body = format!("internal server error: {why}\n");
-                text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, body)
+                text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, body)
             }
         };
     }
@@ -77,7 +81,7 @@ pub fn health_response(
         (true, true) => (StatusCode::OK, report.lines(probe_name)),
         (false, _) => (StatusCode::INTERNAL_SERVER_ERROR, report.lines(probe_name)),
     };
-    text(code, PLAIN, body)
+    text(code, TEXT, body)
 }
 
 fn text(code: StatusCode, kind: &'static str, body: String) -> http::Response<String> {

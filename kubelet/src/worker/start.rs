@@ -148,12 +148,14 @@ impl Worker {
         let built = self.build(pod, place, role, container, image, target).await;
         let config = built.map_err(|error| {
             warn(&error.to_string());
+            host.metrics.failed_container(role, "CreateContainerConfigError");
             Reason { reason: "CreateContainerConfigError", message: error.to_string() }
         })?;
         let created =
             host.runtime.create_container(&place.sandbox, config, place.config.clone()).await;
         let id = created.map_err(|error| {
             warn(&error.to_string());
+            host.metrics.failed_container(role, "CreateContainerError");
             Reason { reason: "CreateContainerError", message: error.to_string() }
         })?;
         let tell = |reason: &str, message: &str| {
@@ -162,10 +164,11 @@ impl Worker {
         tell("Created", "Container created");
         host.runtime.start_container(&id).await.map_err(|error| {
             warn(&error.to_string());
+            host.metrics.failed_container(role, "RunContainerError");
             Reason { reason: "RunContainerError", message: error.to_string() }
         })?;
         tell("Started", "Container started");
-        host.metrics.started_container();
+        host.metrics.started_container(role);
         self.after_start(pod, place, role, container, &id).await
     }
 

@@ -1,4 +1,4 @@
-use super::Framework;
+use super::{Framework, meter::status};
 use crate::{BindVerdict, CycleState, PermitVerdict, PodInfo, PreBindVerdict};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::sync::oneshot;
@@ -25,23 +25,33 @@ impl Framework {
         pod: &PodInfo,
         node: &str,
     ) -> Result<(), String> {
+        let start = self.meter.begin();
         for plugin in self.plugins() {
-            if let Some(point) = plugin.as_reserve()
-                && let Err(why) = point.reserve(state, pod, node)
-            {
+            let Some(point) = plugin.as_reserve() else { continue };
+            let began = self.meter.begin_plugin(state.sampled);
+            let reserved = point.reserve(state, pod, node);
+            let status = if reserved.is_ok() { status::SUCCESS } else { status::ERROR };
+            self.meter.end_plugin("Reserve", plugin.name(), status, began);
+            if let Err(why) = reserved {
+                self.meter.end("Reserve", status, start);
                 self.unreserve(state, pod, node);
                 return Err(format!("running Reserve plugin {:?}: {why}", plugin.name()));
             }
         }
+        self.meter.end("Reserve", status::SUCCESS, start);
         Ok(())
     }
 
     pub(crate) fn unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) {
+        let start = self.meter.begin();
         for own in self.plugins.iter().rev() {
             if let Some(point) = own.plugin.as_reserve() {
+                let began = self.meter.begin_plugin(state.sampled);
                 point.unreserve(state, pod, node);
+                self.meter.end_plugin("Unreserve", own.plugin.name(), status::SUCCESS, began);
             }
         }
+        self.meter.end("Unreserve", status::SUCCESS, start);
     }
 
     /// Asks all Permit plugins.
@@ -53,19 +63,34 @@ impl Framework {
     ) -> Result<Permission, String> {
         let mut holding = BTreeSet::new();
         let mut limit = Duration::MAX;
+        let start = self.meter.begin();
         for plugin in self.plugins() {
-            match plugin.as_permit().map(|point| point.permit(state, pod, node)) {
-                None | Some(PermitVerdict::Allow) => {}
-                Some(PermitVerdict::Wait(most)) => {
+            let Some(point) = plugin.as_permit() else { continue };
+            let began = self.meter.begin_plugin(state.sampled);
+            let verdict = point.permit(state, pod, node);
+            let status = match &verdict {
+                PermitVerdict::Allow => status::SUCCESS,
+                PermitVerdict::Wait(_) => status::WAIT,
+                PermitVerdict::Reject(_) => status::UNSCHEDULABLE,
+            };
+            self.meter.end_plugin("Permit", plugin.name(), status, began);
+            match verdict {
+                PermitVerdict::Allow => {}
+                PermitVerdict::Wait(most) => {
                     holding.insert(plugin.name());
                     limit = limit.min(most);
                 }
-                Some(PermitVerdict::Reject(why)) => return Err(why),
+                PermitVerdict::Reject(why) => {
+                    self.meter.end("Permit", status, start);
+                    return Err(why);
+                }
             }
         }
         if holding.is_empty() {
+            self.meter.end("Permit", status::SUCCESS, start);
             return Ok(Permission::Granted);
         }
+        self.meter.end("Permit", status::WAIT, start);
         let (sender, answer) = oneshot::channel();
         self.waiting
             .lock()
@@ -80,7 +105,14 @@ impl Framework {
         permission: Permission,
     ) -> Result<(), String> {
         let Permission::Pending { answer, limit } = permission else { return Ok(()) };
+        let began = self.meter.begin();
         let outcome = kubeplane_clock::timeout(&*self.clock, limit, answer).await;
+        let status = match &outcome {
+            Some(Ok(Ok(()))) => status::SUCCESS,
+            Some(Err(_)) => status::ERROR,
+            _ => status::UNSCHEDULABLE,
+        };
+        self.meter.waited(status, began);
         self.waiting.lock().remove(pod.uid());
         match outcome {
             Some(Ok(answer)) => answer,
@@ -122,19 +154,36 @@ impl Framework {
         pod: &PodInfo,
         node: &str,
     ) -> Result<(), String> {
-        for plugin in self.plugins() {
-            if let Some(point) = plugin.as_pre_bind()
-                && point.preflight(state, pod, node) == PreBindVerdict::Needed
-            {
-                let done = point.pre_bind(state, pod, node).await;
-                done.map_err(|why| format!("running PreBind plugin {:?}: {why}", plugin.name()))?;
-            }
-        }
-        self.bind_only(state, pod, node).await?;
+        let began = self.meter.begin();
+        let prepared = self.pre_bind(state, pod, node).await;
+        self.meter.end("PreBind", status_of(&prepared), began);
+        prepared?;
+        let began = self.meter.begin();
+        let bound = self.bind_only(state, pod, node).await;
+        self.meter.end("Bind", status_of(&bound), began);
+        bound?;
+        let start = self.meter.begin();
         for plugin in self.plugins() {
             if let Some(point) = plugin.as_post_bind() {
+                let began = self.meter.begin_plugin(state.sampled);
                 point.post_bind(state, pod, node);
+                self.meter.end_plugin("PostBind", plugin.name(), status::SUCCESS, began);
             }
+        }
+        self.meter.end("PostBind", status::SUCCESS, start);
+        Ok(())
+    }
+
+    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+        for plugin in self.plugins() {
+            let Some(point) = plugin.as_pre_bind() else { continue };
+            if point.preflight(state, pod, node) != PreBindVerdict::Needed {
+                continue;
+            }
+            let began = self.meter.begin_plugin(state.sampled);
+            let done = point.pre_bind(state, pod, node).await;
+            self.meter.end_plugin("PreBind", plugin.name(), status_of(&done), began);
+            done.map_err(|why| format!("running PreBind plugin {:?}: {why}", plugin.name()))?;
         }
         Ok(())
     }
@@ -142,7 +191,15 @@ impl Framework {
     async fn bind_only(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
         for plugin in self.plugins() {
             let Some(point) = plugin.as_bind() else { continue };
-            match point.bind(state, pod, node).await {
+            let began = self.meter.begin_plugin(state.sampled);
+            let verdict = point.bind(state, pod, node).await;
+            let status = match &verdict {
+                BindVerdict::Bound => status::SUCCESS,
+                BindVerdict::Skip => status::SKIP,
+                BindVerdict::Error(_) => status::ERROR,
+            };
+            self.meter.end_plugin("Bind", plugin.name(), status, began);
+            match verdict {
                 BindVerdict::Bound => return Ok(()),
                 BindVerdict::Skip => {}
                 BindVerdict::Error(why) => {
@@ -152,4 +209,8 @@ impl Framework {
         }
         Err("no plugin bound the pod".into())
     }
+}
+
+fn status_of(result: &Result<(), String>) -> &'static str {
+    if result.is_ok() { status::SUCCESS } else { status::ERROR }
 }

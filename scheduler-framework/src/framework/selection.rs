@@ -1,4 +1,4 @@
-use super::{Failure, Framework, failed};
+use super::{Failure, Framework, failed, meter::status};
 use crate::{CycleState, Diagnosis, FilterVerdict, NodeInfo, PodInfo, PreScoreVerdict, Snapshot};
 use std::{
     collections::BTreeSet,
@@ -32,6 +32,7 @@ impl Framework {
         let limit = enough(candidates.map_or(all.len(), BTreeSet::len));
         let mut feasible = Vec::with_capacity(limit.min(all.len()));
         let mut seen = 0;
+        let mut asked = vec![0; self.plugins.len()];
         for node in all[start..].iter().chain(&all[..start]) {
             seen += 1;
             if candidates.is_some_and(|names| !names.contains(node.name())) {
@@ -41,12 +42,15 @@ impl Framework {
                     1;
                 continue;
             }
-            if self.fits(state, pod, node, diagnosis)? {
+            if self.fits(state, pod, node, diagnosis, &mut asked)? {
                 feasible.push(node.clone());
                 if feasible.len() >= limit {
                     break;
                 }
             }
+        }
+        for (own, times) in self.plugins.iter().zip(asked) {
+            self.meter.evaluated("Filter", own.plugin.name(), times);
         }
         self.next_node.store((start + seen) % all.len().max(1), Ordering::Relaxed);
         Ok(feasible)
@@ -58,13 +62,24 @@ impl Framework {
         pod: &PodInfo,
         node: &NodeInfo,
         diagnosis: &mut Diagnosis,
+        asked: &mut [u64],
     ) -> Result<bool, Failure> {
-        for plugin in self.plugins() {
+        for (plugin, asked) in self.plugins().zip(asked) {
             let Some(point) = plugin.as_filter() else { continue };
             if state.skip_filter.contains(plugin.name()) {
                 continue;
             }
-            let (reasons, resolvable) = match point.filter(state, pod, node) {
+            *asked += 1;
+            let began = self.meter.begin_plugin(state.sampled);
+            let verdict = point.filter(state, pod, node);
+            let status = match &verdict {
+                FilterVerdict::Fits => status::SUCCESS,
+                FilterVerdict::Unschedulable(_) => status::UNSCHEDULABLE,
+                FilterVerdict::Unresolvable(_) => status::UNRESOLVABLE,
+                FilterVerdict::Error(_) => status::ERROR,
+            };
+            self.meter.end_plugin("Filter", plugin.name(), status, began);
+            let (reasons, resolvable) = match verdict {
                 FilterVerdict::Fits => continue,
                 FilterVerdict::Unschedulable(reasons) => (reasons, true),
                 FilterVerdict::Unresolvable(reasons) => (reasons, false),
@@ -115,31 +130,73 @@ impl Framework {
         pod: &PodInfo,
         nodes: &[Arc<NodeInfo>],
     ) -> Result<Vec<i64>, Failure> {
+        let began = self.meter.begin();
+        let prepared = self.pre_score(state, pod, nodes);
+        let status = if prepared.is_ok() { status::SUCCESS } else { status::ERROR };
+        self.meter.end("PreScore", status, began);
+        prepared?;
+        let began = self.meter.begin();
+        let totals = self.totals(state, pod, nodes);
+        let status = if totals.is_ok() { status::SUCCESS } else { status::ERROR };
+        self.meter.end("Score", status, began);
+        totals
+    }
+
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &[Arc<NodeInfo>],
+    ) -> Result<(), Failure> {
+        const POINT: &str = "PreScore";
         for plugin in self.plugins() {
-            match plugin.as_pre_score().map(|point| point.pre_score(state, pod, nodes)) {
-                None | Some(PreScoreVerdict::Continue) => {}
-                Some(PreScoreVerdict::Skip) => drop(state.skip_score.insert(plugin.name())),
-                Some(PreScoreVerdict::Error(why)) => {
-                    return Err(failed("PreScore", plugin.name(), &why));
-                }
+            let Some(point) = plugin.as_pre_score() else { continue };
+            let began = self.meter.begin_plugin(state.sampled);
+            let verdict = point.pre_score(state, pod, nodes);
+            let status = match &verdict {
+                PreScoreVerdict::Continue => status::SUCCESS,
+                PreScoreVerdict::Skip => status::SKIP,
+                PreScoreVerdict::Error(_) => status::ERROR,
+            };
+            self.meter.end_plugin(POINT, plugin.name(), status, began);
+            self.meter.evaluated(POINT, plugin.name(), 1);
+            match verdict {
+                PreScoreVerdict::Continue => {}
+                PreScoreVerdict::Skip => drop(state.skip_score.insert(plugin.name())),
+                PreScoreVerdict::Error(why) => return Err(failed(POINT, plugin.name(), &why)),
             }
         }
+        Ok(())
+    }
+
+    fn totals(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        nodes: &[Arc<NodeInfo>],
+    ) -> Result<Vec<i64>, Failure> {
         let mut totals = vec![0; nodes.len()];
         for own in &self.plugins {
             let Some(point) = own.plugin.as_score() else { continue };
             if state.skip_score.contains(own.plugin.name()) {
                 continue;
             }
+            let name = own.plugin.name();
+            let began = self.meter.begin_plugin(state.sampled);
             let mut scores: Vec<_> =
                 nodes.iter().map(|node| point.score(state, pod, node)).collect();
+            self.meter.end_plugin("Score", name, status::SUCCESS, began);
+            self.meter.evaluated("Score", name, nodes.len() as u64);
+            let began = self.meter.begin_plugin(state.sampled);
             point.normalize(state, pod, &mut scores);
+            self.meter.end_plugin("ScoreExtensionNormalize", name, status::SUCCESS, began);
             if let Some(wild) = scores.iter().find(|score| !(0..=crate::MAX_SCORE).contains(*score))
             {
                 let why = format!(
                     "invalid score {wild}, it should be in the range of [0, {}]",
                     crate::MAX_SCORE
                 );
-                return Err(failed("Score", own.plugin.name(), &why));
+                return Err(failed("Score", name, &why));
             }
             for (total, score) in totals.iter_mut().zip(scores) {
                 *total += score * own.weight;

@@ -1,11 +1,14 @@
 use crate::{Framework, Placement, framework::Permission, queue::QueuedPod};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// How a binding went.
 pub(super) struct Bound {
     pub(super) pod: QueuedPod,
     pub(super) node: String,
     pub(super) outcome: Result<(), String>,
+    pub(super) framework: Arc<Framework>,
+    /// When the attempt began.
+    pub(super) started: Duration,
 }
 
 /// Waits for permission, binds, and takes back what was reserved if that fails.
@@ -14,6 +17,7 @@ pub(super) async fn bind(
     pod: QueuedPod,
     placement: Placement,
     permission: Permission,
+    started: Duration,
 ) -> Bound {
     let Placement { node, mut state, .. } = placement;
     let outcome = match framework.permitted(&pod.info, permission).await {
@@ -23,5 +27,5 @@ pub(super) async fn bind(
     if outcome.is_err() {
         framework.unreserve(&mut state, &pod.info, &node);
     }
-    Bound { pod, node, outcome }
+    Bound { pod, node, outcome, framework, started }
 }

@@ -13,7 +13,14 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_client::{Changes, EventRecorder, EventType};
 use kubeplane_clock::SharedClock;
 use kubeplane_core::component::Lifecycle;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::task::JoinSet;
 
 /// Long enough to never matter: there is always another reason to wake.
@@ -27,6 +34,8 @@ pub(super) struct Loop {
     pub(super) queue: Queue,
     pub(super) recorder: EventRecorder,
     pub(super) metrics: SchedulerMetrics,
+    /// Set once everything that was there at the start was taken in.
+    pub(super) caught_up: Arc<AtomicBool>,
     bindings: JoinSet<Bound>,
     reports: JoinSet<()>,
 }
@@ -48,6 +57,7 @@ impl Loop {
             queue,
             recorder,
             metrics,
+            caught_up: Arc::default(),
             bindings: JoinSet::new(),
             reports: JoinSet::new(),
         }
@@ -68,6 +78,9 @@ impl Loop {
                 () = lifecycle.stopping() => break,
                 Some(change) = nodes.next() => self.on_node(change),
                 Some(change) = pods.next() => self.on_pod(change),
+                () = std::future::ready(()), if !self.caught_up.load(Ordering::Relaxed) => {
+                    self.caught_up.store(true, Ordering::Relaxed);
+                }
                 Some(Ok(bound)) = self.bindings.join_next() => self.on_bound(bound),
                 Some(_) = self.reports.join_next() => {}
                 () = std::future::ready(()), if active => self.schedule_next().await,
@@ -76,7 +89,7 @@ impl Loop {
             if flush.is_zero() {
                 self.queue.flush();
             }
-            self.metrics.sizes(self.queue.counts(), self.cache.counts());
+            self.metrics.sizes(self.queue.counts(), self.cache.counts(), self.bindings.len());
         }
         // Bindings on their way are let finish: their pods count on them.
         while let Some(Ok(bound)) = self.bindings.join_next().await {
@@ -104,13 +117,13 @@ impl Loop {
             let _entered = span.clone();
             framework.schedule(&pod.info, &snapshot).await
         };
-        let took = self.clock.elapsed().saturating_sub(started);
         let result = match outcome {
             Ok(mut placement) => match self.place(&framework, &pod, &mut placement) {
                 Ok(permission) => {
-                    let work = bind(framework.clone(), pod, placement, permission);
-                    self.bindings.spawn(work);
-                    "scheduled"
+                    self.metrics.algorithm(self.clock.elapsed().saturating_sub(started));
+                    // The attempt counts when it is known how the binding went.
+                    self.bindings.spawn(bind(framework, pod, placement, permission, started));
+                    return;
                 }
                 Err(why) => {
                     self.give_up(pod, &placement.node, &why);
@@ -129,6 +142,11 @@ impl Loop {
                 "error"
             }
         };
+        self.attempted(&framework, result, started);
+    }
+
+    fn attempted(&self, framework: &Framework, result: &'static str, started: Duration) {
+        let took = self.clock.elapsed().saturating_sub(started);
         self.metrics.attempt(result, framework.name(), took);
     }
 
@@ -149,6 +167,8 @@ impl Loop {
     }
 
     fn on_bound(&mut self, bound: Bound) {
+        let result = if bound.outcome.is_ok() { "scheduled" } else { "error" };
+        self.attempted(&bound.framework, result, bound.started);
         match bound.outcome {
             Ok(()) => {
                 self.queue.done(bound.pod.info.uid());

@@ -1,3 +1,5 @@
+use super::running::{Running, Unfinished};
+use kubeplane_clock::SharedClock;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -9,9 +11,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
+/// The `name` label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueName {
-    name: String,
+pub(super) struct QueueName {
+    pub(super) name: String,
 }
 
 /// The metrics of all work queues of a process, under the original's names.
@@ -22,6 +25,7 @@ pub struct QueueMetrics {
     retries: Family<QueueName, Counter>,
     queue_duration: Family<QueueName, Histogram>,
     work_duration: Family<QueueName, Histogram>,
+    unfinished: Unfinished,
 }
 
 /// The metrics of one queue.
@@ -32,10 +36,11 @@ pub(super) struct QueueGauges {
     pub(super) retries: Counter,
     pub(super) queue_duration: Histogram,
     pub(super) work_duration: Histogram,
+    pub(super) running: Running,
 }
 
 fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(10e-9, 10.0, 12))
+    Histogram::new(exponential_buckets(10e-9, 10.0, 10))
 }
 
 impl Default for QueueMetrics {
@@ -46,6 +51,7 @@ impl Default for QueueMetrics {
             retries: Family::default(),
             queue_duration: Family::new_with_constructor(seconds),
             work_duration: Family::new_with_constructor(seconds),
+            unfinished: Unfinished::default(),
         }
     }
 }
@@ -64,9 +70,11 @@ impl QueueMetrics {
         registry.register("workqueue_queue_duration_seconds", waited, self.queue_duration.clone());
         let worked = "Seconds the work on an item took";
         registry.register("workqueue_work_duration_seconds", worked, self.work_duration.clone());
+        registry.register_collector(Box::new(self.unfinished.clone()));
     }
 
-    pub(super) fn queue(&self, name: &str) -> QueueGauges {
+    pub(super) fn queue(&self, name: &str, clock: &SharedClock) -> QueueGauges {
+        let running = self.unfinished.running(name, clock);
         let name = QueueName { name: name.to_owned() };
         QueueGauges {
             depth: self.depth.get_or_create(&name).clone(),
@@ -74,6 +82,7 @@ impl QueueMetrics {
             retries: self.retries.get_or_create(&name).clone(),
             queue_duration: self.queue_duration.get_or_create(&name).clone(),
             work_duration: self.work_duration.get_or_create(&name).clone(),
+            running,
         }
     }
 }

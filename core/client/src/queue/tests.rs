@@ -108,21 +108,39 @@ async fn workers_end_after_the_last_ready_item() {
 
 #[test]
 fn metrics_have_the_original_names() {
-    let options = QueueOptions::named("deployment");
-    let queue: WorkQueue<u32> = WorkQueue::new(Arc::new(paused()), &options);
+    let (clock, options) = (paused(), QueueOptions::named("deployment"));
+    let queue: WorkQueue<u32> = WorkQueue::new(Arc::new(clock.clone()), &options);
     let mut registry = Registry::default();
     options.metrics.register(&mut registry);
     queue.add(1);
     queue.add(2);
     assert_eq!(now(&queue), Some(1));
-    let mut text = String::new();
-    encode(&mut text, &registry).unwrap();
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(now(&queue), Some(2));
+    clock.advance(Duration::from_secs(1));
+    let told = || {
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    };
+    let text = told();
     for line in [
-        "workqueue_depth{name=\"deployment\"} 1",
+        "workqueue_depth{name=\"deployment\"} 0",
         "workqueue_adds_total{name=\"deployment\"} 2",
         "workqueue_retries_total{name=\"deployment\"} 0",
-        "workqueue_queue_duration_seconds_count{name=\"deployment\"} 1",
+        "workqueue_queue_duration_seconds_count{name=\"deployment\"} 2",
+        "workqueue_unfinished_work_seconds{name=\"deployment\"} 4.0",
+        "workqueue_longest_running_processor_seconds{name=\"deployment\"} 3.0",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+    queue.done(&1);
+    let text = told();
+    let left = "workqueue_longest_running_processor_seconds{name=\"deployment\"} 1.0";
+    assert!(text.contains(left), "{left} is not in\n{text}");
+    drop(queue);
+    assert!(
+        !told().contains("workqueue_unfinished_work_seconds"),
+        "a queue that is gone works no more"
+    );
 }

@@ -1,0 +1,162 @@
+//! How authentication, authorization and admission fare.
+
+use kubeplane_core::{admission::Operation, auth::Decision};
+use kubeplane_telemetry::Metrics;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+};
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UserLabel {
+    username: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PluginLabels {
+    name: &'static str,
+    operation: &'static str,
+    rejected: &'static str,
+    r#type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    operation: &'static str,
+    rejected: &'static str,
+    r#type: &'static str,
+}
+
+/// The phase of admission: changing or only judging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Admit,
+    Validate,
+}
+
+/// Counters of who gets in and what is let through.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessMetrics {
+    authentications: Family<ResultLabel, Counter>,
+    authentication_seconds: Family<ResultLabel, Histogram>,
+    users: Family<UserLabel, Counter>,
+    authorizations: Family<ResultLabel, Counter>,
+    authorization_seconds: Family<ResultLabel, Histogram>,
+    plugins: Family<PluginLabels, Histogram>,
+    phases: Family<PhaseLabels, Histogram>,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+fn admission() -> Histogram {
+    Histogram::new([0.005, 0.025, 0.1, 0.5, 1.0, 2.5])
+}
+
+impl AccessMetrics {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let made = Self {
+            authentications: Family::default(),
+            authentication_seconds: Family::new_with_constructor(seconds),
+            users: Family::default(),
+            authorizations: Family::default(),
+            authorization_seconds: Family::new_with_constructor(seconds),
+            plugins: Family::new_with_constructor(admission),
+            phases: Family::new_with_constructor(admission),
+        };
+        metrics.with_registry(|registry| {
+            let help = "Attempts to authenticate, by result";
+            registry.register("authentication_attempts", help, made.authentications.clone());
+            let help = "Seconds it took to authenticate";
+            let name = "authentication_duration_seconds";
+            registry.register(name, help, made.authentication_seconds.clone());
+            let help = "Requests of authenticated users, by kind of name";
+            registry.register("authenticated_user_requests", help, made.users.clone());
+            let help = "Decisions about requests, by result";
+            registry.register("authorization_attempts", help, made.authorizations.clone());
+            let help = "Seconds it took to decide about requests";
+            let name = "authorization_duration_seconds";
+            registry.register(name, help, made.authorization_seconds.clone());
+            let help = "Seconds in one admission step";
+            let name = "apiserver_admission_controller_admission_duration_seconds";
+            registry.register(name, help, made.plugins.clone());
+            let help = "Seconds in all admission steps of a phase";
+            let name = "apiserver_admission_step_admission_duration_seconds";
+            registry.register(name, help, made.phases.clone());
+        });
+        made
+    }
+
+    /// Counts an attempt to find out who asks; `user` when somebody known does.
+    pub(crate) fn authenticated(&self, user: Result<&str, ()>, took: Duration) {
+        let result = if user.is_ok() { "success" } else { "error" };
+        let label = ResultLabel { result };
+        self.authentications.get_or_create(&label).inc();
+        self.authentication_seconds.get_or_create(&label).observe(took.as_secs_f64());
+        if let Ok(name) = user {
+            let username = match name {
+                "admin" => "admin",
+                "client" => "client",
+                "kube_proxy" => "kube_proxy",
+                "kubelet" => "kubelet",
+                name if name.contains('@') => "email_id",
+                _ => "other",
+            };
+            self.users.get_or_create(&UserLabel { username }).inc();
+        }
+    }
+
+    pub(crate) fn authorized(&self, decision: &Decision, took: Duration) {
+        let result = match decision {
+            Decision::Allow(_) => "allowed",
+            Decision::Deny(_) => "denied",
+            Decision::NoOpinion(_) => "no-opinion",
+        };
+        let label = ResultLabel { result };
+        self.authorizations.get_or_create(&label).inc();
+        self.authorization_seconds.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// Times one admission step (`Some`) or all of a phase.
+    pub(crate) fn admitted(
+        &self,
+        step: Option<&'static str>,
+        phase: Phase,
+        operation: Operation,
+        rejected: bool,
+        took: Duration,
+    ) {
+        let operation = match operation {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        };
+        let r#type = match phase {
+            Phase::Admit => "admit",
+            Phase::Validate => "validate",
+        };
+        let rejected = if rejected { "true" } else { "false" };
+        match step {
+            Some(name) => {
+                let labels = PluginLabels { name, operation, rejected, r#type };
+                self.plugins.get_or_create(&labels).observe(took.as_secs_f64());
+            }
+            None => {
+                let labels = PhaseLabels { operation, rejected, r#type };
+                self.phases.get_or_create(&labels).observe(took.as_secs_f64());
+            }
+        }
+    }
+}
