@@ -1,7 +1,7 @@
 use crate::{state::State, watch::Watchers};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{sync::Arc, task::Waker};
 use tokio::sync::Notify;
 
 /// What readers and watchers see: the latest durable state. Reading it never blocks.
@@ -33,17 +33,14 @@ impl Published {
         &self.deadline_changed
     }
 
-    /// Makes `state` the one that is read, then tells the watchers. Only the one writer calls it.
-    pub(crate) fn publish(&self, state: State) {
+    /// Makes `state` the one that is read, and notes it for the watchers. Only the one writer calls it; what is
+    /// left to do can be done once others may write again.
+    pub(crate) fn publish(&self, state: State) -> Told<'_> {
         let state = Arc::new(state);
         let old = self.state.swap(state.clone());
         let wakers = self.watchers.lock().advance(&state, old.revision);
-        for waker in wakers {
-            waker.wake();
-        }
-        if old.next_deadline != state.next_deadline {
-            self.deadline_changed.notify_one();
-        }
+        let deadline = (old.next_deadline != state.next_deadline).then_some(&self.deadline_changed);
+        Told { wakers, deadline, _old: old }
     }
 
     /// Ends every watcher, now and later.
@@ -51,6 +48,25 @@ impl Published {
         let wakers = self.watchers.lock().close();
         for waker in wakers {
             waker.wake();
+        }
+    }
+}
+
+/// Who is to be woken after a publication, and the state before it, which takes time to free.
+#[must_use]
+pub(crate) struct Told<'a> {
+    wakers: Vec<Waker>,
+    deadline: Option<&'a Notify>,
+    _old: Arc<State>,
+}
+
+impl Told<'_> {
+    pub(crate) fn wake(self) {
+        for waker in self.wakers {
+            waker.wake();
+        }
+        if let Some(deadline) = self.deadline {
+            deadline.notify_one();
         }
     }
 }

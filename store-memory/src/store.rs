@@ -17,6 +17,7 @@ use kubeplane_store_trait::{
     Result, Revision, Store, StoreStatus, WriteOptions,
 };
 use std::{path::Path, sync::Arc, time::Duration};
+use tokio::task::coop::consume_budget;
 
 /// The most that can be put in place of what a running store holds, in bytes.
 const REPLACED: usize = 1 << 30;
@@ -24,7 +25,7 @@ const REPLACED: usize = 1 << 30;
 /// The embedded store. Clones are handles of the same store; the last one closes it.
 ///
 /// Readers never wait: they see the latest published state through one atomic pointer. Without a data directory
-/// a write is a few microseconds; with one it is about one flush of the disk, shared with all writes that wait.
+/// a write is about a microsecond; with one it is about one flush of the disk, shared with all writes that wait.
 ///
 /// When the log cannot be written or flushed, the writes under way end as `Indeterminate`, and every later one, and
 /// [`status`](Store::status), as `Unavailable` with the cause, until the directory is opened again. What was
@@ -48,7 +49,7 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) enum Engine {
     /// At once, in memory only.
-    Direct(Arc<Direct>),
+    Direct(Direct),
     /// By the thread that writes the log.
     Logged(Sequencer),
 }
@@ -175,7 +176,11 @@ impl Inner {
 
     async fn submit(&self, write: Write) -> Result<Outcome> {
         match &self.engine {
-            Engine::Direct(direct) => direct.submit(write).await,
+            Engine::Direct(direct) => {
+                // It never waits, and yet lets other tasks of the thread have their turn.
+                consume_budget().await;
+                direct.submit(write)
+            }
             Engine::Logged(sequencer) => sequencer.submit(write).await,
         }
     }
@@ -203,11 +208,13 @@ impl Store for MemoryStore {
 
     async fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
         self.inner.expirer.ensure(&self.inner);
+        consume_budget().await;
         self.inner.published.state().get(key, at)
     }
 
     async fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
         self.inner.expirer.ensure(&self.inner);
+        consume_budget().await;
         self.inner.published.state().list(range, options)
     }
 

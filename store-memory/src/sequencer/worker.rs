@@ -175,7 +175,7 @@ impl Worker {
             self.flush_by.get_or_insert_with(|| Instant::now() + RELAXED);
         }
         if self.buffer.len() > frame::HEADER {
-            self.published.publish(self.ledger.state.clone());
+            self.published.publish(self.ledger.state.clone()).wake();
         }
         Ok(())
     }

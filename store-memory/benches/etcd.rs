@@ -1,0 +1,166 @@
+//! The store and a real etcd on the same disk in one run, with and without flushes:
+//! `cargo bench -p kubeplane-store-memory --bench etcd`. `KUBEPLANE_ETCD` names the etcd programs (separated by `:`).
+//!
+//! Of etcd only the server's CPU counts, not that of its client here; of the store everything counts, the writers
+//! included.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program that prints what it measures"
+)]
+
+mod load;
+
+use futures::StreamExt;
+use kubeplane_store_etcd::{EtcdOptions, EtcdStore};
+use kubeplane_store_memory::{Durability, MemoryStore};
+use kubeplane_store_trait::{KeyRange, Store};
+use load::{Load, Seen, cpu_seconds_of, line};
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+
+/// Value sizes, writers and watchers of each measurement.
+const CASES: [(usize, u32, u32); 11] = [
+    (256, 1, 0),
+    (256, 100, 0),
+    (256, 1000, 0),
+    (1024, 1, 0),
+    (1024, 100, 0),
+    (1024, 1000, 0),
+    (10_240, 1, 0),
+    (10_240, 100, 0),
+    (10_240, 1000, 0),
+    (1024, 100, 10),
+    (1024, 100, 1000),
+];
+
+fn main() {
+    let full = std::env::args().any(|arg| arg == "--bench");
+    let round = Duration::from_millis(if full { 1000 } else { 10 });
+    let programs = std::env::var("KUBEPLANE_ETCD").unwrap_or_else(|_| "etcd".into());
+    let runtime = load::runtime();
+    line(&["measured", "", "per second", "p50 us", "p99 us", "CPU us each", "note"]);
+    for (name, durability, flags) in [
+        ("flushed", Durability::Disk, &[][..]),
+        ("not flushed", Durability::Process, &["--unsafe-no-fsync"][..]),
+    ] {
+        for program in programs.split(':') {
+            runtime.block_on(compare(name, durability, Path::new(program), flags, round));
+        }
+    }
+}
+
+async fn compare(
+    name: &str,
+    durability: Durability,
+    program: &Path,
+    flags: &[&str],
+    round: Duration,
+) {
+    for case in CASES {
+        let directory = tempfile::tempdir_in(load::disk()).unwrap();
+        let ours = MemoryStore::builder().path(directory.path()).durability(durability).open();
+        let ours = measure(Arc::new(ours.unwrap()), case, round).await;
+        ours.print(name, &describe("kubeplane", case), "");
+        let Some(etcd) = Etcd::start(program, flags) else {
+            println!("{} does not start with {flags:?}", program.display());
+            return;
+        };
+        let before = cpu_seconds_of(&etcd.process.id().to_string());
+        let mut theirs = measure(etcd.connect().await, case, round).await;
+        theirs.cpu = cpu_seconds_of(&etcd.process.id().to_string()) - before;
+        let per_cpu = |seen: &Seen| seen.puts() / seen.cpu.max(0.01);
+        let note = format!(
+            "{:.0}x as many puts per CPU-second (target 10)",
+            per_cpu(&ours) / per_cpu(&theirs)
+        );
+        theirs.print(name, &describe(&etcd.version, case), &note);
+    }
+}
+
+fn describe(what: &str, (size, writers, watchers): (usize, u32, u32)) -> String {
+    format!("{what}: {size} B, {writers} writers, {watchers} watchers")
+}
+
+async fn measure(store: Arc<dyn Store>, case: (usize, u32, u32), round: Duration) -> Seen {
+    let (size, writers, watchers) = case;
+    let mut tasks = JoinSet::new();
+    let start = store.revision().await.unwrap();
+    for _ in 0..watchers {
+        let mut watcher = store.watch(&KeyRange::all(), start).await.unwrap();
+        tasks.spawn(async move { while let Some(Ok(_)) = watcher.next().await {} });
+    }
+    Load { store, writers, size, pause: Duration::ZERO }.run(round).await
+}
+
+/// An etcd of its own, on the disk that is measured; killed when dropped.
+struct Etcd {
+    process: Child,
+    url: String,
+    version: String,
+    _data: tempfile::TempDir,
+}
+
+impl Etcd {
+    fn start(program: &Path, flags: &[&str]) -> Option<Self> {
+        let said = Command::new(program).arg("--version").output().ok()?.stdout;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let version = said.lines().next()?.replace("etcd Version:", "etcd");
+        let data = tempfile::tempdir_in(load::disk()).unwrap();
+        let free = || {
+            format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+        };
+        let (url, peer) = (free(), free());
+        let mut process = Command::new(program)
+            .arg(format!("--data-dir={}", data.path().display()))
+            .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
+            .args([
+                format!("--listen-peer-urls={peer}"),
+                format!("--initial-advertise-peer-urls={peer}"),
+            ])
+            .args([
+                format!("--initial-cluster=default={peer}"),
+                "--quota-backend-bytes=8589934592".into(),
+            ])
+            .args(["--log-level=error", "--logger=zap"])
+            .args(flags)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let address = url.trim_start_matches("http://").to_owned();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(&address).is_err() {
+            if Instant::now() > deadline || process.try_wait().unwrap().is_some() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(Self { process, url, version, _data: data })
+    }
+
+    async fn connect(&self) -> Arc<dyn Store> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match EtcdStore::connect(EtcdOptions::new([self.url.clone()])).await {
+                Ok(store) => return Arc::new(store),
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
