@@ -8,6 +8,11 @@ use cli::{Cli, Command};
 use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
+/// Objects are trees of small allocations, made and freed by several threads: the C library's allocator would be the
+/// largest part of a write. Libraries leave the choice to their users.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let command = cli.command.unwrap_or(Command::Serve(cli.serve));
@@ -44,6 +49,7 @@ fn start_log(command: &Command) -> anyhow::Result<()> {
         Command::Controllers(args) => &args.log,
         Command::Kubelet(args) => &args.log,
         Command::Proxy(args) => &args.log,
+        Command::Snapshot(args) => &args.log,
     };
     let filter = EnvFilter::try_new(&log.log)?;
     tracing_subscriber::fmt()

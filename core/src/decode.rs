@@ -197,6 +197,25 @@ pub fn conform(object: &mut Object, schema: &SchemaRef) -> Result<Vec<String>, D
     Ok(shaped.found)
 }
 
+/// As [`conform`], of a value that stays as it is.
+///
+/// # Errors
+/// [`DecodeError::Type`].
+pub fn conformed(value: &Object, schema: &SchemaRef) -> Result<(Object, Vec<String>), DecodeError> {
+    let shaped =
+        shape(value.map(), schema, true).map_err(|error| DecodeError::Syntax(error.to_string()))?;
+    let mut object = match shaped.result.map_err(DecodeError::Type)? {
+        Some(Value::Object(map)) => Object::from_value(Value::Object(map)).unwrap_or_default(),
+        _ => Object::default(),
+    };
+    for name in ["apiVersion", "kind"] {
+        if let Some(value) = value.map().get(name) {
+            object.set(&[name], value.clone());
+        }
+    }
+    Ok((object, shaped.found))
+}
+
 /// Drops what the shape does not know, keeping what it says to keep; returns the dropped paths, sorted.
 pub fn prune(object: &mut Object, schema: &Schema) -> Vec<String> {
     let value = Value::Object(std::mem::take(object.map_mut()));

@@ -144,6 +144,8 @@ pub struct Definition {
     pub selectable_fields: Vec<Text>,
     /// The version objects are stored in; versions of one resource share a store prefix.
     pub storage_version: Text,
+    /// Where objects are kept below the store's root, as in `services/specs`; `None` for `group/plural`.
+    pub storage_path: Option<Text>,
     /// An object's name may be chosen by a PUT that finds none.
     pub create_on_update: bool,
     /// A PUT without `resourceVersion` replaces whatever is stored.
@@ -177,6 +179,16 @@ impl Definition {
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
+    }
+
+    /// Where objects are kept below the store's root, as in `services/specs` or `example.com/widgets`.
+    #[must_use]
+    pub fn storage_path(&self) -> Text {
+        match &self.storage_path {
+            Some(path) => path.clone(),
+            None if self.kind.group.is_empty() => self.plural.clone(),
+            None => format!("{}/{}", self.kind.group, self.plural).into(),
+        }
     }
 
     /// Whether objects live in namespaces.
@@ -246,6 +258,11 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What clients of this version are warned with on every request, when it should no longer be used.
+    fn deprecation(&self) -> Option<&str> {
+        None
+    }
+
     /// What names are allowed.
     fn name_rule(&self) -> NameRule {
         NameRule::DnsSubdomain
@@ -254,15 +271,11 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     /// The cells of a table row, one for each column of the definition (the first is the name).
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value>;
 
-    /// The value of a selectable field of the definition.
+    /// The value of a selectable field of the definition. For the index of a cache the object holds only its labels,
+    /// the scalars of its two uppermost levels, and what the definition's selectable fields name or begin, whole.
     fn field(&self, object: &Object, path: &str) -> String {
         let keys: Vec<_> = path.split('.').collect();
         match object.at(&keys) {
-    /// What clients of this version are warned with on every request, when it should no longer be used.
-    fn deprecation(&self) -> Option<&str> {
-        None
-    }
-
             Some(Value::String(text)) => text.clone(),
             Some(Value::Null) | None => String::new(),
             Some(other) => other.to_string(),
@@ -292,4 +305,6 @@ pub enum NameRule {
     Dns1035Label,
     /// Anything that can stand in a path segment (RBAC names).
     PathSegment,
+    /// An IP address in its canonical form.
+    IpAddress,
 }

@@ -36,7 +36,7 @@ impl Object {
     /// # Errors
     /// When a value has the wrong type.
     pub fn decode<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        T::deserialize(Value::Object(self.0.clone()))
+        T::deserialize(&self.0)
     }
 
     /// Parses JSON bytes.

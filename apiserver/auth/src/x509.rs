@@ -5,8 +5,13 @@ use kubeplane_core::{
     auth::{Authenticator, PeerCertificates, UserInfo},
     status::{ApiError, ApiResult},
 };
+use parking_lot::Mutex;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject};
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::{prelude::FromDer, x509::AttributeTypeAndValue};
 
@@ -15,6 +20,20 @@ use x509_parser::{prelude::FromDer, x509::AttributeTypeAndValue};
 pub struct X509 {
     anchors: Vec<TrustAnchor<'static>>,
     clock: SharedClock,
+    verified: Mutex<HashMap<usize, Verified>>,
+}
+
+/// How many verified connections are remembered before those that ended are forgotten.
+const REMEMBERED: usize = 1024;
+
+/// The user of a connection, by the address of its chain; that cannot be taken by another while the chain is
+/// pointed to.
+#[derive(Debug)]
+struct Verified {
+    chain: Weak<PeerCertificates>,
+    user: UserInfo,
+    /// When the first certificate of the chain ends, in seconds since 1970.
+    until: i64,
 }
 
 impl X509 {
@@ -33,7 +52,27 @@ impl X509 {
         if anchors.is_empty() {
             return Err(Error::Authority("no certificate in the bundle".into()));
         }
-        Ok(Self { anchors, clock })
+        Ok(Self { anchors, clock, verified: Mutex::default() })
+    }
+
+    /// Verifies a connection's chain once, not with every request: a signature costs more than most reads.
+    fn user(&self, chain: &Arc<PeerCertificates>) -> Result<UserInfo, String> {
+        let place = Arc::as_ptr(chain) as usize;
+        let now = self.clock.now().as_second();
+        if let Some(verified) = self.verified.lock().get(&place)
+            && now <= verified.until
+        {
+            return Ok(verified.user.clone());
+        }
+        let user = self.verify(chain)?;
+        let until = chain.0.iter().map(|der| ends(der)).min().unwrap_or(i64::MIN);
+        let mut verified = self.verified.lock();
+        if verified.len() >= REMEMBERED {
+            verified.retain(|_, verified| verified.chain.strong_count() > 0);
+        }
+        let chain = Arc::downgrade(chain);
+        verified.insert(place, Verified { chain, user: user.clone(), until });
+        Ok(user)
     }
 
     fn verify(&self, chain: &PeerCertificates) -> Result<UserInfo, String> {
@@ -61,6 +100,12 @@ impl X509 {
     }
 }
 
+/// When a certificate ends, in seconds since 1970; long ago for what is none.
+fn ends(der: &[u8]) -> i64 {
+    let parsed = x509_parser::certificate::X509Certificate::from_der(der);
+    parsed.map_or(i64::MIN, |(_, certificate)| certificate.validity().not_after.timestamp())
+}
+
 fn subject(leaf: &[u8]) -> Result<UserInfo, String> {
     let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(leaf)
         .map_err(|error| error.to_string())?;
@@ -82,7 +127,7 @@ impl Authenticator for X509 {
         if chain.0.is_empty() {
             return Ok(None);
         }
-        self.verify(chain).map(Some).map_err(|why| {
+        self.user(chain).map(Some).map_err(|why| {
             tracing::debug!(why, "client certificate refused");
             ApiError::unauthorized()
         })

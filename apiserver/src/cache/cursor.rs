@@ -44,7 +44,8 @@ impl Cursor {
     pub(crate) async fn next(&mut self) -> Next {
         loop {
             let now = *self.progress.borrow_and_update();
-            if now.epoch != self.epoch || self.inner.closed.is_cancelled() {
+            // The ring is begun anew before that is told, so a young cursor may be ahead.
+            if now.epoch > self.epoch || self.inner.closed.is_cancelled() {
                 return Next::Ended;
             }
             let Some(mut events) = self.inner.ring.read().read(self.next, BATCH) else {

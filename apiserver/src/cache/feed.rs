@@ -159,9 +159,15 @@ impl Inner {
         let revision = event.revision();
         let (row, previous) = match event {
             store::Event::Put { entry, .. } => {
-                let (key, row) = self.row(entry)?;
-                let previous = rows.insert(key, row.clone());
-                (Some(row), previous)
+                let key = entry.key.as_bytes().clone();
+                match self.row(entry) {
+                    Some((key, row)) => {
+                        let previous = rows.insert(key, row.clone());
+                        (Some(row), previous)
+                    }
+                    // As in a list, it is not there; what it was before would be a lie.
+                    None => (None, Some(rows.remove(&key)?)),
+                }
             }
             store::Event::Delete { key, .. } => (None, Some(rows.remove(key.as_bytes())?)),
             _ => return None,

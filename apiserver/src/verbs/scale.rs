@@ -90,7 +90,7 @@ async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> 
         let mut scale = match (&sent, kind) {
             (Some(sent), _) => sent.clone(),
             (None, Some(kind)) => {
-                let value = patch::patched_scale(kind, &paths.view(live), body)?;
+                let value = patch::patched_scale(kind, paths.view(live), body)?;
                 Object::from_value(value)
                     .ok_or_else(|| ApiError::bad_request("the patched object is no map"))?
             }

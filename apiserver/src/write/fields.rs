@@ -47,6 +47,9 @@ impl Writer<'_> {
 
     /// Puts managed fields back that admission left unreadable.
     pub(super) fn check_managed(&self, object: &mut Object, before: Option<Value>) {
+        if object.at(&["metadata", "managedFields"]) == before.as_ref() {
+            return;
+        }
         let Err(why) = apply::validate_managed_fields(object) else { return };
         self.warnings.add(format!(
             ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated \

@@ -19,13 +19,13 @@ pub const MAX_COPY_BYTES: usize = 3 * 1024 * 1024;
 /// # Errors
 /// [`PatchError::Malformed`] when the patch does not parse, [`PatchError::TooManyOperations`], and
 /// [`PatchError::Unprocessable`] when an operation fails or copies exceed [`MAX_COPY_BYTES`].
-pub fn json_patch(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+pub fn json_patch(original: Value, patch: &[u8]) -> Result<Value, PatchError> {
     let operations: Vec<Map<String, Value>> = serde_json::from_slice(patch)
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations(operations.len()));
     }
-    let mut document = Document { root: original.clone(), copied: 0 };
+    let mut document = Document { root: original, copied: 0 };
     for operation in operations {
         document.apply(operation).map_err(PatchError::Unprocessable)?;
     }

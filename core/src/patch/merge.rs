@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// [`PatchError::Malformed`] when the patch is no JSON map.
-pub fn merge_patch(original: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+pub fn merge_patch(original: Value, patch: &[u8]) -> Result<Value, PatchError> {
     let patch: Map<String, Value> = serde_json::from_slice(patch)
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
     let mut result = match original {
-        Value::Object(map) => map.clone(),
+        Value::Object(map) => map,
         _ => Map::new(),
     };
     merge(&mut result, patch);

@@ -25,18 +25,18 @@ type Object = Map<String, Value>;
 ///
 /// # Errors
 /// [`PatchError`] when the patch is malformed or does not fit the schema.
-pub fn merge(original: &Value, patch: &Value, schema: &Schema) -> Result<Value, PatchError> {
+pub fn merge(original: Value, patch: Value, schema: &Schema) -> Result<Value, PatchError> {
     let Value::Object(patch) = patch else {
         return Err(PatchError::Malformed(format!(
             "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            text::json_kind(patch)
+            text::json_kind(&patch)
         )));
     };
     let original = match original {
-        Value::Object(map) => map.clone(),
+        Value::Object(map) => map,
         _ => Object::new(),
     };
-    merge_map(original, patch.clone(), schema).map(Value::Object)
+    merge_map(original, patch, schema).map(Value::Object)
 }
 
 fn mismatch(text: impl Into<String>) -> PatchError {

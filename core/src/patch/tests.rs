@@ -61,7 +61,7 @@ fn map() -> Schema {
 }
 
 fn smp(original: Value, patch: Value) -> Result<Value, String> {
-    strategic::merge(&original, &patch, &sample(3)).map_err(|error| error.to_string())
+    strategic::merge(original, patch, &sample(3)).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -301,11 +301,11 @@ fn deployments_merge_by_their_table() {
             {"name": "a", "image": "a:2", "ports": [{"containerPort": 80, "protocol": "TCP", "name": "http"}]},
         ]}}
     }});
-    assert_eq!(strategic::merge(&original, &patch, &schema), Ok(expected));
+    assert_eq!(strategic::merge(original, patch, &schema), Ok(expected));
 }
 
 fn json(original: Value, patch: Value) -> Result<Value, PatchError> {
-    json_patch(&original, patch.to_string().as_bytes())
+    json_patch(original, patch.to_string().as_bytes())
 }
 
 #[test]
@@ -415,9 +415,9 @@ fn merge_patch_follows_rfc_7396() {
         (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
     ];
     for (original, patch, expected) in cases {
-        assert_eq!(merge_patch(&original, patch.to_string().as_bytes()), Ok(expected), "{patch}");
+        assert_eq!(merge_patch(original, patch.to_string().as_bytes()), Ok(expected), "{patch}");
     }
-    assert!(matches!(merge_patch(&json!({}), b"[1"), Err(PatchError::Malformed(_))));
+    assert!(matches!(merge_patch(json!({}), b"[1"), Err(PatchError::Malformed(_))));
 }
 
 mod properties {
@@ -443,8 +443,8 @@ mod properties {
         #[test]
         fn an_empty_patch_changes_nothing(original in document()) {
             prop_assert_eq!(smp(original.clone(), json!({})), Ok(original.clone()));
-            prop_assert_eq!(merge_patch(&original, b"{}"), Ok(original.clone()));
-            prop_assert_eq!(json_patch(&original, b"[]"), Ok(original));
+            prop_assert_eq!(merge_patch(original.clone(), b"{}"), Ok(original.clone()));
+            prop_assert_eq!(json_patch(original.clone(), b"[]"), Ok(original));
         }
 
         #[test]
