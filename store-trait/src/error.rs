@@ -15,6 +15,8 @@ pub enum Retry {
 }
 
 /// Why a store call failed.
+///
+/// Each says surely whether a write was applied: only [`Indeterminate`](Self::Indeterminate) leaves it open.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -31,7 +33,7 @@ pub enum Error {
     Conflict {
         /// The key.
         key: Key,
-        /// What is stored now; `None` when the key is gone.
+        /// What was stored when it was compared; `None` when the key is gone.
         current: Option<Entry>,
     },
     /// The revision asked for is no longer kept.
@@ -61,19 +63,19 @@ pub enum Error {
     /// A watcher fell so far behind that events were lost to it; it has ended.
     #[error("the watcher fell behind and was ended")]
     Lagged,
-    /// The store cannot be reached or refuses work; the call was surely not applied.
+    /// The store cannot be reached or refuses work; the call was surely not applied and never will be.
     #[error("store unavailable: {reason}")]
     Unavailable {
         /// What happened.
         reason: String,
     },
-    /// A write may or may not have been applied.
+    /// A write may or may not have been applied, or may still be.
     #[error("outcome of the write is unknown: {reason}")]
     Indeterminate {
         /// What happened.
         reason: String,
     },
-    /// Stored data is damaged.
+    /// Stored data is damaged: nothing read from it is to be believed.
     #[error("store is corrupt: {reason}")]
     Corrupt {
         /// Where and how.

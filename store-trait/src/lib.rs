@@ -1,10 +1,17 @@
 //! The store contract: keys, revisions, watches, errors and the conformance suite.
 //!
 //! ```text
-//!   apiserver ──> dyn Store ──┬── store-memory
-//!                             ├── store-etcd
-//!                             └── yours: implement `Store`, run `conformance!(YourFactory)`
+//!   apiserver ──> dyn Store ──┬── store-memory        create, update, delete ──> revision
+//!                             ├── store-etcd          get, list at latest or at a revision
+//!                             └── yours               watch after a revision ──> batches of events
+//!
+//!   revisions   ──compacted────────A───────────────────────B──> latest
+//!                 refused          └─ list(A) + events(A,B] = list(B)
 //! ```
+//!
+//! [`Store`] says what every backend promises, [`Watcher`] what a watch does, [`Error`] what a failure leaves open.
+//! To write a backend, see the module `conformance` (of the feature of that name): a whole one to read, and the suite
+//! that holds yours against each promise. [`FaultStore`] lets calls fail by plan, [`TraceStore`] remembers them.
 //!
 //! Pages of a list follow each other at one revision:
 //!

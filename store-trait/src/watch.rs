@@ -56,11 +56,26 @@ pub struct WatchBatch {
 /// A stream of batches.
 ///
 /// # Contract
-/// Events are ordered by revision, unique, and never skipped. A reader that is too slow gets one
-/// [`Error::Lagged`](crate::Error::Lagged) and the end. Any error ends the stream; a new watch after the
-/// last `through` continues without a gap. Dropping the watcher frees it.
+/// * **Ordered and unique.** Events come in the order of their revisions, each once.
+/// * **Atomic.** All events of one revision are in one batch, as when several entries expire together.
+/// * **Reliable.** Nothing between two delivered events is skipped: a list at A and the events after A, up to B, make
+///   the list at B.
+/// * **Resumable.** A new watch after any `through` that was delivered goes on without gap or repetition, as long as
+///   the revision is not compacted.
+/// * **Bookmarks.** A batch without events says that the reader has everything up to its `through`. It is never ahead
+///   of an event still to come, and `through` never goes back.
+/// * **Bounded.** A reader that is too slow for what is kept for it gets exactly one
+///   [`Error::Lagged`](crate::Error::Lagged), after a correct prefix, and then the end. A reader that waits is never
+///   too slow, however long nothing happens.
+/// * **One error.** Any error is the last item before the end. [`Error::retry`](crate::Error::retry) tells whether the
+///   same watch can be made again; after `Lagged` and `Compacted` one lists again.
+///
+/// # Cancellation
+/// Waiting for the next batch can be given up at any point without losing one. Dropping the watcher frees all that
+/// the store holds for it.
 pub trait Watcher: Stream<Item = Result<WatchBatch>> + Send {
-    /// Asks for a bookmark soon, even if nothing changes.
+    /// Asks for a bookmark soon, even if nothing changes: at the latest revision of the store as of the request, or a
+    /// later one. Returns at once; a reader that needs it asks again after a while.
     fn request_progress(self: Pin<&mut Self>);
 }
 
