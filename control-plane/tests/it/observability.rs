@@ -1,6 +1,12 @@
 //! Health and metrics.
 
-use crate::{cluster::Ground, kubectl::SOON, parts::eventually, raw::Raw};
+use crate::{
+    cluster::{Ground, Process},
+    kubectl::SOON,
+    parts::{eventually, free_port},
+    raw::Raw,
+};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_check_by_check() {
@@ -25,11 +31,21 @@ fn metrics_have_the_names_dashboards_know() {
     let kubectl = cluster.kubectl();
     kubectl.ok(&["run", "one", "--image=busybox:1.36", "--restart=Never", "--", "sleep", "600"]);
     kubectl.ok(&["wait", "pod/one", "--for=condition=Ready", "--timeout=30s"]);
+    kubectl.ok(&["create", "deployment", "two", "--image=busybox:1.36"]);
     let names = [
         "apiserver_request_total{",
         "apiserver_request_duration_seconds_bucket{",
         "apiserver_current_inflight_requests{",
         "apiserver_longrunning_requests{",
+        "apiserver_request_sli_duration_seconds_bucket{",
+        "apiserver_response_sizes_bucket{",
+        "apiserver_request_body_size_bytes_bucket{",
+        "apiserver_watch_events_total{",
+        "apiserver_admission_controller_admission_duration_seconds_bucket{",
+        "apiserver_storage_size_bytes{",
+        "authentication_attempts_total{",
+        "authorization_attempts_total{",
+        "etcd_requests_total{",
         "etcd_request_duration_seconds_bucket{",
         "apiserver_storage_objects{",
         "workqueue_depth{",
@@ -37,24 +53,129 @@ fn metrics_have_the_names_dashboards_know() {
         "workqueue_queue_duration_seconds_bucket{",
         "workqueue_work_duration_seconds_bucket{",
         "workqueue_retries_total{",
+        "workqueue_unfinished_work_seconds{",
+        "workqueue_longest_running_processor_seconds{",
         "scheduler_schedule_attempts_total{",
         "scheduler_scheduling_attempt_duration_seconds_bucket{",
         "scheduler_pending_pods{",
+        "scheduler_queue_incoming_pods_total{",
+        "scheduler_framework_extension_point_duration_seconds_bucket{",
+        "scheduler_plugin_execution_duration_seconds_bucket{",
+        "scheduler_plugin_evaluation_total{",
+        "scheduler_pod_scheduling_sli_duration_seconds_bucket{",
+        "scheduler_cache_size{",
         "kubelet_running_pods",
+        "kubelet_running_containers{",
+        "kubelet_pleg_relist_duration_seconds_bucket{",
+        "kubelet_pleg_relist_interval_seconds_bucket{",
+        "kubelet_runtime_operations_total{",
+        "kubelet_pod_start_duration_seconds_bucket{",
+        "kubelet_pod_worker_duration_seconds_bucket{",
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
     ];
     eventually("all metrics", SOON, || {
         let text = kubectl.ok(&["get", "--raw", "/metrics"]);
         let missing: Vec<_> = names.iter().filter(|name| !text.contains(**name)).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} in\n{text}")) }
     });
-    let text = kubectl.ok(&["get", "--raw", "/metrics"]);
-    let line = |start: &str, labels: &[&str]| {
-        text.lines()
-            .any(|line| line.starts_with(start) && labels.iter().all(|label| line.contains(label)))
+    let told = kubectl.ok(&["get", "--raw", "/metrics"]);
+    // The sum over all series of a name whose labels hold these texts.
+    let sum = |name: &str, labels: &[&str]| -> f64 {
+        let series = told.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        let values: Vec<f64> =
+            series.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert!(!values.is_empty(), "no {name} with {labels:?} in\n{told}");
+        values.iter().sum()
     };
-    assert!(
-        line("apiserver_request_total", &["verb=\"POST\"", "resource=\"pods\"", "code=\"201\""]),
-        "{text}"
+    let pods = "resource=\"pods\"";
+    assert_eq!(
+        sum(
+            "apiserver_request_total",
+            &[pods, "verb=\"POST\"", "subresource=\"\"", "code=\"201\""]
+        ),
+        2.0
     );
-    assert!(line("scheduler_schedule_attempts_total", &["result=\"scheduled\""]), "{text}");
+    assert_eq!(sum("etcd_requests_total", &[pods, "operation=\"create\""]), 2.0);
+    assert_eq!(sum("apiserver_storage_objects", &[pods]), 2.0);
+    assert!(sum("apiserver_longrunning_requests", &[pods, "verb=\"WATCH\""]) >= 2.0);
+    let bound = ["result=\"scheduled\"", "profile=\"default-scheduler\""];
+    assert_eq!(sum("scheduler_schedule_attempts_total", &bound), 2.0);
+    assert_eq!(sum("scheduler_scheduling_attempt_duration_seconds_count", &bound), 2.0);
+    let point = |name: &'static str| {
+        let labels = [name, "status=\"Success\"", "profile=\"default-scheduler\""];
+        sum("scheduler_framework_extension_point_duration_seconds_count", &labels)
+    };
+    assert_eq!(point("extension_point=\"Filter\""), 2.0);
+    assert_eq!(point("extension_point=\"Bind\""), 2.0);
+    let added = ["queue=\"active\"", "event=\"UnschedulablePodAdd\""];
+    assert_eq!(sum("scheduler_queue_incoming_pods_total", &added), 2.0);
+    assert!(sum("workqueue_adds_total", &["name=\"deployment-controller\""]) >= 1.0);
+    assert!(sum("kubelet_pleg_relist_duration_seconds_count", &[]) >= 1.0);
+    let starts = ["operation_type=\"start_container\""];
+    assert_eq!(sum("kubelet_runtime_operations_total", &starts), 2.0);
+    assert_eq!(sum("kubelet_started_containers_total", &["container_type=\"container\""]), 2.0);
+    assert!(sum("process_resident_memory_bytes", &[]) > 1_000_000.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_list_their_checks_by_the_original_names() {
+    const START: Duration = Duration::from_secs(60);
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let start = |name: &str, ready: &str, more: &[String]| {
+        let mut arguments = vec![name.to_owned(), format!("--data-dir={data}")];
+        arguments.extend_from_slice(more);
+        let mut process = Process::start(&arguments);
+        process.wait_for_line(ready, START);
+        process
+    };
+    let api = free_port();
+    let listen = |port: u16| format!("--listen=127.0.0.1:{port}");
+    let file = |name: &str| format!("--kubeconfig={data}/{name}.kubeconfig");
+    let _api = start("apiserver", "custom-resources ready", &[listen(api)]);
+    let (controllers, scheduler) = (free_port(), free_port());
+    let _controllers = start(
+        "controllers",
+        "kube-controller-manager ready",
+        &[file("controller-manager"), listen(controllers)],
+    );
+    let _scheduler =
+        start("scheduler", "kube-scheduler ready", &[file("scheduler"), listen(scheduler)]);
+
+    let kubeconfig = directory.path().join("admin.kubeconfig");
+    let cases: [(u16, &str, &[&str]); 6] = [
+        (api, "/livez", &["ping", "etcd"]),
+        (api, "/readyz", &["ping", "etcd", "etcd-readiness", "shutdown"]),
+        (controllers, "/livez", &["ping", "leaderElection", "deployment-controller"]),
+        (
+            controllers,
+            "/readyz",
+            &["ping", "leaderElection", "informer-sync", "shutdown", "deployment-controller"],
+        ),
+        (scheduler, "/livez", &["ping"]),
+        (scheduler, "/readyz", &["ping", "informer-sync", "sched-handler-sync", "shutdown"]),
+    ];
+    for (port, path, checks) in cases {
+        let raw = Raw::elsewhere(&kubeconfig, &format!("https://127.0.0.1:{port}"), false).await;
+        let deadline = tokio::time::Instant::now() + SOON;
+        let told = loop {
+            let answer = raw.get(&format!("{path}?verbose")).await;
+            if answer.code == 200 || tokio::time::Instant::now() > deadline {
+                break answer.text;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        for check in checks {
+            assert!(told.contains(&format!("[+]{check} ok\n")), "{path} of {port}: {told}");
+        }
+        let end = format!("{} check passed\n", path.trim_start_matches('/'));
+        assert!(told.ends_with(&end), "{path} of {port}: {told}");
+    }
+    let raw = Raw::elsewhere(&kubeconfig, &format!("https://127.0.0.1:{controllers}"), false).await;
+    assert_eq!(raw.get("/livez/leaderElection").await.text, "ok");
+    assert_eq!(raw.get("/metrics").await.code, 401, "metrics are not for everybody");
 }
