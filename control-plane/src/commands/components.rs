@@ -63,7 +63,7 @@ fn endpoint(
 
 pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let client = kube::Client::try_from(config(&args.component).await?)?;
-    let (health, metrics) = (Health::new(), Metrics::new());
+    let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let name = "kube-scheduler";
     let served = endpoint(
         name,
@@ -83,7 +83,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let clock = kubeplane::clock::real();
     let clients = ControllerClients::new(&config, clock.clone())?;
     let client = kube::Client::try_from(config)?;
-    let (health, metrics) = (Health::new(), Metrics::new());
+    let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let name = "kube-controller-manager";
     let served = endpoint(
         name,

@@ -10,7 +10,7 @@ use kubeplane::{
 pub(super) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
     Proxy::available().await.map_err(anyhow::Error::msg)?;
     let client = kube::Client::try_from(components::config(&args.component).await?)?;
-    let (health, metrics) = (Health::new(), Metrics::new());
+    let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let (serving, _) = components::serving(&args.component.data_dir, "kube-proxy", args.listen)?;
     let access = DelegatedAccess::new(client.clone());
     let served = HealthEndpoint::new(

@@ -32,7 +32,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let shared = Shared {
         clock: kubeplane::clock::real(),
         seed: Seed::random(),
-        metrics: Metrics::new(),
+        metrics: Metrics::new().with_process(),
         scheduler: Health::new(),
         controllers: Health::new(),
     };
