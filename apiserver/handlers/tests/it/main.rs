@@ -1,4 +1,9 @@
 //! Handlers and admission steps in a server without a socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod addresses;
 mod eviction;
