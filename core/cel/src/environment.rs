@@ -3,11 +3,12 @@ use crate::{
     check::{Scope, Type, Wrong, infer},
     cost::estimate,
     error::{Error, Result},
+    macros::expand,
     shape::Shape,
 };
 use kube_cel::{
     KubeCelExt,
-    cel::{self, Context, ExecutionError},
+    cel::{self, Context, ExecutionError, IdedExpr, parser::Parser},
 };
 use std::{fmt, sync::Arc};
 
@@ -34,7 +35,7 @@ impl Default for Environment {
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Program {
-    program: cel::Program,
+    expression: IdedExpr,
     returns: Type,
     cost: u64,
     names: Vec<String>,
@@ -98,17 +99,20 @@ impl Environment {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(Error::TooLong { length: source.len(), limit: MAX_SOURCE_BYTES });
         }
-        let program = cel::Program::compile(source).map_err(|errors| syntax(source, &errors))?;
+        let parser = Parser::new().enable_optional_syntax(true);
+        let parsed = parser.parse(source).map_err(|errors| syntax(source, &errors))?;
+        let expression = expand(parsed);
         let mut found = Vec::new();
-        let returns = infer(program.expression(), &scope, &mut found);
+        let returns = infer(&expression, &scope, &mut found);
         if !found.is_empty() {
             let each: Vec<_> = found.iter().map(|wrong| unsound(source, wrong)).collect();
             return Err(Error::Compile(each.join("\n")));
         }
-        let cost = estimate(program.expression(), &scope);
-        let references = program.references();
+        let cost = estimate(&expression, &scope);
+        let references = expression.references();
         let names = scope.keys().filter(|name| references.has_variable(name)).cloned().collect();
-        Ok(Program { program, returns, cost, names })
+        drop(references);
+        Ok(Program { expression, returns, cost, names })
     }
 }
 
@@ -144,7 +148,7 @@ impl Program {
         for (name, value) in variables {
             context.add_variable_from_value(*name, value.0.clone());
         }
-        match self.program.execute(&context) {
+        match cel::Value::resolve(&self.expression, &context) {
             Ok(cel::Value::Bool(value)) => Ok(Outcome::Bool(value)),
             Ok(cel::Value::String(text)) => Ok(Outcome::Text(text.to_string())),
             Ok(_) => Ok(Outcome::Other),

@@ -26,6 +26,7 @@ mod environment;
 mod error;
 mod escape;
 mod functions;
+mod macros;
 mod shape;
 
 pub use bind::Bound;

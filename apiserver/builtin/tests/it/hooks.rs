@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// One kind with its hooks in the order a handler calls them.
-struct Kind(Arc<Definition>);
+pub(crate) struct Kind(Arc<Definition>);
 
 impl Kind {
-    fn of(api_version: &str, kind: &str) -> Self {
+    pub(crate) fn of(api_version: &str, kind: &str) -> Self {
         let found = all().into_iter().find(|known| {
             known.group_version().to_string() == api_version && known.kind.kind == kind
         });
         Self(found.unwrap())
     }
 
-    fn object(&self, value: Value) -> Object {
+    pub(crate) fn object(&self, value: Value) -> Object {
         let mut object = Object::from_value(value).unwrap();
         object.set(&["apiVersion"], self.0.group_version().to_string());
         object.set(&["kind"], self.0.kind.kind.to_string());
@@ -30,25 +30,25 @@ impl Kind {
         object
     }
 
-    fn with<T>(&self, subresource: &str, run: impl FnOnce(&Context<'_>) -> T) -> T {
+    pub(crate) fn with<T>(&self, subresource: &str, run: impl FnOnce(&Context<'_>) -> T) -> T {
         let (user, warnings) = (UserInfo::default(), Warnings::default());
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         run(&Context { now, user: &user, subresource, warnings: &warnings })
     }
 
-    fn created(&self, value: Value) -> Object {
+    pub(crate) fn created(&self, value: Value) -> Object {
         let mut object = self.object(value);
         self.with("", |context| self.0.strategy.prepare_create(context, &mut object));
         object
     }
 
-    fn create_errors(&self, value: Value) -> Vec<String> {
+    pub(crate) fn create_errors(&self, value: Value) -> Vec<String> {
         let object = self.created(value);
         texts(&self.with("", |context| self.0.strategy.validate(context, &object)))
     }
 
     /// The object as it would be stored, and what is wrong with it.
-    fn updated(
+    pub(crate) fn updated(
         &self,
         old: &Object,
         subresource: &str,

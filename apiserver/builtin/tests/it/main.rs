@@ -5,8 +5,14 @@ mod creates;
 #[cfg(test)]
 mod definitions;
 #[cfg(test)]
+mod expressions;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod states;
+#[cfg(test)]
+mod storage;
+#[cfg(test)]
+mod updates;

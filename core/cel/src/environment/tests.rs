@@ -113,3 +113,21 @@ fn old_values_are_seen_and_optional() {
     assert_eq!(with(&Bound::none()), Ok(Outcome::Bool(true)));
     assert_eq!(with(&old.optional()), Ok(Outcome::Bool(true)));
 }
+
+#[test]
+fn names_for_values_and_optional_fields() {
+    let value = json!({"mode": "b", "names": ["a", "bc"]});
+    for rule in [
+        "cel.bind(n, self.names, n.size() == 2 && n.exists(x, x == 'a'))",
+        "cel.bind(a, 1, cel.bind(b, a + 1, a + b)) == 3",
+        "self.?mode.orValue('') == 'b'",
+        "self.?size.orValue(7) == 7",
+        "self.names[?5].orValue('none') == 'none'",
+        "self.?names.optMap(n, n.size()).orValue(0) == 2",
+        "self.?size.optMap(n, n + 1).orValue(0) == 0",
+        "self.?names.optFlatMap(n, n[?1]).orValue('') == 'bc'",
+    ] {
+        assert_eq!(evaluate(rule, value.clone()).unwrap(), Outcome::Bool(true), "{rule}");
+    }
+    assert!(refused("cel.bind(n, self.names, m)").contains("undeclared reference to 'm'"));
+}
