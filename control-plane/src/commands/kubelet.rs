@@ -8,6 +8,7 @@ use crate::cli::KubeletArgs;
 use anyhow::Context as _;
 use kubeplane::{
     ControlPlane, DataDir, kubelet::ServingCertificate, pki::Identity, prelude::*, runtime,
+    telemetry::Metrics,
 };
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,21 +18,22 @@ use std::{
 pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let config = components::config(&args.component).await?;
     let data_dir = machine::directory(&args.component.data_dir)?;
-    let node = args.node.node_name.clone().unwrap_or_else(machine::name);
     // An API server may use the rest of the directory.
     let data = DataDir::lock(&data_dir.join("kubelet"), "kubeplane kubelet")?;
+    let node = args.node.node_name.clone().unwrap_or_else(machine::name);
     let address = args.node_ip.unwrap_or_else(machine::address);
-    let clock = kubeplane::clock::real();
     let mut own = kubelet_config(&args.node, &data_dir, address, &node);
     let serving = serving(&args, &data_dir, &node, address)?;
     own.serving = Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
     own.client_ca = client_authorities(&args, &config)?;
+    let clock = kubeplane::clock::real();
     let found = runtime::find(&args.node.runtime, clock.clone(), args.node.pod_cidr).await;
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("container runtime: {}", found.description);
     let client = kube::Client::try_from(config)?;
     let kubelet = Kubelet::builder(client, found.runtime, own)
         .clock(clock.clone())
+        .metrics(Metrics::new().with_process())
         .build()?;
     supervise(ControlPlane::new().clock(clock).with(kubelet)).await?;
     drop(data);
