@@ -2,8 +2,8 @@ use crate::{
     client::{Client, require_leader},
     failure,
     generated::etcdserverpb::{
-        WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
-        watch_client::WatchClient, watch_request::RequestUnion,
+        RangeRequest, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
+        WatchResponse, watch_client::WatchClient, watch_request::RequestUnion,
     },
     login::Token,
     members::Member,
@@ -195,6 +195,7 @@ pub(crate) async fn start(
         session,
         range: range.clone(),
         through: after,
+        scouts: Scouts::default(),
         parts: Vec::new(),
         asked: asked.clone(),
         ended: false,
@@ -247,6 +248,14 @@ pub(crate) async fn compaction_point(client: &Client) -> Result<Revision> {
     }
 }
 
+async fn any_put(client: &Client, range: &KeyRange) -> Option<(Bytes, Revision)> {
+    let (key, range_end) = wire::bounds(range)?;
+    let request =
+        RangeRequest { key, range_end, limit: 1, keys_only: true, ..RangeRequest::default() };
+    let found = client.range(request).await.ok()?.kvs.into_iter().next()?;
+    Some((found.key, wire::revision(found.mod_revision)))
+}
+
 /// Turns the answers of a watch, over one session after the other, into batches.
 struct Feed {
     client: Client,
@@ -256,8 +265,27 @@ struct Feed {
     /// The parts so far of a batch that comes in several.
     parts: Vec<Event>,
     progress: Progress,
+    scouts: Scouts,
     asked: Arc<Notify>,
     ended: bool,
+}
+
+/// The scouts of one watch; at most one is out.
+#[derive(Default)]
+struct Scouts {
+    /// The id of the last one; that of the watch itself is zero.
+    last: i64,
+    returned: bool,
+    /// A put in the range, which they look for.
+    goal: Option<(Bytes, Revision)>,
+}
+
+impl Scouts {
+    fn next(&mut self) -> i64 {
+        self.last += 1;
+        self.returned = false;
+        self.last
+    }
 }
 
 enum Input {
@@ -279,12 +307,13 @@ impl Feed {
         let item = loop {
             let step = match self.input().await {
                 Input::Asked => self.progress.wanted(),
-                Input::Due => self.progress.due(),
+                Input::Due => self.progress.waited(),
                 Input::Failed(error) => break Err(error),
                 Input::Lost(error) => match self.resume(error).await {
                     Ok(step) => step,
                     Err(error) => break Err(error),
                 },
+                Input::Answer(answer) if answer.watch_id > 0 => self.scouted(answer).await,
                 Input::Answer(answer) => match self.take(answer) {
                     Ok(Taken::Batch(batch)) => break Ok(batch),
                     Ok(Taken::Step(step)) => step,
@@ -294,6 +323,7 @@ impl Feed {
             match step {
                 Step::Wait => {}
                 Step::Ask => self.ask(),
+                Step::Scout => self.send_scout().await,
                 Step::Bookmark(through) => {
                     if through >= self.through {
                         self.through = through;
@@ -339,7 +369,7 @@ impl Feed {
                     tracing::debug!(%through, member = %session.member.name, "watch goes on");
                     self.progress.reconnected(session.confirm);
                     self.session = session;
-                    return Ok(self.progress.due());
+                    return Ok(self.progress.go());
                 }
                 // Forgotten meanwhile: for the reader as if it had been too slow.
                 Err(Error::Compacted { .. }) => return Err(Error::Lagged),
@@ -356,6 +386,44 @@ impl Feed {
     fn ask(&self) {
         let ask = RequestUnion::ProgressRequest(WatchProgressRequest {});
         let _ = self.session.requests.try_send(WatchRequest { request_union: Some(ask) });
+    }
+
+    /// Sends a scout after the last put that is known of the range.
+    async fn send_scout(&mut self) {
+        if self.scouts.goal.is_none() {
+            self.scouts.goal = any_put(&self.client, &self.range).await;
+        }
+        let Some((key, revision)) = self.scouts.goal.clone() else {
+            return self.progress.has_no_scout();
+        };
+        let create = WatchCreateRequest {
+            key,
+            start_revision: wire::number(revision),
+            watch_id: self.scouts.next(),
+            ..WatchCreateRequest::default()
+        };
+        let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        // Sent or not: a stream that takes no more is about to break.
+        let _ = self.session.requests.send(create).await;
+    }
+
+    /// What a scout saw: the event it was sent for, or that this has been compacted; both come in the order of
+    /// the events of the watch itself.
+    async fn scouted(&mut self, answer: WatchResponse) -> Step {
+        if answer.watch_id != self.scouts.last || self.scouts.returned {
+            return Step::Wait;
+        }
+        if answer.created && !answer.canceled {
+            self.progress.scout_started(wire::header_revision(answer.header.as_ref()));
+            return Step::Wait;
+        }
+        if !answer.canceled {
+            let cancel = WatchCancelRequest { watch_id: answer.watch_id };
+            let cancel = RequestUnion::CancelRequest(cancel);
+            let _ = self.session.requests.send(WatchRequest { request_union: Some(cancel) }).await;
+        }
+        self.scouts.returned = true;
+        self.progress.scout_returned()
     }
 
     fn take(&mut self, answer: WatchResponse) -> Result<Taken> {
@@ -386,6 +454,11 @@ impl Feed {
 
     fn complete(&mut self) -> Result<Taken> {
         let mut events = std::mem::take(&mut self.parts);
+        if let Some(Event::Put { entry, .. }) =
+            events.iter().rfind(|event| matches!(event, Event::Put { .. }))
+        {
+            self.scouts.goal = Some((entry.key.as_bytes().clone(), entry.revision));
+        }
         let asked_after = self.session.after;
         events.retain(|event| event.revision() > asked_after);
         let Some(last) = events.last().map(Event::revision) else {

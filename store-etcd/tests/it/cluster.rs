@@ -117,7 +117,12 @@ async fn clients_of_a_failing_cluster_see_one_history() {
         let differs = watch.events.iter().zip(&history).position(|(seen, is)| seen != is);
         if let Some(at) = differs {
             let (seen, is) = (&watch.events[at], &history[at]);
-            panic!("seed {value}: watch {client} saw, as number {at}, {seen:?} for {is:?}");
+            let near = is.revision().0.saturating_sub(50)..=seen.revision().0 + 50;
+            let trail = watch.trail.iter().filter(|(reached, _)| near.contains(&reached.0));
+            panic!(
+                "seed {value}: watch {client} saw, as number {at}, {seen:?} for {is:?}: {:?}",
+                trail.collect::<Vec<_>>()
+            );
         }
         assert_eq!(watch.events.len(), history.len(), "seed {value}: watch {client}");
         resumed += watch.restarts;

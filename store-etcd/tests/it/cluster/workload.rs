@@ -120,11 +120,13 @@ pub(crate) struct Watched {
     pub(crate) events: Vec<Event>,
     /// How often the store gave the watch up.
     pub(crate) restarts: usize,
+    /// The bookmarks and the errors, each with the revision reached before it.
+    pub(crate) trail: Vec<(Revision, String)>,
 }
 
 /// Watches everything after `begin`, anew after each error, until the last key is written.
 pub(crate) async fn watch(store: EtcdStore, begin: Revision) -> Watched {
-    let mut watched = Watched { events: Vec::new(), restarts: 0 };
+    let mut watched = Watched { events: Vec::new(), restarts: 0, trail: Vec::new() };
     let mut through = begin;
     let mut wants_progress = 0_u32;
     loop {
@@ -141,12 +143,16 @@ pub(crate) async fn watch(store: EtcdStore, begin: Revision) -> Watched {
                 Ok(batch) => batch,
                 Err(error) => {
                     assert!(matches!(error, Error::Lagged | Error::Unavailable { .. }), "{error}");
+                    watched.trail.push((through, error.to_string()));
                     break;
                 }
             };
             assert!(batch.through >= through, "bookmarks go back");
             for event in &batch.events {
                 assert!(event.revision() > through, "{event:?} comes twice");
+            }
+            if batch.events.is_empty() {
+                watched.trail.push((through, format!("bookmark {}", batch.through)));
             }
             through = batch.through;
             let ended = batch.events.iter().any(|event| event.key().as_ref() == END.as_bytes());
