@@ -149,7 +149,13 @@ impl ApiError {
     /// 422: the object breaks rules of its kind.
     #[must_use]
     pub fn invalid(kind: &GroupKind, name: &str, errors: &[field::Error]) -> Self {
-        let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let mut texts: Vec<String> = Vec::new();
+        for text in errors.iter().map(ToString::to_string) {
+            // What is said twice is two causes, but one part of the message.
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let joined = match texts.len() {
             0 => String::new(),
             1 => format!(": {}", texts[0]),

@@ -46,6 +46,7 @@ enum Plan {
 impl Writer<'_> {
     /// Deletes an object, or marks it for whoever must end it or clean up first.
     pub(crate) async fn delete(&self, name: &str, options: DeleteOptions) -> ApiResult<Removed> {
+        self.warn_of_orphans(&options);
         let key = self.key(name)?;
         let mut current = self.read(&key, name).await?;
         for _ in 0..TRIES {
@@ -61,6 +62,18 @@ impl Writer<'_> {
             }
         }
         Err(ApiError::modified(&self.group_resource(), name))
+    }
+
+    /// Pods of jobs stay behind unless the client says what is to become of them.
+    fn warn_of_orphans(&self, options: &DeleteOptions) {
+        let resource = self.group_resource();
+        let jobs = resource.group == "batch" && resource.resource == "jobs";
+        if jobs && options.propagation.is_none() && options.orphan_dependents.is_none() {
+            self.warnings.add(
+                "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
+                 them or set propagationPolicy=Orphan to suppress this warning",
+            );
+        }
     }
 
     async fn delete_once(

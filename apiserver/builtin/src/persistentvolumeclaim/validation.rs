@@ -102,7 +102,7 @@ fn only_allowed_changes(object: &Object, old: &Object, errors: &mut Errors) -> b
         remove(&mut new, "storageClassName");
     } else {
         if annotation.unwrap_or_default() != annotation_before.unwrap_or_default() {
-            let path = Path::new("metadata").child("annotations").key(OLD_CLASS);
+            let path = Path::new("metadata").child("annotations").child(OLD_CLASS);
             let value = annotation.unwrap_or_default();
             errors.push(Error::invalid(&path, value, check::IMMUTABLE));
         }
