@@ -1,20 +1,41 @@
 use async_trait::async_trait;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::{Store, conformance::Factory};
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::{path::Path, sync::Arc};
 use tempfile::TempDir;
 
-pub(crate) struct Ephemeral;
+/// Without a directory.
+#[derive(Default)]
+pub(crate) struct Ephemeral {
+    latest: Mutex<Option<MemoryStore>>,
+}
 
 #[async_trait]
 impl Factory for Ephemeral {
     async fn fresh(&self) -> Arc<dyn Store> {
-        Arc::new(MemoryStore::new())
+        let store = MemoryStore::new();
+        *self.latest.lock() = Some(store.clone());
+        Arc::new(store)
     }
 
     async fn reopen(&self, _: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         None
     }
+
+    fn watchers(&self) -> Option<usize> {
+        self.latest.lock().as_ref().map(MemoryStore::watchers)
+    }
+}
+
+/// What the disk holds at this moment, as after the death of the process: nothing is flushed or closed first.
+fn frozen(from: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
 }
 
 pub(crate) struct Durable(TempDir);
@@ -34,6 +55,13 @@ impl Factory for Durable {
     async fn reopen(&self, store: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         drop(store);
         Some(self.fresh().await)
+    }
+
+    async fn crash(&self, store: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
+        let copy = frozen(self.0.path());
+        drop(store);
+        // The store reads all of it on opening; what it writes later goes down with the test.
+        Some(Arc::new(MemoryStore::open(copy.path()).unwrap()))
     }
 }
 

@@ -9,7 +9,7 @@ mod loss;
 mod snapshots;
 
 mod ephemeral {
-    kubeplane_store_trait::conformance!(crate::factories::Ephemeral);
+    kubeplane_store_trait::conformance!(crate::factories::Ephemeral::default());
 }
 
 mod durable {
