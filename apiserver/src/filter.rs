@@ -90,7 +90,8 @@ fn unsupported(definition: &Definition, field: &str) -> ApiError {
     let (group, kind) = (definition.kind.group.as_ref(), &definition.kind.kind);
     let builtin = matches!(definition.schema, SchemaRef::Static(_));
     ApiError::bad_request(match group {
-        _ if builtin && definition.selectable_fields.is_empty() => format!(
+        // Those of apps are for the server's own use in the original.
+        _ if builtin && (definition.selectable_fields.is_empty() || group == "apps") => format!(
             "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
         ),
         "batch" => format!("field label {field:?} not supported for {kind}"),

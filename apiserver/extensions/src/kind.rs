@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use kubeplane_apiserver::WriteHook;
 use kubeplane_core::{
-    Definition, GroupResource, GroupVersionKind, Object, Scope, Strategy, decode,
+    Definition, GroupResource, GroupVersion, GroupVersionKind, Object, Scope, Strategy, decode,
     definition::{Column, Context, Form, Subresource, Verb},
     field::Errors,
     schema::{Kind, Schema, SchemaRef, builtin},
@@ -64,6 +64,7 @@ pub fn definition() -> Definition {
         ],
         selectable_fields: Vec::new(),
         storage_version: "v1".into(),
+        storage_path: None,
         create_on_update: false,
         unconditional_update: false,
         ttl_seconds: None,
@@ -97,6 +98,10 @@ impl Strategy for CustomResourceDefinitions {
         if stored_versions(object).is_empty() {
             store_current_version(object);
         }
+    }
+
+    fn convert(&self, object: Object, _to: &GroupVersion) -> Object {
+        crate::beta::to_v1(object)
     }
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {

@@ -26,6 +26,7 @@
 //! assert_eq!(definition.kind.to_string(), "example.com/v1, Kind=Widget");
 //! ```
 
+mod beta;
 mod columns;
 mod component;
 mod conditions;

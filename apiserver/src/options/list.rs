@@ -126,11 +126,11 @@ fn list_errors(matching: &str, initial_events: Option<bool>, query: &Query) -> f
             errors.push(field::Error::forbidden(&path, why));
         }
         if !matches!(matching, "Exact" | "NotOlderThan") {
-            errors.push(field::Error::not_supported(
-                &path,
-                matching,
-                &["Exact", "NotOlderThan", ""],
-            ));
+            // In this order, which is not the sorted one.
+            errors.push(field::Error {
+                detail: "supported values: \"Exact\", \"NotOlderThan\", \"\"".into(),
+                ..field::Error::not_supported(&path, matching, &[])
+            });
         }
         if matching == "Exact" && version == "0" {
             let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";

@@ -112,6 +112,10 @@ async fn unknown_fields_are_refused_in_the_words_of_each_kind() {
             "/api/v1/configmaps",
             "\"foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
         ),
+        (
+            "/apis/apps/v1/replicasets",
+            "\"foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+        ),
         ("/apis/batch/v1/jobs", "field label \"foo\" not supported for Job"),
         ("/apis/events.k8s.io/v1/events", "field label not supported: foo"),
         (

@@ -226,7 +226,7 @@ fn some(schema: &crate::schema::Schema, depth: u32, seed: &mut u64) -> Value {
         Kind::Time { micro: true } => "2026-01-02T03:04:05.000006Z".into(),
         Kind::Time { micro: false } => "2026-01-02T03:04:05Z".into(),
         Kind::Quantity => "15Mi".into(),
-        Kind::IntOrString if pick % 2 == 0 => "50%".into(),
+        Kind::IntOrString if pick.is_multiple_of(2) => "50%".into(),
         Kind::IntOrString => 8080.into(),
         Kind::Integer { wide } => (if *wide { i64::MIN } else { i64::from(i32::MIN) } + 1).into(),
         Kind::Number => 2.5.into(),
@@ -248,7 +248,7 @@ fn some(schema: &crate::schema::Schema, depth: u32, seed: &mut u64) -> Value {
                     field.schema.kind,
                     Kind::Object { .. } | Kind::List { .. } | Kind::Map { .. }
                 );
-                if (depth > 0 || !nested) && (*seed >> 40) % 3 != 0 {
+                if (depth > 0 || !nested) && !(*seed >> 40).is_multiple_of(3) {
                     map.insert(
                         field.name.to_string(),
                         some(&field.schema, depth.saturating_sub(1), seed),
