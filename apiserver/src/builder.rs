@@ -37,6 +37,7 @@ type With<T> = Box<dyn FnOnce(&Arc<dyn ObjectReader>) -> Arc<T> + Send>;
 /// Puts a server together.
 pub struct Builder {
     store: Arc<dyn Store>,
+    storage_prefix: String,
     definitions: Vec<Arc<Definition>>,
     handlers: BTreeMap<(GroupResource, String), Arc<dyn Handler>>,
     hooks: BTreeMap<GroupResource, Vec<Arc<dyn WriteHook>>>,
@@ -66,6 +67,7 @@ impl Builder {
         let namespaces = GroupResource::new("", "namespaces");
         Self {
             store,
+            storage_prefix: "/registry".to_owned(),
             definitions: Vec::new(),
             handlers: BTreeMap::new(),
             hooks: BTreeMap::from([(
@@ -88,6 +90,13 @@ impl Builder {
     #[must_use]
     pub fn resources(mut self, definitions: Vec<Arc<Definition>>) -> Self {
         self.definitions.extend(definitions);
+        self
+    }
+
+    /// Keeps everything under this key in place of `/registry`.
+    #[must_use]
+    pub fn storage_prefix(mut self, prefix: &str) -> Self {
+        self.storage_prefix = format!("/{}", prefix.trim_matches('/'));
         self
     }
 
@@ -210,8 +219,8 @@ impl Builder {
         let metrics = ApiMetrics::new(&self.metrics);
         let timed = Arc::new(Timed::new(self.store, self.clock.clone(), metrics.clone()));
         let store: Arc<dyn Store> = timed.clone();
-        let registry =
-            Registry::new(CacheOptions { store: store.clone(), clock: self.clock.clone() });
+        let cache = CacheOptions { store: store.clone(), clock: self.clock.clone() };
+        let registry = Registry::new(self.storage_prefix, cache);
         timed.name_by(&registry);
         install(&registry, self.definitions)?;
         let reader = CacheReader::shared(registry.clone(), store.clone());

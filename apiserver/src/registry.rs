@@ -16,8 +16,8 @@ pub struct Resource {
 }
 
 impl Resource {
-    fn new(definition: Arc<Definition>, options: &CacheOptions) -> Arc<Self> {
-        let prefix = storage_prefix(&definition);
+    fn new(definition: Arc<Definition>, root: &str, options: &CacheOptions) -> Arc<Self> {
+        let prefix = format!("{root}/{}/", definition.storage_path());
         let cache = Cache::new(definition.clone(), prefix.clone(), options.clone());
         Arc::new(Self { definition, prefix, cache })
     }
@@ -68,35 +68,32 @@ impl Resource {
     }
 }
 
-/// Versions of a resource share a prefix; events of both groups are the same objects, as in the original.
-fn storage_prefix(definition: &Definition) -> String {
-    let group = definition.kind.group.as_ref();
-    let group = if group == "events.k8s.io" { "" } else { group };
-    if group.is_empty() {
-        format!("/registry/{}/", definition.plural)
-    } else {
-        format!("/registry/{group}/{}/", definition.plural)
-    }
-}
-
 type Versions = BTreeMap<GroupVersion, BTreeMap<String, Arc<Resource>>>;
 
 /// All resources served right now; cheap to read, never blocks.
 #[derive(Debug)]
 pub struct Registry {
     served: ArcSwap<Versions>,
+    root: String,
     options: CacheOptions,
     changes: watch::Sender<u64>,
 }
 
 impl Registry {
-    pub(crate) fn new(options: CacheOptions) -> Arc<Self> {
-        Arc::new(Self { served: ArcSwap::default(), options, changes: watch::Sender::new(0) })
+    pub(crate) fn new(root: String, options: CacheOptions) -> Arc<Self> {
+        let changes = watch::Sender::new(0);
+        Arc::new(Self { served: ArcSwap::default(), root, options, changes })
+    }
+
+    /// What all keys begin with, as in `/registry`.
+    #[must_use]
+    pub fn root(&self) -> &str {
+        &self.root
     }
 
     /// Serves a kind from now on, in place of what was served under its group, version and plural.
     pub fn install(&self, definition: Arc<Definition>) -> Arc<Resource> {
-        let resource = Resource::new(definition, &self.options);
+        let resource = Resource::new(definition, &self.root, &self.options);
         let definition = resource.definition();
         self.change(|served| {
             served

@@ -1,5 +1,6 @@
 //! A kind as one row of constants.
 
+use crate::storage;
 use kubeplane_core::{
     Definition, GroupVersionKind, Scope, Strategy,
     definition::{Column, Form, Subresource, Verb},
@@ -80,6 +81,7 @@ impl Row {
             columns: self.columns.iter().map(|text| column(text)).collect(),
             selectable_fields: texts(self.fields),
             storage_version: self.version.into(),
+            storage_path: storage::path(self.group, self.plural).map(Into::into),
             create_on_update: self.create_on_update,
             unconditional_update: self.unconditional_update,
             ttl_seconds: self.ttl_seconds,

@@ -70,6 +70,7 @@ pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> 
         columns,
         selectable_fields: selectable_fields(spec),
         storage_version: storage_version(crd).unwrap_or(version).to_owned().into(),
+        storage_path: None,
         create_on_update: false,
         unconditional_update: false,
         ttl_seconds: None,

@@ -143,7 +143,8 @@ async fn delete_all(api: &Api, crd: &Object) -> ApiResult<()> {
 
 /// Objects no version serves: nobody can have finalizers honoured on them.
 async fn drop_stored(api: &Api, resource: &GroupResource) -> ApiResult<()> {
-    let range = KeyRange::prefix(format!("/registry/{}/{}/", resource.group, resource.resource));
+    let root = api.registry().root();
+    let range = KeyRange::prefix(format!("{root}/{}/{}/", resource.group, resource.resource));
     let page =
         api.store().list(&range, ListOptions::default()).await.map_err(ApiError::internal)?;
     for entry in page.entries {

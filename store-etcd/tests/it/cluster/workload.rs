@@ -161,7 +161,7 @@ pub(crate) async fn watch(store: EtcdStore, begin: Revision) -> Watched {
                 return watched;
             }
             wants_progress += 1;
-            if wants_progress % 50 == 0 {
+            if wants_progress.is_multiple_of(50) {
                 watcher.as_mut().request_progress();
             }
         }
