@@ -2,7 +2,7 @@
 
 use crate::credentials::{Credentials, KUBELET_CLIENT};
 use ipnet::{IpNet, Ipv4Net};
-use kubeplane_apiserver::{ApiServer, Builder, TlsOptions, admission::NamespaceLifecycle};
+use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, admission::NamespaceLifecycle};
 use kubeplane_auth::{
     Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens, TokenIssuer, X509,
 };
@@ -48,6 +48,8 @@ pub struct ApiOptions {
     pub metrics: Metrics,
     /// Components shown by `kubectl get componentstatuses`.
     pub components: ComponentStatuses,
+    /// Further paths that name no resource, and what serves them.
+    pub routes: Vec<(String, Arc<dyn Route>)>,
 }
 
 impl Default for ApiOptions {
@@ -63,6 +65,7 @@ impl Default for ApiOptions {
             health: Health::new(),
             metrics: Metrics::new(),
             components: ComponentStatuses::new(),
+            routes: Vec::new(),
         }
     }
 }
@@ -122,6 +125,9 @@ pub fn standard_api_server(
     builder = with_handlers(builder, credentials, issuer, options)?;
     for (path, route) in OpenApi::routes() {
         builder = builder.route(path, route);
+    }
+    for (path, route) in &options.routes {
+        builder = builder.route(path.clone(), route.clone());
     }
     Ok(builder.build()?)
 }

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Kubelet(KubeletArgs),
     /// The service proxy of a node, against a kubeconfig.
     Proxy(ProxyArgs),
+    /// Save, restore or look at the embedded store.
+    Snapshot(SnapshotArgs),
 }
 
 /// Where objects are stored.
@@ -89,6 +91,14 @@ pub(crate) struct ApiArgs {
     /// Cluster addresses of Services.
     #[arg(long, default_value = "10.96.0.0/16")]
     pub(crate) service_cidr: IpNet,
+    /// Acknowledge writes of keys that begin so before they are on the disk (embedded store), as in
+    /// /registry/leases/; a loss of power may lose the last of them. May be given several times.
+    #[arg(long = "store-relaxed-prefix", value_name = "PREFIX")]
+    pub(crate) relaxed: Vec<String>,
+    /// Start although a file of the embedded store is damaged, and drop what cannot be read. What was dropped
+    /// is said; it is lost.
+    #[arg(long)]
+    pub(crate) accept_data_loss_from_damaged_store: bool,
 }
 
 /// [`StoreChoice`] as clap wants it.
@@ -220,3 +230,49 @@ pub(crate) struct ProxyArgs {
     /// trusts.
     #[arg(long)]
     pub(crate) client_ca_file: Option<PathBuf>,
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SnapshotArgs {
+    #[command(subcommand)]
+    pub(crate) action: SnapshotAction,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum SnapshotAction {
+    /// Write everything stored to a file, also while the server runs and writes.
+    Save {
+        /// The file; it holds secrets.
+        file: PathBuf,
+        #[command(flatten)]
+        source: SnapshotSource,
+    },
+    /// Make a data directory of a file. The directory must not hold a store yet.
+    Restore {
+        /// The file.
+        file: PathBuf,
+        /// The data directory of the server to be started on it.
+        #[arg(long, env = "KUBEPLANE_DATA_DIR", default_value = "./kubeplane-data")]
+        data_dir: PathBuf,
+        /// How far the revision jumps, so that clients that saw later ones than the file's begin anew.
+        #[arg(long, default_value_t = 1_000_000_000)]
+        bump_revision: u64,
+    },
+    /// Say what a file holds.
+    Status {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Where a snapshot comes from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SnapshotSource {
+    /// The data directory; the server that runs on it is asked, and if none does it is read.
+    #[arg(long, env = "KUBEPLANE_DATA_DIR", default_value = "./kubeplane-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Ask the server of this kubeconfig instead, whose user must be in system:masters or have a rule for it.
+    #[arg(long)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}

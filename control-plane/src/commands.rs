@@ -7,6 +7,7 @@ mod machine;
 mod proxy;
 mod serve;
 mod setup;
+mod snapshot;
 
 use crate::cli::Command;
 use kubeplane::{ControlPlane, shutdown_signal};
@@ -19,6 +20,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Controllers(args) => components::controllers(args).await,
         Command::Kubelet(args) => kubelet::run(args).await,
         Command::Proxy(args) => proxy::run(args).await,
+        Command::Snapshot(args) => snapshot::run(args).await,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod credentials;
 mod data_dir;
 pub mod endpoint;
 pub mod runtime;
+pub mod snapshots;
 mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;

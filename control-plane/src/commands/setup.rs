@@ -11,6 +11,7 @@ use kubeplane::{
     extensions::CustomResources,
     handlers::Bootstrap,
     prelude::*,
+    snapshots::SnapshotRoute,
     store_etcd::{EtcdOptions, EtcdStore},
 };
 use std::{
@@ -39,7 +40,7 @@ pub(super) async fn prepare(
 ) -> anyhow::Result<Setup> {
     let address = args.advertise_address.unwrap_or_else(|| reachable(args.listen));
     let credentials = Arc::new(credentials(args, data_dir, address, &options)?);
-    let store = open(&args.store, data_dir).await?;
+    let store = open(args, data_dir, &mut options).await?;
     options.listen = Some(args.listen);
     options.service_range = args.service_cidr;
     let api = standard_api_server(store, &credentials, &options)?;
@@ -80,11 +81,26 @@ fn credentials(
     Ok(Credentials::open(&pki, &names, &addresses, options.clock.now())?)
 }
 
-async fn open(choice: &StoreChoice, data_dir: &Path) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(match choice {
+/// Opens the store, and the door to its snapshots where it has them.
+async fn open(
+    args: &ApiArgs,
+    data_dir: &Path,
+    options: &mut ApiOptions,
+) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match &args.store {
         StoreChoice::Embedded => {
-            let path = data_dir.join("store");
-            Arc::new(MemoryStore::open(&path).context("embedded store")?)
+            let store = MemoryStore::builder()
+                .path(data_dir.join("store"))
+                .relaxed(&args.relaxed)
+                .accept_data_loss(args.accept_data_loss_from_damaged_store)
+                .open()
+                .context("embedded store")?;
+            for loss in store.data_loss() {
+                eprintln!("DATA LOST: {loss}");
+            }
+            let door = SnapshotRoute::new(store.clone());
+            options.routes.push((SnapshotRoute::PATH.to_owned(), Arc::new(door)));
+            Arc::new(store)
         }
         StoreChoice::Etcd(urls) => {
             let store = EtcdStore::connect(EtcdOptions::new(urls.clone())).await;

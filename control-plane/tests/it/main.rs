@@ -15,4 +15,5 @@ mod parts;
 mod raw;
 mod restart;
 mod secure;
+mod snapshot;
 mod start_up;
