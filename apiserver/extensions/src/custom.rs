@@ -79,7 +79,6 @@ pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> 
     })
 }
 
-fn subresources(spec: &Value, kind: &GroupVersionKind, resource: &Resource) -> Vec<Subresource> {
 /// What clients of a deprecated version are told: the definition's own words, or which version to use.
 fn deprecation(crd: &Object, version: &Value) -> Option<String> {
     let is = |version: &Value, flag: &str| version.get(flag) == Some(&Value::Bool(true));
@@ -105,6 +104,7 @@ fn deprecation(crd: &Object, version: &Value) -> Option<String> {
     })
 }
 
+fn subresources(spec: &Value, kind: &GroupVersionKind, resource: &Resource) -> Vec<Subresource> {
     let verbs = || Cow::Borrowed(&[Verb::Get, Verb::Patch, Verb::Update][..]);
     let mut out = Vec::new();
     if resource.has_status {
@@ -147,9 +147,9 @@ struct Resource {
     cells: Columns,
     has_status: bool,
     scale: Option<Value>,
-}
     /// What its clients are warned with.
     deprecation: Option<String>,
+}
 
 impl Resource {
     fn of(spec: &Value, cells: Columns) -> Self {
@@ -163,8 +163,8 @@ impl Resource {
                 .and_then(|(json, schema)| Rules::of(json, schema, true)),
             has_status: set("/subresources/status").is_some(),
             scale: set("/subresources/scale").cloned(),
-            schema,
             deprecation: None,
+            schema,
             cells,
         }
     }
@@ -294,11 +294,11 @@ fn whole(object: &Object) -> Value {
 }
 
 impl Strategy for Resource {
-    fn default(&self, object: &mut Object) {
     fn deprecation(&self) -> Option<&str> {
         self.deprecation.as_deref()
     }
 
+    fn default(&self, object: &mut Object) {
         let mut value = Value::Object(std::mem::take(object.map_mut()));
         decode::apply_schema_defaults(&mut value, &self.shape);
         if let Some(schema) = &self.schema {

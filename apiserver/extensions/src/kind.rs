@@ -65,7 +65,6 @@ pub fn definition() -> Definition {
         selectable_fields: Vec::new(),
         storage_version: "v1".into(),
         storage_path: None,
-        storage_path: None,
         create_on_update: false,
         unconditional_update: false,
         ttl_seconds: None,
