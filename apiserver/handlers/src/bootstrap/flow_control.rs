@@ -10,7 +10,9 @@ const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const KEEP: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// Name, shares, percent that can be lent, and queues with the hand dealt from them (none: refuse at once).
-const LEVELS: [(&str, i64, i64, Option<(i64, i64)>); 7] = [
+type Level = (&'static str, i64, i64, Option<(i64, i64)>);
+
+const LEVELS: [Level; 7] = [
     ("catch-all", 5, 0, None),
     ("global-default", 20, 50, Some((128, 6))),
     ("leader-election", 10, 0, Some((16, 4))),
