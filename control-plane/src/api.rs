@@ -221,6 +221,7 @@ pub fn standard_bootstrap(
         BootstrapOptions {
             address,
             service_address: addresses.first(),
+            service_range: addresses.range(),
             client_authority: credentials.authority().to_owned(),
             kubelet_client: KUBELET_CLIENT.to_owned(),
         },
