@@ -52,14 +52,9 @@ impl Strategy for Budgets {
         }
         object.remove(&["spec", "selector", "matchLabels", OLD_LABEL]);
         let path = ["spec", "selector", "matchExpressions"];
-        let kept: Vec<_> = object
-            .at(&path)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .filter(|expression| expression.text("key") != OLD_LABEL)
-            .collect();
+        let expressions = object.at(&path).and_then(Value::as_array).into_iter().flatten();
+        let kept: Vec<_> =
+            expressions.filter(|expression| expression.text("key") != OLD_LABEL).cloned().collect();
         if object.at(&path).is_some() {
             object.set(&path, kept);
         }

@@ -1,5 +1,6 @@
 //! Admission steps that the built-in kinds cannot do without, under the original's names.
 
+mod claims;
 mod node;
 mod priority;
 mod service_account;
@@ -7,6 +8,7 @@ mod storage_protection;
 mod taints;
 mod tolerations;
 
+pub use claims::{DefaultStorageClass, PersistentVolumeClaimResize};
 pub use node::NodeRestriction;
 pub use priority::Priority;
 pub use service_account::ServiceAccount;

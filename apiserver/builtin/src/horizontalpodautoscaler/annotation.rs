@@ -23,7 +23,7 @@ impl Text {
     }
 
     /// The text, empty if there is none.
-    pub(super) fn text(value: &Value) -> Option<Self> {
+    pub(super) fn string(value: &Value) -> Option<Self> {
         Some(Self::Plain(value.as_str().unwrap_or_default().into()))
     }
 

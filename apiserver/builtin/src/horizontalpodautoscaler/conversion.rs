@@ -169,8 +169,8 @@ pub(super) fn to_v1(mut object: Object) -> Object {
 fn condition(from: &Value) -> Text {
     let optional = |field| Text::some(from.sub(field)).filter(|_| !from.text(field).is_empty());
     Text::Fields(vec![
-        ("type", Text::text(from.sub("type"))),
-        ("status", Text::text(from.sub("status"))),
+        ("type", Text::string(from.sub("type"))),
+        ("status", Text::string(from.sub("status"))),
         ("lastTransitionTime", Text::or_null(from.sub("lastTransitionTime"))),
         ("reason", optional("reason")),
         ("message", optional("message")),
@@ -181,7 +181,7 @@ fn condition(from: &Value) -> Text {
 fn behavior(from: &Value) -> Text {
     let policy = |policy: &Value| {
         Text::Fields(vec![
-            ("Type", Text::text(policy.sub("type"))),
+            ("Type", Text::string(policy.sub("type"))),
             ("Value", Text::number(policy.sub("value"))),
             ("PeriodSeconds", Text::number(policy.sub("periodSeconds"))),
         ])

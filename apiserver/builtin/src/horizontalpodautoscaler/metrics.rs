@@ -24,8 +24,8 @@ fn is_amount(value: &Value) -> bool {
 
 fn reference(from: &Value) -> Option<Text> {
     Some(Text::Fields(vec![
-        ("kind", Text::text(from.sub("kind"))),
-        ("name", Text::text(from.sub("name"))),
+        ("kind", Text::string(from.sub("kind"))),
+        ("name", Text::string(from.sub("name"))),
         (
             "apiVersion",
             Text::some(from.sub("apiVersion")).filter(|_| !from.text("apiVersion").is_empty()),
@@ -40,8 +40,8 @@ fn selector(from: &Value) -> Option<Text> {
     let expressions = from.list("matchExpressions").iter().map(|expression| {
         let values = expression.sub("values");
         Text::Fields(vec![
-            ("key", Text::text(expression.sub("key"))),
-            ("operator", Text::text(expression.sub("operator"))),
+            ("key", Text::string(expression.sub("key"))),
+            ("operator", Text::string(expression.sub("operator"))),
             ("values", Text::some(values)),
         ])
     });
@@ -60,7 +60,7 @@ pub(super) fn old_spec(metric: &Value) -> Text {
             return (kind, None);
         }
         let (id, target) = (from.sub("metric"), from.sub("target"));
-        let name = ("metricName", Text::text(id.sub("name")));
+        let name = ("metricName", Text::string(id.sub("name")));
         let amount = |field| Text::some(target.sub(field));
         let fields = match kind {
             "object" => vec![
@@ -82,7 +82,7 @@ pub(super) fn old_spec(metric: &Value) -> Text {
                 ("targetAverageValue", amount("averageValue")),
             ],
             _ => vec![
-                ("name", Text::text(from.sub("name"))),
+                ("name", Text::string(from.sub("name"))),
                 ("targetAverageUtilization", amount("averageUtilization")),
                 ("targetAverageValue", amount("averageValue")),
                 ("container", container(kind, from)),
@@ -90,13 +90,13 @@ pub(super) fn old_spec(metric: &Value) -> Text {
         };
         (kind, Some(Text::Fields(fields)))
     };
-    let mut all = vec![("type", Text::text(metric.sub("type")))];
+    let mut all = vec![("type", Text::string(metric.sub("type")))];
     all.extend(SOURCES.map(source));
     Text::Fields(all)
 }
 
 fn container(kind: &str, from: &Value) -> Option<Text> {
-    (kind == "containerResource").then(|| Text::text(from.sub("container"))).flatten()
+    (kind == "containerResource").then(|| Text::string(from.sub("container"))).flatten()
 }
 
 /// A current value in the words of the older version.
@@ -107,7 +107,7 @@ pub(super) fn old_status(metric: &Value) -> Text {
             return (kind, None);
         }
         let (id, current) = (from.sub("metric"), from.sub("current"));
-        let name = ("metricName", Text::text(id.sub("name")));
+        let name = ("metricName", Text::string(id.sub("name")));
         let amount = |field| Text::some(current.sub(field));
         let fields = match kind {
             "object" => vec![
@@ -129,7 +129,7 @@ pub(super) fn old_status(metric: &Value) -> Text {
                 ("currentAverageValue", amount("averageValue")),
             ],
             _ => vec![
-                ("name", Text::text(from.sub("name"))),
+                ("name", Text::string(from.sub("name"))),
                 ("currentAverageUtilization", amount("averageUtilization")),
                 ("currentAverageValue", Text::amount(current.sub("averageValue"))),
                 ("container", container(kind, from)),
@@ -137,7 +137,7 @@ pub(super) fn old_status(metric: &Value) -> Text {
         };
         (kind, Some(Text::Fields(fields)))
     };
-    let mut all = vec![("type", Text::text(metric.sub("type")))];
+    let mut all = vec![("type", Text::string(metric.sub("type")))];
     all.extend(SOURCES.map(source));
     Text::Fields(all)
 }

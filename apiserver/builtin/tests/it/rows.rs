@@ -17,7 +17,8 @@ fn rows_are_printed_as_recorded() {
                     && kind.kind.kind == object.kind()
             })
             .unwrap();
-        let (user, warnings) = (UserInfo::default(), Warnings::default());
+        let warnings = Warnings::default();
+        let user = UserInfo { name: "admin".into(), ..UserInfo::default() };
         let now = "2026-01-01T00:10:00Z".parse().unwrap();
         let context = Context { now, user: &user, subresource: "", warnings: &warnings };
         definition.strategy.default(&mut object);
