@@ -13,7 +13,8 @@ use kubeplane_handlers::{
     PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
     SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, TokenReview,
     admission::{
-        DefaultTolerationSeconds, NodeRestriction, Priority, ServiceAccount,
+        DefaultStorageClass, DefaultTolerationSeconds, NodeRestriction,
+        PersistentVolumeClaimResize, Priority, ServiceAccount,
         StorageObjectInUseProtection, TaintNodesByCondition,
     },
 };
@@ -156,7 +157,9 @@ fn with_admission(builder: Builder, options: &ApiOptions) -> Builder {
         .admit(TaintNodesByCondition)
         .admit(Priority)
         .admit(DefaultTolerationSeconds::default())
+        .admit(DefaultStorageClass)
         .admit(StorageObjectInUseProtection)
+        .admit(PersistentVolumeClaimResize)
         .admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone()))))
 }
 
