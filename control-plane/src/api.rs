@@ -2,7 +2,9 @@
 
 use crate::credentials::{Credentials, KUBELET_CLIENT};
 use ipnet::{IpNet, Ipv4Net};
-use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, admission::NamespaceLifecycle};
+use kubeplane_apiserver::{
+    ApiServer, Builder, Route, TlsOptions, admission::NamespaceLifecycle,
+};
 use kubeplane_auth::{
     Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens, TokenIssuer, X509,
 };
@@ -35,6 +37,8 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 pub struct ApiOptions {
     /// Where to listen; `None` to be reached in this process only.
     pub listen: Option<SocketAddr>,
+    /// What all keys in the store begin with, as in `/registry`.
+    pub storage_prefix: String,
     /// Cluster addresses of Services.
     pub service_range: IpNet,
     /// Node ports of Services.
@@ -59,6 +63,7 @@ impl Default for ApiOptions {
         let range = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
         Self {
             listen: None,
+            storage_prefix: "/registry".to_owned(),
             service_range: range.into(),
             node_ports: 30000..=32767,
             clock: kubeplane_clock::real(),
@@ -106,6 +111,7 @@ pub fn standard_api_server(
     let mut definitions = kubeplane_builtin::all();
     definitions.push(Arc::new(kubeplane_extensions::definition()));
     let mut builder = ApiServer::builder(store)
+        .storage_prefix(&options.storage_prefix)
         .clock(clock.clone())
         .seed(options.seed.clone())
         .health(options.health.clone())
@@ -185,6 +191,9 @@ fn with_handlers(
         .handler(core("bindings"), "", Arc::new(PodBinding))
         .handler(core("componentstatuses"), "", Arc::new(options.components.clone()))
         .handler(core("namespaces"), "finalize", Arc::new(NamespaceFinalize))
+        .handler(core("nodes"), "proxy", proxy.clone())
+        .handler(core("pods"), "proxy", proxy.clone())
+        .handler(core("services"), "proxy", proxy)
         .handler(core("pods"), "binding", Arc::new(PodBinding))
         .handler(core("pods"), "eviction", Arc::new(PodEviction))
         .handler(core("pods"), "log", Arc::new(PodLog(kubelets)))
@@ -199,9 +208,6 @@ fn with_handlers(
         .handler(authentication("tokenreviews"), "", Arc::new(TokenReview::new(issuer, Vec::new())))
         .handler(authentication("selfsubjectreviews"), "", Arc::new(SelfSubjectReview))
         .handler(authorization("subjectaccessreviews"), "", access(ReviewKind::Subject))
-        .handler(core("nodes"), "proxy", proxy.clone())
-        .handler(core("pods"), "proxy", proxy.clone())
-        .handler(core("services"), "proxy", proxy)
         .handler(authorization("localsubjectaccessreviews"), "", access(ReviewKind::LocalSubject))
         .handler(authorization("selfsubjectaccessreviews"), "", access(ReviewKind::SelfSubject))
         .handler(authorization("selfsubjectrulesreviews"), "", Arc::new(SelfSubjectRulesReview)))

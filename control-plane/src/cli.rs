@@ -88,6 +88,8 @@ pub(crate) struct ApiArgs {
     /// Where objects are stored: memory (in the data directory) or etcd=URL[,URL...].
     #[arg(long, default_value = "memory")]
     pub(crate) store: StoreArg,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArgs,
     /// Cluster addresses of Services.
     #[arg(long, default_value = "10.96.0.0/16")]
     pub(crate) service_cidr: IpNet,
@@ -99,6 +101,29 @@ pub(crate) struct ApiArgs {
     /// is said; it is lost.
     #[arg(long)]
     pub(crate) accept_data_loss_from_damaged_store: bool,
+}
+
+/// How to be let in by etcd, for `--store etcd=...`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EtcdArgs {
+    /// The authorities (PEM) of etcd's certificates, for https URLs.
+    #[arg(long)]
+    pub(crate) etcd_cafile: Option<PathBuf>,
+    /// The certificate (PEM) to show etcd.
+    #[arg(long, requires = "etcd_keyfile")]
+    pub(crate) etcd_certfile: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    #[arg(long, requires = "etcd_certfile")]
+    pub(crate) etcd_keyfile: Option<PathBuf>,
+    /// The user to be for etcd; the password is in --etcd-password-file or KUBEPLANE_ETCD_PASSWORD.
+    #[arg(long)]
+    pub(crate) etcd_user: Option<String>,
+    /// A file with the password of that user.
+    #[arg(long, requires = "etcd_user")]
+    pub(crate) etcd_password_file: Option<PathBuf>,
+    /// What all keys in etcd begin with.
+    #[arg(long, default_value = "/registry")]
+    pub(crate) etcd_prefix: String,
 }
 
 /// [`StoreChoice`] as clap wants it.
@@ -196,6 +221,17 @@ pub(crate) struct KubeletArgs {
     /// The node's address; found out by default.
     #[arg(long)]
     pub(crate) node_ip: Option<IpAddr>,
+    /// The certificate the kubelet serves with (PEM, with those between it and the authority); by default
+    /// one of the authority found in the data directory, else a self-signed one.
+    #[arg(long, requires = "tls_private_key_file")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    #[arg(long, requires = "tls_cert_file")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// The authorities (PEM) whose client certificates are believed; by default those that the kubeconfig
+    /// trusts.
+    #[arg(long)]
+    pub(crate) client_ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -219,17 +255,6 @@ pub(crate) struct ProxyArgs {
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
-    /// The certificate the kubelet serves with (PEM, with those between it and the authority); by default
-    /// one of the authority found in the data directory, else a self-signed one.
-    #[arg(long, requires = "tls_private_key_file")]
-    pub(crate) tls_cert_file: Option<PathBuf>,
-    /// The key of that certificate (PEM).
-    #[arg(long, requires = "tls_cert_file")]
-    pub(crate) tls_private_key_file: Option<PathBuf>,
-    /// The authorities (PEM) whose client certificates are believed; by default those that the kubeconfig
-    /// trusts.
-    #[arg(long)]
-    pub(crate) client_ca_file: Option<PathBuf>,
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SnapshotArgs {

@@ -2,6 +2,7 @@
 
 mod apiserver;
 mod components;
+mod etcd;
 mod kubelet;
 mod machine;
 mod proxy;

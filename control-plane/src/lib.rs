@@ -21,8 +21,8 @@ mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use supervisor::{ControlPlane, ControlPlaneError, shutdown_signal};
 pub use data_dir::{DataDir, DataDirError};
+pub use supervisor::{ControlPlane, ControlPlaneError, shutdown_signal};
 
 pub use kubeplane_apiserver as apiserver;
 pub use kubeplane_auth as auth;

@@ -1,6 +1,6 @@
 //! What `serve` and `apiserver` share: store, credentials, the API server and what is said about it.
 
-use super::machine;
+use super::{etcd, machine};
 use crate::cli::{ApiArgs, StoreChoice};
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -12,7 +12,6 @@ use kubeplane::{
     handlers::Bootstrap,
     prelude::*,
     snapshots::SnapshotRoute,
-    store_etcd::{EtcdOptions, EtcdStore},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -41,6 +40,7 @@ pub(super) async fn prepare(
     let address = args.advertise_address.unwrap_or_else(|| reachable(args.listen));
     let credentials = Arc::new(credentials(args, data_dir, address, &options)?);
     let store = open(args, data_dir, &mut options).await?;
+    options.storage_prefix = args.etcd.etcd_prefix.clone();
     options.listen = Some(args.listen);
     options.service_range = args.service_cidr;
     let api = standard_api_server(store, &credentials, &options)?;
@@ -102,10 +102,7 @@ async fn open(
             options.routes.push((SnapshotRoute::PATH.to_owned(), Arc::new(door)));
             Arc::new(store)
         }
-        StoreChoice::Etcd(urls) => {
-            let store = EtcdStore::connect(EtcdOptions::new(urls.clone())).await;
-            Arc::new(store.with_context(|| format!("etcd at {}", urls.join(", ")))?)
-        }
+        StoreChoice::Etcd(urls) => etcd::open(urls, &args.etcd).await?,
     })
 }
 
