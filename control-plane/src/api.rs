@@ -2,9 +2,7 @@
 
 use crate::credentials::{Credentials, KUBELET_CLIENT};
 use ipnet::{IpNet, Ipv4Net};
-use kubeplane_apiserver::{
-    ApiServer, Builder, Route, TlsOptions, admission::NamespaceLifecycle,
-};
+use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, admission::NamespaceLifecycle};
 use kubeplane_auth::{
     Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens, TokenIssuer, X509,
 };
@@ -16,8 +14,8 @@ use kubeplane_handlers::{
     SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, TokenReview,
     admission::{
         DefaultStorageClass, DefaultTolerationSeconds, NodeRestriction,
-        PersistentVolumeClaimResize, Priority, ServiceAccount,
-        StorageObjectInUseProtection, TaintNodesByCondition,
+        PersistentVolumeClaimResize, Priority, ServiceAccount, StorageObjectInUseProtection,
+        TaintNodesByCondition,
     },
 };
 use kubeplane_openapi::OpenApi;

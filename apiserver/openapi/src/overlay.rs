@@ -34,7 +34,13 @@ fn scalar(name: &str, definition: &Value) -> Option<Value> {
         "io.k8s.apimachinery.pkg.api.resource.Quantity" => Some(json!({
             "description": description, "oneOf": [{"type": "string"}, {"type": "number"}],
         })),
-        _ => None,
+        _ => {
+            // A value of any kind, and the JSONSchemaProps or something else of a definition's schema.
+            let part =
+                name.strip_prefix("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.")?;
+            let any = part == "JSON" || part.starts_with("JSONSchemaPropsOr");
+            any.then(|| json!({"description": description}))
+        }
     }
 }
 
