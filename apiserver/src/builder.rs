@@ -4,7 +4,7 @@ use crate::{
     error::{Error, Result},
     handler::{Handler, Route, WriteHook},
     health::HealthRoute,
-    metrics::ApiMetrics,
+    metrics::{ApiMetrics, show},
     namespaces::NamespaceDeletion,
     pipeline::{
         Authenticate, Authorize, Deadline, Dispatch, Guard, Impersonate, Inflight, Observe,
@@ -14,12 +14,14 @@ use crate::{
     server::{ApiServer, Listener},
     timed::Timed,
     tls::TlsOptions,
+    versions::Versions,
 };
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
     Definition, GroupResource,
     admission::Admission,
     auth::{Authenticator, Authorizer},
+    features::Features,
     reader::ObjectReader,
 };
 use kubeplane_store_trait::Store;
@@ -50,6 +52,8 @@ pub struct Builder {
     seed: Seed,
     health: Health,
     metrics: Metrics,
+    features: Features,
+    versions: Versions,
 }
 
 impl fmt::Debug for Builder {
@@ -83,6 +87,8 @@ impl Builder {
             seed: Seed::random(),
             health: Health::new(),
             metrics: Metrics::new(),
+            features: Features::default(),
+            versions: Versions::default(),
         }
     }
 
@@ -209,20 +215,35 @@ impl Builder {
         self
     }
 
+    /// Has these feature gates on and off.
+    #[must_use]
+    pub fn features(mut self, features: Features) -> Self {
+        self.features = features;
+        self
+    }
+
+    /// Serves these of the versions it has kinds of; without it those that are neither alpha nor beta.
+    #[must_use]
+    pub fn versions(mut self, versions: Versions) -> Self {
+        self.versions = versions;
+        self
+    }
+
     /// Builds the server. Nothing is read, written or listened on yet.
     ///
     /// # Errors
-    /// When a kind is defined twice or the TLS material is not usable.
+    /// When a kind is defined twice, the TLS material is not usable, or versions are chosen that there are not.
     pub fn build(self) -> Result<ApiServer> {
         let listener =
             self.listener.map(|(address, tls)| Listener::new(address, &tls)).transpose()?;
         let metrics = ApiMetrics::new(&self.metrics);
+        show(&self.features, &self.metrics);
         let timed = Arc::new(Timed::new(self.store, self.clock.clone(), metrics.clone()));
         let store: Arc<dyn Store> = timed.clone();
         let cache = CacheOptions { store: store.clone(), clock: self.clock.clone() };
         let registry = Registry::new(self.storage_prefix, cache);
         timed.name_by(&registry);
-        install(&registry, self.definitions)?;
+        install(&registry, self.versions.choose(self.definitions)?)?;
         let reader = CacheReader::shared(registry.clone(), store.clone());
         let authorizers = self.authorizers.into_iter().map(|make| make(&reader)).collect();
         let authenticators = self.authenticators.into_iter().map(|make| make(&reader)).collect();
@@ -246,6 +267,7 @@ impl Builder {
             clock: self.clock.clone(),
             seed: self.seed.clone(),
             metrics: metrics.clone(),
+            features: self.features,
             writes: TaskTracker::new(),
             connections: Connections::new(stopping.clone()),
             stopping,

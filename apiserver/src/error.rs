@@ -34,6 +34,9 @@ pub enum Error {
         /// The version.
         version: String,
     },
+    /// The versions to serve are not among those there are.
+    #[error(transparent)]
+    Versions(#[from] crate::versions::VersionsError),
     /// The store refused.
     #[error("store: {0}")]
     Store(#[from] kubeplane_store_trait::Error),

@@ -118,6 +118,7 @@ impl HandlerRequest {
             user: &self.user,
             subresource: "",
             warnings: &self.warnings,
+            features: self.api.features(),
         };
         self.resource.definition().strategy.validate(&context, object)
     }

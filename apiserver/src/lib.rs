@@ -70,6 +70,7 @@ mod stored;
 mod timed;
 mod tls;
 mod verbs;
+mod versions;
 mod watch;
 mod write;
 
@@ -87,3 +88,4 @@ pub use query::Query;
 pub use registry::{Registry, Resource};
 pub use server::{ApiServer, Clients};
 pub use tls::TlsOptions;
+pub use versions::{Versions, VersionsError};

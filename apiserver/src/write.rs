@@ -109,6 +109,7 @@ impl<'a> Writer<'a> {
             user: self.user,
             subresource: self.subresource,
             warnings: self.warnings,
+            features: self.api.features(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     GroupKind, GroupResource, GroupVersion, GroupVersionKind, Object, admission::Warnings,
-    auth::UserInfo, field, schema::SchemaRef,
+    auth::UserInfo, features::Features, field, schema::SchemaRef,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -209,6 +209,8 @@ pub struct Context<'a> {
     pub subresource: &'a str,
     /// Warnings to the client.
     pub warnings: &'a Warnings,
+    /// The gates of the cluster.
+    pub features: &'a Features,
 }
 
 /// How an object is to be deleted.

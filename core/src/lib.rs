@@ -16,6 +16,7 @@ pub mod auth;
 pub mod component;
 pub mod decode;
 pub mod definition;
+pub mod features;
 pub mod field;
 mod generated;
 pub mod identity;

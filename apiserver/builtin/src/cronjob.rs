@@ -12,7 +12,9 @@ use crate::{
     workload::warn_of_name,
 };
 use jiff::Timestamp;
-use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
+use kubeplane_core::{
+    Definition, Object, Strategy, definition::Context, features::Features, field::Errors,
+};
 use kubeplane_workload::cron::{Schedule, time_zone};
 use serde_json::{Value, json};
 
@@ -58,10 +60,10 @@ impl Strategy for CronJobs {
         job::default_template(object.map_at_mut(&["spec", "jobTemplate", "spec"]));
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({}));
         start_generation(object);
-        drop_off(object);
+        drop_off(context.features, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -69,7 +71,7 @@ impl Strategy for CronJobs {
             return change_only(object, old, "status");
         }
         keep(object, old, "status");
-        drop_off(object);
+        drop_off(context.features, object);
         step_generation(object, old, &["spec"]);
     }
 
@@ -137,10 +139,10 @@ impl Strategy for CronJobs {
     }
 }
 
-fn drop_off(object: &mut Object) {
+fn drop_off(features: &Features, object: &mut Object) {
     let path = ["spec", "jobTemplate", "spec", "template"];
     if let Some(pod) = map_in(object.map_at_mut(&path), "spec") {
-        drop_disabled(pod);
+        drop_disabled(features, pod);
     }
 }
 

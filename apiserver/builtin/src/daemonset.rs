@@ -69,7 +69,7 @@ impl Strategy for DaemonSets {
         pod_template(spec.entry("template").or_insert_with(|| json!({})));
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(
             &["status"],
             json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}),
@@ -77,7 +77,7 @@ impl Strategy for DaemonSets {
         start_generation(object);
         let generation = template_generation(object).max(1);
         set_template_generation(object, generation);
-        drop_from_template(object);
+        drop_from_template(context.features, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -86,7 +86,7 @@ impl Strategy for DaemonSets {
             change_status(object, old);
             return set_template_generation(object, before);
         }
-        drop_from_template(object);
+        drop_from_template(context.features, object);
         keep(object, old, "status");
         let template = ["spec", "template"];
         let moved = object.at(&template) != old.at(&template);

@@ -57,10 +57,10 @@ impl Strategy for Deployments {
         pod_template(spec.entry("template").or_insert_with(|| json!({})));
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({}));
         start_generation(object);
-        drop_from_template(object);
+        drop_from_template(context.features, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -69,7 +69,7 @@ impl Strategy for Deployments {
             return keep_metadata(object, old, "labels");
         }
         keep(object, old, "status");
-        drop_from_template(object);
+        drop_from_template(context.features, object);
         // Annotations count too: a rollback was once asked for with one.
         let annotations = ["metadata", "annotations"];
         let changed = object.at(&["spec"]) != old.at(&["spec"])

@@ -69,12 +69,12 @@ impl Strategy for Jobs {
         take_labels(object);
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         generate_selector(object);
         take_labels(object);
         object.set(&["status"], json!({}));
         start_generation(object);
-        drop_from_template(object);
+        drop_from_template(context.features, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -82,7 +82,7 @@ impl Strategy for Jobs {
             return change_only(object, old, "status");
         }
         keep(object, old, "status");
-        drop_from_template(object);
+        drop_from_template(context.features, object);
         step_generation(object, old, &["spec"]);
     }
 

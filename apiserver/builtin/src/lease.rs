@@ -24,10 +24,11 @@ pub(crate) fn definition() -> Definition {
 struct Leases;
 
 impl Strategy for Leases {
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
-        // Coordinated leader election is an alpha feature and off.
-        object.remove(&["spec", "strategy"]);
-        object.remove(&["spec", "preferredHolder"]);
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
+        if !context.features.is_on("CoordinatedLeaderElection") {
+            object.remove(&["spec", "strategy"]);
+            object.remove(&["spec", "preferredHolder"]);
+        }
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, _old: &Object) {

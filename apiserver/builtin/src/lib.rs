@@ -12,7 +12,7 @@
 //! assert_eq!(pods.short_names, ["po"]);
 //! ```
 
-use kubeplane_core::Definition;
+use kubeplane_core::{Definition, features::Features};
 use std::sync::Arc;
 
 mod admissionregistration;
@@ -64,6 +64,7 @@ mod resourcequota;
 mod review;
 mod row;
 mod runtimeclass;
+mod scheduling;
 mod secret;
 mod service;
 mod serviceaccount;
@@ -75,6 +76,13 @@ mod table;
 mod volumeattachment;
 mod volumeattributesclass;
 mod workload;
+
+/// The kinds of alpha and beta versions whose gates are on; a server serves them when it is told to.
+#[must_use]
+pub fn optional(features: &Features) -> Vec<Arc<Definition>> {
+    let kinds = if features.is_on("GenericWorkload") { scheduling::optional() } else { Vec::new() };
+    kinds.into_iter().map(Arc::new).collect()
+}
 
 /// Every built-in kind, one definition for each version served.
 #[must_use]

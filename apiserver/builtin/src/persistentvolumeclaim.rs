@@ -11,7 +11,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use kubeplane_core::{
-    Definition, Object, Strategy, definition::Context, field::Errors, quantity::Quantity,
+    Definition, Object, Strategy, definition::Context, features::Features, field::Errors,
+    quantity::Quantity,
 };
 use serde_json::{Map, Value, json};
 
@@ -62,9 +63,9 @@ impl Strategy for Claims {
         default_claim(object.map_mut());
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"phase": "Pending"}));
-        drop_sources(object, None);
+        drop_sources(context.features, object, None);
         normalize(object);
     }
 
@@ -73,7 +74,7 @@ impl Strategy for Claims {
             return change_only(object, old, "status");
         }
         keep(object, old, "status");
-        drop_sources(object, Some(old));
+        drop_sources(context.features, object, Some(old));
         normalize(object);
     }
 
@@ -153,11 +154,12 @@ fn is_set(object: &Object, field: &str) -> bool {
     object.at(&["spec", field]).is_some_and(|value| !value.is_null())
 }
 
-/// Drops sources in other namespaces, a feature that is off, and sources that the older field never took.
-fn drop_sources(object: &mut Object, old: Option<&Object>) {
+/// Drops sources in other namespaces where that feature is off, and sources that the older field never took.
+fn drop_sources(features: &Features, object: &mut Object, old: Option<&Object>) {
     let had = |field| old.is_some_and(|old| is_set(old, field));
     let elsewhere = !object.text(&["spec", "dataSourceRef", "namespace"]).is_empty();
-    if elsewhere && !had("dataSourceRef") {
+    let allowed = features.is_on("CrossNamespaceVolumeDataSource");
+    if elsewhere && !allowed && !had("dataSourceRef") {
         object.remove(&["spec", "dataSourceRef"]);
     }
     if had("dataSource") || had("dataSourceRef") || is_set(object, "dataSourceRef") {

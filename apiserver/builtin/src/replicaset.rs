@@ -49,10 +49,10 @@ impl Strategy for ReplicaSets {
         pod_template(spec.entry("template").or_insert_with(|| json!({})));
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"replicas": 0}));
         start_generation(object);
-        drop_from_template(object);
+        drop_from_template(context.features, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -60,7 +60,7 @@ impl Strategy for ReplicaSets {
             return change_status(object, old);
         }
         keep(object, old, "status");
-        drop_from_template(object);
+        drop_from_template(context.features, object);
         step_generation(object, old, &["spec"]);
     }
 

@@ -65,10 +65,10 @@ impl Strategy for ReplicationControllers {
         }
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"replicas": 0}));
         start_generation(object);
-        drop_from_template(object);
+        drop_from_template(context.features, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -76,7 +76,7 @@ impl Strategy for ReplicationControllers {
             return change_status(object, old);
         }
         keep(object, old, "status");
-        drop_from_template(object);
+        drop_from_template(context.features, object);
         step_generation(object, old, &["spec"]);
     }
 

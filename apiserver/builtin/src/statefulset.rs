@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use kubeplane_core::{
     Definition, Object, Strategy,
     definition::{Context, NameRule},
+    features::Features,
     field::Errors,
 };
 use serde_json::{Map, Value, json};
@@ -60,10 +61,10 @@ impl Strategy for StatefulSets {
         pod_template(spec.entry("template").or_insert_with(|| json!({})));
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"availableReplicas": 0, "replicas": 0}));
         start_generation(object);
-        drop_disabled(object, None);
+        drop_disabled(context.features, object, None);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -71,7 +72,7 @@ impl Strategy for StatefulSets {
             return change_status(object, old);
         }
         keep(object, old, "status");
-        drop_disabled(object, Some(old));
+        drop_disabled(context.features, object, Some(old));
         step_generation(object, old, &["spec"]);
     }
 
@@ -120,9 +121,12 @@ fn claim_template(claim: &mut Map<String, Value>) {
     persistentvolumeclaim::default_claim(claim);
 }
 
-/// How many pods may be away at once is a feature that is off, but for those who have set it already.
-fn drop_disabled(object: &mut Object, old: Option<&Object>) {
-    drop_from_template(object);
+/// How many pods may be away at once is a feature that can be off, but for those who have set it already.
+fn drop_disabled(features: &Features, object: &mut Object, old: Option<&Object>) {
+    drop_from_template(features, object);
+    if features.is_on("MaxUnavailableStatefulSet") {
+        return;
+    }
     let path = ["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"];
     if old.is_none_or(|old| old.at(&path).is_none_or(Value::is_null)) {
         object.remove(&path);

@@ -127,6 +127,8 @@ kinds! {
     api::resource::v1beta2::ResourceClaimTemplate,
     api::resource::v1beta2::ResourceSlice,
     api::scheduling::v1::PriorityClass,
+    api::scheduling::v1alpha2::PodGroup,
+    api::scheduling::v1alpha2::Workload,
     api::storage::v1::CSIDriver,
     api::storage::v1::CSINode,
     api::storage::v1::CSIStorageCapacity,

@@ -24,6 +24,7 @@ pub(crate) struct Ground {
     pub(crate) runtime: Option<RealRuntime>,
     port: u16,
     kubelet_port: u16,
+    more: Vec<String>,
 }
 
 impl Ground {
@@ -35,6 +36,7 @@ impl Ground {
             runtime: None,
             port: free_port(),
             kubelet_port: free_port(),
+            more: Vec::new(),
         }
     }
 
@@ -45,6 +47,11 @@ impl Ground {
     /// For tests that run in a network namespace of their own.
     pub(crate) fn on_containerd(self) -> Self {
         Self { runtime: Some(RealRuntime::start()), ..self }
+    }
+
+    /// With further arguments.
+    pub(crate) fn with(self, more: &[&str]) -> Self {
+        Self { more: more.iter().map(|text| (*text).to_owned()).collect(), ..self }
     }
 
     pub(crate) fn kubelet_port(&self) -> u16 {
@@ -71,6 +78,7 @@ impl Ground {
         if let Some(etcd) = &self.etcd {
             list.push(format!("--store=etcd={}", etcd.url()));
         }
+        list.extend(self.more.iter().cloned());
         list
     }
 

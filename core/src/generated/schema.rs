@@ -22,13 +22,14 @@ mod policy_v1;
 mod rbac_v1;
 mod resource_v1;
 mod scheduling_v1;
+mod scheduling_v1alpha2;
 mod storage_v1;
 mod leaf;
 
 use crate::schema::Schema;
 
 /// Every built-in shape with a name, sorted by it.
-pub(crate) static BUILTIN: [(&str, &Schema); 503] = [
+pub(crate) static BUILTIN: [(&str, &Schema); 519] = [
     ("io.k8s.api.admissionregistration.v1.ApplyConfiguration", &admissionregistration_v1::APPLY_CONFIGURATION),
     ("io.k8s.api.admissionregistration.v1.AuditAnnotation", &admissionregistration_v1::AUDIT_ANNOTATION),
     ("io.k8s.api.admissionregistration.v1.ExpressionWarning", &admissionregistration_v1::EXPRESSION_WARNING),
@@ -479,6 +480,22 @@ pub(crate) static BUILTIN: [(&str, &Schema); 503] = [
     ("io.k8s.api.resource.v1.ResourceSlice", &resource_v1::RESOURCE_SLICE),
     ("io.k8s.api.resource.v1.ResourceSliceSpec", &resource_v1::RESOURCE_SLICE_SPEC),
     ("io.k8s.api.scheduling.v1.PriorityClass", &scheduling_v1::PRIORITY_CLASS),
+    ("io.k8s.api.scheduling.v1alpha2.BasicSchedulingPolicy", &scheduling_v1alpha2::BASIC_SCHEDULING_POLICY),
+    ("io.k8s.api.scheduling.v1alpha2.GangSchedulingPolicy", &scheduling_v1alpha2::GANG_SCHEDULING_POLICY),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroup", &scheduling_v1alpha2::POD_GROUP),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupResourceClaim", &scheduling_v1alpha2::POD_GROUP_RESOURCE_CLAIM),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupResourceClaimStatus", &scheduling_v1alpha2::POD_GROUP_RESOURCE_CLAIM_STATUS),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupSchedulingConstraints", &scheduling_v1alpha2::POD_GROUP_SCHEDULING_CONSTRAINTS),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupSchedulingPolicy", &scheduling_v1alpha2::POD_GROUP_SCHEDULING_POLICY),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupSpec", &scheduling_v1alpha2::POD_GROUP_SPEC),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupStatus", &scheduling_v1alpha2::POD_GROUP_STATUS),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupTemplate", &scheduling_v1alpha2::POD_GROUP_TEMPLATE),
+    ("io.k8s.api.scheduling.v1alpha2.PodGroupTemplateReference", &scheduling_v1alpha2::POD_GROUP_TEMPLATE_REFERENCE),
+    ("io.k8s.api.scheduling.v1alpha2.TopologyConstraint", &scheduling_v1alpha2::TOPOLOGY_CONSTRAINT),
+    ("io.k8s.api.scheduling.v1alpha2.TypedLocalObjectReference", &scheduling_v1alpha2::TYPED_LOCAL_OBJECT_REFERENCE),
+    ("io.k8s.api.scheduling.v1alpha2.Workload", &scheduling_v1alpha2::WORKLOAD),
+    ("io.k8s.api.scheduling.v1alpha2.WorkloadPodGroupTemplateReference", &scheduling_v1alpha2::WORKLOAD_POD_GROUP_TEMPLATE_REFERENCE),
+    ("io.k8s.api.scheduling.v1alpha2.WorkloadSpec", &scheduling_v1alpha2::WORKLOAD_SPEC),
     ("io.k8s.api.storage.v1.CSIDriver", &storage_v1::CSI_DRIVER),
     ("io.k8s.api.storage.v1.CSIDriverSpec", &storage_v1::CSI_DRIVER_SPEC),
     ("io.k8s.api.storage.v1.CSINode", &storage_v1::CSI_NODE),

@@ -26,7 +26,7 @@ impl Strategy for Pods {
 
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         start_generation(object);
-        drop_disabled(object.map_at_mut(&["spec"]));
+        drop_disabled(context.features, object.map_at_mut(&["spec"]));
         prepare::app_armor(context, object);
         let class = prepare::qos_class(object);
         object.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
@@ -49,7 +49,7 @@ impl Strategy for Pods {
             "resize" => change_in_spec(object, old, prepare::resized),
             _ => keep(object, old, "status"),
         }
-        drop_disabled(object.map_at_mut(&["spec"]));
+        drop_disabled(context.features, object.map_at_mut(&["spec"]));
         let changed = object.at(&["spec"]) != old.at(&["spec"]);
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }

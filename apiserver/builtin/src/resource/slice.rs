@@ -68,15 +68,17 @@ fn change(context: &Context<'_>, object: &mut Object, old: &Object) {
     object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
 }
 
-/// Takes out the fields of features that are off by default, unless the stored object uses them.
+/// Takes out the fields of features that are off, unless the stored object uses them.
 fn prepare(context: &Context<'_>, object: &mut Object, old: Option<&Object>) {
     let before = old.map_or(&[][..], |old| sub(old.map(), "spec").list("devices"));
-    let mapped = before.iter().any(|device| device.has("nodeAllocatableResourceMappings"));
-    let listed = before.iter().any(has_lists);
+    let (features, mappings) = (context.features, "nodeAllocatableResourceMappings");
+    let mapped = features.is_on("DRANodeAllocatableResources")
+        || before.iter().any(|device| device.has(mappings));
+    let listed = features.is_on("DRAListTypeAttributes") || before.iter().any(has_lists);
     for device in maps_in(object.map_at_mut(&["spec"]), "devices") {
         stamp(device, context.now);
         if !mapped {
-            device.remove("nodeAllocatableResourceMappings");
+            device.remove(mappings);
         }
         if !listed {
             drop_lists(device);

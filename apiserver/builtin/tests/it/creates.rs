@@ -10,6 +10,7 @@ use kubeplane_core::{
     auth::UserInfo,
     decode::{FieldValidation, Format, decode},
     definition::Context,
+    features::Features,
     field::Path,
     metadata::validate_metadata,
 };
@@ -201,9 +202,10 @@ fn create(definition: &Definition, record: &Value) -> Answer {
     // Who wrote what was recorded.
     let mut user = UserInfo::new("admin", ["system:masters", "system:authenticated"]);
     user.uid = "admin".to_owned();
-    let warnings = Warnings::default();
+    let (warnings, features) = (Warnings::default(), Features::default());
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    let context = Context { now, user: &user, subresource: "", warnings: &warnings };
+    let context =
+        Context { now, user: &user, subresource: "", warnings: &warnings, features: &features };
     let strategy = &definition.strategy;
     strategy.default(&mut object);
     for field in [

@@ -6,6 +6,7 @@ use kubeplane_core::{
     admission::Warnings,
     auth::UserInfo,
     definition::{Context, Deletion},
+    features::Features,
     field::Errors,
 };
 use serde_json::{Value, json};
@@ -32,8 +33,9 @@ impl Kind {
 
     pub(crate) fn with<T>(&self, subresource: &str, run: impl FnOnce(&Context<'_>) -> T) -> T {
         let (user, warnings) = (UserInfo::default(), Warnings::default());
+        let features = Features::default();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        run(&Context { now, user: &user, subresource, warnings: &warnings })
+        run(&Context { now, user: &user, subresource, warnings: &warnings, features: &features })
     }
 
     pub(crate) fn created(&self, value: Value) -> Object {

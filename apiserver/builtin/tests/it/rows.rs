@@ -1,7 +1,9 @@
 //! Rows of the table form, as a server of Kubernetes 1.36 printed them.
 
 use kubeplane_builtin::all;
-use kubeplane_core::{Object, admission::Warnings, auth::UserInfo, definition::Context};
+use kubeplane_core::{
+    Object, admission::Warnings, auth::UserInfo, definition::Context, features::Features,
+};
 use serde_json::Value;
 
 #[test]
@@ -17,10 +19,11 @@ fn rows_are_printed_as_recorded() {
                     && kind.kind.kind == object.kind()
             })
             .unwrap();
-        let warnings = Warnings::default();
+        let (warnings, features) = (Warnings::default(), Features::default());
         let user = UserInfo { name: "admin".into(), ..UserInfo::default() };
         let now = "2026-01-01T00:10:00Z".parse().unwrap();
-        let context = Context { now, user: &user, subresource: "", warnings: &warnings };
+        let context =
+            Context { now, user: &user, subresource: "", warnings: &warnings, features: &features };
         definition.strategy.default(&mut object);
         definition.strategy.prepare_create(&context, &mut object);
         object.set(&["metadata", "creationTimestamp"], "2026-01-01T00:00:00Z");

@@ -81,6 +81,8 @@ const ROOTS: &[fn(&mut SchemaGenerator)] = &[
     add::<k8s_openapi::api::resource::v1::ResourceClaimTemplate>,
     add::<k8s_openapi::api::resource::v1::ResourceSlice>,
     add::<k8s_openapi::api::scheduling::v1::PriorityClass>,
+    add::<k8s_openapi::api::scheduling::v1alpha2::PodGroup>,
+    add::<k8s_openapi::api::scheduling::v1alpha2::Workload>,
     add::<k8s_openapi::api::storage::v1::CSIDriver>,
     add::<k8s_openapi::api::storage::v1::CSINode>,
     add::<k8s_openapi::api::storage::v1::CSIStorageCapacity>,

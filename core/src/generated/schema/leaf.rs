@@ -218,6 +218,7 @@ pub(super) static TEXT_V1_UNSATISFIABLE_CONSTRAINT_ACTION: Schema = text("v1.Uns
 pub(super) static TEXT_V1_VALIDATION_ACTION: Schema = text("v1.ValidationAction");
 pub(super) static TEXT_V1_VOLUME_BINDING_MODE: Schema = text("v1.VolumeBindingMode");
 pub(super) static TEXT_V1_VOLUME_LIFECYCLE_MODE: Schema = text("v1.VolumeLifecycleMode");
+pub(super) static TEXT_V1ALPHA2_DISRUPTION_MODE: Schema = text("v1alpha2.DisruptionMode");
 pub(super) static TEXT_V2_HPA_SCALING_POLICY_TYPE: Schema = text("v2.HPAScalingPolicyType");
 pub(super) static TEXT_V2_HORIZONTAL_POD_AUTOSCALER_CONDITION_TYPE: Schema = text("v2.HorizontalPodAutoscalerConditionType");
 pub(super) static TEXT_V2_METRIC_SOURCE_TYPE: Schema = text("v2.MetricSourceType");
