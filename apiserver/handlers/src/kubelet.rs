@@ -1,6 +1,7 @@
 //! The way from the API server to kubelets: logs, exec, attach and port-forward.
 
 mod client;
+mod frames;
 mod pods;
 
 pub(crate) use client::said;

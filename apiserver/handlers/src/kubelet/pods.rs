@@ -1,4 +1,4 @@
-use super::KubeletClient;
+use super::{KubeletClient, frames};
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -168,13 +168,18 @@ pub(crate) fn switch(
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();
+    let upgrade = answer.headers().get(header::UPGRADE);
+    let framed = upgrade.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let kubelet_side = hyper::upgrade::on(&mut answer);
     // Lives as long as both connections do; it ends when either side closes.
     api.spawn(async move {
         match tokio::try_join!(client_side, kubelet_side) {
             Ok((client, kubelet)) => {
-                let copied =
-                    copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(kubelet)).await;
+                let (mut client, mut kubelet) = (TokioIo::new(client), TokioIo::new(kubelet));
+                let copied = match framed {
+                    true => frames::pass(client, kubelet).await,
+                    false => copy_bidirectional(&mut client, &mut kubelet).await.map(|_| ()),
+                };
                 tracing::debug!(?copied, "stream ended");
             }
             Err(error) => tracing::debug!(%error, "connection was not taken over"),
