@@ -40,6 +40,14 @@ impl Answer {
     }
 }
 
+/// An answer as the bytes it came in.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) code: u16,
+    pub(crate) content: String,
+    pub(crate) body: Vec<u8>,
+}
+
 /// Sends requests as one user.
 #[derive(Clone)]
 pub(crate) struct Raw(Client);
@@ -91,6 +99,29 @@ impl Raw {
 
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
         self.send("PUT", path, Some("application/json"), body.to_string().into_bytes()).await
+    }
+
+    /// Sends exactly these headers, and reads the answer to its end.
+    pub(crate) async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Exchange {
+        let mut request = http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.0.send(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let content = head.headers.get("content-type");
+        let content = content.map(|value| value.to_str().unwrap().to_owned());
+        Exchange {
+            code: head.status.as_u16(),
+            content: content.unwrap_or_default(),
+            body: body.collect().await.unwrap().to_bytes().to_vec(),
+        }
     }
 
     pub(crate) async fn send(
