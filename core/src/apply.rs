@@ -115,7 +115,7 @@ fn record(
     let ty = Type::root(request.schema);
     let mut comparison = Comparison::of(ty, live.unwrap_or(&Map::new()), new);
     comparison.filter(request.reset);
-    let mut written = comparison.written();
+    let mut written = comparison.take_written();
     follow_schema(managed, request);
     for owned in managed.owners.values_mut() {
         owned.set.subtract(&written);

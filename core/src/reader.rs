@@ -1,6 +1,6 @@
 //! How parts of the API server read stored objects without going through a request.
 
-use crate::{GroupResource, Object, status::ApiResult};
+use crate::{Definition, GroupResource, GroupVersion, Object, status::ApiResult};
 use async_trait::async_trait;
 use std::{fmt::Debug, sync::Arc};
 
@@ -47,9 +47,46 @@ pub trait ObjectReader: Debug + Send + Sync + 'static {
         self.get(resource, namespace, name).await
     }
 
+    /// Returns once `get` and `list` show every write of this resource that was acknowledged before the call; costs a
+    /// round to the store.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    async fn catch_up(&self, _resource: &GroupResource) -> ApiResult<()> {
+        Ok(())
+    }
+
+    /// The definition that serves a kind in a version, if one does.
+    fn definition(&self, _version: &GroupVersion, _kind: &str) -> Option<Arc<Definition>> {
+        None
+    }
+
     /// All objects of a resource, or those of one namespace (empty: all namespaces).
     ///
     /// # Errors
     /// As [`get`](Self::get).
     async fn list(&self, resource: &GroupResource, namespace: &str) -> ApiResult<ObjectList>;
+}
+
+/// A change of one object; it may be asked again, on a fresh copy.
+pub type Change<'a> = dyn FnMut(&mut Object) -> ApiResult<()> + Send + 'a;
+
+/// Changes stored objects without going through a request: for admission steps that keep accounts.
+#[async_trait]
+pub trait ObjectUpdater: Debug + Send + Sync {
+    /// Changes an object as it is stored, again and again until no other write came between; returns it as
+    /// it is stored then. Neither admission nor hooks see it. A change that leaves it as it was writes nothing.
+    ///
+    /// # Errors
+    /// 404 when it is not there; what `change` returns.
+    ///
+    /// # Cancellation
+    /// It may or may not have been changed.
+    async fn update(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+        change: &mut Change<'_>,
+    ) -> ApiResult<Object>;
 }

@@ -80,11 +80,20 @@ impl NodeAuthorizer {
             namespace: request.namespace.clone(),
             name: request.name.clone(),
         };
-        let known = self.references().await;
-        if known.is_some_and(|all| all.get(node).is_some_and(|own| own.contains(&wanted))) {
+        if self.refers(node, &wanted).await {
+            return Decision::Allow(String::new());
+        }
+        // The pod may have come a moment ago: a node that was just told of it must not be refused.
+        let caught_up = self.reader.catch_up(&GroupResource::new("", "pods")).await;
+        if caught_up.is_ok() && self.refers(node, &wanted).await {
             return Decision::Allow(String::new());
         }
         Decision::NoOpinion(format!("no relationship found between node '{node}' and this object"))
+    }
+
+    async fn refers(&self, node: &str, wanted: &Reference) -> bool {
+        let known = self.references().await;
+        known.is_some_and(|all| all.get(node).is_some_and(|own| own.contains(wanted)))
     }
 
     async fn read_related(

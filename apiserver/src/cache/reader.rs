@@ -5,7 +5,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use kubeplane_core::{
-    GroupResource, Object,
+    Definition, GroupResource, GroupVersion, Object,
     reader::{ObjectList, ObjectReader},
     status::{ApiError, ApiResult},
 };
@@ -66,6 +66,15 @@ impl ObjectReader for CacheReader {
         }
         let object = resource.cache().shape().decode(&entry.value, entry.revision);
         object.map(|object| Some(Arc::new(object))).map_err(ApiError::internal)
+    }
+
+    async fn catch_up(&self, resource: &GroupResource) -> ApiResult<()> {
+        let resource = self.resource(resource)?;
+        resource.cache().snapshot(Freshness::Consistent).await.map(drop)
+    }
+
+    fn definition(&self, version: &GroupVersion, kind: &str) -> Option<Arc<Definition>> {
+        self.registry.of_kind(version, kind).map(|resource| resource.definition().clone())
     }
 
     async fn list(&self, resource: &GroupResource, namespace: &str) -> ApiResult<ObjectList> {

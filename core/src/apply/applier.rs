@@ -149,7 +149,7 @@ fn settle(
     let empty = Map::new();
     let mut comparison = Comparison::of(ty, live.map_or(&empty, Object::map), merged);
     comparison.filter(request.reset);
-    let written = comparison.written();
+    let written = comparison.take_written();
     let applier = request.manager(request.manager, Operation::Apply);
     let others = || managed.owners.iter().filter(|(manager, _)| **manager != applier);
     if !force {
@@ -184,7 +184,8 @@ fn finish(
     let applier = request.manager(request.manager, Operation::Apply);
     if let Some(owned) = managed.owners.get_mut(&applier) {
         owned.set.subtract(&STRIPPED);
-        if changed || owned.time.is_none() {
+        // As in the original: who only joins the owners has no time.
+        if changed {
             owned.time = Some(request.now);
         }
     }

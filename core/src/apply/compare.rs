@@ -36,10 +36,10 @@ impl Comparison {
         filter.apply(&mut self.added);
     }
 
-    /// What has a new value.
-    pub(super) fn written(&self) -> FieldSet {
-        let mut written = self.modified.clone();
-        written.extend(self.added.clone());
+    /// Takes out what has a new value.
+    pub(super) fn take_written(&mut self) -> FieldSet {
+        let mut written = std::mem::take(&mut self.modified);
+        written.extend(std::mem::take(&mut self.added));
         written
     }
 }
