@@ -17,6 +17,8 @@ mod pick;
 mod reader;
 mod ring;
 mod row;
+#[cfg(test)]
+mod tests;
 mod warm;
 
 pub(crate) use cursor::{Cursor, Next};
