@@ -1,4 +1,4 @@
-use crate::{NodeInfo, PodInfo, Snapshot};
+use crate::{NodeInfo, PodInfo, Snapshot, objects::ClusterObjects, tally::Tallies};
 use k8s_openapi::api::core::v1::Node;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,6 +14,11 @@ pub(crate) struct Cache {
     pods: HashMap<String, Placed>,
     /// Pods on nodes that are not known (yet), by node.
     strays: HashMap<String, Vec<Arc<PodInfo>>>,
+    /// Waiting pods for which room is made, by uid, and the same by node.
+    nominations: HashMap<String, (String, Arc<PodInfo>)>,
+    nominated: Arc<HashMap<String, Vec<Arc<PodInfo>>>>,
+    objects: Arc<ClusterObjects>,
+    tallies: Arc<Tallies>,
     snapshot: Option<Snapshot>,
 }
 
@@ -24,11 +29,44 @@ struct Placed {
 }
 
 impl Cache {
+    /// Knows other objects from there.
+    pub(crate) fn with_objects(objects: Arc<ClusterObjects>) -> Self {
+        Self { objects, ..Self::default() }
+    }
+
     /// All nodes now; cheap when nothing changed.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         self.snapshot
-            .get_or_insert_with(|| Snapshot::new(self.nodes.values().cloned().collect()))
+            .get_or_insert_with(|| {
+                Snapshot::new(self.nodes.values().cloned().collect())
+                    .with_objects(self.objects.clone())
+                    .with_nominated(self.nominated.clone())
+                    .with_tallies(self.tallies.clone())
+            })
             .clone()
+    }
+
+    /// Room is made for a waiting pod on a node.
+    pub(crate) fn nominate(&mut self, node: &str, pod: Arc<PodInfo>) {
+        let uid = pod.uid().to_owned();
+        self.nominations.insert(uid, (node.to_owned(), pod));
+        self.collect_nominated();
+    }
+
+    /// Room is made for it no more, or it has taken it.
+    pub(crate) fn clear_nomination(&mut self, uid: &str) {
+        if self.nominations.remove(uid).is_some() {
+            self.collect_nominated();
+        }
+    }
+
+    fn collect_nominated(&mut self) {
+        self.snapshot = None;
+        let mut by_node: HashMap<String, Vec<Arc<PodInfo>>> = HashMap::new();
+        for (node, pod) in self.nominations.values() {
+            by_node.entry(node.clone()).or_default().push(pod.clone());
+        }
+        self.nominated = Arc::new(by_node);
     }
 
     pub(crate) fn set_node(&mut self, node: Arc<Node>) {
@@ -67,6 +105,7 @@ impl Cache {
 
     fn place(&mut self, node: &str, pod: Arc<PodInfo>, assumed: bool) {
         self.remove_pod(pod.uid());
+        self.clear_nomination(pod.uid());
         self.snapshot = None;
         self.pods.insert(pod.uid().to_owned(), Placed { node: node.to_owned(), assumed });
         match self.nodes.get_mut(node) {
@@ -83,6 +122,7 @@ impl Cache {
     }
 
     pub(crate) fn remove_pod(&mut self, uid: &str) {
+        self.clear_nomination(uid);
         let Some(placed) = self.pods.remove(uid) else { return };
         self.snapshot = None;
         if let Some(info) = self.nodes.get_mut(&placed.node) {

@@ -18,6 +18,44 @@ pub struct Diagnosis {
     pub plugins: BTreeSet<&'static str>,
     /// Nodes that could fit if other pods left.
     pub resolvable: BTreeSet<String>,
+    /// What becomes of the pod's nomination.
+    pub nomination: Nomination,
+}
+
+/// What becomes of the node where room was made for a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Nomination {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// There is none any more.
+    Clear,
+    /// This one.
+    Node(String),
+}
+
+/// Why a pod does not fit on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The plugin that refused.
+    pub plugin: &'static str,
+    /// Why.
+    pub reasons: Vec<String>,
+    /// Whether other pods leaving could help.
+    pub resolvable: bool,
+}
+
+impl Diagnosis {
+    /// Takes in that a node was refused.
+    pub(crate) fn refuse(&mut self, node: &str, refusal: Refusal) {
+        self.plugins.insert(refusal.plugin);
+        if refusal.resolvable {
+            self.resolvable.insert(node.to_owned());
+        }
+        for reason in refusal.reasons {
+            *self.reasons.entry(reason).or_default() += 1;
+        }
+    }
 }
 
 /// As in the pod's condition and the event `FailedScheduling`.

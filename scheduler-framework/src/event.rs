@@ -1,4 +1,7 @@
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
+};
 use std::sync::Arc;
 
 /// What an event is about.
@@ -11,6 +14,20 @@ pub enum EventResource {
     UnscheduledPod,
     /// A node.
     Node,
+    /// A claim.
+    PersistentVolumeClaim,
+    /// A volume.
+    PersistentVolume,
+    /// A storage class.
+    StorageClass,
+    /// A node's list of storage drivers.
+    CsiNode,
+    /// A storage driver.
+    CsiDriver,
+    /// A storage driver's room somewhere.
+    CsiStorageCapacity,
+    /// A volume's attachment to a node.
+    VolumeAttachment,
     /// Anything at all.
     Any,
 }
@@ -90,6 +107,13 @@ impl ClusterEvent {
             EventResource::AssignedPod => "AssignedPod",
             EventResource::UnscheduledPod => "UnschedulablePod",
             EventResource::Node => "Node",
+            EventResource::PersistentVolumeClaim => "PersistentVolumeClaim",
+            EventResource::PersistentVolume => "PersistentVolume",
+            EventResource::StorageClass => "StorageClass",
+            EventResource::CsiNode => "CSINode",
+            EventResource::CsiDriver => "CSIDriver",
+            EventResource::CsiStorageCapacity => "CSIStorageCapacity",
+            EventResource::VolumeAttachment => "VolumeAttachment",
             EventResource::Any => "*",
         };
         let node = self.resource == EventResource::Node;
@@ -135,6 +159,55 @@ pub enum EventObject {
         old: Option<Arc<Pod>>,
         /// As it is; `None` when it is gone.
         new: Option<Arc<Pod>>,
+    },
+    /// A claim.
+    PersistentVolumeClaim {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<PersistentVolumeClaim>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<PersistentVolumeClaim>>,
+    },
+    /// A volume.
+    PersistentVolume {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<PersistentVolume>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<PersistentVolume>>,
+    },
+    /// A storage class.
+    StorageClass {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<StorageClass>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<StorageClass>>,
+    },
+    /// A node's list of storage drivers.
+    CsiNode {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<CSINode>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<CSINode>>,
+    },
+    /// A storage driver.
+    CsiDriver {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<CSIDriver>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<CSIDriver>>,
+    },
+    /// A storage driver's room somewhere.
+    CsiStorageCapacity {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<CSIStorageCapacity>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<CSIStorageCapacity>>,
+    },
+    /// A volume's attachment to a node.
+    VolumeAttachment {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<VolumeAttachment>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<VolumeAttachment>>,
     },
     /// Time passed: pods left over are tried again.
     Flush,

@@ -3,11 +3,12 @@
 mod binding;
 mod meter;
 mod selection;
+mod what_if;
 
 use crate::metrics::SchedulerMetrics;
 use crate::{
-    CycleState, Diagnosis, Error, PodInfo, PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict,
-    Profile, SchedulerPlugin, Snapshot, WeightedPlugin,
+    CycleState, Diagnosis, Error, Nomination, PodInfo, PostFilterVerdict, PreEnqueueVerdict,
+    PreFilterVerdict, Profile, SchedulerPlugin, Snapshot, WeightedPlugin,
 };
 pub(crate) use binding::Permission;
 use binding::Waiting;
@@ -19,6 +20,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::AtomicUsize},
 };
+pub use what_if::WhatIf;
 
 /// Where a pod is to go.
 #[derive(Debug)]
@@ -134,7 +136,7 @@ impl Framework {
     /// # Cancellation
     /// Nothing is decided; what PostFilter began goes on.
     pub async fn schedule(&self, pod: &PodInfo, nodes: &Snapshot) -> Result<Placement, Failure> {
-        let mut state = CycleState::new();
+        let mut state = CycleState::of(nodes.clone());
         state.sampled = self.meter.is_sampled();
         let mut diagnosis = Diagnosis { nodes: nodes.nodes().len(), ..Diagnosis::default() };
         if nodes.nodes().is_empty() {
@@ -155,7 +157,8 @@ impl Framework {
         let feasible = match candidates? {
             Some(candidates) => {
                 let began = self.meter.begin();
-                let found = self.filter(&state, pod, nodes, candidates.as_ref(), &mut diagnosis);
+                let found =
+                    self.filter(&mut state, pod, nodes, candidates.as_ref(), &mut diagnosis);
                 let status = if found.is_ok() { status::SUCCESS } else { status::ERROR };
                 self.meter.end("Filter", status, began);
                 found?
@@ -167,6 +170,7 @@ impl Framework {
         }
         let evaluated = feasible.len() + diagnosis.reasons.values().sum::<usize>();
         let node = self.select(&mut state, pod, &feasible)?;
+        state.set_placed();
         Ok(Placement { node, evaluated, feasible: feasible.len(), state })
     }
 
@@ -234,20 +238,30 @@ impl Framework {
         let (start, mut outcome) = (self.meter.begin(), status::UNSCHEDULABLE);
         for plugin in self.plugins() {
             let Some(point) = plugin.as_post_filter() else { continue };
-            let began = self.meter.begin_plugin(state.sampled);
-            let verdict = point.post_filter(state, pod, nodes, &diagnosis).await;
+            let sampled = state.sampled;
+            let began = self.meter.begin_plugin(sampled);
+            let mut what_if = WhatIf::new(self, state, pod, nodes);
+            let verdict = point.post_filter(&mut what_if, &diagnosis).await;
             let status = match &verdict {
                 PostFilterVerdict::Nominated(_) => status::SUCCESS,
-                PostFilterVerdict::Unschedulable(_) => status::UNSCHEDULABLE,
+                PostFilterVerdict::Unschedulable(_) | PostFilterVerdict::Unchanged(_) => {
+                    status::UNSCHEDULABLE
+                }
                 PostFilterVerdict::Error(_) => status::ERROR,
             };
             self.meter.end_plugin(POINT, plugin.name(), status, began);
             match verdict {
-                PostFilterVerdict::Nominated(_) => {
+                PostFilterVerdict::Nominated(node) => {
                     outcome = status::SUCCESS;
+                    diagnosis.nomination = Nomination::Node(node);
+                    messages.clear();
                     break;
                 }
-                PostFilterVerdict::Unschedulable(message) => messages.push(message),
+                PostFilterVerdict::Unschedulable(message) => {
+                    diagnosis.nomination = Nomination::Clear;
+                    messages.push(message);
+                }
+                PostFilterVerdict::Unchanged(message) => messages.push(message),
                 PostFilterVerdict::Error(why) => {
                     self.meter.end(POINT, status::ERROR, start);
                     return failed(POINT, plugin.name(), &why);

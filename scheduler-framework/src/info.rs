@@ -1,3 +1,5 @@
+mod terms;
+
 use k8s_openapi::{
     api::core::v1::{Node, Pod, PodSpec},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
@@ -5,6 +7,7 @@ use k8s_openapi::{
 use kubeplane_core::quantity::Quantity;
 use kubeplane_workload::{HostPort, Resources, host_ports, requests};
 use std::{collections::BTreeMap, sync::Arc};
+pub use terms::{AffinityTerm, AffinityTerms};
 
 /// What a container without a request counts as when nodes are scored: 100m of CPU.
 const DEFAULT_MILLI_CPU: i64 = 100;
@@ -87,6 +90,7 @@ pub struct PodInfo {
     requests: Amounts,
     scored: Amounts,
     ports: Vec<HostPort>,
+    affinity: AffinityTerms,
 }
 
 impl PodInfo {
@@ -113,6 +117,7 @@ impl PodInfo {
                 pod.metadata.name.as_deref().unwrap_or_default()
             ),
             ports: host_ports(&spec),
+            affinity: AffinityTerms::of(&pod),
             spec: Arc::new(spec),
             pod,
             requests,
@@ -156,6 +161,31 @@ impl PodInfo {
         self.pod.metadata.uid.as_deref().unwrap_or_default()
     }
 
+    /// The labels.
+    #[must_use]
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.pod.metadata.labels.as_ref()
+    }
+
+    /// What it says of other pods.
+    #[must_use]
+    pub fn affinity(&self) -> &AffinityTerms {
+        &self.affinity
+    }
+
+    /// Whether it is being deleted.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        self.pod.metadata.deletion_timestamp.is_some()
+    }
+
+    /// The node where room was made for it, if any.
+    #[must_use]
+    pub fn nominated_node(&self) -> Option<&str> {
+        let status = self.pod.status.as_ref()?;
+        status.nominated_node_name.as_deref().filter(|name| !name.is_empty())
+    }
+
     /// The priority; zero if none is set.
     #[must_use]
     pub fn priority(&self) -> i32 {
@@ -186,6 +216,8 @@ impl PodInfo {
 pub struct NodeInfo {
     node: Arc<Node>,
     pods: Vec<Arc<PodInfo>>,
+    /// Those of them that say something of other pods.
+    with_affinity: Vec<Arc<PodInfo>>,
     allocatable: Amounts,
     requested: Amounts,
     scored: Amounts,
@@ -199,6 +231,7 @@ impl NodeInfo {
             allocatable: allocatable_of(&node),
             node,
             pods: Vec::new(),
+            with_affinity: Vec::new(),
             requested: Amounts::default(),
             scored: Amounts::default(),
         }
@@ -216,10 +249,28 @@ impl NodeInfo {
         self.node.metadata.name.as_deref().unwrap_or_default()
     }
 
+    /// The labels.
+    #[must_use]
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.node.metadata.labels.as_ref()
+    }
+
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels()?.get(key).map(String::as_str)
+    }
+
     /// The pods on it.
     #[must_use]
     pub fn pods(&self) -> &[Arc<PodInfo>] {
         &self.pods
+    }
+
+    /// The pods on it with affinity or anti-affinity to other pods.
+    #[must_use]
+    pub fn pods_with_affinity(&self) -> &[Arc<PodInfo>] {
+        &self.with_affinity
     }
 
     /// What it offers.
@@ -250,6 +301,9 @@ impl NodeInfo {
     pub fn add_pod(&mut self, pod: Arc<PodInfo>) {
         self.requested.change(pod.requests(), 1);
         self.scored.change(pod.scored_requests(), 1);
+        if !pod.affinity().is_empty() {
+            self.with_affinity.push(pod.clone());
+        }
         self.pods.push(pod);
     }
 
@@ -257,6 +311,9 @@ impl NodeInfo {
     pub fn remove_pod(&mut self, uid: &str) -> bool {
         let Some(index) = self.pods.iter().position(|pod| pod.uid() == uid) else { return false };
         let pod = self.pods.swap_remove(index);
+        if !pod.affinity().is_empty() {
+            self.with_affinity.retain(|other| other.uid() != uid);
+        }
         self.requested.change(pod.requests(), -1);
         self.scored.change(pod.scored_requests(), -1);
         true

@@ -37,6 +37,7 @@ mod event;
 mod framework;
 mod info;
 mod metrics;
+mod objects;
 mod plugin;
 mod plugins;
 mod profile;
@@ -44,21 +45,26 @@ mod queue;
 mod scheduler;
 mod snapshot;
 mod state;
+mod tally;
 
-pub use diagnosis::Diagnosis;
+pub use diagnosis::{Diagnosis, Nomination, Refusal};
 pub use error::Error;
 pub use event::{ActionType, ClusterEvent, EventObject, EventResource, Hint};
-pub use framework::{Framework, Placement};
-pub use info::{Amounts, NodeInfo, PodInfo};
+pub use framework::{Framework, Placement, WhatIf};
+pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
+pub use objects::{ClusterObjects, ObjectSource, Objects};
 pub use plugin::{
-    Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, MAX_SCORE, Permit, PermitVerdict,
-    PlacementGenerate, PlacementScore, PodGroup, PostBind, PostFilter, PostFilterVerdict, PreBind,
-    PreBindVerdict, PreEnqueue, PreEnqueueVerdict, PreFilter, PreFilterExtensions,
-    PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort, Reserve, SchedulerPlugin, Score, Sign,
+    Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, Handle, MAX_SCORE, Permit,
+    PermitVerdict, PlacementGenerate, PlacementScore, PodGroup, PostBind, PostFilter,
+    PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue, PreEnqueueVerdict, PreFilter,
+    PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort, Reserve,
+    SchedulerPlugin, Score, Sign,
 };
 pub use plugins::{
-    DefaultBinder, NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation,
-    NodeResourcesFit, NodeUnschedulable, PrioritySort, SchedulingGates, TaintToleration,
+    DefaultBinder, DefaultPreemption, ImageLocality, InterPodAffinity, NodeAffinity, NodeName,
+    NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable,
+    NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulingGates, TaintToleration,
+    VolumeBinding, VolumeRestrictions, VolumeZone,
 };
 pub use profile::{Profile, WeightedPlugin};
 pub use scheduler::{Scheduler, SchedulerBuilder};

@@ -3,6 +3,7 @@
 mod binding;
 mod filtering;
 mod group;
+mod handle;
 mod queueing;
 mod scoring;
 
@@ -14,6 +15,8 @@ pub use filtering::{
     PreFilterVerdict,
 };
 pub use group::{PlacementGenerate, PlacementScore, PodGroup, Sign};
+pub use handle::Handle;
+pub(crate) use handle::Wake;
 pub use queueing::{EnqueueExtensions, PreEnqueue, PreEnqueueVerdict, QueueSort};
 pub use scoring::{MAX_SCORE, PreScore, PreScoreVerdict, Score};
 
@@ -34,6 +37,10 @@ pub trait SchedulerPlugin: Debug + Send + Sync + 'static {
     fn requeue_on(&self) -> Vec<ClusterEvent> {
         ClusterEvent::any()
     }
+
+    /// Called once before the first cycle of a running scheduler, with what it works with. Plugins used
+    /// outside one are not told.
+    fn start(&self, _handle: &Handle) {}
 
     /// Keeps pods out of the active queue.
     fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {

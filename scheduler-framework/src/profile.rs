@@ -1,6 +1,8 @@
 use crate::{
-    NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit,
-    NodeUnschedulable, PrioritySort, SchedulerPlugin, SchedulingGates, TaintToleration,
+    DefaultPreemption, ImageLocality, InterPodAffinity, NodeAffinity, NodeName, NodePorts,
+    NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
+    PodTopologySpread, PrioritySort, SchedulerPlugin, SchedulingGates, TaintToleration,
+    VolumeBinding, VolumeRestrictions, VolumeZone,
 };
 use std::sync::Arc;
 
@@ -34,7 +36,15 @@ impl Default for Profile {
             .add(NodeAffinity, 2)
             .add(NodePorts, 1)
             .add(NodeResourcesFit::default(), 1)
+            .add(VolumeRestrictions, 1)
+            .add(NodeVolumeLimits, 1)
+            .add(VolumeBinding::default(), 1)
+            .add(VolumeZone, 1)
+            .add(PodTopologySpread::default(), 2)
+            .add(InterPodAffinity::default(), 2)
+            .add(DefaultPreemption::default(), 1)
             .add(NodeResourcesBalancedAllocation::default(), 1)
+            .add(ImageLocality, 1)
     }
 }
 

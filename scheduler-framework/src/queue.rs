@@ -22,6 +22,7 @@ const FLUSH_AFTER: Duration = Duration::from_secs(300);
 mod cause {
     pub(super) const FAILURE: &str = "ScheduleAttemptFailure";
     pub(super) const BACKOFF: &str = "BackoffComplete";
+    pub(super) const WOKEN: &str = "ForceActivate";
     pub(super) const TIMEOUT: &str = "UnschedulableTimeout";
 }
 
@@ -181,6 +182,19 @@ impl Queue {
             pod.since = self.clock.elapsed();
             let event = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::UPDATE_OTHER);
             self.enqueue(pod, &event.label());
+        }
+    }
+
+    /// Tries a waiting pod at once; if `always`, also one that waits for an event, else only one that was held.
+    pub(crate) fn wake(&mut self, uid: &str, always: bool) {
+        let Some(waiting) = self.pods.get(uid) else { return };
+        let due = match waiting.place {
+            Place::Gated => true,
+            Place::Unschedulable => always,
+            Place::Active | Place::Backoff => false,
+        };
+        if due && let Some(waiting) = self.lift(uid) {
+            self.enqueue(waiting.pod, cause::WOKEN);
         }
     }
 

@@ -3,9 +3,13 @@
 mod bindings;
 mod changes;
 mod cycle;
+mod others;
 mod report;
 
-use crate::{DefaultBinder, Error, Framework, Profile, metrics::SchedulerMetrics, queue::Queue};
+use crate::{
+    DefaultBinder, Error, Framework, Handle, Profile, cache::Cache, metrics::SchedulerMetrics,
+    objects::ClusterObjects, queue::Queue,
+};
 use async_trait::async_trait;
 use cycle::Loop;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -21,7 +25,11 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// How many wishes to try a pod again may wait.
+const WAKES: usize = 1024;
 
 /// Assembles a [`Scheduler`].
 pub struct SchedulerBuilder {
@@ -196,8 +204,9 @@ impl Component for Scheduler {
             .informers
             .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
         let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
+        let objects = Arc::new(ClusterObjects::from_informers(&informers));
         tokio::select! {
-            () = async { tokio::join!(pods.synced(), nodes.synced()); } => {}
+            () = others::synced(&informers) => {}
             () = lifecycle.stopping() => return Ok(()),
         }
         self.state.synced.store(true, Ordering::Relaxed);
@@ -205,11 +214,24 @@ impl Component for Scheduler {
             EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
         let queue =
             Queue::new(self.clock.clone(), self.frameworks.clone()).measured(self.metrics.clone());
+        let (wake, wakes) = mpsc::channel(WAKES);
+        let handle = Handle {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            recorder: recorder.clone(),
+            objects: objects.clone(),
+            wake,
+        };
+        for plugin in self.frameworks.values().flat_map(|framework| framework.plugins()) {
+            plugin.start(&handle);
+        }
         let mut main =
             Loop::new(self.client, self.clock, self.frameworks, queue, recorder, self.metrics);
         main.caught_up = self.state.caught_up;
+        main.cache = Cache::with_objects(objects);
         lifecycle.ready();
-        main.run(pods.subscribe(), nodes.subscribe(), &lifecycle).await;
+        let others = others::changes(&informers);
+        main.run(pods.subscribe(), nodes.subscribe(), others, wakes, &lifecycle).await;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-use crate::NodeInfo;
+use crate::{NodeInfo, PodInfo, objects::ClusterObjects, tally::Tallies};
 use std::{collections::HashMap, sync::Arc};
 
 /// All nodes at one moment: what one scheduling cycle sees.
@@ -6,6 +6,9 @@ use std::{collections::HashMap, sync::Arc};
 pub struct Snapshot {
     nodes: Arc<Vec<Arc<NodeInfo>>>,
     by_name: Arc<HashMap<String, usize>>,
+    nominated: Arc<HashMap<String, Vec<Arc<PodInfo>>>>,
+    objects: Arc<ClusterObjects>,
+    tallies: Arc<Tallies>,
 }
 
 impl Snapshot {
@@ -14,7 +17,32 @@ impl Snapshot {
     pub fn new(nodes: Vec<Arc<NodeInfo>>) -> Self {
         let by_name =
             nodes.iter().enumerate().map(|(index, node)| (node.name().to_owned(), index)).collect();
-        Self { nodes: Arc::new(nodes), by_name: Arc::new(by_name) }
+        Self { nodes: Arc::new(nodes), by_name: Arc::new(by_name), ..Self::default() }
+    }
+
+    /// With these other objects.
+    #[must_use]
+    pub fn with_objects(mut self, objects: Arc<ClusterObjects>) -> Self {
+        self.objects = objects;
+        self
+    }
+
+    /// With pods that wait for room made for them, by node.
+    #[must_use]
+    pub fn with_nominated(mut self, nominated: Arc<HashMap<String, Vec<Arc<PodInfo>>>>) -> Self {
+        self.nominated = nominated;
+        self
+    }
+
+    /// Keeping what was summed up for another.
+    #[must_use]
+    pub fn sharing(self, other: &Self) -> Self {
+        self.with_tallies(other.tallies.clone())
+    }
+
+    pub(crate) fn with_tallies(mut self, tallies: Arc<Tallies>) -> Self {
+        self.tallies = tallies;
+        self
     }
 
     /// The nodes, always in the same order.
@@ -27,5 +55,75 @@ impl Snapshot {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Arc<NodeInfo>> {
         self.by_name.get(name).map(|index| &self.nodes[*index])
+    }
+
+    /// The pods for which room is being made on a node.
+    #[must_use]
+    pub fn nominated(&self, node: &str) -> &[Arc<PodInfo>] {
+        self.nominated.get(node).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Objects other than pods and nodes.
+    #[must_use]
+    pub fn objects(&self) -> &ClusterObjects {
+        &self.objects
+    }
+
+    /// A sum over all nodes, kept from one cycle to the next under `key` (and the types `V` and `T`): `part`
+    /// says what a node adds and is asked only for nodes that changed since; `change` adds (1) or takes away (-1)
+    /// a part. The key must name everything `part` depends on besides the node.
+    pub fn tally<V, T>(
+        &self,
+        key: &str,
+        part: impl Fn(&NodeInfo) -> V,
+        change: impl Fn(&mut T, &V, i64),
+    ) -> Arc<T>
+    where
+        V: Send + Sync + 'static,
+        T: Clone + Default + Send + Sync + 'static,
+    {
+        self.tallies.sum(&self.nodes, key, part, change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::cell::Cell;
+
+    #[test]
+    fn only_nodes_that_changed_are_counted_again() {
+        let node = |name: &str| {
+            Arc::new(NodeInfo::new(Arc::new(
+                serde_json::from_value(json!({"metadata": {"name": name}})).unwrap(),
+            )))
+        };
+        let pod = |uid: &str| {
+            let pod = json!({"metadata": {"uid": uid}, "spec": {"containers": []}});
+            Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+        };
+        let mut nodes = vec![node("a"), node("b"), node("c")];
+        let tallies = Arc::new(Tallies::default());
+        let asked = Cell::new(0);
+        let pods = |nodes: &[Arc<NodeInfo>]| {
+            let snapshot = Snapshot::new(nodes.to_vec()).with_tallies(tallies.clone());
+            let part = |node: &NodeInfo| {
+                asked.set(asked.get() + 1);
+                node.pods().len()
+            };
+            let total = snapshot.tally("pods", part, |total: &mut i64, part: &usize, sign| {
+                *total += sign * i64::try_from(*part).unwrap();
+            });
+            (*total, asked.replace(0))
+        };
+        assert_eq!(pods(&nodes), (0, 3));
+        Arc::make_mut(&mut nodes[1]).add_pod(pod("1"));
+        assert_eq!(pods(&nodes), (1, 1));
+        assert_eq!(pods(&nodes), (1, 0));
+        nodes.remove(0);
+        assert_eq!(pods(&nodes).0, 1);
+        nodes.clear();
+        assert_eq!(pods(&nodes).0, 0);
     }
 }

@@ -1,5 +1,7 @@
 use super::{Failure, Framework, failed, meter::status};
-use crate::{CycleState, Diagnosis, FilterVerdict, NodeInfo, PodInfo, PreScoreVerdict, Snapshot};
+use crate::{
+    CycleState, Diagnosis, FilterVerdict, NodeInfo, PodInfo, PreScoreVerdict, Refusal, Snapshot,
+};
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
@@ -21,18 +23,25 @@ fn enough(nodes: usize) -> usize {
 impl Framework {
     pub(super) fn filter(
         &self,
-        state: &CycleState,
+        state: &mut CycleState,
         pod: &PodInfo,
         nodes: &Snapshot,
         candidates: Option<&BTreeSet<String>>,
         diagnosis: &mut Diagnosis,
     ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
         let all = nodes.nodes();
+        let mut asked = vec![0; self.plugins.len()];
+        if let Some(node) = pod.nominated_node().and_then(|name| nodes.node(name))
+            && candidates.is_none_or(|names| names.contains(node.name()))
+            && self.fits(state, pod, node, &mut asked)?.is_none()
+        {
+            // Room was made for it there.
+            return Ok(vec![node.clone()]);
+        }
         let start = self.next_node.load(Ordering::Relaxed) % all.len().max(1);
         let limit = enough(candidates.map_or(all.len(), BTreeSet::len));
         let mut feasible = Vec::with_capacity(limit.min(all.len()));
         let mut seen = 0;
-        let mut asked = vec![0; self.plugins.len()];
         for node in all[start..].iter().chain(&all[..start]) {
             seen += 1;
             if candidates.is_some_and(|names| !names.contains(node.name())) {
@@ -42,11 +51,12 @@ impl Framework {
                     1;
                 continue;
             }
-            if self.fits(state, pod, node, diagnosis, &mut asked)? {
-                feasible.push(node.clone());
-                if feasible.len() >= limit {
-                    break;
-                }
+            match self.fits(state, pod, node, &mut asked)? {
+                None => feasible.push(node.clone()),
+                Some(refusal) => diagnosis.refuse(node.name(), refusal),
+            }
+            if feasible.len() >= limit {
+                break;
             }
         }
         for (own, times) in self.plugins.iter().zip(asked) {
@@ -56,14 +66,80 @@ impl Framework {
         Ok(feasible)
     }
 
-    fn fits(
+    /// Asks all filters; the pod must fit with and without those pods for which room is being made on the
+    /// node and to which it must yield.
+    pub(super) fn fits(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &NodeInfo,
+        asked: &mut [u64],
+    ) -> Result<Option<Refusal>, Failure> {
+        let nominated: Vec<_> = state
+            .snapshot()
+            .nominated(node.name())
+            .iter()
+            .filter(|other| other.priority() >= pod.priority() && other.uid() != pod.uid())
+            .cloned()
+            .collect();
+        if !nominated.is_empty() {
+            let mut crowded = node.clone();
+            for other in &nominated {
+                self.add_pod(state, pod, other, &mut crowded);
+            }
+            let refusal = self.fits_alone(state, pod, &crowded, asked);
+            for other in nominated.iter().rev() {
+                self.remove_pod(state, pod, other, &mut crowded);
+            }
+            let refusal = refusal?;
+            if refusal.is_some() {
+                return Ok(refusal);
+            }
+        }
+        self.fits_alone(state, pod, node, asked)
+    }
+
+    pub(super) fn add_pod(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        added: &Arc<PodInfo>,
+        node: &mut NodeInfo,
+    ) {
+        node.add_pod(added.clone());
+        for plugin in self.plugins() {
+            if let Some(point) = plugin.as_pre_filter().and_then(|point| point.extensions())
+                && !state.skip_filter.contains(plugin.name())
+            {
+                point.add_pod(state, pod, added, node);
+            }
+        }
+    }
+
+    pub(super) fn remove_pod(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        removed: &Arc<PodInfo>,
+        node: &mut NodeInfo,
+    ) {
+        node.remove_pod(removed.uid());
+        for plugin in self.plugins() {
+            if let Some(point) = plugin.as_pre_filter().and_then(|point| point.extensions())
+                && !state.skip_filter.contains(plugin.name())
+            {
+                point.remove_pod(state, pod, removed, node);
+            }
+        }
+    }
+
+    fn fits_alone(
         &self,
         state: &CycleState,
         pod: &PodInfo,
         node: &NodeInfo,
-        diagnosis: &mut Diagnosis,
         asked: &mut [u64],
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<Refusal>, Failure> {
         for (plugin, asked) in self.plugins().zip(asked) {
             let Some(point) = plugin.as_filter() else { continue };
             if state.skip_filter.contains(plugin.name()) {
@@ -85,16 +161,9 @@ impl Framework {
                 FilterVerdict::Unresolvable(reasons) => (reasons, false),
                 FilterVerdict::Error(why) => return Err(failed("Filter", plugin.name(), &why)),
             };
-            diagnosis.plugins.insert(plugin.name());
-            if resolvable {
-                diagnosis.resolvable.insert(node.name().to_owned());
-            }
-            for reason in reasons {
-                *diagnosis.reasons.entry(reason).or_default() += 1;
-            }
-            return Ok(false);
+            return Ok(Some(Refusal { plugin: plugin.name(), reasons, resolvable }));
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// The best of the nodes; one of the best by chance when several are.

@@ -1,4 +1,4 @@
-use crate::{CycleState, Diagnosis, NodeInfo, PodInfo, Snapshot};
+use crate::{CycleState, Diagnosis, NodeInfo, PodInfo, Snapshot, WhatIf};
 use async_trait::async_trait;
 use std::collections::BTreeSet;
 
@@ -68,8 +68,10 @@ pub trait Filter: Send + Sync {
 pub enum PostFilterVerdict {
     /// The pod will fit on this node once victims have left; it is nominated there.
     Nominated(String),
-    /// Nothing could be done; the message is added to the pod's.
+    /// Nothing can be done, and no room is made any more; the message is added to the pod's.
     Unschedulable(String),
+    /// Nothing was done now, and a nomination stays; the message is added to the pod's.
+    Unchanged(String),
     /// The plugin failed.
     Error(String),
 }
@@ -83,9 +85,7 @@ pub trait PostFilter: Send + Sync {
     /// May be dropped when the scheduler stops.
     async fn post_filter(
         &self,
-        state: &mut CycleState,
-        pod: &PodInfo,
-        nodes: &Snapshot,
+        what_if: &mut WhatIf<'_>,
         diagnosis: &Diagnosis,
     ) -> PostFilterVerdict;
 }

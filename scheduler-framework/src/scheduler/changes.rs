@@ -64,10 +64,21 @@ impl Loop {
     fn see_waiting(&mut self, old: Option<Arc<Pod>>, info: &Arc<PodInfo>) {
         let pod = info.pod().clone();
         if pod.metadata.deletion_timestamp.is_some() {
+            self.cache.clear_nomination(info.uid());
             return self.queue.remove(info.uid());
         }
         if self.framework(&pod).is_none() || self.cache.is_assumed(info.uid()) {
             return;
+        }
+        let had = old.as_ref().is_some_and(|old| nomination(old).is_some());
+        match info.nominated_node() {
+            Some(node) => self.cache.nominate(node, info.clone()),
+            // One that was just made may not have been written yet.
+            None if had => {
+                self.cache.clear_nomination(info.uid());
+                self.queue.wake(info.uid(), true);
+            }
+            None => {}
         }
         let action = old.as_ref().map_or(ActionType::ADD, |old| pod_action(old, &pod));
         self.announce(
@@ -91,11 +102,21 @@ impl Loop {
         }
     }
 
-    fn announce(&mut self, resource: EventResource, action: ActionType, object: &EventObject) {
+    pub(super) fn announce(
+        &mut self,
+        resource: EventResource,
+        action: ActionType,
+        object: &EventObject,
+    ) {
         if !action.is_empty() {
             self.queue.on_event(ClusterEvent::new(resource, action), object);
         }
     }
+}
+
+fn nomination(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    status.nominated_node_name.as_deref().filter(|name| !name.is_empty())
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {

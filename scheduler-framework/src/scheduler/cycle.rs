@@ -2,10 +2,12 @@
 
 use super::bindings::{Bound, bind};
 use crate::{
-    Framework, PodInfo,
+    ClusterEvent, EventObject, Framework, PodInfo,
     cache::Cache,
+    diagnosis::Nomination,
     framework::Failure,
     metrics::SchedulerMetrics,
+    plugin::Wake,
     queue::{Queue, QueuedPod},
 };
 use futures::StreamExt;
@@ -21,10 +23,13 @@ use std::{
     },
     time::Duration,
 };
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 
 /// Long enough to never matter: there is always another reason to wake.
 const IDLE: Duration = Duration::from_secs(3600);
+
+/// Events of objects other than pods and nodes.
+pub(super) type OtherChanges = futures::stream::BoxStream<'static, (ClusterEvent, EventObject)>;
 
 pub(super) struct Loop {
     pub(super) client: kube::Client,
@@ -67,6 +72,8 @@ impl Loop {
         mut self,
         mut pods: Changes<Pod>,
         mut nodes: Changes<Node>,
+        mut others: OtherChanges,
+        mut wakes: mpsc::Receiver<Wake>,
         lifecycle: &Lifecycle,
     ) {
         loop {
@@ -77,7 +84,9 @@ impl Loop {
                 biased;
                 () = lifecycle.stopping() => break,
                 Some(change) = nodes.next() => self.on_node(change),
+                Some((event, object)) = others.next() => self.queue.on_event(event, &object),
                 Some(change) = pods.next() => self.on_pod(change),
+                Some(wake) = wakes.recv() => self.queue.wake(&wake.uid, wake.always),
                 () = std::future::ready(()), if !self.caught_up.load(Ordering::Relaxed) => {
                     self.caught_up.store(true, Ordering::Relaxed);
                 }
@@ -132,12 +141,17 @@ impl Loop {
             },
             Err(Failure::Unschedulable(diagnosis)) => {
                 let message = diagnosis.to_string();
-                self.report(&pod.info, "Unschedulable", &message);
+                match &diagnosis.nomination {
+                    Nomination::Keep => {}
+                    Nomination::Clear => self.cache.clear_nomination(pod.info.uid()),
+                    Nomination::Node(node) => self.cache.nominate(node, pod.info.clone()),
+                }
+                self.report(&pod.info, "Unschedulable", &message, &diagnosis.nomination);
                 self.queue.set_unschedulable(pod, diagnosis.plugins);
                 "unschedulable"
             }
             Err(Failure::Error(why)) => {
-                self.report(&pod.info, "SchedulerError", &why);
+                self.report(&pod.info, "SchedulerError", &why, &Nomination::Keep);
                 self.queue.retry(pod);
                 "error"
             }
@@ -186,15 +200,22 @@ impl Loop {
     fn give_up(&mut self, pod: QueuedPod, node: &str, why: &str) {
         tracing::warn!(pod = pod.info.key(), node, why, "pod not bound");
         self.cache.forget(pod.info.uid());
-        self.report(&pod.info, "SchedulerError", why);
+        self.report(&pod.info, "SchedulerError", why, &Nomination::Keep);
         self.queue.retry(pod);
     }
 
     /// Tells the user, by condition and event.
-    fn report(&mut self, info: &PodInfo, reason: &'static str, message: &str) {
+    fn report(
+        &mut self,
+        info: &PodInfo,
+        reason: &'static str,
+        message: &str,
+        nomination: &Nomination,
+    ) {
         self.recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", message);
+        let now = self.clock.now();
         if let Some(patch) =
-            super::report::condition_patch(info.pod(), reason, message, self.clock.now())
+            super::report::condition_patch(info.pod(), reason, message, nomination, now)
         {
             let (client, pod) = (self.client.clone(), info.pod().clone());
             self.reports.spawn(async move { super::report::send(client, &pod, patch).await });

@@ -1,3 +1,4 @@
+use crate::diagnosis::Nomination;
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use kube::api::{Api, Patch, PatchParams};
@@ -9,15 +10,23 @@ pub(super) fn condition_patch(
     pod: &Pod,
     reason: &str,
     message: &str,
+    nomination: &Nomination,
     now: Timestamp,
 ) -> Option<Value> {
+    let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
+    let nominated = nominated.filter(|name| !name.is_empty());
+    let wanted = match nomination {
+        Nomination::Keep => nominated,
+        Nomination::Clear => None,
+        Nomination::Node(node) => Some(node.as_str()),
+    };
     let present = condition(pod, "PodScheduled");
     let same = present.is_some_and(|own| {
         own.status == "False"
             && own.reason.as_deref() == Some(reason)
             && own.message.as_deref() == Some(message)
     });
-    if same {
+    if same && wanted == nominated {
         return None;
     }
     let since = present
@@ -28,7 +37,11 @@ pub(super) fn condition_patch(
         "lastProbeTime": null, "lastTransitionTime": since.unwrap_or(Time(now)),
     });
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    Some(json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}}))
+    let mut patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
+    if wanted != nominated {
+        patch["status"]["nominatedNodeName"] = json!(wanted);
+    }
+    Some(patch)
 }
 
 /// Sends the change. A pod that is gone or changed meanwhile is none of our business any more.

@@ -1,0 +1,45 @@
+use crate::objects::ClusterObjects;
+use kubeplane_client::EventRecorder;
+use kubeplane_clock::SharedClock;
+use std::{fmt, sync::Arc};
+use tokio::sync::mpsc;
+
+/// What plugins of a running scheduler work with.
+#[derive(Clone)]
+pub struct Handle {
+    /// Speaks with the API server as the scheduler.
+    pub client: kube::Client,
+    /// The time.
+    pub clock: SharedClock,
+    /// Tells users what happened.
+    pub recorder: EventRecorder,
+    /// Objects other than pods and nodes, as they are now.
+    pub objects: Arc<ClusterObjects>,
+    pub(crate) wake: mpsc::Sender<Wake>,
+}
+
+/// A waiting pod is to be looked at again.
+#[derive(Debug)]
+pub(crate) struct Wake {
+    pub(crate) uid: String,
+    /// Even when it waits for an event.
+    pub(crate) always: bool,
+}
+
+impl Handle {
+    /// Has a waiting pod tried again at once; `false` when too many such wishes wait.
+    pub fn activate(&self, uid: &str) -> bool {
+        self.wake.try_send(Wake { uid: uid.to_owned(), always: true }).is_ok()
+    }
+
+    /// Has a pod that a PreEnqueue plugin held asked for again.
+    pub fn release(&self, uid: &str) -> bool {
+        self.wake.try_send(Wake { uid: uid.to_owned(), always: false }).is_ok()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+use crate::{
+    CycleState, MAX_SCORE, NodeInfo, PodInfo, PreScore, PreScoreVerdict, SchedulerPlugin, Score,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+const MIB: i64 = 1024 * 1024;
+/// Less than this is not worth a thought.
+const LEAST: i64 = 23 * MIB;
+/// More than this per container does not count.
+const MOST: i64 = 1000 * MIB;
+
+/// Prefers nodes that have a pod's images already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImageLocality;
+
+impl SchedulerPlugin for ImageLocality {
+    fn name(&self) -> &'static str {
+        "ImageLocality"
+    }
+
+    fn requeue_on(&self) -> Vec<crate::ClusterEvent> {
+        Vec::new()
+    }
+
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+        Some(self)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+}
+
+/// What the pod needs, and on how many nodes each image is.
+struct Images {
+    /// By name, as nodes report them.
+    wanted: Vec<String>,
+    containers: i64,
+    spread: Arc<HashMap<String, i64>>,
+    nodes: usize,
+}
+
+/// With the tag that an image without one has.
+fn normalized(name: &str) -> String {
+    let tagged = match (name.rfind(':'), name.rfind('/')) {
+        (Some(colon), slash) => slash.is_none_or(|slash| colon > slash),
+        (None, _) => false,
+    };
+    if tagged { name.to_owned() } else { format!("{name}:latest") }
+}
+
+fn sizes(node: &NodeInfo) -> BTreeMap<&str, i64> {
+    let images = node.node().status.as_ref().and_then(|status| status.images.as_ref());
+    let all = images.into_iter().flatten().flat_map(|image| {
+        let size = image.size_bytes.unwrap_or_default();
+        image.names.iter().flatten().map(move |name| (name.as_str(), size))
+    });
+    all.collect()
+}
+
+impl PreScore for ImageLocality {
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        _: &[Arc<NodeInfo>],
+    ) -> PreScoreVerdict {
+        let part = |node: &NodeInfo| sizes(node).into_keys().map(str::to_owned).collect::<Vec<_>>();
+        let change = |total: &mut HashMap<String, i64>, names: &Vec<String>, sign| {
+            for name in names {
+                *total.entry(name.clone()).or_default() += sign;
+            }
+        };
+        let snapshot = state.snapshot();
+        let (spread, nodes) = (snapshot.tally("images", part, change), snapshot.nodes().len());
+        let spec = pod.spec();
+        let containers: Vec<_> =
+            spec.init_containers.iter().flatten().chain(&spec.containers).collect();
+        let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref());
+        let names = containers
+            .iter()
+            .map(|container| container.image.as_deref())
+            .chain(volumes.map(|image| image.reference.as_deref()));
+        let wanted: Vec<_> = names
+            .map(|name| normalized(name.unwrap_or_default()))
+            .filter(|name| spread.get(name).is_some_and(|count| *count > 0))
+            .collect();
+        if wanted.is_empty() {
+            return PreScoreVerdict::Skip;
+        }
+        let containers = i64::try_from(containers.len()).unwrap_or(i64::MAX);
+        state.insert_until_placed(Images { wanted, containers, spread, nodes });
+        PreScoreVerdict::Continue
+    }
+}
+
+impl Score for ImageLocality {
+    fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> i64 {
+        let Some(images) = state.value::<Images>() else { return 0 };
+        let there = sizes(node);
+        let scaled = |name: &String| {
+            let size = there.get(name.as_str())?;
+            Some(share(*size, images.spread.get(name).copied().unwrap_or_default(), images.nodes))
+        };
+        let sum: i64 = images.wanted.iter().filter_map(scaled).sum();
+        let most = (MOST * images.containers).max(LEAST + 1);
+        MAX_SCORE * (sum.clamp(LEAST, most) - LEAST) / (most - LEAST)
+    }
+}
+
+/// An image counts the more the more nodes have it, so that few nodes do not draw all pods.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "in floating point, as the original does, for the same rounding"
+)]
+fn share(size: i64, having: i64, nodes: usize) -> i64 {
+    (size as f64 * (having as f64 / nodes.max(1) as f64)) as i64
+}

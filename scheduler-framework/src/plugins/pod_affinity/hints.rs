@@ -1,0 +1,68 @@
+use super::{InterPodAffinity, all_match};
+use crate::{AffinityTerms, ClusterEvent, EnqueueExtensions, EventObject, Hint, PodInfo};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use std::sync::Arc;
+
+impl EnqueueExtensions for InterPodAffinity {
+    fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
+        let helps = match object {
+            EventObject::Pod { old, new } => pod_helps(pod, old.as_ref(), new.as_ref()),
+            EventObject::Node { old, new: Some(new) } => {
+                node_helps(pod.affinity(), old.as_deref(), new)
+            }
+            _ => true,
+        };
+        if helps { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+/// Whether a pod has a node, or one is being cleared for it.
+fn is_placed(pod: &Pod) -> bool {
+    let set = |name: Option<&String>| name.is_some_and(|name| !name.is_empty());
+    set(pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()))
+        || set(pod.status.as_ref().and_then(|status| status.nominated_node_name.as_ref()))
+}
+
+fn pod_helps(pod: &PodInfo, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) -> bool {
+    if old.is_some() && new.is_some_and(|new| new.metadata.uid.as_deref() == Some(pod.uid())) {
+        return true;
+    }
+    if old.into_iter().chain(new).any(|other| !is_placed(other)) {
+        return false;
+    }
+    let terms = pod.affinity();
+    let info = |pod: &Arc<Pod>| PodInfo::new(pod.clone());
+    match (old.map(info), new.map(info)) {
+        (Some(old), Some(new)) => {
+            !all_match(&terms.required, &old) && all_match(&terms.required, &new)
+                || all_match(&terms.required_anti, &old) && !all_match(&terms.required_anti, &new)
+        }
+        (None, Some(new)) => all_match(&terms.required, &new),
+        (Some(old), None) => {
+            all_match(&terms.required_anti, &old) || all_match(&old.affinity().required_anti, pod)
+        }
+        (None, None) => true,
+    }
+}
+
+fn node_helps(terms: &AffinityTerms, old: Option<&Node>, new: &Node) -> bool {
+    fn value<'a>(node: &'a Node, key: &str) -> Option<&'a String> {
+        node.metadata.labels.as_ref().and_then(|labels| labels.get(key))
+    }
+    let Some(old) = old else {
+        return !terms.required_anti.is_empty()
+            || terms.required.iter().any(|term| value(new, &term.topology_key).is_some());
+    };
+    let both = |key: &str| (value(old, key), value(new, key));
+    let joins = terms.required.iter().any(|term| match both(&term.topology_key) {
+        (None, Some(_)) => true,
+        (Some(old), Some(new)) => old != new,
+        _ => false,
+    });
+    joins
+        || terms.required_anti.iter().any(|term| match both(&term.topology_key) {
+            (Some(_), None) => true,
+            (Some(old), Some(new)) => old != new,
+            _ => false,
+        })
+}

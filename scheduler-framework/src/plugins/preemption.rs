@@ -1,0 +1,186 @@
+//! DefaultPreemption: pods of lower priority make room.
+
+mod candidates;
+mod eviction;
+
+use crate::{
+    ActionType, ClusterEvent, Diagnosis, EnqueueExtensions, EventObject, EventResource, Handle,
+    Hint, PodInfo, PostFilter, PostFilterVerdict, PreEnqueue, PreEnqueueVerdict, SchedulerPlugin,
+    WhatIf,
+};
+use async_trait::async_trait;
+use candidates::{Candidate, best};
+use eviction::Evictions;
+use std::sync::{Arc, OnceLock};
+
+/// Deletes pods of lower priority where that lets a pod fit, and nominates the pod for the node.
+///
+/// Without a running scheduler (see [`SchedulerPlugin::start`]) it nominates, but deletes nothing.
+#[derive(Debug)]
+pub struct DefaultPreemption {
+    min_percentage: usize,
+    min_nodes: usize,
+    evictions: OnceLock<Evictions>,
+}
+
+impl Default for DefaultPreemption {
+    fn default() -> Self {
+        Self::new(10, 100)
+    }
+}
+
+impl DefaultPreemption {
+    /// Looks for at least this many candidates: a percentage of the nodes, and a number.
+    #[must_use]
+    pub fn new(min_candidate_nodes_percentage: usize, min_candidate_nodes_absolute: usize) -> Self {
+        Self {
+            min_percentage: min_candidate_nodes_percentage.min(100),
+            min_nodes: min_candidate_nodes_absolute,
+            evictions: OnceLock::new(),
+        }
+    }
+
+    fn wanted(&self, nodes: usize) -> usize {
+        (nodes * self.min_percentage / 100).max(self.min_nodes).min(nodes)
+    }
+
+    /// Why a pod may not preempt others now.
+    fn objection(what_if: &WhatIf<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
+        let pod = what_if.pod();
+        if pod.spec().preemption_policy.as_deref() == Some("Never") {
+            return Some("not eligible due to preemptionPolicy=Never.");
+        }
+        let node = pod.nominated_node()?;
+        if !diagnosis.resolvable.contains(node) {
+            return None;
+        }
+        let leaving = |other: &Arc<PodInfo>| {
+            other.priority() < pod.priority() && eviction::is_preempted(other.pod())
+        };
+        let busy = what_if.nodes().node(node)?.pods().iter().any(leaving);
+        busy.then_some("not eligible due to a terminating pod on the nominated node.")
+    }
+
+    /// The nodes where room can be made, and why it cannot on others.
+    fn candidates(
+        &self,
+        what_if: &mut WhatIf<'_>,
+        diagnosis: &Diagnosis,
+    ) -> Result<(Vec<Candidate>, Diagnosis), String> {
+        let snapshot = what_if.nodes();
+        let nodes: Vec<_> = snapshot
+            .nodes()
+            .iter()
+            .filter(|node| diagnosis.resolvable.contains(node.name()))
+            .collect();
+        let mut refused = Diagnosis { nodes: snapshot.nodes().len(), ..Diagnosis::default() };
+        let budgets = if nodes.is_empty() { Vec::new() } else { snapshot.objects().budgets.all() };
+        let (offset, wanted) = (what_if.chance(nodes.len()), self.wanted(nodes.len()));
+        let (mut kind, mut violating) = (Vec::new(), Vec::new());
+        let mut seen = 0;
+        let mut failure = None;
+        for node in nodes.iter().cycle().skip(offset).take(nodes.len()) {
+            seen += 1;
+            match candidates::on_node(what_if, node, &budgets) {
+                Ok(Ok(candidate)) if candidate.violations == 0 => kind.push(candidate),
+                Ok(Ok(candidate)) => violating.push(candidate),
+                Ok(Err(reasons)) => {
+                    for reason in reasons {
+                        *refused.reasons.entry(reason).or_default() += 1;
+                    }
+                }
+                Err(why) => failure = Some(why),
+            }
+            if !kind.is_empty() && kind.len() + violating.len() >= wanted {
+                break;
+            }
+        }
+        kind.append(&mut violating);
+        if kind.is_empty()
+            && let Some(why) = failure
+        {
+            return Err(why);
+        }
+        let absent = snapshot.nodes().len() - seen;
+        if absent > 0 {
+            let reason = "Preemption is not helpful for scheduling";
+            *refused.reasons.entry(reason.into()).or_default() += absent;
+        }
+        Ok((kind, refused))
+    }
+}
+
+impl SchedulerPlugin for DefaultPreemption {
+    fn name(&self) -> &'static str {
+        "DefaultPreemption"
+    }
+
+    fn requeue_on(&self) -> Vec<ClusterEvent> {
+        vec![ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE)]
+    }
+
+    fn start(&self, handle: &Handle) {
+        // Only one scheduler runs it.
+        let _ = self.evictions.set(Evictions::new(handle.clone()));
+    }
+
+    fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+        Some(self)
+    }
+
+    fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {
+        Some(self)
+    }
+
+    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
+        Some(self)
+    }
+}
+
+impl PreEnqueue for DefaultPreemption {
+    fn pre_enqueue(&self, pod: &PodInfo) -> PreEnqueueVerdict {
+        if self.evictions.get().is_some_and(|evictions| evictions.is_running(pod.uid())) {
+            let why = "waiting for the preemption for this pod to be finished";
+            return PreEnqueueVerdict::Hold(why.into());
+        }
+        PreEnqueueVerdict::Admit
+    }
+}
+
+impl EnqueueExtensions for DefaultPreemption {
+    /// The plugins that refused the pod know better what helps it.
+    fn hint(&self, _: &PodInfo, _: ClusterEvent, _: &EventObject) -> Hint {
+        Hint::Skip
+    }
+}
+
+#[async_trait]
+impl PostFilter for DefaultPreemption {
+    async fn post_filter(
+        &self,
+        what_if: &mut WhatIf<'_>,
+        diagnosis: &Diagnosis,
+    ) -> PostFilterVerdict {
+        if let Some(why) = Self::objection(what_if, diagnosis) {
+            return PostFilterVerdict::Unchanged(format!("preemption: {why}"));
+        }
+        let (candidates, refused) = match self.candidates(what_if, diagnosis) {
+            Ok(found) => found,
+            Err(why) => return PostFilterVerdict::Error(format!("preemption: {why}")),
+        };
+        let Some(candidate) = best(candidates) else {
+            return PostFilterVerdict::Unschedulable(format!("preemption: {refused}"));
+        };
+        let node = candidate.node.clone();
+        if let Some(evictions) = self.evictions.get() {
+            let pod = what_if.pod();
+            let lower = what_if.nodes().nominated(&node).iter();
+            let lower = lower.filter(|other| other.priority() < pod.priority()).cloned().collect();
+            evictions.start(pod, candidate, lower);
+        }
+        PostFilterVerdict::Nominated(node)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+use crate::{NodeInfo, PodInfo, WhatIf};
+use jiff::Timestamp;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kubeplane_core::selector::LabelSelector;
+use std::{
+    cmp::{Ordering, Reverse},
+    sync::Arc,
+};
+
+/// A node, and the pods that would have to leave it.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) node: String,
+    /// The most important first; never empty.
+    pub(super) victims: Vec<Arc<PodInfo>>,
+    /// How many of them a disruption budget protects.
+    pub(super) violations: usize,
+}
+
+/// When a pod started; one that has not yet, last of all.
+fn started(pod: &PodInfo) -> Timestamp {
+    let status = pod.pod().status.as_ref();
+    status.and_then(|status| status.start_time.as_ref()).map_or(Timestamp::MAX, |time| time.0)
+}
+
+/// The more important pod first: higher priority, then running for longer.
+fn by_importance(a: &Arc<PodInfo>, b: &Arc<PodInfo>) -> Ordering {
+    b.priority().cmp(&a.priority()).then_with(|| started(a).cmp(&started(b)))
+}
+
+/// The fewest and least important pods that must leave a node, or why that does not help.
+pub(super) fn on_node(
+    what_if: &mut WhatIf<'_>,
+    node: &NodeInfo,
+    budgets: &[Arc<PodDisruptionBudget>],
+) -> Result<Result<Candidate, Vec<String>>, String> {
+    let priority = what_if.pod().priority();
+    let mut others: Vec<_> =
+        node.pods().iter().filter(|other| other.priority() < priority).cloned().collect();
+    if others.is_empty() {
+        return Ok(Err(vec!["No preemption victims found for incoming pod".into()]));
+    }
+    let mut copy = node.clone();
+    for other in &others {
+        what_if.remove_pod(other, &mut copy);
+    }
+    let without = what_if.fits(&copy);
+    let outcome = match without {
+        Ok(None) => {
+            others.sort_by(by_importance);
+            choose(what_if, &mut copy, &others, budgets).map(Ok)
+        }
+        Ok(Some(refusal)) => Ok(Err(refusal.reasons)),
+        Err(why) => Err(why),
+    };
+    // What plugins keep must be as before for the next node.
+    for other in &others {
+        if !copy.pods().iter().any(|there| there.uid() == other.uid()) {
+            what_if.add_pod(other, &mut copy);
+        }
+    }
+    match outcome {
+        Ok(Ok(candidate)) if candidate.victims.is_empty() => {
+            Err(format!("expected at least one victim pod on node {:?}", node.name()))
+        }
+        other => other,
+    }
+}
+
+/// Lets as many pods stay as possible: first those a budget protects, and the important ones first.
+fn choose(
+    what_if: &mut WhatIf<'_>,
+    node: &mut NodeInfo,
+    others: &[Arc<PodInfo>],
+    budgets: &[Arc<PodDisruptionBudget>],
+) -> Result<Candidate, String> {
+    let (protected, free) = by_budgets(others, budgets);
+    let mut victims = Vec::new();
+    let mut violations = 0;
+    for (pods, counted) in [(&protected, 1), (&free, 0)] {
+        for pod in pods {
+            what_if.add_pod(pod, node);
+            if what_if.fits(node)?.is_some() {
+                what_if.remove_pod(pod, node);
+                victims.push(pod.clone());
+                violations += counted;
+            }
+        }
+    }
+    victims.sort_by(by_importance);
+    Ok(Candidate { node: node.name().to_owned(), victims, violations })
+}
+
+type Pods = Vec<Arc<PodInfo>>;
+
+/// Parts pods whose leaving would break a disruption budget from the others, keeping the order.
+pub(super) fn by_budgets(
+    pods: &[Arc<PodInfo>],
+    budgets: &[Arc<PodDisruptionBudget>],
+) -> (Pods, Pods) {
+    let read = |budget: &Arc<PodDisruptionBudget>| {
+        let spec = budget.spec.as_ref();
+        let selector = LabelSelector::from_typed(spec.and_then(|spec| spec.selector.as_ref()));
+        let status = budget.status.as_ref();
+        let allowed = status.and_then(|status| status.disruptions_allowed).unwrap_or_default();
+        // One that selects everything, or nothing, protects none here.
+        let selector = selector.ok().filter(|own| !own.is_everything() && !own.is_nothing())?;
+        Some((budget.clone(), selector, allowed))
+    };
+    let mut budgets: Vec<_> = budgets.iter().filter_map(read).collect();
+    let mut parted = (Vec::new(), Vec::new());
+    for pod in pods {
+        let mut breaks = false;
+        for (budget, selector, allowed) in &mut budgets {
+            let own = budget.metadata.namespace.as_deref() == Some(pod.namespace())
+                && pod.labels().is_some_and(|labels| !labels.is_empty())
+                && selector.matches_labels(pod.labels());
+            let disrupted = budget.status.as_ref().and_then(|own| own.disrupted_pods.as_ref());
+            if !own || disrupted.is_some_and(|pods| pods.contains_key(pod.name())) {
+                continue;
+            }
+            *allowed -= 1;
+            breaks |= *allowed < 0;
+        }
+        if breaks { parted.0.push(pod.clone()) } else { parted.1.push(pod.clone()) }
+    }
+    parted
+}
+
+/// The node where leaving hurts least.
+pub(super) fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
+    // `min_by_key` keeps the first of equals.
+    candidates.into_iter().min_by_key(|own| {
+        let priorities = || own.victims.iter().map(|pod| i64::from(pod.priority()));
+        let highest = priorities().next().unwrap_or_default();
+        // All above zero, so that fewer victims weigh less however low their priorities are.
+        let sum: i64 = priorities().map(|priority| priority + i64::from(i32::MAX) + 1).sum();
+        let oldest = own
+            .victims
+            .iter()
+            .filter(|pod| i64::from(pod.priority()) == highest)
+            .map(|pod| started(pod))
+            .min();
+        (own.violations, highest, sum, own.victims.len(), Reverse(oldest))
+    })
+}

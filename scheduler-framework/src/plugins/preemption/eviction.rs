@@ -1,0 +1,139 @@
+use super::candidates::Candidate;
+use crate::{Handle, PodInfo};
+use futures::future::join_all;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kubeplane_client::EventType;
+use kubeplane_workload::condition;
+use parking_lot::Mutex;
+use serde_json::json;
+use std::{collections::HashSet, sync::Arc};
+use tokio::task::JoinSet;
+
+const REASON: &str = "PreemptionByScheduler";
+
+/// Whether a pod is being deleted because the scheduler wants its place.
+pub(super) fn is_preempted(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+        && condition(pod, "DisruptionTarget")
+            .is_some_and(|own| own.status == "True" && own.reason.as_deref() == Some(REASON))
+}
+
+/// The deletions under way, beside the scheduling loop; they end when it does.
+#[derive(Debug)]
+pub(super) struct Evictions {
+    handle: Handle,
+    running: Arc<Mutex<HashSet<String>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Evictions {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self { handle, running: Arc::default(), tasks: Mutex::default() }
+    }
+
+    /// Whether victims of this pod are being deleted.
+    pub(super) fn is_running(&self, uid: &str) -> bool {
+        self.running.lock().contains(uid)
+    }
+
+    /// Deletes the victims; `lower` are nominated there too and must look elsewhere.
+    pub(super) fn start(&self, pod: &PodInfo, candidate: Candidate, lower: Vec<Arc<PodInfo>>) {
+        let victims: Vec<_> =
+            candidate.victims.into_iter().filter(|victim| !victim.is_terminating()).collect();
+        if victims.is_empty() {
+            return;
+        }
+        let uid = pod.uid().to_owned();
+        self.running.lock().insert(uid.clone());
+        let preemption = Preemption {
+            handle: self.handle.clone(),
+            uid: uid.clone(),
+            scheduler: pod.spec().scheduler_name.clone().unwrap_or("default-scheduler".into()),
+            node: candidate.node,
+        };
+        let running = self.running.clone();
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            join_all(lower.iter().map(|other| preemption.clear(other))).await;
+            let all = join_all(victims.iter().map(|victim| preemption.evict(victim))).await;
+            running.lock().remove(&uid);
+            let woken = if all.contains(&false) {
+                // Nothing may ever leave: the pod is tried again by itself.
+                preemption.handle.activate(&uid)
+            } else {
+                preemption.handle.release(&uid)
+            };
+            if !woken {
+                tracing::warn!(uid, "preempting pod not woken, it waits for the next event");
+            }
+        });
+    }
+}
+
+struct Preemption {
+    handle: Handle,
+    uid: String,
+    scheduler: String,
+    node: String,
+}
+
+impl Preemption {
+    fn pods(&self, pod: &PodInfo) -> Api<Pod> {
+        Api::namespaced(self.handle.client.clone(), pod.namespace())
+    }
+
+    /// Takes back the nomination of a pod that has to yield.
+    async fn clear(&self, pod: &PodInfo) {
+        let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"nominatedNodeName": null}});
+        let parameters = PatchParams::default();
+        let pods = self.pods(pod);
+        if let Err(error) =
+            pods.patch_status(pod.name(), &parameters, &Patch::Strategic(patch)).await
+        {
+            tracing::debug!(pod = pod.key(), %error, "nomination not cleared");
+        }
+    }
+
+    /// Whether the victim is on its way out.
+    async fn evict(&self, victim: &PodInfo) -> bool {
+        match self.try_evict(victim).await {
+            Ok(()) => {
+                let message = format!("Preempted by pod {} on node {}", self.uid, self.node);
+                let recorder = &self.handle.recorder;
+                recorder.event_for(&**victim.pod(), EventType::Normal, "Preempted", message);
+                true
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => true,
+            Err(error) => {
+                tracing::warn!(pod = victim.key(), %error, "victim not deleted");
+                false
+            }
+        }
+    }
+
+    async fn try_evict(&self, victim: &PodInfo) -> Result<(), kube::Error> {
+        let message =
+            format!("{}: preempting to accommodate a higher priority pod", self.scheduler);
+        let present = condition(victim.pod(), "DisruptionTarget").is_some_and(|own| {
+            own.status == "True"
+                && own.reason.as_deref() == Some(REASON)
+                && own.message.as_deref() == Some(&*message)
+        });
+        let pods = self.pods(victim);
+        if !present {
+            let condition = json!({
+                "type": "DisruptionTarget", "status": "True", "reason": REASON, "message": message,
+                "lastProbeTime": null, "lastTransitionTime": Time(self.handle.clock.now()),
+            });
+            let patch =
+                json!({"metadata": {"uid": victim.uid()}, "status": {"conditions": [condition]}});
+            pods.patch_status(victim.name(), &PatchParams::default(), &Patch::Strategic(patch))
+                .await?;
+        }
+        let only = Preconditions { uid: Some(victim.uid().to_owned()), resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+        pods.delete(victim.name(), &parameters).await.map(|_| ())
+    }
+}

@@ -1,0 +1,182 @@
+use super::*;
+use crate::{
+    ClusterObjects, CycleState, Framework, NodeInfo, Nomination, Profile, Snapshot,
+    framework::Failure,
+    plugins::fixtures::{node, pod},
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kubeplane_clock::{PausedClock, Seed};
+use serde_json::{Value, json};
+
+#[derive(Debug)]
+struct Bound;
+
+impl SchedulerPlugin for Bound {
+    fn name(&self) -> &'static str {
+        "Bound"
+    }
+
+    fn as_bind(&self) -> Option<&dyn crate::Bind> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl crate::Bind for Bound {
+    async fn bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> crate::BindVerdict {
+        crate::BindVerdict::Bound
+    }
+}
+
+fn framework() -> Framework {
+    let clock = Arc::new(PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    Framework::new(Profile::default().add(Bound, 1), clock, Seed::new(3)).unwrap()
+}
+
+/// A pod of a priority that asks for that much CPU.
+fn cpu(name: &str, priority: i32, cpu: &str) -> Arc<PodInfo> {
+    with(name, priority, cpu, json!({}))
+}
+
+fn with(name: &str, priority: i32, cpu: &str, mut spec: Value) -> Arc<PodInfo> {
+    spec["priority"] = json!(priority);
+    spec["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": cpu}}}]);
+    pod(name, &format!("app={name}"), spec)
+}
+
+/// A pod that runs since a second of the first minute of 2026.
+fn since(name: &str, priority: i32, cpu: &str, second: u8) -> Arc<PodInfo> {
+    let mut own = (**with(name, priority, cpu, json!({})).pod()).clone();
+    let status = json!({"startTime": format!("2026-01-01T00:00:{second:02}Z")});
+    own.status = serde_json::from_value(status).unwrap();
+    Arc::new(PodInfo::new(Arc::new(own)))
+}
+
+fn snapshot(nodes: &[(&str, Vec<Arc<PodInfo>>)]) -> Snapshot {
+    Snapshot::new(nodes.iter().map(|(name, pods)| node(name, "", pods)).collect())
+}
+
+async fn outcome(own: &PodInfo, nodes: &Snapshot) -> (Nomination, String) {
+    match framework().schedule(own, nodes).await {
+        Err(Failure::Unschedulable(diagnosis)) => {
+            (diagnosis.nomination.clone(), diagnosis.to_string())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn nominated(own: &PodInfo, nodes: &Snapshot) -> String {
+    match outcome(own, nodes).await.0 {
+        Nomination::Node(node) => node,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Who would have to leave a node, and how many budgets that breaks.
+fn victims(own: &PodInfo, nodes: &Snapshot, name: &str) -> (Vec<String>, usize) {
+    let framework = framework();
+    let mut state = CycleState::of(nodes.clone());
+    let found = framework.what_if(&mut state, own, nodes, |what_if| {
+        let budgets = nodes.objects().budgets.all();
+        let node: &NodeInfo = nodes.node(name).unwrap();
+        candidates::on_node(what_if, node, &budgets).unwrap().unwrap()
+    });
+    (found.victims.iter().map(|pod| pod.name().to_owned()).collect(), found.violations)
+}
+
+#[tokio::test]
+async fn the_node_where_leaving_hurts_least_is_chosen() {
+    let own = cpu("p", 100, "3");
+    for (nodes, expected) in [
+        // A lower highest priority.
+        ([vec![cpu("a", 20, "2")], vec![cpu("b", 10, "2")]], "n2"),
+        // Then the lower sum: fewer victims of the same priority.
+        ([vec![cpu("a", 10, "2"), cpu("c", 10, "2")], vec![cpu("b", 10, "4")]], "n2"),
+        // Then who has run for the shortest time.
+        ([vec![since("a", 10, "2", 1)], vec![since("b", 10, "2", 9)]], "n2"),
+        ([vec![since("a", 10, "2", 9)], vec![since("b", 10, "2", 1)]], "n1"),
+        // Nobody of higher priority leaves.
+        ([vec![cpu("a", 200, "2")], vec![cpu("b", 90, "2")]], "n2"),
+    ] {
+        let [first, second] = nodes;
+        let nodes = snapshot(&[("n1", first), ("n2", second)]);
+        assert_eq!(nominated(&own, &nodes).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn only_those_who_must_leave_and_the_least_important_first() {
+    let own = cpu("p", 100, "2");
+    let nodes = snapshot(&[("n", vec![cpu("a", 30, "1"), cpu("b", 10, "1"), cpu("c", 20, "2")])]);
+    assert_eq!(victims(&own, &nodes, "n"), (vec!["c".to_owned()], 0));
+    let nodes = snapshot(&[("n", vec![since("a", 1, "2", 5), since("b", 1, "2", 1)])]);
+    assert_eq!(victims(&own, &nodes, "n"), (vec!["a".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn disruption_budgets_are_broken_last() {
+    let budget = |allowed: i32| {
+        let value = json!({"metadata": {"name": "b", "namespace": "d"},
+            "spec": {"selector": {"matchLabels": {"app": "a"}}},
+            "status": {"disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1,
+                "expectedPods": 1}});
+        let budget: PodDisruptionBudget = serde_json::from_value(value).unwrap();
+        Arc::new(ClusterObjects {
+            budgets: Arc::new(vec![Arc::new(budget)]),
+            ..ClusterObjects::default()
+        })
+    };
+    let own = cpu("p", 100, "3");
+    let nodes = |allowed| {
+        snapshot(&[("n1", vec![cpu("a", 10, "2")]), ("n2", vec![cpu("b", 20, "2")])])
+            .with_objects(budget(allowed))
+    };
+    assert_eq!(nominated(&own, &nodes(1)).await, "n1");
+    assert_eq!(nominated(&own, &nodes(0)).await, "n2");
+    let protected = snapshot(&[("n1", vec![cpu("a", 10, "2"), cpu("b", 20, "2")])]);
+    let protected = protected.with_objects(budget(0));
+    // The protected pod is kept although the other is more important.
+    let own = cpu("p", 100, "2");
+    assert_eq!(victims(&own, &protected, "n1"), (vec!["b".to_owned()], 0));
+    let own = cpu("p", 100, "4");
+    assert_eq!(victims(&own, &protected, "n1"), (vec!["b".to_owned(), "a".to_owned()], 1));
+}
+
+#[tokio::test]
+async fn pods_are_told_why_preemption_does_not_help() {
+    let nodes = snapshot(&[("n1", vec![cpu("a", 10, "2")]), ("n2", vec![cpu("b", 500, "2")])]);
+    let insufficient = "0/2 nodes are available: 2 Insufficient cpu.";
+    let never = with("p", 100, "3", json!({"preemptionPolicy": "Never"}));
+    let (nomination, message) = outcome(&never, &nodes).await;
+    let why = "preemption: not eligible due to preemptionPolicy=Never.";
+    assert_eq!((nomination, message), (Nomination::Keep, format!("{insufficient} {why}")));
+    let (nomination, message) = outcome(&cpu("p", 1, "3"), &nodes).await;
+    let why =
+        "preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.";
+    assert_eq!((nomination, message), (Nomination::Clear, format!("{insufficient} {why}")));
+    let (_, message) = outcome(&cpu("p", 100, "9"), &nodes).await;
+    let why = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
+    assert_eq!(message, format!("{insufficient} {why}"));
+}
+
+#[tokio::test]
+async fn anti_affinity_is_resolved_by_leaving() {
+    let term = json!([{"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "a"}}}]);
+    let spec = json!({"affinity": {"podAntiAffinity":
+        {"requiredDuringSchedulingIgnoredDuringExecution": term}}});
+    let own = with("p", 100, "1", spec);
+    let nodes = Snapshot::new(vec![node("n1", "zone=1", &[cpu("a", 10, "1"), cpu("b", 5, "1")])]);
+    assert_eq!(nominated(&own, &nodes).await, "n1");
+    assert_eq!(victims(&own, &nodes, "n1").0, ["a"]);
+}
+
+#[tokio::test]
+async fn room_made_for_one_pod_is_not_taken_by_its_equals() {
+    let nominated = Arc::new([("n1".to_owned(), vec![cpu("first", 50, "3")])].into());
+    let nodes = snapshot(&[("n1", Vec::new())]).with_nominated(nominated);
+    let (_, message) = outcome(&cpu("equal", 50, "2"), &nodes).await;
+    assert!(message.starts_with("0/1 nodes are available: 1 Insufficient cpu."), "{message}");
+    for own in [cpu("higher", 51, "2"), cpu("small", 1, "1"), cpu("first", 50, "3")] {
+        assert_eq!(framework().schedule(&own, &nodes).await.unwrap().node, "n1");
+    }
+}

@@ -1,0 +1,218 @@
+use super::{Claim, SELECTED_NODE, assumed::is_bound_to};
+use crate::{
+    NodeInfo,
+    objects::ClusterObjects,
+    plugins::volumes::{claim_class, fits_node, key, requested, storage, volume_class},
+};
+use k8s_openapi::api::{
+    core::v1::{PersistentVolume, PersistentVolumeClaim, TopologySelectorTerm},
+    storage::v1::StorageClass,
+};
+use kubeplane_core::{quantity::Quantity, selector::LabelSelector};
+use std::{collections::HashSet, sync::Arc};
+
+/// The provisioner of classes whose volumes are made by hand.
+const BY_HAND: &str = "kubernetes.io/no-provisioner";
+
+/// What the claims of a pod get on a node.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    /// Volumes there are, with the claims they are for.
+    pub(super) bindings: Vec<(Arc<PersistentVolume>, Claim)>,
+    /// Claims whose volumes are to be made.
+    pub(super) provisions: Vec<Claim>,
+}
+
+impl Found {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bindings.is_empty() && self.provisions.is_empty()
+    }
+}
+
+pub(super) enum Outcome {
+    Found(Found),
+    /// A claim finds no volume, and none can be made.
+    NoMatch,
+    /// Storage for a new volume is used up.
+    NoRoom,
+}
+
+/// Finds volumes for claims on a node, the smallest that do.
+pub(super) fn find(
+    objects: &ClusterObjects,
+    claims: &[Claim],
+    volumes: &[Arc<PersistentVolume>],
+    node: &NodeInfo,
+) -> Result<Outcome, String> {
+    let mut found = Found::default();
+    let mut unmatched = Vec::new();
+    let mut provision = Vec::new();
+    for claim in claims {
+        match claim.metadata.annotations.as_ref().and_then(|own| own.get(SELECTED_NODE)) {
+            Some(selected) if selected != node.name() => return Ok(Outcome::NoMatch),
+            Some(_) => provision.push(claim.clone()),
+            None => unmatched.push(claim.clone()),
+        }
+    }
+    // Small claims first, so that they do not take what larger ones need.
+    unmatched.sort_by(|a, b| size(a).partial_cmp(&size(b)).unwrap_or(std::cmp::Ordering::Equal));
+    let mut taken = HashSet::new();
+    for claim in unmatched {
+        match best(&claim, volumes, node, &taken)? {
+            Some(volume) => {
+                taken.insert(volume.metadata.name.clone());
+                found.bindings.push((volume.clone(), claim));
+            }
+            None => provision.push(claim),
+        }
+    }
+    for claim in provision {
+        match can_provision(objects, &claim, node)? {
+            Provision::Yes => found.provisions.push(claim),
+            Provision::No => return Ok(Outcome::NoMatch),
+            Provision::NoRoom => return Ok(Outcome::NoRoom),
+        }
+    }
+    Ok(Outcome::Found(found))
+}
+
+fn size(claim: &PersistentVolumeClaim) -> Quantity {
+    requested(claim).unwrap_or_else(zero)
+}
+
+fn zero() -> Quantity {
+    Quantity::new(0, kubeplane_core::quantity::Format::BinarySi)
+}
+
+fn capacity(volume: &PersistentVolume) -> Quantity {
+    storage(volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref())).unwrap_or_else(zero)
+}
+
+/// The volume set aside for the claim, or the smallest that does.
+fn best<'a>(
+    claim: &PersistentVolumeClaim,
+    volumes: &'a [Arc<PersistentVolume>],
+    node: &NodeInfo,
+    taken: &HashSet<Option<String>>,
+) -> Result<Option<&'a Arc<PersistentVolume>>, String> {
+    let wanted = size(claim);
+    let selector = claim.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    let selector =
+        selector.map(|own| LabelSelector::from_typed(Some(own))).transpose().map_err(|error| {
+            format!(
+                "error creating internal label selector for claim: {}: {error}",
+                key(&claim.metadata)
+            )
+        })?;
+    let mut smallest: Option<&Arc<PersistentVolume>> = None;
+    for volume in volumes {
+        let own = is_bound_to(volume, claim);
+        let reserved = volume.spec.as_ref().is_some_and(|spec| spec.claim_ref.is_some());
+        if volume_class(volume) != claim_class(claim)
+            || taken.contains(&volume.metadata.name)
+            || reserved && !own
+            || capacity(volume) < wanted
+            || !is_alike(volume, claim)
+            || volume.metadata.deletion_timestamp.is_some()
+        {
+            continue;
+        }
+        let fits = fits_node(volume, node.node());
+        if own {
+            return Ok(fits.then_some(volume));
+        }
+        let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+        let picked =
+            selector.as_ref().is_none_or(|own| own.matches_labels(volume.metadata.labels.as_ref()));
+        if phase == Some("Available")
+            && picked
+            && fits
+            && has_modes(volume, claim)
+            && smallest.is_none_or(|smallest| capacity(volume) < capacity(smallest))
+        {
+            smallest = Some(volume);
+        }
+    }
+    Ok(smallest)
+}
+
+/// Whether mode (file system or block) and attributes are the same.
+fn is_alike(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let (volume, claim) = (volume.spec.as_ref(), claim.spec.as_ref());
+    let mode = |own: Option<&String>| own.map_or("Filesystem", String::as_str).to_owned();
+    let class = |own: Option<&String>| own.cloned().unwrap_or_default();
+    mode(volume.and_then(|own| own.volume_mode.as_ref()))
+        == mode(claim.and_then(|own| own.volume_mode.as_ref()))
+        && class(volume.and_then(|own| own.volume_attributes_class_name.as_ref()))
+            == class(claim.and_then(|own| own.volume_attributes_class_name.as_ref()))
+}
+
+fn has_modes(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let offered = volume.spec.as_ref().and_then(|spec| spec.access_modes.as_deref());
+    let wanted = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_deref());
+    let offered = offered.unwrap_or_default();
+    wanted.unwrap_or_default().iter().all(|mode| offered.contains(mode))
+}
+
+enum Provision {
+    Yes,
+    No,
+    NoRoom,
+}
+
+fn can_provision(
+    objects: &ClusterObjects,
+    claim: &PersistentVolumeClaim,
+    node: &NodeInfo,
+) -> Result<Provision, String> {
+    let name = claim_class(claim);
+    if name.is_empty() {
+        return Err(format!("no class for claim {:?}", key(&claim.metadata)));
+    }
+    let Some(class) = objects.classes.find("", name) else {
+        return Err(format!("failed to find storage class {name:?}"));
+    };
+    if class.provisioner.is_empty() || class.provisioner == BY_HAND {
+        return Ok(Provision::No);
+    }
+    if !allows(class.allowed_topologies.as_deref().unwrap_or_default(), node) {
+        return Ok(Provision::No);
+    }
+    Ok(if has_room(objects, claim, &class, node) { Provision::Yes } else { Provision::NoRoom })
+}
+
+/// Whether a class may make volumes for the node.
+fn allows(terms: &[TopologySelectorTerm], node: &NodeInfo) -> bool {
+    let holds = |term: &TopologySelectorTerm| {
+        let expressions = term.match_label_expressions.as_deref().unwrap_or_default();
+        !expressions.is_empty()
+            && expressions.iter().all(|own| {
+                node.label(&own.key).is_some_and(|value| own.values.iter().any(|one| one == value))
+            })
+    };
+    terms.is_empty() || terms.iter().any(holds)
+}
+
+/// Whether the driver has room for the volume where the node can reach it, as far as it tells.
+fn has_room(
+    objects: &ClusterObjects,
+    claim: &PersistentVolumeClaim,
+    class: &StorageClass,
+    node: &NodeInfo,
+) -> bool {
+    let Some(wanted) = requested(claim) else { return true };
+    let driver = objects.csi_drivers.find("", &class.provisioner);
+    if driver.is_none_or(|driver| driver.spec.storage_capacity != Some(true)) {
+        return true;
+    }
+    objects.capacities.all().iter().any(|own| {
+        let limit = own.maximum_volume_size.as_ref().or(own.capacity.as_ref());
+        let reaches = own.node_topology.as_ref().is_some_and(|topology| {
+            LabelSelector::from_typed(Some(topology))
+                .is_ok_and(|selector| selector.matches_labels(node.labels()))
+        });
+        Some(&own.storage_class_name) == class.metadata.name.as_ref()
+            && limit.is_some_and(|limit| Quantity::from_api(limit).value() >= wanted.value())
+            && reaches
+    })
+}

@@ -1,0 +1,85 @@
+//! Changes of objects other than pods and nodes.
+
+use super::cycle::OtherChanges;
+use crate::{ActionType, ClusterEvent, EventObject, EventResource};
+use futures::{StreamExt, stream};
+use k8s_openapi::api::{
+    core::v1::{
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+        Service,
+    },
+    policy::v1::PodDisruptionBudget,
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
+};
+use kubeplane_client::{Change, Informers, Watchable};
+use std::sync::Arc;
+
+/// Waits for the first lists of everything that [`ClusterObjects`](crate::ClusterObjects) holds, and of
+/// pods and nodes.
+pub(super) async fn synced(informers: &Informers) {
+    use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
+    async fn one<K: Watchable>(informers: &Informers) {
+        informers.of::<K>().synced().await;
+    }
+    one::<Pod>(informers).await;
+    one::<Node>(informers).await;
+    one::<Namespace>(informers).await;
+    one::<Service>(informers).await;
+    one::<ReplicationController>(informers).await;
+    one::<ReplicaSet>(informers).await;
+    one::<StatefulSet>(informers).await;
+    one::<PodDisruptionBudget>(informers).await;
+    one::<PersistentVolumeClaim>(informers).await;
+    one::<PersistentVolume>(informers).await;
+    one::<StorageClass>(informers).await;
+    one::<CSINode>(informers).await;
+    one::<CSIDriver>(informers).await;
+    one::<CSIStorageCapacity>(informers).await;
+    one::<VolumeAttachment>(informers).await;
+}
+
+/// The events of all kinds that plugins may wait for.
+pub(super) fn changes(informers: &Informers) -> OtherChanges {
+    stream::select_all([
+        of::<PersistentVolumeClaim>(informers, EventResource::PersistentVolumeClaim, |old, new| {
+            EventObject::PersistentVolumeClaim { old, new }
+        }),
+        of::<PersistentVolume>(informers, EventResource::PersistentVolume, |old, new| {
+            EventObject::PersistentVolume { old, new }
+        }),
+        of::<StorageClass>(informers, EventResource::StorageClass, |old, new| {
+            EventObject::StorageClass { old, new }
+        }),
+        of::<CSINode>(informers, EventResource::CsiNode, |old, new| EventObject::CsiNode {
+            old,
+            new,
+        }),
+        of::<CSIDriver>(informers, EventResource::CsiDriver, |old, new| EventObject::CsiDriver {
+            old,
+            new,
+        }),
+        of::<CSIStorageCapacity>(informers, EventResource::CsiStorageCapacity, |old, new| {
+            EventObject::CsiStorageCapacity { old, new }
+        }),
+        of::<VolumeAttachment>(informers, EventResource::VolumeAttachment, |old, new| {
+            EventObject::VolumeAttachment { old, new }
+        }),
+    ])
+    .boxed()
+}
+
+fn of<K: Watchable>(
+    informers: &Informers,
+    resource: EventResource,
+    object: impl Fn(Option<Arc<K>>, Option<Arc<K>>) -> EventObject + Send + 'static,
+) -> OtherChanges {
+    let changes = informers.of::<K>().subscribe().map(move |change| {
+        let (action, old, new) = match change {
+            Change::Added(new) => (ActionType::ADD, None, Some(new)),
+            Change::Updated { old, new } => (ActionType::UPDATE_OTHER, Some(old), Some(new)),
+            Change::Deleted(old) => (ActionType::DELETE, Some(old), None),
+        };
+        (ClusterEvent::new(resource, action), object(old, new))
+    });
+    changes.boxed()
+}
