@@ -1,20 +1,28 @@
 //! The original's controllers, one file each.
 
 mod cluster_roles;
+mod cronjob;
+mod daemonset;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoints;
 mod endpointslices;
 mod garbage;
+mod job;
+mod job_ttl;
 mod mirroring;
 mod namespaces;
 mod nodes;
 mod pod_gc;
 mod pods;
 mod replicas;
+mod revisions;
 mod root_ca;
 mod service_accounts;
 mod services;
+mod statefulset;
+mod volume_protection;
 mod written;
 
 use crate::BoxController;
@@ -62,6 +70,14 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(root_ca::RootCa::new(options.root_ca.clone())),
         BoxController::new(cluster_roles::ClusterRoles),
         BoxController::new(garbage::Garbage::new()),
+        BoxController::new(job::Jobs::new(clock())),
+        BoxController::new(job_ttl::JobTtl),
+        BoxController::new(cronjob::CronJobs::new(clock())),
+        BoxController::new(statefulset::StatefulSets::new(clock())),
+        BoxController::new(daemonset::DaemonSets::new(clock())),
+        BoxController::new(disruption::Disruption),
+        BoxController::new(volume_protection::ClaimProtection),
+        BoxController::new(volume_protection::VolumeProtection),
         BoxController::new(nodes::NodeLifecycle::new()),
         BoxController::new(nodes::TaintEviction::new()),
         BoxController::new(pod_gc::PodGc::new()),

@@ -1,10 +1,10 @@
-mod hash;
+pub(super) mod hash;
 mod revision;
 mod rollout;
 mod scale;
 mod sets;
 mod status;
-mod steps;
+pub(super) mod steps;
 
 use super::{
     pods,

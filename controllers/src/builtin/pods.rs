@@ -65,18 +65,25 @@ pub(super) async fn create<O>(
 where
     O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
 {
-    let meta = owner.meta();
-    let namespace = meta.namespace.as_deref().unwrap_or_default();
-    let pod = from_template(template, owner);
+    create_pod(context, owner, &from_template(template, owner)).await.map(drop)
+}
+
+/// Creates this pod for an owner, and tells of it.
+pub(super) async fn create_pod<O>(context: &Context, owner: &O, pod: &Pod) -> Result<Pod, Error>
+where
+    O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
+{
+    let namespace = owner.meta().namespace.as_deref().unwrap_or_default();
     if pod.metadata.labels.as_ref().is_none_or(BTreeMap::is_empty) {
         return Err(Error::Invalid("unable to create pods, no labels".to_owned()));
     }
     let api: Api<Pod> = Api::namespaced(context.client(), namespace);
-    match api.create(&PostParams::default(), &pod).await.map_err(Error::from) {
+    match api.create(&PostParams::default(), pod).await.map_err(Error::from) {
         Ok(created) => {
-            let message = format!("Created pod: {}", created.metadata.name.unwrap_or_default());
+            let name = created.metadata.name.as_deref().unwrap_or_default();
+            let message = format!("Created pod: {name}");
             context.recorder().event_for(owner, EventType::Normal, "SuccessfulCreate", message);
-            Ok(())
+            Ok(created)
         }
         Err(error) => {
             if !error.is_namespace_terminating() {
@@ -111,7 +118,8 @@ where
     }
 }
 
-fn from_template<O: kube::Resource<DynamicType = ()>>(
+/// The pod that a template describes, named after its owner and managed by it.
+pub(super) fn from_template<O: kube::Resource<DynamicType = ()>>(
     template: &PodTemplateSpec,
     owner: &O,
 ) -> Pod {

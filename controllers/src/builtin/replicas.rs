@@ -1,6 +1,6 @@
 mod owner;
-mod rank;
-mod scale;
+pub(super) mod rank;
+pub(super) mod scale;
 mod status;
 
 use super::pods;

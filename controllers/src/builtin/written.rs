@@ -30,6 +30,7 @@ enum What {
     Created(u64),
     Updated(u64),
     Deleted,
+    Removed,
 }
 
 /// A resourceVersion as the number it is.
@@ -66,6 +67,11 @@ impl Written {
         self.note(request, ObjectKey::of(object), What::Deleted);
     }
 
+    /// `object`, which was being deleted, lost its last finalizer.
+    pub(super) fn removed<K: kube::Resource>(&self, request: &ObjectKey, object: &K) {
+        self.note(request, ObjectKey::of(object), What::Removed);
+    }
+
     /// `object` was seen to go, perhaps before it was seen to come.
     pub(super) fn gone<K: kube::Resource>(&self, request: &ObjectKey, object: &K) {
         if let Some(writes) = self.writes.lock().get_mut(request) {
@@ -89,6 +95,7 @@ impl Written {
                 (What::Deleted, _) => {
                     present.is_none_or(|object| object.meta().deletion_timestamp.is_some())
                 }
+                (What::Removed, _) => present.is_none(),
                 (What::Created(written) | What::Updated(written), Some(seen)) => seen >= written,
                 (What::Created(_), None) => false,
                 (What::Updated(_), None) => true,

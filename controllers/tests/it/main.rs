@@ -4,11 +4,16 @@
 
 mod cluster;
 mod collection;
+mod cronjobs;
+mod daemonsets;
 mod deployments;
 mod elections;
 mod endpoints;
 mod failures;
+mod jobs;
 mod manager;
 mod namespaces;
 mod nodes;
+mod protection;
 mod replicas;
+mod statefulsets;

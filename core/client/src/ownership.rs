@@ -51,6 +51,7 @@ pub struct ControllerRefManager<'a> {
     namespace: String,
     owner_deleted: bool,
     selector: Selector,
+    finalizer: Option<&'static str>,
     live: LiveCheck<'a>,
     checked: OnceCell<std::result::Result<(), String>>,
 }
@@ -94,9 +95,16 @@ impl<'a> ControllerRefManager<'a> {
             namespace,
             owner_deleted: meta.deletion_timestamp.is_some(),
             selector: parse(selector)?,
+            finalizer: None,
             live,
             checked: OnceCell::new(),
         })
+    }
+
+    /// Puts this finalizer on what is adopted, in the same write.
+    #[must_use]
+    pub fn with_finalizer(self, finalizer: &'static str) -> Self {
+        Self { finalizer: Some(finalizer), ..self }
     }
 
     /// Of `objects`, those the owner manages after adoption and release; `eligible` narrows what may be
@@ -172,8 +180,11 @@ impl<'a> ControllerRefManager<'a> {
             return Err(Error::CannotAdopt(format!("can't adopt for {kind} {name}: {reason}")));
         }
         let uid = object.meta().uid.as_deref();
-        self.patch(api, object, &json!({"metadata": {"ownerReferences": [self.owner], "uid": uid}}))
-            .await
+        let mut patch = json!({"metadata": {"ownerReferences": [self.owner], "uid": uid}});
+        if let Some(finalizer) = self.finalizer {
+            patch["metadata"]["finalizers"] = json!([finalizer]);
+        }
+        self.patch(api, object, &patch).await
     }
 
     async fn release<K>(&self, api: &Api<K>, object: &K) -> Result<()>

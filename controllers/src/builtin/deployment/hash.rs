@@ -8,7 +8,7 @@ pub(super) const HASH_LABEL: &str = "pod-template-hash";
 const DIGITS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A name for a template, the same for equal templates; `collisions` leads to another one.
-pub(super) fn of(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
+pub(in crate::builtin) fn of(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let text = canonical(template).to_string();
     let salt = collisions.map(i32::to_le_bytes);
     let bytes = text.bytes().chain(salt.into_iter().flatten());
@@ -21,7 +21,7 @@ pub(super) fn of(template: &PodTemplateSpec, collisions: Option<i32>) -> String 
 }
 
 /// Whether both templates make the same pods, whatever their hash label.
-pub(super) fn is_same(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
+pub(in crate::builtin) fn is_same(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
     canonical(a) == canonical(b)
 }
 

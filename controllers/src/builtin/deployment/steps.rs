@@ -22,7 +22,8 @@ pub(super) fn fence(
     Fence { surge, unavailable }
 }
 
-fn resolve(value: Option<&IntOrString>, total: i32, up: bool) -> i32 {
+/// A number, or a part of `total` rounded up or down.
+pub(in crate::builtin) fn resolve(value: Option<&IntOrString>, total: i32, up: bool) -> i32 {
     match value {
         None => 0,
         Some(IntOrString::Int(number)) => *number,

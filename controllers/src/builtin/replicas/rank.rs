@@ -9,7 +9,7 @@ use std::{cmp::Ordering, cmp::Reverse, collections::HashMap, sync::Arc};
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The `count` pods whose deletion costs least; `related` are those that pods should not share a node with.
-pub(super) fn to_delete(
+pub(in crate::builtin) fn to_delete(
     mut pods: Vec<Arc<Pod>>,
     related: &[Arc<Pod>],
     count: usize,

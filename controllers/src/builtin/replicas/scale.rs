@@ -79,7 +79,10 @@ impl<O: Owner> Scale<'_, O> {
 
 /// Calls `step` up to `count` times in batches of 1, 2, 4 and so on, until a batch has a failure, so that what
 /// fails always is not tried a thousand times. Gives the number of successes.
-async fn slow_start<F, Fut>(count: usize, step: F) -> (usize, Result<(), Error>)
+pub(in crate::builtin) async fn slow_start<F, Fut>(
+    count: usize,
+    step: F,
+) -> (usize, Result<(), Error>)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<(), Error>>,

@@ -14,6 +14,8 @@ use kubeplane_clock::SharedClock;
 use serde_json::json;
 use std::time::Duration;
 
+/// How many events about one object may have the same instant.
+const SAME_INSTANT: i128 = 256;
 const ATTEMPTS: u32 = 4;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(2);
 
@@ -81,14 +83,8 @@ impl Recorder {
         let namespace = object.namespace.clone().filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let now = self.clock.now();
-        let name =
-            format!("{}.{:x}", object.name.as_deref().unwrap_or_default(), now.as_nanosecond());
-        let event = Event {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                namespace: Some(namespace.clone()),
-                ..ObjectMeta::default()
-            },
+        let mut event = Event {
+            metadata: ObjectMeta { namespace: Some(namespace.clone()), ..ObjectMeta::default() },
             involved_object: object.clone(),
             reason: Some(occurrence.reason.clone()),
             message: Some(message.to_owned()),
@@ -105,7 +101,22 @@ impl Recorder {
             ..Event::default()
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        api.create(&PostParams::default(), &event).await?;
-        Ok(Written { namespace, name, count: 1 })
+        let about = object.name.as_deref().unwrap_or_default();
+        let mut number = now.as_nanosecond();
+        loop {
+            let name = format!("{about}.{number:x}");
+            event.metadata.name = Some(name.clone());
+            match api.create(&PostParams::default(), &event).await {
+                Ok(_) => return Ok(Written { namespace, name, count: 1 }),
+                // Clocks are coarse, and a paused one stands still: the instant may be taken.
+                Err(kube::Error::Api(status))
+                    if status.is_already_exists()
+                        && number - now.as_nanosecond() < SAME_INSTANT =>
+                {
+                    number += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

@@ -1,0 +1,145 @@
+mod nodes;
+mod pace;
+mod rolling;
+mod sync;
+
+use super::{
+    pods,
+    revisions::{self, History},
+    written::{LAGGING, Written},
+};
+use crate::{Action, Context, Controller, Error, Sources, sources::owner_key};
+use async_trait::async_trait;
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, DaemonSet},
+    core::v1::{Node, Pod},
+};
+use kube::ResourceExt;
+use kubeplane_client::{Change, ControllerRefManager, EventType, ObjectKey, controller_of};
+use kubeplane_clock::SharedClock;
+use pace::Pace;
+use std::time::Duration;
+use sync::Sync;
+
+/// Keeps one pod on every node that is fit for it.
+pub(super) struct DaemonSets {
+    sets: Written,
+    pods: Written,
+    revisions: Written,
+    pace: Pace,
+}
+
+impl DaemonSets {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        let written = || Written::new(clock.clone());
+        Self { sets: written(), pods: written(), revisions: written(), pace: Pace::new(clock) }
+    }
+
+    fn caches_are_current(&self, key: &ObjectKey, context: &Context) -> bool {
+        let informers = context.informers();
+        self.sets.is_seen(key, &informers.of::<DaemonSet>())
+            && self.pods.is_seen(key, &informers.of::<Pod>())
+            && self.revisions.is_seen(key, &informers.of::<ControllerRevision>())
+    }
+}
+
+#[async_trait]
+impl Controller for DaemonSets {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "daemonset-controller"
+    }
+
+    fn identity(&self) -> &'static str {
+        "daemon-set-controller"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        let sets = sources.informer::<DaemonSet>();
+        pods::index(&sources.informer::<Pod>());
+        sources.objects::<DaemonSet>();
+        sources.for_owner::<DaemonSet, Pod>();
+        sources.for_owner::<DaemonSet, ControllerRevision>();
+        let (written, all) = (self.pods.clone(), sets.clone());
+        sources.watch::<Pod>(move |change| {
+            let pod = change.object();
+            if change.is_deleted() {
+                if let Some(owner) = owner_key::<DaemonSet, _>(&**pod) {
+                    written.gone(&owner, &**pod);
+                }
+                return Vec::new();
+            }
+            if controller_of(&**pod).is_some() || pod.metadata.labels.is_none() {
+                return Vec::new();
+            }
+            let near = all.list_in(pod.metadata.namespace.as_deref().unwrap_or_default());
+            let selecting = near.iter().filter(|set| {
+                set.spec.as_ref().is_some_and(|spec| {
+                    !pods::is_empty(&spec.selector)
+                        && pods::selects(&spec.selector, pod.metadata.labels.as_ref())
+                })
+            });
+            selecting.map(|set| ObjectKey::of(&**set)).collect()
+        });
+        sources.watch::<Node>(move |change| {
+            let concerned = sets.list().into_iter().filter(|set| match change {
+                Change::Updated { old, new } => {
+                    nodes::fitness(set, old) != nodes::fitness(set, new)
+                }
+                Change::Added(node) => nodes::fitness(set, node).should_run,
+                Change::Deleted(_) => true,
+            });
+            concerned.map(|set| ObjectKey::of(&*set)).collect()
+        });
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let informers = context.informers();
+        let Some(set) = informers.of::<DaemonSet>().get(&key.namespace, &key.name) else {
+            for written in [&self.sets, &self.pods, &self.revisions] {
+                written.forget(key);
+            }
+            return Ok(Action::Done);
+        };
+        if !self.caches_are_current(key, context) {
+            return Ok(LAGGING);
+        }
+        let Some(spec) = &set.spec else { return Ok(Action::Done) };
+        if pods::is_empty(&spec.selector) {
+            let message =
+                "This daemon set is selecting all pods. A non-empty selector is required.";
+            context.recorder().event_for(&*set, EventType::Warning, "SelectingAll", message);
+            return Ok(Action::Done);
+        }
+        if set.metadata.deletion_timestamp.is_some() {
+            return Ok(Action::Done);
+        }
+        let mut history =
+            History::read(context, &*set, key, &self.revisions, &spec.selector).await?;
+        let collisions = set.status.as_ref().and_then(|status| status.collision_count);
+        history.collisions = collisions.unwrap_or_default();
+        let current = history.newest(&spec.template).await?;
+        let uid = set.metadata.uid.as_deref().unwrap_or_default();
+        let found = pods::managed_or_orphaned(&informers.of::<Pod>(), uid, &key.namespace);
+        let claims = ControllerRefManager::new(context.client(), &*set, &spec.selector)?;
+        let pods = claims.claim(found, |_| true).await?;
+
+        let hash = revisions::hash_of(&current).to_owned();
+        let mut sync = Sync::new(self, context, key, &set, spec, hash, &pods);
+        let managed = sync.run().await;
+        sync.write_status(history.collisions).await?;
+        managed?;
+        let mut live: std::collections::BTreeSet<String> = [current.name_any()].into();
+        for pod in &pods {
+            let hash = pod.labels().get(sync::REVISION);
+            let used = |revision: &&ControllerRevision| {
+                hash.is_some_and(|hash| revisions::hash_of(revision) == hash)
+            };
+            live.extend(history.all.iter().filter(used).map(ResourceExt::name_any));
+        }
+        history.truncate(&live, spec.revision_history_limit.unwrap_or(10)).await?;
+        Ok(sync.again.map_or(Action::Done, |again: Duration| Action::RequeueAfter(again)))
+    }
+}

@@ -1,0 +1,174 @@
+//! The claims of a set's pods, and who owns them.
+
+use super::{identity, steps::Sync};
+use crate::Error;
+use k8s_openapi::{
+    api::{
+        apps::v1::{StatefulSet, StatefulSetSpec},
+        core::v1::{PersistentVolumeClaim, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{Api, Resource, ResourceExt, api::PostParams};
+use kubeplane_client::{EventType, controller_ref};
+use std::sync::Arc;
+
+pub(super) fn name(set: &StatefulSet, template: &PersistentVolumeClaim, ordinal: i32) -> String {
+    format!("{}-{}-{ordinal}", template.name_any(), set.name_any())
+}
+
+fn claims(set: &StatefulSet, spec: &StatefulSetSpec, ordinal: i32) -> Vec<PersistentVolumeClaim> {
+    let templates = spec.volume_claim_templates.iter().flatten();
+    let claims = templates.map(|template| {
+        let mut claim = template.clone();
+        claim.metadata.name = Some(name(set, template, ordinal));
+        claim.metadata.namespace.clone_from(&set.metadata.namespace);
+        let labels = spec.selector.match_labels.clone().unwrap_or_default();
+        claim.labels_mut().extend(labels);
+        claim.status = None;
+        claim
+    });
+    claims.collect()
+}
+
+/// Whether claims go with the set, and with the pod that is not wanted any more.
+fn deletes(spec: &StatefulSetSpec) -> (bool, bool) {
+    let policy = spec.persistent_volume_claim_retention_policy.as_ref();
+    let is_delete = |when: Option<&String>| when.is_some_and(|when| when == "Delete");
+    let deleted = policy.and_then(|policy| policy.when_deleted.as_ref());
+    let scaled = policy.and_then(|policy| policy.when_scaled.as_ref());
+    (is_delete(deleted), is_delete(scaled))
+}
+
+fn refers_to<O: Resource<DynamicType = ()>>(reference: &OwnerReference, owner: &O) -> bool {
+    reference.api_version == O::api_version(&())
+        && reference.kind == O::kind(&())
+        && Some(&reference.name) == owner.meta().name.as_ref()
+}
+
+fn is_stale<O: Resource<DynamicType = ()>>(claim: &PersistentVolumeClaim, owner: &O) -> bool {
+    let first = claim.owner_references().iter().find(|reference| refers_to(*reference, owner));
+    first.is_some_and(|reference| Some(&reference.uid) != owner.meta().uid.as_ref())
+}
+
+/// The owners a claim should have; `None` when they are not this set's to decide.
+fn wanted_owners(
+    claim: &PersistentVolumeClaim,
+    set: &StatefulSet,
+    spec: &StatefulSetSpec,
+    pod: &Pod,
+) -> Option<Vec<OwnerReference>> {
+    if is_stale(claim, set) || is_stale(claim, pod) {
+        // The collector has yet to see what the old owner's end means for the claim.
+        return None;
+    }
+    let ours =
+        |reference: &&OwnerReference| refers_to(*reference, set) || refers_to(*reference, pod);
+    let (with_set, with_pod) = deletes(spec);
+    let others = || claim.owner_references().iter().filter(|reference| !ours(reference));
+    let managed = others().any(|reference| reference.controller == Some(true));
+    let mut wanted: Vec<_> = others().cloned().collect();
+    if managed {
+        return Some(wanted);
+    }
+    let gone = identity::ordinal(pod).is_none_or(|ordinal| !identity::is_wanted(spec, ordinal));
+    if with_pod && gone {
+        wanted.push(controller_ref(pod));
+    } else if with_set {
+        wanted.push(controller_ref(set));
+    }
+    Some(wanted)
+}
+
+fn same_owners(a: &[OwnerReference], b: &[OwnerReference]) -> bool {
+    let owner = |reference: &OwnerReference| (reference.uid.clone(), reference.controller);
+    let (mut a, mut b): (Vec<_>, Vec<_>) =
+        (a.iter().map(owner).collect(), b.iter().map(owner).collect());
+    a.sort();
+    b.sort();
+    a == b
+}
+
+impl Sync<'_> {
+    fn claim(&self, name: &str) -> Option<Arc<PersistentVolumeClaim>> {
+        let informer = self.context.informers().of::<PersistentVolumeClaim>();
+        informer.get(&self.key.namespace, name)
+    }
+
+    fn claim_api(&self) -> Api<PersistentVolumeClaim> {
+        Api::namespaced(self.context.client(), &self.key.namespace)
+    }
+
+    /// Creates the claims that are not there.
+    pub(super) async fn create_claims(&self, pod: &str, ordinal: i32) -> Result<(), Error> {
+        for claim in claims(self.set, self.spec, ordinal) {
+            let name = claim.name_any();
+            match self.claim(&name) {
+                Some(present) if present.metadata.deletion_timestamp.is_some() => {
+                    return Err(Error::Incomplete(format!("pvc {name} is being deleted")));
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            let result = self.claim_api().create(&PostParams::default(), &claim).await;
+            match result.map_err(Error::from) {
+                Ok(created) => {
+                    self.controller.claims.created(self.key, &created);
+                    let set = &self.key.name;
+                    let message =
+                        format!("Create Claim {name} Pod {pod} in StatefulSet {set} success");
+                    self.event(EventType::Normal, "SuccessfulCreate", message);
+                }
+                Err(error) if error.is_already_exists() => return Err(error),
+                Err(error) => {
+                    let (set, text) = (&self.key.name, error.text());
+                    let message = format!(
+                        "Create Claim {name} for Pod {pod} in StatefulSet {set} failed error: {text}"
+                    );
+                    self.event(EventType::Warning, "FailedCreate", message);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the owners of a pod's claims into line with the retention policy.
+    pub(super) async fn own_claims(&self, pod: &Pod, ordinal: i32) -> Result<(), Error> {
+        for template in self.spec.volume_claim_templates.iter().flatten() {
+            let name = name(self.set, template, ordinal);
+            let Some(claim) = self.claim(&name) else { continue };
+            let Some(wanted) = wanted_owners(&claim, self.set, self.spec, pod) else { continue };
+            let (with_set, with_pod) = deletes(self.spec);
+            let foreign = wanted.iter().any(|owner| {
+                owner.controller == Some(true)
+                    && Some(&owner.uid) != self.set.metadata.uid.as_ref()
+                    && Some(&owner.uid) != pod.metadata.uid.as_ref()
+            });
+            if foreign && (with_set || with_pod) {
+                let message = format!(
+                    "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a \
+                     manging controller, the retention policy is ignored for this claim"
+                );
+                self.event(EventType::Warning, "ConflictingController", message);
+            }
+            if same_owners(claim.owner_references(), &wanted) {
+                continue;
+            }
+            let mut next = (*claim).clone();
+            next.metadata.owner_references = Some(wanted);
+            let written = self.claim_api().replace(&name, &PostParams::default(), &next).await?;
+            self.controller.claims.updated(self.key, &written);
+        }
+        Ok(())
+    }
+
+    /// Whether a claim still belongs to an earlier pod of the same name, and will go with it.
+    pub(super) fn has_stale_claim(&self, pod: &Pod, ordinal: i32) -> bool {
+        let mut claims = claims(self.set, self.spec, ordinal).into_iter();
+        deletes(self.spec).1
+            && claims.any(|claim| {
+                self.claim(&claim.name_any()).is_some_and(|present| is_stale(&present, pod))
+            })
+    }
+}

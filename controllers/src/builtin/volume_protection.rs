@@ -1,0 +1,156 @@
+//! Keeps claims and volumes that are in use from going away under those who use them.
+
+use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, PostParams},
+};
+use kubeplane_client::{ObjectKey, controller_of, finalizers};
+use kubeplane_workload::phase::node_name;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+
+const CLAIM: &str = "kubernetes.io/pvc-protection";
+const VOLUME: &str = "kubernetes.io/pv-protection";
+/// The index of pods by the claims they name, as `namespace/name`.
+const BY_CLAIM: &str = "claim";
+
+/// Puts a finalizer on an object or takes it off, with an update: these controllers may not patch.
+async fn protect<K>(api: &Api<K>, object: &K, finalizer: &str, wanted: bool) -> Result<(), Error>
+where
+    K: kube::Resource + Clone + Debug + Serialize + DeserializeOwned,
+{
+    if finalizers::has(object, finalizer) == wanted {
+        return Ok(());
+    }
+    let mut next = object.clone();
+    let all = next.finalizers_mut();
+    all.retain(|present| present != finalizer);
+    if wanted {
+        all.push(finalizer.to_owned());
+    }
+    unless_gone(api.replace(&object.name_any(), &PostParams::default(), &next).await)
+}
+
+/// Holds a claim back until no pod on a node uses it.
+pub(super) struct ClaimProtection;
+
+/// The names of the claims of a pod; those that were made for the pod itself are marked.
+fn claims(pod: &Pod) -> impl Iterator<Item = (String, bool)> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume: &Volume| match &volume.persistent_volume_claim {
+        Some(claim) => Some((claim.claim_name.clone(), false)),
+        None if volume.ephemeral.is_some() => {
+            Some((format!("{}-{}", pod.name_any(), volume.name), true))
+        }
+        None => None,
+    })
+}
+
+fn keys(pod: &Pod) -> Vec<ObjectKey> {
+    let namespace = pod.namespace().unwrap_or_default();
+    claims(pod).map(|(name, _)| ObjectKey::new(namespace.clone(), name)).collect()
+}
+
+/// Whether no kubelet has anything to do with the pod any more.
+fn is_shut_down(pod: &Pod) -> bool {
+    let meta = &pod.metadata;
+    meta.deletion_timestamp.is_some() && meta.deletion_grace_period_seconds == Some(0)
+}
+
+fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
+    let theirs =
+        || controller_of(claim).is_some_and(|owner| Some(&owner.uid) == pod.metadata.uid.as_ref());
+    let mut named = claims(pod).filter(|(name, _)| *name == claim.name_any());
+    node_name(pod).is_some() && named.any(|(_, own)| !own || !is_shut_down(pod) && theirs())
+}
+
+#[async_trait]
+impl Controller for ClaimProtection {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "persistentvolumeclaim-protection-controller"
+    }
+
+    fn identity(&self) -> &'static str {
+        "pvc-protection-controller"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources
+            .informer::<Pod>()
+            .add_index(BY_CLAIM, |pod| keys(pod).iter().map(ToString::to_string).collect());
+        sources.objects::<PersistentVolumeClaim>();
+        sources.watch::<Pod>(|change| {
+            let pod = change.object();
+            let done =
+                change.is_deleted() || kubeplane_workload::is_terminal(pod) || is_shut_down(pod);
+            if done { keys(pod) } else { Vec::new() }
+        });
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let informers = context.informers();
+        let found = informers.of::<PersistentVolumeClaim>().get(&key.namespace, &key.name);
+        let Some(claim) = found else { return Ok(Action::Done) };
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client(), &key.namespace);
+        if claim.metadata.deletion_timestamp.is_none() {
+            protect(&api, &claim, CLAIM, true).await?;
+            return Ok(Action::Done);
+        }
+        if !finalizers::has(&*claim, CLAIM) {
+            return Ok(Action::Done);
+        }
+        let cached = informers.of::<Pod>().by_index(BY_CLAIM, &key.to_string());
+        if cached.iter().any(|pod| uses(pod, &claim)) {
+            return Ok(Action::Done);
+        }
+        // A pod that was bound a moment ago may be missing from the cache, and its data would be lost.
+        let pods: Api<Pod> = Api::namespaced(context.client(), &key.namespace);
+        let live = pods.list(&ListParams::default()).await?;
+        if !live.items.iter().any(|pod| uses(pod, &claim)) {
+            protect(&api, &claim, CLAIM, false).await?;
+        }
+        Ok(Action::Done)
+    }
+}
+
+/// Holds a volume back while it is bound to a claim.
+pub(super) struct VolumeProtection;
+
+#[async_trait]
+impl Controller for VolumeProtection {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "persistentvolume-protection-controller"
+    }
+
+    fn identity(&self) -> &'static str {
+        "pv-protection-controller"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.objects::<PersistentVolume>();
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let found = context.informers().of::<PersistentVolume>().get("", &key.name);
+        let Some(volume) = found else { return Ok(Action::Done) };
+        let api: Api<PersistentVolume> = Api::all(context.client());
+        if volume.metadata.deletion_timestamp.is_none() {
+            protect(&api, &volume, VOLUME, true).await?;
+            return Ok(Action::Done);
+        }
+        let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+        if phase != Some("Bound") {
+            protect(&api, &volume, VOLUME, false).await?;
+        }
+        Ok(Action::Done)
+    }
+}
