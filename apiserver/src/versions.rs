@@ -3,8 +3,11 @@
 use kubeplane_core::{Definition, GroupVersion};
 use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
-/// Sets of versions with a name, in the order they are looked at.
-const SETS: [(&str, fn(Stage) -> bool); 4] = [
+/// A set of versions: its name, and whether it holds those of a stage.
+type Set = (&'static str, fn(Stage) -> bool);
+
+/// The sets, in the order they are looked at.
+const SETS: [Set; 4] = [
     ("api/all", |_| true),
     ("api/ga", |stage| stage == Stage::Stable),
     ("api/beta", |stage| stage == Stage::Beta),

@@ -88,10 +88,11 @@ fn change_group(context: &Context<'_>, object: &mut Object, old: &Object) {
     if context.subresource != "status" {
         return drop_disabled(context.features, object.map_at_mut(&["spec"]), before);
     }
-    if !context.features.is_on("DRAWorkloadResourceClaims") && !before.has("resourceClaims") {
-        if let Some(status) = map_in(object.map_mut(), "status") {
-            status.remove("resourceClaimStatuses");
-        }
+    if !context.features.is_on("DRAWorkloadResourceClaims")
+        && !before.has("resourceClaims")
+        && let Some(status) = map_in(object.map_mut(), "status")
+    {
+        status.remove("resourceClaimStatuses");
     }
 }
 
