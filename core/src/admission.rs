@@ -43,6 +43,8 @@ pub struct Request<'a> {
     pub user: &'a UserInfo,
     /// Warnings to the client.
     pub warnings: &'a Warnings,
+    /// Annotations for the audit log, and the wish to run again.
+    pub notes: &'a Notes,
     /// Reads of other objects.
     pub reader: &'a Arc<dyn ObjectReader>,
 }
@@ -50,7 +52,8 @@ pub struct Request<'a> {
 /// One admission step, an original's plug-in.
 ///
 /// # Contract
-/// All `mutate`s run in the order of assembly, then the object is validated, then all `validate`s run.
+/// All `mutate`s run in the order of assembly (once more when a step asks [`Notes::run_again`]), then the object
+/// is validated, then all `validate`s run.
 /// `validate` must not change the object. `handles` is asked first and must be cheap.
 ///
 /// # Errors
@@ -77,6 +80,7 @@ pub trait Admission: Debug + Send + Sync + 'static {
     }
 }
 
+mod notes;
 mod warnings {
     use std::sync::{Mutex, PoisonError};
 
@@ -102,4 +106,5 @@ mod warnings {
     }
 }
 
+pub use notes::Notes;
 pub use warnings::Warnings;

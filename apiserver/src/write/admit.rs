@@ -4,7 +4,7 @@ use super::Writer;
 use crate::metrics::Phase;
 use kubeplane_core::{
     Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Notes, Operation, Request},
     status::ApiResult,
 };
 use std::sync::Arc;
@@ -17,6 +17,7 @@ fn request<'a>(
     object: Option<&'a mut Object>,
     old: Option<&'a Object>,
     options: &'a Object,
+    notes: &'a Notes,
 ) -> Request<'a> {
     Request {
         operation,
@@ -30,6 +31,7 @@ fn request<'a>(
         dry_run: writer.dry_run,
         user: writer.user,
         warnings: writer.warnings,
+        notes,
         reader: writer.api.reader(),
     }
 }
@@ -43,16 +45,23 @@ pub(crate) async fn mutate(
     old: Option<&Object>,
     options: &Object,
 ) -> ApiResult<()> {
-    let mut request = request(writer, operation, name, object, old, options);
+    let notes = Notes::default();
+    let mut request = request(writer, operation, name, object, old, options, &notes);
     let phase = Watched { writer, operation, phase: Phase::Admit };
     let all = async {
-        for step in phase.steps() {
-            phase.timed(Some(step.name()), step.mutate(&mut request)).await?;
+        loop {
+            for step in phase.steps() {
+                phase.timed(Some(step.name()), step.mutate(&mut request)).await?;
+            }
+            if !notes.begin_again() {
+                return Ok(());
+            }
         }
-        Ok(())
     };
     let span = tracing::debug_span!("admission", phase = "mutating");
-    phase.timed(None, all).instrument(span).await
+    let result = phase.timed(None, all).instrument(span).await;
+    tell(&notes);
+    result
 }
 
 /// Asks every step whether the write may be made.
@@ -64,7 +73,8 @@ pub(crate) async fn validate(
     old: Option<&Object>,
     options: &Object,
 ) -> ApiResult<()> {
-    let request = request(writer, operation, name, object, old, options);
+    let notes = Notes::default();
+    let request = request(writer, operation, name, object, old, options, &notes);
     let phase = Watched { writer, operation, phase: Phase::Validate };
     let all = async {
         for step in phase.steps() {
@@ -73,7 +83,15 @@ pub(crate) async fn validate(
         Ok(())
     };
     let span = tracing::debug_span!("admission", phase = "validating");
-    phase.timed(None, all).instrument(span).await
+    let result = phase.timed(None, all).instrument(span).await;
+    tell(&notes);
+    result
+}
+
+fn tell(notes: &Notes) {
+    for (key, value) in notes.annotations() {
+        tracing::debug!(target: "audit", %key, %value, "annotation");
+    }
 }
 
 /// One phase of the admission of one write.

@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kubeplane-extensions", ON_APISERVER),
     ("kubeplane-handlers", ON_APISERVER),
     ("kubeplane-openapi", ON_APISERVER),
+    ("kubeplane-webhooks", ON_APISERVER),
     ("kubeplane-kubelet", WITH_RUNTIME),
 ];
 

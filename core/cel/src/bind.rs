@@ -85,13 +85,13 @@ impl Shape {
     }
 }
 
-fn of_map(entries: impl Iterator<Item = (String, cel::Value)>) -> cel::Value {
+pub(crate) fn of_map(entries: impl Iterator<Item = (String, cel::Value)>) -> cel::Value {
     let map: HashMap<_, _> =
         entries.map(|(key, value)| (Key::String(Arc::new(key)), value)).collect();
     cel::Value::Map(Map { map: Arc::new(map) })
 }
 
-fn plain(value: &Value) -> cel::Value {
+pub(crate) fn plain(value: &Value) -> cel::Value {
     match value {
         Value::Null => cel::Value::Null,
         Value::Bool(value) => cel::Value::Bool(*value),

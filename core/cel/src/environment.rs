@@ -1,9 +1,11 @@
 use crate::{
+    authorizer,
     bind::Bound,
     check::{Scope, Type, Wrong, infer},
     cost::estimate,
     error::{Error, Result},
     macros::expand,
+    meter,
     shape::Shape,
 };
 use kube_cel::{
@@ -35,10 +37,12 @@ impl Default for Environment {
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Program {
-    expression: IdedExpr,
+    pub(crate) expression: IdedExpr,
     returns: Type,
     cost: u64,
     names: Vec<String>,
+    /// What one evaluation costs without its loops.
+    pub(crate) weight: u64,
 }
 
 /// What an expression came to.
@@ -63,7 +67,13 @@ impl Environment {
         for name in TYPES {
             base.add_variable_from_value(name, name);
         }
+        meter::register(&mut base);
+        authorizer::register(&mut base);
         Self { base }
+    }
+
+    pub(crate) fn base(&self) -> &Context<'static> {
+        &self.base
     }
 
     /// Compiles an expression over these variables, and holds it against their shapes.
@@ -112,7 +122,7 @@ impl Environment {
         let references = expression.references();
         let names = scope.keys().filter(|name| references.has_variable(name)).cloned().collect();
         drop(references);
-        Ok(Program { expression, returns, cost, names })
+        Ok(Program { expression, returns, cost, names, weight: 1 })
     }
 }
 
@@ -161,7 +171,7 @@ impl Program {
 const TYPES: [&str; 9] =
     ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type"];
 
-fn type_name(value: &cel::Value) -> &'static str {
+pub(crate) fn type_name(value: &cel::Value) -> &'static str {
     match value {
         cel::Value::Bool(_) => "bool",
         cel::Value::Int(_) => "int",
@@ -178,7 +188,7 @@ fn type_name(value: &cel::Value) -> &'static str {
     }
 }
 
-fn told(error: &ExecutionError) -> String {
+pub(crate) fn told(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
         ExecutionError::NoSuchOverload

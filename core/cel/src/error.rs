@@ -16,6 +16,9 @@ pub enum Error {
     /// It failed on the value at hand, as in `no such key: a`.
     #[error("{0}")]
     Evaluate(String),
+    /// Its budget is spent.
+    #[error("{}", Self::BUDGET)]
+    Budget,
 }
 
 /// What the functions of this crate return.

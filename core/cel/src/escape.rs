@@ -56,9 +56,37 @@ pub fn escape(name: &str) -> Option<String> {
     Some(out)
 }
 
+/// The field behind a name that [`escape`] gave.
+#[must_use]
+pub fn unescape(name: &str) -> String {
+    let inner = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"));
+    if let Some(word) = inner.filter(|word| RESERVED.contains(word)) {
+        return word.to_owned();
+    }
+    let mut out = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(c) = rest.chars().next() {
+        let long =
+            [("__underscores__", "__"), ("__dot__", "."), ("__dash__", "-"), ("__slash__", "/")];
+        let found = long.into_iter().find(|(long, _)| rest.starts_with(long));
+        let (taken, put) = found
+            .map_or((c.len_utf8(), &rest[..c.len_utf8()]), |(long, short)| (long.len(), short));
+        out.push_str(put);
+        rest = &rest[taken..];
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, unescape};
+
+    #[test]
+    fn identifiers_become_names() {
+        for name in ["a_b", "a__b", "x-prop.y/z", "namespace", "plain"] {
+            assert_eq!(unescape(&escape(name).unwrap()), name);
+        }
+    }
 
     #[test]
     fn names_become_identifiers() {

@@ -19,6 +19,8 @@
 //! assert!(environment.compile("self.sise < 9", &[("self", &shape)]).is_err());
 //! ```
 
+mod activation;
+mod authorizer;
 mod bind;
 mod check;
 mod cost;
@@ -27,14 +29,18 @@ mod error;
 mod escape;
 mod functions;
 mod macros;
+mod meter;
 mod shape;
+mod walk;
 
+pub use activation::Activation;
+pub use authorizer::{Answer, Authorizer, Check};
 pub use bind::Bound;
 pub use check::Type;
 pub use environment::{Environment, MAX_SOURCE_BYTES, Outcome, Program};
 pub use error::{Error, Result};
-pub use escape::escape;
-pub use shape::Shape;
+pub use escape::{escape, unescape};
+pub use shape::{PLAIN_NAMES, Shape};
 
 /// The largest estimated cost one expression may have.
 pub const EXPRESSION_COST_LIMIT: u64 = 10_000_000;

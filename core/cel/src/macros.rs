@@ -1,8 +1,9 @@
 //! Macros that the parser does not know: `cel.bind`, `optMap` and `optFlatMap`, turned into what it knows.
 
+use crate::escape::unescape;
 use kube_cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, IdedExpr, ListExpr, LiteralValue,
-    operators,
+    MapEntryExpr, MapExpr, operators,
 };
 
 /// The expression without those macros.
@@ -37,18 +38,23 @@ pub(crate) fn expand(expression: IdedExpr) -> IdedExpr {
             select.operand = inner(select.operand);
             Expr::Select(select)
         }
-        Expr::Struct(mut made) => {
-            made.entries = entries(made.entries);
-            Expr::Struct(made)
-        }
+        Expr::Struct(made) => Expr::Map(MapExpr { entries: entries(made.entries) }),
         other => other,
     };
     IdedExpr { id, expr }
 }
 
+/// The interpreter knows maps only: an object is one with its fields as keys.
 fn entry(mut entry: IdedEntryExpr) -> IdedEntryExpr {
     match &mut entry.expr {
-        EntryExpr::StructField(field) => field.value = expand(std::mem::take(&mut field.value)),
+        EntryExpr::StructField(field) => {
+            let name = LiteralValue::String(unescape(&field.field).as_str().into());
+            entry.expr = EntryExpr::MapEntry(MapEntryExpr {
+                key: IdedExpr { id: entry.id, expr: Expr::Literal(name) },
+                value: expand(std::mem::take(&mut field.value)),
+                optional: field.optional,
+            });
+        }
         EntryExpr::MapEntry(pair) => {
             pair.key = expand(std::mem::take(&mut pair.key));
             pair.value = expand(std::mem::take(&mut pair.value));

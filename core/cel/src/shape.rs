@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 /// The bytes of the largest request, which bounds all that no schema bounds.
 pub(crate) const REQUEST_BYTES: u64 = 3 * 1024 * 1024;
 
+/// In a schema of an object: expressions name its fields as they are, reserved words too.
+pub const PLAIN_NAMES: &str = "x-kubeplane-plain-names";
+
 /// What a schema says of a value, as far as expressions care.
 #[derive(Debug, Clone)]
 pub struct Shape {
@@ -90,6 +93,7 @@ impl Shape {
         let required = schema.get("required").and_then(Value::as_array);
         let is_required =
             |name: &str| required.is_some_and(|list| list.iter().any(|item| item == name));
+        let schema_is_plain = schema.get(PLAIN_NAMES) == Some(&Value::Bool(true));
         let mut fields = BTreeMap::new();
         let mut min_bytes = 2;
         for (name, schema) in &properties {
@@ -97,7 +101,9 @@ impl Shape {
             if is_required(name) && schema.get("default").is_none() {
                 min_bytes += name.len() as u64 + shape.min_bytes + 4;
             }
-            if let Some(escaped) = escape(name) {
+            // What no user declares, as `request`, has its names as they are.
+            let plain = schema_is_plain.then(|| name.clone());
+            if let Some(escaped) = plain.or_else(|| escape(name)) {
                 fields.insert(name.clone(), Property { escaped, shape: Arc::new(shape) });
             }
         }

@@ -4,7 +4,7 @@ use crate::{
     expressions::{any, compile, is_path, name_of, object, schema_of},
     look::At,
 };
-use kubeplane_cel::{Program, Type};
+use kubeplane_cel::{PLAIN_NAMES, Program, Type};
 use kubeplane_core::field::Errors;
 use serde_json::{Map, Value, json};
 
@@ -159,7 +159,14 @@ fn request() -> Value {
     fields.insert("userInfo".to_owned(), object(user));
     fields.insert("dryRun".to_owned(), json!({"type": "boolean"}));
     fields.insert("options".to_owned(), any());
-    object(fields)
+    plain(fields)
+}
+
+/// An object whose fields are named as they are.
+fn plain(fields: Map<String, Value>) -> Value {
+    let mut schema = object(fields);
+    schema[PLAIN_NAMES] = true.into();
+    schema
 }
 
 /// The schema of `namespaceObject`.
@@ -177,7 +184,7 @@ fn namespace() -> Value {
         metadata.insert(name.to_owned(), json!({"type": "integer"}));
     }
     json!({"type": "object", "properties": {
-        "metadata": object(metadata),
+        "metadata": plain(metadata),
         "spec": {"type": "object", "properties": {"finalizers": {"type": "array", "items": text}}},
         "status": {"type": "object", "properties": {"phase": text}},
     }})

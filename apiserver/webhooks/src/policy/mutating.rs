@@ -1,0 +1,239 @@
+use super::{
+    definition::{Mutation, Policy},
+    invocation::{Invocation, Misconfigured, Rules, Selected, namespace_of},
+    may_judge, merge,
+};
+use crate::{
+    attributes::{admission_request, operation},
+    expressions::{CONDITIONS_BUDGET, Evaluation, Inputs, POLICY_BUDGET, Verdict, answered},
+    metrics::About,
+    shared::Shared,
+};
+use async_trait::async_trait;
+use kubeplane_cel::{Authorizer, Bound};
+use kubeplane_core::{
+    Definition, Object,
+    admission::{Admission, Operation, Request},
+    status::{ApiError, ApiResult, Cause, Details},
+};
+use serde_json::Value;
+use std::{collections::BTreeSet, sync::Arc};
+
+const NAME: &str = "MutatingAdmissionPolicy";
+
+/// Changes objects as MutatingAdmissionPolicies say, by apply configurations and JSON patches.
+#[derive(Debug)]
+pub struct MutatingAdmissionPolicy {
+    shared: Arc<Shared>,
+    rules: Rules,
+}
+
+/// What one run leaves for the second.
+#[derive(Debug, Default)]
+struct Run {
+    output: Option<Object>,
+    invoked: BTreeSet<String>,
+    again: BTreeSet<String>,
+}
+
+/// What a policy is evaluated over.
+struct Subject<'a> {
+    invocation: &'a Invocation,
+    namespace: Option<&'a Object>,
+    authorizer: &'a Authorizer,
+}
+
+impl MutatingAdmissionPolicy {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let rules =
+            Rules::new(&shared, "mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
+        Self { shared, rules }
+    }
+
+    async fn run(
+        &self,
+        selected: &mut Selected,
+        request: &mut Request<'_>,
+        run: &mut Run,
+    ) -> ApiResult<()> {
+        let namespace = namespace_of(request).await?;
+        let authorizer = Authorizer::default();
+        for invocation in &selected.invocations {
+            let subject =
+                Subject { invocation, namespace: namespace.as_deref(), authorizer: &authorizer };
+            let verdict = self.conditions(&subject, request).await;
+            let mut broken = |why| {
+                selected.misconfigured.push(Misconfigured {
+                    policy: invocation.policy.clone(),
+                    binding: Some(invocation.binding.clone()),
+                    why,
+                });
+            };
+            match verdict {
+                Verdict::Matches => {}
+                Verdict::Excluded => continue,
+                Verdict::Failed(why) => {
+                    broken(why);
+                    continue;
+                }
+            }
+            let key = key(invocation);
+            if request.notes.is_again() && !run.again.contains(&key) {
+                continue;
+            }
+            let mut changed = false;
+            for mutation in &invocation.policy.mutations {
+                let result = self.mutation(&subject, mutation, request).await;
+                self.count(invocation, result.is_err());
+                match result {
+                    Ok(did) => changed |= did,
+                    Err(why) => broken(why),
+                }
+            }
+            if changed {
+                run.again.append(&mut run.invoked);
+                request.notes.run_again();
+            }
+            if invocation.policy.again {
+                run.invoked.insert(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, invocation: &Invocation, error: bool) {
+        let action = if error { "deny" } else { "allow" };
+        let Invocation { policy, binding, .. } = invocation;
+        self.shared.counters.mutated(&policy.name, &binding.name, action, error);
+    }
+
+    fn inputs(&self, subject: &Subject<'_>, request: &Request<'_>) -> Inputs {
+        let matched = &subject.invocation.matched;
+        let object = request.object.as_deref().map(|object| matched.view(request, object));
+        let old = request.old.map(|old| matched.view(request, old));
+        let described = admission_request(request, matched);
+        Inputs::new(request, described, object.as_ref(), old.as_ref(), subject.namespace)
+    }
+
+    async fn conditions(&self, subject: &Subject<'_>, request: &Request<'_>) -> Verdict {
+        let policy: &Policy = &subject.invocation.policy;
+        if policy.conditions.is_empty() {
+            return Verdict::Matches;
+        }
+        let about = About {
+            kind: "policy",
+            name: &policy.name,
+            operation: operation(request.operation),
+            phase: "admit",
+        };
+        self.evaluate(subject, request, CONDITIONS_BUDGET, |evaluation| {
+            policy.conditions.evaluate(evaluation, &self.shared, about)
+        })
+        .await
+    }
+
+    async fn evaluate<T: Send>(
+        &self,
+        subject: &Subject<'_>,
+        request: &Request<'_>,
+        budget: u64,
+        work: impl Fn(&mut Evaluation<'_>) -> T + Send + Sync,
+    ) -> T {
+        let inputs = self.inputs(subject, request);
+        let Invocation { policy, param, .. } = subject.invocation;
+        let param = param.as_ref().map(|param| Value::Object(param.map().clone()));
+        let param = param.as_ref().map(Bound::plain);
+        let shared = &*self.shared;
+        answered(shared, request.user, subject.authorizer, || {
+            let base = inputs.activation(&shared.environment, subject.authorizer);
+            let mut own = Evaluation::new(&base, &policy.variables, param.as_ref(), budget);
+            work(&mut own)
+        })
+        .await
+    }
+
+    /// Makes one change; whether there was any.
+    async fn mutation(
+        &self,
+        subject: &Subject<'_>,
+        mutation: &Mutation,
+        request: &mut Request<'_>,
+    ) -> Result<bool, String> {
+        let matched = &subject.invocation.matched;
+        let Some(object) = request.object.as_deref() else { return Ok(false) };
+        let before = matched.view(request, object);
+        let (Mutation::Apply(expression) | Mutation::Patch(expression)) = mutation;
+        let made = self
+            .evaluate(subject, request, POLICY_BUDGET, |evaluation| evaluation.evaluate(expression))
+            .await
+            .map_err(|failure| failure.message())?;
+        let made = made.to_json().ok_or_else(|| {
+            format!("expression '{}' resulted in a value without a JSON form", expression.source)
+        })?;
+        let after = match mutation {
+            Mutation::Apply(_) => merge::applied(&before, made, matched, self.shared.clock.now())?,
+            Mutation::Patch(_) => merge::patched(&before, made)?,
+        };
+        let after = merge::fitted(after, matched)?;
+        if after == before {
+            return Ok(false);
+        }
+        let after = matched.back(request, after);
+        if let Some(object) = request.object.as_deref_mut() {
+            *object = after;
+        }
+        Ok(true)
+    }
+}
+
+/// What tells an invocation from others.
+fn key(invocation: &Invocation) -> String {
+    let Invocation { policy, binding, param, .. } = invocation;
+    let param = param.as_ref().map(|param| format!("{}/{}", param.namespace(), param.name()));
+    format!("{}/{}/{}", policy.name, binding.name, param.unwrap_or_default())
+}
+
+fn refusal(request: &Request<'_>, broken: &[Misconfigured]) -> Option<ApiError> {
+    let messages: Vec<String> = broken
+        .iter()
+        .filter(|broken| !broken.policy.ignore)
+        .map(|Misconfigured { policy, binding, why }| match binding {
+            Some(binding) => {
+                let (policy, binding) = (&policy.name, &binding.name);
+                format!("policy '{policy}' with binding '{binding}' denied request: {why}")
+            }
+            None => format!("policy {:?} denied request: {why}", policy.name),
+        })
+        .collect();
+    let first = messages.first()?.clone();
+    let forbidden = super::forbidden(request, "admission request denied by policy");
+    let causes = messages.into_iter().map(|message| Cause { message, ..Cause::default() });
+    let details =
+        Details { causes: causes.collect(), ..forbidden.details().cloned().unwrap_or_default() };
+    Some(ApiError::new(forbidden.code(), "Invalid", first).with_details(details))
+}
+
+#[async_trait]
+impl Admission for MutatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn handles(&self, _operation: Operation, definition: &Definition, _subresource: &str) -> bool {
+        may_judge(definition)
+    }
+
+    async fn mutate(&self, request: &mut Request<'_>) -> ApiResult<()> {
+        let mut selected = self.rules.select(&self.shared, request).await?;
+        if !selected.invocations.is_empty() {
+            let mut run: Run = request.notes.take(NAME).unwrap_or_default();
+            if request.notes.is_again() && run.output.as_ref() != request.object.as_deref() {
+                run.again.append(&mut run.invoked);
+            }
+            self.run(&mut selected, request, &mut run).await?;
+            run.output = request.object.as_deref().filter(|_| !run.invoked.is_empty()).cloned();
+            request.notes.put(NAME, run);
+        }
+        refusal(request, &selected.misconfigured).map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,74 @@
+//! The parameters of a policy, as a binding names them.
+
+use super::definition::{ParamKind, ParamRef};
+use crate::{attributes::namespace, shared::Shared};
+use kubeplane_apiserver::Resource;
+use kubeplane_core::{Object, admission::Request};
+use std::sync::Arc;
+
+/// The resource of a policy's parameters.
+///
+/// # Errors
+/// In the original's words, when it is not served.
+pub(super) fn resource(shared: &Shared, kind: &ParamKind) -> Result<Arc<Resource>, String> {
+    let found =
+        shared.server().and_then(|server| server.registry.of_kind(&kind.version, &kind.kind));
+    found.ok_or_else(|| {
+        format!(
+            "failed to find resource referenced by paramKind: '{}, Kind={}'",
+            kind.version, kind.kind
+        )
+    })
+}
+
+/// The parameters a policy is evaluated with: once for each; once without where a binding names none.
+///
+/// # Errors
+/// In the original's words.
+pub(super) async fn collect(
+    resource: Option<&Resource>,
+    reference: Option<&ParamRef>,
+    request: &Request<'_>,
+) -> Result<Vec<Option<Arc<Object>>>, String> {
+    let (Some(resource), Some(reference)) = (resource, reference) else { return Ok(vec![None]) };
+    let definition = resource.definition();
+    let own = match (definition.is_namespaced(), reference.namespace.as_str()) {
+        (false, "") => "",
+        (false, _) => {
+            return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`"
+                .to_owned());
+        }
+        (true, "") if namespace(request).is_empty() => {
+            return Err("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources".to_owned());
+        }
+        (true, "") => namespace(request),
+        (true, named) => named,
+    };
+    let group_resource = resource.group_resource();
+    let found: Vec<Arc<Object>> = match &reference.selector {
+        _ if !reference.name.is_empty() => {
+            let read = request.reader.get(&group_resource, own, &reference.name).await;
+            read.map_err(|error| error.to_string())?.into_iter().collect()
+        }
+        Some(selector) => {
+            let selector = selector.as_ref().map_err(Clone::clone)?;
+            let list = request.reader.list(&group_resource, own).await;
+            let items = list.map_err(|error| error.to_string())?.items;
+            items.into_iter().filter(|item| selector.matches_object(item)).collect()
+        }
+        None => return Err("one of name or selector must be provided".to_owned()),
+    };
+    if found.is_empty() && reference.deny {
+        return Err(
+            "no params found for policy binding with `Deny` parameterNotFoundAction".to_owned()
+        );
+    }
+    let version = definition.group_version();
+    Ok(found
+        .into_iter()
+        .map(|object| match object.api_version() == version.to_string() {
+            true => Some(object),
+            false => Some(Arc::new(crate::equivalents::converted(&object, definition, &version))),
+        })
+        .collect())
+}

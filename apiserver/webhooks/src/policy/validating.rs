@@ -1,0 +1,210 @@
+use super::{
+    definition::Binding,
+    invocation::{Invocation, Rules, namespace_of},
+    may_judge,
+    validator::{Judgement, judge},
+};
+use crate::{
+    attributes::{admission_request, operation},
+    expressions::{Inputs, answered},
+    shared::Shared,
+    webhook,
+};
+use async_trait::async_trait;
+use http::StatusCode;
+use kubeplane_cel::{Activation, Authorizer};
+use kubeplane_core::{
+    Definition, GroupVersionKind, Object,
+    admission::{Admission, Operation, Request},
+    status::{ApiError, ApiResult, Cause, Details},
+};
+use serde_json::json;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Holds writes against ValidatingAdmissionPolicies, as their bindings say: refuses, warns or notes.
+#[derive(Debug)]
+pub struct ValidatingAdmissionPolicy {
+    shared: Arc<Shared>,
+    rules: Rules,
+}
+
+/// A write refused.
+struct Denied {
+    policy: String,
+    binding: Option<String>,
+    message: String,
+    reason: String,
+}
+
+impl ValidatingAdmissionPolicy {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let rules =
+            Rules::new(&shared, "validatingadmissionpolicies", "validatingadmissionpolicybindings");
+        Self { shared, rules }
+    }
+
+    /// What all invocations come to.
+    async fn judge(
+        &self,
+        invocations: &[Invocation],
+        request: &Request<'_>,
+        namespace: Option<&Object>,
+    ) -> Vec<Judgement> {
+        let shared = &*self.shared;
+        let mut inputs: Vec<(&GroupVersionKind, Inputs)> = Vec::new();
+        for Invocation { matched, .. } in invocations {
+            if inputs.iter().any(|(kind, _)| *kind == &matched.kind) {
+                continue;
+            }
+            let object = request.object.as_deref().map(|object| matched.view(request, object));
+            let old = request.old.map(|old| matched.view(request, old));
+            let described = admission_request(request, matched);
+            let made = Inputs::new(request, described, object.as_ref(), old.as_ref(), namespace);
+            inputs.push((&matched.kind, made));
+        }
+        let (authorizer, operation) = (Authorizer::default(), operation(request.operation));
+        answered(shared, request.user, &authorizer, || {
+            let bases: Vec<(&GroupVersionKind, Activation<'_>)> = inputs
+                .iter()
+                .map(|(kind, made)| (*kind, made.activation(&shared.environment, &authorizer)))
+                .collect();
+            let base = |kind| bases.iter().find(|(own, _)| *own == kind).map(|(_, base)| base);
+            invocations
+                .iter()
+                .map(|invocation| match base(&invocation.matched.kind) {
+                    Some(base) => judge(shared, invocation, base, operation),
+                    None => Judgement::default(),
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// Does what the binding says about what a policy came to.
+    fn act(
+        &self,
+        invocation: &Invocation,
+        judgement: Judgement,
+        request: &Request<'_>,
+        denied: &mut Vec<Denied>,
+    ) {
+        let Invocation { policy, binding, .. } = invocation;
+        let counters = &self.shared.counters;
+        if judgement.denials.is_empty() {
+            counters.validated(&policy.name, &binding.name, "allow", false);
+        }
+        for denial in judgement.denials {
+            for action in &binding.actions {
+                match action.as_str() {
+                    "Deny" => {
+                        counters.validated(&policy.name, &binding.name, "deny", denial.error);
+                        denied.push(Denied {
+                            policy: policy.name.clone(),
+                            binding: Some(binding.name.clone()),
+                            message: denial.message.clone(),
+                            reason: denial.reason.clone(),
+                        });
+                    }
+                    "Audit" => {
+                        counters.validated(&policy.name, &binding.name, "audit", denial.error);
+                        let failure = failure(binding, denial.index, &denial.message);
+                        let key = "validation.policy.admission.k8s.io/validation_failure";
+                        request.notes.annotate(key, failure);
+                    }
+                    "Warn" => {
+                        counters.validated(&policy.name, &binding.name, "warn", denial.error);
+                        request.warnings.add(format!(
+                            "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
+                            policy.name, binding.name, denial.message
+                        ));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        denied.extend(judgement.broken_annotations.into_iter().map(|message| Denied {
+            policy: policy.name.clone(),
+            binding: Some(binding.name.clone()),
+            message,
+            reason: String::new(),
+        }));
+    }
+}
+
+fn failure(binding: &Binding, index: usize, message: &str) -> String {
+    let failure = json!([{
+        "message": message, "policy": binding.policy, "binding": binding.name,
+        "expressionIndex": index, "validationActions": binding.actions,
+    }]);
+    failure.to_string()
+}
+
+fn refusal(request: &Request<'_>, denied: &Denied) -> ApiError {
+    let Denied { policy, binding, message, reason } = denied;
+    let message = match binding {
+        Some(binding) => format!(
+            "ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}"
+        ),
+        None => format!("ValidatingAdmissionPolicy '{policy}' denied request: {message}"),
+    };
+    let forbidden = super::forbidden(request, &message);
+    let code = match reason.as_str() {
+        "Forbidden" => StatusCode::FORBIDDEN,
+        "Unauthorized" => StatusCode::UNAUTHORIZED,
+        "RequestEntityTooLarge" => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let reason = if reason.is_empty() { "Invalid" } else { reason };
+    let causes = vec![Cause { message, ..Cause::default() }];
+    let details = Details { causes, ..forbidden.details().cloned().unwrap_or_default() };
+    ApiError::new(code, webhook::reason(reason), forbidden.message()).with_details(details)
+}
+
+#[async_trait]
+impl Admission for ValidatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionPolicy"
+    }
+
+    fn handles(&self, _operation: Operation, definition: &Definition, _subresource: &str) -> bool {
+        may_judge(definition)
+    }
+
+    async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
+        let selected = self.rules.select(&self.shared, request).await?;
+        let mut denied: Vec<Denied> = selected
+            .misconfigured
+            .into_iter()
+            .filter(|broken| !broken.policy.ignore)
+            .map(|broken| Denied {
+                policy: broken.policy.name.clone(),
+                binding: broken.binding.map(|binding| binding.name.clone()),
+                message: broken.why,
+                reason: String::new(),
+            })
+            .collect();
+        if !selected.invocations.is_empty() {
+            let namespace = namespace_of(request).await?;
+            let invocations = &selected.invocations;
+            let judgements = self.judge(invocations, request, namespace.as_deref()).await;
+            let mut annotations: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (invocation, mut judgement) in invocations.iter().zip(judgements) {
+                for (key, value) in judgement.annotations.drain(..) {
+                    let key = format!("{}/{key}", invocation.policy.name);
+                    let values = annotations.entry(key).or_default();
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
+                }
+                self.act(invocation, judgement, request, &mut denied);
+            }
+            for (key, values) in annotations {
+                request.notes.annotate(key, values.join(", "));
+            }
+        }
+        match denied.first() {
+            Some(first) => Err(refusal(request, first)),
+            None => Ok(()),
+        }
+    }
+}

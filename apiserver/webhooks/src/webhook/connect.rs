@@ -1,0 +1,184 @@
+//! Connections to webhooks: TLS over TCP, to an address or to what stands behind a Service.
+
+use super::{hook::Place, resolve};
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use kubeplane_clock::Seed;
+use kubeplane_core::reader::ObjectReader;
+use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// Makes connections to one webhook's place.
+#[derive(Clone)]
+pub(super) struct Connector {
+    tls: TlsConnector,
+    place: Arc<Place>,
+    reader: Arc<dyn ObjectReader>,
+    seed: Seed,
+}
+
+/// An open connection.
+pub(super) struct Secured(TokioIo<TlsStream<TcpStream>>);
+
+/// Why there is none, in the original's words.
+#[derive(Debug)]
+pub(super) struct NotConnected(pub(super) String);
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotConnected {}
+
+impl Connector {
+    pub(super) fn new(
+        provider: Arc<CryptoProvider>,
+        authorities: &[u8],
+        place: Place,
+        reader: Arc<dyn ObjectReader>,
+        seed: Seed,
+    ) -> Result<Self, String> {
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots(authorities)?)
+            .with_no_client_auth();
+        // One HTTP/2 connection would lead all calls to one of a Service's backends.
+        config.alpn_protocols = match &place {
+            Place::Service { .. } => vec![b"http/1.1".to_vec()],
+            Place::Url(_) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { tls, place: Arc::new(place), reader, seed })
+    }
+
+    async fn connect(self, uri: Uri) -> Result<Secured, NotConnected> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let (address, port) = match &*self.place {
+            Place::Url(_) => (host.clone(), uri.port_u16().unwrap_or(443)),
+            Place::Service { namespace, name, port, .. } => {
+                resolve::service(&self.reader, &self.seed, namespace, name, *port)
+                    .await
+                    .map_err(NotConnected)?
+            }
+        };
+        let shown = match address.contains(':') {
+            true => format!("[{address}]:{port}"),
+            false => format!("{address}:{port}"),
+        };
+        let stream = TcpStream::connect((address.as_str(), port)).await;
+        let stream =
+            stream.map_err(|error| NotConnected(format!("dial tcp {shown}: {}", said(&error))))?;
+        // Best effort: without it only small frames wait a little.
+        let _ = stream.set_nodelay(true);
+        let name = ServerName::try_from(host).map_err(|error| NotConnected(error.to_string()))?;
+        let secured = self.tls.connect(name, stream).await;
+        let secured = secured.map_err(|error| NotConnected(unverified(&error)))?;
+        Ok(Secured(TokioIo::new(secured)))
+    }
+}
+
+/// A failure to connect as the original says it.
+fn said(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    format!("connect: {}", text.to_lowercase())
+}
+
+fn unverified(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+                .to_owned()
+        }
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            format!("tls: failed to verify certificate: x509: {why}")
+        }
+        _ => format!("tls: {error}"),
+    }
+}
+
+fn roots(authorities: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if authorities.is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    }
+    for root in CertificateDer::pem_slice_iter(authorities) {
+        let root = root.map_err(|error| format!("unable to load root certificates: {error}"))?;
+        roots.add(root).map_err(|error| format!("unable to load root certificates: {error}"))?;
+    }
+    match roots.is_empty() {
+        true => {
+            Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned())
+        }
+        false => Ok(roots),
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = Secured;
+    type Error = NotConnected;
+    type Future = futures::future::BoxFuture<'static, Result<Secured, NotConnected>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), NotConnected>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+impl Connection for Secured {
+    fn connected(&self) -> Connected {
+        let (_, session) = self.0.inner().get_ref();
+        match session.alpn_protocol() {
+            Some(b"h2") => Connected::new().negotiated_h2(),
+            _ => Connected::new(),
+        }
+    }
+}
+
+impl Read for Secured {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl Write for Secured {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,190 @@
+use super::{
+    answer::CallError,
+    call::{Phase, ask, settle},
+    hook::Hook,
+    review::Answer,
+    wanted,
+};
+use crate::{
+    attributes::{Matched, is_configuration},
+    followed::Followed,
+    shared::Shared,
+};
+use async_trait::async_trait;
+use kubeplane_core::{
+    Definition, Object,
+    admission::{Admission, Operation, Request},
+    decode::conform,
+    patch::json_patch,
+    status::{ApiError, ApiResult},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, sync::Arc};
+
+const NAME: &str = "MutatingAdmissionWebhook";
+
+/// Calls the webhooks of MutatingWebhookConfigurations that look at a write, one after the other in the order of
+/// configurations, and applies their patches. Those that want it are called once more when others changed the
+/// object after them.
+#[derive(Debug)]
+pub struct MutatingAdmissionWebhook {
+    shared: Arc<Shared>,
+    configurations: Followed<Vec<Hook>>,
+}
+
+/// What one run leaves for the second.
+#[derive(Debug, Default)]
+struct Run {
+    /// The object as the last webhook left it.
+    output: Option<Object>,
+    /// Webhooks that want to be called again when the object changes.
+    invoked: BTreeSet<String>,
+    /// Those that are to be called again.
+    again: BTreeSet<String>,
+}
+
+impl Run {
+    /// The object changed: all that were called and care are called again.
+    fn changed(&mut self) {
+        self.again.append(&mut self.invoked);
+    }
+}
+
+impl MutatingAdmissionWebhook {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let own = shared.clone();
+        let configurations = Followed::new("mutatingwebhookconfigurations", move |object| {
+            Hook::all(&own.environment, object)
+        });
+        Self { shared, configurations }
+    }
+
+    async fn run(
+        &self,
+        hooks: &[&Hook],
+        request: &mut Request<'_>,
+        run: &mut Run,
+    ) -> ApiResult<()> {
+        for (index, hook) in hooks.iter().enumerate() {
+            let matched = wanted(&self.shared, hook, request, Phase::Mutating.name()).await?;
+            let Some(matched) = matched else { continue };
+            if request.notes.is_again() && !run.again.contains(&hook.key) {
+                continue;
+            }
+            let changed = self.call(index, hook, &matched, request).await?;
+            if changed {
+                run.changed();
+                request.notes.run_again();
+            }
+            if hook.again {
+                run.invoked.insert(hook.key.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls one webhook; whether it changed the object.
+    async fn call(
+        &self,
+        index: usize,
+        hook: &Hook,
+        matched: &Matched,
+        request: &mut Request<'_>,
+    ) -> ApiResult<bool> {
+        let (shared, phase) = (&self.shared, Phase::Mutating);
+        let start = shared.clock.elapsed();
+        let answer = ask(shared, hook, request, matched, phase).await;
+        let result = answer.and_then(|answer| apply(hook, matched, request, &answer));
+        let took = shared.clock.elapsed().saturating_sub(start);
+        let failed = matches!(&result, Err(CallError::Failed { .. }));
+        let changed = *result.as_ref().unwrap_or(&false);
+        let place = format!("round_{}_index_{index}", u8::from(request.notes.is_again()));
+        let told =
+            json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": changed});
+        let key = format!("mutation.webhook.admission.k8s.io/{place}");
+        request.notes.annotate(key, told.to_string());
+        settle(shared, hook, request, phase, result.err(), took)?;
+        if failed {
+            let key = format!("failed-open.mutation.webhook.admission.k8s.io/{place}");
+            request.notes.annotate(key, hook.name.as_str());
+        }
+        Ok(changed)
+    }
+}
+
+/// Applies the patch of an answer; whether it changed anything.
+fn apply(
+    hook: &Hook,
+    matched: &Matched,
+    request: &mut Request<'_>,
+    answer: &Answer,
+) -> Result<bool, CallError> {
+    if answer.patch.is_empty() {
+        return Ok(false);
+    }
+    let operations: Vec<Value> = serde_json::from_slice(&answer.patch).map_err(|error| {
+        CallError::failed(503, format!("received undecodable patch in webhook response: {error}"))
+    })?;
+    if operations.is_empty() {
+        return Ok(false);
+    }
+    let Some(object) = request.object.as_deref() else {
+        return Err(internal(format!(
+            "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+            hook.name
+        )));
+    };
+    if answer.patch_type != "JSONPatch" {
+        let why = format!("unsupported patch type {:?}", answer.patch_type);
+        return Err(CallError::failed(400, why));
+    }
+    let before = matched.view(request, object);
+    let patched = json_patch(before.clone().into_value(), &answer.patch).map_err(internal)?;
+    let mut patched = Object::from_value(patched)
+        .ok_or_else(|| internal("the patched object is no object".to_owned()))?;
+    if matched.kind == matched.definition.kind {
+        conform(&mut patched, &matched.definition.schema)
+            .map_err(|error| internal(error.to_string()))?;
+    }
+    let changed = patched != before;
+    if matched.kind == matched.definition.kind {
+        matched.definition.strategy.default(&mut patched);
+    }
+    let patched = matched.back(request, patched);
+    if let Some(object) = request.object.as_deref_mut() {
+        *object = patched;
+    }
+    Ok(changed)
+}
+
+fn internal(why: impl std::fmt::Display) -> CallError {
+    CallError::Refused(ApiError::internal(why))
+}
+
+#[async_trait]
+impl Admission for MutatingAdmissionWebhook {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn handles(&self, _operation: Operation, definition: &Definition, _subresource: &str) -> bool {
+        !is_configuration(definition)
+    }
+
+    async fn mutate(&self, request: &mut Request<'_>) -> ApiResult<()> {
+        let all = self.configurations.current(request.reader).await?;
+        let hooks: Vec<&Hook> = all.iter().flat_map(|hooks| hooks.iter()).collect();
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let mut run: Run = request.notes.take(NAME).unwrap_or_default();
+        if request.notes.is_again() && run.output.as_ref() != request.object.as_deref() {
+            run.changed();
+        }
+        self.run(&hooks, request, &mut run).await?;
+        // Nobody compares when nobody wants to be called again.
+        run.output = request.object.as_deref().filter(|_| !run.invoked.is_empty()).cloned();
+        request.notes.put(NAME, run);
+        Ok(())
+    }
+}

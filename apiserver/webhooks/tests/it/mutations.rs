@@ -1,0 +1,73 @@
+use crate::harness::Server;
+use serde_json::{Value, json};
+
+async fn mutate(server: &Server, resource: (&str, &str, &str), mutations: Value) {
+    let (group, version, plural) = resource;
+    let spec = json!({
+        "matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": [group],
+            "apiVersions": [version], "resources": [plural]}]},
+        "reinvocationPolicy": "IfNeeded",
+        "variables": [{"name": "team", "expression": "object.metadata.namespace + '-team'"}],
+        "mutations": mutations,
+    });
+    server.configure("mutatingadmissionpolicies", "p", spec).await;
+    server.configure("mutatingadmissionpolicybindings", "b", json!({"policyName": "p"})).await;
+}
+
+#[tokio::test]
+async fn an_apply_configuration_is_merged() {
+    let server = Server::start().await;
+    let expression = "Object{metadata: Object.metadata{labels: {'team': variables.team}}, \
+                      spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{\
+                      initContainers: [Object.spec.template.spec.initContainers{name: 'mesh', image: 'mesh:1'}]}}}}";
+    let mutation = json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}});
+    mutate(&server, ("apps", "v1", "deployments"), json!([mutation])).await;
+    let pod = json!({"metadata": {"labels": {"a": "b"}}, "spec": {
+        "initContainers": [{"name": "own", "image": "own:1"}], "containers": [{"name": "c", "image": "c:1"}]}});
+    let deployment = json!({"metadata": {"name": "d", "labels": {"x": "y"}},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": pod}});
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let made = server.post(path, deployment).await.expect(201);
+    assert_eq!(made["metadata"]["labels"], json!({"x": "y", "team": "default-team"}));
+    let init = made["spec"]["template"]["spec"]["initContainers"].as_array().unwrap();
+    let names: Vec<_> = init.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["own", "mesh"]);
+    assert_eq!(init[1]["imagePullPolicy"], "IfNotPresent");
+}
+
+#[tokio::test]
+async fn json_patches_are_applied_unless_a_test_fails() {
+    let server = Server::start().await;
+    let patch = |expression: &str| json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    let mutations = json!([
+        patch(
+            "[JSONPatch{op: 'test', path: '/data/a', value: '1'}, JSONPatch{op: 'add', path: '/data/b', value: 'two'}]"
+        ),
+        patch(
+            "[JSONPatch{op: 'test', path: '/data/a', value: '7'}, JSONPatch{op: 'remove', path: '/data/a'}]"
+        ),
+        patch(
+            "has(object.metadata.labels) ? [JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), value: 'c'}] : []"
+        ),
+    ]);
+    mutate(&server, ("", "v1", "configmaps"), mutations).await;
+    let made = server.map("m", json!({"x": "y"})).await.expect(201);
+    assert_eq!(made["data"], json!({"a": "1", "b": "two"}));
+    assert_eq!(made["metadata"]["labels"], json!({"x": "y", "a/b": "c"}));
+}
+
+#[tokio::test]
+async fn lists_that_can_only_be_replaced_are_not_touched() {
+    let server = Server::start().await;
+    let expression =
+        "Object{spec: Object.spec{containers: [Object.spec.containers{name: 'c', args: ['x']}]}}";
+    let mutation = json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}});
+    mutate(&server, ("", "v1", "pods"), json!([mutation])).await;
+    let pod =
+        json!({"metadata": {"name": "m"}, "spec": {"containers": [{"name": "c", "image": "c:1"}]}});
+    let refused = server.post("/api/v1/namespaces/default/pods", pod).await;
+    let said = "policy 'p' with binding 'b' denied request: error applying patch: invalid ApplyConfiguration: may \
+                not mutate atomic arrays, maps or structs: .spec.containers[0].args";
+    assert_eq!(refused.refusal(), (403, said));
+    assert_eq!(refused.body["reason"], "Invalid");
+}

@@ -1,0 +1,162 @@
+use crate::harness::{MAPS, Server};
+use serde_json::{Value, json};
+
+/// A policy over ConfigMaps with these fields over the usual ones, bound as the binding says.
+async fn policy(server: &Server, fields: Value, binding: Value) {
+    let mut spec = json!({
+        "matchConstraints": {"resourceRules": [
+            {"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]},
+        ]},
+    });
+    for (key, value) in fields.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    server.configure("validatingadmissionpolicies", "p", spec).await;
+    let mut bound = json!({"policyName": "p", "validationActions": ["Deny"]});
+    for (key, value) in binding.as_object().unwrap() {
+        bound[key] = value.clone();
+    }
+    server.configure("validatingadmissionpolicybindings", "b", bound).await;
+}
+
+fn denied(name: &str, why: &str) -> String {
+    format!(
+        "configmaps {name:?} is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: {why}"
+    )
+}
+
+#[tokio::test]
+async fn a_policy_refuses_with_message_and_reason() {
+    let server = Server::start().await;
+    let validations = json!([
+        {"expression": "object.metadata.name.size() < 6", "messageExpression": "'too long: ' + object.metadata.name"},
+        {"expression": "!('x' in object.metadata.?labels.orValue({}))", "message": "no x", "reason": "Forbidden"},
+        {"expression": "request.operation == 'CREATE' || oldObject.data == object.data"},
+    ]);
+    policy(&server, json!({"validations": validations}), json!({})).await;
+    server.map("short", json!({})).await.expect(201);
+    let long = server.map("longer", json!({})).await;
+    assert_eq!(long.refusal(), (422, denied("longer", "too long: longer").as_str()));
+    assert_eq!(long.body["reason"], "Invalid");
+    assert_eq!(long.body["details"]["kind"], "configmaps");
+    let labelled = server.map("l", json!({"x": "y"})).await;
+    assert_eq!(labelled.refusal(), (403, denied("l", "no x").as_str()));
+    let changed = json!({"metadata": {"name": "short"}, "data": {"a": "2"}});
+    let changed = server.call("PUT", &format!("{MAPS}/short"), &changed).await;
+    let why = "failed expression: request.operation == 'CREATE' || oldObject.data == object.data";
+    assert_eq!(changed.refusal(), (422, denied("short", why).as_str()));
+}
+
+#[tokio::test]
+async fn a_policy_may_only_warn_and_failures_may_be_ignored() {
+    let server = Server::start().await;
+    let fields = json!({
+        "failurePolicy": "Ignore",
+        "validations": [{"expression": "false", "message": "never"}, {"expression": "object.nothing == 1"}],
+        "auditAnnotations": [{"key": "name", "valueExpression": "'name: ' + object.metadata.name"}],
+    });
+    policy(&server, fields, json!({"validationActions": ["Warn", "Audit"]})).await;
+    let made = server.map("m", json!({})).await;
+    assert_eq!(made.code, 201);
+    let warning =
+        "299 - \"Validation failed for ValidatingAdmissionPolicy 'p' with binding 'b': never\"";
+    assert_eq!(made.warnings, [warning]);
+}
+
+#[tokio::test]
+async fn variables_conditions_authorizer_and_namespace_are_there() {
+    let server = Server::start().await;
+    server.namespace("team", json!({"limit": "2"})).await;
+    let fields = json!({
+        "matchConditions": [{"name": "own", "expression": "request.namespace == 'team'"}],
+        "variables": [
+            {"name": "limit", "expression": "int(namespaceObject.metadata.labels['limit'])"},
+            {"name": "double", "expression": "variables.limit * 2"},
+            {"name": "broken", "expression": "int('x')"},
+        ],
+        "validations": [
+            {"expression": "size(object.data) <= variables.double", "messageExpression": "'more than ' + string(variables.double)"},
+            {"expression": "!('paint' in object.data) || authorizer.requestResource.check('paint').allowed()", "message": "no paint"},
+            {"expression": "!('broken' in object.data) || variables.broken > 1"},
+        ],
+    });
+    policy(&server, fields, json!({})).await;
+    let post = async |data: Value| {
+        let body = json!({"metadata": {"generateName": "m-"}, "data": data});
+        server.post("/api/v1/namespaces/team/configmaps", body).await
+    };
+    assert_eq!(post(json!({"a": "1"})).await.code, 201);
+    let many = post(json!({"a": "1", "b": "1", "c": "1", "d": "1", "e": "1"})).await;
+    assert!(many.refusal().1.ends_with("denied request: more than 4"), "{}", many.body);
+    let paint = post(json!({"paint": "red"})).await;
+    assert!(paint.refusal().1.ends_with("denied request: no paint"), "{}", paint.body);
+    let broken = post(json!({"broken": ""})).await;
+    assert!(
+        broken.refusal().1.contains("composited variable \"broken\" fails to evaluate"),
+        "{}",
+        broken.body
+    );
+    server.map("elsewhere", json!({})).await.expect(201);
+}
+
+#[tokio::test]
+async fn parameters_come_from_any_kind() {
+    let server = Server::start().await;
+    let crd = json!({"metadata": {"name": "limits.example.com"}, "spec": {
+        "group": "example.com", "scope": "Namespaced", "names": {"kind": "Limit", "plural": "limits"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+            "type": "object", "properties": {"max": {"type": "integer"}}}}}],
+    }});
+    server.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd).await.expect(201);
+    let limits = "/apis/example.com/v1/namespaces/default/limits";
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while server.call("GET", limits, &Value::Null).await.code != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "limits are not served");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let fields = json!({
+        "paramKind": {"apiVersion": "example.com/v1", "kind": "Limit"},
+        "validations": [{"expression": "size(object.data) <= params.max", "messageExpression": "params.metadata.name + ' says ' + string(params.max)"}],
+    });
+    let selector = json!({"matchLabels": {"on": "yes"}});
+    let reference = json!({"selector": selector, "parameterNotFoundAction": "Deny"});
+    policy(&server, fields, json!({"paramRef": reference})).await;
+    let refused = server.map("m", json!({})).await;
+    let why = "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
+    assert_eq!(refused.refusal(), (422, denied("m", why).as_str()));
+    let limit = |name: &str, max: u8, on: &str| json!({"apiVersion": "example.com/v1", "kind": "Limit", "metadata": {"name": name, "labels": {"on": on}}, "max": max});
+    server.seen(limits, limit("off", 0, "no")).await;
+    server.seen(limits, limit("wide", 9, "yes")).await;
+    server.map("m", json!({})).await.expect(201);
+    server.seen(limits, limit("tight", 0, "yes")).await;
+    let refused = server.map("n", json!({})).await;
+    assert_eq!(refused.refusal(), (422, denied("n", "tight says 0").as_str()));
+}
+
+#[tokio::test]
+async fn an_unknown_kind_of_parameters_is_told() {
+    let server = Server::start().await;
+    let fields = json!({
+        "paramKind": {"apiVersion": "example.com/v1", "kind": "Nothing"},
+        "validations": [{"expression": "params == null"}],
+    });
+    let reference = json!({"name": "x", "parameterNotFoundAction": "Deny"});
+    policy(&server, fields, json!({"paramRef": reference})).await;
+    let refused = server.map("m", json!({})).await;
+    let why = "ValidatingAdmissionPolicy 'p' denied request: failed to configure policy: failed to find resource \
+               referenced by paramKind: 'example.com/v1, Kind=Nothing'";
+    assert!(refused.refusal().1.ends_with(why), "{}", refused.body);
+}
+
+#[tokio::test]
+async fn a_runaway_policy_is_stopped() {
+    let server = Server::start().await;
+    let numbers = "[0,1,2,3,4,5,6,7,8,9]";
+    let nested = format!(
+        "{numbers}.all(a, {numbers}.all(b, {numbers}.all(c, {numbers}.all(d, {numbers}.all(e, {numbers}.all(f, a + b + c + d + e + f < 100))))))"
+    );
+    policy(&server, json!({"validations": [{"expression": nested}]}), json!({})).await;
+    let refused = server.map("m", json!({})).await;
+    let why = "resulted in error: operation cancelled: actual cost limit exceeded";
+    assert!(refused.refusal().1.ends_with(why), "{}", refused.body);
+}
