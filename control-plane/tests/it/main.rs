@@ -14,6 +14,7 @@ mod observability;
 mod parts;
 mod raw;
 mod restart;
+mod scheduling;
 mod secure;
 mod snapshot;
 mod start_up;

@@ -120,3 +120,42 @@ impl Score for ImageLocality {
 fn share(size: i64, having: i64, nodes: usize) -> i64 {
     (size as f64 * (having as f64 / nodes.max(1) as f64)) as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Snapshot,
+        plugins::fixtures::{pod, scores},
+    };
+    use serde_json::json;
+
+    fn node(name: &str, images: &[(&str, i64)]) -> Arc<NodeInfo> {
+        let image = |(name, mib): &(&str, i64)| json!({"names": [name], "sizeBytes": mib * MIB});
+        let images: Vec<_> = images.iter().map(image).collect();
+        let value = json!({"metadata": {"name": name}, "status": {"images": images}});
+        Arc::new(NodeInfo::new(Arc::new(serde_json::from_value(value).unwrap())))
+    }
+
+    #[test]
+    fn large_images_that_many_nodes_have_count_most() {
+        let of = |images: &[&str], nodes: &[Arc<NodeInfo>]| {
+            let containers: Vec<_> =
+                images.iter().map(|image| json!({"name": "c", "image": image})).collect();
+            let own = pod("p", "", json!({"containers": containers}));
+            scores(&ImageLocality, &own, &Snapshot::new(nodes.to_vec()), nodes)
+        };
+        let small = [("r.io/40:latest", 40), ("r.io/300:latest", 300)];
+        let large = [("r.io/250:latest", 250), ("r.io/10:latest", 10)];
+        let nodes = [node("a", &small), node("b", &large)];
+        // Half of 40 MiB is too little; half of 250: (125 - 23) * 100 / (2 * 1000 - 23).
+        assert_eq!(of(&["r.io/40", "r.io/250"], &nodes), Some(vec![0, 5]));
+        // Half of 40 and 300: (170 - 23) * 100 / (2 * 1000 - 23).
+        assert_eq!(of(&["r.io/40", "r.io/300"], &nodes), Some(vec![7, 0]));
+        assert_eq!(of(&["r.io/10:latest", "r.io/2000"], &nodes), Some(vec![0, 0]));
+        assert_eq!(of(&["r.io/none"], &nodes), None);
+        let huge =
+            [node("a", &[("r:5000/x:latest", 4000)]), node("b", &[("r:5000/x:latest", 4000)])];
+        assert_eq!(of(&["r:5000/x"], &huge), Some(vec![100, 100]));
+    }
+}

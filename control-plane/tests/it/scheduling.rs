@@ -1,0 +1,72 @@
+//! The scheduler makes room on an in-process cluster.
+
+use k8s_openapi::api::{
+    core::v1::{Event, Pod},
+    scheduling::v1::PriorityClass,
+};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+    runtime::wait::await_condition,
+};
+use kubeplane::testing::TestCluster;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn pod(name: &str, class: &str, affinity: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"priorityClassName": class, "affinity": affinity, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "3600"]}]},
+    }))
+    .unwrap()
+}
+
+fn is_running(pod: Option<&Pod>) -> bool {
+    pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref()) == Some("Running")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_important_pod_takes_the_place_of_another() {
+    let cluster = TestCluster::builder().controllers().scheduler().nodes(1).start().await.unwrap();
+    let classes: Api<PriorityClass> = Api::all(cluster.client());
+    for (name, value) in [("low", 10), ("high", 1000)] {
+        let class = json!({"metadata": {"name": name}, "value": value});
+        let class = serde_json::from_value(class).unwrap();
+        classes.create(&PostParams::default(), &class).await.unwrap();
+    }
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    pods.create(&PostParams::default(), &pod("victim", "low", json!({}))).await.unwrap();
+    let waited = timeout(PATIENCE, await_condition(pods.clone(), "victim", is_running)).await;
+    assert!(matches!(waited, Ok(Ok(_))), "the first pod runs while there is room: {waited:?}");
+    let away = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "victim"}}}]}});
+    let created =
+        pods.create(&PostParams::default(), &pod("important", "high", away)).await.unwrap();
+    let waited = timeout(PATIENCE, await_condition(pods.clone(), "important", is_running)).await;
+    let now = pods.list(&ListParams::default()).await.unwrap();
+    assert!(matches!(waited, Ok(Ok(_))), "not running: {:#?}", now.items);
+    assert!(pods.get_opt("victim").await.unwrap().is_none(), "the other pod has left");
+    let events: Api<Event> = Api::default_namespaced(cluster.client());
+    let expected =
+        format!("Preempted by pod {} on node node-1", created.metadata.uid.unwrap_or_default());
+    let told = async {
+        loop {
+            let all = events.list(&ListParams::default()).await.unwrap();
+            let told = |event: &Event| {
+                event.reason.as_deref() == Some("Preempted")
+                    && event.message.as_deref() == Some(&*expected)
+                    && event.involved_object.name.as_deref() == Some("victim")
+            };
+            if all.iter().any(told) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, told).await.is_ok(), "no event tells of it");
+    cluster.stop().await.unwrap();
+}
