@@ -5,13 +5,16 @@ use parking_lot::Mutex;
 use std::{collections::HashMap, time::Duration};
 
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(15);
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// A set, its generation and a node.
+type Place = (String, i64, String);
 
 /// The pauses by set, its generation and node.
 #[derive(Debug)]
 pub(super) struct Pace {
     clock: SharedClock,
-    pauses: Mutex<HashMap<(String, i64, String), (Duration, Duration)>>,
+    pauses: Mutex<HashMap<Place, (Duration, Duration)>>,
 }
 
 impl Pace {

@@ -47,7 +47,7 @@ fn refers_to<O: Resource<DynamicType = ()>>(reference: &OwnerReference, owner: &
 }
 
 fn is_stale<O: Resource<DynamicType = ()>>(claim: &PersistentVolumeClaim, owner: &O) -> bool {
-    let first = claim.owner_references().iter().find(|reference| refers_to(*reference, owner));
+    let first = claim.owner_references().iter().find(|reference| refers_to(reference, owner));
     first.is_some_and(|reference| Some(&reference.uid) != owner.meta().uid.as_ref())
 }
 
@@ -62,8 +62,7 @@ fn wanted_owners(
         // The collector has yet to see what the old owner's end means for the claim.
         return None;
     }
-    let ours =
-        |reference: &&OwnerReference| refers_to(*reference, set) || refers_to(*reference, pod);
+    let ours = |reference: &&OwnerReference| refers_to(reference, set) || refers_to(reference, pod);
     let (with_set, with_pod) = deletes(spec);
     let others = || claim.owner_references().iter().filter(|reference| !ours(reference));
     let managed = others().any(|reference| reference.controller == Some(true));
