@@ -9,13 +9,14 @@ use crate::{
     stored,
     write::{Writer, admit},
 };
+use async_trait::async_trait;
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
     GroupResource, Object,
     admission::{Admission, Operation, Warnings},
     auth::{Authorizer, UserInfo},
     decode::conform,
-    reader::ObjectReader,
+    reader::{Change, ObjectReader, ObjectUpdater},
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::{ReadAt, Store};
@@ -267,5 +268,18 @@ impl Api {
         let entries = page.map_err(|error| crate::storage::plain_error(&error))?.entries;
         let decoded = entries.iter().map(|entry| stored::decode(&entry.value, entry.revision));
         decoded.collect::<Result<_, _>>().map_err(ApiError::internal)
+    }
+}
+
+#[async_trait]
+impl ObjectUpdater for Api {
+    async fn update(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+        change: &mut Change<'_>,
+    ) -> ApiResult<Object> {
+        self.update_with(resource, namespace, name, change).await
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::credentials::{Credentials, KUBELET_CLIENT};
 use ipnet::{IpNet, Ipv4Net};
-use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, admission::NamespaceLifecycle};
+use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions};
 use kubeplane_auth::{
     Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens, TokenIssuer, X509,
 };
@@ -12,11 +12,7 @@ use kubeplane_handlers::{
     AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, KubeletClient, NamespaceFinalize,
     PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
     SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, TokenReview,
-    admission::{
-        DefaultStorageClass, DefaultTolerationSeconds, NodeRestriction,
-        PersistentVolumeClaimResize, Priority, ServiceAccount, StorageObjectInUseProtection,
-        TaintNodesByCondition,
-    },
+    admission::AdmissionPlugins,
 };
 use kubeplane_openapi::OpenApi;
 use kubeplane_store_trait::Store;
@@ -35,6 +31,8 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 pub struct ApiOptions {
     /// Where to listen; `None` to be reached in this process only.
     pub listen: Option<SocketAddr>,
+    /// Which admission steps run, and how.
+    pub admission: AdmissionPlugins,
     /// What all keys in the store begin with, as in `/registry`.
     pub storage_prefix: String,
     /// Cluster addresses of Services.
@@ -56,11 +54,13 @@ pub struct ApiOptions {
 }
 
 impl Default for ApiOptions {
-    /// Service range 10.96.0.0/16, node ports 30000 to 32767, no listener, the machine's clock.
+    /// Service range 10.96.0.0/16, node ports 30000 to 32767, no listener, the machine's clock, the usual
+    /// admission steps.
     fn default() -> Self {
         let range = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
         Self {
             listen: None,
+            admission: AdmissionPlugins::new(),
             storage_prefix: "/registry".to_owned(),
             service_range: range.into(),
             node_ports: 30000..=32767,
@@ -154,17 +154,12 @@ fn with_access(
 
 /// In the original's order.
 fn with_admission(builder: Builder, options: &ApiOptions) -> Builder {
-    builder
-        .admit(NamespaceLifecycle)
-        .admit(ServiceAccount::new(options.seed.clone()))
-        .admit(NodeRestriction)
-        .admit(TaintNodesByCondition)
-        .admit(Priority)
-        .admit(DefaultTolerationSeconds::default())
-        .admit(DefaultStorageClass)
-        .admit(StorageObjectInUseProtection)
-        .admit(PersistentVolumeClaimResize)
-        .admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone()))))
+    let (clock, seed) = (&options.clock, &options.seed);
+    options.admission.install(builder, clock, seed, |name, builder| match name {
+        "RbacEscalation" => builder
+            .admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone())))),
+        _ => builder,
+    })
 }
 
 fn with_handlers(

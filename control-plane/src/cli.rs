@@ -90,6 +90,8 @@ pub(crate) struct ApiArgs {
     pub(crate) store: StoreArg,
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
+    #[command(flatten)]
+    pub(crate) admission: AdmissionArgs,
     /// Cluster addresses of Services.
     #[arg(long, default_value = "10.96.0.0/16")]
     pub(crate) service_cidr: IpNet,
@@ -101,6 +103,20 @@ pub(crate) struct ApiArgs {
     /// is said; it is lost.
     #[arg(long)]
     pub(crate) accept_data_loss_from_damaged_store: bool,
+}
+
+/// Which admission steps run.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdmissionArgs {
+    /// Admission steps to run beside those that run by default, as in AlwaysPullImages.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) enable_admission_plugins: Vec<String>,
+    /// Admission steps not to run.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) disable_admission_plugins: Vec<String>,
+    /// A file with an AdmissionConfiguration, for PodSecurity and EventRateLimit.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admission_control_config_file: Option<PathBuf>,
 }
 
 /// How to be let in by etcd, for `--store etcd=...`.

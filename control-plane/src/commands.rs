@@ -1,5 +1,6 @@
 //! One file per sub-command.
 
+mod admission;
 mod apiserver;
 mod components;
 mod etcd;

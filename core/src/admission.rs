@@ -1,6 +1,11 @@
 //! The step between authorization and validation: change what is written, or refuse it.
 
-use crate::{Definition, Object, auth::UserInfo, reader::ObjectReader, status::ApiResult};
+use crate::{
+    Definition, Object,
+    auth::{Authorizer, UserInfo},
+    reader::{ObjectReader, ObjectUpdater},
+    status::ApiResult,
+};
 use async_trait::async_trait;
 
 use std::{fmt::Debug, sync::Arc};
@@ -47,6 +52,10 @@ pub struct Request<'a> {
     pub notes: &'a Notes,
     /// Reads of other objects.
     pub reader: &'a Arc<dyn ObjectReader>,
+    /// Changes of other objects, as charging a quota is; not to be used when `dry_run`.
+    pub updater: &'a dyn ObjectUpdater,
+    /// Says what the user may do beside this write.
+    pub authorizer: &'a Arc<dyn Authorizer>,
 }
 
 /// One admission step, an original's plug-in.

@@ -33,6 +33,8 @@ fn request<'a>(
         warnings: writer.warnings,
         notes,
         reader: writer.api.reader(),
+        updater: writer.api,
+        authorizer: writer.api.authorizer(),
     }
 }
 

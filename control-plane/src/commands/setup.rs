@@ -1,6 +1,6 @@
 //! What `serve` and `apiserver` share: store, credentials, the API server and what is said about it.
 
-use super::{etcd, machine};
+use super::{admission, etcd, machine};
 use crate::cli::{ApiArgs, StoreChoice};
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -37,6 +37,8 @@ pub(super) async fn prepare(
     mut options: ApiOptions,
     nodes: Vec<String>,
 ) -> anyhow::Result<Setup> {
+    // Refused before anything is made on the disk.
+    options.admission = admission::plugins(&args.admission)?;
     let address = args.advertise_address.unwrap_or_else(|| reachable(args.listen));
     let credentials = Arc::new(credentials(args, data_dir, address, &options)?);
     let store = open(args, data_dir, &mut options).await?;

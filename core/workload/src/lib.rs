@@ -8,6 +8,7 @@
 //!   phase        is_active, is_terminal          where in its life it is
 //!   qos          qos_class                       how it is treated when memory runs out
 //!   ports        host_ports                      what it takes of the node's own address
+//!   quota        Evaluator                       what objects take of a ResourceQuota
 //!   cron         Schedule, time_zone             when CronJobs run
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod cron;
 pub mod phase;
 pub mod ports;
 pub mod qos;
+pub mod quota;
 pub mod resources;
 pub mod taints;
 

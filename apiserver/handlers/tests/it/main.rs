@@ -8,5 +8,9 @@
 mod addresses;
 mod eviction;
 mod harness;
+mod limits;
 mod node_restriction;
+mod pod_security;
 mod proxy;
+mod quota;
+mod steps;

@@ -1,0 +1,238 @@
+use super::refuse;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kubeplane_clock::SharedClock;
+use kubeplane_core::{
+    Definition, GroupResource, Object,
+    admission::{Admission, Operation, Request},
+    quantity::Quantity,
+    status::{ApiError, ApiResult},
+};
+use kubeplane_workload::{
+    quota::{Evaluator, amounts},
+    resources::Resources,
+};
+use serde_json::{Map, Value};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// How many namespaces are charged at once at most.
+const TURNS: usize = 64;
+
+/// Charges what is written to the ResourceQuotas of its namespace, and refuses what would exceed one.
+///
+/// A write is charged before it is stored, in the quota's status, with the store's compare-and-swap: of
+/// writes that come together, also through several servers, no more pass than the quota has room for. What
+/// a write that then fails was charged, and what deleted objects took, is given back by whoever counts anew.
+#[derive(Debug)]
+pub struct ResourceQuota {
+    clock: SharedClock,
+    hasher: RandomState,
+    /// Writes into one namespace wait for each other here, not on the store's conflicts.
+    turns: Vec<Mutex<()>>,
+}
+
+impl ResourceQuota {
+    /// Tells pods that are overdue by this clock.
+    #[must_use]
+    pub fn new(clock: SharedClock) -> Self {
+        let turns = std::iter::repeat_with(|| Mutex::new(())).take(TURNS).collect();
+        Self { clock, hasher: RandomState::new(), turns }
+    }
+
+    async fn turn(&self, namespace: &str) -> Option<MutexGuard<'_, ()>> {
+        let hash = usize::try_from(self.hasher.hash_one(namespace) % (TURNS as u64)).ok()?;
+        Some(self.turns.get(hash)?.lock().await)
+    }
+}
+
+fn quotas() -> GroupResource {
+    GroupResource::new("", "resourcequotas")
+}
+
+#[async_trait]
+impl Admission for ResourceQuota {
+    fn name(&self) -> &'static str {
+        "ResourceQuota"
+    }
+
+    fn handles(&self, operation: Operation, definition: &Definition, _subresource: &str) -> bool {
+        matches!(operation, Operation::Create | Operation::Update) && definition.is_namespaced()
+    }
+
+    async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
+        let Some(object) = request.object.as_deref().filter(|_| !request.namespace.is_empty())
+        else {
+            return Ok(());
+        };
+        let Some(evaluator) = Evaluator::of(&request.definition.resource()) else { return Ok(()) };
+        let concerned =
+            evaluator.handles(request.operation, request.subresource, Some(object), request.old);
+        if !concerned || request.reader.revision(&quotas()).is_none() {
+            return Ok(());
+        }
+        let present = request.reader.list(&quotas(), request.namespace).await?.items;
+        if !present.iter().any(|quota| evaluator.matches(quota, object)) {
+            return Ok(());
+        }
+        let usage = evaluator.usage(object, self.clock.now());
+        let write = Write { request, object, evaluator, usage, now: self.clock.now() };
+        let _turn = self.turn(request.namespace).await;
+        write.charge_all(&present).await
+    }
+}
+
+/// What is written and what it takes.
+struct Write<'a> {
+    request: &'a Request<'a>,
+    object: &'a Object,
+    evaluator: Evaluator,
+    usage: Resources,
+    now: Timestamp,
+}
+
+impl Write<'_> {
+    /// Charges every quota, or none.
+    async fn charge_all(&self, present: &[Arc<Object>]) -> ApiResult<()> {
+        let mut charged: Vec<(&str, Resources)> = Vec::new();
+        for quota in present {
+            let result = match self.request.dry_run {
+                true => self.try_on(quota).await.map(|()| Resources::new()),
+                false => self.charge(quota.name()).await,
+            };
+            match result {
+                Ok(taken) => charged.push((quota.name(), taken)),
+                Err(refused) => {
+                    for (name, taken) in charged {
+                        self.give_back(name, &taken).await;
+                    }
+                    return Err(refused);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_on(&self, quota: &Object) -> ApiResult<()> {
+        let namespace = self.request.namespace;
+        let fresh = self.request.reader.get_fresh(&quotas(), namespace, quota.name()).await?;
+        fresh.map_or(Ok(()), |quota| self.to_charge(&quota).map(drop))
+    }
+
+    /// Charges one quota as it is stored; returns what it was charged with.
+    async fn charge(&self, name: &str) -> ApiResult<Resources> {
+        let mut taken = Resources::new();
+        let mut change = |quota: &mut Object| {
+            taken = self.to_charge(quota)?;
+            book(quota, &taken, |used, amount| used.add(amount));
+            Ok(())
+        };
+        let (updater, namespace) = (self.request.updater, self.request.namespace);
+        match updater.update(&quotas(), namespace, name, &mut change).await {
+            Ok(_) => Ok(taken),
+            // It was deleted meanwhile: nothing limits the write any more.
+            Err(error) if error.code() == http::StatusCode::NOT_FOUND => Ok(Resources::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn give_back(&self, name: &str, taken: &Resources) {
+        let mut change = |quota: &mut Object| {
+            book(quota, taken, |used, amount| used.sub(amount));
+            Ok(())
+        };
+        let (updater, namespace) = (self.request.updater, self.request.namespace);
+        let given = updater.update(&quotas(), namespace, name, &mut change).await;
+        if let Err(error) = given {
+            tracing::warn!(namespace, quota = name, %error, "a refused write stays charged until it is counted anew");
+        }
+    }
+
+    /// What this write takes of a quota.
+    fn to_charge(&self, quota: &Object) -> ApiResult<Resources> {
+        if !self.evaluator.matches(quota, self.object) {
+            return Ok(Resources::new());
+        }
+        let (name, hard) = (quota.name(), amounts(quota, &["status", "hard"]));
+        let used = amounts(quota, &["status", "used"]);
+        let limited: Vec<&str> =
+            hard.keys().map(String::as_str).filter(|name| self.evaluator.counts(name)).collect();
+        if let Err(why) = self.evaluator.check(&limited, self.object) {
+            return Err(self.refuse(format!("failed quota: {name}: {why}")));
+        }
+        if limited.iter().any(|limited| !used.contains_key(*limited)) {
+            let resources = limited.join(",");
+            return Err(
+                self.refuse(format!("status unknown for quota: {name}, resources: {resources}"))
+            );
+        }
+        let negative: Vec<&str> = self
+            .usage
+            .iter()
+            .filter(|(_, amount)| amount.sign() < 0)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if !negative.is_empty() {
+            let why = format!("quota usage is negative for resource(s): {}", negative.join(","));
+            return Err(self.refuse(why));
+        }
+        let asked: Resources = self
+            .more_than_before(quota)
+            .into_iter()
+            .filter(|(name, _)| hard.contains_key(name))
+            .collect();
+        let exceeded = |(name, amount): &(&String, &Quantity)| {
+            let mut sum = used.get(*name).cloned().unwrap_or_default();
+            sum.add(amount);
+            hard.get(*name).is_some_and(|limit| sum > *limit)
+        };
+        let over: Vec<&String> = asked.iter().filter(exceeded).map(|(name, _)| name).collect();
+        if over.is_empty() || self.request.subresource == "status" {
+            return Ok(asked);
+        }
+        let [asked, used, hard] = [&asked, &used, &hard].map(|list| shown(list, &over));
+        let why =
+            format!("exceeded quota: {name}, requested: {asked}, used: {used}, limited: {hard}");
+        Err(self.refuse(why))
+    }
+
+    /// What the object takes now and did not before, if the quota counted it before.
+    fn more_than_before(&self, quota: &Object) -> Resources {
+        let mut more = self.usage.clone();
+        if let Some(old) = self.request.old.filter(|old| self.evaluator.matches(quota, old)) {
+            for (name, before) in self.evaluator.usage(old, self.now) {
+                if let Some(amount) = more.get_mut(&name) {
+                    amount.sub(&before);
+                }
+            }
+        }
+        more.retain(|_, amount| amount.sign() > 0);
+        more
+    }
+
+    fn refuse(&self, why: String) -> ApiError {
+        refuse(self.request, why)
+    }
+}
+
+/// Changes what is noted as used.
+fn book(quota: &mut Object, taken: &Resources, change: impl Fn(&mut Quantity, &Quantity)) {
+    if taken.is_empty() {
+        return;
+    }
+    let used: &mut Map<String, Value> = quota.map_at_mut(&["status", "used"]);
+    for (name, amount) in taken {
+        let noted = used.get(name).map(Quantity::from_json);
+        let mut sum = noted.and_then(Result::ok).unwrap_or_default();
+        change(&mut sum, amount);
+        used.insert(name.clone(), sum.to_string().into());
+    }
+}
+
+fn shown(list: &Resources, names: &[&String]) -> String {
+    let parts = names.iter().filter_map(|name| Some(format!("{name}={}", list.get(*name)?)));
+    parts.collect::<Vec<_>>().join(",")
+}
