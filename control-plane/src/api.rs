@@ -17,6 +17,7 @@ use kubeplane_handlers::{
 use kubeplane_openapi::OpenApi;
 use kubeplane_store_trait::Store;
 use kubeplane_telemetry::{Health, Metrics};
+use kubeplane_webhooks::Extensions;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
@@ -126,7 +127,13 @@ pub fn standard_api_server(
         builder = builder.listen(address, tls);
     }
     builder = with_access(builder, credentials, &issuer, clock)?;
-    builder = with_admission(builder, options);
+    let extensions = Extensions::new(kubeplane_webhooks::Options {
+        clock: options.clock.clone(),
+        seed: options.seed.clone(),
+        metrics: options.metrics.clone(),
+        provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+    });
+    builder = with_admission(builder, options, &extensions);
     builder = with_handlers(builder, credentials, issuer, options)?;
     for (path, route) in OpenApi::routes() {
         builder = builder.route(path, route);
@@ -134,7 +141,9 @@ pub fn standard_api_server(
     for (path, route) in &options.routes {
         builder = builder.route(path.clone(), route.clone());
     }
-    Ok(builder.build()?)
+    let server = builder.build()?;
+    extensions.attach(&server.api());
+    Ok(server)
 }
 
 fn with_access(
@@ -153,11 +162,15 @@ fn with_access(
 }
 
 /// In the original's order.
-fn with_admission(builder: Builder, options: &ApiOptions) -> Builder {
+fn with_admission(builder: Builder, options: &ApiOptions, extensions: &Extensions) -> Builder {
     let (clock, seed) = (&options.clock, &options.seed);
     options.admission.install(builder, clock, seed, |name, builder| match name {
         "RbacEscalation" => builder
             .admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone())))),
+        "MutatingAdmissionPolicy" => builder.admit(extensions.mutating_policies()),
+        "MutatingAdmissionWebhook" => builder.admit(extensions.mutating_webhooks()),
+        "ValidatingAdmissionPolicy" => builder.admit(extensions.validating_policies()),
+        "ValidatingAdmissionWebhook" => builder.admit(extensions.validating_webhooks()),
         _ => builder,
     })
 }
