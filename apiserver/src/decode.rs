@@ -121,8 +121,13 @@ fn protobuf_options(bytes: &[u8]) -> protobuf::Result<Value> {
     Ok(Value::Object(map))
 }
 
-/// Makes the outcome of a patch an object of the kind, as if it had been sent.
-pub(crate) fn patched(call: &Call, value: Value, validation: FieldValidation) -> ApiResult<Object> {
+/// Makes the outcome of a patch an object of the kind, as if it had been sent. `twice` is what came twice in the patch.
+pub(crate) fn patched(
+    call: &Call,
+    value: Value,
+    validation: FieldValidation,
+    twice: Vec<String>,
+) -> ApiResult<Object> {
     let invalid = |why: &dyn std::fmt::Display, value: Value| {
         let errors =
             [field::Error::invalid(&field::Path::new("patch"), value.to_string(), why.to_string())];
@@ -138,17 +143,17 @@ pub(crate) fn patched(call: &Call, value: Value, validation: FieldValidation) ->
         || sent.group_version() != Some(definition.group_version())
     {
         let why = format!(
-            "the patched object is of kind {} in version {}, not {}",
+            "no kind \"{}\" is registered for version \"{}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
             sent.kind(),
             sent.api_version(),
-            definition.kind
         );
-        return Err(ApiError::bad_request(why));
+        return Err(invalid(&why, sent.into_value()));
     }
     let (object, found) = match decode::conformed(&sent, &definition.schema) {
         Ok(conformed) => conformed,
         Err(error) => return Err(invalid(&error, sent.into_value())),
     };
+    let found: Vec<_> = twice.into_iter().chain(found).collect();
     match validation {
         FieldValidation::Strict if !found.is_empty() => {
             Err(invalid(&DecodeError::Strict(found), sent.into_value()))

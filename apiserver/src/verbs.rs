@@ -108,6 +108,16 @@ impl Call {
             Verb::Update | Verb::Patch => named,
             _ => true,
         });
+        // As in the original, which has no route for what no verb takes, and none for HEAD.
+        let has_items = self
+            .definition()
+            .verbs
+            .iter()
+            .any(|verb| matches!(verb, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete));
+        if named && !has_items {
+            return Err(ApiError::no_such_path());
+        }
+        let verb = verb.filter(|_| self.head.method != Method::HEAD);
         let Some(verb) = verb else { return Err(self.unsupported()) };
         if let Some(handler) = self.handler("") {
             return handler.handle(self.into_request()).await;

@@ -173,6 +173,14 @@ pub fn decode_protobuf(
     Ok(Decoded { object, warnings: Vec::new() })
 }
 
+/// The fields that come twice in a body of this shape, in the original's words; none in one that cannot be read.
+#[must_use]
+pub fn duplicates(body: &[u8], schema: &SchemaRef) -> Vec<String> {
+    let mut found = shape_json(body, schema, true).map(|shaped| shaped.found).unwrap_or_default();
+    found.retain(|text| text.starts_with("duplicate field"));
+    found
+}
+
 /// What the original calls an object of a kind made at run time.
 const GO_UNSTRUCTURED: &str = "*unstructured.Unstructured";
 

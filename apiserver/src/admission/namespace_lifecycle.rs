@@ -50,7 +50,10 @@ impl Admission for NamespaceLifecycle {
             Operation::Create => {
                 request.reader.get_fresh(&namespaces, "", request.namespace).await?
             }
-            _ => request.reader.get(&namespaces, "", request.namespace).await?,
+            _ => match request.reader.get(&namespaces, "", request.namespace).await? {
+                None => request.reader.get_fresh(&namespaces, "", request.namespace).await?,
+                known => known,
+            },
         };
         let found = found.ok_or_else(|| ApiError::not_found(&namespaces, request.namespace))?;
         let terminating = found.text(&["status", "phase"]) == "Terminating" || found.is_deleting();

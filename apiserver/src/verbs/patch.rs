@@ -72,7 +72,13 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
             (Some(applied), live) => apply_over(&call, live, applied.clone(), &options)?,
             (None, Some(live)) => {
                 let value = patched(&call, kind, live, &body)?;
-                decode::patched(&call, value, options.field_validation)?
+                let twice = match kind {
+                    Kind::Merge | Kind::Strategic => {
+                        kubeplane_core::decode::duplicates(&body, &call.definition().schema)
+                    }
+                    Kind::Json | Kind::Apply => Vec::new(),
+                };
+                decode::patched(&call, value, options.field_validation, twice)?
             }
             (None, None) => return Err(call.not_found()),
         };
@@ -123,7 +129,10 @@ fn applied(call: &Call, body: &Bytes, validation: FieldValidation) -> ApiResult<
             let why = format!("error strict decoding YAML: {}", twice.join(", "));
             return Err(ApiError::bad_request(why));
         }
-        FieldValidation::Warn => twice.into_iter().for_each(|warning| call.warnings.add(warning)),
+        FieldValidation::Warn => twice.iter().for_each(|text| {
+            let told = text.split_once("unmarshal errors:").map_or(text.as_str(), |(_, rest)| rest);
+            call.warnings.add(told.trim().to_owned());
+        }),
         _ => {}
     }
     let object = Object::from_value(value);
@@ -164,5 +173,5 @@ fn apply_over(
     if let (true, Some(live)) = (sent_version.is_empty(), live) {
         merged.set(&["metadata", "resourceVersion"], live.resource_version());
     }
-    decode::patched(call, merged.into_value(), options.field_validation)
+    decode::patched(call, merged.into_value(), options.field_validation, Vec::new())
 }

@@ -98,7 +98,11 @@ async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> 
         };
         write::ensure_namespace(&mut scale, call.namespace())?;
         check_name(&scale, &call.info.name)?;
-        paths.merged(live, &scale)
+        let object = paths.merged(live, &scale)?;
+        if sent.is_some() {
+            writer.check_uid(&object, Some(live))?;
+        }
+        Ok(object)
     };
     Ok(writer.update(&call.info.name, false, make).await?.object)
 }

@@ -20,7 +20,13 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     check_name(&object, &call.info.name)?;
     let create = call.definition().create_on_update && call.info.subresource.is_empty();
     let writer = call.writer(options.dry_run, Some(&options.manager), &options.sent);
-    let written = writer.update(&call.info.name, create, |_| Ok(object.clone())).await?;
+    let written = {
+        let make = |live: Option<&Object>| {
+            writer.check_uid(&object, live)?;
+            Ok(object.clone())
+        };
+        writer.update(&call.info.name, create, make).await?
+    };
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     call.respond(&accepted, code, &written)
 }

@@ -106,17 +106,27 @@ impl Writer<'_> {
         outcome
     }
 
-    /// Holds the uid and resourceVersion sent against those stored.
+    /// Holds the uid of an object that was sent whole against the stored one. In the outcome of a patch another uid is
+    /// a change that validation refuses.
+    pub(crate) fn check_uid(&self, object: &Object, live: Option<&Object>) -> ApiResult<()> {
+        let (uid, stored) = (object.uid(), live.map_or("", Object::uid));
+        if live.is_none() || uid.is_empty() || uid == stored {
+            return Ok(());
+        }
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}"
+        );
+        Err(ApiError::conflict(&self.group_resource(), object.name(), why))
+    }
+
+    /// Holds the resourceVersion sent against the stored one.
     fn check_version(&self, object: &mut Object, old: &Current) -> ApiResult<()> {
         let (resource, name) = (self.group_resource(), old.object.name());
-        let (uid, stored) = (object.uid(), old.object.uid());
-        if !uid.is_empty() && uid != stored {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}"
-            );
-            return Err(ApiError::conflict(&resource, name, why));
-        }
         match object.resource_version() {
+            sent if !sent.is_empty() && sent.parse::<u64>().is_err() => {
+                let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
+                return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why));
+            }
             "" | "0" if self.definition().unconditional_update => {}
             "" | "0" => {
                 let path = Path::new("metadata.resourceVersion");
@@ -220,8 +230,8 @@ impl Writer<'_> {
             return Ok(Outcome::Done(Box::new(written)));
         }
         match self.api.0.store.delete(key, old.revision).await {
-            Ok(deleted) => {
-                let written = self.written(object, value, Some(deleted.revision), false)?;
+            Ok(_) => {
+                let written = self.written(object, value, Some(old.revision), false)?;
                 self.after_delete(&written.object).await;
                 Ok(Outcome::Done(Box::new(written)))
             }

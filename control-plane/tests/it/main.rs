@@ -6,6 +6,7 @@ mod assembly;
 mod bad_input;
 mod calls;
 mod cluster;
+mod corpus;
 mod custom;
 mod kubectl;
 mod matrix;
