@@ -27,6 +27,10 @@ pub(crate) fn definition() -> Definition {
 struct Endpoints;
 
 impl Strategy for Endpoints {
+    fn deprecation(&self) -> Option<&str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn default(&self, object: &mut Object) {
         let subsets = object.map_mut().get_mut("subsets").and_then(Value::as_array_mut);
         for subset in subsets.into_iter().flatten() {
