@@ -16,6 +16,7 @@ use kubeplane_core::{
     admission::{Admission, Operation, Warnings},
     auth::{Authorizer, UserInfo},
     decode::conform,
+    features::Features,
     reader::{Change, ObjectReader, ObjectUpdater},
     status::{ApiError, ApiResult},
 };
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) clock: SharedClock,
     pub(crate) seed: Seed,
     pub(crate) metrics: ApiMetrics,
+    pub(crate) features: Features,
     /// Writes under way.
     pub(crate) writes: TaskTracker,
     /// Connections that outlive the requests they began with.
@@ -92,6 +94,12 @@ impl Api {
     #[must_use]
     pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
         &self.0.authorizer
+    }
+
+    /// The gates of the cluster.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.0.features
     }
 
     /// The clock.

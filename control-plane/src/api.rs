@@ -2,12 +2,12 @@
 
 use crate::credentials::{Credentials, KUBELET_CLIENT};
 use ipnet::{IpNet, Ipv4Net};
-use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions};
+use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, Versions};
 use kubeplane_auth::{
     Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens, TokenIssuer, X509,
 };
 use kubeplane_clock::{Seed, SharedClock};
-use kubeplane_core::GroupResource;
+use kubeplane_core::{GroupResource, features::Features};
 use kubeplane_handlers::{
     AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, KubeletClient, NamespaceFinalize,
     PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
@@ -32,6 +32,10 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 pub struct ApiOptions {
     /// Where to listen; `None` to be reached in this process only.
     pub listen: Option<SocketAddr>,
+    /// The feature gates.
+    pub features: Features,
+    /// Which of the versions there are kinds of are served.
+    pub versions: Versions,
     /// Which admission steps run, and how.
     pub admission: AdmissionPlugins,
     /// What all keys in the store begin with, as in `/registry`.
@@ -61,6 +65,8 @@ impl Default for ApiOptions {
         let range = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
         Self {
             listen: None,
+            features: Features::default(),
+            versions: Versions::default(),
             admission: AdmissionPlugins::new(),
             storage_prefix: "/registry".to_owned(),
             service_range: range.into(),
@@ -108,9 +114,12 @@ pub fn standard_api_server(
         TokenIssuer::new(ISSUER, &credentials.service_account_key, Vec::new(), clock.clone())?;
     let addresses = ServiceAddresses::new(options.service_range, options.node_ports.clone())?;
     let mut definitions = kubeplane_builtin::all();
+    definitions.extend(kubeplane_builtin::optional(&options.features));
     definitions.push(Arc::new(kubeplane_extensions::definition()));
     let mut builder = ApiServer::builder(store)
         .storage_prefix(&options.storage_prefix)
+        .features(options.features.clone())
+        .versions(options.versions.clone())
         .clock(clock.clone())
         .seed(options.seed.clone())
         .health(options.health.clone())
@@ -165,8 +174,9 @@ fn with_access(
 fn with_admission(builder: Builder, options: &ApiOptions, extensions: &Extensions) -> Builder {
     let (clock, seed) = (&options.clock, &options.seed);
     options.admission.install(builder, clock, seed, |name, builder| match name {
-        "RbacEscalation" => builder
-            .admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone())))),
+        "RbacEscalation" => {
+            builder.admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone()))))
+        }
         "MutatingAdmissionPolicy" => builder.admit(extensions.mutating_policies()),
         "MutatingAdmissionWebhook" => builder.admit(extensions.mutating_webhooks()),
         "ValidatingAdmissionPolicy" => builder.admit(extensions.validating_policies()),

@@ -90,6 +90,13 @@ pub(crate) struct ApiArgs {
     pub(crate) store: StoreArg,
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
+    /// Feature gates: Name=true,Other=false. May be given several times.
+    #[arg(long, value_name = "GATES")]
+    pub(crate) feature_gates: Vec<String>,
+    /// Switch group-versions on and off: group/version=true, group/version/resource=false, api/all, api/ga,
+    /// api/beta or api/alpha. May be given several times.
+    #[arg(long, value_name = "VERSIONS")]
+    pub(crate) runtime_config: Vec<String>,
     #[command(flatten)]
     pub(crate) admission: AdmissionArgs,
     /// Cluster addresses of Services.

@@ -38,6 +38,8 @@ pub(super) async fn prepare(
     nodes: Vec<String>,
 ) -> anyhow::Result<Setup> {
     // Refused before anything is made on the disk.
+    options.features = args.feature_gates.join(",").parse().context("--feature-gates")?;
+    options.versions = args.runtime_config.join(",").parse().context("--runtime-config")?;
     options.admission = admission::plugins(&args.admission)?;
     let address = args.advertise_address.unwrap_or_else(|| reachable(args.listen));
     let credentials = Arc::new(credentials(args, data_dir, address, &options)?);
