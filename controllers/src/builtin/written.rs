@@ -6,8 +6,8 @@ use kubeplane_clock::SharedClock;
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-/// A write that is not seen for so long was undone before the cache could show it.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// A write that is not seen for so long was undone before the cache could show it; as long as the original waits.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 /// How long a request waits when the cache lags behind; mostly the missing change wakes it much earlier.
 pub(super) const LAGGING: Action = Action::RequeueAfter(Duration::from_secs(1));
