@@ -49,18 +49,24 @@ impl Cron {
         self.eventually(what, check).await
     }
 
-    /// Plays the Job controller.
+    /// Plays the pods' part: the Job is over. The Job controller may note its start in between.
     async fn end(&self, job: &str, kind: &str) {
-        let now = self.clock.now().to_string();
-        let other = if kind == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
-        let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "r", "lastTransitionTime": now});
-        let mut status = json!({"startTime": now, "active": 0, "ready": 0, "conditions": [condition(other), condition(kind)]});
-        if kind == "Complete" {
-            status["completionTime"] = json!(now);
-        }
         let api: Api<Job> = self.cluster.api();
-        let patch = Patch::Merge(json!({"status": status}));
-        api.patch_status(job, &PatchParams::default(), &patch).await.unwrap();
+        let other = if kind == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
+        let write = async || {
+            let now = self.clock.now().to_string();
+            let started = api.get(job).await.unwrap().status.and_then(|status| status.start_time);
+            let started = started.map_or_else(|| now.clone(), |time| time.0.to_string());
+            let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "r", "lastTransitionTime": now});
+            let mut status = json!({"startTime": started, "active": 0, "ready": 0, "conditions": [condition(other), condition(kind)]});
+            if kind == "Complete" {
+                status["completionTime"] = json!(now);
+            }
+            let patch = Patch::Merge(json!({"status": status}));
+            let written = api.patch_status(job, &PatchParams::default(), &patch).await;
+            written.map(drop).map_err(|error| error.to_string())
+        };
+        self.eventually("the job ends", write).await;
     }
 
     async fn event(&self, reason: &str) -> String {
