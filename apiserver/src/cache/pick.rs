@@ -9,31 +9,40 @@ use std::{borrow::Cow, fmt};
 /// deeper down are skipped: most of an object is there, and no selector looks at it.
 pub(super) fn pick(value: &[u8], paths: &[Cow<'static, str>]) -> serde_json::Result<Object> {
     let mut parser = serde_json::Deserializer::from_slice(value);
-    let picked = Level { above: None, paths }.deserialize(&mut parser)?;
+    let picked = Part { place: Place::Top, paths }.deserialize(&mut parser)?;
     parser.end()?;
     Ok(picked.and_then(Object::from_value).unwrap_or_default())
 }
 
-/// A value at the top (without a field above it), or below a top-level field.
-struct Level<'a> {
-    above: Option<&'a str>,
+/// Where in the object a value stands.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Top,
+    /// Below this top-level field.
+    Below(&'a str),
+    /// Further down: only a scalar is kept.
+    Deep,
+}
+
+/// A value of which a part is kept; `None` when nothing is.
+struct Part<'a> {
+    place: Place<'a>,
     paths: &'a [Cow<'static, str>],
 }
 
-impl Level<'_> {
-    /// Whether a path names this member of the field above, or what its plural stands for.
-    fn names(&self, member: &str) -> bool {
-        let Some(above) = self.above else { return false };
-        (above == "metadata" && member == "labels")
+impl Part<'_> {
+    /// Whether a path names this member of the top-level field, or what its plural stands for.
+    fn names(&self, field: &str, member: &str) -> bool {
+        (field == "metadata" && member == "labels")
             || self.paths.iter().any(|path| {
                 let mut steps = path.trim_start_matches('.').split('.');
-                steps.next() == Some(above)
+                steps.next() == Some(field)
                     && steps.next().is_some_and(|step| member.starts_with(step))
             })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Level<'_> {
+impl<'de> DeserializeSeed<'de> for Part<'_> {
     type Value = Option<Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<Value>, D::Error> {
@@ -49,7 +58,7 @@ macro_rules! scalars {
     };
 }
 
-impl<'de> Visitor<'de> for Level<'_> {
+impl<'de> Visitor<'de> for Part<'_> {
     type Value = Option<Value>;
 
     scalars!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
@@ -68,51 +77,24 @@ impl<'de> Visitor<'de> for Level<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<Value>, A::Error> {
+        if let Place::Deep = self.place {
+            while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(None);
+        }
         let mut map = Map::new();
         while let Some(key) = members.next_key::<Cow<'de, str>>()? {
-            let value = match self.above {
-                None => members.next_value_seed(Level { above: Some(&key), paths: self.paths })?,
-                Some(_) if self.names(&key) => Some(members.next_value()?),
-                Some(_) => members.next_value_seed(Scalar)?,
+            let place = match self.place {
+                Place::Below(field) if self.names(field, &key) => {
+                    map.insert(key.into_owned(), members.next_value()?);
+                    continue;
+                }
+                Place::Top => Place::Below(&key),
+                _ => Place::Deep,
             };
-            map.extend(value.map(|value| (key.into_owned(), value)));
+            let kept = members.next_value_seed(Part { place, paths: self.paths })?;
+            map.extend(kept.map(|value| (key.into_owned(), value)));
         }
         Ok(Some(Value::Object(map)))
-    }
-}
-
-/// A value that is kept only when it is no list and no map.
-struct Scalar;
-
-impl<'de> DeserializeSeed<'de> for Scalar {
-    type Value = Option<Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<Value>, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Scalar {
-    type Value = Option<Value>;
-
-    scalars!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Option<Value>, E> {
-        Ok(Some(Value::Null))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<Value>, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<Value>, A::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(None)
     }
 }
 
