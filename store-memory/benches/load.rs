@@ -1,7 +1,7 @@
 //! Writers, clocks and tables of the benchmarks.
 #![allow(
     dead_code,
-    clippy::expect_used,
+    clippy::print_stdout,
     reason = "each benchmark uses a part; a failure says where"
 )]
 

@@ -10,7 +10,7 @@ mod load;
 use bytes::Bytes;
 use futures::StreamExt;
 use kubeplane_store_memory::MemoryStore;
-use kubeplane_store_trait::{KeyRange, ListOptions, Revision, Store, WriteOptions};
+use kubeplane_store_trait::{KeyRange, Revision, Store, WriteOptions};
 use load::{Load, cpu_seconds, fdatasync, key, line, runtime};
 use std::{
     hint::black_box,
@@ -40,9 +40,6 @@ fn main() {
     }
     if wanted("delivery") {
         runtime.block_on(fan_out(round));
-    }
-    if wanted("reads") {
-        reads(&runtime);
     }
 }
 
@@ -132,28 +129,4 @@ async fn fan_out(round: Duration) {
     let each = (cpu_seconds() - cpu) * 1e6 / deliveries;
     let (rate, each) = (format!("{rate:.0}"), format!("{each:.2}"));
     line(&["delivery", "1 write to 1000 watchers", &rate, "", "", &each, "target 2,000,000"]);
-}
-
-fn reads(runtime: &tokio::runtime::Runtime) {
-    for entries in [30_000, 1_000_000_usize] {
-        let store = MemoryStore::new();
-        runtime.block_on(load::fill(&store, entries, 100));
-        for (name, options) in [
-            ("keys-only walk", ListOptions { keys_only: true, ..ListOptions::default() }),
-            ("list", ListOptions::default()),
-            ("count", ListOptions { count_only: true, ..ListOptions::default() }),
-        ] {
-            let range = KeyRange::all();
-            let (started, cpu, mut rounds) = (Instant::now(), cpu_seconds(), 0_u32);
-            while rounds < 3 || started.elapsed() < Duration::from_millis(300) {
-                black_box(runtime.block_on(store.list(&range, options)).unwrap());
-                rounds += 1;
-            }
-            let all = f64::from(rounds) * entries as f64;
-            let rate = format!("{:.0}", all / started.elapsed().as_secs_f64());
-            let each = format!("{:.3}", (cpu_seconds() - cpu) * 1e6 / all);
-            let note = if name == "keys-only walk" { "target 20,000,000" } else { "" };
-            line(&[name, &format!("{entries} entries"), &rate, "", "", &each, note]);
-        }
-    }
 }
