@@ -24,6 +24,9 @@ use kubeplane_store_trait::{ReadAt, Store};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// Who manages the fields of what the server makes by itself.
+const MANAGER: &str = "kube-apiserver";
+
 /// A cheap handle on the inside of a server.
 #[derive(Debug, Clone)]
 pub struct Api(pub(crate) Arc<Inner>);
@@ -158,7 +161,7 @@ impl Api {
         found.cache().shape().decode(&entry.value, entry.revision).map_err(ApiError::internal)
     }
 
-    /// Creates an object: defaults, hooks, preparation and validation, but no admission.
+    /// Creates an object: defaults, field tracking, hooks, preparation and validation, but no admission.
     ///
     /// # Errors
     /// 409 when it exists, 422 when it is not valid.
@@ -176,7 +179,8 @@ impl Api {
         object.set(&["kind"], definition.kind.kind.as_ref());
         conform(&mut object, &definition.schema)
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let writer = Writer::inside(self, &found, namespace, user, &warnings);
+        let mut writer = Writer::inside(self, &found, namespace, user, &warnings);
+        writer.manager = Some(MANAGER);
         Ok(writer.create(object).await?.object)
     }
 
@@ -237,6 +241,7 @@ impl Api {
             &request.warnings,
         );
         writer.subresource = &request.info.subresource;
+        writer.audit = request.audit.as_deref();
         writer.dry_run = dry_run;
         let name = request.info.name.as_str();
         admit::mutate(&writer, Operation::Create, name, Some(object), None, options).await?;
@@ -256,6 +261,7 @@ impl Api {
             &request.warnings,
         );
         writer.subresource = &request.info.subresource;
+        writer.audit = request.audit.as_deref();
         let mut object = options.clone();
         let name = request.info.name.as_str();
         admit::mutate(&writer, Operation::Connect, name, Some(&mut object), None, options).await?;

@@ -1,5 +1,6 @@
 use crate::{
     api::{Api, Connections, Inner},
+    audit::AuditLog,
     cache::{CacheOptions, CacheReader},
     error::{Error, Result},
     handler::{Handler, Route, WriteHook},
@@ -7,8 +8,8 @@ use crate::{
     metrics::{ApiMetrics, show},
     namespaces::NamespaceDeletion,
     pipeline::{
-        Authenticate, Authorize, Deadline, Dispatch, Guard, Impersonate, Inflight, Observe,
-        Pipeline, Union,
+        Audit, Authenticate, Authorize, Deadline, Dispatch, Guard, Impersonate, Inflight, Observe,
+        Pipeline, Step, Union,
     },
     registry::Registry,
     server::{ApiServer, Listener},
@@ -54,6 +55,7 @@ pub struct Builder {
     metrics: Metrics,
     features: Features,
     versions: Versions,
+    audit: Option<Arc<AuditLog>>,
 }
 
 impl fmt::Debug for Builder {
@@ -89,6 +91,7 @@ impl Builder {
             metrics: Metrics::new(),
             features: Features::default(),
             versions: Versions::default(),
+            audit: None,
         }
     }
 
@@ -229,6 +232,13 @@ impl Builder {
         self
     }
 
+    /// Records requests here.
+    #[must_use]
+    pub fn audit(mut self, log: Arc<AuditLog>) -> Self {
+        self.audit = Some(log);
+        self
+    }
+
     /// Builds the server. Nothing is read, written or listened on yet.
     ///
     /// # Errors
@@ -273,7 +283,8 @@ impl Builder {
             stopping,
         }));
         let clock = self.clock;
-        let pipeline = Pipeline::new(vec![
+        let audit = self.audit;
+        let mut steps: Vec<Arc<dyn Step>> = vec![
             Arc::new(Observe {
                 clock: clock.clone(),
                 seed: self.seed,
@@ -286,13 +297,21 @@ impl Builder {
                 chain: authenticators,
                 clock: clock.clone(),
                 metrics: metrics.access.clone(),
+                audit: audit.clone(),
             }),
+        ];
+        if let Some(log) = audit {
+            let registry = api.registry().clone();
+            steps.push(Arc::new(Audit { log, clock: clock.clone(), registry }));
+        }
+        let after: [Arc<dyn Step>; 4] = [
             Arc::new(Impersonate { authorizer: authorizer.clone() }),
             Arc::new(Inflight::new(clock.clone(), metrics.clone())),
             Arc::new(Authorize { authorizer, clock, metrics: metrics.access }),
             Arc::new(Dispatch { api: api.clone() }),
-        ]);
-        Ok(ApiServer::new(api, pipeline, listener))
+        ];
+        steps.extend(after);
+        Ok(ApiServer::new(api, Pipeline::new(steps), listener))
     }
 }
 

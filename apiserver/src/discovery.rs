@@ -2,6 +2,7 @@
 
 mod aggregated;
 mod groups;
+mod packed;
 mod resources;
 
 pub use groups::version_rank;
@@ -9,11 +10,10 @@ pub use groups::version_rank;
 use crate::{
     api::Api,
     body::{self, Body},
-    output::{self, Accepted, Offer},
+    output::{self, Accepted, Media, Offer, Wish},
 };
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
-use kubeplane_core::{ApiError, GroupVersion, status::ApiResult};
+use kubeplane_core::{ApiError, GroupVersion, status::ApiResult, yaml};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
@@ -28,12 +28,9 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         ["version"] => version(),
         [""] => paths(api),
         ["api" | "apis"] => {
-            if let Some(version) = aggregated::wanted(&head.headers) {
-                return Ok(tagged(
-                    head,
-                    aggregated::document(registry, parts[0], version),
-                    version,
-                ));
+            if let Some((version, media)) = aggregated::wanted(&head.headers) {
+                let document = aggregated::document(registry, parts[0], version);
+                return tagged(head, &document, version, media);
             }
             if parts[0] == "api" { groups::core(registry) } else { groups::all(registry) }
         }
@@ -48,20 +45,44 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         }
         _ => return Err(ApiError::no_such_path()),
     };
-    output::value(&Accepted::of(head, Offer::TEXT)?, StatusCode::OK, &value)
+    if matches!(parts.as_slice(), ["version" | ""]) {
+        return output::value(&Accepted::of(head, Offer::TEXT)?, StatusCode::OK, &value);
+    }
+    let accepted = Accepted::of(head, Offer::PLAIN)?;
+    match packed::body(&value).filter(|_| accepted.media == Media::Protobuf) {
+        Some(bytes) => {
+            let kind = HeaderValue::from_static(Media::Protobuf.name());
+            Ok(output::with_type(StatusCode::OK, kind, body::full(bytes)))
+        }
+        None => output::value(&accepted, StatusCode::OK, &value),
+    }
 }
 
 /// An aggregated document with its tag; `304 Not Modified` to a client that has it.
-fn tagged(head: &Parts, document: Value, version: &str) -> Response<Body> {
-    let bytes = Bytes::from(document.to_string());
-    let hash: String = Sha512::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+fn tagged(
+    head: &Parts,
+    document: &Value,
+    version: &str,
+    media: Media,
+) -> ApiResult<Response<Body>> {
+    let text = document.to_string();
+    // One tag for all forms, as in the original.
+    let hash: String = Sha512::digest(&text).iter().map(|byte| format!("{byte:02X}")).collect();
+    let bytes = match media {
+        Media::Json if Wish::of(head).pretty => {
+            serde_json::to_vec_pretty(document).map_err(ApiError::internal)?
+        }
+        Media::Json => text.into_bytes(),
+        Media::Yaml => yaml::print(document).map_err(ApiError::internal)?.into_bytes(),
+        Media::Protobuf => packed::body(document).unwrap_or_default(),
+    };
     let tag = format!("\"{hash}\"");
     let known = head
         .headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|sent| sent.as_bytes() == tag.as_bytes());
     let kind =
-        format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+        format!("{};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList", media.name());
     let kind = HeaderValue::from_str(&kind).unwrap_or(HeaderValue::from_static("application/json"));
     let (code, body) = if known {
         (StatusCode::NOT_MODIFIED, body::empty())
@@ -74,7 +95,7 @@ fn tagged(head: &Parts, document: Value, version: &str) -> Response<Body> {
     }
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-    response
+    Ok(response)
 }
 
 fn version() -> Value {

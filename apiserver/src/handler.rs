@@ -2,6 +2,7 @@
 
 use crate::{
     api::Api,
+    audit::Record,
     body::{self, Body, Unread},
     info::RequestInfo,
     query::Query,
@@ -64,6 +65,7 @@ pub struct HandlerRequest {
 
 impl Debug for HandlerRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(crate) audit: Option<Arc<Record>>,
         f.debug_struct("HandlerRequest")
             .field("info", &self.info)
             .field("user", &self.user)
@@ -76,6 +78,13 @@ impl HandlerRequest {
     #[must_use]
     pub fn query(&self) -> Query {
         Query::of(&self.head.uri)
+    /// Annotates the request for the audit log, if it is audited; the first value of a key stays.
+    pub fn annotate(&self, key: &str, value: &str) {
+        if let Some(record) = &self.audit {
+            record.annotate(key, value);
+        }
+    }
+
     }
 
     /// The whole body, at most [`body::MAX_BODY`] bytes; later calls find it empty.

@@ -45,6 +45,7 @@
 
 pub mod admission;
 mod api;
+pub mod audit;
 pub mod body;
 mod builder;
 mod cache;

@@ -7,7 +7,7 @@ mod protobuf;
 mod table;
 
 pub(crate) use lists::{ListMeta, list};
-pub(crate) use negotiate::{Accepted, Form, Media, Offer};
+pub(crate) use negotiate::{Accepted, Form, Media, Offer, Wish};
 pub(crate) use protobuf::{body_of, metadata as metadata_body, object as object_body};
 pub(crate) use table::Table;
 
@@ -16,7 +16,7 @@ use crate::{
     stored::Shape,
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use jiff::Timestamp;
 use kubeplane_core::{
     Definition, Object,
@@ -105,8 +105,8 @@ pub(crate) fn objects(
 }
 
 /// An answer of a Status that is no failure.
-pub(crate) fn status(headers: &HeaderMap, code: StatusCode, status: &Value) -> Response<Body> {
-    always(&Accepted::of_status(headers), code, status)
+pub(crate) fn status(head: &Parts, code: StatusCode, status: &Value) -> Response<Body> {
+    always(&Accepted::of_status(head), code, status)
 }
 
 fn always(accepted: &Accepted, code: StatusCode, status: &Value) -> Response<Body> {
@@ -114,8 +114,8 @@ fn always(accepted: &Accepted, code: StatusCode, status: &Value) -> Response<Bod
 }
 
 /// An answer to a failed request.
-pub(crate) fn failure(headers: &HeaderMap, error: &ApiError) -> Response<Body> {
-    let accepted = Accepted::of_error(headers);
+pub(crate) fn failure(wish: &Wish, error: &ApiError) -> Response<Body> {
+    let accepted = Accepted::of_error(wish);
     let mut response = always(&accepted, error.code(), &error.to_status());
     let seconds = error.details().map_or(0, |details| details.retry_after_seconds);
     if seconds > 0 {

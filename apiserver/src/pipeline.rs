@@ -1,14 +1,15 @@
 //! The steps every request takes, one file each, in this order:
 //!
 //! ```text
-//!   observe ─> guard ─> deadline ─> authenticate ─> impersonate ─> inflight ─> authorize ─> dispatch
+//!   observe ─> guard ─> deadline ─> authenticate ─> audit ─> impersonate ─> inflight ─> authorize ─> dispatch
 //! ```
 //!
 //! A request runs in the tracing span `request`, and the own work of each step in one of its own below it,
 //! side by side: `request_info`, `authentication`, `impersonation`, `queue`, `authorization`, then, made by
 //! the verbs and the writer, `decode`, `admission`, `validation`, `store` and `response`. All but the first
-//! are of level debug; nothing is computed for a span nobody listens to.
+//! are of level debug; `audit` is there only where a server has an audit log; nothing is computed for a span nobody listens to.
 
+mod audit;
 mod authenticate;
 mod authorize;
 mod deadline;
@@ -18,6 +19,7 @@ mod impersonate;
 mod inflight;
 mod observe;
 
+pub(crate) use audit::Audit;
 pub(crate) use authenticate::{Authenticate, InProcess};
 pub(crate) use authorize::{Authorize, Union, forbidden};
 pub(crate) use deadline::Deadline;
@@ -28,15 +30,16 @@ pub(crate) use inflight::Inflight;
 pub(crate) use observe::Observe;
 
 use crate::{
+    audit::Record,
     body::{self, Body, BoxError},
     info::RequestInfo,
     metrics::Labels,
-    output,
+    output::{self, Wish},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, Request, Response, header, request::Parts};
+use http::{Request, Response, request::Parts};
 use kubeplane_core::{admission::Warnings, auth::UserInfo, status::ApiResult};
 use std::{convert::Infallible, fmt::Debug, sync::Arc};
 use tracing::Instrument;
@@ -48,6 +51,8 @@ pub(crate) struct Exchange {
     pub(crate) info: Arc<RequestInfo>,
     pub(crate) user: Arc<UserInfo>,
     pub(crate) warnings: Arc<Warnings>,
+    /// Where what is done is recorded, if it is.
+    pub(crate) audit: Option<Arc<Record>>,
     /// What the request is counted under.
     pub(crate) labels: Labels,
 }
@@ -93,15 +98,10 @@ impl Pipeline {
 
     async fn answered(self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let accept: HeaderMap = head
-            .headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .map(|value| (header::ACCEPT, value.clone()))
-            .collect();
+        let wish = Wish::of(&head);
         match self.answer(head, body).await {
             Ok(response) => response,
-            Err(error) => output::failure(&accept, &error),
+            Err(error) => output::failure(&wish, &error),
         }
     }
 
@@ -117,6 +117,7 @@ impl Pipeline {
             info,
             user,
             warnings: Arc::default(),
+            audit: None,
             labels: Labels::default(),
         };
         Next(&self.0).run(exchange).await

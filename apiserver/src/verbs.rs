@@ -12,6 +12,7 @@ mod watch;
 
 use crate::{
     api::Api,
+    audit::Record,
     body::{self, Body, Unread},
     handler::HandlerRequest,
     info::RequestInfo,
@@ -42,13 +43,14 @@ pub(crate) struct Call {
     pub(crate) info: Arc<RequestInfo>,
     pub(crate) user: Arc<UserInfo>,
     pub(crate) warnings: Arc<Warnings>,
+    pub(crate) audit: Option<Arc<Record>>,
     pub(crate) resource: Arc<Resource>,
     pub(crate) now: Timestamp,
 }
 
 /// Serves a request for a resource.
 pub(crate) async fn serve(api: Api, exchange: Exchange) -> ApiResult<Response<Body>> {
-    let Exchange { head, body, info, user, warnings, .. } = exchange;
+    let Exchange { head, body, info, user, warnings, audit, .. } = exchange;
     let resource = api
         .registry()
         .find(&info.group_version(), &info.resource)
@@ -58,7 +60,7 @@ pub(crate) async fn serve(api: Api, exchange: Exchange) -> ApiResult<Response<Bo
     }
     let now = api.clock().now();
     let body = Unread::new(body);
-    let call = Call { api, head, body, info, user, warnings, resource, now };
+    let call = Call { api, head, body, info, user, warnings, audit, resource, now };
     call.check_scope()?;
     if call.info.subresource.is_empty() {
         call.serve_whole().await
@@ -178,8 +180,8 @@ impl Call {
     }
 
     fn into_request(self) -> HandlerRequest {
-        let Self { api, head, body, info, user, warnings, resource, .. } = self;
-        HandlerRequest { head, info, user, resource, warnings, api, body }
+        let Self { api, head, body, info, user, warnings, audit, resource, .. } = self;
+        HandlerRequest { head, info, user, resource, warnings, api, body, audit }
     }
 
     pub(crate) async fn read_body(&self) -> ApiResult<Bytes> {
@@ -212,6 +214,7 @@ impl Call {
     /// Answers with a written object.
     pub(crate) fn respond(
         &self,
+            audit: self.audit.as_deref(),
         accepted: &Accepted,
         code: StatusCode,
         written: &Written,

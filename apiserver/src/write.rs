@@ -18,7 +18,7 @@ pub(crate) use delete::{Removed, State};
 pub(crate) use fields::reset;
 pub(crate) use metadata::{ensure_namespace, wipe};
 
-use crate::{api::Api, handler::WriteHook, registry::Resource, stored};
+use crate::{api::Api, audit::Record, handler::WriteHook, registry::Resource, stored};
 use bytes::Bytes;
 use jiff::Timestamp;
 use kubeplane_core::{
@@ -49,6 +49,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) manager: Option<&'a str>,
     /// The options as sent, for admission; `None` leaves admission out.
     pub(crate) options: Option<&'a Object>,
+    /// Where what admission has to say is recorded.
+    pub(crate) audit: Option<&'a Record>,
 }
 
 /// An object as it was written.
@@ -92,6 +94,7 @@ impl<'a> Writer<'a> {
             dry_run: false,
             manager: None,
             options: None,
+            audit: None,
         }
     }
 

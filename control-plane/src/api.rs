@@ -2,7 +2,7 @@
 
 use crate::credentials::{Credentials, KUBELET_CLIENT};
 use ipnet::{IpNet, Ipv4Net};
-use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, Versions};
+use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, Versions, audit::AuditLog};
 use kubeplane_auth::{
     Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens, TokenIssuer, X509,
 };
@@ -11,8 +11,8 @@ use kubeplane_core::{GroupResource, features::Features};
 use kubeplane_handlers::{
     AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, KubeletClient, NamespaceFinalize,
     PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
-    SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, TokenReview,
-    admission::AdmissionPlugins,
+    SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, ServiceAddressesError,
+    TokenReview, admission::AdmissionPlugins,
 };
 use kubeplane_openapi::OpenApi;
 use kubeplane_store_trait::Store;
@@ -38,10 +38,12 @@ pub struct ApiOptions {
     pub versions: Versions,
     /// Which admission steps run, and how.
     pub admission: AdmissionPlugins,
+    /// Where requests are recorded, if anywhere.
+    pub audit: Option<Arc<AuditLog>>,
     /// What all keys in the store begin with, as in `/registry`.
     pub storage_prefix: String,
-    /// Cluster addresses of Services.
-    pub service_range: IpNet,
+    /// Cluster addresses of Services: one range, or one of each family, the first of which is the default.
+    pub service_ranges: Vec<IpNet>,
     /// Node ports of Services.
     pub node_ports: RangeInclusive<u16>,
     /// Where time comes from.
@@ -68,8 +70,9 @@ impl Default for ApiOptions {
             features: Features::default(),
             versions: Versions::default(),
             admission: AdmissionPlugins::new(),
+            audit: None,
             storage_prefix: "/registry".to_owned(),
-            service_range: range.into(),
+            service_ranges: vec![range.into()],
             node_ports: 30000..=32767,
             clock: kubeplane_clock::real(),
             seed: Seed::random(),
@@ -93,7 +96,7 @@ pub enum AssemblyError {
     Auth(#[from] kubeplane_auth::Error),
     /// The service range.
     #[error(transparent)]
-    Addresses(#[from] kubeplane_handlers::ServiceAddressesError),
+    Addresses(#[from] ServiceAddressesError),
     /// The way to kubelets.
     #[error(transparent)]
     Kubelets(#[from] kubeplane_handlers::KubeletClientError),
@@ -112,7 +115,7 @@ pub fn standard_api_server(
     let clock = options.clock.clone();
     let issuer =
         TokenIssuer::new(ISSUER, &credentials.service_account_key, Vec::new(), clock.clone())?;
-    let addresses = ServiceAddresses::new(options.service_range, options.node_ports.clone())?;
+    let addresses = service_addresses(options)?;
     let mut definitions = kubeplane_builtin::all();
     definitions.extend(kubeplane_builtin::optional(&options.features));
     definitions.push(Arc::new(kubeplane_extensions::definition()));
@@ -130,6 +133,9 @@ pub fn standard_api_server(
             kubeplane_extensions::resource(),
             Arc::new(kubeplane_extensions::CustomResourceDefinitionDeletion),
         );
+    if let Some(log) = &options.audit {
+        builder = builder.audit(log.clone());
+    }
     if let Some(address) = options.listen {
         let serving = &credentials.serving;
         let tls = TlsOptions::from_pem(serving.certificate.clone(), serving.key.clone());
@@ -229,6 +235,10 @@ fn with_handlers(
         .handler(authorization("selfsubjectrulesreviews"), "", Arc::new(SelfSubjectRulesReview)))
 }
 
+fn service_addresses(options: &ApiOptions) -> Result<ServiceAddresses, ServiceAddressesError> {
+    ServiceAddresses::new(options.service_ranges.iter().copied(), options.node_ports.clone())
+}
+
 /// The component that makes the objects every cluster starts with. `address` is where pods reach the
 /// API server.
 ///
@@ -240,13 +250,14 @@ pub fn standard_bootstrap(
     options: &ApiOptions,
     address: SocketAddr,
 ) -> Result<Bootstrap, AssemblyError> {
-    let addresses = ServiceAddresses::new(options.service_range, options.node_ports.clone())?;
+    let addresses = service_addresses(options)?;
     Ok(Bootstrap::new(
         api.api(),
         BootstrapOptions {
             address,
             service_address: addresses.first(),
-            service_range: addresses.range(),
+            service_ranges: addresses.ranges().to_vec(),
+            node_ports: options.node_ports.clone(),
             client_authority: credentials.authority().to_owned(),
             kubelet_client: KUBELET_CLIENT.to_owned(),
         },

@@ -99,9 +99,17 @@ pub(crate) struct ApiArgs {
     pub(crate) runtime_config: Vec<String>,
     #[command(flatten)]
     pub(crate) admission: AdmissionArgs,
-    /// Cluster addresses of Services.
-    #[arg(long, default_value = "10.96.0.0/16")]
-    pub(crate) service_cidr: IpNet,
+    #[command(flatten)]
+    pub(crate) audit: AuditArgs,
+    /// Cluster addresses of Services: a range, or two of different families with a comma between, the first of
+    /// which is what Services get by default.
+    #[arg(
+        long,
+        alias = "service-cluster-ip-range",
+        value_delimiter = ',',
+        default_value = "10.96.0.0/16"
+    )]
+    pub(crate) service_cidr: Vec<IpNet>,
     /// Acknowledge writes of keys that begin so before they are on the disk (embedded store), as in
     /// /registry/leases/; a loss of power may lose the last of them. May be given several times.
     #[arg(long = "store-relaxed-prefix", value_name = "PREFIX")]
@@ -110,6 +118,29 @@ pub(crate) struct ApiArgs {
     /// is said; it is lost.
     #[arg(long)]
     pub(crate) accept_data_loss_from_damaged_store: bool,
+}
+
+/// What is recorded of requests, and where.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AuditArgs {
+    /// A file with an audit.k8s.io/v1 Policy.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_policy_file: Option<PathBuf>,
+    /// Where events go, a line of JSON each; - for the standard output.
+    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
+    pub(crate) audit_log_path: Option<PathBuf>,
+    /// After how many days files that were put away are removed; 0 for never.
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    pub(crate) audit_log_maxage: u32,
+    /// How many files that were put away are kept; 0 for all.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) audit_log_maxbackup: usize,
+    /// How many MiB the file holds before it is put away; 0 for 100.
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    pub(crate) audit_log_maxsize: u64,
+    /// A kubeconfig of a server that events are posted to, many at once.
+    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
+    pub(crate) audit_webhook_config_file: Option<PathBuf>,
 }
 
 /// Which admission steps run.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod apiserver;
+mod audit;
 mod components;
 mod etcd;
 mod kubelet;

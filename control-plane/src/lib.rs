@@ -11,6 +11,7 @@
 //! client, store, runtime or clock.
 
 pub mod api;
+pub mod audit_webhook;
 pub mod controller_clients;
 pub mod credentials;
 mod data_dir;

@@ -77,10 +77,14 @@ mod volumeattachment;
 mod volumeattributesclass;
 mod workload;
 
-/// The kinds of alpha and beta versions whose gates are on; a server serves them when it is told to.
+/// The kinds of alpha and beta versions, as far as they have no gate or it is on; a server serves them when it is
+/// told to.
 #[must_use]
 pub fn optional(features: &Features) -> Vec<Arc<Definition>> {
-    let kinds = if features.is_on("GenericWorkload") { scheduling::optional() } else { Vec::new() };
+    let mut kinds = resource::optional();
+    if features.is_on("GenericWorkload") {
+        kinds.extend(scheduling::optional());
+    }
     kinds.into_iter().map(Arc::new).collect()
 }
 

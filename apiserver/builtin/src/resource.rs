@@ -17,15 +17,20 @@ mod slice;
 mod taint;
 mod template;
 mod values;
+mod versions;
 
 const ROW: Row = Row { group: "resource.k8s.io", columns: &["Name", "Age"], ..Row::CLUSTER };
 
 /// All kinds of the group.
 pub(crate) fn definitions() -> Vec<Definition> {
-    vec![
-        class::definition(),
-        resourceclaim::definition(),
-        template::definition(),
-        slice::definition(),
-    ]
+    kinds().into_iter().map(versions::current).collect()
+}
+
+/// Their older versions, off by default.
+pub(crate) fn optional() -> Vec<Definition> {
+    kinds().iter().flat_map(versions::older).collect()
+}
+
+fn kinds() -> [Definition; 4] {
+    [class::definition(), resourceclaim::definition(), template::definition(), slice::definition()]
 }

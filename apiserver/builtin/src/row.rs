@@ -157,7 +157,7 @@ fn description(name: &'static str) -> &'static str {
 }
 
 /// The generated table of the kind; anything at all where the tables know no such type.
-fn schema(kind: &GroupVersionKind) -> SchemaRef {
+pub(crate) fn schema(kind: &GroupVersionKind) -> SchemaRef {
     static ANY: Schema = Schema::anonymous(Kind::Any);
     let group = kind.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
     let name = format!("io.k8s.api.{group}.{}.{}", kind.version, kind.kind);

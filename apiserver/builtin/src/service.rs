@@ -12,6 +12,7 @@ use kubeplane_core::{
     definition::{Context, NameRule},
     field::Errors,
 };
+use kubeplane_workload::services;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -45,7 +46,7 @@ impl Strategy for Services {
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"loadBalancer": {}}));
-        prepare::cluster_ips(object, None);
+        services::normalize(object, None);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -53,8 +54,8 @@ impl Strategy for Services {
             return change_only(object, old, "status");
         }
         keep(object, old, "status");
-        prepare::keep_allocated(object, old);
-        prepare::cluster_ips(object, Some(old));
+        services::keep_allocated(object, old);
+        services::normalize(object, Some(old));
         prepare::drop_what_the_type_lacks(object, old);
     }
 

@@ -1,7 +1,7 @@
 mod api_services;
 mod flow_control;
 
-use crate::services::addresses;
+use crate::services::{addresses, ports::NodePorts};
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use http::StatusCode;
@@ -17,6 +17,7 @@ use kubeplane_core::{
 use serde_json::json;
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -46,8 +47,10 @@ pub struct BootstrapOptions {
     pub address: SocketAddr,
     /// The cluster address of the Service `kubernetes`.
     pub service_address: IpAddr,
-    /// The range of all cluster addresses.
-    pub service_range: IpNet,
+    /// The ranges of all cluster addresses, one or one of each family.
+    pub service_ranges: Vec<IpNet>,
+    /// The range of all node ports.
+    pub node_ports: RangeInclusive<u16>,
     /// The authority of client certificates, PEM, for extension API servers.
     pub client_authority: String,
     /// The user as which the API server comes to kubelets; it may do there what kubelets offer.
@@ -67,11 +70,13 @@ impl Bootstrap {
     /// Writes through `api`.
     #[must_use]
     pub fn new(api: Api, options: BootstrapOptions) -> Self {
-        Self { api, options }
+        let ports = NodePorts::new(options.node_ports.clone());
+        Self { api, options, ports }
     }
 
     /// Makes what is missing.
     ///
+    ports: NodePorts,
     /// # Errors
     /// When a write fails.
     pub async fn apply(&self) -> ApiResult<()> {
@@ -93,7 +98,7 @@ impl Bootstrap {
         self.mark_schemas().await?;
         self.ensure_service_range().await?;
         self.ensure_service().await?;
-        addresses::repair(&self.api).await?;
+        self.repair_services().await?;
         self.ensure_api_services().await?;
         let config = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
@@ -166,27 +171,28 @@ impl Bootstrap {
         self.ensure(GROUP, "clusterrolebindings", "", binding).await
     }
 
-    /// The ServiceCIDR `kubernetes`, ready from the start.
+    /// The ServiceCIDR `kubernetes`, ready from the start; it gains the second range of a cluster that has one by now.
     async fn ensure_service_range(&self) -> ApiResult<()> {
         const GROUP: &str = "networking.k8s.io";
-        let range = self.options.service_range.trunc().to_string();
-        let object =
-            json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [range.as_str()]}});
+        let ranges = self.options.service_ranges.iter().map(|range| range.trunc().to_string());
+        let ranges: Vec<_> = ranges.collect();
+        let object = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ranges}});
         self.ensure(GROUP, "servicecidrs", "", object).await?;
         let resource = GroupResource::new(GROUP, "servicecidrs");
-        let found = self.api.get(&resource, "", "kubernetes").await?;
-        let conditioned = found.at(&["status", "conditions"]).is_some();
-        if conditioned
-            || found.is_deleting()
-            || found.at(&["spec", "cidrs"]) != Some(&json!([range]))
-        {
-            return Ok(());
-        }
         let now = self.api.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let ready = json!([{"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
             "message": "Kubernetes default Service CIDR is ready"}]);
         let change = |object: &mut Object| {
-            object.set(&["status", "conditions"], ready.clone());
+            let found = object.at(&["spec", "cidrs"]).and_then(|cidrs| cidrs.as_array());
+            let grows =
+                ranges.len() == 2 && found.is_some_and(|found| found[..] == [json!(ranges[0])]);
+            if grows && !settled(object) {
+                object.set(&["spec", "cidrs"], json!(ranges));
+            }
+            let own = object.at(&["spec", "cidrs"]) == Some(&json!(ranges));
+            if own && object.at(&["status", "conditions"]).is_none() {
+                object.set(&["status", "conditions"], ready.clone());
+            }
             Ok::<_, ApiError>(())
         };
         self.api.update_with(&resource, "", "kubernetes", change).await.map(|_| ())
@@ -210,8 +216,16 @@ impl Bootstrap {
         }
     }
 
+        let settled = |object: &Object| {
+            object.is_deleting()
+                || object.at(&["spec", "cidrs"]) == Some(&json!(ranges))
+                    && object.at(&["status", "conditions"]).is_some()
+        };
+        if settled(&self.api.get(&resource, "", "kubernetes").await?) {
+            return Ok(());
+        }
     async fn repair(&self) -> ApiResult<()> {
-        addresses::repair(&self.api).await?;
+        self.repair_services().await?;
         self.mark_schemas().await?;
         self.ensure_api_services().await
     }
@@ -241,12 +255,18 @@ impl Bootstrap {
             "addressType": family, "endpoints": [{"addresses": [host], "conditions": {"ready": true}}],
             "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
         self.replace("discovery.k8s.io", "endpointslices", "default", slice, "endpoints").await
+    async fn repair_services(&self) -> ApiResult<()> {
+        self.ports.repair(&self.api).await?;
+        addresses::repair(&self.api).await
+    }
+
     }
 
     /// Creates an object, or brings one field of the existing one up to date.
     async fn replace(
         &self,
         group: &'static str,
+                "ipFamilyPolicy": "SingleStack",
         resource: &'static str,
         namespace: &str,
         value: serde_json::Value,

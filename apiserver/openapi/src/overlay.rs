@@ -9,6 +9,7 @@ pub(crate) fn complete(name: &str, definition: &mut Value) {
         *definition = known;
         return;
     }
+    optional_metadata(definition);
     let Some(schema) = schema::builtin(name) else { return };
     if let Kind::Object { atomic: true, .. } = schema.kind {
         definition["x-kubernetes-map-type"] = "atomic".into();
@@ -20,6 +21,17 @@ pub(crate) fn complete(name: &str, definition: &mut Value) {
         if let (Some(field), Some(property)) = (schema.field(name), property.as_object_mut()) {
             complete_field(field, property);
         }
+    }
+}
+
+/// No kind needs metadata to be sent, whatever k8s-openapi says.
+fn optional_metadata(definition: &mut Value) {
+    let is_kind = definition["properties"]["kind"].is_object();
+    let Some(map) = definition.as_object_mut().filter(|_| is_kind) else { return };
+    let Some(Value::Array(required)) = map.get_mut("required") else { return };
+    required.retain(|name| name != "metadata");
+    if required.is_empty() {
+        map.remove("required");
     }
 }
 

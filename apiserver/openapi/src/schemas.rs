@@ -79,10 +79,12 @@ fn shared(generator: &mut SchemaGenerator) {
 fn own(definition: &Definition, custom: &Custom, schemas: &mut Map<String, Value>) {
     let name = open_name(definition);
     let kind = &definition.kind;
-    let schema = schemas.entry(&name).or_insert_with(|| {
-        custom.schema(&kind.version).unwrap_or_else(|| shape::written_out(&definition.schema))
-    });
+    let mut schema = match schemas.remove(&name).or_else(|| custom.schema(&kind.version)) {
+        Some(schema) => schema,
+        None => shape::written_out(&definition.schema, schemas),
+    };
     schema["x-kubernetes-group-version-kind"] = identity(definition, &kind.kind);
+    schemas.insert(name.clone(), schema);
     schemas.insert(list_name(definition), list(definition, &name));
 }
 

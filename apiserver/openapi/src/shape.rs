@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 /// The deepest nesting written out; deeper objects are free form.
 const MAX_DEPTH: usize = 24;
 
-/// The whole shape, written out in place.
-pub(crate) fn written_out(schema: &Schema) -> Value {
-    of(schema, 0)
+/// The whole shape. What it holds is written out in place, but for objects that have a name: those are added to
+/// `named`, where they are not in it already.
+pub(crate) fn written_out(schema: &Schema, named: &mut Map<String, Value>) -> Value {
+    of(schema, 0, named)
 }
 
-fn of(schema: &Schema, depth: usize) -> Value {
+fn of(schema: &Schema, depth: usize, named: &mut Map<String, Value>) -> Value {
     if depth > MAX_DEPTH {
         return json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     }
@@ -32,7 +33,8 @@ fn of(schema: &Schema, depth: usize) -> Value {
         Kind::Boolean => json!({"type": "boolean"}),
         Kind::Any => json!({"x-kubernetes-preserve-unknown-fields": true}),
         Kind::Map { values, atomic } => {
-            let mut map = json!({"type": "object", "additionalProperties": of(values, depth + 1)});
+            let mut map =
+                json!({"type": "object", "additionalProperties": of(values, depth + 1, named)});
             if *atomic {
                 map["x-kubernetes-map-type"] = "atomic".into();
             }
@@ -41,25 +43,31 @@ fn of(schema: &Schema, depth: usize) -> Value {
         Kind::List { items, list } => {
             let mut written = Map::new();
             written.insert("type".into(), "array".into());
-            written.insert("items".into(), of(items, depth + 1));
+            written.insert("items".into(), of(items, depth + 1, named));
             overlay::list_facts(list, &mut written);
             written.into()
         }
-        Kind::Object { .. } => object(schema, depth),
+        Kind::Object { .. } if depth > 0 && !schema.name.is_empty() => {
+            if !named.contains_key(schema.name.as_ref()) {
+                // Noted first: shapes may hold themselves.
+                named.insert(schema.name.to_string(), Value::Null);
+                let written = object(schema, 0, named);
+                named.insert(schema.name.to_string(), written);
+            }
+            json!({"allOf": [reference(&schema.name)]})
+        }
+        Kind::Object { .. } => object(schema, depth, named),
     }
 }
 
-fn object(schema: &Schema, depth: usize) -> Value {
+fn object(schema: &Schema, depth: usize, named: &mut Map<String, Value>) -> Value {
     let Kind::Object { fields, preserve_unknown, atomic } = &schema.kind else {
         return json!({});
     };
-    if depth > 0 && schema.name.ends_with("meta.v1.ObjectMeta") {
-        return json!({"allOf": [reference(&schema.name)]});
-    }
     let mut properties = Map::new();
     let mut required = Vec::new();
     for field in fields.iter() {
-        let mut property = of(&field.schema, depth + 1);
+        let mut property = of(&field.schema, depth + 1, named);
         if let Some(default) = field.default_value() {
             property["default"] = default;
         }

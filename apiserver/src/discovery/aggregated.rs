@@ -1,26 +1,24 @@
 //! Everything in one document: `apidiscovery.k8s.io`.
 
 use super::{groups, resources::verbs};
-use crate::registry::Registry;
+use crate::{output::Media, registry::Registry};
 use http::{HeaderMap, header};
 use kubeplane_core::{Definition, GroupVersion, GroupVersionKind};
 use serde_json::{Value, json};
 
-/// The version of the aggregated form that a client prefers to the old forms, if it does.
-pub(super) fn wanted(headers: &HeaderMap) -> Option<&'static str> {
+/// The version of the aggregated form that a client prefers to the old forms, if it does, and how it is written.
+pub(super) fn wanted(headers: &HeaderMap) -> Option<(&'static str, Media)> {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     for clause in values.flat_map(|value| value.split(',')) {
         let mut parts = clause.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();
-        if media != "application/json" {
-            continue;
-        }
+        let Some(media) = Media::named(media) else { continue };
         let parameters: Vec<_> = parts.collect();
         let aggregated = parameters.contains(&"g=apidiscovery.k8s.io")
             && parameters.contains(&"as=APIGroupDiscoveryList");
         match aggregated {
-            true if parameters.contains(&"v=v2") => return Some("v2"),
-            true if parameters.contains(&"v=v2beta1") => return Some("v2beta1"),
+            true if parameters.contains(&"v=v2") => return Some(("v2", media)),
+            true if parameters.contains(&"v=v2beta1") => return Some(("v2beta1", media)),
             true => {}
             false => return None,
         }

@@ -24,8 +24,14 @@ pub(crate) enum Media {
 impl Media {
     const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
 
-    fn name(self) -> &'static str {
+    /// Its media type.
+    pub(crate) fn name(self) -> &'static str {
         OBJECTS[self as usize]
+    }
+
+    /// Of a media type without parameters.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|media| media.name() == name)
     }
 }
 
@@ -127,15 +133,18 @@ impl Accepted {
 
     /// For failures, which are always answered: as the original, in indented JSON where nothing accepted is
     /// offered.
-    pub(crate) fn of_error(headers: &HeaderMap) -> Self {
+    pub(crate) fn of_error(wish: &Wish) -> Self {
         let pretty = Self { pretty: true, ..Self::JSON };
-        choose(headers, Offer::PLAIN).unwrap_or(pretty)
+        let mut accepted = choose(&wish.accept, Offer::PLAIN).unwrap_or(pretty);
+        accepted.pretty |= wish.pretty;
+        accepted
     }
 
     /// For a Status that is no failure: it stays one whatever form is asked for.
-    pub(crate) fn of_status(headers: &HeaderMap) -> Self {
-        let accepted = choose(headers, Offer::STATUS).unwrap_or(Self::JSON);
-        Self { form: Form::Object, ..accepted }
+    pub(crate) fn of_status(head: &Parts) -> Self {
+        let accepted = choose(&head.headers, Offer::STATUS).unwrap_or(Self::JSON);
+        let pretty = accepted.pretty || is_pretty(&head.headers, &Query::of(&head.uri));
+        Self { form: Form::Object, pretty, ..accepted }
     }
 
     /// Whether objects are sent whole in protobuf.
@@ -154,6 +163,21 @@ fn refusal(headers: &HeaderMap, offer: Offer) -> ApiError {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut clauses = values.flat_map(|value| value.split(',')).map(clause);
     let served = |media: &str| matches!(media, "*/*" | "application/*") || OBJECTS.contains(&media);
+/// What decides how a failure is written, kept from a request that is on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    accept: HeaderMap,
+    pub(crate) pretty: bool,
+}
+
+impl Wish {
+    pub(crate) fn of(head: &Parts) -> Self {
+        let values = head.headers.get_all(header::ACCEPT).iter();
+        let accept = values.map(|value| (header::ACCEPT, value.clone())).collect();
+        Self { accept, pretty: is_pretty(&head.headers, &Query::of(&head.uri)) }
+    }
+}
+
     let custom = offer.forms && !offer.protobuf;
     if custom || clauses.any(|clause| served(clause.media)) {
         return ApiError::not_acceptable(&OBJECTS);

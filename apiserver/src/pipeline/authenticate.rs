@@ -1,5 +1,5 @@
 use super::{Exchange, Next, Step};
-use crate::{body::Body, metrics::AccessMetrics};
+use crate::{audit::AuditLog, body::Body, info::RequestInfo, metrics::AccessMetrics};
 use async_trait::async_trait;
 use http::{Response, header, request::Parts};
 use kubeplane_clock::SharedClock;
@@ -21,6 +21,8 @@ pub(crate) struct Authenticate {
     pub(crate) chain: Vec<Arc<dyn Authenticator>>,
     pub(crate) clock: SharedClock,
     pub(crate) metrics: AccessMetrics,
+    /// Where it is recorded that nobody was found.
+    pub(crate) audit: Option<Arc<AuditLog>>,
 }
 
 #[async_trait]
@@ -28,7 +30,7 @@ impl Step for Authenticate {
     async fn run(&self, mut exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         let user = match exchange.head.extensions.get::<InProcess>() {
             Some(InProcess(user)) => user.clone(),
-            None => Arc::new(self.found(&exchange.head).await?),
+            None => Arc::new(self.found_or_recorded(&exchange.head, &exchange.info).await?),
         };
         exchange.user = if user.name == ANONYMOUS || user.is_in(GROUP_AUTHENTICATED) {
             user
@@ -43,6 +45,14 @@ impl Step for Authenticate {
 }
 
 impl Authenticate {
+    async fn found_or_recorded(&self, head: &Parts, info: &RequestInfo) -> ApiResult<UserInfo> {
+        let found = self.found(head).await;
+        if let (Err(error), Some(log)) = (&found, &self.audit) {
+            super::audit::nobody(log, &self.clock, head, info, error).await;
+        }
+        found
+    }
+
     async fn found(&self, head: &Parts) -> ApiResult<UserInfo> {
         let start = self.clock.elapsed();
         let user = self.user(head).instrument(tracing::debug_span!("authentication")).await;

@@ -1,5 +1,5 @@
 use super::{Exchange, Next, Step};
-use crate::{body::Body, metrics::AccessMetrics};
+use crate::{audit::Record, body::Body, metrics::AccessMetrics};
 use async_trait::async_trait;
 use http::Response;
 use kubeplane_clock::SharedClock;
@@ -27,7 +27,11 @@ impl Step for Authorize {
     async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         if !OPEN.contains(&exchange.info.path.as_str()) {
             let attributes = exchange.info.attributes(&exchange.user);
-            match self.decide(&attributes).await {
+            let decision = self.decide(&attributes).await;
+            if let Some(record) = &exchange.audit {
+                note(record, &decision);
+            }
+            match decision {
                 Decision::Allow(_) => {}
                 Decision::Deny(reason) | Decision::NoOpinion(reason) => {
                     return Err(forbidden(&attributes, &reason));
@@ -46,6 +50,15 @@ impl Authorize {
         self.metrics.authorized(&decision, self.clock.elapsed().saturating_sub(start));
         decision
     }
+}
+
+fn note(record: &Record, decision: &Decision) {
+    let (word, reason) = match decision {
+        Decision::Allow(reason) => ("allow", reason),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => ("forbid", reason),
+    };
+    record.annotate("authorization.k8s.io/decision", word);
+    record.annotate("authorization.k8s.io/reason", reason);
 }
 
 /// The refusal, in the original's words.

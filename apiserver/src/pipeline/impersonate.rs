@@ -40,6 +40,9 @@ impl Step for Impersonate {
             asked.instrument(span).await?;
             tracing::debug!(by = exchange.user.name, user = wanted.name, "impersonated");
             exchange.user = Arc::new(complete(wanted));
+            if let Some(record) = &exchange.audit {
+                record.impersonated(&exchange.user);
+            }
             let headers = &mut exchange.head.headers;
             let names: Vec<_> = headers
                 .keys()

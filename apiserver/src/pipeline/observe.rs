@@ -3,12 +3,12 @@ use crate::{
     body::{self, Body},
     info::RequestInfo,
     metrics::{ApiMetrics, Counted, Labels},
-    output,
+    output::{self, Wish},
     registry::Registry,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, header};
 use http_body::{Body as _, Frame, SizeHint};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::status::ApiResult;
@@ -35,13 +35,7 @@ impl Step for Observe {
     async fn run(&self, mut exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
         let id = exchange.head.headers.get(&AUDIT_ID).cloned().unwrap_or_else(|| self.id());
         exchange.head.headers.insert(AUDIT_ID, id.clone());
-        let accept: HeaderMap = exchange
-            .head
-            .headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .map(|value| (header::ACCEPT, value.clone()))
-            .collect();
+        let wish = Wish::of(&exchange.head);
         let (info, warnings) = (exchange.info.clone(), exchange.warnings.clone());
         let labels = Labels::of(&exchange.head, &info, &self.registry);
         let dry_run = Labels::dry_run(&exchange.head);
@@ -50,7 +44,7 @@ impl Step for Observe {
         let answer = next.run(exchange).await;
         let mut response = answer.unwrap_or_else(|error| {
             tracing::debug!(verb = info.verb, path = info.path, %error, "refused");
-            output::failure(&accept, &error)
+            output::failure(&wish, &error)
         });
         let took = self.clock.elapsed().saturating_sub(start);
         self.metrics.answered(&info, &labels, dry_run, response.status(), took);

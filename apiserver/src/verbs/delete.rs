@@ -52,7 +52,7 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
             call.now,
         );
     }
-    Ok(output::status(&call.head.headers, code, &success(Some(details(&call, &removed)))))
+    Ok(output::status(&call.head, code, &success(Some(details(&call, &removed)))))
 }
 
 fn returns_object(definition: &Definition) -> bool {

@@ -62,7 +62,7 @@ pub(crate) async fn mutate(
     };
     let span = tracing::debug_span!("admission", phase = "mutating");
     let result = phase.timed(None, all).instrument(span).await;
-    tell(&notes);
+    tell(writer, &notes);
     result
 }
 
@@ -86,13 +86,14 @@ pub(crate) async fn validate(
     };
     let span = tracing::debug_span!("admission", phase = "validating");
     let result = phase.timed(None, all).instrument(span).await;
-    tell(&notes);
+    tell(writer, &notes);
     result
 }
 
-fn tell(notes: &Notes) {
+fn tell(writer: &Writer<'_>, notes: &Notes) {
+    let Some(record) = writer.audit else { return };
     for (key, value) in notes.annotations() {
-        tracing::debug!(target: "audit", %key, %value, "annotation");
+        record.annotate(&key, &value);
     }
 }
 

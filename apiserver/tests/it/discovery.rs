@@ -81,3 +81,46 @@ async fn kinds_come_and_go_at_run_time() {
     assert!(events.next().await.is_none());
     server.get(path).await.expect(404);
 }
+
+#[tokio::test]
+async fn documents_are_there_in_protobuf_too() {
+    let server = Server::start();
+    let plain = [("accept", "application/vnd.kubernetes.protobuf")];
+    for (path, kind) in [
+        ("/api", "APIVersions"),
+        ("/apis", "APIGroupList"),
+        ("/apis/apps", "APIGroup"),
+        ("/apis/apps/v1", "APIResourceList"),
+    ] {
+        let answer = server.call("GET", path, &plain, b"").await;
+        assert_eq!(answer.headers["content-type"], plain[0].1, "{path}");
+        assert_eq!(kubeplane_core::protobuf::unwrap(&answer.bytes).unwrap().kind, kind);
+    }
+    let accept =
+        "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let answer = server.call("GET", "/apis", &[("accept", accept)], b"").await;
+    assert_eq!(answer.headers["content-type"], accept);
+    let tag = answer.headers["etag"].to_str().unwrap().to_owned();
+    let message = kubeplane_core::protobuf::unwrap(&answer.bytes).unwrap();
+    assert_eq!(message.kind, "APIGroupDiscoveryList");
+    let deployments = b"deployments";
+    assert!(message.raw.windows(deployments.len()).any(|bytes| bytes == deployments));
+    let json = accept.replace("vnd.kubernetes.protobuf", "json");
+    let known = [("accept", json.as_str()), ("if-none-match", tag.as_str())];
+    let known = server.call("GET", "/apis", &known, b"").await;
+    assert_eq!(known.code, StatusCode::NOT_MODIFIED, "all forms have one tag");
+}
+
+#[tokio::test]
+async fn people_get_indented_answers_failures_too() {
+    let server = Server::start();
+    let curl = [("user-agent", "curl/8.0"), ("accept", "*/*")];
+    for path in ["/apis", "/api/v1/namespaces", "/api/v1/namespaces/none", "/nowhere"] {
+        let answer = server.call("GET", path, &curl, b"").await;
+        assert!(answer.text.starts_with("{\n  \""), "{path}: {}", answer.text);
+        let plain = server.call("GET", &format!("{path}?pretty=false"), &curl, b"").await;
+        assert!(plain.text.starts_with("{\""), "{path}: {}", plain.text);
+        let asked = server.get(&format!("{path}?pretty=true")).await;
+        assert!(asked.text.starts_with("{\n  \""), "{path}: {}", asked.text);
+    }
+}

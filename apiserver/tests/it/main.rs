@@ -5,6 +5,7 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod audit;
 mod bad_input;
 mod crud;
 mod deletion;

@@ -178,7 +178,7 @@ async fn proxy(
                 let mut config = ProxyConfig::new(node);
                 config.node_ips = vec![address];
                 config.cluster_cidrs = vec![args.node.pod_cidr];
-                config.service_cidrs = vec![args.api.service_cidr];
+                config.service_cidrs = args.api.service_cidr.clone();
                 let proxy = Proxy::builder(client.clone(), config)
                     .informers(Informers::new(client, shared.clock.clone()))
                     .clock(shared.clock.clone())

@@ -1,6 +1,6 @@
 //! What `serve` and `apiserver` share: store, credentials, the API server and what is said about it.
 
-use super::{admission, etcd, machine};
+use super::{admission, audit, etcd, machine};
 use crate::cli::{ApiArgs, StoreChoice};
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -41,12 +41,13 @@ pub(super) async fn prepare(
     options.features = args.feature_gates.join(",").parse().context("--feature-gates")?;
     options.versions = args.runtime_config.join(",").parse().context("--runtime-config")?;
     options.admission = admission::plugins(&args.admission)?;
+    options.audit = audit::log(&args.audit, &options.clock)?;
     let address = args.advertise_address.unwrap_or_else(|| reachable(args.listen));
     let credentials = Arc::new(credentials(args, data_dir, address, &options)?);
     let store = open(args, data_dir, &mut options).await?;
     options.storage_prefix = args.etcd.etcd_prefix.clone();
     options.listen = Some(args.listen);
-    options.service_range = args.service_cidr;
+    options.service_ranges.clone_from(&args.service_cidr);
     let api = standard_api_server(store, &credentials, &options)?;
     let advertised = SocketAddr::new(address, args.listen.port());
     let bootstrap = standard_bootstrap(&api, &credentials, &options, advertised)?;
@@ -70,9 +71,8 @@ fn credentials(
     address: IpAddr,
     options: &ApiOptions,
 ) -> anyhow::Result<Credentials> {
-    let first =
-        kubeplane::handlers::ServiceAddresses::new(args.service_cidr, options.node_ports.clone())?
-            .first();
+    let ranges = args.service_cidr.clone();
+    let first = kubeplane::handlers::ServiceAddresses::new(ranges, options.node_ports.clone())?.first();
     let mut names = vec![machine::name()];
     let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), address, first];
     for name in &args.names {

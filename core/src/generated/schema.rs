@@ -21,6 +21,8 @@ mod node_v1;
 mod policy_v1;
 mod rbac_v1;
 mod resource_v1;
+mod resource_v1beta1;
+mod resource_v1beta2;
 mod scheduling_v1;
 mod scheduling_v1alpha2;
 mod storage_v1;
@@ -29,7 +31,7 @@ mod leaf;
 use crate::schema::Schema;
 
 /// Every built-in shape with a name, sorted by it.
-pub(crate) static BUILTIN: [(&str, &Schema); 519] = [
+pub(crate) static BUILTIN: [(&str, &Schema); 597] = [
     ("io.k8s.api.admissionregistration.v1.ApplyConfiguration", &admissionregistration_v1::APPLY_CONFIGURATION),
     ("io.k8s.api.admissionregistration.v1.AuditAnnotation", &admissionregistration_v1::AUDIT_ANNOTATION),
     ("io.k8s.api.admissionregistration.v1.ExpressionWarning", &admissionregistration_v1::EXPRESSION_WARNING),
@@ -479,6 +481,84 @@ pub(crate) static BUILTIN: [(&str, &Schema); 519] = [
     ("io.k8s.api.resource.v1.ResourcePool", &resource_v1::RESOURCE_POOL),
     ("io.k8s.api.resource.v1.ResourceSlice", &resource_v1::RESOURCE_SLICE),
     ("io.k8s.api.resource.v1.ResourceSliceSpec", &resource_v1::RESOURCE_SLICE_SPEC),
+    ("io.k8s.api.resource.v1beta1.AllocatedDeviceStatus", &resource_v1beta1::ALLOCATED_DEVICE_STATUS),
+    ("io.k8s.api.resource.v1beta1.AllocationResult", &resource_v1beta1::ALLOCATION_RESULT),
+    ("io.k8s.api.resource.v1beta1.BasicDevice", &resource_v1beta1::BASIC_DEVICE),
+    ("io.k8s.api.resource.v1beta1.CELDeviceSelector", &resource_v1beta1::CEL_DEVICE_SELECTOR),
+    ("io.k8s.api.resource.v1beta1.CapacityRequestPolicy", &resource_v1beta1::CAPACITY_REQUEST_POLICY),
+    ("io.k8s.api.resource.v1beta1.CapacityRequestPolicyRange", &resource_v1beta1::CAPACITY_REQUEST_POLICY_RANGE),
+    ("io.k8s.api.resource.v1beta1.CapacityRequirements", &resource_v1beta1::CAPACITY_REQUIREMENTS),
+    ("io.k8s.api.resource.v1beta1.Counter", &resource_v1beta1::COUNTER),
+    ("io.k8s.api.resource.v1beta1.CounterSet", &resource_v1beta1::COUNTER_SET),
+    ("io.k8s.api.resource.v1beta1.Device", &resource_v1beta1::DEVICE),
+    ("io.k8s.api.resource.v1beta1.DeviceAllocationConfiguration", &resource_v1beta1::DEVICE_ALLOCATION_CONFIGURATION),
+    ("io.k8s.api.resource.v1beta1.DeviceAllocationResult", &resource_v1beta1::DEVICE_ALLOCATION_RESULT),
+    ("io.k8s.api.resource.v1beta1.DeviceAttribute", &resource_v1beta1::DEVICE_ATTRIBUTE),
+    ("io.k8s.api.resource.v1beta1.DeviceCapacity", &resource_v1beta1::DEVICE_CAPACITY),
+    ("io.k8s.api.resource.v1beta1.DeviceClaim", &resource_v1beta1::DEVICE_CLAIM),
+    ("io.k8s.api.resource.v1beta1.DeviceClaimConfiguration", &resource_v1beta1::DEVICE_CLAIM_CONFIGURATION),
+    ("io.k8s.api.resource.v1beta1.DeviceClass", &resource_v1beta1::DEVICE_CLASS),
+    ("io.k8s.api.resource.v1beta1.DeviceClassConfiguration", &resource_v1beta1::DEVICE_CLASS_CONFIGURATION),
+    ("io.k8s.api.resource.v1beta1.DeviceClassSpec", &resource_v1beta1::DEVICE_CLASS_SPEC),
+    ("io.k8s.api.resource.v1beta1.DeviceConstraint", &resource_v1beta1::DEVICE_CONSTRAINT),
+    ("io.k8s.api.resource.v1beta1.DeviceCounterConsumption", &resource_v1beta1::DEVICE_COUNTER_CONSUMPTION),
+    ("io.k8s.api.resource.v1beta1.DeviceRequest", &resource_v1beta1::DEVICE_REQUEST),
+    ("io.k8s.api.resource.v1beta1.DeviceRequestAllocationResult", &resource_v1beta1::DEVICE_REQUEST_ALLOCATION_RESULT),
+    ("io.k8s.api.resource.v1beta1.DeviceSelector", &resource_v1beta1::DEVICE_SELECTOR),
+    ("io.k8s.api.resource.v1beta1.DeviceSubRequest", &resource_v1beta1::DEVICE_SUB_REQUEST),
+    ("io.k8s.api.resource.v1beta1.DeviceTaint", &resource_v1beta1::DEVICE_TAINT),
+    ("io.k8s.api.resource.v1beta1.DeviceToleration", &resource_v1beta1::DEVICE_TOLERATION),
+    ("io.k8s.api.resource.v1beta1.NetworkDeviceData", &resource_v1beta1::NETWORK_DEVICE_DATA),
+    ("io.k8s.api.resource.v1beta1.NodeAllocatableResourceMapping", &resource_v1beta1::NODE_ALLOCATABLE_RESOURCE_MAPPING),
+    ("io.k8s.api.resource.v1beta1.OpaqueDeviceConfiguration", &resource_v1beta1::OPAQUE_DEVICE_CONFIGURATION),
+    ("io.k8s.api.resource.v1beta1.ResourceClaim", &resource_v1beta1::RESOURCE_CLAIM),
+    ("io.k8s.api.resource.v1beta1.ResourceClaimConsumerReference", &resource_v1beta1::RESOURCE_CLAIM_CONSUMER_REFERENCE),
+    ("io.k8s.api.resource.v1beta1.ResourceClaimSpec", &resource_v1beta1::RESOURCE_CLAIM_SPEC),
+    ("io.k8s.api.resource.v1beta1.ResourceClaimStatus", &resource_v1beta1::RESOURCE_CLAIM_STATUS),
+    ("io.k8s.api.resource.v1beta1.ResourceClaimTemplate", &resource_v1beta1::RESOURCE_CLAIM_TEMPLATE),
+    ("io.k8s.api.resource.v1beta1.ResourceClaimTemplateSpec", &resource_v1beta1::RESOURCE_CLAIM_TEMPLATE_SPEC),
+    ("io.k8s.api.resource.v1beta1.ResourcePool", &resource_v1beta1::RESOURCE_POOL),
+    ("io.k8s.api.resource.v1beta1.ResourceSlice", &resource_v1beta1::RESOURCE_SLICE),
+    ("io.k8s.api.resource.v1beta1.ResourceSliceSpec", &resource_v1beta1::RESOURCE_SLICE_SPEC),
+    ("io.k8s.api.resource.v1beta2.AllocatedDeviceStatus", &resource_v1beta2::ALLOCATED_DEVICE_STATUS),
+    ("io.k8s.api.resource.v1beta2.AllocationResult", &resource_v1beta2::ALLOCATION_RESULT),
+    ("io.k8s.api.resource.v1beta2.CELDeviceSelector", &resource_v1beta2::CEL_DEVICE_SELECTOR),
+    ("io.k8s.api.resource.v1beta2.CapacityRequestPolicy", &resource_v1beta2::CAPACITY_REQUEST_POLICY),
+    ("io.k8s.api.resource.v1beta2.CapacityRequestPolicyRange", &resource_v1beta2::CAPACITY_REQUEST_POLICY_RANGE),
+    ("io.k8s.api.resource.v1beta2.CapacityRequirements", &resource_v1beta2::CAPACITY_REQUIREMENTS),
+    ("io.k8s.api.resource.v1beta2.Counter", &resource_v1beta2::COUNTER),
+    ("io.k8s.api.resource.v1beta2.CounterSet", &resource_v1beta2::COUNTER_SET),
+    ("io.k8s.api.resource.v1beta2.Device", &resource_v1beta2::DEVICE),
+    ("io.k8s.api.resource.v1beta2.DeviceAllocationConfiguration", &resource_v1beta2::DEVICE_ALLOCATION_CONFIGURATION),
+    ("io.k8s.api.resource.v1beta2.DeviceAllocationResult", &resource_v1beta2::DEVICE_ALLOCATION_RESULT),
+    ("io.k8s.api.resource.v1beta2.DeviceAttribute", &resource_v1beta2::DEVICE_ATTRIBUTE),
+    ("io.k8s.api.resource.v1beta2.DeviceCapacity", &resource_v1beta2::DEVICE_CAPACITY),
+    ("io.k8s.api.resource.v1beta2.DeviceClaim", &resource_v1beta2::DEVICE_CLAIM),
+    ("io.k8s.api.resource.v1beta2.DeviceClaimConfiguration", &resource_v1beta2::DEVICE_CLAIM_CONFIGURATION),
+    ("io.k8s.api.resource.v1beta2.DeviceClass", &resource_v1beta2::DEVICE_CLASS),
+    ("io.k8s.api.resource.v1beta2.DeviceClassConfiguration", &resource_v1beta2::DEVICE_CLASS_CONFIGURATION),
+    ("io.k8s.api.resource.v1beta2.DeviceClassSpec", &resource_v1beta2::DEVICE_CLASS_SPEC),
+    ("io.k8s.api.resource.v1beta2.DeviceConstraint", &resource_v1beta2::DEVICE_CONSTRAINT),
+    ("io.k8s.api.resource.v1beta2.DeviceCounterConsumption", &resource_v1beta2::DEVICE_COUNTER_CONSUMPTION),
+    ("io.k8s.api.resource.v1beta2.DeviceRequest", &resource_v1beta2::DEVICE_REQUEST),
+    ("io.k8s.api.resource.v1beta2.DeviceRequestAllocationResult", &resource_v1beta2::DEVICE_REQUEST_ALLOCATION_RESULT),
+    ("io.k8s.api.resource.v1beta2.DeviceSelector", &resource_v1beta2::DEVICE_SELECTOR),
+    ("io.k8s.api.resource.v1beta2.DeviceSubRequest", &resource_v1beta2::DEVICE_SUB_REQUEST),
+    ("io.k8s.api.resource.v1beta2.DeviceTaint", &resource_v1beta2::DEVICE_TAINT),
+    ("io.k8s.api.resource.v1beta2.DeviceToleration", &resource_v1beta2::DEVICE_TOLERATION),
+    ("io.k8s.api.resource.v1beta2.ExactDeviceRequest", &resource_v1beta2::EXACT_DEVICE_REQUEST),
+    ("io.k8s.api.resource.v1beta2.NetworkDeviceData", &resource_v1beta2::NETWORK_DEVICE_DATA),
+    ("io.k8s.api.resource.v1beta2.NodeAllocatableResourceMapping", &resource_v1beta2::NODE_ALLOCATABLE_RESOURCE_MAPPING),
+    ("io.k8s.api.resource.v1beta2.OpaqueDeviceConfiguration", &resource_v1beta2::OPAQUE_DEVICE_CONFIGURATION),
+    ("io.k8s.api.resource.v1beta2.ResourceClaim", &resource_v1beta2::RESOURCE_CLAIM),
+    ("io.k8s.api.resource.v1beta2.ResourceClaimConsumerReference", &resource_v1beta2::RESOURCE_CLAIM_CONSUMER_REFERENCE),
+    ("io.k8s.api.resource.v1beta2.ResourceClaimSpec", &resource_v1beta2::RESOURCE_CLAIM_SPEC),
+    ("io.k8s.api.resource.v1beta2.ResourceClaimStatus", &resource_v1beta2::RESOURCE_CLAIM_STATUS),
+    ("io.k8s.api.resource.v1beta2.ResourceClaimTemplate", &resource_v1beta2::RESOURCE_CLAIM_TEMPLATE),
+    ("io.k8s.api.resource.v1beta2.ResourceClaimTemplateSpec", &resource_v1beta2::RESOURCE_CLAIM_TEMPLATE_SPEC),
+    ("io.k8s.api.resource.v1beta2.ResourcePool", &resource_v1beta2::RESOURCE_POOL),
+    ("io.k8s.api.resource.v1beta2.ResourceSlice", &resource_v1beta2::RESOURCE_SLICE),
+    ("io.k8s.api.resource.v1beta2.ResourceSliceSpec", &resource_v1beta2::RESOURCE_SLICE_SPEC),
     ("io.k8s.api.scheduling.v1.PriorityClass", &scheduling_v1::PRIORITY_CLASS),
     ("io.k8s.api.scheduling.v1alpha2.BasicSchedulingPolicy", &scheduling_v1alpha2::BASIC_SCHEDULING_POLICY),
     ("io.k8s.api.scheduling.v1alpha2.GangSchedulingPolicy", &scheduling_v1alpha2::GANG_SCHEDULING_POLICY),
@@ -552,7 +632,7 @@ pub(crate) static BUILTIN: [(&str, &Schema); 519] = [
 ];
 
 /// The struct that Go embeds to hold a field, by definition and field, sorted.
-pub(crate) static EMBEDDED: [(&str, &str, &str); 101] = [
+pub(crate) static EMBEDDED: [(&str, &str, &str); 107] = [
     ("io.k8s.api.admissionregistration.v1.NamedRuleWithOperations", "apiGroups", "RuleWithOperations.Rule"),
     ("io.k8s.api.admissionregistration.v1.NamedRuleWithOperations", "apiVersions", "RuleWithOperations.Rule"),
     ("io.k8s.api.admissionregistration.v1.NamedRuleWithOperations", "operations", "RuleWithOperations"),
@@ -654,4 +734,10 @@ pub(crate) static EMBEDDED: [(&str, &str, &str); 101] = [
     ("io.k8s.api.resource.v1.DeviceAllocationConfiguration", "opaque", "DeviceConfiguration"),
     ("io.k8s.api.resource.v1.DeviceClaimConfiguration", "opaque", "DeviceConfiguration"),
     ("io.k8s.api.resource.v1.DeviceClassConfiguration", "opaque", "DeviceConfiguration"),
+    ("io.k8s.api.resource.v1beta1.DeviceAllocationConfiguration", "opaque", "DeviceConfiguration"),
+    ("io.k8s.api.resource.v1beta1.DeviceClaimConfiguration", "opaque", "DeviceConfiguration"),
+    ("io.k8s.api.resource.v1beta1.DeviceClassConfiguration", "opaque", "DeviceConfiguration"),
+    ("io.k8s.api.resource.v1beta2.DeviceAllocationConfiguration", "opaque", "DeviceConfiguration"),
+    ("io.k8s.api.resource.v1beta2.DeviceClaimConfiguration", "opaque", "DeviceConfiguration"),
+    ("io.k8s.api.resource.v1beta2.DeviceClassConfiguration", "opaque", "DeviceConfiguration"),
 ];

@@ -9,6 +9,7 @@
 //!   qos          qos_class                       how it is treated when memory runs out
 //!   ports        host_ports                      what it takes of the node's own address
 //!   quota        Evaluator                       what objects take of a ResourceQuota
+//!   services     Family, plan                  which addresses a Service takes and gives back
 //!   cron         Schedule, time_zone             when CronJobs run
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod ports;
 pub mod qos;
 pub mod quota;
 pub mod resources;
+pub mod services;
 pub mod taints;
 
 pub use affinity::{node_affinity_matches, node_affinity_score, node_selector_matches};

@@ -62,9 +62,7 @@ fn service(object: &Object, old: Option<&Object>, errors: &mut Errors) {
     self::ports(&ports, errors);
     check::labels(&spec.get("selector"), errors);
     affinity(&spec, errors);
-    if shape.has_cluster_ip() {
-        addresses::cluster_ips(&spec, old, errors);
-    }
+    errors.extend(kubeplane_workload::services::address_errors(object, old));
     let known = texts_of(old, "externalIPs");
     for ip in spec.get("externalIPs").items() {
         let found = errors.len();

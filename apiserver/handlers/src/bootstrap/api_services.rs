@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 use http::StatusCode;
 use kubeplane_apiserver::{DeleteOptions, Preconditions};
 use kubeplane_core::{GroupResource, GroupVersion, Object, status::ApiResult};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const GROUP: &str = "apiregistration.k8s.io";
@@ -60,12 +60,38 @@ fn resource() -> GroupResource {
     GroupResource::new(GROUP, "apiservices")
 }
 
+/// Whether a CustomResourceDefinition has been found good to serve.
+fn serves(definition: &Object) -> bool {
+    let conditions = definition.at(&["status", "conditions"]).and_then(Value::as_array);
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|one| one["type"] == "Established" && one["status"] == "True")
+}
+
 impl Bootstrap {
     fn served(&self) -> BTreeSet<GroupVersion> {
         let all = self.api.registry().all();
         let versions = all.iter().map(|resource| resource.definition().group_version());
         // What registers others is not registered itself.
         versions.filter(|version| version.group != GROUP).collect()
+    }
+
+    /// The versions that stored CustomResourceDefinitions are to be served in. After a start they are served a moment
+    /// later than the rest; their APIServices stay what they are meanwhile.
+    async fn defined(&self) -> ApiResult<BTreeSet<GroupVersion>> {
+        let definitions = GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions");
+        if self.api.registry().resource(&definitions).is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let stored = self.api.list_stored(&definitions, "").await?;
+        let established = stored.iter().filter(|stored| !stored.is_deleting() && serves(stored));
+        let versions = established.flat_map(|definition| {
+            let group = definition.text(&["spec", "group"]);
+            let versions = definition.at(&["spec", "versions"]).and_then(Value::as_array);
+            let served = versions.into_iter().flatten().filter(|version| version["served"] == true);
+            let names = served.filter_map(|version| version["name"].as_str());
+            names.map(|version| GroupVersion::new(group.to_owned(), version.to_owned()))
+        });
+        Ok(versions.collect())
     }
 
     /// Makes the APIServices that are missing, and removes those of definitions that are gone.
@@ -80,7 +106,8 @@ impl Bootstrap {
             self.ensure(GROUP, "apiservices", "", service)
         });
         try_join_all(made).await?;
-        let names: BTreeSet<_> = served.iter().map(name).collect();
+        let mut names: BTreeSet<_> = served.iter().map(name).collect();
+        names.extend(self.defined().await?.iter().map(name));
         for service in self.api.list_stored(&resource(), "").await? {
             if service.label(MANAGED) == Some(ALWAYS) && !names.contains(service.name()) {
                 self.remove_api_service(&service).await?;

@@ -1,14 +1,15 @@
 //! IPAddresses: making one claims its address, the one who deletes it gives it back.
 
-use super::{claims::Owner, claims::PENDING_SECONDS, cluster_ip};
+use super::claims::{Owner, PENDING_SECONDS};
 use ipnet::IpNet;
 use kubeplane_apiserver::{Api, DeleteOptions, Preconditions};
 use kubeplane_core::{
     GroupResource, Object,
     auth::{GROUP_MASTERS, UserInfo},
-    names::address::print_ip,
+    names::address::{parse_ip_sloppy, print_ip},
     status::{ApiError, ApiResult},
 };
+use kubeplane_workload::services::{self, Family};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -35,16 +36,16 @@ fn parent(owner: &Owner) -> Value {
 }
 
 fn object(owner: &Owner, address: IpAddr) -> Object {
-    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let family = Family::of(address).as_str();
     let value = json!({"metadata": {"name": print_ip(address),
             "labels": {FAMILY: family, MANAGED_BY: ALLOCATOR}},
         "spec": {"parentRef": parent(owner)}});
     Object::from_value(value).unwrap_or_default()
 }
 
-/// The range the server was given and those of the ready ServiceCIDRs of its family.
-pub(super) async fn ranges(api: &Api, own: IpNet) -> Vec<IpNet> {
-    let mut ranges = vec![own];
+/// The range the server was given and those of the ready ServiceCIDRs, of one family.
+pub(super) async fn ranges(api: &Api, own: Option<IpNet>, family: Family) -> Vec<IpNet> {
+    let mut ranges = Vec::from_iter(own);
     let listed = api.reader().list(&GroupResource::new(GROUP, "servicecidrs"), "").await;
     for object in listed.map(|listed| listed.items).unwrap_or_default() {
         if object.is_deleting() || !is_ready(&object) {
@@ -53,7 +54,7 @@ pub(super) async fn ranges(api: &Api, own: IpNet) -> Vec<IpNet> {
         let networks = object.at(&["spec", "cidrs"]).and_then(Value::as_array);
         let networks = networks.into_iter().flatten().filter_map(Value::as_str);
         for network in networks.filter_map(|text| text.parse::<IpNet>().ok()) {
-            if network.addr().is_ipv4() == own.addr().is_ipv4() && !ranges.contains(&network) {
+            if Family::of(network.addr()) == family && !ranges.contains(&network) {
                 ranges.push(network);
             }
         }
@@ -146,8 +147,14 @@ async fn is_stale(api: &Api, held: &Object) -> bool {
     }
     match api.get(&GroupResource::new("", "services"), &owner.namespace, &owner.name).await {
         Err(error) => error.code() == http::StatusCode::NOT_FOUND,
-        Ok(service) => cluster_ip(&service) != held.name(),
+        Ok(service) => held_by(&service).iter().all(|address| print_ip(*address) != held.name()),
     }
+}
+
+fn held_by(service: &Object) -> Vec<IpAddr> {
+    let ips =
+        if services::needs_address(service) { services::cluster_ips(service) } else { Vec::new() };
+    ips.into_iter().filter_map(parse_ip_sloppy).collect()
 }
 
 /// Makes the IPAddresses that Services lack, and removes those whose Service is gone.
@@ -156,7 +163,7 @@ async fn is_stale(api: &Api, held: &Object) -> bool {
 /// When the store cannot be read or written.
 pub(crate) async fn repair(api: &Api) -> ApiResult<()> {
     for service in api.list_stored(&GroupResource::new("", "services"), "").await? {
-        if let Ok(address) = cluster_ip(&service).parse::<IpAddr>() {
+        for address in held_by(&service) {
             let owner = Owner::of(&service);
             if api.get(&resource(), "", &print_ip(address)).await.is_err() {
                 take(api, &owner, address).await?;

@@ -1,72 +1,10 @@
-//! The addresses of a Service in the cluster, one for each family.
+//! Changes of the addresses of a Service in the cluster.
 
-use super::{is_headless, texts_of};
-use crate::{check, look::At};
-use kubeplane_core::{Object, field::Errors, names::address};
-use std::{collections::BTreeSet, net::IpAddr};
+use super::is_headless;
+use crate::look::At;
+use kubeplane_core::{Object, field::Errors};
 
 const CHANGED: &str = "may not change once set";
-
-pub(super) fn cluster_ips(spec: &At<'_>, old: Option<&Object>, errors: &mut Errors) {
-    let (ip, ips, families) =
-        (spec.get("clusterIP"), spec.get("clusterIPs"), spec.get("ipFamilies"));
-    if ip.str().is_empty() {
-        if !ips.is_empty() {
-            errors.push(ips.invalid("must be empty when `clusterIP` is not specified"));
-        }
-    } else if ips.is_empty() {
-        errors.push(ips.required(""));
-    } else if ips.index(0).str() != ip.str() {
-        errors.push(ips.invalid("first value must match `clusterIP`"));
-    }
-    let mut seen = BTreeSet::new();
-    for family in families.items() {
-        check::one_of_if_set(&family, &["IPv4", "IPv6"], errors);
-        if !seen.insert(family.str()) {
-            errors.push(family.duplicate());
-        }
-    }
-    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    check::one_of_if_set(&spec.get("ipFamilyPolicy"), &policies, errors);
-    let found = errors.len();
-    let known = texts_of(old, "clusterIPs");
-    for (index, item) in ips.items().enumerate() {
-        if index == 0 && item.str() == "None" {
-            if ips.len() > 1 {
-                errors.push(ips.invalid("'None' must be the first and only value"));
-            }
-        } else {
-            check::legacy_ip(&item, &known, errors);
-        }
-    }
-    let bad = errors.len() > found;
-    if ips.len() > 2 {
-        errors.push(ips.invalid("may only hold up to 2 values"));
-    }
-    if !bad {
-        stacks(spec, &ips, &families, errors);
-    }
-}
-
-fn stacks(spec: &At<'_>, ips: &At<'_>, families: &At<'_>, errors: &mut Errors) {
-    let parsed: Vec<_> = ips.items().filter_map(|ip| address::parse_ip_sloppy(ip.str())).collect();
-    let both = parsed.iter().any(IpAddr::is_ipv4) && parsed.iter().any(IpAddr::is_ipv6);
-    if ips.len() > 1 && !both {
-        errors.push(ips.invalid("may specify no more than one IP for each IP family"));
-    }
-    if is_headless(spec) {
-        return;
-    }
-    for (index, (ip, family)) in ips.items().zip(families.items()).enumerate() {
-        let six = ip.str().contains(':');
-        let expected = family.str();
-        if expected == "IPv4" && six || expected == "IPv6" && !six {
-            let detail =
-                format!("expected an {expected} value as indicated by `ipFamilies[{index}]`");
-            errors.push(ip.invalid(detail));
-        }
-    }
-}
 
 /// A second address can come and go; the first stays.
 pub(super) fn changes(object: &Object, old: &Object, errors: &mut Errors) {
