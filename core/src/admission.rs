@@ -78,6 +78,12 @@ pub trait Admission: Debug + Send + Sync + 'static {
     /// Whether the step looks at such a write at all.
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool;
 
+    /// Whether the step looks at the sets in `metadata.managedFields`. Those that do not are shown the sets as the writer
+    /// keeps them ([`packed`](crate::apply::pack_managers)), which saves taking them apart.
+    fn sees_managers(&self) -> bool {
+        true
+    }
+
     /// Changes the object.
     async fn mutate(&self, _request: &mut Request<'_>) -> ApiResult<()> {
         Ok(())

@@ -15,9 +15,11 @@ mod compare;
 mod conflict;
 mod fields;
 mod filter;
+mod in_place;
 mod last_applied;
 mod managed;
 mod merge;
+mod packed;
 mod path;
 mod scale;
 mod set;
@@ -25,8 +27,9 @@ mod shape;
 mod times;
 mod validate;
 
-pub use applier::apply;
+pub use applier::{apply, apply_packed};
 pub use filter::{Filter, Step};
+pub use packed::{pack_managers, packed_set, refuse_packed_managers, unpack_managers};
 pub use path::{PathElement, Scalar};
 pub use scale::{scale_from_parent, scale_to_parent};
 pub use set::FieldSet;
@@ -68,9 +71,16 @@ impl Request<'_> {
     }
 
     fn manager(&self, name: &str, operation: Operation) -> Manager {
-        let name = if name.is_empty() { "unknown" } else { name };
-        Manager::new(name, operation, &self.version(), self.subresource)
+        Manager::new(named(name), operation, &self.version(), self.subresource)
     }
+
+    fn manager_name(&self) -> &str {
+        named(self.manager)
+    }
+}
+
+fn named(name: &str) -> &str {
+    if name.is_empty() { "unknown" } else { name }
 }
 
 /// Records that the request's manager owns what it changed from `live` (`None` when it creates).
@@ -79,7 +89,24 @@ impl Request<'_> {
 /// an object without managers stays so until it is applied to. Writes of a subresource keep the
 /// managers of the live object.
 #[must_use]
-pub fn update(live: Option<&Object>, mut new: Object, request: &Request<'_>) -> Object {
+pub fn update(live: Option<&Object>, new: Object, request: &Request<'_>) -> Object {
+    let mut updated = update_packed(live, new, request);
+    unpack_managers(&mut updated);
+    updated
+}
+
+/// As [`update`], of an object whose managers may be [packed](pack_managers); they are in the outcome.
+#[must_use]
+pub fn update_packed(live: Option<&Object>, mut new: Object, request: &Request<'_>) -> Object {
+    pack_managers(&mut new);
+    if live.is_some_and(|live| in_place::update(live, &mut new, request)) {
+        return new;
+    }
+    recorded(live, new, request)
+}
+
+/// Reads all managers, whatever they are, and writes them again.
+fn recorded(live: Option<&Object>, mut new: Object, request: &Request<'_>) -> Object {
     let mut managed = managers_of(live, &new, request);
     managed::strip(&mut new);
     let tracked = !managed.is_empty() || live.is_none_or(|live| live.uid().is_empty());

@@ -10,11 +10,13 @@
 mod custom;
 mod defaults;
 mod scalar;
+mod settle;
 mod syntax;
 mod typed;
 
 pub use defaults::{apply_schema_defaults, zero};
 pub use scalar::{micro_time, time};
+pub use settle::settle;
 
 use crate::{
     ApiError, Definition, GroupVersion, GroupVersionKind, Object, protobuf,
@@ -254,10 +256,21 @@ struct Shaped {
 }
 
 fn shape_json(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let shaped =
-        shape(&mut deserializer, schema, strict).map_err(|error| syntax::explain(body, &error))?;
-    deserializer.end().map_err(|error| syntax::explain(body, &error))?;
+    // Looked at once as a whole, and not text by text.
+    let shaped = match std::str::from_utf8(body) {
+        Ok(text) => shape_whole(serde_json::Deserializer::from_str(text), schema, strict),
+        Err(_) => shape_whole(serde_json::Deserializer::from_slice(body), schema, strict),
+    };
+    shaped.map_err(|error| syntax::explain(body, &error))
+}
+
+fn shape_whole<'de, R: serde_json::de::Read<'de>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    schema: &SchemaRef,
+    strict: bool,
+) -> serde_json::Result<Shaped> {
+    let shaped = shape(&mut deserializer, schema, strict)?;
+    deserializer.end()?;
     Ok(shaped)
 }
 

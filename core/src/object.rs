@@ -44,7 +44,12 @@ impl Object {
     /// # Errors
     /// When they are no JSON map.
     pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice(bytes).map(Self)
+        match std::str::from_utf8(bytes) {
+            // Looked at once as a whole, and not text by text.
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(bytes),
+        }
+        .map(Self)
     }
 
     /// As compact JSON.

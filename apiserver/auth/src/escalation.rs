@@ -154,6 +154,10 @@ impl Admission for RbacEscalation {
         "RbacEscalation"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         definition.kind.group == GROUP
             && subresource.is_empty()

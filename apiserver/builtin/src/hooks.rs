@@ -16,28 +16,30 @@ pub(crate) fn step_generation(object: &mut Object, old: &Object, fields: &[&str]
 
 /// Takes a top-level field from the stored object.
 pub(crate) fn keep(object: &mut Object, old: &Object, field: &str) {
-    match old.at(&[field]) {
-        Some(value) => object.set(&[field], value.clone()),
-        None => drop(object.remove(&[field])),
+    keep_at(object, old, &[field]);
+}
+
+/// Comparing costs less than copying, and most often nothing was changed.
+fn keep_at(object: &mut Object, old: &Object, path: &[&str]) {
+    match old.at(path) {
+        kept if kept == object.at(path) => {}
+        Some(value) => object.set(path, value.clone()),
+        None => drop(object.remove(path)),
     }
 }
 
 /// Takes a field of the metadata from the stored object.
 pub(crate) fn keep_metadata(object: &mut Object, old: &Object, field: &str) {
-    match old.at(&["metadata", field]) {
-        Some(value) => object.set(&["metadata", field], value.clone()),
-        None => drop(object.remove(&["metadata", field])),
-    }
+    keep_at(object, old, &["metadata", field]);
 }
 
 /// Keeps every top-level field of the stored object but metadata and this one.
 pub(crate) fn change_only(object: &mut Object, old: &Object, field: &str) {
-    let part = object.remove(&[field]);
-    let metadata = object.remove(&["metadata"]);
-    let mut kept = old.clone();
-    put(&mut kept, field, part);
-    put(&mut kept, "metadata", metadata);
-    *object = kept;
+    let stays = |key: &str| key != "metadata" && key != field;
+    object.map_mut().retain(|key, _| !stays(key) || old.map().contains_key(key));
+    for key in old.map().keys().filter(|key| stays(key)) {
+        keep(object, old, key);
+    }
 }
 
 /// Sets or removes a top-level field.

@@ -2,7 +2,7 @@
 
 use kubeplane_core::field::{Error, ErrorKind, Path};
 use serde_json::{Map, Value};
-use std::rc::Rc;
+use std::{cell::OnceCell, rc::Rc};
 
 pub(crate) static NULL: Value = Value::Null;
 
@@ -47,11 +47,14 @@ pub(crate) fn sub<'a>(map: &'a Map<String, Value>, key: &str) -> &'a Value {
     map.get(key).unwrap_or(&NULL)
 }
 
-/// A value and where it stands; absent values are null. Paths are only printed for errors.
+/// A value and where it stands; absent values are null. Paths are only printed for errors, and most places have nothing
+/// below them that is looked at: a place is put on the trail when something is.
 #[derive(Debug, Clone)]
 pub(crate) struct At<'a> {
     value: &'a Value,
-    trail: Option<Rc<Trail>>,
+    above: Option<Rc<Trail>>,
+    step: Step,
+    here: OnceCell<Rc<Trail>>,
 }
 
 #[derive(Debug)]
@@ -60,21 +63,26 @@ struct Trail {
     step: Step,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Step {
     Name(&'static str),
     Index(usize),
-    Key(Box<str>),
+    Key(Rc<str>),
 }
 
 impl<'a> At<'a> {
     /// A top-level field of an object.
     pub(crate) fn top(map: &'a Map<String, Value>, name: &'static str) -> Self {
-        Self { value: sub(map, name), trail: None }.step(sub(map, name), Step::Name(name))
+        Self { value: sub(map, name), above: None, step: Step::Name(name), here: OnceCell::new() }
+    }
+
+    fn trail(&self) -> &Rc<Trail> {
+        self.here
+            .get_or_init(|| Rc::new(Trail { above: self.above.clone(), step: self.step.clone() }))
     }
 
     fn step(&self, value: &'a Value, step: Step) -> Self {
-        Self { value, trail: Some(Rc::new(Trail { above: self.trail.clone(), step })) }
+        Self { value, above: Some(self.trail().clone()), step, here: OnceCell::new() }
     }
 
     /// A field.
@@ -94,7 +102,8 @@ impl<'a> At<'a> {
 
     /// The same place with another value.
     pub(crate) fn with<'b>(&self, value: &'b Value) -> At<'b> {
-        At { value, trail: self.trail.clone() }
+        let Self { above, step, here, .. } = self;
+        At { value, above: above.clone(), step: step.clone(), here: here.clone() }
     }
 
     /// The items of a list, or nothing.
@@ -163,7 +172,7 @@ impl<'a> At<'a> {
                 Step::Key(key) => above.key(key),
             }
         }
-        walk(self.trail.as_deref())
+        walk(Some(self.trail()))
     }
 
     /// The value as an error prints it: Go's zero text where nothing is.

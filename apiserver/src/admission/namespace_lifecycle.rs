@@ -18,6 +18,10 @@ impl Admission for NamespaceLifecycle {
         "NamespaceLifecycle"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, _subresource: &str) -> bool {
         match operation {
             Operation::Delete => is_namespace(definition),

@@ -3,6 +3,7 @@
 use kubeplane_core::{
     Definition, GroupVersionKind, Object,
     admission::{Operation, Request},
+    apply::unpack_managers,
 };
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -82,11 +83,12 @@ impl Matched {
 
     /// An object of the request in this version.
     pub(crate) fn view(&self, request: &Request<'_>, object: &Object) -> Object {
-        let same = kind_of(request.definition, request.subresource) == self.kind;
-        if same {
-            return object.clone();
+        let mut object = object.clone();
+        unpack_managers(&mut object);
+        if kind_of(request.definition, request.subresource) == self.kind {
+            return object;
         }
-        crate::equivalents::converted(object, request.definition, &self.kind.group_version())
+        crate::equivalents::converted(&object, request.definition, &self.kind.group_version())
     }
 
     /// An object of this version in that of the request.

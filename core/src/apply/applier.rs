@@ -8,7 +8,9 @@ use super::{
     follow_schema,
     last_applied::{self, KUBECTL},
     managed::{Managed, Manager, Operation, Owned},
-    merge, record,
+    merge,
+    packed::unpack_managers,
+    record,
     set::FieldSet,
     shape::Type,
     times,
@@ -35,6 +37,21 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// is of another kind or brings `managedFields`; 500, as the original answers, when it does not fit the
 /// schema.
 pub fn apply(
+    live: Option<&Object>,
+    applied: Object,
+    force: bool,
+    request: &Request<'_>,
+) -> ApiResult<Object> {
+    let mut merged = apply_packed(live, applied, force, request)?;
+    unpack_managers(&mut merged);
+    Ok(merged)
+}
+
+/// As [`apply`], to an object whose managers may be [packed](super::pack_managers); they are in the outcome.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_packed(
     live: Option<&Object>,
     applied: Object,
     force: bool,

@@ -53,12 +53,10 @@ struct Delta {
 
 type Side<'v> = Option<&'v Value>;
 
+/// Compares two sides that differ: whoever has both looks first, since most of an object is as it was, which is cheap to
+/// see, and its keys need not be read.
 fn compare(ty: Type<'_>, left: Side<'_>, right: Side<'_>) -> Delta {
     let mut delta = Delta::default();
-    // Most of an object is as it was: that is cheap to see, and its keys need not be read.
-    if left.is_some() && left == right {
-        return delta;
-    }
     let (left_shape, right_shape) = (ty.shape(left), ty.shape(right));
     let in_leaf = match (left, right) {
         (_, None) => delta.compare_as(left_shape, left, right),

@@ -1,13 +1,17 @@
 //! `metadata.managedFields`: who owns which fields.
 
-use super::set::FieldSet;
+use super::{
+    Request,
+    packed::{packed_set, text_of},
+    set::FieldSet,
+};
 use crate::Object;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// How many managers may own fields by updates before the oldest are thrown together.
-const MAX_UPDATERS: usize = 10;
+pub(super) const MAX_UPDATERS: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 
 /// How a manager came to own fields.
@@ -97,7 +101,7 @@ impl Managed {
         self.owners.retain(|_, owned| !owned.set.is_empty());
     }
 
-    /// Writes the list into an object, or takes it out when there is nobody.
+    /// Writes the list into an object, its sets packed, or takes it out when there is nobody.
     pub(super) fn encode_into(self, object: &mut Object) {
         if self.owners.is_empty() {
             strip(object);
@@ -105,11 +109,9 @@ impl Managed {
         }
         let mut owners: Vec<_> = self.owners.into_iter().collect();
         owners.sort_by(|(left, owns), (right, other)| {
-            let key = |manager: &Manager, owned: &Owned| {
-                (manager.operation, seconds(owned.time), manager.name.clone())
-            };
-            key(left, owns)
-                .cmp(&key(right, other))
+            (left.operation.cmp(&right.operation))
+                .then_with(|| seconds(owns.time).cmp(&seconds(other.time)))
+                .then_with(|| left.name.cmp(&right.name))
                 .then_with(|| owns.api_version.cmp(&other.api_version))
                 .then_with(|| left.subresource.cmp(&right.subresource))
         });
@@ -121,6 +123,9 @@ impl Managed {
     /// Throws the oldest updaters of a version together until few enough are left.
     pub(super) fn cap(&mut self) {
         let updaters = self.owners.iter().filter(|(key, _)| key.operation == Operation::Update);
+        if updaters.clone().count() <= MAX_UPDATERS {
+            return;
+        }
         let mut updaters: Vec<_> =
             updaters.map(|(key, owned)| (seconds(owned.time), key.clone())).collect();
         let mut excess = updaters.len().saturating_sub(MAX_UPDATERS);
@@ -192,13 +197,28 @@ fn decode_entry(index: usize, entry: &Value) -> Result<(Manager, Owned), String>
             return Err(format!("invalid fieldsType {other:?} in managed fields entry {index}"));
         }
     }
-    let set = entry.get("fieldsV1").map_or_else(|| Ok(FieldSet::new()), FieldSet::from_json);
+    let set = match entry.get("fieldsV1") {
+        None => Ok(FieldSet::new()),
+        Some(fields) => match packed_set(fields).map(serde_json::from_str::<Value>) {
+            None => FieldSet::from_json(fields),
+            Some(unpacked) => unpacked
+                .map_err(|error| error.to_string())
+                .and_then(|fields| FieldSet::from_json(&fields)),
+        },
+    };
     let set = set.map_err(|why| {
         format!("error decoding versioned set from {entry}: error decoding set: {why}")
     })?;
     let manager = Manager::new(text("manager"), operation, api_version, text("subresource"));
     let time = text("time").parse().ok();
     Ok((manager, Owned { set, api_version: api_version.to_owned(), time }))
+}
+
+/// The entry of a manager that did not own anything before.
+pub(super) fn updater(request: &Request<'_>, set: FieldSet) -> Value {
+    let manager = request.manager(request.manager, Operation::Update);
+    let owned = Owned { set, time: Some(request.now), ..Owned::none(request.version()) };
+    encode_entry(&manager, &owned)
 }
 
 fn encode_entry(manager: &Manager, owned: &Owned) -> Value {
@@ -213,11 +233,10 @@ fn encode_entry(manager: &Manager, owned: &Owned) -> Value {
     entry.insert("operation".into(), operation.into());
     entry.insert("apiVersion".into(), owned.api_version.clone().into());
     if let Some(time) = owned.time {
-        let text = time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        entry.insert("time".into(), text.into());
+        entry.insert("time".into(), crate::decode::time(time).into());
     }
     entry.insert("fieldsType".into(), "FieldsV1".into());
-    entry.insert("fieldsV1".into(), owned.set.to_json());
+    entry.insert("fieldsV1".into(), text_of(&owned.set).into());
     if !manager.subresource.is_empty() {
         entry.insert("subresource".into(), manager.subresource.clone().into());
     }

@@ -51,13 +51,27 @@ impl Scalar {
         }
     }
 
-    fn to_json(&self) -> Value {
+    fn write_json(&self, out: &mut String) {
         match self {
-            Self::Number(number) => Value::Number(number.clone()),
-            Self::String(text) => Value::String(text.clone()),
-            Self::Bool(truth) => Value::Bool(*truth),
-            Self::Other(json) => serde_json::from_str(json).unwrap_or_default(),
+            Self::Number(number) => out.push_str(&number.to_string()),
+            Self::String(text) => quote(out, text),
+            Self::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+            Self::Other(json) => out.push_str(json),
         }
+    }
+}
+
+/// Whether a text is its own JSON, but for the quotes.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|c| c >= b' ' && !matches!(c, b'"' | b'\\'))
+}
+
+/// Writes a text as JSON.
+pub(super) fn quote(out: &mut String, text: &str) {
+    if is_plain(text) {
+        out.extend(["\"", text, "\""]);
+    } else {
+        out.push_str(&Value::from(text).to_string());
     }
 }
 
@@ -111,13 +125,21 @@ impl PathElement {
         match self {
             Self::Field(name) => format!("f:{name}"),
             Self::Key(keys) => {
-                let mut map = Map::new();
-                for (name, value) in keys {
-                    map.insert(name.clone().into_owned(), value.to_json());
+                let mut out = String::from("k:{");
+                for (index, (name, value)) in keys.iter().enumerate() {
+                    out.push_str(if index > 0 { "," } else { "" });
+                    quote(&mut out, name);
+                    out.push(':');
+                    value.write_json(&mut out);
                 }
-                format!("k:{}", Value::Object(map))
+                out.push('}');
+                out
             }
-            Self::Value(value) => format!("v:{}", value.to_json()),
+            Self::Value(value) => {
+                let mut out = String::from("v:");
+                value.write_json(&mut out);
+                out
+            }
             Self::Index(index) => format!("i:{index}"),
         }
     }

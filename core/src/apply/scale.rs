@@ -2,6 +2,7 @@
 
 use super::{
     managed::{Managed, Manager, Operation, Owned, strip},
+    packed::unpack_managers,
     path::PathElement,
     set::FieldSet,
 };
@@ -21,6 +22,7 @@ pub fn scale_from_parent(parent: &Object, replicas: &[&str], scale: &mut Object)
         (manager.in_version(SCALE), Owned { set, api_version: SCALE.to_owned(), ..owned })
     });
     Managed { owners: owners.collect() }.encode_into(scale);
+    unpack_managers(scale);
 }
 
 /// Takes the managers of a written Scale over into its parent, whose other managers lose the replica
@@ -54,6 +56,7 @@ pub fn scale_to_parent(
     }
     managed.tidy();
     managed.encode_into(parent);
+    unpack_managers(parent);
 }
 
 fn path(names: &[&str]) -> Vec<PathElement> {

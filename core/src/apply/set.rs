@@ -24,6 +24,11 @@ impl Node {
     fn is_empty(&self) -> bool {
         !self.member && self.children.is_empty()
     }
+
+    /// As the value of its step in FieldsV1.
+    pub(super) fn to_json(&self) -> Value {
+        Value::Object(self.children.to_map(self.member))
+    }
 }
 
 impl FieldSet {
@@ -205,7 +210,7 @@ impl FieldSet {
             map.insert(".".to_owned(), Value::Object(Map::new()));
         }
         for node in &self.nodes {
-            map.insert(node.element.encode(), Value::Object(node.children.to_map(node.member)));
+            map.insert(node.element.encode(), node.to_json());
         }
         map
     }

@@ -26,12 +26,12 @@ fn list(object: &Object) -> Option<&Vec<Value>> {
 /// Whether two objects differ in nothing but `managedFields` and `resourceVersion`.
 pub(super) fn same_but_managed(left: &Map<String, Value>, right: &Map<String, Value>) -> bool {
     const IGNORED: &[&str] = &["managedFields", "resourceVersion"];
-    same_but_keys(left, right, &["metadata"])
-        && match (left.get("metadata"), right.get("metadata")) {
-            (Some(left), Some(right)) => same_but(left, right, IGNORED),
-            (None, None) => true,
-            _ => false,
-        }
+    let same_metadata = match (left.get("metadata"), right.get("metadata")) {
+        (Some(left), Some(right)) => same_but(left, right, IGNORED),
+        (None, None) => true,
+        _ => false,
+    };
+    same_metadata && same_but_keys(left, right, &["metadata"])
 }
 
 fn same_but(left: &Value, right: &Value, ignored: &[&str]) -> bool {

@@ -364,3 +364,76 @@ fn prune_names_what_it_drops() {
     assert_eq!(prune(&mut object, &custom_schema()), ["a", "spec.b"]);
     assert_eq!(object.into_value(), json!({"kind": "Size", "spec": {"free": {"z": 1}}}));
 }
+
+/// Settling is conforming, where nothing has to be told.
+#[test]
+fn what_is_settled_in_place_is_what_conforms() {
+    let whole = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "a", "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"a": "b"}},
+        "spec": {
+            "containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+                "ports": [{"containerPort": 80, "protocol": "TCP"}], "env": [{"name": "A", "value": "b"}],
+                "livenessProbe": {"httpGet": {"port": "http"}}}],
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "10Mi"}}],
+            "tolerations": [{"key": "k", "operator": "Exists"}],
+        },
+        "status": {"startTime": "2026-01-02T03:04:05Z", "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    let changes: &[(&str, Value, bool)] = &[
+        ("/metadata/name", json!("other"), true),
+        ("/metadata/name", json!(1), false),
+        ("/metadata/name", json!(null), true),
+        ("/metadata/creationTimestamp", json!(null), true),
+        ("/metadata/creationTimestamp", json!("2026-01-02T05:04:05+02:00"), true),
+        ("/metadata/creationTimestamp", json!("2026-02-31T05:04:05Z"), false),
+        ("/metadata/creationTimestamp", json!("2026-01-31T05:04:05.123Z"), true),
+        ("/metadata/labels", json!({}), true),
+        ("/metadata/labels/a", json!(null), true),
+        ("/metadata/labels/a", json!(true), false),
+        ("/metadata", json!([]), false),
+        ("/metadata", json!(null), true),
+        ("/spec/containers/0/resources/limits/cpu", json!("1000m"), true),
+        ("/spec/containers/0/resources/limits/cpu", json!("0.5"), true),
+        ("/spec/containers/0/resources/limits/cpu", json!(" 2 "), true),
+        ("/spec/containers/0/resources/limits/cpu", json!(2), true),
+        ("/spec/containers/0/resources/limits/cpu", json!(null), true),
+        ("/spec/containers/0/resources/limits/cpu", json!("nonsense"), false),
+        ("/spec/containers/0/resources/limits/memory", json!("1024Mi"), true),
+        ("/spec/containers/0/resources/limits/memory", json!("1000k"), true),
+        ("/spec/containers/0/resources/limits", json!({}), true),
+        ("/spec/containers/0/resources", json!({}), true),
+        ("/spec/containers/0/ports/0/protocol", json!(null), true),
+        ("/spec/containers/0/ports/0/protocol", json!(""), true),
+        ("/spec/containers/0/ports/0/containerPort", json!(1i64 << 40), false),
+        ("/spec/containers/0/ports/0/containerPort", json!(1.5), false),
+        ("/spec/containers/0/ports/0", json!(null), true),
+        ("/spec/containers/0/ports", json!([]), true),
+        ("/spec/containers/0/env/0", json!({"nme": "x"}), false),
+        ("/spec/containers/0/env/0", json!({}), true),
+        ("/spec/containers/0/livenessProbe/httpGet/port", json!(80), true),
+        ("/spec/containers/0/livenessProbe/httpGet/port", json!(80.5), false),
+        ("/spec/containers/0/livenessProbe/httpGet/port", json!(null), true),
+        ("/spec/containers", json!(null), true),
+        ("/spec/volumes/0/emptyDir/sizeLimit", json!(null), true),
+        ("/spec/tolerations", json!([null]), true),
+        ("/status/conditions/0", json!({"type": "Ready", "lastProbeTime": null}), true),
+        ("/status/startTime", json!("0001-01-01T00:00:00Z"), false),
+        ("/status", json!({}), true),
+    ];
+    let (_, schema) = known("v1", "Pod");
+    let mut stored = Object::from_value(whole).unwrap();
+    conform(&mut stored, &schema).unwrap();
+    assert!(settle(&mut stored.clone(), &schema));
+    for (pointer, value, settles) in changes {
+        let mut changed = stored.clone().into_value();
+        *changed.pointer_mut(pointer).unwrap() = value.clone();
+        let changed = Object::from_value(changed).unwrap();
+        let (mut settled, mut conformed) = (changed.clone(), changed);
+        assert_eq!(settle(&mut settled, &schema), *settles, "{pointer} {value}");
+        if *settles {
+            assert!(conform(&mut conformed, &schema).unwrap().is_empty());
+            assert_eq!(settled, conformed, "{pointer} {value}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// The original stops counting here.
 const MAX_FOUND: usize = 100;
@@ -50,7 +50,8 @@ impl<'s> Context<'s> {
     pub(super) fn push_index(&mut self, index: usize) -> usize {
         let before = self.at.len();
         if self.strict {
-            self.at.push_str(&format!("[{index}]"));
+            // Writing to memory cannot fail.
+            let _ = write!(self.at, "[{index}]");
         }
         before
     }

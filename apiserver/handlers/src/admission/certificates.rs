@@ -52,6 +52,10 @@ impl Admission for CertificateApproval {
         "CertificateApproval"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         operation == Operation::Update && subresource == "approval" && is_request(definition)
     }
@@ -75,6 +79,10 @@ pub struct CertificateSigning;
 impl Admission for CertificateSigning {
     fn name(&self) -> &'static str {
         "CertificateSigning"
+    }
+
+    fn sees_managers(&self) -> bool {
+        false
     }
 
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
@@ -103,6 +111,10 @@ pub struct CertificateSubjectRestriction;
 impl Admission for CertificateSubjectRestriction {
     fn name(&self) -> &'static str {
         "CertificateSubjectRestriction"
+    }
+
+    fn sees_managers(&self) -> bool {
+        false
     }
 
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {

@@ -33,6 +33,10 @@ impl Admission for DefaultStorageClass {
         "DefaultStorageClass"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         operation == Operation::Create && handles_claims(definition, subresource)
     }
@@ -77,6 +81,10 @@ fn class_of(claim: &Object) -> &str {
 impl Admission for PersistentVolumeClaimResize {
     fn name(&self) -> &'static str {
         "PersistentVolumeClaimResize"
+    }
+
+    fn sees_managers(&self) -> bool {
+        false
     }
 
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {

@@ -163,6 +163,10 @@ impl Admission for EventRateLimit {
         "EventRateLimit"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, _subresource: &str) -> bool {
         matches!(operation, Operation::Create | Operation::Update)
             && definition.plural == "events"

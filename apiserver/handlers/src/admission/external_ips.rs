@@ -16,6 +16,10 @@ impl Admission for DenyServiceExternalIPs {
         "DenyServiceExternalIPs"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         matches!(operation, Operation::Create | Operation::Update)
             && subresource.is_empty()

@@ -21,6 +21,10 @@ impl Admission for DefaultIngressClass {
         "DefaultIngressClass"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         operation == Operation::Create
             && subresource.is_empty()

@@ -26,6 +26,10 @@ impl Admission for LimitRanger {
         "LimitRanger"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         // The containers of a pod never change but through its resize.
         match (operation, subresource) {

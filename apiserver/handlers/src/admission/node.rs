@@ -41,6 +41,10 @@ impl Admission for NodeRestriction {
         "NodeRestriction"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, _: Operation, definition: &Definition, _: &str) -> bool {
         is_core(definition, "pods")
             || is_core(definition, "nodes")

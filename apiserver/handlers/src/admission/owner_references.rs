@@ -82,6 +82,10 @@ impl Admission for OwnerReferencesPermissionEnforcement {
         "OwnerReferencesPermissionEnforcement"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         let by_kubelet = is_core(definition, "pods") && subresource == "status";
         matches!(operation, Operation::Create | Operation::Update) && !by_kubelet

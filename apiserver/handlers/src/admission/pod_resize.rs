@@ -46,6 +46,10 @@ impl Admission for PodResizeValidator {
         "PodResizeValidator"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         operation == Operation::Update && subresource == "resize" && is_core(definition, "pods")
     }

@@ -244,6 +244,10 @@ impl Admission for PodSecurity {
         "PodSecurity"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         let written = matches!(operation, Operation::Create | Operation::Update);
         let concerned = match (definition.kind.group.as_ref(), definition.plural.as_ref()) {

@@ -88,6 +88,10 @@ impl Admission for Priority {
         "Priority"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         let written = matches!(operation, Operation::Create | Operation::Update);
         let class = definition.kind.group == GROUP && definition.plural == "priorityclasses";

@@ -59,6 +59,10 @@ impl Admission for ResourceQuota {
         "ResourceQuota"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, _subresource: &str) -> bool {
         matches!(operation, Operation::Create | Operation::Update) && definition.is_namespaced()
     }

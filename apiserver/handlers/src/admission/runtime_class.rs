@@ -55,6 +55,10 @@ impl Admission for RuntimeClass {
         "RuntimeClass"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         operation == Operation::Create && subresource.is_empty() && is_core(definition, "pods")
     }

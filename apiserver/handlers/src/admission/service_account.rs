@@ -43,6 +43,10 @@ impl Admission for ServiceAccount {
         "ServiceAccount"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         operation == Operation::Create && subresource.is_empty() && is_core(definition, "pods")
     }

@@ -17,6 +17,10 @@ impl Admission for StorageObjectInUseProtection {
         "StorageObjectInUseProtection"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         let storage = ["persistentvolumes", "persistentvolumeclaims"];
         operation == Operation::Create

@@ -17,6 +17,10 @@ impl Admission for TaintNodesByCondition {
         "TaintNodesByCondition"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         operation == Operation::Create && subresource.is_empty() && is_core(definition, "nodes")
     }

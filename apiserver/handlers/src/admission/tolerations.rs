@@ -25,6 +25,10 @@ impl Admission for DefaultTolerationSeconds {
         "DefaultTolerationSeconds"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         matches!(operation, Operation::Create | Operation::Update)
             && subresource.is_empty()

@@ -18,6 +18,10 @@ impl Admission for PodTopologyLabels {
         "PodTopologyLabels"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         operation == Operation::Create
             && matches!(subresource, "" | "binding")

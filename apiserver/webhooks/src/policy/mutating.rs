@@ -219,6 +219,10 @@ impl Admission for MutatingAdmissionPolicy {
         NAME
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, _operation: Operation, definition: &Definition, _subresource: &str) -> bool {
         may_judge(definition)
     }

@@ -166,6 +166,10 @@ impl Admission for ValidatingAdmissionPolicy {
         "ValidatingAdmissionPolicy"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, _operation: Operation, definition: &Definition, _subresource: &str) -> bool {
         may_judge(definition)
     }

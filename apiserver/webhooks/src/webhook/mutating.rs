@@ -167,6 +167,10 @@ impl Admission for MutatingAdmissionWebhook {
         NAME
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, _operation: Operation, definition: &Definition, _subresource: &str) -> bool {
         !is_configuration(definition)
     }

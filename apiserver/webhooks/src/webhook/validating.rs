@@ -61,6 +61,10 @@ impl Admission for ValidatingAdmissionWebhook {
         "ValidatingAdmissionWebhook"
     }
 
+    fn sees_managers(&self) -> bool {
+        false
+    }
+
     fn handles(&self, _operation: Operation, definition: &Definition, _subresource: &str) -> bool {
         !is_configuration(definition)
     }

@@ -49,6 +49,32 @@ fn spec() -> impl Strategy<Value = Value> {
         })
 }
 
+fn pod_write() -> impl Strategy<Value = (&'static str, &'static str, Value)> {
+    let labels = proptest::collection::btree_map("[k-m]", "[0-2]", 0..3);
+    let ports = subset(&["80", "443"]);
+    let containers = proptest::collection::btree_map("[a-c]", ("[x-z]", ports), 1..3);
+    let conditions = proptest::collection::btree_map("[R-T]", "[0-2]", 0..3);
+    let managers = vec!["one", "two", "three", ""];
+    let manager = proptest::sample::select(managers);
+    let subresource = proptest::sample::select(vec!["", "", "status"]);
+    (manager, subresource, labels, containers, conditions).prop_map(
+        |(manager, subresource, labels, containers, conditions)| {
+            let container = |(name, (image, ports)): (String, (String, Vec<&str>))| {
+                let port = |port: &&str| json!({"containerPort": port.parse::<u16>().unwrap(), "protocol": "TCP"});
+                let ports: Vec<_> = ports.iter().map(port).collect();
+                json!({"name": name, "image": image, "ports": ports, "resources": {}})
+            };
+            let containers: Vec<_> = containers.into_iter().map(container).collect();
+            let condition = |(kind, status)| json!({"type": kind, "status": status, "reason": "\u{e9}\"<"});
+            let conditions: Vec<_> = conditions.into_iter().map(condition).collect();
+            let body = json!({"apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "p", "namespace": "d", "labels": labels},
+                "spec": {"containers": containers}, "status": {"conditions": conditions}});
+            (manager, subresource, body)
+        },
+    )
+}
+
 #[derive(Debug, Clone)]
 struct Write {
     manager: &'static str,
@@ -135,6 +161,55 @@ proptest! {
         server.apply("applier", json!({})).unwrap();
         prop_assert_eq!(server.fields("applier"), Value::Null);
         check_ownership(&server)?;
+    }
+
+    #[test]
+    fn sets_change_in_their_json_as_they_do_themselves(one in spec(), other in spec(), all in any::<bool>()) {
+        let schema = custom();
+        let set = |body: &Value, all: bool| {
+            let of = if all { full_set } else { field_set };
+            of(Type::root(&schema), body.as_object().unwrap())
+        };
+        let (one, other) = (set(&one, all), set(&other, !all));
+        let (mut more, mut less) = (one.clone(), one.clone());
+        more.extend(other.clone());
+        less.subtract(&other);
+        let (text, packed) = (one.to_json().to_string(), packed::text_of(&one));
+        prop_assert_eq!(&text, &packed);
+        let changed = |change| packed::changed(&text, change, &other).map(Cow::into_owned);
+        prop_assert_eq!(changed(packed::Change::Add), Some(more.to_json().to_string()));
+        prop_assert_eq!(changed(packed::Change::Take), Some(less.to_json().to_string()));
+    }
+
+    #[test]
+    fn what_is_recorded_in_place_is_what_is_read_and_written(writes in proptest::collection::vec(pod_write(), 1..8)) {
+        let kind = GroupVersionKind { group: "".into(), version: "v1".into(), kind: "Pod".into() };
+        let schema = schema::builtin("io.k8s.api.core.v1.Pod").unwrap();
+        let reset = Filter::exclude(&[&["status"]]);
+        let mut live: Option<Object> = None;
+        for (second, (manager, subresource, body)) in writes.into_iter().enumerate() {
+            let request = Request {
+                manager,
+                subresource,
+                kind: &kind,
+                schema: &schema,
+                reset: if subresource.is_empty() { &reset } else { &Filter::None },
+                now: Timestamp::from_second(1_700_000_000 + i64::try_from(second).unwrap()).unwrap(),
+            };
+            let mut new = Object::from_value(body).unwrap();
+            if let Some(managed) = live.as_ref().and_then(|live| live.at(&["metadata", "managedFields"])) {
+                new.set(&["metadata", "managedFields"], managed.clone());
+            }
+            let written = update_packed(live.as_ref(), new.clone(), &request);
+            prop_assert_eq!(&written, &recorded(live.as_ref(), new, &request));
+            let mut unpacked = written.clone();
+            unpack_managers(&mut unpacked);
+            let mut packed = unpacked.clone();
+            pack_managers(&mut packed);
+            prop_assert_eq!(&written, &packed);
+            prop_assert_eq!(validate_managed_fields(&unpacked), Ok(()));
+            live = Some(written);
+        }
     }
 
     #[test]

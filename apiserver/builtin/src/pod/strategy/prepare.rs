@@ -4,14 +4,31 @@ use crate::{
     defaulting::{map, maps_in},
     look::{Look, sub},
 };
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 use kubeplane_core::{Object, definition::Context};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// The quality of service of a pod that does not decode is best effort; validation says what is wrong with it.
 pub(super) fn qos_class(pod: &Object) -> &'static str {
-    let spec = sub(pod.map(), "spec");
-    let typed = <k8s_openapi::api::core::v1::PodSpec as serde::Deserialize>::deserialize(spec);
-    typed.map_or("BestEffort", |spec| kubeplane_workload::qos_class(&spec).as_str())
+    let resources = resources_alone(sub(pod.map(), "spec"));
+    resources.map_or("BestEffort", |spec| kubeplane_workload::qos_class(&spec).as_str())
+}
+
+/// The little of a spec that decides about its quality of service.
+fn resources_alone(spec: &Value) -> serde_json::Result<PodSpec> {
+    let container = |container: &Value| {
+        let resources = Option::deserialize(container.sub("resources"))?;
+        Ok(Container { resources, ..Container::default() })
+    };
+    let containers = |list: &str| spec.list(list).iter().map(container).collect();
+    let init: serde_json::Result<_> = containers("initContainers");
+    Ok(PodSpec {
+        containers: containers("containers")?,
+        init_containers: Some(init?),
+        resources: Option::deserialize(spec.sub("resources"))?,
+        ..PodSpec::default()
+    })
 }
 
 /// A pod held back by gates says so from the start.
