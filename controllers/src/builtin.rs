@@ -1,5 +1,9 @@
 //! The original's controllers, one file each.
 
+mod account_tokens;
+mod autoscaler;
+mod bootstrap_tokens;
+mod certificates;
 mod cluster_roles;
 mod cronjob;
 mod daemonset;
@@ -12,22 +16,30 @@ mod garbage;
 mod job;
 mod job_ttl;
 mod mirroring;
+mod monitors;
 mod namespaces;
+mod node_ttl;
 mod nodes;
 mod pod_gc;
 mod pods;
 mod replicas;
+mod resource_quota;
 mod revisions;
 mod root_ca;
 mod service_accounts;
+mod service_cidrs;
 mod services;
 mod statefulset;
 mod volume_protection;
 mod written;
 
+pub use account_tokens::TokenSigner;
+
 use crate::BoxController;
 use ipnet::IpNet;
 use kubeplane_clock::SharedClock;
+use kubeplane_pki::Authority;
+use std::sync::Arc;
 
 /// What the built-in controllers need to know.
 #[derive(Debug, Clone)]
@@ -36,21 +48,45 @@ pub struct BuiltinOptions {
     pub clock: SharedClock,
     /// The PEM of the authority that signs the API server's certificate, published into every namespace.
     pub root_ca: String,
-    /// The range from which each node gets a part for its pods; without it nodes get none.
-    pub cluster_cidr: Option<IpNet>,
+    /// The ranges, one of a family, from which each node gets a part for its pods; without any nodes get none.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// Signs the certificates that are asked for through the API; without it nobody does.
+    pub authority: Option<Arc<Authority>>,
+    /// Signs the tokens that are kept in Secrets; without it nobody does.
+    pub token_signer: Option<Arc<dyn TokenSigner>>,
 }
 
 impl BuiltinOptions {
     /// Options with the original's defaults.
     #[must_use]
     pub fn new(clock: SharedClock, root_ca: impl Into<String>) -> Self {
-        Self { clock, root_ca: root_ca.into(), cluster_cidr: None }
+        Self {
+            clock,
+            root_ca: root_ca.into(),
+            cluster_cidrs: Vec::new(),
+            authority: None,
+            token_signer: None,
+        }
     }
 
-    /// Gives each node a part of this range (a /24, or a /64 of IPv6) for its pods.
+    /// Gives each node a part of this range (a /24, or a /64 of IPv6) for its pods. Said twice, with a range of
+    /// the other family, it gives each node a part of both.
     #[must_use]
-    pub fn with_cluster_cidr(self, range: IpNet) -> Self {
-        Self { cluster_cidr: Some(range), ..self }
+    pub fn with_cluster_cidr(mut self, range: IpNet) -> Self {
+        self.cluster_cidrs.push(range);
+        self
+    }
+
+    /// Signs certificates that are asked for through the API with this authority.
+    #[must_use]
+    pub fn with_authority(self, authority: Arc<Authority>) -> Self {
+        Self { authority: Some(authority), ..self }
+    }
+
+    /// Fills Secrets of service accounts with tokens that this signs.
+    #[must_use]
+    pub fn with_token_signer(self, signer: Arc<dyn TokenSigner>) -> Self {
+        Self { token_signer: Some(signer), ..self }
     }
 }
 
@@ -81,9 +117,25 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(nodes::NodeLifecycle::new()),
         BoxController::new(nodes::TaintEviction::new()),
         BoxController::new(pod_gc::PodGc::new()),
+        BoxController::new(resource_quota::ResourceQuotas::new()),
+        BoxController::new(certificates::CertificateApproving),
+        BoxController::new(certificates::CertificateCleaning),
+        BoxController::new(autoscaler::Autoscaler::new()),
+        BoxController::new(bootstrap_tokens::BootstrapSigner),
+        BoxController::new(bootstrap_tokens::TokenCleaner),
+        BoxController::new(account_tokens::UnusedTokens),
+        BoxController::new(node_ttl::NodeTtl::new()),
+        BoxController::new(service_cidrs::ServiceCidrs),
     ];
-    if let Some(range) = options.cluster_cidr {
-        all.push(BoxController::new(nodes::NodeIpam::new(range)));
+    if let Some(authority) = &options.authority {
+        all.push(BoxController::new(certificates::CertificateSigning::new(authority.clone())));
+    }
+    if let Some(signer) = &options.token_signer {
+        let root_ca = options.root_ca.clone();
+        all.push(BoxController::new(account_tokens::AccountTokens::new(signer.clone(), root_ca)));
+    }
+    if !options.cluster_cidrs.is_empty() {
+        all.push(BoxController::new(nodes::NodeIpam::new(options.cluster_cidrs.clone())));
     }
     all
 }

@@ -41,7 +41,8 @@ pub trait Controller: Send + Sync + 'static {
     /// The name in `--controllers`, logs, metrics and health checks, as in `deployment-controller`.
     fn name(&self) -> &'static str;
 
-    /// The service account (in `kube-system`) whose rights it needs, and its name as a source of events.
+    /// The service account (in `kube-system`) whose rights it needs, and its name as a source of events; empty for
+    /// what works as the manager itself.
     fn identity(&self) -> &'static str {
         self.name()
     }

@@ -58,11 +58,11 @@ impl Manager {
     }
 
     fn context(&self, controller: &BoxController) -> Context {
-        let identity = controller.identity();
-        let client = self
-            .client_for
-            .as_ref()
-            .map_or_else(|| self.client.clone(), |for_identity| for_identity(identity));
+        let (client, identity) = match (controller.identity(), &self.client_for) {
+            ("", _) => (self.client.clone(), controller.name()),
+            (identity, Some(for_identity)) => (for_identity(identity), identity),
+            (identity, None) => (self.client.clone(), identity),
+        };
         let recorder = EventRecorder::new(client.clone(), self.clock.clone(), identity, &self.host);
         let (informers, clock, seed) =
             (self.informers.clone(), self.clock.clone(), self.seed.clone());

@@ -10,6 +10,7 @@
 //! service account tokens).
 
 pub mod bootstrap;
+mod bootstrap_token;
 mod error;
 mod escalation;
 mod masters;
@@ -18,12 +19,14 @@ mod rbac;
 mod token;
 mod x509;
 
+pub use bootstrap_token::BootstrapTokens;
 pub use error::Error;
 pub use escalation::RbacEscalation;
 pub use masters::Masters;
 pub use node::NodeAuthorizer;
 pub use rbac::{PolicyRule, Rbac};
 pub use token::{
-    BoundObject, ServiceAccountTokens, TokenIssuer, TokenRequest, VerifiedToken, bearer_token,
+    BoundObject, ServiceAccountTokens, TokenIssuer, TokenRequest, UsedTokens, VerifiedToken,
+    bearer_token,
 };
 pub use x509::X509;

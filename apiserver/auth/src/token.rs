@@ -1,3 +1,7 @@
+mod legacy;
+
+pub use legacy::UsedTokens;
+
 use crate::Error;
 use async_trait::async_trait;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -69,6 +73,13 @@ struct Private {
     serviceaccount: BoundObject,
 }
 
+impl Private {
+    /// The groups of every account of a namespace.
+    fn groups(namespace: &str) -> Vec<String> {
+        vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")]
+    }
+}
+
 /// Signs tokens of service accounts and knows how to check the signature.
 #[derive(Clone)]
 pub struct TokenIssuer {
@@ -78,6 +89,7 @@ pub struct TokenIssuer {
     encoding: EncodingKey,
     decoding: DecodingKey,
     clock: SharedClock,
+    used: UsedTokens,
 }
 
 impl fmt::Debug for TokenIssuer {
@@ -112,6 +124,7 @@ impl TokenIssuer {
             encoding: EncodingKey::from_ec_pem(key.as_bytes()).map_err(malformed)?,
             decoding: DecodingKey::from_ec_pem(public.as_bytes()).map_err(malformed)?,
             clock,
+            used: UsedTokens::default(),
         })
     }
 
@@ -221,7 +234,9 @@ impl ServiceAccountTokens {
             tracing::debug!(why, "service account token refused");
             ApiError::unauthorized()
         };
-        let Some(claims) = self.issuer.claims(token).map_err(refuse)? else { return Ok(None) };
+        let Some(claims) = self.issuer.claims(token).map_err(refuse)? else {
+            return self.verify_legacy(token, audiences).await.map_err(|why| refuse(&why));
+        };
         let wanted = if audiences.is_empty() { self.issuer.audiences() } else { audiences };
         let shared: Vec<_> =
             wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
@@ -294,10 +309,7 @@ fn user_of(claims: &Claims) -> UserInfo {
     UserInfo {
         name: claims.sub.clone(),
         uid: own.serviceaccount.uid.clone(),
-        groups: vec![
-            "system:serviceaccounts".into(),
-            format!("system:serviceaccounts:{}", own.namespace),
-        ],
+        groups: Private::groups(&own.namespace),
         extra,
     }
 }

@@ -1,9 +1,8 @@
 //! An API server, the controllers, and something that makes pods ready.
 
-use async_trait::async_trait;
 use futures::StreamExt;
 use k8s_openapi::{
-    api::core::v1::{Namespace, Node, Pod},
+    api::core::v1::{Namespace, Node, Pod, ServiceAccount},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{
@@ -11,15 +10,19 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::NamespaceResourceScope,
 };
-use kubeplane_apiserver::{ApiServer, Builder, admission::NamespaceLifecycle};
+use kubeplane_apiserver::{ApiServer, Builder, Clients, admission::NamespaceLifecycle};
+use kubeplane_auth::{Masters, Rbac};
 use kubeplane_client::{Informers, Watchable};
 use kubeplane_clock::SharedClock;
-use kubeplane_controllers::{BuiltinOptions, Manager, builtin};
+use kubeplane_controllers::{BuiltinOptions, Manager, TokenSigner, builtin};
 use kubeplane_core::{
-    auth::{Attributes, Authorizer, Decision},
+    GroupResource, Object,
+    auth::{GROUP_AUTHENTICATED, UserInfo},
     component::{Component, lifecycle},
 };
 use kubeplane_extensions::CustomResources;
+use kubeplane_handlers::{AccessReview, ReviewKind};
+use kubeplane_pki::Authority;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::Store;
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,18 +33,28 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+/// Signs by saying for what.
 #[derive(Debug)]
-struct Everyone;
+struct Signer;
 
-#[async_trait]
-impl Authorizer for Everyone {
-    async fn authorize(&self, _: &Attributes) -> Decision {
-        Decision::Allow(String::new())
+impl TokenSigner for Signer {
+    fn sign(&self, account: &ServiceAccount, secret: &str) -> Result<String, String> {
+        Ok(format!("{} in {secret}", account.metadata.name.as_deref().unwrap_or_default()))
     }
 }
 
+/// A built-in controller as the API server sees it.
+fn controller(name: &str) -> UserInfo {
+    UserInfo::new(
+        format!("system:serviceaccount:kube-system:{name}"),
+        ["system:serviceaccounts", "system:serviceaccounts:kube-system", GROUP_AUTHENTICATED],
+    )
+}
+
 pub(crate) struct Cluster {
+    /// An administrator's.
     pub(crate) client: Client,
+    clients: Clients,
     tasks: JoinSet<()>,
 }
 
@@ -61,8 +74,15 @@ impl Cluster {
     /// The same, on a server that is put together differently.
     pub(crate) async fn with(clock: SharedClock, change: impl FnOnce(Builder) -> Builder) -> Self {
         let mut cluster = Self::bare_with(change).await;
-        let options = BuiltinOptions::new(clock.clone(), "the root");
-        let manager = Manager::builder(cluster.client.clone())
+        cluster.bootstrap().await;
+        let authority = Authority::generate("kubernetes", clock.now()).unwrap();
+        let options = BuiltinOptions::new(clock.clone(), "the root")
+            .with_authority(Arc::new(authority))
+            .with_token_signer(Arc::new(Signer));
+        let clients = cluster.clients.clone();
+        let own = UserInfo::new("system:kube-controller-manager", [GROUP_AUTHENTICATED]);
+        let manager = Manager::builder(clients.client_as(own))
+            .client_for(move |name| clients.client_as(controller(name)))
             .clock(clock)
             .add_all(builtin(&options))
             .build()
@@ -78,6 +98,35 @@ impl Cluster {
         cluster
     }
 
+    /// Makes what gives controllers their rights.
+    async fn bootstrap(&self) {
+        for name in ["kube-system", "kube-public"] {
+            self.create::<Namespace>(json!({"metadata": {"name": name}})).await;
+        }
+        let creates = kubeplane_auth::bootstrap::policy().into_iter().map(|object| async move {
+            self.create_any(&object).await;
+        });
+        futures::future::join_all(creates).await;
+    }
+
+    /// Creates an object of a kind that says itself which it is.
+    pub(crate) async fn create_any(&self, object: &Object) -> DynamicObject {
+        let of = object.group_version().unwrap();
+        let gvk = kube::core::GroupVersionKind::gvk(&of.group, &of.version, object.kind());
+        let resource = kube::discovery::ApiResource::from_gvk(&gvk);
+        let api: Api<DynamicObject> = match object.namespace() {
+            "" => Api::all_with(self.client.clone(), &resource),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        };
+        let object = object.decode().unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// A client that is somebody.
+    pub(crate) fn client_as(&self, user: UserInfo) -> Client {
+        self.clients.client_as(user)
+    }
+
     /// Without controllers.
     pub(crate) async fn bare() -> Self {
         Self::bare_with(|builder| builder).await
@@ -88,10 +137,16 @@ impl Cluster {
         kinds.push(Arc::new(kubeplane_extensions::definition()));
         let builder = ApiServer::builder(Arc::new(MemoryStore::new()) as Arc<dyn Store>)
             .resources(kinds)
-            .authorize(Everyone)
+            .authorize(Masters)
+            .authorize_with(|reader| Rbac::new(reader.clone()))
+            .handler(
+                GroupResource::new("authorization.k8s.io", "subjectaccessreviews"),
+                "",
+                Arc::new(AccessReview(ReviewKind::Subject)),
+            )
             .admit(NamespaceLifecycle);
         let server = change(builder).build().unwrap();
-        let client = server.client();
+        let (client, clients) = (server.client(), server.clients());
         let mut tasks = JoinSet::new();
         let custom = CustomResources::new(server.api());
         tasks.spawn(async move {
@@ -102,7 +157,7 @@ impl Cluster {
             let (life, _watch) = lifecycle();
             let _running = Box::new(server).run(life).await;
         });
-        let cluster = Self { client, tasks };
+        let cluster = Self { client, clients, tasks };
         cluster.create::<Namespace>(json!({"metadata": {"name": "default"}})).await;
         cluster
     }
@@ -131,7 +186,8 @@ impl Cluster {
         K: Watchable + Serialize,
     {
         let resource = kube::discovery::ApiResource::erase::<K>(&());
-        let namespaced = K::kind(&()) != "Namespace" && K::kind(&()) != "Node";
+        let global = ["Namespace", "Node", "CertificateSigningRequest", "ServiceCIDR", "IPAddress"];
+        let namespaced = !global.contains(&&*K::kind(&()));
         let api: Api<DynamicObject> = if namespaced {
             Api::namespaced_with(self.client.clone(), "default", &resource)
         } else {

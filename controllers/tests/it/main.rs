@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod autoscaling;
+mod certificates;
 mod cluster;
 mod collection;
 mod cronjobs;
@@ -15,5 +17,8 @@ mod manager;
 mod namespaces;
 mod nodes;
 mod protection;
+mod quotas;
 mod replicas;
+mod service_cidrs;
 mod statefulsets;
+mod tokens;

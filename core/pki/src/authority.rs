@@ -89,7 +89,7 @@ impl Request {
         &self.addresses
     }
 
-    fn params(&self, now: Timestamp) -> Result<CertificateParams> {
+    pub(crate) fn params(&self, now: Timestamp) -> Result<CertificateParams> {
         let mut params = CertificateParams::default();
         for name in &self.names {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
@@ -195,6 +195,10 @@ impl Authority {
         self.issuer.key().serialize_pem()
     }
 
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// Issues a certificate with a new key, valid for a year from `now`.
     ///
     /// # Errors
@@ -229,7 +233,7 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) -> Re
     Ok(())
 }
 
-fn offset(at: Timestamp) -> Result<OffsetDateTime> {
+pub(crate) fn offset(at: Timestamp) -> Result<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(at.as_second())
         .map_err(|error| Error::Malformed { what: "validity", why: error.to_string() })
 }

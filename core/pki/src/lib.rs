@@ -19,9 +19,11 @@ mod directory;
 mod error;
 mod inspect;
 mod kubeconfig;
+mod signing;
 
 pub use authority::{Authority, Identity, Request, Usage, generate_key, public_key};
 pub use directory::{Leaf, PkiDir, write_private, write_public};
 pub use error::{Error, Result};
 pub use inspect::{CertificateInfo, inspect, pem};
 pub use kubeconfig::{Kubeconfig, KubeconfigUser};
+pub use signing::{SigningRequest, Terms};

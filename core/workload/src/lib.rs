@@ -11,6 +11,7 @@
 //!   quota        Evaluator                       what objects take of a ResourceQuota
 //!   services     Family, plan                  which addresses a Service takes and gives back
 //!   cron         Schedule, time_zone             when CronJobs run
+//!   bootstrap_token   BootstrapToken             with what machines join
 //! ```
 //!
 //! ```
@@ -21,6 +22,7 @@
 //! ```
 
 pub mod affinity;
+pub mod bootstrap_token;
 pub mod conditions;
 pub mod cron;
 pub mod phase;

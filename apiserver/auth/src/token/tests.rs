@@ -76,3 +76,40 @@ async fn a_token_is_good_for_its_time_its_audience_and_while_its_pod_lives() {
     clock.advance(Duration::from_secs(3600));
     assert!(tokens.verify(&token, &[]).await.is_err(), "expired");
 }
+
+#[tokio::test]
+async fn a_token_in_a_secret_is_good_while_the_secret_says_so() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+    let key = kubeplane_pki::generate_key().unwrap();
+    let used = UsedTokens::default();
+    let issuer = TokenIssuer::new("https://kubernetes", &key, vec![], Arc::new(clock.clone()))
+        .unwrap()
+        .tracking(used.clone());
+    let cluster = Arc::new(Cluster::default());
+    cluster.put("serviceaccounts", "web", "u1");
+    let tokens = ServiceAccountTokens::new(issuer.clone(), cluster.clone());
+    let token = issuer.issue_for_secret("default", "web", "u1", "kept").unwrap();
+    assert!(tokens.verify(&token, &[]).await.is_err(), "there is no Secret");
+    let keep = |text: &str, labels: serde_json::Value| {
+        let meta = json!({"name": "kept", "namespace": "default", "uid": "s1", "labels": labels});
+        let secret = json!({"metadata": meta, "data": {"token": STANDARD.encode(text)}});
+        let secret = Arc::new(Object::from_value(secret).unwrap());
+        cluster.0.lock().insert(("secrets".into(), "kept".into()), secret);
+    };
+    keep("another", json!({}));
+    assert!(tokens.verify(&token, &[]).await.is_err(), "the Secret keeps another token");
+    keep(&token, json!({}));
+    let good = tokens.verify(&token, &[]).await.unwrap().unwrap();
+    assert_eq!(good.user.name, "system:serviceaccount:default:web");
+    assert!(good.user.is_in("system:serviceaccounts:default"));
+    assert_eq!(used.take(), [("default".to_owned(), "kept".to_owned())].into());
+    keep(&token, json!({UsedTokens::LABEL: "2026-01-01"}));
+    assert!(tokens.verify(&token, &[]).await.unwrap().is_some());
+    assert!(used.take().is_empty(), "today is noted already");
+    keep(&token, json!({"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}));
+    assert!(tokens.verify(&token, &[]).await.is_err(), "declared invalid");
+    keep(&token, json!({}));
+    cluster.put("serviceaccounts", "web", "u2");
+    assert!(tokens.verify(&token, &[]).await.is_err(), "another account of the same name");
+}

@@ -18,33 +18,37 @@ use std::{
 /// How long a node without a range waits for one to become free.
 const FULL: Duration = Duration::from_secs(30);
 
-/// Gives each node a part of the cluster's range for its pods.
+/// Gives each node a part of each of the cluster's ranges for its pods.
 pub(crate) struct NodeIpam {
-    range: IpNet,
+    /// One of a family, the first that of the nodes' first addresses.
+    ranges: Vec<IpNet>,
     /// What was given away and may not be seen in the cache yet.
-    given: Mutex<BTreeMap<String, IpNet>>,
+    given: Mutex<BTreeMap<String, Vec<IpNet>>>,
 }
 
 impl NodeIpam {
-    pub(crate) fn new(range: IpNet) -> Self {
-        Self { range, given: Mutex::default() }
+    pub(crate) fn new(ranges: Vec<IpNet>) -> Self {
+        Self { ranges, given: Mutex::default() }
     }
 
-    /// The first part that no node has.
-    fn reserve(&self, name: &str, taken: &BTreeSet<IpNet>) -> Option<IpNet> {
+    /// The first part of each range that no node has; none when a range has none left.
+    fn reserve(&self, name: &str, taken: &BTreeSet<IpNet>) -> Option<Vec<IpNet>> {
         let mut given = self.given.lock();
-        if let Some(part) = given.get(name) {
-            return Some(*part);
+        if let Some(parts) = given.get(name) {
+            return Some(parts.clone());
         }
         let used = |part: &IpNet| {
             let overlaps = |other: &IpNet| other.contains(part) || part.contains(other);
-            taken.iter().any(overlaps) || given.values().any(overlaps)
+            taken.iter().any(overlaps) || given.values().flatten().any(overlaps)
         };
-        let size = if matches!(self.range, IpNet::V4(_)) { 24 } else { 64 };
-        let part =
-            self.range.subnets(size.max(self.range.prefix_len())).ok()?.find(|part| !used(part))?;
-        given.insert(name.to_owned(), part);
-        Some(part)
+        let free = |range: &IpNet| {
+            let size = if matches!(range, IpNet::V4(_)) { 24 } else { 64 };
+            range.subnets(size.max(range.prefix_len())).ok()?.find(|part| !used(part))
+        };
+        let parts: Option<Vec<_>> = self.ranges.iter().map(free).collect();
+        let parts = parts?;
+        given.insert(name.to_owned(), parts.clone());
+        Some(parts)
     }
 }
 
@@ -87,7 +91,7 @@ impl Controller for NodeIpam {
             return Ok(Action::Done);
         }
         let taken = nodes.list().iter().flat_map(|node| ranges(node)).collect();
-        let Some(part) = self.reserve(&request.name, &taken) else {
+        let Some(parts) = self.reserve(&request.name, &taken) else {
             let message = format!("Node {} status is now: CIDRNotAvailable", request.name);
             context.recorder().event(
                 &reference(&node),
@@ -97,9 +101,10 @@ impl Controller for NodeIpam {
             );
             return Ok(Action::RequeueAfter(FULL));
         };
+        let parts: Vec<_> = parts.iter().map(ToString::to_string).collect();
         let patch = json!({
             "metadata": {"uid": node.metadata.uid},
-            "spec": {"podCIDR": part.to_string(), "podCIDRs": [part.to_string()]},
+            "spec": {"podCIDR": parts.first(), "podCIDRs": parts},
         });
         let api: Api<Node> = Api::all(context.client());
         unless_gone(api.patch(&request.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
@@ -113,13 +118,17 @@ mod tests {
 
     #[test]
     fn every_node_gets_a_part_of_its_own_until_none_is_left() {
-        let ipam = NodeIpam::new("10.244.0.0/22".parse().unwrap());
+        let ranges = ["10.244.0.0/22", "fd00::/62"].map(|range| range.parse().unwrap());
+        let ipam = NodeIpam::new(ranges.to_vec());
         let taken = BTreeSet::from(["10.244.1.0/24".parse().unwrap()]);
-        let part = |name: &str| ipam.reserve(name, &taken).map(|part| part.to_string());
-        assert_eq!(part("a").as_deref(), Some("10.244.0.0/24"));
-        assert_eq!(part("b").as_deref(), Some("10.244.2.0/24"));
-        assert_eq!(part("a").as_deref(), Some("10.244.0.0/24"));
-        assert_eq!(part("c").as_deref(), Some("10.244.3.0/24"));
-        assert_eq!(part("d"), None);
+        let parts = |name: &str| {
+            let parts = ipam.reserve(name, &taken)?;
+            Some(parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(parts("a").as_deref(), Some("10.244.0.0/24 fd00::/64"));
+        assert_eq!(parts("b").as_deref(), Some("10.244.2.0/24 fd00:0:0:1::/64"));
+        assert_eq!(parts("a").as_deref(), Some("10.244.0.0/24 fd00::/64"));
+        assert_eq!(parts("c").as_deref(), Some("10.244.3.0/24 fd00:0:0:2::/64"));
+        assert_eq!(parts("d"), None);
     }
 }

@@ -1,0 +1,112 @@
+//! The metadata of everything that is served, followed as resources come and go.
+
+use super::discovery::{self, Resources, Served};
+use crate::{Context, Error};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::join_all,
+    stream::{BoxStream, SelectAll, once},
+};
+use kube::discovery::ApiResource;
+use kubeplane_client::{Change, PartialObjectMetadata};
+use kubeplane_clock::timeout;
+use std::{
+    collections::HashSet,
+    pin::Pin,
+    sync::Arc,
+    task::{self, Poll},
+    time::Duration,
+};
+
+/// How often the API server is asked for new resources without a reason.
+pub(super) const RESYNC: Duration = Duration::from_secs(30);
+/// Changes of custom resource definitions come in groups.
+pub(super) const SETTLING: Duration = Duration::from_millis(300);
+/// A resource that cannot be listed must not keep all others waiting.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Seen = (Arc<ApiResource>, Change<PartialObjectMetadata>);
+/// No change: the resource is no longer followed.
+type Monitor = BoxStream<'static, (Arc<ApiResource>, Option<Change<PartialObjectMetadata>>)>;
+
+/// Follows the metadata of some resources; as a stream, what changes in them.
+pub(super) struct Monitors {
+    context: Context,
+    running: HashSet<ApiResource>,
+    changes: SelectAll<Monitor>,
+}
+
+impl Monitors {
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, running: HashSet::new(), changes: SelectAll::new() }
+    }
+
+    /// Follows what is served now and `wanted`.
+    ///
+    /// # Errors
+    /// When the server does not tell what it serves; then nothing changes.
+    pub(super) async fn sync(
+        &mut self,
+        wanted: impl Fn(&Served) -> bool,
+    ) -> Result<Resources, Error> {
+        let resources = discovery::discover(self.context.client()).await?;
+        let wanted: HashSet<ApiResource> = resources
+            .preferred
+            .iter()
+            .filter(|served| wanted(served))
+            .map(|served| served.resource.clone())
+            .collect();
+        for gone in self.running.difference(&wanted) {
+            self.context.informers().forget_metadata(gone.clone());
+        }
+        for new in wanted.difference(&self.running) {
+            let resource = Arc::new(new.clone());
+            let end = (resource.clone(), None);
+            let changes = self.context.informers().metadata(new.clone()).subscribe();
+            let changes = changes.map(move |change| (resource.clone(), Some(change)));
+            self.changes.push(changes.chain(once(async move { end })).boxed());
+        }
+        self.running = wanted;
+        Ok(resources)
+    }
+
+    /// Waits for the first lists, not for ever.
+    pub(super) async fn first_lists(&mut self) {
+        let informers = self.context.informers();
+        let waits = self.running.iter().map(|resource| {
+            let informer = informers.metadata(resource.clone());
+            async move { informer.synced().await }
+        });
+        // What comes later is taken in later.
+        let _ = timeout(&**self.context.clock(), PATIENCE, join_all(waits)).await;
+    }
+
+    /// The changes that are there already.
+    pub(super) fn ready(&mut self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        while let Some(Some(change)) = self.next().now_or_never() {
+            seen.push(change);
+        }
+        seen
+    }
+}
+
+impl Stream for Monitors {
+    type Item = Seen;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Seen>> {
+        loop {
+            match self.changes.poll_next_unpin(context) {
+                Poll::Ready(Some((resource, Some(change)))) => {
+                    return Poll::Ready(Some((resource, change)));
+                }
+                // Somebody else forgot it; if it is served again, it is followed again.
+                Poll::Ready(Some((resource, None))) => {
+                    self.running.remove(&*resource);
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+mod counting;
+
+use super::monitors::{Monitors, RESYNC, SETTLING};
+use crate::{Action, Context, Controller, Enqueue, Error, Retry, Sources};
+use async_trait::async_trait;
+use counting::{Counted, Shared, may_free};
+use futures::StreamExt;
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{Api, api::PostParams};
+use kubeplane_client::{Change, Informer, ObjectKey, Watchable};
+use kubeplane_core::{Object, quantity::Quantity};
+use kubeplane_workload::{
+    quota::{Evaluator, amounts},
+    resources::Resources,
+};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// How often everything is counted anew, whatever was seen.
+const FULL: Duration = Duration::from_secs(300);
+/// What was charged that long ago has been stored and seen, or was refused.
+const IN_FLIGHT: Duration = Duration::from_millis(100);
+
+/// Notes in each ResourceQuota its limits and what its namespace takes of them.
+///
+/// Admission charges quotas for what is not stored yet, so a count below what is noted says nothing by
+/// itself: only what was noted a while ago and is not there now is free.
+pub(super) struct ResourceQuotas {
+    shared: Arc<Shared>,
+    /// What was noted in quotas that seemed too high, and when that was seen.
+    suspected: Mutex<HashMap<ObjectKey, (Duration, Resources)>>,
+}
+
+impl ResourceQuotas {
+    pub(super) fn new() -> Self {
+        Self { shared: Arc::default(), suspected: Mutex::default() }
+    }
+
+    /// What a quota is to say is used, and whether it must be looked at again.
+    fn used(
+        &self,
+        key: &ObjectKey,
+        now: Duration,
+        noted: &Resources,
+        counted: &Resources,
+    ) -> (Resources, Option<Duration>) {
+        let lower =
+            counted.iter().any(|(name, count)| noted.get(name).is_some_and(|noted| noted > count));
+        let mut suspected = self.suspected.lock();
+        if !lower {
+            suspected.remove(key);
+            return (counted.clone(), None);
+        }
+        let (since, then) = suspected.entry(key.clone()).or_insert_with(|| (now, noted.clone()));
+        let age = now.saturating_sub(*since);
+        if age < IN_FLIGHT {
+            let raised = counted.iter().map(|(name, count)| {
+                let noted = noted.get(name).filter(|noted| *noted > count);
+                (name.clone(), noted.unwrap_or(count).clone())
+            });
+            return (raised.collect(), Some(IN_FLIGHT - age));
+        }
+        let settled = counted.iter().map(|(name, count)| {
+            let value = settle(then.get(name), noted.get(name), count);
+            (name.clone(), value)
+        });
+        let settled: Resources = settled.collect();
+        suspected.remove(key);
+        let again = (settled != *counted).then_some(IN_FLIGHT);
+        (settled, again)
+    }
+}
+
+/// What was noted `then` and is not counted now is free; what was charged since stays.
+fn settle(then: Option<&Quantity>, noted: Option<&Quantity>, count: &Quantity) -> Quantity {
+    let (Some(then), Some(noted)) = (then, noted) else { return count.clone() };
+    let mut value = noted.clone();
+    if then > count {
+        value.sub(then);
+        value.add(count);
+    }
+    // Amounts are written as they are counted, not as they were noted.
+    if value > *count { value } else { count.clone() }
+}
+
+#[async_trait]
+impl Controller for ResourceQuotas {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "resourcequota-controller"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        let quotas = sources.informer::<ResourceQuota>();
+        sources.watch::<ResourceQuota>(|change| {
+            let hard =
+                |quota: &ResourceQuota| quota.spec.as_ref().and_then(|spec| spec.hard.clone());
+            let quota = change.object();
+            let same = change.old().is_some_and(|old| hard(old) == hard(quota));
+            if same { Vec::new() } else { vec![ObjectKey::of(&**quota)] }
+        });
+        let of = |plural| Evaluator::of(&kubeplane_core::GroupResource::new("", plural));
+        if let Some(pods) = of("pods") {
+            replenish::<Pod>(sources, &quotas, pods, may_free);
+        }
+        if let Some(services) = of("services") {
+            replenish::<Service>(sources, &quotas, services, |old, new| old.spec != new.spec);
+        }
+        if let Some(claims) = of("persistentvolumeclaims") {
+            replenish::<PersistentVolumeClaim>(sources, &quotas, claims, |old, new| {
+                old.spec != new.spec || old.status != new.status
+            });
+        }
+        let shared = self.shared.clone();
+        sources.background(move |queue, context| follow(shared, quotas, queue, context));
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let cached = context.informers().of::<ResourceQuota>().get(&key.namespace, &key.name);
+        let Some(quota) = cached else {
+            self.suspected.lock().remove(key);
+            return Ok(Action::Done);
+        };
+        let object = Object::encode(&*quota).map_err(|error| Error::Invalid(error.to_string()))?;
+        let counted = self.shared.count(context, &object)?;
+        let noted = amounts(&object, &["status", "used"]);
+        let (mut used, again) = self.used(key, context.clock().elapsed(), &noted, &counted);
+        let hard = amounts(&object, &["spec", "hard"]);
+        // What nobody counts stays as it was.
+        for (name, amount) in &noted {
+            if hard.contains_key(name) {
+                used.entry(name.clone()).or_insert_with(|| amount.clone());
+            }
+        }
+        let status = quota.status.as_ref();
+        let filled = status.is_some_and(|status| status.hard.is_some() && status.used.is_some());
+        if !filled || used != noted || hard != amounts(&object, &["status", "hard"]) {
+            let mut next = (*quota).clone();
+            let status = next.status.get_or_insert_default();
+            let shown = |list: Resources| {
+                Some(list.into_iter().map(|(name, amount)| (name, amount.to_api())).collect())
+            };
+            status.hard = shown(hard);
+            status.used = shown(used);
+            let api: Api<ResourceQuota> = Api::namespaced(context.client(), &key.namespace);
+            crate::error::unless_gone(
+                api.replace_status(&key.name, &PostParams::default(), &next).await,
+            )?;
+        }
+        Ok(again.map_or(Action::Done, Action::RequeueAfter))
+    }
+
+    fn on_error(&self, _: &ObjectKey, error: &Error, _: u32) -> Retry {
+        match error {
+            // Admission charged the quota meanwhile; its newer state is about to be seen.
+            error if error.is_conflict() => Retry::After(Duration::from_millis(20)),
+            Error::Incomplete(_) => Retry::After(SETTLING),
+            _ => Retry::Backoff,
+        }
+    }
+}
+
+/// Asks for the quotas that a change of a `K` may leave with room.
+fn replenish<K: Watchable + Serialize>(
+    sources: &mut Sources<ObjectKey>,
+    quotas: &Informer<ResourceQuota>,
+    evaluator: Evaluator,
+    may_matter: impl Fn(&K, &K) -> bool + Send + 'static,
+) {
+    let quotas = quotas.clone();
+    sources.watch::<K>(move |change| {
+        let concerned = match change {
+            Change::Added(_) => false,
+            Change::Updated { old, new } => may_matter(old, new),
+            Change::Deleted(_) => true,
+        };
+        let meta = change.object().meta();
+        match meta.namespace.as_deref().filter(|_| concerned) {
+            Some(namespace) => limiting(&quotas, namespace, &evaluator),
+            None => Vec::new(),
+        }
+    });
+}
+
+/// The quotas of a namespace that limit what `evaluator` knows.
+fn limiting(
+    quotas: &Informer<ResourceQuota>,
+    namespace: &str,
+    evaluator: &Evaluator,
+) -> Vec<ObjectKey> {
+    let limits = |quota: &ResourceQuota| {
+        let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+        hard.into_iter().flatten().any(|(name, _)| evaluator.counts(name))
+    };
+    let all = quotas.list_in(namespace);
+    all.iter().filter(|quota| limits(quota)).map(|quota| ObjectKey::of(&**quota)).collect()
+}
+
+/// Keeps track of what there is to count, and of what goes.
+async fn follow(
+    shared: Arc<Shared>,
+    quotas: Informer<ResourceQuota>,
+    queue: Enqueue<ObjectKey>,
+    context: Context,
+) {
+    let clock = context.clock().clone();
+    let mut monitors = Monitors::new(context.clone());
+    let mut definitions = context.informers().of::<CustomResourceDefinition>().subscribe();
+    let mut look = clock.sleep(Duration::ZERO);
+    let mut full = clock.sleep(FULL);
+    let everything = || {
+        for quota in quotas.list() {
+            queue.add(ObjectKey::of(&*quota));
+        }
+    };
+    loop {
+        tokio::select! {
+            Some((resource, change)) = monitors.next() => {
+                let namespace = change.object().metadata.namespace.clone();
+                if let Some(namespace) = namespace.filter(|_| change.is_deleted())
+                    && let Some(counted) = shared.counted(&resource)
+                {
+                    for key in limiting(&quotas, &namespace, &counted.evaluator) {
+                        queue.add(key.clone());
+                        // Where another cache is counted, that may see the change later.
+                        queue.add_after(key, SETTLING);
+                    }
+                }
+            }
+            Some(_) = definitions.next() => look = clock.sleep(SETTLING),
+            () = &mut look => {
+                look = clock.sleep(RESYNC);
+                match monitors.sync(counting::is_followed).await {
+                    Ok(resources) => {
+                        let all = resources.preferred.into_iter().filter(counting::is_counted);
+                        if shared.set(all.filter_map(Counted::of).collect()) {
+                            everything();
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot discover what to count");
+                        look = clock.sleep(SETTLING);
+                    }
+                }
+            }
+            () = &mut full => {
+                full = clock.sleep(FULL);
+                everything();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(value: i64) -> Resources {
+        [("pods".to_owned(), Quantity::new(value, kubeplane_core::quantity::Format::DecimalSi))]
+            .into()
+    }
+
+    #[test]
+    fn only_what_was_noted_long_ago_and_is_not_there_is_given_back() {
+        let quotas = ResourceQuotas::new();
+        let key = ObjectKey::new("ns", "quota");
+        let at = Duration::from_millis;
+        let used = |now, noted, counted| {
+            quotas.used(&key, at(now), &resources(noted), &resources(counted))
+        };
+        assert_eq!(used(0, 0, 3), (resources(3), None));
+        assert_eq!(used(0, 5, 3), (resources(5), Some(IN_FLIGHT)));
+        assert_eq!(used(60, 6, 4), (resources(6), Some(at(40))));
+        // Of the five of then four are there now; the two charged since may be on their way.
+        assert_eq!(used(100, 7, 4), (resources(6), Some(IN_FLIGHT)));
+        assert_eq!(used(200, 6, 4), (resources(6), Some(IN_FLIGHT)));
+        assert_eq!(used(300, 6, 4), (resources(4), None));
+    }
+}

@@ -1,0 +1,186 @@
+use crate::cluster::{Cluster, NODE, eventually};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::{Event, Node, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DynamicObject, ListParams, Patch, PatchParams},
+    discovery::ApiResource,
+};
+use kubeplane_clock::{Clock, PausedClock};
+use kubeplane_core::Object;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// A cluster with figures: there is no server of metrics, but a kind of their form.
+struct Scaled {
+    cluster: Cluster,
+    clock: PausedClock,
+    metrics: Api<DynamicObject>,
+}
+
+impl Scaled {
+    async fn start() -> Self {
+        let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+        let cluster = Cluster::with_clock(Arc::new(clock.clone())).await.with_kubelet().await;
+        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "pods.metrics.k8s.io",
+                "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
+            "spec": {"group": "metrics.k8s.io", "scope": "Namespaced",
+                "names": {"plural": "pods", "kind": "PodMetrics"},
+                "versions": [{"name": "v1beta1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": open}}]}});
+        cluster.create_any(&Object::from_value(definition).unwrap()).await;
+        let resource = ApiResource {
+            group: "metrics.k8s.io".into(),
+            version: "v1beta1".into(),
+            api_version: "metrics.k8s.io/v1beta1".into(),
+            kind: "PodMetrics".into(),
+            plural: "pods".into(),
+        };
+        let metrics = Api::namespaced_with(cluster.client.clone(), "default", &resource);
+        eventually("figures can be kept", || async {
+            metrics.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
+            "nodeName": NODE, "containers": [
+                {"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}}]}});
+        let web = json!({"metadata": {"name": "web"}, "spec": {
+            "replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}});
+        cluster.create::<Deployment>(web).await;
+        Self { cluster, clock, metrics }
+    }
+
+    async fn scale_by(&self, spec: Value) {
+        let mut spec = spec;
+        spec["scaleTargetRef"] =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        let autoscaler = json!({"metadata": {"name": "web"}, "spec": spec});
+        self.cluster.create::<HorizontalPodAutoscaler>(autoscaler).await;
+    }
+
+    /// Lets time pass; the node stays well.
+    async fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+        let beat = json!({"status": {"conditions": [
+            {"type": "Ready", "status": "True", "lastHeartbeatTime": Time(self.clock.now())}]}});
+        let nodes: Api<Node> = Api::all(self.cluster.client.clone());
+        nodes.patch_status(NODE, &PatchParams::default(), &Patch::Merge(beat)).await.unwrap();
+    }
+
+    /// Every pod uses so much, as of now.
+    async fn all_use(&self, cpu: &str) {
+        for pod in self.cluster.list::<Pod>().await {
+            let name = pod.name_any();
+            // The pods are old: what they use is what they need.
+            let old = Time(self.clock.now() - Duration::from_secs(3600));
+            let started = Patch::Merge(json!({"status": {"startTime": old}}));
+            let pods = self.cluster.api::<Pod>();
+            let _gone = pods.patch_status(&name, &PatchParams::default(), &started).await;
+            let figure = json!({
+                "apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetrics",
+                "metadata": {"name": name, "labels": {"app": "web"}},
+                "timestamp": self.clock.now(), "window": "30s",
+                "containers": [{"name": "c", "usage": {"cpu": cpu, "memory": "1Mi"}}]});
+            let params = PatchParams::apply("test").force();
+            self.metrics.patch(&name, &params, &Patch::Apply(figure)).await.unwrap();
+        }
+    }
+
+    /// Waits until there are so many replicas while every pod uses so much.
+    async fn becomes(&self, replicas: i32, cpu: &str) {
+        let deployments = self.cluster.api::<Deployment>();
+        eventually(&format!("there are {replicas} replicas"), || async {
+            self.all_use(cpu).await;
+            self.pass(5).await;
+            let deployment = deployments.get("web").await.unwrap();
+            let status = deployment.status.unwrap_or_default();
+            let found = (deployment.spec.unwrap().replicas, status.ready_replicas);
+            if found == (Some(replicas), Some(replicas)) {
+                return Ok(());
+            }
+            let autoscaler =
+                self.cluster.api::<HorizontalPodAutoscaler>().get("web").await.unwrap();
+            Err(format!("{found:?} {:?}", autoscaler.status))
+        })
+        .await;
+    }
+
+    /// Waits until the autoscaler says this.
+    async fn says(&self, kind: &str, status: &str, reason: &str) -> String {
+        let autoscalers = self.cluster.api::<HorizontalPodAutoscaler>();
+        eventually(&format!("{kind} is {status} because of {reason}"), || async {
+            self.pass(1).await;
+            let found = autoscalers.get("web").await.unwrap().status.unwrap_or_default();
+            let mut conditions = found.conditions.iter().flatten();
+            let said = conditions.find(|condition| {
+                condition.type_ == kind
+                    && condition.status == status
+                    && condition.reason.as_deref() == Some(reason)
+            });
+            said.and_then(|said| said.message.clone()).ok_or_else(|| format!("{found:?}"))
+        })
+        .await
+    }
+}
+
+fn cpu(percent: i32) -> Value {
+    json!([{"type": "Resource", "resource": {
+        "name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}}])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workload_grows_with_its_use_and_shrinks_after_a_while() {
+    let scaled = Scaled::start().await;
+    scaled.scale_by(json!({"minReplicas": 2, "maxReplicas": 5, "metrics": cpu(50)})).await;
+    scaled.becomes(5, "100m").await;
+    scaled.says("ScalingLimited", "True", "TooManyReplicas").await;
+    let message = scaled.says("ScalingActive", "True", "ValidMetricFound").await;
+    assert_eq!(
+        message,
+        "the HPA was able to successfully calculate a replica count from cpu resource utilization \
+         (percentage of request)"
+    );
+    let status =
+        scaled.cluster.api::<HorizontalPodAutoscaler>().get("web").await.unwrap().status.unwrap();
+    let current = status.current_metrics.unwrap().remove(0).resource.unwrap().current;
+    assert_eq!(current.average_utilization, Some(100));
+    assert_eq!(current.average_value.unwrap().0, "100m");
+    scaled.becomes(2, "10m").await;
+    let events = scaled.cluster.list::<Event>().await;
+    let mut messages = events.iter().filter_map(|event| event.message.as_deref());
+    let grown =
+        "New size: 4; reason: cpu resource utilization (percentage of request) above target";
+    assert!(messages.any(|message| message == grown), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_keeps_from_scaling_is_told() {
+    let scaled = Scaled::start().await;
+    scaled.scale_by(json!({"minReplicas": 1, "maxReplicas": 5, "metrics": cpu(50)})).await;
+    let message = scaled.says("ScalingActive", "False", "FailedGetResourceMetric").await;
+    assert_eq!(
+        message,
+        "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to \
+         get metrics for resource cpu: no metrics returned from resource metrics API"
+    );
+    let down = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    let deployments = scaled.cluster.api::<Deployment>();
+    deployments.patch("web", &PatchParams::default(), &down).await.unwrap();
+    scaled.says("ScalingActive", "False", "ScalingDisabled").await;
+    let up = Patch::Merge(json!({"spec": {"replicas": 9}}));
+    deployments.patch("web", &PatchParams::default(), &up).await.unwrap();
+    scaled.says("AbleToScale", "True", "SucceededRescale").await;
+    assert_eq!(deployments.get("web").await.unwrap().spec.unwrap().replicas, Some(5));
+    deployments.delete("web", &Default::default()).await.unwrap();
+    let message = scaled.says("AbleToScale", "False", "FailedGetScale").await;
+    assert!(message.ends_with("deployments.apps \"web\" not found"), "{message}");
+}
