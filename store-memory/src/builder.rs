@@ -1,5 +1,5 @@
 use crate::{
-    MemoryStore, OpenError,
+    MemoryStore, OpenError, Snapshot,
     direct::Direct,
     ledger::{HistoryLimits, Ledger},
     log::{
@@ -44,6 +44,7 @@ pub struct Builder {
     history: HistoryLimits,
     max_value: usize,
     clock: SharedClock,
+    snapshot: Option<Snapshot>,
 }
 
 impl Default for Builder {
@@ -62,6 +63,7 @@ impl Default for Builder {
             },
             max_value: 1_572_864,
             clock: kubeplane_clock::real(),
+            snapshot: None,
         }
     }
 }
@@ -136,6 +138,14 @@ impl Builder {
         self
     }
 
+    /// Begins with everything a snapshot has, its history too, for the price of a pointer; without a directory only.
+    /// Entries expire when they would have if the clock shows the same time as that of the snapshot's store.
+    #[must_use]
+    pub fn snapshot(mut self, snapshot: &Snapshot) -> Self {
+        self.snapshot = Some(snapshot.clone());
+        self
+    }
+
     /// Opens the store. With a directory this blocks while the data is read.
     ///
     /// # Errors
@@ -154,7 +164,8 @@ impl Builder {
     }
 
     pub(crate) fn ephemeral(self) -> MemoryStore {
-        let ledger = Ledger::new(State::empty(), self.history);
+        let state = self.snapshot.map_or_else(State::empty, |snapshot| snapshot.state());
+        let ledger = Ledger::new(state, self.history);
         let published = Arc::new(Published::new(ledger.state.clone()));
         let direct = Direct::new(ledger, published.clone(), self.clock.clone());
         let engine = Engine::Direct(direct);

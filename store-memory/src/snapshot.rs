@@ -64,6 +64,15 @@ impl Snapshot {
         Self { state, wall }
     }
 
+    pub(crate) fn state(&self) -> State {
+        State::clone(&self.state)
+    }
+
+    /// The entries, in order of their keys.
+    pub(crate) fn records(&self) -> Vec<Arc<Record>> {
+        self.state.entries.iter().cloned().collect()
+    }
+
     /// The revision it was taken at.
     #[must_use]
     pub fn revision(&self) -> Revision {

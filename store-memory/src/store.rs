@@ -117,6 +117,14 @@ impl MemoryStore {
         self.write(Write::Replace { records }).await.and_then(written)
     }
 
+    /// Makes the store hold what a snapshot holds, as [`replace`](Self::replace) does.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn replace_with(&self, snapshot: &Snapshot) -> Result<Revision> {
+        self.write(Write::Replace { records: snapshot.records() }).await.and_then(written)
+    }
+
     /// Takes no more writes, finishes those under way, ends the watchers and releases the data directory. The last
     /// handle that is dropped does the same, but blocks its thread meanwhile. Reads go on working.
     ///

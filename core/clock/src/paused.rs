@@ -41,6 +41,19 @@ impl PausedClock {
         }
     }
 
+    /// Another clock that shows the same time and goes on by itself; nobody sleeps on it.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let state = State { elapsed: self.elapsed(), ..State::default() };
+        Self { start: self.start, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// How many sleeps were begun so far.
+    #[must_use]
+    pub fn sleeps(&self) -> u64 {
+        self.state.lock().next
+    }
+
     /// The time until the next sleeper wakes, if any sleeps.
     #[must_use]
     pub fn next_wake(&self) -> Option<Duration> {
@@ -96,5 +109,15 @@ mod tests {
         clock.advance(Duration::from_secs(4));
         long.await.unwrap();
         assert_eq!(clock.next_wake(), None);
+    }
+
+    #[tokio::test]
+    async fn a_fork_goes_on_by_itself() {
+        let clock = PausedClock::starting_at(Timestamp::UNIX_EPOCH);
+        clock.advance(Duration::from_secs(2));
+        let fork = clock.fork();
+        fork.advance(Duration::from_secs(3));
+        assert_eq!((clock.elapsed().as_secs(), fork.elapsed().as_secs()), (2, 5));
+        assert_eq!(fork.now().as_second(), 5);
     }
 }
