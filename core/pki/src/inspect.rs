@@ -37,7 +37,7 @@ pub fn inspect(pem: &str) -> Result<CertificateInfo> {
         Timestamp::from_second(seconds).map_err(|error| malformed(error.to_string()))
     };
     let mut info = CertificateInfo {
-        common_name: subject.iter_common_name().next().map(text).unwrap_or_default(),
+        common_name: subject.iter_common_name().last().map(text).unwrap_or_default(),
         organizations: subject.iter_organization().map(text).collect(),
         names: Vec::new(),
         addresses: Vec::new(),

@@ -62,11 +62,13 @@ impl SigningRequest {
         }
         let subject = &request.certification_request_info.subject;
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
-            attribute.as_str().map(str::to_owned).unwrap_or_default()
+            attribute.as_str().map(str::to_owned).ok()
         };
+        // Who shows the certificate is the last name: what is approved must be that one.
+        let common_name = subject.iter_common_name().filter_map(text).last();
         let mut parsed = Self {
-            common_name: subject.iter_common_name().next().map(text).unwrap_or_default(),
-            organizations: subject.iter_organization().map(text).collect(),
+            common_name: common_name.unwrap_or_default(),
+            organizations: subject.iter_organization().filter_map(text).collect(),
             names: Vec::new(),
             addresses: Vec::new(),
             emails: Vec::new(),
