@@ -68,8 +68,13 @@ async fn a_kubelet_that_may_gets_its_client_certificate_by_itself() {
     let usages = ["digital signature", "client auth"];
     let own = request("own", signer, &subject, &usages);
     let requests = api(cluster.client_as(node));
-    let own = serde_json::from_value(own).unwrap();
-    requests.create(&PostParams::default(), &own).await.unwrap();
+    let own: CertificateSigningRequest = serde_json::from_value(own).unwrap();
+    // Its rights are seen a moment after they were given.
+    eventually("the node may ask", || async {
+        let created = requests.create(&PostParams::default(), &own).await;
+        created.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
     let info = inspect(&certificate(&cluster, "own").await).unwrap();
     assert_eq!(info.common_name, "system:node:a");
     assert_eq!(info.organizations, ["system:nodes"]);
