@@ -46,6 +46,9 @@ pub struct KubeletConfig {
     pub listen: SocketAddr,
     /// The certificate of the server; without one there is no server.
     pub serving: Option<ServingCertificate>,
+    /// Asks for another serving certificate through the API (signer `kubernetes.io/kubelet-serving`) and serves with
+    /// it once somebody has approved it; until then with the one above.
+    pub request_serving: bool,
     /// The authorities (PEM) whose client certificates the server believes.
     pub client_ca: Option<String>,
     /// The range pods have their addresses from when the node object does not tell one.
@@ -84,6 +87,7 @@ impl KubeletConfig {
             log_dir: PathBuf::from("/var/log/pods"),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             serving: None,
+            request_serving: false,
             client_ca: None,
             pod_cidr: None,
             cluster_dns: Vec::new(),

@@ -10,6 +10,7 @@ use crate::{
     pods::Pods,
     sandbox::CgroupDriver,
     spec::Role,
+    usage::Rates,
     volumes::{Volumes, create_closed_dir},
 };
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
@@ -54,6 +55,7 @@ pub(crate) struct Host {
     pub(crate) pods: Pods,
     pub(crate) health: RwLock<RuntimeHealth>,
     pub(crate) metrics: KubeletMetrics,
+    pub(crate) rates: Rates,
 }
 
 impl fmt::Debug for Host {
@@ -115,6 +117,7 @@ impl Host {
             services,
             nodes,
             metrics,
+            rates: Rates::default(),
         })
     }
 

@@ -55,6 +55,7 @@ mod spec;
 mod status;
 #[cfg(test)]
 mod testing;
+mod usage;
 mod volumes;
 mod worker;
 

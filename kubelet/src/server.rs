@@ -12,6 +12,7 @@ mod connection;
 mod containers;
 mod logs;
 mod query;
+mod requested;
 mod routes;
 mod stats;
 mod streams;
@@ -62,6 +63,9 @@ pub(crate) async fn serve(host: Arc<Host>, listener: TcpListener, telemetry: Rou
         Access::new(host.client.clone(), host.clock.clone(), host.config.node_name.clone());
     let serving = Arc::new(Serving { host: host.clone(), access, telemetry, tls });
     let mut connections = JoinSet::new();
+    if host.config.request_serving {
+        connections.spawn(requested::keep(host.clone(), serving.tls.served.clone()));
+    }
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {

@@ -40,7 +40,10 @@ pub use generated::runtime_v1 as v1;
 pub use ids::{ContainerId, ImageRef, SandboxId};
 pub use log_format::{LogLine, LogStream, LogTag};
 pub use runtime::{ContainerRuntime, Containers, EventStream, Images, Sandboxes, Stats};
-pub use simulated::{RESTART_POLICY_ANNOTATION, SimulatedOptions, SimulatedRuntime};
+pub use simulated::{
+    CPU_ANNOTATION, MEMORY_ANNOTATION, RESTART_POLICY_ANNOTATION, SimulatedOptions,
+    SimulatedRuntime,
+};
 pub use streams::{
     DialPort, Duplex, Forwarding, PortStream, ProcessStreams, Reader, Streaming, TerminalSize,
     Writer,

@@ -28,6 +28,13 @@ use tokio_stream::wrappers::BroadcastStream;
 /// [`SimulatedOptions::exit_delay`].
 pub const RESTART_POLICY_ANNOTATION: &str = "kubeplane.dev/restart-policy";
 
+/// The annotation of a pod that says what each of its simulated containers uses of the processor, as in `250m` or
+/// `1.5`; followed by a dash and the name of a container, it is about that one. Without it none is used.
+pub const CPU_ANNOTATION: &str = "kubeplane.dev/cpu";
+
+/// The same for memory, as in `64Mi`; without it a container uses 1Mi.
+pub const MEMORY_ANNOTATION: &str = "kubeplane.dev/memory";
+
 /// How many events a slow reader may be behind.
 const EVENTS: usize = 1024;
 

@@ -22,6 +22,7 @@ mod components;
 mod eviction;
 mod finalize;
 mod kubelet;
+mod legacy_tokens;
 mod proxy;
 mod reviews;
 mod services;
@@ -33,6 +34,7 @@ pub use components::ComponentStatuses;
 pub use eviction::PodEviction;
 pub use finalize::NamespaceFinalize;
 pub use kubelet::{KubeletClient, KubeletClientError, PodLog, PodStream};
+pub use legacy_tokens::track_legacy_tokens;
 pub use proxy::{Connection, Dial, ResourceProxy};
 pub use reviews::{
     AccessReview, ReviewKind, SelfSubjectReview, SelfSubjectRulesReview, TokenReview,

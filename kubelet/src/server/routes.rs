@@ -29,6 +29,7 @@ pub(super) async fn route(
     let host = &serving.host;
     let reads = request.method() == Method::GET;
     match names.as_slice() {
+        ["metrics", "resource"] if reads => stats::resource(host).await,
         ["healthz" | "livez" | "readyz" | "metrics", ..] if reads => {
             telemetry(serving, request).await
         }
@@ -36,7 +37,12 @@ pub(super) async fn route(
             "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": host.pods.list()
         })),
         ["configz"] if reads => json(&configuration(serving)),
-        ["stats", "summary"] if reads => stats::summary(host).await,
+        ["stats", "summary"] if reads => {
+            let only = query.iter().any(|(name, value)| {
+                name == "only_cpu_and_memory" && matches!(value.as_str(), "true" | "1")
+            });
+            stats::summary(host, only).await
+        }
         ["containerLogs", namespace, pod, container] if reads => {
             logs::answer(host, &At::new(namespace, pod, None, container), &query).await
         }

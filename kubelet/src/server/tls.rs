@@ -5,9 +5,11 @@ mod verifier;
 use super::access::User;
 use crate::{Error, Result, config::KubeletConfig};
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use rustls::{
     RootCertStore, ServerConfig,
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 use std::{sync::Arc, time::Duration};
@@ -17,6 +19,8 @@ use verifier::AskOnly;
 /// What connections are taken with.
 pub(super) struct Tls {
     pub(super) acceptor: TlsAcceptor,
+    /// The certificate of new connections.
+    pub(super) served: Arc<Served>,
     /// `None` when no client certificate is believed.
     authorities: Option<Arc<dyn ClientCertVerifier>>,
 }
@@ -26,12 +30,7 @@ impl Tls {
     pub(super) fn of(config: &KubeletConfig) -> Result<Option<Self>> {
         let Some(serving) = &config.serving else { return Ok(None) };
         let bad = |error: &dyn std::fmt::Display| Error::certificate("serving certificate", error);
-        let chain: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(serving.certificate.as_bytes())
-                .collect::<std::result::Result<_, _>>()
-                .map_err(|error| bad(&error))?;
-        let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes())
-            .map_err(|error| Error::certificate("serving key", error))?;
+        let served = Arc::new(Served::new(&serving.certificate, &serving.key)?);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -51,9 +50,9 @@ impl Tls {
                 builder.with_client_cert_verifier(Arc::new(AskOnly(verifier.clone())))
             }
         };
-        let mut tls = builder.with_single_cert(chain, key).map_err(|error| bad(&error))?;
+        let mut tls = builder.with_cert_resolver(served.clone());
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Some(Self { acceptor: TlsAcceptor::from(Arc::new(tls)), authorities }))
+        Ok(Some(Self { acceptor: TlsAcceptor::from(Arc::new(tls)), served, authorities }))
     }
 
     /// Who the certificate names that a client has shown, if an authority vouches for it now.
@@ -74,6 +73,41 @@ impl Tls {
         groups.push("system:authenticated".to_owned());
         Some(User { name: info.common_name, groups, ..User::default() })
     }
+}
+
+/// A certificate with its key, which may be replaced by a newer one.
+#[derive(Debug)]
+pub(super) struct Served(RwLock<Arc<CertifiedKey>>);
+
+impl Served {
+    fn new(certificate: &str, key: &str) -> Result<Self> {
+        Ok(Self(RwLock::new(certified(certificate, key)?)))
+    }
+
+    /// New connections are served with this certificate, PEM.
+    pub(super) fn set(&self, certificate: &str, key: &str) -> Result<()> {
+        *self.0.write() = certified(certificate, key)?;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Served {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().clone())
+    }
+}
+
+fn certified(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>> {
+    let bad = |error: &dyn std::fmt::Display| Error::certificate("serving certificate", error);
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(certificate.as_bytes())
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|error| bad(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|error| Error::certificate("serving key", error))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certified = CertifiedKey::from_der(chain, key, &provider);
+    certified.map(Arc::new).map_err(|error| bad(&error))
 }
 
 fn roots(config: &KubeletConfig) -> Result<Option<RootCertStore>> {

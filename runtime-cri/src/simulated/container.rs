@@ -181,6 +181,11 @@ impl Container {
         self.status.lock().resources = Some(resources);
     }
 
+    /// When it was started, in nanoseconds since 1970; zero before.
+    pub(super) fn started_at(&self) -> i64 {
+        self.status.lock().started_at
+    }
+
     pub(super) fn listed(&self) -> v1::Container {
         v1::Container {
             id: self.id.to_string(),
