@@ -14,6 +14,7 @@ use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
     GroupResource, Object,
     admission::{Admission, Operation, Warnings},
+    apply::unpack_managers,
     auth::{Authorizer, UserInfo},
     decode::conform,
     features::Features,
@@ -181,7 +182,7 @@ impl Api {
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         let mut writer = Writer::inside(self, &found, namespace, user, &warnings);
         writer.manager = Some(MANAGER);
-        Ok(writer.create(object).await?.object)
+        writer.create(object).await?.into_object()
     }
 
     /// Changes a stored object, again and again until no other write came between. Neither hooks of the
@@ -218,7 +219,9 @@ impl Api {
         let (user, warnings) = (UserInfo::default(), Warnings::default());
         let mut writer = Writer::inside(self, &found, namespace, &user, &warnings);
         writer.dry_run = options.dry_run;
-        Ok(writer.delete(name, options).await?.object)
+        let mut removed = writer.delete(name, options).await?.object;
+        unpack_managers(&mut removed);
+        Ok(removed)
     }
 
     /// Asks admission about a write that a handler is about to make: every step may change the object,

@@ -4,6 +4,7 @@ use crate::verbs::Call;
 use http::{HeaderMap, header};
 use kubeplane_core::{
     ApiError, GroupKind, GroupVersionKind, Object,
+    apply::refuse_packed_managers,
     decode::{self, DecodeError, Decoded, FieldValidation, Format},
     field, protobuf,
     schema::{self, Kind, Schema, SchemaRef},
@@ -70,7 +71,9 @@ pub(crate) fn body(
     if validation == FieldValidation::Warn {
         decoded.warnings.into_iter().for_each(|warning| call.warnings.add(warning));
     }
-    Ok(decoded.object)
+    let mut object = decoded.object;
+    refuse_packed_managers(&mut object);
+    Ok(object)
 }
 
 /// Decodes a body of any shape as this kind; it may leave kind and version out.
@@ -119,6 +122,16 @@ fn protobuf_options(bytes: &[u8]) -> protobuf::Result<Value> {
     map.insert("kind".into(), sent.kind.into());
     map.insert("apiVersion".into(), sent.api_version.into());
     Ok(Value::Object(map))
+}
+
+/// The outcome of a patch as an object of the kind, if nothing about it has to be told; [`patched`] says the rest.
+pub(crate) fn settled(call: &Call, value: Value) -> Option<Object> {
+    let _span = tracing::debug_span!("decode").entered();
+    let definition = call.definition();
+    let mut object = Object::from_value(value)?;
+    let is_kind = object.kind() == definition.kind.kind
+        && object.group_version() == Some(definition.group_version());
+    (is_kind && decode::settle(&mut object, &definition.schema)).then_some(object)
 }
 
 /// Makes the outcome of a patch an object of the kind, as if it had been sent. `twice` is what came twice in the patch.

@@ -1,9 +1,12 @@
 //! The stored form of an object: compact JSON that begins with `kind`, `apiVersion` and `metadata`, and
 //! carries no `resourceVersion`, so that the revision can be spliced in without decoding.
 
-use bytes::{BufMut, Bytes, BytesMut, buf::Writer};
+mod packed;
+
+use bytes::{BufMut, Bytes, BytesMut};
 use kubeplane_core::{
     Definition, Object,
+    apply::{pack_managers, packed_set},
     decode::conform,
     protobuf::{self, Message},
     schema::{self, SchemaRef},
@@ -15,43 +18,80 @@ use std::{io::Write, sync::Arc};
 
 /// Encodes an object for the store.
 pub(crate) fn encode(object: &Object) -> Bytes {
-    let mut out = BytesMut::with_capacity(1024).writer();
+    let mut out = Vec::with_capacity(4096);
     let text = |key: &str| object.text(&[key]);
     let metadata = object.map().get("metadata").and_then(Value::as_object);
-    let _ = out.write_all(b"{\"kind\":");
+    out.extend_from_slice(b"{\"kind\":");
     put(&mut out, text("kind"));
-    let _ = out.write_all(b",\"apiVersion\":");
+    out.extend_from_slice(b",\"apiVersion\":");
     put(&mut out, text("apiVersion"));
-    let _ = out.write_all(b",\"metadata\":{");
+    out.extend_from_slice(b",\"metadata\":{");
     let mut separator: &[u8] = b"";
     for (key, value) in metadata.into_iter().flatten().filter(|(key, _)| *key != "resourceVersion")
     {
-        put_member(&mut out, separator, key, value);
+        match value {
+            Value::Array(managers) if key == "managedFields" => {
+                out.extend_from_slice(separator);
+                put_managers(&mut out, managers);
+            }
+            value => put_member(&mut out, separator, key, value),
+        }
         separator = b",";
     }
     if separator.is_empty() {
-        let _ = out.write_all(b"\"name\":\"\"");
+        out.extend_from_slice(b"\"name\":\"\"");
     }
-    let _ = out.write_all(b"}");
+    out.push(b'}');
     let body = object.map().iter();
     for (key, value) in
         body.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"))
     {
         put_member(&mut out, b",", key, value);
     }
-    let _ = out.write_all(b"}");
-    out.into_inner().freeze()
+    out.push(b'}');
+    // What is stored stays: it shall not hold on to more than it is.
+    out.shrink_to_fit();
+    out.into()
 }
 
-fn put_member(out: &mut Writer<BytesMut>, separator: &[u8], key: &str, value: &Value) {
-    let _ = out.write_all(separator);
+/// Sets of fields are text already where the writer packed them.
+fn put_managers(out: &mut Vec<u8>, managers: &[Value]) {
+    out.extend_from_slice(b"\"managedFields\":[");
+    for (index, manager) in managers.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let Value::Object(entry) = manager else {
+            put(out, manager);
+            continue;
+        };
+        let mut separator: &[u8] = b"{";
+        for (key, value) in entry {
+            match packed_set(value).filter(|_| key == "fieldsV1") {
+                Some(text) => {
+                    out.extend_from_slice(separator);
+                    put(out, key);
+                    out.push(b':');
+                    out.extend_from_slice(text.as_bytes());
+                }
+                None => put_member(out, separator, key, value),
+            }
+            separator = b",";
+        }
+        out.extend_from_slice(if entry.is_empty() { b"{}" } else { b"}" });
+    }
+    out.push(b']');
+}
+
+fn put_member(out: &mut Vec<u8>, separator: &[u8], key: &str, value: &Value) {
+    out.extend_from_slice(separator);
     put(out, key);
-    let _ = out.write_all(b":");
+    out.push(b':');
     put(out, value);
 }
 
 /// Writing to memory cannot fail, nor can the encoding of what was decoded.
-fn put(out: &mut Writer<BytesMut>, value: &(impl Serialize + ?Sized)) {
+fn put(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     let _ = serde_json::to_writer(out, value);
 }
 
@@ -88,6 +128,16 @@ fn foreign(value: &[u8]) -> serde_json::Result<Object> {
     object.set(&["apiVersion"], stored.api_version);
     object.set(&["kind"], stored.kind);
     Ok(object)
+}
+
+/// As [`parse`], the sets of managers packed: most of them stay as they are.
+fn parse_packed(value: &[u8]) -> serde_json::Result<Object> {
+    if !value.starts_with(b"{") {
+        let mut object = parse(value)?;
+        pack_managers(&mut object);
+        return Ok(object);
+    }
+    packed::parse(value)
 }
 
 /// Decodes a stored object and puts its revision in.
@@ -130,6 +180,19 @@ impl Shape {
     pub(crate) fn decode(&self, value: &[u8], revision: Revision) -> serde_json::Result<Object> {
         let object = decode(value, revision)?;
         Ok(if value.starts_with(&self.header) { object } else { self.convert(object) })
+    }
+
+    /// As [`decode`](Self::decode), the sets of managers packed.
+    pub(crate) fn decode_packed(
+        &self,
+        value: &[u8],
+        revision: Revision,
+    ) -> serde_json::Result<Object> {
+        let object = parse_packed(value)?;
+        let mut object =
+            if value.starts_with(&self.header) { object } else { self.convert(object) };
+        object.set(&["metadata", "resourceVersion"], revision.to_string());
+        Ok(object)
     }
 
     fn convert(&self, object: Object) -> Object {

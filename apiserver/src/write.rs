@@ -24,8 +24,10 @@ use jiff::Timestamp;
 use kubeplane_core::{
     Definition, GroupResource, GroupVersion, Object,
     admission::Warnings,
+    apply::unpack_managers,
     auth::UserInfo,
     definition::Context,
+    schema::SchemaRef,
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::{Entry, Key, ReadAt, Revision, WriteOptions};
@@ -60,8 +62,9 @@ pub(crate) struct Written {
     pub(crate) value: Bytes,
     /// `None` for a dry run of a create.
     pub(crate) revision: Option<Revision>,
-    /// With its resourceVersion.
-    pub(crate) object: Object,
+    /// With its resourceVersion; for writes from inside the server alone. Requests are answered with the value, and what
+    /// they decoded goes where it came from before they wait for the store.
+    object: Option<Object>,
     /// It was not there before.
     pub(crate) created: bool,
 }
@@ -138,9 +141,18 @@ impl<'a> Writer<'a> {
         entry.map(|entry| self.current(entry)).transpose()
     }
 
+    /// Whether objects on their way have the sets of their managers packed. Not where hooks look at them.
+    fn packs(&self) -> bool {
+        matches!(self.definition().schema, SchemaRef::Static(_)) && self.hooks().is_empty()
+    }
+
     fn current(&self, entry: Entry) -> ApiResult<Current> {
         let shape = self.resource.cache().shape();
-        let object = shape.decode(&entry.value, entry.revision).map_err(ApiError::internal)?;
+        let object = match self.packs() {
+            true => shape.decode_packed(&entry.value, entry.revision),
+            false => shape.decode(&entry.value, entry.revision),
+        };
+        let object = object.map_err(ApiError::internal)?;
         Ok(Current { object, value: entry.value, revision: entry.revision })
     }
 
@@ -161,21 +173,42 @@ impl<'a> Writer<'a> {
         WriteOptions { ttl: ttl.map(Duration::from_secs) }
     }
 
+    /// What is left of an object once it is encoded.
+    fn kept(&self, object: Object) -> Option<Object> {
+        self.options.is_none().then_some(object)
+    }
+
     fn written(
         &self,
-        mut object: Object,
+        mut object: Option<Object>,
         value: Bytes,
         revision: Option<Revision>,
         created: bool,
     ) -> ApiResult<Written> {
         let value = self.resource.cache().shape().adopt(value).map_err(ApiError::internal)?;
-        match revision {
-            Some(revision) => object.set(&["metadata", "resourceVersion"], revision.to_string()),
-            None => {
-                object.remove(&["metadata", "resourceVersion"]);
+        match (&mut object, revision) {
+            (Some(object), Some(revision)) => {
+                object.set(&["metadata", "resourceVersion"], revision.to_string());
             }
+            (Some(object), None) => drop(object.remove(&["metadata", "resourceVersion"])),
+            (None, _) => {}
         }
         Ok(Written { value, revision, object, created })
+    }
+}
+
+impl Written {
+    /// The object with its resourceVersion.
+    pub(crate) fn into_object(self) -> ApiResult<Object> {
+        match (self.object, self.revision) {
+            (Some(mut object), _) => {
+                unpack_managers(&mut object);
+                return Ok(object);
+            }
+            (None, Some(revision)) => stored::decode(&self.value, revision),
+            (None, None) => Object::parse(&self.value),
+        }
+        .map_err(ApiError::internal)
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use kubeplane_core::{
     ApiError, Object,
-    apply::{self, Request},
+    apply::{self, Request, refuse_packed_managers, unpack_managers},
     decode::FieldValidation,
     patch,
     schema::SchemaRef,
@@ -71,14 +71,28 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
         let mut object = match (&applied, live) {
             (Some(applied), live) => apply_over(&call, live, applied.clone(), &options)?,
             (None, Some(live)) => {
-                let value = patched(&call, kind, live, &body)?;
                 let twice = match kind {
                     Kind::Merge | Kind::Strategic => {
                         kubeplane_core::decode::duplicates(&body, &call.definition().schema)
                     }
                     Kind::Json | Kind::Apply => Vec::new(),
                 };
-                decode::patched(&call, value, options.field_validation, twice)?
+                let settled = match may_see_managers(kind, &body) || !twice.is_empty() {
+                    true => None,
+                    false => decode::settled(&call, patched(&call, kind, live.clone(), &body)?),
+                };
+                match settled {
+                    Some(object) => object,
+                    None => {
+                        let mut live = live.clone();
+                        unpack_managers(&mut live);
+                        let value = patched(&call, kind, live, &body)?;
+                        let mut object =
+                            decode::patched(&call, value, options.field_validation, twice)?;
+                        refuse_packed_managers(&mut object);
+                        object
+                    }
+                }
             }
             (None, None) => return Err(call.not_found()),
         };
@@ -92,9 +106,15 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
 }
 
 /// The JSON of an object after a patch that is no apply.
-fn patched(call: &Call, kind: Kind, live: &Object, body: &Bytes) -> ApiResult<Value> {
-    let original = Value::Object(live.map().clone());
-    merged(kind, original, body, Some(&call.definition().schema))
+fn patched(call: &Call, kind: Kind, live: Object, body: &Bytes) -> ApiResult<Value> {
+    merged(kind, live.into_value(), body, Some(&call.definition().schema))
+}
+
+/// Whether a patch may look at the managers, which it must see as they are then: one that can point anywhere, and one
+/// that names them.
+fn may_see_managers(kind: Kind, body: &[u8]) -> bool {
+    const NAME: &[u8] = b"managedFields";
+    kind == Kind::Json || body.contains(&b'\\') || body.windows(NAME.len()).any(|at| at == NAME)
 }
 
 /// The JSON of a Scale after a patch.
@@ -121,7 +141,7 @@ fn merged(
 }
 
 /// The configuration of an apply.
-fn applied(call: &Call, body: &Bytes, validation: FieldValidation) -> ApiResult<Object> {
+pub(super) fn applied(call: &Call, body: &Bytes, validation: FieldValidation) -> ApiResult<Object> {
     let (value, twice) = yaml::parse_reporting_duplicates(body)
         .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
     match validation {
@@ -161,8 +181,25 @@ fn apply_over(
         reset: &reset(definition, &call.info.subresource),
         now: call.now,
     };
+    let merge = |applied| merged_over(call, live, applied, options.force, &request);
+    // What does not settle is told of as it came, before anything about it was settled.
+    if let Some(object) = decode::settled(call, merge(applied.clone())?.into_value()) {
+        return Ok(object);
+    }
+    let mut whole = merge(applied)?;
+    unpack_managers(&mut whole);
+    decode::patched(call, whole.into_value(), options.field_validation, Vec::new())
+}
+
+fn merged_over(
+    call: &Call,
+    live: Option<&Object>,
+    applied: Object,
+    force: bool,
+    request: &Request<'_>,
+) -> ApiResult<Object> {
     let sent_version = applied.resource_version().to_owned();
-    let mut merged = apply::apply(live, applied, options.force, &request)?;
+    let mut merged = apply::apply_packed(live, applied, force, request)?;
     if live.is_none() && !merged.uid().is_empty() {
         let why = format!(
             "uid mismatch: the provided object specified uid {}, and no existing object was found",
@@ -173,5 +210,5 @@ fn apply_over(
     if let (true, Some(live)) = (sent_version.is_empty(), live) {
         merged.set(&["metadata", "resourceVersion"], live.resource_version());
     }
-    decode::patched(call, merged.into_value(), options.field_validation, Vec::new())
+    Ok(merged)
 }

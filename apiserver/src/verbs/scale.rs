@@ -104,7 +104,7 @@ async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> 
         }
         Ok(object)
     };
-    Ok(writer.update(&call.info.name, false, make).await?.object)
+    writer.update(&call.info.name, false, make).await?.into_object()
 }
 
 impl Paths {

@@ -5,6 +5,7 @@ use crate::metrics::Phase;
 use kubeplane_core::{
     Object,
     admission::{Admission, Notes, Operation, Request},
+    apply::unpack_managers,
     status::ApiResult,
 };
 use std::sync::Arc;
@@ -48,8 +49,10 @@ pub(crate) async fn mutate(
     options: &Object,
 ) -> ApiResult<()> {
     let notes = Notes::default();
-    let mut request = request(writer, operation, name, object, old, options, &notes);
     let phase = Watched { writer, operation, phase: Phase::Admit };
+    let (object, unpacked) = phase.shown(object, old);
+    let old = unpacked.as_ref().or(old);
+    let mut request = request(writer, operation, name, object, old, options, &notes);
     let all = async {
         loop {
             for step in phase.steps() {
@@ -76,8 +79,10 @@ pub(crate) async fn validate(
     options: &Object,
 ) -> ApiResult<()> {
     let notes = Notes::default();
-    let request = request(writer, operation, name, object, old, options, &notes);
     let phase = Watched { writer, operation, phase: Phase::Validate };
+    let (object, unpacked) = phase.shown(object, old);
+    let old = unpacked.as_ref().or(old);
+    let request = request(writer, operation, name, object, old, options, &notes);
     let all = async {
         for step in phase.steps() {
             phase.timed(Some(step.name()), step.validate(&request)).await?;
@@ -111,6 +116,25 @@ impl<'a> Watched<'a> {
         let Self { writer, operation, .. } = self;
         let all = writer.api.0.admission.iter();
         all.filter(move |step| step.handles(operation, writer.definition(), writer.subresource))
+    }
+
+    /// The objects with the sets of their managers, if a step looks at them: the new one, and a copy of the old one.
+    fn shown<'o>(
+        self,
+        mut object: Option<&'o mut Object>,
+        old: Option<&Object>,
+    ) -> (Option<&'o mut Object>, Option<Object>) {
+        if !self.steps().any(|step| step.sees_managers()) {
+            return (object, None);
+        }
+        if let Some(object) = object.as_deref_mut() {
+            unpack_managers(object);
+        }
+        let mut old = old.cloned();
+        if let Some(old) = &mut old {
+            unpack_managers(old);
+        }
+        (object, old)
     }
 
     async fn timed(

@@ -1,12 +1,13 @@
 use super::{Writer, Written, fields, metadata};
 use crate::handler::Finish;
+use bytes::Bytes;
 use http::StatusCode;
 use kubeplane_core::{
     Object,
     admission::Operation,
     status::{ApiError, ApiResult, Details},
 };
-use kubeplane_store_trait::{Entry, Error, ReadAt};
+use kubeplane_store_trait::{Entry, Error, ReadAt, Revision};
 
 /// How many generated names are tried.
 const NAME_TRIES: usize = 8;
@@ -70,33 +71,31 @@ impl Writer<'_> {
         }
         let sent_name = object.name().to_owned();
         metadata::begin(&mut object, self.now, self.api.seed());
-        let result = self.create_named(object, &sent_name).await;
-        result.map_err(|(object, refused)| (object.name().to_owned(), refused))
+        self.create_named(object, &sent_name).await
     }
 
     async fn create_named(
         &self,
         mut object: Object,
         sent_name: &str,
-    ) -> Result<Written, (Object, Refused)> {
+    ) -> Result<Written, (String, Refused)> {
         let mut finish = Finish::nothing();
-        match self.prepare_create(&mut object, sent_name, &mut finish).await {
-            Ok(()) => {}
-            Err(error) => {
-                finish.run(false).await;
-                return Err((object, Refused::Other(error)));
-            }
+        let prepared = self.prepare_create(&mut object, sent_name, &mut finish).await;
+        let name = object.name().to_owned();
+        if let Err(error) = prepared {
+            finish.run(false).await;
+            return Err((name, Refused::Other(error)));
         }
-        let stored = self.store_new(&object).await;
+        let value = self.encode(&object);
+        let object = self.kept(object);
+        let stored = self.store_new(&name, value.clone()).await;
         // A write that may have been made keeps what was claimed for it.
         if !matches!(&stored, Err(refused) if refused.is_open()) {
             finish.run(stored.is_ok() && !self.dry_run).await;
         }
-        match stored {
-            Ok((value, revision)) => self
-                .written(object, value, revision, true)
-                .map_err(|error| (Object::default(), error.into())),
-            Err(refused) => Err((object, refused)),
+        match stored.and_then(|revision| Ok(self.written(object, value, revision, true)?)) {
+            Ok(written) => Ok(written),
+            Err(refused) => Err((name, refused)),
         }
     }
 
@@ -130,24 +129,21 @@ impl Writer<'_> {
         self.admit_validate(Operation::Create, object, None, &name).await
     }
 
-    async fn store_new(
-        &self,
-        object: &Object,
-    ) -> Result<(bytes::Bytes, Option<kubeplane_store_trait::Revision>), Refused> {
-        let key = self.key(object.name())?;
-        let value = self.encode(object);
+    /// Stores a new value; without a revision for a dry run.
+    async fn store_new(&self, name: &str, value: Bytes) -> Result<Option<Revision>, Refused> {
+        let key = self.key(name)?;
         let store = &self.api.0.store;
         if self.dry_run {
             let read = store.get(&key, ReadAt::Latest).await;
-            return match read.map_err(|error| self.store_error(&error, object.name()))?.entry {
+            return match read.map_err(|error| self.store_error(&error, name))?.entry {
                 Some(entry) => Err(Refused::Exists(entry)),
-                None => Ok((value, None)),
+                None => Ok(None),
             };
         }
-        match store.create(&key, value.clone(), self.write_options()).await {
-            Ok(revision) => Ok((value, Some(revision))),
+        match store.create(&key, value, self.write_options()).await {
+            Ok(revision) => Ok(Some(revision)),
             Err(Error::Exists { current, .. }) => Err(Refused::Exists(current)),
-            Err(error) => Err(self.store_error(&error, object.name()).into()),
+            Err(error) => Err(self.store_error(&error, name).into()),
         }
     }
 

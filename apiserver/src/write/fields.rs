@@ -42,11 +42,15 @@ impl Writer<'_> {
             reset: &reset(definition, self.subresource),
             now: self.now,
         };
-        *object = apply::update(live, std::mem::take(object), &request);
+        let update = if self.packs() { apply::update_packed } else { apply::update };
+        *object = update(live, std::mem::take(object), &request);
     }
 
     /// Puts managed fields back that admission left unreadable.
     pub(super) fn check_managed(&self, object: &mut Object, before: Option<Value>) {
+        if self.packs() {
+            apply::pack_managers(object);
+        }
         if object.at(&["metadata", "managedFields"]) == before.as_ref() {
             return;
         }

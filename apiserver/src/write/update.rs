@@ -4,6 +4,7 @@ use http::StatusCode;
 use kubeplane_core::{
     Object,
     admission::Operation,
+    apply::unpack_managers,
     auth::{Attributes, Decision},
     field::{Error, Path},
     status::{ApiError, ApiResult},
@@ -192,12 +193,14 @@ impl Writer<'_> {
         }
         let value = self.encode(&object);
         let same = value == old.value;
+        let (object, revision) = (self.kept(object), old.revision);
+        drop(old);
         if same || self.dry_run {
-            let written = self.written(object, value, Some(old.revision), false)?;
+            let written = self.written(object, value, Some(revision), false)?;
             return Ok(Outcome::Done(Box::new(written)));
         }
         let result =
-            self.api.0.store.update(key, value.clone(), old.revision, self.write_options()).await;
+            self.api.0.store.update(key, value.clone(), revision, self.write_options()).await;
         match result {
             Ok(revision) => {
                 let written = self.written(object, value, Some(revision), false)?;
@@ -225,20 +228,19 @@ impl Writer<'_> {
         old: Current,
     ) -> ApiResult<Outcome> {
         let value = self.encode(&object);
-        if self.dry_run {
+        let done = |object: Option<Object>, value| {
             let written = self.written(object, value, Some(old.revision), false)?;
-            return Ok(Outcome::Done(Box::new(written)));
+            Ok(Outcome::Done(Box::new(written)))
+        };
+        if self.dry_run {
+            return done(self.kept(object), value);
         }
         match self.api.0.store.delete(key, old.revision).await {
             Ok(_) => {
-                let written = self.written(object, value, Some(old.revision), false)?;
-                self.after_delete(&written.object).await;
-                Ok(Outcome::Done(Box::new(written)))
+                self.after_delete(&object).await;
+                done(self.kept(object), value)
             }
-            Err(store::Error::Conflict { current: None, .. }) => {
-                let written = self.written(object, value, Some(old.revision), false)?;
-                Ok(Outcome::Done(Box::new(written)))
-            }
+            Err(store::Error::Conflict { current: None, .. }) => done(self.kept(object), value),
             Err(store::Error::Conflict { current: Some(entry), .. }) => {
                 Ok(Outcome::Again(Some(self.current(entry)?)))
             }
@@ -257,9 +259,10 @@ impl Writer<'_> {
         for _ in 0..TRIES {
             let old = current.ok_or_else(|| self.not_found(name))?;
             let mut object = old.object.clone();
+            unpack_managers(&mut object);
             change(&mut object)?;
             match self.store_changed(&key, object, old).await? {
-                Outcome::Done(written) => return Ok(written.object),
+                Outcome::Done(written) => return written.into_object(),
                 Outcome::Again(fresh) => current = fresh,
             }
         }

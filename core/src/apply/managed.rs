@@ -2,7 +2,7 @@
 
 use super::{
     Request,
-    packed::{packed_set, text_of},
+    packed::{packed_set, set_of, text_of},
     set::FieldSet,
 };
 use crate::Object;
@@ -199,12 +199,7 @@ fn decode_entry(index: usize, entry: &Value) -> Result<(Manager, Owned), String>
     }
     let set = match entry.get("fieldsV1") {
         None => Ok(FieldSet::new()),
-        Some(fields) => match packed_set(fields).map(serde_json::from_str::<Value>) {
-            None => FieldSet::from_json(fields),
-            Some(unpacked) => unpacked
-                .map_err(|error| error.to_string())
-                .and_then(|fields| FieldSet::from_json(&fields)),
-        },
+        Some(fields) => packed_set(fields).map_or_else(|| FieldSet::from_json(fields), set_of),
     };
     let set = set.map_err(|why| {
         format!("error decoding versioned set from {entry}: error decoding set: {why}")

@@ -9,8 +9,9 @@ use super::{
     set::{FieldSet, Node},
 };
 use crate::Object;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 fn sets(object: &mut Object) -> impl Iterator<Item = &mut Value> {
     let metadata = object.map_mut().get_mut("metadata");
@@ -45,6 +46,58 @@ pub fn unpack_managers(object: &mut Object) {
 pub fn refuse_packed_managers(object: &mut Object) {
     for set in sets(object).filter(|set| set.is_string()) {
         *set = Value::Bool(false);
+    }
+}
+
+/// Reads a packed set.
+///
+/// # Errors
+/// In words, when it is none.
+pub(super) fn set_of(text: &str) -> Result<FieldSet, String> {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    if let Ok((set, _)) = NodeOf.deserialize(&mut parser)
+        && parser.end().is_ok()
+    {
+        return Ok(set);
+    }
+    // What is wrong is told by who takes values apart.
+    let fields: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    FieldSet::from_json(&fields)
+}
+
+/// What follows a step, and whether that is a member.
+struct NodeOf;
+
+impl<'de> DeserializeSeed<'de> for NodeOf {
+    type Value = (FieldSet, bool);
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NodeOf {
+    type Value = (FieldSet, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a set of fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let (mut set, mut member) = (FieldSet::new(), false);
+        while let Some(key) = members.next_key::<String>()? {
+            if key == "." {
+                let _: IgnoredAny = members.next_value()?;
+                member = true;
+                continue;
+            }
+            let (children, is_member) = members.next_value_seed(Self)?;
+            if let Some(element) = PathElement::decode(&key).map_err(Error::custom)? {
+                set.put(element, is_member, children);
+            }
+        }
+        let member = member || set.is_empty();
+        Ok((set, member))
     }
 }
 

@@ -176,6 +176,7 @@ proptest! {
         less.subtract(&other);
         let (text, packed) = (one.to_json().to_string(), packed::text_of(&one));
         prop_assert_eq!(&text, &packed);
+        prop_assert_eq!(packed::set_of(&text), Ok(one));
         let changed = |change| packed::changed(&text, change, &other).map(Cow::into_owned);
         prop_assert_eq!(changed(packed::Change::Add), Some(more.to_json().to_string()));
         prop_assert_eq!(changed(packed::Change::Take), Some(less.to_json().to_string()));
