@@ -73,6 +73,13 @@ pub struct Versions {
 }
 
 impl Versions {
+    /// The same with this version, whatever its name, unless it was said that it is not served.
+    #[must_use]
+    pub fn including(mut self, version: GroupVersion) -> Self {
+        self.versions.entry(version).or_insert(true);
+        self
+    }
+
     /// The kinds that are to be served.
     pub(crate) fn choose(
         &self,

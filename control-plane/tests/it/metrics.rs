@@ -1,0 +1,70 @@
+//! What nodes and pods use, with nothing installed: `kubectl top`, and workloads that grow with their use.
+
+use crate::{cluster::Ground, parts::eventually};
+use serde_json::Value;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+const WEB: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata:
+      labels: {app: web}
+      annotations: {kubeplane.dev/cpu: 250m, kubeplane.dev/memory: 64Mi}
+    spec:
+      containers:
+      - name: c
+        image: busybox
+        command: ["sleep", "3600"]
+        resources: {requests: {cpu: 100m}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  minReplicas: 2
+  maxReplicas: 5
+  metrics:
+  - type: Resource
+    resource: {name: cpu, target: {type: Utilization, averageUtilization: 100}}
+  behavior:
+    scaleUp:
+      policies: [{type: Pods, value: 10, periodSeconds: 15}]
+"#;
+
+#[test]
+fn top_shows_what_pods_use_and_the_autoscaler_goes_by_it() {
+    let cluster = Ground::simulated().start();
+    let kubectl = cluster.kubectl();
+    kubectl.ok_with(&["apply", "-f", "-"], WEB);
+    let pods = eventually("kubectl top pods shows both", LIMIT, || {
+        let out = kubectl.output(&["top", "pods", "--no-headers"]);
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        if text.lines().count() >= 2 { Ok(text) } else { Err(format!("{out:?}")) }
+    });
+    for line in pods.lines() {
+        let cells: Vec<_> = line.split_whitespace().collect();
+        assert_eq!((cells[1], cells[2]), ("250m", "64Mi"), "{pods}");
+    }
+    let nodes = eventually("kubectl top nodes shows the node", LIMIT, || {
+        let out = kubectl.output(&["top", "nodes", "--no-headers"]);
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        if text.lines().count() == 1 { Ok(text) } else { Err(format!("{out:?}")) }
+    });
+    assert!(nodes.contains('%'), "{nodes}");
+    eventually("the autoscaler makes it larger", LIMIT, || {
+        let object = kubectl.json(&["get", "deployment", "web"]);
+        let ready = object["status"]["readyReplicas"].as_u64();
+        let scaler: Value = kubectl.json(&["get", "hpa", "web"]);
+        if ready == Some(5) { Ok(()) } else { Err(format!("{ready:?} {}", scaler["status"])) }
+    });
+    let scaler = kubectl.ok(&["get", "hpa", "web", "--no-headers"]);
+    assert!(scaler.contains("cpu: 250%/100%"), "{scaler}");
+}
