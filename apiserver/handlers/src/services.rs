@@ -188,14 +188,11 @@ async fn this_address(
 ) -> ApiResult<()> {
     let why = match parse_ip_sloppy(wanted) {
         None => return Err(ApiError::internal(format!("failed to parse service IP {wanted:?}"))),
-        Some(address) => match ranges.iter().find(|range| range.contains(&address)) {
-            None => "the provided network does not match the current range".to_owned(),
-            Some(range) if !claims::is_host(range, address) => format!(
-                "the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {range}"
-            ),
-            Some(_) if claims.this_address(address).await? => return Ok(()),
-            Some(_) => "provided IP is already allocated".to_owned(),
-        },
+        Some(address) if !ranges.iter().any(|range| claims::is_host(range, address)) => {
+            "the provided network does not match the current range".to_owned()
+        }
+        Some(address) if claims.this_address(address).await? => return Ok(()),
+        Some(_) => "provided IP is already allocated".to_owned(),
     };
     let path = Path::new("spec").child("clusterIPs");
     let asked = json!(services::cluster_ips(service));

@@ -6,7 +6,13 @@ use crate::{
     raw::Raw,
 };
 use serde_json::{Value, json};
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
 
 const CLAIM: &str = r#"
 apiVersion: resource.k8s.io/v1beta1
@@ -40,6 +46,44 @@ spec:
   - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
 "#;
 
+/// A server that takes lists of audit events at `/audit`, its kubeconfig, and what comes.
+fn taker() -> (String, Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}/audit", listener.local_addr().unwrap());
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "c", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+    });
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let mut reader = BufReader::new(stream);
+            loop {
+                let (mut head, mut length) = (String::new(), 0);
+                while reader.read_line(&mut head).unwrap_or(0) > 2 {
+                    let line = head.lines().last().unwrap_or_default().to_ascii_lowercase();
+                    if let Some(sent) = line.strip_prefix("content-length: ") {
+                        length = sent.trim().parse().unwrap();
+                    }
+                }
+                let mut body = vec![0; length];
+                if head.is_empty() || reader.read_exact(&mut body).is_err() {
+                    break;
+                }
+                assert!(head.starts_with("POST /audit HTTP/1.1"), "{head}");
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                let told = sender.send(serde_json::from_slice(&body).unwrap()).is_ok();
+                if !told || reader.get_mut().write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (kubeconfig.to_string(), receiver)
+}
+
 fn api_service(cluster: &Cluster) -> Value {
     cluster.kubectl().json(&["get", "apiservice", "v1.example.com"])["metadata"].clone()
 }
@@ -49,11 +93,15 @@ async fn a_cluster_of_both_families_serves_older_versions_and_keeps_a_log() {
     let files = tempfile::tempdir().unwrap();
     let (policy, log) = (files.path().join("policy.yaml"), files.path().join("audit.log"));
     fs::write(&policy, POLICY).unwrap();
+    let (kubeconfig, taken) = taker();
+    let webhook = files.path().join("webhook.json");
+    fs::write(&webhook, kubeconfig).unwrap();
     let ground = Ground::simulated().with(&[
         "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
         "--runtime-config=resource.k8s.io/v1beta1=true,resource.k8s.io/v1beta2=true",
         &format!("--audit-policy-file={}", policy.display()),
         &format!("--audit-log-path={}", log.display()),
+        &format!("--audit-webhook-config-file={}", webhook.display()),
     ]);
     let mut cluster = ground.start();
     let kubectl = cluster.kubectl();
@@ -92,6 +140,15 @@ async fn a_cluster_of_both_families_serves_older_versions_and_keeps_a_log() {
     assert_eq!(made["requestObject"]["spec"]["type"], "NodePort");
     assert_eq!((&made["stage"], &made["verb"]), (&json!("ResponseComplete"), &json!("create")));
     assert!(made["sourceIPs"][0].is_string() && made.get("responseObject").is_none());
+    let posted = std::iter::from_fn(|| taken.recv_timeout(Duration::from_secs(20)).ok());
+    let mut posted = posted.flat_map(|list| {
+        assert_eq!(
+            (&list["kind"], &list["apiVersion"]),
+            (&json!("EventList"), &json!("audit.k8s.io/v1"))
+        );
+        list["items"].as_array().unwrap().clone()
+    });
+    assert!(posted.any(|event| event["auditID"] == made["auditID"]));
 
     kubectl.ok_with(&["create", "-f", "-"], CRD);
     kubectl.ok(&["wait", "--for=condition=Established", "crd/widgets.example.com"]);

@@ -101,9 +101,10 @@ fn size_of(range: &IpNet) -> u64 {
     (1u64 << bits) - 1
 }
 
-/// Whether an address of a range can be a host's.
+/// Whether an address is of a range, and can be a host's.
 pub(super) fn is_host(range: &IpNet, address: IpAddr) -> bool {
-    address != range.network() && (address.is_ipv6() || address != range.broadcast())
+    let outer = address == range.network() || address.is_ipv4() && address == range.broadcast();
+    range.contains(&address) && !outer
 }
 
 pub(super) fn nth_address(range: &IpNet, offset: u64) -> IpAddr {
