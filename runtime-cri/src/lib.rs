@@ -24,6 +24,7 @@ mod client;
 #[cfg(feature = "conformance")]
 #[allow(clippy::expect_used, clippy::panic, reason = "a broken contract is a panic")]
 pub mod conformance;
+mod delegate;
 mod error;
 mod generated;
 mod ids;
@@ -34,6 +35,8 @@ mod streams;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[doc(hidden)]
+pub use async_trait::async_trait;
 pub use client::{ClientOptions, CriClient};
 pub use error::{Error, Result, Retry};
 pub use generated::runtime_v1 as v1;
