@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kubeplane-openapi", ON_APISERVER),
     ("kubeplane-webhooks", ON_APISERVER),
     ("kubeplane-kubelet", WITH_RUNTIME),
+    ("kubeplane-simulated", CORE),
 ];
 
 const CORE: &[&str] = &[

@@ -1,0 +1,374 @@
+//! The component that simulates.
+
+use crate::{
+    Error, NodeGroup, PodStages, Simulation, node,
+    pod::{Moment, Next, Progress},
+};
+use async_trait::async_trait;
+use futures::{
+    FutureExt, StreamExt,
+    future::{join_all, try_join_all},
+};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Node, Pod},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use kubeplane_client::{Change, ClientSource, Informer, Informers, ObjectKey, QueueOptions, WorkQueue};
+use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_core::component::{Component, ComponentError, Lifecycle};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+
+/// How many requests are under way at most, of nodes and of pods.
+const AT_ONCE: usize = 32;
+/// How often a lease is renewed.
+const RENEWAL: Duration = Duration::from_secs(10);
+/// In how many parts of that time the leases take turns.
+const TURNS: usize = 20;
+
+/// Simulated nodes, not running yet. Ready when all nodes are there.
+///
+/// Its nodes stay when it ends, as those of any kubelet do; their leases run out.
+#[derive(Debug)]
+pub struct SimulatedNodes {
+    shared: Arc<Shared>,
+    informers: Informers,
+}
+
+struct Shared {
+    client: kube::Client,
+    simulation: Simulation,
+    clock: SharedClock,
+    seed: Seed,
+    default: PodStages,
+    pods: Mutex<Pods>,
+}
+
+#[derive(Default)]
+struct Pods {
+    /// By uid.
+    progress: HashMap<String, Progress>,
+    /// Addresses given out so far.
+    addresses: u32,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("simulation", &self.simulation).finish_non_exhaustive()
+    }
+}
+
+/// Makes [`SimulatedNodes`].
+#[must_use]
+pub struct SimulatedNodesBuilder {
+    client: kube::Client,
+    simulation: Simulation,
+    clock: SharedClock,
+    seed: Option<Seed>,
+    informers: Option<Informers>,
+}
+
+impl std::fmt::Debug for SimulatedNodesBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimulatedNodesBuilder").field("simulation", &self.simulation).finish_non_exhaustive()
+    }
+}
+
+impl SimulatedNodes {
+    /// Simulates this through a client that may write nodes, leases and the status of pods, and delete pods.
+    pub fn builder(client: kube::Client, simulation: Simulation) -> SimulatedNodesBuilder {
+        let clock = kubeplane_clock::real();
+        SimulatedNodesBuilder { client, simulation, clock, seed: None, informers: None }
+    }
+}
+
+impl SimulatedNodesBuilder {
+    /// Takes time from this clock instead of the machine's.
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes chance from this seed instead of one nobody can predict.
+    pub fn seed(mut self, seed: Seed) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Shares these informers instead of making its own.
+    pub fn informers(mut self, informers: Informers) -> Self {
+        self.informers = Some(informers);
+        self
+    }
+
+    /// The component.
+    ///
+    /// # Errors
+    /// When two groups of nodes have one name.
+    pub fn build(self) -> Result<SimulatedNodes, Error> {
+        self.simulation.check()?;
+        let seed = self.seed.unwrap_or_else(Seed::random);
+        let informers = self.informers.unwrap_or_else(|| {
+            let source = Arc::new(ClientSource::new(self.client.clone()));
+            Informers::from_source(source, self.clock.clone(), Seed::new(seed.value()))
+        });
+        let shared = Shared {
+            client: self.client,
+            simulation: self.simulation,
+            clock: self.clock,
+            seed,
+            default: PodStages::default(),
+            pods: Mutex::default(),
+        };
+        Ok(SimulatedNodes { shared: Arc::new(shared), informers })
+    }
+}
+
+#[async_trait]
+impl Component for SimulatedNodes {
+    fn name(&self) -> &str {
+        "simulated nodes"
+    }
+
+    async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        let pods = self.informers.filtered::<Pod>("spec.nodeName!=", "");
+        let queue = WorkQueue::new(self.shared.clock.clone(), &QueueOptions::named("simulated-pods"));
+        let mut tasks = JoinSet::new();
+        let (shared, filled) = (self.shared.clone(), pods.clone());
+        let made = async move {
+            shared.make_nodes().await?;
+            filled.synced().await;
+            Ok::<_, kube::Error>(())
+        };
+        tokio::select! {
+            biased;
+            () = lifecycle.stopping() => return Ok(()),
+            made = made.boxed() => made?,
+        }
+        tasks.spawn(feed(self.shared.clone(), pods.clone(), queue.clone()));
+        for _ in 0..AT_ONCE {
+            tasks.spawn(work(self.shared.clone(), pods.clone(), queue.clone()));
+        }
+        tasks.spawn(renew(self.shared.clone()).boxed());
+        tasks.spawn(ready_late(self.shared.clone()).boxed());
+        lifecycle.ready();
+        lifecycle.stopping().await;
+        queue.shut_down();
+        tasks.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Something a later try may do.
+fn retry(error: &kube::Error) -> bool {
+    !matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 404 | 422))
+}
+
+impl Shared {
+    fn nodes(&self) -> Vec<(&NodeGroup, u32)> {
+        let all = self.simulation.nodes.iter();
+        all.flat_map(|group| (1..=group.count).map(move |number| (group, number))).collect()
+    }
+
+    /// All nodes with their leases.
+    async fn make_nodes(&self) -> kube::Result<()> {
+        for some in self.nodes().chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|(group, number)| self.make_node(group, *number))).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_node(&self, group: &NodeGroup, number: u32) -> kube::Result<()> {
+        let now = self.clock.now();
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = node::node(group, number, now).map_err(kube::Error::SerdeError)?;
+        let name = node::name(group, number);
+        match nodes.create(&PostParams::default(), &node).await {
+            // It was there when this ran before.
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+                let status = serde_json::json!({"status": node.status});
+                let patch = Patch::Strategic(status);
+                nodes.patch_status(&name, &PatchParams::default(), &patch).await?;
+            }
+            other => drop(other?),
+        }
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
+        let lease = node::lease(&name, now).map_err(kube::Error::SerdeError)?;
+        match leases.create(&PostParams::default(), &lease).await {
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+                self.renew_lease(&leases, &name).await
+            }
+            other => other.map(drop),
+        }
+    }
+
+    async fn renew_lease(&self, leases: &Api<Lease>, name: &str) -> kube::Result<()> {
+        let patch = Patch::Merge(node::renewal(self.clock.now()));
+        leases.patch_metadata(name, &PatchParams::default(), &patch).await.map(drop)
+    }
+
+    fn is_ours(&self, node: &str) -> bool {
+        let Some((group, number)) = node.rsplit_once('-') else { return false };
+        let number = number.parse::<u32>().unwrap_or_default();
+        let found = self.simulation.nodes.iter().find(|known| known.name == group);
+        found.is_some_and(|known| (1..=known.count).contains(&number))
+    }
+
+    /// What is to be done for a pod now.
+    fn next(&self, pod: &Pod) -> Next {
+        let meta = &pod.metadata;
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let stages =
+            self.simulation.stages_of(namespace, meta.labels.as_ref()).unwrap_or(&self.default);
+        let moment = Moment { elapsed: self.clock.elapsed(), now: self.clock.now() };
+        let chance = || self.seed.fraction();
+        let mut pods = self.pods.lock();
+        let Pods { progress, addresses } = &mut *pods;
+        let uid = meta.uid.clone().unwrap_or_default();
+        let progress = progress.entry(uid).or_insert_with(|| {
+            *addresses += 1;
+            Progress::seen(stages, moment, address(*addresses), &chance)
+        });
+        progress.next(pod, stages, moment, &chance)
+    }
+
+    fn progress(&self, pod: &Pod) -> Option<Progress> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.pods.lock().progress.get(uid).cloned()
+    }
+
+    /// Takes a step back that was not written.
+    fn back(&self, pod: &Pod, before: Option<Progress>) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let mut pods = self.pods.lock();
+        match before {
+            Some(before) => pods.progress.insert(uid, before),
+            None => pods.progress.remove(&uid),
+        };
+    }
+
+    async fn remove(&self, pods: &Api<Pod>, name: &str, uid: Option<String>) -> kube::Result<()> {
+        let now = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(Preconditions { uid, resource_version: None }),
+            ..DeleteParams::default()
+        };
+        pods.delete(name, &now).await.map(drop)
+    }
+}
+
+/// An address of 10.64.0.0/10.
+fn address(number: u32) -> String {
+    let low = number & 0x003f_ffff;
+    format!("10.{}.{}.{}", 64 | (low >> 16), (low >> 8) & 255, low & 255)
+}
+
+/// Puts pods of our nodes into the queue when they change.
+async fn feed(shared: Arc<Shared>, pods: Informer<Pod>, queue: WorkQueue<ObjectKey>) {
+    let mut changes = pods.subscribe();
+    while let Some(change) = changes.next().await {
+        let pod = change.object();
+        if let Change::Deleted(_) = &change {
+            shared.pods.lock().progress.remove(pod.metadata.uid.as_deref().unwrap_or_default());
+            continue;
+        }
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        if node.is_some_and(|node| shared.is_ours(node)) {
+            queue.add(ObjectKey::of(&**pod));
+        }
+    }
+}
+
+async fn work(shared: Arc<Shared>, pods: Informer<Pod>, queue: WorkQueue<ObjectKey>) {
+    while let Some(key) = queue.take().await {
+        if let Some(pod) = pods.get(&key.namespace, &key.name) {
+            match step(&shared, &pod).await {
+                Ok(Some(wait)) => queue.add_after(key.clone(), wait),
+                Ok(None) => {}
+                Err(error) if retry(&error) => {
+                    tracing::debug!(pod = %key, %error, "not written");
+                    queue.add_rate_limited(key.clone());
+                }
+                // It is gone, or another by now.
+                Err(error) => tracing::debug!(pod = %key, %error, "refused"),
+            }
+        }
+        queue.done(&key);
+    }
+}
+
+/// Takes a pod as far as it goes now; how long until it goes on by itself.
+async fn step(shared: &Shared, pod: &Pod) -> kube::Result<Option<Duration>> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let api: Api<Pod> = Api::namespaced(shared.client.clone(), namespace);
+    let before = shared.progress(pod);
+    match shared.next(pod) {
+        Next::Rest => Ok(None),
+        Next::Wait(left) => Ok(Some(left)),
+        Next::Remove => shared.remove(&api, name, pod.metadata.uid.clone()).await.map(|()| None),
+        Next::Patch(mut patch) => {
+            // Another pod of the same name is not to have it.
+            patch["metadata"] = serde_json::json!({"uid": pod.metadata.uid});
+            let patch = Patch::Strategic(patch);
+            if let Err(error) = api.patch_status(name, &PatchParams::default(), &patch).await {
+                shared.back(pod, before);
+                return Err(error);
+            }
+            // What follows is seen from the same pod: only its own part of the status has changed.
+            match shared.next(pod) {
+                Next::Wait(left) => Ok(Some(left)),
+                _ => Ok(None),
+            }
+        }
+    }
+}
+
+/// Renews all leases again and again, a part at a time.
+async fn renew(shared: Arc<Shared>) {
+    let leases: Api<Lease> = Api::namespaced(shared.client.clone(), "kube-node-lease");
+    let names: Vec<_> =
+        shared.nodes().into_iter().map(|(group, number)| node::name(group, number)).collect();
+    if names.is_empty() {
+        return;
+    }
+    let part = names.len().div_ceil(TURNS).max(1);
+    let turns = u32::try_from(names.len().div_ceil(part)).unwrap_or(1).max(1);
+    loop {
+        for own in names.chunks(part) {
+            shared.clock.sleep(RENEWAL / turns).await;
+            for some in own.chunks(AT_ONCE) {
+                let renewed = join_all(some.iter().map(|name| shared.renew_lease(&leases, name)));
+                for error in renewed.await.into_iter().filter_map(Result::err) {
+                    tracing::debug!(%error, "lease not renewed");
+                }
+            }
+        }
+    }
+}
+
+/// Makes nodes ready whose group says that it takes them a while.
+async fn ready_late(shared: Arc<Shared>) {
+    let mut late: Vec<_> =
+        shared.simulation.nodes.iter().filter(|group| !group.ready_delay.is_zero()).collect();
+    late.sort_by_key(|group| group.ready_delay);
+    let start = shared.clock.elapsed();
+    let nodes: Api<Node> = Api::all(shared.client.clone());
+    for group in late {
+        let passed = shared.clock.elapsed().saturating_sub(start);
+        shared.clock.sleep(group.ready_delay.saturating_sub(passed)).await;
+        for number in 1..=group.count {
+            let conditions = node::conditions(true, shared.clock.now());
+            let patch = Patch::Strategic(serde_json::json!({"status": {"conditions": conditions}}));
+            let name = node::name(group, number);
+            if let Err(error) = nodes.patch_status(&name, &PatchParams::default(), &patch).await {
+                tracing::warn!(node = name, %error, "not made ready");
+            }
+        }
+    }
+}

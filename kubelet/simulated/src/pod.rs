@@ -1,0 +1,219 @@
+//! What becomes of a pod next.
+
+use crate::{PodStages, node::whole};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kubeplane_workload::is_terminal;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The pause after the first failure, doubled with each further one.
+const BACK_OFF: Duration = Duration::from_secs(10);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+
+/// Where a pod is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Not running until then.
+    Starting { until: Duration },
+    /// Running since then.
+    Running { since: Duration, at: Timestamp, ready: bool, fails: bool },
+    /// Asked to go, and gone then.
+    Stopping { until: Duration },
+    /// At its end.
+    Over,
+}
+
+/// What is known of one pod.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    stage: Stage,
+    restarts: i32,
+    address: String,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Next {
+    /// Nothing until so much time has passed.
+    Wait(Duration),
+    /// Write this into its status, and look again.
+    Patch(Value),
+    /// Remove it.
+    Remove,
+    /// Nothing, until it changes.
+    Rest,
+}
+
+/// The moment of a look.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) elapsed: Duration,
+    pub(crate) now: Timestamp,
+}
+
+/// Numbers in `[0, 1)` by chance.
+pub(crate) type Chance<'a> = &'a dyn Fn() -> f64;
+
+impl Progress {
+    pub(crate) fn seen(stages: &PodStages, moment: Moment, address: String, chance: Chance<'_>) -> Self {
+        let jitter = if stages.start_jitter.is_zero() { 0.0 } else { chance() };
+        let delay = stages.start_delay + stages.start_jitter.mul_f64(jitter);
+        Self { stage: Stage::Starting { until: moment.elapsed + delay }, restarts: 0, address }
+    }
+
+    /// Goes on as far as time allows.
+    pub(crate) fn next(&mut self, pod: &Pod, stages: &PodStages, moment: Moment, chance: Chance<'_>) -> Next {
+        let deleted = pod.metadata.deletion_timestamp.is_some();
+        if deleted && !matches!(self.stage, Stage::Stopping { .. }) {
+            self.stage = Stage::Stopping { until: moment.elapsed + stages.stop_delay };
+        } else if is_terminal(pod) {
+            self.stage = Stage::Over;
+        }
+        let left = |until: Duration| until.checked_sub(moment.elapsed).filter(|left| !left.is_zero());
+        match self.stage {
+            Stage::Over => Next::Rest,
+            Stage::Stopping { until } => left(until).map_or(Next::Remove, Next::Wait),
+            Stage::Starting { until } => match left(until) {
+                Some(left) => Next::Wait(left),
+                None => {
+                    let fails = stages.failure_rate > 0.0 && chance() < stages.failure_rate;
+                    let ready = stages.ready_delay.is_zero();
+                    self.stage =
+                        Stage::Running { since: moment.elapsed, at: moment.now, ready, fails };
+                    Next::Patch(self.running(pod, moment.now, moment.now, ready))
+                }
+            },
+            Stage::Running { since, at, ready, fails } => {
+                let ends = !fails && policy(pod) != "Always";
+                let end = if fails { Some(stages.fail_after) } else { ends.then_some(stages.run_for) };
+                if let Some(end) = end
+                    && left(since + end).is_none()
+                {
+                    return self.ended(pod, stages, moment, at, fails);
+                }
+                let to_ready = if ready { None } else { Some(left(since + stages.ready_delay)) };
+                if to_ready == Some(None) {
+                    self.stage = Stage::Running { since, at, ready: true, fails };
+                    return Next::Patch(self.running(pod, at, moment.now, true));
+                }
+                let end = end.and_then(|end| left(since + end));
+                let soonest = [to_ready.flatten(), end].into_iter().flatten().min();
+                soonest.map_or(Next::Rest, Next::Wait)
+            }
+        }
+    }
+
+    fn ended(&mut self, pod: &Pod, stages: &PodStages, moment: Moment, at: Timestamp, fails: bool) -> Next {
+        let code = if fails { stages.exit_code } else { 0 };
+        let ended = terminated(code, at, moment.now);
+        if !fails || policy(pod) == "Never" {
+            self.stage = Stage::Over;
+            let phase = if fails { "Failed" } else { "Succeeded" };
+            let statuses = self.statuses(pod, |_| (json!({"terminated": ended}), json!({}), false));
+            let reason = if fails { "PodFailed" } else { "PodCompleted" };
+            let conditions = conditions(false, Some(reason), moment.now);
+            return Next::Patch(json!({"status": {
+                "phase": phase, "containerStatuses": statuses, "conditions": conditions,
+            }}));
+        }
+        let pause = BACK_OFF.saturating_mul(1 << self.restarts.clamp(0, 8)).min(LONGEST_BACK_OFF);
+        self.restarts += 1;
+        self.stage = Stage::Starting { until: moment.elapsed + pause };
+        let waiting = json!({"waiting": {
+            "reason": "CrashLoopBackOff",
+            "message": format!("back-off {}s restarting failed container", pause.as_secs()),
+        }});
+        let last = json!({"terminated": ended});
+        let statuses = self.statuses(pod, |_| (waiting.clone(), last.clone(), false));
+        let conditions = conditions(false, Some("ContainersNotReady"), moment.now);
+        Next::Patch(json!({"status": {
+            "phase": "Running", "containerStatuses": statuses, "conditions": conditions,
+        }}))
+    }
+
+    fn running(&self, pod: &Pod, started: Timestamp, now: Timestamp, ready: bool) -> Value {
+        let state = json!({"running": {"startedAt": whole(started)}});
+        let statuses = self.statuses(pod, |_| (state.clone(), json!({}), ready));
+        let known = pod.status.as_ref();
+        let since = known.and_then(|status| status.start_time.as_ref()).map_or(started, |time| time.0);
+        let why = (!ready).then_some("ContainersNotReady");
+        json!({"status": {
+            "phase": "Running",
+            "hostIP": "127.0.0.1",
+            "podIP": self.address,
+            "podIPs": [{"ip": self.address}],
+            "startTime": whole(since),
+            "conditions": conditions(ready, why, now),
+            "containerStatuses": statuses,
+            "initContainerStatuses": self.init_statuses(pod, now),
+        }})
+    }
+
+    fn statuses(&self, pod: &Pod, state: impl Fn(&Container) -> (Value, Value, bool)) -> Vec<Value> {
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        containers
+            .map(|container| {
+                let (state, last, ready) = state(container);
+                self.status(pod, container, state, last, ready)
+            })
+            .collect()
+    }
+
+    fn init_statuses(&self, pod: &Pod, now: Timestamp) -> Vec<Value> {
+        let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        containers
+            .map(|container| {
+                let sidecar = container.restart_policy.as_deref() == Some("Always");
+                let state = match sidecar {
+                    true => json!({"running": {"startedAt": whole(now)}}),
+                    false => json!({"terminated": terminated(0, now, now)}),
+                };
+                self.status(pod, container, state, json!({}), true)
+            })
+            .collect()
+    }
+
+    fn status(&self, pod: &Pod, container: &Container, state: Value, last: Value, ready: bool) -> Value {
+        let image = container.image.clone().unwrap_or_default();
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        json!({
+            "name": container.name, "image": image, "imageID": format!("simulated://{image}"),
+            "containerID": format!("simulated://{uid}-{}-{}", container.name, self.restarts),
+            "ready": ready, "started": state.get("running").is_some(), "restartCount": self.restarts,
+            "state": state, "lastState": last,
+        })
+    }
+}
+
+fn policy(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always")
+}
+
+fn terminated(code: i32, started: Timestamp, now: Timestamp) -> Value {
+    json!({
+        "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
+        "startedAt": whole(started), "finishedAt": whole(now),
+    })
+}
+
+fn conditions(ready: bool, why: Option<&str>, now: Timestamp) -> Value {
+    let condition = |kind: &str, yes: bool, why: Option<&str>| {
+        let mut condition = json!({
+            "type": kind, "status": if yes { "True" } else { "False" }, "lastTransitionTime": whole(now),
+        });
+        if let Some(why) = why {
+            condition["reason"] = json!(why);
+        }
+        condition
+    };
+    json!([
+        condition("PodReadyToStartContainers", true, None),
+        condition("Initialized", true, None),
+        condition("ContainersReady", ready, why),
+        condition("Ready", ready, why),
+    ])
+}
+
+#[cfg(test)]
+mod tests;
