@@ -204,6 +204,12 @@ impl Cache {
         }
     }
 
+    /// All events after a revision; `None` when the ring no longer holds them all.
+    pub(crate) fn events(&self, after: Revision) -> Option<Vec<Arc<Event>>> {
+        let ring = self.inner.ring.read();
+        ring.read(ring.seek(after)?, usize::MAX)
+    }
+
     /// A cursor behind `after`; `None` when the ring no longer holds (or never held) what follows it.
     pub(crate) fn cursor(&self, after: Revision) -> Option<Cursor> {
         Cursor::open(&self.inner, after)

@@ -13,6 +13,19 @@ pub struct ObjectList {
     pub items: Vec<Arc<Object>>,
 }
 
+/// An object that is there, or that has changed.
+#[expect(missing_debug_implementations, reason = "it holds what reads the object")]
+pub struct ObjectChange<'a> {
+    /// Its namespace, or the empty text.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its generation, zero where it has none; `None` when it is gone.
+    pub generation: Option<i64>,
+    /// Reads it as it was left by the change; `None` when it is gone.
+    pub object: &'a dyn Fn() -> Option<Object>,
+}
+
 /// Reads objects as the watch cache has them: for authorizers, admission steps, token checks, allocators.
 ///
 /// # Contract
@@ -54,6 +67,18 @@ pub trait ObjectReader: Debug + Send + Sync + 'static {
     /// As [`get`](Self::get).
     async fn catch_up(&self, _resource: &GroupResource) -> ApiResult<()> {
         Ok(())
+    }
+
+    /// Tells of every change of a resource after an earlier answer, in order, or of all its objects when there is none
+    /// (`None`); answers where to go on. Objects are not kept for it. `None` where readers cannot tell, where the cache is
+    /// not filled yet, and when it no longer has all changes: then all objects are to be looked at again.
+    fn changes(
+        &self,
+        _resource: &GroupResource,
+        _after: Option<u64>,
+        _told: &mut dyn FnMut(ObjectChange<'_>),
+    ) -> Option<u64> {
+        None
     }
 
     /// The definition that serves a kind in a version, if one does.

@@ -4,7 +4,7 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use kubeplane_core::{
     GroupResource, Object,
     auth::{Attributes, Authorizer, Decision, UserInfo, UserRule},
-    reader::ObjectReader,
+    reader::{ObjectChange, ObjectReader},
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -17,22 +17,94 @@ use std::{
 ///
 /// A node is a user `system:node:NAME` in the group `system:nodes`. It reads the secrets, config maps,
 /// claims and service accounts its pods refer to; its other rights are those of the ClusterRole
-/// `system:node`. What pods refer to is kept until a pod changes.
+/// `system:node`. What pods refer to is kept, and follows their changes.
 #[derive(Debug)]
 pub struct NodeAuthorizer {
     reader: Arc<dyn ObjectReader>,
     rules: Vec<PolicyRule>,
-    kept: Mutex<Option<(u64, Arc<References>)>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Where to go on; `None` before the first look.
+    through: Option<u64>,
+    references: References,
 }
 
 /// What the pods of each node refer to.
-type References = HashMap<String, HashSet<Reference>>;
+#[derive(Debug, Default)]
+struct References {
+    /// Bound pods by namespace and name.
+    pods: HashMap<(String, String), Bound>,
+    /// How many pods of each node refer to something.
+    nodes: HashMap<String, HashMap<Reference, usize>>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    node: String,
+    generation: i64,
+    references: HashSet<Reference>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Reference {
     resource: &'static str,
     namespace: String,
     name: String,
+}
+
+impl References {
+    /// A pod that is bound does not refer to anything else before its generation changes.
+    fn note(&mut self, change: &ObjectChange<'_>) {
+        let key = (change.namespace.to_owned(), change.name.to_owned());
+        if let Some(known) = self.pods.get(&key) {
+            if Some(known.generation) == change.generation {
+                return;
+            }
+            self.forget(&key);
+        }
+        if let Some(pod) = (change.object)() {
+            self.add(key, &pod);
+        }
+    }
+
+    fn add(&mut self, key: (String, String), pod: &Object) {
+        let node = pod.text(&["spec", "nodeName"]);
+        // Nodes make mirror pods themselves: what those refer to gives no rights.
+        if node.is_empty() || pod.annotation("kubernetes.io/config.mirror").is_some() {
+            return;
+        }
+        let mut references = HashSet::new();
+        collect(pod, &mut references);
+        let own = self.nodes.entry(node.to_owned()).or_default();
+        for reference in &references {
+            *own.entry(reference.clone()).or_default() += 1;
+        }
+        let (node, generation) = (node.to_owned(), pod.generation());
+        self.pods.insert(key, Bound { node, generation, references });
+    }
+
+    fn forget(&mut self, key: &(String, String)) {
+        let Some(gone) = self.pods.remove(key) else { return };
+        let Some(own) = self.nodes.get_mut(&gone.node) else { return };
+        for reference in &gone.references {
+            if let Some(count) = own.get_mut(reference) {
+                *count -= 1;
+                if *count == 0 {
+                    own.remove(reference);
+                }
+            }
+        }
+        if own.is_empty() {
+            self.nodes.remove(&gone.node);
+        }
+    }
+}
+
+fn pods() -> GroupResource {
+    GroupResource::new("", "pods")
 }
 
 impl NodeAuthorizer {
@@ -45,30 +117,32 @@ impl NodeAuthorizer {
             .and_then(|object| object.decode::<ClusterRole>().ok())
             .unwrap_or_default();
         let rules = role.rules.into_iter().flatten().map(Into::into).collect();
-        Self { reader, rules, kept: Mutex::new(None) }
+        Self { reader, rules, kept: Mutex::default() }
     }
 
-    async fn references(&self) -> Option<Arc<References>> {
-        let pods = GroupResource::new("", "pods");
-        let revision = self.reader.revision(&pods);
-        if let Some((at, references)) = &*self.kept.lock()
-            && Some(*at) == revision
-        {
-            return Some(references.clone());
+    /// Follows the pods; whether that was possible.
+    fn follow(&self) -> bool {
+        let Kept { through, references } = &mut *self.kept.lock();
+        let go_on = |after, references: &mut References| {
+            self.reader.changes(&pods(), after, &mut |change| references.note(&change))
+        };
+        let known = *through;
+        *through = known.and_then(|after| go_on(Some(after), references));
+        if through.is_none() {
+            *references = References::default();
+            *through = go_on(None, references);
         }
-        let list = self.reader.list(&pods, "").await.ok()?;
-        let mut references = References::new();
+        through.is_some()
+    }
+
+    /// Looks at all pods, where they cannot be followed.
+    async fn look(&self) {
+        let Ok(list) = self.reader.list(&pods(), "").await else { return };
+        let mut references = References::default();
         for pod in &list.items {
-            let node = pod.text(&["spec", "nodeName"]);
-            // Nodes make mirror pods themselves: what those refer to gives no rights.
-            let mirror = pod.annotation("kubernetes.io/config.mirror").is_some();
-            if !node.is_empty() && !mirror {
-                collect(pod, references.entry(node.to_owned()).or_default());
-            }
+            references.add((pod.namespace().to_owned(), pod.name().to_owned()), pod);
         }
-        let references = Arc::new(references);
-        *self.kept.lock() = Some((list.revision, references.clone()));
-        Some(references)
+        self.kept.lock().references = references;
     }
 
     async fn related(&self, node: &str, resource: &'static str, request: &Attributes) -> Decision {
@@ -84,7 +158,7 @@ impl NodeAuthorizer {
             return Decision::Allow(String::new());
         }
         // The pod may have come a moment ago: a node that was just told of it must not be refused.
-        let caught_up = self.reader.catch_up(&GroupResource::new("", "pods")).await;
+        let caught_up = self.reader.catch_up(&pods()).await;
         if caught_up.is_ok() && self.refers(node, &wanted).await {
             return Decision::Allow(String::new());
         }
@@ -92,8 +166,13 @@ impl NodeAuthorizer {
     }
 
     async fn refers(&self, node: &str, wanted: &Reference) -> bool {
-        let known = self.references().await;
-        known.is_some_and(|all| all.get(node).is_some_and(|own| own.contains(wanted)))
+        let followed =
+            self.follow() || self.reader.catch_up(&pods()).await.is_ok() && self.follow();
+        if !followed {
+            self.look().await;
+        }
+        let kept = self.kept.lock();
+        kept.references.nodes.get(node).is_some_and(|own| own.contains_key(wanted))
     }
 
     async fn read_related(
@@ -261,6 +340,10 @@ fn collect(pod: &Object, found: &mut HashSet<Reference>) {
         add("configmaps", text(volume, &["configMap", "name"]));
         add("secrets", text(volume, &["secret", "secretName"]));
         add("persistentvolumeclaims", text(volume, &["persistentVolumeClaim", "claimName"]));
+        if volume.get("ephemeral").is_some() {
+            let own = format!("{}-{}", pod.name(), text(volume, &["name"]));
+            add("persistentvolumeclaims", &own);
+        }
         for source in items(volume.pointer("/projected/sources")) {
             add("configmaps", text(source, &["configMap", "name"]));
             add("secrets", text(source, &["secret", "name"]));

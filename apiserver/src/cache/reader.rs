@@ -1,4 +1,4 @@
-use super::Freshness;
+use super::{Freshness, Row};
 use crate::{
     registry::{Registry, Resource},
     storage::About,
@@ -6,10 +6,10 @@ use crate::{
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition, GroupResource, GroupVersion, Object,
-    reader::{ObjectList, ObjectReader},
+    reader::{ObjectChange, ObjectList, ObjectReader},
     status::{ApiError, ApiResult},
 };
-use kubeplane_store_trait::{ReadAt, Store};
+use kubeplane_store_trait::{ReadAt, Revision, Store};
 use std::sync::Arc;
 
 /// Reads objects from the watch caches.
@@ -71,6 +71,38 @@ impl ObjectReader for CacheReader {
     async fn catch_up(&self, resource: &GroupResource) -> ApiResult<()> {
         let resource = self.resource(resource)?;
         resource.cache().snapshot(Freshness::Consistent).await.map(drop)
+    }
+
+    fn changes(
+        &self,
+        resource: &GroupResource,
+        after: Option<u64>,
+        told: &mut dyn FnMut(ObjectChange<'_>),
+    ) -> Option<u64> {
+        let resource = self.registry.resource(resource)?;
+        let snapshot = resource.cache().peek()?;
+        let mut tell = |row: &Row, there: bool| {
+            told(ObjectChange {
+                namespace: row.namespace(),
+                name: row.name(),
+                generation: there.then_some(row.generation),
+                object: &|| row.decoded(row.revision).ok().filter(|_| there),
+            });
+        };
+        let Some(after) = after else {
+            snapshot.rows.values().for_each(|row| tell(row, true));
+            return Some(snapshot.through.0);
+        };
+        let mut seen = after;
+        for event in resource.cache().events(Revision(after))? {
+            match (&event.row, &event.previous) {
+                (Some(row), _) => tell(row, true),
+                (None, Some(previous)) => tell(previous, false),
+                (None, None) => {}
+            }
+            seen = event.revision.0;
+        }
+        Some(seen)
     }
 
     fn definition(&self, version: &GroupVersion, kind: &str) -> Option<Arc<Definition>> {

@@ -18,6 +18,7 @@ pub(crate) struct Row {
     name_at: usize,
     pub(crate) value: Bytes,
     pub(crate) revision: Revision,
+    pub(crate) generation: i64,
     labels: Box<[(Box<str>, Box<str>)]>,
     fields: Box<[Box<str>]>,
     object: OnceLock<Arc<Object>>,
@@ -46,8 +47,20 @@ impl Row {
             Some(slash) if definition.is_namespaced() => namespace_at + slash + 1,
             _ => namespace_at,
         };
+        let generation = object.generation();
         let (object, protobuf) = (OnceLock::new(), Mutex::default());
-        Ok(Self { key, namespace_at, name_at, value, revision, labels, fields, object, protobuf })
+        Ok(Self {
+            key,
+            namespace_at,
+            name_at,
+            value,
+            revision,
+            generation,
+            labels,
+            fields,
+            object,
+            protobuf,
+        })
     }
 
     /// The namespace, or the empty text.
