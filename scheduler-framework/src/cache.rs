@@ -1,25 +1,24 @@
-use crate::{NodeInfo, PodInfo, Snapshot, objects::ClusterObjects, tally::Tallies};
+use crate::{NodeInfo, PodInfo, Snapshot, engine::Change, objects::ClusterObjects};
 use k8s_openapi::api::core::v1::Node;
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// What the scheduler believes of nodes and the pods on them. Pods it has just placed are assumed to be
 /// there until the API server says so, or binding fails.
-#[derive(Debug, Default)]
-pub(crate) struct Cache {
-    nodes: BTreeMap<String, Arc<NodeInfo>>,
+///
+/// [`Framework::schedule`](crate::Framework::schedule) on its [`snapshot`](Self::snapshot) follows what changes here:
+/// for pods alike a decision then costs as much as what changed since the last one.
+#[derive(Debug)]
+pub struct Cache {
+    /// What the next cycle sees, changed in place as long as nobody else looks at it.
+    now: Snapshot,
     /// Where each pod is, by uid.
     pods: HashMap<String, Placed>,
+    /// How many of them are only assumed.
+    assumed: usize,
     /// Pods on nodes that are not known (yet), by node.
     strays: HashMap<String, Vec<Arc<PodInfo>>>,
-    /// Waiting pods for which room is made, by uid, and the same by node.
+    /// Waiting pods for which room is made, by uid.
     nominations: HashMap<String, (String, Arc<PodInfo>)>,
-    nominated: Arc<HashMap<String, Vec<Arc<PodInfo>>>>,
-    objects: Arc<ClusterObjects>,
-    tallies: Arc<Tallies>,
-    snapshot: Option<Snapshot>,
 }
 
 #[derive(Debug)]
@@ -28,121 +27,172 @@ struct Placed {
     assumed: bool,
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self::with_objects(Arc::default())
+    }
+}
+
 impl Cache {
     /// Knows other objects from there.
-    pub(crate) fn with_objects(objects: Arc<ClusterObjects>) -> Self {
-        Self { objects, ..Self::default() }
+    #[must_use]
+    pub fn with_objects(objects: Arc<ClusterObjects>) -> Self {
+        Self {
+            now: Snapshot::default().with_objects(objects).followed(),
+            pods: HashMap::new(),
+            assumed: 0,
+            strays: HashMap::new(),
+            nominations: HashMap::new(),
+        }
     }
 
-    /// All nodes now; cheap when nothing changed.
-    pub(crate) fn snapshot(&mut self) -> Snapshot {
-        self.snapshot
-            .get_or_insert_with(|| {
-                Snapshot::new(self.nodes.values().cloned().collect())
-                    .with_objects(self.objects.clone())
-                    .with_nominated(self.nominated.clone())
-                    .with_tallies(self.tallies.clone())
-            })
-            .clone()
+    /// All nodes now. Whoever keeps it makes the next change dear.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.now.clone()
     }
 
     /// Room is made for a waiting pod on a node.
-    pub(crate) fn nominate(&mut self, node: &str, pod: Arc<PodInfo>) {
+    pub fn nominate(&mut self, node: &str, pod: Arc<PodInfo>) {
         let uid = pod.uid().to_owned();
         self.nominations.insert(uid, (node.to_owned(), pod));
         self.collect_nominated();
     }
 
     /// Room is made for it no more, or it has taken it.
-    pub(crate) fn clear_nomination(&mut self, uid: &str) {
+    pub fn clear_nomination(&mut self, uid: &str) {
         if self.nominations.remove(uid).is_some() {
             self.collect_nominated();
         }
     }
 
     fn collect_nominated(&mut self) {
-        self.snapshot = None;
         let mut by_node: HashMap<String, Vec<Arc<PodInfo>>> = HashMap::new();
         for (node, pod) in self.nominations.values() {
             by_node.entry(node.clone()).or_default().push(pod.clone());
         }
-        self.nominated = Arc::new(by_node);
+        self.now.set_nominated(Arc::new(by_node));
     }
 
-    pub(crate) fn set_node(&mut self, node: Arc<Node>) {
-        self.snapshot = None;
+    /// A node is there, or is another one now.
+    pub fn set_node(&mut self, node: Arc<Node>) {
         let name = node.metadata.name.clone().unwrap_or_default();
-        match self.nodes.get_mut(&name) {
-            Some(info) => Arc::make_mut(info).set_node(node),
-            None => {
-                let mut info = NodeInfo::new(node);
-                for pod in self.strays.remove(&name).unwrap_or_default() {
-                    info.add_pod(pod);
-                }
-                self.nodes.insert(name, Arc::new(info));
-            }
+        if let Some(index) = self.now.index(&name) {
+            return self.now.change_node(index, |info| {
+                let matters = !is_alike(info.node(), &node);
+                info.set_node(node);
+                matters.then_some(Change::Node)
+            });
         }
+        let mut info = NodeInfo::new(node);
+        for pod in self.strays.remove(&name).unwrap_or_default() {
+            info.add_pod(pod);
+        }
+        self.now.push_node(info);
     }
 
-    pub(crate) fn remove_node(&mut self, name: &str) {
-        self.snapshot = None;
-        if let Some(info) = self.nodes.remove(name)
-            && !info.pods().is_empty()
-        {
+    /// A node is gone; pods on it are remembered in case it comes back.
+    pub fn remove_node(&mut self, name: &str) {
+        let Some(index) = self.now.index(name) else { return };
+        let info = self.now.take_node(index);
+        if !info.pods().is_empty() {
             self.strays.insert(name.to_owned(), info.pods().to_vec());
         }
     }
 
     /// A pod the API server says is on a node.
-    pub(crate) fn set_pod(&mut self, node: &str, pod: Arc<PodInfo>) {
+    pub fn set_pod(&mut self, node: &str, pod: Arc<PodInfo>) {
+        if self.confirm(node, &pod) {
+            return;
+        }
         self.place(node, pod, false);
     }
 
+    /// Takes an assumed pod as placed where it was assumed to be; `false` when it is not so.
+    fn confirm(&mut self, node: &str, pod: &Arc<PodInfo>) -> bool {
+        let Some(placed) = self.pods.get_mut(pod.uid()) else { return false };
+        if !placed.assumed || placed.node != node {
+            return false;
+        }
+        let Some(index) = self.now.index(node) else { return false };
+        let mut same = false;
+        self.now.change_node(index, |info| {
+            same = info.replace_alike(pod);
+            None
+        });
+        if same {
+            placed.assumed = false;
+            self.assumed -= 1;
+        }
+        same
+    }
+
     /// A pod the scheduler has decided to put on a node.
-    pub(crate) fn assume(&mut self, node: &str, pod: Arc<PodInfo>) {
+    pub fn assume(&mut self, node: &str, pod: Arc<PodInfo>) {
         self.place(node, pod, true);
     }
 
     fn place(&mut self, node: &str, pod: Arc<PodInfo>, assumed: bool) {
         self.remove_pod(pod.uid());
         self.clear_nomination(pod.uid());
-        self.snapshot = None;
         self.pods.insert(pod.uid().to_owned(), Placed { node: node.to_owned(), assumed });
-        match self.nodes.get_mut(node) {
-            Some(info) => Arc::make_mut(info).add_pod(pod),
+        self.assumed += usize::from(assumed);
+        match self.now.index(node) {
+            Some(index) => self.now.change_node(index, |info| {
+                info.add_pod(pod.clone());
+                Some(Change::Pod(pod, 1))
+            }),
             None => self.strays.entry(node.to_owned()).or_default().push(pod),
         }
     }
 
     /// Takes back an assumption; what the API server has confirmed stays.
-    pub(crate) fn forget(&mut self, uid: &str) {
+    pub fn forget(&mut self, uid: &str) {
         if self.pods.get(uid).is_some_and(|placed| placed.assumed) {
             self.remove_pod(uid);
         }
     }
 
-    pub(crate) fn remove_pod(&mut self, uid: &str) {
+    /// A pod is gone, or has ended.
+    pub fn remove_pod(&mut self, uid: &str) {
         self.clear_nomination(uid);
         let Some(placed) = self.pods.remove(uid) else { return };
-        self.snapshot = None;
-        if let Some(info) = self.nodes.get_mut(&placed.node) {
-            Arc::make_mut(info).remove_pod(uid);
+        self.assumed -= usize::from(placed.assumed);
+        if let Some(index) = self.now.index(&placed.node) {
+            self.now.change_node(index, |info| {
+                let pod = info.pods().iter().find(|own| own.uid() == uid).cloned()?;
+                info.remove_pod(uid);
+                Some(Change::Pod(pod, -1))
+            });
         } else if let Some(strays) = self.strays.get_mut(&placed.node) {
             strays.retain(|pod| pod.uid() != uid);
         }
     }
 
-    pub(crate) fn is_assumed(&self, uid: &str) -> bool {
+    /// Whether a pod was placed here and is not confirmed.
+    #[must_use]
+    pub fn is_assumed(&self, uid: &str) -> bool {
         self.pods.get(uid).is_some_and(|placed| placed.assumed)
     }
 
-    pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        (
-            self.nodes.len(),
-            self.pods.len(),
-            self.pods.values().filter(|placed| placed.assumed).count(),
-        )
+    /// How many nodes, pods and assumed pods there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.now.nodes().len(), self.pods.len(), self.assumed)
     }
+}
+
+/// Whether two states of a node are the same to every plugin.
+fn is_alike(old: &Node, new: &Node) -> bool {
+    let same_images = || {
+        let (old, new) = (old.status.as_ref(), new.status.as_ref());
+        old.map(|own| (&own.allocatable, &own.images))
+            == new.map(|own| (&own.allocatable, &own.images))
+    };
+    old.metadata.labels == new.metadata.labels
+        && old.metadata.annotations == new.metadata.annotations
+        && old.spec == new.spec
+        && same_images()
 }
 
 #[cfg(test)]

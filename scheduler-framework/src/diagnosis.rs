@@ -16,6 +16,8 @@ pub struct Diagnosis {
     pub post_filter: Option<String>,
     /// The plugins that refused: their events bring the pod back.
     pub plugins: BTreeSet<&'static str>,
+    /// The PreFilter plugins that left some nodes only.
+    pub narrowing: BTreeSet<&'static str>,
     /// Nodes that could fit if other pods left.
     pub resolvable: BTreeSet<String>,
     /// What becomes of the pod's nomination.
@@ -46,6 +48,23 @@ pub struct Refusal {
 }
 
 impl Diagnosis {
+    /// What is said when PreFilter plugins leave no node.
+    pub(crate) fn narrowed_to_nothing(&self) -> String {
+        let names: Vec<_> = self.narrowing.iter().copied().collect();
+        match names.as_slice() {
+            [one] => format!("node(s) didn't satisfy plugin {one}"),
+            all => format!("node(s) didn't satisfy plugin(s) [{}] simultaneously", all.join(" ")),
+        }
+    }
+
+    /// Takes in that a node is none of those that PreFilter left, and says so.
+    pub(crate) fn leave_out(&mut self) -> String {
+        let names: Vec<_> = self.narrowing.iter().copied().collect();
+        let reason = format!("node(s) didn't satisfy plugin(s) [{}]", names.join(" "));
+        *self.reasons.entry(reason.clone()).or_default() += 1;
+        reason
+    }
+
     /// Takes in that a node was refused.
     pub(crate) fn refuse(&mut self, node: &str, refusal: Refusal) {
         self.plugins.insert(refusal.plugin);

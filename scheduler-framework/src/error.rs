@@ -27,6 +27,20 @@ pub enum Error {
     /// Two profiles have the same scheduler name.
     #[error("profile {0:?} is there twice")]
     DuplicateProfile(String),
+    /// A pod asks for a profile that is not served.
+    #[error("no profile {0:?}")]
+    NoSuchProfile(String),
+    /// There is no such pod.
+    #[error("pods {namespace}/{name} not found")]
+    NoSuchPod {
+        /// The namespace.
+        namespace: String,
+        /// The name.
+        name: String,
+    },
+    /// A plugin failed.
+    #[error("{0}")]
+    Plugin(String),
     /// There is no profile.
     #[error("a scheduler needs a profile")]
     NoProfile,

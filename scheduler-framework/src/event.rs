@@ -1,5 +1,5 @@
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use std::sync::Arc;
@@ -220,4 +220,42 @@ pub enum Hint {
     Queue,
     /// It changes nothing for this pod.
     Skip,
+}
+
+/// What of a pod changed that may matter to scheduling.
+pub(crate) fn pod_action(old: &Pod, new: &Pod) -> ActionType {
+    let mut action = ActionType::default();
+    let spec = |pod: &Pod| pod.spec.clone().unwrap_or_default();
+    let (before, after) = (spec(old), spec(new));
+    let gates = |spec: &PodSpec| spec.scheduling_gates.as_ref().map_or(0, Vec::len);
+    let asks_less = || {
+        let (before, after) =
+            (kubeplane_workload::requests(&before), kubeplane_workload::requests(&after));
+        before.iter().any(|(name, amount)| after.get(name).is_none_or(|own| own < amount))
+    };
+    let resized = before.containers != after.containers
+        || before.init_containers != after.init_containers
+        || before.resources != after.resources;
+    for (changed, what) in [
+        (old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS),
+        (before.tolerations != after.tolerations, ActionType::UPDATE_TOLERATIONS),
+        (gates(&before) > 0 && gates(&after) == 0, ActionType::UPDATE_GATES_ELIMINATED),
+        (resized && asks_less(), ActionType::UPDATE_SCALE_DOWN),
+    ] {
+        if changed {
+            action = action.or(what);
+        }
+    }
+    let rest = |spec: &PodSpec| PodSpec {
+        tolerations: None,
+        scheduling_gates: None,
+        containers: Vec::new(),
+        init_containers: None,
+        resources: None,
+        ..spec.clone()
+    };
+    if action.is_empty() && rest(&before) != rest(&after) {
+        action = ActionType::UPDATE_OTHER;
+    }
+    action
 }

@@ -1,14 +1,21 @@
 //! Runs the plugins of one profile at their extension points.
 
 mod binding;
+mod judging;
 mod meter;
 mod selection;
 mod what_if;
 
 use crate::metrics::SchedulerMetrics;
 use crate::{
-    CycleState, Diagnosis, Error, Nomination, PodInfo, PostFilterVerdict, PreEnqueueVerdict,
-    PreFilterVerdict, Profile, SchedulerPlugin, Snapshot, WeightedPlugin,
+    ClusterEvent, CycleState, Diagnosis, Error, EventObject, Hint, Nomination, PodInfo, Point,
+    PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict, Profile, SchedulerPlugin, Snapshot,
+    WeightedPlugin,
+};
+use crate::{
+    NodeInfo, Refusal,
+    engine::Engine,
+    extender::{Extender, Filtered},
 };
 pub(crate) use binding::Permission;
 use binding::Waiting;
@@ -22,6 +29,9 @@ use std::{
 };
 pub use what_if::WhatIf;
 
+/// Stands in for a plugin's name where an extender refused: any event may help.
+const EXTENDER: &str = "Extender";
+
 /// Where a pod is to go.
 #[derive(Debug)]
 pub struct Placement {
@@ -31,12 +41,15 @@ pub struct Placement {
     pub evaluated: usize,
     /// On how many of them it fits.
     pub feasible: usize,
+    /// Whether it was found by what is kept for pods alike, without asking every plugin for every node.
+    pub followed: bool,
     /// What the plugins keep for the rest of the cycle.
     pub state: CycleState,
 }
 
 /// Why a cycle did not place a pod.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Failure {
     /// It fits nowhere.
     Unschedulable(Box<Diagnosis>),
@@ -49,12 +62,18 @@ pub enum Failure {
 pub struct Framework {
     name: String,
     plugins: Vec<WeightedPlugin>,
+    /// Which of them run at each point, in order.
+    orders: [Vec<usize>; Point::ALL.len()],
+    percentage: Option<u8>,
     clock: SharedClock,
     seed: Seed,
     /// Where the last search for nodes ended, so that the next looks at others first.
     next_node: AtomicUsize,
     waiting: Mutex<HashMap<String, Waiting>>,
     meter: Meter,
+    /// Decides for pods alike; `None` when a plugin does not let it.
+    engine: Option<Engine>,
+    extenders: Vec<Arc<Extender>>,
 }
 
 impl Framework {
@@ -70,23 +89,71 @@ impl Framework {
         if let Some(twice) = plugins.iter().find(|own| !names.insert(own.plugin.name())) {
             return Err(Error::DuplicatePlugin { profile: name, plugin: twice.plugin.name() });
         }
-        let found = plugins.iter().filter(|own| own.plugin.as_queue_sort().is_some()).count();
+        let orders = Point::ALL.map(|point| profile.order(point));
+        let found = orders[Point::QueueSort as usize].len();
         if found != 1 {
             return Err(Error::QueueSort { profile: name, found });
         }
-        if !plugins.iter().any(|own| own.plugin.as_bind().is_some()) {
+        if orders[Point::Bind as usize].is_empty() {
             return Err(Error::NoBind { profile: name });
         }
         let meter = Meter::new(clock.clone(), &name, SchedulerMetrics::new(&Metrics::new()));
-        Ok(Self {
+        let mut framework = Self {
             meter,
             name,
             plugins,
+            orders,
+            percentage: profile.percentage(),
+            engine: None,
+            extenders: Vec::new(),
             clock,
             seed,
             next_node: AtomicUsize::new(0),
             waiting: Mutex::default(),
-        })
+        };
+        let followed = framework.deciding().all(|own| own.plugin.as_track().is_some());
+        framework.engine = followed.then(Engine::default);
+        Ok(framework)
+    }
+
+    /// The plugins that have a say in where a pod goes, once each.
+    fn deciding(&self) -> impl Iterator<Item = &WeightedPlugin> {
+        let points = [Point::PreFilter, Point::Filter, Point::PreScore, Point::Score];
+        let any = move |index: &usize| {
+            points.iter().any(|own| self.orders[*own as usize].contains(index))
+        };
+        (0..self.plugins.len()).filter(any).map(|index| &self.plugins[index])
+    }
+
+    /// What the engine says, if it can.
+    fn decide(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Placement> {
+        let engine = self.engine.as_ref()?;
+        if self.extenders(pod).any(|own| own.decides()) {
+            return None;
+        }
+        if pod.nominated_node().is_some() || nodes.has_nominated() {
+            // Those that make room for each other are looked at one by one.
+            return None;
+        }
+        let began = self.meter.begin();
+        let plugins: Vec<_> = self.deciding().collect();
+        let choice = engine.decide(&plugins, pod, nodes, &self.seed)?;
+        self.meter.end("Filter", status::SUCCESS, began);
+        let node = nodes.nodes().get(choice.node)?.name().to_owned();
+        let (evaluated, feasible) = (nodes.nodes().len(), choice.feasible);
+        Some(Placement { node, evaluated, feasible, followed: true, state: CycleState::new() })
+    }
+
+    /// Asks these too.
+    #[must_use]
+    pub fn with_extenders(mut self, extenders: Vec<Arc<Extender>>) -> Self {
+        self.extenders = extenders;
+        self
+    }
+
+    /// The extenders that have a say for a pod.
+    pub(crate) fn extenders(&self, pod: &PodInfo) -> impl Iterator<Item = &Arc<Extender>> {
+        self.extenders.iter().filter(|own| own.is_interested(pod))
     }
 
     /// Counts and times there.
@@ -106,12 +173,40 @@ impl Framework {
         self.plugins.iter().map(|own| &own.plugin)
     }
 
+    /// The plugins that run at an extension point, in order.
+    pub fn at(&self, point: Point) -> impl DoubleEndedIterator<Item = &Arc<dyn SchedulerPlugin>> {
+        self.orders[point as usize].iter().map(|index| &self.plugins[*index].plugin)
+    }
+
+    /// Whether a plugin of that name waits for such an event.
+    pub(crate) fn waits_for(&self, plugin: &str, event: ClusterEvent) -> bool {
+        let own = self.plugins().find(|own| own.name() == plugin);
+        own.map_or(plugin == EXTENDER, |own| own.requeue_on().iter().any(|own| own.matches(event)))
+    }
+
+    /// Whether an event may help a pod that a plugin refused.
+    pub(crate) fn hints(
+        &self,
+        plugin: &str,
+        pod: &PodInfo,
+        event: ClusterEvent,
+        object: &EventObject,
+    ) -> bool {
+        let Some(own) = self.plugins().find(|own| own.name() == plugin) else {
+            return plugin == EXTENDER;
+        };
+        own.requeue_on().iter().any(|own| own.matches(event))
+            && own
+                .as_enqueue_extensions()
+                .is_none_or(|point| point.hint(pod, event, object) == Hint::Queue)
+    }
+
     /// Whether a pod may enter the active queue; otherwise which plugin holds it back, and why.
     #[must_use]
     pub fn pre_enqueue(&self, pod: &PodInfo) -> Option<(&'static str, String)> {
         const POINT: &str = "PreEnqueue";
         let (sampled, began) = (self.meter.is_sampled(), self.meter.begin());
-        let held = self.plugins().find_map(|plugin| {
+        let held = self.at(Point::PreEnqueue).find_map(|plugin| {
             let point = plugin.as_pre_enqueue()?;
             let began = self.meter.begin_plugin(sampled);
             let (status, held) = match point.pre_enqueue(pod) {
@@ -136,6 +231,9 @@ impl Framework {
     /// # Cancellation
     /// Nothing is decided; what PostFilter began goes on.
     pub async fn schedule(&self, pod: &PodInfo, nodes: &Snapshot) -> Result<Placement, Failure> {
+        if let Some(placement) = self.decide(pod, nodes) {
+            return Ok(placement);
+        }
         let mut state = CycleState::of(nodes.clone());
         state.sampled = self.meter.is_sampled();
         let mut diagnosis = Diagnosis { nodes: nodes.nodes().len(), ..Diagnosis::default() };
@@ -165,13 +263,45 @@ impl Framework {
             }
             None => Vec::new(),
         };
+        let feasible = self.filter_outside(pod, feasible, &mut diagnosis).await?;
         if feasible.is_empty() {
             return Err(self.post_filter(&mut state, pod, nodes, diagnosis).await);
         }
         let evaluated = feasible.len() + diagnosis.reasons.values().sum::<usize>();
-        let node = self.select(&mut state, pod, &feasible)?;
+        let node = self.select(&mut state, pod, &feasible).await?;
         state.set_placed();
-        Ok(Placement { node, evaluated, feasible: feasible.len(), state })
+        Ok(Placement { node, evaluated, feasible: feasible.len(), followed: false, state })
+    }
+
+    /// Which nodes extenders leave.
+    async fn filter_outside(
+        &self,
+        pod: &PodInfo,
+        mut nodes: Vec<Arc<NodeInfo>>,
+        diagnosis: &mut Diagnosis,
+    ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
+        for extender in self.extenders(pod) {
+            if nodes.is_empty() {
+                break;
+            }
+            match extender.filter(pod, nodes.clone()).await {
+                Ok(Filtered { nodes: left, refused }) => {
+                    if left.len() != nodes.len() {
+                        diagnosis.plugins.insert(EXTENDER);
+                    }
+                    for (node, why, resolvable) in refused {
+                        let refusal = Refusal { plugin: EXTENDER, reasons: vec![why], resolvable };
+                        diagnosis.refuse(&node, refusal);
+                    }
+                    nodes = left;
+                }
+                Err(error) if extender.is_ignorable() => {
+                    tracing::info!(extender = extender.url(), error, "extender skipped");
+                }
+                Err(error) => return Err(Failure::Error(error)),
+            }
+        }
+        Ok(nodes)
     }
 
     /// The nodes to look at (all, if that is `Some(None)`), or `None` when the pod fits nowhere.
@@ -183,7 +313,7 @@ impl Framework {
         diagnosis: &mut Diagnosis,
     ) -> Result<Option<Option<BTreeSet<String>>>, Failure> {
         let mut candidates: Option<BTreeSet<String>> = None;
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::PreFilter) {
             let Some(point) = plugin.as_pre_filter() else { continue };
             let began = self.meter.begin_plugin(state.sampled);
             let verdict = point.pre_filter(state, pod, nodes);
@@ -200,20 +330,27 @@ impl Framework {
                 PreFilterVerdict::Continue => {}
                 PreFilterVerdict::Nodes(names) => {
                     diagnosis.plugins.insert(plugin.name());
-                    candidates = Some(match candidates {
+                    diagnosis.narrowing.insert(plugin.name());
+                    let left = match candidates {
                         None => names,
                         Some(others) => others.intersection(&names).cloned().collect(),
-                    });
+                    };
+                    if left.is_empty() {
+                        diagnosis.pre_filter = Some(diagnosis.narrowed_to_nothing());
+                        return Ok(None);
+                    }
+                    candidates = Some(left);
                 }
                 PreFilterVerdict::Skip => drop(state.skip_filter.insert(plugin.name())),
                 PreFilterVerdict::Unschedulable(reason) => {
                     diagnosis.plugins.insert(plugin.name());
                     diagnosis.resolvable =
                         nodes.nodes().iter().map(|node| node.name().to_owned()).collect();
+                    // Preemption may help, and needs what the other plugins compute.
                     diagnosis.pre_filter = Some(reason);
-                    return Ok(None);
                 }
                 PreFilterVerdict::Unresolvable(reason) => {
+                    diagnosis.resolvable.clear();
                     diagnosis.plugins.insert(plugin.name());
                     diagnosis.pre_filter = Some(reason);
                     return Ok(None);
@@ -223,7 +360,7 @@ impl Framework {
                 }
             }
         }
-        Ok(Some(candidates))
+        Ok(diagnosis.pre_filter.is_none().then_some(candidates))
     }
 
     async fn post_filter(
@@ -236,7 +373,7 @@ impl Framework {
         const POINT: &str = "PostFilter";
         let mut messages = Vec::new();
         let (start, mut outcome) = (self.meter.begin(), status::UNSCHEDULABLE);
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::PostFilter) {
             let Some(point) = plugin.as_post_filter() else { continue };
             let sampled = state.sampled;
             let began = self.meter.begin_plugin(sampled);

@@ -1,18 +1,22 @@
+mod class;
 mod terms;
 
+pub(crate) use class::digest;
 use k8s_openapi::{
-    api::core::v1::{Node, Pod, PodSpec},
+    api::core::v1::{Container, Node, Pod, PodSpec},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use kubeplane_core::quantity::Quantity;
 use kubeplane_workload::{HostPort, Resources, host_ports, requests};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 pub use terms::{AffinityTerm, AffinityTerms};
 
-/// What a container without a request counts as when nodes are scored: 100m of CPU.
-const DEFAULT_MILLI_CPU: i64 = 100;
-/// And 200 MiB of memory.
-const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
+/// What a container without a request counts as when nodes are scored.
+const DEFAULT_CPU: &str = "100m";
+const DEFAULT_MEMORY: &str = "200Mi";
 
 /// Amounts of resources: CPU in thousandths, memory and storage in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,8 +93,11 @@ pub struct PodInfo {
     spec: Arc<PodSpec>,
     requests: Amounts,
     scored: Amounts,
+    /// What it counts as itself, where that is something else.
+    arriving: Option<Amounts>,
     ports: Vec<HostPort>,
     affinity: AffinityTerms,
+    class: OnceLock<u128>,
 }
 
 impl PodInfo {
@@ -99,17 +106,11 @@ impl PodInfo {
     pub fn new(pod: Arc<Pod>) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
         let requests = Amounts::of(&requests(&spec));
-        let mut scored = requests.clone();
-        let lacking = |name: &str| {
-            let has = |container: &k8s_openapi::api::core::v1::Container| {
-                let requests = container.resources.as_ref().and_then(|own| own.requests.as_ref());
-                requests.is_some_and(|requests| requests.contains_key(name))
-            };
-            i64::try_from(spec.containers.iter().filter(|container| !has(container)).count())
-                .unwrap_or_default()
-        };
-        scored.milli_cpu += lacking("cpu") * DEFAULT_MILLI_CPU;
-        scored.memory += lacking("memory") * DEFAULT_MEMORY;
+        let scored = scored(&spec, &requests);
+        let arriving = spec.resources.is_some().then(|| {
+            let alone = PodSpec { resources: None, ..spec.clone() };
+            self::scored(&alone, &Amounts::of(&kubeplane_workload::requests(&alone)))
+        });
         Self {
             key: format!(
                 "{}/{}",
@@ -118,10 +119,12 @@ impl PodInfo {
             ),
             ports: host_ports(&spec),
             affinity: AffinityTerms::of(&pod),
+            class: OnceLock::new(),
             spec: Arc::new(spec),
             pod,
             requests,
             scored,
+            arriving,
         }
     }
 
@@ -204,11 +207,48 @@ impl PodInfo {
         &self.scored
     }
 
+    /// The same while the pod itself is being placed: as the original has it, requests of the pod as a whole do
+    /// not count here.
+    #[must_use]
+    pub fn arriving_requests(&self) -> &Amounts {
+        self.arriving.as_ref().unwrap_or(&self.scored)
+    }
+
+    /// A number that pods alike in all that decides where they may go have in common.
+    pub(crate) fn class(&self) -> u128 {
+        *self.class.get_or_init(|| class::class(&self.pod, &self.spec))
+    }
+
     /// The host ports it needs.
     #[must_use]
     pub fn ports(&self) -> &[HostPort] {
         &self.ports
     }
+}
+
+/// What a pod counts as when nodes are scored: containers that say nothing of CPU or memory are taken for small
+/// ones, also among those that only start the pod.
+fn scored(spec: &PodSpec, requests: &Amounts) -> Amounts {
+    let quantity = |amount: &str| ApiQuantity(amount.to_owned());
+    let all = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let lacks = |container: &Container, name: &str| {
+        let requests = container.resources.as_ref().and_then(|own| own.requests.as_ref());
+        requests.is_none_or(|requests| !requests.contains_key(name))
+    };
+    if !all().any(|container| lacks(container, "cpu") || lacks(container, "memory")) {
+        return requests.clone();
+    }
+    let mut lenient = spec.clone();
+    let init = lenient.init_containers.iter_mut().flatten();
+    for container in lenient.containers.iter_mut().chain(init) {
+        let requests = container.resources.get_or_insert_default().requests.get_or_insert_default();
+        for (name, amount) in [("cpu", DEFAULT_CPU), ("memory", DEFAULT_MEMORY)] {
+            requests.entry(name.to_owned()).or_insert_with(|| quantity(amount));
+        }
+    }
+    let lenient = Amounts::of(&kubeplane_workload::requests(&lenient));
+    // Nothing else is counted otherwise.
+    Amounts { milli_cpu: lenient.milli_cpu, memory: lenient.memory, ..requests.clone() }
 }
 
 /// A node and the pods on it, assumed ones among them.
@@ -305,6 +345,22 @@ impl NodeInfo {
             self.with_affinity.push(pod.clone());
         }
         self.pods.push(pod);
+    }
+
+    /// Takes a newer state of a pod that is here if it counts the same; else `false`, and nothing changed.
+    pub(crate) fn replace_alike(&mut self, pod: &Arc<PodInfo>) -> bool {
+        let Some(own) = self.pods.iter_mut().find(|own| own.uid() == pod.uid()) else {
+            return false;
+        };
+        let alike = own.requests == pod.requests
+            && own.scored == pod.scored
+            && own.labels() == pod.labels()
+            && own.spec.affinity == pod.spec.affinity
+            && own.is_terminating() == pod.is_terminating();
+        if alike {
+            *own = pod.clone();
+        }
+        alike
     }
 
     /// Removes the pod of a uid; `false` when it is not here.

@@ -7,6 +7,9 @@
 //!                    └── unschedulable, with the plugins that said no ──┘
 //! ```
 //!
+//! Where every plugin of a profile can be followed ([`Track`]), pods alike are decided by what is kept for their class
+//! instead: heaps of nodes by score, and counters by topology, brought up to date with what changed in the [`Cache`].
+//!
 //! A plugin is one type that implements [`SchedulerPlugin`] and, for each extension point it serves, one
 //! small trait. Verdicts are types of their own, so that a point cannot answer what makes no sense there.
 //! After KEP-624 (scheduling framework) and KEP-4247 (queueing hints).
@@ -31,42 +34,51 @@
 //! ```
 
 mod cache;
+pub mod config;
 mod diagnosis;
+mod engine;
 mod error;
 mod event;
+mod extender;
 mod framework;
 mod info;
 mod metrics;
 mod objects;
 mod plugin;
 mod plugins;
+mod point;
 mod profile;
 mod queue;
 mod scheduler;
 mod snapshot;
 mod state;
 mod tally;
+mod trace;
 
+pub use cache::Cache;
 pub use diagnosis::{Diagnosis, Nomination, Refusal};
 pub use error::Error;
 pub use event::{ActionType, ClusterEvent, EventObject, EventResource, Hint};
-pub use framework::{Framework, Placement, WhatIf};
+pub use extender::Extender;
+pub use framework::{Failure, Framework, Placement, WhatIf};
 pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
 pub use objects::{ClusterObjects, ObjectSource, Objects};
 pub use plugin::{
     Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, Handle, MAX_SCORE, Permit,
-    PermitVerdict, PlacementGenerate, PlacementScore, PodGroup, PostBind, PostFilter,
+    PermitVerdict, PlacementGenerate, PlacementScore, Places, PodGroup, PostBind, PostFilter,
     PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue, PreEnqueueVerdict, PreFilter,
-    PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort, Reserve,
-    SchedulerPlugin, Score, Sign,
+    PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort, Rate, Reserve,
+    SchedulerPlugin, Score, Sign, Track, Tracking,
 };
 pub use plugins::{
     DefaultBinder, DefaultPreemption, ImageLocality, InterPodAffinity, NodeAffinity, NodeName,
     NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable,
-    NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulingGates, TaintToleration,
-    VolumeBinding, VolumeRestrictions, VolumeZone,
+    NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulingGates, ScoringStrategy,
+    ShapePoint, TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
 };
+pub use point::Point;
 pub use profile::{Profile, WeightedPlugin};
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use snapshot::Snapshot;
 pub use state::CycleState;
+pub use trace::{NodeTrace, PluginRemark, PluginScore, Trace};

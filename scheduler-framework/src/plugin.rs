@@ -6,6 +6,7 @@ mod group;
 mod handle;
 mod queueing;
 mod scoring;
+mod tracking;
 
 pub use binding::{
     Bind, BindVerdict, Permit, PermitVerdict, PostBind, PreBind, PreBindVerdict, Reserve,
@@ -19,6 +20,7 @@ pub use handle::Handle;
 pub(crate) use handle::Wake;
 pub use queueing::{EnqueueExtensions, PreEnqueue, PreEnqueueVerdict, QueueSort};
 pub use scoring::{MAX_SCORE, PreScore, PreScoreVerdict, Score};
+pub use tracking::{Places, Rate, Track, Tracking};
 
 use crate::ClusterEvent;
 use std::fmt::Debug;
@@ -109,6 +111,11 @@ pub trait SchedulerPlugin: Debug + Send + Sync + 'static {
 
     /// Says which pods are alike, so that one's result may serve another.
     fn as_sign(&self) -> Option<&dyn Sign> {
+        None
+    }
+
+    /// Follows what changes, so that one decision costs less than looking at every node.
+    fn as_track(&self) -> Option<&dyn Track> {
         None
     }
 

@@ -1,10 +1,11 @@
+use crate::Point;
 use crate::{
     DefaultPreemption, ImageLocality, InterPodAffinity, NodeAffinity, NodeName, NodePorts,
     NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
     PodTopologySpread, PrioritySort, SchedulerPlugin, SchedulingGates, TaintToleration,
     VolumeBinding, VolumeRestrictions, VolumeZone,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A plugin and how much its score counts.
 #[derive(Debug, Clone)]
@@ -17,12 +18,14 @@ pub struct WeightedPlugin {
 
 /// Which plugins serve the pods of one `schedulerName`, in which order and with which weights.
 ///
-/// The order holds at every extension point. [`Profile::default`] is the original's set with its weights,
+/// The order holds at every extension point that has none of its own ([`at`](Self::at)). [`Profile::default`] is the original's set with its weights,
 /// as far as the plugins exist here; binding is added by the scheduler's builder if no plugin binds.
 #[derive(Debug, Clone)]
 pub struct Profile {
     name: String,
     plugins: Vec<WeightedPlugin>,
+    orders: BTreeMap<Point, Vec<String>>,
+    percentage: Option<u8>,
 }
 
 impl Default for Profile {
@@ -33,7 +36,7 @@ impl Default for Profile {
             .add(NodeUnschedulable, 1)
             .add(NodeName, 1)
             .add(TaintToleration, 3)
-            .add(NodeAffinity, 2)
+            .add(NodeAffinity::default(), 2)
             .add(NodePorts, 1)
             .add(NodeResourcesFit::default(), 1)
             .add(VolumeRestrictions, 1)
@@ -52,7 +55,12 @@ impl Profile {
     /// No plugins, for pods of this `schedulerName`.
     #[must_use]
     pub fn empty(scheduler_name: &str) -> Self {
-        Self { name: scheduler_name.to_owned(), plugins: Vec::new() }
+        Self {
+            name: scheduler_name.to_owned(),
+            plugins: Vec::new(),
+            orders: BTreeMap::new(),
+            percentage: None,
+        }
     }
 
     /// The same plugins for pods of another `schedulerName`.
@@ -64,8 +72,14 @@ impl Profile {
 
     /// Adds a plugin at the end; its score counts `weight` times (at least once).
     #[must_use]
-    pub fn add(mut self, plugin: impl SchedulerPlugin, weight: i64) -> Self {
-        self.plugins.push(WeightedPlugin { plugin: Arc::new(plugin), weight: weight.max(1) });
+    pub fn add(self, plugin: impl SchedulerPlugin, weight: i64) -> Self {
+        self.add_shared(Arc::new(plugin), weight)
+    }
+
+    /// Adds a plugin as [`add`](Self::add) does.
+    #[must_use]
+    pub fn add_shared(mut self, plugin: Arc<dyn SchedulerPlugin>, weight: i64) -> Self {
+        self.plugins.push(WeightedPlugin { plugin, weight: weight.max(1) });
         self
     }
 
@@ -74,6 +88,42 @@ impl Profile {
     pub fn without(mut self, name: &str) -> Self {
         self.plugins.retain(|own| own.plugin.name() != name);
         self
+    }
+
+    /// Runs exactly these plugins at an extension point, in this order, whatever others offer there.
+    #[must_use]
+    pub fn at(mut self, point: Point, names: impl IntoIterator<Item = String>) -> Self {
+        self.orders.insert(point, names.into_iter().collect());
+        self
+    }
+
+    /// Stops looking for nodes once this share of them (0 to 100) was found to fit; zero chooses by the size
+    /// of the cluster, as without this.
+    #[must_use]
+    pub fn percentage_of_nodes(mut self, percentage: u8) -> Self {
+        self.percentage = Some(percentage.min(100));
+        self
+    }
+
+    /// The share of nodes that is enough, if it was set.
+    #[must_use]
+    pub fn percentage(&self) -> Option<u8> {
+        self.percentage
+    }
+
+    /// Which plugins run at an extension point, in order, as indices of [`plugins`](Self::plugins).
+    #[must_use]
+    pub(crate) fn order(&self, point: Point) -> Vec<usize> {
+        let all = || self.plugins.iter().enumerate();
+        let offering = all().filter(|(_, own)| point.is_offered_by(&*own.plugin));
+        match self.orders.get(&point) {
+            None => offering.map(|(index, _)| index).collect(),
+            Some(names) => {
+                let find = |name: &String| all().position(|(_, own)| own.plugin.name() == name);
+                let named = names.iter().filter_map(find);
+                named.filter(|index| point.is_offered_by(&*self.plugins[*index].plugin)).collect()
+            }
+        }
     }
 
     /// The `schedulerName` of the pods it serves.

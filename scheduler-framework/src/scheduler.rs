@@ -3,17 +3,21 @@
 mod bindings;
 mod changes;
 mod cycle;
+mod explain;
 mod others;
 mod report;
 
 use crate::{
-    DefaultBinder, Error, Framework, Handle, Profile, cache::Cache, metrics::SchedulerMetrics,
-    objects::ClusterObjects, queue::Queue,
+    DefaultBinder, Error, Extender, Framework, Handle, Point, Profile,
+    cache::Cache,
+    metrics::SchedulerMetrics,
+    objects::ClusterObjects,
+    queue::{Backoff, Queue},
 };
 use async_trait::async_trait;
 use cycle::Loop;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kubeplane_client::{EventRecorder, Informers};
+use kubeplane_client::{EventRecorder, Informers, LeaderElector, LeaderStatus, LeaseConfig};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::component::{Component, ComponentError, Lifecycle};
 use kubeplane_telemetry::{Health, Metrics, Probe};
@@ -24,6 +28,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +43,12 @@ pub struct SchedulerBuilder {
     clock: SharedClock,
     seed: Seed,
     profiles: Vec<Profile>,
+    backoff: Backoff,
+    extenders: Vec<Arc<Extender>>,
+    lease: Option<LeaseConfig>,
     health: Health,
     metrics: Metrics,
+    election: LeaderStatus,
 }
 
 impl fmt::Debug for SchedulerBuilder {
@@ -77,6 +86,35 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Serves these profiles too, as a configuration describes them.
+    #[must_use]
+    pub fn profiles(mut self, profiles: impl IntoIterator<Item = Profile>) -> Self {
+        self.profiles.extend(profiles);
+        self
+    }
+
+    /// Lets pods wait so long before a second try, twice as long before a third and so on, but no longer than
+    /// `most`.
+    #[must_use]
+    pub fn backoff(mut self, initial: Duration, most: Duration) -> Self {
+        self.backoff = Backoff { initial, most };
+        self
+    }
+
+    /// Asks one more webhook, for the pods of all profiles.
+    #[must_use]
+    pub fn extender(mut self, extender: Extender) -> Self {
+        self.extenders.push(Arc::new(extender));
+        self
+    }
+
+    /// Schedules only while it holds this lease.
+    #[must_use]
+    pub fn leader_election(mut self, lease: LeaseConfig) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
     /// Adds its checks here, by the original's names.
     #[must_use]
     pub fn health(mut self, health: Health) -> Self {
@@ -101,11 +139,12 @@ impl SchedulerBuilder {
         let metrics = SchedulerMetrics::new(&self.metrics);
         let mut frameworks = HashMap::new();
         for mut profile in profiles {
-            if !profile.plugins().iter().any(|own| own.plugin.as_bind().is_some()) {
+            if profile.order(Point::Bind).is_empty() {
                 profile = profile.add(DefaultBinder::new(self.client.clone()), 1);
             }
             let framework = Framework::new(profile, self.clock.clone(), self.seed.clone())?
-                .measured(metrics.clone());
+                .measured(metrics.clone())
+                .with_extenders(self.extenders.clone());
             let name = framework.name().to_owned();
             if frameworks.insert(name.clone(), Arc::new(framework)).is_some() {
                 return Err(Error::DuplicateProfile(name));
@@ -120,6 +159,9 @@ impl SchedulerBuilder {
             clock: self.clock,
             frameworks,
             state,
+            backoff: self.backoff,
+            lease: self.lease,
+            election: self.election,
         })
     }
 }
@@ -161,6 +203,9 @@ pub struct Scheduler {
     frameworks: HashMap<String, Arc<Framework>>,
     metrics: SchedulerMetrics,
     state: State,
+    backoff: Backoff,
+    lease: Option<LeaseConfig>,
+    election: LeaderStatus,
 }
 
 impl fmt::Debug for Scheduler {
@@ -179,6 +224,10 @@ impl Scheduler {
             clock: kubeplane_clock::real(),
             seed: Seed::random(),
             profiles: Vec::new(),
+            backoff: Backoff::default(),
+            extenders: Vec::new(),
+            lease: None,
+            election: LeaderStatus::new(kubeplane_clock::real()),
             health: Health::new(),
             metrics: Metrics::new(),
         }
@@ -198,8 +247,25 @@ impl Component for Scheduler {
     }
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        let token = lifecycle.token();
         // Only one run is ever asked about.
-        let _ = self.state.token.set(lifecycle.token());
+        let _ = self.state.token.set(token.clone());
+        let Some(lease) = self.lease.clone() else {
+            self.lead(token, &lifecycle).await;
+            return Ok(());
+        };
+        // Whoever waits to lead is as ready as it can be.
+        lifecycle.ready();
+        let elector = LeaderElector::new(self.client.clone(), self.clock.clone(), lease)
+            .reporting_to(self.election.clone());
+        elector.run(token, async |leading| self.lead(leading, &lifecycle).await).await?;
+        Ok(())
+    }
+}
+
+impl Scheduler {
+    /// Schedules until the token is cancelled.
+    async fn lead(self: Box<Self>, token: CancellationToken, lifecycle: &Lifecycle) {
         let informers = self
             .informers
             .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
@@ -207,13 +273,14 @@ impl Component for Scheduler {
         let objects = Arc::new(ClusterObjects::from_informers(&informers));
         tokio::select! {
             () = others::synced(&informers) => {}
-            () = lifecycle.stopping() => return Ok(()),
+            () = token.cancelled() => return,
         }
         self.state.synced.store(true, Ordering::Relaxed);
         let recorder =
             EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
-        let queue =
-            Queue::new(self.clock.clone(), self.frameworks.clone()).measured(self.metrics.clone());
+        let queue = Queue::new(self.clock.clone(), self.frameworks.clone())
+            .backing_off(self.backoff)
+            .measured(self.metrics.clone());
         let (wake, wakes) = mpsc::channel(WAKES);
         let handle = Handle {
             client: self.client.clone(),
@@ -231,7 +298,6 @@ impl Component for Scheduler {
         main.cache = Cache::with_objects(objects);
         lifecycle.ready();
         let others = others::changes(&informers);
-        main.run(pods.subscribe(), nodes.subscribe(), others, wakes, &lifecycle).await;
-        Ok(())
+        main.run(pods.subscribe(), nodes.subscribe(), others, wakes, &token).await;
     }
 }

@@ -1,4 +1,9 @@
-use crate::{NodeInfo, PodInfo, objects::ClusterObjects, tally::Tallies};
+use crate::{
+    NodeInfo, PodInfo,
+    engine::{Change, History, Moment},
+    objects::ClusterObjects,
+    tally::Tallies,
+};
 use std::{collections::HashMap, sync::Arc};
 
 /// All nodes at one moment: what one scheduling cycle sees.
@@ -9,6 +14,8 @@ pub struct Snapshot {
     nominated: Arc<HashMap<String, Vec<Arc<PodInfo>>>>,
     objects: Arc<ClusterObjects>,
     tallies: Arc<Tallies>,
+    /// How it came to be, when it is one of a cache.
+    history: Option<(Arc<History>, Moment)>,
 }
 
 impl Snapshot {
@@ -43,6 +50,76 @@ impl Snapshot {
     pub(crate) fn with_tallies(mut self, tallies: Arc<Tallies>) -> Self {
         self.tallies = tallies;
         self
+    }
+
+    /// What changed before, and the moment it shows.
+    pub(crate) fn history(&self) -> Option<(&Arc<History>, Moment)> {
+        self.history.as_ref().map(|(history, moment)| (history, *moment))
+    }
+
+    /// One that tells what changes in it from now on.
+    pub(crate) fn followed(mut self) -> Self {
+        self.history = Some(Default::default());
+        self
+    }
+
+    fn tell(&mut self, index: usize, change: Change) {
+        if let Some((history, moment)) = &mut self.history {
+            history.record(index, change);
+            *moment = history.now();
+        }
+    }
+
+    fn renumbered(&mut self) {
+        if let Some((history, moment)) = &mut self.history {
+            history.renumber();
+            *moment = history.now();
+        }
+    }
+
+    pub(crate) fn set_nominated(&mut self, nominated: Arc<HashMap<String, Vec<Arc<PodInfo>>>>) {
+        self.nominated = nominated;
+    }
+
+    pub(crate) fn has_nominated(&self) -> bool {
+        !self.nominated.is_empty()
+    }
+
+    pub(crate) fn index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// One more node, at the end.
+    pub(crate) fn push_node(&mut self, node: NodeInfo) {
+        Arc::make_mut(&mut self.by_name).insert(node.name().to_owned(), self.nodes.len());
+        Arc::make_mut(&mut self.nodes).push(Arc::new(node));
+        self.renumbered();
+    }
+
+    /// Takes a node out; the last one gets its place.
+    pub(crate) fn take_node(&mut self, index: usize) -> Arc<NodeInfo> {
+        let nodes = Arc::make_mut(&mut self.nodes);
+        let node = nodes.swap_remove(index);
+        let by_name = Arc::make_mut(&mut self.by_name);
+        by_name.remove(node.name());
+        if let Some(moved) = nodes.get(index) {
+            by_name.insert(moved.name().to_owned(), index);
+        }
+        self.renumbered();
+        node
+    }
+
+    /// Changes a node; others see it as it was.
+    pub(crate) fn change_node(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut NodeInfo) -> Option<Change>,
+    ) {
+        let nodes = Arc::make_mut(&mut self.nodes);
+        let Some(node) = nodes.get_mut(index) else { return };
+        if let Some(change) = change(Arc::make_mut(node)) {
+            self.tell(index, change);
+        }
     }
 
     /// The nodes, always in the same order.

@@ -10,6 +10,7 @@
 //!   ports        host_ports                      what it takes of the node's own address
 //!   quota        Evaluator                       what objects take of a ResourceQuota
 //!   services     Family, plan                  which addresses a Service takes and gives back
+//!   storage      best_match, is_bound_to         which volumes suit which claims
 //!   cron         Schedule, time_zone             when CronJobs run
 //!   bootstrap_token   BootstrapToken             with what machines join
 //! ```
@@ -31,6 +32,7 @@ pub mod qos;
 pub mod quota;
 pub mod resources;
 pub mod services;
+pub mod storage;
 pub mod taints;
 
 pub use affinity::{node_affinity_matches, node_affinity_score, node_selector_matches};

@@ -1,5 +1,5 @@
 use super::{Framework, meter::status};
-use crate::{BindVerdict, CycleState, PermitVerdict, PodInfo, PreBindVerdict};
+use crate::{BindVerdict, CycleState, PermitVerdict, PodInfo, Point, PreBindVerdict};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::sync::oneshot;
 
@@ -26,7 +26,7 @@ impl Framework {
         node: &str,
     ) -> Result<(), String> {
         let start = self.meter.begin();
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::Reserve) {
             let Some(point) = plugin.as_reserve() else { continue };
             let began = self.meter.begin_plugin(state.sampled);
             let reserved = point.reserve(state, pod, node);
@@ -44,11 +44,11 @@ impl Framework {
 
     pub(crate) fn unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) {
         let start = self.meter.begin();
-        for own in self.plugins.iter().rev() {
-            if let Some(point) = own.plugin.as_reserve() {
+        for plugin in self.at(Point::Reserve).rev() {
+            if let Some(point) = plugin.as_reserve() {
                 let began = self.meter.begin_plugin(state.sampled);
                 point.unreserve(state, pod, node);
-                self.meter.end_plugin("Unreserve", own.plugin.name(), status::SUCCESS, began);
+                self.meter.end_plugin("Unreserve", plugin.name(), status::SUCCESS, began);
             }
         }
         self.meter.end("Unreserve", status::SUCCESS, start);
@@ -64,7 +64,7 @@ impl Framework {
         let mut holding = BTreeSet::new();
         let mut limit = Duration::MAX;
         let start = self.meter.begin();
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::Permit) {
             let Some(point) = plugin.as_permit() else { continue };
             let began = self.meter.begin_plugin(state.sampled);
             let verdict = point.permit(state, pod, node);
@@ -163,7 +163,7 @@ impl Framework {
         self.meter.end("Bind", status_of(&bound), began);
         bound?;
         let start = self.meter.begin();
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::PostBind) {
             if let Some(point) = plugin.as_post_bind() {
                 let began = self.meter.begin_plugin(state.sampled);
                 point.post_bind(state, pod, node);
@@ -175,7 +175,7 @@ impl Framework {
     }
 
     async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::PreBind) {
             let Some(point) = plugin.as_pre_bind() else { continue };
             if point.preflight(state, pod, node) != PreBindVerdict::Needed {
                 continue;
@@ -189,7 +189,10 @@ impl Framework {
     }
 
     async fn bind_only(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
-        for plugin in self.plugins() {
+        if let Some(extender) = self.extenders(pod).find(|own| own.binds()) {
+            return extender.bind(pod, node).await;
+        }
+        for plugin in self.at(Point::Bind) {
             let Some(point) = plugin.as_bind() else { continue };
             let began = self.meter.begin_plugin(state.sampled);
             let verdict = point.bind(state, pod, node).await;

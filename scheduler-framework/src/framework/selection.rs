@@ -1,6 +1,7 @@
 use super::{Failure, Framework, failed, meter::status};
 use crate::{
-    CycleState, Diagnosis, FilterVerdict, NodeInfo, PodInfo, PreScoreVerdict, Refusal, Snapshot,
+    CycleState, Diagnosis, FilterVerdict, NodeInfo, PodInfo, Point, PreScoreVerdict, Refusal,
+    Snapshot,
 };
 use std::{
     collections::BTreeSet,
@@ -12,11 +13,14 @@ const ALL_BELOW: usize = 100;
 
 /// How many fitting nodes are enough: all of a small cluster, half of a middling one, a twentieth of a
 /// large one, but never fewer than a hundred.
-fn enough(nodes: usize) -> usize {
+fn enough(nodes: usize, percentage: Option<u8>) -> usize {
     if nodes < ALL_BELOW {
         return nodes;
     }
-    let percentage = 50usize.saturating_sub(nodes / 125).max(5);
+    let percentage = match percentage {
+        None | Some(0) => 50usize.saturating_sub(nodes / 125).max(5),
+        Some(set) => usize::from(set),
+    };
     (nodes * percentage / 100).max(ALL_BELOW)
 }
 
@@ -30,7 +34,7 @@ impl Framework {
         diagnosis: &mut Diagnosis,
     ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
         let all = nodes.nodes();
-        let mut asked = vec![0; self.plugins.len()];
+        let mut asked = vec![0; self.orders[Point::Filter as usize].len()];
         if let Some(node) = pod.nominated_node().and_then(|name| nodes.node(name))
             && candidates.is_none_or(|names| names.contains(node.name()))
             && self.fits(state, pod, node, &mut asked)?.is_none()
@@ -39,16 +43,13 @@ impl Framework {
             return Ok(vec![node.clone()]);
         }
         let start = self.next_node.load(Ordering::Relaxed) % all.len().max(1);
-        let limit = enough(candidates.map_or(all.len(), BTreeSet::len));
+        let limit = enough(candidates.map_or(all.len(), BTreeSet::len), self.percentage);
         let mut feasible = Vec::with_capacity(limit.min(all.len()));
         let mut seen = 0;
         for node in all[start..].iter().chain(&all[..start]) {
             seen += 1;
             if candidates.is_some_and(|names| !names.contains(node.name())) {
-                let reason = "node(s) didn't satisfy plugin(s) ";
-                let names: Vec<_> = diagnosis.plugins.iter().copied().collect();
-                *diagnosis.reasons.entry(format!("{reason}[{}]", names.join(" "))).or_default() +=
-                    1;
+                diagnosis.leave_out();
                 continue;
             }
             match self.fits(state, pod, node, &mut asked)? {
@@ -59,8 +60,8 @@ impl Framework {
                 break;
             }
         }
-        for (own, times) in self.plugins.iter().zip(asked) {
-            self.meter.evaluated("Filter", own.plugin.name(), times);
+        for (plugin, times) in self.at(Point::Filter).zip(asked) {
+            self.meter.evaluated("Filter", plugin.name(), times);
         }
         self.next_node.store((start + seen) % all.len().max(1), Ordering::Relaxed);
         Ok(feasible)
@@ -107,7 +108,7 @@ impl Framework {
         node: &mut NodeInfo,
     ) {
         node.add_pod(added.clone());
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::PreFilter) {
             if let Some(point) = plugin.as_pre_filter().and_then(|point| point.extensions())
                 && !state.skip_filter.contains(plugin.name())
             {
@@ -124,7 +125,7 @@ impl Framework {
         node: &mut NodeInfo,
     ) {
         node.remove_pod(removed.uid());
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::PreFilter) {
             if let Some(point) = plugin.as_pre_filter().and_then(|point| point.extensions())
                 && !state.skip_filter.contains(plugin.name())
             {
@@ -140,7 +141,7 @@ impl Framework {
         node: &NodeInfo,
         asked: &mut [u64],
     ) -> Result<Option<Refusal>, Failure> {
-        for (plugin, asked) in self.plugins().zip(asked) {
+        for (plugin, asked) in self.at(Point::Filter).zip(asked) {
             let Some(point) = plugin.as_filter() else { continue };
             if state.skip_filter.contains(plugin.name()) {
                 continue;
@@ -167,7 +168,7 @@ impl Framework {
     }
 
     /// The best of the nodes; one of the best by chance when several are.
-    pub(super) fn select(
+    pub(super) async fn select(
         &self,
         state: &mut CycleState,
         pod: &PodInfo,
@@ -176,7 +177,10 @@ impl Framework {
         if let [only] = nodes {
             return Ok(only.name().to_owned());
         }
-        let totals = self.scores(state, pod, nodes)?;
+        let mut totals = self.scores(state, pod, nodes)?;
+        for extender in self.extenders(pod) {
+            extender.prioritize(pod, nodes, &mut totals).await;
+        }
         let best = totals.iter().max().copied().unwrap_or_default();
         let ties: Vec<_> = totals
             .iter()
@@ -218,7 +222,7 @@ impl Framework {
         nodes: &[Arc<NodeInfo>],
     ) -> Result<(), Failure> {
         const POINT: &str = "PreScore";
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::PreScore) {
             let Some(point) = plugin.as_pre_score() else { continue };
             let began = self.meter.begin_plugin(state.sampled);
             let verdict = point.pre_score(state, pod, nodes);
@@ -245,7 +249,8 @@ impl Framework {
         nodes: &[Arc<NodeInfo>],
     ) -> Result<Vec<i64>, Failure> {
         let mut totals = vec![0; nodes.len()];
-        for own in &self.plugins {
+        for index in &self.orders[Point::Score as usize] {
+            let own = &self.plugins[*index];
             let Some(point) = own.plugin.as_score() else { continue };
             if state.skip_score.contains(own.plugin.name()) {
                 continue;
@@ -282,8 +287,9 @@ mod tests {
     #[test]
     fn large_clusters_are_searched_in_part() {
         assert_eq!(
-            [enough(50), enough(100), enough(1000), enough(5000), enough(10_000)],
+            [50, 100, 1000, 5000, 10_000].map(|nodes| enough(nodes, None)),
             [50, 100, 420, 500, 500]
         );
+        assert_eq!([0, 1, 100].map(|share| enough(5000, Some(share))), [500, 100, 5000]);
     }
 }

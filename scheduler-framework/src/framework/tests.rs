@@ -60,7 +60,7 @@ async fn a_pod_that_fits_nowhere_is_told_why_in_the_original_words() {
     };
     assert_eq!(
         refusal(pod(json!({}), "2"), nodes()).await,
-        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {k: v}, \
+        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), \
          1 node(s) were unschedulable. \
          preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     );

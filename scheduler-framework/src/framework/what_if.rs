@@ -1,5 +1,5 @@
 use super::{Failure, Framework};
-use crate::{CycleState, NodeInfo, PodInfo, Refusal, Snapshot};
+use crate::{CycleState, NodeInfo, PodInfo, Point, Refusal, Snapshot, extender::Extender};
 use std::sync::Arc;
 
 /// Asks whether a pod would fit if other pods came or went: what PostFilter works with.
@@ -22,7 +22,7 @@ impl<'a> WhatIf<'a> {
         pod: &'a PodInfo,
         nodes: &'a Snapshot,
     ) -> Self {
-        let asked = vec![0; framework.plugins.len()];
+        let asked = vec![0; framework.at(Point::Filter).count()];
         Self { framework, state, pod, nodes, asked }
     }
 
@@ -41,6 +41,12 @@ impl<'a> WhatIf<'a> {
     /// What plugins keep for the pod.
     pub fn state(&mut self) -> &mut CycleState {
         self.state
+    }
+
+    /// The extenders that want to be asked about victims.
+    pub(crate) fn extenders(&self) -> Vec<Arc<Extender>> {
+        let asked = self.framework.extenders(self.pod).filter(|own| own.preempts());
+        asked.cloned().collect()
     }
 
     /// A number below `bound` by chance.
@@ -84,7 +90,7 @@ impl Framework {
         nodes: &Snapshot,
         ask: impl FnOnce(&mut WhatIf<'_>) -> R,
     ) -> R {
-        for plugin in self.plugins() {
+        for plugin in self.at(Point::PreFilter) {
             if let Some(point) = plugin.as_pre_filter()
                 && point.pre_filter(state, pod, nodes) == crate::PreFilterVerdict::Skip
             {

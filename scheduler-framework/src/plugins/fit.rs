@@ -1,27 +1,148 @@
+//! NodeResourcesFit: room for what a pod requests.
+
+mod hints;
+mod strategy;
+
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, MAX_SCORE,
-    NodeInfo, PodInfo, SchedulerPlugin, Score,
+    ActionType, Amounts, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter,
+    FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin, Score,
 };
+use std::collections::BTreeSet;
+pub use strategy::{ScoringStrategy, ShapePoint};
 
-/// Only nodes with room for what a pod requests; prefers those with the most left (LeastAllocated).
-#[derive(Debug, Clone)]
+/// Only nodes with room for what a pod requests; prefers those with the most left (LeastAllocated) or what
+/// another strategy says.
+#[derive(Debug, Clone, Default)]
 pub struct NodeResourcesFit {
-    /// The resources scored, and their weights.
+    strategy: ScoringStrategy,
+    /// The resources scored, and their weights; CPU and memory if there are none.
     weights: Vec<(String, i64)>,
-}
-
-impl Default for NodeResourcesFit {
-    fn default() -> Self {
-        Self { weights: vec![("cpu".into(), 1), ("memory".into(), 1)] }
-    }
+    ignored: BTreeSet<String>,
+    ignored_groups: BTreeSet<String>,
 }
 
 impl NodeResourcesFit {
     /// Scores other resources, or with other weights (from 1 to 100).
     #[must_use]
     pub fn scoring(weights: impl IntoIterator<Item = (String, i64)>) -> Self {
-        Self { weights: weights.into_iter().collect() }
+        Self { weights: weights.into_iter().collect(), ..Self::default() }
     }
+
+    /// Scores by another strategy.
+    #[must_use]
+    pub fn strategy(mut self, strategy: ScoringStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Does not look at these extended resources, nor at those whose names begin with one of `groups` and `/`.
+    #[must_use]
+    pub fn ignoring(
+        mut self,
+        resources: impl IntoIterator<Item = String>,
+        groups: impl IntoIterator<Item = String>,
+    ) -> Self {
+        self.ignored.extend(resources);
+        self.ignored_groups.extend(groups);
+        self
+    }
+
+    fn is_ignored(&self, name: &str) -> bool {
+        let group = || name.split('/').next().unwrap_or_default();
+        (self.ignored.contains(name) || self.ignored_groups.contains(group()))
+            && is_extended_resource(name)
+    }
+
+    /// Whether `amounts` more fit beside `pods` pods that use `used`; otherwise why not, and whether others
+    /// leaving helps.
+    fn check(&self, wants: &Amounts, has: &Amounts, used: &Amounts, pods: usize) -> Lack {
+        let mut lack = Lack { reasons: Vec::new(), resolvable: true };
+        if i64::try_from(pods).unwrap_or(i64::MAX) >= has.pods {
+            lack.reasons.push("Too many pods".to_owned());
+        }
+        let named = [
+            ("cpu", wants.milli_cpu, has.milli_cpu, used.milli_cpu),
+            ("memory", wants.memory, has.memory, used.memory),
+            (
+                "ephemeral-storage",
+                wants.ephemeral_storage,
+                has.ephemeral_storage,
+                used.ephemeral_storage,
+            ),
+        ];
+        let scalars = wants
+            .scalars
+            .iter()
+            .map(|(name, amount)| (name.as_str(), *amount, has.amount(name), used.amount(name)));
+        for (name, wanted, has, used) in named.into_iter().chain(scalars) {
+            if wanted > 0 && wanted > has - used && !self.is_ignored(name) {
+                lack.reasons.push(format!("Insufficient {name}"));
+                lack.resolvable &= wanted <= has;
+            }
+        }
+        lack
+    }
+
+    /// Whether the pod fits, without saying why not.
+    pub(crate) fn has_room(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
+        let (wants, has, used) = (pod.requests(), node.allocatable(), node.requested());
+        i64::try_from(node.pods().len()).unwrap_or(i64::MAX) < has.pods
+            && (wants.milli_cpu == 0 || wants.milli_cpu <= has.milli_cpu - used.milli_cpu)
+            && (wants.memory == 0 || wants.memory <= has.memory - used.memory)
+            && (wants.ephemeral_storage == 0
+                || wants.ephemeral_storage <= has.ephemeral_storage - used.ephemeral_storage)
+            && wants.scalars.iter().all(|(name, wanted)| {
+                *wanted == 0
+                    || *wanted <= has.amount(name) - used.amount(name)
+                    || self.is_ignored(name)
+            })
+    }
+
+    /// The score of a node; it depends on nothing but the node and what the pod requests.
+    pub(crate) fn rate(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        if !self.weights.is_empty() {
+            let resources = self.weights.iter().map(|(name, weight)| (name.as_str(), *weight));
+            return self.strategy.score(resources.map(|(name, weight)| {
+                let (used, has) = load(pod, node, name);
+                (used, has, weight)
+            }));
+        }
+        let (has, used, more) =
+            (node.allocatable(), node.scored_requests(), pod.arriving_requests());
+        self.strategy.score(
+            [
+                (used.milli_cpu + more.milli_cpu, has.milli_cpu, 1),
+                (used.memory + more.memory, has.memory, 1),
+            ]
+            .into_iter(),
+        )
+    }
+}
+
+/// What a resource of a node would be used with the pod, and how much there is.
+fn load(pod: &PodInfo, node: &NodeInfo, name: &str) -> (i64, i64) {
+    let has = node.allocatable().amount(name);
+    match name {
+        "cpu" | "memory" => {
+            (node.scored_requests().amount(name) + pod.arriving_requests().amount(name), has)
+        }
+        "ephemeral-storage" => (node.requested().amount(name) + pod.requests().amount(name), has),
+        // Others count for pods that want them only.
+        _ => match pod.requests().amount(name) {
+            0 => (0, 0),
+            wanted => (node.requested().amount(name) + wanted, has),
+        },
+    }
+}
+
+/// Whether a resource is none of Kubernetes' own.
+pub(crate) fn is_extended_resource(name: &str) -> bool {
+    name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
+}
+
+struct Lack {
+    reasons: Vec<String>,
+    resolvable: bool,
 }
 
 impl SchedulerPlugin for NodeResourcesFit {
@@ -30,16 +151,23 @@ impl SchedulerPlugin for NodeResourcesFit {
     }
 
     fn requeue_on(&self) -> Vec<ClusterEvent> {
+        let smaller = ActionType::UPDATE_SCALE_DOWN;
         vec![
-            ClusterEvent::new(
-                EventResource::AssignedPod,
-                ActionType::DELETE.or(ActionType::UPDATE_SCALE_DOWN),
-            ),
+            ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE.or(smaller)),
+            ClusterEvent::new(EventResource::UnscheduledPod, smaller),
             ClusterEvent::new(
                 EventResource::Node,
                 ActionType::ADD.or(ActionType::UPDATE_ALLOCATABLE),
             ),
         ]
+    }
+
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
+    fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {
+        Some(self)
     }
 
     fn as_filter(&self) -> Option<&dyn Filter> {
@@ -53,51 +181,24 @@ impl SchedulerPlugin for NodeResourcesFit {
 
 impl Filter for NodeResourcesFit {
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
-        let (has, used, wants) = (node.allocatable(), node.requested(), pod.requests());
-        let mut reasons = Vec::new();
-        let mut resolvable = true;
-        if i64::try_from(node.pods().len()).unwrap_or(i64::MAX) >= has.pods {
-            reasons.push("Too many pods".to_owned());
+        if self.has_room(pod, node) {
+            return FilterVerdict::Fits;
         }
-        let named = [
-            ("cpu", wants.milli_cpu),
-            ("memory", wants.memory),
-            ("ephemeral-storage", wants.ephemeral_storage),
-        ];
-        let all = named
-            .into_iter()
-            .chain(wants.scalars.iter().map(|(name, amount)| (name.as_str(), *amount)));
-        for (name, wanted) in all.filter(|(_, wanted)| *wanted > 0) {
-            if wanted > has.amount(name) - used.amount(name) {
-                reasons.push(format!("Insufficient {name}"));
-                resolvable &= wanted <= has.amount(name);
-            }
-        }
-        match (reasons.is_empty(), resolvable) {
-            (true, _) => FilterVerdict::Fits,
-            (false, true) => FilterVerdict::Unschedulable(reasons),
-            (false, false) => FilterVerdict::Unresolvable(reasons),
+        let (has, used) = (node.allocatable(), node.requested());
+        let lack = self.check(pod.requests(), has, used, node.pods().len());
+        if lack.resolvable {
+            FilterVerdict::Unschedulable(lack.reasons)
+        } else {
+            FilterVerdict::Unresolvable(lack.reasons)
         }
     }
 }
 
 impl Score for NodeResourcesFit {
     fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        let (mut total, mut weights) = (0, 0);
-        for (name, weight) in &self.weights {
-            let capacity = node.allocatable().amount(name);
-            if capacity == 0 || (is_extended(name) && pod.requests().amount(name) == 0) {
-                continue;
-            }
-            let used = node.scored_requests().amount(name) + pod.scored_requests().amount(name);
-            let left = if used > capacity { 0 } else { (capacity - used) * MAX_SCORE / capacity };
-            total += left * weight;
-            weights += weight;
-        }
-        if weights == 0 { 0 } else { total / weights }
+        self.rate(pod, node)
     }
 }
 
-fn is_extended(name: &str) -> bool {
-    !matches!(name, "cpu" | "memory" | "ephemeral-storage")
-}
+#[cfg(test)]
+mod tests;

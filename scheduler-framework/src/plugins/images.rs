@@ -1,3 +1,5 @@
+mod tracking;
+
 use crate::{
     CycleState, MAX_SCORE, NodeInfo, PodInfo, PreScore, PreScoreVerdict, SchedulerPlugin, Score,
 };
@@ -23,6 +25,10 @@ impl SchedulerPlugin for ImageLocality {
 
     fn requeue_on(&self) -> Vec<crate::ClusterEvent> {
         Vec::new()
+    }
+
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
     }
 
     fn as_pre_score(&self) -> Option<&dyn PreScore> {
@@ -76,22 +82,16 @@ impl PreScore for ImageLocality {
         };
         let snapshot = state.snapshot();
         let (spread, nodes) = (snapshot.tally("images", part, change), snapshot.nodes().len());
-        let spec = pod.spec();
-        let containers: Vec<_> =
-            spec.init_containers.iter().flatten().chain(&spec.containers).collect();
-        let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref());
-        let names = containers
-            .iter()
-            .map(|container| container.image.as_deref())
-            .chain(volumes.map(|image| image.reference.as_deref()));
-        let wanted: Vec<_> = names
-            .map(|name| normalized(name.unwrap_or_default()))
+        let wanted: Vec<_> = wanted(pod)
+            .map(normalized)
             .filter(|name| spread.get(name).is_some_and(|count| *count > 0))
             .collect();
         if wanted.is_empty() {
             return PreScoreVerdict::Skip;
         }
-        let containers = i64::try_from(containers.len()).unwrap_or(i64::MAX);
+        let spec = pod.spec();
+        let containers = spec.containers.len() + spec.init_containers.as_ref().map_or(0, Vec::len);
+        let containers = i64::try_from(containers).unwrap_or(i64::MAX);
         state.insert_until_placed(Images { wanted, containers, spread, nodes });
         PreScoreVerdict::Continue
     }
@@ -105,10 +105,24 @@ impl Score for ImageLocality {
             let size = there.get(name.as_str())?;
             Some(share(*size, images.spread.get(name).copied().unwrap_or_default(), images.nodes))
         };
-        let sum: i64 = images.wanted.iter().filter_map(scaled).sum();
-        let most = (MOST * images.containers).max(LEAST + 1);
-        MAX_SCORE * (sum.clamp(LEAST, most) - LEAST) / (most - LEAST)
+        rated(images.wanted.iter().filter_map(scaled).sum(), images.containers)
     }
+}
+
+/// The images that a pod needs, as it names them.
+fn wanted(pod: &PodInfo) -> impl Iterator<Item = &str> {
+    let spec = pod.spec();
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref());
+    let named = containers.map(|container| container.image.as_deref());
+    let named = named.chain(volumes.map(|image| image.reference.as_deref()));
+    named.map(Option::unwrap_or_default)
+}
+
+/// The score of images that count so much.
+fn rated(sum: i64, containers: i64) -> i64 {
+    let most = (MOST * containers).max(LEAST + 1);
+    MAX_SCORE * (sum.clamp(LEAST, most) - LEAST) / (most - LEAST)
 }
 
 /// An image counts the more the more nodes have it, so that few nodes do not draw all pods.

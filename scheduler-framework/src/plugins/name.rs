@@ -16,6 +16,10 @@ impl SchedulerPlugin for NodeName {
         vec![ClusterEvent::new(EventResource::Node, ActionType::ADD)]
     }
 
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }

@@ -2,6 +2,7 @@
 
 mod hints;
 mod scoring;
+mod tracking;
 
 use crate::{
     ActionType, AffinityTerm, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter,
@@ -53,6 +54,10 @@ impl SchedulerPlugin for InterPodAffinity {
             ClusterEvent::new(EventResource::UnscheduledPod, pods),
             ClusterEvent::new(EventResource::Node, nodes),
         ]
+    }
+
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
     }
 
     fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {

@@ -19,6 +19,10 @@ impl SchedulerPlugin for NodePorts {
         ]
     }
 
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
     fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
         Some(self)
     }

@@ -11,7 +11,10 @@ use crate::{
 use async_trait::async_trait;
 use candidates::{Candidate, best};
 use eviction::Evictions;
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 /// Deletes pods of lower priority where that lets a pod fit, and nominates the pod for the node.
 ///
@@ -110,6 +113,30 @@ impl DefaultPreemption {
     }
 }
 
+/// The candidates that extenders leave, with the victims they want.
+async fn ask_extenders(
+    what_if: &WhatIf<'_>,
+    candidates: Vec<Candidate>,
+) -> Result<Vec<Candidate>, String> {
+    let extenders = what_if.extenders();
+    if extenders.is_empty() || candidates.is_empty() {
+        return Ok(candidates);
+    }
+    let mut victims: BTreeMap<_, _> =
+        candidates.into_iter().map(|own| (own.node, (own.victims, own.violations))).collect();
+    for extender in extenders {
+        match extender.preempt(what_if.pod(), &victims).await {
+            Ok(left) => victims = left,
+            Err(error) if extender.is_ignorable() => {
+                tracing::info!(extender = extender.url(), error, "extender skipped");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let whole = victims.into_iter().filter(|(_, (victims, _))| !victims.is_empty());
+    Ok(whole.map(|(node, (victims, violations))| Candidate { node, victims, violations }).collect())
+}
+
 impl SchedulerPlugin for DefaultPreemption {
     fn name(&self) -> &'static str {
         "DefaultPreemption"
@@ -166,6 +193,10 @@ impl PostFilter for DefaultPreemption {
         }
         let (candidates, refused) = match self.candidates(what_if, diagnosis) {
             Ok(found) => found,
+            Err(why) => return PostFilterVerdict::Error(format!("preemption: {why}")),
+        };
+        let candidates = match ask_extenders(what_if, candidates).await {
+            Ok(left) => left,
             Err(why) => return PostFilterVerdict::Error(format!("preemption: {why}")),
         };
         let Some(candidate) = best(candidates) else {

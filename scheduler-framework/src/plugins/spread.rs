@@ -3,6 +3,7 @@
 mod constraint;
 mod domains;
 mod scoring;
+mod tracking;
 
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventObject, EventResource, Filter,
@@ -106,6 +107,10 @@ impl SchedulerPlugin for PodTopologySpread {
             ),
             ClusterEvent::new(EventResource::Node, nodes),
         ]
+    }
+
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
     }
 
     fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {

@@ -22,6 +22,10 @@ impl SchedulerPlugin for TaintToleration {
         ]
     }
 
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
@@ -43,11 +47,7 @@ impl Filter for TaintToleration {
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
         match first_untolerated(taints(node), tolerations(pod), &["NoSchedule", "NoExecute"]) {
             None => FilterVerdict::Fits,
-            Some(taint) => {
-                let value = taint.value.as_deref().unwrap_or_default();
-                let reason = format!("node(s) had untolerated taint {{{}: {value}}}", taint.key);
-                FilterVerdict::Unresolvable(vec![reason])
-            }
+            Some(_) => FilterVerdict::Unresolvable(vec!["node(s) had untolerated taint(s)".into()]),
         }
     }
 }

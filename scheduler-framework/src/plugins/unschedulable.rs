@@ -23,6 +23,10 @@ impl SchedulerPlugin for NodeUnschedulable {
         ]
     }
 
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }

@@ -13,6 +13,7 @@ use crate::{
 };
 use assumed::Assumed;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kubeplane_workload::storage::{BIND_COMPLETED, SELECTED_NODE};
 use matching::Found;
 use parking_lot::Mutex;
 use std::{
@@ -20,9 +21,6 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-
-const BOUND: &str = "pv.kubernetes.io/bind-completed";
-const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// Filters nodes by what a pod's claims have or could have there, and binds the claims that wait for their
 /// first consumer.
@@ -69,6 +67,10 @@ impl SchedulerPlugin for VolumeBinding {
     fn start(&self, handle: &Handle) {
         // Only one scheduler runs it.
         let _ = self.handle.set(handle.clone());
+    }
+
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
     }
 
     fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {
@@ -118,7 +120,8 @@ struct Volumes {
 struct Reserved(Found);
 
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {
-    let completed = claim.metadata.annotations.as_ref().is_some_and(|own| own.contains_key(BOUND));
+    let completed =
+        claim.metadata.annotations.as_ref().is_some_and(|own| own.contains_key(BIND_COMPLETED));
     completed && volume_name(claim).is_some()
 }
 

@@ -28,6 +28,10 @@ impl SchedulerPlugin for NodeVolumeLimits {
         ]
     }
 
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
     fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {
         Some(self)
     }

@@ -31,6 +31,10 @@ impl SchedulerPlugin for VolumeZone {
         ]
     }
 
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
     fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {
         Some(self)
     }

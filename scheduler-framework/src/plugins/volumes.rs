@@ -2,31 +2,18 @@
 
 use crate::{PodInfo, objects::ClusterObjects};
 use k8s_openapi::{
-    api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Volume},
+    api::core::v1::{PersistentVolumeClaim, Volume},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kubeplane_client::is_controlled_by;
-use kubeplane_core::quantity::Quantity;
-use kubeplane_workload::node_selector_matches;
-use std::{collections::BTreeMap, sync::Arc};
+use kubeplane_workload::storage;
+use std::sync::Arc;
 
-const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
-
-/// A claim that a pod needs.
-#[derive(Debug, Clone)]
-pub(super) struct ClaimName {
-    pub(super) name: String,
-    /// Whether the pod has it made for itself.
-    pub(super) ephemeral: bool,
-}
+pub(super) use kubeplane_workload::storage::{ClaimName, claim_class, fits_node, volume_name};
 
 /// The claim behind a volume, if there is one.
 pub(super) fn claim_name(pod: &PodInfo, volume: &Volume) -> Option<ClaimName> {
-    if let Some(claim) = &volume.persistent_volume_claim {
-        return Some(ClaimName { name: claim.claim_name.clone(), ephemeral: false });
-    }
-    volume.ephemeral.as_ref()?;
-    Some(ClaimName { name: format!("{}-{}", pod.name(), volume.name), ephemeral: true })
+    storage::claim_name(pod.name(), volume)
 }
 
 /// The claims behind all volumes of a pod.
@@ -62,43 +49,4 @@ pub(super) fn find_claim(
 pub(super) fn key(meta: &ObjectMeta) -> String {
     let text = |own: &Option<String>| own.clone().unwrap_or_default();
     format!("{}/{}", text(&meta.namespace), text(&meta.name))
-}
-
-/// The class a claim asks for; empty for none.
-pub(super) fn claim_class(claim: &PersistentVolumeClaim) -> &str {
-    let old = claim.metadata.annotations.as_ref().and_then(|own| own.get(CLASS));
-    let spec = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
-    old.or(spec).map(String::as_str).unwrap_or_default()
-}
-
-/// The class a volume belongs to; empty for none.
-pub(super) fn volume_class(volume: &PersistentVolume) -> &str {
-    let old = volume.metadata.annotations.as_ref().and_then(|own| own.get(CLASS));
-    let spec = volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
-    old.or(spec).map(String::as_str).unwrap_or_default()
-}
-
-/// The name of the volume a claim has, or is to have.
-pub(super) fn volume_name(claim: &PersistentVolumeClaim) -> Option<&str> {
-    claim.spec.as_ref()?.volume_name.as_deref().filter(|name| !name.is_empty())
-}
-
-/// Whether a volume can be used on a node.
-pub(super) fn fits_node(volume: &PersistentVolume, node: &Node) -> bool {
-    let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
-    let required = affinity.and_then(|affinity| affinity.required.as_ref());
-    required.is_none_or(|required| node_selector_matches(required, node))
-}
-
-type ApiQuantities = BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>;
-
-/// The amount of storage in a list.
-pub(super) fn storage(amounts: Option<&ApiQuantities>) -> Option<Quantity> {
-    amounts?.get("storage").map(Quantity::from_api)
-}
-
-/// The storage a claim asks for.
-pub(super) fn requested(claim: &PersistentVolumeClaim) -> Option<Quantity> {
-    let resources = claim.spec.as_ref()?.resources.as_ref()?;
-    storage(resources.requests.as_ref())
 }

@@ -67,11 +67,12 @@ fn a_refused_pod_waits_for_an_event_that_concerns_it() {
     );
     assert!(!queue.has_active(), "labels do not help a pod that lacks room");
     queue.on_event(NODE_ADDED, &EventObject::Flush);
-    assert!(!queue.has_active(), "it backs off first");
     assert_eq!(queue.next_flush(), Some(Duration::from_secs(1)));
-    clock.advance(Duration::from_secs(1));
-    queue.flush();
-    assert_eq!(names(&mut queue), ["a"]);
+    queue.add(pod("b", json!({})));
+    let first = queue.take().unwrap();
+    assert_eq!(first.info.name(), "b", "what backs off comes after all that is active");
+    clock.advance(Duration::from_millis(500));
+    assert_eq!(names(&mut queue), ["a"], "but no later than there is nothing else to do");
 }
 
 #[test]
@@ -109,4 +110,43 @@ fn back_off_doubles_up_to_its_limit() {
         queue.flush();
     }
     assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+}
+
+#[test]
+fn a_pod_that_failed_is_not_taken_before_its_time() {
+    let (mut queue, clock) = queue();
+    queue.add(pod("a", json!({})));
+    let taken = queue.take().unwrap();
+    queue.retry(taken);
+    assert!(!queue.has_active() && queue.take().is_none());
+    clock.advance(Duration::from_secs(1));
+    queue.flush();
+    assert_eq!(names(&mut queue), ["a"]);
+}
+
+#[test]
+fn a_pod_that_changes_in_flight_comes_back_as_it_is() {
+    let (mut queue, clock) = queue();
+    queue.add(pod("a", json!({})));
+    let taken = queue.take().unwrap();
+    queue.add(pod("a", json!({"priority": 7})));
+    queue.set_unschedulable(taken, BTreeSet::from(["NodeResourcesFit"]));
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    clock.advance(Duration::from_secs(1));
+    queue.flush();
+    assert_eq!(queue.take().unwrap().info.priority(), 7);
+}
+
+#[test]
+fn events_are_kept_no_longer_than_pods_are_in_flight() {
+    let (mut queue, _) = queue();
+    queue.add(pod("a", json!({})));
+    queue.add(pod("b", json!({})));
+    let a = queue.take().unwrap();
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    let b = queue.take().unwrap();
+    queue.done(a.info.uid());
+    queue.set_unschedulable(b, BTreeSet::from(["NodeResourcesFit"]));
+    assert!(!queue.has_active(), "what came before a pod was taken is not missed by it");
+    assert_eq!(queue.len(), 1);
 }

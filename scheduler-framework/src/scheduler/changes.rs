@@ -1,7 +1,7 @@
 //! What the scheduler makes of changes of pods and nodes.
 
 use super::cycle::Loop;
-use crate::{ActionType, ClusterEvent, EventObject, EventResource, PodInfo};
+use crate::{ActionType, ClusterEvent, EventObject, EventResource, PodInfo, event::pod_action};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_client::Change;
 use kubeplane_workload::is_terminal;
@@ -145,25 +145,5 @@ fn node_action(old: &Node, new: &Node) -> ActionType {
     when(old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS);
     when(taints(old) != taints(new), ActionType::UPDATE_TAINTS);
     when(conditions(old) != conditions(new), ActionType::UPDATE_CONDITIONS);
-    action
-}
-
-fn pod_action(old: &Pod, new: &Pod) -> ActionType {
-    let mut action = ActionType::default();
-    let spec = |pod: &Pod| pod.spec.clone().unwrap_or_default();
-    let (before, after) = (spec(old), spec(new));
-    let gates = |spec: &k8s_openapi::api::core::v1::PodSpec| {
-        spec.scheduling_gates.as_ref().map_or(0, Vec::len)
-    };
-    for (changed, what) in [
-        (old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS),
-        (before.tolerations != after.tolerations, ActionType::UPDATE_TOLERATIONS),
-        (gates(&before) > 0 && gates(&after) == 0, ActionType::UPDATE_GATES_ELIMINATED),
-        (before.containers != after.containers, ActionType::UPDATE_SCALE_DOWN),
-    ] {
-        if changed {
-            action = action.or(what);
-        }
-    }
     action
 }

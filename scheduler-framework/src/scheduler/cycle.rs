@@ -14,7 +14,6 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_client::{Changes, EventRecorder, EventType};
 use kubeplane_clock::SharedClock;
-use kubeplane_core::component::Lifecycle;
 use std::{
     collections::HashMap,
     sync::{
@@ -24,6 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 /// Long enough to never matter: there is always another reason to wake.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -74,7 +74,7 @@ impl Loop {
         mut nodes: Changes<Node>,
         mut others: OtherChanges,
         mut wakes: mpsc::Receiver<Wake>,
-        lifecycle: &Lifecycle,
+        token: &CancellationToken,
     ) {
         loop {
             let active = self.queue.has_active();
@@ -82,7 +82,7 @@ impl Loop {
             // What changed is taken in before the next pod is looked at.
             tokio::select! {
                 biased;
-                () = lifecycle.stopping() => break,
+                () = token.cancelled() => break,
                 Some(change) = nodes.next() => self.on_node(change),
                 Some((event, object)) = others.next() => self.queue.on_event(event, &object),
                 Some(change) = pods.next() => self.on_pod(change),
@@ -120,10 +120,9 @@ impl Loop {
             return self.queue.done(pod.info.uid());
         }
         let started = self.clock.elapsed();
-        let snapshot = self.cache.snapshot();
-        let span = tracing::debug_span!("schedule", pod = pod.info.key());
         let outcome = {
-            let _entered = span.clone();
+            // Let go of before anything is placed, so that the cache changes in place.
+            let snapshot = self.cache.snapshot();
             framework.schedule(&pod.info, &snapshot).await
         };
         let result = match outcome {

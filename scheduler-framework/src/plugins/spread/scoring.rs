@@ -9,9 +9,9 @@ use std::{
     sync::Arc,
 };
 
-const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(super) const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The raw score of a node that lacks a label and so is not ranked.
-const IGNORED: i64 = -1;
+pub(super) const IGNORED: i64 = -1;
 
 /// The pods counted: in each domain, or on each node (by name) for the hostname.
 type Counts = HashMap<String, i64>;
@@ -78,7 +78,7 @@ fn weights(constraints: &[Constraint], nodes: &[Arc<NodeInfo>], all_keys: bool) 
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no cluster has that many domains")]
-fn weight(size: usize) -> f64 {
+pub(super) fn weight(size: usize) -> f64 {
     ((size + 2) as f64).ln()
 }
 
@@ -142,11 +142,11 @@ impl Score for PodTopologySpread {
 
 /// What the pods of one domain count for; a larger skew waters differences down.
 #[expect(clippy::cast_precision_loss, reason = "no cluster has that many pods")]
-fn share(pods: i64, max_skew: i64, weight: f64) -> f64 {
+pub(super) fn share(pods: i64, max_skew: i64, weight: f64) -> f64 {
     pods as f64 * weight + (max_skew - 1) as f64
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "no cluster has that many pods")]
-fn rounded(score: f64) -> i64 {
+pub(super) fn rounded(score: f64) -> i64 {
     score.round() as i64
 }

@@ -1,13 +1,12 @@
 use super::{super::volumes::key, Claim, SELECTED_NODE, matching::Found};
 use crate::objects::ClusterObjects;
 use k8s_openapi::{
-    api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim},
+    api::core::v1::{PersistentVolume, PersistentVolumeClaim},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use kubeplane_workload::storage::bound;
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
-
-const BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 
 /// What the scheduler has decided for claims and volumes and informers do not show yet.
 #[derive(Debug, Default)]
@@ -109,37 +108,4 @@ impl Assumed {
             claims.remove(&key(&claim.metadata));
         }
     }
-}
-
-/// Whether a volume is bound to a claim, or set aside for it.
-pub(super) fn is_bound_to(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
-    let Some(own) = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) else {
-        return false;
-    };
-    let uid = own.uid.as_deref().filter(|uid| !uid.is_empty());
-    own.name == claim.metadata.name
-        && own.namespace == claim.metadata.namespace
-        && uid.is_none_or(|uid| claim.metadata.uid.as_deref() == Some(uid))
-}
-
-/// The volume as it is when bound to the claim.
-fn bound(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> PersistentVolume {
-    let mut bound = volume.clone();
-    if !is_bound_to(volume, claim) {
-        let annotations = bound.metadata.annotations.get_or_insert_default();
-        annotations.entry(BY_CONTROLLER.into()).or_insert_with(|| "yes".into());
-    }
-    let spec = bound.spec.get_or_insert_default();
-    if spec.claim_ref.as_ref().is_none_or(|own| own.uid != claim.metadata.uid) {
-        spec.claim_ref = Some(ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("PersistentVolumeClaim".into()),
-            name: claim.metadata.name.clone(),
-            namespace: claim.metadata.namespace.clone(),
-            uid: claim.metadata.uid.clone(),
-            resource_version: claim.metadata.resource_version.clone(),
-            field_path: None,
-        });
-    }
-    bound
 }

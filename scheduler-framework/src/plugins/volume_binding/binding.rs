@@ -1,14 +1,13 @@
 use super::{
     super::volumes::{fits_node, key, volume_name},
-    Reserved, SELECTED_NODE, VolumeBinding,
-    assumed::is_bound_to,
-    is_bound,
+    Reserved, SELECTED_NODE, VolumeBinding, is_bound,
     matching::Found,
 };
 use crate::{CycleState, Handle, PodInfo, PreBind, PreBindVerdict};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, PostParams};
+use kubeplane_workload::storage::is_bound_to;
 use std::time::Duration;
 
 /// How often it is looked whether volumes are bound.

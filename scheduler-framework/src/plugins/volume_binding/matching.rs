@@ -1,18 +1,14 @@
-use super::{Claim, SELECTED_NODE, assumed::is_bound_to};
-use crate::{
-    NodeInfo,
-    objects::ClusterObjects,
-    plugins::volumes::{claim_class, fits_node, key, requested, storage, volume_class},
-};
+use super::{Claim, SELECTED_NODE};
+use crate::{NodeInfo, objects::ClusterObjects, plugins::volumes::key};
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim, TopologySelectorTerm},
     storage::v1::StorageClass,
 };
 use kubeplane_core::{quantity::Quantity, selector::LabelSelector};
+use kubeplane_workload::storage::{
+    Choice, NO_PROVISIONER, best_match, claim_class, requested, volume_class,
+};
 use std::{collections::HashSet, sync::Arc};
-
-/// The provisioner of classes whose volumes are made by hand.
-const BY_HAND: &str = "kubernetes.io/no-provisioner";
 
 /// What the claims of a pod get on a node.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +54,10 @@ pub(super) fn find(
     unmatched.sort_by(|a, b| size(a).partial_cmp(&size(b)).unwrap_or(std::cmp::Ordering::Equal));
     let mut taken = HashSet::new();
     for claim in unmatched {
-        match best(&claim, volumes, node, &taken)? {
+        let free = volumes.iter().filter(|volume| {
+            volume_class(volume) == claim_class(&claim) && !taken.contains(&volume.metadata.name)
+        });
+        match best_match(&claim, free, Choice::OnNode(node.node()))? {
             Some(volume) => {
                 taken.insert(volume.metadata.name.clone());
                 found.bindings.push((volume.clone(), claim));
@@ -84,76 +83,6 @@ fn zero() -> Quantity {
     Quantity::new(0, kubeplane_core::quantity::Format::BinarySi)
 }
 
-fn capacity(volume: &PersistentVolume) -> Quantity {
-    storage(volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref())).unwrap_or_else(zero)
-}
-
-/// The volume set aside for the claim, or the smallest that does.
-fn best<'a>(
-    claim: &PersistentVolumeClaim,
-    volumes: &'a [Arc<PersistentVolume>],
-    node: &NodeInfo,
-    taken: &HashSet<Option<String>>,
-) -> Result<Option<&'a Arc<PersistentVolume>>, String> {
-    let wanted = size(claim);
-    let selector = claim.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    let selector =
-        selector.map(|own| LabelSelector::from_typed(Some(own))).transpose().map_err(|error| {
-            format!(
-                "error creating internal label selector for claim: {}: {error}",
-                key(&claim.metadata)
-            )
-        })?;
-    let mut smallest: Option<&Arc<PersistentVolume>> = None;
-    for volume in volumes {
-        let own = is_bound_to(volume, claim);
-        let reserved = volume.spec.as_ref().is_some_and(|spec| spec.claim_ref.is_some());
-        if volume_class(volume) != claim_class(claim)
-            || taken.contains(&volume.metadata.name)
-            || reserved && !own
-            || capacity(volume) < wanted
-            || !is_alike(volume, claim)
-            || volume.metadata.deletion_timestamp.is_some()
-        {
-            continue;
-        }
-        let fits = fits_node(volume, node.node());
-        if own {
-            return Ok(fits.then_some(volume));
-        }
-        let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
-        let picked =
-            selector.as_ref().is_none_or(|own| own.matches_labels(volume.metadata.labels.as_ref()));
-        if phase == Some("Available")
-            && picked
-            && fits
-            && has_modes(volume, claim)
-            && smallest.is_none_or(|smallest| capacity(volume) < capacity(smallest))
-        {
-            smallest = Some(volume);
-        }
-    }
-    Ok(smallest)
-}
-
-/// Whether mode (file system or block) and attributes are the same.
-fn is_alike(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
-    let (volume, claim) = (volume.spec.as_ref(), claim.spec.as_ref());
-    let mode = |own: Option<&String>| own.map_or("Filesystem", String::as_str).to_owned();
-    let class = |own: Option<&String>| own.cloned().unwrap_or_default();
-    mode(volume.and_then(|own| own.volume_mode.as_ref()))
-        == mode(claim.and_then(|own| own.volume_mode.as_ref()))
-        && class(volume.and_then(|own| own.volume_attributes_class_name.as_ref()))
-            == class(claim.and_then(|own| own.volume_attributes_class_name.as_ref()))
-}
-
-fn has_modes(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
-    let offered = volume.spec.as_ref().and_then(|spec| spec.access_modes.as_deref());
-    let wanted = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_deref());
-    let offered = offered.unwrap_or_default();
-    wanted.unwrap_or_default().iter().all(|mode| offered.contains(mode))
-}
-
 enum Provision {
     Yes,
     No,
@@ -172,7 +101,7 @@ fn can_provision(
     let Some(class) = objects.classes.find("", name) else {
         return Err(format!("failed to find storage class {name:?}"));
     };
-    if class.provisioner.is_empty() || class.provisioner == BY_HAND {
+    if class.provisioner.is_empty() || class.provisioner == NO_PROVISIONER {
         return Ok(Provision::No);
     }
     if !allows(class.allowed_topologies.as_deref().unwrap_or_default(), node) {

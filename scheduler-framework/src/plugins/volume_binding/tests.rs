@@ -3,6 +3,7 @@ use crate::plugins::{
     NodeVolumeLimits, VolumeRestrictions, VolumeZone,
     fixtures::{filter, fitting, node, pod},
 };
+use kubeplane_workload::storage::BIND_COMPLETED;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ fn claim(name: &str, class: &str, size: &str) -> Value {
 fn bound(name: &str, volume: &str) -> Value {
     let mut claim = claim(name, "wait", "1Gi");
     claim["spec"]["volumeName"] = json!(volume);
-    claim["metadata"]["annotations"] = json!({BOUND: "yes"});
+    claim["metadata"]["annotations"] = json!({BIND_COMPLETED: "yes"});
     claim
 }
 

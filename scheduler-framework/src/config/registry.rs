@@ -1,0 +1,137 @@
+use super::args::{PluginArgs, StrategyArgs};
+use crate::{
+    DefaultBinder, DefaultPreemption, ImageLocality, InterPodAffinity, NodeAffinity, NodeName,
+    NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable,
+    NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulerPlugin, SchedulingGates,
+    ScoringStrategy, ShapePoint, TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+type Made = Result<Arc<dyn SchedulerPlugin>, String>;
+type Factory = Box<dyn Fn(&Value) -> Made + Send + Sync>;
+
+/// The plugins that a configuration can name: the default ones, and those of the user.
+#[derive(Default)]
+pub struct Registry {
+    /// None: there is no DefaultBinder.
+    client: Option<kube::Client>,
+    own: BTreeMap<&'static str, Factory>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("own", &self.own.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// The default plugins, which bind through this client.
+    #[must_use]
+    pub fn new(client: kube::Client) -> Self {
+        Self { client: Some(client), own: BTreeMap::new() }
+    }
+
+    /// One more plugin, made from its `args` in the file (null if there are none).
+    #[must_use]
+    pub fn with<P: SchedulerPlugin>(
+        mut self,
+        name: &'static str,
+        make: impl Fn(&Value) -> Result<P, String> + Send + Sync + 'static,
+    ) -> Self {
+        let make = move |args: &Value| Ok(Arc::new(make(args)?) as Arc<dyn SchedulerPlugin>);
+        self.own.insert(name, Box::new(make));
+        self
+    }
+
+    /// Makes a plugin; `None` when there is none of that name.
+    pub(super) fn make(
+        &self,
+        name: &str,
+        raw: &Value,
+        args: Option<&PluginArgs>,
+        managed: &[String],
+    ) -> Option<Made> {
+        if let Some(make) = self.own.get(name) {
+            return Some(make(raw));
+        }
+        if let Some(default) = PluginArgs::default_of(name) {
+            return from_args(args.unwrap_or(&default), managed).map(Ok);
+        }
+        self.plain(name).map(Ok)
+    }
+
+    /// Those without arguments.
+    fn plain(&self, name: &str) -> Option<Arc<dyn SchedulerPlugin>> {
+        Some(match name {
+            "SchedulingGates" => Arc::new(SchedulingGates),
+            "PrioritySort" => Arc::new(PrioritySort),
+            "NodeUnschedulable" => Arc::new(NodeUnschedulable),
+            "NodeName" => Arc::new(NodeName),
+            "TaintToleration" => Arc::new(TaintToleration),
+            "NodePorts" => Arc::new(NodePorts),
+            "VolumeRestrictions" => Arc::new(VolumeRestrictions),
+            "NodeVolumeLimits" => Arc::new(NodeVolumeLimits),
+            "VolumeZone" => Arc::new(VolumeZone),
+            "ImageLocality" => Arc::new(ImageLocality),
+            "DefaultBinder" => Arc::new(DefaultBinder::new(self.client.clone()?)),
+            _ => return None,
+        })
+    }
+}
+
+fn from_args(args: &PluginArgs, managed: &[String]) -> Option<Arc<dyn SchedulerPlugin>> {
+    let count = |number: i32| usize::try_from(number).unwrap_or_default();
+    Some(match args {
+        PluginArgs::DefaultPreemption(own) => Arc::new(DefaultPreemption::new(
+            count(own.min_candidate_nodes_percentage),
+            count(own.min_candidate_nodes_absolute),
+        )),
+        PluginArgs::InterPodAffinity(own) => Arc::new(InterPodAffinity::new(
+            i64::from(own.hard_pod_affinity_weight),
+            own.ignore_preferred_terms_of_existing_pods,
+        )),
+        PluginArgs::NodeAffinity(own) => {
+            Arc::new(NodeAffinity::with_added(own.added_affinity.clone().unwrap_or_default()))
+        }
+        PluginArgs::NodeResourcesBalancedAllocation(own) => {
+            let names = own.resources.iter().map(|own| own.name.clone());
+            Arc::new(NodeResourcesBalancedAllocation::of(names))
+        }
+        PluginArgs::NodeResourcesFit(own) => {
+            let strategy = own.scoring_strategy.as_ref()?;
+            let weights = strategy.resources.iter().map(|own| (own.name.clone(), own.weight));
+            let ignored = own.ignored_resources.iter().chain(managed).cloned();
+            Arc::new(
+                NodeResourcesFit::scoring(weights)
+                    .strategy(strategy_of(strategy))
+                    .ignoring(ignored, own.ignored_resource_groups.iter().cloned()),
+            )
+        }
+        PluginArgs::PodTopologySpread(own) if own.defaulting_type == "System" => {
+            Arc::new(PodTopologySpread::default())
+        }
+        PluginArgs::PodTopologySpread(own) => {
+            Arc::new(PodTopologySpread::with_defaults(own.default_constraints.clone()))
+        }
+        PluginArgs::VolumeBinding(own) => Arc::new(VolumeBinding::with_timeout(
+            Duration::from_secs(own.bind_timeout_seconds.unsigned_abs()),
+        )),
+        PluginArgs::DynamicResources(_) => return None,
+    })
+}
+
+fn strategy_of(args: &StrategyArgs) -> ScoringStrategy {
+    let points = args.requested_to_capacity_ratio.iter().flat_map(|own| &own.shape);
+    let point = |own: &super::args::UtilizationShapePoint| ShapePoint {
+        utilization: i64::from(own.utilization),
+        score: i64::from(own.score),
+    };
+    match args.type_.as_str() {
+        "MostAllocated" => ScoringStrategy::MostAllocated,
+        "RequestedToCapacityRatio" => {
+            ScoringStrategy::RequestedToCapacityRatio(points.map(point).collect())
+        }
+        _ => ScoringStrategy::LeastAllocated,
+    }
+}

@@ -1,0 +1,180 @@
+use super::*;
+use crate::Point;
+
+const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+
+fn parse(text: &str) -> Result<Configuration, ConfigError> {
+    Configuration::parse(format!("{HEAD}{text}").as_bytes())
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+/// In place of the binder, which needs an API server.
+#[derive(Debug)]
+struct NoBind;
+
+impl crate::SchedulerPlugin for NoBind {
+    fn name(&self) -> &'static str {
+        "DefaultBinder"
+    }
+
+    fn as_bind(&self) -> Option<&dyn crate::Bind> {
+        Some(self)
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::Bind for NoBind {
+    async fn bind(&self, _: &crate::CycleState, _: &crate::PodInfo, _: &str) -> crate::BindVerdict {
+        crate::BindVerdict::Bound
+    }
+}
+
+fn registry() -> Registry {
+    Registry::default().with("DefaultBinder", |_| Ok(NoBind))
+}
+
+fn names(profile: &crate::Profile, point: Point) -> Vec<&'static str> {
+    profile.order(point).into_iter().map(|own| profile.plugins()[own].plugin.name()).collect()
+}
+
+fn weight(profile: &crate::Profile, name: &str) -> i64 {
+    profile.plugins().iter().find(|own| own.plugin.name() == name).unwrap().weight
+}
+
+#[test]
+fn an_empty_configuration_is_the_default_profile() {
+    let configuration = parse("").unwrap();
+    assert_eq!(configuration.leader_election.resource_name, "kube-scheduler");
+    assert_eq!(configuration.client_connection.qps, 50.0);
+    let profiles = configuration.profiles(&registry()).unwrap();
+    let default = crate::Profile::default();
+    assert_eq!(names(&profiles[0], Point::Filter), names(&default, Point::Filter));
+    assert_eq!(names(&profiles[0], Point::Score), names(&default, Point::Score));
+    assert_eq!(weight(&profiles[0], "TaintToleration"), 3);
+}
+
+#[test]
+fn plugins_are_enabled_disabled_weighed_and_ordered_as_in_the_original() {
+    let text = "profiles:
+- schedulerName: one
+  percentageOfNodesToScore: 70
+  plugins:
+    multiPoint:
+      disabled: [{name: ImageLocality}]
+      enabled: [{name: NodeAffinity, weight: 7}]
+    score:
+      disabled: [{name: NodeResourcesBalancedAllocation}]
+      enabled: [{name: InterPodAffinity, weight: 5}]
+    filter:
+      disabled: [{name: '*'}]
+      enabled: [{name: NodePorts}, {name: NodeName}]
+- schedulerName: two
+";
+    let profiles = parse(text).unwrap().profiles(&registry()).unwrap();
+    let one = &profiles[0];
+    assert_eq!(names(one, Point::Filter), ["NodePorts", "NodeName"]);
+    let scores = [
+        "InterPodAffinity",
+        "TaintToleration",
+        "NodeAffinity",
+        "NodeResourcesFit",
+        "PodTopologySpread",
+    ];
+    assert_eq!(names(one, Point::Score), scores);
+    assert_eq!((weight(one, "InterPodAffinity"), weight(one, "NodeAffinity")), (5, 7));
+    assert_eq!(one.percentage(), Some(70));
+    assert_eq!(profiles[1].scheduler_name(), "two");
+}
+
+#[test]
+fn what_is_wrong_is_said_in_the_originals_words() {
+    let twice = refusal("profiles:\n- {schedulerName: a}\n- {schedulerName: a}\n");
+    assert_eq!(twice, "profiles[1].schedulerName: Duplicate value: profiles[0].schedulerName");
+    let unknown = refusal("percentage: 3\nprofiles:\n- {plugins: {score: {enable: []}}}\n");
+    let wanted = "strict decoding error: unknown field \"percentage\", unknown field \"profiles[0].plugins.score.enable\"";
+    assert_eq!(unknown, wanted);
+    let args = refusal(
+        "profiles:\n- pluginConfig:\n  - {name: NodeResourcesFit, args: {scoringStrategy: {type: Least}}}\n",
+    );
+    let wanted = "profiles[0].pluginConfig[0].args.scoringStrategy.type: Unsupported value: \"Least\": supported \
+                  values: \"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\"";
+    assert_eq!(args, wanted);
+    let kind = refusal(
+        "profiles:\n- pluginConfig:\n  - {name: InterPodAffinity, args: {kind: NodeAffinityArgs}}\n",
+    );
+    let wanted = "decoding .profiles[0].pluginConfig[0]: args for plugin InterPodAffinity were not of type \
+                  InterPodAffinityArgs.kubescheduler.config.k8s.io, got NodeAffinityArgs.kubescheduler.config.k8s.io";
+    assert_eq!(kind, wanted);
+    assert_eq!(
+        refusal("parallelism: 0\n"),
+        "parallelism: Invalid value: 0: should be an integer value greater than zero"
+    );
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let of = |name: &str, args: &str| {
+        refusal(&format!("profiles:\n- pluginConfig:\n  - {{name: {name}, args: {args}}}\n"))
+            .replace("profiles[0].pluginConfig[0].args.", "")
+    };
+    assert_eq!(
+        of("InterPodAffinity", "{hardPodAffinityWeight: 101}"),
+        "hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]"
+    );
+    assert_eq!(
+        of(
+            "PodTopologySpread",
+            "{defaultConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: ScheduleAnyway}]}"
+        ),
+        "defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty"
+    );
+    assert_eq!(
+        of("NodeResourcesBalancedAllocation", "{resources: [{name: cpu, weight: 2}]}"),
+        "resources[0].weight: Invalid value: 2: must be 1"
+    );
+    assert_eq!(
+        of(
+            "NodeResourcesFit",
+            "{scoringStrategy: {type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 3, score: 11}]}}}"
+        ),
+        "scoringStrategy.requestedToCapacityRatio.shape[0].score: Invalid value: 11: not in valid range [0, 10]"
+    );
+    assert_eq!(
+        of("VolumeBinding", "{bindTimeoutSeconds: -1}"),
+        "bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, should not be a negative value"
+    );
+    assert_eq!(
+        refusal("extenders: [{urlPrefix: 'http://a', prioritizeVerb: p}]\n"),
+        "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it"
+    );
+}
+
+#[test]
+fn plugins_of_users_are_made_from_their_arguments() {
+    #[derive(Debug)]
+    struct Mine(String);
+    impl crate::SchedulerPlugin for Mine {
+        fn name(&self) -> &'static str {
+            "Mine"
+        }
+        fn as_score(&self) -> Option<&dyn crate::Score> {
+            Some(self)
+        }
+    }
+    impl crate::Score for Mine {
+        fn score(&self, _: &crate::CycleState, _: &crate::PodInfo, node: &crate::NodeInfo) -> i64 {
+            i64::from(node.name() == self.0)
+        }
+    }
+    let text = "profiles:\n- plugins: {multiPoint: {enabled: [{name: Mine, weight: 3}]}}\n  pluginConfig: [{name: Mine, args: {node: a}}]\n";
+    let configuration = parse(text).unwrap();
+    let missing = configuration.profiles(&registry()).unwrap_err().to_string();
+    assert!(missing.ends_with("PreEnqueuePlugin \"Mine\" does not exist"), "{missing}");
+    let registry = registry()
+        .with("Mine", |args| Ok(Mine(args["node"].as_str().ok_or("no node")?.to_owned())));
+    let profiles = configuration.profiles(&registry).unwrap();
+    assert_eq!(weight(&profiles[0], "Mine"), 3);
+}

@@ -1,0 +1,77 @@
+use crate::{NodeInfo, PodInfo, Snapshot};
+use std::fmt;
+
+/// Says of a node whether pods of a class fit there (`None`: they do not), and with which score.
+pub type Rate = Box<dyn Fn(&NodeInfo) -> Option<i64> + Send + Sync>;
+
+/// How decisions for pods alike are kept true while pods and nodes come and go.
+#[non_exhaustive]
+pub enum Tracking {
+    /// The plugin has no say for such pods, whatever happens in the cluster.
+    Indifferent,
+    /// Verdict and score depend on the node alone, and the score needs no bringing into range.
+    Alone(Rate),
+    /// Verdict and raw score depend on the node alone; `normalize` brings the scores into range.
+    Ranked(Rate),
+    /// They depend also on what else there is, by the place a node has.
+    Placed(Box<dyn Places>),
+    /// They cannot be followed: such pods are decided by asking every filter and score for every node.
+    Opaque,
+}
+
+impl fmt::Debug for Tracking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Indifferent => "Indifferent",
+            Self::Alone(_) => "Alone",
+            Self::Ranked(_) => "Ranked",
+            Self::Placed(_) => "Placed",
+            Self::Opaque => "Opaque",
+        })
+    }
+}
+
+/// Lets the scheduler keep what a plugin decides for pods alike from one pod to the next, so that a decision
+/// costs as much as what changed since the last, not as much as there are nodes.
+///
+/// # Contract
+/// What is followed answers for a node exactly as the plugin's `PreFilter`, `Filter`, `PreScore` and `Score`
+/// would. Of the pod it depends on no more than its namespace, labels and controller, on what its containers
+/// ask for (resources, ports, images), on node selector, affinity, tolerations, spread constraints, overhead,
+/// claims and volumes, and on what [`Sign`](crate::Sign) adds. `Score::normalize` depends on no more than which
+/// raw scores there are: not on how often, or in which order.
+///
+/// Every plugin of a profile that filters or scores must have it; else all its pods get a full pass.
+pub trait Track: Send + Sync {
+    /// How pods like this one are followed.
+    fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking;
+}
+
+/// Nodes by the place they have: nodes of one place get the same answer.
+pub trait Places: Send + Sync {
+    /// Takes in a node as it is now, in place of what it was under this index.
+    fn observe(&mut self, index: usize, node: &NodeInfo);
+
+    /// A pod was added to the node (`sign` 1) or left it (-1).
+    fn pod_changed(&mut self, index: usize, node: &NodeInfo, pod: &PodInfo, sign: i64) {
+        let _ = (pod, sign);
+        self.observe(index, node);
+    }
+
+    /// Which place a node has now. Asked once all nodes were taken in, and again for those that changed.
+    fn place(&mut self, index: usize, node: &NodeInfo) -> u64;
+
+    /// Whether the answers are still exact; if not, what is followed is begun anew, or not followed at all.
+    fn is_exact(&self, _pod: &PodInfo, _nodes: &Snapshot) -> bool {
+        true
+    }
+
+    /// Whether pods fit at a place.
+    fn fits(&self, place: u64) -> bool;
+
+    /// The places that are left, and how many nodes each has, before they are scored.
+    fn prepare(&mut self, _left: &[(u64, usize)]) {}
+
+    /// The raw score of a place.
+    fn score(&self, place: u64) -> i64;
+}

@@ -1,0 +1,126 @@
+//! How the plugins that look at one node at a time are followed.
+
+use super::affinity;
+use crate::{
+    CycleState, Filter, FilterVerdict, NodeAffinity, NodeInfo, NodeName, NodePorts,
+    NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
+    PodInfo, Rate, Score, Snapshot, TaintToleration, Track, Tracking, VolumeBinding,
+    VolumeRestrictions, VolumeZone,
+};
+
+/// A filter that asks nothing but the node.
+fn asking(plugin: impl Filter + 'static, pod: &PodInfo) -> Rate {
+    let (state, pod) = (CycleState::new(), pod.clone());
+    Box::new(move |node: &NodeInfo| {
+        (plugin.filter(&state, &pod, node) == FilterVerdict::Fits).then_some(0)
+    })
+}
+
+/// The same with a raw score.
+fn rating(plugin: impl Filter + Score + 'static, pod: &PodInfo) -> Rate {
+    let (state, pod) = (CycleState::new(), pod.clone());
+    Box::new(move |node: &NodeInfo| {
+        let fits = plugin.filter(&state, &pod, node) == FilterVerdict::Fits;
+        fits.then(|| plugin.score(&state, &pod, node))
+    })
+}
+
+impl Track for NodeUnschedulable {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        Tracking::Alone(asking(*self, pod))
+    }
+}
+
+impl Track for NodeName {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        match pod.spec().node_name.as_deref() {
+            None | Some("") => Tracking::Indifferent,
+            Some(_) => Tracking::Alone(asking(*self, pod)),
+        }
+    }
+}
+
+impl Track for NodePorts {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        if pod.ports().is_empty() {
+            return Tracking::Indifferent;
+        }
+        Tracking::Alone(asking(*self, pod))
+    }
+}
+
+impl Track for TaintToleration {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        Tracking::Ranked(rating(*self, pod))
+    }
+}
+
+impl Track for NodeAffinity {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        if affinity::only_nodes(pod).is_some() {
+            // A few nodes are looked at faster than followed.
+            return Tracking::Opaque;
+        }
+        Tracking::Ranked(rating(self.clone(), pod))
+    }
+}
+
+impl Track for NodeResourcesFit {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        let (plugin, pod) = (self.clone(), pod.clone());
+        Tracking::Alone(Box::new(move |node| {
+            plugin.has_room(&pod, node).then(|| plugin.rate(&pod, node))
+        }))
+    }
+}
+
+impl Track for NodeResourcesBalancedAllocation {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        if self.is_indifferent(pod) {
+            return Tracking::Indifferent;
+        }
+        let (plugin, pod) = (self.clone(), pod.clone());
+        Tracking::Alone(Box::new(move |node| Some(plugin.rate(&pod, node))))
+    }
+}
+
+/// Volumes change by themselves; pods that have some that matter are not followed.
+fn by_volumes(pod: &PodInfo) -> Tracking {
+    let volumes = || pod.spec().volumes.iter().flatten();
+    let plain = volumes().all(|own| {
+        own.persistent_volume_claim.is_none()
+            && own.ephemeral.is_none()
+            && own.csi.is_none()
+            && own.gce_persistent_disk.is_none()
+            && own.aws_elastic_block_store.is_none()
+            && own.azure_disk.is_none()
+            && own.cinder.is_none()
+            && own.rbd.is_none()
+            && own.iscsi.is_none()
+    });
+    if plain { Tracking::Indifferent } else { Tracking::Opaque }
+}
+
+impl Track for VolumeRestrictions {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        by_volumes(pod)
+    }
+}
+
+impl Track for NodeVolumeLimits {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        by_volumes(pod)
+    }
+}
+
+impl Track for VolumeBinding {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        by_volumes(pod)
+    }
+}
+
+impl Track for VolumeZone {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+        by_volumes(pod)
+    }
+}

@@ -1,0 +1,133 @@
+//! What is kept for pods alike decides as a full pass would, whatever comes and goes between.
+
+use crate::{
+    replay::{completed, framework, info},
+    scenario::{Dice, Mix, Scenario},
+};
+use k8s_openapi::api::core::v1::{Namespace, Node};
+use kubeplane_scheduler_framework::{Cache, ClusterObjects, Failure, Framework, PodInfo};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn cache(scenario: &Scenario) -> Cache {
+    let namespaces: Vec<Arc<Namespace>> = (scenario.namespaces.iter())
+        .map(|own| Arc::new(serde_json::from_value(own.clone()).unwrap()))
+        .collect();
+    let objects = ClusterObjects { namespaces: Arc::new(namespaces), ..ClusterObjects::default() };
+    let mut cache = Cache::with_objects(Arc::new(objects));
+    scenario.nodes.iter().for_each(|own| cache.set_node(node(own)));
+    cache
+}
+
+fn node(own: &Value) -> Arc<Node> {
+    Arc::new(serde_json::from_value(own.clone()).unwrap())
+}
+
+/// Decides by both ways; where the pod goes, and whether it was followed.
+async fn decide(framework: &Framework, cache: &Cache, pod: &PodInfo) -> Option<(String, bool)> {
+    let snapshot = cache.snapshot();
+    let trace = framework.trace(pod, &snapshot).unwrap();
+    match framework.schedule(pod, &snapshot).await {
+        Ok(placement) => {
+            let fit = trace.nodes.iter().filter(|node| node.fits).count();
+            let told = format!("{} not among {:?}\n{trace}", placement.node, trace.best);
+            assert!(trace.best.contains(&placement.node), "{} {told}", pod.key());
+            assert_eq!(placement.feasible, fit, "{}\n{trace}", pod.key());
+            Some((placement.node, placement.followed))
+        }
+        Err(Failure::Unschedulable(_)) => {
+            assert!(trace.best.is_empty(), "{}\n{trace}", pod.key());
+            None
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// Something else happens in the cluster.
+fn disturb(
+    dice: &mut Dice,
+    cache: &mut Cache,
+    scenario: &mut Scenario,
+    placed: &mut Vec<Arc<PodInfo>>,
+) {
+    let count = scenario.nodes.len() as u64;
+    let index = usize::try_from(dice.below(count)).unwrap();
+    match dice.below(14) {
+        0..=4 if !placed.is_empty() => {
+            let leaves = usize::try_from(dice.below(placed.len() as u64)).unwrap();
+            cache.remove_pod(placed.swap_remove(leaves).uid());
+        }
+        5 => {
+            let closed = dice.percent(40);
+            scenario.nodes[index]["spec"]["unschedulable"] = json!(closed);
+            cache.set_node(node(&scenario.nodes[index]));
+        }
+        6 => {
+            scenario.nodes[index]["metadata"]["labels"]["topology.kubernetes.io/zone"] =
+                json!(format!("z{}", dice.below(5)));
+            cache.set_node(node(&scenario.nodes[index]));
+        }
+        7 => {
+            scenario.nodes[index]["status"]["images"] = json!([{"names": ["registry.test/app:2"],
+                "sizeBytes": 400_000_000}]);
+            cache.set_node(node(&scenario.nodes[index]));
+        }
+        8 if dice.percent(30) => {
+            cache.remove_node(scenario.nodes[index]["metadata"]["name"].as_str().unwrap());
+            cache.set_node(node(&scenario.nodes[index]));
+        }
+        _ => {}
+    }
+}
+
+async fn play(seed: u64, nodes: usize, pods: usize, mix: Mix) -> (usize, usize) {
+    let mut scenario = Scenario::new(seed, nodes, pods, mix);
+    let framework = framework(seed);
+    let mut cache = cache(&scenario);
+    let mut dice = Dice::new(seed);
+    let (mut placed, mut followed, mut all) = (Vec::new(), 0, 0);
+    for (number, pod) in scenario.pods.clone().iter().enumerate() {
+        let own = info(&completed(pod));
+        if let Some((node, by_class)) = decide(&framework, &cache, &own).await {
+            followed += usize::from(by_class);
+            all += 1;
+            cache.assume(&node, own.clone());
+            if dice.percent(50) {
+                // As the API server tells it.
+                cache.set_pod(&node, info(&completed(pod)));
+            }
+            placed.push(own);
+        }
+        if number % 3 == 0 {
+            disturb(&mut dice, &mut cache, &mut scenario, &mut placed);
+        }
+    }
+    (followed, all)
+}
+
+#[tokio::test]
+async fn pods_alike_go_where_a_full_pass_would_put_them() {
+    let (mut followed, mut all) = (0, 0);
+    for seed in 1..=12 {
+        let mix = Mix { classes: 9, priority: 0, ..Mix::default() };
+        let (own, placed) = play(seed, 18, 160, mix).await;
+        followed += own;
+        all += placed;
+    }
+    // Others select namespaces, or name nodes.
+    assert!(followed * 4 > all, "{followed} of {all}");
+}
+
+#[tokio::test]
+async fn pods_that_only_differ_by_name_are_all_followed_but_the_first() {
+    let mix = Mix {
+        classes: 1,
+        node_affinity: 0,
+        pod_affinity: 0,
+        spread: 0,
+        priority: 0,
+        ..Mix::default()
+    };
+    let (followed, all) = play(3, 30, 120, mix).await;
+    assert!(all >= 20 && followed + 1 >= all, "{followed} of {all}");
+}
