@@ -4,7 +4,8 @@ use crate::credentials::{Credentials, KUBELET_CLIENT};
 use ipnet::{IpNet, Ipv4Net};
 use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, Versions, audit::AuditLog};
 use kubeplane_auth::{
-    Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens, TokenIssuer, X509,
+    BootstrapTokens, Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens,
+    TokenIssuer, UsedTokens, X509,
 };
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{GroupResource, features::Features};
@@ -25,7 +26,7 @@ use std::{
 };
 
 /// Who issues service account tokens, as the tokens say.
-const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// How a standard API server is set up.
 #[derive(Debug, Clone)]
@@ -113,8 +114,10 @@ pub fn standard_api_server(
     options: &ApiOptions,
 ) -> Result<ApiServer, AssemblyError> {
     let clock = options.clock.clone();
+    let used = UsedTokens::default();
     let issuer =
-        TokenIssuer::new(ISSUER, &credentials.service_account_key, Vec::new(), clock.clone())?;
+        TokenIssuer::new(ISSUER, &credentials.service_account_key, Vec::new(), clock.clone())?
+            .tracking(used.clone());
     let addresses = service_addresses(options)?;
     let mut definitions = kubeplane_builtin::all();
     definitions.extend(kubeplane_builtin::optional(&options.features));
@@ -122,7 +125,7 @@ pub fn standard_api_server(
     let mut builder = ApiServer::builder(store)
         .storage_prefix(&options.storage_prefix)
         .features(options.features.clone())
-        .versions(options.versions.clone())
+        .versions(crate::metrics_api::served(options.versions.clone()))
         .clock(clock.clone())
         .seed(options.seed.clone())
         .health(options.health.clone())
@@ -158,6 +161,7 @@ pub fn standard_api_server(
     }
     let server = builder.build()?;
     extensions.attach(&server.api());
+    kubeplane_handlers::track_legacy_tokens(&server.api(), used);
     Ok(server)
 }
 
@@ -169,8 +173,9 @@ fn with_access(
 ) -> Result<Builder, AssemblyError> {
     let tokens = issuer.clone();
     Ok(builder
-        .authenticate(X509::from_pem(credentials.authority(), clock)?)
+        .authenticate(X509::from_pem(credentials.authority(), clock.clone())?)
         .authenticate_with(move |reader| ServiceAccountTokens::new(tokens, reader.clone()))
+        .authenticate_with(move |reader| BootstrapTokens::new(reader.clone(), clock))
         .authorize(Masters)
         .authorize_with(|reader| NodeAuthorizer::new(reader.clone()))
         .authorize_with(|reader| Rbac::new(reader.clone())))
@@ -209,6 +214,7 @@ fn with_handlers(
     let proxy = Arc::new(ResourceProxy::new(kubelets.clone(), provider));
     let stream = Arc::new(PodStream(kubelets.clone()));
     let access = |kind| Arc::new(AccessReview(kind));
+    let builder = crate::metrics_api::install(builder, kubelets.clone());
     Ok(builder
         .handler(core("bindings"), "", Arc::new(PodBinding))
         .handler(core("componentstatuses"), "", Arc::new(options.components.clone()))

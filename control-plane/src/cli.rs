@@ -282,6 +282,9 @@ pub(crate) struct KubeletArgs {
     /// The key of that certificate (PEM).
     #[arg(long, requires = "tls_cert_file")]
     pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// Ask for a serving certificate through the API, and for the next one in time. Who may must approve it.
+    #[arg(long)]
+    pub(crate) rotate_server_certificates: bool,
     /// The authorities (PEM) whose client certificates are believed; by default those that the kubeconfig
     /// trusts.
     #[arg(long)]

@@ -81,6 +81,12 @@ impl Credentials {
         self.authority.certificate()
     }
 
+    /// The private key of the cluster's authority, PEM.
+    #[must_use]
+    pub fn authority_key(&self) -> String {
+        self.authority.key()
+    }
+
     /// The serving certificate of a node's kubelet.
     ///
     /// # Errors

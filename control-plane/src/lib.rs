@@ -16,7 +16,9 @@ pub mod controller_clients;
 pub mod credentials;
 mod data_dir;
 pub mod endpoint;
+mod metrics_api;
 pub mod runtime;
+pub mod signing;
 pub mod snapshots;
 mod supervisor;
 #[cfg(feature = "testing")]

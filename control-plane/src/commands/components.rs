@@ -10,6 +10,7 @@ use kubeplane::{
     endpoint::{DelegatedAccess, HealthEndpoint},
     pki::{Authority, Identity, Request, Usage},
     prelude::*,
+    signing,
     telemetry::{Health, Metrics},
 };
 use std::{net::SocketAddr, path::Path};
@@ -82,6 +83,15 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let authority = authority(&config);
     let clock = kubeplane::clock::real();
     let clients = ControllerClients::new(&config, clock.clone())?;
+    // What the keys of the data directory sign is signed where they are.
+    let pki = args.component.data_dir.join("pki");
+    let read = |file: &str| std::fs::read_to_string(pki.join(file)).ok();
+    let options = signing::with_keys(
+        BuiltinOptions::new(clock.clone(), authority),
+        &read("ca.crt").unwrap_or_default(),
+        read("ca.key").as_deref(),
+        read("sa.key").as_deref(),
+    );
     let client = kube::Client::try_from(config)?;
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let name = "kube-controller-manager";
@@ -100,7 +110,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         .health(health)
         .metrics(metrics)
         .select(selection)
-        .add_all(builtin(&BuiltinOptions::new(clock, authority)));
+        .add_all(builtin(&options));
     if args.leader_elect {
         let identity = format!("{}_{}", machine::name(), std::process::id());
         manager = manager.leader_election(LeaseConfig::new("kube-system", name, &identity));

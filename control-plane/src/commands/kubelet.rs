@@ -25,6 +25,7 @@ pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let mut own = kubelet_config(&args.node, &data_dir, address, &node);
     let serving = serving(&args, &data_dir, &node, address)?;
     own.serving = Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
+    own.request_serving = args.rotate_server_certificates;
     own.client_ca = client_authorities(&args, &config)?;
     let clock = kubeplane::clock::real();
     let found = runtime::find(&args.node.runtime, clock.clone(), args.node.pod_cidr).await;

@@ -5,7 +5,7 @@ use kubeplane::{
     api::ApiOptions,
     client::Informers,
     clock::{Seed, SharedClock},
-    controllers::{BuiltinOptions, builtin},
+    controllers::builtin,
     credentials::{
         CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, controller_user,
         node_user,
@@ -15,6 +15,7 @@ use kubeplane::{
     prelude::*,
     proxy::{Proxy, ProxyConfig},
     runtime::{self, Found},
+    signing::controller_options,
     telemetry::{Health, Metrics, Probe},
 };
 use std::{net::IpAddr, path::Path};
@@ -103,7 +104,7 @@ fn controllers(
 ) -> anyhow::Result<Manager> {
     let client = api.client_as(component_user(CONTROLLER_MANAGER));
     let inside = api.clients();
-    let options = BuiltinOptions::new(shared.clock.clone(), credentials.authority());
+    let options = controller_options(credentials, &shared.clock);
     Ok(Manager::builder(client)
         .client_for(move |name| inside.client_as(controller_user(name)))
         .clock(shared.clock.clone())

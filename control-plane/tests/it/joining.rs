@@ -24,23 +24,15 @@ stringData:
   auth-extra-groups: system:bootstrappers:nodes
 "#;
 
-/// Who shows this token, as the API server sees it; nobody else's credentials are shown.
-fn whoami(kubectl: &Kubectl, token: &str) -> Result<String, String> {
-    let server =
-        kubectl.ok(&["config", "view", "--raw", "-ojsonpath={.clusters[0].cluster.server}"]);
+/// Who shows these credentials, as the API server sees it; nobody else's are shown.
+fn whoami(kubectl: &Kubectl, credentials: &[&str]) -> Result<String, String> {
+    let address = "-ojsonpath={.clusters[0].cluster.server}";
+    let server = kubectl.ok(&["config", "view", "--raw", address]);
     let bare = kubectl.home().join("bare");
     fs::write(&bare, "{apiVersion: v1, kind: Config}").unwrap();
     let output = kubectl
-        .command(&[
-            "auth",
-            "whoami",
-            "-oyaml",
-            "--insecure-skip-tls-verify",
-            "--server",
-            &server,
-            "--token",
-            token,
-        ])
+        .command(&["auth", "whoami", "-oyaml", "--insecure-skip-tls-verify", "--server", &server])
+        .args(credentials)
         .env("KUBECONFIG", &bare)
         .output()
         .unwrap();
@@ -50,7 +42,8 @@ fn whoami(kubectl: &Kubectl, token: &str) -> Result<String, String> {
 
 #[test]
 fn tokens_in_secrets_say_who_shows_them() {
-    let cluster = Ground::simulated().start();
+    let ground = Ground::simulated();
+    let cluster = ground.start();
     let kubectl = cluster.kubectl();
     kubectl.ok(&["create", "serviceaccount", "robot"]);
     kubectl.ok_with(&["apply", "-f", "-"], SECRETS);
@@ -59,23 +52,27 @@ fn tokens_in_secrets_say_who_shows_them() {
         let text = kubectl.ok(&["get", "secret", "robot", form]);
         if text.is_empty() { Err(text) } else { Ok(text) }
     });
-    let robot = eventually("the token is believed", LIMIT, || whoami(&kubectl, &token));
+    let robot =
+        eventually("the token is believed", LIMIT, || whoami(&kubectl, &["--token", &token]));
     assert!(robot.contains("system:serviceaccount:default:robot"), "{robot}");
     let newcomer = eventually("the bootstrap token is believed", LIMIT, || {
-        whoami(&kubectl, "abcdef.0123456789abcdef")
+        whoami(&kubectl, &["--token", "abcdef.0123456789abcdef"])
     });
     assert!(newcomer.contains("system:bootstrap:abcdef"), "{newcomer}");
     assert!(newcomer.contains("system:bootstrappers:nodes"), "{newcomer}");
     kubectl.ok(&["delete", "secret", "robot"]);
-    eventually("the token goes with its Secret", LIMIT, || match whoami(&kubectl, &token) {
-        Err(_) => Ok(()),
-        Ok(still) => Err(still),
+    eventually("the token goes with its Secret", LIMIT, || {
+        match whoami(&kubectl, &["--token", &token]) {
+            Err(_) => Ok(()),
+            Ok(still) => Err(still),
+        }
     });
 }
 
 #[test]
 fn an_approved_request_becomes_a_certificate_of_the_cluster() {
-    let cluster = Ground::simulated().start();
+    let ground = Ground::simulated();
+    let cluster = ground.start();
     let kubectl = cluster.kubectl();
     let key = generate_key().unwrap();
     let jane = Request::new("jane", Usage::Client).organization("developers");
@@ -119,14 +116,8 @@ spec:
         fs::write(kubectl.home().join(name), content).unwrap();
     }
     let path = |name: &str| kubectl.home().join(name).display().to_string();
-    let who = kubectl.ok(&[
-        "auth",
-        "whoami",
-        "-oyaml",
-        "--client-certificate",
-        &path("jane.crt"),
-        "--client-key",
-        &path("jane.key"),
-    ]);
+    let (certificate, key) = (path("jane.crt"), path("jane.key"));
+    let shown = ["--client-certificate", &certificate, "--client-key", &key];
+    let who = whoami(&kubectl, &shown).unwrap();
     assert!(who.contains("username: jane") && who.contains("- developers"), "{who}");
 }

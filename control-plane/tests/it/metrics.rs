@@ -41,7 +41,8 @@ spec:
 
 #[test]
 fn top_shows_what_pods_use_and_the_autoscaler_goes_by_it() {
-    let cluster = Ground::simulated().start();
+    let ground = Ground::simulated();
+    let cluster = ground.start();
     let kubectl = cluster.kubectl();
     kubectl.ok_with(&["apply", "-f", "-"], WEB);
     let pods = eventually("kubectl top pods shows both", LIMIT, || {
