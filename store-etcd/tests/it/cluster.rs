@@ -1,11 +1,12 @@
-//! Three members that are killed, stopped and started again while clients write, read and watch. What every client
+//! Three members that are killed, stopped, cut off and started again while clients write, read and watch. What every client
 //! was told must fit into one history, and every watch must have seen all of it.
 
 mod faults;
 mod history;
+mod network;
 mod workload;
 
-use crate::server::{Etcd, connect, urls};
+use crate::server::{Etcd, Place, connect};
 use kubeplane_clock::Seed;
 use kubeplane_store_etcd::{EtcdOptions, EtcdStore};
 use kubeplane_store_trait::{Key, KeyRange, ReadAt, Store, WriteOptions};
@@ -22,19 +23,19 @@ const KEYS: u64 = 6;
 /// The key that tells watchers that all is over.
 const END: &str = "/registry/z/end";
 
-/// Three members on loopback.
+/// Three members, each in a network namespace of its own.
 struct Cluster {
     members: Vec<Etcd>,
 }
 
 impl Cluster {
     fn start() -> Self {
-        let places: Vec<_> = (0..3).map(|index| (format!("m{index}"), urls())).collect();
-        let initial: Vec<_> =
-            places.iter().map(|(name, [_, peer])| format!("{name}={peer}")).collect();
-        let initial = initial.join(",");
-        let start = |(name, [client, peer]): &(String, [String; 2])| {
-            Etcd::member(name, client, peer, &initial, &[])
+        let places = network::MEMBERS.map(|(name, address)| {
+            (name, format!("http://{address}:2379"), format!("http://{address}:2380"))
+        });
+        let initial = places.each_ref().map(|(name, _, peer)| format!("{name}={peer}")).join(",");
+        let start = |(name, client, peer): &(&str, String, String)| {
+            Etcd::member(&Place { name, client, peer, initial: &initial })
         };
         Self { members: places.iter().map(start).collect() }
     }
@@ -76,6 +77,9 @@ fn duration() -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_a_failing_cluster_see_one_history() {
+    if network::enter("cluster::clients_of_a_failing_cluster_see_one_history") {
+        return;
+    }
     let value = seed();
     println!("KUBEPLANE_SEED={value}");
     let seed = Seed::new(value);

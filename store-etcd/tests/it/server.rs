@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// An etcd of its own on random loopback ports; killed when dropped.
 pub(crate) struct Etcd {
     process: Child,
-    arguments: Vec<String>,
+    command: Vec<String>,
     url: String,
     /// Where it listens without TLS, too.
     plain: String,
@@ -32,24 +32,26 @@ impl Etcd {
     /// With further arguments.
     pub(crate) fn with(arguments: &[&str]) -> Self {
         let [client, peer] = urls();
-        Self::member("default", &client, &peer, &format!("default={peer}"), arguments)
+        let name = "default";
+        let place =
+            Place { name, client: &client, peer: &peer, initial: &format!("{name}={peer}") };
+        Self::placed(&place, command(), arguments)
     }
 
-    /// One member of the cluster `initial`, as in `a=http://…,b=http://…`.
-    pub(crate) fn member(
-        name: &str,
-        client: &str,
-        peer: &str,
-        initial: &str,
-        further: &[&str],
-    ) -> Self {
+    /// One member of a cluster, in the network namespace of its name.
+    pub(crate) fn member(place: &Place<'_>) -> Self {
+        let within = ["ip", "netns", "exec", place.name].map(str::to_owned);
+        Self::placed(place, [&within[..], &command()].concat(), &[])
+    }
+
+    fn placed(place: &Place<'_>, mut command: Vec<String>, further: &[&str]) -> Self {
         let data = directory();
-        let mut arguments = arguments(name, data.path(), client, peer, initial);
-        arguments.extend(["--listen-client-urls".into(), client.into()]);
-        arguments.extend(further.iter().map(|&argument| argument.to_owned()));
-        let process = spawn(&arguments);
-        let (url, plain) = (client.to_owned(), client.to_owned());
-        Self { process, arguments, url, plain, tls: None, user: None, _data: data }
+        command.extend(place.arguments(data.path()));
+        command.extend(["--listen-client-urls".into(), place.client.into()]);
+        command.extend(further.iter().map(|&argument| argument.to_owned()));
+        let process = spawn(&command);
+        let (url, plain) = (place.client.to_owned(), place.client.to_owned());
+        Self { process, command, url, plain, tls: None, user: None, _data: data }
     }
 
     /// Behind TLS, with client certificates and users.
@@ -73,15 +75,18 @@ impl Etcd {
         let [plain, peer] = urls();
         let [url, _] = urls().map(|url| url.replace("http:", "https:"));
         let member = data.path().join("member");
-        let mut arguments = arguments("default", &member, &url, &peer, &format!("default={peer}"));
-        arguments.extend(["--listen-client-urls".into(), format!("{url},{plain}")]);
-        arguments.extend(["--cert-file".into(), file("etcd.crt", &certificate)]);
-        arguments.extend(["--key-file".into(), file("etcd.key", &key)]);
-        arguments.extend(["--trusted-ca-file".into(), file("ca.crt", &authority.certificate)]);
-        arguments.push("--client-cert-auth".into());
-        let process = spawn(&arguments);
+        let name = "default";
+        let place = Place { name, client: &url, peer: &peer, initial: &format!("{name}={peer}") };
+        let mut command = command();
+        command.extend(place.arguments(&member));
+        command.extend(["--listen-client-urls".into(), format!("{url},{plain}")]);
+        command.extend(["--cert-file".into(), file("etcd.crt", &certificate)]);
+        command.extend(["--key-file".into(), file("etcd.key", &key)]);
+        command.extend(["--trusted-ca-file".into(), file("ca.crt", &authority.certificate)]);
+        command.push("--client-cert-auth".into());
+        let process = spawn(&command);
         let tls = Some(authority.client());
-        Self { process, arguments, url, plain, tls, user: None, _data: data }
+        Self { process, command, url, plain, tls, user: None, _data: data }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -115,7 +120,7 @@ impl Etcd {
 
     /// Starts it again where it was, with the data it had.
     pub(crate) fn restart(&mut self) {
-        self.process = spawn(&self.arguments);
+        self.process = spawn(&self.command);
     }
 
     pub(crate) fn await_gateway(&self) {
@@ -163,28 +168,40 @@ pub(crate) fn urls() -> [String; 2] {
     [listen(), listen()].map(|socket| format!("http://{}", socket.local_addr().unwrap()))
 }
 
-fn arguments(name: &str, data: &Path, client: &str, peer: &str, initial: &str) -> Vec<String> {
-    let data = data.display().to_string();
-    [
-        ["--name", name],
-        ["--data-dir", &data],
-        ["--advertise-client-urls", client],
-        ["--listen-peer-urls", peer],
-        ["--initial-advertise-peer-urls", peer],
-        ["--initial-cluster", initial],
-        ["--heartbeat-interval", "50"],
-        ["--election-timeout", "500"],
-    ]
-    .concat()
-    .into_iter()
-    .map(str::to_owned)
-    .collect()
+/// What a member is called, where it is reached, and the members it begins with, as in `a=http://…,b=http://…`.
+pub(crate) struct Place<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) client: &'a str,
+    pub(crate) peer: &'a str,
+    pub(crate) initial: &'a str,
 }
 
-fn spawn(arguments: &[String]) -> Child {
-    let program = std::env::var_os("KUBEPLANE_ETCD").unwrap_or_else(|| "etcd".into());
-    Command::new(&program)
-        .args(arguments)
+impl Place<'_> {
+    fn arguments(&self, data: &Path) -> impl Iterator<Item = String> {
+        let data = data.display().to_string();
+        [
+            ["--name", self.name],
+            ["--data-dir", &data],
+            ["--advertise-client-urls", self.client],
+            ["--listen-peer-urls", self.peer],
+            ["--initial-advertise-peer-urls", self.peer],
+            ["--initial-cluster", self.initial],
+            ["--heartbeat-interval", "50"],
+            ["--election-timeout", "500"],
+        ]
+        .map(|argument| argument.map(str::to_owned))
+        .into_iter()
+        .flatten()
+    }
+}
+
+fn command() -> Vec<String> {
+    vec![std::env::var("KUBEPLANE_ETCD").unwrap_or_else(|_| "etcd".into())]
+}
+
+fn spawn(command: &[String]) -> Child {
+    Command::new(&command[0])
+        .args(&command[1..])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
