@@ -1,6 +1,6 @@
 //! What nodes and pods use, with nothing installed: `kubectl top`, and workloads that grow with their use.
 
-use crate::{cluster::Ground, parts::eventually};
+use crate::{cluster::Ground, network, parts::eventually};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -68,4 +68,46 @@ fn top_shows_what_pods_use_and_the_autoscaler_goes_by_it() {
     });
     let scaler = kubectl.ok(&["get", "hpa", "web", "--no-headers"]);
     assert!(scaler.contains("cpu: 250%/100%"), "{scaler}");
+}
+
+/// One container that keeps a processor busy, and one that sleeps.
+const BUSY: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: busy}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: works
+    image: IMAGE
+    command: ["sh", "-c", "while true; do :; done"]
+  - name: sleeps
+    image: IMAGE
+    command: ["sleep", "3600"]
+"#;
+
+#[test]
+fn top_shows_what_containers_really_use() {
+    if network::enter("metrics::top_shows_what_containers_really_use") {
+        return;
+    }
+    let ground = Ground::simulated().on_containerd();
+    let cluster = ground.start();
+    let kubectl = cluster.kubectl();
+    kubectl.ok_with(&["apply", "-f", "-"], &BUSY.replace("IMAGE", "busybox:1.36"));
+    eventually("the busy container uses a processor", LIMIT, || {
+        let out = kubectl.output(&["top", "pod", "busy", "--containers", "--no-headers"]);
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let of = |name: &str| {
+            let line = text.lines().find(|line| line.split_whitespace().nth(1) == Some(name))?;
+            line.split_whitespace().nth(2)?.strip_suffix('m')?.parse::<u64>().ok()
+        };
+        match (of("works"), of("sleeps")) {
+            (Some(works), Some(sleeps)) if works > 100 && sleeps < works / 2 => Ok(()),
+            _ => Err(format!("{out:?}")),
+        }
+    });
+    let nodes = kubectl.ok(&["top", "nodes", "--no-headers"]);
+    let memory = nodes.split_whitespace().nth(3).unwrap_or_default();
+    assert!(memory.ends_with("Mi") && memory != "0Mi", "{nodes}");
 }
