@@ -159,7 +159,7 @@ impl Api {
         let key = found.key(namespace, name).ok_or_else(missing)?;
         let read = self.0.store.get(&key, ReadAt::Latest).await.about(resource, name)?;
         let entry = read.entry.ok_or_else(missing)?;
-        found.cache().shape().decode(&entry.value, entry.revision).map_err(ApiError::internal)
+        found.cache().shape().decode(&entry.value, entry.revision).await
     }
 
     /// Creates an object: defaults, field tracking, hooks, preparation and validation, but no admission.

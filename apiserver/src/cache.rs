@@ -36,7 +36,7 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::{KeyRange, Revision, Store};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use ring::Ring;
 use std::{
     ops::Bound,
@@ -110,6 +110,8 @@ pub(crate) struct Inner {
     ring: RwLock<Ring>,
     progress: watch::Sender<Progress>,
     ask: Notify,
+    /// Why it cannot be brought up to the store, while that is so.
+    failure: Mutex<Option<ApiError>>,
     closed: CancellationToken,
 }
 
@@ -131,6 +133,7 @@ impl Cache {
             ring: RwLock::default(),
             progress: watch::Sender::default(),
             ask: Notify::new(),
+            failure: Mutex::default(),
             closed: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner), task: OnceLock::new(), warm: warm::Warm::default() }
@@ -187,6 +190,9 @@ impl Cache {
             let now = *progress.borrow_and_update();
             if now.filled && now.through >= wanted {
                 return Ok(());
+            }
+            if let Some(failure) = self.inner.failure.lock().clone() {
+                return Err(failure);
             }
             let waited = clock.elapsed().saturating_sub(start);
             if !now.filled && waited > FILL {

@@ -1,6 +1,9 @@
 //! The kinds served right now. Changes at run time, as CustomResourceDefinitions come and go.
 
-use crate::cache::{Cache, CacheOptions};
+use crate::{
+    cache::{Cache, CacheOptions},
+    delegation::{Delegated, Delegation, Standing},
+};
 use arc_swap::ArcSwap;
 use kubeplane_core::{Definition, GroupResource, GroupVersion};
 use kubeplane_store_trait::{Key, KeyRange};
@@ -74,6 +77,7 @@ type Versions = BTreeMap<GroupVersion, BTreeMap<String, Arc<Resource>>>;
 #[derive(Debug)]
 pub struct Registry {
     served: ArcSwap<Versions>,
+    delegation: ArcSwap<Delegation>,
     root: String,
     options: CacheOptions,
     changes: watch::Sender<u64>,
@@ -82,7 +86,8 @@ pub struct Registry {
 impl Registry {
     pub(crate) fn new(root: String, options: CacheOptions) -> Arc<Self> {
         let changes = watch::Sender::new(0);
-        Arc::new(Self { served: ArcSwap::default(), root, options, changes })
+        let (served, delegation) = (ArcSwap::default(), ArcSwap::default());
+        Arc::new(Self { served, delegation, root, options, changes })
     }
 
     /// What all keys begin with, as in `/registry`.
@@ -127,6 +132,54 @@ impl Registry {
             gone.cache().close();
         }
         self.changes.send_modify(|generation| *generation += 1);
+    }
+
+    /// Lets another serve a group version from now on, whatever is served of it here; discovery and OpenAPI say what
+    /// `delegated` says.
+    pub fn delegate(&self, version: GroupVersion, delegated: Delegated) {
+        self.redelegate(|delegation| {
+            let same = delegation.delegated.get(&version).is_some_and(|own| own.same(&delegated));
+            if !same {
+                delegation.delegated.insert(version.clone(), delegated.clone());
+            }
+            !same
+        });
+    }
+
+    /// Lets nobody else serve a group version.
+    pub fn undelegate(&self, version: &GroupVersion) {
+        self.redelegate(|delegation| delegation.delegated.remove(version).is_some());
+    }
+
+    /// Lists group versions in this order in discovery; those that it leaves out stand as the original places them.
+    pub fn rank(&self, standings: BTreeMap<GroupVersion, Standing>) {
+        self.redelegate(|delegation| {
+            let changed = delegation.standings != standings;
+            delegation.standings.clone_from(&standings);
+            changed
+        });
+    }
+
+    /// The group versions that others serve.
+    #[must_use]
+    pub fn delegated(&self) -> BTreeMap<GroupVersion, Delegated> {
+        self.delegation.load().delegated.clone()
+    }
+
+    pub(crate) fn delegation(&self) -> Arc<Delegation> {
+        self.delegation.load_full()
+    }
+
+    fn redelegate(&self, mut edit: impl FnMut(&mut Delegation) -> bool) {
+        let mut changed = false;
+        self.delegation.rcu(|delegation| {
+            let mut next = Delegation::clone(delegation);
+            changed = edit(&mut next);
+            next
+        });
+        if changed {
+            self.changes.send_modify(|generation| *generation += 1);
+        }
     }
 
     /// A number that steps with every change, to be awaited or compared.

@@ -10,6 +10,7 @@ use kubeplane_core::{
     decode::conform,
     protobuf::{self, Message},
     schema::{self, SchemaRef},
+    status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::Revision;
 use serde::{Serialize, de::Error as _};
@@ -132,12 +133,12 @@ fn foreign(value: &[u8]) -> serde_json::Result<Object> {
 
 /// As [`parse`], the sets of managers packed: most of them stay as they are.
 fn parse_packed(value: &[u8]) -> serde_json::Result<Object> {
-    if !value.starts_with(b"{") {
-        let mut object = parse(value)?;
-        pack_managers(&mut object);
-        return Ok(object);
+    if value.starts_with(b"{") {
+        return packed::parse(value);
     }
-    packed::parse(value)
+    let mut object = parse(value)?;
+    pack_managers(&mut object);
+    Ok(object)
 }
 
 /// Decodes a stored object and puts its revision in.
@@ -168,40 +169,93 @@ impl Shape {
         &self.definition
     }
 
+    /// Whether a value is in this version's form.
+    pub(crate) fn is_own(&self, value: &[u8]) -> bool {
+        value.starts_with(&self.header)
+    }
+
     /// The value in this version's form; converted when it was stored in another one.
-    pub(crate) fn adopt(&self, value: Bytes) -> serde_json::Result<Bytes> {
-        if value.starts_with(&self.header) {
+    pub(crate) async fn adopt(&self, value: Bytes) -> ApiResult<Bytes> {
+        if self.is_own(&value) {
             return Ok(value);
         }
-        Ok(encode(&self.convert(parse(&value)?)))
+        let object = parse(&value).map_err(ApiError::internal)?;
+        let mut converted = self.converted(vec![object]).await?;
+        Ok(encode(&converted.pop().unwrap_or_default()))
+    }
+
+    /// All values in this version's form, those of other forms converted at once. One that cannot be read is an error by
+    /// itself.
+    ///
+    /// # Errors
+    /// When the conversion fails.
+    pub(crate) async fn adopt_all(
+        &self,
+        values: Vec<Bytes>,
+    ) -> ApiResult<Vec<serde_json::Result<Bytes>>> {
+        let (mut adopted, mut places, mut others) =
+            (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
+        for value in values {
+            if !self.is_own(&value) {
+                match parse(&value) {
+                    Ok(object) => {
+                        places.push(adopted.len());
+                        others.push(object);
+                    }
+                    Err(error) => {
+                        adopted.push(Err(error));
+                        continue;
+                    }
+                }
+            }
+            adopted.push(Ok(value));
+        }
+        if others.is_empty() {
+            return Ok(adopted);
+        }
+        for (place, object) in places.into_iter().zip(self.converted(others).await?) {
+            adopted[place] = Ok(encode(&object));
+        }
+        Ok(adopted)
     }
 
     /// The decoded value in this version's form.
-    pub(crate) fn decode(&self, value: &[u8], revision: Revision) -> serde_json::Result<Object> {
-        let object = decode(value, revision)?;
-        Ok(if value.starts_with(&self.header) { object } else { self.convert(object) })
+    pub(crate) async fn decode(&self, value: &[u8], revision: Revision) -> ApiResult<Object> {
+        self.finish(parse(value), value, revision).await
     }
 
     /// As [`decode`](Self::decode), the sets of managers packed.
-    pub(crate) fn decode_packed(
+    pub(crate) async fn decode_packed(
         &self,
         value: &[u8],
         revision: Revision,
-    ) -> serde_json::Result<Object> {
-        let object = parse_packed(value)?;
-        let mut object =
-            if value.starts_with(&self.header) { object } else { self.convert(object) };
+    ) -> ApiResult<Object> {
+        self.finish(parse_packed(value), value, revision).await
+    }
+
+    async fn finish(
+        &self,
+        parsed: serde_json::Result<Object>,
+        value: &[u8],
+        revision: Revision,
+    ) -> ApiResult<Object> {
+        let object = parsed.map_err(ApiError::internal)?;
+        let mut object = match self.is_own(value) {
+            true => object,
+            false => self.converted(vec![object]).await?.pop().unwrap_or_default(),
+        };
         object.set(&["metadata", "resourceVersion"], revision.to_string());
         Ok(object)
     }
 
-    fn convert(&self, object: Object) -> Object {
+    async fn converted(&self, objects: Vec<Object>) -> ApiResult<Vec<Object>> {
         let version = self.definition.group_version();
-        let mut converted = self.definition.strategy.convert(object, &version);
-        converted.set(&["apiVersion"], version.to_string());
-        converted.set(&["kind"], self.definition.kind.kind.as_ref());
-        self.definition.strategy.default(&mut converted);
-        converted
+        let mut converted = self.definition.converted(objects, &version).await?;
+        for object in &mut converted {
+            object.set(&["kind"], self.definition.kind.kind.as_ref());
+            self.definition.strategy.default(object);
+        }
+        Ok(converted)
     }
 
     /// Appends the object as clients see it, with its revision.
@@ -286,21 +340,22 @@ mod tests {
         Shape::of(all.find(|kind| kind.plural == "configmaps").unwrap())
     }
 
-    #[test]
-    fn what_the_original_stored_becomes_json() {
+    #[tokio::test]
+    async fn what_the_original_stored_becomes_json() {
         let message = Message::of_kind("v1", "ConfigMap").unwrap();
         let json = br#"{"metadata":{"name":"a","namespace":"b"},"data":{"k":"v"}}"#;
         let value = protobuf::wrap("v1", "ConfigMap", &message.encode(json, None).unwrap());
-        let adopted = config_maps().adopt(value.into()).unwrap();
+        let adopted = config_maps().adopt(value.into()).await.unwrap();
         let want = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"b"},"data":{"k":"v"}}"#;
         assert_eq!(String::from_utf8_lossy(&adopted), want);
     }
 
-    #[test]
-    fn encrypted_and_unknown_values_are_refused_in_words() {
-        let error = config_maps().adopt(Bytes::from_static(b"k8s:enc:aescbc:v1:key1:\x00\x01"));
-        let error = error.unwrap_err().to_string();
-        assert!(error.starts_with("the value is encrypted at rest (aescbc:v1:key1)"), "{error}");
+    #[tokio::test]
+    async fn encrypted_and_unknown_values_are_refused_in_words() {
+        let value = Bytes::from_static(b"k8s:enc:aescbc:v1:key1:\x00\x01");
+        let error = config_maps().adopt(value).await.unwrap_err();
+        let error = error.message();
+        assert!(error.contains("the value is encrypted at rest (aescbc:v1:key1)"), "{error}");
         let value = protobuf::wrap("v9", "Nonsense", b"");
         let error = decode(&value, Revision(1)).unwrap_err().to_string();
         assert_eq!(error, "no protobuf form of v9, Nonsense is known");

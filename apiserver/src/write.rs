@@ -138,7 +138,14 @@ impl<'a> Writer<'a> {
     async fn read(&self, key: &Key, name: &str) -> ApiResult<Option<Current>> {
         let read = self.api.0.store.get(key, ReadAt::Latest).await;
         let entry = read.map_err(|error| self.store_error(&error, name))?.entry;
-        entry.map(|entry| self.current(entry)).transpose()
+        self.found(entry).await
+    }
+
+    async fn found(&self, entry: Option<Entry>) -> ApiResult<Option<Current>> {
+        match entry {
+            Some(entry) => self.current(entry).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether objects on their way have the sets of their managers packed. Not where hooks look at them.
@@ -146,26 +153,27 @@ impl<'a> Writer<'a> {
         matches!(self.definition().schema, SchemaRef::Static(_)) && self.hooks().is_empty()
     }
 
-    fn current(&self, entry: Entry) -> ApiResult<Current> {
+    async fn current(&self, entry: Entry) -> ApiResult<Current> {
         let shape = self.resource.cache().shape();
         let object = match self.packs() {
-            true => shape.decode_packed(&entry.value, entry.revision),
-            false => shape.decode(&entry.value, entry.revision),
+            true => shape.decode_packed(&entry.value, entry.revision).await?,
+            false => shape.decode(&entry.value, entry.revision).await?,
         };
-        let object = object.map_err(ApiError::internal)?;
         Ok(Current { object, value: entry.value, revision: entry.revision })
     }
 
     /// The bytes to store: of the storage version, whatever version was written.
-    fn encode(&self, object: &Object) -> Bytes {
+    async fn encode(&self, object: &Object) -> ApiResult<Bytes> {
         let definition = self.definition();
         let storage = storage_version(definition);
         if storage == definition.group_version() {
-            return stored::encode(object);
+            return Ok(stored::encode(object));
         }
-        let mut converted = definition.strategy.convert(object.clone(), &storage);
-        converted.set(&["apiVersion"], storage.to_string());
-        stored::encode(&converted)
+        let mut converted = object.clone();
+        // Its revision is not stored, and nobody is to see it who converts.
+        converted.remove(&["metadata", "resourceVersion"]);
+        let mut converted = definition.converted(vec![converted], &storage).await?;
+        Ok(stored::encode(&converted.pop().unwrap_or_default()))
     }
 
     fn write_options(&self) -> WriteOptions {
@@ -178,14 +186,14 @@ impl<'a> Writer<'a> {
         self.options.is_none().then_some(object)
     }
 
-    fn written(
+    async fn written(
         &self,
         mut object: Option<Object>,
         value: Bytes,
         revision: Option<Revision>,
         created: bool,
     ) -> ApiResult<Written> {
-        let value = self.resource.cache().shape().adopt(value).map_err(ApiError::internal)?;
+        let value = self.resource.cache().shape().adopt(value).await?;
         match (&mut object, revision) {
             (Some(object), Some(revision)) => {
                 object.set(&["metadata", "resourceVersion"], revision.to_string());

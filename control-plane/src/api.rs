@@ -1,7 +1,8 @@
 //! The API server with everything a cluster expects of it.
 
-use crate::credentials::{Credentials, KUBELET_CLIENT};
+use crate::credentials::{Credentials, FRONT_PROXY, KUBELET_CLIENT};
 use ipnet::{IpNet, Ipv4Net};
+use kubeplane_aggregation::{Aggregation, Identity};
 use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, Versions, audit::AuditLog};
 use kubeplane_auth::{
     BootstrapTokens, Masters, NodeAuthorizer, Rbac, RbacEscalation, ServiceAccountTokens,
@@ -10,10 +11,10 @@ use kubeplane_auth::{
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{GroupResource, features::Features};
 use kubeplane_handlers::{
-    AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, KubeletClient, NamespaceFinalize,
-    PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
-    SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, ServiceAddressesError,
-    TokenReview, admission::AdmissionPlugins,
+    AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, FrontProxy, KubeletClient,
+    NamespaceFinalize, PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind,
+    SelfSubjectReview, SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses,
+    ServiceAddressesError, TokenReview, admission::AdmissionPlugins,
 };
 use kubeplane_openapi::OpenApi;
 use kubeplane_store_trait::Store;
@@ -98,6 +99,9 @@ pub enum AssemblyError {
     /// The service range.
     #[error(transparent)]
     Addresses(#[from] ServiceAddressesError),
+    /// The certificate for extension API servers.
+    #[error("certificate for extension API servers: {0}")]
+    Aggregation(String),
     /// The way to kubelets.
     #[error(transparent)]
     Kubelets(#[from] kubeplane_handlers::KubeletClientError),
@@ -265,7 +269,26 @@ pub fn standard_bootstrap(
             service_ranges: addresses.ranges().to_vec(),
             node_ports: options.node_ports.clone(),
             client_authority: credentials.authority().to_owned(),
+            front_proxy: Some(FrontProxy {
+                authority: credentials.front_proxy_authority().to_owned(),
+                name: FRONT_PROXY.to_owned(),
+            }),
             kubelet_client: KUBELET_CLIENT.to_owned(),
         },
     ))
+}
+
+/// The component that passes group versions on to extension API servers, where APIServices say so.
+///
+/// # Errors
+/// When credentials are malformed.
+pub fn standard_aggregation(
+    api: &ApiServer,
+    credentials: &Credentials,
+) -> Result<Aggregation, AssemblyError> {
+    let own = &credentials.front_proxy;
+    let identity =
+        Identity::from_pem(&own.certificate, &own.key).map_err(AssemblyError::Aggregation)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(Aggregation::new(api.api(), identity, provider))
 }

@@ -15,17 +15,22 @@ pub const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 pub const PROXY: &str = "system:kube-proxy";
 /// The user name of the API server where it is a client of kubelets.
 pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+/// The name by which extension API servers know the API server in front of them.
+pub const FRONT_PROXY: &str = "front-proxy-client";
 
 /// Made at first start and kept; certificates are made anew when they near their end. The API server's
 /// certificate is good for the names and addresses given here, a kubelet's for its node's.
 #[derive(Debug)]
 pub struct Credentials {
     authority: Authority,
+    front_proxy_authority: Authority,
     directory: PkiDir,
     /// The API server's serving certificate.
     pub serving: Identity,
     /// The API server's client certificate for kubelets.
     pub kubelet_client: Identity,
+    /// The API server's client certificate for extension API servers.
+    pub front_proxy: Identity,
     /// The administrator's client certificate.
     pub admin: Identity,
     /// The key that signs service account tokens, PEM.
@@ -46,6 +51,9 @@ impl Credentials {
     ) -> Result<Self, Error> {
         let directory = PkiDir::open(directory)?;
         let authority = directory.authority("ca", "kubernetes", now)?;
+        let front_proxy_authority = directory.authority("front-proxy-ca", "front-proxy-ca", now)?;
+        let front_proxy = Request::new(FRONT_PROXY, Usage::Client);
+        let front_proxy = Leaf { name: FRONT_PROXY, request: front_proxy };
         let inside = [
             "localhost",
             "kubernetes",
@@ -67,9 +75,11 @@ impl Credentials {
                 "apiserver-kubelet-client",
                 Request::new(KUBELET_CLIENT, Usage::Client),
             )?,
+            front_proxy: directory.leaf(&front_proxy_authority, &front_proxy, now)?,
             admin: leaf("admin", admin)?,
             service_account_key: directory.key("sa")?,
             authority,
+            front_proxy_authority,
             directory,
             now,
         })
@@ -79,6 +89,12 @@ impl Credentials {
     #[must_use]
     pub fn authority(&self) -> &str {
         self.authority.certificate()
+    }
+
+    /// The authority of the API server's certificate for extension API servers, PEM; nobody else has one of it.
+    #[must_use]
+    pub fn front_proxy_authority(&self) -> &str {
+        self.front_proxy_authority.certificate()
     }
 
     /// The private key of the cluster's authority, PEM.

@@ -27,6 +27,7 @@ pub mod testing;
 pub use data_dir::{DataDir, DataDirError};
 pub use supervisor::{ControlPlane, ControlPlaneError, shutdown_signal};
 
+pub use kubeplane_aggregation as aggregation;
 pub use kubeplane_apiserver as apiserver;
 pub use kubeplane_auth as auth;
 pub use kubeplane_builtin as builtin;
@@ -46,6 +47,7 @@ pub use kubeplane_store_etcd as store_etcd;
 pub use kubeplane_store_memory as store_memory;
 pub use kubeplane_store_trait as store;
 pub use kubeplane_telemetry as telemetry;
+pub use kubeplane_webhooks as webhooks;
 
 #[cfg(feature = "testing")]
 pub use kubeplane_macros::test;

@@ -9,7 +9,7 @@
 
 use crate::{
     ControlPlane, ControlPlaneError,
-    api::{ApiOptions, standard_api_server, standard_bootstrap},
+    api::{ApiOptions, standard_aggregation, standard_api_server, standard_bootstrap},
     credentials::{
         CONTROLLER_MANAGER, Credentials, SCHEDULER, component_user, controller_user, node_user,
     },
@@ -27,6 +27,7 @@ use kubeplane_kubelet::{Kubelet, KubeletConfig, ServingCertificate};
 use kubeplane_runtime_cri::{SimulatedOptions, SimulatedRuntime};
 use kubeplane_scheduler_framework::Scheduler;
 use kubeplane_store_memory::MemoryStore;
+use kubeplane_webhooks::PolicyTypeChecking;
 use parking_lot::Mutex;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -135,7 +136,10 @@ impl TestClusterBuilder {
         let address = SocketAddr::new(LOOPBACK, 6443);
         let bootstrap = standard_bootstrap(&api, credentials, &self.options, address)?;
         let custom = CustomResources::new(api.api());
+        let aggregation = standard_aggregation(&api, credentials)?;
+        let checking = PolicyTypeChecking::new(api.api());
         let mut plane = ControlPlane::new().with(api).with(bootstrap).with(custom);
+        plane = plane.with(aggregation).with(checking);
         if self.controllers {
             plane = plane.with(self.manager(&clients, credentials)?);
         }
@@ -197,7 +201,7 @@ impl TestClusterBuilder {
 
     /// Returns when all components are ready.
     async fn run(&self, plane: ControlPlane) -> Result<(CancellationToken, Plane), BoxError> {
-        let parts = 3 + usize::from(self.controllers) + usize::from(self.scheduler);
+        let parts = 5 + usize::from(self.controllers) + usize::from(self.scheduler);
         let parts = parts + usize::from(self.nodes);
         let stop = CancellationToken::new();
         let (ready, mut all_ready) = watch::channel(0);

@@ -2,8 +2,11 @@
 
 use crate::{
     GroupKind, GroupResource, GroupVersion, GroupVersionKind, Object, admission::Warnings,
-    auth::UserInfo, features::Features, field, schema::SchemaRef,
+    auth::UserInfo, features::Features, field,
+    schema::{self, SchemaRef},
+    status::ApiResult,
 };
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::{borrow::Cow, fmt::Debug, sync::Arc};
@@ -84,6 +87,25 @@ pub struct Column {
     pub priority: i32,
 }
 
+impl Column {
+    /// The name, which every table begins with.
+    #[must_use]
+    pub fn name() -> Self {
+        Self { format: "name".into(), ..Self::new("Name", "string", "Name of the object") }
+    }
+
+    /// A column that is always shown.
+    #[must_use]
+    pub fn new(
+        name: impl Into<Text>,
+        kind: impl Into<Text>,
+        description: impl Into<Text>,
+    ) -> Self {
+        let (name, kind, description) = (name.into(), kind.into(), description.into());
+        Self { name, kind, format: "".into(), description, priority: 0 }
+    }
+}
+
 /// A subresource that is a part of the object itself or a view of it.
 #[derive(Debug, Clone)]
 pub struct Subresource {
@@ -157,6 +179,36 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// A kind in namespaces, with all verbs, a shape of anything at all, no subresources and a name as its only column.
+    /// Whatever differs is set on it.
+    #[must_use]
+    pub fn new(
+        kind: GroupVersionKind,
+        plural: impl Into<Text>,
+        strategy: Arc<dyn Strategy>,
+    ) -> Self {
+        Self {
+            plural: plural.into(),
+            singular: kind.kind.to_lowercase().into(),
+            list_kind: format!("{}List", kind.kind).into(),
+            scope: Scope::Namespaced,
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            verbs: Cow::Borrowed(Verb::ALL),
+            subresources: Vec::new(),
+            schema: schema::of_object(Vec::new(), true),
+            columns: vec![Column::name()],
+            selectable_fields: Vec::new(),
+            storage_version: kind.version.clone(),
+            storage_path: None,
+            create_on_update: false,
+            unconditional_update: false,
+            ttl_seconds: None,
+            strategy,
+            kind,
+        }
+    }
+
     /// Group and version.
     #[must_use]
     pub fn group_version(&self) -> GroupVersion {
@@ -189,6 +241,26 @@ impl Definition {
             None if self.kind.group.is_empty() => self.plural.clone(),
             None => format!("{}/{}", self.kind.group, self.plural).into(),
         }
+    }
+
+    /// Objects of any version of this resource in another of its versions, by the [`Converter`] where there is one.
+    ///
+    /// # Errors
+    /// What the converter says.
+    pub async fn converted(
+        &self,
+        objects: Vec<Object>,
+        to: &GroupVersion,
+    ) -> ApiResult<Vec<Object>> {
+        let mut converted = match self.strategy.converter() {
+            Some(converter) => converter.convert(objects, to).await?,
+            None => objects.into_iter().map(|object| self.strategy.convert(object, to)).collect(),
+        };
+        let version = to.to_string();
+        for object in &mut converted {
+            object.set(&["apiVersion"], version.as_str());
+        }
+        Ok(converted)
     }
 
     /// Whether objects live in namespaces.
@@ -293,6 +365,25 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn convert(&self, object: Object, _to: &GroupVersion) -> Object {
         object
     }
+
+    /// Who converts between versions in place of [`convert`](Self::convert), where that takes more than a pure function.
+    fn converter(&self) -> Option<&dyn Converter> {
+        None
+    }
+}
+
+/// Converts objects between versions by asking someone else, as the webhook of a CustomResourceDefinition.
+#[async_trait]
+pub trait Converter: Debug + Send + Sync + 'static {
+    /// Converts objects of any versions of one resource; those of the wanted version come back as they are. There are as
+    /// many objects afterwards, in the same order.
+    ///
+    /// # Errors
+    /// When one of them cannot be converted; sent to the client as a Status.
+    ///
+    /// # Cancellation
+    /// No effect.
+    async fn convert(&self, objects: Vec<Object>, to: &GroupVersion) -> ApiResult<Vec<Object>>;
 }
 
 /// Which names objects of a kind may have.

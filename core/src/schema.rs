@@ -129,6 +129,23 @@ pub struct Field {
     pub tag: u32,
 }
 
+impl Field {
+    /// A field that may be left out, of a kind made at run time.
+    #[must_use]
+    pub fn optional(name: impl Into<Text>, schema: SchemaRef) -> Self {
+        Self {
+            name: name.into(),
+            schema,
+            required: false,
+            nullable: false,
+            presence: Presence::Optional,
+            default: None,
+            patch: PatchStrategy::default(),
+            tag: 0,
+        }
+    }
+}
+
 /// A shape by reference: static for built-in types, shared for those made at run time.
 #[derive(Debug, Clone)]
 pub enum SchemaRef {
@@ -153,6 +170,38 @@ impl From<Schema> for SchemaRef {
     fn from(schema: Schema) -> Self {
         Self::Shared(Arc::new(schema))
     }
+}
+
+static STRING: Schema = Schema::anonymous(Kind::String);
+static ANY: Schema = Schema::anonymous(Kind::Any);
+
+/// These fields and what every object has, `apiVersion`, `kind` and `metadata`, sorted by name.
+///
+/// ```
+/// use kubeplane_core::schema::{Field, Kind, Schema, of_object};
+///
+/// let text = Schema::anonymous(Kind::String);
+/// let greeting = of_object(vec![Field::optional("text", text.into())], false);
+/// assert!(greeting.field("metadata").is_some() && greeting.field("text").is_some());
+/// ```
+#[must_use]
+pub fn of_object(fields: Vec<Field>, preserve_unknown: bool) -> SchemaRef {
+    let fields = with_object_fields(fields).into();
+    Schema::anonymous(Kind::Object { fields, preserve_unknown, atomic: false }).into()
+}
+
+/// The fields of [`of_object`]: what `fields` says of the three is forgotten.
+#[must_use]
+pub fn with_object_fields(mut fields: Vec<Field>) -> Vec<Field> {
+    let metadata = builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    let metadata = metadata.unwrap_or(SchemaRef::Static(&ANY));
+    let text = SchemaRef::Static(&STRING);
+    for (name, schema) in [("apiVersion", text.clone()), ("kind", text), ("metadata", metadata)] {
+        fields.retain(|field| field.name != name);
+        fields.push(Field::optional(name, schema));
+    }
+    fields.sort_by(|a, b| a.name.cmp(&b.name));
+    fields
 }
 
 impl Schema {

@@ -11,6 +11,8 @@
 //! | `custom_scheduler_plugin` | a score of your own in a scheduler profile, placing pods on simulated nodes |
 //! | `custom_admission` | an admission step that refuses images whose version is not said |
 //! | `custom_store` | a store of your own, on `kubeplane-store-trait` alone, that passes its conformance suite |
+//! | `conversion_webhook` | a webhook that converts between the two versions of a CustomResourceDefinition |
+//! | `extension_apiserver` | an API server of your own with a kind of your own, behind that of a cluster |
 //! | `test_with_cluster` | `#[kubeplane::test]`: a test with a control plane of its own |
 //! | `load` | a load generator: any API servers under one load, in turn, side by side |
 //!

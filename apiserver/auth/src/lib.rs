@@ -1,7 +1,7 @@
 //! Authenticators, the RBAC and node authorizers, service account tokens and the bootstrap policy.
 //!
 //! ```text
-//!   request ──> X509 | ServiceAccountTokens ──> UserInfo ──> Masters | NodeAuthorizer | Rbac ──> Decision
+//!   request ──> X509 | RequestHeader | ServiceAccountTokens ──> UserInfo ──> Masters | NodeAuthorizer | Rbac ──> Decision
 //!                       ^ issue()                                   └─ read roles, bindings, pods
 //!                serviceaccounts/token                                 through an ObjectReader
 //! ```
@@ -16,6 +16,7 @@ mod escalation;
 mod masters;
 mod node;
 mod rbac;
+mod request_header;
 mod token;
 mod x509;
 
@@ -25,6 +26,7 @@ pub use escalation::RbacEscalation;
 pub use masters::Masters;
 pub use node::NodeAuthorizer;
 pub use rbac::{PolicyRule, Rbac};
+pub use request_header::{RequestHeader, RequestHeaderNames};
 pub use token::{
     BoundObject, ServiceAccountTokens, TokenIssuer, TokenRequest, UsedTokens, VerifiedToken,
     bearer_token,

@@ -56,7 +56,7 @@ impl X509 {
     }
 
     /// Verifies a connection's chain once, not with every request: a signature costs more than most reads.
-    fn user(&self, chain: &Arc<PeerCertificates>) -> Result<UserInfo, String> {
+    pub(crate) fn user(&self, chain: &Arc<PeerCertificates>) -> Result<UserInfo, String> {
         let place = Arc::as_ptr(chain) as usize;
         let now = self.clock.now().as_second();
         if let Some(verified) = self.verified.lock().get(&place)

@@ -3,7 +3,7 @@
 mod cleanup;
 mod served;
 
-use crate::{conditions, kind, names};
+use crate::{conditions, conversion::Conversions, kind, names};
 use async_trait::async_trait;
 use futures::StreamExt;
 use kubeplane_apiserver::Api;
@@ -48,7 +48,7 @@ impl Component for CustomResources {
     /// Ready when the kinds of all definitions that are there are served.
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         let mut worker = Worker {
-            served: Served::new(self.api.registry().clone()),
+            served: Served::new(self.api.registry().clone(), Conversions::new(&self.api)),
             known: BTreeMap::new(),
             cleanups: JoinSet::new(),
             cleaning: BTreeSet::new(),
@@ -232,7 +232,7 @@ impl Worker {
             return Ok(());
         }
         let resource = kind::resource();
-        let written = self.api.update_with(&resource, "", name, |fresh| {
+        let written = self.api.write_status(&resource, "", name, |fresh| {
             change(fresh);
             Ok(())
         });

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use kubeplane_apiserver::version_rank;
 use kubeplane_core::{
     Definition, GroupVersion, GroupVersionKind, Object, Scope, Strategy, decode,
-    definition::{Context, Form, Subresource, Verb},
+    definition::{Context, Converter, Form, Subresource, Verb},
     field::{Error, ErrorKind, Errors, Path},
     names,
     schema::SchemaRef,
@@ -26,6 +26,15 @@ use std::{borrow::Cow, sync::Arc};
 /// # Errors
 /// When there is no such version, or its names are missing.
 pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> {
+    convertible(crd, version, None)
+}
+
+/// As [`definition_of`], with who converts between its versions.
+pub(crate) fn convertible(
+    crd: &Object,
+    version: &str,
+    converter: Option<Arc<dyn Converter>>,
+) -> Result<Definition, Errors> {
     let spec = versions(crd)
         .iter()
         .find(|found| found.get("name").and_then(Value::as_str) == Some(version));
@@ -54,6 +63,7 @@ pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> 
     let (columns, cells) = Columns::of(spec);
     let mut resource = Resource::of(spec, cells);
     resource.deprecation = deprecation(crd, spec);
+    resource.converter = converter;
     Ok(Definition {
         plural: name("plural").into(),
         singular: name("singular").into(),
@@ -149,6 +159,8 @@ struct Resource {
     scale: Option<Value>,
     /// What its clients are warned with.
     deprecation: Option<String>,
+    /// Who converts between versions, when they differ in more than their name.
+    converter: Option<Arc<dyn Converter>>,
 }
 
 impl Resource {
@@ -164,6 +176,7 @@ impl Resource {
             has_status: set("/subresources/status").is_some(),
             scale: set("/subresources/scale").cloned(),
             deprecation: None,
+            converter: None,
             schema,
             cells,
         }
@@ -172,6 +185,7 @@ impl Resource {
     /// What is wrong beside the values themselves: embedded resources, repeated items, rules.
     fn invariants(
         &self,
+        context: &Context<'_>,
         object: &Value,
         old: Option<&Value>,
         status: bool,
@@ -191,7 +205,7 @@ impl Resource {
             let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
             errors.push(Error::invalid(&root, "null", detail));
         } else {
-            errors.extend(rules.validate(object, old, &root));
+            errors.extend(rules.validate(object, old, &root, context.warnings));
         }
         errors
     }
@@ -354,7 +368,7 @@ impl Strategy for Resource {
             errors.extend(value::validate(schema, &value, &Path::root()));
         }
         errors.extend(self.scale(object, true));
-        self.invariants(&value, None, false, errors)
+        self.invariants(context, &value, None, false, errors)
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
@@ -382,11 +396,15 @@ impl Strategy for Resource {
             }
         }
         errors.extend(self.scale(object, !status));
-        self.invariants(&new, Some(&before), status, errors)
+        self.invariants(context, &new, Some(&before), status, errors)
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
         self.cells.row(object, now)
+    }
+
+    fn converter(&self) -> Option<&dyn Converter> {
+        self.converter.as_deref()
     }
 
     /// Versions differ in nothing but their name.

@@ -5,7 +5,8 @@
 //!            │
 //!   CustomResources (component) ── names accepted? ──> definition_of ──> Registry::install
 //!            │                                             │
-//!            └── deletion: objects first                   └── Schema (prune, default), values, rules, columns
+//!            └── deletion: objects first                   ├── Schema (prune, default), values, rules, columns
+//!                                                          └── Converter (a webhook, for several versions)
 //! ```
 //!
 //! ```
@@ -30,6 +31,7 @@ mod beta;
 mod columns;
 mod component;
 mod conditions;
+mod conversion;
 mod custom;
 mod embedded;
 mod fieldpath;

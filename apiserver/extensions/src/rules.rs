@@ -5,13 +5,23 @@ use crate::{
     props::{Additional, Props, Rule},
     value::correlated,
 };
-use kubeplane_cel::{Bound, Environment, Error as CelError, Outcome, Program, Shape, Type};
-use kubeplane_core::field::{Error, ErrorKind, Errors, OMITTED, Path};
+use kubeplane_cel::{Bound, Environment, Error as CelError, Program, Shape, Type};
+use kubeplane_core::{
+    admission::Warnings,
+    field::{Error, ErrorKind, Errors, OMITTED, Path},
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The longest message an expression may make, in bytes.
 const MAX_MESSAGE: usize = 5 * 1024;
+/// What one evaluation may cost.
+const CALL_BUDGET: u64 = 1_000_000;
+/// What all evaluations over one object may cost.
+const OBJECT_BUDGET: u64 = 10_000_000;
+/// What is said when that is spent.
+const SPENT: &str =
+    "validation failed due to running out of cost budget, no further validation rules will be run";
 
 /// One rule, ready to run.
 #[derive(Debug)]
@@ -54,14 +64,16 @@ pub(crate) fn compile(
         };
         let program = match compiled(&rule.rule) {
             Err(error) => Err(format!("compilation failed: {error}")),
-            Ok(program) if matches!(program.returns(), Type::Bool | Type::Dyn) => Ok(program),
+            Ok(program) if matches!(program.returns(), Type::Bool | Type::Dyn) => {
+                Ok(program.metered())
+            }
             Ok(_) => Err("cel expression must evaluate to a bool".to_owned()),
         };
         let message = (!rule.message_expression.is_empty()).then(|| {
             match compiled(&rule.message_expression) {
                 Err(error) => Err(format!("messageExpression compilation failed: {error}")),
                 Ok(program) if matches!(program.returns(), Type::String { .. } | Type::Dyn) => {
-                    Ok(program)
+                    Ok(program.metered())
                 }
                 Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
             }
@@ -107,11 +119,70 @@ impl Rules {
         Some(Self { environment, root })
     }
 
-    /// What an object breaks.
-    pub(crate) fn validate(&self, value: &Value, old: Option<&Value>, path: &Path) -> Errors {
-        let mut errors = Vec::new();
-        self.root.validate(&self.environment, value, old, false, path, &mut errors);
-        errors
+    /// What an object breaks. What it broke before where nothing has changed is told as a warning.
+    pub(crate) fn validate(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        path: &Path,
+        warnings: &Warnings,
+    ) -> Errors {
+        let mut run = Run {
+            environment: &self.environment,
+            errors: Vec::new(),
+            warnings,
+            left: OBJECT_BUDGET,
+            over: false,
+        };
+        self.root.validate(&mut run, value, old, false, path);
+        run.errors
+    }
+}
+
+/// One look at an object.
+struct Run<'a> {
+    environment: &'a Environment,
+    errors: Errors,
+    warnings: &'a Warnings,
+    /// What may still be spent.
+    left: u64,
+    /// No more rules are run.
+    over: bool,
+}
+
+/// Why an evaluation came to nothing.
+enum Failure {
+    /// One evaluation costs too much.
+    Call,
+    /// Nothing is left to spend.
+    Object,
+    Evaluation(CelError),
+}
+
+impl Run<'_> {
+    fn evaluate(
+        &mut self,
+        program: &Program,
+        variables: &[(&str, &Bound)],
+    ) -> Result<Bound, Failure> {
+        let budget = self.left.min(CALL_BUDGET);
+        let mut activation = self.environment.activation(budget);
+        for (name, value) in variables {
+            activation.set(name, value);
+        }
+        let result = program.run(&activation);
+        self.left = self.left.saturating_sub(budget.saturating_sub(activation.left()));
+        result.map_err(|error| match error {
+            CelError::Budget if budget == CALL_BUDGET => Failure::Call,
+            CelError::Budget => Failure::Object,
+            other => Failure::Evaluation(other),
+        })
+    }
+
+    /// An error after which no more rules are run.
+    fn end(&mut self, error: Error) {
+        self.errors.push(error);
+        self.over = true;
     }
 }
 
@@ -164,34 +235,33 @@ impl Node {
     /// `ratchet`: the nearest place above whose old value is known did not change.
     fn validate(
         &self,
-        environment: &Environment,
+        run: &mut Run<'_>,
         value: &Value,
         old: Option<&Value>,
         ratchet: bool,
         path: &Path,
-        errors: &mut Errors,
     ) {
-        if value.is_null() {
+        if value.is_null() || run.over {
             return;
         }
         let old = old.filter(|old| !old.is_null());
         let ratchet = old.map_or(ratchet, |old| old == value);
-        self.evaluate(environment, value, old, ratchet, path, errors);
+        self.evaluate(run, value, old, ratchet, path);
         match value {
             Value::Array(list) => {
                 let Some(items) = &self.items else { return };
                 for (index, item) in list.iter().enumerate() {
                     let old = old.and_then(|old| correlated(&self.list, item, old));
-                    items.validate(environment, item, old, ratchet, &path.index(index), errors);
+                    items.validate(run, item, old, ratchet, &path.index(index));
                 }
             }
             Value::Object(map) => {
                 for (key, value) in map {
                     let old = old.and_then(|old| old.get(key));
                     if let Some(node) = self.properties.get(key) {
-                        node.validate(environment, value, old, ratchet, &path.child(key), errors);
+                        node.validate(run, value, old, ratchet, &path.child(key));
                     } else if let Some(node) = &self.values {
-                        node.validate(environment, value, old, ratchet, &path.key(key), errors);
+                        node.validate(run, value, old, ratchet, &path.key(key));
                     }
                 }
             }
@@ -201,12 +271,11 @@ impl Node {
 
     fn evaluate(
         &self,
-        environment: &Environment,
+        run: &mut Run<'_>,
         value: &Value,
         old: Option<&Value>,
         ratchet: bool,
         path: &Path,
-        errors: &mut Errors,
     ) {
         let Some(shape) = self.shape.as_ref().filter(|_| !self.rules.is_empty()) else { return };
         let bound = shape.bind(value);
@@ -221,46 +290,79 @@ impl Node {
             };
             let mut variables = vec![("self", &bound)];
             variables.extend(old.as_ref().map(|old| ("oldSelf", old)));
-            let found = self.run(environment, rule, &variables, value, path);
-            errors.extend(found.filter(|_| uses_old || !ratchet));
+            if !self.holds(run, rule, &variables, path) && !run.over {
+                let error = self.broken(run, rule, &variables, value, path);
+                match ratchet && !uses_old {
+                    true => run.warnings.add(error.to_string()),
+                    false => run.errors.push(error),
+                }
+            }
+            if run.over {
+                return;
+            }
         }
     }
 
-    fn run(
+    /// Whether a rule holds; one that cannot be evaluated is an error of its own.
+    fn holds(
         &self,
-        environment: &Environment,
+        run: &mut Run<'_>,
+        rule: &Compiled,
+        variables: &[(&str, &Bound)],
+        path: &Path,
+    ) -> bool {
+        let invalid = |detail: String| Error::invalid(path, self.kind.as_str(), detail);
+        let program = match &rule.program {
+            Ok(program) => program,
+            Err(why) => {
+                run.errors.push(invalid(format!("rule compile error: {why}")));
+                return true;
+            }
+        };
+        let words = told(&rule.rule);
+        match run.evaluate(program, variables) {
+            Ok(result) => return result.as_bool() == Some(true),
+            Err(Failure::Call) => run.end(invalid(format!(
+                "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {words}"
+            ))),
+            Err(Failure::Object) => run.end(invalid(SPENT.to_owned())),
+            Err(Failure::Evaluation(error)) if error.to_string().starts_with("no such overload") => {
+                run.errors.push(invalid(format!(
+                    "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {words}"
+                )));
+            }
+            Err(Failure::Evaluation(error)) => {
+                run.errors.push(invalid(format!("{error} evaluating rule: {words}")));
+            }
+        }
+        true
+    }
+
+    /// What is said about a broken rule.
+    fn broken(
+        &self,
+        run: &mut Run<'_>,
         rule: &Compiled,
         variables: &[(&str, &Bound)],
         value: &Value,
         path: &Path,
-    ) -> Option<Error> {
-        let invalid = |detail: String| Some(Error::invalid(path, self.kind.as_str(), detail));
-        let program = match &rule.program {
-            Ok(program) => program,
-            Err(why) => return invalid(format!("rule compile error: {why}")),
-        };
-        let words = told(&rule.rule);
-        match program.evaluate(environment, variables) {
-            Ok(Outcome::Bool(true)) => return None,
-            Ok(_) => {}
-            Err(error) if error.to_string().starts_with("no such overload") => {
-                return invalid(format!(
-                    "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {words}"
-                ));
-            }
-            Err(error) => return invalid(format!("{error} evaluating rule: {words}")),
-        }
+    ) -> Error {
         let own = rule.message.as_ref().and_then(|message| message.as_ref().ok());
-        let own = own.and_then(|message| match message.evaluate(environment, variables) {
-            Ok(Outcome::Text(text)) => usable(text.trim()),
-            _ => None,
+        let own = own.and_then(|message| match run.evaluate(message, variables) {
+            Ok(made) => made.as_text().and_then(|text| usable(text.trim())),
+            Err(Failure::Object) => {
+                run.over = true;
+                None
+            }
+            Err(_) => None,
         });
+        let words = told(&rule.rule);
+        let at =
+            rule.path.as_ref().map_or_else(|| path.clone(), |below| path.child(below.as_str()));
         let detail = own.unwrap_or_else(|| match rule.rule.message.is_empty() {
             true => format!("failed rule: {words}"),
             false => words.to_owned(),
         });
-        let at =
-            rule.path.as_ref().map_or_else(|| path.clone(), |below| path.child(below.as_str()));
         let shown = match self.kind.as_str() {
             "object" | "array" => OMITTED.into(),
             _ => value.clone(),
@@ -272,7 +374,7 @@ impl Node {
             _ => ErrorKind::Invalid,
         };
         let detail = if kind == ErrorKind::Duplicate { String::new() } else { detail };
-        Some(Error { kind, path: at, value: shown, detail })
+        Error { kind, path: at, value: shown, detail }
     }
 }
 

@@ -1,26 +1,20 @@
 //! From a structural schema to the shape that decoding, pruning, defaulting and server-side apply work with.
 
 use crate::props::{Additional, Props};
-use kubeplane_core::schema::{
-    Field, Kind, ListType, PatchStrategy, Presence, Schema, SchemaRef, Text, builtin,
-};
+use kubeplane_core::schema::{Field, Kind, ListType, Schema, SchemaRef, Text, with_object_fields};
 use std::borrow::Cow;
 
 static ANY: Schema = Schema::anonymous(Kind::Any);
-static STRING: Schema = Schema::anonymous(Kind::String);
 
 /// The shape of the objects of a custom resource.
 pub(crate) fn of_resource(root: &Props) -> SchemaRef {
-    let mut fields = fields(root);
-    add_resource_fields(&mut fields);
+    let fields = with_object_fields(fields(root));
     Schema::anonymous(object(fields, root.preserves_unknown(), root.is_atomic())).into()
 }
 
 /// The shape of anything at all with metadata, for versions without a schema.
 pub(crate) fn of_nothing() -> SchemaRef {
-    let mut fields = Vec::new();
-    add_resource_fields(&mut fields);
-    Schema::anonymous(object(fields, true, false)).into()
+    kubeplane_core::schema::of_object(Vec::new(), true)
 }
 
 /// The shape of one node.
@@ -53,7 +47,7 @@ fn any() -> SchemaRef {
 fn of_object(props: &Props) -> Kind {
     let mut fields = fields(props);
     if props.embedded {
-        add_resource_fields(&mut fields);
+        fields = with_object_fields(fields);
     }
     let atomic = props.is_atomic();
     if fields.is_empty() {
@@ -79,33 +73,9 @@ fn fields(props: &Props) -> Vec<Field> {
         required: required(name),
         nullable: props.nullable,
         default: props.default.as_ref().map(|value| Text::Owned(value.to_string())),
-        ..field(name.clone(), shape(props))
+        ..Field::optional(name.clone(), shape(props))
     });
     fields.collect()
-}
-
-fn field(name: impl Into<Text>, schema: SchemaRef) -> Field {
-    Field {
-        name: name.into(),
-        schema,
-        required: false,
-        nullable: false,
-        presence: Presence::Optional,
-        default: None,
-        patch: PatchStrategy::default(),
-        tag: 0,
-    }
-}
-
-/// What every object has, whatever its schema says.
-fn add_resource_fields(fields: &mut Vec<Field>) {
-    let metadata = builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap_or_else(any);
-    let text = SchemaRef::Static(&STRING);
-    for (name, schema) in [("apiVersion", text.clone()), ("kind", text), ("metadata", metadata)] {
-        fields.retain(|field| field.name != name);
-        fields.push(field(name, schema));
-    }
-    fields.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 fn list(props: &Props) -> ListType {

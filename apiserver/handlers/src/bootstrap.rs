@@ -40,6 +40,15 @@ const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
     ),
 ];
 
+/// How extension API servers know the API server in front of them, whose word they take for who asks.
+#[derive(Debug, Clone)]
+pub struct FrontProxy {
+    /// The authority of its client certificate, PEM.
+    pub authority: String,
+    /// The common name of its client certificate.
+    pub name: String,
+}
+
 /// What [`Bootstrap`] cannot know by itself.
 #[derive(Debug, Clone)]
 pub struct BootstrapOptions {
@@ -53,6 +62,8 @@ pub struct BootstrapOptions {
     pub node_ports: RangeInclusive<u16>,
     /// The authority of client certificates, PEM, for extension API servers.
     pub client_authority: String,
+    /// As whom the API server comes to extension API servers; `None` when it comes to none.
+    pub front_proxy: Option<FrontProxy>,
     /// The user as which the API server comes to kubelets; it may do there what kubelets offer.
     pub kubelet_client: String,
 }
@@ -64,6 +75,7 @@ pub struct BootstrapOptions {
 pub struct Bootstrap {
     api: Api,
     options: BootstrapOptions,
+    ports: NodePorts,
 }
 
 impl Bootstrap {
@@ -76,7 +88,6 @@ impl Bootstrap {
 
     /// Makes what is missing.
     ///
-    ports: NodePorts,
     /// # Errors
     /// When a write fails.
     pub async fn apply(&self) -> ApiResult<()> {
@@ -100,10 +111,24 @@ impl Bootstrap {
         self.ensure_service().await?;
         self.repair_services().await?;
         self.ensure_api_services().await?;
-        let config = json!({"apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-            "data": {"client-ca-file": self.options.client_authority}});
-        self.ensure("", "configmaps", "kube-system", config).await
+        self.ensure_extension_access().await
+    }
+
+    /// Tells extension API servers whose word to take for who asks.
+    async fn ensure_extension_access(&self) -> ApiResult<()> {
+        let mut data = json!({"client-ca-file": self.options.client_authority});
+        if let Some(front) = &self.options.front_proxy {
+            let list = |name: &str| json!([name]).to_string();
+            data["requestheader-client-ca-file"] = front.authority.as_str().into();
+            data["requestheader-allowed-names"] = list(&front.name).into();
+            data["requestheader-username-headers"] = list("X-Remote-User").into();
+            data["requestheader-uid-headers"] = list("X-Remote-Uid").into();
+            data["requestheader-group-headers"] = list("X-Remote-Group").into();
+            data["requestheader-extra-headers-prefix"] = list("X-Remote-Extra-").into();
+        }
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}});
+        self.replace("", "configmaps", "kube-system", config, "data").await
     }
 
     async fn ensure(
@@ -182,6 +207,14 @@ impl Bootstrap {
         let now = self.api.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let ready = json!([{"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
             "message": "Kubernetes default Service CIDR is ready"}]);
+        let settled = |object: &Object| {
+            object.is_deleting()
+                || object.at(&["spec", "cidrs"]) == Some(&json!(ranges))
+                    && object.at(&["status", "conditions"]).is_some()
+        };
+        if settled(&self.api.get(&resource, "", "kubernetes").await?) {
+            return Ok(());
+        }
         let change = |object: &mut Object| {
             let found = object.at(&["spec", "cidrs"]).and_then(|cidrs| cidrs.as_array());
             let grows =
@@ -216,18 +249,15 @@ impl Bootstrap {
         }
     }
 
-        let settled = |object: &Object| {
-            object.is_deleting()
-                || object.at(&["spec", "cidrs"]) == Some(&json!(ranges))
-                    && object.at(&["status", "conditions"]).is_some()
-        };
-        if settled(&self.api.get(&resource, "", "kubernetes").await?) {
-            return Ok(());
-        }
     async fn repair(&self) -> ApiResult<()> {
         self.repair_services().await?;
         self.mark_schemas().await?;
         self.ensure_api_services().await
+    }
+
+    async fn repair_services(&self) -> ApiResult<()> {
+        self.ports.repair(&self.api).await?;
+        addresses::repair(&self.api).await
     }
 
     async fn ensure_service(&self) -> ApiResult<()> {
@@ -236,6 +266,7 @@ impl Bootstrap {
         let service = json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
             "spec": {"type": "ClusterIP", "clusterIP": options.service_address.to_string(), "sessionAffinity": "None",
+                "ipFamilyPolicy": "SingleStack",
                 "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": options.address.port()}]}});
         self.ensure("", "services", "default", service).await?;
         let (host, port) = (options.address.ip().to_string(), options.address.port());
@@ -255,18 +286,12 @@ impl Bootstrap {
             "addressType": family, "endpoints": [{"addresses": [host], "conditions": {"ready": true}}],
             "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
         self.replace("discovery.k8s.io", "endpointslices", "default", slice, "endpoints").await
-    async fn repair_services(&self) -> ApiResult<()> {
-        self.ports.repair(&self.api).await?;
-        addresses::repair(&self.api).await
-    }
-
     }
 
     /// Creates an object, or brings one field of the existing one up to date.
     async fn replace(
         &self,
         group: &'static str,
-                "ipFamilyPolicy": "SingleStack",
         resource: &'static str,
         namespace: &str,
         value: serde_json::Value,

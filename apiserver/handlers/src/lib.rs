@@ -29,7 +29,7 @@ mod services;
 mod token;
 
 pub use binding::PodBinding;
-pub use bootstrap::{Bootstrap, BootstrapOptions};
+pub use bootstrap::{Bootstrap, BootstrapOptions, FrontProxy};
 pub use components::ComponentStatuses;
 pub use eviction::PodEviction;
 pub use finalize::NamespaceFinalize;

@@ -3,8 +3,11 @@
 use crate::{document::Document, negotiation, store::Documents};
 use async_trait::async_trait;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
-use kubeplane_apiserver::{Api, Body, Query, Route, body, no_such_path};
-use kubeplane_core::status::{ApiError, ApiResult};
+use kubeplane_apiserver::{Api, Body, DelegatedRequest, Query, Route, body, no_such_path};
+use kubeplane_core::{
+    auth::UserInfo,
+    status::{ApiError, ApiResult},
+};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -44,6 +47,12 @@ impl OpenApi {
     }
 
     async fn version(&self, api: &Api, head: &Parts, path: &str) -> ApiResult<Response<Body>> {
+        if let Some(other) = self.documents.lock().await.elsewhere(api, path).await? {
+            let user = Arc::new(UserInfo::new("system:aggregator", Vec::<String>::new()));
+            let (head, body, api) = (head.clone(), body::empty(), api.clone());
+            let request = DelegatedRequest { head, body, user, api };
+            return other.delegate.serve(request).await;
+        }
         let found = self.documents.lock().await.version(api, path).await?;
         let document = found.ok_or_else(no_such_path)?;
         match Query::of(&head.uri).first("hash") {

@@ -5,7 +5,7 @@ use crate::{
     document::Document,
     gnostic, paths, schemas, swagger,
 };
-use kubeplane_apiserver::{Api, KUBERNETES_VERSION};
+use kubeplane_apiserver::{Api, Delegated, KUBERNETES_VERSION};
 use kubeplane_core::{Definition, GroupVersion, status::ApiError, status::ApiResult};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -28,6 +28,8 @@ struct Made {
 pub(crate) struct Documents {
     state: Option<State>,
     versions: BTreeMap<GroupVersion, Made>,
+    /// What others serve.
+    delegated: BTreeMap<GroupVersion, Delegated>,
     index: Option<Document>,
     swagger: Option<Document>,
     protobuf: Option<Document>,
@@ -45,7 +47,13 @@ impl Documents {
             let url = format!("/openapi/v3/{path}?hash={}", made.document.hash());
             (path, json!({"serverRelativeURL": url}))
         };
-        let listed: Map<_, _> = self.versions.iter().map(entry).collect();
+        let mut listed: Map<_, _> = self.versions.iter().map(entry).collect();
+        for (version, other) in &self.delegated {
+            match other.openapi.as_str() {
+                "" => drop(listed.remove(&path(version))),
+                url => drop(listed.insert(path(version), json!({"serverRelativeURL": url}))),
+            }
+        }
         let index = Document::json(&json!({"paths": listed})).map_err(ApiError::internal)?;
         Ok(self.index.insert(index).clone())
     }
@@ -57,16 +65,32 @@ impl Documents {
         Ok(all.find(|(version, _)| path(version) == wanted).map(|(_, made)| made.document.clone()))
     }
 
+    /// Who else serves a document, by its path below `/openapi/v3/`.
+    pub(crate) async fn elsewhere(
+        &mut self,
+        api: &Api,
+        wanted: &str,
+    ) -> ApiResult<Option<Delegated>> {
+        self.refresh(api).await?;
+        let mut all = self.delegated.iter();
+        Ok(all.find(|(version, _)| path(version) == wanted).map(|(_, other)| other.clone()))
+    }
+
     /// Everything in one Swagger document.
     pub(crate) async fn swagger(&mut self, api: &Api) -> ApiResult<Document> {
         self.refresh(api).await?;
         if let Some(swagger) = &self.swagger {
             return Ok(swagger.clone());
         }
-        let parts: Vec<_> = self.versions.values().map(|made| made.document.clone()).collect();
+        let own =
+            self.versions.iter().filter(|(version, _)| !self.delegated.contains_key(*version));
+        let parts: Vec<_> = own.map(|(_, made)| made.document.clone()).collect();
+        let others: Vec<_> = self.delegated.values().map(|other| other.swagger.clone()).collect();
         let made = spawn_blocking(move || {
             let parts = parts.iter().map(|part| part.parsed().unwrap_or_default());
-            Document::json(&swagger::joined(parts, KUBERNETES_VERSION))
+            let mut joined = swagger::joined(parts, KUBERNETES_VERSION);
+            others.iter().for_each(|other| swagger::add(&mut joined, other));
+            Document::json(&joined)
         });
         let swagger = made.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
         Ok(self.swagger.insert(swagger).clone())
@@ -98,7 +122,10 @@ impl Documents {
         }
         let before = self.versions.len();
         self.versions.retain(|version, _| wanted.contains_key(version));
-        let mut changed = self.versions.len() != before;
+        let delegated = api.registry().delegated();
+        let mut changed =
+            self.versions.len() != before || !same_others(&self.delegated, &delegated);
+        self.delegated = delegated;
         wanted.retain(|version, inputs| {
             !self.versions.get(version).is_some_and(|made| same(&made.inputs, inputs))
         });
@@ -113,6 +140,16 @@ impl Documents {
         self.state = Some(state);
         Ok(())
     }
+}
+
+fn same_others(
+    left: &BTreeMap<GroupVersion, Delegated>,
+    right: &BTreeMap<GroupVersion, Delegated>,
+) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).all(|((left, old), (right, new))| {
+            left == right && old.openapi == new.openapi && Arc::ptr_eq(&old.swagger, &new.swagger)
+        })
 }
 
 fn same(left: &Inputs, right: &Inputs) -> bool {

@@ -32,6 +32,16 @@ pub(crate) fn joined(parts: impl Iterator<Item = Value>, version: &str) -> Value
     })
 }
 
+/// Adds what another says of its own group version; a definition that is there stays as it is.
+pub(crate) fn add(joined: &mut Value, other: &Value) {
+    for part in ["paths", "definitions"] {
+        let Some(Value::Object(all)) = joined.get_mut(part) else { continue };
+        for (name, value) in other[part].as_object().into_iter().flatten() {
+            all.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+}
+
 /// Brings a schema into the words of Swagger 2.
 fn simplify(schema: &mut Value) {
     match schema {

@@ -3,15 +3,18 @@
 use super::{Event, Inner, Progress, Row, Snapshot};
 use futures::StreamExt;
 use imbl::OrdMap;
+use kubeplane_core::status::{ApiError, ApiResult};
 use kubeplane_store_trait::{
     self as store, BoxWatcher, Entry, KeyRange, ListOptions, ReadAt, Revision,
 };
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// How many objects are read from the store at once.
 const PAGE: usize = 2000;
 /// The pause after a failure of the store.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between tries to fill a cache.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Why following the store ended.
 enum End {
@@ -19,6 +22,43 @@ enum End {
     Resume,
     /// List again.
     Refill,
+}
+
+/// Why a cache is not filled.
+enum Unfilled {
+    Store(store::Error),
+    Conversion(ApiError),
+}
+
+impl Unfilled {
+    /// What readers are told; a store that cannot be read is waited for.
+    fn conversion(self) -> Option<ApiError> {
+        match self {
+            Self::Store(_) => None,
+            Self::Conversion(error) => Some(error),
+        }
+    }
+}
+
+impl fmt::Display for Unfilled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Conversion(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<store::Error> for Unfilled {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ApiError> for Unfilled {
+    fn from(error: ApiError) -> Self {
+        Self::Conversion(error)
+    }
 }
 
 pub(super) async fn run(inner: Arc<Inner>) {
@@ -30,14 +70,20 @@ pub(super) async fn run(inner: Arc<Inner>) {
 
 impl Inner {
     async fn keep_filled(&self) {
-        let mut epoch = 0;
+        let (mut epoch, mut pause) = (0, PAUSE);
         loop {
             epoch += 1;
             match self.fill(epoch).await {
-                Ok(through) => self.follow(through).await,
+                Ok(through) => {
+                    pause = PAUSE;
+                    *self.failure.lock() = None;
+                    self.follow(through).await;
+                }
                 Err(error) => {
                     tracing::warn!(prefix = %self.prefix, %error, "watch cache cannot be filled");
-                    self.options.clock.sleep(PAUSE).await;
+                    *self.failure.lock() = error.conversion();
+                    self.options.clock.sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST);
                 }
             }
         }
@@ -47,7 +93,7 @@ impl Inner {
         KeyRange::prefix(self.prefix.clone())
     }
 
-    async fn fill(&self, epoch: u64) -> store::Result<Revision> {
+    async fn fill(&self, epoch: u64) -> Result<Revision, Unfilled> {
         let mut rows = OrdMap::new();
         let mut range = self.range();
         let mut options = ListOptions { limit: Some(PAGE), ..ListOptions::default() };
@@ -56,13 +102,14 @@ impl Inner {
             let page = self.options.store.list(&range, options).await?;
             options.at = ReadAt::Exact(page.revision);
             let last = page.entries.last().map(|entry| entry.key.clone());
-            for entry in page.entries {
+            let remaining = page.remaining;
+            for entry in self.adopted(page.entries).await? {
                 changed = changed.max(entry.revision);
                 if let Some(row) = self.row(entry) {
                     rows.insert(row.0, row.1);
                 }
             }
-            match last.filter(|_| page.remaining > 0) {
+            match last.filter(|_| remaining > 0) {
                 Some(last) => range = range.after(&last),
                 None => break page.revision,
             }
@@ -73,8 +120,28 @@ impl Inner {
         Ok(through)
     }
 
+    /// Entries in the form of this version; those that cannot be read are as they were, and no rows are made of them.
+    async fn adopted(&self, mut entries: Vec<Entry>) -> ApiResult<Vec<Entry>> {
+        if entries.iter().all(|entry| self.shape.is_own(&entry.value)) {
+            return Ok(entries);
+        }
+        let values = entries.iter().map(|entry| entry.value.clone()).collect();
+        for (entry, value) in entries.iter_mut().zip(self.shape.adopt_all(values).await?) {
+            match value {
+                Ok(value) => entry.value = value,
+                Err(error) => {
+                    tracing::error!(key = %entry.key, %error, "stored object cannot be decoded");
+                }
+            }
+        }
+        Ok(entries)
+    }
+
     fn row(&self, entry: Entry) -> Option<(bytes::Bytes, Arc<Row>)> {
         let key = entry.key.as_bytes().clone();
+        if !self.shape.is_own(&entry.value) {
+            return None;
+        }
         match Row::new(&self.shape, &self.prefix, key.clone(), entry.value, entry.revision) {
             Ok(row) => Some((key, Arc::new(row))),
             Err(error) => {
@@ -113,8 +180,18 @@ impl Inner {
             };
             match batch {
                 Some(Ok(batch)) => {
-                    *through = batch.through.max(*through);
-                    self.apply(batch);
+                    let end = batch.through;
+                    let events = match self.adopted_events(batch.events).await {
+                        Ok(events) => events,
+                        Err(error) => {
+                            tracing::warn!(prefix = %self.prefix, %error, "change cannot be converted");
+                            *self.failure.lock() = Some(error);
+                            self.options.clock.sleep(PAUSE).await;
+                            return End::Refill;
+                        }
+                    };
+                    *through = end.max(*through);
+                    self.apply(store::WatchBatch { events, through: end });
                 }
                 Some(Err(store::Error::Compacted { .. })) => return End::Refill,
                 Some(Err(store::Error::Lagged)) => return End::Resume,
@@ -129,6 +206,29 @@ impl Inner {
                 }
             }
         }
+    }
+
+    async fn adopted_events(&self, mut events: Vec<store::Event>) -> ApiResult<Vec<store::Event>> {
+        let put = |event: &store::Event| match event {
+            store::Event::Put { entry, .. } if !self.shape.is_own(&entry.value) => {
+                Some(entry.clone())
+            }
+            _ => None,
+        };
+        let others: Vec<Entry> = events.iter().filter_map(put).collect();
+        if others.is_empty() {
+            return Ok(events);
+        }
+        let mut adopted = self.adopted(others).await?.into_iter();
+        for event in &mut events {
+            if let store::Event::Put { entry, .. } = event
+                && !self.shape.is_own(&entry.value)
+                && let Some(own) = adopted.next()
+            {
+                *entry = own;
+            }
+        }
+        Ok(events)
     }
 
     fn apply(&self, batch: store::WatchBatch) {

@@ -35,7 +35,6 @@ impl Row {
         value: Bytes,
         revision: Revision,
     ) -> serde_json::Result<Self> {
-        let value = shape.adopt(value)?;
         let definition = shape.definition();
         let object = pick(&value, &definition.selectable_fields)?;
         let labels = object.labels().map(|(key, value)| (key.into(), value.into())).collect();

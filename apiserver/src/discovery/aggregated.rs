@@ -44,9 +44,18 @@ pub(super) fn document(registry: &Registry, path: &str, version: &str) -> Value 
 }
 
 fn group(registry: &Registry, name: &str, versions: &[GroupVersion]) -> Value {
+    let delegation = registry.delegation();
     let versions: Vec<_> = versions
         .iter()
         .map(|version| {
+            if let Some(other) = delegation.delegated.get(version) {
+                let freshness = if other.fresh { "Current" } else { "Stale" };
+                let mut said = json!({"version": version.version, "freshness": freshness});
+                if !other.resources.is_empty() {
+                    said["resources"] = Value::Array(other.resources.to_vec());
+                }
+                return said;
+            }
             let resources: Vec<_> = registry
                 .of_version(version)
                 .iter()

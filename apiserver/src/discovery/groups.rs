@@ -1,9 +1,9 @@
 //! Groups and their versions, in the original's order.
 
-use crate::registry::Registry;
+use crate::{delegation::Standing, registry::Registry};
 use kubeplane_core::GroupVersion;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Built-in groups from the most to the least important one; others follow by name.
 const ORDER: [&str; 21] = [
@@ -30,19 +30,45 @@ const ORDER: [&str; 21] = [
     "flowcontrol.apiserver.k8s.io",
 ];
 
-/// Every served version: groups by importance, versions of a group from the newest stable one down.
+/// What is listed first, before all that APIServices can say.
+const FIRST: Standing = Standing { group: 20_001, version: 0 };
+/// What stands for a version that no APIService tells of.
+const UNTOLD: Standing = Standing { group: 1000, version: 100 };
+
+/// Every served version, here or elsewhere: groups by importance, versions of a group from the most preferred one down.
 pub(super) fn versions(registry: &Registry) -> Vec<GroupVersion> {
-    let found: BTreeSet<GroupVersion> =
+    let delegation = registry.delegation();
+    let mut found: BTreeSet<GroupVersion> =
         registry.all().iter().map(|resource| resource.definition().group_version()).collect();
-    let mut versions: Vec<_> = found.into_iter().collect();
+    found.extend(delegation.delegated.keys().cloned());
+    let versions: Vec<_> = found.into_iter().collect();
     let place = |group: &str| ORDER.iter().position(|known| *known == group).unwrap_or(ORDER.len());
-    versions.sort_by(|a, b| {
-        place(&a.group)
-            .cmp(&place(&b.group))
+    let standing = |version: &GroupVersion| match delegation.standings.get(version) {
+        Some(standing) => *standing,
+        None if version.group == "apiregistration.k8s.io" => FIRST,
+        None => UNTOLD,
+    };
+    let mut groups: BTreeMap<&str, i64> = BTreeMap::new();
+    if !delegation.standings.is_empty() {
+        for version in &versions {
+            let group = groups.entry(&version.group).or_default();
+            *group = standing(version).group.max(*group);
+        }
+    }
+    let importance = |version: &GroupVersion| groups.get(&*version.group).copied();
+    let mut order: Vec<_> = versions.iter().map(|version| (importance(version), version)).collect();
+    order.sort_by(|(one, a), (other, b)| {
+        other
+            .cmp(one)
+            .then_with(|| match one {
+                Some(_) => std::cmp::Ordering::Equal,
+                None => place(&a.group).cmp(&place(&b.group)),
+            })
             .then_with(|| a.group.cmp(&b.group))
+            .then_with(|| standing(b).version.cmp(&standing(a).version))
             .then_with(|| version_rank(&b.version).cmp(&version_rank(&a.version)))
     });
-    versions
+    order.into_iter().map(|(_, version)| version.clone()).collect()
 }
 
 /// How preferred a version is among those of its group: stable over beta over alpha, higher numbers over

@@ -1,5 +1,5 @@
 use super::{Exchange, Next, Step};
-use crate::{api::Api, body::Body, discovery, verbs};
+use crate::{api::Api, body::Body, delegation::DelegatedRequest, discovery, verbs};
 use async_trait::async_trait;
 use http::{Method, Response};
 use kubeplane_core::{ApiError, status::ApiResult};
@@ -32,6 +32,12 @@ impl Dispatch {
 #[async_trait]
 impl Step for Dispatch {
     async fn run(&self, exchange: Exchange, _next: Next<'_>) -> ApiResult<Response<Body>> {
+        let delegation = self.api.registry().delegation();
+        if let Some(delegate) = delegation.of(&exchange.info) {
+            let Exchange { head, body, user, .. } = exchange;
+            let api = self.api.clone();
+            return delegate.serve(DelegatedRequest { head, body, user, api }).await;
+        }
         if exchange.info.is_resource() {
             return self.resource(exchange).await;
         }

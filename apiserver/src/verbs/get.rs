@@ -7,7 +7,7 @@ use crate::{
     storage::About,
 };
 use http::{Response, StatusCode};
-use kubeplane_core::{ApiError, status::ApiResult};
+use kubeplane_core::status::ApiResult;
 use kubeplane_store_trait::{ReadAt, Revision};
 
 /// Reads one object; never decodes it for a client that takes JSON.
@@ -28,7 +28,7 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
                 .await
                 .about(&resource, &call.info.name)?;
             let entry = read.entry.ok_or_else(|| call.not_found())?;
-            (shape.adopt(entry.value).map_err(ApiError::internal)?, entry.revision)
+            (shape.adopt(entry.value).await?, entry.revision)
         }
         _ => {
             let freshness = match sent.parse() {

@@ -58,10 +58,10 @@ pub(super) async fn find(call: &Call, options: &ListOptions) -> ApiResult<Found>
         return from_store(call, &options.filter, range, &limits).await.map_err(
             |error| match error {
                 // The original tells no time to wait for a revision read exactly.
-                store::Error::Future { requested, latest } => {
+                Unread::Store(store::Error::Future { requested, latest }) => {
                     crate::storage::future_error(requested, latest).retry_after(0)
                 }
-                error => crate::storage::plain_error(&error),
+                error => error.told(),
             },
         );
     }
@@ -118,12 +118,33 @@ struct Limits {
     token: u64,
 }
 
+/// Why the store's own answer cannot be given.
+enum Unread {
+    Store(store::Error),
+    Conversion(ApiError),
+}
+
+impl Unread {
+    fn told(self) -> ApiError {
+        match self {
+            Self::Store(error) => crate::storage::plain_error(&error),
+            Self::Conversion(error) => error,
+        }
+    }
+}
+
+impl From<store::Error> for Unread {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
 async fn from_store(
     call: &Call,
     filter: &Filter,
     mut range: KeyRange,
     limits: &Limits,
-) -> store::Result<Found> {
+) -> Result<Found, Unread> {
     let (resource, shape) = (&call.resource, call.resource.cache().shape());
     let mut options = store::ListOptions { at: limits.at, ..store::ListOptions::default() };
     let mut rows: Vec<Arc<Row>> = Vec::new();
@@ -138,9 +159,12 @@ async fn from_store(
         let count = page.entries.len() as u64;
         let mut meta = ListMeta { revision: page.revision.to_string(), ..ListMeta::default() };
         let mut last = None;
-        for (index, entry) in page.entries.into_iter().enumerate() {
+        let values = page.entries.iter().map(|entry| entry.value.clone()).collect();
+        let values = shape.adopt_all(values).await.map_err(Unread::Conversion)?;
+        for (index, (entry, value)) in page.entries.into_iter().zip(values).enumerate() {
             let key = entry.key.as_bytes().clone();
-            let row = Row::new(shape, resource.prefix(), key.clone(), entry.value, entry.revision);
+            let value = value.map_err(corrupt)?;
+            let row = Row::new(shape, resource.prefix(), key.clone(), value, entry.revision);
             let row = row.map_err(corrupt)?;
             if filter.matches(&row) {
                 rows.push(Arc::new(row));
@@ -177,15 +201,15 @@ async fn continued(
     let Some(revision) = revision else {
         let limits = Limits { at: ReadAt::Latest, limit: options.limit, token: 0 };
         let found = from_store(call, &options.filter, rest, &limits).await;
-        return found.map_err(|error| crate::storage::plain_error(&error));
+        return found.map_err(Unread::told);
     };
     let limits = Limits { at: ReadAt::Exact(revision), limit: options.limit, token: revision.0 };
     from_store(call, &options.filter, rest, &limits).await.map_err(|error| match error {
-        store::Error::Compacted { .. } => {
+        Unread::Store(store::Error::Compacted { .. }) => {
             let key = String::from_utf8_lossy(&start[call.resource.prefix().len()..]).into_owned();
             ApiError::expired(TOO_OLD).continue_with(encoded(&key, -1))
         }
-        error => crate::storage::plain_error(&error),
+        error => error.told(),
     })
 }
 

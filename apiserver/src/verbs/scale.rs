@@ -61,7 +61,7 @@ async fn read(call: &Call) -> ApiResult<Object> {
         call.api.store().get(&key, ReadAt::Latest).await.about(&resource, &call.info.name)?;
     let entry = read.entry.ok_or_else(|| call.not_found())?;
     let shape = call.resource.cache().shape();
-    shape.decode(&entry.value, entry.revision).map_err(ApiError::internal)
+    shape.decode(&entry.value, entry.revision).await
 }
 
 async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> ApiResult<Object> {

@@ -41,10 +41,11 @@ impl Writer<'_> {
         if generated {
             return self.create_generated(object).await;
         }
-        self.create_once(object).await.map_err(|(name, refused)| match refused {
-            Refused::Exists(entry) => self.taken(&name, entry),
-            Refused::Other(error) => error,
-        })
+        match self.create_once(object).await {
+            Ok(written) => Ok(written),
+            Err((name, Refused::Exists(entry))) => Err(self.taken(&name, entry).await),
+            Err((_, Refused::Other(error))) => Err(error),
+        }
     }
 
     async fn create_generated(&self, object: Object) -> ApiResult<Written> {
@@ -82,19 +83,28 @@ impl Writer<'_> {
         let mut finish = Finish::nothing();
         let prepared = self.prepare_create(&mut object, sent_name, &mut finish).await;
         let name = object.name().to_owned();
-        if let Err(error) = prepared {
-            finish.run(false).await;
-            return Err((name, Refused::Other(error)));
-        }
-        let value = self.encode(&object);
+        let encoded = match prepared {
+            Ok(()) => self.encode(&object).await,
+            Err(error) => Err(error),
+        };
+        let value = match encoded {
+            Ok(value) => value,
+            Err(error) => {
+                finish.run(false).await;
+                return Err((name, Refused::Other(error)));
+            }
+        };
         let object = self.kept(object);
         let stored = self.store_new(&name, value.clone()).await;
         // A write that may have been made keeps what was claimed for it.
         if !matches!(&stored, Err(refused) if refused.is_open()) {
             finish.run(stored.is_ok() && !self.dry_run).await;
         }
-        match stored.and_then(|revision| Ok(self.written(object, value, revision, true)?)) {
-            Ok(written) => Ok(written),
+        match stored {
+            Ok(revision) => self
+                .written(object, value, revision, true)
+                .await
+                .map_err(|error| (name, error.into())),
             Err(refused) => Err((name, refused)),
         }
     }
@@ -152,10 +162,10 @@ impl Writer<'_> {
         self.definition().strategy.default(object);
     }
 
-    fn taken(&self, name: &str, entry: Entry) -> ApiError {
+    async fn taken(&self, name: &str, entry: Entry) -> ApiError {
         let resource = self.group_resource();
         let error = ApiError::already_exists(&resource, name);
-        let deleting = self.current(entry).is_ok_and(|current| current.object.is_deleting());
+        let deleting = self.current(entry).await.is_ok_and(|current| current.object.is_deleting());
         if !deleting {
             return error;
         }

@@ -86,12 +86,14 @@ impl Writer<'_> {
         let store = &self.api.0.store;
         let result = match self.plan(&old.object, options) {
             Plan::Wait => {
-                return self.removed(old.object, old.value, old.revision, State::Waiting).map(Ok);
+                let waiting = State::Waiting;
+                return self.removed(old.object, old.value, old.revision, waiting).await.map(Ok);
             }
             Plan::Mark(object) => {
-                let value = self.encode(&object);
+                let value = self.encode(&object).await?;
                 if self.dry_run || value == old.value {
-                    return self.removed(object, value, old.revision, State::Marked).map(Ok);
+                    let marked = State::Marked;
+                    return self.removed(object, value, old.revision, marked).await.map(Ok);
                 }
                 let result =
                     store.update(key, value.clone(), old.revision, self.write_options()).await;
@@ -99,7 +101,8 @@ impl Writer<'_> {
             }
             Plan::Remove => {
                 if self.dry_run {
-                    return self.removed(old.object, old.value, old.revision, State::Gone).map(Ok);
+                    let gone = State::Gone;
+                    return self.removed(old.object, old.value, old.revision, gone).await.map(Ok);
                 }
                 let result = store.delete(key, old.revision).await;
                 result.map(|deleted| (old.object, old.value, deleted.revision, State::Gone))
@@ -107,20 +110,18 @@ impl Writer<'_> {
         };
         match result {
             Ok((object, value, revision, state)) => {
-                let removed = self.removed(object, value, revision, state)?;
+                let removed = self.removed(object, value, revision, state).await?;
                 if state == State::Gone {
                     self.after_delete(&removed.object).await;
                 }
                 Ok(Ok(removed))
             }
-            Err(store::Error::Conflict { current, .. }) => {
-                Ok(Err(current.map(|entry| self.current(entry)).transpose()?))
-            }
+            Err(store::Error::Conflict { current, .. }) => Ok(Err(self.found(current).await?)),
             Err(error) => Err(self.store_error(&error, &name)),
         }
     }
 
-    fn removed(
+    async fn removed(
         &self,
         mut object: Object,
         value: Bytes,
@@ -128,7 +129,7 @@ impl Writer<'_> {
         state: State,
     ) -> ApiResult<Removed> {
         object.set(&["metadata", "resourceVersion"], revision.to_string());
-        let value = self.resource.cache().shape().adopt(value).map_err(ApiError::internal)?;
+        let value = self.resource.cache().shape().adopt(value).await?;
         Ok(Removed { object, value, revision, state })
     }
 

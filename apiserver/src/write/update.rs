@@ -58,7 +58,9 @@ impl Writer<'_> {
         self.authorize_create(name).await?;
         match self.create_once(object).await {
             Ok(written) => Ok(Outcome::Done(Box::new(written))),
-            Err((_, Refused::Exists(entry))) => Ok(Outcome::Again(Some(self.current(entry)?))),
+            Err((_, Refused::Exists(entry))) => {
+                Ok(Outcome::Again(Some(self.current(entry).await?)))
+            }
             Err((_, Refused::Other(error))) => Err(error),
         }
     }
@@ -191,23 +193,23 @@ impl Writer<'_> {
         if self.is_finished(&object, &old.object) {
             return self.remove_finished(key, object, old).await;
         }
-        let value = self.encode(&object);
+        let value = self.encode(&object).await?;
         let same = value == old.value;
         let (object, revision) = (self.kept(object), old.revision);
         drop(old);
         if same || self.dry_run {
-            let written = self.written(object, value, Some(revision), false)?;
+            let written = self.written(object, value, Some(revision), false).await?;
             return Ok(Outcome::Done(Box::new(written)));
         }
         let result =
             self.api.0.store.update(key, value.clone(), revision, self.write_options()).await;
         match result {
             Ok(revision) => {
-                let written = self.written(object, value, Some(revision), false)?;
+                let written = self.written(object, value, Some(revision), false).await?;
                 Ok(Outcome::Done(Box::new(written)))
             }
             Err(store::Error::Conflict { current, .. }) => {
-                Ok(Outcome::Again(current.map(|entry| self.current(entry)).transpose()?))
+                Ok(Outcome::Again(self.found(current).await?))
             }
             Err(error) => Err(self.store_error(&error, &name)),
         }
@@ -227,25 +229,19 @@ impl Writer<'_> {
         object: Object,
         old: Current,
     ) -> ApiResult<Outcome> {
-        let value = self.encode(&object);
-        let done = |object: Option<Object>, value| {
-            let written = self.written(object, value, Some(old.revision), false)?;
-            Ok(Outcome::Done(Box::new(written)))
-        };
-        if self.dry_run {
-            return done(self.kept(object), value);
-        }
-        match self.api.0.store.delete(key, old.revision).await {
-            Ok(_) => {
-                self.after_delete(&object).await;
-                done(self.kept(object), value)
+        let value = self.encode(&object).await?;
+        if !self.dry_run {
+            match self.api.0.store.delete(key, old.revision).await {
+                Ok(_) => self.after_delete(&object).await,
+                Err(store::Error::Conflict { current: None, .. }) => {}
+                Err(store::Error::Conflict { current: Some(entry), .. }) => {
+                    return Ok(Outcome::Again(Some(self.current(entry).await?)));
+                }
+                Err(error) => return Err(self.store_error(&error, object.name())),
             }
-            Err(store::Error::Conflict { current: None, .. }) => done(self.kept(object), value),
-            Err(store::Error::Conflict { current: Some(entry), .. }) => {
-                Ok(Outcome::Again(Some(self.current(entry)?)))
-            }
-            Err(error) => Err(self.store_error(&error, object.name())),
         }
+        let written = self.written(self.kept(object), value, Some(old.revision), false).await?;
+        Ok(Outcome::Done(Box::new(written)))
     }
 
     /// Changes a stored object from inside the server: no admission, no validation.

@@ -4,6 +4,7 @@ use kubeplane_core::{
     Definition, GroupVersionKind, Object,
     admission::{Operation, Request},
     apply::unpack_managers,
+    status::ApiResult,
 };
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -81,23 +82,48 @@ impl Matched {
         Self { definition: definition.clone(), kind: kind_of(definition, subresource) }
     }
 
+    /// The object of the request and the one before it, in this version.
+    ///
+    /// # Errors
+    /// When they cannot be converted.
+    pub(crate) async fn views(
+        &self,
+        request: &Request<'_>,
+    ) -> ApiResult<(Option<Object>, Option<Object>)> {
+        let object = match request.object.as_deref() {
+            Some(object) => Some(self.view(request, object).await?),
+            None => None,
+        };
+        let old = match request.old {
+            Some(old) => Some(self.view(request, old).await?),
+            None => None,
+        };
+        Ok((object, old))
+    }
+
     /// An object of the request in this version.
-    pub(crate) fn view(&self, request: &Request<'_>, object: &Object) -> Object {
+    ///
+    /// # Errors
+    /// When it cannot be converted.
+    pub(crate) async fn view(&self, request: &Request<'_>, object: &Object) -> ApiResult<Object> {
         let mut object = object.clone();
         unpack_managers(&mut object);
         if kind_of(request.definition, request.subresource) == self.kind {
-            return object;
+            return Ok(object);
         }
-        crate::equivalents::converted(&object, request.definition, &self.kind.group_version())
+        crate::equivalents::converted(&object, request.definition, &self.kind.group_version()).await
     }
 
     /// An object of this version in that of the request.
-    pub(crate) fn back(&self, request: &Request<'_>, object: Object) -> Object {
+    ///
+    /// # Errors
+    /// When it cannot be converted.
+    pub(crate) async fn back(&self, request: &Request<'_>, object: Object) -> ApiResult<Object> {
         let own = kind_of(request.definition, request.subresource);
         if own == self.kind {
-            return object;
+            return Ok(object);
         }
-        crate::equivalents::converted(&object, &self.definition, &own.group_version())
+        crate::equivalents::converted(&object, &self.definition, &own.group_version()).await
     }
 }
 

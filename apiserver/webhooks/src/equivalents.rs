@@ -1,7 +1,7 @@
 //! Other versions of a resource, as `matchPolicy: Equivalent` asks for them.
 
 use kubeplane_apiserver::Registry;
-use kubeplane_core::{Definition, GroupVersion};
+use kubeplane_core::{Definition, GroupVersion, Object, status::ApiResult};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
 
@@ -50,12 +50,14 @@ impl Equivalents {
 }
 
 /// An object in another version of its kind.
-pub(crate) fn converted(
-    object: &kubeplane_core::Object,
+///
+/// # Errors
+/// When it cannot be converted.
+pub(crate) async fn converted(
+    object: &Object,
     from: &Definition,
     to: &GroupVersion,
-) -> kubeplane_core::Object {
-    let mut object = from.strategy.convert(object.clone(), to);
-    object.set(&["apiVersion"], to.to_string());
-    object
+) -> ApiResult<Object> {
+    let mut converted = from.converted(vec![object.clone()], to).await?;
+    Ok(converted.pop().unwrap_or_default())
 }

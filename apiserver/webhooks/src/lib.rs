@@ -39,6 +39,6 @@ mod policy;
 mod shared;
 mod webhook;
 
-pub use policy::{MutatingAdmissionPolicy, ValidatingAdmissionPolicy};
+pub use policy::{MutatingAdmissionPolicy, PolicyTypeChecking, ValidatingAdmissionPolicy};
 pub use shared::{Extensions, Options};
 pub use webhook::{MutatingAdmissionWebhook, ValidatingAdmissionWebhook};

@@ -1,5 +1,6 @@
 //! Policies: what their objects say, their parameters, and the two steps that hold writes against them.
 
+mod checking;
 mod definition;
 mod invocation;
 mod merge;
@@ -8,6 +9,7 @@ mod params;
 mod validating;
 mod validator;
 
+pub use checking::PolicyTypeChecking;
 pub use mutating::MutatingAdmissionPolicy;
 pub use validating::ValidatingAdmissionPolicy;
 

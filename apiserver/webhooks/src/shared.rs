@@ -1,12 +1,12 @@
 use crate::{
     MutatingAdmissionPolicy, MutatingAdmissionWebhook, ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook, equivalents::Equivalents, metrics::Counters,
-    webhook::client::Clients,
 };
 use kubeplane_apiserver::{Api, Registry};
 use kubeplane_cel::Environment;
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::auth::Authorizer;
+use kubeplane_outbound::Clients;
 use kubeplane_telemetry::Metrics;
 use rustls::crypto::CryptoProvider;
 use std::{

@@ -2,11 +2,8 @@
 
 mod answer;
 mod call;
-pub(crate) mod client;
-mod connect;
 mod hook;
 mod mutating;
-mod resolve;
 mod review;
 mod validating;
 
@@ -41,8 +38,7 @@ async fn wanted(
     if hook.conditions.is_empty() {
         return Ok(Some(matched));
     }
-    let object = request.object.as_deref().map(|object| matched.view(request, object));
-    let old = request.old.map(|old| matched.view(request, old));
+    let (object, old) = matched.views(request).await?;
     let described = admission_request(request, &matched);
     let inputs = Inputs::new(request, described, object.as_ref(), old.as_ref(), None);
     let about =

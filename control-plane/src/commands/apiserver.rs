@@ -12,7 +12,9 @@ pub(super) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         .with(setup.api)
         .with(setup.announcement)
         .with(setup.bootstrap)
-        .with(setup.custom);
+        .with(setup.custom)
+        .with(setup.aggregation)
+        .with(setup.type_checking);
     supervise(plane).await?;
     drop(data);
     Ok(())

@@ -66,6 +66,8 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with(setup.announcement)
         .with(setup.bootstrap)
         .with(setup.custom)
+        .with(setup.aggregation)
+        .with(setup.type_checking)
         .with(manager)
         .with(scheduler)
         .with(kubelet);

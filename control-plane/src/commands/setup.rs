@@ -5,13 +5,15 @@ use crate::cli::{ApiArgs, StoreChoice};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use kubeplane::{
-    api::{ApiOptions, standard_api_server, standard_bootstrap},
+    aggregation::Aggregation,
+    api::{ApiOptions, standard_aggregation, standard_api_server, standard_bootstrap},
     core::component::{Component, ComponentError, Lifecycle},
     credentials::{CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, node_user},
     extensions::CustomResources,
     handlers::Bootstrap,
     prelude::*,
     snapshots::SnapshotRoute,
+    webhooks::PolicyTypeChecking,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -27,6 +29,8 @@ pub(super) struct Setup {
     pub(super) api: ApiServer,
     pub(super) bootstrap: Bootstrap,
     pub(super) custom: CustomResources,
+    pub(super) aggregation: Aggregation,
+    pub(super) type_checking: PolicyTypeChecking,
     pub(super) announcement: Announcement,
 }
 
@@ -58,7 +62,18 @@ pub(super) async fn prepare(
         nodes,
     };
     let custom = CustomResources::new(api.api());
-    Ok(Setup { address, credentials, api, bootstrap, custom, announcement })
+    let aggregation = standard_aggregation(&api, &credentials)?;
+    let type_checking = PolicyTypeChecking::new(api.api());
+    Ok(Setup {
+        address,
+        credentials,
+        api,
+        bootstrap,
+        custom,
+        aggregation,
+        type_checking,
+        announcement,
+    })
 }
 
 fn reachable(listen: SocketAddr) -> IpAddr {

@@ -23,7 +23,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kubeplane-proxy", CORE),
     ("kubeplane-builtin", CORE),
     ("kubeplane-auth", CORE),
+    ("kubeplane-outbound", &["kubeplane-clock", "kubeplane-core"]),
     ("kubeplane-apiserver", WITH_STORE),
+    ("kubeplane-aggregation", ON_APISERVER),
     ("kubeplane-extensions", ON_APISERVER),
     ("kubeplane-handlers", ON_APISERVER),
     ("kubeplane-openapi", ON_APISERVER),
@@ -65,6 +67,7 @@ const ON_APISERVER: &[&str] = &[
     "kubeplane-store-trait",
     "kubeplane-apiserver",
     "kubeplane-auth",
+    "kubeplane-outbound",
 ];
 const WITH_RUNTIME: &[&str] = &[
     "kubeplane-clock",

@@ -9,9 +9,6 @@ use kube_cel::cel::common::ast::{
 };
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-/// The most characters of a printed number or time.
-const PRINTED: u64 = 64;
-
 /// The type of an expression.
 #[derive(Debug, Clone)]
 pub enum Type {
@@ -93,10 +90,22 @@ pub(crate) type Scope = HashMap<String, Type>;
 pub(crate) struct Wrong {
     pub(crate) word: String,
     pub(crate) message: String,
+    pub(crate) at: At,
+}
+
+/// Where the original points to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// The word.
+    Word,
+    /// The parenthesis behind the word.
+    Open,
+    /// The parenthesis of the `has` around the word.
+    Has,
 }
 
 fn wrong(word: impl Into<String>, message: impl Into<String>) -> Wrong {
-    Wrong { word: word.into(), message: message.into() }
+    Wrong { word: word.into(), message: message.into(), at: At::Word }
 }
 
 /// The type of an expression; what is wrong with it is added to `found`, and its type taken for unknown.
@@ -111,7 +120,11 @@ pub(crate) fn infer(expression: &IdedExpr, scope: &Scope, found: &mut Vec<Wrong>
         },
         Expr::Select(select) => {
             let operand = infer(&select.operand, scope, found);
-            field(&operand, &select.field).map(|of| if select.test { Type::Bool } else { of })
+            match field(&operand, &select.field) {
+                Ok(_) if select.test => Ok(Type::Bool),
+                Err(wrong) if select.test => Err(Wrong { at: At::Has, ..wrong }),
+                other => other,
+            }
         }
         Expr::Call(call) => of_call(call, scope, found),
         Expr::List(list) => {
@@ -247,10 +260,11 @@ fn of_call(call: &CallExpr, scope: &Scope, found: &mut Vec<Wrong>) -> Result<Typ
             require_bool(&call.func_name, &types)?;
             Type::Bool
         }
-        operators::EQUALS
-        | operators::NOT_EQUALS
-        | operators::IN
-        | operators::NOT_STRICTLY_FALSE => Type::Bool,
+        operators::EQUALS | operators::NOT_EQUALS => {
+            of_one_type(&call.func_name, &types)?;
+            Type::Bool
+        }
+        operators::IN | operators::NOT_STRICTLY_FALSE => Type::Bool,
         operators::GREATER
         | operators::GREATER_EQUALS
         | operators::LESS
@@ -277,12 +291,11 @@ fn of_call(call: &CallExpr, scope: &Scope, found: &mut Vec<Wrong>) -> Result<Typ
         | operators::MODULO
         | operators::NEGATE => both(&types),
         name => {
-            let returned = functions::returns(name).ok_or_else(|| undeclared(name))?;
+            let returned = functions::returns(name);
+            let returned = returned.ok_or_else(|| Wrong { at: At::Open, ..undeclared(name) })?;
             match (name, types.first()) {
-                ("string", Some(Type::Int | Type::Double | Type::Bool | Type::Scalar)) => {
-                    Type::String { max: PRINTED }
-                }
-                ("string", Some(Type::String { max })) => Type::String { max: *max },
+                // The original knows no bounds of what is made of another type.
+                ("string", _) => Type::String { max: u64::MAX },
                 _ => sized(name, returned, target.as_ref()),
             }
         }
@@ -323,6 +336,30 @@ fn comparable(operator: &str, types: &[Type]) -> Result<(), Wrong> {
     match types {
         [a, b] => match (class(a), class(b)) {
             (Some("compound"), _) | (_, Some("compound")) => Err(no_overload(operator, types)),
+            (Some(a), Some(b)) if a != b => Err(no_overload(operator, types)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Values of types that are known and differ are never equal, so that to compare them is a mistake.
+fn of_one_type(operator: &str, types: &[Type]) -> Result<(), Wrong> {
+    let class = |of: &Type| match of {
+        Type::Int => Some("int"),
+        Type::Double => Some("double"),
+        Type::Bool => Some("bool"),
+        Type::String { .. } => Some("string"),
+        Type::List(..) => Some("list"),
+        Type::Shaped(shape) => match &shape.kind {
+            Kind::List(_) => Some("list"),
+            Kind::Map(_) | Kind::Object(_) => Some("map"),
+            _ => None,
+        },
+        Type::Scalar | Type::Dyn => None,
+    };
+    match types {
+        [a, b] => match (class(a), class(b)) {
             (Some(a), Some(b)) if a != b => Err(no_overload(operator, types)),
             _ => Ok(()),
         },

@@ -15,7 +15,10 @@ pub(crate) fn estimate(expression: &IdedExpr, scope: &Scope) -> u64 {
     match &expression.expr {
         Expr::Unspecified | Expr::Literal(_) => 0,
         Expr::Ident(_) => 1,
-        Expr::Select(select) => estimate(&select.operand, scope).saturating_add(1),
+        // To ask whether a field is there costs nothing.
+        Expr::Select(select) => {
+            estimate(&select.operand, scope).saturating_add(u64::from(!select.test))
+        }
         Expr::List(list) => sum(&list.elements, scope).saturating_add(LIST),
         Expr::Map(_) => MAP,
         Expr::Struct(_) => STRUCT,
@@ -33,8 +36,24 @@ fn known(expression: &IdedExpr, scope: &Scope) -> Type {
     infer(expression, scope, &mut Vec::new())
 }
 
+/// The most characters, items or entries; what has none is one, or where the schema knows it nothing.
 fn size(expression: &IdedExpr, scope: &Scope) -> u64 {
-    known(expression, scope).size()
+    match known(expression, scope) {
+        Type::Bool | Type::Int | Type::Double if is_path(expression) => 0,
+        known => known.size(),
+    }
+}
+
+/// Whether a value is one that the schema describes.
+fn is_path(expression: &IdedExpr) -> bool {
+    match &expression.expr {
+        Expr::Ident(_) => true,
+        Expr::Select(select) => is_path(&select.operand),
+        Expr::Call(call) if call.func_name == operators::INDEX => {
+            call.args.first().is_some_and(is_path)
+        }
+        _ => false,
+    }
 }
 
 /// A tenth of what is looked at, rounded up.
@@ -43,49 +62,68 @@ fn tenth(size: u64) -> u64 {
 }
 
 fn of_call(call: &CallExpr, scope: &Scope) -> u64 {
-    let arguments = sum(&call.args, scope);
-    let name = call.func_name.as_str();
-    let short_cut = matches!(
-        name,
-        operators::LOGICAL_AND | operators::LOGICAL_OR | operators::NOT_STRICTLY_FALSE
-    );
-    let mut total = if short_cut { arguments } else { arguments.saturating_add(1) };
-    if name == operators::CONDITIONAL
-        && let [condition, yes, no] = call.args.as_slice()
-    {
-        let worse = estimate(yes, scope).max(estimate(no, scope));
-        return estimate(condition, scope).saturating_add(worse);
-    }
+    let mut parts = sum(&call.args, scope);
     let target = call.target.as_deref().filter(|_| qualified(call, scope).is_none());
     if let Some(target) = target {
-        total = total.saturating_add(estimate(target, scope));
+        parts = parts.saturating_add(estimate(target, scope));
     }
-    if !functions::traverses(name) {
-        return total;
-    }
-    total.saturating_add(match name {
-        operators::EQUALS | operators::NOT_EQUALS => {
-            let sizes = call.args.iter().map(|argument| size(argument, scope));
-            tenth(sizes.min().unwrap_or(1))
+    let argument = |index: usize| call.args.get(index).map_or(1, |found| size(found, scope));
+    let on = || target.map_or_else(|| argument(0), |found| size(found, scope));
+    let is_text = |found: Option<&IdedExpr>| {
+        found.is_some_and(|found| matches!(known(found, scope), Type::String { .. }))
+    };
+    let smaller = || argument(0).min(argument(1));
+    let own = match call.func_name.as_str() {
+        operators::LOGICAL_AND | operators::LOGICAL_OR => 0,
+        operators::CONDITIONAL => {
+            let [condition, yes, no] = call.args.as_slice() else { return parts };
+            let worse = estimate(yes, scope).max(estimate(no, scope));
+            return estimate(condition, scope).saturating_add(worse);
         }
-        operators::IN => call.args.get(1).map_or(1, |list| size(list, scope)),
-        operators::ADD => match call.args.first().map(|first| known(first, scope)) {
-            Some(Type::String { .. }) => tenth(
-                call.args.iter().fold(0, |sum: u64, item| sum.saturating_add(size(item, scope))),
-            ),
-            _ => 0,
+        operators::EQUALS | operators::NOT_EQUALS => tenth(smaller()),
+        operators::LESS
+        | operators::LESS_EQUALS
+        | operators::GREATER
+        | operators::GREATER_EQUALS
+            if is_text(call.args.first()) =>
+        {
+            tenth(smaller())
+        }
+        operators::IN => match call.args.get(1).map(|list| known(list, scope)) {
+            Some(Type::Shaped(shape)) if !shape.is_list() => 1,
+            _ => argument(1),
         },
+        operators::ADD if is_text(call.args.first()) => {
+            tenth(argument(0).saturating_add(argument(1)))
+        }
         "matches" | "find" | "findAll" => {
             let pattern = call.args.last().map_or(1, |pattern| size(pattern, scope)).div_ceil(4);
-            let text = target.or(call.args.first()).map_or(1, |text| size(text, scope));
-            tenth(text.saturating_add(1)).saturating_mul(pattern.max(1))
+            tenth(on().saturating_add(1)).saturating_mul(pattern)
         }
-        "contains" => {
-            let sought = call.args.first().map_or(1, |argument| size(argument, scope));
-            tenth(target.map_or(1, |text| size(text, scope))).saturating_mul(tenth(sought).max(1))
+        "contains" => tenth(on()).saturating_mul(tenth(argument(0))),
+        "startsWith" | "endsWith" => tenth(argument(0)),
+        "replace" | "split" | "ip.isCanonical" => on().div_ceil(5),
+        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" if !is_text(target) => {
+            let item = target.map(|list| known(list, scope).element());
+            let item = match item {
+                Some(Type::String { max }) => tenth(max),
+                _ => 0,
+            };
+            on().saturating_mul(item.saturating_add(1))
         }
-        _ => tenth(target.or(call.args.first()).map_or(1, |text| size(text, scope))),
-    })
+        "join" => {
+            let item = target.map_or(1, |list| known(list, scope).element().size());
+            let apart = if call.args.is_empty() { 0 } else { argument(0) };
+            let count = on();
+            let between = apart.saturating_mul(count.saturating_sub(1));
+            tenth(count.saturating_mul(item).saturating_add(between))
+        }
+        // An authorization check: two of them are the most one expression may make.
+        "check" => 350_000,
+        name if functions::traverses(name) => tenth(on()),
+        _ => 1,
+    };
+    parts.saturating_add(own)
 }
 
 fn of_loop(comprehension: &ComprehensionExpr, scope: &Scope) -> u64 {

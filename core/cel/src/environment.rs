@@ -1,8 +1,9 @@
 use crate::{
     authorizer,
     bind::Bound,
-    check::{Scope, Type, Wrong, infer},
+    check::{At, Scope, Type, Wrong, infer},
     cost::estimate,
+    depth,
     error::{Error, Result},
     macros::expand,
     meter,
@@ -12,7 +13,11 @@ use kube_cel::{
     KubeCelExt,
     cel::{self, Context, ExecutionError, IdedExpr, parser::Parser},
 };
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 /// The longest expression, in bytes.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;
@@ -109,8 +114,18 @@ impl Environment {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(Error::TooLong { length: source.len(), limit: MAX_SOURCE_BYTES });
         }
+        if depth::bound(source) > depth::LIMIT {
+            let why = format!(
+                "ERROR: <input>:-1:0: expression recursion limit exceeded: {}",
+                depth::LIMIT
+            );
+            return Err(Error::Compile(why));
+        }
         let parser = Parser::new().enable_optional_syntax(true);
-        let parsed = parser.parse(source).map_err(|errors| syntax(source, &errors))?;
+        // Of some texts that do not parse the parser loses count of its depth, which is a panic where overflow is one.
+        let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse(source)))
+            .map_err(|_| Error::Compile(shown(source, 1, 1, "Syntax error")))?
+            .map_err(|errors| syntax(source, &errors))?;
         let expression = expand(parsed);
         let mut found = Vec::new();
         let returns = infer(&expression, &scope, &mut found);
@@ -215,6 +230,11 @@ fn syntax(source: &str, errors: &cel::ParseErrors) -> Error {
 
 fn unsound(source: &str, wrong: &Wrong) -> String {
     let at = place(source, &wrong.word);
+    let at = match wrong.at {
+        At::Word => at,
+        At::Open => source[at..].find('(').map_or(at, |open| at + open),
+        At::Has => source[..at].rfind("has(").map_or(at, |has| has + "has".len()),
+    };
     let before = &source[..at];
     let line = before.matches('\n').count() + 1;
     let start = before.rfind('\n').map_or(0, |at| at + 1);

@@ -220,9 +220,5 @@ pub(crate) fn traverses(name: &str) -> bool {
             | "semver"
             | "isSemver"
             | "reverse"
-            | "_==_"
-            | "_!=_"
-            | "@in"
-            | "_+_"
     )
 }

@@ -24,6 +24,7 @@ mod authorizer;
 mod bind;
 mod check;
 mod cost;
+mod depth;
 mod environment;
 mod error;
 mod escape;

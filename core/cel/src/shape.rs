@@ -132,6 +132,11 @@ impl Shape {
         Self { kind, max, min_bytes }
     }
 
+    /// Whether it is a list.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.kind, Kind::List(_))
+    }
+
     /// How often a value of this shape can occur in one request.
     #[must_use]
     pub fn max_cardinality(&self) -> u64 {

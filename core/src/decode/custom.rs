@@ -6,6 +6,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
+/// Whole numbers below this are exact in Go's floating point, and printed without an exponent.
+const WHOLE: f64 = 9_007_199_254_740_992.0;
+
 /// Decodes one value; without a shape all is kept.
 pub(super) struct Custom<'c, 's> {
     pub(super) schema: Option<&'s Schema>,
@@ -75,6 +78,11 @@ impl<'de> Visitor<'de> for Custom<'_, '_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        // Go prints a number without a fraction as a whole one.
+        if value.fract() == 0.0 && value.abs() < WHOLE {
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
+            return Ok((value as i64).into());
+        }
         Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Context<'s> {
     strict: bool,
     /// The path in the document, with indices and map keys.
     at: String,
+    /// How many keys and indices lead here.
+    depth: usize,
     /// The definitions and fields on the way down.
     fields: Vec<(&'s str, &'s str)>,
     /// The first value of a wrong type.
@@ -38,6 +40,7 @@ impl<'s> Context<'s> {
 
     pub(super) fn push_key(&mut self, key: &str) -> usize {
         let before = self.at.len();
+        self.depth += 1;
         if self.strict {
             if before > 0 {
                 self.at.push('.');
@@ -49,6 +52,7 @@ impl<'s> Context<'s> {
 
     pub(super) fn push_index(&mut self, index: usize) -> usize {
         let before = self.at.len();
+        self.depth += 1;
         if self.strict {
             // Writing to memory cannot fail.
             let _ = write!(self.at, "[{index}]");
@@ -58,10 +62,11 @@ impl<'s> Context<'s> {
 
     pub(super) fn pop(&mut self, before: usize) {
         self.at.truncate(before);
+        self.depth -= 1;
     }
 
     pub(super) fn is_top(&self) -> bool {
-        self.at.is_empty() && self.fields.is_empty()
+        self.depth == 0 && self.fields.is_empty()
     }
 
     fn note(&mut self, what: &str, key: &str, list: fn(&mut Self) -> &mut Vec<String>) {

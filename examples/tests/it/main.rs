@@ -11,11 +11,16 @@ macro_rules! example {
 }
 
 example!(apiserver_memory, "../../apiserver_memory.rs");
+example!(conversion_webhook, "../../conversion_webhook.rs");
 example!(custom_admission, "../../custom_admission.rs");
 example!(custom_controller, "../../custom_controller.rs");
 example!(custom_scheduler_plugin, "../../custom_scheduler_plugin.rs");
 example!(custom_store, "../../custom_store.rs");
+example!(extension_apiserver, "../../extension_apiserver.rs");
 example!(test_with_cluster, "../../test_with_cluster.rs");
+
+
+mod kubectl;
 
 use std::{fmt::Debug, time::Duration};
 use tokio::time::timeout;
@@ -60,6 +65,19 @@ async fn custom_scheduler_plugin_decides_where_pods_go() {
         let nodes = ["node-1", "node-2", "node-3"].map(|node| format!("{app}: 6 on {node}"));
         assert!(nodes.contains(line), "all on one node: {line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversion_webhook_translates_between_versions() {
+    let expected = [
+        r#"sent poster in v1: {"size":"3x4"}"#,
+        r#"read poster in v1: {"size":"3x4"}"#,
+        r#"read poster in v2: {"height":4,"width":3}"#,
+        r#"sent card in v2: {"height":2,"width":5}"#,
+        r#"read card in v1: {"size":"5x2"}"#,
+        r#"read card in v2: {"height":2,"width":5}"#,
+    ];
+    assert_eq!(lines(conversion_webhook::run()).await, expected);
 }
 
 #[tokio::test]

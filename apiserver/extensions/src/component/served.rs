@@ -1,4 +1,4 @@
-use crate::{conditions, custom::definition_of, kind};
+use crate::{conditions, conversion::Conversions, custom::convertible, kind};
 use kubeplane_apiserver::Registry;
 use kubeplane_core::{GroupVersion, Object};
 use serde_json::Value;
@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 #[derive(Debug)]
 pub(super) struct Served {
     registry: Arc<Registry>,
+    conversions: Conversions,
     installed: BTreeMap<String, Installed>,
 }
 
@@ -33,8 +34,8 @@ fn is_source((spec, names, terminating): &Source, crd: &Object) -> bool {
 }
 
 impl Served {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, installed: BTreeMap::new() }
+    pub(super) fn new(registry: Arc<Registry>, conversions: Conversions) -> Self {
+        Self { registry, conversions, installed: BTreeMap::new() }
     }
 
     /// Serves the kinds of a definition as it now is, if it is established.
@@ -50,6 +51,7 @@ impl Served {
         let before = self.installed.remove(name);
         let plural = crd.text(&["status", "acceptedNames", "plural"]).to_owned();
         let mut versions = Vec::new();
+        let converter = self.conversions.of(crd);
         for version in kind::versions(crd)
             .iter()
             .filter(|version| version.get("served") == Some(&Value::Bool(true)))
@@ -63,7 +65,7 @@ impl Served {
                 tracing::warn!(crd = name, %group_version, "a built-in kind is served under this name");
                 continue;
             }
-            match definition_of(crd, version) {
+            match convertible(crd, version, converter.clone()) {
                 Ok(definition) => {
                     self.registry.install(Arc::new(definition));
                     versions.push(group_version);

@@ -14,7 +14,7 @@ use kubeplane_extensions::{
     CustomResourceDefinitionDeletion, CustomResources, definition, resource,
 };
 use kubeplane_store_memory::MemoryStore;
-use kubeplane_store_trait::Store;
+use kubeplane_store_trait::{Key, ReadAt, Store};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tower::ServiceExt;
@@ -70,6 +70,32 @@ impl Server {
         tokio::spawn(Box::new(CustomResources::new(api.api())).run(own));
         assert!(supervision.became_ready().await);
         Self { api, supervision }
+    }
+
+    /// Steps with every change of what is served.
+    pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.api.api().registry().changes()
+    }
+
+    /// What is stored under a key, as it is.
+    pub(crate) async fn stored(&self, key: &str) -> Value {
+        let key = Key::new(key.to_owned()).unwrap();
+        let read = self.api.api().store().get(&key, ReadAt::Latest).await.unwrap();
+        serde_json::from_slice(&read.entry.unwrap().value).unwrap()
+    }
+
+    /// The first lines of a watch.
+    pub(crate) async fn watched(&self, path: &str, lines: usize) -> Vec<Value> {
+        let request = Request::get(path).body(Full::new(Bytes::new())).unwrap();
+        let mut body = self.api.service().oneshot(request).await.unwrap().into_body();
+        let (mut text, mut found) = (String::new(), Vec::new());
+        while found.len() < lines {
+            let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await;
+            let data = frame.unwrap().unwrap().unwrap().into_data().unwrap();
+            text.push_str(std::str::from_utf8(&data).unwrap());
+            found = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        }
+        found
     }
 
     pub(crate) async fn call(
@@ -172,7 +198,7 @@ pub(crate) fn widgets() -> Value {
                         "type": "object", "required": ["size"],
                         "x-kubernetes-validations": [
                             {"rule": "self.size < 9 || self.mode == 'b'", "message": "big needs b"},
-                            {"rule": "self.size >= oldSelf.size - 5", "messageExpression": "'not below ' + string(oldSelf.size - 5)",
+                            {"rule": "self.size >= oldSelf.size - 5", "messageExpression": "'shrinks by ' + (self.size < 9 ? 'much' : 'more')",
                              "reason": "FieldValueForbidden", "fieldPath": ".size"},
                         ],
                         "properties": {

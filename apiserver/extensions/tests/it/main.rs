@@ -5,6 +5,9 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod conversion;
+mod corpus;
 mod definitions;
+mod fuzz;
 mod harness;
 mod objects;

@@ -53,7 +53,7 @@ async fn values_and_rules_are_held_to_the_schema() {
     let answer = server.expect(422, "PATCH", &format!("{WIDGETS}/one"), down).await;
     assert_eq!(
         answer["message"],
-        "Widget.example.com \"one\" is invalid: spec.size: Forbidden: not below 5"
+        "Widget.example.com \"one\" is invalid: spec.size: Forbidden: shrinks by much"
     );
 }
 

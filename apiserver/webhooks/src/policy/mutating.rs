@@ -61,7 +61,7 @@ impl MutatingAdmissionPolicy {
         for invocation in &selected.invocations {
             let subject =
                 Subject { invocation, namespace: namespace.as_deref(), authorizer: &authorizer };
-            let verdict = self.conditions(&subject, request).await;
+            let verdict = self.conditions(&subject, request).await?;
             let mut broken = |why| {
                 selected.misconfigured.push(Misconfigured {
                     policy: invocation.policy.clone(),
@@ -107,18 +107,18 @@ impl MutatingAdmissionPolicy {
         self.shared.counters.mutated(&policy.name, &binding.name, action, error);
     }
 
-    fn inputs(&self, subject: &Subject<'_>, request: &Request<'_>) -> Inputs {
+    async fn inputs(&self, subject: &Subject<'_>, request: &Request<'_>) -> ApiResult<Inputs> {
         let matched = &subject.invocation.matched;
-        let object = request.object.as_deref().map(|object| matched.view(request, object));
-        let old = request.old.map(|old| matched.view(request, old));
+        let (object, old) = matched.views(request).await?;
         let described = admission_request(request, matched);
-        Inputs::new(request, described, object.as_ref(), old.as_ref(), subject.namespace)
+        let namespace = subject.namespace;
+        Ok(Inputs::new(request, described, object.as_ref(), old.as_ref(), namespace))
     }
 
-    async fn conditions(&self, subject: &Subject<'_>, request: &Request<'_>) -> Verdict {
+    async fn conditions(&self, subject: &Subject<'_>, request: &Request<'_>) -> ApiResult<Verdict> {
         let policy: &Policy = &subject.invocation.policy;
         if policy.conditions.is_empty() {
-            return Verdict::Matches;
+            return Ok(Verdict::Matches);
         }
         let about = About {
             kind: "policy",
@@ -138,18 +138,18 @@ impl MutatingAdmissionPolicy {
         request: &Request<'_>,
         budget: u64,
         work: impl Fn(&mut Evaluation<'_>) -> T + Send + Sync,
-    ) -> T {
-        let inputs = self.inputs(subject, request);
+    ) -> ApiResult<T> {
+        let inputs = self.inputs(subject, request).await?;
         let Invocation { policy, param, .. } = subject.invocation;
         let param = param.as_ref().map(|param| Value::Object(param.map().clone()));
         let param = param.as_ref().map(Bound::plain);
         let shared = &*self.shared;
-        answered(shared, request.user, subject.authorizer, || {
+        let answer = answered(shared, request.user, subject.authorizer, || {
             let base = inputs.activation(&shared.environment, subject.authorizer);
             let mut own = Evaluation::new(&base, &policy.variables, param.as_ref(), budget);
             work(&mut own)
-        })
-        .await
+        });
+        Ok(answer.await)
     }
 
     /// Makes one change; whether there was any.
@@ -161,11 +161,13 @@ impl MutatingAdmissionPolicy {
     ) -> Result<bool, String> {
         let matched = &subject.invocation.matched;
         let Some(object) = request.object.as_deref() else { return Ok(false) };
-        let before = matched.view(request, object);
+        let unconverted = |error: ApiError| error.message().to_owned();
+        let before = matched.view(request, object).await.map_err(unconverted)?;
         let (Mutation::Apply(expression) | Mutation::Patch(expression)) = mutation;
         let made = self
             .evaluate(subject, request, POLICY_BUDGET, |evaluation| evaluation.evaluate(expression))
             .await
+            .map_err(unconverted)?
             .map_err(|failure| failure.message())?;
         let made = made.to_json().ok_or_else(|| {
             format!("expression '{}' resulted in a value without a JSON form", expression.source)
@@ -178,7 +180,7 @@ impl MutatingAdmissionPolicy {
         if after == before {
             return Ok(false);
         }
-        let after = matched.back(request, after);
+        let after = matched.back(request, after).await.map_err(unconverted)?;
         if let Some(object) = request.object.as_deref_mut() {
             *object = after;
         }

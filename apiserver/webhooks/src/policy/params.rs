@@ -64,11 +64,15 @@ pub(super) async fn collect(
         );
     }
     let version = definition.group_version();
-    Ok(found
-        .into_iter()
-        .map(|object| match object.api_version() == version.to_string() {
-            true => Some(object),
-            false => Some(Arc::new(crate::equivalents::converted(&object, definition, &version))),
-        })
-        .collect())
+    let mut params = Vec::with_capacity(found.len());
+    for object in found {
+        if object.api_version() == version.to_string() {
+            params.push(Some(object));
+            continue;
+        }
+        let converted = crate::equivalents::converted(&object, definition, &version).await;
+        let converted = converted.map_err(|error| error.message().to_owned())?;
+        params.push(Some(Arc::new(converted)));
+    }
+    Ok(params)
 }

@@ -49,21 +49,20 @@ impl ValidatingAdmissionPolicy {
         invocations: &[Invocation],
         request: &Request<'_>,
         namespace: Option<&Object>,
-    ) -> Vec<Judgement> {
+    ) -> ApiResult<Vec<Judgement>> {
         let shared = &*self.shared;
         let mut inputs: Vec<(&GroupVersionKind, Inputs)> = Vec::new();
         for Invocation { matched, .. } in invocations {
             if inputs.iter().any(|(kind, _)| *kind == &matched.kind) {
                 continue;
             }
-            let object = request.object.as_deref().map(|object| matched.view(request, object));
-            let old = request.old.map(|old| matched.view(request, old));
+            let (object, old) = matched.views(request).await?;
             let described = admission_request(request, matched);
             let made = Inputs::new(request, described, object.as_ref(), old.as_ref(), namespace);
             inputs.push((&matched.kind, made));
         }
         let (authorizer, operation) = (Authorizer::default(), operation(request.operation));
-        answered(shared, request.user, &authorizer, || {
+        let judged = answered(shared, request.user, &authorizer, || {
             let bases: Vec<(&GroupVersionKind, Activation<'_>)> = inputs
                 .iter()
                 .map(|(kind, made)| (*kind, made.activation(&shared.environment, &authorizer)))
@@ -76,8 +75,8 @@ impl ValidatingAdmissionPolicy {
                     None => Judgement::default(),
                 })
                 .collect()
-        })
-        .await
+        });
+        Ok(judged.await)
     }
 
     /// Does what the binding says about what a policy came to.
@@ -190,7 +189,7 @@ impl Admission for ValidatingAdmissionPolicy {
         if !selected.invocations.is_empty() {
             let namespace = namespace_of(request).await?;
             let invocations = &selected.invocations;
-            let judgements = self.judge(invocations, request, namespace.as_deref()).await;
+            let judgements = self.judge(invocations, request, namespace.as_deref()).await?;
             let mut annotations: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for (invocation, mut judgement) in invocations.iter().zip(judgements) {
                 for (key, value) in judgement.annotations.drain(..) {

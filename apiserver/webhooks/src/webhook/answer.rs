@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use kubeplane_core::status::{ApiError, Cause, Details};
+use kubeplane_outbound::Failure;
 use serde_json::Value;
 
 /// Why a webhook's word does not stand.
@@ -18,6 +19,19 @@ pub(super) enum CallError {
     Denied(ApiError),
     /// It was not asked, or its answer cannot be followed.
     Refused(ApiError),
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoClient(why) => {
+                Self::failed(500, format!("could not get REST client: {why}"))
+            }
+            Failure::Call { code, why } => {
+                Self::failed(code, format!("failed to call webhook: {why}"))
+            }
+        }
+    }
 }
 
 impl CallError {

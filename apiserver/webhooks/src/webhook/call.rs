@@ -46,7 +46,7 @@ pub(super) async fn ask(
         CallError::failed(400, format!("could not create admission objects: {why}"))
     })?;
     let uid = uuid::Builder::from_random_bytes(shared.seed.bytes::<16>()).into_uuid().to_string();
-    let review = review::of(request, matched, version, &uid);
+    let review = review::of(request, matched, version, &uid).await.map_err(CallError::Refused)?;
     let body = shared
         .clients
         .post(&shared.clock, &hook.endpoint, request.reader, review, hook.timeout)

@@ -94,7 +94,10 @@ impl MutatingAdmissionWebhook {
         let (shared, phase) = (&self.shared, Phase::Mutating);
         let start = shared.clock.elapsed();
         let answer = ask(shared, hook, request, matched, phase).await;
-        let result = answer.and_then(|answer| apply(hook, matched, request, &answer));
+        let result = match answer {
+            Ok(answer) => apply(hook, matched, request, &answer).await,
+            Err(error) => Err(error),
+        };
         let took = shared.clock.elapsed().saturating_sub(start);
         let failed = matches!(&result, Err(CallError::Failed { .. }));
         let changed = *result.as_ref().unwrap_or(&false);
@@ -113,7 +116,7 @@ impl MutatingAdmissionWebhook {
 }
 
 /// Applies the patch of an answer; whether it changed anything.
-fn apply(
+async fn apply(
     hook: &Hook,
     matched: &Matched,
     request: &mut Request<'_>,
@@ -138,7 +141,7 @@ fn apply(
         let why = format!("unsupported patch type {:?}", answer.patch_type);
         return Err(CallError::failed(400, why));
     }
-    let before = matched.view(request, object);
+    let before = matched.view(request, object).await.map_err(CallError::Refused)?;
     let patched = json_patch(before.clone().into_value(), &answer.patch).map_err(internal)?;
     let mut patched = Object::from_value(patched)
         .ok_or_else(|| internal("the patched object is no object".to_owned()))?;
@@ -150,7 +153,7 @@ fn apply(
     if matched.kind == matched.definition.kind {
         matched.definition.strategy.default(&mut patched);
     }
-    let patched = matched.back(request, patched);
+    let patched = matched.back(request, patched).await.map_err(CallError::Refused)?;
     if let Some(object) = request.object.as_deref_mut() {
         *object = patched;
     }

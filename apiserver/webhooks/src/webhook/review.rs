@@ -2,7 +2,7 @@
 
 use crate::attributes::{Matched, admission_request};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kubeplane_core::{Object, admission::Request};
+use kubeplane_core::{Object, admission::Request, status::ApiResult};
 use serde_json::{Map, Value, json};
 
 /// A version of reviews.
@@ -35,17 +35,24 @@ fn raw(object: Option<Object>) -> Value {
 }
 
 /// The review sent to a webhook.
-pub(super) fn of(request: &Request<'_>, matched: &Matched, version: Version, uid: &str) -> Vec<u8> {
+///
+/// # Errors
+/// When the objects cannot be converted into the version that it wants.
+pub(super) async fn of(
+    request: &Request<'_>,
+    matched: &Matched,
+    version: Version,
+    uid: &str,
+) -> ApiResult<Vec<u8>> {
     let mut described = admission_request(request, matched);
     described.insert("uid".to_owned(), uid.into());
-    let object = request.object.as_deref().map(|object| matched.view(request, object));
+    let (object, old) = matched.views(request).await?;
     described.insert("object".to_owned(), raw(object));
-    let old = request.old.map(|old| matched.view(request, old));
     described.insert("oldObject".to_owned(), raw(old));
     let review = json!({
         "kind": "AdmissionReview", "apiVersion": version.api_version(), "request": described,
     });
-    serde_json::to_vec(&review).unwrap_or_default()
+    Ok(serde_json::to_vec(&review).unwrap_or_default())
 }
 
 /// What a webhook answered.

@@ -16,7 +16,7 @@ use kubeplane_core::{
 use kubeplane_extensions::{CustomResourceDefinitionDeletion, CustomResources};
 use kubeplane_pki::{Authority, Request as CertificateRequest, Usage};
 use kubeplane_store_memory::MemoryStore;
-use kubeplane_webhooks::{Extensions, Options};
+use kubeplane_webhooks::{Extensions, Options, PolicyTypeChecking};
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
@@ -108,6 +108,7 @@ impl Server {
             .unwrap();
         extensions.attach(&api.api());
         let (own, mut supervision) = lifecycle();
+        tokio::spawn(Box::new(PolicyTypeChecking::new(api.api())).run(own.clone()));
         tokio::spawn(Box::new(CustomResources::new(api.api())).run(own));
         assert!(supervision.became_ready().await);
         let server = Self { api, metrics, supervision };

@@ -160,3 +160,52 @@ async fn a_runaway_policy_is_stopped() {
     let why = "resulted in error: operation cancelled: actual cost limit exceeded";
     assert!(refused.refusal().1.ends_with(why), "{}", refused.body);
 }
+
+#[tokio::test]
+async fn the_status_of_a_policy_says_what_its_expressions_get_wrong() {
+    let server = Server::start().await;
+    let rule = |group: &str, resources: Value| json!({"operations": ["CREATE"], "apiGroups": [group], "apiVersions": ["v1"], "resources": resources});
+    let checked = async |name: &str, fields: Value| {
+        server.configure("validatingadmissionpolicies", name, fields).await;
+        let path =
+            format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{name}");
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let policy = server.call("GET", &path, &Value::Null).await.expect(200);
+            if policy["status"]["observedGeneration"] == policy["metadata"]["generation"] {
+                return policy["status"]["typeChecking"].clone();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{policy}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let validations = json!([
+        {"expression": "object.spec.replicas > 5", "messageExpression": "'is ' + object.nothing"},
+        {"expression": "object.metadata.name == 'x' && variables.a && params.b > 1"},
+    ]);
+    let rules = json!({"resourceRules": [rule("apps", json!(["deployments", "deployments/scale"])), rule("", json!(["configmaps"]))]});
+    let fields = json!({"matchConstraints": rules, "validations": validations,
+        "variables": [{"name": "a", "expression": "true"}], "paramKind": {"apiVersion": "x.y/v1", "kind": "Z"}});
+    let warnings = checked("wrong", fields).await["expressionWarnings"].clone();
+    let list = warnings.as_array().unwrap();
+    assert_eq!(list.len(), 2, "{warnings}");
+    assert_eq!(list[0]["fieldRef"], "spec.validations[0].expression");
+    let warning = list[0]["warning"].as_str().unwrap();
+    assert!(
+        warning.starts_with(
+            "v1, Kind=ConfigMap: compilation failed: ERROR: <input>:1:7: undefined field 'spec'"
+        ),
+        "{warning}"
+    );
+    assert!(!warning.contains("Deployment"), "{warning}");
+    let warning = list[1]["warning"].as_str().unwrap();
+    assert_eq!(list[1]["fieldRef"], "spec.validations[0].messageExpression");
+    assert!(
+        warning.contains("v1, Kind=ConfigMap: ") && warning.contains("apps/v1, Kind=Deployment: "),
+        "{warning}"
+    );
+    let rules = json!({"resourceRules": [rule("*", json!(["*"]))]});
+    let validations = json!([{"expression": "object.nothing == 1"}]);
+    let fields = json!({"matchConstraints": rules, "validations": validations});
+    assert_eq!(checked("wild", fields).await, json!({}));
+}

@@ -2,7 +2,9 @@
 
 use crate::{embedded, props::Props, rules::Rules, schema::shape, value};
 use kubeplane_core::{
-    Object, decode,
+    Object,
+    admission::Warnings,
+    decode,
     field::{Error, Errors, Path},
     schema::{Field, Kind, PatchStrategy, Presence, Schema},
 };
@@ -25,9 +27,10 @@ pub(super) fn validate(props: &Props, json: &Value, pruned: bool, path: &Path) -
         if found.is_empty()
             && let Some(rules) = Rules::of(json, props, props.embedded)
         {
-            found = rules.validate(default, Some(default), &at);
+            let unheard = Warnings::default();
+            found = rules.validate(default, Some(default), &at, &unheard);
             if found.is_empty() {
-                found = rules.validate(default, None, &at);
+                found = rules.validate(default, None, &at, &unheard);
             }
         }
         errors.extend(found);

@@ -1,6 +1,9 @@
-//! Connections to webhooks: TLS over TCP, to an address or to what stands behind a Service.
+//! Connections: TLS over TCP, to an address or to what stands behind a Service.
 
-use super::{hook::Place, resolve};
+use crate::{
+    endpoint::{Endpoint, Place},
+    resolve,
+};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
@@ -9,8 +12,12 @@ use hyper_util::{
 };
 use kubeplane_clock::Seed;
 use kubeplane_core::reader::ObjectReader;
-use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use std::{
     fmt, io,
     pin::Pin,
@@ -20,9 +27,31 @@ use std::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// Makes connections to one webhook's place.
+/// A client certificate and its key.
+#[derive(Debug)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// From PEM.
+    ///
+    /// # Errors
+    /// When there is no certificate or no key, or they are malformed.
+    pub fn from_pem(certificates: &str, key: &str) -> Result<Self, String> {
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(certificates.as_bytes()).collect();
+        let chain = chain.map_err(|error| error.to_string())?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| error.to_string())?;
+        Ok(Self { chain, key })
+    }
+}
+
+/// Makes connections to one endpoint.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     tls: TlsConnector,
     place: Arc<Place>,
     reader: Arc<dyn ObjectReader>,
@@ -30,11 +59,11 @@ pub(super) struct Connector {
 }
 
 /// An open connection.
-pub(super) struct Secured(TokioIo<TlsStream<TcpStream>>);
+pub(crate) struct Secured(TokioIo<TlsStream<TcpStream>>);
 
 /// Why there is none, in the original's words.
 #[derive(Debug)]
-pub(super) struct NotConnected(pub(super) String);
+pub(crate) struct NotConnected(pub(crate) String);
 
 impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,25 +74,35 @@ impl fmt::Display for NotConnected {
 impl std::error::Error for NotConnected {}
 
 impl Connector {
-    pub(super) fn new(
+    pub(crate) fn new(
         provider: Arc<CryptoProvider>,
-        authorities: &[u8],
-        place: Place,
+        endpoint: &Endpoint,
+        identity: Option<&Identity>,
         reader: Arc<dyn ObjectReader>,
         seed: Seed,
     ) -> Result<Self, String> {
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots(authorities)?)
-            .with_no_client_auth();
+            .map_err(|error| error.to_string())?;
+        let config = match endpoint.insecure {
+            true => {
+                config.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+            }
+            false => config.with_root_certificates(roots(&endpoint.authorities)?),
+        };
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(Identity { chain, key }) => config
+                .with_client_auth_cert(chain.clone(), key.clone_key())
+                .map_err(|error| error.to_string())?,
+        };
         // One HTTP/2 connection would lead all calls to one of a Service's backends.
-        config.alpn_protocols = match &place {
+        config.alpn_protocols = match &endpoint.place {
             Place::Service { .. } => vec![b"http/1.1".to_vec()],
             Place::Url(_) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         };
         let tls = TlsConnector::from(Arc::new(config));
-        Ok(Self { tls, place: Arc::new(place), reader, seed })
+        Ok(Self { tls, place: Arc::new(endpoint.place.clone()), reader, seed })
     }
 
     async fn connect(self, uri: Uri) -> Result<Secured, NotConnected> {
@@ -180,5 +219,46 @@ impl Write for Secured {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+/// Takes any certificate. That the server holds its key is still proved.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// In the original's words, when there is none.
-pub(super) async fn service(
+pub(crate) async fn service(
     reader: &Arc<dyn ObjectReader>,
     seed: &Seed,
     namespace: &str,
