@@ -21,6 +21,7 @@ use kubeplane_store_trait::Store;
 use kubeplane_telemetry::{Health, Metrics};
 use kubeplane_webhooks::Extensions;
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     sync::Arc,
@@ -60,6 +61,33 @@ pub struct ApiOptions {
     pub components: ComponentStatuses,
     /// Further paths that name no resource, and what serves them.
     pub routes: Vec<(String, Arc<dyn Route>)>,
+    /// What it has beside the standard.
+    pub extend: Extend,
+}
+
+type Step = Arc<dyn Fn(Builder) -> Builder + Send + Sync>;
+
+/// What an API server has beside the standard, as functions of its builder.
+#[derive(Clone, Default)]
+pub struct Extend(Vec<Step>);
+
+impl fmt::Debug for Extend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Extend").field(&self.0.len()).finish()
+    }
+}
+
+impl Extend {
+    /// With this too, done last: what it adds is asked after what was there.
+    #[must_use]
+    pub fn and(mut self, step: impl Fn(Builder) -> Builder + Send + Sync + 'static) -> Self {
+        self.0.push(Arc::new(step));
+        self
+    }
+
+    fn apply(&self, builder: Builder) -> Builder {
+        self.0.iter().fold(builder, |builder, step| step(builder))
+    }
 }
 
 impl Default for ApiOptions {
@@ -82,6 +110,7 @@ impl Default for ApiOptions {
             metrics: Metrics::new(),
             components: ComponentStatuses::new(),
             routes: Vec::new(),
+            extend: Extend::default(),
         }
     }
 }
@@ -163,7 +192,7 @@ pub fn standard_api_server(
     for (path, route) in &options.routes {
         builder = builder.route(path.clone(), route.clone());
     }
-    let server = builder.build()?;
+    let server = options.extend.apply(builder).build()?;
     extensions.attach(&server.api());
     kubeplane_handlers::track_legacy_tokens(&server.api(), used);
     Ok(server)

@@ -1,5 +1,8 @@
 //! The command line.
 
+#[cfg(feature = "testing")]
+mod testing;
+
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use kubeplane::runtime::RuntimeChoice;
@@ -8,6 +11,9 @@ use std::{
     path::PathBuf,
     str::FromStr,
 };
+
+#[cfg(feature = "testing")]
+pub(crate) use testing::{SimulateArgs, SimulationArgs, TestserverArgs};
 
 /// A Kubernetes control plane in one binary.
 #[derive(Debug, Parser)]
@@ -36,6 +42,12 @@ pub(crate) enum Command {
     Proxy(ProxyArgs),
     /// Save, restore or look at the embedded store.
     Snapshot(SnapshotArgs),
+    /// A cluster in memory for tests: prints its kubeconfig when it is ready, ends when its input does.
+    #[cfg(feature = "testing")]
+    Testserver(TestserverArgs),
+    /// Nodes without machines, against a kubeconfig.
+    #[cfg(feature = "testing")]
+    Simulate(SimulateArgs),
 }
 
 /// Where objects are stored.

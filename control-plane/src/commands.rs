@@ -11,6 +11,13 @@ mod proxy;
 mod serve;
 mod setup;
 mod snapshot;
+#[cfg(feature = "testing")]
+mod standin;
+#[cfg(feature = "testing")]
+mod testserver;
+
+#[cfg(feature = "testing")]
+pub(crate) use standin::StandIn;
 
 use crate::cli::Command;
 use kubeplane::{ControlPlane, shutdown_signal};
@@ -24,6 +31,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Kubelet(args) => kubelet::run(args).await,
         Command::Proxy(args) => proxy::run(args).await,
         Command::Snapshot(args) => snapshot::run(args).await,
+        #[cfg(feature = "testing")]
+        Command::Testserver(args) => testserver::run(args).await,
+        #[cfg(feature = "testing")]
+        Command::Simulate(args) => testserver::simulate(args).await,
     }
 }
 

@@ -43,6 +43,7 @@ pub use kubeplane_pki as pki;
 pub use kubeplane_proxy as proxy;
 pub use kubeplane_runtime_cri as runtime_cri;
 pub use kubeplane_scheduler_framework as scheduler;
+pub use kubeplane_simulated as simulated;
 pub use kubeplane_store_etcd as store_etcd;
 pub use kubeplane_store_memory as store_memory;
 pub use kubeplane_store_trait as store;

@@ -14,16 +14,24 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "testing")]
+    if let Some(program) = commands::StandIn::called() {
+        return run(program.run());
+    }
     let cli = Cli::parse();
     let command = cli.command.unwrap_or(Command::Serve(cli.serve));
     if let Err(error) = start_log(&command) {
         return fail(&error);
     }
+    run(commands::run(command))
+}
+
+fn run(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    match runtime.block_on(commands::run(command)) {
+    match runtime.block_on(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -50,6 +58,10 @@ fn start_log(command: &Command) -> anyhow::Result<()> {
         Command::Kubelet(args) => &args.log,
         Command::Proxy(args) => &args.log,
         Command::Snapshot(args) => &args.log,
+        #[cfg(feature = "testing")]
+        Command::Testserver(args) => &args.log,
+        #[cfg(feature = "testing")]
+        Command::Simulate(args) => &args.log,
     };
     let filter = EnvFilter::try_new(&log.log)?;
     tracing_subscriber::fmt()

@@ -88,8 +88,14 @@ impl ControlPlane {
 
     /// Adds a component, to start after those added before.
     #[must_use]
-    pub fn with(mut self, component: impl Component) -> Self {
-        self.components.push(Box::new(component));
+    pub fn with(self, component: impl Component) -> Self {
+        self.with_boxed(Box::new(component))
+    }
+
+    /// As [`with`](Self::with), of a component whose type is not known.
+    #[must_use]
+    pub fn with_boxed(mut self, component: Box<dyn Component>) -> Self {
+        self.components.push(component);
         self
     }
 

@@ -1,42 +1,66 @@
 //! A control plane inside a test.
 //!
 //! ```text
-//!   TestCluster::builder().controllers().scheduler().nodes(2).start()
+//!   TestCluster::builder().controllers().scheduler().nodes(2).seed(7).paused().start()
 //!        │
-//!        └─> ControlPlane: API server on memory ─ bootstrap ─ custom resources ─ controllers ─ scheduler ─ kubelets
-//!                          (the standard assembly, in a directory of its own that goes with it)
+//!        ├─> ControlPlane: API server ─ controllers ─ scheduler ─ kubelets ─ your own
+//!        │        ^ clients                  │ store
+//!        │      gate: faults, cuts        memory: history of writes, faults, snapshots, forks
+//!        └─> clock: real, or paused until advance()
 //! ```
+//!
+//! # Replaying
+//! What a cluster writes depends on its seed, its clock, and the order in which its tasks run. Under
+//! [`record`], or `#[kubeplane::test(paused)]`, all of it is one thread that stands still until
+//! [`TestCluster::advance`]; names, uids, times, keys and faults are those of the seed. An API server and what a test
+//! does with it then bring the same [`History`] byte by byte. Components that run beside each other take their turns
+//! as tokio wakes them, which it does by a chance of its own where several wait for one thing: their writes of one
+//! moment may come in another order, and what depends on that order may differ. Kubelets
+//! ([`nodes`](TestClusterBuilder::nodes)) and sockets add the operating system's.
+//!
+//! A test that fails tells its seed, the planned faults and the last writes; `KUBEPLANE_SEED=...` lets every test
+//! without a seed of its own begin with that one.
+//!
+//! # Other languages
+//! `kubeplane testserver` is the same in a process of its own: it prints a kubeconfig when it is ready and ends
+//! when its standard input does. As `kube-apiserver` and `etcd` it stands in for those two under controller-runtime's
+//! envtest; see the README.
 
-use crate::{
-    ControlPlane, ControlPlaneError,
-    api::{ApiOptions, standard_aggregation, standard_api_server, standard_bootstrap},
-    credentials::{
-        CONTROLLER_MANAGER, Credentials, SCHEDULER, component_user, controller_user, node_user,
-    },
-};
-use futures::FutureExt;
-use ipnet::{IpNet, Ipv4Net};
-use kubeplane_apiserver::{ApiServer, Clients};
-use kubeplane_controllers::{BuiltinOptions, Manager, builtin};
-use kubeplane_core::{
-    auth::{GROUP_AUTHENTICATED, GROUP_MASTERS, UserInfo},
-    reader::ObjectReader,
-};
-use kubeplane_extensions::CustomResources;
-use kubeplane_kubelet::{Kubelet, KubeletConfig, ServingCertificate};
-use kubeplane_runtime_cri::{SimulatedOptions, SimulatedRuntime};
-use kubeplane_scheduler_framework::Scheduler;
-use kubeplane_store_memory::MemoryStore;
-use kubeplane_webhooks::PolicyTypeChecking;
+mod builder;
+mod clock;
+mod faults;
+mod gate;
+mod history;
+mod idle;
+mod keys;
+mod nodes;
+mod past;
+mod run;
+mod server;
+mod store;
+
+pub use builder::{ClusterParts, TestClusterBuilder};
+pub use faults::{Fault, FaultPlan, Faults};
+pub use history::{History, Write, WriteKind};
+pub use past::Past;
+pub use run::{record, run};
+
+use crate::ControlPlaneError;
+use clock::ClusterClock;
+use gate::Gate;
+use kubeplane_clock::{PausedClock, Seed, SharedClock};
+use kubeplane_core::{auth::UserInfo, reader::ObjectReader};
+use kubeplane_store_memory::Snapshot;
 use parking_lot::Mutex;
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    panic::{AssertUnwindSafe, resume_unwind},
+    fmt,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -48,190 +72,42 @@ pub struct StartError(BoxError);
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Which parts a [`TestCluster`] has beside its API server.
-#[derive(Debug, Clone, Default)]
-pub struct TestClusterBuilder {
-    controllers: bool,
-    scheduler: bool,
-    nodes: u16,
-    listen: bool,
-    options: ApiOptions,
-}
-
-impl TestClusterBuilder {
-    /// All built-in controllers.
-    #[must_use]
-    pub fn controllers(mut self) -> Self {
-        self.controllers = true;
-        self
-    }
-
-    /// The scheduler with its default profile.
-    #[must_use]
-    pub fn scheduler(mut self) -> Self {
-        self.scheduler = true;
-        self
-    }
-
-    /// This many nodes whose containers are simulated, named `node-1` and so on. They take pods when
-    /// there are [`controllers`](Self::controllers), which find them ready.
-    #[must_use]
-    pub fn nodes(mut self, count: u16) -> Self {
-        self.nodes = count;
-        self
-    }
-
-    /// Listens on a free loopback port; see [`TestCluster::kubeconfig`].
-    #[must_use]
-    pub fn listen(mut self) -> Self {
-        self.listen = true;
-        self
-    }
-
-    /// Clock, seed and ranges of the API server; clock and seed are also those of the other parts.
-    #[must_use]
-    pub fn options(mut self, options: ApiOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Starts it; returns when every part is ready.
-    ///
-    /// # Errors
-    /// When a part does not start.
-    ///
-    /// # Cancellation
-    /// What was started is gone.
-    pub async fn start(self) -> Result<TestCluster, StartError> {
-        self.try_start().await.map_err(StartError)
-    }
-
-    async fn try_start(mut self) -> Result<TestCluster, BoxError> {
-        let directory = TempDir::new()?;
-        if self.listen {
-            self.options.listen = Some(SocketAddr::new(LOOPBACK, 0));
-        }
-        let pki = directory.path().join("pki");
-        let credentials = Credentials::open(&pki, &[], &[LOOPBACK], self.options.clock.now())?;
-        let api = standard_api_server(Arc::new(MemoryStore::new()), &credentials, &self.options)?;
-        let (clients, reader, bound) = (api.clients(), api.reader(), api.bound());
-        let plane = self.assemble(api, &credentials, directory.path())?;
-        let (stop, plane) = self.run(plane).await?;
-        let address = *bound.borrow();
-        let kubeconfig = address.map(|_| directory.path().join("kubeconfig"));
-        if let (Some(file), Some(address)) = (&kubeconfig, address) {
-            credentials.admin_kubeconfig(&format!("https://{address}")).write(file)?;
-        }
-        let plane = Mutex::new(Some(plane));
-        Ok(TestCluster(Arc::new(Inner { clients, reader, kubeconfig, stop, plane, directory })))
-    }
-
-    fn assemble(
-        &self,
-        api: ApiServer,
-        credentials: &Credentials,
-        directory: &Path,
-    ) -> Result<ControlPlane, BoxError> {
-        let clients = api.clients();
-        let address = SocketAddr::new(LOOPBACK, 6443);
-        let bootstrap = standard_bootstrap(&api, credentials, &self.options, address)?;
-        let custom = CustomResources::new(api.api());
-        let aggregation = standard_aggregation(&api, credentials)?;
-        let checking = PolicyTypeChecking::new(api.api());
-        let mut plane = ControlPlane::new().with(api).with(bootstrap).with(custom);
-        plane = plane.with(aggregation).with(checking);
-        if self.controllers {
-            plane = plane.with(self.manager(&clients, credentials)?);
-        }
-        if self.scheduler {
-            let scheduler = Scheduler::builder(clients.client_as(component_user(SCHEDULER)))
-                .clock(self.options.clock.clone())
-                .seed(self.options.seed.clone())
-                .metrics(self.options.metrics.clone());
-            plane = plane.with(scheduler.build()?);
-        }
-        for number in 1..=self.nodes {
-            plane = plane.with(self.node(number, &clients, credentials, directory)?);
-        }
-        Ok(plane)
-    }
-
-    fn manager(&self, clients: &Clients, credentials: &Credentials) -> Result<Manager, BoxError> {
-        let clock = self.options.clock.clone();
-        let controllers = builtin(&BuiltinOptions::new(clock.clone(), credentials.authority()));
-        let own = clients.clone();
-        let manager = Manager::builder(clients.client_as(component_user(CONTROLLER_MANAGER)))
-            .client_for(move |name| own.client_as(controller_user(name)))
-            .clock(clock)
-            .seed(self.options.seed.clone())
-            .metrics(self.options.metrics.clone())
-            .add_all(controllers);
-        Ok(manager.build()?)
-    }
-
-    fn node(
-        &self,
-        number: u16,
-        clients: &Clients,
-        credentials: &Credentials,
-        directory: &Path,
-    ) -> Result<Kubelet, BoxError> {
-        let clock = self.options.clock.clone();
-        let name = format!("node-{number}");
-        let range = pod_range(number);
-        let serving = credentials.kubelet_serving(&name, &[LOOPBACK])?;
-        let mut config = KubeletConfig::new(&name);
-        config.data_dir = directory.join(&name);
-        config.log_dir = config.data_dir.join("logs");
-        config.cni_conf_dir = config.data_dir.join("cni");
-        config.listen = SocketAddr::new(LOOPBACK, 0);
-        config.serving =
-            Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
-        config.client_ca = Some(credentials.authority().to_owned());
-        config.pod_cidr = Some(range);
-        let options = SimulatedOptions {
-            pod_cidr: range.to_string(),
-            seed: self.options.seed.clone(),
-            ..SimulatedOptions::default()
-        };
-        let runtime = Arc::new(SimulatedRuntime::new(clock.clone(), options));
-        let client = clients.client_as(node_user(&name));
-        Ok(Kubelet::builder(client, runtime, config).clock(clock).build()?)
-    }
-
-    /// Returns when all components are ready.
-    async fn run(&self, plane: ControlPlane) -> Result<(CancellationToken, Plane), BoxError> {
-        let parts = 5 + usize::from(self.controllers) + usize::from(self.scheduler);
-        let parts = parts + usize::from(self.nodes);
-        let stop = CancellationToken::new();
-        let (ready, mut all_ready) = watch::channel(0);
-        let plane = plane.on_ready(move |_| ready.send_modify(|count| *count += 1));
-        let stopped = stop.clone().cancelled_owned();
-        let plane = AbortOnDropHandle::new(tokio::spawn(plane.run_until(stopped)));
-        if all_ready.wait_for(|count| *count == parts).await.is_err() {
-            plane.await??;
-            return Err("the control plane ended before it was ready".into());
-        }
-        Ok((stop, plane))
-    }
-}
-
-/// The n-th /24 of 10.244.0.0 and what follows.
-fn pod_range(number: u16) -> IpNet {
-    let first = u32::from(Ipv4Addr::new(10, 244, 0, 0)) + (u32::from(number) << 8);
-    Ipv4Net::new_assert(Ipv4Addr::from(first), 24).into()
-}
-
 type Plane = AbortOnDropHandle<Result<(), ControlPlaneError>>;
+
+/// Everything a cluster had stored at a moment, and its keys. It costs nothing to take, and stays as it is.
+#[derive(Clone)]
+pub struct ClusterSnapshot {
+    store: Snapshot,
+    keys: keys::Keys,
+    clock: Option<PausedClock>,
+}
+
+impl fmt::Debug for ClusterSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterSnapshot")
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClusterSnapshot {
+    /// The revision it was taken at.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.store.revision().0
+    }
+}
 
 #[derive(Debug)]
 struct Inner {
-    clients: Clients,
-    reader: Arc<dyn ObjectReader>,
+    gate: Arc<Gate>,
+    clock: ClusterClock,
+    seed: Seed,
     kubeconfig: Option<PathBuf>,
     stop: CancellationToken,
     plane: Mutex<Option<Plane>>,
     directory: TempDir,
+    origin: TestClusterBuilder,
 }
 
 /// A full API server on memory, in this process, with no port unless asked for one, and the parts asked for.
@@ -267,7 +143,6 @@ impl TestCluster {
     }
 
     /// Chooses more parts.
-    #[must_use]
     pub fn builder() -> TestClusterBuilder {
         TestClusterBuilder::default()
     }
@@ -275,19 +150,19 @@ impl TestCluster {
     /// An administrator's client, in-process.
     #[must_use]
     pub fn client(&self) -> kube::Client {
-        self.client_as(UserInfo::new("kubernetes-admin", [GROUP_MASTERS, GROUP_AUTHENTICATED]))
+        self.client_as(builder::admin())
     }
 
     /// Anybody's client, in-process; as an authenticated user only with the group for it among the groups.
     #[must_use]
     pub fn client_as(&self, user: UserInfo) -> kube::Client {
-        self.0.clients.client_as(user)
+        self.0.gate.client(user)
     }
 
-    /// Reads from the watch caches.
+    /// Reads from the watch caches of the API server that runs now; nothing while it starts anew.
     #[must_use]
-    pub fn reader(&self) -> Arc<dyn ObjectReader> {
-        self.0.reader.clone()
+    pub fn reader(&self) -> Option<Arc<dyn ObjectReader>> {
+        self.0.gate.server.borrow().as_ref().map(|server| server.reader.clone())
     }
 
     /// The administrator's kubeconfig, if the cluster listens; it is there as long as the cluster.
@@ -300,6 +175,125 @@ impl TestCluster {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.0.directory.path()
+    }
+
+    /// What all its chance comes from.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.0.seed.value()
+    }
+
+    /// What it tells the time by.
+    #[must_use]
+    pub fn clock(&self) -> SharedClock {
+        self.0.clock.shared.clone()
+    }
+
+    /// Lets time pass. A [paused](TestClusterBuilder::paused) cluster goes from one moment somebody waits for to the
+    /// next, and does at each whatever is to be done then: a day of CronJobs takes as long as their work. Any other
+    /// cluster takes as long as it says.
+    ///
+    /// # Cancellation
+    /// Time stands where it came to.
+    pub async fn advance(&self, by: Duration) {
+        self.0.clock.advance(by, &|| self.0.gate.store.inner.snapshot().revision().0).await;
+    }
+
+    /// Waits until nothing more happens before time passes. Exact under [`record`] and
+    /// `#[kubeplane::test(paused)]`; on other runtimes it waits until nothing happened for some milliseconds.
+    ///
+    /// # Cancellation
+    /// Without effect.
+    pub async fn settle(&self) {
+        self.0.clock.settle(&|| self.0.gate.store.inner.snapshot().revision().0).await;
+    }
+
+    /// What goes wrong.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.0.gate.faults
+    }
+
+    /// What was written since it started.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.0.gate.store.history
+    }
+
+    /// The latest revision.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.0.gate.store.inner.snapshot().revision().0
+    }
+
+    /// The cluster as it was at a revision; all since its start are kept, unless there are more than 100,000.
+    #[must_use]
+    pub fn at(&self, revision: u64) -> Past {
+        Past::new(self.client(), revision)
+    }
+
+    /// Forgets all revisions but the latest: who watches from an older one has to list anew.
+    ///
+    /// # Errors
+    /// None but those of a store that is full.
+    ///
+    /// # Cancellation
+    /// It may still be done.
+    pub async fn compact(&self) -> Result<(), kubeplane_store_trait::Error> {
+        self.0.gate.store.forget().await
+    }
+
+    /// Everything stored now.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub fn snapshot(&self) -> std::io::Result<ClusterSnapshot> {
+        Ok(ClusterSnapshot {
+            store: self.0.gate.store.inner.snapshot(),
+            keys: keys::read(&self.0.directory.path().join("pki"))?,
+            clock: self.0.clock.paused.as_ref().map(PausedClock::fork),
+        })
+    }
+
+    /// Makes everything stored be as it was. Revisions go on upward, and components see the changes as any other;
+    /// the history of writes does not have them.
+    ///
+    /// # Errors
+    /// As a write of the store.
+    ///
+    /// # Cancellation
+    /// It may still be done.
+    pub async fn restore(
+        &self,
+        snapshot: &ClusterSnapshot,
+    ) -> Result<(), kubeplane_store_trait::Error> {
+        self.0.gate.store.inner.replace_with(&snapshot.store).await.map(drop)
+    }
+
+    /// Another cluster with the same parts, which begins with everything this one has stored, with its keys and at
+    /// its time, and goes its own way from there.
+    ///
+    /// # Errors
+    /// When it does not start.
+    ///
+    /// # Cancellation
+    /// What was started is gone.
+    pub async fn fork(&self) -> Result<Self, StartError> {
+        let snapshot = self.snapshot().map_err(|error| StartError(error.into()))?;
+        self.0.origin.clone().snapshot(snapshot).start().await
+    }
+
+    /// Stops the API server and starts another on the same store. Clients stay; their watches end, and requests
+    /// fail meanwhile.
+    ///
+    /// # Cancellation
+    /// It is done all the same.
+    pub async fn restart_api_server(&self) {
+        let (done, is_done) = oneshot::channel();
+        // Both fail only when the cluster is stopped.
+        if self.0.gate.restarts.send(done).await.is_ok() {
+            let _ = is_done.await;
+        }
     }
 
     /// Stops all parts, last started first, and waits for them. Other clones are of no more use.
@@ -316,33 +310,6 @@ impl TestCluster {
         let panicked = |_| ControlPlaneError::Panicked { component: "control plane".into() };
         plane.await.map_err(panicked)?
     }
-}
-
-/// Runs a test with a cluster on a runtime of its own; what [`kubeplane::test`](macro@crate::test) expands to.
-/// The cluster is stopped in order also when the test panics.
-///
-/// # Panics
-/// When the test does, and when the cluster does not start or a part of it fails.
-#[expect(clippy::expect_used, clippy::panic, reason = "this is a test, which fails by panicking")]
-pub fn run<T>(builder: TestClusterBuilder, test: impl AsyncFnOnce(TestCluster) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime for the test");
-    runtime.block_on(async {
-        let cluster = match builder.start().await {
-            Ok(cluster) => cluster,
-            Err(error) => panic!("the cluster does not start: {error}"),
-        };
-        let output = AssertUnwindSafe(test(cluster.clone())).catch_unwind().await;
-        let stopped = cluster.stop().await;
-        match (output, stopped) {
-            (Err(panic), _) => resume_unwind(panic),
-            (Ok(_), Err(error)) => panic!("a part of the cluster failed: {error}"),
-            (Ok(output), Ok(())) => output,
-        }
-    })
 }
 
 #[cfg(test)]

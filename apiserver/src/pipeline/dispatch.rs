@@ -1,5 +1,5 @@
 use super::{Exchange, Next, Step};
-use crate::{api::Api, body::Body, delegation::DelegatedRequest, discovery, verbs};
+use crate::{api::Api, body::Body, delegation::DelegatedRequest, discovery, requester::on_behalf, verbs};
 use async_trait::async_trait;
 use http::{Method, Response};
 use kubeplane_core::{ApiError, status::ApiResult};
@@ -17,7 +17,8 @@ impl Dispatch {
     async fn resource(&self, exchange: Exchange) -> ApiResult<Response<Body>> {
         let reads = matches!(exchange.info.verb.as_str(), "get" | "list" | "watch");
         let alone = !reads && !exchange.info.is_long_running();
-        let serving = verbs::serve(self.api.clone(), exchange);
+        let user = exchange.user.clone();
+        let serving = on_behalf(user, verbs::serve(self.api.clone(), exchange));
         if !alone {
             return serving.await;
         }

@@ -16,7 +16,8 @@ use syn::{Error, ItemFn, Meta, Token, parse::Parser, punctuated::Punctuated, spa
 /// stopped when the test ends, also when it panics; a part that failed fails the test.
 ///
 /// In parentheses stand the parts it has beside the API server, as methods of its builder are called:
-/// `controllers`, `scheduler`, `listen`, `nodes = 2`.
+/// `controllers`, `scheduler`, `listen`, `paused`, `nodes = 2`, `simulated_nodes = 1000`, `seed = 7`,
+/// `controllers_named = "deployment-controller,replicaset-controller"`.
 ///
 /// ```ignore
 /// #[kubeplane::test(controllers)]
@@ -53,23 +54,27 @@ fn expand(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
     })
 }
 
+/// Methods of the builder without an argument.
+const WORDS: [&str; 4] = ["controllers", "scheduler", "listen", "paused"];
+/// Methods of the builder with one.
+const VALUES: [&str; 4] = ["nodes", "simulated_nodes", "seed", "controllers_named"];
+
 /// The call of the builder that a part stands for.
 fn part(part: &Meta) -> syn::Result<Tokens> {
     let name = part.path();
     match part {
-        Meta::Path(_)
-            if ["controllers", "scheduler", "listen"].iter().any(|known| name.is_ident(known)) =>
-        {
+        Meta::Path(_) if WORDS.iter().any(|known| name.is_ident(known)) => {
             Ok(quote_spanned!(part.span()=> .#name()))
         }
-        Meta::NameValue(pair) if name.is_ident("nodes") => {
-            let count = &pair.value;
-            Ok(quote_spanned!(part.span()=> .nodes(#count)))
+        Meta::NameValue(pair) if VALUES.iter().any(|known| name.is_ident(known)) => {
+            let value = &pair.value;
+            Ok(quote_spanned!(part.span()=> .#name(#value)))
         }
-        _ => Err(Error::new_spanned(
-            part,
-            "expected controllers, scheduler, listen or nodes = COUNT",
-        )),
+        _ => {
+            let values = VALUES.map(|name| format!("{name} = ..."));
+            let expected = format!("expected one of {}, {}", WORDS.join(", "), values.join(", "));
+            Err(Error::new_spanned(part, expected))
+        }
     }
 }
 
@@ -97,7 +102,8 @@ mod tests {
         let test = quote!(
             async fn it() {}
         );
-        let known = "expected controllers, scheduler, listen or nodes = COUNT";
+        let known = "expected one of controllers, scheduler, listen, paused, nodes = ..., simulated_nodes = ..., \
+            seed = ..., controllers_named = ...";
         for unknown in [quote!(kubelet), quote!(nodes), quote!(controllers = 1), quote!(nodes(1))] {
             assert_eq!(error(unknown, test.clone()), known);
         }

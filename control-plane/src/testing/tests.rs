@@ -1,3 +1,9 @@
+mod faults;
+mod many;
+mod replay;
+mod simulated;
+mod state;
+
 use super::*;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -8,7 +14,9 @@ use kube::{
     api::{ListParams, PostParams},
     runtime::wait::await_condition,
 };
+use kubeplane_core::auth::GROUP_AUTHENTICATED;
 use serde_json::json;
+use std::panic::AssertUnwindSafe;
 use std::{collections::BTreeSet, panic::catch_unwind, time::Duration};
 use tokio::{runtime::Handle, time::timeout};
 

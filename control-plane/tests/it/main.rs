@@ -24,3 +24,4 @@ mod scheduling;
 mod secure;
 mod snapshot;
 mod start_up;
+mod testserver;

@@ -1,0 +1,368 @@
+//! What goes wrong in a cluster, by plan.
+
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// The user whose requests no plan disturbs: the test itself.
+pub(super) const ADMIN: &str = "kubernetes-admin";
+/// Who writes when nobody asked.
+pub(super) const SERVER: &str = "system:apiserver";
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// An update or patch is answered with 409, as if another write had come first.
+    Conflict,
+    /// A request is not carried out, and its sender hears nothing.
+    RequestLost,
+    /// A request is carried out, and its sender hears nothing.
+    AnswerLost,
+    /// A watch ends after this many pieces of its answer.
+    WatchDropped {
+        /// How many come through.
+        after: u64,
+    },
+    /// The history of the store is gone: who watches an older revision has to list anew.
+    Compaction,
+    /// The store does not carry out a call, and says so.
+    StoreFailure,
+    /// The store takes longer.
+    StoreDelay(Duration),
+    /// The API server stops and starts again; the request is not carried out.
+    Restart,
+}
+
+/// How often which [`Fault`] strikes: probabilities from 0 to 1, of each request or each call of the store.
+///
+/// Whether a request is struck depends on the seed, on who sends it, and on how many that user sent before: one
+/// component's misfortune does not depend on how fast another runs.
+///
+/// ```
+/// use kubeplane::testing::FaultPlan;
+/// use std::time::Duration;
+///
+/// let plan = FaultPlan::seeded(7).conflicts(0.1).dropped_watches(0.2).slow_store(0.05, Duration::from_millis(20));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct FaultPlan {
+    seed: u64,
+    conflicts: f64,
+    lost_requests: f64,
+    lost_answers: f64,
+    dropped_watches: f64,
+    compactions: f64,
+    store_failures: f64,
+    slow_store: f64,
+    delay: Duration,
+    restarts: f64,
+    users: Vec<String>,
+}
+
+impl FaultPlan {
+    /// Nothing goes wrong yet.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            seed,
+            conflicts: 0.0,
+            lost_requests: 0.0,
+            lost_answers: 0.0,
+            dropped_watches: 0.0,
+            compactions: 0.0,
+            store_failures: 0.0,
+            slow_store: 0.0,
+            delay: Duration::ZERO,
+            restarts: 0.0,
+            users: Vec::new(),
+        }
+    }
+
+    /// So many updates and patches conflict.
+    pub fn conflicts(mut self, probability: f64) -> Self {
+        self.conflicts = probability;
+        self
+    }
+
+    /// So many requests but watches time out: half of them carried out, half of them not.
+    pub fn timeouts(mut self, probability: f64) -> Self {
+        (self.lost_requests, self.lost_answers) = (probability / 2.0, probability / 2.0);
+        self
+    }
+
+    /// So many watches end soon.
+    pub fn dropped_watches(mut self, probability: f64) -> Self {
+        self.dropped_watches = probability;
+        self
+    }
+
+    /// With so many writes the history is gone.
+    pub fn compactions(mut self, probability: f64) -> Self {
+        self.compactions = probability;
+        self
+    }
+
+    /// So many calls of the store fail; none was carried out.
+    pub fn failing_store(mut self, probability: f64) -> Self {
+        self.store_failures = probability;
+        self
+    }
+
+    /// So many calls of the store take `delay` longer.
+    pub fn slow_store(mut self, probability: f64, delay: Duration) -> Self {
+        (self.slow_store, self.delay) = (probability, delay);
+        self
+    }
+
+    /// With so many requests the API server starts anew.
+    pub fn restarts(mut self, probability: f64) -> Self {
+        self.restarts = probability;
+        self
+    }
+
+    /// Only requests of this user are struck, or of all whose names begin so, with a `*` at the end. May be said
+    /// several times; without it it is everybody but the cluster's administrator and the API server itself.
+    pub fn only(mut self, user: impl Into<String>) -> Self {
+        self.users.push(user.into());
+        self
+    }
+
+    fn concerns(&self, user: &str) -> bool {
+        match self.users.is_empty() {
+            true => user != ADMIN && user != SERVER,
+            false => self.users.iter().any(|pattern| matches(pattern, user)),
+        }
+    }
+
+    fn request(&self, request: &Asked<'_>, count: u64) -> Option<Fault> {
+        let mut chance = Chance::new(self.seed, "request", request.user, count);
+        if request.watch {
+            let after = chance.below(4);
+            return chance.strikes(self.dropped_watches).then_some(Fault::WatchDropped { after });
+        }
+        if request.changes && chance.strikes(self.conflicts) {
+            return Some(Fault::Conflict);
+        }
+        let rest = [
+            (self.lost_requests, Fault::RequestLost),
+            (self.lost_answers, Fault::AnswerLost),
+            (self.restarts, Fault::Restart),
+        ];
+        rest.into_iter()
+            .find(|(probability, _)| chance.strikes(*probability))
+            .map(|(_, fault)| fault)
+    }
+
+    fn call(&self, user: &str, count: u64, writes: bool) -> Option<Fault> {
+        let mut chance = Chance::new(self.seed, "store", user, count);
+        if chance.strikes(self.store_failures) {
+            return Some(Fault::StoreFailure);
+        }
+        if chance.strikes(self.slow_store) {
+            return Some(Fault::StoreDelay(self.delay));
+        }
+        (writes && chance.strikes(self.compactions)).then_some(Fault::Compaction)
+    }
+}
+
+fn matches(pattern: &str, user: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => user.starts_with(prefix),
+        None => pattern == user,
+    }
+}
+
+/// A short stream of chance made from words: the same everywhere, whatever came before.
+struct Chance(u64);
+
+impl Chance {
+    fn new(seed: u64, what: &str, user: &str, count: u64) -> Self {
+        let mut state = seed ^ 0xcbf2_9ce4_8422_2325;
+        for byte in what.bytes().chain([0]).chain(user.bytes()).chain(count.to_le_bytes()) {
+            state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        Self(state)
+    }
+
+    /// SplitMix64.
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn strikes(&mut self, probability: f64) -> bool {
+        let drawn = u32::try_from(self.next() >> 32).unwrap_or(u32::MAX);
+        f64::from(drawn) < probability * (f64::from(u32::MAX) + 1.0)
+    }
+}
+
+/// A request as a plan sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) user: &'a str,
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) watch: bool,
+    /// It updates or patches.
+    pub(super) changes: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plan: Option<FaultPlan>,
+    requests: BTreeMap<String, u64>,
+    calls: BTreeMap<String, u64>,
+    cut: BTreeSet<String>,
+    struck: Vec<String>,
+}
+
+/// Lets things go wrong in a cluster while it runs; clones are of the same cluster.
+#[derive(Clone)]
+pub struct Faults {
+    state: Arc<Mutex<State>>,
+    /// Changes when somebody is cut off.
+    cuts: watch::Sender<u64>,
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").finish_non_exhaustive()
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { state: Arc::default(), cuts: watch::Sender::new(0) }
+    }
+}
+
+impl Faults {
+    /// From now on things go wrong by this plan; requests are counted from zero.
+    pub fn set(&self, plan: FaultPlan) {
+        let mut state = self.state.lock();
+        state.requests.clear();
+        state.calls.clear();
+        state.plan = Some(plan);
+    }
+
+    /// From now on nothing goes wrong by plan. Who is cut off stays so.
+    pub fn clear(&self) {
+        self.state.lock().plan = None;
+    }
+
+    /// Cuts the way between this user and the API server: its watches end, its requests fail. A `*` at the end
+    /// stands for all whose names begin so: the scheduler is `system:kube-scheduler`, a node `system:node:NAME`,
+    /// the controllers `system:kube-controller-manager`, which reads, and `system:serviceaccount:kube-system:*`.
+    pub fn cut(&self, user: impl Into<String>) {
+        self.state.lock().cut.insert(user.into());
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Joins what was [cut](Self::cut), by the same name.
+    pub fn heal(&self, user: &str) {
+        self.state.lock().cut.remove(user);
+    }
+
+    /// What went wrong so far, a line each.
+    #[must_use]
+    pub fn struck(&self) -> Vec<String> {
+        self.state.lock().struck.clone()
+    }
+
+    pub(super) fn is_cut(&self, user: &str) -> bool {
+        self.state.lock().cut.iter().any(|pattern| matches(pattern, user))
+    }
+
+    pub(super) fn cuts(&self) -> watch::Receiver<u64> {
+        self.cuts.subscribe()
+    }
+
+    pub(super) fn of_request(&self, request: &Asked<'_>) -> Option<Fault> {
+        let mut state = self.state.lock();
+        let State { plan, requests, struck, .. } = &mut *state;
+        let plan = plan.as_ref().filter(|plan| plan.concerns(request.user))?;
+        let count = next(requests, request.user);
+        let fault = plan.request(request, count)?;
+        let Asked { user, method, path, .. } = request;
+        struck.push(format!("{user} {count}: {method} {path}: {fault:?}"));
+        Some(fault)
+    }
+
+    pub(super) fn of_call(&self, user: &str, operation: &str, writes: bool) -> Option<Fault> {
+        let mut state = self.state.lock();
+        let State { plan, calls, struck, .. } = &mut *state;
+        let plan = plan.as_ref().filter(|plan| plan.concerns(user))?;
+        let count = next(calls, user);
+        let fault = plan.call(user, count, writes)?;
+        struck.push(format!("{user} {count}: store {operation}: {fault:?}"));
+        Some(fault)
+    }
+}
+
+/// How many there were before.
+fn next(counts: &mut BTreeMap<String, u64>, user: &str) -> u64 {
+    let count = counts.entry(user.to_owned()).or_default();
+    *count += 1;
+    *count - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(user: &str) -> Asked<'_> {
+        Asked { user, method: "PUT", path: "/x", watch: false, changes: true }
+    }
+
+    fn faults(plan: &FaultPlan, users: &[&str]) -> Vec<String> {
+        let faults = Faults::default();
+        faults.set(plan.clone());
+        for user in users {
+            faults.of_request(&asked(user));
+        }
+        let mut struck = faults.struck();
+        struck.sort();
+        struck
+    }
+
+    #[test]
+    fn what_happens_to_one_does_not_depend_on_others() {
+        let plan = FaultPlan::seeded(3).conflicts(0.5);
+        let apart = faults(&plan, &["a", "a", "a", "a", "b", "b", "b", "b"]);
+        let mixed = faults(&plan, &["b", "a", "a", "b", "a", "b", "b", "a"]);
+        assert_eq!(apart, mixed);
+        assert!(!apart.is_empty() && apart.len() < 8, "{apart:?}");
+        assert_ne!(
+            apart,
+            faults(&FaultPlan::seeded(4).conflicts(0.5), &["a", "a", "a", "a", "b", "b", "b", "b"])
+        );
+    }
+
+    #[test]
+    fn a_probability_is_about_what_it_says() {
+        let plan = FaultPlan::seeded(1).conflicts(0.25);
+        let count = faults(&plan, &["a"; 2000]).len();
+        assert!((400..600).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn plans_spare_the_administrator_and_whom_they_do_not_name() {
+        let plan = FaultPlan::seeded(1).conflicts(1.0);
+        assert!(faults(&plan, &[ADMIN]).is_empty());
+        let plan = plan.only("system:node:*");
+        assert_eq!(faults(&plan, &["system:node:a", "jane"]).len(), 1);
+    }
+}

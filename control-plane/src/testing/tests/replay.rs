@@ -1,0 +1,123 @@
+//! Time that stands still, and runs that are the same again.
+
+use super::*;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+
+fn cron_job() -> CronJob {
+    serde_json::from_value(json!({
+        "metadata": {"name": "tick"},
+        "spec": {
+            "schedule": "0 * * * *",
+            "jobTemplate": {"spec": {"template": {"spec": {
+                "restartPolicy": "Never", "containers": [{"name": "tick", "image": "tick"}],
+            }}}},
+        },
+    }))
+    .unwrap()
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_day_of_a_cron_job_passes_at_once() {
+    let builder = TestCluster::builder().controllers_named("cronjob-controller").paused();
+    run(builder, async |cluster| {
+        let crons: Api<CronJob> = Api::default_namespaced(cluster.client());
+        crons.create(&PostParams::default(), &cron_job()).await.unwrap();
+        cluster.advance(24 * HOUR + HOUR / 2).await;
+        let cron = crons.get("tick").await.unwrap().status.unwrap();
+        assert_eq!(cron.last_schedule_time.unwrap().0.to_string(), "2026-01-02T00:00:00Z");
+        let jobs: Api<Job> = Api::default_namespaced(cluster.client());
+        assert_eq!(jobs.list(&ListParams::default()).await.unwrap().items.len(), 24);
+        let runs = |write: &Write| write.kind == WriteKind::Create && write.key.contains("/jobs/");
+        assert_eq!(cluster.history().writes().iter().filter(|write| runs(write)).count(), 24);
+    });
+}
+
+/// A deployment that grows, is scheduled, and is there in the end, whatever goes wrong meanwhile.
+async fn grow(cluster: TestCluster) {
+    let plan = FaultPlan::seeded(cluster.seed());
+    let plan = plan.conflicts(0.05).timeouts(0.02).dropped_watches(0.3).failing_store(0.01);
+    cluster.faults().set(plan);
+    let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
+    deployments.create(&PostParams::default(), &web()).await.unwrap();
+    cluster.advance(Duration::from_secs(60)).await;
+    let more = kube::api::Patch::Merge(json!({"spec": {"replicas": 9}}));
+    deployments.patch("web", &Default::default(), &more).await.unwrap();
+    cluster.advance(Duration::from_secs(120)).await;
+    cluster.restart_api_server().await;
+    cluster.advance(Duration::from_secs(120)).await;
+    let struck = cluster.faults().struck();
+    assert!(!struck.is_empty());
+    let ready = deployments.get("web").await.unwrap().status.unwrap().ready_replicas;
+    assert_eq!(ready, Some(9), "faults delay, no more:\n{}", struck.join("\n"));
+}
+
+#[test]
+fn components_get_over_what_goes_wrong() {
+    let simulation = "
+kind: Nodes
+metadata: {name: sim}
+spec: {count: 5}
+---
+kind: PodStages
+spec: {startDelay: 200ms, startJitter: 2s, readyDelay: 300ms}
+";
+    let builder = TestCluster::builder().controllers().scheduler().paused().seed(5);
+    run(builder.simulation(simulation.parse().unwrap()), grow);
+}
+
+/// What a user does, with names, uids, times and faults.
+async fn story(cluster: TestCluster) {
+    let plan = FaultPlan::seeded(cluster.seed()).conflicts(0.2).timeouts(0.2).failing_store(0.1);
+    cluster.faults().set(plan.only("jane"));
+    let jane = UserInfo::new("jane", ["system:masters", GROUP_AUTHENTICATED]);
+    let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client_as(jane));
+    let map: ConfigMap =
+        serde_json::from_value(json!({"metadata": {"generateName": "m-"}})).unwrap();
+    let change = kube::api::Patch::Merge(json!({"data": {"now": "other"}}));
+    for _ in 0..20 {
+        let made = maps.create(&PostParams::default(), &map).await;
+        cluster.advance(Duration::from_secs(90)).await;
+        let Ok(made) = made else { continue };
+        let name = made.metadata.name.unwrap();
+        let _ = maps.patch(&name, &Default::default(), &change).await;
+        if cluster.revision().is_multiple_of(3) {
+            let _ = maps.delete(&name, &Default::default()).await;
+        }
+    }
+    cluster.restart_api_server().await;
+    assert!(!cluster.faults().struck().is_empty());
+}
+
+fn recorded(seed: u64) -> History {
+    record(TestCluster::builder().seed(seed), story)
+}
+
+#[test]
+fn one_seed_writes_the_same_bytes_twice() {
+    let (one, two) = (recorded(5), recorded(5));
+    if one.to_bytes() != two.to_bytes() {
+        let (one, two) = (one.writes(), two.writes());
+        let differs =
+            one.iter().zip(&two).position(|(a, b)| a != b).unwrap_or(one.len().min(two.len()));
+        let around = |writes: &[Write]| {
+            let lines: Vec<_> = writes
+                .iter()
+                .skip(differs.saturating_sub(8))
+                .take(16)
+                .map(|write| format!("{write} {}", String::from_utf8_lossy(&write.value)))
+                .collect();
+            lines.join("\n")
+        };
+        panic!(
+            "{} and {} writes, other from {differs} on:\n{}\n---\n{}",
+            one.len(),
+            two.len(),
+            around(&one),
+            around(&two)
+        );
+    }
+    assert!(one.writes().iter().filter(|write| write.by == "jane").count() > 10, "{one}");
+    assert_ne!(one.to_bytes(), recorded(6).to_bytes(), "another seed is another run");
+}
