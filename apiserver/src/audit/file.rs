@@ -163,8 +163,10 @@ impl AuditSink for AuditFile {
 mod tests {
     use super::*;
     use crate::audit::Level;
+    use kubeplane_clock::{Clock as _, PausedClock};
+    use std::sync::Arc;
 
-    fn event(clock: &SharedClock, padding: usize) -> Event {
+    fn event(clock: &PausedClock, padding: usize) -> Event {
         let mut event = Event::new(Level::Metadata, "7".to_owned(), clock.now());
         event.user_agent = "x".repeat(padding);
         event
@@ -174,18 +176,18 @@ mod tests {
     fn a_large_file_is_put_away_and_the_oldest_are_removed() {
         let folder = std::env::temp_dir().join(format!("kubeplane-audit-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
-        let clock = kubeplane_clock::real();
+        let clock = PausedClock::starting_at("2026-01-31T12:00:00Z".parse().unwrap());
         let options = FileOptions {
             path: folder.join("audit.log"),
             max_backups: 1,
             max_size_mib: 1,
             ..FileOptions::default()
         };
-        let mut log = AuditFile::open(options, clock.clone()).unwrap();
+        let mut log = AuditFile::open(options, Arc::new(clock.clone())).unwrap();
         for _ in 0..4 {
             log.write(&event(&clock, 700_000)).unwrap();
             // Two files put away within a millisecond would share their name.
-            std::thread::sleep(Duration::from_millis(2));
+            clock.advance(Duration::from_millis(500));
         }
         log.flush().unwrap();
         let mut names: Vec<_> = fs::read_dir(&folder)
@@ -194,7 +196,7 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!((names.len(), names[1].as_str()), (2, "audit.log"), "{names:?}");
-        assert!(names[0].starts_with("audit-2"), "{names:?}");
+        assert_eq!(names[0], "audit-2026-01-31T12-00-01.500.log");
         let text = fs::read_to_string(folder.join("audit.log")).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with(

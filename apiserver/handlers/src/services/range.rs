@@ -91,9 +91,9 @@ impl PortRange {
             }
             let start = below(length);
             let offsets = (0..length).map(|step| first + (start + step) % length);
-            let ports = offsets
+            let mut ports = offsets
                 .filter_map(|offset| self.ports.start().checked_add(u16::try_from(offset).ok()?));
-            let free: Option<u16> = { ports.into_iter().find(|port| !self.used.contains(port)) };
+            let free = ports.find(|port| !self.used.contains(port));
             if let Some(port) = free {
                 self.used.insert(port);
                 return Some(port);
