@@ -10,17 +10,25 @@ macro_rules! example {
     };
 }
 
+example!(apiserver_etcd, "../../apiserver_etcd.rs");
 example!(apiserver_memory, "../../apiserver_memory.rs");
+example!(bespoke_distribution, "../../bespoke_distribution.rs");
 example!(conversion_webhook, "../../conversion_webhook.rs");
 example!(custom_admission, "../../custom_admission.rs");
+example!(custom_authenticator, "../../custom_authenticator.rs");
 example!(custom_controller, "../../custom_controller.rs");
+example!(custom_runtime, "../../custom_runtime.rs");
 example!(custom_scheduler_plugin, "../../custom_scheduler_plugin.rs");
 example!(custom_store, "../../custom_store.rs");
 example!(extension_apiserver, "../../extension_apiserver.rs");
+example!(embed_in_axum, "../../embed_in_axum.rs");
+example!(many_clusters, "../../many_clusters.rs");
 example!(test_with_cluster, "../../test_with_cluster.rs");
 
 
 mod kubectl;
+
+mod etcd;
 
 use std::{fmt::Debug, time::Duration};
 use tokio::time::timeout;
@@ -90,6 +98,61 @@ async fn custom_store_shows_the_past_and_what_came_after_it() {
 async fn test_with_cluster_starts_and_stops_one() {
     let expected = ["jane got default, kube-node-lease, kube-public, kube-system", "jim got 0"];
     assert_eq!(lines(test_with_cluster::run()).await, expected);
+}
+
+#[tokio::test]
+async fn apiserver_etcd_shows_one_server_what_the_other_wrote() {
+    let etcd = etcd::Etcd::start().await;
+    let expected = [
+        "created through one, read through two: the same version, true",
+        "two watched it appear",
+        "and go",
+    ];
+    assert_eq!(lines(apiserver_etcd::run(etcd.url())).await, expected);
+}
+
+#[tokio::test]
+async fn bespoke_distribution_has_what_was_chosen_and_no_pods() {
+    let expected = [
+        "groups: apiextensions.k8s.io, library.example.com, rbac.authorization.k8s.io",
+        "there are pods: false",
+        "jane may write: true",
+        "jim may write: false",
+    ];
+    assert_eq!(lines(bespoke_distribution::run()).await, expected);
+}
+
+#[tokio::test]
+async fn custom_authenticator_knows_users_by_their_keys() {
+    let expected = [
+        "open-sesame: 0 found",
+        "please: 403 configmaps is forbidden: User \"cassim\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\"",
+        "abracadabra: 401 Unauthorized",
+        "no key: 403 configmaps is forbidden: User \"system:anonymous\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\"",
+    ];
+    assert_eq!(lines(custom_authenticator::run()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_runtime_takes_images_of_its_house_only() {
+    let expected = ["ours: Running", "theirs: ErrImagePull"];
+    assert_eq!(lines(custom_runtime::run()).await, expected);
+}
+
+#[tokio::test]
+async fn embed_in_axum_serves_its_own_pages_and_users() {
+    let lines = lines(embed_in_axum::run()).await;
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines[0], "jane wrote a note");
+    assert!(lines[1].contains("User \"system:anonymous\" cannot get"), "{lines:?}");
+    assert_eq!(lines[2], "1 notes are kept here");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clusters_share_nothing() {
+    let expected =
+        ["100 clusters, 100 objects, 100 values", "100 namespaces named default", "100 stopped"];
+    assert_eq!(lines(many_clusters::run(100)).await, expected);
 }
 
 #[test]
