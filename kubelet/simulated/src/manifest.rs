@@ -38,7 +38,8 @@ pub struct NodeGroup {
 
 impl Default for NodeGroup {
     fn default() -> Self {
-        let capacity = [("cpu", "32"), ("memory", "256Gi"), ("ephemeral-storage", "1Ti"), ("pods", "110")];
+        let capacity =
+            [("cpu", "32"), ("memory", "256Gi"), ("ephemeral-storage", "1Ti"), ("pods", "110")];
         let capacity = capacity.map(|(name, amount)| (name.to_owned(), amount.to_owned()));
         Self {
             name: "simulated".to_owned(),
@@ -209,7 +210,8 @@ impl FromStr for Simulation {
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is no duration, as 500ms or 2s are")))
+    parse(&text)
+        .ok_or_else(|| D::Error::custom(format!("{text:?} is no duration, as 500ms or 2s are")))
 }
 
 fn parse(text: &str) -> Option<Duration> {

@@ -56,21 +56,33 @@ pub(crate) struct Moment {
 pub(crate) type Chance<'a> = &'a dyn Fn() -> f64;
 
 impl Progress {
-    pub(crate) fn seen(stages: &PodStages, moment: Moment, address: String, chance: Chance<'_>) -> Self {
+    pub(crate) fn seen(
+        stages: &PodStages,
+        moment: Moment,
+        address: String,
+        chance: Chance<'_>,
+    ) -> Self {
         let jitter = if stages.start_jitter.is_zero() { 0.0 } else { chance() };
         let delay = stages.start_delay + stages.start_jitter.mul_f64(jitter);
         Self { stage: Stage::Starting { until: moment.elapsed + delay }, restarts: 0, address }
     }
 
     /// Goes on as far as time allows.
-    pub(crate) fn next(&mut self, pod: &Pod, stages: &PodStages, moment: Moment, chance: Chance<'_>) -> Next {
+    pub(crate) fn next(
+        &mut self,
+        pod: &Pod,
+        stages: &PodStages,
+        moment: Moment,
+        chance: Chance<'_>,
+    ) -> Next {
         let deleted = pod.metadata.deletion_timestamp.is_some();
         if deleted && !matches!(self.stage, Stage::Stopping { .. }) {
             self.stage = Stage::Stopping { until: moment.elapsed + stages.stop_delay };
         } else if is_terminal(pod) {
             self.stage = Stage::Over;
         }
-        let left = |until: Duration| until.checked_sub(moment.elapsed).filter(|left| !left.is_zero());
+        let left =
+            |until: Duration| until.checked_sub(moment.elapsed).filter(|left| !left.is_zero());
         match self.stage {
             Stage::Over => Next::Rest,
             Stage::Stopping { until } => left(until).map_or(Next::Remove, Next::Wait),
@@ -86,7 +98,8 @@ impl Progress {
             },
             Stage::Running { since, at, ready, fails } => {
                 let ends = !fails && policy(pod) != "Always";
-                let end = if fails { Some(stages.fail_after) } else { ends.then_some(stages.run_for) };
+                let end =
+                    if fails { Some(stages.fail_after) } else { ends.then_some(stages.run_for) };
                 if let Some(end) = end
                     && left(since + end).is_none()
                 {
@@ -104,7 +117,14 @@ impl Progress {
         }
     }
 
-    fn ended(&mut self, pod: &Pod, stages: &PodStages, moment: Moment, at: Timestamp, fails: bool) -> Next {
+    fn ended(
+        &mut self,
+        pod: &Pod,
+        stages: &PodStages,
+        moment: Moment,
+        at: Timestamp,
+        fails: bool,
+    ) -> Next {
         let code = if fails { stages.exit_code } else { 0 };
         let ended = terminated(code, at, moment.now);
         if !fails || policy(pod) == "Never" {
@@ -136,7 +156,8 @@ impl Progress {
         let state = json!({"running": {"startedAt": whole(started)}});
         let statuses = self.statuses(pod, |_| (state.clone(), json!({}), ready));
         let known = pod.status.as_ref();
-        let since = known.and_then(|status| status.start_time.as_ref()).map_or(started, |time| time.0);
+        let since =
+            known.and_then(|status| status.start_time.as_ref()).map_or(started, |time| time.0);
         let why = (!ready).then_some("ContainersNotReady");
         json!({"status": {
             "phase": "Running",
@@ -150,7 +171,11 @@ impl Progress {
         }})
     }
 
-    fn statuses(&self, pod: &Pod, state: impl Fn(&Container) -> (Value, Value, bool)) -> Vec<Value> {
+    fn statuses(
+        &self,
+        pod: &Pod,
+        state: impl Fn(&Container) -> (Value, Value, bool),
+    ) -> Vec<Value> {
         let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
         containers
             .map(|container| {
@@ -174,7 +199,14 @@ impl Progress {
             .collect()
     }
 
-    fn status(&self, pod: &Pod, container: &Container, state: Value, last: Value, ready: bool) -> Value {
+    fn status(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        state: Value,
+        last: Value,
+        ready: bool,
+    ) -> Value {
         let image = container.image.clone().unwrap_or_default();
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         json!({

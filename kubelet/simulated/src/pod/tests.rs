@@ -18,7 +18,12 @@ fn phase(next: &Next) -> String {
         Next::Patch(patch) => {
             let status = &patch["status"];
             let state = &status["containerStatuses"][0];
-            format!("{} ready={} restarts={}", status["phase"].as_str().unwrap(), state["ready"], state["restartCount"])
+            format!(
+                "{} ready={} restarts={}",
+                status["phase"].as_str().unwrap(),
+                state["ready"],
+                state["restartCount"]
+            )
         }
         Next::Wait(left) => format!("wait {left:?}"),
         other => format!("{other:?}"),
@@ -55,12 +60,16 @@ fn a_pod_starts_and_is_ready_when_its_stages_say() {
 fn a_pod_that_is_not_always_started_again_ends() {
     let stages = PodStages { run_for: Duration::from_secs(3), ..PodStages::default() };
     let course = course(&pod("OnFailure"), &stages, &[0.0, 0.0, 3.0, 4.0]);
-    assert_eq!(course, ["Running ready=true restarts=0", "wait 3s", "Succeeded ready=false restarts=0", "Rest"]);
+    assert_eq!(
+        course,
+        ["Running ready=true restarts=0", "wait 3s", "Succeeded ready=false restarts=0", "Rest"]
+    );
 }
 
 #[test]
 fn failures_are_started_again_after_a_growing_pause() {
-    let stages = PodStages { failure_rate: 0.5, fail_after: Duration::from_secs(1), ..PodStages::default() };
+    let stages =
+        PodStages { failure_rate: 0.5, fail_after: Duration::from_secs(1), ..PodStages::default() };
     let always = course(&pod("Always"), &stages, &[0.0, 1.0, 1.0, 11.0, 12.0, 12.0]);
     let expected = [
         "Running ready=true restarts=0",
