@@ -111,19 +111,22 @@ fn of_call(call: &CallExpr, scope: &Scope) -> u64 {
             };
             on().saturating_mul(item.saturating_add(1))
         }
-        "join" => {
-            let item = target.map_or(1, |list| known(list, scope).element().size());
-            let apart = if call.args.is_empty() { 0 } else { argument(0) };
-            let count = on();
-            let between = apart.saturating_mul(count.saturating_sub(1));
-            tenth(count.saturating_mul(item).saturating_add(between))
-        }
+        "join" => joined(target, call.args.first(), scope),
         // An authorization check: two of them are the most one expression may make.
         "check" => 350_000,
         name if functions::traverses(name) => tenth(on()),
         _ => 1,
     };
     parts.saturating_add(own)
+}
+
+/// All items of a list in one text, with another between each two.
+fn joined(list: Option<&IdedExpr>, between: Option<&IdedExpr>, scope: &Scope) -> u64 {
+    let count = list.map_or(1, |list| size(list, scope));
+    let item = list.map_or(1, |list| known(list, scope).element().size());
+    let apart = between.map_or(0, |text| size(text, scope));
+    let apart = apart.saturating_mul(count.saturating_sub(1));
+    tenth(count.saturating_mul(item).saturating_add(apart))
 }
 
 fn of_loop(comprehension: &ComprehensionExpr, scope: &Scope) -> u64 {
