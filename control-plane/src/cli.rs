@@ -274,6 +274,10 @@ pub(crate) struct ControllersArgs {
     /// Where health and metrics are served.
     #[arg(long, default_value = "127.0.0.1:10257")]
     pub(crate) listen: SocketAddr,
+    /// The ranges, one or one of each family, from which each node gets a part for its pods (a /24, or a /64 of
+    /// IPv6); without any the nodes' kubelets say theirs.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) cluster_cidr: Vec<IpNet>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -86,8 +86,9 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     // What the keys of the data directory sign is signed where they are.
     let pki = args.component.data_dir.join("pki");
     let read = |file: &str| std::fs::read_to_string(pki.join(file)).ok();
+    let options = BuiltinOptions::new(clock.clone(), authority);
     let options = signing::with_keys(
-        BuiltinOptions::new(clock.clone(), authority),
+        args.cluster_cidr.iter().fold(options, |options, range| options.with_cluster_cidr(*range)),
         &read("ca.crt").unwrap_or_default(),
         read("ca.key").as_deref(),
         read("sa.key").as_deref(),
