@@ -252,13 +252,35 @@ pub(crate) struct ComponentArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SchedulerArgs {
+    /// Only ask the scheduler something.
+    #[command(subcommand)]
+    pub(crate) question: Option<SchedulerQuestion>,
     #[command(flatten)]
     pub(crate) component: ComponentArgs,
+    /// A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): profiles, plugins and their arguments.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
     /// Where health and metrics are served.
     #[arg(long, default_value = "127.0.0.1:10259")]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+/// What the scheduler can be asked.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum SchedulerQuestion {
+    /// What each plugin says of each node for a pod, as the cluster is now.
+    Explain {
+        /// The pod.
+        pod: String,
+        /// Its namespace.
+        #[arg(long, short, default_value = "default")]
+        namespace: String,
+        /// `table` or `json`.
+        #[arg(long, short, default_value = "table", value_parser = ["table", "json"])]
+        output: String,
+    },
 }
 
 #[derive(Debug, Clone, Args)]

@@ -12,6 +12,7 @@
 //! | `bespoke_distribution` | a choice of kinds: custom resources and roles, no pods |
 //! | `many_clusters` | a hundred clusters in one process that share nothing |
 //! | `custom_controller` | a kind of your own, derived, and the controller that makes a ConfigMap for each object |
+//! | `scheduler_extender` | a webhook that filters and scores nodes, from a configuration file |
 //! | `custom_scheduler_plugin` | a score of your own in a scheduler profile, placing pods on simulated nodes |
 //! | `custom_admission` | an admission step that refuses images whose version is not said |
 //! | `custom_authenticator` | a key in a header that says who asks |

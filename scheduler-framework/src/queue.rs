@@ -479,6 +479,7 @@ impl Queue {
     }
 
     /// How many pods are known: waiting, or in flight.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.pods.len() + self.in_flight.len()
     }

@@ -1,5 +1,5 @@
 use super::{machine, supervise};
-use crate::cli::{ComponentArgs, ControllersArgs, SchedulerArgs};
+use crate::cli::{ComponentArgs, ControllersArgs, SchedulerArgs, SchedulerQuestion};
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeplane::{
@@ -10,10 +10,14 @@ use kubeplane::{
     endpoint::{DelegatedAccess, HealthEndpoint},
     pki::{Authority, Identity, Request, Usage},
     prelude::*,
+    scheduler::{
+        Extender, SchedulerBuilder,
+        config::{Configuration, Registry},
+    },
     signing,
     telemetry::{Health, Metrics},
 };
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 /// The configuration of a component's client.
 pub(super) async fn config(args: &ComponentArgs) -> anyhow::Result<kube::Config> {
@@ -62,7 +66,42 @@ fn endpoint(
     Ok(HealthEndpoint::new(name, listen, serving, health, metrics, access))
 }
 
+fn scheduler_configuration(file: Option<&Path>) -> anyhow::Result<Configuration> {
+    let Some(file) = file else { return Ok(Configuration::default()) };
+    let named = || format!("scheduler configuration {}", file.display());
+    Configuration::parse(&std::fs::read(file).with_context(named)?).with_context(named)
+}
+
+/// A scheduler with the profiles of a configuration.
+fn configured(
+    configuration: &Configuration,
+    client: kube::Client,
+) -> anyhow::Result<SchedulerBuilder> {
+    let seconds = |own: Option<i64>| Duration::from_secs(own.unwrap_or_default().unsigned_abs());
+    let profiles = configuration.profiles(&Registry::new(client.clone()))?;
+    Ok(Scheduler::builder(client).profiles(profiles).backoff(
+        seconds(configuration.pod_initial_backoff_seconds),
+        seconds(configuration.pod_max_backoff_seconds),
+    ))
+}
+
+#[expect(clippy::print_stdout, reason = "the answer is what was asked for")]
+async fn explain(args: &SchedulerArgs, question: &SchedulerQuestion) -> anyhow::Result<()> {
+    let SchedulerQuestion::Explain { pod, namespace, output } = question;
+    let client = kube::Client::try_from(config(&args.component).await?)?;
+    let configuration = scheduler_configuration(args.config.as_deref())?;
+    let trace = configured(&configuration, client)?.build()?.explain(namespace, pod).await?;
+    match output.as_str() {
+        "json" => println!("{}", serde_json::to_string_pretty(&trace)?),
+        _ => print!("{trace}"),
+    }
+    Ok(())
+}
+
 pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
+    if let Some(question) = &args.question {
+        return explain(&args, question).await;
+    }
     let client = kube::Client::try_from(config(&args.component).await?)?;
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let name = "kube-scheduler";
@@ -74,7 +113,24 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
         health.clone(),
         metrics.clone(),
     )?;
-    let scheduler = Scheduler::builder(client).health(health).metrics(metrics).build()?;
+    let configuration = scheduler_configuration(args.config.as_deref())?;
+    let mut builder = configured(&configuration, client)?.health(health).metrics(metrics);
+    for own in &configuration.extenders {
+        let extender = Extender::new(own.clone(), kubeplane::clock::real()).await;
+        builder = builder.extender(extender.map_err(anyhow::Error::msg)?);
+    }
+    let election = &configuration.leader_election;
+    // Without a file it is the only one.
+    if args.config.is_some() && election.leader_elect == Some(true) {
+        let identity = format!("{}_{}", machine::name(), std::process::id());
+        builder = builder.leader_election(LeaseConfig {
+            lease_duration: election.lease_duration,
+            renew_deadline: election.renew_deadline,
+            retry_period: election.retry_period,
+            ..LeaseConfig::new(&election.resource_namespace, &election.resource_name, &identity)
+        });
+    }
+    let scheduler = builder.build()?;
     supervise(ControlPlane::new().with(served).with(scheduler)).await
 }
 

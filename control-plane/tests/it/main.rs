@@ -21,6 +21,7 @@ mod parts;
 mod raw;
 mod restart;
 mod scheduling;
+mod scheduling_faults;
 mod secure;
 mod snapshot;
 mod start_up;

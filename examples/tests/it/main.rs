@@ -19,6 +19,7 @@ example!(custom_authenticator, "../../custom_authenticator.rs");
 example!(custom_controller, "../../custom_controller.rs");
 example!(custom_runtime, "../../custom_runtime.rs");
 example!(custom_scheduler_plugin, "../../custom_scheduler_plugin.rs");
+example!(scheduler_extender, "../../scheduler_extender.rs");
 example!(custom_store, "../../custom_store.rs");
 example!(extension_apiserver, "../../extension_apiserver.rs");
 example!(embed_in_axum, "../../embed_in_axum.rs");
@@ -63,6 +64,12 @@ async fn custom_admission_refuses_images_without_a_version() {
 async fn custom_controller_makes_and_restores_what_its_objects_want() {
     let expected = ["made: hello, world", "deleted and made again: hello, world"];
     assert_eq!(lines(custom_controller::run()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_extender_decides_where_pods_go() {
+    let lines = lines(scheduler_extender::run()).await;
+    assert_eq!(lines, ["first: node-3", "second: node-3"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,6 +27,7 @@ impl InFlight {
         self.pods.contains_key(uid)
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.pods.len()
     }
