@@ -1,9 +1,12 @@
 //! The original's controllers, one file each.
 
 mod account_tokens;
+mod attach_detach;
+mod attributes_protection;
 mod autoscaler;
 mod bootstrap_tokens;
 mod certificates;
+mod claimed;
 mod cluster_roles;
 mod cronjob;
 mod daemonset;
@@ -12,17 +15,22 @@ mod discovery;
 mod disruption;
 mod endpoints;
 mod endpointslices;
+mod ephemeral_volumes;
 mod garbage;
 mod job;
 mod job_ttl;
+mod local_path;
 mod mirroring;
 mod monitors;
 mod namespaces;
+mod newest;
 mod node_ttl;
 mod nodes;
+mod persistent_volumes;
 mod pod_gc;
 mod pods;
 mod replicas;
+mod resource_claims;
 mod resource_quota;
 mod revisions;
 mod root_ca;
@@ -30,10 +38,12 @@ mod service_accounts;
 mod service_cidrs;
 mod services;
 mod statefulset;
+mod volume_expansion;
 mod volume_protection;
 mod written;
 
 pub use account_tokens::TokenSigner;
+pub use local_path::LOCAL_PATH_PROVISIONER;
 
 use crate::BoxController;
 use ipnet::IpNet;
@@ -114,6 +124,13 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(disruption::Disruption),
         BoxController::new(volume_protection::ClaimProtection),
         BoxController::new(volume_protection::VolumeProtection),
+        BoxController::new(attributes_protection::AttributesProtection),
+        BoxController::new(persistent_volumes::PersistentVolumes::default()),
+        BoxController::new(ephemeral_volumes::EphemeralVolumes),
+        BoxController::new(volume_expansion::VolumeExpansion),
+        BoxController::new(local_path::LocalPath),
+        BoxController::new(attach_detach::AttachDetach::new(clock())),
+        BoxController::new(resource_claims::ResourceClaims::new(clock())),
         BoxController::new(nodes::NodeLifecycle::new()),
         BoxController::new(nodes::TaintEviction::new()),
         BoxController::new(pod_gc::PodGc::new()),

@@ -47,6 +47,11 @@ pub trait Controller: Send + Sync + 'static {
         self.name()
     }
 
+    /// What its events name as their source: the identity, unless the original uses another name.
+    fn event_source(&self) -> &'static str {
+        if self.identity().is_empty() { self.name() } else { self.identity() }
+    }
+
     /// How many requests are worked on at once.
     fn workers(&self) -> usize {
         5

@@ -58,12 +58,12 @@ impl Manager {
     }
 
     fn context(&self, controller: &BoxController) -> Context {
-        let (client, identity) = match (controller.identity(), &self.client_for) {
-            ("", _) => (self.client.clone(), controller.name()),
-            (identity, Some(for_identity)) => (for_identity(identity), identity),
-            (identity, None) => (self.client.clone(), identity),
+        let client = match (controller.identity(), &self.client_for) {
+            ("", _) | (_, None) => self.client.clone(),
+            (identity, Some(for_identity)) => for_identity(identity),
         };
-        let recorder = EventRecorder::new(client.clone(), self.clock.clone(), identity, &self.host);
+        let source = controller.event_source();
+        let recorder = EventRecorder::new(client.clone(), self.clock.clone(), source, &self.host);
         let (informers, clock, seed) =
             (self.informers.clone(), self.clock.clone(), self.seed.clone());
         Context { client, informers, clock, recorder, seed }

@@ -32,6 +32,12 @@ impl BoxController {
         self.0.identity()
     }
 
+    /// As [`Controller::event_source`].
+    #[must_use]
+    pub fn event_source(&self) -> &'static str {
+        self.0.event_source()
+    }
+
     pub(crate) async fn run(self, job: Job) {
         self.0.run(job).await;
     }
@@ -55,6 +61,7 @@ pub(crate) struct Job {
 trait Run: Send + Sync {
     fn name(&self) -> &'static str;
     fn identity(&self) -> &'static str;
+    fn event_source(&self) -> &'static str;
     async fn run(self: Box<Self>, job: Job);
 }
 
@@ -68,6 +75,10 @@ impl<C: Controller> Run for Runner<C> {
 
     fn identity(&self) -> &'static str {
         self.0.identity()
+    }
+
+    fn event_source(&self) -> &'static str {
+        self.0.event_source()
     }
 
     async fn run(self: Box<Self>, job: Job) {

@@ -95,8 +95,7 @@ impl Host {
         let objects = Arc::new(ApiObjects::new(client.clone(), clock.clone()));
         let shared: Arc<dyn Objects> = objects.clone();
         let privileged = runtime.network_is_real() && rustix::process::geteuid().is_root();
-        let volumes =
-            Volumes::new(config.data_dir.join("pods"), shared.clone(), clock.clone(), privileged);
+        let volumes = Volumes::new(&config.data_dir, shared.clone(), clock.clone(), privileged);
         let images = Images::new(runtime.clone(), shared, recorder.clone(), clock.clone());
         Ok(Self {
             machine: Machine::read(&config),

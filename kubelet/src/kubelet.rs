@@ -155,6 +155,7 @@ impl Component for Kubelet {
             tasks.spawn(node::lease::keep(host.clone()));
             tasks.spawn(node::status::keep(host.clone(), posted));
             tasks.spawn(keep_network(host.clone()));
+            tasks.spawn(crate::volumes::local::keep(host.clone()));
             tasks.spawn(crate::logs::rotate::keep(host.clone()));
             tasks.spawn(runtime_watch::watch(host.clone(), noticed));
             pods.synced().await;

@@ -13,11 +13,13 @@ use std::{
     sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
 };
 
-/// ConfigMaps and Secrets that are only in memory.
+/// ConfigMaps, Secrets and bound claims that are only in memory.
 #[derive(Debug, Default)]
 pub(crate) struct FakeObjects {
     config_maps: Mutex<HashMap<(String, String), Arc<ConfigMap>>>,
     secrets: Mutex<HashMap<(String, String), Arc<Secret>>>,
+    /// The specifications of volumes, each bound to a claim of its name.
+    volumes: HashMap<String, Value>,
     tokens: AtomicUsize,
 }
 
@@ -45,6 +47,11 @@ impl FakeObjects {
         self.secrets.lock().insert(key(namespace, name), Arc::new(secret));
         self
     }
+
+    pub(crate) fn with_volume(mut self, name: &str, spec: Value) -> Self {
+        self.volumes.insert(name.to_owned(), spec);
+        self
+    }
 }
 
 #[async_trait]
@@ -60,11 +67,16 @@ impl Objects for FakeObjects {
     }
 
     async fn claim(&self, _: &str, name: &str) -> Result<PersistentVolumeClaim> {
-        Err(not_found("persistentvolumeclaims", name))
+        if !self.volumes.contains_key(name) {
+            return Err(not_found("persistentvolumeclaims", name));
+        }
+        let claim = json!({"spec": {"volumeName": name}, "status": {"phase": "Bound"}});
+        Ok(serde_json::from_value(claim).unwrap())
     }
 
     async fn volume(&self, name: &str) -> Result<PersistentVolume> {
-        Err(not_found("persistentvolumes", name))
+        let spec = self.volumes.get(name).ok_or_else(|| not_found("persistentvolumes", name))?;
+        Ok(serde_json::from_value(json!({"spec": spec})).unwrap())
     }
 
     async fn token(&self, _: &Pod, audience: Option<&str>, seconds: i64) -> Result<Token> {

@@ -3,6 +3,7 @@
 pub(crate) mod atomic;
 pub(crate) mod content;
 pub(crate) mod host_path;
+pub(crate) mod local;
 pub(crate) mod ownership;
 pub(crate) mod sub_path;
 pub(crate) mod tmpfs;
@@ -59,6 +60,8 @@ struct TokenKey {
 #[derive(Debug)]
 pub(crate) struct Volumes {
     root: PathBuf,
+    /// Where volumes are that are directories of this node.
+    local: PathBuf,
     objects: Arc<dyn Objects>,
     clock: SharedClock,
     /// May mount and change owners.
@@ -68,12 +71,13 @@ pub(crate) struct Volumes {
 
 impl Volumes {
     pub(crate) fn new(
-        root: PathBuf,
+        data_dir: &Path,
         objects: Arc<dyn Objects>,
         clock: SharedClock,
         privileged: bool,
     ) -> Self {
-        Self { root, objects, clock, privileged, tokens: Mutex::default() }
+        let (root, local) = (data_dir.join("pods"), local::root(data_dir));
+        Self { root, local, objects, clock, privileged, tokens: Mutex::default() }
     }
 
     /// The directory of everything the kubelet keeps of a pod.
@@ -196,7 +200,12 @@ impl Volumes {
             return host_path::prepare(&source.path, source.type_.as_deref().unwrap_or_default());
         }
         if let Some(source) = &volume.local {
-            return host_path::prepare(&source.path, "");
+            let path = local::prepare(&self.local, &source.path)?;
+            if let Some(group) = self.fs_group(pod).filter(|group| !ownership::is_of(&path, *group))
+            {
+                ownership::give_to_group(&path, group, false)?;
+            }
+            return Ok(path);
         }
         Err(Error::pod("no volume plugin matched"))
     }

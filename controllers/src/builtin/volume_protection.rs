@@ -1,24 +1,28 @@
 //! Keeps claims and volumes that are in use from going away under those who use them.
 
+use super::claimed;
 use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, PostParams},
 };
 use kubeplane_client::{ObjectKey, controller_of, finalizers};
-use kubeplane_workload::phase::node_name;
+use kubeplane_workload::{phase::node_name, storage::claim_names};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
 const CLAIM: &str = "kubernetes.io/pvc-protection";
 const VOLUME: &str = "kubernetes.io/pv-protection";
-/// The index of pods by the claims they name, as `namespace/name`.
-const BY_CLAIM: &str = "claim";
 
 /// Puts a finalizer on an object or takes it off, with an update: these controllers may not patch.
-async fn protect<K>(api: &Api<K>, object: &K, finalizer: &str, wanted: bool) -> Result<(), Error>
+pub(super) async fn protect<K>(
+    api: &Api<K>,
+    object: &K,
+    finalizer: &str,
+    wanted: bool,
+) -> Result<(), Error>
 where
     K: kube::Resource + Clone + Debug + Serialize + DeserializeOwned,
 {
@@ -37,23 +41,6 @@ where
 /// Holds a claim back until no pod on a node uses it.
 pub(super) struct ClaimProtection;
 
-/// The names of the claims of a pod; those that were made for the pod itself are marked.
-fn claims(pod: &Pod) -> impl Iterator<Item = (String, bool)> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter_map(|volume: &Volume| match &volume.persistent_volume_claim {
-        Some(claim) => Some((claim.claim_name.clone(), false)),
-        None if volume.ephemeral.is_some() => {
-            Some((format!("{}-{}", pod.name_any(), volume.name), true))
-        }
-        None => None,
-    })
-}
-
-fn keys(pod: &Pod) -> Vec<ObjectKey> {
-    let namespace = pod.namespace().unwrap_or_default();
-    claims(pod).map(|(name, _)| ObjectKey::new(namespace.clone(), name)).collect()
-}
-
 /// Whether no kubelet has anything to do with the pod any more.
 fn is_shut_down(pod: &Pod) -> bool {
     let meta = &pod.metadata;
@@ -63,8 +50,8 @@ fn is_shut_down(pod: &Pod) -> bool {
 fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
     let theirs =
         || controller_of(claim).is_some_and(|owner| Some(&owner.uid) == pod.metadata.uid.as_ref());
-    let mut named = claims(pod).filter(|(name, _)| *name == claim.name_any());
-    node_name(pod).is_some() && named.any(|(_, own)| !own || !is_shut_down(pod) && theirs())
+    let mut named = claim_names(pod).filter(|own| own.name == claim.name_any());
+    node_name(pod).is_some() && named.any(|own| !own.ephemeral || !is_shut_down(pod) && theirs())
 }
 
 #[async_trait]
@@ -81,15 +68,13 @@ impl Controller for ClaimProtection {
     }
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
-        sources
-            .informer::<Pod>()
-            .add_index(BY_CLAIM, |pod| keys(pod).iter().map(ToString::to_string).collect());
+        claimed::index(&sources.informer::<Pod>());
         sources.objects::<PersistentVolumeClaim>();
         sources.watch::<Pod>(|change| {
             let pod = change.object();
             let done =
                 change.is_deleted() || kubeplane_workload::is_terminal(pod) || is_shut_down(pod);
-            if done { keys(pod) } else { Vec::new() }
+            if done { claimed::keys(pod) } else { Vec::new() }
         });
     }
 
@@ -105,7 +90,7 @@ impl Controller for ClaimProtection {
         if !finalizers::has(&*claim, CLAIM) {
             return Ok(Action::Done);
         }
-        let cached = informers.of::<Pod>().by_index(BY_CLAIM, &key.to_string());
+        let cached = claimed::users(&informers.of::<Pod>(), key);
         if cached.iter().any(|pod| uses(pod, &claim)) {
             return Ok(Action::Done);
         }

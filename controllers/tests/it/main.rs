@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod attachments;
 mod autoscaling;
 mod certificates;
 mod cluster;
@@ -19,6 +20,8 @@ mod nodes;
 mod protection;
 mod quotas;
 mod replicas;
+mod resource_claims;
 mod service_cidrs;
 mod statefulsets;
 mod tokens;
+mod volumes;

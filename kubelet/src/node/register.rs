@@ -5,6 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kubeplane_workload::storage::LOCAL_VOLUMES;
 use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,6 +23,15 @@ fn labels(host: &Host) -> BTreeMap<String, String> {
     ]);
     labels.extend(host.config.labels.clone());
     labels
+}
+
+/// The annotations every node has.
+fn annotations(host: &Host) -> BTreeMap<String, String> {
+    let volumes = crate::volumes::local::root(&host.config.data_dir);
+    BTreeMap::from([
+        ("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned()),
+        (LOCAL_VOLUMES.to_owned(), volumes.display().to_string()),
+    ])
 }
 
 /// Makes the node object, or brings its labels up to date; tries until the API server takes it.
@@ -48,10 +58,7 @@ async fn once(host: &Host) -> Result<()> {
         metadata: ObjectMeta {
             name: Some(host.config.node_name.clone()),
             labels: Some(labels(host)),
-            annotations: Some(BTreeMap::from([(
-                "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
-                "true".to_owned(),
-            )])),
+            annotations: Some(annotations(host)),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
@@ -64,16 +71,21 @@ async fn once(host: &Host) -> Result<()> {
         Ok(_) => Ok(()),
         Err(error) if is_status(&error, 409) => {
             let known = api.get(&host.config.node_name).await?;
-            let present = known.metadata.labels.unwrap_or_default();
-            let wanted = labels(host);
-            if wanted.iter().all(|(key, value)| present.get(key) == Some(value)) {
+            let (labels, annotations) = (labels(host), annotations(host));
+            if has_all(known.metadata.labels.as_ref(), &labels)
+                && has_all(known.metadata.annotations.as_ref(), &annotations)
+            {
                 return Ok(());
             }
-            let patch = json!({"metadata": {"labels": wanted}});
+            let patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
             let name = &host.config.node_name;
             api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
             Ok(())
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn has_all(present: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| present.and_then(|own| own.get(key)) == Some(value))
 }

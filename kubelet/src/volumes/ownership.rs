@@ -1,7 +1,7 @@
 use crate::{Error, Result};
 use std::{
     fs, io,
-    os::unix::fs::{PermissionsExt, lchown},
+    os::unix::fs::{MetadataExt, PermissionsExt, lchown},
     path::Path,
 };
 
@@ -9,6 +9,11 @@ use std::{
 /// directories belong to the group too.
 pub(crate) fn give_to_group(root: &Path, group: u32, read_only: bool) -> Result<()> {
     give(root, group, read_only).map_err(|error| Error::file(root, error))
+}
+
+/// Whether a tree was given to a group before, as far as its root shows.
+pub(crate) fn is_of(root: &Path, group: u32) -> bool {
+    fs::metadata(root).is_ok_and(|meta| meta.gid() == group && meta.mode() & 0o2000 != 0)
 }
 
 fn give(path: &Path, group: u32, read_only: bool) -> io::Result<()> {

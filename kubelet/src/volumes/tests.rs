@@ -14,11 +14,12 @@ fn world() -> World {
     let objects = Arc::new(
         FakeObjects::default()
             .with_config_map("n", "settings", json!({"a.conf": "one", "b.conf": "two"}))
-            .with_secret("n", "keys", json!({"password": "c2VjcmV0"})),
+            .with_secret("n", "keys", json!({"password": "c2VjcmV0"}))
+            .with_volume("data", json!({"local": {"path": local::root(dir.path()).join("data")}}))
+            .with_volume("disk", json!({"local": {"path": dir.path().join("disk")}})),
     );
     let clock = kubeplane_clock::PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
-    let volumes =
-        Volumes::new(dir.path().join("pods"), objects.clone(), Arc::new(clock.clone()), false);
+    let volumes = Volumes::new(dir.path(), objects.clone(), Arc::new(clock.clone()), false);
     World { dir, objects, clock, volumes }
 }
 
@@ -134,6 +135,24 @@ async fn host_paths_are_checked() {
     world.mount(volume("FileOrCreate")).await.unwrap();
     assert!(file.is_file());
     assert!(world.mount(volume("Directory")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_directory_of_the_node_is_made_when_it_is_ours_and_outlives_its_pods() {
+    let world = world();
+    let volume =
+        |claim: &str| json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+    let path = world.mount(volume("data")).await.unwrap()["v"].clone();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o777);
+    fs::write(path.join("x"), "x").unwrap();
+    world.volumes.remove("u").await.unwrap();
+    assert_eq!(world.mount(volume("data")).await.unwrap()["v"], path);
+    assert!(path.join("x").exists());
+    let failure = world.mount(volume("disk")).await.unwrap_err();
+    let expected = format!("path {:?} does not exist", world.dir.path().join("disk"));
+    assert_eq!(failure.error.to_string(), expected);
+    fs::create_dir(world.dir.path().join("disk")).unwrap();
+    world.mount(volume("disk")).await.unwrap();
 }
 
 #[test]

@@ -1,0 +1,203 @@
+mod claim;
+mod pod;
+
+use super::written::{LAGGING, Written};
+use crate::{Action, Context, Controller, Error, Sources};
+use async_trait::async_trait;
+use k8s_openapi::api::{
+    core::v1::{Pod, PodResourceClaim},
+    resource::v1::{ResourceClaim, ResourceClaimTemplate},
+};
+use kube::ResourceExt;
+use kubeplane_client::{ObjectKey, controller_of};
+use kubeplane_clock::SharedClock;
+use kubeplane_workload::{is_terminal, phase::node_name};
+
+/// On claims that were made for a pod: the pod's own name of the claim.
+const POD_CLAIM: &str = "resource.kubernetes.io/pod-claim-name";
+/// Held by claims that are allocated by the scheduler.
+const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+
+/// The index of pods by the claims and templates they name, as [`claim_key`] and [`template_key`] say.
+const BY_CLAIM: &str = "resource-claim";
+/// The index of claims by the uid of the pod they were made for.
+const BY_POD: &str = "resource-claim-pod";
+
+/// Makes the resource claims that pods have by a template, reserves them for pods that were bound past the
+/// scheduler, and gives them back when the pods are done.
+pub(super) struct ResourceClaims {
+    written: Written,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Request {
+    Pod(ObjectKey),
+    Claim(ObjectKey),
+}
+
+impl ResourceClaims {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self { written: Written::new(clock) }
+    }
+}
+
+/// The claim behind an entry of a pod.
+enum Named {
+    /// It was not made yet.
+    Not,
+    /// None is needed.
+    Nothing,
+    /// By the user.
+    Given(String),
+    /// From a template, for this pod.
+    Made(String),
+}
+
+impl Named {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Given(name) | Self::Made(name) => Some(name),
+            Self::Not | Self::Nothing => None,
+        }
+    }
+}
+
+fn named(pod: &Pod, entry: &PodResourceClaim) -> Named {
+    if let Some(name) = &entry.resource_claim_name {
+        return Named::Given(name.clone());
+    }
+    let statuses = pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_ref());
+    match statuses.and_then(|all| all.iter().find(|status| status.name == entry.name)) {
+        None => Named::Not,
+        Some(status) => status.resource_claim_name.clone().map_or(Named::Nothing, Named::Made),
+    }
+}
+
+fn entries(pod: &Pod) -> &[PodResourceClaim] {
+    pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_deref()).unwrap_or_default()
+}
+
+/// The names of all claims of a pod, also of the one for its extended resources.
+fn claims(pod: &Pod) -> Vec<String> {
+    let own = entries(pod).iter().filter_map(|entry| named(pod, entry).name().map(str::to_owned));
+    let status = pod.status.as_ref().and_then(|own| own.extended_resource_claim_status.as_ref());
+    own.chain(status.map(|own| own.resource_claim_name.clone())).collect()
+}
+
+/// Whether a pod does not and will not run any more.
+fn is_done(pod: &Pod) -> bool {
+    is_terminal(pod) || pod.metadata.deletion_timestamp.is_some() && node_name(pod).is_none()
+}
+
+fn claim_key(namespace: &str, name: &str) -> String {
+    format!("claim/{namespace}/{name}")
+}
+
+fn template_key(namespace: &str, name: &str) -> String {
+    format!("template/{namespace}/{name}")
+}
+
+fn keys(pod: &Pod) -> Vec<String> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let templates = entries(pod).iter().filter_map(|entry| {
+        Some(template_key(&namespace, entry.resource_claim_template_name.as_deref()?))
+    });
+    let claims = claims(pod).into_iter().map(|name| claim_key(&namespace, &name));
+    claims.chain(templates).collect()
+}
+
+/// The pod a claim was made for.
+fn owner(claim: &ResourceClaim) -> Option<(&str, &str)> {
+    let owner = controller_of(claim).filter(|own| own.kind == "Pod" && own.api_version == "v1")?;
+    Some((&owner.name, &owner.uid))
+}
+
+#[async_trait]
+impl Controller for ResourceClaims {
+    type Request = Request;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "resourceclaim-controller"
+    }
+
+    fn identity(&self) -> &'static str {
+        "resource-claim-controller"
+    }
+
+    fn event_source(&self) -> &'static str {
+        "resource_claim"
+    }
+
+    fn watches(&self, sources: &mut Sources<Request>) {
+        let pods = sources.informer::<Pod>();
+        pods.add_index(BY_CLAIM, keys);
+        sources.informer::<ResourceClaim>().add_index(BY_POD, |claim| {
+            owner(claim).map(|(_, uid)| uid.to_owned()).into_iter().collect()
+        });
+        let written = self.written.clone();
+        sources.watch::<Pod>(move |change| {
+            let pod = change.object();
+            let key = ObjectKey::of(&**pod);
+            let mut requests = Vec::new();
+            if change.is_deleted() || is_done(pod) {
+                let claim = |name| Request::Claim(ObjectKey::new(key.namespace.clone(), name));
+                requests.extend(claims(pod).into_iter().map(claim));
+            }
+            if change.is_deleted() {
+                written.forget(&key);
+            } else if !entries(pod).is_empty() {
+                requests.push(Request::Pod(key));
+            }
+            requests
+        });
+        let users = pods.clone();
+        let all = move |key: &str| {
+            let found = users.by_index(BY_CLAIM, key);
+            let found: Vec<_> =
+                found.iter().map(|pod| Request::Pod(ObjectKey::of(&**pod))).collect();
+            found
+        };
+        let of_claim = all.clone();
+        let written = self.written.clone();
+        sources.watch::<ResourceClaim>(move |change| {
+            let claim = change.object();
+            let key = ObjectKey::of(&**claim);
+            let mut requests = of_claim(&claim_key(&key.namespace, &key.name));
+            if let Some((pod, _)) = owner(claim) {
+                let pod = ObjectKey::new(key.namespace.clone(), pod);
+                if change.is_deleted() {
+                    written.gone(&pod, &**claim);
+                }
+                requests.push(Request::Pod(pod));
+            }
+            if !change.is_deleted() {
+                requests.push(Request::Claim(key));
+            }
+            requests
+        });
+        sources.watch::<ResourceClaimTemplate>(move |change| {
+            let key = ObjectKey::of(&**change.object());
+            if change.is_deleted() {
+                Vec::new()
+            } else {
+                all(&template_key(&key.namespace, &key.name))
+            }
+        });
+    }
+
+    async fn reconcile(&self, request: &Request, context: &Context) -> Result<Action, Error> {
+        match request {
+            Request::Claim(key) => claim::sync(context, key).await?,
+            Request::Pod(key) => {
+                let known = context.informers().of::<ResourceClaim>();
+                if !self.written.is_seen(key, &known) {
+                    return Ok(LAGGING);
+                }
+                pod::sync(self, context, key).await?;
+            }
+        }
+        Ok(Action::Done)
+    }
+}

@@ -1,0 +1,205 @@
+//! What a pod needs of its claims.
+
+use super::{BY_POD, Named, POD_CLAIM, ResourceClaims, entries, named};
+use crate::{Context, Error};
+use k8s_openapi::{
+    api::{
+        core::v1::{Pod, PodResourceClaim},
+        resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate},
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
+use kubeplane_client::{EventType, ObjectKey, controller_ref, is_controlled_by};
+use kubeplane_workload::phase::node_name;
+use serde_json::json;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How many pods may have one claim at a time.
+const CONSUMERS: usize = 256;
+
+pub(super) async fn sync(
+    controller: &ResourceClaims,
+    context: &Context,
+    key: &ObjectKey,
+) -> Result<(), Error> {
+    let found = context.informers().of::<Pod>().get(&key.namespace, &key.name);
+    let Some(pod) = found.filter(|pod| pod.metadata.deletion_timestamp.is_none()) else {
+        return Ok(());
+    };
+    let mut made = BTreeMap::new();
+    for entry in entries(&pod) {
+        match ensure(controller, context, &pod, entry).await {
+            Ok(Some(name)) => {
+                made.insert(entry.name.clone(), name);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let text = format!("PodResourceClaim {}: {}", entry.name, error.text());
+                let (kind, reason) = (EventType::Warning, "FailedResourceClaimCreation");
+                context.recorder().event_for(&*pod, kind, reason, text);
+                return Err(error);
+            }
+        }
+    }
+    if !made.is_empty() {
+        tell(context, &pod, made).await?;
+    }
+    if node_name(&pod).is_some() {
+        reserve(context, &pod).await?;
+    }
+    Ok(())
+}
+
+fn is_for(claim: &ResourceClaim, pod: &Pod) -> Result<(), Error> {
+    if is_controlled_by(claim, pod.metadata.uid.as_deref().unwrap_or_default()) {
+        return Ok(());
+    }
+    let (claim, pod) = (ObjectKey::of(claim), ObjectKey::of(pod));
+    let why = format!("ResourceClaim {claim} was not created for pod {pod} (pod is not owner)");
+    Err(Error::Invalid(why))
+}
+
+fn find(context: &Context, pod: &Pod, name: &str) -> Option<Arc<ResourceClaim>> {
+    let namespace = pod.namespace().unwrap_or_default();
+    context.informers().of::<ResourceClaim>().get(&namespace, name)
+}
+
+/// The name of a claim that the pod's status does not tell yet.
+async fn ensure(
+    controller: &ResourceClaims,
+    context: &Context,
+    pod: &Pod,
+    entry: &PodResourceClaim,
+) -> Result<Option<String>, Error> {
+    match named(pod, entry) {
+        Named::Nothing | Named::Given(_) => return Ok(None),
+        Named::Made(name) => {
+            if find(context, pod, &name).is_some_and(|claim| is_for(&claim, pod).is_ok()) {
+                return Ok(None);
+            }
+        }
+        Named::Not => {}
+    }
+    let Some(template) = &entry.resource_claim_template_name else { return Ok(None) };
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let own = context.informers().of::<ResourceClaim>().by_index(BY_POD, uid);
+    let same =
+        |claim: &&Arc<ResourceClaim>| claim.annotations().get(POD_CLAIM) == Some(&entry.name);
+    if let Some(claim) = own.iter().find(same) {
+        return Ok(Some(claim.name_any()));
+    }
+    let namespace = pod.namespace().unwrap_or_default();
+    let found = context.informers().of::<ResourceClaimTemplate>().get(&namespace, template);
+    let Some(found) = found else {
+        return Err(Error::Invalid(format!(
+            "resource claim template {template:?}: resourceclaimtemplate.resource.k8s.io {template:?} not found"
+        )));
+    };
+    let claims: Api<ResourceClaim> = Api::namespaced(context.client(), &namespace);
+    let claim = from_template(pod, entry, &found);
+    let created = claims.create(&PostParams::default(), &claim).await.map_err(Error::from);
+    let created = created.map_err(|error| {
+        Error::Invalid(format!("create ResourceClaim {}: {}", claim.name_any(), error.text()))
+    })?;
+    controller.written.created(&ObjectKey::of(pod), &created);
+    Ok(Some(created.name_any()))
+}
+
+/// The part of a name before its random end; long ones are cut so that both parts are recognized.
+fn base(pod: &str, entry: &str) -> String {
+    const LONGEST: usize = 57;
+    let whole = format!("{pod}-{entry}-");
+    if whole.len() <= LONGEST {
+        return whole;
+    }
+    let cut =
+        |text: &str| text.chars().take(text.len() * LONGEST / whole.len()).collect::<String>();
+    format!("{}-{}", cut(pod), cut(entry))
+}
+
+fn from_template(
+    pod: &Pod,
+    entry: &PodResourceClaim,
+    template: &ResourceClaimTemplate,
+) -> ResourceClaim {
+    let meta = template.spec.metadata.clone().unwrap_or_default();
+    let mut annotations = meta.annotations.unwrap_or_default();
+    annotations.insert(POD_CLAIM.to_owned(), entry.name.clone());
+    let owner = OwnerReference { block_owner_deletion: None, ..controller_ref(pod) };
+    ResourceClaim {
+        metadata: ObjectMeta {
+            generate_name: Some(base(&pod.name_any(), &entry.name)),
+            owner_references: Some(vec![owner]),
+            annotations: Some(annotations),
+            labels: meta.labels,
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.spec.clone(),
+        status: None,
+    }
+}
+
+/// Writes the names of the claims into the pod's status.
+async fn tell(context: &Context, pod: &Pod, made: BTreeMap<String, String>) -> Result<(), Error> {
+    let statuses: Vec<_> = made
+        .into_iter()
+        .map(|(name, claim)| json!({"name": name, "resourceClaimName": claim}))
+        .collect();
+    let namespace = pod.namespace().unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(context.client(), &namespace);
+    let patch = Patch::Apply(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": pod.name_any(), "namespace": namespace, "uid": pod.metadata.uid},
+        "status": {"resourceClaimStatuses": statuses},
+    }));
+    let params = PatchParams::apply("ResourceClaimController").force();
+    pods.patch_status(&pod.name_any(), &params, &patch).await?;
+    Ok(())
+}
+
+/// A pod on a node has its claims, whoever put it there.
+async fn reserve(context: &Context, pod: &Pod) -> Result<(), Error> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    for entry in entries(pod) {
+        let named = named(pod, entry);
+        let Some(claim) = named.name().and_then(|name| find(context, pod, name)) else { continue };
+        if matches!(named, Named::Made(_)) {
+            is_for(&claim, pod)?;
+        }
+        let Some(status) = claim.status.as_ref().filter(|own| own.allocation.is_some()) else {
+            continue;
+        };
+        let consumers = status.reserved_for.as_deref().unwrap_or_default();
+        if consumers.len() >= CONSUMERS || consumers.iter().any(|own| own.uid == uid) {
+            continue;
+        }
+        let mut next = (*claim).clone();
+        let own = ResourceClaimConsumerReference {
+            api_group: None,
+            resource: "pods".to_owned(),
+            name: pod.name_any(),
+            uid: uid.clone(),
+        };
+        next.status.get_or_insert_default().reserved_for.get_or_insert_default().push(own);
+        let claims: Api<ResourceClaim> = Api::namespaced(context.client(), &namespace);
+        claims.replace_status(&claim.name_any(), &PostParams::default(), &next).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_in_both_parts() {
+        assert_eq!(base("pod", "gpu"), "pod-gpu-");
+        let long = base(&"p".repeat(60), &"c".repeat(60));
+        assert_eq!(long, format!("{}-{}", "p".repeat(28), "c".repeat(28)));
+    }
+}

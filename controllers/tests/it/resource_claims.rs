@@ -1,0 +1,87 @@
+//! Resource claims of pods: made by a template, reserved, and given back.
+
+use crate::{
+    cluster::{Cluster, NODE, gone},
+    volumes::{told, until},
+};
+use k8s_openapi::api::{
+    core::v1::Pod,
+    resource::v1::{ResourceClaim, ResourceClaimTemplate},
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+fn pod(name: &str, node: Option<&str>, claim: Value) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"nodeName": node,
+        "containers": [{"name": "c", "image": "i", "resources": {"claims": [{"name": "gpu"}]}}],
+        "resourceClaims": [claim]}})
+}
+
+fn devices() -> Value {
+    json!({"devices": {"requests": [{"name": "one", "exactly": {"deviceClassName": "gpu"}}]}})
+}
+
+/// The name of the claim that a pod's status tells.
+fn told_name(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.resource_claim_statuses.as_ref()?;
+    statuses.first()?.resource_claim_name.clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_gets_a_claim_by_its_template_and_gives_it_back() {
+    let cluster = Cluster::start().await;
+    let (pods, claims) = (cluster.api::<Pod>(), cluster.api::<ResourceClaim>());
+    let by_template = json!({"name": "gpu", "resourceClaimTemplateName": "gpus"});
+    cluster.create::<Pod>(pod("user", None, by_template)).await;
+    let text = "PodResourceClaim gpu: resource claim template \"gpus\": \
+        resourceclaimtemplate.resource.k8s.io \"gpus\" not found";
+    told(&cluster, "user", "FailedResourceClaimCreation", text).await;
+    let template = json!({"metadata": {"name": "gpus"}, "spec": {
+        "metadata": {"labels": {"for": "gpus"}}, "spec": devices()}});
+    cluster.create::<ResourceClaimTemplate>(template).await;
+    let user = until(&pods, "user", "its claim is told", |pod| told_name(pod).is_some()).await;
+    let name = told_name(&user).unwrap();
+    assert!(name.starts_with("user-gpu-"), "{name}");
+    let claim = claims.get(&name).await.unwrap();
+    assert_eq!(claim.labels()["for"], "gpus");
+    assert_eq!(claim.annotations()["resource.kubernetes.io/pod-claim-name"], "gpu");
+    assert_eq!(claim.owner_references()[0].uid, user.metadata.uid.unwrap());
+    assert_eq!(claims.list(&ListParams::default()).await.unwrap().items.len(), 1);
+    // A pod that has ended needs it no more.
+    let end = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    pods.patch_status("user", &PatchParams::default(), &end).await.unwrap();
+    gone(&claims, &name).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_is_reserved_for_pods_on_nodes_and_free_when_they_are_gone() {
+    let cluster = Cluster::start().await;
+    let (pods, claims) = (cluster.api::<Pod>(), cluster.api::<ResourceClaim>());
+    let claim = json!({"metadata": {"name": "shared"}, "spec": devices()});
+    cluster.create::<ResourceClaim>(claim).await;
+    // The scheduler's part.
+    let hold = Patch::Merge(
+        json!({"metadata": {"finalizers": ["resource.kubernetes.io/delete-protection"]}}),
+    );
+    claims.patch("shared", &PatchParams::default(), &hold).await.unwrap();
+    let allocate = Patch::Merge(json!({"status": {"allocation": {"devices": {"results": [
+        {"request": "one", "driver": "gpu.example.com", "pool": "p", "device": "d"}]}}}}));
+    claims.patch_status("shared", &PatchParams::default(), &allocate).await.unwrap();
+    let given = json!({"name": "gpu", "resourceClaimName": "shared"});
+    let made = cluster.create::<Pod>(pod("user", Some(NODE), given)).await;
+    let consumers = |claim: &ResourceClaim| {
+        let status = claim.status.as_ref().and_then(|status| status.reserved_for.clone());
+        status.unwrap_or_default().into_iter().map(|own| own.uid).collect::<Vec<_>>()
+    };
+    let uid = made.metadata.uid.unwrap();
+    until(&claims, "shared", "it is reserved", |claim| consumers(claim) == [uid.clone()]).await;
+    pods.delete("user", &DeleteParams::default().grace_period(0)).await.unwrap();
+    let free = until(&claims, "shared", "it is free", |claim| {
+        consumers(claim).is_empty() && claim.finalizers().is_empty()
+    })
+    .await;
+    assert!(free.status.is_none_or(|status| status.allocation.is_none()));
+}
