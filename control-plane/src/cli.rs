@@ -122,6 +122,9 @@ pub(crate) struct ApiArgs {
         default_value = "10.96.0.0/16"
     )]
     pub(crate) service_cidr: Vec<IpNet>,
+    /// Do not make the StorageClass standard, whose volumes are directories of nodes.
+    #[arg(long)]
+    pub(crate) no_local_storage: bool,
     /// Acknowledge writes of keys that begin so before they are on the disk (embedded store), as in
     /// /registry/leases/; a loss of power may lose the last of them. May be given several times.
     #[arg(long = "store-relaxed-prefix", value_name = "PREFIX")]

@@ -16,6 +16,7 @@ pub mod controller_clients;
 pub mod credentials;
 mod data_dir;
 pub mod endpoint;
+pub mod local_storage;
 mod metrics_api;
 pub mod runtime;
 pub mod signing;

@@ -8,13 +8,16 @@ pub(super) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let metrics = Metrics::new().with_process();
     let options = ApiOptions { metrics, ..ApiOptions::default() };
     let setup = setup::prepare(&args.api, data.path(), options, args.nodes.clone()).await?;
-    let plane = ControlPlane::new()
+    let mut plane = ControlPlane::new()
         .with(setup.api)
         .with(setup.announcement)
         .with(setup.bootstrap)
         .with(setup.custom)
         .with(setup.aggregation)
         .with(setup.type_checking);
+    if let Some(storage) = setup.local_storage {
+        plane = plane.with(storage);
+    }
     supervise(plane).await?;
     drop(data);
     Ok(())

@@ -67,10 +67,11 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with(setup.bootstrap)
         .with(setup.custom)
         .with(setup.aggregation)
-        .with(setup.type_checking)
-        .with(manager)
-        .with(scheduler)
-        .with(kubelet);
+        .with(setup.type_checking);
+    if let Some(storage) = setup.local_storage {
+        plane = plane.with(storage);
+    }
+    plane = plane.with(manager).with(scheduler).with(kubelet);
     if let Some(proxy) = proxy {
         plane = plane.with(proxy);
     }

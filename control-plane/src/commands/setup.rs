@@ -11,6 +11,7 @@ use kubeplane::{
     credentials::{CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, node_user},
     extensions::CustomResources,
     handlers::Bootstrap,
+    local_storage::LocalStorage,
     prelude::*,
     snapshots::SnapshotRoute,
     webhooks::PolicyTypeChecking,
@@ -29,6 +30,7 @@ pub(super) struct Setup {
     pub(super) api: ApiServer,
     pub(super) bootstrap: Bootstrap,
     pub(super) custom: CustomResources,
+    pub(super) local_storage: Option<LocalStorage>,
     pub(super) aggregation: Aggregation,
     pub(super) type_checking: PolicyTypeChecking,
     pub(super) announcement: Announcement,
@@ -62,6 +64,7 @@ pub(super) async fn prepare(
         nodes,
     };
     let custom = CustomResources::new(api.api());
+    let local_storage = (!args.no_local_storage).then(|| LocalStorage::new(api.api()));
     let aggregation = standard_aggregation(&api, &credentials)?;
     let type_checking = PolicyTypeChecking::new(api.api());
     Ok(Setup {
@@ -70,6 +73,7 @@ pub(super) async fn prepare(
         api,
         bootstrap,
         custom,
+        local_storage,
         aggregation,
         type_checking,
         announcement,

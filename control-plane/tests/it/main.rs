@@ -25,4 +25,5 @@ mod scheduling_faults;
 mod secure;
 mod snapshot;
 mod start_up;
+mod storage;
 mod testserver;
