@@ -14,7 +14,7 @@ use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
     GroupResource, Object,
     admission::{Admission, Operation, Warnings},
-    apply::unpack_managers,
+    apply::{self, unpack_managers},
     auth::{Authorizer, UserInfo},
     decode::conform,
     features::Features,
@@ -201,6 +201,63 @@ impl Api {
         let found = self.resource(resource)?;
         let (user, warnings) = (UserInfo::default(), Warnings::default());
         Writer::inside(self, &found, namespace, &user, &warnings).change(name, change).await
+    }
+
+    /// Changes an object's status as the server's own client would, whose name the fields changed bear.
+    ///
+    /// # Errors
+    /// 404 when it is not there, 422 when it would not be valid; what `change` returns.
+    pub async fn write_status(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+        mut change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
+    ) -> ApiResult<Object> {
+        let found = self.resource(resource)?;
+        let (user, warnings) = (UserInfo::default(), Warnings::default());
+        let mut writer = Writer::inside(self, &found, namespace, &user, &warnings);
+        (writer.subresource, writer.manager) = ("status", Some("kube-apiserver"));
+        let make = |live: Option<&Object>| {
+            let mut object = live.cloned().unwrap_or_default();
+            unpack_managers(&mut object);
+            change(&mut object)?;
+            Ok(object)
+        };
+        writer.update(name, false, make).await?.into_object()
+    }
+
+    /// Applies to an object's status as this manager, whoever else manages what it says.
+    ///
+    /// # Errors
+    /// 404 when it is not there, 422 when it would not be valid.
+    pub async fn apply_status(
+        &self,
+        resource: &GroupResource,
+        name: &str,
+        manager: &str,
+        applied: &Object,
+    ) -> ApiResult<Object> {
+        let found = self.resource(resource)?;
+        let (user, warnings) = (UserInfo::default(), Warnings::default());
+        let mut writer = Writer::inside(self, &found, "", &user, &warnings);
+        writer.subresource = "status";
+        let definition = found.definition();
+        let request = apply::Request {
+            manager,
+            subresource: "status",
+            kind: &definition.kind,
+            schema: &definition.schema,
+            reset: &crate::write::reset(definition, "status"),
+            now: writer.now,
+        };
+        let make = |live: Option<&Object>| {
+            let mut merged = apply::apply(live, applied.clone(), true, &request)?;
+            let version = live.map(Object::resource_version).unwrap_or_default();
+            merged.set(&["metadata", "resourceVersion"], version);
+            Ok(merged)
+        };
+        writer.update(name, false, make).await?.into_object()
     }
 
     /// Deletes an object as a request would, without admission; returns it as it was or as it now waits

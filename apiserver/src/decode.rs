@@ -83,6 +83,13 @@ pub(crate) fn loose(
     kind: &GroupVersionKind,
     validation: FieldValidation,
 ) -> ApiResult<Decoded> {
+    let schema = shape(kind);
+    let written = format(headers, &schema)?;
+    decoded(bytes, written, kind, &schema, validation)
+}
+
+/// The shape of a built-in kind; anything at all of others.
+pub(crate) fn shape(kind: &GroupVersionKind) -> SchemaRef {
     let version = kind.group_version();
     let known = |name: &&'static str| {
         let group =
@@ -90,9 +97,7 @@ pub(crate) fn loose(
         name.ends_with(&format!(".{group}.{}.{}", version.version, kind.kind))
     };
     let schema = schema::builtin_names().find(known).and_then(schema::builtin);
-    let schema = schema.as_ref().unwrap_or(&ANYTHING);
-    let written = format(headers, schema)?;
-    decoded(bytes, written, kind, schema, validation)
+    schema.unwrap_or_else(|| ANYTHING.clone())
 }
 
 /// Decodes the options of a delete; `None` without a body.
@@ -141,20 +146,30 @@ pub(crate) fn patched(
     validation: FieldValidation,
     twice: Vec<String>,
 ) -> ApiResult<Object> {
+    let definition = call.definition();
+    patched_as(call, &definition.kind, &definition.schema, value, validation, twice)
+}
+
+/// The same for a view of the object, as a Scale is.
+pub(crate) fn patched_as(
+    call: &Call,
+    kind: &GroupVersionKind,
+    schema: &SchemaRef,
+    value: Value,
+    validation: FieldValidation,
+    twice: Vec<String>,
+) -> ApiResult<Object> {
     let invalid = |why: &dyn std::fmt::Display, value: Value| {
         let errors =
             [field::Error::invalid(&field::Path::new("patch"), value.to_string(), why.to_string())];
         ApiError::invalid(&GroupKind::default(), "", &errors)
     };
     let _span = tracing::debug_span!("decode").entered();
-    let definition = call.definition();
     let sent = match value {
         Value::Object(_) => Object::from_value(value).unwrap_or_default(),
         other => return Err(invalid(&"the patched object is no map", other)),
     };
-    if sent.kind() != definition.kind.kind
-        || sent.group_version() != Some(definition.group_version())
-    {
+    if sent.kind() != kind.kind || sent.group_version() != Some(kind.group_version()) {
         let why = format!(
             "no kind \"{}\" is registered for version \"{}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
             sent.kind(),
@@ -162,7 +177,7 @@ pub(crate) fn patched(
         );
         return Err(invalid(&why, sent.into_value()));
     }
-    let (object, found) = match decode::conformed(&sent, &definition.schema) {
+    let (object, found) = match decode::conformed(&sent, schema) {
         Ok(conformed) => conformed,
         Err(error) => return Err(invalid(&error, sent.into_value())),
     };

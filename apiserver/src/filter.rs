@@ -44,7 +44,7 @@ impl Filter {
         for requirement in fields.requirements() {
             let of = match requirement.field.as_str() {
                 "metadata.name" => Field::Name,
-                "metadata.namespace" => Field::Namespace,
+                "metadata.namespace" if has_namespace(definition) => Field::Namespace,
                 other => {
                     let at = definition.selectable_fields.iter().position(|field| field == other);
                     let index = at.ok_or_else(|| unsupported(definition, other))?;
@@ -86,12 +86,17 @@ impl Filter {
     }
 }
 
+/// Clusterwide kinds with selectable fields of their own, and those made at run time, know no namespace.
+fn has_namespace(definition: &Definition) -> bool {
+    let builtin = matches!(definition.schema, SchemaRef::Static(_));
+    definition.is_namespaced() || builtin && definition.selectable_fields.is_empty()
+}
+
 fn unsupported(definition: &Definition, field: &str) -> ApiError {
     let (group, kind) = (definition.kind.group.as_ref(), &definition.kind.kind);
     let builtin = matches!(definition.schema, SchemaRef::Static(_));
     ApiError::bad_request(match group {
-        // Those of apps are for the server's own use in the original.
-        _ if builtin && (definition.selectable_fields.is_empty() || group == "apps") => format!(
+        _ if builtin && definition.selectable_fields.is_empty() => format!(
             "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
         ),
         "batch" => format!("field label {field:?} not supported for {kind}"),

@@ -5,8 +5,11 @@ use crate::{
     audit::Record,
     body::{self, Body, Unread},
     info::RequestInfo,
+    options::WriteOptions,
+    output::{Accepted, Offer},
     query::Query,
     registry::Resource,
+    write,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use hyper::upgrade::OnUpgrade;
 use kubeplane_core::{
     Object,
     admission::Warnings,
+    apply,
     auth::UserInfo,
     decode::FieldValidation,
     definition::Context,
@@ -61,11 +65,11 @@ pub struct HandlerRequest {
     pub api: Api,
     /// The body, not read yet.
     pub body: Unread,
+    pub(crate) audit: Option<Arc<Record>>,
 }
 
 impl Debug for HandlerRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    pub(crate) audit: Option<Arc<Record>>,
         f.debug_struct("HandlerRequest")
             .field("info", &self.info)
             .field("user", &self.user)
@@ -74,10 +78,6 @@ impl Debug for HandlerRequest {
 }
 
 impl HandlerRequest {
-    /// The query parameters.
-    #[must_use]
-    pub fn query(&self) -> Query {
-        Query::of(&self.head.uri)
     /// Annotates the request for the audit log, if it is audited; the first value of a key stays.
     pub fn annotate(&self, key: &str, value: &str) {
         if let Some(record) = &self.audit {
@@ -85,6 +85,10 @@ impl HandlerRequest {
         }
     }
 
+    /// The query parameters.
+    #[must_use]
+    pub fn query(&self) -> Query {
+        Query::of(&self.head.uri)
     }
 
     /// The whole body, at most [`body::MAX_BODY`] bytes; later calls find it empty.
@@ -96,27 +100,58 @@ impl HandlerRequest {
     }
 
     /// The body as an object: JSON or YAML by its content type. `kind` and `apiVersion` must be those of
-    /// the subresource (or of the resource, without one) where the body says them, and are filled in.
+    /// the subresource (or of the resource, without one) where the body says them, and are filled in. Of an object
+    /// that is posted, who writes it is noted in its metadata as in what is stored.
     ///
     /// # Errors
-    /// 400 for a malformed body or another kind, 413, 415.
+    /// 400 for a malformed body or another kind, 406, 413, 415, 422 for bad options of the request.
     pub async fn object(&mut self) -> ApiResult<Object> {
-        let definition = self.resource.definition();
-        let kind = definition
-            .subresource(&self.info.subresource)
-            .map_or_else(|| definition.kind.clone(), |subresource| subresource.kind.clone());
-        let sent = self.query();
-        let validation = FieldValidation::parse(sent.text("fieldValidation")).unwrap_or_default();
+        self.object_with(|_| ()).await
+    }
+
+    /// The same with defaults of its own.
+    ///
+    /// # Errors
+    /// As of [`object`](Self::object).
+    pub async fn object_with(&mut self, fill: impl FnOnce(&mut Object)) -> ApiResult<Object> {
+        Accepted::of(&self.head, Offer::ANSWER)?;
+        let posts = self.head.method == http::Method::POST;
+        let options = if posts { "CreateOptions" } else { "UpdateOptions" };
         let bytes = self.read_body().await?;
+        let options = WriteOptions::parse(options, &self.query(), &self.head.headers, None)?;
+        let definition = self.resource.definition();
+        let subresource = self.info.subresource.as_str();
+        let kind = definition
+            .subresource(subresource)
+            .map_or_else(|| definition.kind.clone(), |subresource| subresource.kind.clone());
+        let validation = options.field_validation;
         let decoded = crate::decode::loose(&self.head.headers, &bytes, &kind, validation)?;
         if validation == FieldValidation::Warn {
             decoded.warnings.into_iter().for_each(|warning| self.warnings.add(warning));
         }
         let mut object = decoded.object;
-        if self.info.subresource.is_empty() {
-            self.resource.definition().strategy.default(&mut object);
+        if subresource.is_empty() {
+            definition.strategy.default(&mut object);
         }
-        Ok(object)
+        fill(&mut object);
+        if !posts {
+            return Ok(object);
+        }
+        // What these ask for is held against what is stored.
+        if !matches!(subresource, "binding" | "token") {
+            write::wipe(&mut object);
+        }
+        let namespace = if definition.is_namespaced() { &self.info.namespace } else { "" };
+        write::ensure_namespace(&mut object, namespace)?;
+        let request = apply::Request {
+            manager: &options.manager,
+            subresource,
+            kind: &kind,
+            schema: &crate::decode::shape(&kind),
+            reset: &apply::Filter::None,
+            now: self.api.clock().now(),
+        };
+        Ok(apply::update(None, object, &request))
     }
 
     /// Checks an object of the resource's own kind as a create would.

@@ -13,6 +13,7 @@ pub struct NamespaceDeletion;
 impl WriteHook for NamespaceDeletion {
     fn mark_deleting(&self, object: &mut Object) {
         object.set(&["status", "phase"], "Terminating");
+        object.remove(&["metadata", "deletionGracePeriodSeconds"]);
     }
 
     fn holds(&self, object: &Object) -> bool {

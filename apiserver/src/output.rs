@@ -7,7 +7,7 @@ mod protobuf;
 mod table;
 
 pub(crate) use lists::{ListMeta, list};
-pub(crate) use negotiate::{Accepted, Form, Media, Offer, Wish};
+pub(crate) use negotiate::{Accepted, Form, Media, Offer, Wish, is_unknown};
 pub(crate) use protobuf::{body_of, metadata as metadata_body, object as object_body};
 pub(crate) use table::Table;
 
@@ -67,10 +67,15 @@ pub(crate) fn value(
     Ok(packed::whole(accepted, code, JSON, bytes))
 }
 
-/// An answer of an object that has no other forms than its own.
+/// An answer of an object that is not stored.
 pub(crate) fn object(head: &Parts, code: StatusCode, object: &Object) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(head, Offer::PLAIN)?;
-    value(&accepted, code, &Value::Object(object.map().clone()))
+    let accepted = Accepted::of(head, Offer::ANSWER)?;
+    match &accepted.form {
+        Form::Metadata { version, list: false } => {
+            value(&accepted, code, &partial(object, version))
+        }
+        _ => value(&accepted, code, &Value::Object(object.map().clone())),
+    }
 }
 
 /// An answer of objects that are not stored: one by itself, or a list.

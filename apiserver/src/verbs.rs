@@ -55,9 +55,6 @@ pub(crate) async fn serve(api: Api, exchange: Exchange) -> ApiResult<Response<Bo
         .registry()
         .find(&info.group_version(), &info.resource)
         .ok_or_else(ApiError::no_such_path)?;
-    if let Some(warning) = resource.definition().strategy.deprecation() {
-        warnings.add(warning);
-    }
     let now = api.clock().now();
     let body = Unread::new(body);
     let call = Call { api, head, body, info, user, warnings, audit, resource, now };
@@ -121,6 +118,7 @@ impl Call {
         }
         let verb = verb.filter(|_| self.head.method != Method::HEAD);
         let Some(verb) = verb else { return Err(self.unsupported()) };
+        self.warn_of_version(verb);
         if let Some(handler) = self.handler("") {
             return handler.handle(self.into_request()).await;
         }
@@ -148,6 +146,7 @@ impl Call {
             return handler.handle(self.into_request()).await;
         }
         let Some(verb) = verb else { return Err(self.unsupported()) };
+        self.warn_of_version(verb);
         if let Some(handler) = handler {
             return handler.handle(self.into_request()).await;
         }
@@ -157,6 +156,15 @@ impl Call {
             (Form::Part, Verb::Patch) => patch::serve(self).await,
             (Form::Scale { .. }, _) => scale::serve(self, verb).await,
             _ => Err(ApiError::no_such_path()),
+        }
+    }
+
+    /// Only those are warned who ask for what is there, in a form that is.
+    fn warn_of_version(&self, verb: Verb) {
+        let Some(warning) = self.definition().strategy.deprecation() else { return };
+        let unknown = verb == Verb::Patch && patch::Kind::of(self).is_err();
+        if !unknown && !output::is_unknown(&self.head.headers) {
+            self.warnings.add(warning);
         }
     }
 
@@ -208,13 +216,13 @@ impl Call {
             dry_run,
             manager,
             options: Some(options),
+            audit: self.audit.as_deref(),
         }
     }
 
     /// Answers with a written object.
     pub(crate) fn respond(
         &self,
-            audit: self.audit.as_deref(),
         accepted: &Accepted,
         code: StatusCode,
         written: &Written,

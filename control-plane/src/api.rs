@@ -12,7 +12,7 @@ use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{GroupResource, features::Features};
 use kubeplane_handlers::{
     AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, FrontProxy, KubeletClient,
-    NamespaceFinalize, PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind,
+    PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind,
     SelfSubjectReview, SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses,
     ServiceAddressesError, TokenReview, admission::AdmissionPlugins,
 };
@@ -251,7 +251,6 @@ fn with_handlers(
     Ok(builder
         .handler(core("bindings"), "", Arc::new(PodBinding))
         .handler(core("componentstatuses"), "", Arc::new(options.components.clone()))
-        .handler(core("namespaces"), "finalize", Arc::new(NamespaceFinalize))
         .handler(core("nodes"), "proxy", proxy.clone())
         .handler(core("pods"), "proxy", proxy.clone())
         .handler(core("services"), "proxy", proxy)

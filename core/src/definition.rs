@@ -2,7 +2,7 @@
 
 use crate::{
     GroupKind, GroupResource, GroupVersion, GroupVersionKind, Object, admission::Warnings,
-    auth::UserInfo, features::Features, field,
+    apply::Filter, auth::UserInfo, features::Features, field,
     schema::{self, SchemaRef},
     status::ApiResult,
 };
@@ -174,6 +174,8 @@ pub struct Definition {
     pub unconditional_update: bool,
     /// Dropped from the store this many seconds after each write, as events are; `None` for never.
     pub ttl_seconds: Option<u64>,
+    /// How the kind's own rules look at metadata.
+    pub metadata: MetadataRules,
     /// The hooks.
     pub strategy: Arc<dyn Strategy>,
 }
@@ -204,6 +206,7 @@ impl Definition {
             create_on_update: false,
             unconditional_update: false,
             ttl_seconds: None,
+            metadata: MetadataRules::OTHER,
             strategy,
             kind,
         }
@@ -270,6 +273,80 @@ impl Definition {
     }
 }
 
+/// How a kind's own rules look at metadata, after those of all kinds have. What they find once more is told once
+/// more, as the original does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataRules {
+    /// Metadata of a new object is checked with the rest of it. Otherwise names may be anything that can stand in a
+    /// path, and are looked at only when the rest is right.
+    pub own: bool,
+    /// Finalizers must be the system's or name a domain.
+    pub qualified_finalizers: bool,
+    /// Checks of an update of the whole.
+    pub update: MetadataChecks,
+    /// Checks of an update of the status, and of other parts that are no spec.
+    pub status: MetadataChecks,
+    /// What a write of the status does with metadata.
+    pub in_status: StatusMetadata,
+}
+
+/// How often metadata is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataChecks {
+    /// As that of a new object.
+    pub whole: u8,
+    /// As a change.
+    pub change: u8,
+}
+
+/// What a write of the status does with metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusMetadata {
+    /// Changes it.
+    Changes,
+    /// Changes all but these fields.
+    Keeps(&'static [&'static str]),
+    /// Keeps it.
+    Fixed,
+    /// Changes it, and nobody comes to own the change.
+    Unowned,
+}
+
+impl MetadataRules {
+    /// Those of most kinds of the core: an update is checked once more, as a change.
+    pub const CORE: Self = Self {
+        own: true,
+        qualified_finalizers: true,
+        update: MetadataChecks { whole: 0, change: 1 },
+        status: MetadataChecks { whole: 0, change: 1 },
+        in_status: StatusMetadata::Changes,
+    };
+
+    /// Those of kinds from elsewhere.
+    pub const OTHER: Self = Self { qualified_finalizers: false, ..Self::CORE };
+
+    /// With this many checks of an update of the whole: as of a new object, and as a change.
+    #[must_use]
+    pub const fn update(self, whole: u8, change: u8) -> Self {
+        Self { update: MetadataChecks { whole, change }, ..self }
+    }
+
+    /// With this many checks of an update of the status: as of a new object, and as a change.
+    #[must_use]
+    pub const fn status(self, whole: u8, change: u8) -> Self {
+        Self { status: MetadataChecks { whole, change }, ..self }
+    }
+
+    /// The checks of an update of this subresource, or of the whole.
+    #[must_use]
+    pub fn checks(&self, subresource: &str) -> MetadataChecks {
+        match subresource {
+            "status" | "approval" | "finalize" => self.status,
+            _ => self.update,
+        }
+    }
+}
+
 /// What a hook may know of the write it is part of.
 #[derive(Debug)]
 pub struct Context<'a> {
@@ -330,6 +407,12 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         _old: &Object,
     ) -> field::Errors {
         Vec::new()
+    }
+
+    /// The fields a write of this subresource (or of the whole, for the empty text) cannot change and so not come to
+    /// own; `None` for what is usual: `status` in a write of the whole, all else in a write of the status.
+    fn reset_fields(&self, _subresource: &str) -> Option<Filter> {
+        None
     }
 
     /// What clients of this version are warned with on every request, when it should no longer be used.

@@ -14,7 +14,7 @@ pub use parts::{
 };
 
 use crate::{
-    Object,
+    Definition, Object,
     definition::NameRule,
     field::{Error, Errors, Path},
     names,
@@ -29,6 +29,62 @@ pub const ORPHAN_FINALIZER: &str = "orphan";
 /// What is wrong with the metadata of an object about to be created, its name already generated.
 #[must_use]
 pub fn validate_metadata(object: &Object, namespaced: bool, rule: NameRule, path: &Path) -> Errors {
+    let mut errors = identity_errors(object, namespaced, rule, path);
+    errors.extend(common_errors(object, path));
+    errors.extend(finalizer_errors(object, &path.child("finalizers")));
+    errors.extend(managed_field_errors(object, &path.child("managedFields")));
+    errors
+}
+
+/// What is wrong with the metadata of an object about to be created, by the rules of its kind.
+#[must_use]
+pub fn validate_created(object: &Object, definition: &Definition) -> Errors {
+    let path = Path::new("metadata");
+    let rule = definition.strategy.name_rule();
+    let mut errors = validate_metadata(object, definition.is_namespaced(), rule, &path);
+    if definition.metadata.qualified_finalizers {
+        errors.extend(unqualified_finalizers(object, &path));
+    }
+    errors
+}
+
+/// What is wrong with an updated object's metadata, by the rules of all kinds and then as often again as the rules of
+/// its own kind say. The resource version must be there; that it is the present one is the store's to check.
+#[must_use]
+pub fn validate_updated(
+    object: &Object,
+    old: &Object,
+    definition: &Definition,
+    subresource: &str,
+) -> Errors {
+    let path = Path::new("metadata");
+    let (rules, checks) = (definition.metadata, definition.metadata.checks(subresource));
+    let common = common_errors(object, &path);
+    let finalizers = finalizer_errors(object, &path.child("finalizers"));
+    let managed = managed_field_errors(object, &path.child("managedFields"));
+    let unqualified = match rules.qualified_finalizers {
+        true => unqualified_finalizers(object, &path),
+        false => Vec::new(),
+    };
+    let change = change_errors(object, old, &path);
+    let mut errors = Vec::new();
+    let mut as_new = |rule, again: &[Error]| {
+        errors.extend(identity_errors(object, definition.is_namespaced(), rule, &path));
+        errors.extend([&common, &finalizers, &managed, again].into_iter().flatten().cloned());
+    };
+    as_new(NameRule::PathSegment, &[]);
+    (0..checks.whole).for_each(|_| as_new(definition.strategy.name_rule(), &unqualified));
+    for time in 0..=checks.change {
+        errors.extend([&change, &common, &managed].into_iter().flatten().cloned());
+        if time > 0 {
+            errors.extend(unqualified.iter().cloned());
+        }
+    }
+    errors
+}
+
+/// Name, namespace and generation.
+fn identity_errors(object: &Object, namespaced: bool, rule: NameRule, path: &Path) -> Errors {
     let mut errors = Vec::new();
     let prefix = object.text(&["metadata", "generateName"]);
     if !prefix.is_empty() {
@@ -50,16 +106,11 @@ pub fn validate_metadata(object: &Object, namespaced: bool, rule: NameRule, path
         let text = "must be greater than or equal to 0";
         errors.push(Error::invalid(&path.child("generation"), object.generation(), text));
     }
-    errors.extend(common_errors(object, path));
-    errors.extend(finalizer_errors(object, &path.child("finalizers")));
-    errors.extend(managed_field_errors(object, &path.child("managedFields")));
     errors
 }
 
-/// What is wrong with a change of metadata. The resource version must be there; that it is the present one is the
-/// store's to check.
-#[must_use]
-pub fn validate_metadata_update(object: &Object, old: &Object, path: &Path) -> Errors {
+/// What may not change.
+fn change_errors(object: &Object, old: &Object, path: &Path) -> Errors {
     let mut errors = Vec::new();
     if old.is_deleting() {
         errors.extend(new_finalizer_error(object, old, &path.child("finalizers")));
@@ -100,9 +151,19 @@ pub fn validate_metadata_update(object: &Object, old: &Object, path: &Path) -> E
             ));
         }
     }
-    errors.extend(common_errors(object, path));
-    errors.extend(managed_field_errors(object, &path.child("managedFields")));
     errors
+}
+
+/// Finalizers that are neither the system's own nor of a domain.
+fn unqualified_finalizers(object: &Object, path: &Path) -> Errors {
+    let system = ["kubernetes", ORPHAN_FINALIZER, FOREGROUND_FINALIZER];
+    let at = path.child("finalizers");
+    let why = "name is neither a standard finalizer name nor is it fully qualified";
+    let names = object.finalizers().into_iter().enumerate();
+    names
+        .filter(|(_, name)| !name.contains('/') && !system.contains(name))
+        .map(|(index, name)| Error::invalid(&at.index(index), name, why))
+        .collect()
 }
 
 fn namespace_errors(namespace: &str, namespaced: bool, path: &Path) -> Errors {

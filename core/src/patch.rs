@@ -49,5 +49,25 @@ impl From<PatchError> for ApiError {
     }
 }
 
+/// Why bytes are not the JSON wanted, in the words of Go where it is not their syntax.
+#[must_use]
+pub fn unreadable(bytes: &[u8], error: &serde_json::Error, go_type: &str) -> String {
+    use serde_json::error::Category;
+    let found = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => "array",
+        Some(b'{') => "object",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        _ => "number",
+    };
+    match error.classify() {
+        Category::Eof => "unexpected end of JSON input".to_owned(),
+        Category::Data => {
+            format!("json: cannot unmarshal {found} into Go value of type {go_type}")
+        }
+        Category::Syntax | Category::Io => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use crate::{
 use jiff::Timestamp;
 use kubeplane_core::{
     Definition, Object, Strategy,
+    apply::Filter,
     definition::{Context, NameRule},
     field::Errors,
 };
@@ -74,6 +75,15 @@ impl Strategy for Requests {
             }
             _ => put(object, "status", old.at(&["status"]).cloned()),
         }
+    }
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        let also: &[&'static str] = match subresource {
+            "approval" => &["status", "certificate"],
+            "status" => &["status", "conditions"],
+            _ => &["status"],
+        };
+        Some(Filter::exclude(&[&["spec"], also]))
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {

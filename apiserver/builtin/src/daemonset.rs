@@ -67,6 +67,9 @@ impl Strategy for DaemonSets {
         }
         defaulting::missing(spec, "revisionHistoryLimit", 10);
         pod_template(spec.entry("template").or_insert_with(|| json!({})));
+        // Inside the original it is a number that is always there.
+        let generation = template_generation(object);
+        set_template_generation(object, generation);
     }
 
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {

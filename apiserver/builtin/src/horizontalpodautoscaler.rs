@@ -34,15 +34,7 @@ const ROW: Row = Row {
     plural: "horizontalpodautoscalers",
     short: &["hpa"],
     categories: &["all"],
-    columns: &[
-        "Name",
-        "Reference",
-        "Targets",
-        "MinPods",
-        "MaxPods:integer",
-        "Replicas:integer",
-        "Age",
-    ],
+    columns: &["Name", "Reference", "Targets", "MinPods", "MaxPods", "Replicas", "Age"],
     parts: &[Part::Status],
     ..Row::NAMESPACED
 };

@@ -5,6 +5,7 @@ use crate::{
     look::{At, Look, sub},
     plain::Plain,
     row::Row,
+    table::age,
 };
 use kubeplane_core::{Definition, Object, definition::NameRule, field::Errors, names};
 
@@ -21,7 +22,8 @@ pub(crate) fn definition() -> Definition {
         name: NameRule::IpAddress,
         validate,
         update,
-        row: |object, _| vec![object.name().into(), parent(object).into()],
+        // As in the original, whose rows have one cell more than there are columns.
+        row: |object, now| vec![object.name().into(), parent(object).into(), age(object, now)],
         ..Plain::NEW
     })
 }

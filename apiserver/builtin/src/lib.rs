@@ -45,6 +45,7 @@ mod job;
 mod lease;
 mod limitrange;
 mod look;
+mod metadata;
 mod namespace;
 mod networkpolicy;
 mod node;

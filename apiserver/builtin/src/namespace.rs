@@ -8,6 +8,7 @@ use crate::{
 use jiff::Timestamp;
 use kubeplane_core::{
     Definition, Object, Strategy,
+    apply::Filter,
     definition::{Context, NameRule, Verb},
     field::Errors,
 };
@@ -77,14 +78,18 @@ impl Strategy for Namespaces {
         self.default(object);
     }
 
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        (subresource == "finalize").then(|| Filter::exclude(&[&["status"]]))
+    }
+
     fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::finalizers(object)
+        validation::finalizers(object, false)
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, _old: &Object) -> Errors {
         match context.subresource {
             "status" => validation::status(object),
-            _ => validation::finalizers(object),
+            other => validation::finalizers(object, other == "finalize"),
         }
     }
 

@@ -33,7 +33,6 @@ pub(crate) fn definition() -> Definition {
             "+Selector",
         ],
         parts: &[Part::Scale("spec.selector"), Part::Status],
-        fields: &["status.replicas"],
         ..Row::NAMESPACED
     };
     row.define(ReplicaSets)
@@ -84,10 +83,6 @@ impl Strategy for ReplicaSets {
                 errors
             }
         }
-    }
-
-    fn field(&self, object: &Object, _path: &str) -> String {
-        sub(object.map(), "status").int("replicas").to_string()
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {

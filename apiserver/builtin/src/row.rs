@@ -1,6 +1,6 @@
 //! A kind as one row of constants.
 
-use crate::storage;
+use crate::{metadata, storage};
 use kubeplane_core::{
     Definition, GroupVersionKind, Scope, Strategy,
     definition::{Column, Form, Subresource, Verb},
@@ -85,6 +85,7 @@ impl Row {
             create_on_update: self.create_on_update,
             unconditional_update: self.unconditional_update,
             ttl_seconds: self.ttl_seconds,
+            metadata: metadata::rules(self.group, self.plural),
             strategy: Arc::new(strategy),
             kind,
         }

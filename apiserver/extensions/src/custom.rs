@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use kubeplane_apiserver::version_rank;
 use kubeplane_core::{
     Definition, GroupVersion, GroupVersionKind, Object, Scope, Strategy, decode,
-    definition::{Context, Converter, Form, Subresource, Verb},
+    definition::{Context, Converter, Form, MetadataRules, StatusMetadata, Subresource, Verb},
     field::{Error, ErrorKind, Errors, Path},
     names,
     schema::SchemaRef,
@@ -84,6 +84,7 @@ pub(crate) fn convertible(
         create_on_update: false,
         unconditional_update: false,
         ttl_seconds: None,
+        metadata: MetadataRules { in_status: StatusMetadata::Fixed, ..MetadataRules::OTHER },
         strategy: Arc::new(resource),
         kind,
     })

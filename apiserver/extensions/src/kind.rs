@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kubeplane_apiserver::WriteHook;
 use kubeplane_core::{
     Definition, GroupResource, GroupVersion, GroupVersionKind, Object, Scope, Strategy, decode,
-    definition::{Column, Context, Form, Subresource, Verb},
+    definition::{Column, Context, Form, MetadataRules, StatusMetadata, Subresource, Verb},
     field::Errors,
     schema::{Kind, Schema, SchemaRef, builtin},
 };
@@ -68,6 +68,7 @@ pub fn definition() -> Definition {
         create_on_update: false,
         unconditional_update: false,
         ttl_seconds: None,
+        metadata: MetadataRules { in_status: StatusMetadata::Unowned, ..MetadataRules::OTHER },
         strategy: Arc::new(CustomResourceDefinitions),
         kind,
     }
@@ -114,12 +115,7 @@ impl Strategy for CustomResourceDefinitions {
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         if context.subresource == "status" {
-            copy(object, old, "spec");
-            for field in ["labels", "annotations", "finalizers", "ownerReferences", "generateName"]
-            {
-                copy_metadata(object, old, field);
-            }
-            return;
+            return copy(object, old, "spec");
         }
         copy(object, old, "status");
         if object.at(&["spec"]) != old.at(&["spec"]) {
@@ -159,13 +155,6 @@ fn copy(object: &mut Object, old: &Object, field: &str) {
     match old.at(&[field]) {
         Some(value) => object.set(&[field], value.clone()),
         None => drop(object.remove(&[field])),
-    }
-}
-
-fn copy_metadata(object: &mut Object, old: &Object, field: &str) {
-    match old.at(&["metadata", field]) {
-        Some(value) => object.set(&["metadata", field], value.clone()),
-        None => drop(object.remove(&["metadata", field])),
     }
 }
 

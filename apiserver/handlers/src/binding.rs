@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use http::{Response, StatusCode};
 use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest};
 use kubeplane_core::{
-    GroupKind, GroupResource, Object,
+    GroupResource, Object,
     field::{self, Path},
     status::{ApiError, ApiResult, success},
 };
@@ -24,9 +24,8 @@ impl Handler for PodBinding {
         if binding.name() != pod {
             return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
         }
-        let errors = validate(&binding);
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(&GroupKind::new("", "Binding"), &pod, &errors));
+        if let Some(refusal) = refusal(&validate(&binding)) {
+            return Err(refusal);
         }
         let dry_run = request.query().all("dryRun").any(|value| value == "All");
         request.api.admit_create(&request, &mut binding, &Object::default(), dry_run).await?;
@@ -37,6 +36,17 @@ impl Handler for PodBinding {
         status["code"] = StatusCode::CREATED.as_u16().into();
         request.respond(StatusCode::CREATED, &Object::from_value(status).unwrap_or_default())
     }
+}
+
+/// The original answers as if it had failed itself.
+fn refusal(errors: &[field::Error]) -> Option<ApiError> {
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    let why = match &texts[..] {
+        [] => return None,
+        [only] => only.clone(),
+        several => format!("[{}]", several.join(", ")),
+    };
+    Some(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why))
 }
 
 fn validate(binding: &Object) -> field::Errors {

@@ -327,6 +327,7 @@ impl Component for Bootstrap {
         tokio::select! {
             () = lifecycle.stopping() => {}
             () = self.keep() => lifecycle.stopping().await,
+            () = self.watch_flow_control() => {}
         }
         Ok(())
     }

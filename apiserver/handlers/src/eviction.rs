@@ -162,7 +162,7 @@ impl Pod<'_> {
             return budget::take(&mut budget, self.name, now);
         }
         let change = |budget: &mut Object| budget::take(budget, self.name, now);
-        self.api.update_with(&resource, self.namespace, budget, change).await.map(|_| ())
+        self.api.write_status(&resource, self.namespace, budget, change).await.map(|_| ())
     }
 
     /// Says in the pod's status why it goes, and deletes it.

@@ -10,7 +10,7 @@ pub use rules::SelfSubjectRulesReview;
 pub use subject::SelfSubjectReview;
 pub use tokens::TokenReview;
 
-use kubeplane_core::auth::UserInfo;
+use kubeplane_core::{Object, auth::UserInfo};
 use serde_json::{Value, json};
 
 /// A user as the authentication API prints it; `None` stays out.
@@ -23,4 +23,13 @@ fn user_info(user: &UserInfo) -> Value {
         value["extra"] = json!(user.extra);
     }
     value
+}
+
+/// An object of the same kind that says nothing.
+fn blank(sent: &Object) -> Object {
+    let mut object = Object::default();
+    object.set(&["kind"], sent.kind());
+    object.set(&["apiVersion"], sent.api_version());
+    object.set(&["metadata"], json!({}));
+    object
 }

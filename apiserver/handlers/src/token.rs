@@ -35,7 +35,7 @@ impl ServiceAccountToken {
 #[async_trait]
 impl Handler for ServiceAccountToken {
     async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
-        let mut review = request.object().await?;
+        let mut review = request.object_with(fill_time).await?;
         let (namespace, name) = (request.info.namespace.clone(), request.info.name.clone());
         let account =
             request.api.get(&GroupResource::new("", "serviceaccounts"), &namespace, &name).await?;
@@ -109,15 +109,19 @@ fn check_identity(review: &Object, account: &Object, kind: &GroupKind) -> ApiRes
     Ok(())
 }
 
+/// A default of the kind, which whoever asks is taken to have asked for.
+fn fill_time(review: &mut Object) {
+    if review.at(&["spec", "expirationSeconds"]).is_none_or(Value::is_null) {
+        review.set(&["spec", "expirationSeconds"], DEFAULT_SECONDS);
+    }
+}
+
 fn fill(review: &mut Object, account: &Object, audiences: &[String]) {
     review.set(&["metadata", "name"], account.name());
     review.set(&["metadata", "namespace"], account.namespace());
     review.set(&["metadata", "uid"], account.uid());
     if texts(review, &["spec", "audiences"]).is_empty() {
         review.set(&["spec", "audiences"], audiences.to_vec());
-    }
-    if review.at(&["spec", "expirationSeconds"]).is_none_or(Value::is_null) {
-        review.set(&["spec", "expirationSeconds"], DEFAULT_SECONDS);
     }
     review.remove(&["status"]);
 }

@@ -78,16 +78,22 @@ fn version(sent: &str, watch: bool) -> ApiResult<Option<Revision>> {
         return Ok(None);
     }
     sent.parse().map(|number| Some(Revision(number))).map_err(|_| match watch {
-        true => bad_version(sent),
-        false => ApiError::bad_request(format!(
-            "invalid resource version: {}",
-            bad_version(sent).message()
-        )),
+        true => unreadable(sent),
+        false => refused(sent),
     })
 }
 
-/// A resourceVersion that is no number; the original answers reads and watches of such with a bare 500.
-pub(crate) fn bad_version(sent: &str) -> ApiError {
+/// A resourceVersion that is no number; the original answers reads of such from a cache with a bare 500.
+pub(crate) fn bad_version(sent: &str, definition: &Definition) -> ApiError {
+    // It keeps no cache of what does not last.
+    if definition.ttl_seconds.is_some() { refused(sent) } else { unreadable(sent) }
+}
+
+fn refused(sent: &str) -> ApiError {
+    ApiError::bad_request(format!("invalid resource version: {}", unreadable(sent).message()))
+}
+
+fn unreadable(sent: &str) -> ApiError {
     let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
     let error = field::Error::invalid(&Path::new("resourceVersion"), sent, why);
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", error.to_string())

@@ -38,8 +38,10 @@ impl Media {
 /// What a handler can answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offer {
-    /// Table and metadata-only forms.
+    /// Metadata-only forms.
     forms: bool,
+    /// Tables.
+    tables: bool,
     /// A watch: no YAML.
     stream: bool,
     /// The object's own form has a protobuf form.
@@ -48,14 +50,17 @@ pub(crate) struct Offer {
 
 impl Offer {
     /// The object's own form only.
-    pub(crate) const PLAIN: Self = Self { forms: false, stream: false, protobuf: true };
+    pub(crate) const PLAIN: Self =
+        Self { forms: false, tables: false, stream: false, protobuf: true };
     /// Documents that have no protobuf form.
-    pub(crate) const TEXT: Self = Self { forms: false, stream: false, protobuf: false };
+    pub(crate) const TEXT: Self = Self { protobuf: false, ..Self::PLAIN };
+    /// Objects that are answered and not stored.
+    pub(crate) const ANSWER: Self = Self { forms: true, ..Self::PLAIN };
 
     /// Every form of a kind's objects.
     pub(crate) fn forms(definition: &Definition) -> Self {
         let protobuf = Message::of(&definition.schema).is_some();
-        Self { forms: true, stream: false, protobuf }
+        Self { forms: true, tables: true, stream: false, protobuf }
     }
 
     /// A watch of a kind's objects.
@@ -64,7 +69,7 @@ impl Offer {
     }
 
     /// Every form, of a Status.
-    const STATUS: Self = Self { forms: true, ..Self::PLAIN };
+    const STATUS: Self = Self { forms: true, tables: true, ..Self::PLAIN };
 }
 
 /// How much of the object a table row carries.
@@ -158,11 +163,6 @@ impl Accepted {
     }
 }
 
-/// As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
-fn refusal(headers: &HeaderMap, offer: Offer) -> ApiError {
-    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut clauses = values.flat_map(|value| value.split(',')).map(clause);
-    let served = |media: &str| matches!(media, "*/*" | "application/*") || OBJECTS.contains(&media);
 /// What decides how a failure is written, kept from a request that is on its way.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
@@ -178,8 +178,19 @@ impl Wish {
     }
 }
 
+/// Whether nothing of what is accepted is ever served.
+pub(crate) fn is_unknown(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut clauses = values.flat_map(|value| value.split(',')).map(clause);
+    let served =
+        |media: &str| matches!(media, "" | "*/*" | "application/*") || OBJECTS.contains(&media);
+    headers.contains_key(header::ACCEPT) && !clauses.any(|clause| served(clause.media))
+}
+
+/// As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
+fn refusal(headers: &HeaderMap, offer: Offer) -> ApiError {
     let custom = offer.forms && !offer.protobuf;
-    if custom || clauses.any(|clause| served(clause.media)) {
+    if custom || !is_unknown(headers) {
         return ApiError::not_acceptable(&OBJECTS);
     }
     let why = format!("406: Not Acceptable\n\nAvailable representations: {}", OBJECTS.join(", "));
@@ -268,7 +279,7 @@ fn accept_as(clause: &Clause<'_>, media: Media, offer: Offer) -> Option<Accepted
             };
             match kind {
                 // Tables have no protobuf form.
-                "Table" if media != Media::Protobuf => {
+                "Table" if offer.tables && media != Media::Protobuf => {
                     Form::Table(TableForm { version, include: Include::Metadata })
                 }
                 "PartialObjectMetadata" => Form::Metadata { version, list: false },

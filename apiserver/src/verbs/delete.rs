@@ -57,7 +57,7 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
 
 fn returns_object(definition: &Definition) -> bool {
     let group = definition.kind.group.as_ref();
-    RETURNED_GROUPS.contains(&group)
+    RETURNED_GROUPS.contains(&group) && definition.plural != "csistoragecapacities"
         || (group.is_empty() && RETURNED.contains(&definition.plural.as_ref()))
 }
 

@@ -24,6 +24,7 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let options = DeleteOptions::parse(&query, sent)?;
     let found = list::find(&call, &list_options).await?;
     let sent = options.sent();
+    call.writer(options.dry_run, None, &sent).warn_of_orphans(&options);
     let mut under_way = FuturesUnordered::new();
     for row in &found.rows {
         if under_way.len() >= WORKERS {

@@ -1,4 +1,4 @@
-use super::Call;
+use super::{Call, list};
 use crate::{
     body::Body,
     cache::Freshness,
@@ -34,9 +34,10 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
             let freshness = match sent.parse() {
                 Ok(0) => Freshness::Any,
                 Ok(revision) => Freshness::AtLeast(Revision(revision)),
-                Err(_) => return Err(bad_version(sent)),
+                Err(_) => return Err(bad_version(sent, call.definition())),
             };
-            let snapshot = call.resource.cache().snapshot(freshness).await?;
+            let snapshot = call.resource.cache().snapshot(freshness).await;
+            let snapshot = snapshot.map_err(|error| list::without_cache(&call, error))?;
             let row = snapshot.rows.get(key.as_bytes()).ok_or_else(|| call.not_found())?;
             (row.value.clone(), row.revision)
         }

@@ -70,10 +70,26 @@ pub(super) async fn find(call: &Call, options: &ListOptions) -> ApiResult<Found>
         Some(Revision(0)) => Freshness::Any,
         Some(version) => Freshness::AtLeast(version),
     };
-    let snapshot = resource.cache().snapshot(freshness).await?;
-    // As in the original, whatever is there comes whole.
-    let limit = options.limit.filter(|_| freshness != Freshness::Any);
+    let snapshot = resource.cache().snapshot(freshness).await;
+    let snapshot = snapshot.map_err(|error| without_cache(call, error))?;
+    // As in the original, whatever is there in its cache comes whole.
+    let limit = options.limit.filter(|_| freshness != Freshness::Any || is_uncached(call));
     Ok(from_cache(resource, &options.filter, &range, limit, &snapshot))
+}
+
+/// The original keeps no cache of what does not last.
+fn is_uncached(call: &Call) -> bool {
+    call.definition().ttl_seconds.is_some()
+}
+
+/// Without a cache the original tells no time to wait for a revision.
+pub(super) fn without_cache(call: &Call, error: ApiError) -> ApiError {
+    match error.details() {
+        Some(details) if is_uncached(call) && details.retry_after_seconds > 0 => {
+            error.retry_after(0)
+        }
+        _ => error,
+    }
 }
 
 fn from_cache(
@@ -216,7 +232,9 @@ async fn continued(
 /// Where a text stops being base64, as Go says it.
 fn illegal(token: &str) -> String {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let at = token.bytes().position(|byte| !legal(byte)).unwrap_or(token.len());
+    // One letter alone behind groups of four is half a byte.
+    let whole = token.len() - usize::from(token.len() % 4 == 1);
+    let at = token.bytes().position(|byte| !legal(byte)).unwrap_or(whole);
     format!("illegal base64 data at input byte {at}")
 }
 

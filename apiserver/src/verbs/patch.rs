@@ -117,13 +117,8 @@ fn may_see_managers(kind: Kind, body: &[u8]) -> bool {
     kind == Kind::Json || body.contains(&b'\\') || body.windows(NAME.len()).any(|at| at == NAME)
 }
 
-/// The JSON of a Scale after a patch.
-pub(super) fn patched_scale(kind: Kind, scale: Value, body: &Bytes) -> ApiResult<Value> {
-    let schema = kubeplane_core::schema::builtin("io.k8s.api.autoscaling.v1.Scale");
-    merged(kind, scale, body, schema.as_ref())
-}
-
-fn merged(
+/// The JSON of an object of this shape after a patch that is no apply.
+pub(super) fn merged(
     kind: Kind,
     original: Value,
     body: &Bytes,
@@ -132,8 +127,9 @@ fn merged(
     Ok(match (kind, schema) {
         (Kind::Json, _) => patch::json_patch(original, body)?,
         (Kind::Strategic, Some(schema)) => {
-            let sent: Value = serde_json::from_slice(body)
-                .map_err(|error| ApiError::bad_request(error.to_string()))?;
+            let sent: Value = serde_json::from_slice(body).map_err(|error| {
+                ApiError::bad_request(patch::unreadable(body, &error, "map[string]interface {}"))
+            })?;
             patch::strategic::merge(original, sent, schema)?
         }
         _ => patch::merge_patch(original, body)?,
@@ -158,7 +154,10 @@ pub(super) fn applied(call: &Call, body: &Bytes, validation: FieldValidation) ->
     let object = Object::from_value(value);
     let mut object = object
         .ok_or_else(|| ApiError::bad_request("error decoding YAML: the body is no object"))?;
-    write::ensure_namespace(&mut object, call.namespace())?;
+    // What is applied need not name its namespace.
+    if !object.namespace().is_empty() {
+        write::ensure_namespace(&mut object, call.namespace())?;
+    }
     if object.name().is_empty() {
         object.set(&["metadata", "name"], call.info.name.as_str());
     }
@@ -189,6 +188,7 @@ fn apply_over(
     let mut whole = merge(applied)?;
     unpack_managers(&mut whole);
     decode::patched(call, whole.into_value(), options.field_validation, Vec::new())
+        .map_err(|error| unconvertible(call, &error))
 }
 
 fn merged_over(
@@ -211,4 +211,15 @@ fn merged_over(
         merged.set(&["metadata", "resourceVersion"], live.resource_version());
     }
     Ok(merged)
+}
+
+/// As the original, which does not take what cannot be read for the client's fault.
+fn unconvertible(call: &Call, error: &ApiError) -> ApiError {
+    let (kind, name) = (&call.definition().kind, &call.info.name);
+    let kind = format!("{}, Kind={}", kind.group_version(), kind.kind);
+    let why = error.message().rsplit_once("}\": ").map_or(error.message(), |(_, why)| why);
+    let text = format!(
+        "failed to convert new object (/{name}; /{kind}) to proper version: unable to convert unstructured object to {kind}: {why}"
+    );
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", text)
 }

@@ -9,11 +9,14 @@ use crate::{
     storage::About,
     write,
 };
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use kubeplane_core::{
-    ApiError, GroupKind, GroupVersionKind, Object,
+    ApiError, GroupKind, GroupVersionKind, Object, apply,
+    decode::FieldValidation,
     definition::{Form, Verb},
     field,
+    schema::SchemaRef,
     selector::LabelSelector,
     status::ApiResult,
 };
@@ -64,42 +67,31 @@ async fn read(call: &Call) -> ApiResult<Object> {
     shape.decode(&entry.value, entry.revision).await
 }
 
-async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> ApiResult<Object> {
-    let patching = verb == Verb::Patch;
-    let kind = if patching { Some(patch::Kind::of(call)?) } else { None };
-    if kind == Some(patch::Kind::Apply) {
-        return Err(ApiError::unsupported_media_type(&[
-            "application/json-patch+json",
-            "application/merge-patch+json",
-            "application/strategic-merge-patch+json",
-        ]));
-    }
-    let options = if patching { "PatchOptions" } else { "UpdateOptions" };
-    let options =
-        WriteOptions::parse(options, &call.query(), &call.head.headers, patching.then_some(false))?;
-    let sent = match kind {
-        Some(_) => None,
-        None => {
-            let ignore = kubeplane_core::decode::FieldValidation::Ignore;
-            Some(decode::loose(&call.head.headers, body, &paths.kind, ignore)?.object)
-        }
+/// Changes the object as its Scale is changed, with the Scale's managers.
+async fn change(call: &Call, verb: Verb, paths: &Paths, body: &Bytes) -> ApiResult<Object> {
+    let kind = match verb {
+        Verb::Patch => Some(patch::Kind::of(call)?),
+        _ => None,
     };
-    let writer = call.writer(options.dry_run, Some(&options.manager), &options.sent);
+    let is_apply = kind == Some(patch::Kind::Apply);
+    let options = if kind.is_some() { "PatchOptions" } else { "UpdateOptions" };
+    let apply = kind.map(|_| is_apply);
+    let options = WriteOptions::parse(options, &call.query(), &call.head.headers, apply)?;
+    let write = Write { call, paths, shape: decode::shape(&paths.kind), options: &options, body };
+    let sent = match kind {
+        Some(patch::Kind::Apply) => Some(patch::applied(call, body, options.field_validation)?),
+        Some(_) => None,
+        None => Some(write.decoded()?),
+    };
+    // The managers are those of the Scale.
+    let writer = call.writer(options.dry_run, None, &options.sent);
     let make = |live: Option<&Object>| {
         let live = live.ok_or_else(|| call.not_found())?;
-        let mut scale = match (&sent, kind) {
-            (Some(sent), _) => sent.clone(),
-            (None, Some(kind)) => {
-                let value = patch::patched_scale(kind, paths.view(live), body)?;
-                Object::from_value(value)
-                    .ok_or_else(|| ApiError::bad_request("the patched object is no map"))?
-            }
-            (None, None) => return Err(ApiError::bad_request("no scale was sent")),
-        };
+        let mut scale = write.change(live, kind, sent.as_ref())?;
         write::ensure_namespace(&mut scale, call.namespace())?;
         check_name(&scale, &call.info.name)?;
         let object = paths.merged(live, &scale)?;
-        if sent.is_some() {
+        if kind.is_none() {
             writer.check_uid(&object, Some(live))?;
         }
         Ok(object)
@@ -107,7 +99,75 @@ async fn change(call: &Call, verb: Verb, paths: &Paths, body: &bytes::Bytes) -> 
     writer.update(&call.info.name, false, make).await?.into_object()
 }
 
+/// One write of a Scale.
+struct Write<'a> {
+    call: &'a Call,
+    paths: &'a Paths,
+    shape: SchemaRef,
+    options: &'a WriteOptions,
+    body: &'a Bytes,
+}
+
+impl Write<'_> {
+    fn decoded(&self) -> ApiResult<Object> {
+        let (call, validation) = (self.call, self.options.field_validation);
+        let decoded = decode::loose(&call.head.headers, self.body, &self.paths.kind, validation)?;
+        if validation == FieldValidation::Warn {
+            decoded.warnings.into_iter().for_each(|warning| call.warnings.add(warning));
+        }
+        Ok(decoded.object)
+    }
+
+    /// The Scale after the write, its managers noted.
+    fn change(
+        &self,
+        live: &Object,
+        kind: Option<patch::Kind>,
+        sent: Option<&Object>,
+    ) -> ApiResult<Object> {
+        let Self { call, paths, options, .. } = *self;
+        let request = apply::Request {
+            manager: &options.manager,
+            subresource: &call.info.subresource,
+            kind: &paths.kind,
+            schema: &self.shape,
+            reset: &apply::Filter::None,
+            now: call.now,
+        };
+        let mut before = Object::from_value(paths.view(live)).unwrap_or_default();
+        apply::scale_from_parent(live, &paths.count(), &mut before);
+        match (kind, sent) {
+            (Some(patch::Kind::Apply), Some(applied)) => {
+                let merged = apply::apply(Some(&before), applied.clone(), options.force, &request)?;
+                self.conformed(merged.into_value(), Vec::new())
+            }
+            (Some(kind), _) => {
+                let value =
+                    patch::merged(kind, before.clone().into_value(), self.body, Some(&self.shape))?;
+                let twice = match kind {
+                    patch::Kind::Json => Vec::new(),
+                    _ => kubeplane_core::decode::duplicates(self.body, &self.shape),
+                };
+                let after = self.conformed(value, twice)?;
+                Ok(apply::update(Some(&before), after, &request))
+            }
+            (None, Some(sent)) => Ok(apply::update(Some(&before), sent.clone(), &request)),
+            (None, None) => Err(ApiError::bad_request("no scale was sent")),
+        }
+    }
+
+    fn conformed(&self, value: Value, twice: Vec<String>) -> ApiResult<Object> {
+        let validation = self.options.field_validation;
+        decode::patched_as(self.call, &self.paths.kind, &self.shape, value, validation, twice)
+    }
+}
+
 impl Paths {
+    /// The names on the way to the wanted count.
+    fn count(&self) -> Vec<&str> {
+        self.wanted.trim_start_matches('.').split('.').collect()
+    }
+
     fn view(&self, object: &Object) -> Value {
         let mut metadata = json!({});
         for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -142,8 +202,9 @@ impl Paths {
             ));
         }
         let mut object = live.clone();
-        let keys: Vec<_> = self.wanted.trim_start_matches('.').split('.').collect();
-        object.set(&keys, replicas);
+        object.set(&self.count(), replicas);
+        let version = live.group_version().unwrap_or_default();
+        apply::scale_to_parent(scale, &self.count(), &version, &mut object);
         for field in ["resourceVersion", "uid"] {
             let sent = scale.text(&["metadata", field]);
             if !sent.is_empty() {

@@ -71,6 +71,7 @@ impl Writer<'_> {
             return Err((object.name().to_owned(), Refused::Other(error)));
         }
         let sent_name = object.name().to_owned();
+        self.note_new(&mut object).map_err(|error| (sent_name.clone(), error.into()))?;
         metadata::begin(&mut object, self.now, self.api.seed());
         self.create_named(object, &sent_name).await
     }
@@ -109,6 +110,16 @@ impl Writer<'_> {
         }
     }
 
+    /// What was sent, with its defaults, is the manager's; what comes later is not.
+    fn note_new(&self, object: &mut Object) -> ApiResult<()> {
+        metadata::wipe(object);
+        metadata::ensure_namespace(object, self.namespace)?;
+        metadata::dedupe_owners(object, self.warnings, false);
+        self.fill_defaults(object);
+        self.track(None, object);
+        Ok(())
+    }
+
     async fn prepare_create(
         &self,
         object: &mut Object,
@@ -116,10 +127,6 @@ impl Writer<'_> {
         finish: &mut Finish,
     ) -> ApiResult<()> {
         let definition = self.definition();
-        metadata::ensure_namespace(object, self.namespace)?;
-        metadata::dedupe_owners(object, self.warnings, false);
-        self.fill_defaults(object);
-        self.track(None, object);
         let managed = fields::managed(object);
         self.admit_mutate(Operation::Create, object, None, sent_name).await?;
         self.check_managed(object, managed);
@@ -130,11 +137,7 @@ impl Writer<'_> {
         }
         metadata::ensure_namespace(object, self.namespace)?;
         definition.strategy.prepare_create(&self.context(), object);
-        tracing::debug_span!("validation").in_scope(|| {
-            let mut errors = super::rules::create(definition, object);
-            errors.extend(definition.strategy.validate(&self.context(), object));
-            self.refuse_invalid(object, &errors)
-        })?;
+        tracing::debug_span!("validation").in_scope(|| self.check_new(object))?;
         let name = object.name().to_owned();
         self.admit_validate(Operation::Create, object, None, &name).await
     }

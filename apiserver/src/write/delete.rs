@@ -3,7 +3,7 @@ use crate::options::{DeleteOptions, Propagation};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use kubeplane_core::{
-    Object,
+    GroupResource, Object,
     definition::Deletion,
     status::{ApiError, ApiResult},
 };
@@ -40,7 +40,8 @@ pub(crate) enum State {
 enum Plan {
     Wait,
     Mark(Object),
-    Remove,
+    /// With the object as it is told to the client, if not as it was.
+    Remove(Option<Object>),
 }
 
 impl Writer<'_> {
@@ -65,7 +66,7 @@ impl Writer<'_> {
     }
 
     /// Pods of jobs stay behind unless the client says what is to become of them.
-    fn warn_of_orphans(&self, options: &DeleteOptions) {
+    pub(crate) fn warn_of_orphans(&self, options: &DeleteOptions) {
         let resource = self.group_resource();
         let jobs = resource.group == "batch" && resource.resource == "jobs";
         if jobs && options.propagation.is_none() && options.orphan_dependents.is_none() {
@@ -99,13 +100,20 @@ impl Writer<'_> {
                     store.update(key, value.clone(), old.revision, self.write_options()).await;
                 result.map(|revision| (object, value, revision, State::Marked))
             }
-            Plan::Remove => {
+            Plan::Remove(noted) => {
+                let (object, value) = match noted {
+                    Some(object) => {
+                        let value = self.encode(&object).await?;
+                        (object, value)
+                    }
+                    None => (old.object, old.value),
+                };
                 if self.dry_run {
                     let gone = State::Gone;
-                    return self.removed(old.object, old.value, old.revision, gone).await.map(Ok);
+                    return self.removed(object, value, old.revision, gone).await.map(Ok);
                 }
                 let result = store.delete(key, old.revision).await;
-                result.map(|deleted| (old.object, old.value, deleted.revision, State::Gone))
+                result.map(|deleted| (object, value, deleted.revision, State::Gone))
             }
         };
         match result {
@@ -141,11 +149,22 @@ impl Writer<'_> {
 
     fn check_preconditions(&self, old: &Object, options: &DeleteOptions) -> ApiResult<()> {
         let wanted = &options.preconditions;
+        let resource = self.group_resource();
+        let namespace = resource.group.is_empty() && resource.resource == "namespaces";
         let mismatch = |what: &str, wanted: &str, found: &str, why: &str| {
             let text = format!(
                 "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {why}"
             );
-            Err(ApiError::conflict(&self.group_resource(), old.name(), text))
+            if namespace {
+                let text = format!(
+                    "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+                );
+                return Err(ApiError::conflict(&resource, old.name(), text));
+            }
+            // The original names the kind where the resource stands elsewhere.
+            let kind = self.stored_kind();
+            let about = GroupResource { group: kind.group, resource: kind.kind };
+            Err(ApiError::conflict(&about, old.name(), text))
         };
         if let Some(uid) = wanted.uid.as_ref().filter(|uid| *uid != old.uid()) {
             return mismatch("UID", uid, old.uid(), "deleted and then recreated");
@@ -158,6 +177,10 @@ impl Writer<'_> {
     }
 
     fn plan(&self, old: &Object, options: &DeleteOptions) -> Plan {
+        // What waits for something beside its finalizers goes on waiting.
+        if old.is_deleting() && self.hooks().iter().any(|hook| hook.holds(old)) {
+            return Plan::Wait;
+        }
         let grace = options.grace_period.map(|grace| if grace < 0 { 1 } else { grace });
         let mut object = old.clone();
         let graceful = match self.grace(&mut object, grace) {
@@ -168,7 +191,8 @@ impl Writer<'_> {
         let pending =
             !object.finalizers().is_empty() || self.hooks().iter().any(|hook| hook.holds(&object));
         if !pending && graceful.unwrap_or(0) == 0 {
-            return Plan::Remove;
+            // Whoever is ended gracefully at once has its deletion noted all the same.
+            return Plan::Remove(graceful.map(|_| object));
         }
         if graceful.is_none() {
             self.mark(&mut object);

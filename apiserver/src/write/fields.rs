@@ -4,22 +4,28 @@ use super::Writer;
 use kubeplane_core::{
     Definition, Object,
     apply::{self, Filter},
+    definition::StatusMetadata,
 };
 use serde_json::Value;
 
-/// The fields a request may not come to own: `status` in a write of the whole object, and all but
-/// `status` in a write of that.
+/// The fields a request may not come to own, as it cannot change them.
 pub(crate) fn reset(definition: &Definition, subresource: &str) -> Filter {
+    if let Some(own) = definition.strategy.reset_fields(subresource) {
+        return own;
+    }
     match subresource {
         "" if definition.subresource("status").is_some() => Filter::exclude(&[&["status"]]),
-        "status" => Filter::exclude(&[
-            &["spec"],
-            &["data"],
-            &["metadata", "labels"],
-            &["metadata", "annotations"],
-            &["metadata", "finalizers"],
-            &["metadata", "ownerReferences"],
-        ]),
+        "status" => match definition.metadata.in_status {
+            StatusMetadata::Changes => Filter::exclude(&[&["spec"]]),
+            StatusMetadata::Keeps(fields) => {
+                let kept: Vec<_> = fields.iter().map(|field| ["metadata", *field]).collect();
+                let kept = kept.iter().map(<[_; 2]>::as_slice);
+                Filter::exclude(&[&["spec"][..]].into_iter().chain(kept).collect::<Vec<_>>())
+            }
+            StatusMetadata::Fixed | StatusMetadata::Unowned => {
+                Filter::exclude(&[&["spec"], &["metadata"]])
+            }
+        },
         _ => Filter::None,
     }
 }

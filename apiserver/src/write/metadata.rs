@@ -82,7 +82,7 @@ pub(super) fn keep_generation(object: &mut Object, old: &Object) {
     copy(object, old, "generation");
 }
 
-fn copy(object: &mut Object, old: &Object, field: &str) {
+pub(super) fn copy(object: &mut Object, old: &Object, field: &str) {
     match old.at(&["metadata", field]) {
         Some(value) => object.set(&["metadata", field], value.clone()),
         None => {
@@ -132,9 +132,12 @@ impl Writer<'_> {
         if errors.is_empty() {
             return Ok(());
         }
-        // Events of both groups are one kind inside.
+        Err(ApiError::invalid(&self.stored_kind(), object.name(), errors))
+    }
+
+    /// Group and kind as failures name them: events of both groups are one kind inside.
+    pub(super) fn stored_kind(&self) -> GroupKind {
         let group = super::storage_version(self.definition()).group;
-        let kind = GroupKind { group, kind: self.definition().kind.kind.clone() };
-        Err(ApiError::invalid(&kind, object.name(), errors))
+        GroupKind { group, kind: self.definition().kind.kind.clone() }
     }
 }

@@ -116,8 +116,11 @@ impl Writer<'_> {
         if live.is_none() || uid.is_empty() || uid == stored {
             return Ok(());
         }
+        let key = self.key(object.name())?;
+        let key = String::from_utf8_lossy(key.as_bytes()).into_owned();
         let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}"
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}"
         );
         Err(ApiError::conflict(&self.group_resource(), object.name(), why))
     }
@@ -173,12 +176,9 @@ impl Writer<'_> {
         metadata::ensure_namespace(object, self.namespace)?;
         metadata::keep_generation(object, old);
         definition.strategy.prepare_update(&self.context(), object, old);
+        self.keep_status_metadata(object, old);
         metadata::keep(object, old);
-        tracing::debug_span!("validation").in_scope(|| {
-            let mut errors = super::rules::update(object, old);
-            errors.extend(definition.strategy.validate_update(&self.context(), object, old));
-            self.refuse_invalid(object, &errors)
-        })?;
+        tracing::debug_span!("validation").in_scope(|| self.check_changed(object, old))?;
         kubeplane_core::apply::settle_times(old, object);
         self.admit_validate(Operation::Update, object, Some(old), old.name()).await
     }

@@ -12,7 +12,8 @@
 //! numbered as they are first seen, so that a write that should have changed nothing is seen.
 //!
 //! `KUBEPLANE_CORPUS_KUBECONFIG` plays them against another server, as an original without controllers;
-//! `KUBEPLANE_CORPUS_ONLY` only those whose kind and case hold that text. Without either, and without
+//! `KUBEPLANE_CORPUS_ANSWERS` adds the answers to a file, for new cases; `KUBEPLANE_CORPUS_ONLY` plays only those whose
+//! kind and case hold that text. Without either, and without
 //! `KUBEPLANE_CORPUS_ALL`, one in ten is played: of each case other kinds, of each kind other cases.
 
 mod difference;
@@ -26,13 +27,15 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use kubeplane::testing::TestCluster;
+use kubeplane_core::auth::{GROUP_AUTHENTICATED, GROUP_MASTERS, UserInfo};
 use player::{Player, Run};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
     fmt::Write,
     fs,
+    io::Write as _,
     path::PathBuf,
     sync::Arc,
     time::SystemTime,
@@ -127,7 +130,13 @@ fn run_of(number: usize, fresh: u128) -> Run {
     let octet = fresh % 200 + 20;
     Run {
         number: format!("{letters}{number:04}"),
-        address: format!("10.{octet}.{}.{}", number / 24 % 250, number % 24 + 1),
+        // One digit, so that no other begins with it.
+        address: format!(
+            "10.{}.{}.{}",
+            octet + (number as u128) / 1500,
+            number / 6 % 250,
+            number % 6 + 4
+        ),
     }
 }
 
@@ -137,11 +146,20 @@ async fn play(client: Client, fresh: u128) -> Vec<Difference> {
         tokio::spawn(async move {
             let mut player = Player::new(client, case.kind.clone(), &run_of(number, fresh));
             let answers = player.play(&case.steps).await;
+            record(&case, &answers);
             differences(&case.kind, &case.name, &case.steps, &answers)
         })
     });
     let results = stream::iter(tasks).buffered(AT_ONCE);
     results.map(|result| result.unwrap()).concat().await
+}
+
+/// Adds the answers of a case to the file they are wanted in.
+fn record(case: &Case, answers: &[Value]) {
+    let Some(path) = env::var_os("KUBEPLANE_CORPUS_ANSWERS") else { return };
+    let line = json!({"kind": case.kind.name, "case": case.name, "answers": answers});
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    writeln!(file, "{line}").unwrap();
 }
 
 /// One line a kind, what is different, and what of that was not known.
@@ -192,6 +210,12 @@ fn report(differences: &[Difference], known: &[Known]) -> (String, usize) {
     (text, new)
 }
 
+/// Who asked the original.
+fn asking() -> UserInfo {
+    let user = UserInfo::new("admin", [GROUP_MASTERS, GROUP_AUTHENTICATED]);
+    UserInfo { uid: "1".to_owned(), ..user }
+}
+
 fn cases_of_all() -> Vec<(String, String)> {
     cases().into_iter().map(|case| (case.kind.name.clone(), case.name)).collect()
 }
@@ -213,7 +237,7 @@ fn answers_as_the_original_does() {
             return play(Client::try_from(config).unwrap(), now.into()).await;
         }
         let cluster = TestCluster::start().await.unwrap();
-        let found = play(cluster.client(), 0).await;
+        let found = play(cluster.client_as(asking()), 0).await;
         cluster.stop().await.unwrap();
         found
     });

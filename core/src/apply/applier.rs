@@ -80,7 +80,10 @@ fn check(applied: &Object, request: &Request<'_>) -> ApiResult<()> {
         kind: applied.kind().to_owned().into(),
     };
     if kind != *request.kind {
-        return Err(ApiError::bad_request(format!("invalid object type: {kind}")));
+        let (version, kind) = (kind.group_version(), kind.kind);
+        let why =
+            format!("invalid object type: {}/{}, Kind={kind}", version.group, version.version);
+        return Err(ApiError::bad_request(why));
     }
     if applied.at(&["metadata", "managedFields"]).is_some_and(Value::is_array) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));

@@ -46,12 +46,12 @@ pub fn scale_to_parent(
     }
     for (manager, owned) in of_scale.owners {
         if owned.set.contains(&in_scale) {
+            // As in the original, whoever is new has no time and who was there keeps that of then.
             let entry = managed
                 .owners
                 .entry(manager.in_version(&version))
-                .or_insert_with(|| Owned { time: owned.time, ..Owned::none(version.clone()) });
+                .or_insert_with(|| Owned::none(version.clone()));
             entry.set.extend(count.clone());
-            entry.time = entry.time.max(owned.time);
         }
     }
     managed.tidy();

@@ -69,6 +69,11 @@ impl<'s> Context<'s> {
         self.depth == 0 && self.fields.is_empty()
     }
 
+    /// Whether it stands in the metadata of the whole.
+    fn is_metadata(&self) -> bool {
+        matches!(self.fields[..], [(_, "metadata")])
+    }
+
     fn note(&mut self, what: &str, key: &str, list: fn(&mut Self) -> &mut Vec<String>) {
         if !self.strict || self.duplicates.len() + self.unknown.len() >= MAX_FOUND {
             return;
@@ -330,7 +335,12 @@ impl<'s> Typed<'_, 's> {
                 access.next_value_seed(Typed { schema: &field.schema, context: &mut *context })?;
             context.fields.pop();
             context.pop(before);
-            match value.filter(|value| !defaults::is_lost(value, field)) {
+            let kept = |value: &Value| {
+                // An empty list of managers asks to forget them all.
+                let forgets = field.name == "managedFields" && context.is_metadata();
+                !defaults::is_lost(value, field) || forgets && value.is_array()
+            };
+            match value.filter(kept) {
                 Some(value) => drop(out.insert(field.name.to_string(), value)),
                 None => drop(out.remove(&*field.name)),
             }

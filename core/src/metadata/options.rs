@@ -94,11 +94,9 @@ pub fn validate_delete_options(options: &Value) -> Errors {
             errors.push(Error::invalid(&at, policy, text));
         }
         if !matches!(policy, "Foreground" | "Background" | "Orphan") {
-            errors.push(Error::not_supported(
-                &at,
-                policy,
-                &["Foreground", "Background", "Orphan", "nil"],
-            ));
+            // In this order, which is not the sorted one.
+            let detail = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+            errors.push(Error { detail: detail.into(), ..Error::not_supported(&at, policy, &[]) });
         }
     }
     let dry_run: Vec<_> =

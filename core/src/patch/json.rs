@@ -4,7 +4,7 @@
 //! RFC 6902 (negative indexes, replacing what is not there, a test for null that holds for a missing
 //! key).
 
-use super::PatchError;
+use super::{PatchError, unreadable};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -20,8 +20,10 @@ pub const MAX_COPY_BYTES: usize = 3 * 1024 * 1024;
 /// [`PatchError::Malformed`] when the patch does not parse, [`PatchError::TooManyOperations`], and
 /// [`PatchError::Unprocessable`] when an operation fails or copies exceed [`MAX_COPY_BYTES`].
 pub fn json_patch(original: Value, patch: &[u8]) -> Result<Value, PatchError> {
-    let operations: Vec<Map<String, Value>> = serde_json::from_slice(patch)
-        .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
+    let operations: Vec<Map<String, Value>> = serde_json::from_slice(patch).map_err(|error| {
+        let why = unreadable(patch, &error, "[]handlers.jsonPatchOp");
+        PatchError::Malformed(format!("error decoding patch: {why}"))
+    })?;
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations(operations.len()));
     }

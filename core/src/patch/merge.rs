@@ -1,6 +1,6 @@
 //! JSON Merge Patch.
 
-use super::PatchError;
+use super::{PatchError, unreadable};
 use serde_json::{Map, Value};
 
 /// Applies a JSON Merge Patch (RFC 7396).
@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 /// # Errors
 /// [`PatchError::Malformed`] when the patch is no JSON map.
 pub fn merge_patch(original: Value, patch: &[u8]) -> Result<Value, PatchError> {
-    let patch: Map<String, Value> = serde_json::from_slice(patch)
-        .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
+    let patch: Map<String, Value> = serde_json::from_slice(patch).map_err(|error| {
+        let why = unreadable(patch, &error, "map[string]interface {}");
+        PatchError::Malformed(format!("error decoding patch: {why}"))
+    })?;
     let mut result = match original {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -123,6 +123,8 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
         ("firstTimestamp", "firstTimestamp"),
         ("lastTimestamp", "lastTimestamp"),
         ("count", "count"),
+        // The original looks twice.
+        ("reason", "reason"),
         ("type", "type"),
         ("eventTime", "eventTime"),
         ("action", "action"),

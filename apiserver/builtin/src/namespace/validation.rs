@@ -5,12 +5,12 @@ use kubeplane_core::{Object, field::Errors, names};
 
 const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
 
-/// The finalizers of the spec; the original's path leaves out which it is.
-pub(super) fn finalizers(object: &Object) -> Errors {
+/// The finalizers of the spec; only where they alone are written the original's path says which it is.
+pub(super) fn finalizers(object: &Object, alone: bool) -> Errors {
     let mut errors = Errors::new();
     let list = At::top(object.map(), "spec").get("finalizers");
     for item in list.items() {
-        let finalizer = list.with(item.value());
+        let finalizer = if alone { item } else { list.with(item.value()) };
         check::messages(&finalizer, names::is_qualified_name(finalizer.str()), &mut errors);
         if !finalizer.str().contains('/') && !STANDARD.contains(&finalizer.str()) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";

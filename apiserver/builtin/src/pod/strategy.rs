@@ -30,7 +30,7 @@ impl Strategy for Pods {
         prepare::app_armor(context, object);
         let class = prepare::qos_class(object);
         object.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
-        prepare::scheduling_gates(object);
+        prepare::scheduling_gates(context, object);
         prepare::label_keys(object);
     }
 
@@ -100,7 +100,7 @@ impl Strategy for Pods {
             seconds if seconds < 0 => 1,
             seconds => seconds,
         };
-        if seconds == 0 { Deletion::Immediate } else { Deletion::Graceful { seconds } }
+        Deletion::Graceful { seconds }
     }
 }
 

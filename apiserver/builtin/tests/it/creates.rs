@@ -11,8 +11,7 @@ use kubeplane_core::{
     decode::{FieldValidation, Format, decode},
     definition::Context,
     features::Features,
-    field::Path,
-    metadata::validate_metadata,
+    metadata::validate_created,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -237,12 +236,7 @@ fn create(definition: &Definition, record: &Value) -> Answer {
     strategy.default(&mut object);
     let mut errors = Vec::new();
     if definition.verbs.len() > 1 {
-        errors = validate_metadata(
-            &object,
-            definition.is_namespaced(),
-            strategy.name_rule(),
-            &Path::new("metadata"),
-        );
+        errors = validate_created(&object, definition);
     }
     errors.extend(strategy.validate(&context, &object));
     if !errors.is_empty() {

@@ -23,14 +23,17 @@ impl Admission for StorageObjectInUseProtection {
 
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         let storage = ["persistentvolumes", "persistentvolumeclaims"];
+        let class = definition.kind.group == "storage.k8s.io"
+            && definition.plural == "volumeattributesclasses";
         operation == Operation::Create
             && subresource.is_empty()
-            && storage.iter().any(|plural| is_core(definition, plural))
+            && (class || storage.iter().any(|plural| is_core(definition, plural)))
     }
 
     async fn mutate(&self, request: &mut Request<'_>) -> ApiResult<()> {
         let finalizer = match &*request.definition.plural {
             "persistentvolumes" => "kubernetes.io/pv-protection",
+            "volumeattributesclasses" => "kubernetes.io/vac-protection",
             _ => "kubernetes.io/pvc-protection",
         };
         let Some(object) = request.object.as_deref_mut() else { return Ok(()) };

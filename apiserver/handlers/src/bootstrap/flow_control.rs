@@ -1,12 +1,21 @@
 //! The priority levels and flow schemas every server starts with.
 
 use super::Bootstrap;
-use futures::future::try_join_all;
+use futures::{StreamExt, future::try_join_all};
 use http::StatusCode;
-use kubeplane_core::{GroupResource, Object, status::ApiResult};
+use kubeplane_core::{
+    GroupResource, Object,
+    status::{ApiError, ApiResult},
+};
+use kubeplane_store_trait::{BoxWatcher, ListOptions};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+/// Who says whether the levels of schemas are there.
+const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
+/// After a failed watch.
+const PAUSE: Duration = Duration::from_secs(1);
 const KEEP: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// Name, shares, percent that can be lent, and queues with the hand dealt from them (none: refuse at once).
@@ -133,6 +142,38 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// Keeps what is said of schemas true.
+    pub(super) async fn watch_flow_control(&self) {
+        loop {
+            if let Err(error) = self.follow_flow_control().await {
+                tracing::warn!(%error, "flow schemas could not be looked at; trying again");
+            }
+            self.api.clock().sleep(PAUSE).await;
+        }
+    }
+
+    async fn follow_flow_control(&self) -> ApiResult<()> {
+        let mut schemas = self.watch("flowschemas").await?;
+        let mut levels = self.watch("prioritylevelconfigurations").await?;
+        loop {
+            self.mark_schemas().await?;
+            let changed = tokio::select! {
+                batch = schemas.next() => batch,
+                batch = levels.next() => batch,
+            };
+            if !matches!(changed, Some(Ok(_))) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn watch(&self, plural: &'static str) -> ApiResult<BoxWatcher> {
+        let range = self.api.resource(&GroupResource::new(GROUP, plural))?.range("");
+        let now = ListOptions { limit: Some(1), ..ListOptions::default() };
+        let now = self.api.store().list(&range, now).await.map_err(ApiError::internal)?.revision;
+        self.api.store().watch(&range, now).await.map_err(ApiError::internal)
+    }
+
     /// Says of each schema whether the level it names is there.
     pub(super) async fn mark_schemas(&self) -> ApiResult<()> {
         let levels = GroupResource::new(GROUP, "prioritylevelconfigurations");
@@ -146,11 +187,12 @@ impl Bootstrap {
                 continue;
             }
             let condition = self.condition(wanted, found);
-            let change = |object: &mut Object| {
-                object.set(&["status", "conditions"], json!([condition]));
-                Ok(())
-            };
-            match self.api.update_with(&schemas, "", schema.name(), change).await {
+            let mut applied = Object::default();
+            applied.set(&["apiVersion"], schema.api_version());
+            applied.set(&["kind"], schema.kind());
+            applied.set(&["metadata", "name"], schema.name());
+            applied.set(&["status", "conditions"], json!([condition]));
+            match self.api.apply_status(&schemas, schema.name(), MANAGER, &applied).await {
                 Err(error) if error.code() != StatusCode::NOT_FOUND => return Err(error),
                 _ => {}
             }

@@ -33,7 +33,9 @@ impl Handler for PodLog {
         let container = container_of(&pod, query.text("container"))?;
         let node = pod.text(&["spec", "nodeName"]);
         if node.is_empty() {
-            return Ok(plain(body::empty()));
+            let mut nothing = Response::new(body::empty());
+            *nothing.status_mut() = StatusCode::NO_CONTENT;
+            return Ok(nothing);
         }
         let mut path = format!("/containerLogs/{}/{}/{container}?", pod.namespace(), pod.name());
         for flag in ["follow", "previous", "timestamps"] {

@@ -11,8 +11,8 @@ pub struct SelfSubjectRulesReview;
 #[async_trait]
 impl Handler for SelfSubjectRulesReview {
     async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
-        let mut review = request.object().await?;
-        let namespace = review.text(&["spec", "namespace"]).to_owned();
+        let sent = request.object().await?;
+        let namespace = sent.text(&["spec", "namespace"]).to_owned();
         if namespace.is_empty() {
             return Err(ApiError::bad_request("no namespace on request"));
         }
@@ -33,6 +33,9 @@ impl Handler for SelfSubjectRulesReview {
                 ]));
             }
         }
+        // The answer has nothing of what was sent.
+        let mut review = super::blank(&sent);
+        review.set(&["spec"], json!({}));
         review.set(&["status"], json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete}));
         request.respond(StatusCode::CREATED, &review)
     }

@@ -9,6 +9,8 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap()
 }
 
+/// Who issued the tokens of the recorded server.
+const ISSUER: &str = "https://kubernetes.default.svc";
 static UID: LazyLock<Regex> =
     LazyLock::new(|| pattern("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"));
 static TIME: LazyLock<Regex> =
@@ -58,6 +60,7 @@ impl Normal {
 
     pub(crate) fn text(&mut self, text: &str) -> String {
         let text = text.replace(&self.namespace, "{ns}").replace(&self.name, "{n}");
+        let text = text.replace("https://kubernetes.default.svc.cluster.local", ISSUER);
         let text = CHANCE.replace_all(&text, "{n}-@g");
         let text = MOUNT.replace_all(&text, "kube-api-access-@g");
         let uids = &mut self.uids;
@@ -104,7 +107,10 @@ impl Normal {
         match value {
             Value::Object(map) => self.map(map),
             Value::Array(list) => {
-                let mut list: Vec<_> = list.iter().map(|item| self.value(item, key)).collect();
+                // The recorded server was of a distribution that mounts one more certificate.
+                let own = |item: &&Value| item["configMap"]["name"] != "openshift-service-ca.crt";
+                let list = list.iter().filter(own);
+                let mut list: Vec<_> = list.map(|item| self.value(item, key)).collect();
                 if ["resourceRules", "nonResourceRules"].contains(&key) {
                     list.sort_by_cached_key(Value::to_string);
                 }

@@ -32,12 +32,13 @@ fn resources_alone(spec: &Value) -> serde_json::Result<PodSpec> {
 }
 
 /// A pod held back by gates says so from the start.
-pub(super) fn scheduling_gates(pod: &mut Object) {
+pub(super) fn scheduling_gates(context: &Context<'_>, pod: &mut Object) {
     if sub(pod.map(), "spec").list("schedulingGates").is_empty() {
         return;
     }
+    let now = context.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = json!({
-        "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": null,
+        "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": now,
         "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates",
     });
     pod.set(&["status", "conditions"], json!([condition]));

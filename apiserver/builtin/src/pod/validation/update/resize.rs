@@ -48,7 +48,7 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
             removed(&new.get("resources"), &old.get("resources"), "resource ", &mut errors);
         }
     }
-    if errors.is_empty() && without_amounts(spec.value(), before.value()) != *before.value() {
+    if without_amounts(spec.value(), before.value()) != *before.value() {
         errors.push(spec.forbidden("only cpu and memory resources are mutable"));
     }
     errors
