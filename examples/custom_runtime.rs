@@ -83,13 +83,13 @@ async fn show(client: Client) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// That the pod runs, or why its image is not had.
-fn state(pod: &Pod) -> Option<String> {
+/// Whether the pod runs, or its image is refused; nothing while neither is known.
+fn state(pod: &Pod) -> Option<&str> {
     let status = pod.status.as_ref()?;
     let state = status.container_statuses.as_ref()?.first()?.state.as_ref()?;
-    let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone());
-    let refused = waiting.filter(|why| why.starts_with("ErrImage") || why.starts_with("ImagePull"));
-    refused.or_else(|| state.running.as_ref().map(|_| "Running".to_owned()))
+    let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+    let refused = waiting.filter(|why| ["ErrImagePull", "ImagePullBackOff"].contains(why));
+    refused.map(|_| "no image").or_else(|| state.running.as_ref().map(|_| "running"))
 }
 
 #[tokio::main]

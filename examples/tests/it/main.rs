@@ -142,7 +142,7 @@ async fn custom_authenticator_knows_users_by_their_keys() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custom_runtime_takes_images_of_its_house_only() {
-    let expected = ["ours: Running", "theirs: ErrImagePull"];
+    let expected = ["ours: running", "theirs: no image"];
     assert_eq!(lines(custom_runtime::run()).await, expected);
 }
 
