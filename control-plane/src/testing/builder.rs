@@ -39,6 +39,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -107,7 +108,7 @@ impl ClusterParts {
 }
 
 impl TestClusterBuilder {
-    /// All built-in controllers.
+    /// All built-in controllers, and a default StorageClass whose volumes are directories of nodes.
     pub fn controllers(mut self) -> Self {
         self.controllers = Some(Selection::default());
         self
@@ -279,16 +280,7 @@ impl TestClusterBuilder {
             self.options.clock = Arc::new(paused.clone());
         }
         self.options.listen = self.listen;
-        let pki = directory.path().join("pki");
-        keys::prepare(&pki, self.seed, self.snapshot.as_ref(), self.options.clock.now())?;
-        let addresses = [LOOPBACK].into_iter().chain(self.listen.map(|address| address.ip()));
-        let addresses: BTreeSet<_> = addresses.collect();
-        let addresses = Vec::from_iter(addresses);
-        let mut credentials = Credentials::open(&pki, &[], &addresses, self.options.clock.now())?;
-        if let Some(identity) = self.serving.take() {
-            credentials.serving = identity;
-        }
-        let credentials = Arc::new(credentials);
+        let credentials = Arc::new(self.credentials(directory.path())?);
         let (restarts, asked) = mpsc::channel(1);
         let faults = Faults::default();
         let store = Arc::new(self.store(faults.clone(), history)?);
@@ -298,6 +290,7 @@ impl TestClusterBuilder {
             gate: gate.clone(),
             credentials: credentials.clone(),
             options: self.options.clone(),
+            local_storage: self.controllers.is_some(),
             restarts: asked,
             bound: bound.clone(),
         };
@@ -322,6 +315,18 @@ impl TestClusterBuilder {
             directory,
             origin,
         })))
+    }
+
+    fn credentials(&mut self, directory: &Path) -> Result<Credentials, BoxError> {
+        let (pki, now) = (directory.join("pki"), self.options.clock.now());
+        keys::prepare(&pki, self.seed, self.snapshot.as_ref(), now)?;
+        let addresses = [LOOPBACK].into_iter().chain(self.listen.map(|address| address.ip()));
+        let addresses = Vec::from_iter(addresses.collect::<BTreeSet<_>>());
+        let mut credentials = Credentials::open(&pki, &[], &addresses, now)?;
+        if let Some(identity) = self.serving.take() {
+            credentials.serving = identity;
+        }
+        Ok(credentials)
     }
 
     fn paused_clock(&self) -> Option<PausedClock> {

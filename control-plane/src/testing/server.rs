@@ -8,6 +8,7 @@ use crate::{
     ControlPlane,
     api::{ApiOptions, standard_aggregation, standard_api_server, standard_bootstrap},
     credentials::Credentials,
+    local_storage::LocalStorage,
 };
 use async_trait::async_trait;
 use kubeplane_core::component::{Component, ComponentError, Lifecycle};
@@ -32,6 +33,7 @@ pub(super) struct ApiPart {
     pub(super) gate: Arc<Gate>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) options: ApiOptions,
+    pub(super) local_storage: bool,
     pub(super) restarts: mpsc::Receiver<Restart>,
     /// Where it listens, once it does.
     pub(super) bound: watch::Sender<Option<SocketAddr>>,
@@ -50,9 +52,10 @@ impl ApiPart {
         let custom = CustomResources::new(api.api());
         let aggregation = standard_aggregation(&api, &self.credentials)?;
         let checking = PolicyTypeChecking::new(api.api());
+        let storage = self.local_storage.then(|| LocalStorage::new(api.api()));
         let server = Server { clients: api.clients(), reader: api.reader() };
         let (listening, bound) = (api.bound(), self.bound.clone());
-        let left = AtomicUsize::new(5);
+        let left = AtomicUsize::new(5 + usize::from(self.local_storage));
         let (gate, ready) = (self.gate.clone(), lifecycle.clone());
         let plane = ControlPlane::new().clock(options.clock).on_ready(move |_| {
             if left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -64,7 +67,10 @@ impl ApiPart {
             }
         });
         let plane = plane.with(api).with(bootstrap).with(custom).with(aggregation).with(checking);
-        Ok(plane)
+        Ok(match storage {
+            Some(storage) => plane.with(storage),
+            None => plane,
+        })
     }
 }
 
