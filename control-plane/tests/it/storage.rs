@@ -103,7 +103,7 @@ fn a_stateful_set_has_its_volumes_on_a_fresh_cluster_and_keeps_what_is_in_them()
         "{claims}"
     );
     let volumes = kubectl.ok(&["get", "pv"]);
-    let row = [&first, "1Gi", "RWO", "Delete", "Bound", "default/data-db-0", "standard"];
+    let row = [first.as_str(), "1Gi", "RWO", "Delete", "Bound", "default/data-db-0", "standard"];
     assert!(has_row(&volumes, &row), "{volumes}");
     let all = kubectl.ok(&["get", "pvc,pv,sc"]);
     for part in [
