@@ -430,4 +430,28 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn references_follow_the_generations_of_pods() {
+        let pod = |generation: i64, secret: &str| {
+            let value = serde_json::json!({"metadata": {"name": "a", "namespace": "d", "generation": generation},
+                "spec": {"nodeName": "n", "volumes": [{"secret": {"secretName": secret}}]}});
+            Object::from_value(value).unwrap()
+        };
+        let mut references = References::default();
+        let mut tell = |generation: Option<i64>, object: Option<Object>| {
+            let object = || object.clone();
+            let (namespace, name) = ("d", "a");
+            references.note(&ObjectChange { namespace, name, generation, object: &object });
+            let own = references.nodes.get("n");
+            let names = own.into_iter().flatten().filter(|(of, _)| of.resource == "secrets");
+            names.map(|(of, _)| of.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(tell(Some(1), Some(pod(1, "one"))), ["one"]);
+        // Nobody reads it: it cannot refer to anything else.
+        assert_eq!(tell(Some(1), Some(pod(1, "other"))), ["one"]);
+        assert_eq!(tell(Some(2), Some(pod(2, "two"))), ["two"]);
+        assert!(tell(None, None).is_empty());
+        assert!(references.pods.is_empty() && references.nodes.is_empty());
+    }
 }

@@ -70,30 +70,7 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let make = |live: Option<&Object>| {
         let mut object = match (&applied, live) {
             (Some(applied), live) => apply_over(&call, live, applied.clone(), &options)?,
-            (None, Some(live)) => {
-                let twice = match kind {
-                    Kind::Merge | Kind::Strategic => {
-                        kubeplane_core::decode::duplicates(&body, &call.definition().schema)
-                    }
-                    Kind::Json | Kind::Apply => Vec::new(),
-                };
-                let settled = match may_see_managers(kind, &body) || !twice.is_empty() {
-                    true => None,
-                    false => decode::settled(&call, patched(&call, kind, live.clone(), &body)?),
-                };
-                match settled {
-                    Some(object) => object,
-                    None => {
-                        let mut live = live.clone();
-                        unpack_managers(&mut live);
-                        let value = patched(&call, kind, live, &body)?;
-                        let mut object =
-                            decode::patched(&call, value, options.field_validation, twice)?;
-                        refuse_packed_managers(&mut object);
-                        object
-                    }
-                }
-            }
+            (None, Some(live)) => changed(&call, kind, live, &body, options.field_validation)?,
             (None, None) => return Err(call.not_found()),
         };
         write::ensure_namespace(&mut object, call.namespace())?;
@@ -103,6 +80,37 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let written = writer.update(name, create, make).await?;
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     call.respond(&accepted, code, &written)
+}
+
+/// An object after a patch that is no apply.
+fn changed(
+    call: &Call,
+    kind: Kind,
+    live: &Object,
+    body: &Bytes,
+    validation: FieldValidation,
+) -> ApiResult<Object> {
+    let twice = match kind {
+        Kind::Merge | Kind::Strategic => {
+            kubeplane_core::decode::duplicates(body, &call.definition().schema)
+        }
+        Kind::Json | Kind::Apply => Vec::new(),
+    };
+    let plain = settles(call) && twice.is_empty() && !may_see_managers(kind, body);
+    if plain && let Some(object) = decode::settled(call, patched(call, kind, live.clone(), body)?) {
+        return Ok(object);
+    }
+    let mut live = live.clone();
+    unpack_managers(&mut live);
+    let value = patched(call, kind, live, body)?;
+    let mut object = decode::patched(call, value, validation, twice)?;
+    refuse_packed_managers(&mut object);
+    Ok(object)
+}
+
+/// Whether what fits the kind can be seen without decoding it again.
+fn settles(call: &Call) -> bool {
+    matches!(call.definition().schema, SchemaRef::Static(_))
 }
 
 /// The JSON of an object after a patch that is no apply.
@@ -182,7 +190,9 @@ fn apply_over(
     };
     let merge = |applied| merged_over(call, live, applied, options.force, &request);
     // What does not settle is told of as it came, before anything about it was settled.
-    if let Some(object) = decode::settled(call, merge(applied.clone())?.into_value()) {
+    if settles(call)
+        && let Some(object) = decode::settled(call, merge(applied.clone())?.into_value())
+    {
         return Ok(object);
     }
     let mut whole = merge(applied)?;
