@@ -13,7 +13,7 @@ pub(crate) fn definition() -> Definition {
         columns: &["Name", "Controller", "Revision", "Age"],
         ..Row::NAMESPACED
     };
-    row.define(Plain { validate, update, row: cells, ..Plain::NEW })
+    row.define(Plain { validate, update, revalidate: false, row: cells, ..Plain::NEW })
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
@@ -47,6 +47,7 @@ fn validate(object: &Object) -> Errors {
 
 fn update(object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
+    check::nonnegative(&At::top(object.map(), "revision"), &mut errors);
     check::unchanged(
         &At::top(object.map(), "data"),
         At::top(old.map(), "data").value(),

@@ -192,6 +192,7 @@ pub struct CustomResourceDefinitionDeletion;
 #[async_trait]
 impl WriteHook for CustomResourceDefinitionDeletion {
     fn mark_deleting(&self, object: &mut Object) {
+        object.remove(&["metadata", "deletionGracePeriodSeconds"]);
         let mut finalizers: Vec<Value> = object.finalizers().into_iter().map(Value::from).collect();
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             if conditions::status(object, "Terminating") == Some("False") {

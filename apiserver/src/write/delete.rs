@@ -150,12 +150,14 @@ impl Writer<'_> {
     fn check_preconditions(&self, old: &Object, options: &DeleteOptions) -> ApiResult<()> {
         let wanted = &options.preconditions;
         let resource = self.group_resource();
-        let namespace = resource.group.is_empty() && resource.resource == "namespaces";
+        // These have a delete of their own there.
+        let own = [("", "namespaces"), ("apiextensions.k8s.io", "customresourcedefinitions")];
+        let own = own.contains(&(resource.group.as_ref(), resource.resource.as_ref()));
         let mismatch = |what: &str, wanted: &str, found: &str, why: &str| {
             let text = format!(
                 "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {why}"
             );
-            if namespace {
+            if own {
                 let text = format!(
                     "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
                 );

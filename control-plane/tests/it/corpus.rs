@@ -159,7 +159,8 @@ fn record(case: &Case, answers: &[Value]) {
     let Some(path) = env::var_os("KUBEPLANE_CORPUS_ANSWERS") else { return };
     let line = json!({"kind": case.kind.name, "case": case.name, "answers": answers});
     let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-    writeln!(file, "{line}").unwrap();
+    // In one piece, as others write too.
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// One line a kind, what is different, and what of that was not known.

@@ -13,7 +13,10 @@ fn create(metadata: Value) -> Vec<String> {
 }
 
 fn update(new: Value, old: Value) -> Vec<String> {
-    let errors = validate_metadata_update(&object(new), &object(old), &Path::new("metadata"));
+    let (new, old, path) = (object(new), object(old), Path::new("metadata"));
+    let mut errors = change_errors(&new, &old, &path);
+    errors.extend(common_errors(&new, &path));
+    errors.extend(managed_field_errors(&new, &path.child("managedFields")));
     errors.iter().map(ToString::to_string).collect()
 }
 
