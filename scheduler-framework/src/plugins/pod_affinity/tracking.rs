@@ -336,7 +336,8 @@ impl Places for Near {
         }
         let met = required.iter().all(|term| there(term).is_some_and(|own| own.affinity > 0));
         // The first of pods that want to be with their like may go anywhere.
-        if !met && !(self.met == 0 && all_match(required, &self.pod)) {
+        let first = self.met == 0 && all_match(required, &self.pod);
+        if !met && !first {
             return false;
         }
         self.own.required_anti.iter().all(|term| there(term).is_none_or(|own| own.anti <= 0))
