@@ -64,8 +64,8 @@ impl ObjectReader for CacheReader {
         if let Some(row) = row.filter(|row| row.revision == entry.revision) {
             return row.kept().map(Some).map_err(ApiError::internal);
         }
-        let object = resource.cache().shape().decode(&entry.value, entry.revision);
-        object.map(|object| Some(Arc::new(object))).map_err(ApiError::internal)
+        let object = resource.cache().shape().decode(&entry.value, entry.revision).await?;
+        Ok(Some(Arc::new(object)))
     }
 
     async fn catch_up(&self, resource: &GroupResource) -> ApiResult<()> {

@@ -27,7 +27,8 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Reads what the index needs. This is the only time a value is decoded on its way to readers.
+    /// Reads what the index needs of a value in the version's own form. This is the only time it is decoded on its way
+    /// to readers.
     pub(crate) fn new(
         shape: &Shape,
         prefix: &str,
