@@ -4,6 +4,7 @@ use crate::row;
 use jiff::Timestamp;
 use kubeplane_core::{
     Definition, GroupVersion, GroupVersionKind, Object, Strategy,
+    apply::Filter,
     decode::conform,
     definition::{Context, Deletion, NameRule},
     field::Errors,
@@ -128,6 +129,10 @@ impl Strategy for Versioned {
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         self.rules.validate_update(context, &self.in_v1(object), &self.in_v1(old))
+    }
+
+    fn reset_fields(&self, subresource: &str) -> Option<Filter> {
+        self.rules.reset_fields(subresource)
     }
 
     fn name_rule(&self) -> NameRule {
