@@ -42,10 +42,10 @@ pub(crate) async fn check(
             return Condition::unknown("ServiceAccessError", why);
         }
     };
-    if matches!(service.text(&["spec", "type"]), "" | "ClusterIP") {
-        if let Err(condition) = endpoints(api, &service, wanted).await {
-            return condition;
-        }
+    if matches!(service.text(&["spec", "type"]), "" | "ClusterIP")
+        && let Err(condition) = endpoints(api, &service, wanted).await
+    {
+        return condition;
     }
     match asked(api, registered, &url(registered, wanted, &service), extension).await {
         Ok(()) => Condition::passed(),

@@ -122,10 +122,10 @@ impl Extension {
         *sent.headers_mut() = passed(&head, &user, upgrades);
         let answer = self.clients.send(&self.endpoint, api.reader(), sent).await;
         let mut answer = answer.map_err(|failure| unreachable(&failure))?;
-        if let Some(client_side) = client_side {
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(switch(&api, answer, client_side));
-            }
+        if let Some(client_side) = client_side
+            && answer.status() == StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(switch(&api, answer, client_side));
         }
         if answer.status().is_redirection() && answer.headers().contains_key(header::LOCATION) {
             let why = "the backend attempted to redirect this request, which is not permitted";
