@@ -90,7 +90,9 @@ impl AuditLog {
 
     /// Sends from where nothing can wait.
     fn send_now(&self, event: Event) {
-        if let Some(Err(error)) = self.sender.as_ref().map(|sender| sender.try_send(event)) {
+        if let Some(sender) = &self.sender
+            && let Err(error) = sender.try_send(event)
+        {
             tracing::error!(%error, "an audit event is lost");
         }
     }

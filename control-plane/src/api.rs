@@ -12,9 +12,9 @@ use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{GroupResource, features::Features};
 use kubeplane_handlers::{
     AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, FrontProxy, KubeletClient,
-    PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind,
-    SelfSubjectReview, SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses,
-    ServiceAddressesError, TokenReview, admission::AdmissionPlugins,
+    PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
+    SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, ServiceAddressesError,
+    TokenReview, admission::AdmissionPlugins,
 };
 use kubeplane_openapi::OpenApi;
 use kubeplane_store_trait::Store;

@@ -1,8 +1,12 @@
 //! A kind: a [`Definition`] of plain data and a [`Strategy`] of hooks. Handlers know no kind.
 
 use crate::{
-    GroupKind, GroupResource, GroupVersion, GroupVersionKind, Object, admission::Warnings,
-    apply::Filter, auth::UserInfo, features::Features, field,
+    GroupKind, GroupResource, GroupVersion, GroupVersionKind, Object,
+    admission::Warnings,
+    apply::Filter,
+    auth::UserInfo,
+    features::Features,
+    field,
     schema::{self, SchemaRef},
     status::ApiResult,
 };
@@ -96,11 +100,7 @@ impl Column {
 
     /// A column that is always shown.
     #[must_use]
-    pub fn new(
-        name: impl Into<Text>,
-        kind: impl Into<Text>,
-        description: impl Into<Text>,
-    ) -> Self {
+    pub fn new(name: impl Into<Text>, kind: impl Into<Text>, description: impl Into<Text>) -> Self {
         let (name, kind, description) = (name.into(), kind.into(), description.into());
         Self { name, kind, format: "".into(), description, priority: 0 }
     }

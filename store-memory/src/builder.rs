@@ -138,7 +138,8 @@ impl Builder {
         self
     }
 
-    /// Begins with everything a snapshot has, its history too, for the price of a pointer; without a directory only.
+    /// Begins with everything a snapshot has, its history too; without a directory only. The entries
+    /// are shared with the other store until they change.
     /// Entries expire when they would have if the clock shows the same time as that of the snapshot's store.
     #[must_use]
     pub fn snapshot(mut self, snapshot: &Snapshot) -> Self {

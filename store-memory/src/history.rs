@@ -56,6 +56,15 @@ impl History {
             .take_while(move |change| change.revision <= through)
     }
 
+    /// The same changes through `through`, for another writer to go on from.
+    pub(crate) fn fork(&self, through: u64) -> Self {
+        let mut fork = Self::default();
+        for change in self.between(0, through) {
+            fork.push(change.clone());
+        }
+        fork
+    }
+
     /// Frees what lies wholly at or before `through`; `latest` is the revision of the last change.
     pub(crate) fn forget(&mut self, through: u64, latest: u64) {
         let superfluous = |segments: &VecDeque<Arc<Segment>>| {
@@ -110,5 +119,18 @@ mod tests {
             assert_eq!(revisions(&history, 0, 1001), [1001]);
             assert_eq!(revisions(&shared, 7, 1000).len(), 993, "a clone stays as it was");
         }
+    }
+
+    #[test]
+    fn a_fork_is_written_by_another() {
+        let mut history = History::default();
+        for revision in 8..=200 {
+            history.push(change(revision, 0));
+        }
+        let mut fork = history.fork(150);
+        fork.push(change(151, 0));
+        history.push(change(201, 0));
+        assert_eq!(revisions(&fork, 7, 300), (8..=151).collect::<Vec<_>>());
+        assert_eq!(revisions(&history, 7, 300), (8..=201).collect::<Vec<_>>());
     }
 }

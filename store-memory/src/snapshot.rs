@@ -64,8 +64,10 @@ impl Snapshot {
         Self { state, wall }
     }
 
+    /// The state for another store to go on from.
     pub(crate) fn state(&self) -> State {
-        State::clone(&self.state)
+        let state = State::clone(&self.state);
+        State { history: state.history.fork(state.revision), ..state }
     }
 
     /// The entries, in order of their keys.

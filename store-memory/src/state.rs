@@ -63,7 +63,7 @@ impl Record {
 }
 
 /// One change of the history.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Change {
     pub(crate) revision: u64,
     /// When it was made, in the clock's elapsed time.
@@ -72,7 +72,7 @@ pub(crate) struct Change {
 }
 
 /// What stood under a key before and after.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum What {
     Put { before: Option<Arc<Record>>, after: Arc<Record> },
     Delete { before: Arc<Record> },

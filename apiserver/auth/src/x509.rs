@@ -111,7 +111,8 @@ fn subject(leaf: &[u8]) -> Result<UserInfo, String> {
         .map_err(|error| error.to_string())?;
     let text = |attribute: &AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned).ok();
     let subject = certificate.subject();
-    let name = subject.iter_common_name().find_map(text).unwrap_or_default();
+    // Of several the last counts, as where the original looks at a certificate.
+    let name = subject.iter_common_name().filter_map(text).last().unwrap_or_default();
     if name.is_empty() {
         return Err("the certificate has no common name".into());
     }

@@ -1,5 +1,7 @@
 use super::{Exchange, Next, Step};
-use crate::{api::Api, body::Body, delegation::DelegatedRequest, discovery, requester::on_behalf, verbs};
+use crate::{
+    api::Api, body::Body, delegation::DelegatedRequest, discovery, requester::on_behalf, verbs,
+};
 use async_trait::async_trait;
 use http::{Method, Response};
 use kubeplane_core::{ApiError, status::ApiResult};

@@ -30,9 +30,9 @@ pub(super) struct Setup {
     pub(super) api: ApiServer,
     pub(super) bootstrap: Bootstrap,
     pub(super) custom: CustomResources,
-    pub(super) local_storage: Option<LocalStorage>,
     pub(super) aggregation: Aggregation,
     pub(super) type_checking: PolicyTypeChecking,
+    pub(super) local_storage: Option<LocalStorage>,
     pub(super) announcement: Announcement,
 }
 
@@ -73,9 +73,9 @@ pub(super) async fn prepare(
         api,
         bootstrap,
         custom,
-        local_storage,
         aggregation,
         type_checking,
+        local_storage,
         announcement,
     })
 }
@@ -90,8 +90,11 @@ fn credentials(
     address: IpAddr,
     options: &ApiOptions,
 ) -> anyhow::Result<Credentials> {
-    let ranges = args.service_cidr.clone();
-    let first = kubeplane::handlers::ServiceAddresses::new(ranges, options.node_ports.clone())?.first();
+    let first = kubeplane::handlers::ServiceAddresses::new(
+        args.service_cidr.clone(),
+        options.node_ports.clone(),
+    )?
+    .first();
     let mut names = vec![machine::name()];
     let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), address, first];
     for name in &args.names {

@@ -51,11 +51,12 @@ impl ApiPart {
         let bootstrap = standard_bootstrap(&api, &self.credentials, &options, address)?;
         let custom = CustomResources::new(api.api());
         let aggregation = standard_aggregation(&api, &self.credentials)?;
-        let checking = PolicyTypeChecking::new(api.api());
+        // As in the original, which has it among its controllers.
+        let checking = self.local_storage.then(|| PolicyTypeChecking::new(api.api()));
         let storage = self.local_storage.then(|| LocalStorage::new(api.api()));
         let server = Server { clients: api.clients(), reader: api.reader() };
         let (listening, bound) = (api.bound(), self.bound.clone());
-        let left = AtomicUsize::new(5 + usize::from(self.local_storage));
+        let left = AtomicUsize::new(4 + 2 * usize::from(self.local_storage));
         let (gate, ready) = (self.gate.clone(), lifecycle.clone());
         let plane = ControlPlane::new().clock(options.clock).on_ready(move |_| {
             if left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -66,10 +67,10 @@ impl ApiPart {
                 ready.ready();
             }
         });
-        let plane = plane.with(api).with(bootstrap).with(custom).with(aggregation).with(checking);
-        Ok(match storage {
-            Some(storage) => plane.with(storage),
-            None => plane,
+        let plane = plane.with(api).with(bootstrap).with(custom).with(aggregation);
+        Ok(match (storage, checking) {
+            (Some(storage), Some(checking)) => plane.with(storage).with(checking),
+            _ => plane,
         })
     }
 }

@@ -1,8 +1,8 @@
 //! The `kubeplane` binary from outside: unmodified kubectls, raw requests, restarts and bad input.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 
-mod api_options;
 mod apart;
+mod api_options;
 mod assembly;
 mod bad_input;
 mod calls;

@@ -21,15 +21,14 @@ example!(custom_runtime, "../../custom_runtime.rs");
 example!(custom_scheduler_plugin, "../../custom_scheduler_plugin.rs");
 example!(scheduler_extender, "../../scheduler_extender.rs");
 example!(custom_store, "../../custom_store.rs");
-example!(extension_apiserver, "../../extension_apiserver.rs");
 example!(embed_in_axum, "../../embed_in_axum.rs");
 example!(many_clusters, "../../many_clusters.rs");
+example!(extension_apiserver, "../../extension_apiserver.rs");
 example!(test_with_cluster, "../../test_with_cluster.rs");
 
+mod etcd;
 
 mod kubectl;
-
-mod etcd;
 
 use std::{fmt::Debug, time::Duration};
 use tokio::time::timeout;

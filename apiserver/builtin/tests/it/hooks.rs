@@ -191,12 +191,12 @@ fn a_pod_on_a_node_is_deleted_gracefully() {
         value["status"] = json!({"phase": phase});
         value
     };
-    assert_eq!(deletion(pod(json!({})), None), Deletion::Immediate);
+    assert_eq!(deletion(pod(json!({})), None), Deletion::Graceful { seconds: 0 });
     assert_eq!(deletion(bound("Running"), None), Deletion::Graceful { seconds: 30 });
     assert_eq!(deletion(bound("Running"), Some(5)), Deletion::Graceful { seconds: 5 });
     assert_eq!(deletion(bound("Running"), Some(-1)), Deletion::Graceful { seconds: 1 });
-    assert_eq!(deletion(bound("Running"), Some(0)), Deletion::Immediate);
-    assert_eq!(deletion(bound("Failed"), Some(5)), Deletion::Immediate);
+    assert_eq!(deletion(bound("Running"), Some(0)), Deletion::Graceful { seconds: 0 });
+    assert_eq!(deletion(bound("Failed"), Some(5)), Deletion::Graceful { seconds: 0 });
 }
 
 #[test]

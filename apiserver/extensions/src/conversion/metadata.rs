@@ -60,7 +60,7 @@ fn strings(
     map: &Map<String, Value>,
     before: Option<&Map<String, Value>>,
 ) -> Result<(), String> {
-    for (key, value) in map.iter().filter(|(_, value)| !value.is_string()) {
+    if let Some((key, value)) = map.iter().find(|(_, value)| !value.is_string()) {
         let found = go_type(value);
         return Err(format!(
             "metadata.{field}[{key}] must be a string, but is {found} in converted object"
