@@ -16,7 +16,7 @@ use kubeplane_store_trait::{
     BoxWatcher, Capabilities, Deleted, Error, Key, KeyRange, ListOptions, Page, Read, ReadAt,
     Result, Revision, Store, StoreStatus, WriteOptions,
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{ops::Deref, path::Path, sync::Arc, time::Duration};
 use tokio::task::coop::consume_budget;
 
 /// The most that can be put in place of what a running store holds, in bytes.
@@ -32,7 +32,26 @@ const REPLACED: usize = 1 << 30;
 /// acknowledged stays readable.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
-    inner: Arc<Inner>,
+    inner: Arc<Handle>,
+}
+
+/// What the users of a store share. The last that goes closes the store, even while the task that deletes expired
+/// entries has hold of its inside for a moment.
+#[derive(Debug)]
+pub(crate) struct Handle(Arc<Inner>);
+
+impl Deref for Handle {
+    type Target = Arc<Inner>;
+
+    fn deref(&self) -> &Arc<Inner> {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 #[derive(Debug)]
@@ -144,7 +163,8 @@ impl MemoryStore {
         losses: Vec<DataLoss>,
     ) -> Self {
         let expirer = Expirer::default();
-        Self { inner: Arc::new(Inner { published, engine, clock, max_value, expirer, losses }) }
+        let inner = Inner { published, engine, clock, max_value, expirer, losses };
+        Self { inner: Arc::new(Handle(Arc::new(inner))) }
     }
 
     fn check_size(&self, value: &Bytes) -> Result<()> {
@@ -198,12 +218,6 @@ impl Inner {
             sequencer.close();
         }
         self.published.close();
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.close();
     }
 }
 
@@ -290,4 +304,22 @@ fn written(outcome: Outcome) -> Result<Revision> {
 
 fn unexpected(outcome: &Outcome) -> Error {
     Error::Indeterminate { reason: format!("a write was answered with {outcome:?}") }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test says where")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_handle_releases_the_directory_whoever_is_looking_inside() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = MemoryStore::open(directory.path()).unwrap();
+        let (other, inside) = (store.clone(), store.inner.0.clone());
+        drop(store);
+        assert!(MemoryStore::open(directory.path()).is_err());
+        drop(other);
+        MemoryStore::open(directory.path()).unwrap();
+        drop(inside);
+    }
 }
