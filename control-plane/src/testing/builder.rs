@@ -18,7 +18,10 @@ use crate::{
     credentials::{CONTROLLER_MANAGER, Credentials, SCHEDULER, component_user, controller_user},
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    api::core::v1::ServiceAccount,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kubeplane_apiserver::Builder as ApiBuilder;
 use kubeplane_client::{ClientSource, Informers};
 use kubeplane_clock::{OffsetClock, PausedClock, Seed, SharedClock};
@@ -297,6 +300,7 @@ impl TestClusterBuilder {
         let (plane, parts) = self.assemble(api, &gate, &credentials, &directory)?;
         let (stop, plane) = self.run(plane, parts).await?;
         self.define(gate.client(admin())).await?;
+        self.await_account(gate.client(admin())).await?;
         let kubeconfig = match *bound.borrow() {
             Some(address) => {
                 let file = directory.path().join("kubeconfig");
@@ -483,6 +487,17 @@ impl TestClusterBuilder {
                 other => drop(other?),
             }
             await_condition(crds.clone(), name, is_crd_established()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until pods can be made in the namespace `default`, where a controller sees to their account.
+    async fn await_account(&self, client: kube::Client) -> Result<(), BoxError> {
+        let controllers = self.controllers.as_ref();
+        if controllers.is_some_and(|names| names.includes("serviceaccount-controller")) {
+            let accounts: kube::Api<ServiceAccount> = kube::Api::namespaced(client, "default");
+            let there = |account: Option<&ServiceAccount>| account.is_some();
+            kube::runtime::wait::await_condition(accounts, "default", there).await?;
         }
         Ok(())
     }

@@ -29,7 +29,11 @@ impl ServiceAccount {
 
     async fn account(&self, request: &Request<'_>, name: &str) -> ApiResult<Arc<Object>> {
         let resource = GroupResource::new("", "serviceaccounts");
-        let found = request.reader.get(&resource, request.namespace, name).await?;
+        let mut found = request.reader.get(&resource, request.namespace, name).await?;
+        if found.is_none() {
+            // It may have been made a moment ago.
+            found = request.reader.get_fresh(&resource, request.namespace, name).await?;
+        }
         found.ok_or_else(|| {
             let namespace = request.namespace;
             refuse(request, format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"))

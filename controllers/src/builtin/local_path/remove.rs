@@ -45,7 +45,15 @@ pub(super) async fn volume(context: &Context, volume: &PersistentVolume) -> Resu
             mark(context, name, &key, Value::Null).await
         }
         Some(_) => Ok(()),
-        None => mark(context, name, &key, json!(REMOVE)).await,
+        None => {
+            // The volume goes before the mark of its directory: one that is seen without a mark may be gone by now.
+            let volumes: Api<PersistentVolume> = Api::all(context.client());
+            let held = volumes.get_opt(&volume.name_any()).await?;
+            match held.filter(|held| finalizers::has(held, FINALIZER)) {
+                Some(_) => mark(context, name, &key, json!(REMOVE)).await,
+                None => Ok(()),
+            }
+        }
     }
 }
 
