@@ -16,6 +16,9 @@ use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
 /// Frames of a snapshot are about this large, in bytes.
 const FRAME: usize = 256 * 1024;
+/// Of a snapshot that is being written, at most about this much waits for the disk, in bytes: a file system that flushes
+/// the data of all files with its journal would let the log wait for all of it.
+const UNFLUSHED: u64 = 1024 * 1024;
 
 /// The bytes of a snapshot's file, in parts of a frame each.
 #[derive(Debug)]
@@ -82,10 +85,14 @@ impl Iterator for Chunks {
 pub(crate) fn write(directory: &Directory, state: &Arc<State>, wall: Wall) -> io::Result<u64> {
     let unfinished = directory.unfinished();
     let mut file = directory.disk().create(&unfinished)?;
-    let mut size = 0;
+    let (mut size, mut flushed) = (0, 0);
     for chunk in Chunks::new(state.clone(), wall) {
         file.write_all(&chunk)?;
         size += chunk.len() as u64;
+        if size - flushed >= UNFLUSHED {
+            file.sync()?;
+            flushed = size;
+        }
     }
     file.sync()?;
     directory.disk().rename(&unfinished, &directory.snapshot(state.revision))?;
