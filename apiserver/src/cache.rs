@@ -30,7 +30,7 @@ use crate::stored::Shape;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::OrdMap;
-use kubeplane_clock::SharedClock;
+use kubeplane_clock::{SharedClock, watch};
 use kubeplane_core::{
     Definition,
     status::{ApiError, ApiResult},
@@ -43,7 +43,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// How long a read waits for the cache to reach a revision.
@@ -203,6 +203,7 @@ impl Cache {
             }
             self.inner.ask.notify_one();
             tokio::select! {
+                biased;
                 changed = progress.changed() => changed.map_err(|_| ApiError::unavailable("shutting down"))?,
                 () = clock.sleep(ASK) => {}
                 () = self.inner.closed.cancelled() => return Err(ApiError::no_such_path()),

@@ -97,6 +97,7 @@ impl Manager {
             std::future::pending::<()>().await;
         };
         let ended = tokio::select! {
+            biased;
             () = token.cancelled() => None,
             ended = tasks.join_next() => ended,
             () = all_started => None,

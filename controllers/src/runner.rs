@@ -91,6 +91,7 @@ impl<C: Controller> Run for Runner<C> {
 
         let mut pumps = JoinSet::new();
         let caught_up = tokio::select! {
+            biased;
             () = token.cancelled() => return,
             (tasks, caught_up) = sources.start(queue.clone()) => {
                 tasks.into_iter().for_each(|task| drop(pumps.spawn(task)));
@@ -98,6 +99,7 @@ impl<C: Controller> Run for Runner<C> {
             }
         };
         tokio::select! {
+            biased;
             () = token.cancelled() => return,
             () = caught_up => {}
         }

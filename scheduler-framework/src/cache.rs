@@ -1,6 +1,9 @@
 use crate::{NodeInfo, PodInfo, Snapshot, engine::Change, objects::ClusterObjects};
 use k8s_openapi::api::core::v1::Node;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// What the scheduler believes of nodes and the pods on them. Pods it has just placed are assumed to be
 /// there until the API server says so, or binding fails.
@@ -18,7 +21,7 @@ pub struct Cache {
     /// Pods on nodes that are not known (yet), by node.
     strays: HashMap<String, Vec<Arc<PodInfo>>>,
     /// Waiting pods for which room is made, by uid.
-    nominations: HashMap<String, (String, Arc<PodInfo>)>,
+    nominations: BTreeMap<String, (String, Arc<PodInfo>)>,
 }
 
 #[derive(Debug)]
@@ -42,7 +45,7 @@ impl Cache {
             pods: HashMap::new(),
             assumed: 0,
             strays: HashMap::new(),
-            nominations: HashMap::new(),
+            nominations: BTreeMap::new(),
         }
     }
 

@@ -272,6 +272,7 @@ impl Scheduler {
         let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
         let objects = Arc::new(ClusterObjects::from_informers(&informers));
         tokio::select! {
+            biased;
             () = others::synced(&informers) => {}
             () = token.cancelled() => return,
         }

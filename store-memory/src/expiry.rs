@@ -50,6 +50,7 @@ async fn expire(inner: Weak<Inner>) {
         let changed = published.deadline_changed().notified();
         match sleep {
             Some(sleep) => tokio::select! {
+                biased;
                 () = sleep => {}
                 () = changed => {}
             },

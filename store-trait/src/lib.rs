@@ -11,7 +11,7 @@
 //!
 //! [`Store`] says what every backend promises, [`Watcher`] what a watch does, [`Error`] what a failure leaves open.
 //! To write a backend, see the module `conformance` (of the feature of that name): a whole one to read, and the suite
-//! that holds yours against each promise. [`FaultStore`] lets calls fail by plan, [`TraceStore`] remembers them.
+//! that holds yours against each promise. [`Timeline`] is the past and the watches of one that lives in memory. [`FaultStore`] lets calls fail by plan, [`TraceStore`] remembers them.
 //!
 //! Pages of a list follow each other at one revision:
 //!
@@ -40,6 +40,7 @@ mod error;
 mod fault;
 mod key;
 mod store;
+mod timeline;
 mod trace;
 mod watch;
 
@@ -50,5 +51,6 @@ pub use store::{
     Capabilities, Deleted, Entry, ListOptions, Page, Read, ReadAt, Revision, Store, StoreStatus,
     WriteOptions,
 };
+pub use timeline::{Entries, Timeline};
 pub use trace::{Call, Operation, TraceStore};
 pub use watch::{BoxWatcher, Event, WatchBatch, Watcher};

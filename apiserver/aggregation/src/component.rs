@@ -63,6 +63,7 @@ impl Component for Aggregation {
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         let mut worker = Worker { api: self.api, clients: self.clients, known: BTreeMap::new() };
         tokio::select! {
+            biased;
             () = lifecycle.stopping() => Ok(()),
             () = worker.work(&lifecycle) => Ok(()),
         }
@@ -126,6 +127,7 @@ impl Worker {
                 }
             };
             tokio::select! {
+                biased;
                 changed = watches.next(&places) => match changed {
                     Changed::Services => {}
                     Changed::Backends => {
@@ -323,6 +325,7 @@ impl Watches {
                 return self.services_changed().await;
             };
             let batch = tokio::select! {
+                biased;
                 batch = self.services.next() => match batch {
                     Some(Ok(batch)) if batch.events.is_empty() => continue,
                     Some(Ok(_)) => return Changed::Services,

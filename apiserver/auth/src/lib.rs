@@ -15,6 +15,7 @@ mod error;
 mod escalation;
 mod masters;
 mod node;
+mod open_paths;
 mod rbac;
 mod request_header;
 mod token;
@@ -25,6 +26,7 @@ pub use error::Error;
 pub use escalation::RbacEscalation;
 pub use masters::Masters;
 pub use node::NodeAuthorizer;
+pub use open_paths::OpenPaths;
 pub use rbac::{PolicyRule, Rbac};
 pub use request_header::{RequestHeader, RequestHeaderNames};
 pub use token::{

@@ -55,6 +55,7 @@ impl Component for CustomResources {
             api: self.api,
         };
         tokio::select! {
+            biased;
             () = lifecycle.stopping() => Ok(()),
             () = worker.work(&lifecycle) => Ok(()),
         }
@@ -115,6 +116,7 @@ impl Worker {
             };
             loop {
                 let batch = tokio::select! {
+                    biased;
                     batch = watcher.next() => batch,
                     Some(done) = self.cleanups.join_next(), if !self.cleanups.is_empty() => {
                         if let Ok(name) = done {

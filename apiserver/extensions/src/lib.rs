@@ -43,7 +43,9 @@ mod props;
 mod rules;
 mod schema;
 mod value;
+mod webhook;
 
 pub use component::CustomResources;
 pub use custom::definition_of;
 pub use kind::{CustomResourceDefinitionDeletion, definition, resource};
+pub use webhook::ConversionWebhook;

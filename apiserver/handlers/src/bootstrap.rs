@@ -237,6 +237,7 @@ impl Bootstrap {
         loop {
             let pause = self.api.clock().sleep(REPAIR);
             let outcome = tokio::select! {
+                biased;
                 changed = changes.changed() => match changed {
                     Ok(()) => self.ensure_api_services().await,
                     Err(_) => return,
@@ -325,6 +326,7 @@ impl Component for Bootstrap {
         self.apply().await?;
         lifecycle.ready();
         tokio::select! {
+            biased;
             () = lifecycle.stopping() => {}
             () = self.keep() => lifecycle.stopping().await,
             () = self.watch_flow_control() => {}

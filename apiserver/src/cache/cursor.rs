@@ -1,7 +1,7 @@
 use super::{Event, Inner, Progress};
+use kubeplane_clock::watch;
 use kubeplane_store_trait::Revision;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// How many events are taken from the ring at once.
 const BATCH: usize = 256;
@@ -65,6 +65,7 @@ impl Cursor {
                 return Next::Progress(now.through);
             }
             tokio::select! {
+                biased;
                 changed = self.progress.changed() => {
                     if changed.is_err() {
                         return Next::Ended;

@@ -63,6 +63,7 @@ impl From<ApiError> for Unfilled {
 
 pub(super) async fn run(inner: Arc<Inner>) {
     tokio::select! {
+        biased;
         () = inner.closed.cancelled() => {}
         () = inner.keep_filled() => {}
     }

@@ -38,7 +38,9 @@ pub(super) async fn discover(client: kube::Client) -> Result<Resources, Error> {
         Err(_) => Discovery::new(client).run().await?,
     };
     let mut resources = Resources::default();
-    for group in discovery.groups() {
+    let mut groups: Vec<_> = discovery.groups().collect();
+    groups.sort_by_key(|group| group.name());
+    for group in groups {
         let preferred = group.preferred_version_or_latest();
         let mut seen: Vec<String> = Vec::new();
         let versions = std::iter::once(preferred)

@@ -11,7 +11,6 @@ use kube::discovery::ApiResource;
 use kubeplane_client::{Change, PartialObjectMetadata};
 use kubeplane_clock::timeout;
 use std::{
-    collections::HashSet,
     pin::Pin,
     sync::Arc,
     task::{self, Poll},
@@ -32,13 +31,13 @@ type Monitor = BoxStream<'static, (Arc<ApiResource>, Option<Change<PartialObject
 /// Follows the metadata of some resources; as a stream, what changes in them.
 pub(super) struct Monitors {
     context: Context,
-    running: HashSet<ApiResource>,
+    running: Vec<ApiResource>,
     changes: SelectAll<Monitor>,
 }
 
 impl Monitors {
     pub(super) fn new(context: Context) -> Self {
-        Self { context, running: HashSet::new(), changes: SelectAll::new() }
+        Self { context, running: Vec::new(), changes: SelectAll::new() }
     }
 
     /// Follows what is served now and `wanted`.
@@ -50,16 +49,17 @@ impl Monitors {
         wanted: impl Fn(&Served) -> bool,
     ) -> Result<Resources, Error> {
         let resources = discovery::discover(self.context.client()).await?;
-        let wanted: HashSet<ApiResource> = resources
+        // In the order in which they are told, so that what follows is the same for the same answers.
+        let wanted: Vec<ApiResource> = resources
             .preferred
             .iter()
             .filter(|served| wanted(served))
             .map(|served| served.resource.clone())
             .collect();
-        for gone in self.running.difference(&wanted) {
+        for gone in self.running.iter().filter(|running| !wanted.contains(running)) {
             self.context.informers().forget_metadata(gone.clone());
         }
-        for new in wanted.difference(&self.running) {
+        for new in wanted.iter().filter(|wanted| !self.running.contains(wanted)) {
             let resource = Arc::new(new.clone());
             let end = (resource.clone(), None);
             let changes = self.context.informers().metadata(new.clone()).subscribe();
@@ -102,7 +102,7 @@ impl Stream for Monitors {
                 }
                 // Somebody else forgot it; if it is served again, it is followed again.
                 Poll::Ready(Some((resource, None))) => {
-                    self.running.remove(&*resource);
+                    self.running.retain(|running| *running != *resource);
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,

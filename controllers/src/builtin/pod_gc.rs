@@ -13,7 +13,7 @@ use kubeplane_workload::{is_terminal, phase::node_name};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -27,7 +27,7 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Removes pods that no kubelet will ever remove, and the oldest of too many that have ended.
 pub(super) struct PodGc {
-    missing: Mutex<HashMap<String, Duration>>,
+    missing: Mutex<BTreeMap<String, Duration>>,
 }
 
 impl PodGc {
@@ -142,11 +142,11 @@ async fn remove(context: &Context, pod: &Pod, reason: Option<&str>) -> Result<()
     let api: Api<Pod> =
         Api::namespaced(context.client(), meta.namespace.as_deref().unwrap_or_default());
     if !is_terminal(pod) {
-        let mut status = json!({"phase": "Failed"});
+        let mut status = json!({"phase": "Failed", "observedGeneration": meta.generation});
         if let Some(reason) = reason {
             status["conditions"] = json!([{
                 "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": reason,
-                "lastTransitionTime": Time(context.now()),
+                "lastTransitionTime": Time(context.now()), "observedGeneration": meta.generation,
             }]);
         }
         let patch = Patch::Strategic(json!({"metadata": {"uid": meta.uid}, "status": status}));

@@ -221,6 +221,7 @@ async fn follow(
     };
     loop {
         tokio::select! {
+            biased;
             Some((resource, change)) = monitors.next() => {
                 let namespace = change.object().metadata.namespace.clone();
                 if let Some(namespace) = namespace.filter(|_| change.is_deleted())

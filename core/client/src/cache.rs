@@ -2,13 +2,13 @@ use crate::{
     Change, ObjectKey,
     changes::{Changes, Pending},
 };
+use kubeplane_clock::watch;
 use parking_lot::RwLock;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Weak},
 };
-use tokio::sync::watch;
 
 /// How far a cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use kube::{
     core::{DynamicObject, PartialObjectMeta},
     discovery::ApiResource,
 };
-use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_clock::{Seed, SharedClock, watch};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::{
@@ -16,10 +16,7 @@ use std::{
     fmt::Debug,
     sync::Arc,
 };
-use tokio::{
-    sync::watch,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::task::{AbortHandle, JoinSet};
 
 /// The metadata of an object whose kind is known only at run time.
 pub type PartialObjectMetadata = PartialObjectMeta<DynamicObject>;
@@ -164,9 +161,13 @@ impl Informers {
 
     /// Waits until every informer handed out so far has its first list.
     pub async fn synced(&self) {
-        let phases: Vec<_> =
-            self.inner.entries.lock().values().map(|entry| entry.cache.phase()).collect();
-        for mut phase in phases {
+        let mut phases: Vec<_> = {
+            let entries = self.inner.entries.lock();
+            entries.iter().map(|((_, query), own)| (query.to_string(), own.cache.phase())).collect()
+        };
+        // Who waits for what decides who is woken before whom.
+        phases.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (_, mut phase) in phases {
             // A closed cache has nothing to wait for.
             let _ = phase.wait_for(|phase| *phase != Phase::Filling).await;
         }

@@ -101,6 +101,7 @@ impl LeaderElector {
         let (status, name) = (self.status.clone(), self.config.name.clone());
         status.waits(&name);
         let acquired = tokio::select! {
+            biased;
             acquired = self.acquire() => acquired,
             () = token.cancelled() => return Ok(()),
         };
@@ -109,6 +110,7 @@ impl LeaderElector {
         let work = on_lead(leading.clone());
         tokio::pin!(work);
         tokio::select! {
+            biased;
             () = &mut work => {
                 status.waits(&name);
                 self.release().await;

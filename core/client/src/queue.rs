@@ -201,7 +201,11 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             };
             match next {
                 Some(pause) => {
-                    tokio::select! { () = woken => {} () = self.shared.clock.sleep(pause) => {} }
+                    tokio::select! {
+                        biased;
+                        () = woken => {}
+                        () = self.shared.clock.sleep(pause) => {}
+                    }
                 }
                 None => woken.await,
             }

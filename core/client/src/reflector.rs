@@ -78,6 +78,7 @@ where
             let deadline = self.clock.sleep(lifetime + WATCH_GRACE);
             let before = version.clone();
             let ended = tokio::select! {
+                biased;
                 ended = self.watch(version, lifetime) => ended,
                 () = deadline => Ok(()),
             };

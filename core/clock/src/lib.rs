@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing above this crate reads the system clock or sleeps by itself, so a test can stop time,
-//! move it, and replay a run from its seed.
+//! move it, and replay a run from its seed. [`watch`] is for values that several tasks wait on: it wakes them in
+//! an order that is no chance either.
 //!
 //! ```
 //! use kubeplane_clock::{Clock, PausedClock};
@@ -21,6 +22,7 @@ mod offset;
 mod paused;
 mod real;
 mod seed;
+pub mod watch;
 
 pub use offset::OffsetClock;
 pub use paused::PausedClock;

@@ -18,6 +18,14 @@ const RENEW_DAYS: i64 = 30;
 #[derive(Debug, Clone)]
 pub struct PkiDir {
     path: PathBuf,
+    durability: Durability,
+}
+
+/// Whether what is written outlives a loss of power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    Flushed,
+    Volatile,
 }
 
 /// A leaf certificate kept in a [`PkiDir`].
@@ -39,7 +47,30 @@ impl PkiDir {
         fs::create_dir_all(&path).map_err(Error::file(&path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
             .map_err(Error::file(&path))?;
-        Ok(Self { path })
+        Ok(Self { path, durability: Durability::Flushed })
+    }
+
+    /// Does not wait for the disk: for keys that nobody needs after this process.
+    #[must_use]
+    pub fn volatile(mut self) -> Self {
+        self.durability = Durability::Volatile;
+        self
+    }
+
+    /// Writes a file of this directory as [`write_private`] does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_private(&self, name: &str, text: &str) -> Result<()> {
+        self.write(&self.file(name), text, 0o600)
+    }
+
+    /// Writes a file of this directory as [`write_public`] does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_public(&self, name: &str, text: &str) -> Result<()> {
+        self.write(&self.file(name), text, 0o644)
     }
 
     /// The file of this name.
@@ -64,14 +95,14 @@ impl PkiDir {
                 return Err(Error::unusable(&certificate_file, why));
             }
             let authority = Authority::generate(common_name, now)?;
-            write_private(&key_file, &authority.key())?;
-            write_public(&certificate_file, authority.certificate())?;
+            self.write(&key_file, &authority.key(), 0o600)?;
+            self.write(&certificate_file, authority.certificate(), 0o644)?;
             return Ok(authority);
         };
         let bad_key = |error| Error::unusable(&key_file, error);
         let Some(certificate) = certificate else {
             let authority = Authority::from_key(common_name, &key, now).map_err(bad_key)?;
-            write_public(&certificate_file, authority.certificate())?;
+            self.write(&certificate_file, authority.certificate(), 0o644)?;
             return Ok(authority);
         };
         public_key(&key).map_err(bad_key)?;
@@ -98,8 +129,8 @@ impl PkiDir {
             return Ok(Identity { certificate, key });
         }
         let identity = authority.issue(&leaf.request, now)?;
-        write_private(&key_file, &identity.key)?;
-        write_public(&certificate_file, &identity.certificate)?;
+        self.write(&key_file, &identity.key, 0o600)?;
+        self.write(&certificate_file, &identity.certificate, 0o644)?;
         Ok(identity)
     }
 
@@ -113,8 +144,12 @@ impl PkiDir {
             return Ok(key);
         }
         let key = generate_key()?;
-        write_private(&file, &key)?;
+        self.write(&file, &key, 0o600)?;
         Ok(key)
+    }
+
+    fn write(&self, file: &Path, text: &str, mode: u32) -> Result<()> {
+        write(file, text, mode, self.durability)
     }
 
     fn pair(&self, name: &str) -> (PathBuf, PathBuf) {
@@ -166,7 +201,7 @@ fn read_if_there(path: &Path) -> Result<Option<String>> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_private(path: &Path, text: &str) -> Result<()> {
-    write(path, text, 0o600)
+    write(path, text, 0o600, Durability::Flushed)
 }
 
 /// Writes a file everyone may read (mode 0644), whole or not at all. Only one writer of a file at a time.
@@ -174,10 +209,10 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_public(path: &Path, text: &str) -> Result<()> {
-    write(path, text, 0o644)
+    write(path, text, 0o644, Durability::Flushed)
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
+fn write(path: &Path, text: &str, mode: u32, durability: Durability) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let draft = path.with_file_name(name);
@@ -194,7 +229,11 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
         .mode(mode)
         .open(&draft)
         .map_err(Error::file(&draft))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::file(&draft))?;
+    file.write_all(text.as_bytes()).map_err(Error::file(&draft))?;
+    if durability == Durability::Volatile {
+        return fs::rename(&draft, path).map_err(Error::file(path));
+    }
+    file.sync_all().map_err(Error::file(&draft))?;
     fs::rename(&draft, path).map_err(Error::file(path))?;
     // Files must appear in the order they were written, also after a loss of power.
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -5,10 +5,7 @@ use crate::{
     pod::{Moment, Next, Progress},
 };
 use async_trait::async_trait;
-use futures::{
-    FutureExt, StreamExt,
-    future::{join_all, try_join_all},
-};
+use futures::{FutureExt, StreamExt, future::join_all};
 use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Node, Pod},
@@ -148,7 +145,7 @@ impl Component for SimulatedNodes {
         let made = async move {
             shared.make_nodes().await?;
             filled.synced().await;
-            Ok::<_, kube::Error>(())
+            Ok::<_, ComponentError>(())
         };
         tokio::select! {
             biased;
@@ -180,10 +177,20 @@ impl Shared {
         all.flat_map(|group| (1..=group.count).map(move |number| (group, number))).collect()
     }
 
-    /// All nodes with their leases.
-    async fn make_nodes(&self) -> kube::Result<()> {
-        for some in self.nodes().chunks(AT_ONCE) {
-            try_join_all(some.iter().map(|(group, number)| self.make_node(group, *number))).await?;
+    /// All nodes with their leases, by several tasks that take turns.
+    async fn make_nodes(self: &Arc<Self>) -> Result<(), ComponentError> {
+        let mut makers = JoinSet::new();
+        for first in 0..AT_ONCE {
+            let shared = self.clone();
+            makers.spawn(async move {
+                for (group, number) in shared.nodes().into_iter().skip(first).step_by(AT_ONCE) {
+                    shared.make_node(group, number).await?;
+                }
+                Ok::<_, kube::Error>(())
+            });
+        }
+        while let Some(made) = makers.join_next().await {
+            made??;
         }
         Ok(())
     }
@@ -319,7 +326,7 @@ async fn step(shared: &Shared, pod: &Pod) -> kube::Result<Option<Duration>> {
         Next::Remove => shared.remove(&api, name, pod.metadata.uid.clone()).await.map(|()| None),
         Next::Patch(mut patch) => {
             // Another pod of the same name is not to have it.
-            patch["metadata"] = serde_json::json!({"uid": pod.metadata.uid});
+            patch["metadata"]["uid"] = pod.metadata.uid.clone().into();
             let patch = Patch::Strategic(patch);
             if let Err(error) = api.patch_status(name, &PatchParams::default(), &patch).await {
                 shared.back(pod, before);

@@ -1,8 +1,9 @@
 //! What is simulated, as manifests say it.
 
-use crate::Error;
+use crate::{Error, Logs};
 use k8s_openapi::api::core::v1::Taint;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use kubeplane_core::quantity::Quantity;
+use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 /// Groups of nodes, and the stages their pods go through.
@@ -92,6 +93,20 @@ pub struct PodStages {
     /// How long a pod takes to go.
     #[serde(deserialize_with = "duration")]
     pub stop_delay: Duration,
+    /// What its containers say.
+    pub logs: Logs,
+    /// What its containers use.
+    pub usage: Usage,
+}
+
+/// What each container of a pod uses, as quantities; nothing is said of what is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Usage {
+    /// Processors, as in `250m`.
+    pub cpu: String,
+    /// Memory, as in `64Mi`.
+    pub memory: String,
 }
 
 impl Default for PodStages {
@@ -106,6 +121,8 @@ impl Default for PodStages {
             exit_code: 1,
             run_for: Duration::from_secs(1),
             stop_delay: Duration::ZERO,
+            logs: Logs::default(),
+            usage: Usage::default(),
         }
     }
 }
@@ -191,8 +208,9 @@ impl FromStr for Simulation {
         let mut simulation = Self::default();
         let documents = text.split("\n---").map(str::trim).filter(|document| !document.is_empty());
         for (index, document) in documents.enumerate() {
-            let parsed: Document = serde_saphyr::from_str(document)
-                .map_err(|error| Error::Manifest { number: index + 1, why: error.to_string() })?;
+            let wrong = |why: String| Error::Manifest { number: index + 1, why };
+            let parsed: Document =
+                serde_saphyr::from_str(document).map_err(|error| wrong(error.to_string()))?;
             match parsed {
                 Document::Nodes { metadata, mut spec, .. } => {
                     if !metadata.name.is_empty() {
@@ -200,7 +218,10 @@ impl FromStr for Simulation {
                     }
                     simulation.nodes.push(spec);
                 }
-                Document::PodStages { spec, .. } => simulation.pods.push(spec),
+                Document::PodStages { spec, .. } => {
+                    spec.usage.check().map_err(wrong)?;
+                    simulation.pods.push(spec);
+                }
             }
         }
         simulation.check()?;
@@ -208,10 +229,27 @@ impl FromStr for Simulation {
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text)
         .ok_or_else(|| D::Error::custom(format!("{text:?} is no duration, as 500ms or 2s are")))
+}
+
+pub(crate) fn write_duration<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}ms", duration.as_millis()))
+}
+
+impl Usage {
+    fn check(&self) -> Result<(), String> {
+        let wrong = |text: &&String| !text.is_empty() && Quantity::parse(text).is_err();
+        match [&self.cpu, &self.memory].into_iter().find(wrong) {
+            Some(text) => Err(format!("{text:?} is no quantity")),
+            None => Ok(()),
+        }
+    }
 }
 
 fn parse(text: &str) -> Option<Duration> {
@@ -244,6 +282,8 @@ metadata: {name: jobs}
 spec:
   selector: {matchLabels: {app: x}, namespaces: [work]}
   runFor: 250ms
+  logs: {lines: [one, two], every: 2s}
+  usage: {cpu: 250m}
   failureRate: 0.5
 ";
         let simulation: Simulation = text.parse().unwrap();
@@ -253,6 +293,8 @@ spec:
         let labels = BTreeMap::from([("app".to_owned(), "x".to_owned())]);
         let found = simulation.stages_of("work", Some(&labels)).unwrap();
         assert_eq!((found.run_for, found.failure_rate), (Duration::from_millis(250), 0.5));
+        assert_eq!((found.logs.lines.len(), found.logs.every), (2, Duration::from_secs(2)));
+        assert_eq!(found.usage.cpu, "250m");
         assert!(simulation.stages_of("home", Some(&labels)).is_none());
         assert!(simulation.stages_of("work", None).is_none());
     }
@@ -263,6 +305,7 @@ spec:
         assert!(error("kind: Nodes\nspec: {cuont: 3}").contains("cuont"));
         assert!(error("kind: Nodes\n---\nkind: Pods").starts_with("manifest 2: "));
         assert!(error("kind: PodStages\nspec: {runFor: '3'}").contains("no duration"));
+        assert!(error("kind: PodStages\nspec: {usage: {cpu: much}}").contains("no quantity"));
         assert!(error("kind: Nodes\n---\nkind: Nodes").contains("two groups"));
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of a pod next.
 
-use crate::{PodStages, node::whole};
+use crate::{Logs, PodStages, node::whole};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kubeplane_workload::is_terminal;
@@ -23,6 +23,10 @@ enum Stage {
     /// At its end.
     Over,
 }
+
+/// What each container uses, as those who measure nodes without kubelets look for it.
+const CPU: &str = "kubeplane.dev/cpu";
+const MEMORY: &str = "kubeplane.dev/memory";
 
 /// What is known of one pod.
 #[derive(Debug, Clone)]
@@ -93,7 +97,9 @@ impl Progress {
                     let ready = stages.ready_delay.is_zero();
                     self.stage =
                         Stage::Running { since: moment.elapsed, at: moment.now, ready, fails };
-                    Next::Patch(self.running(pod, moment.now, moment.now, ready))
+                    let mut patch = self.running(pod, moment.now, moment.now, ready);
+                    tell(&mut patch, pod, stages);
+                    Next::Patch(patch)
                 }
             },
             Stage::Running { since, at, ready, fails } => {
@@ -215,6 +221,25 @@ impl Progress {
             "ready": ready, "started": state.get("running").is_some(), "restartCount": self.restarts,
             "state": state, "lastState": last,
         })
+    }
+}
+
+/// Says in a pod's annotations what it says and uses, but for what its maker said already.
+fn tell(patch: &mut Value, pod: &Pod, stages: &PodStages) {
+    let logs = (stages.logs != Logs::default()).then(|| json!(stages.logs).to_string());
+    let own = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let said = [
+        (Logs::ANNOTATION, logs),
+        (CPU, own(&stages.usage.cpu)),
+        (MEMORY, own(&stages.usage.memory)),
+    ];
+    let known = pod.metadata.annotations.as_ref();
+    for (key, text) in said {
+        if let Some(text) = text
+            && !known.is_some_and(|known| known.contains_key(key))
+        {
+            patch["metadata"]["annotations"][key] = text.into();
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use kubeplane_workload::{
 };
 use serde_json::{Map, Value};
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::Arc,
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -30,7 +30,8 @@ const TURNS: usize = 64;
 #[derive(Debug)]
 pub struct ResourceQuota {
     clock: SharedClock,
-    hasher: RandomState,
+    /// The same for every server, as everything that decides who waits for whom.
+    hasher: BuildHasherDefault<DefaultHasher>,
     /// Writes into one namespace wait for each other here, not on the store's conflicts.
     turns: Vec<Mutex<()>>,
 }
@@ -40,7 +41,7 @@ impl ResourceQuota {
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
         let turns = std::iter::repeat_with(|| Mutex::new(())).take(TURNS).collect();
-        Self { clock, hasher: RandomState::new(), turns }
+        Self { clock, hasher: BuildHasherDefault::default(), turns }
     }
 
     async fn turn(&self, namespace: &str) -> Option<MutexGuard<'_, ()>> {

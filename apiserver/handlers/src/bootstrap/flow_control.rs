@@ -158,6 +158,7 @@ impl Bootstrap {
         loop {
             self.mark_schemas().await?;
             let changed = tokio::select! {
+                biased;
                 batch = schemas.next() => batch,
                 batch = levels.next() => batch,
             };

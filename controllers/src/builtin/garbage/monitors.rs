@@ -33,6 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>, queue: Enqueue<Work>, context: Cont
     let mut definitions = context.informers().of::<CustomResourceDefinition>().subscribe();
     loop {
         tokio::select! {
+            biased;
             Some((resource, change)) = builder.monitors.next() => builder.take(&resource, &change),
             Some(_) = definitions.next() => again = clock.sleep(SETTLING),
             () = builder.shared.refresh.notified() => again = clock.sleep(SETTLING),

@@ -92,3 +92,19 @@ fn a_pod_that_is_deleted_goes_after_its_delay() {
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
     assert_eq!(course(&deleted, &stages, &[1.0, 3.0]), ["wait 2s", "Remove"]);
 }
+
+#[test]
+fn a_pod_says_what_it_uses_and_logs_unless_its_maker_did() {
+    let stages: crate::Simulation =
+        "kind: PodStages\nspec: {logs: {lines: [up]}, usage: {cpu: 250m, memory: 64Mi}}"
+            .parse()
+            .unwrap();
+    let mut pod = pod("Always");
+    pod.metadata.annotations = Some([(MEMORY.to_owned(), "1Gi".to_owned())].into());
+    let mut progress = Progress::seen(&stages.pods[0], at(0.0), String::new(), &|| 0.0);
+    let Next::Patch(patch) = progress.next(&pod, &stages.pods[0], at(0.0), &|| 0.0) else {
+        panic!("it does not start");
+    };
+    let logs = r#"{"lines":["up"],"every":"0ms","repeat":false}"#;
+    assert_eq!(patch["metadata"]["annotations"], json!({CPU: "250m", Logs::ANNOTATION: logs}));
+}
