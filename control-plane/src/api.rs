@@ -256,7 +256,7 @@ fn with_handlers(
         .handler(core("services"), "proxy", proxy)
         .handler(core("pods"), "binding", Arc::new(PodBinding))
         .handler(core("pods"), "eviction", Arc::new(PodEviction))
-        .handler(core("pods"), "log", Arc::new(PodLog(kubelets)))
+        .handler(core("pods"), "log", Arc::new(crate::simulated_logs::LogsOfAll(PodLog(kubelets))))
         .handler(core("pods"), "exec", stream.clone())
         .handler(core("pods"), "attach", stream.clone())
         .handler(core("pods"), "portforward", stream)

@@ -49,7 +49,19 @@ impl Credentials {
         addresses: &[IpAddr],
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let directory = PkiDir::open(directory)?;
+        Self::in_directory(PkiDir::open(directory)?, names, addresses, now)
+    }
+
+    /// As [`open`](Self::open), of a directory that is open.
+    ///
+    /// # Errors
+    /// When files cannot be read, written or parsed.
+    pub fn in_directory(
+        directory: PkiDir,
+        names: &[String],
+        addresses: &[IpAddr],
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let authority = directory.authority("ca", "kubernetes", now)?;
         let front_proxy_authority = directory.authority("front-proxy-ca", "front-proxy-ca", now)?;
         let front_proxy = Request::new(FRONT_PROXY, Usage::Client);

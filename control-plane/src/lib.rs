@@ -8,7 +8,55 @@
 //! ```
 //!
 //! Everything here is assembly; each part is a crate of its own, re-exported below, and takes any
-//! client, store, runtime or clock.
+//! client, store, runtime or clock. [`testing`] has a whole cluster for a test:
+//!
+//! ```
+//! # #[cfg(feature = "testing")] {
+//! use k8s_openapi::api::core::v1::Namespace;
+//! use kubeplane::testing::TestCluster;
+//!
+//! #[kubeplane::test]
+//! async fn every_cluster_has_its_own_namespaces(cluster: TestCluster) {
+//!     let namespaces: kube::Api<Namespace> = kube::Api::all(cluster.client());
+//!     assert!(namespaces.get("kube-system").await.is_ok());
+//! }
+//! # }
+//! ```
+//!
+//! # Examples
+//! Small programs, each showing one thing:
+//!
+//! * [an API server on memory][apiserver_memory]
+//! * [two on one etcd][apiserver_etcd]
+//! * [one behind your own web service][embed_in_axum]
+//! * [one with custom resources and roles only][bespoke_distribution]
+//! * [a hundred clusters in one process][many_clusters]
+//! * [a test with a cluster in it][test_with_cluster]
+//! * [a controller][custom_controller]
+//! * [a scheduler plugin][custom_scheduler_plugin]
+//! * [an extender of the scheduler][scheduler_extender]
+//! * [an admission step][custom_admission]
+//! * [an authenticator][custom_authenticator]
+//! * [a container runtime][custom_runtime]
+//! * [a store][custom_store]
+//! * [a conversion webhook][conversion_webhook]
+//! * [an extension API server][extension_apiserver]
+//!
+//! [apiserver_memory]: https://github.com/kubeplane/kubeplane/blob/main/examples/apiserver_memory.rs
+//! [apiserver_etcd]: https://github.com/kubeplane/kubeplane/blob/main/examples/apiserver_etcd.rs
+//! [embed_in_axum]: https://github.com/kubeplane/kubeplane/blob/main/examples/embed_in_axum.rs
+//! [bespoke_distribution]: https://github.com/kubeplane/kubeplane/blob/main/examples/bespoke_distribution.rs
+//! [many_clusters]: https://github.com/kubeplane/kubeplane/blob/main/examples/many_clusters.rs
+//! [test_with_cluster]: https://github.com/kubeplane/kubeplane/blob/main/examples/test_with_cluster.rs
+//! [custom_controller]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_controller.rs
+//! [custom_scheduler_plugin]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_scheduler_plugin.rs
+//! [scheduler_extender]: https://github.com/kubeplane/kubeplane/blob/main/examples/scheduler_extender.rs
+//! [custom_admission]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_admission.rs
+//! [custom_authenticator]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_authenticator.rs
+//! [custom_runtime]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_runtime.rs
+//! [custom_store]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_store.rs
+//! [conversion_webhook]: https://github.com/kubeplane/kubeplane/blob/main/examples/conversion_webhook.rs
+//! [extension_apiserver]: https://github.com/kubeplane/kubeplane/blob/main/examples/extension_apiserver.rs
 
 pub mod api;
 pub mod audit_webhook;
@@ -20,10 +68,12 @@ pub mod local_storage;
 mod metrics_api;
 pub mod runtime;
 pub mod signing;
+mod simulated_logs;
 pub mod snapshots;
 mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod ui;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use supervisor::{ControlPlane, ControlPlaneError, shutdown_signal};

@@ -216,7 +216,7 @@ impl Metrics {
 }
 
 /// Whether no kubelet is behind a node.
-fn is_simulated(node: &Object) -> bool {
+pub(crate) fn is_simulated(node: &Object) -> bool {
     node.label(SIMULATED) == Some("true") || node.annotation(SIMULATED) == Some("true")
 }
 

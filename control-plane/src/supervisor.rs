@@ -122,6 +122,7 @@ impl ControlPlane {
         let outcome = {
             let start = start(self.components, self.on_ready, &mut tasks, &mut running);
             tokio::select! {
+                biased;
                 outcome = start => outcome,
                 () = shutdown => Ok(()),
             }

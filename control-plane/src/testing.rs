@@ -12,11 +12,11 @@
 //! # Replaying
 //! What a cluster writes depends on its seed, its clock, and the order in which its tasks run. Under
 //! [`record`], or `#[kubeplane::test(paused)]`, all of it is one thread that stands still until
-//! [`TestCluster::advance`]; names, uids, times, keys and faults are those of the seed. An API server and what a test
-//! does with it then bring the same [`History`] byte by byte. Components that run beside each other take their turns
-//! as tokio wakes them, which it does by a chance of its own where several wait for one thing: their writes of one
-//! moment may come in another order, and what depends on that order may differ. Kubelets
-//! ([`nodes`](TestClusterBuilder::nodes)) and sockets add the operating system's.
+//! [`TestCluster::advance`]; names, uids, times, keys and faults are those of the seed, and tasks take their turns in the
+//! order in which they were woken. The API server, the built-in controllers, the scheduler, simulated nodes and a test
+//! that asks no other chance then bring the same [`History`] byte by byte; parts of your own do as far as they wait on
+//! [`kubeplane_clock::watch`] and use `select!` with `biased`, for tokio chooses by a chance of its own. Kubelets
+//! ([`nodes`](TestClusterBuilder::nodes)), sockets and tokens that are kept in Secrets add the operating system's.
 //!
 //! A test that fails tells its seed, the planned faults and the last writes; `KUBEPLANE_SEED=...` lets every test
 //! without a seed of its own begin with that one.
@@ -26,6 +26,7 @@
 //! when its standard input does. As `kube-apiserver` and `etcd` it stands in for those two under controller-runtime's
 //! envtest; see the README.
 
+mod assembly;
 mod builder;
 mod clock;
 mod faults;
@@ -150,7 +151,7 @@ impl TestCluster {
     /// An administrator's client, in-process.
     #[must_use]
     pub fn client(&self) -> kube::Client {
-        self.client_as(builder::admin())
+        self.client_as(assembly::admin())
     }
 
     /// Anybody's client, in-process; as an authenticated user only with the group for it among the groups.

@@ -17,6 +17,7 @@ use kubeplane::{
     runtime::{self, Found},
     signing::controller_options,
     telemetry::{Health, Metrics, Probe},
+    ui::Ui,
 };
 use std::{net::IpAddr, path::Path};
 
@@ -42,7 +43,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     // A kubelet alone locks only its own part.
     let node_data = DataDir::lock(&data.path().join("kubelet"), "kubeplane serve")?;
     eprintln!("kubeplane {}: data in {}", env!("CARGO_PKG_VERSION"), args.api.data_dir.display());
-    let options = api_options(&shared);
+    let (ui, mut options) = (Ui::new(), api_options(&shared));
+    let pages = ui.clone();
+    options.extend = options.extend.and(move |builder| pages.install(builder));
     let setup = setup::prepare(&args.api, data.path(), options, vec![node.clone()]).await?;
     let found = runtime::find(&args.node.runtime, shared.clock.clone(), args.node.pod_cidr).await;
     let found = found.map_err(anyhow::Error::msg)?;
@@ -50,6 +53,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let api = &setup.api;
     let manager = controllers(api, &setup.credentials, &shared)?;
     let scheduler = scheduler(api, &shared)?;
+    let traces = ui.traces(api.client_as(component_user(SCHEDULER)));
     let kubelet = kubelet(
         api,
         &setup.credentials,
@@ -71,7 +75,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(storage) = setup.local_storage {
         plane = plane.with(storage);
     }
-    plane = plane.with(manager).with(scheduler).with(kubelet);
+    plane = plane.with(manager).with(scheduler).with(traces).with(kubelet);
     if let Some(proxy) = proxy {
         plane = plane.with(proxy);
     }

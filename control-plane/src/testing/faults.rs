@@ -1,5 +1,6 @@
 //! What goes wrong in a cluster, by plan.
 
+use kubeplane_clock::watch;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +8,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
 
 /// The user whose requests no plan disturbs: the test itself.
 pub(super) const ADMIN: &str = "kubernetes-admin";

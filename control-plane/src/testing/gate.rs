@@ -10,13 +10,14 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use kube::client::Body as ClientBody;
 use kubeplane_apiserver::Clients;
+use kubeplane_clock::watch;
 use kubeplane_core::{auth::UserInfo, reader::ObjectReader};
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -3,7 +3,7 @@
 use super::ClusterSnapshot;
 use jiff::Timestamp;
 use kubeplane_clock::Seed;
-use kubeplane_pki::{Authority, Error, PkiDir, pem, write_private, write_public};
+use kubeplane_pki::{Authority, Error, PkiDir, pem};
 use std::{fs, io, path::Path};
 
 /// What others rely on beyond the life of one server: the authorities, and the key of service accounts.
@@ -29,14 +29,14 @@ fn authority(name: &str, seed: &Seed, now: Timestamp) -> Result<(String, String)
     Ok((key, authority.certificate().to_owned()))
 }
 
-/// Puts down the keys that are not to be made by chance.
+/// The directory, with the keys that are not to be made by chance; it goes with the cluster, so nobody waits for the disk.
 pub(super) fn prepare(
     directory: &Path,
     seed: Option<u64>,
     snapshot: Option<&ClusterSnapshot>,
     now: Timestamp,
-) -> Result<(), Error> {
-    let pki = PkiDir::open(directory)?;
+) -> Result<PkiDir, Error> {
+    let pki = PkiDir::open(directory)?.volatile();
     let files: Keys = match (snapshot, seed) {
         (Some(snapshot), _) => snapshot.keys.clone(),
         (None, Some(seed)) => {
@@ -53,12 +53,11 @@ pub(super) fn prepare(
         (None, None) => Vec::new(),
     };
     for (name, text) in files {
-        let file = pki.file(name);
         if name.ends_with(".key") {
-            write_private(&file, &text)?
+            pki.write_private(name, &text)?;
         } else {
-            write_public(&file, &text)?
+            pki.write_public(name, &text)?;
         }
     }
-    Ok(())
+    Ok(pki)
 }

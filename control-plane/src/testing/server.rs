@@ -11,6 +11,7 @@ use crate::{
     local_storage::LocalStorage,
 };
 use async_trait::async_trait;
+use kubeplane_clock::watch;
 use kubeplane_core::component::{Component, ComponentError, Lifecycle};
 use kubeplane_extensions::CustomResources;
 use kubeplane_telemetry::{Health, Metrics};
@@ -22,7 +23,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 /// Where the API server is said to be when it does not listen.
 const NOWHERE: SocketAddr = SocketAddr::new(super::LOOPBACK, 6443);

@@ -4,10 +4,12 @@
 //!   cargo xtask protos [--check]     */proto/*.proto -> */src/generated/*.rs
 //!   cargo xtask layers               the dependency edges of ARCHITECTURE.md
 //!   cargo xtask sizes                files and functions that grew too large
+//!   cargo xtask msrv                 nothing needs a newer Rust than Cargo.toml says
 //!   cargo xtask schema [--check]     k8s-openapi + core/schema-facts -> core/src/generated/schema*
 //! ```
 
 mod layers;
+mod msrv;
 mod protos;
 mod schema;
 mod sizes;
@@ -30,6 +32,8 @@ enum Command {
     Schema(schema::Options),
     /// Check which crate depends on which.
     Layers,
+    /// Check that nothing needs a newer Rust than Cargo.toml says.
+    Msrv,
     /// Check the size of files and functions.
     Sizes {
         /// Also name what is large but within the limits.
@@ -43,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Command::Protos(options) => protos::run(&options),
         Command::Schema(options) => schema::run(&options),
         Command::Layers => layers::run(),
+        Command::Msrv => msrv::run(),
         Command::Sizes { verbose } => sizes::run(verbose),
     }
 }

@@ -80,7 +80,7 @@ async fn kubectl_converts_between_versions_through_the_webhook() {
     let kubectl = cluster().await;
     let (server, authority) = conversion_webhook::webhook().unwrap();
     let (port, _serving) = listening(server).await;
-    let crd = conversion_webhook::definition(port, &authority).to_string();
+    let crd = conversion_webhook::definition(port, &authority).unwrap().to_string();
     kubectl.ok(&["apply", "-f", "-"], &crd).await;
     let established = ["wait", "--for=condition=Established", "crd/sheets.paper.example.com"];
     kubectl.ok(&established, "").await;

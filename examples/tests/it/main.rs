@@ -168,10 +168,33 @@ fn custom_store_names_no_other_crate_of_ours() {
     assert!(!others.contains("kubeplane"));
 }
 
+/// What is in the folder is declared, run here, and told of where people look.
+#[test]
+fn every_example_is_run_and_linked() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let (declared, told, linked) = (read("Cargo.toml"), read("src/lib.rs"), read("../README.md"));
+    let (run, book) = (include_str!("main.rs"), read("../control-plane/src/lib.rs"));
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let examples = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    let mut count = 0;
+    for path in examples {
+        let (name, file) = (path.file_stem().unwrap().to_str().unwrap(), path.file_name().unwrap());
+        let file = file.to_str().unwrap();
+        assert!(declared.contains(&format!("path = \"{file}\"")), "{name}: Cargo.toml");
+        assert!(run.contains(&format!("example!({name}, ")), "{name}: tests");
+        assert!(told.contains(&format!("`{name}`")), "{name}: crate docs of the examples");
+        assert!(linked.contains(&format!("(examples/{file})")), "{name}: README");
+        assert!(book.contains(&format!("examples/{file}\n")), "{name}: crate docs of kubeplane");
+        count += 1;
+    }
+    assert!(count >= 15, "{count}");
+}
+
 mod conformance {
     use crate::custom_store::SmallStore;
     use async_trait::async_trait;
-    use kubeplane_store_trait::{Store, conformance::Factory};
+    use kubeplane_store_trait::{Store, Timeline, conformance::Factory};
     use std::sync::Arc;
 
     struct Small;
@@ -179,7 +202,7 @@ mod conformance {
     #[async_trait]
     impl Factory for Small {
         async fn fresh(&self) -> Arc<dyn Store> {
-            Arc::new(SmallStore::new())
+            Arc::new(SmallStore(Timeline::default()))
         }
 
         async fn reopen(&self, _: Arc<dyn Store>) -> Option<Arc<dyn Store>> {

@@ -16,6 +16,9 @@ fn cron_job() -> CronJob {
     .unwrap()
 }
 
+/// How often a run is repeated to see whether it is the same: each time all hash maps have another order.
+const REPEATED: usize = 2;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
@@ -53,9 +56,8 @@ async fn grow(cluster: TestCluster) {
     assert_eq!(ready, Some(9), "faults delay, no more:\n{}", struck.join("\n"));
 }
 
-#[test]
-fn components_get_over_what_goes_wrong() {
-    let simulation = "
+fn stages() -> kubeplane_simulated::Simulation {
+    let stages = "
 kind: Nodes
 metadata: {name: sim}
 spec: {count: 5}
@@ -63,8 +65,13 @@ spec: {count: 5}
 kind: PodStages
 spec: {startDelay: 200ms, startJitter: 2s, readyDelay: 300ms}
 ";
+    stages.parse().unwrap()
+}
+
+#[test]
+fn components_get_over_what_goes_wrong() {
     let builder = TestCluster::builder().controllers().scheduler().paused().seed(5);
-    run(builder.simulation(simulation.parse().unwrap()), grow);
+    run(builder.simulation(stages()), grow);
 }
 
 /// What a user does, with names, uids, times and faults.
@@ -94,9 +101,8 @@ fn recorded(seed: u64) -> History {
     record(TestCluster::builder().seed(seed), story)
 }
 
-#[test]
-fn one_seed_writes_the_same_bytes_twice() {
-    let (one, two) = (recorded(5), recorded(5));
+/// Fails where two histories part.
+fn assert_same(one: &History, two: &History) {
     if one.to_bytes() != two.to_bytes() {
         let (one, two) = (one.writes(), two.writes());
         let differs =
@@ -118,6 +124,33 @@ fn one_seed_writes_the_same_bytes_twice() {
             around(&two)
         );
     }
+}
+
+#[test]
+fn one_seed_writes_the_same_bytes_twice() {
+    let one = recorded(5);
+    assert_same(&one, &recorded(5));
     assert!(one.writes().iter().filter(|write| write.by == "jane").count() > 10, "{one}");
     assert_ne!(one.to_bytes(), recorded(6).to_bytes(), "another seed is another run");
+}
+
+/// Everything that runs in one process: the controllers, the scheduler and nodes, while things go wrong.
+fn recorded_with_components(seed: u64) -> History {
+    let builder = TestCluster::builder().controllers().scheduler().seed(seed);
+    record(builder.simulation(stages()), grow)
+}
+
+#[test]
+fn one_seed_writes_the_same_bytes_twice_with_all_components() {
+    let one = recorded_with_components(5);
+    (0..REPEATED).for_each(|_| assert_same(&one, &recorded_with_components(5)));
+    for writer in [
+        "system:kube-scheduler",
+        "system:simulated-nodes",
+        "system:serviceaccount:kube-system:deployment-controller",
+        "system:serviceaccount:kube-system:replicaset-controller",
+    ] {
+        assert!(one.writes().iter().any(|write| write.by == writer), "{writer}: {one}");
+    }
+    assert_ne!(one.to_bytes(), recorded_with_components(6).to_bytes(), "another seed, another run");
 }

@@ -1,0 +1,269 @@
+//! `pods/log` of pods whose nodes have no kubelet: what their annotations say they said.
+
+use async_trait::async_trait;
+use axum::body::Body as Stream;
+use http::{Response, header};
+use jiff::Timestamp;
+use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest, Query, body};
+use kubeplane_core::{
+    GroupResource, Object,
+    status::{ApiError, ApiResult},
+};
+use kubeplane_handlers::PodLog;
+use kubeplane_simulated::Logs;
+use serde_json::Value;
+use std::{fmt::Write as _, time::Duration};
+
+/// Answers for nodes without kubelets, and passes on what is asked of others.
+#[derive(Debug)]
+pub(crate) struct LogsOfAll(pub(crate) PodLog);
+
+#[async_trait]
+impl Handler for LogsOfAll {
+    async fn handle(&self, request: HandlerRequest) -> ApiResult<Response<Body>> {
+        match own(&request).await? {
+            Some(log) => log.answer(request.api).await,
+            None => self.0.handle(request).await,
+        }
+    }
+}
+
+/// The log of one container.
+struct Log {
+    pod: Object,
+    container: String,
+    wish: Wish,
+}
+
+/// What is asked for of it.
+#[derive(Debug, Default)]
+struct Wish {
+    follow: bool,
+    previous: bool,
+    timestamps: bool,
+    tail: Option<u64>,
+    bytes: Option<usize>,
+    since: Option<Timestamp>,
+}
+
+impl Wish {
+    /// `None` when something is wrong with it, which others say.
+    fn of(query: &Query, now: Timestamp) -> Option<Self> {
+        let number =
+            |name: &str| query.integer(name).ok().map(|value| value.filter(|own| *own >= 0));
+        let since = match number("sinceSeconds")? {
+            Some(seconds) => {
+                Some(now.saturating_sub(Duration::from_secs(seconds.unsigned_abs())).ok()?)
+            }
+            None => query.first("sinceTime").map(str::parse).transpose().ok()?,
+        };
+        Some(Self {
+            follow: query.flag("follow") == Some(true),
+            previous: query.flag("previous") == Some(true),
+            timestamps: query.flag("timestamps") == Some(true),
+            tail: number("tailLines")?.map(i64::unsigned_abs),
+            bytes: number("limitBytes")?.and_then(|bytes| usize::try_from(bytes).ok()),
+            since,
+        })
+    }
+}
+
+/// A log that is ours to tell; whatever is wrong with the request others say.
+async fn own(request: &HandlerRequest) -> ApiResult<Option<Log>> {
+    let reader = request.api.reader();
+    let pods = GroupResource::new("", "pods");
+    let info = &request.info;
+    let Some(pod) = reader.get(&pods, &info.namespace, &info.name).await? else { return Ok(None) };
+    let node = pod.text(&["spec", "nodeName"]);
+    if node.is_empty() {
+        return Ok(None);
+    }
+    let node = reader.get(&GroupResource::new("", "nodes"), "", node).await?;
+    if !node.is_some_and(|node| crate::metrics_api::is_simulated(&node)) {
+        return Ok(None);
+    }
+    let query = request.query();
+    let Some(wish) = Wish::of(&query, request.api.clock().now()) else { return Ok(None) };
+    let names: Vec<_> = containers(&pod).collect();
+    let container = match (query.text("container"), names.as_slice()) {
+        ("", [only]) => (*only).to_owned(),
+        (named, names) if names.contains(&named) => named.to_owned(),
+        _ => return Ok(None),
+    };
+    Ok(Some(Log { pod: Object::clone(&pod), container, wish }))
+}
+
+fn containers(pod: &Object) -> impl Iterator<Item = &str> {
+    let all = pod.at(&["spec", "containers"]).and_then(Value::as_array);
+    all.into_iter().flatten().filter_map(|own| own["name"].as_str())
+}
+
+/// A time in which a container ran.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    start: Timestamp,
+    /// Not there while it runs.
+    end: Option<Timestamp>,
+}
+
+/// The run that is asked for, as the status tells it.
+fn run(pod: &Object, container: &str, previous: bool) -> Option<Run> {
+    let all = pod.at(&["status", "containerStatuses"]).and_then(Value::as_array);
+    let status = all.into_iter().flatten().find(|own| own["name"] == container)?;
+    let time = |value: &Value| value.as_str()?.parse().ok();
+    let ended = |state: &Value| {
+        let start = time(&state["terminated"]["startedAt"])?;
+        Some(Run { start, end: time(&state["terminated"]["finishedAt"]) })
+    };
+    let (state, last) = (&status["state"], &status["lastState"]);
+    if previous {
+        return ended(last);
+    }
+    let running = time(&state["running"]["startedAt"]).map(|start| Run { start, end: None });
+    // One that waits to be started again has said what it said before.
+    running.or_else(|| ended(state)).or_else(|| ended(last))
+}
+
+impl Log {
+    fn logs(&self) -> Logs {
+        self.pod.annotation(Logs::ANNOTATION).and_then(Logs::parse).unwrap_or_default()
+    }
+
+    /// How many lines a run said until now.
+    fn said(&self, logs: &Logs, run: Run, now: Timestamp) -> u64 {
+        let time = run.end.unwrap_or(now).duration_since(run.start);
+        Duration::try_from(time).map_or(0, |time| logs.said(time))
+    }
+
+    /// These lines as they are sent.
+    fn text(&self, logs: &Logs, run: Run, numbers: std::ops::Range<u64>) -> String {
+        let mut text = String::new();
+        for number in numbers {
+            let Some((line, after)) = logs.line(number) else { break };
+            let at = run.start.saturating_add(after).unwrap_or(run.start);
+            if self.wish.since.is_some_and(|since| at < since) {
+                continue;
+            }
+            if self.wish.timestamps {
+                let _ = write!(text, "{at:.9} ");
+            }
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+
+    async fn answer(self, api: Api) -> ApiResult<Response<Body>> {
+        let (container, pod) = (&self.container, self.pod.name());
+        let Some(run) = run(&self.pod, container, self.wish.previous) else {
+            let what = if self.wish.previous { "previous terminated " } else { "" };
+            let why = format!("{what}container {container:?} in pod {pod:?} not found");
+            return Err(ApiError::bad_request(why));
+        };
+        let logs = self.logs();
+        let said = self.said(&logs, run, api.clock().now());
+        // Who wants the last lines is not made to wait for the first.
+        let first = self.wish.tail.map_or(0, |tail| said.saturating_sub(tail));
+        let mut text = self.text(&logs, run, first..said);
+        let left = self.wish.bytes.map(|bytes| bytes.saturating_sub(text.len()));
+        cut(&mut text, self.wish.bytes);
+        let content = if self.wish.follow && run.end.is_none() && left != Some(0) {
+            let stream = futures::stream::unfold(Some((self, api, said)), move |state| {
+                let logs = logs.clone();
+                async move {
+                    let (log, api, said) = state?;
+                    let (more, next) = log.more(&logs, &api, run, said).await?;
+                    Some((Ok::<_, std::io::Error>(more), next.map(|said| (log, api, said))))
+                }
+            });
+            let before = futures::stream::iter([Ok(text)]);
+            body::boxed(Stream::from_stream(futures::StreamExt::chain(before, stream)))
+        } else {
+            body::full(text)
+        };
+        Response::builder()
+            .header(header::CONTENT_TYPE, "text/plain")
+            .body(content)
+            .map_err(ApiError::internal)
+    }
+
+    /// Waits for more lines: them, and how many were said then; without a number it has ended.
+    async fn more(
+        &self,
+        logs: &Logs,
+        api: &Api,
+        run: Run,
+        said: u64,
+    ) -> Option<(String, Option<u64>)> {
+        loop {
+            api.clock().sleep(LOOK).await;
+            let pods = GroupResource::new("", "pods");
+            let pod =
+                api.reader().get(&pods, self.pod.namespace(), self.pod.name()).await.ok()??;
+            let now = self::run(&pod, &self.container, false)?;
+            // Another run is another log.
+            let over = now.start != run.start || pod.uid() != self.pod.uid();
+            let end = if over { None } else { now.end };
+            let until = self.said(logs, Run { end, ..run }, api.clock().now());
+            if over {
+                return None;
+            }
+            if until > said || end.is_some() {
+                let text = self.text(logs, run, said..until);
+                return Some((text, end.is_none().then_some(until)));
+            }
+        }
+    }
+}
+
+/// How often it is looked for more lines.
+const LOOK: Duration = Duration::from_millis(200);
+
+fn cut(text: &mut String, bytes: Option<usize>) {
+    if let Some(bytes) = bytes {
+        let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn log(wish: Wish) -> Log {
+        let pod = json!({
+            "metadata": {"name": "p", "annotations": {
+                "kubeplane.dev/logs": r#"{"lines": ["a", "b"], "every": "10s", "repeat": true}"#}},
+            "spec": {"containers": [{"name": "c"}]},
+            "status": {"containerStatuses": [{"name": "c",
+                "state": {"running": {"startedAt": "2026-01-01T00:01:00Z"}},
+                "lastState": {"terminated": {
+                    "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:15Z"}}}]}});
+        Log { pod: Object::from_value(pod).unwrap(), container: "c".to_owned(), wish }
+    }
+
+    fn text(wish: Wish, now: &str) -> String {
+        let log = log(wish);
+        let (logs, run) = (log.logs(), run(&log.pod, "c", log.wish.previous).unwrap());
+        let said = log.said(&logs, run, now.parse().unwrap());
+        log.text(&logs, run, 0..said)
+    }
+
+    #[test]
+    fn a_run_has_said_what_was_due_in_it() {
+        assert_eq!(text(Wish::default(), "2026-01-01T00:01:25Z"), "a\nb\na\n");
+        let previous = Wish { previous: true, timestamps: true, ..Wish::default() };
+        let expected = "2026-01-01T00:00:00.000000000Z a\n2026-01-01T00:00:10.000000000Z b\n";
+        assert_eq!(text(previous, "2026-01-01T00:01:25Z"), expected);
+        let since = Some("2026-01-01T00:01:10Z".parse().unwrap());
+        assert_eq!(text(Wish { since, ..Wish::default() }, "2026-01-01T00:01:25Z"), "b\na\n");
+    }
+
+    #[test]
+    fn a_limit_does_not_cut_a_letter_in_two() {
+        let mut text = "né".to_owned();
+        cut(&mut text, Some(2));
+        assert_eq!(text, "n");
+    }
+}
