@@ -17,9 +17,12 @@ use serde::{Serialize, de::Error as _};
 use serde_json::Value;
 use std::{io::Write, sync::Arc};
 
+/// What most objects fit in while they are encoded, in bytes.
+const ROOM: usize = 16 * 1024;
+
 /// Encodes an object for the store.
 pub(crate) fn encode(object: &Object) -> Bytes {
-    let mut out = Vec::with_capacity(4096);
+    let mut out = Vec::with_capacity(ROOM);
     let text = |key: &str| object.text(&[key]);
     let metadata = object.map().get("metadata").and_then(Value::as_object);
     out.extend_from_slice(b"{\"kind\":");
@@ -50,9 +53,9 @@ pub(crate) fn encode(object: &Object) -> Bytes {
         put_member(&mut out, b",", key, value);
     }
     out.push(b'}');
-    // What is stored stays: it shall not hold on to more than it is.
-    out.shrink_to_fit();
-    out.into()
+    // What is stored stays, and shall not hold on to more than it is. An allocator that is asked to shrink a buffer may
+    // leave up to half of it unused.
+    Bytes::copy_from_slice(&out)
 }
 
 /// Sets of fields are text already where the writer packed them.

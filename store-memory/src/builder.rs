@@ -55,7 +55,7 @@ impl Default for Builder {
             relaxed: Vec::new(),
             accept_data_loss: false,
             disk: Arc::new(SystemDisk),
-            snapshot_after: 16 * 1024 * 1024,
+            snapshot_after: 64 * 1024 * 1024,
             history: HistoryLimits {
                 age: Duration::from_secs(300),
                 revisions: 100_000,
@@ -108,8 +108,9 @@ impl Builder {
         self
     }
 
-    /// Bytes of log after which a snapshot takes its place (16 MiB); never before the log has outgrown the
-    /// last snapshot. The directory holds at most about two snapshots and twice this.
+    /// Bytes of log after which a snapshot takes its place (64 MiB); never before the log is twice as large as the last
+    /// snapshot, so that of what is written at most a third is snapshots. The directory holds at most about four
+    /// snapshots and twice this.
     #[must_use]
     pub fn snapshot_after(mut self, bytes: u64) -> Self {
         self.snapshot_after = bytes;

@@ -3,7 +3,7 @@ use crate::{
     log::{
         directory::Directory,
         disk::SystemDisk,
-        snapshot::{self, Chunks, Loaded},
+        snapshot::{self, Chunks, Loaded, Pace},
     },
     state::{Record, State},
     wall::Wall,
@@ -129,7 +129,8 @@ impl Snapshot {
         }
         let revision = loaded.revision.saturating_add(bump);
         let state = Arc::new(State::of(loaded.records, revision));
-        let size = snapshot::write(&directory, &state, wall).map_err(OpenError::io(path))?;
+        let size = snapshot::write(&directory, &state, wall, &Pace::hurried())
+            .map_err(OpenError::io(path))?;
         Ok(SnapshotInfo { revision: Revision(revision), size, ..found })
     }
 

@@ -92,7 +92,8 @@ impl Row {
         if let Some(kept) = &*self.protobuf.lock() {
             return Ok(kept.clone());
         }
-        let made = Bytes::from(shape.protobuf(&self.value, Some(self.revision))?);
+        // Without the room that its making took.
+        let made = Bytes::copy_from_slice(&shape.protobuf(&self.value, Some(self.revision))?);
         *self.protobuf.lock() = Some(made.clone());
         Ok(made)
     }

@@ -4,7 +4,7 @@ use super::{
     frame::{self, Found, Frame},
     frames::Frames,
     record::{Item, Items},
-    snapshot,
+    snapshot::{self, Pace},
 };
 use crate::{
     DataLoss, OpenError,
@@ -120,7 +120,7 @@ fn begin_anew(
 ) -> io::Result<()> {
     let records = recovered.ledger.state.entries.iter().cloned().collect();
     let state = Arc::new(State::of(records, revision));
-    recovered.snapshot_size = snapshot::write(directory, &state, reading.wall)?;
+    recovered.snapshot_size = snapshot::write(directory, &state, reading.wall, &Pace::hurried())?;
     for file in directory.set_aside(revision)? {
         tracing::error!(file = %file.display(), "kept a damaged file, or one behind it");
     }

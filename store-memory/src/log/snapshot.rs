@@ -12,13 +12,50 @@ use crate::{
 };
 use bytes::Bytes;
 use kubeplane_store_trait::{Key, KeyRange};
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Frames of a snapshot are about this large, in bytes.
 const FRAME: usize = 256 * 1024;
-/// Of a snapshot that is being written, at most about this much waits for the disk, in bytes: a file system that flushes
-/// the data of all files with its journal would let the log wait for all of it.
-const UNFLUSHED: u64 = 1024 * 1024;
+/// Of a snapshot that is being written, at most about this much waits for the disk, in bytes: a flush of the log waits
+/// for all of it.
+const UNFLUSHED: u64 = 256 * 1024;
+/// How much longer than at work a snapshot beside writers rests.
+const REST: u32 = 3;
+
+/// How a snapshot is written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pace {
+    hurry: Arc<AtomicBool>,
+}
+
+impl Pace {
+    /// As fast as it goes, from now on.
+    pub(crate) fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
+    }
+
+    /// As fast as it goes, from the start.
+    pub(crate) fn hurried() -> Self {
+        Self { hurry: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// Leaves the disk and the processor to the writers for a while. By the machine's own clock: it is about the machine.
+    fn rest(&self, worked: Duration) {
+        if !self.hurry.load(Ordering::Relaxed) {
+            thread::sleep((REST * worked).min(Duration::from_millis(100)));
+        }
+    }
+}
 
 /// The bytes of a snapshot's file, in parts of a frame each.
 #[derive(Debug)]
@@ -82,16 +119,23 @@ impl Iterator for Chunks {
 }
 
 /// Writes every entry of `state`; returns the size of the file once it is durable under its name.
-pub(crate) fn write(directory: &Directory, state: &Arc<State>, wall: Wall) -> io::Result<u64> {
+pub(crate) fn write(
+    directory: &Directory,
+    state: &Arc<State>,
+    wall: Wall,
+    pace: &Pace,
+) -> io::Result<u64> {
     let unfinished = directory.unfinished();
     let mut file = directory.disk().create(&unfinished)?;
-    let (mut size, mut flushed) = (0, 0);
+    let (mut size, mut flushed, mut started) = (0, 0, Instant::now());
     for chunk in Chunks::new(state.clone(), wall) {
         file.write_all(&chunk)?;
         size += chunk.len() as u64;
         if size - flushed >= UNFLUSHED {
             file.sync()?;
             flushed = size;
+            pace.rest(started.elapsed());
+            started = Instant::now();
         }
     }
     file.sync()?;

@@ -1,7 +1,12 @@
 use super::{Inbox, Request, Start, Taken};
 use crate::{
     ledger::{Ledger, Outcome, Write},
-    log::{appender::LogFile, directory::Directory, frame, record, snapshot},
+    log::{
+        appender::LogFile,
+        directory::Directory,
+        frame, record,
+        snapshot::{self, Pace},
+    },
     published::Published,
     state::What,
     wall::Wall,
@@ -40,6 +45,7 @@ pub(super) struct Worker {
     logged: u64,
     snapshot_size: u64,
     snapshot: Option<JoinHandle<Option<u64>>>,
+    pace: Pace,
 }
 
 impl Worker {
@@ -50,6 +56,7 @@ impl Worker {
             flush_by: None,
             failure,
             snapshot: None,
+            pace: Pace::default(),
             directory: Arc::new(start.directory),
             ledger: start.ledger,
             published: start.published,
@@ -77,6 +84,7 @@ impl Worker {
         }
         self.flush();
         self.published.close();
+        self.pace.hurry();
         if let Some(job) = self.snapshot.take() {
             let _ = job.join();
         }
@@ -193,7 +201,7 @@ impl Worker {
     /// Starts a snapshot in a thread of its own when the log has grown enough. The log is cut first, so that
     /// everything in the older ones is in the snapshot.
     fn consider_snapshot(&mut self) {
-        if self.logged < self.snapshot_after.max(self.snapshot_size) {
+        if self.logged < self.snapshot_after.max(2 * self.snapshot_size) {
             return;
         }
         if let Some(job) = self.snapshot.take_if(|job| job.is_finished())
@@ -217,9 +225,9 @@ impl Worker {
         self.log = LogFile::create(&self.directory, state.revision)?;
         self.logged = 0;
         let directory = self.directory.clone();
-        let wall = Wall::of(&*self.clock);
+        let (wall, pace) = (Wall::of(&*self.clock), self.pace.clone());
         let job = move || {
-            let written = snapshot::write(&directory, &state, wall)
+            let written = snapshot::write(&directory, &state, wall, &pace)
                 .and_then(|size| directory.prune(state.revision).map(|()| size));
             match written {
                 Ok(size) => Some(size),
