@@ -6,7 +6,9 @@ use kubeplane_core::{
     ApiError, GroupKind, GroupVersionKind, Object,
     apply::refuse_packed_managers,
     decode::{self, DecodeError, Decoded, FieldValidation, Format},
-    field, protobuf,
+    field,
+    patch::{strategic, unreadable},
+    protobuf,
     schema::{self, Kind, Schema, SchemaRef},
     status::ApiResult,
     yaml,
@@ -85,7 +87,23 @@ pub(crate) fn loose(
 ) -> ApiResult<Decoded> {
     let schema = shape(kind);
     let written = format(headers, &schema)?;
-    decoded(bytes, written, kind, &schema, validation)
+    let found = decoded(bytes, written, kind, &schema, validation);
+    match older(kind) {
+        Some(older) if found.is_err() => {
+            let Ok(mut sent) = decoded(bytes, written, &older, &schema, validation) else {
+                return found;
+            };
+            sent.object.set(&["apiVersion"], kind.group_version().to_string());
+            Ok(sent)
+        }
+        _ => found,
+    }
+}
+
+/// An older version of the same shape that is taken too.
+fn older(kind: &GroupVersionKind) -> Option<GroupVersionKind> {
+    let evicts = kind.group == "policy" && kind.kind == "Eviction";
+    evicts.then(|| GroupVersionKind::new("policy", "v1beta1", "Eviction"))
 }
 
 /// The shape of a built-in kind; anything at all of others.
@@ -106,18 +124,32 @@ pub(crate) fn options(headers: &HeaderMap, bytes: &[u8]) -> ApiResult<Option<Obj
         return Ok(None);
     }
     let schema = schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
-    let value = match format(headers, schema.as_ref().unwrap_or(&ANYTHING))? {
-        Written::Text(Format::Json) => {
-            serde_json::from_slice(bytes).map_err(|error| error.to_string())
-        }
+    let schema = schema.as_ref().unwrap_or(&ANYTHING);
+    let value = match format(headers, schema)? {
+        Written::Text(Format::Json) => serde_json::from_slice(bytes).map_err(|error| {
+            let why = unreadable(bytes, &error, "");
+            format!("couldn't get version/kind; json parse error: {why}")
+        }),
         Written::Text(Format::Yaml) => yaml::parse(bytes).map_err(|error| error.to_string()),
         Written::Protobuf => protobuf_options(bytes).map_err(|error| error.to_string()),
     };
     let value: Value = value.map_err(ApiError::bad_request)?;
-    let object = Object::from_value(value);
-    object
-        .map(Some)
-        .ok_or_else(|| ApiError::bad_request("couldn't get version/kind; the body is no object"))
+    let mut object = match value {
+        Value::Null => Object::default(),
+        value => Object::from_value(value).ok_or_else(|| {
+            ApiError::bad_request("couldn't get version/kind; the body is no object")
+        })?,
+    };
+    if !matches!(object.kind(), "" | "DeleteOptions") {
+        let (kind, version) = (object.kind(), object.api_version());
+        return Err(ApiError::bad_request(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \
+             \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+        )));
+    }
+    decode::conform(&mut object, schema)
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    Ok(Some(object))
 }
 
 fn protobuf_options(bytes: &[u8]) -> protobuf::Result<Value> {
@@ -139,15 +171,44 @@ pub(crate) fn settled(call: &Call, value: Value) -> Option<Object> {
     (is_kind && decode::settle(&mut object, &definition.schema)).then_some(object)
 }
 
-/// Makes the outcome of a patch an object of the kind, as if it had been sent. `twice` is what came twice in the patch.
+/// What was sent to make an object of, as far as failures and warnings tell of it.
+#[derive(Debug, Default)]
+pub(crate) struct Sent<'a> {
+    /// What came twice in it, and what it may not hold.
+    pub(crate) faults: Vec<String>,
+    /// A strategic merge patch.
+    pub(crate) strategic: Option<&'a [u8]>,
+    /// It is the configuration of an apply.
+    pub(crate) applied: bool,
+}
+
+impl Sent<'_> {
+    /// How the outcome, or what was sent, is shown.
+    fn shown(&self, outcome: Object) -> String {
+        let strategic = self.strategic.and_then(|body| serde_json::from_slice(body).ok());
+        match strategic {
+            Some(patch) => strategic::as_go(&patch),
+            None => outcome.into_value().to_string(),
+        }
+    }
+
+    /// Why the outcome is no object of the kind: what was a map all the way is looked at in another way.
+    fn misfit(&self, outcome: &Object, schema: &Schema, error: &DecodeError) -> String {
+        let mapped = self.strategic.is_some() || self.applied;
+        let found = mapped.then(|| decode::misfit(&Value::Object(outcome.map().clone()), schema));
+        found.flatten().unwrap_or_else(|| error.to_string())
+    }
+}
+
+/// Makes the outcome of a patch an object of the kind, as if it had been sent.
 pub(crate) fn patched(
     call: &Call,
     value: Value,
     validation: FieldValidation,
-    twice: Vec<String>,
+    sent: Sent<'_>,
 ) -> ApiResult<Object> {
     let definition = call.definition();
-    patched_as(call, &definition.kind, &definition.schema, value, validation, twice)
+    patched_as(call, &definition.kind, &definition.schema, value, validation, sent)
 }
 
 /// The same for a view of the object, as a Scale is.
@@ -157,34 +218,45 @@ pub(crate) fn patched_as(
     schema: &SchemaRef,
     value: Value,
     validation: FieldValidation,
-    twice: Vec<String>,
+    mut sent: Sent<'_>,
 ) -> ApiResult<Object> {
-    let invalid = |why: &dyn std::fmt::Display, value: Value| {
-        let errors =
-            [field::Error::invalid(&field::Path::new("patch"), value.to_string(), why.to_string())];
+    let invalid = |why: &dyn std::fmt::Display, value: String| {
+        let errors = [field::Error::invalid(&field::Path::new("patch"), value, why.to_string())];
         ApiError::invalid(&GroupKind::default(), "", &errors)
     };
     let _span = tracing::debug_span!("decode").entered();
-    let sent = match value {
+    let mut outcome = match value {
         Value::Object(_) => Object::from_value(value).unwrap_or_default(),
-        other => return Err(invalid(&"the patched object is no map", other)),
+        other => return Err(invalid(&"the patched object is no map", other.to_string())),
     };
-    if sent.kind() != kind.kind || sent.group_version() != Some(kind.group_version()) {
-        let why = format!(
-            "no kind \"{}\" is registered for version \"{}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
-            sent.kind(),
-            sent.api_version(),
-        );
-        return Err(invalid(&why, sent.into_value()));
+    if sent.strategic.is_some() {
+        // The type is chosen before the patch is looked at, whatever that says.
+        outcome.set(&["kind"], kind.kind.to_string());
+        outcome.set(&["apiVersion"], kind.group_version().to_string());
     }
-    let (object, found) = match decode::conformed(&sent, schema) {
+    if outcome.kind() != kind.kind || outcome.group_version() != Some(kind.group_version()) {
+        let why = format!(
+            "no kind \"{}\" is registered for version \"{}\" in scheme \"{}\"",
+            outcome.kind(),
+            outcome.api_version(),
+            decode::scheme_of(kind),
+        );
+        return Err(invalid(&why, sent.shown(outcome)));
+    }
+    let (object, mut found) = match decode::conformed(&outcome, schema) {
         Ok(conformed) => conformed,
-        Err(error) => return Err(invalid(&error, sent.into_value())),
+        Err(error) => {
+            let why = sent.misfit(&outcome, schema, &error);
+            return Err(invalid(&why, sent.shown(outcome)));
+        }
     };
-    let found: Vec<_> = twice.into_iter().chain(found).collect();
+    if sent.strategic.is_some() {
+        found.sort();
+    }
+    found.splice(0..0, std::mem::take(&mut sent.faults));
     match validation {
         FieldValidation::Strict if !found.is_empty() => {
-            Err(invalid(&DecodeError::Strict(found), sent.into_value()))
+            Err(invalid(&DecodeError::Strict(found), sent.shown(outcome)))
         }
         FieldValidation::Warn => {
             found.into_iter().for_each(|warning| call.warnings.add(warning));

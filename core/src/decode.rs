@@ -9,14 +9,19 @@
 
 mod custom;
 mod defaults;
+mod operations;
 mod scalar;
 mod settle;
-mod syntax;
+pub(crate) mod syntax;
 mod typed;
+mod unstructured;
 
 pub use defaults::{apply_schema_defaults, zero};
+pub use operations::operation_faults;
 pub use scalar::{micro_time, time};
 pub use settle::settle;
+pub use typed::json_kind;
+pub use unstructured::misfit;
 
 use crate::{
     ApiError, Definition, GroupVersion, GroupVersionKind, Object, protobuf,
@@ -122,6 +127,9 @@ pub fn decode_as(
             Format::Yaml => error.to_string(),
         })
     })?;
+    if let Some(what) = shaped.other {
+        return Err(unrecognized(&no_names(what)));
+    }
     let named = Named::of(shaped.names, kind, matches!(schema, SchemaRef::Static(_)))
         .map_err(|why| unrecognized(&why))?;
     named.check(kind)?;
@@ -253,6 +261,8 @@ struct Shaped {
     result: Result<Option<Value>, String>,
     /// Duplicate and unknown fields.
     found: Vec<String>,
+    /// What the whole is, if it is neither a map nor null.
+    other: Option<&'static str>,
 }
 
 fn shape_json(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, String> {
@@ -261,7 +271,23 @@ fn shape_json(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, S
         Ok(text) => shape_whole(serde_json::Deserializer::from_str(text), schema, strict),
         Err(_) => shape_whole(serde_json::Deserializer::from_slice(body), schema, strict),
     };
-    shaped.map_err(|error| syntax::explain(body, &error))
+    let mut shaped = shaped.map_err(|error| syntax::explain(body, &error))?;
+    shaped.other = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => Some("array"),
+        Some(b'"') => Some("string"),
+        Some(b't' | b'f') => Some("bool"),
+        Some(b'-' | b'0'..=b'9') => Some("number"),
+        _ => None,
+    };
+    Ok(shaped)
+}
+
+/// Why something that is no map names neither version nor kind.
+fn no_names(what: &str) -> String {
+    const INTO: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    format!(
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type {INTO}"
+    )
 }
 
 fn shape_whole<'de, R: serde_json::de::Read<'de>>(
@@ -277,7 +303,9 @@ fn shape_whole<'de, R: serde_json::de::Read<'de>>(
 fn shape_yaml(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, String> {
     let (value, duplicates) =
         yaml::parse_reporting_duplicates(body).map_err(|error| error.to_string())?;
+    let other = Some(typed::json_kind(&value)).filter(|what| !["object", "null"].contains(what));
     let mut shaped = shape(value, schema, strict).map_err(|error| error.to_string())?;
+    shaped.other = other;
     if strict {
         shaped.found.splice(0..0, duplicates);
     }
@@ -308,7 +336,7 @@ fn shape<'de, D: serde::Deserializer<'de>>(
         Some(error) => Err(error),
         None => Ok(result),
     };
-    Ok(Shaped { names: context.names, result, found })
+    Ok(Shaped { names: context.names, result, found, other: None })
 }
 
 /// What a body says it is, the rest taken from the path.
@@ -363,6 +391,13 @@ impl Named {
         if self.version == group_version && self.kind == *expected.kind {
             return Ok(());
         }
+        // Evictions are taken in the version they had before, too; both say the same.
+        if self.kind == "Eviction"
+            && *expected.kind == *"Eviction"
+            && self.version == GroupVersion::new("policy", "v1beta1")
+        {
+            return Ok(());
+        }
         if self.kind == *expected.kind
             && self.version.group == expected.group
             && is_registered(&found)
@@ -385,12 +420,23 @@ impl Named {
             )
         } else {
             format!(
-                "no kind {:?} is registered for version {:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+                "no kind {:?} is registered for version {:?} in scheme {:?}",
                 self.kind,
-                self.version.to_string()
+                self.version.to_string(),
+                scheme_of(expected),
             )
         };
         Err(cannot(&found, expected, &why))
+    }
+}
+
+/// Where the original lists the types of the server that serves a kind.
+#[must_use]
+pub fn scheme_of(kind: &GroupVersionKind) -> &'static str {
+    match &*kind.group {
+        "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
+        "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
+        _ => "pkg/api/legacyscheme/scheme.go:30",
     }
 }
 

@@ -481,6 +481,9 @@ pub enum NameRule {
     Dns1035Label,
     /// Anything that can stand in a path segment (RBAC names).
     PathSegment,
+    /// As [`DnsSubdomain`](Self::DnsSubdomain), in the words of the newer rules, which do not look at what names are
+    /// generated from.
+    LongName,
     /// An IP address in its canonical form.
     IpAddress,
 }

@@ -1,5 +1,11 @@
 //! Errors about one field of an object, and the paths that name it.
 
+mod diff;
+mod internal;
+
+pub use diff::internal_diff;
+pub use internal::show_as_internal;
+
 use serde_json::Value;
 use std::fmt;
 
@@ -248,8 +254,17 @@ fn printed(value: &Value) -> String {
             Some(text) => text.to_owned(),
             None => go_quote(text),
         },
-        other => other.to_string(),
+        other => go_json(other),
     }
+}
+
+/// JSON as Go writes it: fit for HTML.
+fn go_json(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.contains(['<', '>', '&']) {
+        return text;
+    }
+    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 /// Quotes a string as Go's `%q` does for the characters JSON and Go agree on, and the few they do not.

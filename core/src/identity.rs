@@ -119,9 +119,9 @@ impl GroupVersionKind {
     }
 }
 
-/// As Go prints it in messages: `apps/v1, Kind=Deployment`.
+/// As Go prints it in messages: `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`.
 impl fmt::Display for GroupVersionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, Kind={}", self.group_version(), self.kind)
+        write!(f, "{}/{}, Kind={}", self.group, self.version, self.kind)
     }
 }

@@ -67,18 +67,20 @@ pub fn validate_updated(
         false => Vec::new(),
     };
     let change = change_errors(object, old, &path);
-    let mut errors = Vec::new();
-    let mut as_new = |rule, again: &[Error]| {
-        errors.extend(identity_errors(object, definition.is_namespaced(), rule, &path));
-        errors.extend([&common, &finalizers, &managed, again].into_iter().flatten().cloned());
+    let as_new = |rule, again: &[Error]| -> Vec<Error> {
+        let own = identity_errors(object, definition.is_namespaced(), rule, &path);
+        let rest = [&common, &finalizers, &managed, again].into_iter().flatten().cloned();
+        own.into_iter().chain(rest).collect()
     };
-    as_new(NameRule::PathSegment, &[]);
-    (0..checks.whole).for_each(|_| as_new(definition.strategy.name_rule(), &unqualified));
-    for time in 0..=checks.change {
-        errors.extend([&change, &common, &managed].into_iter().flatten().cloned());
-        if time > 0 {
-            errors.extend(unqualified.iter().cloned());
-        }
+    let as_changed = [&change, &common, &managed];
+    // All kinds are looked at so first, then each in its own way.
+    let mut errors = as_new(NameRule::PathSegment, &[]);
+    errors.extend(as_changed.into_iter().flatten().cloned());
+    for _ in 0..checks.whole {
+        errors.extend(as_new(definition.strategy.name_rule(), &unqualified));
+    }
+    for _ in 0..checks.change {
+        errors.extend(as_changed.into_iter().flatten().chain(&unqualified).cloned());
     }
     errors
 }

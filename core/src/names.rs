@@ -443,6 +443,11 @@ pub fn check(rule: NameRule, name: &str, prefix: bool) -> Messages {
         NameRule::Dns1035Label => is_dns1035_label(&masked),
         NameRule::PathSegment if prefix => is_path_segment_prefix(name),
         NameRule::PathSegment => is_path_segment_name(name),
+        NameRule::LongName if prefix => Messages::new(),
+        NameRule::LongName => {
+            let found = is_dns1123_subdomain(name).into_iter();
+            found.map(|text| text.replace("253 characters", "253 bytes")).collect()
+        }
         NameRule::IpAddress => address::is_valid_ip(name),
     }
 }

@@ -65,7 +65,7 @@ pub fn unreadable(bytes: &[u8], error: &serde_json::Error, go_type: &str) -> Str
         Category::Data => {
             format!("json: cannot unmarshal {found} into Go value of type {go_type}")
         }
-        Category::Syntax | Category::Io => error.to_string(),
+        Category::Syntax | Category::Io => crate::decode::syntax::explain(bytes, error),
     }
 }
 

@@ -5,8 +5,39 @@ use serde_saphyr::{Error, Options, options::DuplicateKeyPolicy};
 
 /// Why a text is no YAML.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("error converting YAML to JSON: yaml: {0}")]
+#[error("yaml: {0}")]
 pub struct YamlError(String);
+
+impl YamlError {
+    /// Of a text that the parser refused, in the words of the original's, as far as the two agree on what is wrong.
+    fn of(text: &[u8], error: &Error) -> Self {
+        let error = error.without_snippet();
+        let (Error::Message { msg, .. } | Error::ExternalMessage { msg, .. }) = error else {
+            return Self(error.to_string());
+        };
+        let line = error.location().map_or(0, |location| location.line());
+        let last = || String::from_utf8_lossy(text).lines().count() as u64;
+        let what = match msg.strip_prefix("while ") {
+            Some(rest) => rest.split_once(", ").map_or(rest, |(_, what)| what),
+            None => msg.as_str(),
+        };
+        // The original counts lines from zero, and adds one to those its scanner names.
+        let (what, line) = match what {
+            "expected ',' or ']'" => ("did not find expected ',' or ']'", line - line.min(1)),
+            _ if what.starts_with("unclosed bracket") => {
+                ("did not find expected node content", last())
+            }
+            _ if what.starts_with("unclosed quote") => {
+                ("found unexpected end of stream", last() + 1)
+            }
+            _ if what.starts_with("tab") => ("found character that cannot start any token", line),
+            "invalid indentation" => ("did not find expected key", line - line.min(1)),
+            _ if what.starts_with("did not find expected") => (what, line - line.min(1)),
+            other => (other, if line == 1 { 0 } else { line }),
+        };
+        Self(if line == 0 { what.to_owned() } else { format!("line {line}: {what}") })
+    }
+}
 
 /// How deep aliases may nest and how much they may expand to, over the whole document.
 const MAX_REPLAYED: usize = 100_000;
@@ -20,7 +51,26 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
 }
 
 fn with_policy(text: &[u8], policy: DuplicateKeyPolicy) -> Result<Value, Error> {
-    serde_saphyr::from_slice_with_options(text, options(policy))
+    match serde_saphyr::from_slice_with_options(text, options(policy)) {
+        Err(error) if matches!(error.without_snippet(), Error::MultipleDocuments { .. }) => {
+            serde_saphyr::from_slice_with_options(first_document(text), options(policy))
+        }
+        parsed => parsed,
+    }
+}
+
+/// The text up to the mark that begins a second document.
+fn first_document(text: &[u8]) -> &[u8] {
+    let (mut at, mut begun) = (0, false);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b"---") && begun {
+            return &text[..at];
+        }
+        begun |=
+            !line.trim_ascii().is_empty() && !line.starts_with(b"#") && line.trim_ascii() != b"---";
+        at += line.len();
+    }
+    text
 }
 
 /// Parses YAML; of a key given twice the last value counts.
@@ -34,7 +84,7 @@ pub fn parse(text: &[u8]) -> Result<Value, YamlError> {
     {
         return Ok(value);
     }
-    with_policy(text, DuplicateKeyPolicy::LastWins).map_err(|error| YamlError(error.to_string()))
+    with_policy(text, DuplicateKeyPolicy::LastWins).map_err(|error| YamlError::of(text, &error))
 }
 
 /// Parses YAML as [`parse`] does, and names a key given twice.
@@ -83,6 +133,25 @@ mod tests {
             value,
             json!({"a": true, "b": 420, "c": "1", "d": 1.5, "1": "x", "e": null, "f": [true, "on"], "g": 15})
         );
+    }
+
+    #[test]
+    fn says_what_is_no_yaml() {
+        for (text, want) in [
+            ("a: [", "yaml: line 1: did not find expected node content"),
+            ("a: b: c", "yaml: mapping values are not allowed in this context"),
+            ("a: 1\nb: c: d\n", "yaml: line 2: mapping values are not allowed in this context"),
+            ("a:\n\tb: 1\n", "yaml: line 2: found character that cannot start any token"),
+        ] {
+            assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_the_first_document() {
+        for text in ["a: 1\n---\na: 2\n", "---\na: 1\n---\na: 2\n---\na: 3\n"] {
+            assert_eq!(parse(text.as_bytes()).unwrap(), json!({"a": 1}), "{text}");
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn validate(object: &Object) -> Errors {
     let modes = spec.get("volumeLifecycleModes");
     for mode in modes.items().filter(|mode| !matches!(mode.str(), "Persistent" | "Ephemeral")) {
         let here = modes.with(mode.value());
-        errors.push(here.not_supported(&["Ephemeral", "Persistent"]));
+        errors.push(here.not_supported(&["Persistent", "Ephemeral"]));
     }
     if !spec.get("seLinuxMount").is_set() {
         errors.push(spec.get("seLinuxMount").required(""));

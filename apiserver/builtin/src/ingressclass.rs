@@ -23,7 +23,15 @@ pub(crate) fn definition() -> Definition {
         columns: &["Name", "Controller", "Parameters", "Age"],
         ..Row::CLUSTER
     };
-    row.define(Plain { default, counted: &["spec"], validate, update, row: cells, ..Plain::NEW })
+    row.define(Plain {
+        default,
+        counted: &["spec"],
+        validate,
+        update,
+        update_first: true,
+        row: cells,
+        ..Plain::NEW
+    })
 }
 
 fn default(object: &mut Object) {

@@ -53,8 +53,7 @@ impl Strategy for Nodes {
         object.set(&["status", "allocatable"], capacity);
     }
 
-    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
-        warn(context, object);
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
         object.remove(&["spec", "configSource"]);
         object.remove(&["status", "config"]);
     }
@@ -67,14 +66,14 @@ impl Strategy for Nodes {
             }
             return;
         }
-        warn(context, object);
         keep(object, old, "status");
         if old.at(&["spec", "configSource"]).is_none() {
             object.remove(&["spec", "configSource"]);
         }
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        warn(context, object);
         validation::node(object)
     }
 

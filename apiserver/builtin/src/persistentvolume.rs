@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
 use serde_json::{Value, json};
 
-mod validation;
+pub(crate) mod validation;
 
 /// Held the mount options before there was a field for them.
 const OLD_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";

@@ -29,6 +29,8 @@ pub(crate) struct Plain {
     pub(crate) update: fn(&Object, &Object) -> Errors,
     /// Whether a changed object is checked as a new one is.
     pub(crate) revalidate: bool,
+    /// Whether what is wrong with the change is told first.
+    pub(crate) update_first: bool,
     pub(crate) update_status: fn(&Object, &Object) -> Errors,
     pub(crate) row: fn(&Object, Timestamp) -> Vec<Value>,
 }
@@ -45,6 +47,7 @@ impl Plain {
         validate: |_| Errors::new(),
         update: |_, _| Errors::new(),
         revalidate: true,
+        update_first: false,
         update_status: |_, _| Errors::new(),
         row: |object, now| vec![object.name().into(), crate::table::age(object, now)],
     };
@@ -99,8 +102,10 @@ impl Strategy for Plain {
             return (self.update_status)(object, old);
         }
         (self.warn)(context, object, Some(old));
-        let mut errors = if self.revalidate { (self.validate)(object) } else { Errors::new() };
-        errors.extend((self.update)(object, old));
+        let whole = if self.revalidate { (self.validate)(object) } else { Errors::new() };
+        let change = (self.update)(object, old);
+        let (mut errors, rest) = if self.update_first { (change, whole) } else { (whole, change) };
+        errors.extend(rest);
         errors
     }
 

@@ -10,7 +10,11 @@ use crate::{
     workload::{change_status, replica_cells, warn_of_name, warn_of_template},
 };
 use jiff::Timestamp;
-use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
+use kubeplane_core::{
+    Definition, Object, Strategy,
+    definition::{Context, NameRule},
+    field::Errors,
+};
 use serde_json::{Value, json};
 
 mod validation;
@@ -42,6 +46,10 @@ pub(crate) fn definition() -> Definition {
 struct ReplicationControllers;
 
 impl Strategy for ReplicationControllers {
+    fn name_rule(&self) -> NameRule {
+        NameRule::LongName
+    }
+
     fn default(&self, object: &mut Object) {
         let labels = object.at(&["spec", "template", "metadata", "labels"]).cloned();
         if let Some(labels) =

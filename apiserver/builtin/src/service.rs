@@ -47,6 +47,7 @@ impl Strategy for Services {
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"loadBalancer": {}}));
         services::normalize(object, None);
+        prepare::drop_what_is_hidden(object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -57,6 +58,7 @@ impl Strategy for Services {
         services::keep_allocated(object, old);
         services::normalize(object, Some(old));
         prepare::drop_what_the_type_lacks(object, old);
+        prepare::drop_what_is_hidden(object);
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {

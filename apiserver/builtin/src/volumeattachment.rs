@@ -4,6 +4,7 @@ use crate::{
     check,
     csinode::driver_name,
     look::{At, Look, sub},
+    persistentvolume::validation::source,
     plain::Plain,
     row::{Part, Row},
     table::age,
@@ -14,29 +15,6 @@ use serde_json::{Value, json};
 
 const METADATA_MAX: usize = 256 * 1024;
 const MESSAGE_MAX: usize = 1024;
-const OTHER_SOURCES: [&str; 21] = [
-    "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
-    "cephfs",
-    "cinder",
-    "fc",
-    "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "glusterfs",
-    "hostPath",
-    "iscsi",
-    "local",
-    "nfs",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "quobyte",
-    "rbd",
-    "scaleIO",
-    "storageos",
-    "vsphereVolume",
-];
 
 pub(crate) fn definition() -> Definition {
     let row = Row {
@@ -126,13 +104,7 @@ fn inline_spec(spec: &At<'_>, errors: &mut Errors) {
     if spec.get("nodeAffinity").is_set() {
         errors.push(spec.get("nodeAffinity").forbidden(INLINE));
     }
-    let others = OTHER_SOURCES.iter().filter(|field| spec.get(field).is_set()).count();
-    match (csi.is_set(), others) {
-        (true, 0) => csi_source(&csi, errors),
-        (true, _) => errors.push(csi.forbidden("may not specify more than 1 volume type")),
-        (false, 0) => errors.push(spec.required("must specify a volume type")),
-        (false, _) => {}
-    }
+    source("", spec, errors);
     if !spec.get("storageClassName").str().is_empty() {
         errors.push(spec.get("storageClassName").forbidden(INLINE));
     }
@@ -157,25 +129,6 @@ fn access_modes(modes: &At<'_>, errors: &mut Errors) {
         .partition(|mode| mode.str() == "ReadWriteOncePod");
     if !alone.is_empty() && !shared.is_empty() {
         errors.push(modes.forbidden("may not use ReadWriteOncePod with other access modes"));
-    }
-}
-
-fn csi_source(csi: &At<'_>, errors: &mut Errors) {
-    driver_name(&csi.get("driver"), errors);
-    check::required(&csi.get("volumeHandle"), errors);
-    for field in [
-        "controllerPublishSecretRef",
-        "controllerExpandSecretRef",
-        "nodePublishSecretRef",
-        "nodeExpandSecretRef",
-    ] {
-        let secret = csi.get(field);
-        if secret.is_set() {
-            if check::required(&secret.get("name"), errors) {
-                check::dns_subdomain(&secret.get("name"), errors);
-            }
-            check::required_dns_label(&secret.get("namespace"), errors);
-        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn definition() -> Definition {
         columns: &["Name", "DriverName", "Age"],
         ..Row::CLUSTER
     };
-    row.define(Plain { validate, update, row: cells, ..Plain::NEW })
+    row.define(Plain { validate, update, update_first: true, row: cells, ..Plain::NEW })
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {

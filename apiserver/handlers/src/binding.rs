@@ -54,7 +54,9 @@ fn validate(binding: &Object) -> field::Errors {
     let mut errors = Vec::new();
     let kind = binding.text(&["target", "kind"]);
     if !matches!(kind, "" | "Node") {
-        errors.push(field::Error::not_supported(&target.child("kind"), kind, &["Node", "<empty>"]));
+        let mut error = field::Error::not_supported(&target.child("kind"), kind, &[]);
+        error.detail = "supported values: \"Node\", \"<empty>\"".to_owned();
+        errors.push(error);
     }
     if binding.text(&["target", "name"]).is_empty() {
         errors.push(field::Error::required(&target.child("name"), ""));
@@ -74,7 +76,11 @@ async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> Api
             (binding.resource_version(), pod.resource_version(), "ResourceVersion"),
         ] {
             if !precondition.is_empty() && precondition != actual {
-                let why = format!("Precondition failed: {what} in precondition: {precondition}, {what} in object meta: {actual}");
+                let why = format!(
+                    "StorageError: invalid object, Code: 4, Key: /registry/pods/{namespace}/{name}, ResourceVersion: 0, \
+                     AdditionalErrorMsg: Precondition failed: {what} in precondition: {precondition}, {what} in object \
+                     meta: {actual}"
+                );
                 return Err(ApiError::conflict(&pods, name, why));
             }
         }

@@ -73,7 +73,7 @@ impl Handler for ComponentStatuses {
         }
         let found: Vec<_> = all.filter(|status| status.name() == name).collect();
         if found.is_empty() {
-            let resource = GroupResource::new("", "componentstatuses");
+            let resource = GroupResource::new("", "componentstatus");
             return Err(ApiError::not_found(&resource, name));
         }
         request.respond_kind(found, false)

@@ -156,7 +156,8 @@ impl ServiceAddresses {
         let own = self.ranges.iter().find(|range| Family::of(range.addr()) == take.family);
         let ranges = addresses::ranges(api, own.copied(), take.family).await;
         let granted = if take.wanted.is_empty() {
-            let found = claims.any_address(&ranges).await?;
+            let found =
+                claims.any_address(&ranges).await.map_err(|error| unclaimed(service, &error))?;
             let full = || {
                 let name = service.name();
                 let why =
@@ -178,6 +179,20 @@ impl ServiceAddresses {
         }
         Ok(())
     }
+}
+
+/// Why no address could be claimed, where that is the Service's fault: one without a name, for instance.
+fn unclaimed(service: &Object, error: &ApiError) -> ApiError {
+    if error.reason() != "Invalid" {
+        return error.clone();
+    }
+    let mut asked = services::cluster_ips(service);
+    if asked.is_empty() {
+        asked.push("");
+    }
+    let why = format!("failed to allocate IP: {}", error.message());
+    let path = Path::new("spec").child("clusterIPs");
+    invalid(service, &[field::Error::invalid(&path, json!(asked), why)])
 }
 
 async fn this_address(

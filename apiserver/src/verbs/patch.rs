@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use kubeplane_core::{
     ApiError, Object,
     apply::{self, Request, refuse_packed_managers, unpack_managers},
-    decode::FieldValidation,
+    decode::{FieldValidation, json_kind},
     patch,
     schema::SchemaRef,
     status::ApiResult,
@@ -90,22 +90,37 @@ fn changed(
     body: &Bytes,
     validation: FieldValidation,
 ) -> ApiResult<Object> {
-    let twice = match kind {
-        Kind::Merge | Kind::Strategic => {
-            kubeplane_core::decode::duplicates(body, &call.definition().schema)
-        }
-        Kind::Json | Kind::Apply => Vec::new(),
-    };
-    let plain = settles(call) && twice.is_empty() && !may_see_managers(kind, body);
+    let sent = sent(kind, body, &call.definition().schema, validation)?;
+    let plain = settles(call) && sent.faults.is_empty() && !may_see_managers(kind, body);
     if plain && let Some(object) = decode::settled(call, patched(call, kind, live.clone(), body)?) {
         return Ok(object);
     }
     let mut live = live.clone();
     unpack_managers(&mut live);
     let value = patched(call, kind, live, body)?;
-    let mut object = decode::patched(call, value, validation, twice)?;
+    let mut object = decode::patched(call, value, validation, sent)?;
     refuse_packed_managers(&mut object);
     Ok(object)
+}
+
+/// What there is to tell of a patch that is no apply.
+pub(super) fn sent<'a>(
+    kind: Kind,
+    body: &'a Bytes,
+    schema: &SchemaRef,
+    validation: FieldValidation,
+) -> ApiResult<decode::Sent<'a>> {
+    let faults = match kind {
+        Kind::Merge | Kind::Strategic => kubeplane_core::decode::duplicates(body, schema),
+        Kind::Json if validation != FieldValidation::Ignore => {
+            let found = kubeplane_core::decode::operation_faults(body)
+                .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
+            found.into_iter().map(|fault| format!("json patch {fault}")).collect()
+        }
+        Kind::Json | Kind::Apply => Vec::new(),
+    };
+    let strategic = (kind == Kind::Strategic).then_some(&body[..]);
+    Ok(decode::Sent { faults, strategic, applied: false })
 }
 
 /// Whether what fits the kind can be seen without decoding it again.
@@ -146,8 +161,10 @@ pub(super) fn merged(
 
 /// The configuration of an apply.
 pub(super) fn applied(call: &Call, body: &Bytes, validation: FieldValidation) -> ApiResult<Object> {
-    let (value, twice) = yaml::parse_reporting_duplicates(body)
-        .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
+    let (value, twice) = yaml::parse_reporting_duplicates(body).map_err(|error| {
+        let why = format!("error decoding YAML: error converting YAML to JSON: {error}");
+        ApiError::bad_request(why)
+    })?;
     match validation {
         FieldValidation::Strict if !twice.is_empty() => {
             let why = format!("error strict decoding YAML: {}", twice.join(", "));
@@ -159,17 +176,22 @@ pub(super) fn applied(call: &Call, body: &Bytes, validation: FieldValidation) ->
         }),
         _ => {}
     }
-    let object = Object::from_value(value);
-    let mut object = object
-        .ok_or_else(|| ApiError::bad_request("error decoding YAML: the body is no object"))?;
+    let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
+    let what = json_kind(&value);
+    let mut object = Object::from_value(value).ok_or_else(|| {
+        ApiError::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what} into Go \
+             value of type map[string]interface {{}}"
+        ))
+    })?;
     // What is applied need not name its namespace.
     if !object.namespace().is_empty() {
         write::ensure_namespace(&mut object, call.namespace())?;
     }
-    if object.name().is_empty() {
-        object.set(&["metadata", "name"], call.info.name.as_str());
+    // Only what is there already need not be named.
+    if !object.name().is_empty() {
+        check_name(&object, &call.info.name)?;
     }
-    check_name(&object, &call.info.name)?;
     Ok(object)
 }
 
@@ -197,7 +219,8 @@ fn apply_over(
     }
     let mut whole = merge(applied)?;
     unpack_managers(&mut whole);
-    decode::patched(call, whole.into_value(), options.field_validation, Vec::new())
+    let sent = decode::Sent { applied: true, ..decode::Sent::default() };
+    decode::patched(call, whole.into_value(), options.field_validation, sent)
         .map_err(|error| unconvertible(call, &error))
 }
 
@@ -226,7 +249,6 @@ fn merged_over(
 /// As the original, which does not take what cannot be read for the client's fault.
 fn unconvertible(call: &Call, error: &ApiError) -> ApiError {
     let (kind, name) = (&call.definition().kind, &call.info.name);
-    let kind = format!("{}, Kind={}", kind.group_version(), kind.kind);
     let why = error.message().rsplit_once("}\": ").map_or(error.message(), |(_, why)| why);
     let text = format!(
         "failed to convert new object (/{name}; /{kind}) to proper version: unable to convert unstructured object to {kind}: {why}"

@@ -139,16 +139,14 @@ impl Write<'_> {
         match (kind, sent) {
             (Some(patch::Kind::Apply), Some(applied)) => {
                 let merged = apply::apply(Some(&before), applied.clone(), options.force, &request)?;
-                self.conformed(merged.into_value(), Vec::new())
+                let sent = decode::Sent { applied: true, ..decode::Sent::default() };
+                self.conformed(merged.into_value(), sent)
             }
             (Some(kind), _) => {
                 let value =
                     patch::merged(kind, before.clone().into_value(), self.body, Some(&self.shape))?;
-                let twice = match kind {
-                    patch::Kind::Json => Vec::new(),
-                    _ => kubeplane_core::decode::duplicates(self.body, &self.shape),
-                };
-                let after = self.conformed(value, twice)?;
+                let sent = patch::sent(kind, self.body, &self.shape, options.field_validation)?;
+                let after = self.conformed(value, sent)?;
                 Ok(apply::update(Some(&before), after, &request))
             }
             (None, Some(sent)) => Ok(apply::update(Some(&before), sent.clone(), &request)),
@@ -156,9 +154,9 @@ impl Write<'_> {
         }
     }
 
-    fn conformed(&self, value: Value, twice: Vec<String>) -> ApiResult<Object> {
+    fn conformed(&self, value: Value, sent: decode::Sent<'_>) -> ApiResult<Object> {
         let validation = self.options.field_validation;
-        decode::patched_as(self.call, &self.paths.kind, &self.shape, value, validation, twice)
+        decode::patched_as(self.call, &self.paths.kind, &self.shape, value, validation, sent)
     }
 }
 

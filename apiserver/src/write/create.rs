@@ -65,26 +65,30 @@ impl Writer<'_> {
         &self,
         mut object: Object,
     ) -> Result<Written, (String, Refused)> {
-        if !object.resource_version().is_empty() {
-            let why = "resourceVersion should not be set on objects to be created";
-            let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why);
-            return Err((object.name().to_owned(), Refused::Other(error)));
-        }
         let sent_name = object.name().to_owned();
+        let versioned = object.resource_version().parse::<u64>().is_ok_and(|version| version > 0);
+        object.remove(&["metadata", "resourceVersion"]);
         self.note_new(&mut object).map_err(|error| (sent_name.clone(), error.into()))?;
         metadata::begin(&mut object, self.now, self.api.seed());
-        self.create_named(object, &sent_name).await
+        self.create_named(object, &sent_name, versioned).await
     }
 
     async fn create_named(
         &self,
         mut object: Object,
         sent_name: &str,
+        versioned: bool,
     ) -> Result<Written, (String, Refused)> {
         let mut finish = Finish::nothing();
         let prepared = self.prepare_create(&mut object, sent_name, &mut finish).await;
         let name = object.name().to_owned();
         let encoded = match prepared {
+            // What was there before is not made again, and nothing looks at that but the store.
+            Ok(()) if versioned && !self.dry_run => Err(ApiError::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "",
+                "resourceVersion should not be set on objects to be created",
+            )),
             Ok(()) => self.encode(&object).await,
             Err(error) => Err(error),
         };

@@ -6,6 +6,8 @@ use kubeplane_clock::Seed;
 use kubeplane_core::{
     GroupKind, Object,
     admission::Warnings,
+    field::show_as_internal,
+    schema::SchemaRef,
     status::{ApiError, ApiResult},
 };
 use serde_json::Value;
@@ -132,7 +134,11 @@ impl Writer<'_> {
         if errors.is_empty() {
             return Ok(());
         }
-        Err(ApiError::invalid(&self.stored_kind(), object.name(), errors))
+        let mut errors = errors.to_vec();
+        if let SchemaRef::Static(schema) = &self.definition().schema {
+            show_as_internal(&mut errors, schema);
+        }
+        Err(ApiError::invalid(&self.stored_kind(), object.name(), &errors))
     }
 
     /// Group and kind as failures name them: events of both groups are one kind inside.

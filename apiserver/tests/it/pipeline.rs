@@ -161,7 +161,7 @@ async fn applying_something_new_needs_the_right_to_create() {
     let path = "/api/v1/namespaces/default/configmaps/one?fieldManager=me";
     let headers =
         [("authorization", "Bearer patcher"), ("content-type", "application/apply-patch+yaml")];
-    let body = b"apiVersion: v1\nkind: ConfigMap\ndata: {a: b}\n";
+    let body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {a: b}\n";
     let refused = server.call("PATCH", path, &headers, body).await;
     assert_eq!(
         refused.message(),

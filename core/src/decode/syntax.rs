@@ -1,7 +1,7 @@
 //! What is wrong with a text that is no JSON, in Go's words.
 
 /// Go's scanner looks at bytes, one by one, and names the first that cannot be.
-pub(super) fn explain(body: &[u8], error: &serde_json::Error) -> String {
+pub(crate) fn explain(body: &[u8], error: &serde_json::Error) -> String {
     Scanner { body, at: 0 }.document().err().unwrap_or_else(|| error.to_string())
 }
 

@@ -136,7 +136,7 @@ fn struct_name(name: &str) -> &str {
 }
 
 /// The type as Go prints it.
-fn go_type(schema: &Schema) -> String {
+pub(super) fn go_type(schema: &Schema) -> String {
     if !schema.name.is_empty() {
         if schema.name.starts_with("map[") {
             return schema.name.to_string();
@@ -164,7 +164,8 @@ fn go_type(schema: &Schema) -> String {
 }
 
 /// What JSON calls a value.
-pub(super) fn json_kind(value: &Value) -> &'static str {
+#[must_use]
+pub fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

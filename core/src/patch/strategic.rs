@@ -21,6 +21,12 @@ const SET_ORDER: &str = "$setElementOrder";
 type Outcome<T> = Result<T, PatchError>;
 type Object = Map<String, Value>;
 
+/// A value as Go prints it, for messages that repeat a patch.
+#[must_use]
+pub fn as_go(value: &Value) -> String {
+    text::go(value)
+}
+
 /// Merges a patch into an object of this shape.
 ///
 /// # Errors
@@ -29,7 +35,7 @@ pub fn merge(original: Value, patch: Value, schema: &Schema) -> Result<Value, Pa
     let Value::Object(patch) = patch else {
         return Err(PatchError::Malformed(format!(
             "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            text::json_kind(&patch)
+            crate::decode::json_kind(&patch)
         )));
     };
     let original = match original {
@@ -74,6 +80,9 @@ fn merge_field(original: &mut Object, key: String, value: Value, schema: &Schema
         (_, Value::Null) => {
             original.remove(&key);
         }
+        (Some(Value::Object(existing)), Value::Object(patch)) if is_replaced(schema, &key) => {
+            *existing = merge_map(Object::new(), patch, &lookup(schema, &key)?.schema)?;
+        }
         (Some(Value::Object(existing)), Value::Object(patch)) => {
             let field = lookup(schema, &key)?;
             *existing = merge_map(std::mem::take(existing), patch, &field.schema)?;
@@ -95,6 +104,11 @@ fn merge_field(original: &mut Object, key: String, value: Value, schema: &Schema
         }
     }
     Ok(())
+}
+
+/// Whether a patch replaces the map in this field whole: so it is with one field of all built-in kinds.
+fn is_replaced(schema: &Schema, key: &str) -> bool {
+    key == "selector" && schema.name == "io.k8s.api.policy.v1.PodDisruptionBudgetSpec"
 }
 
 /// Removes what `$deleteFromPrimitiveList/<field>` names, if the field is a list at all.

@@ -89,7 +89,7 @@ fn request(object: &Object, tolerated: &Tolerated) -> Errors {
     let (spec, status) = (At::top(object.map(), "spec"), At::top(object.map(), "status"));
     let (request, signer) = (spec.get("request"), spec.get("signerName"));
     if let Some(problem) = request_problem(request.str()) {
-        errors.push(request.invalid_as(request.value().clone(), problem));
+        errors.push(request.invalid(problem));
     }
     check_usages(&spec.get("usages"), tolerated, &mut errors);
     if !tolerated.legacy_signer && signer.str() == LEGACY_SIGNER {

@@ -5,7 +5,12 @@ use crate::{
     look::At,
     pod::validation::{quantity_value, taint_effect},
 };
-use kubeplane_core::{Object, field::Errors, names};
+use ipnet::IpNet;
+use kubeplane_core::{
+    Object,
+    field::{Error, Errors},
+    names,
+};
 use std::collections::BTreeSet;
 
 pub(super) fn node(object: &Object) -> Errors {
@@ -18,11 +23,30 @@ pub(super) fn node(object: &Object) -> Errors {
     for network in networks.items() {
         check::legacy_cidr(&network, &[], &mut errors);
     }
-    let sixes = networks.items().filter(|network| network.str().contains(':')).count();
-    if networks.len() > 2 || networks.len() == 2 && sixes != 1 {
-        errors.push(networks.invalid("may specify no more than one CIDR for each IP family"));
+    if networks.len() > 1 {
+        pair(&networks, &mut errors);
     }
     errors
+}
+
+/// One of each family.
+fn pair(networks: &At<'_>, errors: &mut Errors) {
+    let parsed = |network: &At<'_>| network.str().parse::<IpNet>().ok();
+    let bad = networks.items().enumerate().find(|(_, network)| parsed(network).is_none());
+    if let Some((index, network)) = &bad {
+        errors.push(Error::internal(
+            &networks.path(),
+            format!(
+                "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> (invalid \
+                 CIDR address: {})",
+                network.str()
+            ),
+        ));
+    }
+    let sixes = networks.items().filter(|network| network.str().contains(':')).count();
+    if bad.is_some() || networks.len() > 2 || sixes != 1 {
+        errors.push(networks.invalid("may specify no more than one CIDR for each IP family"));
+    }
 }
 
 /// The original's path of taints is one of the metadata.

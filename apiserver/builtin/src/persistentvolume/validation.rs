@@ -11,10 +11,11 @@ use crate::{
 };
 use kubeplane_core::{
     Object,
-    field::{Error, Errors, Path},
+    field::{Error, Errors, Path, internal_diff},
     names,
+    schema::builtin,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 /// In the order the original looks at them.
@@ -73,9 +74,17 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     mount_options(object, &mut errors);
     // The original looks twice, and says twice what it finds.
     spec(object, lenient, &mut errors);
-    if sources(object, old) != sources(old, old) {
+    let (source, source_before) = (sources(object, old), sources(old, old));
+    if source != source_before {
         let path = Path::new("spec.persistentvolumesource");
-        let detail = "spec.persistentvolumesource is immutable after creation";
+        let changed = builtin("io.k8s.api.core.v1.PersistentVolumeSpec").map(|schema| {
+            let (old, new) = (Value::Object(source_before), Value::Object(source));
+            internal_diff(&old, &new, &schema, |field| SOURCES.contains(&&*field.name))
+        });
+        let detail = format!(
+            "spec.persistentvolumesource is immutable after creation\n{}",
+            changed.unwrap_or_default()
+        );
         errors.push(Error::forbidden(&path, detail));
     }
     let (new, before) = (sub(object.map(), "spec"), sub(old.map(), "spec"));
@@ -97,14 +106,16 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
 }
 
 /// Where the data is; a secret for growing it may be added later.
-fn sources(object: &Object, old: &Object) -> Vec<Value> {
+fn sources(object: &Object, old: &Object) -> Map<String, Value> {
     let spec = sub(object.map(), "spec");
     let secret = "controllerExpandSecretRef";
     let known = sub(old.map(), "spec").sub("csi");
-    let mut found: Vec<_> = SOURCES.iter().map(|source| spec.sub(source).clone()).collect();
+    let found = SOURCES.iter().filter(|source| spec.has(source));
+    let mut found: Map<_, _> =
+        found.map(|source| ((*source).to_owned(), spec.sub(source).clone())).collect();
     if known.is_object()
         && !known.has(secret)
-        && let Some(csi) = found.last_mut().and_then(Value::as_object_mut)
+        && let Some(csi) = found.get_mut("csi").and_then(Value::as_object_mut)
     {
         csi.remove(secret);
     }
@@ -178,7 +189,7 @@ fn spec(object: &Object, lenient: bool, errors: &mut Errors) {
         }
         errors.append(&mut found);
     }
-    source(object, &spec, errors);
+    source(object.name(), &spec, errors);
     let root = is_root(spec.get("hostPath").get("path").str());
     if spec.get("hostPath").is_set() && root && policy.str() == "Recycle" {
         errors.push(policy.forbidden("may not be 'recycle' for a hostPath mount of '/'"));
@@ -246,7 +257,8 @@ fn capacity(capacity: &At<'_>, errors: &mut Errors) {
     }
 }
 
-fn source(object: &Object, spec: &At<'_>, errors: &mut Errors) {
+/// Exactly one source, and that one well formed.
+pub(crate) fn source(name: &str, spec: &At<'_>, errors: &mut Errors) {
     let mut found = false;
     for kind in SOURCES {
         let source = spec.get(kind);
@@ -262,7 +274,7 @@ fn source(object: &Object, spec: &At<'_>, errors: &mut Errors) {
         found = true;
         match *kind {
             "hostPath" => host_path(&source, errors),
-            "iscsi" => iscsi(object.name(), &source, errors),
+            "iscsi" => iscsi(name, &source, errors),
             "csi" => csi(&source, errors),
             "local" => local(spec, &source, errors),
             _ => {

@@ -12,8 +12,9 @@ use crate::{
 };
 use kubeplane_core::{
     Object,
-    field::{Error, Errors, Path},
+    field::{Error, Errors, Path, internal_diff},
     names,
+    schema::builtin,
 };
 use serde_json::{Value, json};
 
@@ -42,10 +43,10 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
         groups: group("dataSource") || group("dataSourceRef"),
     };
     spec(&new, leniency, &mut errors);
-    if !only_allowed_changes(object, old, &mut errors) {
+    if let Some(changed) = other_changes(object, old, &mut errors) {
         let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
                       bound claims";
-        errors.push(new.forbidden(detail));
+        errors.push(new.forbidden(format!("{detail}\n{changed}")));
     }
     let request =
         |spec: &At<'_>| check::quantity(&spec.get("resources").get("requests").key("storage"));
@@ -81,8 +82,8 @@ fn attributes_class(new: &At<'_>, before: &At<'_>, old: &Object, errors: &mut Er
     )));
 }
 
-/// Whether nothing has changed that may not.
-fn only_allowed_changes(object: &Object, old: &Object, errors: &mut Errors) -> bool {
+/// What has changed that may not.
+fn other_changes(object: &Object, old: &Object, errors: &mut Errors) -> Option<String> {
     let (mut new, mut before) = (sub(object.map(), "spec").clone(), sub(old.map(), "spec").clone());
     if before.text("volumeName").is_empty() {
         copy(&new, &mut before, "volumeName");
@@ -118,7 +119,11 @@ fn only_allowed_changes(object: &Object, old: &Object, errors: &mut Errors) -> b
             requests.insert("storage".to_owned(), size);
         }
     }
-    new == before
+    let schema = builtin("io.k8s.api.core.v1.PersistentVolumeClaimSpec");
+    let shown = || {
+        schema.map_or_else(String::new, |schema| internal_diff(&before, &new, &schema, |_| true))
+    };
+    (new != before).then(shown)
 }
 
 fn copy(from: &Value, to: &mut Value, field: &str) {

@@ -205,6 +205,18 @@ fn hidden_variables(warnings: &Warnings, list: &At<'_>) {
 fn ports(warnings: &Warnings, spec: &At<'_>) {
     let all: Vec<_> =
         containers::all(spec).flat_map(|container| container.get("ports").items()).collect();
+    for port in &all {
+        let (address, value) = (port.get("hostIP").str(), port.value());
+        if !address.is_empty() && value.int("hostPort") == 0 {
+            warnings.add(format!(
+                "{}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{address}}}",
+                port.path(),
+                value.text("name"),
+                value.int("containerPort"),
+                value.text("protocol"),
+            ));
+        }
+    }
     for (index, port) in all.iter().enumerate() {
         for other in &all[..index] {
             if let Some(what) = overlap(port, other) {

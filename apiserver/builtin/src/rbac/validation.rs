@@ -20,7 +20,9 @@ pub(super) fn role(object: &Object, cluster: bool) -> Errors {
             let before = errors.len();
             check::label_selector(&selector, &mut errors);
             if errors.len() > before {
-                errors.push(selector.invalid("invalid label selector."));
+                // The original shows what came of reading it, which is nothing.
+                errors
+                    .push(selector.invalid_as(serde_json::Value::Null, "invalid label selector."));
             }
         }
     }

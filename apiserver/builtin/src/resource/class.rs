@@ -7,11 +7,11 @@ use super::{
     selector::selectors,
 };
 use crate::{look::At, plain::Plain, pod::validation::resources::is_native, row::Row};
-use kubeplane_core::{Definition, Object, field::Errors, names};
+use kubeplane_core::{Definition, Object, definition::NameRule, field::Errors, names};
 
 pub(super) fn definition() -> Definition {
     let row = Row { kind: "DeviceClass", plural: "deviceclasses", ..ROW };
-    row.define(Plain { counted: &["spec"], validate, ..Plain::NEW })
+    row.define(Plain { name: NameRule::LongName, counted: &["spec"], validate, ..Plain::NEW })
 }
 
 fn validate(object: &Object) -> Errors {

@@ -31,7 +31,9 @@ fn validate(object: &Object) -> Errors {
     check::labels(&metadata.get("labels"), &mut errors);
     for (field, value) in metadata.entries() {
         if !matches!(field, "annotations" | "labels") && value.is_set() {
-            errors.push(Error::forbidden(&metadata.path().child(field), "cannot be set"));
+            // As the original spells it.
+            let shown = if field == "uid" { "uID" } else { field };
+            errors.push(Error::forbidden(&metadata.path().child(shown), "cannot be set"));
         }
     }
     request::claim_spec(&spec.get("spec"), &mut errors);

@@ -47,6 +47,15 @@ pub(super) fn drop_what_the_type_lacks(object: &mut Object, old: &Object) {
     }
 }
 
+/// One that has no address inside never shows how that is reached, whoever set it.
+pub(super) fn drop_what_is_hidden(object: &mut Object) {
+    let shape = Shape::of(object);
+    let known = ["Cluster", "Local"].contains(&shape.spec.text("internalTrafficPolicy"));
+    if known && !shape.has_cluster_ip() {
+        object.remove(&["spec", "internalTrafficPolicy"]);
+    }
+}
+
 fn within(new: Shape<'_>, old: Shape<'_>) -> bool {
     let ports = |shape: Shape<'_>| -> BTreeSet<i64> {
         let numbers = shape.spec.list("ports").iter().map(|port| port.int("nodePort"));

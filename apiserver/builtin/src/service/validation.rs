@@ -7,7 +7,7 @@ use kubeplane_core::{
     field::{Error, Errors, Path},
     names,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 mod addresses;
@@ -202,7 +202,11 @@ fn node_ports(ports: &At<'_>, shape: Shape<'_>, errors: &mut Errors) {
     let mut inside = BTreeSet::new();
     for port in ports.items() {
         if !inside.insert((port.get("protocol").str(), number(&port, "port"))) {
-            errors.push(port.duplicate());
+            // The original keeps what it has seen as ports without anything else.
+            let number = number(&port, "port");
+            errors.push(
+                port.duplicate_as(json!({"protocol": port.get("protocol").str(), "port": number})),
+            );
         }
     }
 }

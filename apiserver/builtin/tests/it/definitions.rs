@@ -29,6 +29,6 @@ fn pods_have_the_subresources_of_the_original() {
     let verbs: Vec<_> = exec.verbs.iter().map(|verb| verb.as_str()).collect();
     assert_eq!(
         (verbs, exec.kind.to_string().as_str()),
-        (vec!["create", "get"], "v1, Kind=PodExecOptions")
+        (vec!["create", "get"], "/v1, Kind=PodExecOptions")
     );
 }

@@ -1,6 +1,7 @@
 //! Where a request goes: the name in the URL, as `web`, `web:80` or `https:web:443`, and the path behind.
 
 use super::backend::Backends;
+use http::StatusCode;
 use kubeplane_apiserver::{Api, HandlerRequest, RequestInfo};
 use kubeplane_core::{
     GroupResource, Object,
@@ -143,7 +144,15 @@ async fn service(api: &Api, namespace: &str, id: &str, asked: &Asked<'_>) -> Api
         })?;
         wanted = port["name"].as_str().unwrap_or_default().to_owned();
     }
-    let endpoints = api.get(&GroupResource::new("", "endpoints"), namespace, asked.name).await?;
+    // Whoever asks for a Service is told of that, not of its endpoints.
+    let missing = |error: ApiError| match error.code() {
+        StatusCode::NOT_FOUND => {
+            ApiError::not_found(&GroupResource::new("", "services"), asked.name)
+        }
+        _ => error,
+    };
+    let endpoints = api.get(&GroupResource::new("", "endpoints"), namespace, asked.name).await;
+    let endpoints = endpoints.map_err(missing)?;
     let subsets = endpoints.at(&["subsets"]).and_then(Value::as_array).cloned().unwrap_or_default();
     if subsets.is_empty() {
         let why = format!("no endpoints available for service {:?}", asked.name);

@@ -4,6 +4,8 @@ use kubeplane_apiserver::{Body, Handler, HandlerRequest};
 use kubeplane_core::{
     GroupKind, Object,
     auth::{Attributes, Decision, UserInfo},
+    field::show_as_internal,
+    schema::builtin,
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
@@ -32,8 +34,11 @@ impl Handler for AccessReview {
             let namespace = request.info.namespace.clone();
             review.set(&["metadata", "namespace"], namespace);
         }
-        let errors = request.validate(&review);
+        let mut errors = request.validate(&review);
         if !errors.is_empty() {
+            if let Some(schema) = builtin("io.k8s.api.authorization.v1.SubjectAccessReview") {
+                show_as_internal(&mut errors, &schema);
+            }
             // The original names no kind here.
             return Err(ApiError::invalid(
                 &GroupKind::new("authorization.k8s.io", ""),

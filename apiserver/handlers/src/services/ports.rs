@@ -255,6 +255,12 @@ const NEVER_GIVEN: u16 = 32768;
 
 impl Grant<'_> {
     fn take(&mut self, port: u64) -> Result<u16, String> {
+        // A dry run claims nothing, and the original does not look where it would be.
+        if self.dry_run && !u16::try_from(port).is_ok_and(|number| self.range.contains(number)) {
+            let number = u16::try_from(port).unwrap_or(u16::MAX);
+            self.last = self.last.max(number);
+            return Ok(number);
+        }
         let number = u16::try_from(port).ok().filter(|number| self.range.contains(*number));
         let Some(number) = number else {
             return Err(format!(
@@ -317,7 +323,9 @@ impl Grant<'_> {
                 Some(granted) if asked == 0 || asked == u64::from(granted) => granted,
                 Some(_) => self.take_at(&name, index, asked)?,
             };
-            ports[index]["nodePort"] = granted.into();
+            if asked <= u64::from(u16::MAX) {
+                ports[index]["nodePort"] = granted.into();
+            }
         }
         Ok(())
     }

@@ -226,7 +226,7 @@ async fn nothing_but_pods_and_nodes_is_reached() {
     let inside = "/api/v1/namespaces/default";
     refused(&format!("{inside}/services/ftp:web:80/proxy/"), 400, "invalid service request").await;
     refused(&format!("{inside}/services/web:81/proxy/"), 503, "no service port 81 found").await;
-    refused(&format!("{inside}/services/none/proxy/"), 404, "endpoints \"none\" not found").await;
+    refused(&format!("{inside}/services/none/proxy/"), 404, "services \"none\" not found").await;
     refused(&format!("{inside}/services/web:x/proxy/"), 503, "no endpoints available").await;
     refused(&format!("{inside}/pods/none/proxy/"), 404, "pods \"none\" not found").await;
     refused("/api/v1/nodes/none/proxy/", 404, "nodes \"none\" not found").await;

@@ -80,18 +80,6 @@ pub(super) fn go_type(value: &Value) -> &'static str {
     }
 }
 
-/// As Go's JSON decoder names it.
-pub(super) fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
 /// The Go kind of what a schema describes.
 pub(super) fn go_kind(schema: &Schema) -> &'static str {
     match schema.kind {

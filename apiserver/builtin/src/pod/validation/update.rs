@@ -4,10 +4,11 @@ use super::{annotations, metadata_and_spec, tolerations};
 use crate::{check, look::At};
 use kubeplane_core::{
     Object,
-    field::{Error, Errors, Path},
+    field::{Error, Errors, Path, internal_diff},
     names,
+    schema::builtin,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 mod gated;
 mod resize;
@@ -127,7 +128,7 @@ fn other_fields(spec: &At<'_>, before: &At<'_>, errors: &mut Errors) {
         gated::forget_node_affinity(&mut new, old);
     }
     if new != *old {
-        let changed = differences(&new, old);
+        let changed = changes(old, &new, "io.k8s.api.core.v1.PodSpec");
         let detail =
             format!("pod updates may not change fields other than {CHANGEABLE}\n{changed}");
         errors.push(spec.forbidden(detail));
@@ -145,22 +146,10 @@ fn copy(to: &mut Value, from: &Value, field: &str) {
     }
 }
 
-/// The fields that differ, before and after.
-fn differences(new: &Value, old: &Value) -> String {
-    let none = json!(null);
-    let mut lines = Vec::new();
-    let maps = [new, old].map(|value| value.as_object().into_iter().flatten().map(|(key, _)| key));
-    let [new_keys, old_keys] = maps;
-    let mut keys: Vec<_> = new_keys.chain(old_keys).collect();
-    keys.sort();
-    keys.dedup();
-    for key in keys {
-        let (before, after) = (old.get(key).unwrap_or(&none), new.get(key).unwrap_or(&none));
-        if before != after {
-            lines.push(format!("- {key}: {before}\n+ {key}: {after}\n"));
-        }
-    }
-    lines.concat()
+/// The lines that differ, as the original shows them.
+fn changes(old: &Value, new: &Value, definition: &str) -> String {
+    builtin(definition)
+        .map_or_else(String::new, |schema| internal_diff(old, new, &schema, |_| true))
 }
 
 /// Ephemeral containers come and never change or go.
@@ -179,8 +168,11 @@ pub(crate) fn ephemeral_containers(pod: &Object, old: &Object) -> Errors {
         let name = before.get("name").str();
         let found = list.items().filter(|container| container.get("name").str() == name).last();
         let what = match found {
-            None => "removed\n",
-            Some(container) if container.value() != before.value() => "changed\n",
+            None => "removed\n".to_owned(),
+            Some(container) if container.value() != before.value() => {
+                let definition = "io.k8s.api.core.v1.EphemeralContainer";
+                format!("changed\n{}", changes(before.value(), container.value(), definition))
+            }
             Some(_) => continue,
         };
         errors.push(

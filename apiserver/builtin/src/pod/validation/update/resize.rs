@@ -26,7 +26,8 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
     metadata_and_spec(pod, &mut errors);
     let (spec, before) = (At::top(pod.map(), "spec"), At::top(old.map(), "spec"));
     if class(old) != class_of(spec.value()) {
-        errors.push(spec.invalid_as("", "Pod QOS Class may not change as a result of resizing"));
+        let shown = pod.text(&["status", "qosClass"]);
+        errors.push(spec.invalid_as(shown, "Pod QOS Class may not change as a result of resizing"));
     }
     let running = sub(old.map(), "status")
         .list("containerStatuses")
