@@ -1,7 +1,8 @@
 //! The audit log: who did what when, as far as a policy asks for it.
 //!
 //! ```text
-//!   pipeline step ──> Policy: how closely? ──> Event at each stage ──> channel ──> AuditSink (its own thread)
+//!   pipeline step ──> Policy: how closely? ──> Event at each stage ─┬─> channel ──> AuditSink (its own thread)
+//!                                                                  └─> channel ──> another
 //! ```
 //!
 //! Without [`Builder::audit`](crate::Builder::audit) there is no step, and nothing is computed.
@@ -10,19 +11,21 @@ mod event;
 mod file;
 mod policy;
 mod record;
+mod truncation;
+mod worker;
 
 pub use event::{Event, Level, ObjectReference, Stage, User};
 pub use file::{AuditFile, FileOptions};
 pub use policy::{Policy, PolicyError, Rule, Verdict};
+pub use truncation::Truncation;
+pub use worker::{Mode, SinkOptions};
 
 pub(crate) use record::Record;
 
-use parking_lot::Mutex;
-use std::{fmt::Debug, io, thread::JoinHandle};
-use tokio::sync::mpsc;
-
-/// How many events wait for the sink; requests wait when there are more.
-const WAITING: usize = 4096;
+use crate::metrics::AuditMetrics;
+use kubeplane_telemetry::Metrics;
+use std::{fmt::Debug, io, sync::Arc};
+use worker::Worker;
 
 /// Where events go.
 ///
@@ -44,80 +47,76 @@ pub trait AuditSink: Debug + Send + 'static {
     }
 }
 
-impl AuditSink for Vec<Box<dyn AuditSink>> {
-    fn write(&mut self, event: &Event) -> io::Result<()> {
-        // One that fails does not keep the others from theirs.
-        self.iter_mut().map(|sink| sink.write(event)).fold(Ok(()), io::Result::and)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.iter_mut().map(|sink| sink.flush()).fold(Ok(()), io::Result::and)
-    }
-}
-
 /// A policy, and where the events it asks for go. Dropping it writes what is still on its way.
+///
+/// Counted under the original's names: `apiserver_audit_event_total`, `apiserver_audit_error_total`,
+/// `apiserver_audit_level_total` and `apiserver_audit_requests_rejected_total`.
 #[derive(Debug)]
 pub struct AuditLog {
     policy: Policy,
-    sender: Option<mpsc::Sender<Event>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    workers: Vec<Worker>,
+    metrics: AuditMetrics,
 }
 
 impl AuditLog {
-    /// Starts a thread that writes to `sink`.
+    /// Writes to one sink, for which requests wait.
     ///
     /// # Errors
     /// When there can be no more threads.
     pub fn new(policy: Policy, sink: impl AuditSink) -> io::Result<Self> {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let thread = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || drain(receiver, sink))?;
-        Ok(Self { policy, sender: Some(sender), thread: Mutex::new(Some(thread)) })
+        Self::of(policy).sink("log", sink, SinkOptions::default())
     }
 
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.policy
+    /// A log that is written nowhere yet.
+    #[must_use]
+    pub fn of(policy: Policy) -> Self {
+        Self { policy, workers: Vec::new(), metrics: AuditMetrics::default() }
     }
 
-    async fn send(&self, event: Event) {
-        if let Some(sender) = &self.sender
-            && sender.send(event).await.is_err()
-        {
-            tracing::error!("the audit log has ended; an event is lost");
+    /// Starts a thread that writes to `sink`, whose failures are counted under `name`.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub fn sink(
+        mut self,
+        name: &'static str,
+        sink: impl AuditSink,
+        options: SinkOptions,
+    ) -> io::Result<Self> {
+        self.workers.push(Worker::start(name, sink, options, self.metrics.clone())?);
+        Ok(self)
+    }
+
+    pub(crate) fn register(&self, metrics: &Metrics) {
+        self.metrics.register(metrics);
+    }
+
+    fn judge(&self, attributes: &kubeplane_core::auth::Attributes) -> Verdict {
+        let verdict = self.policy.judge(attributes);
+        self.metrics.judged(verdict.level);
+        verdict
+    }
+
+    /// Sends an event everywhere. False when a sink without which nothing may be done did not take it.
+    async fn send(&self, event: Event) -> bool {
+        self.metrics.event();
+        let event = Arc::new(event);
+        let mut kept = true;
+        for worker in &self.workers {
+            kept &= worker.send(&event).await;
         }
+        kept
     }
 
     /// Sends from where nothing can wait.
     fn send_now(&self, event: Event) {
-        if let Some(sender) = &self.sender
-            && let Err(error) = sender.try_send(event)
-        {
-            tracing::error!(%error, "an audit event is lost");
-        }
+        self.metrics.event();
+        let event = Arc::new(event);
+        self.workers.iter().for_each(|worker| worker.send_now(&event));
     }
-}
 
-impl Drop for AuditLog {
-    fn drop(&mut self) {
-        self.sender = None;
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn drain(mut events: mpsc::Receiver<Event>, mut sink: impl AuditSink) {
-    while let Some(event) = events.blocking_recv() {
-        let mut next = Some(event);
-        while let Some(event) = next {
-            if let Err(error) = sink.write(&event) {
-                tracing::error!(%error, "an audit event is lost");
-            }
-            next = events.try_recv().ok();
-        }
-        if let Err(error) = sink.flush() {
-            tracing::error!(%error, "audit events may be lost");
-        }
+    /// Counts a request that was not served because it could not be recorded.
+    pub(crate) fn rejected(&self) {
+        self.metrics.rejected();
     }
 }

@@ -248,6 +248,9 @@ impl Builder {
             self.listener.map(|(address, tls)| Listener::new(address, &tls)).transpose()?;
         let metrics = ApiMetrics::new(&self.metrics);
         show(&self.features, &self.metrics);
+        if let Some(log) = &self.audit {
+            log.register(&self.metrics);
+        }
         let timed = Arc::new(Timed::new(self.store, self.clock.clone(), metrics.clone()));
         let store: Arc<dyn Store> = timed.clone();
         let cache = CacheOptions { store: store.clone(), clock: self.clock.clone() };

@@ -4,6 +4,7 @@ use crate::{
     api::Api,
     audit::Record,
     body::{self, Body, Unread},
+    held::Held,
     info::RequestInfo,
     options::WriteOptions,
     output::{Accepted, Offer},
@@ -167,7 +168,14 @@ impl HandlerRequest {
         self.resource.definition().strategy.validate(&context, object)
     }
 
-    /// The connection after the answer `101 Switching Protocols`; `None` when it cannot be taken over.
+    /// What is to be held until a connection that was taken over has ended.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held::of(&self.head.extensions)
+    }
+
+    /// The connection after the answer `101 Switching Protocols`; `None` when it cannot be taken over. Whoever goes on
+    /// with it holds [`held`](Self::held) meanwhile.
     pub fn upgrade(&mut self) -> Option<OnUpgrade> {
         self.head.extensions.remove::<OnUpgrade>()
     }

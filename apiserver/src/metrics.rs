@@ -1,11 +1,13 @@
 //! The server's metrics, under the original's names.
 
 mod access;
+mod audit;
 mod features;
 mod labels;
 mod stored;
 
 pub(crate) use access::{AccessMetrics, Phase};
+pub(crate) use audit::AuditMetrics;
 pub(crate) use features::show;
 pub(crate) use labels::Labels;
 pub(crate) use stored::{CallLabels, StoreMetrics};

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 #[cfg(feature = "testing")]
 mod testing;
 
@@ -12,6 +13,7 @@ use std::{
     str::FromStr,
 };
 
+pub(crate) use audit::AuditArgs;
 #[cfg(feature = "testing")]
 pub(crate) use testing::{SimulateArgs, SimulationArgs, TestserverArgs};
 
@@ -133,29 +135,6 @@ pub(crate) struct ApiArgs {
     /// is said; it is lost.
     #[arg(long)]
     pub(crate) accept_data_loss_from_damaged_store: bool,
-}
-
-/// What is recorded of requests, and where.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct AuditArgs {
-    /// A file with an audit.k8s.io/v1 Policy.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) audit_policy_file: Option<PathBuf>,
-    /// Where events go, a line of JSON each; - for the standard output.
-    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
-    pub(crate) audit_log_path: Option<PathBuf>,
-    /// After how many days files that were put away are removed; 0 for never.
-    #[arg(long, value_name = "DAYS", default_value_t = 0)]
-    pub(crate) audit_log_maxage: u32,
-    /// How many files that were put away are kept; 0 for all.
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    pub(crate) audit_log_maxbackup: usize,
-    /// How many MiB the file holds before it is put away; 0 for 100.
-    #[arg(long, value_name = "MIB", default_value_t = 0)]
-    pub(crate) audit_log_maxsize: u64,
-    /// A kubeconfig of a server that events are posted to, many at once.
-    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
-    pub(crate) audit_webhook_config_file: Option<PathBuf>,
 }
 
 /// Which admission steps run.

@@ -9,7 +9,7 @@ use http::{
 use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use kubeplane_apiserver::{Api, Body, Delegate, DelegatedRequest, body};
+use kubeplane_apiserver::{Api, Body, Delegate, DelegatedRequest, Held, body};
 use kubeplane_core::{
     auth::{PeerAddress, UserInfo},
     status::{ApiError, ApiResult},
@@ -125,7 +125,7 @@ impl Extension {
         if let Some(client_side) = client_side
             && answer.status() == StatusCode::SWITCHING_PROTOCOLS
         {
-            return Ok(switch(&api, answer, client_side));
+            return Ok(switch(&api, answer, client_side, Held::of(&head.extensions)));
         }
         if answer.status().is_redirection() && answer.headers().contains_key(header::LOCATION) {
             let why = "the backend attempted to redirect this request, which is not permitted";
@@ -264,13 +264,19 @@ fn forwarded_for(head: &Parts) -> Option<HeaderValue> {
 }
 
 /// Answers 101 and copies bytes both ways from then on.
-fn switch(api: &Api, mut answer: Response<Incoming>, client_side: OnUpgrade) -> Response<Body> {
+fn switch(
+    api: &Api,
+    mut answer: Response<Incoming>,
+    client_side: OnUpgrade,
+    held: Held,
+) -> Response<Body> {
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();
     let extension_side = hyper::upgrade::on(&mut answer);
     // Lives as long as both connections do; it ends when either side closes.
     api.spawn(async move {
+        let _held = held;
         match tokio::try_join!(client_side, extension_side) {
             Ok((client, extension)) => {
                 let (mut client, mut extension) = (TokioIo::new(client), TokioIo::new(extension));

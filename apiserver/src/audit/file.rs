@@ -1,6 +1,7 @@
 //! Events as lines of a file that is put away when it is large.
 
 use super::{AuditSink, Event};
+use flate2::{Compression, write::GzEncoder};
 use kubeplane_clock::SharedClock;
 use std::{
     ffi::OsStr,
@@ -13,6 +14,8 @@ use std::{
 /// How large a file grows where nothing is said.
 const LARGEST: u64 = 100 * 1024 * 1024;
 const DAY: u64 = 24 * 60 * 60;
+/// What the names of compressed files end in.
+const PACKED: &str = ".gz";
 
 /// Where the lines go, and how much of them is kept: `--audit-log-*`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct FileOptions {
     pub max_backups: usize,
     /// How many MiB a file holds before it is put away; 0 for 100.
     pub max_size_mib: u64,
+    /// Files that were put away are compressed with gzip.
+    pub compress: bool,
 }
 
 /// One JSON line for each event. Files put away are named after the time, as in
@@ -59,8 +64,7 @@ impl AuditFile {
         }
         let mut open = OpenOptions::new();
         open.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
+        for_the_owner(&mut open);
         let file = open.open(path)?;
         self.size = file.metadata()?.len();
         self.file = Some(BufWriter::new(file));
@@ -79,8 +83,12 @@ impl AuditFile {
             file.flush()?;
         }
         let time = self.clock.now().strftime("%Y-%m-%dT%H-%M-%S%.3f").to_string();
-        fs::rename(&self.options.path, self.backup(&time))?;
+        let backup = self.backup(&time);
+        fs::rename(&self.options.path, &backup)?;
         self.reopen()?;
+        if self.options.compress {
+            compress(&backup)?;
+        }
         self.clean()
     }
 
@@ -100,6 +108,7 @@ impl AuditFile {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let time = name.strip_prefix(&format!("{stem}-"));
+            let time = time.map(|rest| rest.strip_suffix(PACKED).unwrap_or(rest));
             let time = time.and_then(|rest| rest.strip_suffix(&extension));
             if time.is_some_and(|time| time.len() == "2006-01-02T15-04-05.000".len()) {
                 backups.push(entry.path());
@@ -121,6 +130,27 @@ impl AuditFile {
         }
         Ok(())
     }
+}
+
+fn for_the_owner(open: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(open, 0o600);
+    #[cfg(not(unix))]
+    let _ = open;
+}
+
+/// Leaves the packed file in the place of the plain one.
+fn compress(path: &Path) -> io::Result<()> {
+    let mut packed = path.as_os_str().to_owned();
+    packed.push(PACKED);
+    let mut open = OpenOptions::new();
+    open.write(true).create_new(true);
+    for_the_owner(&mut open);
+    let file = open.open(&packed)?;
+    let mut encoder = GzEncoder::new(file, Compression::default());
+    io::copy(&mut File::open(path)?, &mut encoder)?;
+    encoder.finish()?.sync_all()?;
+    fs::remove_file(path)
 }
 
 fn parts(path: &Path) -> (String, String) {

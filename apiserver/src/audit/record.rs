@@ -40,7 +40,7 @@ impl Record {
         user: Option<&Arc<UserInfo>>,
     ) -> Option<Arc<Self>> {
         let attributes = info.attributes(&user.cloned().unwrap_or_default());
-        let verdict = log.policy().judge(&attributes);
+        let verdict = log.judge(&attributes);
         if verdict.level == Level::None {
             return None;
         }
@@ -99,10 +99,17 @@ impl Record {
         Some(event)
     }
 
-    pub(crate) async fn stage(&self, stage: Stage) {
-        if let Some(event) = self.at(stage) {
-            self.log.send(event).await;
+    /// Records that the request has come so far. False when it may not go on, because that could not be written.
+    pub(crate) async fn stage(&self, stage: Stage) -> bool {
+        match self.at(stage) {
+            Some(event) => self.log.send(event).await,
+            None => true,
         }
+    }
+
+    /// Counts the request as one that was not served because it could not be recorded.
+    pub(crate) fn rejected(&self) {
+        self.log.rejected();
     }
 
     pub(crate) fn stage_now(&self, stage: Stage) {

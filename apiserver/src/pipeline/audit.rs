@@ -2,6 +2,7 @@ use super::{Exchange, Next, Step};
 use crate::{
     audit::{AuditLog, Level, Record, Stage},
     body::{self, Body},
+    held::Held,
     info::RequestInfo,
     registry::Registry,
 };
@@ -11,12 +12,16 @@ use futures::FutureExt;
 use http::{Response, StatusCode, header, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{ApiError, Definition, status::ApiResult};
 use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -38,7 +43,14 @@ impl Step for Audit {
             return next.run(exchange).await;
         };
         exchange.audit = Some(record.clone());
-        record.stage(Stage::RequestReceived).await;
+        if !record.stage(Stage::RequestReceived).await {
+            record.rejected();
+            return Err(ApiError::internal("failed to store audit event"));
+        }
+        let end = Arc::new(End { record: record.clone(), goes_on: AtomicBool::new(false) });
+        if info.is_long_running() && exchange.head.extensions.get::<OnUpgrade>().is_some() {
+            Held::add(&mut exchange.head.extensions, end.clone());
+        }
         let headers = exchange.head.headers.clone();
         let writes = matches!(
             info.verb.as_str(),
@@ -51,7 +63,7 @@ impl Step for Audit {
         let answer = AssertUnwindSafe(next.run(exchange)).catch_unwind().await;
         record.request(&info.verb, &headers, self.definition(&info).as_ref());
         match answer {
-            Ok(answer) => finished(&record, &info, answer).await,
+            Ok(answer) => finished(&record, &info, answer, end).await,
             Err(panic) => {
                 record.failed(&ApiError::internal("APIServer panic'd"));
                 record.stage(Stage::Panic).await;
@@ -74,6 +86,7 @@ async fn finished(
     record: &Arc<Record>,
     info: &RequestInfo,
     answer: ApiResult<Response<Body>>,
+    end: Arc<End>,
 ) -> ApiResult<Response<Body>> {
     let mut response = match answer {
         Ok(response) => response,
@@ -89,8 +102,8 @@ async fn finished(
     record.answered(response.status());
     if info.is_long_running() {
         record.stage(Stage::ResponseStarted).await;
-        let record = record.clone();
-        return Ok(response.map(|inner| body::boxed(Ending { inner, record })));
+        end.goes_on.store(true, Ordering::Relaxed);
+        return Ok(response.map(|inner| body::boxed(Ending { inner, _end: end })));
     }
     if is_read(record, info, &response) {
         let (head, body) = response.into_parts();
@@ -161,10 +174,25 @@ impl http_body::Body for Tee {
     }
 }
 
+/// Notes, when it is dropped last, that a request that went on after its answer began has ended.
+#[derive(Debug)]
+struct End {
+    record: Arc<Record>,
+    goes_on: AtomicBool,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.goes_on.load(Ordering::Relaxed) {
+            self.record.stage_now(Stage::ResponseComplete);
+        }
+    }
+}
+
 /// An answer that goes on for long; its end is noted.
 struct Ending {
     inner: Body,
-    record: Arc<Record>,
+    _end: Arc<End>,
 }
 
 impl http_body::Body for Ending {
@@ -184,11 +212,5 @@ impl http_body::Body for Ending {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.record.stage_now(Stage::ResponseComplete);
     }
 }

@@ -1,6 +1,7 @@
 use super::{Exchange, Next, Step};
 use crate::{
     body::{self, Body},
+    held::Held,
     info::RequestInfo,
     metrics::{ApiMetrics, Counted, Labels},
     output::{self, Wish},
@@ -8,14 +9,15 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
+use hyper::upgrade::OnUpgrade;
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::status::ApiResult;
 use prometheus_client::metrics::histogram::Histogram;
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -40,6 +42,10 @@ impl Step for Observe {
         let labels = Labels::of(&exchange.head, &info, &self.registry);
         let dry_run = Labels::dry_run(&exchange.head);
         exchange.labels = labels.clone();
+        let counted = Arc::new(OnceLock::new());
+        if info.is_long_running() && exchange.head.extensions.get::<OnUpgrade>().is_some() {
+            Held::add(&mut exchange.head.extensions, counted.clone());
+        }
         let start = self.clock.elapsed();
         let answer = next.run(exchange).await;
         let mut response = answer.unwrap_or_else(|error| {
@@ -49,7 +55,7 @@ impl Step for Observe {
         let took = self.clock.elapsed().saturating_sub(start);
         self.metrics.answered(&info, &labels, dry_run, response.status(), took);
         tracing::Span::current().record("code", response.status().as_u16());
-        response = self.measured(response, &info, &labels);
+        response = self.measured(response, &info, &labels, counted);
         response.headers_mut().insert(AUDIT_ID, id);
         for warning in warnings.take() {
             if let Ok(value) = HeaderValue::from_str(&format!("299 - {}", quoted(&warning))) {
@@ -74,12 +80,14 @@ impl Observe {
         response: Response<Body>,
         info: &RequestInfo,
         labels: &Labels,
+        counted: Arc<OnceLock<Counted>>,
     ) -> Response<Body> {
-        if !response.status().is_success() {
+        let taken_over = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !response.status().is_success() && !taken_over {
             return response;
         }
         if info.is_long_running() {
-            let counted = self.metrics.long_running(labels);
+            counted.get_or_init(|| self.metrics.long_running(labels));
             return response.map(|inner| body::boxed(Measured::stream(inner, counted)));
         }
         if !matches!(info.verb.as_str(), "get" | "list") {
@@ -105,11 +113,11 @@ struct Measured {
     inner: Body,
     bytes: u64,
     sizes: Option<Histogram>,
-    _counted: Option<Counted>,
+    _counted: Option<Arc<OnceLock<Counted>>>,
 }
 
 impl Measured {
-    fn stream(inner: Body, counted: Counted) -> Self {
+    fn stream(inner: Body, counted: Arc<OnceLock<Counted>>) -> Self {
         Self { inner, bytes: 0, sizes: None, _counted: Some(counted) }
     }
 

@@ -1,7 +1,14 @@
 //! The audit log: which events a request makes, and what they say.
 
 use crate::harness::Server;
-use kubeplane_apiserver::audit::{AuditLog, AuditSink, Event};
+use async_trait::async_trait;
+use http::Response;
+use kubeplane_apiserver::{
+    Body, Handler, HandlerRequest,
+    audit::{AuditLog, AuditSink, Event, Mode, SinkOptions, Truncation},
+    body,
+};
+use kubeplane_core::{ApiError, GroupResource, auth::UserInfo, status::ApiResult};
 use serde_json::{Value, json};
 use std::{
     io,
@@ -136,4 +143,127 @@ async fn managed_fields_are_left_out_when_asked() {
     let listed = of(&events, "list", "ResponseComplete");
     let metadata = &listed["responseObject"]["items"][0]["metadata"];
     assert!(metadata["name"] == "a" && metadata.get("managedFields").is_none());
+}
+
+#[derive(Debug)]
+struct Full;
+
+impl AuditSink for Full {
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        match event.user.username.as_str() {
+            "admin" => Err(io::Error::other("no space")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_that_must_be_recorded_and_cannot_be() {
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
+    for (mode, code) in [(Mode::Blocking, 201), (Mode::BlockingStrict, 500)] {
+        let options = SinkOptions { mode, ..SinkOptions::default() };
+        let log = AuditLog::of(policy.parse().unwrap()).sink("log", Full, options).unwrap();
+        let metrics = kubeplane_telemetry::Metrics::new();
+        let server = Server::with(|builder| builder.audit(Arc::new(log)).metrics(metrics.clone()));
+        let namespace = json!({"metadata": {"name": "default"}});
+        let answer = server.post("/api/v1/namespaces", &namespace).await.expect(code);
+        let text = metrics.encode_plain();
+        let has = |line: &str| assert!(text.contains(line), "{line} in {text}");
+        has("apiserver_audit_level_total{level=\"Metadata\"} 1");
+        if code == 500 {
+            assert_eq!(answer["message"], "Internal error occurred: failed to store audit event");
+            has("apiserver_audit_requests_rejected_total 1");
+            has("apiserver_audit_error_total{plugin=\"log\"} 1");
+            has("apiserver_audit_event_total 1");
+        } else {
+            has("apiserver_audit_error_total{plugin=\"log\"} 2");
+        }
+    }
+}
+
+#[tokio::test]
+async fn large_events_are_written_without_their_objects() {
+    let kept = Kept::default();
+    let policy =
+        "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Request, verbs: [create]}]}";
+    let truncation = Truncation { max_event_size: 1000, ..Truncation::default() };
+    let options = SinkOptions { truncation: Some(truncation), ..SinkOptions::default() };
+    let log = AuditLog::of(policy.parse().unwrap()).sink("log", kept.clone(), options).unwrap();
+    let server = Server::with(|builder| builder.audit(Arc::new(log)));
+    let namespace = json!({"metadata": {"name": "default"}});
+    server.post("/api/v1/namespaces", &namespace).await.expect(201);
+    let map = json!({"metadata": {"name": "a"}, "data": {"k": "x".repeat(2000)}});
+    server.post(MAPS, &map).await.expect(201);
+    let events = finish(server, &kept);
+    let of = |resource: &str| {
+        let mut found = events.iter().filter(|event| {
+            event["objectRef"]["resource"] == resource && event["stage"] == "ResponseComplete"
+        });
+        found.next().unwrap_or_else(|| panic!("no {resource} in {events:#?}"))
+    };
+    assert!(of("namespaces")["requestObject"].is_object());
+    let cut = of("configmaps");
+    assert_eq!(cut["annotations"]["audit.k8s.io/truncated"], "true");
+    assert!(cut.get("requestObject").is_none());
+}
+
+/// Keeps a connection until something is sent.
+#[derive(Debug)]
+struct UntilByte;
+
+#[async_trait]
+impl Handler for UntilByte {
+    async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
+        let upgrade = request.upgrade().ok_or_else(|| ApiError::bad_request("no upgrade"))?;
+        let held = request.held();
+        request.api.spawn(async move {
+            let mut stream = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+            tokio::io::AsyncReadExt::read_u8(&mut stream).await.unwrap();
+            drop(held);
+        });
+        let answer =
+            Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "x");
+        Ok(answer.body(body::empty()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_taken_over_is_complete_when_it_ends() {
+    let kept = Kept::default();
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
+    let log = Arc::new(AuditLog::new(policy.parse().unwrap(), kept.clone()).unwrap());
+    let metrics = kubeplane_telemetry::Metrics::new();
+    let server = Server::with(|builder| {
+        let pods = GroupResource::new("", "pods");
+        builder.audit(log).metrics(metrics.clone()).handler(pods, "exec", Arc::new(UntilByte))
+    });
+    let client = server.api.client_as(UserInfo::new("admin", ["x"]));
+    let request = http::Request::post("/api/v1/namespaces/default/pods/p/exec")
+        .header("connection", "Upgrade")
+        .header("upgrade", "x")
+        .body(kube_client::client::Body::empty())
+        .unwrap();
+    let response = client.send(request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let mut stream = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let stages = || -> Vec<_> {
+        let events = kept.0.lock().unwrap();
+        events.iter().map(|event| event["stage"].as_str().unwrap().to_owned()).collect()
+    };
+    let open = || {
+        let text = metrics.encode_plain();
+        let lines = text.lines().filter(|line| line.starts_with("apiserver_longrunning_requests{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(stages(), ["RequestReceived", "ResponseStarted"]);
+    assert_eq!(open(), ["1"]);
+    tokio::io::AsyncWriteExt::write_u8(&mut stream, b'x').await.unwrap();
+    let complete = async {
+        while stages().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), complete).await.unwrap();
+    assert_eq!(stages()[2], "ResponseComplete");
+    assert_eq!(open(), ["0"]);
 }

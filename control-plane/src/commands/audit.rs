@@ -3,7 +3,7 @@
 use crate::cli::AuditArgs;
 use anyhow::Context as _;
 use kubeplane::{
-    apiserver::audit::{AuditFile, AuditLog, AuditSink, FileOptions},
+    apiserver::audit::{AuditFile, AuditLog, FileOptions, SinkOptions},
     audit_webhook::AuditWebhook,
     clock::SharedClock,
 };
@@ -14,25 +14,37 @@ pub(super) fn log(args: &AuditArgs, clock: &SharedClock) -> anyhow::Result<Optio
     let Some(policy) = &args.audit_policy_file else { return Ok(None) };
     let named = || format!("--audit-policy-file {}", policy.display());
     let policy = fs::read_to_string(policy).with_context(named)?.parse().with_context(named)?;
-    let mut sinks: Vec<Box<dyn AuditSink>> = Vec::new();
-    if let Some(path) = &args.audit_log_path {
+    let (to_file, to_server) = (&args.log, &args.webhook);
+    if to_file.audit_log_path.is_none() && to_server.audit_webhook_config_file.is_none() {
+        return Ok(None);
+    }
+    let mut log = AuditLog::of(policy);
+    if let Some(path) = &to_file.audit_log_path {
         let options = FileOptions {
             path: path.clone(),
-            max_age_days: args.audit_log_maxage,
-            max_backups: args.audit_log_maxbackup,
-            max_size_mib: args.audit_log_maxsize,
+            max_age_days: to_file.audit_log_maxage,
+            max_backups: to_file.audit_log_maxbackup,
+            max_size_mib: to_file.audit_log_maxsize,
+            compress: to_file.audit_log_compress,
         };
         let file = AuditFile::open(options, clock.clone())
             .with_context(|| format!("--audit-log-path {}", path.display()))?;
-        sinks.push(Box::new(file));
+        let options = SinkOptions {
+            mode: to_file.audit_log_mode,
+            buffer: to_file.audit_log_batch_buffer_size,
+            truncation: to_file.truncation(),
+        };
+        log = log.sink("log", file, options)?;
     }
-    if let Some(path) = &args.audit_webhook_config_file {
-        let webhook = AuditWebhook::open(path, clock.clone())
+    if let Some(path) = &to_server.audit_webhook_config_file {
+        let webhook = AuditWebhook::open(path, clock.clone(), to_server.options())
             .with_context(|| format!("--audit-webhook-config-file {}", path.display()))?;
-        sinks.push(Box::new(webhook));
+        let options = SinkOptions {
+            mode: to_server.audit_webhook_mode,
+            buffer: to_server.audit_webhook_batch_buffer_size,
+            truncation: to_server.truncation(),
+        };
+        log = log.sink("webhook", webhook, options)?;
     }
-    match sinks.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(Arc::new(AuditLog::new(policy, sinks)?))),
-    }
+    Ok(Some(Arc::new(log)))
 }

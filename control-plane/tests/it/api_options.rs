@@ -102,6 +102,7 @@ async fn a_cluster_of_both_families_serves_older_versions_and_keeps_a_log() {
         &format!("--audit-policy-file={}", policy.display()),
         &format!("--audit-log-path={}", log.display()),
         &format!("--audit-webhook-config-file={}", webhook.display()),
+        "--audit-webhook-batch-max-wait=500ms",
     ]);
     let mut cluster = ground.start();
     let kubectl = cluster.kubectl();

@@ -3,10 +3,12 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest, body};
+use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest, Held, body};
 use kubeplane_core::{
     GroupKind, GroupResource, Object,
+    decode::misfit,
     field::{self, Path},
+    schema::{Kind, Schema},
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
@@ -86,9 +88,18 @@ fn log_errors(request: &HandlerRequest) -> ApiResult<field::Errors> {
             errors.push(field::Error::invalid(&Path::new(name), value, why));
         }
     }
+    let time = Schema::anonymous(Kind::Time { micro: false });
+    let since = Value::from(query.text("sinceTime"));
+    if let Some(why) = misfit(&since, &time).filter(|_| since != "") {
+        return Err(ApiError::bad_request(why));
+    }
+    if !query.text("stream").is_empty() && !request.api.features().is_on("PodLogsQuerySplitStreams")
+    {
+        errors.push(field::Error::forbidden(&Path::new("stream"), "may not be specified"));
+    }
     if !query.text("sinceSeconds").is_empty() && !query.text("sinceTime").is_empty() {
         errors.push(field::Error::forbidden(
-            &Path::root(),
+            &Path::new("[]"),
             "at most one of `sinceTime` or `sinceSeconds` may be specified",
         ));
     }
@@ -157,7 +168,7 @@ impl Handler for PodStream {
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(no_stream(answer).await);
         }
-        Ok(switch(&request.api, answer, client_side))
+        Ok(switch(&request.api, answer, client_side, request.held()))
     }
 }
 
@@ -166,6 +177,7 @@ pub(crate) fn switch(
     api: &Api,
     mut answer: Response<Incoming>,
     client_side: OnUpgrade,
+    held: Held,
 ) -> Response<Body> {
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -175,6 +187,7 @@ pub(crate) fn switch(
     let kubelet_side = hyper::upgrade::on(&mut answer);
     // Lives as long as both connections do; it ends when either side closes.
     api.spawn(async move {
+        let _held = held;
         match tokio::try_join!(client_side, kubelet_side) {
             Ok((client, kubelet)) => {
                 let (mut client, mut kubelet) = (TokioIo::new(client), TokioIo::new(kubelet));

@@ -65,7 +65,7 @@ pub(super) async fn forward(
     if let Some(client_side) = client_side {
         match answer.status() {
             StatusCode::SWITCHING_PROTOCOLS => {
-                return Ok(switch(&request.api, answer, client_side));
+                return Ok(switch(&request.api, answer, client_side, request.held()));
             }
             code if code.as_u16() < 400 => {
                 let why = format!("invalid upgrade response: status code {}", code.as_u16());
