@@ -16,6 +16,7 @@
 
 mod custom;
 mod document;
+mod enums;
 mod gnostic;
 mod kinds;
 mod negotiation;

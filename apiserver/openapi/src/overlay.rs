@@ -1,6 +1,7 @@
 //! The facts of the schema table, laid over the schemas k8s-openapi writes.
 
-use kubeplane_core::schema::{self, Field, Kind, ListType, Presence};
+use crate::enums;
+use kubeplane_core::schema::{self, Field, Kind, ListType, Presence, Schema};
 use serde_json::{Map, Value, json};
 
 /// Completes one named definition.
@@ -9,18 +10,37 @@ pub(crate) fn complete(name: &str, definition: &mut Value) {
         *definition = known;
         return;
     }
-    optional_metadata(definition);
+    // Events need it: the original forgot to say otherwise.
+    if name != "io.k8s.api.core.v1.Event" {
+        optional_metadata(definition);
+    }
     let Some(schema) = schema::builtin(name) else { return };
     if let Kind::Object { atomic: true, .. } = schema.kind {
         definition["x-kubernetes-map-type"] = "atomic".into();
     }
+    required(&schema, definition);
     let Some(properties) = definition.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
     };
-    for (name, property) in properties {
-        if let (Some(field), Some(property)) = (schema.field(name), property.as_object_mut()) {
-            complete_field(field, property);
+    for (field, property) in properties {
+        if let Some(property) = property.as_object_mut() {
+            enums::complete(name, field, property);
+            if let Some(field) = schema.field(field) {
+                complete_field(field, property);
+            }
         }
+    }
+}
+
+/// What must be sent, in the order of the fields: k8s-openapi also names what is only never null.
+fn required(schema: &Schema, definition: &mut Value) {
+    let Some(map) = definition.as_object_mut() else { return };
+    let Some(Value::Array(required)) = map.get_mut("required") else { return };
+    let field = |name: &Value| name.as_str().and_then(|name| schema.field(name));
+    required.retain(|name| field(name).is_none_or(|field| field.presence != Presence::OmitEmpty));
+    required.sort_by_key(|name| field(name).map(|field| field.tag));
+    if required.is_empty() {
+        map.remove("required");
     }
 }
 
@@ -56,15 +76,28 @@ fn scalar(name: &str, definition: &Value) -> Option<Value> {
     }
 }
 
+/// What a field that is always written holds when nothing was sent.
+fn empty(schema: &Schema) -> Option<Value> {
+    match schema.kind {
+        Kind::Object { .. } => Some(json!({})),
+        Kind::String => Some(json!("")),
+        Kind::Integer { .. } | Kind::Number => Some(json!(0)),
+        Kind::Boolean => Some(json!(false)),
+        _ => None,
+    }
+}
+
 fn complete_field(field: &Field, property: &mut Map<String, Value>) {
     if let Some(default) = field.default_value() {
         property.insert("default".into(), default);
-    } else if property.contains_key("allOf") && field.presence == Presence::Always {
-        property.insert("default".into(), json!({}));
+    } else if field.presence == Presence::Always
+        && let Some(default) = empty(&field.schema)
+    {
+        property.insert("default".into(), default);
     }
     match &field.schema.kind {
         Kind::List { list, .. } => list_facts(list, property),
-        Kind::Map { atomic: true, .. } | Kind::Object { atomic: true, .. } => {
+        Kind::Map { atomic: true, .. } => {
             property.insert("x-kubernetes-map-type".into(), "atomic".into());
         }
         _ => {}

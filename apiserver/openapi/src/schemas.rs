@@ -2,7 +2,11 @@
 
 use crate::{custom::Custom, kinds, operations::reference, overlay, shape};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
-use kubeplane_core::{Definition, definition::Subresource, schema::SchemaRef};
+use kubeplane_core::{
+    Definition,
+    definition::{Subresource, Verb},
+    schema::SchemaRef,
+};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -58,9 +62,41 @@ pub(crate) fn of_version(kinds: &[(Arc<Definition>, Custom)]) -> Map<String, Val
     }
     for (definition, custom) in kinds {
         own(definition, custom, &mut schemas);
+        of_subresources(definition, &mut schemas);
     }
     stand_alone(&mut schemas);
+    if let Some((definition, _)) = kinds.first() {
+        of_all(definition, &mut schemas);
+    }
     schemas
+}
+
+const IDENTITY: &str = "x-kubernetes-group-version-kind";
+
+/// Says what kinds those are that subresources read and write.
+fn of_subresources(definition: &Definition, schemas: &mut Map<String, Value>) {
+    for sub in definition.subresources.iter().filter(|sub| sub.kind != definition.kind) {
+        let known = kinds::of_kind(&sub.kind);
+        if let Some(schema) = known.and_then(|known| schemas.get_mut(&known.name())) {
+            let kind = &sub.kind;
+            let (group, version) = (&kind.group, &kind.version);
+            schema[IDENTITY] = json!([{"group": group, "version": version, "kind": kind.kind}]);
+        }
+    }
+}
+
+/// The same of what every group version has of its own.
+fn of_all(definition: &Definition, schemas: &mut Map<String, Value>) {
+    let core = |kind| json!({"group": "", "version": "v1", "kind": kind});
+    for kind in ["DeleteOptions", "Status", "WatchEvent"] {
+        let Some(schema) = schemas.get_mut(&format!("{META}.{kind}")) else { continue };
+        let mut identities = vec![core(kind)];
+        if kind != "Status" && !definition.kind.group.is_empty() {
+            let (group, version) = (&definition.kind.group, &definition.kind.version);
+            identities.push(json!({"group": group, "version": version, "kind": kind}));
+        }
+        schema[IDENTITY] = identities.into();
+    }
 }
 
 fn described(definition: &Definition) -> Option<&'static kinds::Described> {
@@ -83,9 +119,11 @@ fn own(definition: &Definition, custom: &Custom, schemas: &mut Map<String, Value
         Some(schema) => schema,
         None => shape::written_out(&definition.schema, schemas),
     };
-    schema["x-kubernetes-group-version-kind"] = identity(definition, &kind.kind);
+    schema[IDENTITY] = identity(definition, &kind.kind);
     schemas.insert(name.clone(), schema);
-    schemas.insert(list_name(definition), list(definition, &name));
+    if definition.verbs.contains(&Verb::List) {
+        schemas.insert(list_name(definition), list(definition, &name));
+    }
 }
 
 fn identity(definition: &Definition, kind: &str) -> Value {
@@ -107,7 +145,7 @@ fn list(definition: &Definition, item: &str) -> Value {
             },
             "items": {
                 "type": "array", "description": format!("The {kind} objects."),
-                "items": {"allOf": [reference(item)], "default": {}},
+                "items": reference(item),
             },
         },
         "x-kubernetes-group-version-kind": identity(definition, &definition.list_kind),

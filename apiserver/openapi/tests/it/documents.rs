@@ -1,7 +1,7 @@
 //! What the documents say.
 
 use crate::server::{Answer, ask, build};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 async fn document(path: &str) -> Value {
@@ -59,7 +59,12 @@ async fn schemas_carry_texts_and_facts() {
     let protocol = &schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"];
     assert_eq!(protocol["default"], "TCP");
     let list = &schemas["io.k8s.api.apps.v1.DeploymentList"]["properties"]["items"]["items"];
-    assert_eq!(list["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.apps.v1.Deployment");
+    assert_eq!(list["$ref"], "#/components/schemas/io.k8s.api.apps.v1.Deployment");
+    let policy = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"];
+    assert_eq!(policy["enum"], json!(["Always", "Never", "OnFailure"]));
+    let name = &schemas["io.k8s.api.core.v1.Container"]["properties"]["name"];
+    assert_eq!(name["default"], "");
+    assert!(schemas["io.k8s.api.core.v1.ConfigMapEnvSource"].get("required").is_none());
 }
 
 #[tokio::test]
