@@ -74,8 +74,9 @@ impl Store for SmallStore {
 /// Writes, reads the past and watches; returns the lines shown.
 pub(crate) async fn run() -> anyhow::Result<Vec<String>> {
     let options = WriteOptions::default();
-    // The journal gets each change first; what it refuses has not happened.
-    let store = SmallStore(Timeline::journaled(|change| Ok(println!("journal: {change:?}"))));
+    // It gets each change first; what it refuses has not happened.
+    let journal = |change: &Event| Ok(()).inspect(|()| println!("journal: {change:?}"));
+    let store = SmallStore(Timeline::journaled(journal));
     let key = Key::new("greeting").context("a key has at least one byte")?;
     let created = store.create(&key, "hello".into(), options).await?;
     let updated = store.update(&key, "goodbye".into(), created, options).await?;
