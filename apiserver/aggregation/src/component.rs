@@ -3,6 +3,7 @@
 use crate::{
     availability,
     documents::{self, Documents},
+    metrics::Measures,
     proxy::Extension,
     services::{self, Condition, Registered, Service},
 };
@@ -16,6 +17,7 @@ use kubeplane_core::{
 };
 use kubeplane_outbound::{Clients, Identity};
 use kubeplane_store_trait::{BoxWatcher, Event, ListOptions, Revision};
+use kubeplane_telemetry::Metrics;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -39,6 +41,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Aggregation {
     api: Api,
     clients: Arc<Clients<Body>>,
+    measures: Measures,
 }
 
 impl Aggregation {
@@ -50,7 +53,13 @@ impl Aggregation {
         provider: Arc<rustls::crypto::CryptoProvider>,
     ) -> Self {
         let clients = Clients::new(provider, api.seed().clone()).identity(identity);
-        Self { api, clients: Arc::new(clients) }
+        Self { api, clients: Arc::new(clients), measures: Measures::default() }
+    }
+
+    /// Measures there which APIServices are available.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        Self { measures: Measures::new(metrics), ..self }
     }
 }
 
@@ -61,7 +70,12 @@ impl Component for Aggregation {
     }
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
-        let mut worker = Worker { api: self.api, clients: self.clients, known: BTreeMap::new() };
+        let mut worker = Worker {
+            api: self.api,
+            clients: self.clients,
+            measures: self.measures,
+            known: BTreeMap::new(),
+        };
         tokio::select! {
             biased;
             () = lifecycle.stopping() => Ok(()),
@@ -87,6 +101,7 @@ struct Known {
 struct Worker {
     api: Api,
     clients: Arc<Clients<Body>>,
+    measures: Measures,
     known: BTreeMap<String, Known>,
 }
 
@@ -150,6 +165,7 @@ impl Worker {
             let keep = remote.contains(name.as_str());
             if !keep {
                 registry.undelegate(&known.version);
+                self.measures.forget(name);
             }
             keep
         });
@@ -217,7 +233,9 @@ impl Worker {
     }
 
     async fn say(&self, one: &Registered, condition: &Condition) {
-        if one.has(condition) {
+        let changed = !one.has(condition);
+        self.measures.found(&one.name, condition, changed);
+        if !changed {
             return;
         }
         let now = self.api.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

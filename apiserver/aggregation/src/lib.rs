@@ -39,6 +39,7 @@ mod availability;
 mod component;
 mod documents;
 mod extension;
+mod metrics;
 mod proxy;
 mod services;
 

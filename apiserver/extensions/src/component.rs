@@ -3,7 +3,7 @@
 mod cleanup;
 mod served;
 
-use crate::{conditions, conversion::Conversions, kind, names};
+use crate::{conditions, conversion::Conversions, kind, metrics::Measures, names};
 use async_trait::async_trait;
 use futures::StreamExt;
 use kubeplane_apiserver::Api;
@@ -13,10 +13,12 @@ use kubeplane_core::{
     status::ApiResult,
 };
 use kubeplane_store_trait::{self as store, Entry, Event, Key, ListOptions, Revision};
+use kubeplane_telemetry::Metrics;
 use serde_json::Value;
 use served::Served;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::task::JoinSet;
@@ -29,13 +31,20 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct CustomResources {
     api: Api,
+    measures: Arc<Measures>,
 }
 
 impl CustomResources {
     /// Works on this server, which must serve [`definition`](crate::definition).
     #[must_use]
     pub fn new(api: Api) -> Self {
-        Self { api }
+        Self { api, measures: Arc::default() }
+    }
+
+    /// Measures the calls of conversion webhooks there.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        Self { measures: Arc::new(Measures::new(metrics)), ..self }
     }
 }
 
@@ -48,7 +57,10 @@ impl Component for CustomResources {
     /// Ready when the kinds of all definitions that are there are served.
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         let mut worker = Worker {
-            served: Served::new(self.api.registry().clone(), Conversions::new(&self.api)),
+            served: Served::new(
+                self.api.registry().clone(),
+                Conversions::new(&self.api, self.measures),
+            ),
             known: BTreeMap::new(),
             cleanups: JoinSet::new(),
             cleaning: BTreeSet::new(),

@@ -6,7 +6,11 @@
 
 mod metadata;
 
-use crate::{props::Props, schema};
+use crate::{
+    metrics::{Failed, Measures},
+    props::Props,
+    schema,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use kubeplane_apiserver::Api;
@@ -34,16 +38,18 @@ pub(crate) struct Conversions {
     pub(crate) reader: Arc<dyn ObjectReader>,
     pub(crate) clock: SharedClock,
     pub(crate) seed: Seed,
+    pub(crate) measures: Arc<Measures>,
 }
 
 impl Conversions {
-    pub(crate) fn new(api: &Api) -> Self {
+    pub(crate) fn new(api: &Api, measures: Arc<Measures>) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         Self {
             clients: Arc::new(Clients::new(provider, api.seed().clone())),
             reader: api.reader().clone(),
             clock: api.clock().clone(),
             seed: api.seed().clone(),
+            measures,
         }
     }
 
@@ -64,6 +70,7 @@ impl Conversions {
             Some((format!("{group}/{}", version.get("name")?.as_str()?), shape(version)))
         };
         Some(Arc::new(Webhook {
+            definition: crd.name().to_owned(),
             shared: self.clone(),
             endpoint: Endpoint::of(&webhook["clientConfig"]),
             review: reviews.find(|version| matches!(*version, "v1" | "v1beta1")).map(str::to_owned),
@@ -75,6 +82,8 @@ impl Conversions {
 /// The webhook of one definition.
 #[derive(Debug)]
 struct Webhook {
+    /// The name of the definition.
+    definition: String,
     shared: Conversions,
     endpoint: Endpoint,
     /// The version of reviews it is sent.
@@ -96,13 +105,24 @@ impl Converter for Webhook {
             .collect();
         for batch in others.chunks(BATCH) {
             let sent: Vec<&Object> = batch.iter().map(|index| &objects[*index]).collect();
-            let converted = self.ask(&sent, &target).await.map_err(failed)?;
+            let began = self.shared.clock.elapsed();
+            let converted = self.ask(&sent, &target).await;
+            let took = self.shared.clock.elapsed().saturating_sub(began);
+            let from = sent.first().map_or("", |object| version_of(object.api_version()));
+            let versions = (from, version_of(&target));
+            self.shared.measures.converted(&self.definition, versions, converted.is_ok(), took);
+            let converted = converted.map_err(failed)?;
             for (index, object) in batch.iter().zip(converted) {
                 objects[*index] = object;
             }
         }
         Ok(objects)
     }
+}
+
+/// The version without its group.
+fn version_of(version: &str) -> &str {
+    version.rsplit_once('/').map_or(version, |(_, version)| version)
 }
 
 /// As the original says it: no reason but the words.
@@ -136,11 +156,24 @@ impl Webhook {
             "request": {"uid": uid, "desiredAPIVersion": target, "objects": sent},
         });
         let (shared, body) = (&self.shared, body.to_string().into_bytes());
+        let began = shared.clock.elapsed();
+        let count = |failed| {
+            let took = shared.clock.elapsed().saturating_sub(began);
+            shared.measures.called(failed, took);
+        };
         let posted =
             shared.clients.post(&shared.clock, &self.endpoint, &shared.reader, body, TIMEOUT);
-        let answer = posted.await.map_err(|failure| failed(failure.to_string()))?;
-        let converted = answered(&answer, review, &uid).map_err(failed)?;
+        let answer = posted.await.map_err(|failure| {
+            count(Some(Failed::Call));
+            failed(failure.to_string())
+        })?;
+        let converted = answered(&answer, review, &uid).map_err(|why| {
+            count(Some(Failed::Malformed));
+            failed(why)
+        })?;
         if converted.len() != objects.len() {
+            let nothing = converted.is_empty();
+            count(Some(if nothing { Failed::Nothing } else { Failed::Partial }));
             return Err(format!(
                 "conversion webhook for {} returned {} objects, expected {}",
                 shown(first),
@@ -154,7 +187,9 @@ impl Webhook {
             decode::prune(&mut object, shape);
             Ok(object)
         });
-        checked.collect()
+        let checked: Result<Vec<Object>, String> = checked.collect();
+        count(checked.is_err().then_some(Failed::Object));
+        checked
     }
 }
 

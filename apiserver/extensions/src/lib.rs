@@ -38,6 +38,7 @@ mod fieldpath;
 mod jsonpath;
 mod kind;
 mod lists;
+mod metrics;
 mod names;
 mod props;
 mod rules;

@@ -5,13 +5,15 @@ use crate::{
     props::{Additional, Props, Rule},
     value::correlated,
 };
-use kubeplane_cel::{Bound, Environment, Error as CelError, Program, Shape, Type};
+use kubeplane_cel::{
+    Activation, Bound, Environment, Error as CelError, Program, Scope, Shape, Type,
+};
 use kubeplane_core::{
     admission::Warnings,
     field::{Error, ErrorKind, Errors, OMITTED, Path},
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The longest message an expression may make, in bytes.
 const MAX_MESSAGE: usize = 5 * 1024;
@@ -51,30 +53,34 @@ pub(crate) fn compile(
     if props.rules.is_empty() {
         return Vec::new();
     }
-    let shape = Shape::of_schema(schema, resource);
+    let shape = Shape::of_schema(schema, resource).map(Arc::new);
+    let own = shape.as_ref().map(|shape| Type::of(shape, "selfType"));
     let each = props.rules.iter().map(|rule| {
         let missing = || "failed to convert to declType for CEL validation rules".to_owned();
         let compiled = |source: &str| -> Result<Program, CelError> {
-            let Some(shape) = &shape else { return Err(CelError::Compile(missing())) };
-            if rule.old_is_optional() {
-                environment.compile_with_optional(source, &[("self", shape)], "oldSelf")
-            } else {
-                environment.compile(source, &[("self", shape), ("oldSelf", shape)])
-            }
+            let (Some(shape), Some(own)) = (&shape, &own) else {
+                return Err(CelError::Compile(missing()));
+            };
+            let old = match rule.old_is_optional() {
+                true => Type::optional(own.clone()),
+                false => own.clone(),
+            };
+            let scope = Scope::new().with("self", own.clone()).with("oldSelf", old);
+            environment.compile_in(source, &scope, Some(shape))
         };
         let program = match compiled(&rule.rule) {
+            Err(error @ CelError::Instantiate(_)) => Err(error.to_string()),
             Err(error) => Err(format!("compilation failed: {error}")),
-            Ok(program) if matches!(program.returns(), Type::Bool | Type::Dyn) => {
-                Ok(program.metered())
-            }
+            Ok(program) if matches!(program.returns(), Type::Bool) => Ok(program),
             Ok(_) => Err("cel expression must evaluate to a bool".to_owned()),
         };
         let message = (!rule.message_expression.is_empty()).then(|| {
             match compiled(&rule.message_expression) {
-                Err(error) => Err(format!("messageExpression compilation failed: {error}")),
-                Ok(program) if matches!(program.returns(), Type::String { .. } | Type::Dyn) => {
-                    Ok(program.metered())
+                Err(CelError::Instantiate(why)) => {
+                    Err(format!("messageExpression instantiation failed: {why}"))
                 }
+                Err(error) => Err(format!("messageExpression compilation failed: {error}")),
+                Ok(program) if matches!(program.returns(), Type::String) => Ok(program),
                 Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
             }
         });
@@ -92,7 +98,6 @@ pub(crate) fn compile(
 /// The rules of a schema; nodes without rules at or below them are left out.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    environment: Environment,
     root: Node,
 }
 
@@ -116,7 +121,7 @@ impl Rules {
         }
         let environment = Environment::new();
         let root = Node::of(&environment, schema, props, resource)?;
-        Some(Self { environment, root })
+        Some(Self { root })
     }
 
     /// What an object breaks. What it broke before where nothing has changed is told as a warning.
@@ -127,13 +132,7 @@ impl Rules {
         path: &Path,
         warnings: &Warnings,
     ) -> Errors {
-        let mut run = Run {
-            environment: &self.environment,
-            errors: Vec::new(),
-            warnings,
-            left: OBJECT_BUDGET,
-            over: false,
-        };
+        let mut run = Run { errors: Vec::new(), warnings, left: OBJECT_BUDGET, over: false };
         self.root.validate(&mut run, value, old, false, path);
         run.errors
     }
@@ -141,7 +140,6 @@ impl Rules {
 
 /// One look at an object.
 struct Run<'a> {
-    environment: &'a Environment,
     errors: Errors,
     warnings: &'a Warnings,
     /// What may still be spent.
@@ -160,21 +158,15 @@ enum Failure {
 }
 
 impl Run<'_> {
-    fn evaluate(
+    fn evaluate<'a>(
         &mut self,
         program: &Program,
-        variables: &[(&str, &Bound)],
-    ) -> Result<Bound, Failure> {
-        let budget = self.left.min(CALL_BUDGET);
-        let mut activation = self.environment.activation(budget);
-        for (name, value) in variables {
-            activation.set(name, value);
-        }
-        let result = program.run(&activation);
-        self.left = self.left.saturating_sub(budget.saturating_sub(activation.left()));
-        result.map_err(|error| match error {
-            CelError::Budget if budget == CALL_BUDGET => Failure::Call,
-            CelError::Budget => Failure::Object,
+        activation: &Activation<'a>,
+    ) -> Result<Bound<'a>, Failure> {
+        let evaluated = program.run(activation, CALL_BUDGET);
+        self.left = self.left.checked_sub(evaluated.cost).ok_or(Failure::Object)?;
+        evaluated.result.map_err(|error| match error {
+            CelError::Budget => Failure::Call,
             other => Failure::Evaluation(other),
         })
     }
@@ -288,8 +280,10 @@ impl Node {
                 (None, true) => Some(Bound::none()),
                 (old, false) => old.clone(),
             };
-            let mut variables = vec![("self", &bound)];
-            variables.extend(old.as_ref().map(|old| ("oldSelf", old)));
+            let mut variables = Activation::new().with("self", bound.clone());
+            if let Some(old) = old {
+                variables.set("oldSelf", old);
+            }
             if !self.holds(run, rule, &variables, path) && !run.over {
                 let error = self.broken(run, rule, &variables, value, path);
                 match ratchet && !uses_old {
@@ -308,7 +302,7 @@ impl Node {
         &self,
         run: &mut Run<'_>,
         rule: &Compiled,
-        variables: &[(&str, &Bound)],
+        variables: &Activation<'_>,
         path: &Path,
     ) -> bool {
         let invalid = |detail: String| Error::invalid(path, self.kind.as_str(), detail);
@@ -343,7 +337,7 @@ impl Node {
         &self,
         run: &mut Run<'_>,
         rule: &Compiled,
-        variables: &[(&str, &Bound)],
+        variables: &Activation<'_>,
         value: &Value,
         path: &Path,
     ) -> Error {

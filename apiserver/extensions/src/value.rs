@@ -11,7 +11,7 @@ use crate::props::{Additional, Props};
 use kubeplane_core::field::{Error, ErrorKind, Errors, Path};
 use serde_json::Value;
 
-pub(crate) use format::{go_words, is_known as is_known_format, pattern};
+pub(crate) use format::{is_known as is_known_format, pattern};
 
 /// What one node found; `matches` counts the checks that applied, by which the best of several alternatives is told.
 #[derive(Debug, Default)]

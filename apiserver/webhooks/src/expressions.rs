@@ -2,7 +2,7 @@
 
 use crate::{attributes::namespace, metrics::About, shared::Shared};
 use kubeplane_cel::{
-    Activation, Answer, Authorizer, Bound, Check, Environment, Error, Program, Shape,
+    Activation, Answer, Authorizer, Bound, Check, Environment, Error, Program, Scope, Shape, Type,
 };
 use kubeplane_core::{
     Object,
@@ -11,7 +11,7 @@ use kubeplane_core::{
 };
 use serde_json::{Map, Value, json};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, LazyLock},
 };
 
@@ -24,41 +24,69 @@ pub(crate) const CONDITIONS_BUDGET: u64 = 2_500_000;
 /// How often an expression is evaluated again because it asked the authorizer something new.
 const ROUNDS: usize = 64;
 
-/// The names expressions may use; types are checked when a configuration is written.
-const NAMES: [&str; 7] =
-    ["object", "oldObject", "request", "namespaceObject", "params", "authorizer", "variables"];
+/// The shape of a namespace as far as policies may see it: its times are times.
+static NAMESPACE: LazyLock<Option<Shape>> = LazyLock::new(|| {
+    let text = json!({"type": "string"});
+    let time = json!({"type": "string", "format": "date-time"});
+    let map = json!({"type": "object", "additionalProperties": text});
+    let number = json!({"type": "integer"});
+    let texts = json!({"type": "array", "items": text});
+    let metadata = json!({"type": "object", kubeplane_cel::PLAIN_NAMES: true, "properties": {
+        "name": text, "generateName": text, "namespace": text, "uid": text, "resourceVersion": text,
+        "labels": map, "annotations": map, "creationTimestamp": time, "deletionTimestamp": time,
+        "generation": number, "deletionGracePeriodSeconds": number, "finalizers": texts,
+    }});
+    let condition = json!({"type": "object", "properties": {
+        "status": text, "type": text, "message": text, "reason": text, "lastTransitionTime": time,
+    }});
+    let conditions = json!({"type": "array", "items": condition});
+    let schema = json!({"type": "object", "properties": {
+        "metadata": metadata,
+        "spec": {"type": "object", "properties": {"finalizers": texts}},
+        "status": {"type": "object", "properties": {"phase": text, "conditions": conditions}},
+    }});
+    Shape::of_schema(&schema, false)
+});
 
-static ANY: LazyLock<Option<Shape>> =
-    LazyLock::new(|| Shape::of_schema(&json!({"x-kubernetes-int-or-string": true}), false));
+/// What expressions see besides the variables of their policy.
+static SCOPE: LazyLock<Scope> =
+    LazyLock::new(|| Scope::admission().with_authorizer().with("params", Type::Dyn).with_objects());
 
-/// A namespace's times are times; the rest is as it is in JSON.
-static TIME: LazyLock<Option<Shape>> =
-    LazyLock::new(|| Shape::of_schema(&json!({"type": "string", "format": "date-time"}), false));
+/// The scope of expressions before any variable.
+pub(crate) fn scope() -> Scope {
+    SCOPE.clone()
+}
 
 /// One expression.
 #[derive(Debug)]
 pub(crate) struct Expression {
     pub(crate) source: String,
     program: Result<Program, String>,
-    /// The policy's variables it uses; `None` for all.
-    needs: Option<BTreeSet<String>>,
 }
 
 impl Expression {
-    pub(crate) fn compile(environment: &Environment, source: &str) -> Self {
-        let shapes = ANY.as_ref().map(|any| NAMES.map(|name| (name, any)));
-        let program = environment
-            .compile(source, shapes.as_ref().map(<[_; 7]>::as_slice).unwrap_or_default())
-            .map(Program::metered)
-            .map_err(|error| format!("compilation failed: {error}"));
-        let needs = program.as_ref().ok().and_then(|program| program.fields_of("variables"));
-        Self { source: source.to_owned(), program, needs }
+    pub(crate) fn compile(environment: &Environment, source: &str, scope: &Scope) -> Self {
+        let program = environment.compile_in(source, scope, None).map_err(|error| match error {
+            Error::Instantiate(_) => error.to_string(),
+            other => format!("compilation failed: {other}"),
+        });
+        Self { source: source.to_owned(), program }
     }
 
     /// The expression under a key of a map, if there is one.
-    pub(crate) fn at(environment: &Environment, map: &Value, key: &str) -> Option<Self> {
+    pub(crate) fn at(
+        environment: &Environment,
+        map: &Value,
+        key: &str,
+        scope: &Scope,
+    ) -> Option<Self> {
         let source = map.get(key).and_then(Value::as_str)?;
-        (!source.is_empty()).then(|| Self::compile(environment, source))
+        (!source.is_empty()).then(|| Self::compile(environment, source, scope))
+    }
+
+    /// The type of a variable with this expression.
+    pub(crate) fn declared(&self) -> Type {
+        self.program.as_ref().map_or(Type::Dyn, |program| program.returns().declared())
     }
 }
 
@@ -89,35 +117,32 @@ impl Failure {
 
 /// What expressions see of a write.
 #[derive(Debug)]
-pub(crate) struct Inputs {
-    object: Bound,
-    old: Bound,
-    request: Bound,
-    namespace: Bound,
+pub(crate) struct Inputs<'n> {
+    object: Option<Object>,
+    old: Option<Object>,
+    request: Map<String, Value>,
+    namespace: Option<&'n Object>,
     resource: Check,
 }
 
-fn whole(object: Option<&Object>) -> Bound {
-    // Borrowing the map would need a copy as well.
-    let value = object.map_or(Value::Null, |object| Value::Object(object.map().clone()));
-    Bound::plain(&value)
+fn whole(object: Option<&Object>) -> Bound<'_> {
+    object.map_or_else(Bound::null, |object| Bound::object(object.map()))
 }
 
-impl Inputs {
+impl<'n> Inputs<'n> {
     /// Of the objects in the version that is looked at, and the `request` made for it.
     pub(crate) fn new(
         request: &Request<'_>,
         described: Map<String, Value>,
-        object: Option<&Object>,
-        old: Option<&Object>,
-        namespace_object: Option<&Object>,
+        (object, old): (Option<Object>, Option<Object>),
+        namespace_object: Option<&'n Object>,
     ) -> Self {
         let kind = &request.definition.kind;
         Self {
-            object: whole(object),
-            old: whole(old),
-            request: Bound::plain(&Value::Object(described)),
-            namespace: namespace_object.map_or(Bound::plain(&Value::Null), described_namespace),
+            object,
+            old,
+            request: described,
+            namespace: namespace_object,
             resource: Check {
                 group: kind.group.to_string(),
                 resource: request.definition.plural.to_string(),
@@ -130,124 +155,97 @@ impl Inputs {
     }
 
     /// All variables but a policy's own.
-    pub(crate) fn activation<'e>(
-        &self,
-        environment: &'e Environment,
-        authorizer: &Authorizer,
-    ) -> Activation<'e> {
-        let mut activation = environment.activation(PER_EXPRESSION);
-        activation.set("object", &self.object);
-        activation.set("oldObject", &self.old);
-        activation.set("request", &self.request);
-        activation.set("namespaceObject", &self.namespace);
-        activation.set("params", &Bound::plain(&Value::Null));
+    pub(crate) fn activation(&self, authorizer: &Authorizer) -> Activation<'_> {
+        let namespace = match (self.namespace, NAMESPACE.as_ref()) {
+            (Some(namespace), Some(shape)) => shape.bind_object(namespace.map()),
+            _ => Bound::null(),
+        };
+        let mut activation = Activation::new()
+            .with("object", whole(self.object.as_ref()))
+            .with("oldObject", whole(self.old.as_ref()))
+            .with("request", Bound::object(&self.request))
+            .with("namespaceObject", namespace)
+            .with("params", Bound::null());
         activation.set_authorizer(authorizer, &self.resource);
         activation
     }
-}
-
-/// The parts of a namespace that policies may see.
-fn described_namespace(namespace: &Object) -> Bound {
-    let part = |key: &str| Bound::plain(namespace.map().get(key).unwrap_or(&Value::Null));
-    let metadata = namespace.at(&["metadata"]).and_then(Value::as_object);
-    let shown = metadata.into_iter().flatten();
-    let shown = shown.filter(|(key, _)| *key != "managedFields" && *key != "ownerReferences");
-    let fields: Vec<(&str, Bound)> = shown
-        .map(|(key, value)| match (key.as_str(), TIME.as_ref()) {
-            (key @ ("creationTimestamp" | "deletionTimestamp"), Some(time)) => {
-                (key, time.bind(value))
-            }
-            (key, _) => (key, Bound::plain(value)),
-        })
-        .collect();
-    let metadata = Bound::map(fields.iter().map(|(key, value)| (*key, value)));
-    let (spec, status) = (part("spec"), part("status"));
-    Bound::map([("metadata", &metadata), ("spec", &spec), ("status", &status)])
 }
 
 /// Evaluates the expressions of one policy, binding and parameter, or of one webhook.
 pub(crate) struct Evaluation<'a> {
     activation: Activation<'a>,
     variables: &'a [Variable],
-    known: BTreeMap<&'a str, Result<Bound, String>>,
+    /// Those that were asked for; what failed fails where it is used.
+    known: BTreeMap<&'a str, Bound<'a>>,
     left: u64,
 }
 
 impl<'a> Evaluation<'a> {
     pub(crate) fn new(
-        base: &'a Activation<'_>,
+        base: &Activation<'a>,
         variables: &'a [Variable],
-        params: Option<&Bound>,
+        params: Option<Bound<'a>>,
         budget: u64,
     ) -> Self {
-        let mut activation = base.inner(PER_EXPRESSION);
+        let mut activation = base.clone();
         if let Some(params) = params {
             activation.set("params", params);
+        }
+        if !variables.is_empty() {
+            activation.set("variables", Bound::map([]));
+            activation.set_on_demand("variables");
         }
         Self { activation, variables, known: BTreeMap::new(), left: budget }
     }
 
     /// The value of an expression.
-    pub(crate) fn evaluate(&mut self, expression: &Expression) -> Result<Bound, Failure> {
-        self.value(expression, self.variables.len())
-    }
-
-    /// Its value, where it can use the first so many variables.
-    fn value(&mut self, expression: &Expression, visible: usize) -> Result<Bound, Failure> {
+    pub(crate) fn evaluate(&mut self, expression: &'a Expression) -> Result<Bound<'a>, Failure> {
         let program = expression
             .program
             .as_ref()
             .map_err(|why| Failure::Wrong(format!("compilation error: {why}")))?;
-        let broken = self.fill(&expression.needs, visible)?;
-        let budget = self.left.min(PER_EXPRESSION);
-        let mut inner = self.activation.inner(budget);
-        if visible > 0 {
-            let known = self.known.iter();
-            let values = known.filter_map(|(name, value)| Some((*name, value.as_ref().ok()?)));
-            inner.set("variables", &Bound::map(values));
-        }
-        let result = program.run(&inner);
-        self.left -= budget - inner.left();
-        match result {
-            Ok(value) => Ok(value),
-            Err(Error::Budget) if self.left == 0 => Err(Failure::Budget),
-            Err(error) => {
-                let why = broken.unwrap_or_else(|| error.to_string());
-                Err(Failure::Wrong(format!(
-                    "expression '{}' resulted in error: {why}",
-                    expression.source
-                )))
+        let (result, cost) = self.run(program)?;
+        self.spend(cost)?;
+        result.map_err(|error| {
+            let source = &expression.source;
+            Failure::Wrong(format!("expression '{source}' resulted in error: {error}"))
+        })
+    }
+
+    fn spend(&mut self, cost: u64) -> Result<(), Failure> {
+        self.left = self.left.checked_sub(cost).ok_or(Failure::Budget)?;
+        Ok(())
+    }
+
+    /// Runs a program, again after each variable that it turns out to need.
+    fn run(&mut self, program: &'a Program) -> Result<(Result<Bound<'a>, Error>, u64), Failure> {
+        loop {
+            let evaluated = program.run(&self.activation, PER_EXPRESSION);
+            match evaluated.result {
+                Err(Error::Needs(name)) => self.fill(&name)?,
+                result => return Ok((result, evaluated.cost)),
             }
         }
     }
 
-    /// Evaluates the variables that are needed; returns why one of them has no value.
-    fn fill(
-        &mut self,
-        needs: &Option<BTreeSet<String>>,
-        visible: usize,
-    ) -> Result<Option<String>, Failure> {
-        let mut broken = None;
-        for (index, variable) in self.variables.iter().enumerate().take(visible) {
-            if needs.as_ref().is_some_and(|needs| !needs.contains(&variable.name)) {
-                continue;
+    /// Evaluates a variable. Those it uses stand before it, so that this ends.
+    fn fill(&mut self, name: &str) -> Result<(), Failure> {
+        let Some(variable) = self.variables.iter().find(|variable| variable.name == name) else {
+            return Err(Failure::Wrong(format!("no such key: {name}")));
+        };
+        let value = match &variable.expression.program {
+            Err(why) => Err(format!("composited variable {name:?} fails to compile: {why}")),
+            Ok(program) => {
+                let (result, cost) = self.run(program)?;
+                self.spend(cost)?;
+                result
+                    .map_err(|why| format!("composited variable {name:?} fails to evaluate: {why}"))
             }
-            if !self.known.contains_key(variable.name.as_str()) {
-                let value = match self.value(&variable.expression, index) {
-                    Ok(value) => Ok(value),
-                    Err(Failure::Budget) => return Err(Failure::Budget),
-                    Err(Failure::Wrong(why)) => Err(format!(
-                        "composited variable {:?} fails to evaluate: {why}",
-                        variable.name
-                    )),
-                };
-                self.known.insert(&variable.name, value);
-            }
-            if let Some(Err(why)) = self.known.get(variable.name.as_str()) {
-                broken.get_or_insert_with(|| why.clone());
-            }
-        }
-        Ok(broken)
+        };
+        self.known.insert(&variable.name, value.unwrap_or_else(Bound::failed));
+        let known = self.known.iter().map(|(name, value)| (*name, value.clone()));
+        self.activation.set("variables", Bound::map(known));
+        Ok(())
     }
 }
 
@@ -269,16 +267,17 @@ impl Conditions {
     pub(crate) fn of(environment: &Environment, owner: &Value) -> Self {
         let list = owner.get("matchConditions").and_then(Value::as_array).into_iter().flatten();
         let sources = list.filter_map(|one| one.get("expression").and_then(Value::as_str));
-        Self(sources.map(|source| Expression::compile(environment, source)).collect())
+        let scope = scope();
+        Self(sources.map(|source| Expression::compile(environment, source, &scope)).collect())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn evaluate(
-        &self,
-        evaluation: &mut Evaluation<'_>,
+    pub(crate) fn evaluate<'a>(
+        &'a self,
+        evaluation: &mut Evaluation<'a>,
         shared: &Shared,
         about: About<'_>,
     ) -> Verdict {

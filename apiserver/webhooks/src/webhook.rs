@@ -38,14 +38,14 @@ async fn wanted(
     if hook.conditions.is_empty() {
         return Ok(Some(matched));
     }
-    let (object, old) = matched.views(request).await?;
+    let views = matched.views(request).await?;
     let described = admission_request(request, &matched);
-    let inputs = Inputs::new(request, described, object.as_ref(), old.as_ref(), None);
+    let inputs = Inputs::new(request, described, views, None);
     let about =
         About { kind: "webhook", name: &hook.name, operation: operation(request.operation), phase };
     let authorizer = Authorizer::default();
     let verdict = answered(shared, request.user, &authorizer, || {
-        let base = inputs.activation(&shared.environment, &authorizer);
+        let base = inputs.activation(&authorizer);
         let mut evaluation = Evaluation::new(&base, &[], None, CONDITIONS_BUDGET);
         hook.conditions.evaluate(&mut evaluation, shared, about)
     });

@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kubeplane-core", &["kubeplane-clock"]),
     ("kubeplane-telemetry", &[]),
     ("kubeplane-streaming", &[]),
-    ("kubeplane-cel", &[]),
+    ("kubeplane-cel", &["kubeplane-core"]),
     ("kubeplane-pki", &[]),
     ("kubeplane-store-trait", &["kubeplane-clock"]),
     ("kubeplane-runtime-cri", &["kubeplane-clock"]),

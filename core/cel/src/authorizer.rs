@@ -3,9 +3,11 @@
 //! An expression that asks what has not been answered yet fails; the question is then in
 //! [`take_open`](Authorizer::take_open), and the expression can be evaluated again once it is answered.
 
-use crate::bind::Bound;
-use kube_cel::cel::{
-    self, Context, ExecutionError, FunctionContext, ResolveResult, objects::Opaque,
+use crate::{
+    bound::Bound,
+    fault::Fault,
+    library::{Function, Out},
+    value::{Extra, Value},
 };
 use std::{
     collections::BTreeMap,
@@ -61,13 +63,13 @@ pub struct Authorizer(Arc<Mutex<State>>);
 impl Authorizer {
     /// The value of `authorizer`.
     #[must_use]
-    pub fn bound(&self) -> Bound {
+    pub fn bound(&self) -> Bound<'static> {
         self.at(Stage::Authorizer, Check::default())
     }
 
     /// The value of `authorizer.requestResource`.
     #[must_use]
-    pub fn resource(&self, check: Check) -> Bound {
+    pub fn resource(&self, check: Check) -> Bound<'static> {
         self.at(Stage::Resource, check)
     }
 
@@ -82,22 +84,21 @@ impl Authorizer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).answers.insert(check, answer);
     }
 
-    fn at(&self, stage: Stage, check: Check) -> Bound {
+    fn at(&self, stage: Stage, check: Check) -> Bound<'static> {
         let asked = Asked { authorizer: self.clone(), stage, check, answer: Answer::default() };
-        Bound(cel::Value::Opaque(Arc::new(asked)))
+        Bound(Value::Extra(Extra::Asked(Arc::new(asked))))
     }
 
-    fn decide(&self, check: Check) -> ResolveResult {
+    fn decide<'a>(&self, check: Check) -> Out<'a> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(answer) = state.answers.get(&check).cloned() else {
             if !state.open.contains(&check) {
                 state.open.push(check);
             }
-            return Err(ExecutionError::function_error("check", "not decided yet"));
+            return Err(Fault::Open);
         };
         drop(state);
-        let asked = Asked { authorizer: self.clone(), stage: Stage::Decision, check, answer };
-        Ok(cel::Value::Opaque(Arc::new(asked)))
+        value(Asked { authorizer: self.clone(), stage: Stage::Decision, check, answer })
     }
 }
 
@@ -112,7 +113,7 @@ enum Stage {
 
 /// A question on its way.
 #[derive(Debug, Clone)]
-struct Asked {
+pub(crate) struct Asked {
     authorizer: Authorizer,
     stage: Stage,
     check: Check,
@@ -127,8 +128,8 @@ impl PartialEq for Asked {
 
 impl Eq for Asked {}
 
-impl Opaque for Asked {
-    fn runtime_type_name(&self) -> &str {
+impl Asked {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self.stage {
             Stage::Authorizer => "kubernetes.authorization.Authorizer",
             Stage::Path => "kubernetes.authorization.PathCheck",
@@ -140,74 +141,73 @@ impl Opaque for Asked {
 }
 
 /// The question a function is called on, at one of these stages.
-fn asked(ftx: &FunctionContext<'_, '_>, stages: &[Stage]) -> Result<Asked, ExecutionError> {
-    let Some(cel::Value::Opaque(opaque)) = &ftx.this else {
-        return Err(ExecutionError::NoSuchOverload);
-    };
-    let found = opaque.downcast_ref::<Asked>().filter(|asked| stages.contains(&asked.stage));
-    found.cloned().ok_or(ExecutionError::NoSuchOverload)
+fn asked(args: &[Value<'_>], stages: &[Stage]) -> Result<Asked, Fault> {
+    match args.first() {
+        Some(Value::Extra(Extra::Asked(asked))) if stages.contains(&asked.stage) => {
+            Ok(Asked::clone(asked))
+        }
+        _ => Err(Fault::overload()),
+    }
 }
 
-fn value(asked: Asked) -> ResolveResult {
-    Ok(cel::Value::Opaque(Arc::new(asked)))
+fn text(args: &[Value<'_>], index: usize) -> Result<String, Fault> {
+    match args.get(index) {
+        Some(Value::String(text)) => Ok(text.as_str().to_owned()),
+        _ => Err(Fault::overload()),
+    }
 }
 
-type Text = Arc<String>;
+fn value<'a>(asked: Asked) -> Out<'a> {
+    Ok(Value::Extra(Extra::Asked(Arc::new(asked))))
+}
 
-/// Adds the functions of the authorizer.
-pub(crate) fn register(context: &mut Context<'static>) {
-    context.add_function("path", |ftx: &FunctionContext<'_, '_>, path: Text| {
-        let mut asked = asked(ftx, &[Stage::Authorizer])?;
-        asked.stage = Stage::Path;
-        asked.check.path = path.to_string();
-        value(asked)
-    });
-    context.add_function("group", |ftx: &FunctionContext<'_, '_>, group: Text| {
-        let mut asked = asked(ftx, &[Stage::Authorizer])?;
-        asked.stage = Stage::Group;
-        asked.check.group = group.to_string();
-        value(asked)
-    });
-    context.add_function(
-        "serviceAccount",
-        |ftx: &FunctionContext<'_, '_>, namespace: Text, name: Text| {
-            let mut asked = asked(ftx, &[Stage::Authorizer])?;
-            asked.check.service_account = Some((namespace.to_string(), name.to_string()));
+/// The functions of the authorizer.
+pub(crate) fn named(name: &str) -> Option<Function> {
+    Some(match name {
+        "path" => |args| next(args, Stage::Path, |check| &mut check.path),
+        "group" => |args| next(args, Stage::Group, |check| &mut check.group),
+        "serviceAccount" => |args| {
+            let mut asked = asked(args, &[Stage::Authorizer])?;
+            asked.check.service_account = Some((text(args, 1)?, text(args, 2)?));
             value(asked)
         },
-    );
-    context.add_function("resource", |ftx: &FunctionContext<'_, '_>, resource: Text| {
-        let mut asked = asked(ftx, &[Stage::Group])?;
-        asked.stage = Stage::Resource;
-        asked.check.resource = resource.to_string();
-        value(asked)
-    });
-    narrow(context, "subresource", |check| &mut check.subresource);
-    narrow(context, "namespace", |check| &mut check.namespace);
-    narrow(context, "name", |check| &mut check.name);
-    narrow(context, "fieldSelector", |check| &mut check.field_selector);
-    narrow(context, "labelSelector", |check| &mut check.label_selector);
-    context.add_function("check", |ftx: &FunctionContext<'_, '_>, verb: Text| {
-        let mut asked = asked(ftx, &[Stage::Resource, Stage::Path])?;
-        asked.check.verb = verb.to_string();
-        asked.authorizer.decide(asked.check)
-    });
-    tell(context, "allowed", |answer| cel::Value::Bool(answer.allowed));
-    tell(context, "errored", |answer| cel::Value::Bool(!answer.error.is_empty()));
-    tell(context, "error", |answer| cel::Value::from(answer.error.as_str()));
-    tell(context, "reason", |answer| cel::Value::from(answer.reason.as_str()));
+        "resource" => |args| {
+            let mut asked = asked(args, &[Stage::Group])?;
+            asked.stage = Stage::Resource;
+            asked.check.resource = text(args, 1)?;
+            value(asked)
+        },
+        "subresource" => |args| narrow(args, |check| &mut check.subresource),
+        "namespace" => |args| narrow(args, |check| &mut check.namespace),
+        "name" => |args| narrow(args, |check| &mut check.name),
+        "fieldSelector" => |args| narrow(args, |check| &mut check.field_selector),
+        "labelSelector" => |args| narrow(args, |check| &mut check.label_selector),
+        "check" => |args| {
+            let mut asked = asked(args, &[Stage::Resource, Stage::Path])?;
+            asked.check.verb = text(args, 1)?;
+            asked.authorizer.clone().decide(asked.check)
+        },
+        "allowed" => |args| tell(args, |answer| Value::Bool(answer.allowed)),
+        "errored" => |args| tell(args, |answer| Value::Bool(!answer.error.is_empty())),
+        "error" => |args| tell(args, |answer| answer.error.into()),
+        "reason" => |args| tell(args, |answer| answer.reason.into()),
+        _ => return None,
+    })
 }
 
-fn narrow(context: &mut Context<'static>, name: &str, part: fn(&mut Check) -> &mut String) {
-    context.add_function(name, move |ftx: &FunctionContext<'_, '_>, text: Text| {
-        let mut asked = asked(ftx, &[Stage::Resource])?;
-        part(&mut asked.check).clone_from(&text);
-        value(asked)
-    });
+fn next<'a>(args: &[Value<'a>], stage: Stage, part: fn(&mut Check) -> &mut String) -> Out<'a> {
+    let mut asked = asked(args, &[Stage::Authorizer])?;
+    asked.stage = stage;
+    *part(&mut asked.check) = text(args, 1)?;
+    value(asked)
 }
 
-fn tell(context: &mut Context<'static>, name: &str, part: fn(&Answer) -> cel::Value) {
-    context.add_function(name, move |ftx: &FunctionContext<'_, '_>| -> ResolveResult {
-        Ok(part(&asked(ftx, &[Stage::Decision])?.answer))
-    });
+fn narrow<'a>(args: &[Value<'a>], part: fn(&mut Check) -> &mut String) -> Out<'a> {
+    let mut asked = asked(args, &[Stage::Resource])?;
+    *part(&mut asked.check) = text(args, 1)?;
+    value(asked)
+}
+
+fn tell<'a>(args: &[Value<'a>], part: fn(Answer) -> Value<'static>) -> Out<'a> {
+    Ok(part(asked(args, &[Stage::Decision])?.answer))
 }

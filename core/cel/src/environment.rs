@@ -1,20 +1,16 @@
 use crate::{
-    authorizer,
-    bind::Bound,
-    check::{At, Scope, Type, Wrong, infer},
-    cost::estimate,
+    ast::Expr,
+    checker::{Scope, check},
     depth,
     error::{Error, Result},
-    macros::expand,
-    meter,
+    estimate::estimate,
+    plan::{Plan, plan},
     shape::Shape,
+    syntax::{self, Fault},
+    types::Type,
 };
-use kube_cel::{
-    KubeCelExt,
-    cel::{self, Context, ExecutionError, IdedExpr, parser::Parser},
-};
+use kube_cel::cel::parser::Parser;
 use std::{
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -22,122 +18,67 @@ use std::{
 /// The longest expression, in bytes.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;
 
-/// All functions expressions may call.
+/// What expressions are compiled in: the functions of Kubernetes 1.36.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Environment {
-    base: Context<'static>,
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").finish_non_exhaustive()
-    }
-}
-
-impl Default for Environment {
-    fn default() -> Self {
-        Self::new()
-    }
+    binds: bool,
 }
 
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Program {
-    pub(crate) expression: IdedExpr,
+    pub(crate) plan: Plan,
     returns: Type,
     cost: u64,
-    names: Vec<String>,
-    /// What one evaluation costs without its loops.
-    pub(crate) weight: u64,
-}
-
-/// What an expression came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// A truth value.
-    Bool(bool),
-    /// Text.
-    Text(String),
-    /// Something else.
-    Other,
 }
 
 impl Environment {
-    /// The environment of Kubernetes 1.36.
+    /// The environment of definitions, webhooks and policies.
     #[must_use]
     pub fn new() -> Self {
-        let mut base = Context::default().with_all();
-        base.add_function("type", |value: cel::Value| type_name(&value).to_owned());
-        base.add_function("dyn", |value: cel::Value| -> cel::ResolveResult { Ok(value) });
-        // Types are compared, never looked into: their names do.
-        for name in TYPES {
-            base.add_variable_from_value(name, name);
-        }
-        meter::register(&mut base);
-        authorizer::register(&mut base);
-        Self { base }
+        Self::default()
     }
 
-    pub(crate) fn base(&self) -> &Context<'static> {
-        &self.base
+    /// The same with `cel.bind`, as selectors of devices have it.
+    #[must_use]
+    pub fn with_binds(self) -> Self {
+        Self { binds: true }
     }
 
-    /// Compiles an expression over these variables, and holds it against their shapes.
+    /// Compiles an expression over variables of these shapes.
     ///
     /// # Errors
-    /// [`Error::Compile`] with the place in the source, [`Error::TooLong`].
-    pub fn compile(&self, source: &str, variables: &[(&str, &Shape)]) -> Result<Program> {
-        let typed = variables
-            .iter()
-            .map(|(name, shape)| ((*name).to_owned(), Type::of(&Arc::new(Shape::clone(shape)))));
-        self.compile_typed(source, typed.collect())
+    /// [`Error::Compile`] with the place in the source, [`Error::Instantiate`], [`Error::TooLong`].
+    pub fn compile(&self, source: &str, variables: &[(&str, &Arc<Shape>)]) -> Result<Program> {
+        let scope = variables.iter().fold(Scope::new(), |scope, (name, shape)| {
+            scope.with(name, Type::of(shape, "selfType"))
+        });
+        self.compile_in(source, &scope, variables.first().map(|(_, shape)| &***shape))
     }
 
-    /// As [`compile`](Self::compile); the variable `optional` holds an optional, which has no shape.
+    /// Compiles an expression in a scope; `root` says how large variables can be.
     ///
     /// # Errors
     /// As [`compile`](Self::compile).
-    pub fn compile_with_optional(
-        &self,
-        source: &str,
-        variables: &[(&str, &Shape)],
-        optional: &str,
-    ) -> Result<Program> {
-        let typed = variables
-            .iter()
-            .map(|(name, shape)| ((*name).to_owned(), Type::of(&Arc::new(Shape::clone(shape)))));
-        let mut scope: Scope = typed.collect();
-        scope.insert(optional.to_owned(), Type::Dyn);
-        self.compile_typed(source, scope)
-    }
-
-    fn compile_typed(&self, source: &str, scope: Scope) -> Result<Program> {
+    pub fn compile_in(&self, source: &str, scope: &Scope, root: Option<&Shape>) -> Result<Program> {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(Error::TooLong { length: source.len(), limit: MAX_SOURCE_BYTES });
         }
-        if depth::bound(source) > depth::LIMIT {
-            let why = format!(
-                "ERROR: <input>:-1:0: expression recursion limit exceeded: {}",
-                depth::LIMIT
-            );
-            return Err(Error::Compile(why));
+        let parsed = syntax::parse(source, self.binds).map_err(|fault| unread(source, &fault))?;
+        let (checked, mut wrong) = check(&parsed.expr, parsed.places.len(), scope);
+        if !wrong.is_empty() {
+            wrong.sort_by_key(|one| parsed.places[one.id]);
+            let shown = wrong.iter().map(|one| shown(source, parsed.places[one.id], &one.message));
+            return Err(Error::Compile(shown.collect::<Vec<_>>().join("\n")));
         }
-        let parser = Parser::new().enable_optional_syntax(true);
-        // Of some texts that do not parse the parser loses count of its depth, which is a panic where overflow is one.
-        let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse(source)))
-            .map_err(|_| Error::Compile(shown(source, 1, 1, "Syntax error")))?
-            .map_err(|errors| syntax(source, &errors))?;
-        let expression = expand(parsed);
-        let mut found = Vec::new();
-        let returns = infer(&expression, &scope, &mut found);
-        if !found.is_empty() {
-            let each: Vec<_> = found.iter().map(|wrong| unsound(source, wrong)).collect();
-            return Err(Error::Compile(each.join("\n")));
-        }
-        let cost = estimate(&expression, &scope);
-        let references = expression.references();
-        let names = scope.keys().filter(|name| references.has_variable(name)).cloned().collect();
-        drop(references);
-        Ok(Program { expression, returns, cost, names, weight: 1 })
+        let plan = plan(&parsed.expr, &checked).map_err(Error::Instantiate)?;
+        let cost = estimate(&parsed.expr, &checked, root);
+        Ok(Program { plan, returns: checked.of(&parsed.expr).clone(), cost })
+    }
+
+    /// The parts of an expression as they are written.
+    pub(crate) fn parsed(&self, source: &str) -> Option<Expr> {
+        syntax::parse(source, self.binds).ok().map(|parsed| parsed.expr)
     }
 }
 
@@ -145,7 +86,7 @@ impl Program {
     /// Whether the expression names this variable.
     #[must_use]
     pub fn uses(&self, variable: &str) -> bool {
-        self.names.iter().any(|name| name == variable)
+        self.plan.globals.iter().any(|name| **name == *variable)
     }
 
     /// The most one evaluation can cost, in the original's units.
@@ -159,107 +100,60 @@ impl Program {
     pub fn returns(&self) -> &Type {
         &self.returns
     }
-
-    /// Evaluates the expression over these values.
-    ///
-    /// # Errors
-    /// [`Error::Evaluate`], in the original's words where they are known.
-    pub fn evaluate(
-        &self,
-        environment: &Environment,
-        variables: &[(&str, &Bound)],
-    ) -> Result<Outcome> {
-        let mut context = environment.base.new_inner_scope();
-        for (name, value) in variables {
-            context.add_variable_from_value(*name, value.0.clone());
-        }
-        match cel::Value::resolve(&self.expression, &context) {
-            Ok(cel::Value::Bool(value)) => Ok(Outcome::Bool(value)),
-            Ok(cel::Value::String(text)) => Ok(Outcome::Text(text.to_string())),
-            Ok(_) => Ok(Outcome::Other),
-            Err(error) => Err(Error::Evaluate(told(&error))),
-        }
-    }
 }
 
-/// The types an expression can name.
-const TYPES: [&str; 9] =
-    ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type"];
-
-pub(crate) fn type_name(value: &cel::Value) -> &'static str {
-    match value {
-        cel::Value::Bool(_) => "bool",
-        cel::Value::Int(_) => "int",
-        cel::Value::UInt(_) => "uint",
-        cel::Value::Float(_) => "double",
-        cel::Value::String(_) => "string",
-        cel::Value::Bytes(_) => "bytes",
-        cel::Value::List(_) => "list",
-        cel::Value::Map(_) => "map",
-        cel::Value::Null => "null_type",
-        cel::Value::Duration(_) => "google.protobuf.Duration",
-        cel::Value::Timestamp(_) => "google.protobuf.Timestamp",
-        _ => "dyn",
+/// What is said of a text that is none of the language.
+fn unread(source: &str, fault: &Fault) -> Error {
+    if fault.place == usize::MAX {
+        return Error::Compile(format!("ERROR: <input>:-1:0: {}", fault.message));
     }
+    if fault.grammar
+        && depth::bound(source) <= depth::LIMIT
+        && let Some(words) = grammar_words(source)
+    {
+        return Error::Compile(words);
+    }
+    Error::Compile(shown(source, fault.place, &fault.message))
 }
 
-pub(crate) fn told(error: &ExecutionError) -> String {
-    match error {
-        ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
-        ExecutionError::NoSuchOverload
-        | ExecutionError::UnsupportedBinaryOperator(..)
-        | ExecutionError::UnsupportedUnaryOperator(..)
-        | ExecutionError::ValuesNotComparable(..) => "no such overload".to_owned(),
-        ExecutionError::IndexOutOfBounds(cel::Value::Int(index)) => {
-            format!("index out of bounds: {index}")
-        }
-        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
-        ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
-        ExecutionError::Overflow(..) => "integer overflow".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn syntax(source: &str, errors: &cel::ParseErrors) -> Error {
+/// The words of a parser that is generated from the original's grammar.
+fn grammar_words(source: &str) -> Option<String> {
+    let parser = Parser::new().enable_optional_syntax(true);
+    // Of some texts that do not parse it loses count of its depth, which is a panic where overflow is one.
+    let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse(source))).ok()?;
+    let errors = parsed.err()?;
     let lines = errors.errors.iter().map(|error| {
-        let (line, column) = (error.pos.0.max(1).unsigned_abs(), error.pos.1.max(1).unsigned_abs());
-        shown(source, line, column, &error.msg)
+        let line = usize::try_from(error.pos.0).unwrap_or(1).max(1);
+        let column = usize::try_from(error.pos.1).unwrap_or(1).max(1);
+        located(source, line, column, &error.msg)
     });
-    Error::Compile(lines.collect::<Vec<_>>().join("\n"))
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
-fn unsound(source: &str, wrong: &Wrong) -> String {
-    let at = place(source, &wrong.word);
-    let at = match wrong.at {
-        At::Word => at,
-        At::Open => source[at..].find('(').map_or(at, |open| at + open),
-        At::Has => source[..at].rfind("has(").map_or(at, |has| has + "has".len()),
+/// A message about a place, which is in characters from the start.
+fn shown(source: &str, place: usize, message: &str) -> String {
+    let (mut line, mut column) = (1, 1);
+    for c in source.chars().take(place) {
+        if c == '\n' {
+            (line, column) = (line + 1, 1);
+        } else {
+            column += 1;
+        }
+    }
+    located(source, line, column, message)
+}
+
+/// As the original shows where in the source it is.
+fn located(source: &str, line: usize, column: usize, message: &str) -> String {
+    let text = source.split('\n').nth(line - 1).unwrap_or_default().replace('\t', " ");
+    let mark = |c: Option<char>, narrow: char, wide: char| match c {
+        Some(c) if c.len_utf8() > 1 => wide,
+        _ => narrow,
     };
-    let before = &source[..at];
-    let line = before.matches('\n').count() + 1;
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let column = source[start..at].chars().count() + 1;
-    shown(source, line, column, &wrong.message)
-}
-
-/// Where a word stands in the source, as a word of its own.
-fn place(source: &str, word: &str) -> usize {
-    let part = |c: char| c.is_alphanumeric() || c == '_';
-    let is_word = word.chars().next_back().is_some_and(part);
-    source
-        .match_indices(word)
-        .find(|(at, _)| {
-            let after = source[at + word.len()..].chars().next();
-            let before = source[..*at].chars().next_back();
-            let clear_before = word.starts_with('.') || !is_word || !before.is_some_and(part);
-            !is_word || clear_before && !after.is_some_and(part)
-        })
-        .map_or(0, |(at, _)| at)
-}
-
-fn shown(source: &str, line: usize, column: usize, message: &str) -> String {
-    let text = source.lines().nth(line - 1).unwrap_or_default();
-    format!("ERROR: <input>:{line}:{column}: {message}\n | {text}\n | {}^", ".".repeat(column - 1))
+    let mut under: String =
+        text.chars().take(column - 1).map(|c| mark(Some(c), '.', '\u{ff0e}')).collect();
+    under.push(mark(text.chars().nth(column - 1), '^', '\u{ff3e}'));
+    format!("ERROR: <input>:{line}:{column}: {message}\n | {text}\n | {under}")
 }
 
 #[cfg(test)]

@@ -13,12 +13,18 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// It is well formed, but a constant in it has no value.
+    #[error("program instantiation failed: {0}")]
+    Instantiate(String),
     /// It failed on the value at hand, as in `no such key: a`.
     #[error("{0}")]
     Evaluate(String),
     /// Its budget is spent.
-    #[error("{}", Self::BUDGET)]
+    #[error("operation cancelled: actual cost limit exceeded")]
     Budget,
+    /// A field of a variable that is made on demand is to be made first.
+    #[error("no value of {0}")]
+    Needs(String),
 }
 
 /// What the functions of this crate return.

@@ -25,6 +25,10 @@ const RESERVED: [&str; 23] = [
     "__type__",
 ];
 
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
 /// The name of a field in an expression: `__dot__` and the like for what an identifier cannot hold. `None` when
 /// there is no such form, so that the field cannot be reached.
 #[must_use]
@@ -33,7 +37,7 @@ pub fn escape(name: &str) -> Option<String> {
     if !(first.is_ascii_alphabetic() || first == '_') {
         return None;
     }
-    if RESERVED.contains(&name) {
+    if is_reserved(name) {
         return Some(format!("__{name}__"));
     }
     let mut out = String::with_capacity(name.len());

@@ -1,47 +1,68 @@
-//! The Kubernetes CEL environment: the rules of `x-kubernetes-validations`, checked against a schema, bounded in
-//! cost, and evaluated over JSON.
+//! The Kubernetes CEL environment: expressions held against types, bounded in cost, and evaluated over JSON. Values, errors
+//! and costs are those of the original (cel-go with the libraries of k8s.io/apiserver 1.36).
 //!
 //! ```text
-//!   schema (JSON) ──> Shape ──┬──> Environment::compile ──> Program ── static cost, uses oldSelf?
-//!                             └──> Shape::bind(JSON) ─────────┴──> Program::evaluate ──> Outcome
+//!   source ──> syntax ──> checker (types, forms of functions) ──┬──> estimate: the most it can cost
+//!   schema (JSON) ──> Shape ──────────────────────────────────┘  └──> plan ──> run over JSON: value and cost
 //! ```
 //!
+//! Values borrow from the JSON they are about, so that an expression costs what it looks at and not what is there.
+//!
 //! ```
-//! use kubeplane_cel::{Environment, Outcome, Shape};
+//! use kubeplane_cel::{Activation, Environment, Shape};
 //! use serde_json::json;
+//! use std::sync::Arc;
 //!
 //! let schema = json!({"type": "object", "properties": {"size": {"type": "integer"}}});
-//! let shape = Shape::of_schema(&schema, false).unwrap();
-//! let environment = Environment::new();
-//! let program = environment.compile("self.size < 9", &[("self", &shape)]).unwrap();
-//! let value = shape.bind(&json!({"size": 10}));
-//! assert_eq!(program.evaluate(&environment, &[("self", &value)]).unwrap(), Outcome::Bool(false));
-//! assert!(environment.compile("self.sise < 9", &[("self", &shape)]).is_err());
+//! let shape = Arc::new(Shape::of_schema(&schema, false).unwrap());
+//! let program = Environment::new().compile("self.size < 9", &[("self", &shape)]).unwrap();
+//! let value = json!({"size": 10});
+//! let evaluated = program.run(&Activation::new().with("self", shape.bind(&value)), 1_000_000);
+//! assert_eq!(evaluated.result.unwrap().as_bool(), Some(false));
+//! assert_eq!(evaluated.cost, 3);
+//! assert!(Environment::new().compile("self.sise < 9", &[("self", &shape)]).is_err());
 //! ```
 
 mod activation;
+mod admission;
+mod ast;
 mod authorizer;
-mod bind;
-mod check;
-mod cost;
+mod bound;
+mod bounds;
+mod charge;
+mod checker;
+#[cfg(test)]
+mod corpus;
+mod declarations;
 mod depth;
+mod device;
 mod environment;
 mod error;
 mod escape;
-mod functions;
-mod macros;
-mod meter;
+mod estimate;
+mod fault;
+mod library;
+mod plan;
+mod run;
 mod shape;
-mod walk;
+mod syntax;
+mod time;
+mod types;
+mod value;
 
-pub use activation::Activation;
+pub use activation::{Activation, Evaluated};
 pub use authorizer::{Answer, Authorizer, Check};
-pub use bind::Bound;
-pub use check::Type;
-pub use environment::{Environment, MAX_SOURCE_BYTES, Outcome, Program};
+pub use bound::Bound;
+pub use checker::Scope;
+pub use device::{
+    Attribute, DEVICE_COST_LIMIT, Device, DeviceSelector, compile_device, device_schema,
+};
+pub use environment::{Environment, MAX_SOURCE_BYTES, Program};
 pub use error::{Error, Result};
 pub use escape::{escape, unescape};
+pub use library::regex::go_words;
 pub use shape::{PLAIN_NAMES, Shape};
+pub use types::Type;
 
 /// The largest estimated cost one expression may have.
 pub const EXPRESSION_COST_LIMIT: u64 = 10_000_000;

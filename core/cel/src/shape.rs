@@ -1,4 +1,4 @@
-use crate::escape::escape;
+use crate::escape::{escape, is_reserved};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,6 +16,20 @@ pub struct Shape {
     pub(crate) max: u64,
     /// The fewest bytes it takes in JSON.
     pub(crate) min_bytes: u64,
+    /// What the order and the keys of a list mean.
+    pub(crate) list: ListKind,
+}
+
+/// What the order and the keys of a list mean.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum ListKind {
+    /// The order counts.
+    #[default]
+    Atomic,
+    /// It does not.
+    Set,
+    /// Items are told apart by these fields.
+    Map(Vec<String>),
 }
 
 #[derive(Debug, Clone)]
@@ -31,13 +45,46 @@ pub(crate) enum Kind {
     Duration,
     List(Arc<Shape>),
     Map(Arc<Shape>),
-    /// Fields by their JSON name, with the escaped one.
-    Object(BTreeMap<String, Property>),
+    Object(Properties),
+}
+
+/// The fields of an object.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Properties(BTreeMap<String, Property>);
+
+impl Properties {
+    /// A field by its name in JSON.
+    pub(crate) fn get(&self, name: &str) -> Option<&Property> {
+        self.0.get(name)
+    }
+
+    /// A field by its name in expressions.
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Property> {
+        self.entry(name).map(|(_, property)| property)
+    }
+
+    /// A field and its name in JSON by its name in expressions.
+    pub(crate) fn entry(&self, name: &str) -> Option<(&str, &Property)> {
+        let is_it = |found: &(&String, &Property)| match &found.1.escaped {
+            // Words of the language need no escape behind a dot.
+            Some(escaped) => **escaped == *name || found.0 == name && is_reserved(name),
+            None => found.0 == name,
+        };
+        let same = self.0.get_key_value(name).filter(is_it);
+        let found = match same {
+            Some(found) => Some(found),
+            // Only escaped names have two underscores.
+            None if name.contains("__") => self.0.iter().find(is_it),
+            None => None,
+        };
+        found.map(|(name, property)| (name.as_str(), property))
+    }
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Property {
-    pub(crate) escaped: String,
+    /// The name in expressions, where it is another.
+    escaped: Option<Box<str>>,
     pub(crate) shape: Arc<Shape>,
 }
 
@@ -48,8 +95,9 @@ impl Shape {
     pub fn of_schema(schema: &Value, resource: bool) -> Option<Self> {
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or_default();
         if flag("x-kubernetes-int-or-string") {
-            let max = bound(schema, "maxLength").unwrap_or(REQUEST_BYTES - 2);
-            return Some(Self { kind: Kind::Dyn, max, min_bytes: 1 });
+            let length = bound(schema, "maxLength").map(|length| length.saturating_mul(4));
+            let max = length.unwrap_or(REQUEST_BYTES - 2);
+            return Some(Self::plain(Kind::Dyn, max, 1));
         }
         match schema.get("type").and_then(Value::as_str)? {
             "array" => Self::list(schema),
@@ -57,28 +105,39 @@ impl Shape {
                 Some(Self::object(schema, resource || flag("x-kubernetes-embedded-resource")))
             }
             "string" => Some(Self::string(schema)),
-            "boolean" => Some(Self { kind: Kind::Bool, max: 1, min_bytes: 4 }),
-            "number" => Some(Self { kind: Kind::Double, max: 1, min_bytes: 1 }),
-            "integer" => Some(Self { kind: Kind::Int, max: 1, min_bytes: 1 }),
+            "boolean" => Some(Self::plain(Kind::Bool, 1, 4)),
+            "number" => Some(Self::plain(Kind::Double, 1, 1)),
+            "integer" => Some(Self::plain(Kind::Int, 1, 1)),
             _ => None,
         }
+    }
+
+    fn plain(kind: Kind, max: u64, min_bytes: u64) -> Self {
+        Self { kind, max, min_bytes, list: ListKind::Atomic }
     }
 
     fn list(schema: &Value) -> Option<Self> {
         let items = Self::of_schema(schema.get("items")?, false)?;
         let unbounded = (REQUEST_BYTES - 2) / (items.min_bytes + 1);
         let max = bound(schema, "maxItems").unwrap_or(unbounded);
-        Some(Self { kind: Kind::List(Arc::new(items)), max, min_bytes: 2 })
+        let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+        let keys = keys.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        let list = match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
+            Some("set") => ListKind::Set,
+            Some("map") => ListKind::Map(keys.collect()),
+            _ => ListKind::Atomic,
+        };
+        Some(Self { kind: Kind::List(Arc::new(items)), max, min_bytes: 2, list })
     }
 
     fn object(schema: &Value, resource: bool) -> Self {
         let additional =
             schema.get("additionalProperties").filter(|additional| additional.is_object());
         if let Some(values) = additional.and_then(|values| Self::of_schema(values, false)) {
-            // A key takes two quotes and a colon, an entry a comma.
-            let unbounded = (REQUEST_BYTES - 2) / (values.min_bytes + 4);
+            // A key takes two bytes and its quotes, an entry a colon and a comma.
+            let unbounded = (REQUEST_BYTES - 2) / (values.min_bytes + 6);
             let max = bound(schema, "maxProperties").unwrap_or(unbounded);
-            return Self { kind: Kind::Map(Arc::new(values)), max, min_bytes: 2 };
+            return Self::plain(Kind::Map(Arc::new(values)), max, 2);
         }
         let empty = Map::new();
         let declared = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
@@ -104,11 +163,11 @@ impl Shape {
             // What no user declares, as `request`, has its names as they are.
             let plain = schema_is_plain.then(|| name.clone());
             if let Some(escaped) = plain.or_else(|| escape(name)) {
+                let escaped = (escaped != *name).then(|| escaped.into());
                 fields.insert(name.clone(), Property { escaped, shape: Arc::new(shape) });
             }
         }
-        let max = fields.len() as u64;
-        Self { kind: Kind::Object(fields), max, min_bytes }
+        Self::plain(Kind::Object(Properties(fields)), 0, min_bytes)
     }
 
     fn string(schema: &Value) -> Self {
@@ -117,8 +176,8 @@ impl Shape {
             match schema.get("format").and_then(Value::as_str).unwrap_or_default() {
                 "byte" => (Kind::Bytes, length.map_or(REQUEST_BYTES - 2, |length| length), 2),
                 "duration" => (Kind::Duration, 32, 3),
-                "date" => (Kind::Timestamp, 10, 12),
-                "date-time" => (Kind::Timestamp, 30, 21),
+                "date" => (Kind::Timestamp, 12, 12),
+                "date-time" => (Kind::Timestamp, 32, 21),
                 _ => {
                     let longest = schema.get("enum").and_then(Value::as_array).map(|values| {
                         values.iter().filter_map(Value::as_str).map(str::len).max().unwrap_or(0)
@@ -129,12 +188,7 @@ impl Shape {
                     (Kind::String, max.unwrap_or(REQUEST_BYTES - 2), 2)
                 }
             };
-        Self { kind, max, min_bytes }
-    }
-
-    /// Whether it is a list.
-    pub(crate) fn is_list(&self) -> bool {
-        matches!(self.kind, Kind::List(_))
+        Self::plain(kind, max, min_bytes)
     }
 
     /// How often a value of this shape can occur in one request.

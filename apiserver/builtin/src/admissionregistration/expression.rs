@@ -1,12 +1,8 @@
 //! The expressions of webhooks and policies.
 
-use crate::{
-    expressions::{any, compile, is_path, name_of, object, schema_of},
-    look::At,
-};
-use kubeplane_cel::{PLAIN_NAMES, Program, Type};
+use crate::{expressions::compile, look::At};
+use kubeplane_cel::{Program, Scope, Type};
 use kubeplane_core::field::Errors;
-use serde_json::{Map, Value, json};
 
 /// What an expression has to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,16 +27,14 @@ impl Returns {
         }
     }
 
-    fn allow(self, returned: &Type, source: &str) -> bool {
-        match (self, returned) {
-            (Self::Anything, _)
-            | (Self::Bool, Type::Bool)
-            | (Self::Text | Self::TextOrNull, Type::String { .. })
-            | (Self::TextOrNull, Type::Scalar)
-            | (Self::Patch, Type::List(..)) => true,
-            // What is not known here may be right; a path into an object surely has no type.
-            (_, Type::Dyn) => !is_path(source),
-            _ => false,
+    fn allow(self, returned: &Type) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Bool => matches!(returned, Type::Bool),
+            Self::Text => matches!(returned, Type::String),
+            Self::TextOrNull => matches!(returned, Type::String | Type::Null),
+            Self::Object => returned.to_string() == "Object",
+            Self::Patch => returned.to_string() == "list(JSONPatch)",
         }
     }
 }
@@ -49,18 +43,35 @@ impl Returns {
 #[derive(Debug)]
 pub(super) struct Variables {
     params: bool,
-    /// Those that the object itself defines, by name; `None` where it cannot.
-    own: Option<Map<String, Value>>,
+    /// Those that the object itself defines, with their types; `None` where it cannot.
+    own: Option<Vec<(String, Type)>>,
 }
 
 impl Variables {
     pub(super) fn new(params: bool, own: bool) -> Self {
-        Self { params, own: own.then(Map::new) }
+        Self { params, own: own.then(Vec::new) }
     }
 
     /// The same without what the object defines.
     pub(super) fn plain(&self) -> Self {
         Self { params: self.params, own: None }
+    }
+
+    fn scope(&self, returns: Returns) -> Scope {
+        let mut scope = Scope::admission();
+        // A message may not ask for more rights.
+        if returns != Returns::Text {
+            scope = scope.with_authorizer();
+        }
+        if self.params {
+            scope = scope.with("params", Type::Dyn);
+        }
+        if matches!(returns, Returns::Object | Returns::Patch) {
+            scope = scope.with_objects();
+        }
+        let Some(own) = &self.own else { return scope };
+        let scope = scope.with_variables();
+        own.iter().fold(scope, |scope, (name, of)| scope.with_variable(name, of.clone()))
     }
 
     /// Compiles one expression; what is wrong stands at `at`.
@@ -71,28 +82,11 @@ impl Variables {
         returns: Returns,
         errors: &mut Errors,
     ) -> Option<Program> {
-        let mut variables = vec![
-            ("object", any()),
-            ("oldObject", any()),
-            ("request", request()),
-            ("namespaceObject", namespace()),
-        ];
-        // A message may not ask for more rights.
-        if returns != Returns::Text {
-            variables.push(("authorizer", any()));
-            variables.push(("authorizer.requestResource", any()));
-        }
-        if self.params {
-            variables.push(("params", any()));
-        }
-        if let Some(own) = &self.own {
-            variables.push(("variables", object(own.clone())));
-        }
-        match compile(source, &variables) {
+        match compile(source, &self.scope(returns)) {
             Err(problem) => errors.push(at.invalid(problem)),
-            Ok(program) if returns.allow(program.returns(), source) => return Some(program),
+            Ok(program) if returns.allow(program.returns()) => return Some(program),
             Ok(program) => {
-                let got = name_of(program.returns());
+                let got = program.returns().written();
                 errors.push(at.invalid(format!("{} but got {got}", returns.words())));
             }
         }
@@ -102,8 +96,8 @@ impl Variables {
     /// Makes a variable known to the expressions after it.
     pub(super) fn define(&mut self, name: &str, program: Option<Program>) {
         if let Some(own) = &mut self.own {
-            let schema = program.map_or_else(any, |program| schema_of(program.returns()));
-            own.insert(name.to_owned(), schema);
+            let of = program.map_or(Type::Dyn, |program| program.returns().declared());
+            own.push((name.to_owned(), of));
         }
     }
 }
@@ -136,56 +130,4 @@ pub(super) fn is_identifier(name: &str) -> bool {
     name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
         && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
         && !RESERVED.contains(&name)
-}
-
-fn texts(names: &[&str]) -> Map<String, Value> {
-    names.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect()
-}
-
-/// The schema of `request`.
-fn request() -> Value {
-    let mut fields =
-        texts(&["subResource", "requestSubResource", "name", "namespace", "operation"]);
-    for name in ["kind", "requestKind"] {
-        fields.insert(name.to_owned(), object(texts(&["group", "version", "kind"])));
-    }
-    for name in ["resource", "requestResource"] {
-        fields.insert(name.to_owned(), object(texts(&["group", "version", "resource"])));
-    }
-    let mut user = texts(&["username", "uid"]);
-    let list = json!({"type": "array", "items": {"type": "string"}});
-    user.insert("groups".to_owned(), list.clone());
-    user.insert("extra".to_owned(), json!({"type": "object", "additionalProperties": list}));
-    fields.insert("userInfo".to_owned(), object(user));
-    fields.insert("dryRun".to_owned(), json!({"type": "boolean"}));
-    fields.insert("options".to_owned(), any());
-    plain(fields)
-}
-
-/// An object whose fields are named as they are.
-fn plain(fields: Map<String, Value>) -> Value {
-    let mut schema = object(fields);
-    schema[PLAIN_NAMES] = true.into();
-    schema
-}
-
-/// The schema of `namespaceObject`.
-fn namespace() -> Value {
-    let text = json!({"type": "string"});
-    let mut metadata = texts(&["name", "generateName", "namespace", "UID", "resourceVersion"]);
-    for name in ["labels", "annotations"] {
-        let map = json!({"type": "object", "additionalProperties": text});
-        metadata.insert(name.to_owned(), map);
-    }
-    for name in ["creationTimestamp", "deletionTimestamp"] {
-        metadata.insert(name.to_owned(), json!({"type": "string", "format": "date-time"}));
-    }
-    for name in ["generation", "deletionGracePeriodSeconds"] {
-        metadata.insert(name.to_owned(), json!({"type": "integer"}));
-    }
-    json!({"type": "object", "properties": {
-        "metadata": plain(metadata),
-        "spec": {"type": "object", "properties": {"finalizers": {"type": "array", "items": text}}},
-        "status": {"type": "object", "properties": {"phase": text}},
-    }})
 }

@@ -15,28 +15,6 @@ pub(crate) fn pattern(source: &str) -> Result<Regex, regex::Error> {
     Regex::new(&source.replace("\\/", "/"))
 }
 
-/// Why a pattern is none, as Go says it.
-pub(crate) fn go_words(source: &str, error: &regex::Error) -> String {
-    let said = error.to_string();
-    let from = |start: &str| source.find(start).map_or(source, |at| &source[at..]);
-    let (what, part) = if said.contains("unclosed group") {
-        ("missing closing )", source)
-    } else if said.contains("unopened group") {
-        ("unexpected )", source)
-    } else if said.contains("unclosed character class") {
-        ("missing closing ]", from("["))
-    } else if said.contains("look-around") {
-        let at = ["(?=", "(?!", "(?<"].iter().find_map(|start| source.find(start)).unwrap_or(0);
-        ("invalid or unsupported Perl syntax", source.get(at..at + 3).unwrap_or(source))
-    } else if said.contains("repetition operator missing expression") {
-        let at = source.find(['*', '+', '?', '{']).unwrap_or(0);
-        ("missing argument to repetition operator", source.get(at..=at).unwrap_or(source))
-    } else {
-        return said;
-    };
-    format!("error parsing regexp: {what}: `{part}`")
-}
-
 const KNOWN: [&str; 29] = [
     "bsonobjectid",
     "uri",

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use kubeplane_apiserver::Api;
-use kubeplane_cel::{Environment, Shape};
+use kubeplane_cel::{Environment, Scope, Shape, Type};
 use kubeplane_core::{
     Definition, GroupResource, GroupVersion, Object,
     component::{Component, ComponentError, Lifecycle},
@@ -19,9 +19,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 const MOST: usize = 10;
 /// The pause after a failure of the store.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What expressions name whose type is not looked at here.
-const OTHERS: [&str; 5] = ["request", "namespaceObject", "params", "authorizer", "variables"];
-
 fn resource() -> GroupResource {
     GroupResource::new("admissionregistration.k8s.io", "validatingadmissionpolicies")
 }
@@ -88,20 +85,18 @@ impl PolicyTypeChecking {
     }
 
     fn warnings(&self, spec: &Value) -> Vec<Value> {
-        let Some(any) = Shape::of_schema(&json!({"x-kubernetes-int-or-string": true}), false)
-        else {
-            return Vec::new();
-        };
-        let kinds: Vec<(String, Shape)> = self
+        let kinds: Vec<(String, Type)> = self
             .kinds(spec)
             .into_iter()
             .filter_map(|definition| {
-                let shape = Shape::of_schema(&types(&definition.schema, &mut Vec::new()), false)?;
+                let schema = types(&definition.schema, &mut Vec::new());
+                let shape = Arc::new(Shape::of_schema(&schema, false)?);
                 let (version, kind) = (definition.group_version(), &definition.kind.kind);
-                Some((format!("{version}, Kind={kind}"), shape))
+                let of = Type::of(&shape, &format!("{version}.{kind}"));
+                Some((format!("{version}, Kind={kind}"), of))
             })
             .collect();
-        let params = self.params(spec).unwrap_or_else(|| any.clone());
+        let params = self.params(spec).unwrap_or(Type::Dyn);
         let validations = spec["validations"].as_array().map_or(&[][..], Vec::as_slice);
         let mut warnings = Vec::new();
         for (index, validation) in validations.iter().enumerate() {
@@ -111,14 +106,13 @@ impl PolicyTypeChecking {
                     .iter()
                     .filter(|_| !source.is_empty())
                     .filter_map(|(kind, shape)| {
-                        let mut names: Vec<_> = OTHERS.iter().map(|name| (*name, &any)).collect();
-                        names.retain(|(name, _)| *name != "params");
-                        names.extend([
-                            ("object", shape),
-                            ("oldObject", shape),
-                            ("params", &params),
-                        ]);
-                        let why = self.environment.compile(source, &names).err()?;
+                        let scope = Scope::admission()
+                            .with_authorizer()
+                            .with("object", shape.clone())
+                            .with("oldObject", shape.clone())
+                            .with("params", params.clone())
+                            .with("variables", Type::Dyn);
+                        let why = self.environment.compile_in(source, &scope, None).err()?;
                         Some(format!("{kind}: compilation failed: {why}\n"))
                     })
                     .collect();
@@ -131,11 +125,13 @@ impl PolicyTypeChecking {
         warnings
     }
 
-    fn params(&self, spec: &Value) -> Option<Shape> {
+    fn params(&self, spec: &Value) -> Option<Type> {
         let version = GroupVersion::parse(spec["paramKind"]["apiVersion"].as_str()?)?;
         let kind = spec["paramKind"]["kind"].as_str()?;
         let found = self.api.registry().of_kind(&version, kind)?;
-        Shape::of_schema(&types(&found.definition().schema, &mut Vec::new()), false)
+        let schema = types(&found.definition().schema, &mut Vec::new());
+        let shape = Arc::new(Shape::of_schema(&schema, false)?);
+        Some(Type::of(&shape, kind))
     }
 
     /// The kinds that rules name without wildcards, by group, version and kind.
@@ -228,6 +224,7 @@ impl Component for PolicyTypeChecking {
             }
         };
         tokio::select! {
+            biased;
             () = lifecycle.stopping() => Ok(()),
             () = work => Ok(()),
         }

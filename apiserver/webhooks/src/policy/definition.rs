@@ -1,10 +1,10 @@
 //! Policies and bindings with everything compiled.
 
 use crate::{
-    expressions::{Conditions, Expression, Variable},
+    expressions::{Conditions, Expression, Variable, scope},
     matching::Matching,
 };
-use kubeplane_cel::Environment;
+use kubeplane_cel::{Environment, Scope};
 use kubeplane_core::{GroupVersion, Object, selector::LabelSelector};
 use serde_json::Value;
 
@@ -62,25 +62,35 @@ fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
 impl Policy {
     pub(super) fn of(environment: &Environment, object: &Object) -> Self {
         let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
+        let mut scope = scope().with_variables();
+        let variables: Vec<Variable> = items(spec, "variables")
+            .map(|one| {
+                let source = texts(one, "expression");
+                let expression = Expression::compile(environment, source, &scope);
+                let name = texts(one, "name").to_owned();
+                scope = scope.clone().with_variable(&name, expression.declared());
+                Variable { name, expression }
+            })
+            .collect();
         let compile =
-            |value: &Value, key: &str| Expression::compile(environment, texts(value, key));
+            |value: &Value, key: &str| Expression::compile(environment, texts(value, key), &scope);
         Self {
             name: object.name().to_owned(),
             ignore: texts(spec, "failurePolicy") == "Ignore",
             matching: Matching::of_resources(spec.get("matchConstraints").unwrap_or(&Value::Null)),
             conditions: Conditions::of(environment, spec),
-            variables: items(spec, "variables")
-                .map(|one| Variable {
-                    name: texts(one, "name").to_owned(),
-                    expression: compile(one, "expression"),
-                })
-                .collect(),
+            variables,
             param_kind: spec.get("paramKind").filter(|kind| kind.is_object()).map(ParamKind::of),
             validations: items(spec, "validations")
                 .map(|one| Validation {
                     expression: compile(one, "expression"),
                     message: texts(one, "message").trim().to_owned(),
-                    message_expression: Expression::at(environment, one, "messageExpression"),
+                    message_expression: Expression::at(
+                        environment,
+                        one,
+                        "messageExpression",
+                        &scope,
+                    ),
                     reason: texts(one, "reason").to_owned(),
                 })
                 .collect(),
@@ -88,7 +98,7 @@ impl Policy {
                 .map(|one| (texts(one, "key").to_owned(), compile(one, "valueExpression")))
                 .collect(),
             mutations: items(spec, "mutations")
-                .filter_map(|one| Mutation::of(environment, one))
+                .filter_map(|one| Mutation::of(environment, one, &scope))
                 .collect(),
             again: texts(spec, "reinvocationPolicy") == "IfNeeded",
         }
@@ -103,8 +113,9 @@ impl ParamKind {
 }
 
 impl Mutation {
-    fn of(environment: &Environment, value: &Value) -> Option<Self> {
-        let expression = |key: &str| Expression::at(environment, value.get(key)?, "expression");
+    fn of(environment: &Environment, value: &Value, scope: &Scope) -> Option<Self> {
+        let expression =
+            |key: &str| Expression::at(environment, value.get(key)?, "expression", scope);
         match texts(value, "patchType") {
             "ApplyConfiguration" => expression("applyConfiguration").map(Self::Apply),
             "JSONPatch" => expression("jsonPatch").map(Self::Patch),

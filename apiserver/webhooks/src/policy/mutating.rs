@@ -16,7 +16,6 @@ use kubeplane_core::{
     admission::{Admission, Operation, Request},
     status::{ApiError, ApiResult, Cause, Details},
 };
-use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
 
 const NAME: &str = "MutatingAdmissionPolicy";
@@ -41,6 +40,16 @@ struct Subject<'a> {
     invocation: &'a Invocation,
     namespace: Option<&'a Object>,
     authorizer: &'a Authorizer,
+}
+
+impl Subject<'_> {
+    /// An evaluation over a write, within a budget.
+    fn evaluation<'a>(&'a self, inputs: &'a Inputs<'_>, budget: u64) -> Evaluation<'a> {
+        let Invocation { policy, param, .. } = self.invocation;
+        let param = param.as_ref().map(|param| Bound::object(param.map()));
+        let base = inputs.activation(self.authorizer);
+        Evaluation::new(&base, &policy.variables, param, budget)
+    }
 }
 
 impl MutatingAdmissionPolicy {
@@ -107,12 +116,15 @@ impl MutatingAdmissionPolicy {
         self.shared.counters.mutated(&policy.name, &binding.name, action, error);
     }
 
-    async fn inputs(&self, subject: &Subject<'_>, request: &Request<'_>) -> ApiResult<Inputs> {
+    async fn inputs<'a>(
+        &self,
+        subject: &Subject<'a>,
+        request: &Request<'_>,
+    ) -> ApiResult<Inputs<'a>> {
         let matched = &subject.invocation.matched;
-        let (object, old) = matched.views(request).await?;
+        let views = matched.views(request).await?;
         let described = admission_request(request, matched);
-        let namespace = subject.namespace;
-        Ok(Inputs::new(request, described, object.as_ref(), old.as_ref(), namespace))
+        Ok(Inputs::new(request, described, views, subject.namespace))
     }
 
     async fn conditions(&self, subject: &Subject<'_>, request: &Request<'_>) -> ApiResult<Verdict> {
@@ -126,30 +138,12 @@ impl MutatingAdmissionPolicy {
             operation: operation(request.operation),
             phase: "admit",
         };
-        self.evaluate(subject, request, CONDITIONS_BUDGET, |evaluation| {
-            policy.conditions.evaluate(evaluation, &self.shared, about)
-        })
-        .await
-    }
-
-    async fn evaluate<T: Send>(
-        &self,
-        subject: &Subject<'_>,
-        request: &Request<'_>,
-        budget: u64,
-        work: impl Fn(&mut Evaluation<'_>) -> T + Send + Sync,
-    ) -> ApiResult<T> {
         let inputs = self.inputs(subject, request).await?;
-        let Invocation { policy, param, .. } = subject.invocation;
-        let param = param.as_ref().map(|param| Value::Object(param.map().clone()));
-        let param = param.as_ref().map(Bound::plain);
-        let shared = &*self.shared;
-        let answer = answered(shared, request.user, subject.authorizer, || {
-            let base = inputs.activation(&shared.environment, subject.authorizer);
-            let mut own = Evaluation::new(&base, &policy.variables, param.as_ref(), budget);
-            work(&mut own)
+        let verdict = answered(&self.shared, request.user, subject.authorizer, || {
+            let mut own = subject.evaluation(&inputs, CONDITIONS_BUDGET);
+            policy.conditions.evaluate(&mut own, &self.shared, about)
         });
-        Ok(answer.await)
+        Ok(verdict.await)
     }
 
     /// Makes one change; whether there was any.
@@ -164,11 +158,12 @@ impl MutatingAdmissionPolicy {
         let unconverted = |error: ApiError| error.message().to_owned();
         let before = matched.view(request, object).await.map_err(unconverted)?;
         let (Mutation::Apply(expression) | Mutation::Patch(expression)) = mutation;
-        let made = self
-            .evaluate(subject, request, POLICY_BUDGET, |evaluation| evaluation.evaluate(expression))
-            .await
-            .map_err(unconverted)?
-            .map_err(|failure| failure.message())?;
+        let inputs = self.inputs(subject, request).await.map_err(unconverted)?;
+        let made = answered(&self.shared, request.user, subject.authorizer, || {
+            let mut own = subject.evaluation(&inputs, POLICY_BUDGET);
+            own.evaluate(expression).map(|made| made.owned())
+        });
+        let made = made.await.map_err(|failure| failure.message())?;
         let made = made.to_json().ok_or_else(|| {
             format!("expression '{}' resulted in a value without a JSON form", expression.source)
         })?;

@@ -51,22 +51,20 @@ impl ValidatingAdmissionPolicy {
         namespace: Option<&Object>,
     ) -> ApiResult<Vec<Judgement>> {
         let shared = &*self.shared;
-        let mut inputs: Vec<(&GroupVersionKind, Inputs)> = Vec::new();
+        let mut inputs: Vec<(&GroupVersionKind, Inputs<'_>)> = Vec::new();
         for Invocation { matched, .. } in invocations {
             if inputs.iter().any(|(kind, _)| *kind == &matched.kind) {
                 continue;
             }
-            let (object, old) = matched.views(request).await?;
+            let views = matched.views(request).await?;
             let described = admission_request(request, matched);
-            let made = Inputs::new(request, described, object.as_ref(), old.as_ref(), namespace);
+            let made = Inputs::new(request, described, views, namespace);
             inputs.push((&matched.kind, made));
         }
         let (authorizer, operation) = (Authorizer::default(), operation(request.operation));
         let judged = answered(shared, request.user, &authorizer, || {
-            let bases: Vec<(&GroupVersionKind, Activation<'_>)> = inputs
-                .iter()
-                .map(|(kind, made)| (*kind, made.activation(&shared.environment, &authorizer)))
-                .collect();
+            let bases: Vec<(&GroupVersionKind, Activation<'_>)> =
+                inputs.iter().map(|(kind, made)| (*kind, made.activation(&authorizer))).collect();
             let base = |kind| bases.iter().find(|(own, _)| *own == kind).map(|(_, base)| base);
             invocations
                 .iter()

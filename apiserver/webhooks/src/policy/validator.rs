@@ -7,7 +7,6 @@ use crate::{
     shared::Shared,
 };
 use kubeplane_cel::{Activation, Bound};
-use serde_json::Value;
 
 /// The longest message an expression may make, in bytes.
 const MAX_MESSAGE: usize = 5 * 1024;
@@ -43,16 +42,15 @@ pub(super) struct Judgement {
 }
 
 /// Evaluates a policy over the variables of a write.
-pub(super) fn judge(
+pub(super) fn judge<'a>(
     shared: &Shared,
-    invocation: &Invocation,
-    base: &Activation<'_>,
+    invocation: &'a Invocation,
+    base: &Activation<'a>,
     operation: &'static str,
 ) -> Judgement {
     let policy = &invocation.policy;
-    let param = invocation.param.as_ref().map(|param| Value::Object(param.map().clone()));
-    let param = param.as_ref().map(Bound::plain);
-    let evaluation = |budget| Evaluation::new(base, &policy.variables, param.as_ref(), budget);
+    let param = || invocation.param.as_ref().map(|param| Bound::object(param.map()));
+    let evaluation = |budget| Evaluation::new(base, &policy.variables, param(), budget);
     let mut judgement = Judgement::default();
     if !policy.conditions.is_empty() {
         let about = About { kind: "policy", name: &policy.name, operation, phase: "validate" };
@@ -86,7 +84,7 @@ pub(super) fn judge(
     judgement
 }
 
-fn denial(index: usize, validation: &Validation, evaluation: &mut Evaluation<'_>) -> Denial {
+fn denial<'a>(index: usize, validation: &'a Validation, evaluation: &mut Evaluation<'a>) -> Denial {
     let said = validation.message_expression.as_ref().and_then(|expression| {
         let value = evaluation.evaluate(expression).ok()?;
         let text = value.as_text()?.trim();
@@ -100,7 +98,7 @@ fn denial(index: usize, validation: &Validation, evaluation: &mut Evaluation<'_>
     Denial { index, message, reason: validation.reason.clone(), error: false }
 }
 
-fn annotate(invocation: &Invocation, evaluation: &mut Evaluation<'_>, into: &mut Judgement) {
+fn annotate<'a>(invocation: &'a Invocation, evaluation: &mut Evaluation<'a>, into: &mut Judgement) {
     let policy = &invocation.policy;
     for (key, expression) in &policy.annotations {
         match evaluation.evaluate(expression) {

@@ -72,7 +72,7 @@ async fn variables_conditions_authorizer_and_namespace_are_there() {
         "variables": [
             {"name": "limit", "expression": "int(namespaceObject.metadata.labels['limit'])"},
             {"name": "double", "expression": "variables.limit * 2"},
-            {"name": "broken", "expression": "int('x')"},
+            {"name": "broken", "expression": "int(request.namespace)"},
         ],
         "validations": [
             {"expression": "size(object.data) <= variables.double", "messageExpression": "'more than ' + string(variables.double)"},

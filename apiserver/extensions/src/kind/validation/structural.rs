@@ -144,7 +144,7 @@ fn narrowing(props: &Props, skip_any_of: bool, skip_first_all_of: bool, path: &P
     if !props.pattern.is_empty()
         && let Err(why) = value::pattern(&props.pattern)
     {
-        let why = value::go_words(&props.pattern, &why);
+        let why = kubeplane_cel::go_words(&props.pattern, &why);
         let detail = format!("must be a valid regular expression, but isn't: {why}");
         errors.push(Error::invalid(&path.child("pattern"), props.pattern.as_str(), detail));
     }

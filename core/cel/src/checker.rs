@@ -1,0 +1,590 @@
+//! Holds expressions against types: what each part is, and which form of a function is called.
+
+use crate::{
+    ast::{Expr, Field, Fold, Id, Kind, Literal, op},
+    declarations::{Overload, overloads, type_named},
+    types::{Fields, Mapping, Object, Type, most_general},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// What is known of an expression's parts, by their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) types: Vec<Option<Type>>,
+    pub(crate) meanings: HashMap<Id, Meaning>,
+}
+
+/// What a name in an expression stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// A variable or type of this whole name.
+    Ident(Arc<str>),
+    /// A function in one or more of its forms; with `true` the target was part of its name.
+    Function(Arc<str>, Vec<&'static str>, bool),
+}
+
+impl Checked {
+    pub(crate) fn of(&self, expr: &Expr) -> &Type {
+        self.types.get(expr.id).and_then(Option::as_ref).unwrap_or(&Type::Dyn)
+    }
+}
+
+/// What is wrong, and with which part.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) id: Id,
+    pub(crate) message: String,
+}
+
+/// The variables of an expression.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    pub(crate) variables: BTreeMap<String, Type>,
+    /// Whether objects of named types can be made.
+    pub(crate) objects: bool,
+}
+
+impl Scope {
+    /// No variables.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With one more variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, of: Type) -> Self {
+        self.variables.insert(name.to_owned(), of);
+        self
+    }
+
+    /// With `Object{}` and `JSONPatch{}`.
+    #[must_use]
+    pub fn with_objects(mut self) -> Self {
+        self.objects = true;
+        self
+    }
+
+    /// Whether there is such a variable.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.variables.contains_key(name)
+    }
+}
+
+/// Checks an expression with so many parts.
+pub(crate) fn check(expr: &Expr, parts: usize, scope: &Scope) -> (Checked, Vec<Wrong>) {
+    let mut checker = Checker {
+        scope,
+        locals: Vec::new(),
+        mapping: Mapping::default(),
+        checked: Checked { types: vec![None; parts], meanings: HashMap::new() },
+        wrong: Vec::new(),
+    };
+    checker.check(expr);
+    let Checker { mapping, mut checked, mut wrong, .. } = checker;
+    for found in checked.types.iter_mut().flatten() {
+        *found = mapping.substitute(found, true);
+    }
+    if wrong.is_empty() {
+        literals(expr, &mut wrong);
+        formats(expr, &checked, &mut wrong);
+        homogeneous(expr, &checked, &mut wrong);
+    }
+    (checked, wrong)
+}
+
+struct Checker<'a> {
+    scope: &'a Scope,
+    locals: Vec<(Arc<str>, Type)>,
+    mapping: Mapping,
+    checked: Checked,
+    wrong: Vec<Wrong>,
+}
+
+impl Checker<'_> {
+    fn report(&mut self, id: Id, message: String) {
+        self.wrong.push(Wrong { id, message });
+    }
+
+    fn mismatch(&mut self, id: Id, expected: &Type, found: &Type) {
+        self.report(id, format!("expected type '{expected}' but found '{found}'"));
+    }
+
+    fn undeclared(&mut self, id: Id, name: &str) {
+        self.report(id, format!("undeclared reference to '{name}' (in container '')"));
+    }
+
+    fn set(&mut self, id: Id, of: Type) {
+        self.checked.types[id] = Some(of);
+    }
+
+    fn of(&self, expr: &Expr) -> Type {
+        self.checked.of(expr).clone()
+    }
+
+    /// The type that a name of a variable or type has.
+    fn ident(&self, name: &str) -> Option<Type> {
+        let plain = name.strip_prefix('.').unwrap_or(name);
+        if plain.len() == name.len() {
+            let local = self.locals.iter().rev().find(|(local, _)| **local == *name);
+            if let Some((_, of)) = local {
+                return Some(of.clone());
+            }
+        }
+        if let Some(of) = self.scope.variables.get(plain) {
+            return Some(of.clone());
+        }
+        let named = self.structure(plain).or_else(|| type_named(plain))?;
+        Some(Type::Type(Arc::new(named)))
+    }
+
+    /// A type whose objects can be made by name.
+    fn structure(&self, name: &str) -> Option<Type> {
+        if !self.scope.objects {
+            return None;
+        }
+        match name {
+            "JSONPatch" => Some(Type::object(
+                name,
+                [
+                    ("op", Type::String),
+                    ("path", Type::String),
+                    ("from", Type::String),
+                    ("value", Type::Dyn),
+                ]
+                .map(|(name, of)| (name.to_owned(), of)),
+            )),
+            name if name == "Object" || name.starts_with("Object.") => {
+                Some(Type::Object(Object { name: name.into(), fields: Fields::All }))
+            }
+            _ => None,
+        }
+    }
+
+    fn check(&mut self, expr: &Expr) {
+        match &expr.kind {
+            Kind::Literal(literal) => self.set(expr.id, of_literal(literal)),
+            Kind::Ident(name) => match self.ident(name) {
+                Some(of) => {
+                    self.set(expr.id, of);
+                    self.mean(expr.id, Meaning::Ident(name.clone()));
+                }
+                None => {
+                    self.set(expr.id, Type::Error);
+                    self.undeclared(expr.id, name);
+                }
+            },
+            Kind::Select { operand, field, test } => self.select(expr, operand, field, *test),
+            Kind::Call { function, target, args } => {
+                self.call(expr, function, target.as_deref(), args);
+            }
+            Kind::List { elements, optional } => self.list(expr, elements, optional),
+            Kind::Map(entries) => {
+                let (mut keys, mut values) = (None, None);
+                for entry in entries {
+                    self.check(&entry.key);
+                    keys = Some({
+                        let now = self.of(&entry.key);
+                        self.join(keys, now)
+                    });
+                    self.check(&entry.value);
+                    let of = self.element(&entry.value, entry.optional);
+                    values = Some(self.join(values, of));
+                }
+                let keys = keys.unwrap_or_else(|| self.mapping.fresh());
+                let values = values.unwrap_or_else(|| self.mapping.fresh());
+                self.set(expr.id, Type::map(keys, values));
+            }
+            Kind::Struct { name, fields } => self.structured(expr, name, fields),
+            Kind::Fold(fold) => self.fold(expr, fold),
+        }
+    }
+
+    fn mean(&mut self, id: Id, meaning: Meaning) {
+        self.checked.meanings.insert(id, meaning);
+    }
+
+    fn select(&mut self, expr: &Expr, operand: &Expr, field: &str, test: bool) {
+        // A dotted name may be one variable.
+        if let Some(name) = expr.dotted()
+            && let Some(of) = self.ident(&name)
+        {
+            self.set(expr.id, of);
+            self.mean(expr.id, Meaning::Ident(name.into()));
+            return;
+        }
+        let found = self.selected(expr, operand, field, false);
+        let of = if test { Type::Bool } else { self.mapping.substitute(&found, false) };
+        self.set(expr.id, of);
+    }
+
+    fn selected(&mut self, expr: &Expr, operand: &Expr, field: &str, optional: bool) -> Type {
+        self.check(operand);
+        let of = self.mapping.substitute(&self.of(operand), false);
+        let inner = of.unwrapped();
+        let is_optional = inner.is_some();
+        let target = inner.unwrap_or(&of).clone();
+        let found = match &target {
+            Type::Map(entry) => entry.1.clone(),
+            Type::Object(_) => target.field(field).unwrap_or_else(|| {
+                self.report(expr.id, format!("undefined field '{field}'"));
+                Type::Error
+            }),
+            Type::Var(_) => {
+                self.mapping.assign(&Type::Dyn, &target);
+                Type::Dyn
+            }
+            Type::Dyn | Type::Error => Type::Dyn,
+            other => {
+                self.report(expr.id, format!("type '{other}' does not support field selection"));
+                Type::Dyn
+            }
+        };
+        if is_optional || optional { Type::optional(found) } else { found }
+    }
+
+    fn call(&mut self, expr: &Expr, function: &Arc<str>, target: Option<&Expr>, args: &[Expr]) {
+        if &**function == op::OPT_SELECT
+            && let [operand, Expr { kind: Kind::Literal(Literal::String(field)), .. }] = args
+        {
+            let found = self.selected(expr, operand, field, true);
+            let of = self.mapping.substitute(&found, false);
+            self.set(expr.id, of);
+            let forms = vec!["select_optional_field"];
+            return self.mean(expr.id, Meaning::Function(function.clone(), forms, false));
+        }
+        args.iter().for_each(|argument| self.check(argument));
+        let Some(target) = target else {
+            let name = function.strip_prefix('.').unwrap_or(function);
+            let Some(forms) = overloads(name) else {
+                self.set(expr.id, Type::Error);
+                return self.undeclared(expr.id, function);
+            };
+            return self.resolve(expr, &name.into(), forms, None, args, false);
+        };
+        if let Some(prefix) = target.dotted() {
+            let name = format!("{}.{function}", prefix.strip_prefix('.').unwrap_or(&prefix));
+            let is_known = self.scope.objects || name != "jsonpatch.escapeKey";
+            if let Some(forms) = overloads(&name).filter(|_| is_known) {
+                return self.resolve(expr, &name.into(), forms, None, args, true);
+            }
+        }
+        self.check(target);
+        match overloads(function) {
+            Some(forms) => self.resolve(expr, function, forms, Some(target), args, false),
+            None => {
+                self.set(expr.id, Type::Error);
+                self.undeclared(expr.id, function);
+            }
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        expr: &Expr,
+        name: &Arc<str>,
+        forms: &'static [Overload],
+        target: Option<&Expr>,
+        args: &[Expr],
+        whole: bool,
+    ) {
+        let types: Vec<Type> = target.into_iter().chain(args).map(|one| self.of(one)).collect();
+        let (mut found, mut result): (Vec<&'static str>, Option<Type>) = (Vec::new(), None);
+        for form in forms.iter().filter(|form| form.member == target.is_some()) {
+            if matches!(&**name, op::AND | op::OR) {
+                return self.logical(expr, name, form, args, &types);
+            }
+            let (wanted, returned) = self.instance(form);
+            let wanted: Vec<&Type> = wanted.iter().collect();
+            let given: Vec<&Type> = types.iter().collect();
+            if !self.mapping.assign_all(&given, &wanted) {
+                continue;
+            }
+            found.push(form.id);
+            let returned = self.mapping.substitute(&returned, false);
+            result = Some(match result {
+                None => returned,
+                Some(before) if before.is_dyn() || returned.is(&before) => before,
+                Some(_) => Type::Dyn,
+            });
+        }
+        let Some(result) = result else {
+            let names: Vec<String> =
+                types.iter().map(|of| self.mapping.substitute(of, true).to_string()).collect();
+            let applied = match (target, names.split_first()) {
+                (Some(_), Some((target, args))) => format!("{target}.({})", args.join(", ")),
+                _ => format!("({})", names.join(", ")),
+            };
+            self.set(expr.id, Type::Error);
+            return self.report(
+                expr.id,
+                format!("found no matching overload for '{name}' applied to '{applied}'"),
+            );
+        };
+        self.set(expr.id, result);
+        self.mean(expr.id, Meaning::Function(name.clone(), found, whole));
+    }
+
+    fn logical(
+        &mut self,
+        expr: &Expr,
+        name: &Arc<str>,
+        form: &'static Overload,
+        args: &[Expr],
+        types: &[Type],
+    ) {
+        let mut sound = true;
+        for (argument, of) in args.iter().zip(types) {
+            if !self.mapping.assign(of, &Type::Bool) {
+                self.mismatch(argument.id, &Type::Bool, of);
+                sound = false;
+            }
+        }
+        self.set(expr.id, if sound { Type::Bool } else { Type::Error });
+        if sound {
+            self.mean(expr.id, Meaning::Function(name.clone(), vec![form.id], false));
+        }
+    }
+
+    /// A form with types of its own for those that stand for any.
+    fn instance(&mut self, form: &Overload) -> (Vec<Type>, Type) {
+        if form.params.is_empty() {
+            return (form.args.clone(), form.result.clone());
+        }
+        let fresh: Vec<(&Arc<str>, Type)> =
+            form.params.iter().map(|name| (name, self.mapping.fresh())).collect();
+        fn replaced(of: &Type, fresh: &[(&Arc<str>, Type)]) -> Type {
+            match of {
+                Type::Param(name) => {
+                    let found = fresh.iter().find(|(param, _)| *param == name);
+                    found.map_or(Type::Dyn, |(_, of)| of.clone())
+                }
+                other => other.with(&mut |part| replaced(part, fresh)),
+            }
+        }
+        let args = form.args.iter().map(|of| replaced(of, &fresh)).collect();
+        (args, replaced(&form.result, &fresh))
+    }
+
+    /// The type of an element, of whose optional the value is meant if `optional`.
+    fn element(&mut self, expr: &Expr, optional: bool) -> Type {
+        let of = self.of(expr);
+        if !optional {
+            return of;
+        }
+        match of.unwrapped() {
+            Some(inner) => inner.clone(),
+            None => {
+                if !of.is_dyn() {
+                    self.mismatch(expr.id, &Type::optional(of.clone()), &of);
+                }
+                of
+            }
+        }
+    }
+
+    fn list(&mut self, expr: &Expr, elements: &[Expr], optional: &[usize]) {
+        let mut items = None;
+        for (index, element) in elements.iter().enumerate() {
+            self.check(element);
+            let of = self.element(element, optional.contains(&index));
+            items = Some(self.join(items, of));
+        }
+        let items = items.unwrap_or_else(|| self.mapping.fresh());
+        self.set(expr.id, Type::list(items));
+    }
+
+    fn join(&mut self, before: Option<Type>, now: Type) -> Type {
+        let Some(before) = before else { return now };
+        match self.mapping.assign(&before, &now) {
+            true => most_general(&before, &now),
+            false => Type::Dyn,
+        }
+    }
+
+    fn structured(&mut self, expr: &Expr, name: &Arc<str>, fields: &[Field]) {
+        let Some(made) = self.ident(name) else {
+            self.undeclared(expr.id, name);
+            return self.set(expr.id, Type::Error);
+        };
+        let of = match made {
+            Type::Type(of) if matches!(&*of, Type::Object(_)) => Type::clone(&of),
+            Type::Type(of) => {
+                self.report(expr.id, format!("'{of}' is not a message type"));
+                Type::Error
+            }
+            other => {
+                self.report(expr.id, format!("'{other}' is not a type"));
+                Type::Error
+            }
+        };
+        self.set(expr.id, of.clone());
+        self.mean(expr.id, Meaning::Ident(name.clone()));
+        for field in fields {
+            self.check(&field.value);
+            let wanted = of.field(&field.name).unwrap_or_else(|| {
+                if !matches!(of, Type::Error) {
+                    self.report(field.id, format!("undefined field '{}'", field.name));
+                }
+                Type::Error
+            });
+            let given = self.element(&field.value, field.optional);
+            if !self.mapping.assign(&wanted, &given) {
+                let message = format!(
+                    "expected type of field '{}' is '{wanted}' but provided type is '{given}'",
+                    field.name
+                );
+                self.report(field.id, message);
+            }
+        }
+    }
+
+    fn fold(&mut self, expr: &Expr, fold: &Fold) {
+        self.check(&fold.range);
+        self.check(&fold.start);
+        let range = self.mapping.substitute(&self.of(&fold.range), false);
+        let accumulated = self.of(&fold.start);
+        self.locals.push((fold.accu.clone(), accumulated.clone()));
+        let two = fold.item2.is_some();
+        let (first, second) = match &range {
+            Type::List(items) if two => (Type::Int, Type::clone(items)),
+            Type::List(items) => (Type::clone(items), Type::Dyn),
+            Type::Map(entry) => (entry.0.clone(), entry.1.clone()),
+            Type::Dyn | Type::Error | Type::Var(_) => {
+                self.mapping.assign(&Type::Dyn, &range);
+                (Type::Dyn, Type::Dyn)
+            }
+            other => {
+                let message = format!(
+                    "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
+                );
+                self.report(fold.range.id, message);
+                (Type::Error, Type::Error)
+            }
+        };
+        self.locals.push((fold.item.clone(), first));
+        let depth = self.locals.len();
+        if let Some(item2) = &fold.item2 {
+            self.locals.push((item2.clone(), second));
+        }
+        self.check(&fold.goes_on);
+        self.require(&fold.goes_on, &Type::Bool);
+        self.check(&fold.step);
+        self.require(&fold.step, &accumulated);
+        self.locals.truncate(depth - 1);
+        self.check(&fold.result);
+        self.locals.pop();
+        let of = self.mapping.substitute(&self.of(&fold.result), false);
+        self.set(expr.id, of);
+    }
+
+    fn require(&mut self, expr: &Expr, wanted: &Type) {
+        let found = self.of(expr);
+        if !self.mapping.assign(wanted, &found) {
+            self.mismatch(expr.id, wanted, &found);
+        }
+    }
+}
+
+fn of_literal(literal: &Literal) -> Type {
+    match literal {
+        Literal::Null => Type::Null,
+        Literal::Bool(_) => Type::Bool,
+        Literal::Int(_) => Type::Int,
+        Literal::Uint(_) => Type::Uint,
+        Literal::Double(_) => Type::Double,
+        Literal::String(_) => Type::String,
+        Literal::Bytes(_) => Type::Bytes,
+    }
+}
+
+/// Spans, moments and patterns that are written out are what they say.
+fn literals(expr: &Expr, wrong: &mut Vec<Wrong>) {
+    if let Kind::Call { function, args, .. } = &expr.kind
+        && let Some(Expr { id, kind: Kind::Literal(Literal::String(text)) }) = args.first()
+    {
+        let sound = match &**function {
+            "duration" => crate::time::span(text).is_some(),
+            "timestamp" => crate::time::rfc3339(text).is_some(),
+            "matches" => crate::library::regex::compiled(text).is_ok(),
+            _ => true,
+        };
+        if !sound {
+            wrong.push(Wrong { id: *id, message: format!("invalid {function} argument") });
+        }
+    }
+    expr.children().into_iter().for_each(|child| literals(child, wrong));
+}
+
+/// What is formatted fits the pattern, where both are written out.
+fn formats(expr: &Expr, checked: &Checked, wrong: &mut Vec<Wrong>) {
+    if let Kind::Call { function, target: Some(target), args } = &expr.kind
+        && &**function == "format"
+        && let Kind::Literal(Literal::String(pattern)) = &target.kind
+        && let [Expr { kind: Kind::List { elements, .. }, .. }] = args.as_slice()
+    {
+        let types: Vec<&Type> = elements.iter().map(|element| checked.of(element)).collect();
+        match crate::library::format::fits(pattern, &types) {
+            Err((Some(index), message)) => wrong.push(Wrong { id: elements[index].id, message }),
+            Err((None, message)) => wrong.push(Wrong { id: expr.id, message }),
+            Ok(count) if count < elements.len() => {
+                let given = elements.len();
+                let message = format!(
+                    "too many arguments supplied to string.format (expected {count}, got {given})"
+                );
+                wrong.push(Wrong { id: expr.id, message });
+            }
+            Ok(_) => {}
+        }
+    }
+    expr.children().into_iter().for_each(|child| formats(child, checked, wrong));
+}
+
+/// All elements of one literal are of one type; what is formatted need not be.
+fn homogeneous(expr: &Expr, checked: &Checked, wrong: &mut Vec<Wrong>) {
+    let mut differ = |id: Id, first: &Type, other: &Type| {
+        if first.is(other) {
+            return false;
+        }
+        wrong.push(Wrong { id, message: format!("expected type '{first}' but found '{other}'") });
+        true
+    };
+    match &expr.kind {
+        Kind::Call { function, .. } if &**function == "format" => return,
+        Kind::List { elements, optional } => {
+            let of = |index: usize, element: &Expr| {
+                let of = checked.of(element);
+                let inner = of.unwrapped().filter(|_| optional.contains(&index));
+                inner.unwrap_or(of).clone()
+            };
+            let first = elements.first().map(|element| of(0, element));
+            for (index, element) in elements.iter().enumerate().skip(1) {
+                if first
+                    .as_ref()
+                    .is_some_and(|first| differ(element.id, first, &of(index, element)))
+                {
+                    break;
+                }
+            }
+        }
+        Kind::Map(entries) => {
+            let of = |value: &Expr, optional: bool| {
+                let of = checked.of(value);
+                of.unwrapped().filter(|_| optional).unwrap_or(of).clone()
+            };
+            if let Some(first) = entries.first() {
+                let (keys, values) = (of(&first.key, false), of(&first.value, first.optional));
+                for entry in &entries[1..] {
+                    differ(entry.key.id, &keys, &of(&entry.key, false));
+                    differ(entry.value.id, &values, &of(&entry.value, entry.optional));
+                }
+            }
+        }
+        _ => {}
+    }
+    expr.children().into_iter().for_each(|child| homogeneous(child, checked, wrong));
+}
