@@ -1,5 +1,6 @@
 //! What is measured, in groups that share what is there before.
 
+mod extend;
 mod read;
 mod watch;
 mod write;
@@ -38,7 +39,7 @@ macro_rules! phases {
     };
 }
 
-pub(crate) fn groups() -> [Group; 3] {
+pub(crate) fn groups() -> [Group; 4] {
     [
         Group {
             fill: |_, _| ready(Ok(())).boxed(),
@@ -69,6 +70,17 @@ pub(crate) fn groups() -> [Group; 3] {
         Group {
             fill: |_, _| ready(Ok(())).boxed(),
             phases: phases! { "watch fan-out" => watch::fan_out },
+        },
+        Group {
+            fill: |server, _| extend::prepare(server).boxed(),
+            phases: phases! {
+                "custom create" => extend::create,
+                "custom delete" => extend::delete,
+                "config create" => extend::free,
+                "config create, policy" => extend::governed,
+                "definitions install" => extend::install,
+                "definitions remove" => extend::remove,
+            },
         },
     ]
 }
