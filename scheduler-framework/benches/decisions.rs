@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_clock::Seed;
 use kubeplane_scheduler_framework::{
-    Bind, BindVerdict, Cache, CycleState, Framework, PodInfo, Profile, SchedulerPlugin, Score,
+    Bind, BindVerdict, Cache, CycleState, Failure, Framework, Nomination, PodInfo, Profile,
+    SchedulerPlugin, Score,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Instant};
@@ -105,6 +106,39 @@ async fn run(name: &str, profile: Profile, nodes: usize, pods: Vec<Arc<PodInfo>>
     );
 }
 
+/// Nodes full of pods that others push away: each decision finds victims, which leave at once.
+async fn preempt(nodes: usize) {
+    let profile = Profile::default().add(Nowhere, 1).percentage_of_nodes(100);
+    let framework = Framework::new(profile, kubeplane_clock::real(), Seed::new(1)).unwrap();
+    let mut cache = Cache::default();
+    (0..nodes).for_each(|index| cache.set_node(node(index)));
+    let of = |name: String, priority: i32, cpu: &str| {
+        let pod = json!({"metadata": {"namespace": "bench", "name": name, "uid": name},
+            "spec": {"priority": priority, "containers": [{"name": "pause",
+                "resources": {"requests": {"cpu": cpu, "memory": "500Mi"}}}]}});
+        Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+    };
+    for index in 0..4 * nodes {
+        let name = format!("node-{}", index / 4);
+        cache.set_pod(&name, of(format!("low-{index}"), 0, "900m"));
+    }
+    let (mut placed, began) = (0, Instant::now());
+    for index in 0..nodes {
+        let pod = of(format!("high-{index}"), 10, "3");
+        let snapshot = cache.snapshot();
+        let outcome = framework.schedule(&pod, &snapshot).await;
+        drop(snapshot);
+        let Err(Failure::Unschedulable(diagnosis)) = outcome else { break };
+        let Nomination::Node(node) = diagnosis.nomination else { break };
+        let number: usize = node["node-".len()..].parse().unwrap();
+        (4 * number..4 * number + 4).for_each(|low| cache.remove_pod(&format!("low-{low}")));
+        cache.assume(&node, pod);
+        placed += 1;
+    }
+    let rate = f64::from(placed) / began.elapsed().as_secs_f64();
+    println!("{:<28} {nodes:>7} nodes {placed:>7} pods {rate:>9.0}/s", "preemption");
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|own| own.parse().ok()).collect();
@@ -149,6 +183,7 @@ async fn main() {
     let spec = json!({"affinity": {"podAntiAffinity": {required: [term(host)]}}});
     run("anti-affinity (host, required)", Profile::default(), nodes, pods(nodes, &labels, &spec))
         .await;
+    preempt(nodes / 5).await;
     let opaque = Profile::default().add(Opaque, 1);
     run("basic, opaque plugin", opaque, nodes, pods(count / 250, &labels, &json!({}))).await;
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
 };
 
@@ -19,7 +19,7 @@ pub struct Diagnosis {
     /// The PreFilter plugins that left some nodes only.
     pub narrowing: BTreeSet<&'static str>,
     /// Nodes that could fit if other pods left.
-    pub resolvable: BTreeSet<String>,
+    pub resolvable: HashSet<String>,
     /// What becomes of the pod's nomination.
     pub nomination: Nomination,
 }
@@ -57,11 +57,13 @@ impl Diagnosis {
         }
     }
 
-    /// Takes in that a node is none of those that PreFilter left, and says so.
-    pub(crate) fn leave_out(&mut self) -> String {
+    /// Takes in that so many nodes are none of those that PreFilter left, and says so.
+    pub(crate) fn leave_out(&mut self, count: usize) -> String {
         let names: Vec<_> = self.narrowing.iter().copied().collect();
         let reason = format!("node(s) didn't satisfy plugin(s) [{}]", names.join(" "));
-        *self.reasons.entry(reason.clone()).or_default() += 1;
+        if count > 0 {
+            *self.reasons.entry(reason.clone()).or_default() += count;
+        }
         reason
     }
 

@@ -83,14 +83,12 @@ impl Engine {
             .or_insert_with(|| Kept { used: uses, class: Class::new(plugins, pod, nodes) });
         kept.used = uses;
         let class = kept.class.as_mut()?;
-        let is_true = class.is_exact(pod, nodes)
-            && class.catch_up(history, nodes)
-            && class.is_exact(pod, nodes);
+        let is_true = class.catch_up(history, nodes) && class.is_exact(pod, nodes);
         if !is_true {
             let anew = Class::new(plugins, pod, nodes);
             kept.class = anew.filter(|own| own.is_exact(pod, nodes));
         }
-        kept.class.as_mut()?.choose(plugins, pod, seed)
+        kept.class.as_mut()?.choose_yielding(plugins, pod, nodes, seed)
     }
 }
 
@@ -125,6 +123,9 @@ fn key(plugins: &[&WeightedPlugin], pod: &PodInfo) -> u128 {
     for own in plugins {
         let Some(sign) = own.plugin.as_sign() else { continue };
         let bytes = sign.sign(pod).unwrap_or_else(|| pod.uid().as_bytes().to_vec());
+        if bytes.is_empty() {
+            continue;
+        }
         key = key.rotate_left(17) ^ crate::info::digest(&bytes);
     }
     key

@@ -1,5 +1,7 @@
+use crate::groups::PodGroupObject;
 use k8s_openapi::api::{
     core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec},
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use std::sync::Arc;
@@ -28,6 +30,14 @@ pub enum EventResource {
     CsiStorageCapacity,
     /// A volume's attachment to a node.
     VolumeAttachment,
+    /// A claim for devices.
+    ResourceClaim,
+    /// Devices that there are.
+    ResourceSlice,
+    /// A class of devices.
+    DeviceClass,
+    /// A group of pods.
+    PodGroup,
     /// Anything at all.
     Any,
 }
@@ -55,10 +65,12 @@ impl ActionType {
     pub const UPDATE_TOLERATIONS: Self = Self(1 << 7);
     /// A pod lost its last scheduling gate.
     pub const UPDATE_GATES_ELIMINATED: Self = Self(1 << 8);
+    /// A pod was told of a claim for devices that was made for it.
+    pub const UPDATE_GENERATED_CLAIM: Self = Self(1 << 10);
     /// Something else of it changed.
     pub const UPDATE_OTHER: Self = Self(1 << 9);
     /// All of them.
-    pub const ALL: Self = Self((1 << 10) - 1);
+    pub const ALL: Self = Self((1 << 11) - 1);
 
     /// Both.
     #[must_use]
@@ -114,6 +126,10 @@ impl ClusterEvent {
             EventResource::CsiDriver => "CSIDriver",
             EventResource::CsiStorageCapacity => "CSIStorageCapacity",
             EventResource::VolumeAttachment => "VolumeAttachment",
+            EventResource::ResourceClaim => "ResourceClaim",
+            EventResource::ResourceSlice => "ResourceSlice",
+            EventResource::DeviceClass => "DeviceClass",
+            EventResource::PodGroup => "PodGroup",
             EventResource::Any => "*",
         };
         let node = self.resource == EventResource::Node;
@@ -128,6 +144,7 @@ impl ClusterEvent {
             ActionType::UPDATE_SCALE_DOWN => "UpdatePodScaleDown",
             ActionType::UPDATE_TOLERATIONS => "UpdatePodToleration",
             ActionType::UPDATE_GATES_ELIMINATED => "UpdatePodSchedulingGatesEliminated",
+            ActionType::UPDATE_GENERATED_CLAIM => "UpdatePodGeneratedResourceClaim",
             ActionType::ALL => "All",
             _ => "Update",
         };
@@ -209,6 +226,34 @@ pub enum EventObject {
         /// As it is; `None` when it is gone.
         new: Option<Arc<VolumeAttachment>>,
     },
+    /// A claim for devices.
+    ResourceClaim {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<ResourceClaim>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<ResourceClaim>>,
+    },
+    /// Devices that there are.
+    ResourceSlice {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<ResourceSlice>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<ResourceSlice>>,
+    },
+    /// A class of devices.
+    DeviceClass {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<DeviceClass>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<DeviceClass>>,
+    },
+    /// A group of pods.
+    PodGroup {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<PodGroupObject>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<PodGroupObject>>,
+    },
     /// Time passed: pods left over are tried again.
     Flush,
 }
@@ -236,7 +281,10 @@ pub(crate) fn pod_action(old: &Pod, new: &Pod) -> ActionType {
     let resized = before.containers != after.containers
         || before.init_containers != after.init_containers
         || before.resources != after.resources;
+    let made =
+        |pod: &Pod| pod.status.as_ref().and_then(|status| status.resource_claim_statuses.clone());
     for (changed, what) in [
+        (made(old) != made(new), ActionType::UPDATE_GENERATED_CLAIM),
         (old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS),
         (before.tolerations != after.tolerations, ActionType::UPDATE_TOLERATIONS),
         (gates(&before) > 0 && gates(&after) == 0, ActionType::UPDATE_GATES_ELIMINATED),

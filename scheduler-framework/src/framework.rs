@@ -1,6 +1,7 @@
 //! Runs the plugins of one profile at their extension points.
 
 mod binding;
+mod groups;
 mod judging;
 mod meter;
 mod selection;
@@ -64,6 +65,8 @@ pub struct Framework {
     plugins: Vec<WeightedPlugin>,
     /// Which of them run at each point, in order.
     orders: [Vec<usize>; Point::ALL.len()],
+    /// Those that have a say in where a pod goes.
+    deciding: Vec<usize>,
     percentage: Option<u8>,
     clock: SharedClock,
     seed: Seed,
@@ -103,6 +106,7 @@ impl Framework {
             name,
             plugins,
             orders,
+            deciding: Vec::new(),
             percentage: profile.percentage(),
             engine: None,
             extenders: Vec::new(),
@@ -111,6 +115,12 @@ impl Framework {
             next_node: AtomicUsize::new(0),
             waiting: Mutex::default(),
         };
+        let points = [Point::PreFilter, Point::Filter, Point::PreScore, Point::Score];
+        framework.deciding = (0..framework.plugins.len())
+            .filter(|index| {
+                points.iter().any(|own| framework.orders[*own as usize].contains(index))
+            })
+            .collect();
         let followed = framework.deciding().all(|own| own.plugin.as_track().is_some());
         framework.engine = followed.then(Engine::default);
         Ok(framework)
@@ -118,11 +128,7 @@ impl Framework {
 
     /// The plugins that have a say in where a pod goes, once each.
     fn deciding(&self) -> impl Iterator<Item = &WeightedPlugin> {
-        let points = [Point::PreFilter, Point::Filter, Point::PreScore, Point::Score];
-        let any = move |index: &usize| {
-            points.iter().any(|own| self.orders[*own as usize].contains(index))
-        };
-        (0..self.plugins.len()).filter(any).map(|index| &self.plugins[index])
+        self.deciding.iter().map(|index| &self.plugins[*index])
     }
 
     /// What the engine says, if it can.
@@ -131,8 +137,8 @@ impl Framework {
         if self.extenders(pod).any(|own| own.decides()) {
             return None;
         }
-        if pod.nominated_node().is_some() || nodes.has_nominated() {
-            // Those that make room for each other are looked at one by one.
+        if pod.nominated_node().is_some() {
+            // The node where room was made for it comes first.
             return None;
         }
         let began = self.meter.begin();
@@ -341,7 +347,7 @@ impl Framework {
                     }
                     candidates = Some(left);
                 }
-                PreFilterVerdict::Skip => drop(state.skip_filter.insert(plugin.name())),
+                PreFilterVerdict::Skip => state.skip_filter.insert(plugin.name()),
                 PreFilterVerdict::Unschedulable(reason) => {
                     diagnosis.plugins.insert(plugin.name());
                     diagnosis.resolvable =

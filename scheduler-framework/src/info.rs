@@ -10,9 +10,12 @@ use kubeplane_core::quantity::Quantity;
 use kubeplane_workload::{HostPort, Resources, host_ports, requests};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 pub use terms::{AffinityTerm, AffinityTerms};
+
+/// Of pods without one.
+static EMPTY: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 
 /// What a container without a request counts as when nodes are scored.
 const DEFAULT_CPU: &str = "100m";
@@ -90,7 +93,6 @@ impl Amounts {
 pub struct PodInfo {
     pod: Arc<Pod>,
     key: String,
-    spec: Arc<PodSpec>,
     requests: Amounts,
     scored: Amounts,
     /// What it counts as itself, where that is something else.
@@ -104,9 +106,9 @@ impl PodInfo {
     /// Computes it.
     #[must_use]
     pub fn new(pod: Arc<Pod>) -> Self {
-        let spec = pod.spec.clone().unwrap_or_default();
-        let requests = Amounts::of(&requests(&spec));
-        let scored = scored(&spec, &requests);
+        let spec = pod.spec.as_ref().unwrap_or(&EMPTY);
+        let requests = Amounts::of(&requests(spec));
+        let scored = scored(spec, &requests);
         let arriving = spec.resources.is_some().then(|| {
             let alone = PodSpec { resources: None, ..spec.clone() };
             self::scored(&alone, &Amounts::of(&kubeplane_workload::requests(&alone)))
@@ -117,10 +119,9 @@ impl PodInfo {
                 pod.metadata.namespace.as_deref().unwrap_or_default(),
                 pod.metadata.name.as_deref().unwrap_or_default()
             ),
-            ports: host_ports(&spec),
+            ports: host_ports(spec),
             affinity: AffinityTerms::of(&pod),
             class: OnceLock::new(),
-            spec: Arc::new(spec),
             pod,
             requests,
             scored,
@@ -137,7 +138,7 @@ impl PodInfo {
     /// Its spec.
     #[must_use]
     pub fn spec(&self) -> &PodSpec {
-        &self.spec
+        self.pod.spec.as_ref().unwrap_or(&EMPTY)
     }
 
     /// `namespace/name`.
@@ -192,7 +193,7 @@ impl PodInfo {
     /// The priority; zero if none is set.
     #[must_use]
     pub fn priority(&self) -> i32 {
-        self.spec.priority.unwrap_or_default()
+        self.spec().priority.unwrap_or_default()
     }
 
     /// What it requests.
@@ -216,7 +217,7 @@ impl PodInfo {
 
     /// A number that pods alike in all that decides where they may go have in common.
     pub(crate) fn class(&self) -> u128 {
-        *self.class.get_or_init(|| class::class(&self.pod, &self.spec))
+        *self.class.get_or_init(|| class::class(&self.pod, self.spec()))
     }
 
     /// The host ports it needs.
@@ -355,7 +356,7 @@ impl NodeInfo {
         let alike = own.requests == pod.requests
             && own.scored == pod.scored
             && own.labels() == pod.labels()
-            && own.spec.affinity == pod.spec.affinity
+            && own.spec().affinity == pod.spec().affinity
             && own.is_terminating() == pod.is_terminating();
         if alike {
             *own = pod.clone();

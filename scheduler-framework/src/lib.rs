@@ -41,6 +41,7 @@ mod error;
 mod event;
 mod extender;
 mod framework;
+mod groups;
 mod info;
 mod metrics;
 mod objects;
@@ -61,20 +62,25 @@ pub use error::Error;
 pub use event::{ActionType, ClusterEvent, EventObject, EventResource, Hint};
 pub use extender::Extender;
 pub use framework::{Failure, Framework, Placement, WhatIf};
+pub use groups::{
+    GangPolicy, GroupConstraints, GroupPolicy, GroupTopology, PodGroupObject, PodGroupSpec,
+    PodGroupStatus,
+};
 pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
 pub use objects::{ClusterObjects, ObjectSource, Objects};
 pub use plugin::{
-    Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, Handle, MAX_SCORE, Permit,
-    PermitVerdict, PlacementGenerate, PlacementScore, Places, PodGroup, PostBind, PostFilter,
-    PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue, PreEnqueueVerdict, PreFilter,
-    PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort, Rate, Reserve,
-    SchedulerPlugin, Score, Sign, Track, Tracking,
+    Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, GroupPlacement, Handle, MAX_SCORE,
+    Permit, PermitVerdict, PlacementGenerate, PlacementScore, Places, PodGroup, PostBind,
+    PostFilter, PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue, PreEnqueueVerdict,
+    PreFilter, PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort, Rate,
+    Reserve, SchedulerPlugin, Score, Sign, Track, Tracking,
 };
 pub use plugins::{
-    DefaultBinder, DefaultPreemption, ImageLocality, InterPodAffinity, NodeAffinity, NodeName,
-    NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable,
-    NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulingGates, ScoringStrategy,
-    ShapePoint, TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
+    DefaultBinder, DefaultPreemption, DynamicResources, GangScheduling, ImageLocality,
+    InterPodAffinity, NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation,
+    NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits, PodGroupPodsCount, PodTopologySpread,
+    PrioritySort, SchedulingGates, ScoringStrategy, ShapePoint, TaintToleration,
+    TopologyPlacementGenerator, VolumeBinding, VolumeRestrictions, VolumeZone,
 };
 pub use point::Point;
 pub use profile::{Profile, WeightedPlugin};

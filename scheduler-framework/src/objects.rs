@@ -1,11 +1,13 @@
 //! What plugins know of objects other than pods and nodes.
 
+use crate::groups::PodGroupObject;
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{
         Namespace, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service,
     },
     policy::v1::PodDisruptionBudget,
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use kubeplane_client::{Informers, Lister, Watchable};
@@ -93,6 +95,14 @@ pub struct ClusterObjects {
     pub capacities: Objects<CSIStorageCapacity>,
     /// VolumeAttachments.
     pub attachments: Objects<VolumeAttachment>,
+    /// ResourceClaims.
+    pub resource_claims: Objects<ResourceClaim>,
+    /// ResourceSlices.
+    pub resource_slices: Objects<ResourceSlice>,
+    /// DeviceClasses.
+    pub device_classes: Objects<DeviceClass>,
+    /// PodGroups; none unless a profile places groups.
+    pub pod_groups: Objects<PodGroupObject>,
 }
 
 impl Default for ClusterObjects {
@@ -111,6 +121,10 @@ impl Default for ClusterObjects {
             csi_drivers: none(),
             capacities: none(),
             attachments: none(),
+            resource_claims: none(),
+            resource_slices: none(),
+            device_classes: none(),
+            pod_groups: none(),
         }
     }
 }
@@ -136,6 +150,10 @@ impl ClusterObjects {
             csi_drivers: of(informers),
             capacities: of(informers),
             attachments: of(informers),
+            resource_claims: of(informers),
+            resource_slices: of(informers),
+            device_classes: of(informers),
+            pod_groups: none(),
         }
     }
 }

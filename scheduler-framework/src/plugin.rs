@@ -15,7 +15,7 @@ pub use filtering::{
     Filter, FilterVerdict, PostFilter, PostFilterVerdict, PreFilter, PreFilterExtensions,
     PreFilterVerdict,
 };
-pub use group::{PlacementGenerate, PlacementScore, PodGroup, Sign};
+pub use group::{GroupPlacement, PlacementGenerate, PlacementScore, PodGroup, Sign};
 pub use handle::Handle;
 pub(crate) use handle::Wake;
 pub use queueing::{EnqueueExtensions, PreEnqueue, PreEnqueueVerdict, QueueSort};

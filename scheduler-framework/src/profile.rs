@@ -1,9 +1,9 @@
 use crate::Point;
 use crate::{
-    DefaultPreemption, ImageLocality, InterPodAffinity, NodeAffinity, NodeName, NodePorts,
-    NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
-    PodTopologySpread, PrioritySort, SchedulerPlugin, SchedulingGates, TaintToleration,
-    VolumeBinding, VolumeRestrictions, VolumeZone,
+    DefaultPreemption, DynamicResources, ImageLocality, InterPodAffinity, NodeAffinity, NodeName,
+    NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable,
+    NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulerPlugin, SchedulingGates,
+    TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -45,6 +45,7 @@ impl Default for Profile {
             .add(VolumeZone, 1)
             .add(PodTopologySpread::default(), 2)
             .add(InterPodAffinity::default(), 2)
+            .add(DynamicResources::default(), 2)
             .add(DefaultPreemption::default(), 1)
             .add(NodeResourcesBalancedAllocation::default(), 1)
             .add(ImageLocality, 1)

@@ -1,11 +1,13 @@
 //! Pods that wait to be scheduled.
 
+mod events;
 mod heap;
 mod in_flight;
+mod waiting;
 
 use crate::{
-    ActionType, ClusterEvent, EventObject, EventResource, Framework, PodInfo, Point,
-    SchedulerPlugin, metrics::SchedulerMetrics,
+    ActionType, ClusterEvent, EventResource, Framework, PodInfo, Point, SchedulerPlugin,
+    metrics::SchedulerMetrics,
 };
 use heap::Heap;
 use in_flight::InFlight;
@@ -17,101 +19,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-
-/// How long pods wait before another try.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Backoff {
-    pub(crate) initial: Duration,
-    pub(crate) most: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { initial: Duration::from_secs(1), most: Duration::from_secs(10) }
-    }
-}
-
-impl Backoff {
-    /// After so many refusals in a row: none, one, two, four times the first and so on.
-    fn after(self, refusals: u32) -> Duration {
-        match refusals.checked_sub(1) {
-            None => Duration::ZERO,
-            Some(shift) => self.initial.saturating_mul(1 << shift.min(20)).min(self.most),
-        }
-    }
-}
-
-/// Pods left over are tried again after this long without an event.
-const FLUSH_AFTER: Duration = Duration::from_secs(300);
-
-/// Why pods come into a queue where no event of the cluster brings them, as the original calls it.
-mod cause {
-    pub(super) const FAILURE: &str = "ScheduleAttemptFailure";
-    pub(super) const BACKOFF: &str = "BackoffComplete";
-    pub(super) const WOKEN: &str = "ForceActivate";
-    pub(super) const TIMEOUT: &str = "UnschedulableTimeout";
-}
-
-/// A pod in the queue.
-#[derive(Debug, Clone)]
-pub(crate) struct QueuedPod {
-    pub(crate) info: Arc<PodInfo>,
-    pub(crate) attempts: u32,
-    /// How often it was refused since it was last placed or changed.
-    pub(crate) refusals: u32,
-    /// How often in a row something failed that was not its fault.
-    pub(crate) failures: u32,
-    /// When it entered the queue this time.
-    pub(crate) since: Duration,
-    /// When it was first seen.
-    pub(crate) first_seen: Duration,
-    /// The plugins that refused or hold it.
-    pub(crate) plugins: BTreeSet<&'static str>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Active,
-    Backoff,
-    /// Backs off because something failed.
-    Failing,
-    Unschedulable,
-    Gated,
-}
-
-impl Place {
-    /// The queue the original keeps such pods in.
-    fn queue(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Backoff | Self::Failing => "backoff",
-            Self::Unschedulable | Self::Gated => "unschedulable",
-        }
-    }
-
-    /// Whether the pod waits until something changes for the plugins that refused it.
-    fn is_refused(self) -> bool {
-        matches!(self, Self::Unschedulable | Self::Gated)
-    }
-}
-
-#[derive(Debug)]
-struct Waiting {
-    pod: QueuedPod,
-    place: Place,
-    /// When it leaves its back-off, or is tried again without an event.
-    until: Duration,
-    /// Tells its entry in the heap of active pods from older ones of the same pod.
-    ticket: u64,
-}
-
-/// A pod in the heap of active ones; it counts only as long as the ticket is the pod's.
-#[derive(Debug)]
-struct Entry {
-    info: Arc<PodInfo>,
-    since: Duration,
-    ticket: u64,
-}
+pub(crate) use waiting::{Backoff, QueuedPod};
+use waiting::{Entry, FLUSH_AFTER, Place, Waiting, cause};
 
 /// The waiting pods: active ones in the profile's order, those that back off, those that wait for an event,
 /// and gated ones. Owned by the scheduling loop alone.
@@ -261,46 +170,6 @@ impl Queue {
         }
     }
 
-    /// A known pod that changed. One that waits for an event is brought back if its change is one that helps.
-    pub(crate) fn update(&mut self, info: Arc<PodInfo>) {
-        let uid = info.uid().to_owned();
-        if self.in_flight.contains(&uid) {
-            return self.in_flight.update(info);
-        }
-        let Some(waiting) = self.pods.get_mut(&uid) else { return };
-        let old = std::mem::replace(&mut waiting.pod.info, info.clone());
-        let place = waiting.place;
-        if place == Place::Active && (old.priority() != info.priority()) {
-            // It has another place among the active ones.
-            let Some(waiting) = self.lift(&uid) else { return };
-            return self.put(waiting.pod, Place::Active, Duration::ZERO, cause::WOKEN);
-        }
-        if !place.is_refused() {
-            return;
-        }
-        let action = crate::event::pod_action(old.pod(), info.pod());
-        let object =
-            EventObject::Pod { old: Some(old.pod().clone()), new: Some(info.pod().clone()) };
-        let event = ClusterEvent::new(EventResource::UnscheduledPod, action);
-        let Some(waiting) = self.pods.get(&uid) else { return };
-        if !action.is_empty() && self.helps(&waiting.pod, event, &object) {
-            self.bring_back(&uid, &event.label());
-        }
-    }
-
-    /// Tries a waiting pod at once; if `always`, also one that waits for an event, else only one that was held.
-    pub(crate) fn wake(&mut self, uid: &str, always: bool) {
-        let Some(waiting) = self.pods.get(uid) else { return };
-        let due = match waiting.place {
-            Place::Gated => true,
-            Place::Unschedulable | Place::Backoff | Place::Failing => always,
-            Place::Active => false,
-        };
-        if due && let Some(waiting) = self.lift(uid) {
-            self.enqueue(waiting.pod, cause::WOKEN);
-        }
-    }
-
     /// A pod that needs no scheduling any more.
     pub(crate) fn remove(&mut self, uid: &str) {
         self.in_flight.end(uid, |_, _| false);
@@ -332,6 +201,16 @@ impl Queue {
         pod.attempts += 1;
         pod.plugins.clear();
         self.in_flight.begin(uid);
+        Some(pod)
+    }
+
+    /// A certain pod, unless it is gated; it is in flight as one that [`take`](Self::take) gives.
+    pub(crate) fn take_one(&mut self, uid: &str) -> Option<QueuedPod> {
+        self.pods.get(uid).filter(|waiting| waiting.place != Place::Gated)?;
+        let mut pod = self.lift(uid)?.pod;
+        pod.attempts += 1;
+        pod.plugins.clear();
+        self.in_flight.begin(uid.to_owned());
         Some(pod)
     }
 
@@ -385,86 +264,6 @@ impl Queue {
             let until = pod.since + FLUSH_AFTER;
             self.put(pod, Place::Unschedulable, until, cause::FAILURE);
         }
-    }
-
-    /// Brings back every pod that an event may help.
-    pub(crate) fn on_event(&mut self, event: ClusterEvent, object: &EventObject) {
-        self.in_flight.record(event, object);
-        let helped = self.helped(event, object);
-        let label = if helped.is_empty() { String::new() } else { event.label() };
-        for uid in helped {
-            self.bring_back(&uid, &label);
-        }
-    }
-
-    /// The pods that an event may help; only those that interested plugins hold are looked at.
-    fn helped(&self, event: ClusterEvent, object: &EventObject) -> BTreeSet<String> {
-        let mut helped = BTreeSet::new();
-        for (plugin, held) in self.held_by.iter().filter(|(_, held)| !held.is_empty()) {
-            let interested = self.frameworks.values().any(|own| own.waits_for(plugin, event));
-            if !interested {
-                continue;
-            }
-            let all = held.iter().filter(|uid| !helped.contains(*uid));
-            let waiting = all.filter_map(|uid| Some((uid, &self.pods.get(uid)?.pod)));
-            let found: Vec<_> = waiting
-                .filter(|(_, pod)| self.helps(pod, event, object))
-                .map(|(uid, _)| uid.clone())
-                .collect();
-            helped.extend(found);
-        }
-        helped
-    }
-
-    /// Out of the places where a pod waits for an event.
-    fn bring_back(&mut self, uid: &str, label: &str) {
-        let Some(waiting) = self.lift(uid) else { return };
-        if waiting.place == Place::Gated {
-            return self.enqueue(waiting.pod, label);
-        }
-        // What is left of the back-off counts from when the pod was refused.
-        let until = waiting.pod.since + self.backoff.after(waiting.pod.refusals);
-        if until <= self.clock.elapsed() {
-            self.enqueue(waiting.pod, label);
-        } else {
-            self.put(waiting.pod, Place::Backoff, until, label);
-        }
-    }
-
-    fn helps(&self, pod: &QueuedPod, event: ClusterEvent, object: &EventObject) -> bool {
-        let Some(framework) = self.framework(&pod.info) else { return false };
-        pod.plugins.iter().any(|plugin| framework.hints(plugin, &pod.info, event, object))
-    }
-
-    /// Moves pods whose back-off is over, or that have waited long without an event.
-    pub(crate) fn flush(&mut self) {
-        let now = self.clock.elapsed();
-        for (set, cause) in [
-            (&self.backing_off, cause::BACKOFF),
-            (&self.failing, cause::BACKOFF),
-            (&self.left_over, cause::TIMEOUT),
-        ]
-        .map(|(set, cause)| {
-            let due: Vec<_> = set
-                .iter()
-                .take_while(|(until, _)| *until <= now)
-                .map(|(_, uid)| uid.clone())
-                .collect();
-            (due, cause)
-        }) {
-            for uid in set {
-                if let Some(waiting) = self.lift(&uid) {
-                    self.enqueue(waiting.pod, cause);
-                }
-            }
-        }
-    }
-
-    /// How long until [`flush`](Self::flush) has something to do.
-    pub(crate) fn next_flush(&self) -> Option<Duration> {
-        let sets = [&self.backing_off, &self.failing, &self.left_over];
-        let next = sets.into_iter().filter_map(|set| set.first()).map(|(until, _)| *until).min();
-        next.map(|until| until.saturating_sub(self.clock.elapsed()))
     }
 
     /// How many pods are active, backing off, unschedulable and gated.

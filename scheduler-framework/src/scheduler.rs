@@ -6,10 +6,12 @@ mod cycle;
 mod explain;
 mod others;
 mod report;
+mod together;
 
 use crate::{
     DefaultBinder, Error, Extender, Framework, Handle, Point, Profile,
     cache::Cache,
+    groups::{Groups, PodGroupObject},
     metrics::SchedulerMetrics,
     objects::ClusterObjects,
     queue::{Backoff, Queue},
@@ -270,10 +272,16 @@ impl Scheduler {
             .informers
             .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
         let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
-        let objects = Arc::new(ClusterObjects::from_informers(&informers));
+        let mut objects = ClusterObjects::from_informers(&informers);
+        // PodGroups are served where somebody wants them only.
+        let grouped = self.frameworks.values().any(|own| own.is_for_groups());
+        if grouped {
+            objects.pod_groups = Arc::new(informers.of::<PodGroupObject>().lister());
+        }
+        let (objects, groups) = (Arc::new(objects), Arc::new(Groups::default()));
         tokio::select! {
             biased;
-            () = others::synced(&informers) => {}
+            () = others::synced(&informers, grouped) => {}
             () = token.cancelled() => return,
         }
         self.state.synced.store(true, Ordering::Relaxed);
@@ -288,6 +296,8 @@ impl Scheduler {
             clock: self.clock.clone(),
             recorder: recorder.clone(),
             objects: objects.clone(),
+            groups: groups.clone(),
+            frameworks: self.frameworks.values().map(Arc::downgrade).collect(),
             wake,
         };
         for plugin in self.frameworks.values().flat_map(|framework| framework.plugins()) {
@@ -297,8 +307,9 @@ impl Scheduler {
             Loop::new(self.client, self.clock, self.frameworks, queue, recorder, self.metrics);
         main.caught_up = self.state.caught_up;
         main.cache = Cache::with_objects(objects);
+        main.groups = groups;
         lifecycle.ready();
-        let others = others::changes(&informers);
+        let others = others::changes(&informers, grouped);
         main.run(pods.subscribe(), nodes.subscribe(), others, wakes, &token).await;
     }
 }

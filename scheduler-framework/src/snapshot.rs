@@ -27,6 +27,11 @@ impl Snapshot {
         Self { nodes: Arc::new(nodes), by_name: Arc::new(by_name), ..Self::default() }
     }
 
+    /// Some of its nodes, with all else; pods alike are not followed in it.
+    pub(crate) fn narrowed(&self, nodes: Vec<Arc<NodeInfo>>) -> Self {
+        Self::new(nodes).with_objects(self.objects.clone()).with_nominated(self.nominated.clone())
+    }
+
     /// With these other objects.
     #[must_use]
     pub fn with_objects(mut self, objects: Arc<ClusterObjects>) -> Self {
@@ -81,8 +86,18 @@ impl Snapshot {
         self.nominated = nominated;
     }
 
-    pub(crate) fn has_nominated(&self) -> bool {
-        !self.nominated.is_empty()
+    /// Nodes where room is being made for others to whom a pod must yield, with them.
+    pub(crate) fn yielding<'a>(
+        &'a self,
+        pod: &'a PodInfo,
+    ) -> impl Iterator<Item = (usize, Vec<&'a Arc<PodInfo>>)> {
+        self.nominated.iter().filter_map(|(node, all)| {
+            let matters = |other: &&Arc<PodInfo>| {
+                other.priority() >= pod.priority() && other.uid() != pod.uid()
+            };
+            let others: Vec<_> = all.iter().filter(matters).collect();
+            (!others.is_empty()).then_some((self.index(node)?, others))
+        })
     }
 
     pub(crate) fn index(&self, name: &str) -> Option<usize> {

@@ -1,11 +1,27 @@
 use crate::Snapshot;
 use std::{
     any::{Any, TypeId},
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fmt,
 };
 
 type Values = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
+
+/// The names of a few plugins: asked for so often, for each node, that looking at each beats a tree.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Skipped(Vec<&'static str>);
+
+impl Skipped {
+    pub(crate) fn insert(&mut self, plugin: &'static str) {
+        if !self.contains(plugin) {
+            self.0.push(plugin);
+        }
+    }
+
+    pub(crate) fn contains(&self, plugin: &str) -> bool {
+        self.0.contains(&plugin)
+    }
+}
 
 /// What plugins keep for one pod during one scheduling cycle, by type: each plugin uses types of its own.
 #[derive(Default)]
@@ -14,8 +30,8 @@ pub struct CycleState {
     /// Let go once a node is chosen.
     brief: Values,
     snapshot: Snapshot,
-    pub(crate) skip_filter: BTreeSet<&'static str>,
-    pub(crate) skip_score: BTreeSet<&'static str>,
+    pub(crate) skip_filter: Skipped,
+    pub(crate) skip_score: Skipped,
     /// Whether single plugins are timed in this cycle.
     pub(crate) sampled: bool,
 }

@@ -20,6 +20,8 @@ pub(super) fn default_plugins() -> Plugins {
         ("VolumeZone", 0),
         ("PodTopologySpread", 2),
         ("InterPodAffinity", 2),
+        // Before preemption: rather an idle claim is taken back than a pod evicted.
+        ("DynamicResources", 2),
         ("DefaultPreemption", 0),
         ("NodeResourcesBalancedAllocation", 1),
         ("ImageLocality", 1),

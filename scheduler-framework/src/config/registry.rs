@@ -1,9 +1,10 @@
 use super::args::{PluginArgs, StrategyArgs};
 use crate::{
-    DefaultBinder, DefaultPreemption, ImageLocality, InterPodAffinity, NodeAffinity, NodeName,
-    NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable,
-    NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulerPlugin, SchedulingGates,
-    ScoringStrategy, ShapePoint, TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
+    DefaultBinder, DefaultPreemption, DynamicResources, GangScheduling, ImageLocality,
+    InterPodAffinity, NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation,
+    NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits, PodGroupPodsCount, PodTopologySpread,
+    PrioritySort, SchedulerPlugin, SchedulingGates, ScoringStrategy, ShapePoint, TaintToleration,
+    TopologyPlacementGenerator, VolumeBinding, VolumeRestrictions, VolumeZone,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -74,6 +75,9 @@ impl Registry {
             "NodeVolumeLimits" => Arc::new(NodeVolumeLimits),
             "VolumeZone" => Arc::new(VolumeZone),
             "ImageLocality" => Arc::new(ImageLocality),
+            "GangScheduling" => Arc::new(GangScheduling::default()),
+            "TopologyPlacementGenerator" => Arc::new(TopologyPlacementGenerator),
+            "PodGroupPodsCount" => Arc::new(PodGroupPodsCount),
             "DefaultBinder" => Arc::new(DefaultBinder::new(self.client.clone()?)),
             _ => return None,
         })
@@ -117,7 +121,10 @@ fn from_args(args: &PluginArgs, managed: &[String]) -> Option<Arc<dyn SchedulerP
         PluginArgs::VolumeBinding(own) => Arc::new(VolumeBinding::with_timeout(
             Duration::from_secs(own.bind_timeout_seconds.unsigned_abs()),
         )),
-        PluginArgs::DynamicResources(_) => return None,
+        PluginArgs::DynamicResources(own) => Arc::new(DynamicResources::with_timeouts(
+            own.filter_timeout.unwrap_or_default(),
+            own.binding_timeout.unwrap_or(Duration::from_secs(600)),
+        )),
     })
 }
 

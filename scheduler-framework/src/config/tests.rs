@@ -82,6 +82,7 @@ fn plugins_are_enabled_disabled_weighed_and_ordered_as_in_the_original() {
         "NodeAffinity",
         "NodeResourcesFit",
         "PodTopologySpread",
+        "DynamicResources",
     ];
     assert_eq!(names(one, Point::Score), scores);
     assert_eq!((weight(one, "InterPodAffinity"), weight(one, "NodeAffinity")), (5, 7));

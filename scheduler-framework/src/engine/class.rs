@@ -2,7 +2,7 @@ use super::{Change, Choice, History, Moment};
 use crate::{CycleState, NodeInfo, Places, PodInfo, Rate, Snapshot, Tracking, WeightedPlugin};
 use kubeplane_clock::Seed;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
 };
 
@@ -116,14 +116,28 @@ impl Class {
     pub(super) fn catch_up(&mut self, history: &History, nodes: &Snapshot) -> bool {
         let moment = self.moment;
         let mut dirty = std::mem::take(&mut self.dirty);
+        let mut anew = HashSet::new();
         let known = history.since(moment, |index, change| {
-            let Some(node) = nodes.nodes().get(index) else { return };
-            match change {
-                Change::Node => self.observe(index, node),
-                Change::Pod(pod, sign) => self.pod_changed(index, node, pod, *sign),
+            if matches!(change, Change::Node) {
+                anew.insert(index);
             }
-            dirty.push(index);
         });
+        let known = known
+            && history.since(moment, |index, change| {
+                let Some(node) = nodes.nodes().get(index) else { return };
+                dirty.push(index);
+                match change {
+                    // A node that is another one is taken in with the pods it has now, once.
+                    _ if anew.contains(&index) => {}
+                    Change::Pod(pod, sign) => self.pod_changed(index, node, pod, *sign),
+                    Change::Node => {}
+                }
+            });
+        for index in anew {
+            if let Some(node) = nodes.nodes().get(index) {
+                self.observe(index, node);
+            }
+        }
         dirty.sort_unstable();
         dirty.dedup();
         for index in dirty.drain(..) {
@@ -218,8 +232,35 @@ impl Class {
         id
     }
 
+    /// As [`choose`](Self::choose), without nodes that have no room beside pods for which room is being made there;
+    /// `None` also when that takes more than looking at nodes alone.
+    pub(super) fn choose_yielding(
+        &mut self,
+        plugins: &[&WeightedPlugin],
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        seed: &Seed,
+    ) -> Option<Choice> {
+        let mut full = Vec::new();
+        for (index, others) in nodes.yielding(pod) {
+            let alone = |own: &PodInfo| own.affinity().is_empty();
+            if !is_unconcerned(pod) || !others.iter().all(|own| alone(own)) {
+                return None;
+            }
+            let mut crowded = NodeInfo::clone(&nodes.nodes()[index]);
+            others.into_iter().for_each(|own| crowded.add_pod(own.clone()));
+            if !self.alone.iter().all(|(rate, _)| rate(&crowded).is_some()) {
+                full.push(index);
+            }
+        }
+        full.iter().for_each(|index| self.take_out(*index));
+        let choice = self.choose(plugins, pod, seed);
+        full.iter().for_each(|index| self.reposition(*index, &nodes.nodes()[*index]));
+        choice
+    }
+
     /// One of the best nodes by chance; `None` when the pod fits nowhere.
-    pub(super) fn choose(
+    fn choose(
         &mut self,
         plugins: &[&WeightedPlugin],
         pod: &PodInfo,
@@ -273,4 +314,12 @@ impl Class {
     fn best_alone(&self, group: usize) -> i64 {
         self.groups[group].heap.last_key_value().map_or(0, |(score, _)| *score)
     }
+}
+
+/// Whether other pods on a node do not decide if a pod fits there, but for what they take.
+fn is_unconcerned(pod: &PodInfo) -> bool {
+    let spread = pod.spec().topology_spread_constraints.iter().flatten();
+    pod.affinity().required.is_empty()
+        && pod.affinity().required_anti.is_empty()
+        && spread.into_iter().all(|own| own.when_unsatisfiable == "ScheduleAnyway")
 }

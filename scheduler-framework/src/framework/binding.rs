@@ -54,6 +54,16 @@ impl Framework {
         self.meter.end("Unreserve", status::SUCCESS, start);
     }
 
+    /// Whether the pod could be bound now, or would have to wait.
+    pub(crate) fn would_permit(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<bool, String> {
+        Ok(self.ask_permit(state, pod, node)?.0.is_empty())
+    }
+
     /// Asks all Permit plugins.
     pub(crate) fn permit(
         &self,
@@ -61,6 +71,24 @@ impl Framework {
         pod: &PodInfo,
         node: &str,
     ) -> Result<Permission, String> {
+        let (holding, limit) = self.ask_permit(state, pod, node)?;
+        if holding.is_empty() {
+            return Ok(Permission::Granted);
+        }
+        let (sender, answer) = oneshot::channel();
+        self.waiting
+            .lock()
+            .insert(pod.uid().to_owned(), Waiting { plugins: holding, answer: sender });
+        Ok(Permission::Pending { answer, limit })
+    }
+
+    /// Which plugins want to wait, and how long at most.
+    fn ask_permit(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(BTreeSet<&'static str>, Duration), String> {
         let mut holding = BTreeSet::new();
         let mut limit = Duration::MAX;
         let start = self.meter.begin();
@@ -86,16 +114,9 @@ impl Framework {
                 }
             }
         }
-        if holding.is_empty() {
-            self.meter.end("Permit", status::SUCCESS, start);
-            return Ok(Permission::Granted);
-        }
-        self.meter.end("Permit", status::WAIT, start);
-        let (sender, answer) = oneshot::channel();
-        self.waiting
-            .lock()
-            .insert(pod.uid().to_owned(), Waiting { plugins: holding, answer: sender });
-        Ok(Permission::Pending { answer, limit })
+        let status = if holding.is_empty() { status::SUCCESS } else { status::WAIT };
+        self.meter.end("Permit", status, start);
+        Ok((holding, limit))
     }
 
     /// Waits for a pod's permission.

@@ -75,7 +75,7 @@ impl Framework {
     ) -> Result<NodeTrace, String> {
         let mut own = NodeTrace { node: node.name().to_owned(), ..NodeTrace::default() };
         if candidates.is_some_and(|names| !names.contains(node.name())) {
-            let reason = diagnosis.leave_out();
+            let reason = diagnosis.leave_out(1);
             own.refusals.push(PluginRemark { plugin: "PreFilter", says: reason });
             return Ok(own);
         }
@@ -116,7 +116,7 @@ impl Framework {
         let feasible: Vec<_> = left.iter().filter_map(|name| nodes.node(name)).cloned().collect();
         for plugin in self.at(Point::PreScore) {
             match plugin.as_pre_score().map(|point| point.pre_score(state, pod, &feasible)) {
-                Some(PreScoreVerdict::Skip) => drop(state.skip_score.insert(plugin.name())),
+                Some(PreScoreVerdict::Skip) => state.skip_score.insert(plugin.name()),
                 Some(PreScoreVerdict::Error(why)) => return Err(why),
                 Some(PreScoreVerdict::Continue) | None => {}
             }

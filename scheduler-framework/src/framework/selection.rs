@@ -44,12 +44,28 @@ impl Framework {
         }
         let start = self.next_node.load(Ordering::Relaxed) % all.len().max(1);
         let limit = enough(candidates.map_or(all.len(), BTreeSet::len), self.percentage);
+        if let Some(names) = candidates.filter(|names| names.len() <= limit) {
+            // All of the few are looked at, and none of the others.
+            let mut feasible = Vec::new();
+            for node in names.iter().filter_map(|name| nodes.node(name)) {
+                match self.fits(state, pod, node, &mut asked)? {
+                    None => feasible.push(node.clone()),
+                    Some(refusal) => diagnosis.refuse(node.name(), refusal),
+                }
+            }
+            if feasible.is_empty() {
+                let there = names.iter().filter(|name| nodes.node(name).is_some()).count();
+                diagnosis.leave_out(all.len() - there);
+            }
+            self.count_asked(asked);
+            return Ok(feasible);
+        }
         let mut feasible = Vec::with_capacity(limit.min(all.len()));
         let mut seen = 0;
         for node in all[start..].iter().chain(&all[..start]) {
             seen += 1;
             if candidates.is_some_and(|names| !names.contains(node.name())) {
-                diagnosis.leave_out();
+                diagnosis.leave_out(1);
                 continue;
             }
             match self.fits(state, pod, node, &mut asked)? {
@@ -60,11 +76,15 @@ impl Framework {
                 break;
             }
         }
+        self.count_asked(asked);
+        self.next_node.store((start + seen) % all.len().max(1), Ordering::Relaxed);
+        Ok(feasible)
+    }
+
+    fn count_asked(&self, asked: Vec<u64>) {
         for (plugin, times) in self.at(Point::Filter).zip(asked) {
             self.meter.evaluated("Filter", plugin.name(), times);
         }
-        self.next_node.store((start + seen) % all.len().max(1), Ordering::Relaxed);
-        Ok(feasible)
     }
 
     /// Asks all filters; the pod must fit with and without those pods for which room is being made on the
@@ -235,7 +255,7 @@ impl Framework {
             self.meter.evaluated(POINT, plugin.name(), 1);
             match verdict {
                 PreScoreVerdict::Continue => {}
-                PreScoreVerdict::Skip => drop(state.skip_score.insert(plugin.name())),
+                PreScoreVerdict::Skip => state.skip_score.insert(plugin.name()),
                 PreScoreVerdict::Error(why) => return Err(failed(POINT, plugin.name(), &why)),
             }
         }

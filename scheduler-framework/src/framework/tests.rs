@@ -62,13 +62,13 @@ async fn a_pod_that_fits_nowhere_is_told_why_in_the_original_words() {
         refusal(pod(json!({}), "2"), nodes()).await,
         "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), \
          1 node(s) were unschedulable. \
-         preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+         no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     );
     assert_eq!(
         refusal(pod(json!({"nodeSelector": {"disk": "x"}}), "1"), vec![node("a", json!({}), "1")])
             .await,
         "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. \
-         preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+         no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
     );
     assert_eq!(
         refusal(pod(json!({}), "1"), Vec::new()).await,

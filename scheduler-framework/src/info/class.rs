@@ -1,52 +1,95 @@
-use k8s_openapi::api::core::v1::{
-    Affinity, Container, ContainerPort, Pod, PodResourceClaim, PodSpec, ResourceRequirements,
-    Toleration, TopologySpreadConstraint, Volume,
+use k8s_openapi::{
+    api::core::v1::{
+        Container, ContainerPort, Pod, PodSpec, ResourceRequirements, Toleration, Volume,
+    },
+    apimachinery::pkg::api::resource::Quantity,
 };
 use kubeplane_client::controller_of;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    hash::{DefaultHasher, Hasher},
+    hash::{DefaultHasher, Hash, Hasher},
 };
 
-/// What of a pod decides where it may go: pods alike in all of it are one class.
-#[derive(Serialize)]
-struct Class<'a> {
-    namespace: Option<&'a str>,
-    labels: Option<&'a BTreeMap<String, String>>,
-    controller: Option<(String, String)>,
-    scheduler: Option<&'a str>,
-    node: Option<&'a str>,
-    selector: Option<&'a BTreeMap<String, String>>,
-    affinity: Option<&'a Affinity>,
-    tolerations: Option<&'a [Toleration]>,
-    spread: Option<&'a [TopologySpreadConstraint]>,
-    containers: Vec<Part<'a>>,
-    init: Vec<Part<'a>>,
-    resources: Option<&'a ResourceRequirements>,
-    overhead: Option<String>,
-    claims: Option<&'a [PodResourceClaim]>,
-    volumes: Vec<&'a Volume>,
+/// Two hashes of the same bytes, side by side: a number that two different texts do not share by any likely chance.
+struct Digest(DefaultHasher, DefaultHasher);
+
+impl Digest {
+    fn new() -> Self {
+        let salted = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u8(salt);
+            hasher
+        };
+        Self(salted(1), salted(2))
+    }
+
+    /// What there is at most once, or as a list of its own.
+    fn hash(&mut self, value: impl Hash) {
+        value.hash(self);
+    }
+
+    /// What has no hash, and most pods have not.
+    fn serialized<T: Serialize>(&mut self, value: Option<&T>) {
+        // All of it is plain data.
+        self.hash(value.map(|own| serde_json::to_vec(own).unwrap_or_default()));
+    }
+
+    fn done(&self) -> u128 {
+        u128::from(self.0.finish()) << 64 | u128::from(self.1.finish())
+    }
 }
 
-#[derive(Serialize)]
-struct Part<'a> {
-    image: Option<&'a str>,
-    restart: Option<&'a str>,
-    resources: Option<&'a ResourceRequirements>,
-    ports: Vec<(Option<i32>, Option<&'a str>, Option<&'a str>)>,
+impl Hasher for Digest {
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+        self.1.write(bytes);
+    }
 }
 
-fn part(container: &Container) -> Part<'_> {
-    let port = |own: &ContainerPort| own.host_port.is_some_and(|number| number > 0);
-    let ports = container.ports.iter().flatten().filter(|own| port(own));
-    Part {
-        image: container.image.as_deref(),
-        restart: container.restart_policy.as_deref(),
-        resources: container.resources.as_ref(),
-        ports: ports
-            .map(|own| (own.host_port, own.host_ip.as_deref(), own.protocol.as_deref()))
-            .collect(),
+type Amounts = Option<BTreeMap<String, Quantity>>;
+
+impl Digest {
+    fn amounts(&mut self, amounts: &Amounts) {
+        self.hash(amounts.as_ref().map(BTreeMap::len));
+        for (name, amount) in amounts.iter().flatten() {
+            self.hash((name, &amount.0));
+        }
+    }
+
+    fn resources(&mut self, resources: Option<&ResourceRequirements>) {
+        self.hash(resources.is_some());
+        let Some(own) = resources else { return };
+        self.amounts(&own.limits);
+        self.amounts(&own.requests);
+        let claims = own.claims.as_ref();
+        self.hash(claims.map(Vec::len));
+        for claim in claims.into_iter().flatten() {
+            self.hash((&claim.name, &claim.request));
+        }
+    }
+
+    fn containers(&mut self, containers: &[Container]) {
+        self.hash(containers.len());
+        for own in containers {
+            self.hash((&own.image, &own.restart_policy));
+            self.resources(own.resources.as_ref());
+            let taken = |port: &&ContainerPort| port.host_port.is_some_and(|number| number > 0);
+            for port in own.ports.iter().flatten().filter(taken) {
+                self.hash((port.host_port, &port.host_ip, &port.protocol));
+            }
+        }
+    }
+
+    fn tolerations(&mut self, tolerations: &[Toleration]) {
+        self.hash(tolerations.len());
+        for own in tolerations {
+            self.hash((&own.effect, &own.key, &own.operator, &own.value, own.toleration_seconds));
+        }
     }
 }
 
@@ -60,36 +103,29 @@ fn matters(volume: &Volume) -> bool {
         && volume.host_path.is_none()
 }
 
-/// The class of a pod, as a number that two different classes do not share by any likely chance.
+/// What of a pod decides where it may go, as a number: pods alike in all of it are one class.
 pub(super) fn class(pod: &Pod, spec: &PodSpec) -> u128 {
-    let class = Class {
-        namespace: pod.metadata.namespace.as_deref(),
-        labels: pod.metadata.labels.as_ref(),
-        controller: controller_of(pod).map(|own| (own.kind.clone(), own.name.clone())),
-        scheduler: spec.scheduler_name.as_deref(),
-        node: spec.node_name.as_deref(),
-        selector: spec.node_selector.as_ref(),
-        affinity: spec.affinity.as_ref(),
-        tolerations: spec.tolerations.as_deref(),
-        spread: spec.topology_spread_constraints.as_deref(),
-        containers: spec.containers.iter().map(part).collect(),
-        init: spec.init_containers.iter().flatten().map(part).collect(),
-        resources: spec.resources.as_ref(),
-        overhead: spec.overhead.as_ref().map(|own| format!("{own:?}")),
-        claims: spec.resource_claims.as_deref(),
-        volumes: spec.volumes.iter().flatten().filter(|own| matters(own)).collect(),
-    };
-    // All of it is plain data.
-    digest(&serde_json::to_vec(&class).unwrap_or_default())
+    let mut digest = Digest::new();
+    digest.hash((&pod.metadata.namespace, &pod.metadata.labels));
+    digest.hash(controller_of(pod).map(|own| (&own.kind, &own.name)));
+    digest.hash((&spec.scheduler_name, &spec.node_name, &spec.node_selector));
+    digest.serialized(spec.affinity.as_ref());
+    digest.tolerations(spec.tolerations.as_deref().unwrap_or_default());
+    digest.serialized(spec.topology_spread_constraints.as_ref());
+    digest.containers(&spec.containers);
+    digest.containers(spec.init_containers.as_deref().unwrap_or_default());
+    digest.resources(spec.resources.as_ref());
+    digest.amounts(&spec.overhead);
+    digest.serialized(spec.resource_claims.as_ref());
+    for volume in spec.volumes.iter().flatten().filter(|own| matters(own)) {
+        digest.serialized(Some(volume));
+    }
+    digest.done()
 }
 
-/// Two hashes of the same bytes, side by side.
+/// The number of a text.
 pub(crate) fn digest(bytes: &[u8]) -> u128 {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u8(salt);
-        hasher.write(bytes);
-        u128::from(hasher.finish())
-    };
-    half(1) << 64 | half(2)
+    let mut digest = Digest::new();
+    digest.write(bytes);
+    digest.done()
 }

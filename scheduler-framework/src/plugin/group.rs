@@ -11,22 +11,54 @@ pub trait Sign: Send + Sync {
 }
 
 /// Pods that are to be placed together.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct PodGroup {
     /// `namespace/name`.
     pub key: String,
-    /// The pods.
+    /// The pods that wait.
     pub pods: Vec<Arc<PodInfo>>,
+    /// Those that have a node already, with its name.
+    pub placed: Vec<(Arc<PodInfo>, String)>,
+    /// The label of which all their nodes must have one value.
+    pub topology: Option<String>,
 }
 
-/// Proposes sets of nodes on which a group of pods could be placed together.
+/// A set of nodes on which a group could be placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupPlacement {
+    /// What it is called in messages.
+    pub name: String,
+    /// The nodes.
+    pub nodes: BTreeSet<String>,
+}
+
+/// Proposes sets of nodes on which a group of pods could be placed together (KEP-5732).
 pub trait PlacementGenerate: Send + Sync {
-    /// The proposals, each a set of node names.
-    fn generate(&self, group: &PodGroup, nodes: &Snapshot) -> Vec<BTreeSet<String>>;
+    /// The proposals within one that was made before, or all nodes.
+    ///
+    /// # Errors
+    /// No pod of the group is placed this time.
+    fn generate(
+        &self,
+        group: &PodGroup,
+        within: &GroupPlacement,
+        nodes: &Snapshot,
+    ) -> Result<Vec<GroupPlacement>, String>;
 }
 
-/// Scores proposals for a group of pods.
+/// Scores such proposals.
 pub trait PlacementScore: Send + Sync {
-    /// The score of one proposal, from zero to [`MAX_SCORE`](crate::MAX_SCORE).
-    fn score(&self, group: &PodGroup, placement: &BTreeSet<String>, nodes: &Snapshot) -> i64;
+    /// The score of one proposal, where so many of the group's pods found a node.
+    fn score(
+        &self,
+        group: &PodGroup,
+        placement: &GroupPlacement,
+        assigned: usize,
+        nodes: &Snapshot,
+    ) -> i64;
+
+    /// Brings the scores of all proposals into the range from zero to [`MAX_SCORE`](crate::MAX_SCORE); the default
+    /// leaves them as they are.
+    fn normalize(&self, _group: &PodGroup, _scores: &mut [i64]) {}
 }

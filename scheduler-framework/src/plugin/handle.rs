@@ -1,7 +1,10 @@
-use crate::objects::ClusterObjects;
+use crate::{Framework, groups::Groups, objects::ClusterObjects};
 use kubeplane_client::EventRecorder;
 use kubeplane_clock::SharedClock;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 use tokio::sync::mpsc;
 
 /// What plugins of a running scheduler work with.
@@ -15,6 +18,8 @@ pub struct Handle {
     pub recorder: EventRecorder,
     /// Objects other than pods and nodes, as they are now.
     pub objects: Arc<ClusterObjects>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) frameworks: Vec<Weak<Framework>>,
     pub(crate) wake: mpsc::Sender<Wake>,
 }
 
@@ -30,6 +35,12 @@ impl Handle {
     /// Has a waiting pod tried again at once; `false` when too many such wishes wait.
     pub fn activate(&self, uid: &str) -> bool {
         self.wake.try_send(Wake { uid: uid.to_owned(), always: true }).is_ok()
+    }
+
+    /// Lets a placed pod that waits go as far as one plugin is concerned; `false` when it does not wait.
+    pub fn allow(&self, uid: &str, plugin: &str) -> bool {
+        let mut frameworks = self.frameworks.iter().filter_map(Weak::upgrade);
+        frameworks.any(|own| own.allow(uid, plugin))
     }
 
     /// Has a pod that a PreEnqueue plugin held asked for again.

@@ -3,9 +3,10 @@
 mod hints;
 mod strategy;
 
+use super::device_classes::{class_for, concern};
 use crate::{
     ActionType, Amounts, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter,
-    FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin, Score,
+    FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin, Score, objects::ClusterObjects,
 };
 use std::collections::BTreeSet;
 pub use strategy::{ScoringStrategy, ShapePoint};
@@ -140,6 +141,20 @@ pub(crate) fn is_extended_resource(name: &str) -> bool {
     name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
 }
 
+/// What the pod requests but for what devices stand for, where the node has none of it itself; `None` when that is
+/// everything.
+fn without_devices(objects: &ClusterObjects, pod: &PodInfo, node: &NodeInfo) -> Option<Amounts> {
+    let wants = pod.requests();
+    if wants.scalars.is_empty() || !concern(objects, pod) {
+        return None;
+    }
+    let mut wants = wants.clone();
+    wants.scalars.retain(|name, _| {
+        node.allocatable().amount(name) > 0 || class_for(objects, name).is_none()
+    });
+    Some(wants)
+}
+
 struct Lack {
     reasons: Vec<String>,
     resolvable: bool,
@@ -158,6 +173,10 @@ impl SchedulerPlugin for NodeResourcesFit {
             ClusterEvent::new(
                 EventResource::Node,
                 ActionType::ADD.or(ActionType::UPDATE_ALLOCATABLE),
+            ),
+            ClusterEvent::new(
+                EventResource::DeviceClass,
+                ActionType::ADD.or(ActionType::UPDATE_OTHER),
             ),
         ]
     }
@@ -180,12 +199,17 @@ impl SchedulerPlugin for NodeResourcesFit {
 }
 
 impl Filter for NodeResourcesFit {
-    fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
+    fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
         if self.has_room(pod, node) {
             return FilterVerdict::Fits;
         }
         let (has, used) = (node.allocatable(), node.requested());
-        let lack = self.check(pod.requests(), has, used, node.pods().len());
+        let own = without_devices(state.snapshot().objects(), pod, node);
+        let wants = own.as_ref().unwrap_or(pod.requests());
+        let lack = self.check(wants, has, used, node.pods().len());
+        if lack.reasons.is_empty() {
+            return FilterVerdict::Fits;
+        }
         if lack.resolvable {
             FilterVerdict::Unschedulable(lack.reasons)
         } else {

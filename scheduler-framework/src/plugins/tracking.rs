@@ -66,7 +66,10 @@ impl Track for NodeAffinity {
 }
 
 impl Track for NodeResourcesFit {
-    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+    fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
+        if super::device_classes::concern(nodes.objects(), pod) {
+            return Tracking::Opaque;
+        }
         let (plugin, pod) = (self.clone(), pod.clone());
         Tracking::Alone(Box::new(move |node| {
             plugin.has_room(&pod, node).then(|| plugin.rate(&pod, node))

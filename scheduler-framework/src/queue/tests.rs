@@ -1,5 +1,7 @@
 use super::*;
-use crate::{ActionType, Bind, BindVerdict, CycleState, EventResource, Profile, SchedulerPlugin};
+use crate::{
+    ActionType, Bind, BindVerdict, CycleState, EventObject, EventResource, Profile, SchedulerPlugin,
+};
 use kubeplane_clock::{PausedClock, Seed};
 use serde_json::{Value, json};
 

@@ -47,6 +47,7 @@ impl Loop {
         let Some(node) = node else {
             return self.see_waiting(old, &info);
         };
+        self.groups.set(&info, Some(&node));
         self.queue.remove(info.uid());
         let was_assigned = old.as_ref().is_some_and(|old| node_of(old).is_some());
         self.cache.set_pod(&node, info);
@@ -65,11 +66,13 @@ impl Loop {
         let pod = info.pod().clone();
         if pod.metadata.deletion_timestamp.is_some() {
             self.cache.clear_nomination(info.uid());
+            self.groups.remove(info);
             return self.queue.remove(info.uid());
         }
         if self.framework(&pod).is_none() || self.cache.is_assumed(info.uid()) {
             return;
         }
+        self.groups.set(info, None);
         let had = old.as_ref().is_some_and(|old| nomination(old).is_some());
         match info.nominated_node() {
             Some(node) => self.cache.nominate(node, info.clone()),
@@ -91,6 +94,9 @@ impl Loop {
 
     fn lose_pod(&mut self, pod: Arc<Pod>) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
+        if pod.spec.as_ref().is_some_and(|spec| spec.scheduling_group.is_some()) {
+            self.groups.remove(&PodInfo::new(pod.clone()));
+        }
         self.queue.remove(&uid);
         self.cache.remove_pod(&uid);
         for framework in self.frameworks.values() {

@@ -2,10 +2,11 @@
 
 use super::bindings::{Bound, bind};
 use crate::{
-    ClusterEvent, EventObject, Framework, PodInfo,
+    ClusterEvent, Diagnosis, EventObject, Framework, PodInfo,
     cache::Cache,
     diagnosis::Nomination,
     framework::Failure,
+    groups::Groups,
     metrics::SchedulerMetrics,
     plugin::Wake,
     queue::{Queue, QueuedPod},
@@ -41,8 +42,10 @@ pub(super) struct Loop {
     pub(super) metrics: SchedulerMetrics,
     /// Set once everything that was there at the start was taken in.
     pub(super) caught_up: Arc<AtomicBool>,
-    bindings: JoinSet<Bound>,
-    reports: JoinSet<()>,
+    /// The pods of all groups.
+    pub(super) groups: Arc<Groups>,
+    pub(super) bindings: JoinSet<Bound>,
+    pub(super) reports: JoinSet<()>,
 }
 
 impl Loop {
@@ -63,6 +66,7 @@ impl Loop {
             recorder,
             metrics,
             caught_up: Arc::default(),
+            groups: Arc::default(),
             bindings: JoinSet::new(),
             reports: JoinSet::new(),
         }
@@ -119,6 +123,11 @@ impl Loop {
         if self.cache.is_assumed(pod.info.uid()) {
             return self.queue.done(pod.info.uid());
         }
+        if framework.is_for_groups()
+            && let Some(group) = pod.info.group()
+        {
+            return self.schedule_group(framework, pod, &group).await;
+        }
         let started = self.clock.elapsed();
         let outcome = {
             // Let go of before anything is placed, so that the cache changes in place.
@@ -139,14 +148,7 @@ impl Loop {
                 }
             },
             Err(Failure::Unschedulable(diagnosis)) => {
-                let message = diagnosis.to_string();
-                match &diagnosis.nomination {
-                    Nomination::Keep => {}
-                    Nomination::Clear => self.cache.clear_nomination(pod.info.uid()),
-                    Nomination::Node(node) => self.cache.nominate(node, pod.info.clone()),
-                }
-                self.report(&pod.info, "Unschedulable", &message, &diagnosis.nomination);
-                self.queue.set_unschedulable(pod, diagnosis.plugins);
+                self.refuse(pod, &diagnosis);
                 "unschedulable"
             }
             Err(Failure::Error(why)) => {
@@ -156,6 +158,22 @@ impl Loop {
             }
         };
         self.attempted(&framework, result, started);
+    }
+
+    /// The pod fits nowhere.
+    pub(super) fn refuse(&mut self, pod: QueuedPod, diagnosis: &Diagnosis) {
+        self.nominate(&pod, &diagnosis.nomination);
+        let message = diagnosis.to_string();
+        self.report(&pod.info, "Unschedulable", &message, &diagnosis.nomination);
+        self.queue.set_unschedulable(pod, diagnosis.plugins.clone());
+    }
+
+    pub(super) fn nominate(&mut self, pod: &QueuedPod, nomination: &Nomination) {
+        match nomination {
+            Nomination::Keep => {}
+            Nomination::Clear => self.cache.clear_nomination(pod.info.uid()),
+            Nomination::Node(node) => self.cache.nominate(node, pod.info.clone()),
+        }
     }
 
     fn attempted(&self, framework: &Framework, result: &'static str, started: Duration) {
@@ -171,6 +189,7 @@ impl Loop {
         placement: &mut crate::Placement,
     ) -> Result<crate::framework::Permission, String> {
         self.cache.assume(&placement.node, pod.info.clone());
+        self.groups.set(&pod.info, Some(&placement.node));
         framework.reserve(&mut placement.state, &pod.info, &placement.node)?;
         let permission = framework.permit(&mut placement.state, &pod.info, &placement.node);
         if permission.is_err() {
@@ -196,15 +215,16 @@ impl Loop {
     }
 
     /// Takes back a placement that did not come to a binding.
-    fn give_up(&mut self, pod: QueuedPod, node: &str, why: &str) {
+    pub(super) fn give_up(&mut self, pod: QueuedPod, node: &str, why: &str) {
         tracing::warn!(pod = pod.info.key(), node, why, "pod not bound");
         self.cache.forget(pod.info.uid());
+        self.groups.set(&pod.info, None);
         self.report(&pod.info, "SchedulerError", why, &Nomination::Keep);
         self.queue.retry(pod);
     }
 
     /// Tells the user, by condition and event.
-    fn report(
+    pub(super) fn report(
         &mut self,
         info: &PodInfo,
         reason: &'static str,

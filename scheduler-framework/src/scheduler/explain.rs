@@ -19,7 +19,7 @@ impl Scheduler {
             .informers
             .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
         let objects = Arc::new(ClusterObjects::from_informers(&informers));
-        others::synced(&informers).await;
+        others::synced(&informers, false).await;
         let (pods, nodes) = (informers.of::<Pod>().lister(), informers.of::<Node>().lister());
         let missing = || Error::NoSuchPod { namespace: namespace.into(), name: name.into() };
         let pod = pods.get(namespace, name).ok_or_else(missing)?;

@@ -1,7 +1,7 @@
 //! Changes of objects other than pods and nodes.
 
 use super::cycle::OtherChanges;
-use crate::{ActionType, ClusterEvent, EventObject, EventResource};
+use crate::{ActionType, ClusterEvent, EventObject, EventResource, groups::PodGroupObject};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::{
     core::v1::{
@@ -9,6 +9,7 @@ use k8s_openapi::api::{
         Service,
     },
     policy::v1::PodDisruptionBudget,
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use kubeplane_client::{Change, Informers, Watchable};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 /// Waits for the first lists of everything that [`ClusterObjects`](crate::ClusterObjects) holds, and of
 /// pods and nodes.
-pub(super) async fn synced(informers: &Informers) {
+pub(super) async fn synced(informers: &Informers, grouped: bool) {
     use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
     async fn one<K: Watchable>(informers: &Informers) {
         informers.of::<K>().synced().await;
@@ -36,11 +37,23 @@ pub(super) async fn synced(informers: &Informers) {
     one::<CSIDriver>(informers).await;
     one::<CSIStorageCapacity>(informers).await;
     one::<VolumeAttachment>(informers).await;
+    one::<ResourceClaim>(informers).await;
+    one::<ResourceSlice>(informers).await;
+    one::<DeviceClass>(informers).await;
+    if grouped {
+        one::<PodGroupObject>(informers).await;
+    }
 }
 
 /// The events of all kinds that plugins may wait for.
-pub(super) fn changes(informers: &Informers) -> OtherChanges {
-    stream::select_all([
+pub(super) fn changes(informers: &Informers, grouped: bool) -> OtherChanges {
+    let groups = grouped.then(|| {
+        of::<PodGroupObject>(informers, EventResource::PodGroup, |old, new| EventObject::PodGroup {
+            old,
+            new,
+        })
+    });
+    let others = [
         of::<PersistentVolumeClaim>(informers, EventResource::PersistentVolumeClaim, |old, new| {
             EventObject::PersistentVolumeClaim { old, new }
         }),
@@ -64,8 +77,17 @@ pub(super) fn changes(informers: &Informers) -> OtherChanges {
         of::<VolumeAttachment>(informers, EventResource::VolumeAttachment, |old, new| {
             EventObject::VolumeAttachment { old, new }
         }),
-    ])
-    .boxed()
+        of::<ResourceClaim>(informers, EventResource::ResourceClaim, |old, new| {
+            EventObject::ResourceClaim { old, new }
+        }),
+        of::<ResourceSlice>(informers, EventResource::ResourceSlice, |old, new| {
+            EventObject::ResourceSlice { old, new }
+        }),
+        of::<DeviceClass>(informers, EventResource::DeviceClass, |old, new| {
+            EventObject::DeviceClass { old, new }
+        }),
+    ];
+    stream::select_all(others.into_iter().chain(groups)).boxed()
 }
 
 fn of<K: Watchable>(

@@ -78,17 +78,24 @@ fn simple_pods_fill_a_cluster_as_in_the_reference() {
 }
 
 /// Prints a scenario for the original to place: `cargo nextest run --run-ignored only -E 'test(prints_a)'`
-/// with `SCENARIO=seed,nodes,pods,file`.
+/// with `SCENARIO=seed,nodes,pods,volumes,file`.
 #[test]
 #[ignore = "a tool to record the answers of the original"]
 fn prints_a_scenario() {
     let wish = std::env::var("SCENARIO").unwrap();
-    let [seed, nodes, pods, file] = wish.split(',').collect::<Vec<_>>()[..] else {
+    let [seed, nodes, pods, volumes, file] = wish.split(',').collect::<Vec<_>>()[..] else {
         panic!("{wish}")
     };
     let number = |text: &str| text.parse::<usize>().unwrap();
-    let scenario = Scenario::new(number(seed) as u64, number(nodes), number(pods), Mix::default());
+    let scenario = Scenario::new(
+        number(seed) as u64,
+        number(nodes),
+        number(pods),
+        Mix { volumes: number(volumes) as u64, ..Mix::default() },
+    );
+    let own = scenario.volumes;
+    let objects = [own.classes, own.drivers, own.csi_nodes, own.volumes, own.claims].concat();
     let value = serde_json::json!({"namespaces": scenario.namespaces, "nodes": scenario.nodes,
-        "pods": scenario.pods});
+        "pods": scenario.pods, "objects": objects});
     std::fs::write(file, value.to_string()).unwrap();
 }

@@ -16,6 +16,9 @@ struct Parameters {
     seed: u64,
     nodes: usize,
     pods: usize,
+    /// How many of a hundred pods have volumes.
+    #[serde(default)]
+    volumes: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,6 +29,9 @@ struct Answer {
     message: Option<String>,
     #[serde(default)]
     victims: Vec<String>,
+    /// Which claims got which volumes before the next pod came.
+    #[serde(default)]
+    bound: BTreeMap<String, String>,
 }
 
 fn totals(trace: &Trace) -> BTreeMap<usize, i64> {
@@ -83,7 +89,12 @@ async fn preempts(
 async fn replay(recording: &str) {
     let mut lines = recording.lines();
     let given: Parameters = serde_json::from_str(lines.next().unwrap()).unwrap();
-    let scenario = Scenario::new(given.seed, given.nodes, given.pods, Mix::default());
+    let scenario = Scenario::new(
+        given.seed,
+        given.nodes,
+        given.pods,
+        Mix { volumes: given.volumes, ..Mix::default() },
+    );
     let framework = framework(given.seed);
     let mut picture = Picture::new(&scenario);
     let mut wrong = Vec::new();
@@ -100,6 +111,9 @@ async fn replay(recording: &str) {
         wrong.extend(why.map(|why| format!("{}: {why}", answer.pod)));
         if let Some(node) = answer.node {
             picture.place(node, own);
+        }
+        for (claim, volume) in &answer.bound {
+            picture.bind(claim, volume);
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));

@@ -1,6 +1,9 @@
 //! Scenarios as the scheduler's own types.
 
-use crate::{reference::World, scenario::Scenario};
+use crate::{
+    reference::World,
+    scenario::{Scenario, Volumes, bind},
+};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Namespace;
 use kubeplane_clock::Seed;
@@ -99,7 +102,13 @@ fn merge(term: &mut Value, field: &str, operator: &str, labels: &BTreeMap<String
 #[derive(Debug)]
 pub(crate) struct Picture {
     nodes: Vec<Arc<NodeInfo>>,
+    namespaces: Vec<Arc<Namespace>>,
+    volumes: Volumes,
     objects: Arc<ClusterObjects>,
+}
+
+fn typed<K: serde::de::DeserializeOwned>(values: &[Value]) -> Vec<Arc<K>> {
+    values.iter().map(|own| Arc::new(serde_json::from_value(own.clone()).unwrap())).collect()
 }
 
 pub(crate) fn info(pod: &Value) -> Arc<PodInfo> {
@@ -108,19 +117,46 @@ pub(crate) fn info(pod: &Value) -> Arc<PodInfo> {
 
 impl Picture {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let namespaces: Vec<Arc<Namespace>> = (scenario.namespaces.iter())
-            .map(|own| Arc::new(serde_json::from_value(own.clone()).unwrap()))
-            .collect();
         let node = |own: &Value| {
             Arc::new(NodeInfo::new(Arc::new(serde_json::from_value(own.clone()).unwrap())))
         };
-        Self {
-            nodes: scenario.nodes.iter().map(node).collect(),
-            objects: Arc::new(ClusterObjects {
-                namespaces: Arc::new(namespaces),
-                ..ClusterObjects::default()
-            }),
+        let mut volumes = scenario.volumes.clone();
+        for claim in &mut volumes.claims {
+            let (namespace, name) = (&claim["metadata"]["namespace"], &claim["metadata"]["name"]);
+            claim["metadata"]["uid"] = json!(format!("{namespace}/{name}"));
         }
+        let mut picture = Self {
+            nodes: scenario.nodes.iter().map(node).collect(),
+            namespaces: typed(&scenario.namespaces),
+            volumes,
+            objects: Arc::default(),
+        };
+        picture.look();
+        picture
+    }
+
+    fn look(&mut self) {
+        let own = &self.volumes;
+        self.objects = Arc::new(ClusterObjects {
+            namespaces: Arc::new(self.namespaces.clone()),
+            classes: Arc::new(typed(&own.classes)),
+            csi_drivers: Arc::new(typed(&own.drivers)),
+            csi_nodes: Arc::new(typed(&own.csi_nodes)),
+            volumes: Arc::new(typed(&own.volumes)),
+            claims: Arc::new(typed(&own.claims)),
+            ..ClusterObjects::default()
+        });
+    }
+
+    /// The claim `namespace/name` got a volume.
+    pub(crate) fn bind(&mut self, claim: &str, volume: &str) {
+        let (namespace, name) = claim.split_once('/').unwrap();
+        let claim = self.volumes.claims.iter_mut().find(|own| {
+            own["metadata"]["name"] == name && own["metadata"]["namespace"] == namespace
+        });
+        let volume = self.volumes.volumes.iter_mut().find(|own| own["metadata"]["name"] == volume);
+        bind(claim.unwrap(), volume.unwrap());
+        self.look();
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {

@@ -1,8 +1,10 @@
 //! Random nodes and pods from a seed: the same for the same seed, for ever, so that recorded answers stay true.
 
 mod pods;
+mod volumes;
 
 use serde_json::{Value, json};
+pub(crate) use volumes::{Volumes, bind};
 
 /// Chance that depends on nothing but the seed (splitmix64).
 #[derive(Debug, Clone)]
@@ -44,6 +46,7 @@ pub(crate) struct Mix {
     pub(crate) spread: u64,
     pub(crate) ports: u64,
     pub(crate) priority: u64,
+    pub(crate) volumes: u64,
     /// How many different pods there are; the more, the fewer are alike.
     pub(crate) classes: u64,
 }
@@ -56,6 +59,7 @@ impl Default for Mix {
             spread: 35,
             ports: 12,
             priority: 10,
+            volumes: 0,
             classes: u64::MAX,
         }
     }
@@ -67,6 +71,7 @@ pub(crate) struct Scenario {
     pub(crate) namespaces: Vec<Value>,
     pub(crate) nodes: Vec<Value>,
     pub(crate) pods: Vec<Value>,
+    pub(crate) volumes: Volumes,
 }
 
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
@@ -90,7 +95,12 @@ impl Scenario {
             })
             .collect();
         let teams = [("red", "warm"), ("orange", "warm"), ("blue", "cold")];
-        Self { namespaces: teams.iter().map(namespace).collect(), nodes, pods }
+        let namespaces = teams.iter().map(namespace).collect();
+        let mut scenario = Self { namespaces, nodes, pods, volumes: Volumes::default() };
+        if mix.volumes > 0 {
+            volumes::add(&mut scenario, seed, mix.volumes);
+        }
+        scenario
     }
 }
 

@@ -1,12 +1,25 @@
-use super::NodeResourcesFit;
+use super::{
+    super::device_classes::{stands_for, wanted},
+    NodeResourcesFit,
+};
 use crate::{Amounts, ClusterEvent, EnqueueExtensions, EventObject, Hint, NodeInfo, PodInfo};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod},
+    resource::v1::DeviceClass,
+};
 use std::sync::Arc;
 
 impl EnqueueExtensions for NodeResourcesFit {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
         let helps = match object {
             EventObject::Pod { old, new } => pod_helps(pod, old.as_ref(), new.as_ref()),
+            EventObject::DeviceClass { old, new: Some(new) } => {
+                let named = |old: &Arc<DeviceClass>| old.spec.extended_resource_name.clone();
+                old.as_ref().is_none_or(|old| named(old) != named(new))
+                    && wanted(pod).any(|(name, _)| stands_for(new, name))
+            }
+            // Devices may stand for what the node has not.
+            EventObject::Node { .. } if wanted(pod).next().is_some() => true,
             EventObject::Node { old, new: Some(new) } => self.node_helps(pod, old.as_ref(), new),
             _ => true,
         };

@@ -1,6 +1,7 @@
-use super::{InterPodAffinity, Own, all_match};
+use super::{super::numbered::Numbered, InterPodAffinity, Own, all_match};
 use crate::{AffinityTerm, NodeInfo, Places, PodInfo, Snapshot, Track, Tracking};
-use std::collections::{BTreeMap, HashMap};
+use k8s_openapi::api::core::v1::Namespace;
+use std::{collections::BTreeMap, sync::Arc};
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
@@ -9,10 +10,7 @@ impl Track for InterPodAffinity {
         let terms = pod.affinity();
         let kinds =
             [&terms.required, &terms.required_anti, &terms.preferred, &terms.preferred_anti];
-        if kinds.into_iter().flatten().any(selects_namespaces) {
-            // Namespaces change by themselves.
-            return Tracking::Opaque;
-        }
+        let selecting = kinds.into_iter().flatten().any(selects_namespaces);
         let own = Own::new(pod, nodes);
         let prefers = !own.preferred.is_empty() || !own.preferred_anti.is_empty();
         Tracking::Placed(Box::new(Near {
@@ -23,13 +21,13 @@ impl Track for InterPodAffinity {
             own,
             keys: Vec::new(),
             nodes: Vec::new(),
-            unresolved: 0,
+            selecting: usize::from(selecting),
+            namespaces: nodes.objects().namespaces.all(),
             crowded: 0,
             met: 0,
             placing: false,
             outgrown: false,
-            places: Vec::new(),
-            ids: HashMap::new(),
+            places: Numbered::default(),
         }))
     }
 }
@@ -64,7 +62,7 @@ impl Numbers {
 /// One topology key.
 struct Key {
     name: String,
-    values: HashMap<String, usize>,
+    values: Numbered<String>,
     numbers: Vec<Numbers>,
     /// How many nodes have each value.
     nodes: Vec<usize>,
@@ -74,13 +72,10 @@ struct Key {
 
 impl Key {
     fn value(&mut self, value: &str) -> usize {
-        if let Some(index) = self.values.get(value) {
-            return *index;
-        }
-        self.values.insert(value.to_owned(), self.numbers.len());
-        self.numbers.push(Numbers::default());
-        self.nodes.push(0);
-        self.numbers.len() - 1
+        let number = self.values.number(value);
+        self.numbers.resize(self.values.len(), Numbers::default());
+        self.nodes.resize(self.values.len(), 0);
+        number
     }
 }
 
@@ -96,7 +91,7 @@ enum Where {
 struct Part {
     values: Vec<Option<usize>>,
     numbers: Vec<Numbers>,
-    unresolved: usize,
+    selecting: usize,
 }
 
 struct Near {
@@ -109,8 +104,9 @@ struct Near {
     hard_weight: i64,
     keys: Vec<Key>,
     nodes: Vec<Part>,
-    /// How many pods there are whose terms cannot be followed.
-    unresolved: usize,
+    /// How many terms there are, its own and those of others, that select namespaces: they hold for those of now.
+    selecting: usize,
+    namespaces: Vec<Arc<Namespace>>,
     /// How many values of single nodes are those of several.
     crowded: usize,
     /// At how many places there are pods that all required terms mean.
@@ -119,12 +115,11 @@ struct Near {
     placing: bool,
     /// Whether a key came after that: it is not in the places of nodes that did not change since.
     outgrown: bool,
-    places: Vec<Vec<Where>>,
-    ids: HashMap<Vec<Where>, u64>,
+    places: Numbered<Vec<Where>>,
 }
 
 impl Near {
-    /// What one pod adds by topology key; the second number is of terms that cannot be followed.
+    /// What one pod adds by topology key; the second number is of terms that select namespaces.
     fn says(&self, other: &PodInfo) -> (BTreeMap<String, Numbers>, usize) {
         let mut said = BTreeMap::<String, Numbers>::new();
         let terms = other.affinity();
@@ -167,8 +162,8 @@ impl Near {
         }
         let kinds =
             [&terms.required, &terms.required_anti, &terms.preferred, &terms.preferred_anti];
-        let unresolved = kinds.into_iter().flatten().filter(|own| selects_namespaces(own)).count();
-        (said, unresolved)
+        let selecting = kinds.into_iter().flatten().filter(|own| selects_namespaces(own)).count();
+        (said, selecting)
     }
 
     /// The number of a key; a new one is unknown of all nodes seen before.
@@ -179,7 +174,7 @@ impl Near {
         self.outgrown |= self.placing;
         self.keys.push(Key {
             name: name.to_owned(),
-            values: HashMap::new(),
+            values: Numbered::default(),
             numbers: Vec::new(),
             nodes: Vec::new(),
             single: name == HOSTNAME,
@@ -203,7 +198,7 @@ impl Near {
 
     fn forget(&mut self, index: usize) {
         let part = std::mem::take(&mut self.nodes[index]);
-        self.unresolved -= part.unresolved;
+        self.selecting -= part.selecting;
         for (key, value) in part.values.iter().enumerate() {
             let Some(value) = *value else { continue };
             let numbers = part.numbers.get(key).copied().unwrap_or_default();
@@ -216,14 +211,15 @@ impl Near {
 
     /// Brings in what a pod on the node adds.
     fn hear(&mut self, index: usize, node: &NodeInfo, pod: &PodInfo, sign: i64) {
-        let (said, unresolved) = self.says(pod);
+        let (said, selecting) = self.says(pod);
         let part = &mut self.nodes[index];
         if sign > 0 {
-            part.unresolved += unresolved;
-            self.unresolved += unresolved;
+            part.selecting += selecting;
+            self.selecting += selecting;
         } else {
-            part.unresolved -= unresolved.min(part.unresolved);
-            self.unresolved -= unresolved.min(self.unresolved);
+            let gone = selecting.min(part.selecting);
+            part.selecting -= gone;
+            self.selecting -= gone;
         }
         for (name, numbers) in said {
             let key = self.key(&name);
@@ -264,19 +260,13 @@ impl Near {
                 Some(value) => Where::Value(*value),
             })
             .collect();
-        if let Some(id) = self.ids.get(&place) {
-            return *id;
-        }
-        let id = self.places.len() as u64;
-        self.ids.insert(place.clone(), id);
-        self.places.push(place);
-        id
+        self.places.number(&place) as u64
     }
 
     /// The numbers of a place at each key; `None` where it lacks the label.
     fn numbers(&self, place: u64) -> impl Iterator<Item = (&str, Option<Numbers>)> {
-        let place = usize::try_from(place).ok().and_then(|place| self.places.get(place));
-        let all = place.map(Vec::as_slice).unwrap_or_default().iter().zip(&self.keys);
+        let all =
+            self.places.value(place).map(Vec::as_slice).unwrap_or_default().iter().zip(&self.keys);
         all.map(|(at, key)| {
             let numbers = match at {
                 Where::Nowhere => None,
@@ -285,6 +275,12 @@ impl Near {
             };
             (key.name.as_str(), numbers)
         })
+    }
+
+    /// Whether these are the namespaces that selectors were held against, in the same state.
+    fn has_namespaces(&self, now: &[Arc<Namespace>]) -> bool {
+        now.len() == self.namespaces.len()
+            && now.iter().zip(&self.namespaces).all(|(own, other)| Arc::ptr_eq(own, other))
     }
 
     fn at(&self, place: u64, name: &str) -> Option<Numbers> {
@@ -324,8 +320,10 @@ impl Places for Near {
         self.place_of(index, node)
     }
 
-    fn is_exact(&self, _: &PodInfo, _: &Snapshot) -> bool {
-        !self.outgrown && self.unresolved == 0 && self.crowded == 0
+    fn is_exact(&self, _: &PodInfo, nodes: &Snapshot) -> bool {
+        !self.outgrown
+            && self.crowded == 0
+            && (self.selecting == 0 || self.has_namespaces(&nodes.objects().namespaces.all()))
     }
 
     fn fits(&self, place: u64) -> bool {

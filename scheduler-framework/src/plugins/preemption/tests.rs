@@ -149,14 +149,20 @@ async fn pods_are_told_why_preemption_does_not_help() {
     let never = with("p", 100, "3", json!({"preemptionPolicy": "Never"}));
     let (nomination, message) = outcome(&never, &nodes).await;
     let why = "preemption: not eligible due to preemptionPolicy=Never.";
-    assert_eq!((nomination, message), (Nomination::Keep, format!("{insufficient} {why}")));
+    assert_eq!(
+        (nomination, message),
+        (Nomination::Keep, format!("{insufficient} no new claims to deallocate, {why}"))
+    );
     let (nomination, message) = outcome(&cpu("p", 1, "3"), &nodes).await;
     let why =
         "preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.";
-    assert_eq!((nomination, message), (Nomination::Clear, format!("{insufficient} {why}")));
+    assert_eq!(
+        (nomination, message),
+        (Nomination::Clear, format!("{insufficient} no new claims to deallocate, {why}"))
+    );
     let (_, message) = outcome(&cpu("p", 100, "9"), &nodes).await;
     let why = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
-    assert_eq!(message, format!("{insufficient} {why}"));
+    assert_eq!(message, format!("{insufficient} no new claims to deallocate, {why}"));
 }
 
 #[tokio::test]

@@ -133,11 +133,12 @@ pub(super) fn key(pod: &PodInfo, constraints: &[Constraint]) -> String {
 pub(super) fn owners_selector(pod: &PodInfo, objects: &ClusterObjects) -> LabelSelector {
     let mut labels = BTreeMap::new();
     for service in objects.services.within(pod.namespace()) {
-        let Some(selector) = service.spec.as_ref().and_then(|spec| spec.selector.clone()) else {
+        let Some(selector) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else {
             continue;
         };
-        if LabelSelector::from_map(selector.clone()).matches_labels(pod.labels()) {
-            labels.extend(selector);
+        let own = |(key, value)| pod.labels().is_some_and(|labels| labels.get(key) == Some(value));
+        if selector.iter().all(own) {
+            labels.extend(selector.clone());
         }
     }
     let Some(owner) = controller_of(&**pod.pod()) else {

@@ -1,10 +1,12 @@
 use super::{
+    super::numbered::Numbered,
     PodTopologySpread,
     constraint::{Action, Constraint, owners_selector},
     scoring::{HOSTNAME, IGNORED, rounded, share, weight},
 };
 use crate::{NodeInfo, Places, PodInfo, Snapshot, Track, Tracking};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use kubeplane_core::selector::LabelSelector;
+use std::collections::{BTreeMap, HashSet};
 
 impl Track for PodTopologySpread {
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
@@ -15,8 +17,8 @@ impl Track for PodTopologySpread {
             return Tracking::Opaque;
         };
         // Whose defaults may come to hold is looked at for every pod.
-        let owners = (!own && !self.defaults.is_empty())
-            .then(|| owners_selector(pod, nodes.objects()).to_string());
+        let owners =
+            (!own && !self.defaults.is_empty()).then(|| owners_selector(pod, nodes.objects()));
         if hard.is_empty() && soft.is_empty() && owners.is_none() {
             return Tracking::Indifferent;
         }
@@ -30,8 +32,7 @@ impl Track for PodTopologySpread {
             owners,
             all_keys,
             nodes: Vec::new(),
-            places: Vec::new(),
-            ids: HashMap::new(),
+            places: Numbered::default(),
             weights: Vec::new(),
         }))
     }
@@ -40,7 +41,7 @@ impl Track for PodTopologySpread {
 /// The pods alike by domain; domains are numbers.
 struct Counter {
     constraint: Constraint,
-    values: HashMap<String, usize>,
+    values: Numbered<String>,
     nodes: Vec<i64>,
     pods: Vec<i64>,
     /// How many domains with nodes have a number of pods.
@@ -57,7 +58,7 @@ impl Counter {
         Self {
             single: constraint.key == HOSTNAME,
             constraint,
-            values: HashMap::new(),
+            values: Numbered::default(),
             nodes: Vec::new(),
             pods: Vec::new(),
             sizes: BTreeMap::new(),
@@ -67,13 +68,10 @@ impl Counter {
     }
 
     fn domain(&mut self, value: &str) -> usize {
-        if let Some(domain) = self.values.get(value) {
-            return *domain;
-        }
-        self.values.insert(value.to_owned(), self.nodes.len());
-        self.nodes.push(0);
-        self.pods.push(0);
-        self.nodes.len() - 1
+        let domain = self.values.number(value);
+        self.nodes.resize(self.values.len(), 0);
+        self.pods.resize(self.values.len(), 0);
+        domain
     }
 
     fn change(&mut self, domain: usize, nodes: i64, pods: i64) {
@@ -155,11 +153,10 @@ struct Spread {
     itself: Vec<bool>,
     hard: Vec<Counter>,
     soft: Vec<Counter>,
-    owners: Option<String>,
+    owners: Option<LabelSelector>,
     all_keys: bool,
     nodes: Vec<Parts>,
-    places: Vec<Place>,
-    ids: HashMap<Place, u64>,
+    places: Numbered<Place>,
     weights: Vec<f64>,
 }
 
@@ -217,17 +214,11 @@ impl Spread {
         let soft = self.soft.iter().zip(&parts.soft);
         let soft = soft.map(|(own, part)| at(own, part, node.label(&own.constraint.key).is_some()));
         let place = Place { hard: hard.collect(), soft: soft.collect(), ranked: parts.ranked };
-        if let Some(id) = self.ids.get(&place) {
-            return *id;
-        }
-        let id = self.places.len() as u64;
-        self.ids.insert(place.clone(), id);
-        self.places.push(place);
-        id
+        self.places.number(&place) as u64
     }
 
     fn known(&self, place: u64) -> Option<&Place> {
-        self.places.get(usize::try_from(place).ok()?)
+        self.places.value(place)
     }
 }
 
@@ -265,7 +256,7 @@ impl Places for Spread {
     }
 
     fn is_exact(&self, pod: &PodInfo, nodes: &Snapshot) -> bool {
-        let owners = || owners_selector(pod, nodes.objects()).to_string();
+        let owners = || owners_selector(pod, nodes.objects());
         // Two nodes of one name are no single domain.
         self.hard.iter().all(|own| own.crowded == 0)
             && self.owners.as_ref().is_none_or(|own| *own == owners())
@@ -299,7 +290,7 @@ impl Places for Spread {
                 .map(|(place, _)| match place.soft[column] {
                     Where::Domain(domain) => Some(domain),
                     // A missing label and an empty one are the same domain.
-                    _ => own.values.get("").copied(),
+                    _ => own.values.known(""),
                 })
                 .collect();
             values.len()

@@ -1,0 +1,60 @@
+use super::Framework;
+use crate::{GroupPlacement, PodGroup, Point, Snapshot};
+
+impl Framework {
+    /// Whether pods of a group are placed in one go.
+    pub(crate) fn is_for_groups(&self) -> bool {
+        self.plugins().any(|own| own.name() == "GangScheduling")
+    }
+
+    /// Sets of nodes for a group, as plugins propose them one within the other; `None` when none does.
+    ///
+    /// # Errors
+    /// When a plugin fails.
+    pub(crate) fn placements(
+        &self,
+        group: &PodGroup,
+        all: GroupPlacement,
+        nodes: &Snapshot,
+    ) -> Result<Option<Vec<GroupPlacement>>, String> {
+        let (mut proposals, mut proposed) = (vec![all], false);
+        for plugin in self.at(Point::PlacementGenerate) {
+            let Some(point) = plugin.as_placement_generate() else { continue };
+            let name = plugin.name();
+            let mut next = Vec::new();
+            for within in &proposals {
+                let made = point.generate(group, within, nodes);
+                let failed = |why| format!("running PlacementGenerate plugin {name:?}: {why}");
+                next.extend(made.map_err(failed)?);
+            }
+            (proposals, proposed) = (next, true);
+        }
+        Ok(proposed.then_some(proposals))
+    }
+
+    /// The best of the proposals where enough pods found a node, with how many; by chance among the best.
+    pub(crate) fn best_placement<'a>(
+        &self,
+        group: &PodGroup,
+        found: &[(&'a GroupPlacement, usize)],
+        nodes: &Snapshot,
+    ) -> Option<&'a GroupPlacement> {
+        let mut totals = vec![0; found.len()];
+        for index in &self.orders[Point::PlacementScore as usize] {
+            let own = &self.plugins[*index];
+            let Some(point) = own.plugin.as_placement_score() else { continue };
+            let each = found
+                .iter()
+                .map(|(placement, assigned)| point.score(group, placement, *assigned, nodes));
+            let mut scores: Vec<_> = each.collect();
+            point.normalize(group, &mut scores);
+            for (total, score) in totals.iter_mut().zip(scores) {
+                *total += score * own.weight;
+            }
+        }
+        let best = totals.iter().max().copied()?;
+        let ties: Vec<_> = (0..found.len()).filter(|index| totals[*index] == best).collect();
+        let pick = usize::try_from(self.seed.below(ties.len() as u64)).unwrap_or_default();
+        ties.get(pick).map(|index| found[*index].0)
+    }
+}

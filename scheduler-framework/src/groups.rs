@@ -1,0 +1,171 @@
+//! Pods that are scheduled together: the API's PodGroup, and what is known of each group's pods.
+
+use crate::PodInfo;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// A PodGroup of `scheduling.k8s.io/v1alpha2`, as far as a scheduler cares; its form still changes from version to
+/// version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PodGroupObject {
+    /// Its name and namespace.
+    pub metadata: ObjectMeta,
+    /// What is wanted.
+    #[serde(default)]
+    pub spec: PodGroupSpec,
+    /// How it stands.
+    #[serde(default)]
+    pub status: PodGroupStatus,
+}
+
+/// What a PodGroup wants.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodGroupSpec {
+    /// How its pods are placed.
+    pub scheduling_policy: GroupPolicy,
+    /// Where they may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_constraints: Option<GroupConstraints>,
+}
+
+/// One of the ways in which pods of a group are placed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GroupPolicy {
+    /// All, or at least so many, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gang: Option<GangPolicy>,
+}
+
+/// All or nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GangPolicy {
+    /// How many pods must be placed at once.
+    pub min_count: i32,
+}
+
+/// Where the pods of a group may be.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GroupConstraints {
+    /// On nodes with one value of these labels.
+    pub topology: Vec<GroupTopology>,
+}
+
+/// One place for all pods of a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GroupTopology {
+    /// The label of nodes.
+    pub key: String,
+}
+
+/// How a PodGroup stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodGroupStatus {
+    /// `PodGroupScheduled` among them.
+    pub conditions: Vec<Condition>,
+}
+
+impl kube::Resource for PodGroupObject {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "PodGroup".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "scheduling.k8s.io".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1alpha2".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "podgroups".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl PodInfo {
+    /// `namespace/name` of the group it belongs to, if any.
+    #[must_use]
+    pub fn group(&self) -> Option<String> {
+        let group = self.spec().scheduling_group.as_ref()?;
+        let name = group.pod_group_name.as_deref()?;
+        Some(format!("{}/{name}", self.namespace()))
+    }
+}
+
+/// The pods of one group.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Members {
+    /// Those without a node, by uid.
+    pub(crate) waiting: BTreeMap<String, Arc<PodInfo>>,
+    /// Those with one, assumed or bound.
+    pub(crate) placed: BTreeMap<String, (Arc<PodInfo>, String)>,
+}
+
+/// The pods of all groups, as the scheduling loop has them.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    all: Mutex<HashMap<String, Members>>,
+}
+
+impl Groups {
+    /// A pod is there, on a node or not yet.
+    pub(crate) fn set(&self, pod: &Arc<PodInfo>, node: Option<&str>) {
+        let Some(group) = pod.group() else { return };
+        let mut all = self.all.lock();
+        let members = all.entry(group).or_default();
+        let uid = pod.uid().to_owned();
+        match node {
+            Some(node) => {
+                members.waiting.remove(&uid);
+                members.placed.insert(uid, (pod.clone(), node.to_owned()));
+            }
+            None => {
+                members.placed.remove(&uid);
+                members.waiting.insert(uid, pod.clone());
+            }
+        }
+    }
+
+    /// A pod is gone.
+    pub(crate) fn remove(&self, pod: &PodInfo) {
+        let Some(group) = pod.group() else { return };
+        let mut all = self.all.lock();
+        let Some(members) = all.get_mut(&group) else { return };
+        members.waiting.remove(pod.uid());
+        members.placed.remove(pod.uid());
+        if members.waiting.is_empty() && members.placed.is_empty() {
+            all.remove(&group);
+        }
+    }
+
+    /// The pods of a group.
+    pub(crate) fn members(&self, group: &str) -> Members {
+        self.all.lock().get(group).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,172 @@
+//! DynamicResources: devices for the claims of pods.
+//!
+//! ```text
+//!   PreFilter  claims there, allocated or free? ──> Allocator over ResourceSlices
+//!   Filter     node by node: which devices?  ── kept ──> Score, Reserve
+//!   Reserve    they are taken, for this scheduler; PreBind writes it into the claims and waits for devices to be ready
+//! ```
+
+mod allocator;
+mod binding;
+mod capacity;
+mod claims;
+mod constraint;
+mod devices;
+mod extended;
+mod filtering;
+mod freeing;
+mod hints;
+mod pools;
+mod request;
+mod reserving;
+mod selectors;
+mod tracker;
+
+use super::device_classes::concern;
+use crate::{
+    ActionType, ClusterEvent, EnqueueExtensions, EventResource, Filter, Handle, PodInfo,
+    PostFilter, PreBind, PreEnqueue, PreFilter, Reserve, SchedulerPlugin, Score, Sign, Snapshot,
+    Track, Tracking, objects::ClusterObjects,
+};
+use parking_lot::Mutex;
+use selectors::Selectors;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::task::JoinSet;
+use tracker::Tracker;
+
+/// Held by claims that are allocated.
+const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+
+/// Gives pods the devices their claims ask for (KEP-4381 and those after it, as of Kubernetes 1.36).
+#[derive(Debug)]
+pub struct DynamicResources {
+    filter_timeout: Duration,
+    binding_timeout: Duration,
+    tracker: Tracker,
+    selectors: Arc<Selectors>,
+    handle: OnceLock<Handle>,
+    /// What is taken back beside the scheduling loop.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Default for DynamicResources {
+    fn default() -> Self {
+        Self::with_timeouts(Duration::from_secs(10), Duration::from_secs(600))
+    }
+}
+
+impl DynamicResources {
+    /// Looks for devices of one node so long at most (zero: as long as it takes), and waits so long for devices to
+    /// be ready.
+    #[must_use]
+    pub fn with_timeouts(filter: Duration, binding: Duration) -> Self {
+        Self {
+            filter_timeout: filter,
+            binding_timeout: binding,
+            tracker: Tracker::default(),
+            selectors: Arc::default(),
+            handle: OnceLock::new(),
+            tasks: Mutex::default(),
+        }
+    }
+
+    fn has_claims(pod: &PodInfo) -> bool {
+        pod.spec().resource_claims.as_ref().is_some_and(|own| !own.is_empty())
+    }
+
+    fn is_indifferent(pod: &PodInfo, objects: &ClusterObjects) -> bool {
+        !Self::has_claims(pod) && !concern(objects, pod)
+    }
+}
+
+impl SchedulerPlugin for DynamicResources {
+    fn name(&self) -> &'static str {
+        "DynamicResources"
+    }
+
+    fn requeue_on(&self) -> Vec<ClusterEvent> {
+        let changed = ActionType::ADD.or(ActionType::UPDATE_OTHER);
+        let nodes =
+            ActionType::ADD.or(ActionType::UPDATE_LABELS).or(ActionType::UPDATE_ALLOCATABLE);
+        let made = ActionType::UPDATE_GENERATED_CLAIM;
+        vec![
+            ClusterEvent::new(EventResource::Node, nodes),
+            ClusterEvent::new(EventResource::ResourceClaim, changed),
+            ClusterEvent::new(EventResource::UnscheduledPod, made),
+            ClusterEvent::new(EventResource::DeviceClass, changed),
+            ClusterEvent::new(EventResource::ResourceSlice, changed),
+        ]
+    }
+
+    fn start(&self, handle: &Handle) {
+        // Only one scheduler runs it.
+        let _ = self.handle.set(handle.clone());
+    }
+
+    fn as_track(&self) -> Option<&dyn Track> {
+        Some(self)
+    }
+
+    fn as_sign(&self) -> Option<&dyn Sign> {
+        Some(self)
+    }
+
+    fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+        Some(self)
+    }
+
+    fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {
+        Some(self)
+    }
+
+    fn as_pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn as_post_filter(&self) -> Option<&dyn PostFilter> {
+        Some(self)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+
+    fn as_reserve(&self) -> Option<&dyn Reserve> {
+        Some(self)
+    }
+
+    fn as_pre_bind(&self) -> Option<&dyn PreBind> {
+        Some(self)
+    }
+}
+
+impl Track for DynamicResources {
+    fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
+        if Self::is_indifferent(pod, nodes.objects()) {
+            Tracking::Indifferent
+        } else {
+            Tracking::Opaque
+        }
+    }
+}
+
+/// A class that comes to stand for what a pod asks for makes another pod of it.
+impl Sign for DynamicResources {
+    fn sign(&self, pod: &PodInfo) -> Option<Vec<u8>> {
+        let indifferent = match self.handle.get() {
+            Some(handle) => Self::is_indifferent(pod, &handle.objects),
+            None => !Self::has_claims(pod),
+        };
+        indifferent.then(Vec::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+use super::{
+    DynamicResources,
+    allocator::{Allocator, Trouble},
+    claims::{allocation, is_late, is_ready, users},
+    devices::results as given,
+    extended::{self, Mappings, claim_for, is_unwritten},
+};
+use crate::{
+    CycleState, Filter, FilterVerdict, NodeInfo, PodInfo, PreEnqueue, PreEnqueueVerdict, PreFilter,
+    PreFilterVerdict, Score, Snapshot,
+    objects::ClusterObjects,
+    plugins::{device_classes::concern, normalize::normalize, volumes::key},
+};
+use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequest, ResourceClaim};
+use kubeplane_workload::node_selector_matches;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// The most alternatives a request can have.
+const ALTERNATIVES_MAX: i64 = 8;
+
+/// What is known of a pod's claims in one cycle.
+#[derive(Debug)]
+pub(super) struct Cycle {
+    /// Those of the user, then the one for extended resources; replaced by what is written.
+    pub(super) claims: Mutex<Vec<Arc<ResourceClaim>>>,
+    /// How many are the user's.
+    pub(super) users: usize,
+    /// There is something to allocate.
+    allocator: Option<Allocator>,
+    /// Allocated claims that some node cannot use.
+    pub(super) unavailable: Mutex<BTreeSet<usize>>,
+    /// What Filter found, by node.
+    pub(super) found: Mutex<HashMap<String, Found>>,
+    /// What Reserve took of it, by claim.
+    pub(super) reserved: Mutex<HashMap<usize, AllocationResult>>,
+}
+
+/// What claims could get on a node.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    pub(super) allocations: Vec<(usize, AllocationResult)>,
+    /// The claim for extended resources as the node needs it.
+    pub(super) extended: Option<ResourceClaim>,
+    pub(super) mappings: Mappings,
+}
+
+impl Cycle {
+    /// The claim for extended resources, and which it is.
+    pub(super) fn extended(&self) -> Option<(usize, Arc<ResourceClaim>)> {
+        self.claims.lock().get(self.users).map(|own| (self.users, own.clone()))
+    }
+}
+
+impl PreEnqueue for DynamicResources {
+    fn pre_enqueue(&self, pod: &PodInfo) -> PreEnqueueVerdict {
+        let Some(handle) = self.handle.get().filter(|_| Self::has_claims(pod)) else {
+            return PreEnqueueVerdict::Admit;
+        };
+        match self.claims(&handle.objects, pod) {
+            Ok(_) => PreEnqueueVerdict::Admit,
+            Err(why) => PreEnqueueVerdict::Hold(why),
+        }
+    }
+}
+
+/// Whether the classes of a request are there.
+fn check_classes(
+    objects: &ClusterObjects,
+    claim: &ResourceClaim,
+    request: &DeviceRequest,
+) -> Result<(), PreFilterVerdict> {
+    let check = |class: &str, name: &str| {
+        if class.is_empty() {
+            return Err(PreFilterVerdict::Error(format!(
+                "request {name}: unsupported request type"
+            )));
+        }
+        objects.device_classes.find("", class).map(|_| ()).ok_or_else(|| {
+            let why = format!("request {name}: device class {class} does not exist");
+            PreFilterVerdict::Unresolvable(why)
+        })
+    };
+    let name = &request.name;
+    if let Some(exactly) = &request.exactly {
+        return check(&exactly.device_class_name, name);
+    }
+    let alternatives = request.first_available.as_deref().unwrap_or_default();
+    if alternatives.is_empty() {
+        let why = format!(
+            "resource claim {}, request {name}: unknown request type",
+            key(&claim.metadata)
+        );
+        return Err(PreFilterVerdict::Unresolvable(why));
+    }
+    alternatives
+        .iter()
+        .try_for_each(|own| check(&own.device_class_name, &format!("{name}/{}", own.name)))
+}
+
+impl DynamicResources {
+    /// Whether any claim is to be allocated.
+    fn check(
+        &self,
+        objects: &ClusterObjects,
+        claims: &[Arc<ResourceClaim>],
+        users: usize,
+    ) -> Result<bool, PreFilterVerdict> {
+        let mut any = false;
+        for (index, claim) in claims.iter().enumerate() {
+            if allocation(claim).is_some() {
+                continue;
+            }
+            any = true;
+            if self.tracker.is_pending(claim.metadata.uid.as_deref().unwrap_or_default()) {
+                let why = format!(
+                    "resource claim {} is in the process of being allocated",
+                    key(&claim.metadata)
+                );
+                return Err(PreFilterVerdict::Unresolvable(why));
+            }
+            if index >= users {
+                continue;
+            }
+            let devices = claim.spec.devices.as_ref();
+            for request in devices.and_then(|own| own.requests.as_ref()).into_iter().flatten() {
+                check_classes(objects, claim, request)?;
+            }
+        }
+        Ok(any)
+    }
+
+    fn cycle(
+        &self,
+        objects: &ClusterObjects,
+        pod: &PodInfo,
+    ) -> Result<Option<Cycle>, PreFilterVerdict> {
+        let mut claims = self.claims(objects, pod).map_err(PreFilterVerdict::Unresolvable)?;
+        let users = claims.len();
+        if concern(objects, pod) {
+            claims.push(claim_for(objects, pod));
+        }
+        if claims.is_empty() {
+            return Ok(None);
+        }
+        let allocator = self.check(objects, &claims, users)?.then(|| {
+            let limit = self.handle.get().map(|own| (own.clock.clone(), self.filter_timeout));
+            Allocator::new(
+                self.tracker.allocated(objects),
+                objects.device_classes.clone(),
+                objects.resource_slices.all(),
+                self.selectors.clone(),
+                limit,
+            )
+        });
+        Ok(Some(Cycle {
+            claims: Mutex::new(claims),
+            users,
+            allocator,
+            unavailable: Mutex::default(),
+            found: Mutex::default(),
+            reserved: Mutex::default(),
+        }))
+    }
+}
+
+impl PreFilter for DynamicResources {
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+    ) -> PreFilterVerdict {
+        match self.cycle(nodes.objects(), pod) {
+            Ok(Some(cycle)) => {
+                state.insert(cycle);
+                PreFilterVerdict::Continue
+            }
+            Ok(None) => PreFilterVerdict::Skip,
+            Err(verdict) => verdict,
+        }
+    }
+}
+
+impl Filter for DynamicResources {
+    fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
+        let Some(cycle) = state.value::<Cycle>() else { return FilterVerdict::Fits };
+        match self.look(cycle, state.snapshot().objects(), pod, node) {
+            Ok(()) => FilterVerdict::Fits,
+            Err(verdict) => verdict,
+        }
+    }
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T, FilterVerdict> {
+    Err(FilterVerdict::Unresolvable(vec![why.into()]))
+}
+
+impl DynamicResources {
+    fn look(
+        &self,
+        cycle: &Cycle,
+        objects: &ClusterObjects,
+        pod: &PodInfo,
+        node: &NodeInfo,
+    ) -> Result<(), FilterVerdict> {
+        let mut found = Found::default();
+        if let Some((_, claim)) = cycle.extended() {
+            let made = claim.spec.devices.as_ref().is_some_and(|own| own.requests.is_some());
+            if made || !is_unwritten(&claim) {
+                // It was made for another placement.
+                return refused("cannot schedule extended resource claim");
+            }
+            match extended::on_node(objects, pod, node, &claim) {
+                Ok(Some((claim, mappings))) => {
+                    (found.extended, found.mappings) = (Some(claim), mappings);
+                }
+                Ok(None) if cycle.users == 0 => return Ok(()),
+                Ok(None) => {}
+                Err(why) => return refused(why),
+            }
+        }
+        let claims = cycle.claims.lock().clone();
+        let unusable = |claim: &ResourceClaim| !self.is_usable(claim, node);
+        let unusable: Vec<_> =
+            (0..claims.len()).filter(|index| unusable(&claims[*index])).collect();
+        if let Some(allocator) = &cycle.allocator {
+            found.allocations = allocated(allocator, cycle.users, &claims, &found, node)?;
+        }
+        if !unusable.is_empty() {
+            cycle.unavailable.lock().extend(unusable);
+            return refused("resourceclaim not available on the node");
+        }
+        if cycle.allocator.is_some() {
+            cycle.found.lock().insert(node.name().to_owned(), found);
+        }
+        Ok(())
+    }
+
+    /// Whether a claim that is allocated can be used on a node, now or soon.
+    fn is_usable(&self, claim: &ResourceClaim, node: &NodeInfo) -> bool {
+        let Some(allocation) = allocation(claim) else { return true };
+        let here = |own| node_selector_matches(own, node.node());
+        if !allocation.node_selector.as_ref().is_none_or(here) {
+            return false;
+        }
+        let late = || {
+            let handle = self.handle.get();
+            handle.is_some_and(|own| is_late(claim, self.binding_timeout, own.clock.now()))
+        };
+        is_ready(claim).is_ok_and(|ready| ready || !late())
+    }
+}
+
+/// Devices on a node for all claims that have none.
+fn allocated(
+    allocator: &Allocator,
+    users: usize,
+    claims: &[Arc<ResourceClaim>],
+    found: &Found,
+    node: &NodeInfo,
+) -> Result<Vec<(usize, AllocationResult)>, FilterVerdict> {
+    let (mut wanting, mut indices) = (Vec::new(), Vec::new());
+    for (index, claim) in claims.iter().enumerate().filter(|(_, own)| allocation(own).is_none()) {
+        let claim = match (&found.extended, index >= users) {
+            (Some(own), true) => Arc::new(own.clone()),
+            (None, true) => continue,
+            (_, false) => claim.clone(),
+        };
+        indices.push(index);
+        wanting.push(claim);
+    }
+    match allocator.allocate(node.node(), &wanting) {
+        Ok(Some(results)) => Ok(indices.into_iter().zip(results).collect()),
+        Ok(None) => refused("cannot allocate all claims"),
+        Err(Trouble::Node(why)) => refused(why),
+        Err(Trouble::Timeout) => Err(FilterVerdict::Error(format!(
+            "node {}: timed out trying to allocate devices",
+            node.name()
+        ))),
+        Err(Trouble::Wrong(why)) => Err(FilterVerdict::Error(why)),
+    }
+}
+
+impl Score for DynamicResources {
+    /// More for alternatives that are wanted more.
+    fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> i64 {
+        let Some(cycle) = state.value::<Cycle>() else { return 0 };
+        let found = cycle.found.lock();
+        let Some(found) = found.get(node.name()) else { return 0 };
+        let claims = cycle.claims.lock();
+        let each = claims.iter().enumerate().map(|(index, claim)| {
+            let own = found.allocations.iter().find(|(own, _)| *own == index);
+            let devices = own.and_then(|(_, own)| own.devices.as_ref());
+            let results = devices.and_then(|own| own.results.as_deref());
+            let results = results.unwrap_or_else(|| given(claim));
+            let taken: BTreeSet<_> = results.iter().map(|own| own.request.as_str()).collect();
+            preference(claim, &taken)
+        });
+        each.sum()
+    }
+
+    fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [i64]) {
+        normalize(scores, false);
+    }
+}
+
+fn preference(claim: &ResourceClaim, taken: &BTreeSet<&str>) -> i64 {
+    let devices = claim.spec.devices.as_ref();
+    let requests = devices.and_then(|own| own.requests.as_ref()).into_iter().flatten();
+    let mut score = 0;
+    for request in requests {
+        for (place, own) in (0..).zip(request.first_available.iter().flatten()) {
+            if taken.contains(format!("{}/{}", request.name, own.name).as_str()) {
+                score += ALTERNATIVES_MAX - place;
+            }
+        }
+    }
+    score
+}
+
+/// Whether nobody but perhaps the pod uses the claim.
+pub(super) fn is_idle(claim: &ResourceClaim, pod: &PodInfo) -> bool {
+    let mut users = users(claim);
+    users.next().is_none_or(|own| own == pod.uid()) && users.next().is_none()
+}

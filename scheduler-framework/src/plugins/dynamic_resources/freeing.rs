@@ -1,0 +1,86 @@
+use super::{
+    DynamicResources, FINALIZER,
+    extended::is_unwritten,
+    filtering::{Cycle, is_idle},
+};
+use crate::{Diagnosis, Handle, PostFilter, PostFilterVerdict, WhatIf};
+use async_trait::async_trait;
+use k8s_openapi::api::resource::v1::ResourceClaim;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, PostParams},
+};
+use std::sync::Arc;
+
+/// How often a write is tried again when others wrote meanwhile.
+pub(super) const TRIES: usize = 5;
+
+pub(super) fn api(handle: &Handle, claim: &ResourceClaim) -> Api<ResourceClaim> {
+    let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
+    Api::namespaced(handle.client.clone(), namespace)
+}
+
+pub(super) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "Conflict")
+}
+
+#[async_trait]
+impl PostFilter for DynamicResources {
+    /// Takes back one allocation that no node the pod could go to can use.
+    async fn post_filter(&self, what_if: &mut WhatIf<'_>, _: &Diagnosis) -> PostFilterVerdict {
+        let unchanged = |text: &str| PostFilterVerdict::Unchanged(text.to_owned());
+        let (pod, start) = (what_if.pod(), what_if.chance(usize::MAX));
+        let (idle, extended) = {
+            let Some(cycle) = what_if.state().value::<Cycle>() else {
+                return unchanged("no new claims to deallocate");
+            };
+            let (unavailable, claims) = (cycle.unavailable.lock(), cycle.claims.lock());
+            let idle: Vec<_> = unavailable
+                .iter()
+                .filter(|index| **index < cycle.users)
+                .map(|index| claims[*index].clone())
+                .filter(|claim| is_idle(claim, pod))
+                .collect();
+            let extended = claims.get(cycle.users).filter(|claim| !is_unwritten(claim)).cloned();
+            (idle, extended)
+        };
+        let Some(handle) = self.handle.get() else { return unchanged("still not schedulable") };
+        if let Some(claim) = idle.get(start % idle.len().max(1)) {
+            return match deallocate(handle, claim).await {
+                Ok(()) => unchanged("deallocation of ResourceClaim completed"),
+                Err(error) => PostFilterVerdict::Error(error.to_string()),
+            };
+        }
+        if let Some(claim) = extended {
+            return match delete(handle, &claim).await {
+                Ok(()) => unchanged("deletion of ResourceClaim completed"),
+                Err(error) => PostFilterVerdict::Error(error.to_string()),
+            };
+        }
+        unchanged("still not schedulable")
+    }
+}
+
+async fn deallocate(handle: &Handle, claim: &Arc<ResourceClaim>) -> Result<(), kube::Error> {
+    let mut claim = ResourceClaim::clone(claim);
+    if let Some(status) = &mut claim.status {
+        (status.allocation, status.devices, status.reserved_for) = (None, None, None);
+    }
+    let (api, name) = (api(handle, &claim), claim.name_any());
+    api.replace_status(&name, &PostParams::default(), &claim).await.map(|_| ())
+}
+
+/// Deletes a claim that the scheduler has made.
+pub(super) async fn delete(handle: &Handle, claim: &ResourceClaim) -> Result<(), kube::Error> {
+    let (api, name) = (api(handle, claim), claim.name_any());
+    let mut claim = claim.clone();
+    for attempt in 1.. {
+        claim.finalizers_mut().retain(|own| own != FINALIZER);
+        match api.replace(&name, &PostParams::default(), &claim).await {
+            Err(error) if is_conflict(&error) && attempt < TRIES => claim = api.get(&name).await?,
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
+    api.delete(&name, &DeleteParams::default()).await.map(|_| ())
+}

@@ -1,0 +1,103 @@
+use super::{
+    DynamicResources, FINALIZER,
+    claims::{allocation, users},
+    extended::is_unwritten,
+    filtering::Cycle,
+    freeing::{api, delete},
+};
+use crate::{CycleState, Handle, PodInfo, Reserve};
+use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim};
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use std::sync::Arc;
+
+impl Reserve for DynamicResources {
+    fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), String> {
+        let Some(cycle) = state.value::<Cycle>() else { return Ok(()) };
+        let found = cycle.found.lock();
+        let claims = cycle.claims.lock();
+        let wanting = |index: &usize| *index < cycle.users && allocation(&claims[*index]).is_none();
+        let Some(found) = found.get(node) else {
+            return match (0..claims.len()).any(|index| wanting(&index)) {
+                true => Err("claim allocation not found for node".to_owned()),
+                // What the pod wants of extended resources the node has itself.
+                false => Ok(()),
+            };
+        };
+        for (index, result) in &found.allocations {
+            let own = found.extended.as_ref().filter(|_| *index >= cycle.users);
+            let claim = own.unwrap_or(&claims[*index]);
+            self.tracker.begin(Arc::new(with_allocation(claim, result)));
+            cycle.reserved.lock().insert(*index, result.clone());
+        }
+        Ok(())
+    }
+
+    fn unreserve(&self, state: &mut CycleState, pod: &PodInfo, _: &str) {
+        let Some(cycle) = state.value::<Cycle>() else { return };
+        let claims = cycle.claims.lock();
+        let reserved = cycle.reserved.lock();
+        for index in reserved.keys() {
+            let uid = match *index < cycle.users {
+                true => claims[*index].metadata.uid.clone().unwrap_or_default(),
+                false => format!("{}/{}", pod.uid(), super::extended::UNWRITTEN),
+            };
+            self.tracker.end(&uid, None);
+        }
+        let Some(handle) = self.handle.get() else { return };
+        for claim in claims.iter().take(cycle.users) {
+            if allocation(claim).is_some() && users(claim).any(|own| own == pod.uid()) {
+                self.spawn(unreserved(handle.clone(), claim.clone(), pod.uid().to_owned()));
+            }
+        }
+        if let Some(claim) = claims.get(cycle.users).filter(|own| !is_unwritten(own)).cloned() {
+            let handle = handle.clone();
+            self.spawn(async move {
+                if let Err(error) = delete(&handle, &claim).await {
+                    tracing::warn!(claim = claim.name_any(), %error, "claim not deleted");
+                }
+            });
+        }
+    }
+}
+
+impl DynamicResources {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+/// The claim as it will be.
+pub(super) fn with_allocation(claim: &ResourceClaim, result: &AllocationResult) -> ResourceClaim {
+    let mut claim = claim.clone();
+    add_finalizer(&mut claim);
+    claim.status.get_or_insert_default().allocation = Some(result.clone());
+    claim
+}
+
+/// Whether it was not there.
+pub(super) fn add_finalizer(claim: &mut ResourceClaim) -> bool {
+    let all = claim.finalizers_mut();
+    let missing = !all.iter().any(|own| own == FINALIZER);
+    if missing {
+        all.push(FINALIZER.to_owned());
+    }
+    missing
+}
+
+/// The pod uses the claim no more; it comes here again when it is tried again.
+async fn unreserved(handle: Handle, claim: Arc<ResourceClaim>, pod: String) {
+    let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+    let users = json!([{"$patch": "delete", "uid": pod}]);
+    let patch = json!({"metadata": {"uid": uid}, "status": {"reservedFor": users}});
+    let api = api(&handle, &claim);
+    let patch = Patch::Strategic(patch);
+    if let Err(error) = api.patch_status(&claim.name_any(), &PatchParams::default(), &patch).await {
+        tracing::warn!(claim = claim.name_any(), %error, "claim stays reserved");
+    }
+}

@@ -1,0 +1,214 @@
+use super::{filtering::Cycle, tracker::Tracker};
+use crate::{
+    ClusterObjects, CycleState, DynamicResources, FilterVerdict, NodeInfo, PodInfo, PreFilter,
+    PreFilterVerdict, Reserve, Score, Snapshot,
+    plugins::fixtures::{filter, fitting, node},
+};
+use k8s_openapi::api::resource::v1::ResourceClaim;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn read<K: DeserializeOwned>(values: &[Value]) -> Arc<Vec<Arc<K>>> {
+    let one = |own: &Value| Arc::new(serde_json::from_value(own.clone()).unwrap());
+    Arc::new(values.iter().map(one).collect())
+}
+
+/// Two devices on `a`, one on `b`.
+fn slices() -> Vec<Value> {
+    let slice = |node: &str, devices: &[&str]| {
+        let devices: Vec<_> = devices.iter().map(|name| json!({"name": name})).collect();
+        json!({"metadata": {"name": node}, "spec": {"driver": "drv", "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1}, "devices": devices}})
+    };
+    vec![slice("a", &["d1", "d2"]), slice("b", &["d1"])]
+}
+
+fn claim(name: &str, count: i64) -> Value {
+    let request = json!({"name": "r", "exactly": {"deviceClassName": "gpu",
+        "allocationMode": "ExactCount", "count": count}});
+    json!({"metadata": {"name": name, "namespace": "d", "uid": name, "resourceVersion": "5"},
+        "spec": {"devices": {"requests": [request]}}})
+}
+
+/// Allocated on a node, and used by these pods.
+fn allocated(name: &str, on: &str, device: &str, users: &[&str]) -> Value {
+    let mut claim = claim(name, 1);
+    let field = json!({"key": "metadata.name", "operator": "In", "values": [on]});
+    let users: Vec<_> =
+        users.iter().map(|uid| json!({"resource": "pods", "name": uid, "uid": uid})).collect();
+    claim["status"] = json!({"reservedFor": users, "allocation": {
+        "nodeSelector": {"nodeSelectorTerms": [{"matchFields": [field]}]},
+        "devices": {"results": [{"request": "r", "driver": "drv", "pool": on, "device": device}]}}});
+    claim
+}
+
+fn class(more: Value) -> Value {
+    json!({"metadata": {"name": "gpu"}, "spec": more})
+}
+
+fn cluster(claims: &[Value], class: Value) -> Snapshot {
+    let objects = ClusterObjects {
+        resource_claims: read::<ResourceClaim>(claims),
+        resource_slices: read(&slices()),
+        device_classes: read(&[class]),
+        ..ClusterObjects::default()
+    };
+    let nodes = vec![node("a", "", &[]), node("b", "", &[]), node("c", "", &[])];
+    Snapshot::new(nodes).with_objects(Arc::new(objects))
+}
+
+fn pod(spec: Value, status: Value) -> PodInfo {
+    let mut spec = spec;
+    if spec.get("containers").is_none() {
+        spec["containers"] = json!([{"name": "c"}]);
+    }
+    let value = json!({"metadata": {"name": "p", "namespace": "d", "uid": "p"}, "spec": spec,
+        "status": status});
+    PodInfo::new(Arc::new(serde_json::from_value(value).unwrap()))
+}
+
+fn using(claims: &[&str]) -> PodInfo {
+    let each = claims.iter().map(|name| json!({"name": name, "resourceClaimName": name}));
+    pod(json!({"resourceClaims": each.collect::<Vec<_>>()}), json!({}))
+}
+
+fn reason(pod: &PodInfo, nodes: &Snapshot, index: usize) -> String {
+    match &filter(&DynamicResources::default(), pod, nodes)[index] {
+        FilterVerdict::Unresolvable(why) => why.join(", "),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn pods_go_where_their_devices_are() {
+    let plugin = DynamicResources::default();
+    let nodes = |claims: &[Value]| cluster(claims, class(json!({})));
+    assert_eq!(fitting(&plugin, &using(&[]), &nodes(&[])), "a b c");
+    assert_eq!(fitting(&plugin, &using(&["x"]), &nodes(&[claim("x", 1)])), "a b");
+    assert_eq!(fitting(&plugin, &using(&["x"]), &nodes(&[claim("x", 2)])), "a");
+    let two = [claim("x", 1), claim("y", 1)];
+    assert_eq!(fitting(&plugin, &using(&["x", "y"]), &nodes(&two)), "a");
+    let used = [claim("x", 1), allocated("y", "b", "d1", &["other"])];
+    assert_eq!(fitting(&plugin, &using(&["x"]), &nodes(&used)), "a");
+    assert_eq!(fitting(&plugin, &using(&["y"]), &nodes(&used)), "b");
+    assert_eq!(reason(&using(&["x"]), &nodes(&used), 2), "cannot allocate all claims");
+    assert_eq!(reason(&using(&["y"]), &nodes(&used), 0), "resourceclaim not available on the node");
+}
+
+#[test]
+fn pods_wait_for_their_claims_and_classes() {
+    let nodes = |claims: &[Value]| cluster(claims, class(json!({})));
+    assert_eq!(reason(&using(&["x"]), &nodes(&[]), 0), "resourceclaim \"x\" not found");
+    let mut going = claim("x", 1);
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert_eq!(reason(&using(&["x"]), &nodes(&[going]), 0), "resourceclaim \"x\" is being deleted");
+    let other = cluster(&[claim("x", 1)], json!({"metadata": {"name": "other"}, "spec": {}}));
+    let missing = "request r: device class gpu does not exist";
+    assert_eq!(reason(&using(&["x"]), &other, 0), missing);
+    let template = json!({"resourceClaims": [{"name": "x", "resourceClaimTemplateName": "t"}]});
+    let unmade = pod(template.clone(), json!({}));
+    let why = "pod \"d/p\": ResourceClaim not created yet";
+    assert_eq!(reason(&unmade, &nodes(&[]), 0), why);
+    let made =
+        |name: Value| json!({"resourceClaimStatuses": [{"name": "x", "resourceClaimName": name}]});
+    let foreign = pod(template.clone(), made(json!("x")));
+    let why = "ResourceClaim d/x was not created for Pod d/p (Pod is not owner)";
+    assert_eq!(reason(&foreign, &nodes(&[claim("x", 1)]), 0), why);
+    // None was needed.
+    let plugin = DynamicResources::default();
+    assert_eq!(fitting(&plugin, &pod(template, made(Value::Null)), &nodes(&[])), "a b c");
+}
+
+fn prepared(plugin: &DynamicResources, pod: &PodInfo, nodes: &Snapshot) -> CycleState {
+    let mut state = CycleState::of(nodes.clone());
+    assert_eq!(plugin.pre_filter(&mut state, pod, nodes), PreFilterVerdict::Continue);
+    let point = crate::SchedulerPlugin::as_filter(plugin).unwrap();
+    for node in nodes.nodes() {
+        let _ = point.filter(&state, pod, node);
+    }
+    state
+}
+
+#[test]
+fn what_is_reserved_is_nobody_elses_until_it_is_given_up() {
+    let plugin = DynamicResources::default();
+    let nodes = cluster(&[claim("x", 2), claim("y", 1)], class(json!({})));
+    let own = using(&["x"]);
+    let mut state = prepared(&plugin, &own, &nodes);
+    plugin.reserve(&mut state, &own, "a").unwrap();
+    assert_eq!(fitting(&plugin, &using(&["y"]), &nodes), "b");
+    let mut again = CycleState::of(nodes.clone());
+    assert_eq!(
+        plugin.pre_filter(&mut again, &own, &nodes),
+        PreFilterVerdict::Unresolvable(
+            "resource claim d/x is in the process of being allocated".to_owned()
+        )
+    );
+    plugin.unreserve(&mut state, &own, "a");
+    assert_eq!(fitting(&plugin, &using(&["y"]), &nodes), "a b");
+}
+
+#[test]
+fn what_was_written_counts_before_informers_show_it() {
+    let nodes = cluster(&[claim("x", 1)], class(json!({})));
+    let tracker = Tracker::default();
+    let mut written = allocated("x", "b", "d1", &["p"]);
+    written["metadata"]["resourceVersion"] = json!("6");
+    tracker.end("x", Some(Arc::new(serde_json::from_value(written).unwrap())));
+    let own = tracker.claim(nodes.objects(), "d", "x").unwrap();
+    assert_eq!(own.metadata.resource_version.as_deref(), Some("6"));
+    let mut shown = claim("x", 1);
+    shown["metadata"]["resourceVersion"] = json!("7");
+    let later = cluster(&[shown], class(json!({})));
+    let own = tracker.claim(later.objects(), "d", "x").unwrap();
+    assert_eq!(own.metadata.resource_version.as_deref(), Some("7"));
+}
+
+#[test]
+fn nodes_with_devices_that_are_wanted_more_score_more() {
+    let plugin = DynamicResources::default();
+    let mut wish = claim("x", 1);
+    let sub = |name: &str, count: i64| json!({"name": name, "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": count});
+    wish["spec"]["devices"]["requests"] =
+        json!([{"name": "r", "firstAvailable": [sub("two", 2), sub("one", 1)]}]);
+    let nodes = cluster(&[wish], class(json!({})));
+    let own = using(&["x"]);
+    let state = prepared(&plugin, &own, &nodes);
+    let score = |node: &Arc<NodeInfo>| plugin.score(&state, &own, node);
+    let mut scores: Vec<_> = nodes.nodes()[..2].iter().map(score).collect();
+    assert_eq!(scores, [8, 7]);
+    plugin.normalize(&state, &own, &mut scores);
+    assert_eq!(scores, [100, 87]);
+}
+
+#[test]
+fn devices_stand_for_extended_resources() {
+    let plugin = DynamicResources::default();
+    let limits = |name: &str, count: &str| {
+        let requests = json!({name: count});
+        json!({"name": "c", "resources": {"requests": requests, "limits": requests}})
+    };
+    let nodes = cluster(&[], class(json!({"extendedResourceName": "example.com/gpu"})));
+    let own = pod(json!({"containers": [limits("example.com/gpu", "2")]}), json!({}));
+    assert_eq!(fitting(&plugin, &own, &nodes), "a");
+    assert_eq!(fitting(&crate::NodeResourcesFit::default(), &own, &nodes), "a b c");
+    let implicit = pod(
+        json!({"containers": [limits("deviceclass.resource.kubernetes.io/gpu", "1")]}),
+        json!({}),
+    );
+    assert_eq!(fitting(&plugin, &implicit, &nodes), "a b");
+    let foreign = pod(json!({"containers": [limits("example.com/other", "1")]}), json!({}));
+    assert_eq!(fitting(&plugin, &foreign, &nodes), "a b c");
+    assert_eq!(fitting(&crate::NodeResourcesFit::default(), &foreign, &nodes), "");
+    // A container that only starts the pod uses what the others will have.
+    let spec = json!({"initContainers": [limits("example.com/gpu", "1")],
+        "containers": [limits("example.com/gpu", "1")]});
+    let own = pod(spec, json!({}));
+    let mut state = prepared(&plugin, &own, &nodes);
+    plugin.reserve(&mut state, &own, "b").unwrap();
+    let cycle = state.value::<Cycle>().unwrap();
+    let found = cycle.found.lock();
+    let told: Vec<_> = found["b"].mappings.iter().map(|own| own.request_name.clone()).collect();
+    assert_eq!(told, ["container-1-request-0", "container-1-request-0"]);
+}

@@ -1,0 +1,130 @@
+//! What brings waiting pods back: events, changes of their own, and time.
+
+use super::{
+    Queue,
+    waiting::{Place, QueuedPod, cause},
+};
+use crate::{ClusterEvent, EventObject, EventResource, PodInfo};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+impl Queue {
+    /// A known pod that changed. One that waits for an event is brought back if its change is one that helps.
+    pub(crate) fn update(&mut self, info: Arc<PodInfo>) {
+        let uid = info.uid().to_owned();
+        if self.in_flight.contains(&uid) {
+            return self.in_flight.update(info);
+        }
+        let Some(waiting) = self.pods.get_mut(&uid) else { return };
+        let old = std::mem::replace(&mut waiting.pod.info, info.clone());
+        let place = waiting.place;
+        if place == Place::Active && (old.priority() != info.priority()) {
+            // It has another place among the active ones.
+            let Some(waiting) = self.lift(&uid) else { return };
+            return self.put(waiting.pod, Place::Active, Duration::ZERO, cause::WOKEN);
+        }
+        if !place.is_refused() {
+            return;
+        }
+        let action = crate::event::pod_action(old.pod(), info.pod());
+        let object =
+            EventObject::Pod { old: Some(old.pod().clone()), new: Some(info.pod().clone()) };
+        let event = ClusterEvent::new(EventResource::UnscheduledPod, action);
+        let Some(waiting) = self.pods.get(&uid) else { return };
+        if !action.is_empty() && self.helps(&waiting.pod, event, &object) {
+            self.bring_back(&uid, &event.label());
+        }
+    }
+
+    /// Tries a waiting pod at once; if `always`, also one that waits for an event, else only one that was held.
+    pub(crate) fn wake(&mut self, uid: &str, always: bool) {
+        let Some(waiting) = self.pods.get(uid) else { return };
+        let due = match waiting.place {
+            Place::Gated => true,
+            Place::Unschedulable | Place::Backoff | Place::Failing => always,
+            Place::Active => false,
+        };
+        if due && let Some(waiting) = self.lift(uid) {
+            self.enqueue(waiting.pod, cause::WOKEN);
+        }
+    }
+
+    /// Brings back every pod that an event may help.
+    pub(crate) fn on_event(&mut self, event: ClusterEvent, object: &EventObject) {
+        self.in_flight.record(event, object);
+        let helped = self.helped(event, object);
+        let label = if helped.is_empty() { String::new() } else { event.label() };
+        for uid in helped {
+            self.bring_back(&uid, &label);
+        }
+    }
+
+    /// The pods that an event may help; only those that interested plugins hold are looked at.
+    fn helped(&self, event: ClusterEvent, object: &EventObject) -> BTreeSet<String> {
+        let mut helped = BTreeSet::new();
+        for (plugin, held) in self.held_by.iter().filter(|(_, held)| !held.is_empty()) {
+            let interested = self.frameworks.values().any(|own| own.waits_for(plugin, event));
+            if !interested {
+                continue;
+            }
+            let all = held.iter().filter(|uid| !helped.contains(*uid));
+            let waiting = all.filter_map(|uid| Some((uid, &self.pods.get(uid)?.pod)));
+            let found: Vec<_> = waiting
+                .filter(|(_, pod)| self.helps(pod, event, object))
+                .map(|(uid, _)| uid.clone())
+                .collect();
+            helped.extend(found);
+        }
+        helped
+    }
+
+    /// Out of the places where a pod waits for an event.
+    fn bring_back(&mut self, uid: &str, label: &str) {
+        let Some(waiting) = self.lift(uid) else { return };
+        if waiting.place == Place::Gated {
+            return self.enqueue(waiting.pod, label);
+        }
+        // What is left of the back-off counts from when the pod was refused.
+        let until = waiting.pod.since + self.backoff.after(waiting.pod.refusals);
+        if until <= self.clock.elapsed() {
+            self.enqueue(waiting.pod, label);
+        } else {
+            self.put(waiting.pod, Place::Backoff, until, label);
+        }
+    }
+
+    pub(super) fn helps(&self, pod: &QueuedPod, event: ClusterEvent, object: &EventObject) -> bool {
+        let Some(framework) = self.framework(&pod.info) else { return false };
+        pod.plugins.iter().any(|plugin| framework.hints(plugin, &pod.info, event, object))
+    }
+
+    /// Moves pods whose back-off is over, or that have waited long without an event.
+    pub(crate) fn flush(&mut self) {
+        let now = self.clock.elapsed();
+        for (set, cause) in [
+            (&self.backing_off, cause::BACKOFF),
+            (&self.failing, cause::BACKOFF),
+            (&self.left_over, cause::TIMEOUT),
+        ]
+        .map(|(set, cause)| {
+            let due: Vec<_> = set
+                .iter()
+                .take_while(|(until, _)| *until <= now)
+                .map(|(_, uid)| uid.clone())
+                .collect();
+            (due, cause)
+        }) {
+            for uid in set {
+                if let Some(waiting) = self.lift(&uid) {
+                    self.enqueue(waiting.pod, cause);
+                }
+            }
+        }
+    }
+
+    /// How long until [`flush`](Self::flush) has something to do.
+    pub(crate) fn next_flush(&self) -> Option<Duration> {
+        let sets = [&self.backing_off, &self.failing, &self.left_over];
+        let next = sets.into_iter().filter_map(|set| set.first()).map(|(until, _)| *until).min();
+        next.map(|until| until.saturating_sub(self.clock.elapsed()))
+    }
+}

@@ -1,0 +1,97 @@
+use crate::PodInfo;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// How long pods wait before another try.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backoff {
+    pub(crate) initial: Duration,
+    pub(crate) most: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { initial: Duration::from_secs(1), most: Duration::from_secs(10) }
+    }
+}
+
+impl Backoff {
+    /// After so many refusals in a row: none, one, two, four times the first and so on.
+    pub(super) fn after(self, refusals: u32) -> Duration {
+        match refusals.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(shift) => self.initial.saturating_mul(1 << shift.min(20)).min(self.most),
+        }
+    }
+}
+
+/// Pods left over are tried again after this long without an event.
+pub(super) const FLUSH_AFTER: Duration = Duration::from_secs(300);
+
+/// Why pods come into a queue where no event of the cluster brings them, as the original calls it.
+pub(super) mod cause {
+    pub(in crate::queue) const FAILURE: &str = "ScheduleAttemptFailure";
+    pub(in crate::queue) const BACKOFF: &str = "BackoffComplete";
+    pub(in crate::queue) const WOKEN: &str = "ForceActivate";
+    pub(in crate::queue) const TIMEOUT: &str = "UnschedulableTimeout";
+}
+
+/// A pod in the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct QueuedPod {
+    pub(crate) info: Arc<PodInfo>,
+    pub(crate) attempts: u32,
+    /// How often it was refused since it was last placed or changed.
+    pub(crate) refusals: u32,
+    /// How often in a row something failed that was not its fault.
+    pub(crate) failures: u32,
+    /// When it entered the queue this time.
+    pub(crate) since: Duration,
+    /// When it was first seen.
+    pub(crate) first_seen: Duration,
+    /// The plugins that refused or hold it.
+    pub(crate) plugins: BTreeSet<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Active,
+    Backoff,
+    /// Backs off because something failed.
+    Failing,
+    Unschedulable,
+    Gated,
+}
+
+impl Place {
+    /// The queue the original keeps such pods in.
+    pub(super) fn queue(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Backoff | Self::Failing => "backoff",
+            Self::Unschedulable | Self::Gated => "unschedulable",
+        }
+    }
+
+    /// Whether the pod waits until something changes for the plugins that refused it.
+    pub(super) fn is_refused(self) -> bool {
+        matches!(self, Self::Unschedulable | Self::Gated)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) pod: QueuedPod,
+    pub(super) place: Place,
+    /// When it leaves its back-off, or is tried again without an event.
+    pub(super) until: Duration,
+    /// Tells its entry in the heap of active pods from older ones of the same pod.
+    pub(super) ticket: u64,
+}
+
+/// A pod in the heap of active ones; it counts only as long as the ticket is the pod's.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) info: Arc<PodInfo>,
+    pub(super) since: Duration,
+    pub(super) ticket: u64,
+}

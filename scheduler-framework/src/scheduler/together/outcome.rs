@@ -1,0 +1,190 @@
+use super::super::{bindings::bind, cycle::Loop};
+use crate::{
+    CycleState, Diagnosis, Framework, Nomination, groups::PodGroupObject, queue::QueuedPod,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use std::{collections::BTreeSet, sync::Arc};
+
+const UNSCHEDULABLE: &str = "pod group is unschedulable";
+const SHORT: &str = "waiting for minCount pods from a gang to be scheduled";
+const PREEMPTING: &str = "pod group is waiting for preemption to complete";
+
+/// What came of one pod of a group.
+pub(super) enum Fate {
+    /// It is assumed and reserved there; with a diagnosis if room has to be made first.
+    Held {
+        node: String,
+        state: Box<CycleState>,
+        diagnosis: Option<Box<Diagnosis>>,
+    },
+    Unschedulable(Box<Diagnosis>),
+    Failed(String),
+}
+
+/// What came of the group.
+pub(super) enum Verdict {
+    /// Enough pods have a node.
+    Placed,
+    /// Enough will have when others have left.
+    Preempting,
+    /// Not enough have, and perhaps more is to say.
+    Refused(String),
+    Failed(String),
+}
+
+/// One try to place a group.
+pub(super) struct Attempt {
+    pub(super) fates: Vec<Fate>,
+    pub(super) verdict: Verdict,
+}
+
+impl Attempt {
+    pub(super) fn refused(why: String) -> Self {
+        Self { fates: Vec::new(), verdict: Verdict::Refused(why) }
+    }
+
+    /// How many pods found a node.
+    pub(super) fn assigned(&self) -> usize {
+        self.fates.iter().filter(|fate| matches!(fate, Fate::Held { .. })).count()
+    }
+
+    /// What is said of the group.
+    pub(super) fn message(&self) -> String {
+        match &self.verdict {
+            Verdict::Placed => String::new(),
+            Verdict::Preempting => format!("{UNSCHEDULABLE}, {PREEMPTING}"),
+            Verdict::Refused(why) if why.is_empty() => UNSCHEDULABLE.to_owned(),
+            Verdict::Refused(why) | Verdict::Failed(why) => why.clone(),
+        }
+    }
+}
+
+impl Loop {
+    /// Binds what was placed, or sends all back.
+    pub(super) fn settle(
+        &mut self,
+        framework: &Arc<Framework>,
+        pods: Vec<QueuedPod>,
+        mut attempt: Attempt,
+        object: Option<Arc<PodGroupObject>>,
+    ) {
+        let message = attempt.message();
+        let (status, reason) = match &attempt.verdict {
+            Verdict::Placed => ("True", "Scheduled"),
+            Verdict::Preempting | Verdict::Refused(_) => ("False", "Unschedulable"),
+            Verdict::Failed(_) => ("False", "SchedulerError"),
+        };
+        if let Some(object) = object {
+            self.tell_group(&object, status, reason, &message);
+        }
+        if !matches!(attempt.verdict, Verdict::Placed) {
+            self.revert(framework, &pods, &mut attempt);
+        }
+        let mut fates = attempt.fates.into_iter();
+        for pod in pods {
+            let fate = fates.next();
+            match (&attempt.verdict, fate) {
+                (Verdict::Failed(_), Some(Fate::Failed(why))) => self.fail(pod, &why),
+                (Verdict::Failed(why), _) => {
+                    let why = format!("failed to schedule other pod from a pod group: {why}");
+                    self.fail(pod, &why);
+                }
+                (_, Some(Fate::Failed(why))) => self.fail(pod, &why),
+                (_, Some(Fate::Unschedulable(diagnosis))) => self.refuse(pod, &diagnosis),
+                (Verdict::Preempting, Some(Fate::Held { diagnosis: Some(own), .. })) => {
+                    self.refuse(pod, &own);
+                }
+                (Verdict::Preempting, Some(Fate::Held { node, .. })) => {
+                    self.wait_for_group(pod, &message, &Nomination::Node(node));
+                }
+                (Verdict::Placed, Some(Fate::Held { node, state, .. })) => {
+                    self.commit(framework, pod, node, *state);
+                }
+                (Verdict::Refused(_), Some(Fate::Held { .. })) => {
+                    let message = format!("{UNSCHEDULABLE}, {SHORT}");
+                    self.wait_for_group(pod, &message, &Nomination::Clear);
+                }
+                (_, None) => self.wait_for_group(pod, &message, &Nomination::Clear),
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        framework: &Arc<Framework>,
+        pod: QueuedPod,
+        node: String,
+        mut state: CycleState,
+    ) {
+        let started = self.clock.elapsed();
+        state.set_placed();
+        match framework.permit(&mut state, &pod.info, &node) {
+            Ok(permission) => {
+                let framework = framework.clone();
+                let (evaluated, feasible, followed) = (0, 0, false);
+                let placement = crate::Placement { node, evaluated, feasible, followed, state };
+                self.bindings.spawn(bind(framework, pod, placement, permission, started));
+            }
+            Err(why) => {
+                framework.unreserve(&mut state, &pod.info, &node);
+                self.give_up(pod, &node, &why);
+            }
+        }
+    }
+
+    fn fail(&mut self, pod: QueuedPod, why: &str) {
+        self.report(&pod.info, "SchedulerError", why, &Nomination::Keep);
+        self.queue.retry(pod);
+    }
+
+    pub(super) fn fail_group(&mut self, pods: Vec<QueuedPod>, key: &str, why: &str) {
+        tracing::warn!(group = key, why, "group not placed");
+        pods.into_iter().for_each(|pod| self.fail(pod, why));
+    }
+
+    /// It waits for the rest of its group.
+    fn wait_for_group(&mut self, pod: QueuedPod, message: &str, nomination: &Nomination) {
+        self.nominate(&pod, nomination);
+        self.report(&pod.info, "Unschedulable", message, nomination);
+        self.queue.set_unschedulable(pod, BTreeSet::new());
+    }
+
+    /// Tells how the group stands; one that was placed once stays so.
+    fn tell_group(&mut self, group: &PodGroupObject, status: &str, reason: &str, message: &str) {
+        const KIND: &str = "PodGroupScheduled";
+        let known = group.status.conditions.iter().find(|own| own.type_ == KIND);
+        let same = known.is_some_and(|own| {
+            own.status == "True"
+                || own.status == status && own.reason == reason && own.message == message
+        });
+        if same {
+            return;
+        }
+        let since = known.filter(|own| own.status == status);
+        let now = || Time(self.clock.now());
+        let condition = Condition {
+            type_: KIND.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: group.metadata.generation,
+            last_transition_time: since.map_or_else(now, |own| own.last_transition_time.clone()),
+        };
+        let namespace = group.namespace().unwrap_or_default();
+        let api: Api<PodGroupObject> = Api::namespaced(self.client.clone(), &namespace);
+        let patch =
+            json!({"metadata": {"uid": group.metadata.uid}, "status": {"conditions": [condition]}});
+        let name = group.name_any();
+        self.reports.spawn(async move {
+            let patch = Patch::Merge(patch);
+            if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
+                tracing::debug!(namespace, name, %error, "condition not written");
+            }
+        });
+    }
+}
