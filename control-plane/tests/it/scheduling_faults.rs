@@ -1,4 +1,4 @@
-//! Bindings that fail by chance: no pod is forgotten and no node takes more than it has.
+//! Bindings that fail by chance: no pod is forgotten, no node takes more than it has, and no pod is where it must not be.
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -15,12 +15,18 @@ use kubeplane::{
     testing::TestCluster,
 };
 use serde_json::json;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const NODES: usize = 6;
 /// Each node takes ten of them.
 const PODS: usize = 55;
+/// The first so many want none of each other.
+const LONE: usize = 5;
+const HOST: &str = "kubernetes.io/hostname";
 
 /// Binds, but fails before or after it did in a third of the cases.
 #[derive(Debug)]
@@ -56,16 +62,21 @@ impl Bind for Flaky {
 fn node(index: usize) -> Node {
     let resources = json!({"cpu": "1", "memory": "1Gi", "pods": "20"});
     serde_json::from_value(json!({
-        "metadata": {"name": format!("n{index}")},
+        "metadata": {"name": format!("n{index}"), "labels": {HOST: format!("n{index}")}},
         "status": {"allocatable": resources, "capacity": resources},
     }))
     .unwrap()
 }
 
 fn pod(index: usize) -> Pod {
+    let lone = json!({"lone": "yes"});
+    let term = json!([{"topologyKey": HOST, "labelSelector": {"matchLabels": lone}}]);
+    let apart =
+        json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}});
+    let (labels, affinity) = if index < LONE { (lone, apart) } else { (json!({}), json!({})) };
     serde_json::from_value(json!({
-        "metadata": {"name": format!("p{index}")},
-        "spec": {"terminationGracePeriodSeconds": 0,
+        "metadata": {"name": format!("p{index}"), "labels": labels},
+        "spec": {"terminationGracePeriodSeconds": 0, "affinity": affinity,
             "tolerations": [{"operator": "Exists"}],
             "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}}]},
     }))
@@ -74,9 +85,11 @@ fn pod(index: usize) -> Pod {
 
 /// How many pods each node has; none more than it can take.
 async fn counts(pods: &Api<Pod>) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
+    let (mut counts, mut lone) = (BTreeMap::new(), BTreeSet::new());
     for pod in pods.list(&ListParams::default()).await.unwrap() {
         let node = pod.spec.and_then(|spec| spec.node_name).unwrap_or_default();
+        let alone = !node.is_empty() && pod.metadata.labels.is_some_and(|own| !own.is_empty());
+        assert!(!alone || lone.insert(node.clone()), "two on {node} that want none of each other");
         *counts.entry(node).or_insert(0) += 1;
     }
     for (node, count) in &counts {
