@@ -124,7 +124,9 @@ async fn memory() -> anyhow::Result<()> {
 
 async fn nodes() -> anyhow::Result<()> {
     let begin = Instant::now();
-    let cluster = TestCluster::builder().simulated_nodes(NODES).start().await?;
+    // Pods have an account, which a controller makes.
+    let builder = TestCluster::builder().controllers_named("serviceaccount-controller");
+    let cluster = builder.simulated_nodes(NODES).start().await?;
     tell(&format!("{NODES} simulated nodes ready"), millis(begin.elapsed()), "3000 ms");
     let pods: Api<Pod> = Api::default_namespaced(cluster.client());
     let begin = Instant::now();

@@ -2,6 +2,7 @@
 
 use super::*;
 use k8s_openapi::api::core::v1::Node;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, LogParams};
 use kubeplane_core::{
     Definition,
     admission::{Admission, Operation, Request},
@@ -74,4 +75,36 @@ async fn admission_of_a_tests_own_takes_part_also_after_a_restart() {
         cluster.restart_api_server().await;
     }
     cluster.stop().await.unwrap();
+}
+
+#[test]
+fn what_simulated_pods_say_and_use_is_told_without_a_kubelet() {
+    let stages = "
+kind: Nodes
+metadata: {name: sim}
+---
+kind: PodStages
+spec: {logs: {lines: [one, two, three], every: 10s}, usage: {cpu: 250m, memory: 64Mi}}
+";
+    let builder = TestCluster::builder().controllers_named("serviceaccount-controller").paused();
+    run(builder.simulation(stages.parse().unwrap()), async |cluster| {
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+        let pod = json!({"metadata": {"name": "p"}, "spec": {
+            "nodeName": "sim-1", "containers": [{"name": "c", "image": "i"}]}});
+        pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+        cluster.advance(Duration::from_secs(15)).await;
+        assert_eq!(pods.logs("p", &LogParams::default()).await.unwrap(), "one\ntwo\n");
+        let last = LogParams { tail_lines: Some(1), timestamps: true, ..LogParams::default() };
+        let line = pods.logs("p", &last).await.unwrap();
+        assert_eq!(line, "2026-01-01T00:00:10.000000000Z two\n");
+        let wrong = LogParams { container: Some("d".to_owned()), ..LogParams::default() };
+        let error = pods.logs("p", &wrong).await.unwrap_err().to_string();
+        assert!(error.contains("container d is not valid for pod p"), "{error}");
+
+        let kind = GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", "PodMetrics");
+        let kind = ApiResource::from_gvk_with_plural(&kind, "pods");
+        let used: Api<DynamicObject> = Api::default_namespaced_with(cluster.client(), &kind);
+        let used = used.get("p").await.unwrap();
+        assert_eq!(used.data["containers"][0]["usage"], json!({"cpu": "250m", "memory": "64Mi"}));
+    });
 }

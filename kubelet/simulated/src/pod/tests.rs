@@ -105,6 +105,6 @@ fn a_pod_says_what_it_uses_and_logs_unless_its_maker_did() {
     let Next::Patch(patch) = progress.next(&pod, &stages.pods[0], at(0.0), &|| 0.0) else {
         panic!("it does not start");
     };
-    let logs = r#"{"lines":["up"],"every":"0ms","repeat":false}"#;
+    let logs = r#"{"every":"0ms","lines":["up"],"repeat":false}"#;
     assert_eq!(patch["metadata"]["annotations"], json!({CPU: "250m", Logs::ANNOTATION: logs}));
 }
