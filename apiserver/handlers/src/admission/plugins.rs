@@ -3,17 +3,19 @@
 use super::{
     AlwaysPullImages, CertificateApproval, CertificateSigning, CertificateSubjectRestriction,
     DefaultIngressClass, DefaultStorageClass, DefaultTolerationSeconds, DenyServiceExternalIPs,
-    EventLimit, EventRateLimit, LimitRanger, NodeRestriction, OwnerReferencesPermissionEnforcement,
-    PersistentVolumeClaimResize, PodResizeValidator, PodSecurity, PodSecurityOptions,
-    PodTolerationRestriction, PodTopologyLabels, Priority, ResourceQuota, RuntimeClass,
-    ServiceAccount, StorageObjectInUseProtection, TaintNodesByCondition,
+    EventLimit, EventRateLimit, LimitRanger, NodeDeclaredFeatureValidator, NodeRestriction,
+    OwnerReferencesPermissionEnforcement, PersistentVolumeClaimResize, PodResizeValidator,
+    PodSecurity, PodSecurityOptions, PodTolerationRestriction, PodTopologyLabels, Priority,
+    ResourceQuota, RuntimeClass, ServiceAccount, StorageObjectInUseProtection,
+    TaintNodesByCondition,
 };
 use kubeplane_apiserver::{Builder, admission::NamespaceLifecycle};
 use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_core::features::Features;
 use std::collections::BTreeSet;
 
 /// All steps by the original's names, in its order; whether one runs unless it is switched off.
-const ORDER: [(&str, bool); 29] = [
+const ORDER: [(&str, bool); 30] = [
     ("NamespaceLifecycle", true),
     ("LimitRanger", true),
     ("ServiceAccount", true),
@@ -37,6 +39,7 @@ const ORDER: [(&str, bool); 29] = [
     ("DefaultIngressClass", true),
     ("DenyServiceExternalIPs", false),
     ("PodTopologyLabels", true),
+    ("NodeDeclaredFeatureValidator", true),
     ("PodResizeValidator", true),
     (RBAC, true),
     ("MutatingAdmissionPolicy", true),
@@ -78,6 +81,7 @@ pub struct AdmissionPlugins {
     on: BTreeSet<&'static str>,
     pod_security: PodSecurityOptions,
     event_limits: Vec<EventLimit>,
+    features: Features,
 }
 
 impl Default for AdmissionPlugins {
@@ -86,6 +90,7 @@ impl Default for AdmissionPlugins {
             on: ORDER.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect(),
             pod_security: PodSecurityOptions::new(),
             event_limits: Vec::new(),
+            features: Features::default(),
         }
     }
 }
@@ -143,6 +148,13 @@ impl AdmissionPlugins {
         self
     }
 
+    /// The gates that some steps look at.
+    #[must_use]
+    pub fn features(mut self, features: Features) -> Self {
+        self.features = features;
+        self
+    }
+
     /// Whether a step runs.
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
@@ -188,6 +200,9 @@ impl AdmissionPlugins {
                 "DefaultIngressClass" => builder.admit(DefaultIngressClass),
                 "DenyServiceExternalIPs" => builder.admit(DenyServiceExternalIPs),
                 "PodTopologyLabels" => builder.admit(PodTopologyLabels),
+                "NodeDeclaredFeatureValidator" => {
+                    builder.admit(NodeDeclaredFeatureValidator::new(self.features.clone()))
+                }
                 "PodResizeValidator" => builder.admit(PodResizeValidator),
                 "ResourceQuota" => builder.admit(ResourceQuota::new(clock.clone())),
                 other => others(other, builder),

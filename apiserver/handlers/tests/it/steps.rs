@@ -255,3 +255,102 @@ async fn owners_are_named_by_those_who_could_delete() {
     server.as_user("guest", "PATCH", &path, &data).await.expect(200);
     server.admin("PATCH", &path, &change).await.expect(200);
 }
+
+#[tokio::test]
+async fn pods_stay_five_minutes_on_nodes_that_are_gone() {
+    let server = only(&["DefaultTolerationSeconds"]).await;
+    let own =
+        json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"});
+    let path = &format!("{PODS}?dryRun=All");
+    let made = server.admin("POST", path, &pod(json!({"tolerations": [own]}))).await.expect(201);
+    let unreachable = json!({"key": "node.kubernetes.io/unreachable", "operator": "Exists",
+        "effect": "NoExecute", "tolerationSeconds": 300});
+    assert_eq!(made["spec"]["tolerations"], json!([own, unreachable]));
+}
+
+#[tokio::test]
+async fn nodes_are_tainted_until_they_are_ready() {
+    let server = only(&["TaintNodesByCondition"]).await;
+    let path = "/api/v1/nodes?dryRun=All";
+    let made = server.admin("POST", path, &json!({"metadata": {"name": "one"}})).await.expect(201);
+    let taint = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
+    assert_eq!(made["spec"]["taints"], taint);
+}
+
+fn claim(name: &str, spec: Value) -> Value {
+    let mut claim = json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    claim["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    claim
+}
+
+const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
+const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
+
+#[tokio::test]
+async fn claims_get_the_default_class_unless_they_want_none() {
+    let server = only(&["DefaultStorageClass"]).await;
+    let default = json!({"storageclass.kubernetes.io/is-default-class": "true"});
+    let class = json!({"metadata": {"name": "fast", "annotations": default}, "provisioner": "p"});
+    create(&server, CLASSES, class).await;
+    let path = &format!("{CLAIMS}?dryRun=All");
+    let made = server.admin("POST", path, &claim("a", json!({}))).await.expect(201);
+    assert_eq!(made["spec"]["storageClassName"], "fast");
+    let none = claim("b", json!({"storageClassName": ""}));
+    assert_eq!(server.admin("POST", path, &none).await.expect(201)["spec"]["storageClassName"], "");
+}
+
+#[tokio::test]
+async fn storage_is_kept_while_it_is_used() {
+    let server = only(&["StorageObjectInUseProtection"]).await;
+    let made = server.admin("POST", CLAIMS, &claim("a", json!({}))).await.expect(201);
+    assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    let volume = json!({"metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/v"}}});
+    let made = server.admin("POST", "/api/v1/persistentvolumes", &volume).await.expect(201);
+    assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
+}
+
+#[tokio::test]
+async fn claims_grow_where_their_class_lets_them() {
+    let server = only(&["PersistentVolumeClaimResize"]).await;
+    for (name, grows) in [("fixed", false), ("growing", true)] {
+        let class =
+            json!({"metadata": {"name": name}, "provisioner": "p", "allowVolumeExpansion": grows});
+        create(&server, CLASSES, class).await;
+        let own = claim(name, json!({"storageClassName": name, "volumeName": "v"}));
+        create(&server, CLAIMS, own).await;
+        let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+        let path = format!("{CLAIMS}/{name}");
+        server.admin("PATCH", &format!("{path}/status"), &bound).await.expect(200);
+        let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+        let answer = server.admin("PATCH", &path, &larger).await;
+        match grows {
+            true => drop(answer.expect(200)),
+            false => answer.forbidden("only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn pods_are_resized_as_a_whole_where_their_node_can() {
+    let server = only(&["NodeDeclaredFeatureValidator"]).await;
+    for (name, features) in
+        [("old", json!([])), ("new", json!(["InPlacePodLevelResourcesVerticalScaling"]))]
+    {
+        create(&server, "/api/v1/nodes", json!({"metadata": {"name": name}})).await;
+        let declared = json!({"status": {"declaredFeatures": features}});
+        let path = format!("/api/v1/nodes/{name}/status");
+        server.admin("PATCH", &path, &declared).await.expect(200);
+        let resources = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+        let mut pod = pod(json!({"nodeName": name, "resources": resources("1")}));
+        pod["metadata"]["name"] = format!("on-{name}").into();
+        create(&server, PODS, pod).await;
+        let larger = json!({"spec": {"resources": resources("2")}});
+        let answer = server.admin("PATCH", &format!("{PODS}/on-{name}/resize"), &larger).await;
+        match name {
+            "new" => drop(answer.expect(200)),
+            _ => answer.forbidden("pod update requires features InPlacePodLevelResourcesVerticalScaling which are not available on node \"old\""),
+        }
+    }
+}
