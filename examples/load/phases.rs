@@ -77,7 +77,7 @@ pub(crate) fn groups() -> [Group; 4] {
                 "custom create" => extend::create,
                 "custom delete" => extend::delete,
                 "config create" => extend::free,
-                "config create, policy" => extend::governed,
+                "config create with policy" => extend::governed,
                 "definitions install" => extend::install,
                 "definitions remove" => extend::remove,
             },
