@@ -1,14 +1,15 @@
 //! PodTemplates.
 
 use crate::{
+    defaulting::map_in,
     look::{At, Look, sub},
     plain::Plain,
-    pod::{defaults, validation},
+    pod::{defaults, features::drop_disabled, validation},
     row::Row,
     table::{containers, labels},
 };
 use jiff::Timestamp;
-use kubeplane_core::{Definition, Object, field::Errors};
+use kubeplane_core::{Definition, Object, definition::Context, field::Errors};
 use serde_json::{Value, json};
 
 pub(crate) fn definition() -> Definition {
@@ -18,11 +19,27 @@ pub(crate) fn definition() -> Definition {
         columns: &["Name", "Containers", "Images", "Pod Labels"],
         ..Row::NAMESPACED
     };
-    row.define(Plain { default, counted: &["template"], validate, row: cells, ..Plain::NEW })
+    row.define(Plain {
+        default,
+        counted: &["template"],
+        create: drop_off,
+        change: |context, object, _| drop_off(context, object),
+        validate,
+        row: cells,
+        ..Plain::NEW
+    })
 }
 
 fn default(object: &mut Object) {
     defaults::pod_template(object.map_mut().entry("template").or_insert_with(|| json!({})));
+}
+
+/// Fields of features that are off.
+fn drop_off(context: &Context<'_>, object: &mut Object) {
+    let template = map_in(object.map_mut(), "template");
+    if let Some(spec) = template.and_then(|template| map_in(template, "spec")) {
+        drop_disabled(context.features, spec);
+    }
 }
 
 fn validate(object: &Object) -> Errors {

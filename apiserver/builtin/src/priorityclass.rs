@@ -34,6 +34,7 @@ pub(crate) fn definition() -> Definition {
         counted: &["value"],
         validate,
         update,
+        revalidate: false,
         row: cells,
         ..Plain::NEW
     })

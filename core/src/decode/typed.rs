@@ -211,7 +211,7 @@ impl<'s> Typed<'_, 's> {
         let strict = std::mem::replace(&mut self.context.strict, false);
         let shaped = match value {
             Value::Object(_) => Typed { schema, context: &mut *self.context }.deserialize(value)?,
-            Value::Array(items) => {
+            Value::Array(items) if !self.schema.name.ends_with("OrBool") => {
                 let shape = |item: Value| match item {
                     Value::Object(_) => {
                         Typed { schema, context: &mut *self.context }.deserialize(item)
@@ -222,7 +222,13 @@ impl<'s> Typed<'_, 's> {
                 Some(Value::Array(items?.into_iter().flatten().collect()))
             }
             Value::Null => None,
-            other => Some(other),
+            Value::Bool(flag) => Some(Value::Bool(flag)),
+            other => {
+                if self.schema.name.ends_with("JSONSchemaPropsOrBool") {
+                    self.context.fail("boolean or JSON schema expected");
+                }
+                Some(other)
+            }
         };
         self.context.strict = strict;
         Ok(shaped)

@@ -2,6 +2,7 @@
 
 use crate::{
     check,
+    defaulting::maps_in,
     look::{At, Look},
     pod::validation::{pod_template, template_metadata, volumes::claim},
     workload::validation::{
@@ -56,6 +57,11 @@ fn fixed(object: &Object) -> Map<String, Value> {
     let mut spec = object.at(&["spec"]).and_then(Value::as_object).cloned().unwrap_or_default();
     for field in MUTABLE {
         spec.remove(field);
+    }
+    // Inside, claims have neither.
+    for claim in maps_in(&mut spec, "volumeClaimTemplates") {
+        claim.remove("apiVersion");
+        claim.remove("kind");
     }
     spec
 }
