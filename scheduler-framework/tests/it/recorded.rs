@@ -124,3 +124,8 @@ async fn the_original_would_decide_the_same() {
     replay(include_str!("recorded/first.jsonl")).await;
     replay(include_str!("recorded/third.jsonl")).await;
 }
+
+#[tokio::test]
+async fn the_original_would_decide_the_same_of_pods_with_volumes() {
+    replay(include_str!("recorded/volumes.jsonl")).await;
+}

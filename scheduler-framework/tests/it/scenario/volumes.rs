@@ -29,7 +29,8 @@ fn volume(dice: &mut Dice, name: &str, class: &str, mode: &str) -> Value {
     let mut volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name, "labels": {}},
         "spec": {"capacity": {"storage": size}, "accessModes": [mode], "storageClassName": class,
             "persistentVolumeReclaimPolicy": "Retain",
-            "csi": {"driver": DRIVER, "volumeHandle": name}}});
+            "csi": {"driver": DRIVER, "volumeHandle": name}},
+        "status": {"phase": "Available"}});
     let (zone, other) = (dice.below(4), dice.below(4));
     match dice.below(4) {
         0 => volume["metadata"]["labels"][ZONE] = json!(format!("z{zone}")),
