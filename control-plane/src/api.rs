@@ -217,7 +217,8 @@ fn with_access(
 /// In the original's order.
 fn with_admission(builder: Builder, options: &ApiOptions, extensions: &Extensions) -> Builder {
     let (clock, seed) = (&options.clock, &options.seed);
-    options.admission.install(builder, clock, seed, |name, builder| match name {
+    let plugins = options.admission.clone().features(options.features.clone());
+    plugins.install(builder, clock, seed, |name, builder| match name {
         "RbacEscalation" => {
             builder.admit_with(|reader| RbacEscalation::new(Arc::new(Rbac::new(reader.clone()))))
         }
@@ -302,6 +303,7 @@ pub fn standard_bootstrap(
                 name: FRONT_PROXY.to_owned(),
             }),
             kubelet_client: KUBELET_CLIENT.to_owned(),
+            roles: vec![crate::metrics_api::readers()],
         },
     ))
 }

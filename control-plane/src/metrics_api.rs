@@ -53,6 +53,15 @@ pub(crate) fn served(versions: Versions) -> Versions {
     versions.including(GroupVersion::new(GROUP, VERSION))
 }
 
+/// The role that lets whoever may look at a namespace look at its figures, too.
+pub(crate) fn readers() -> Value {
+    let to = |role: &str| format!("rbac.authorization.k8s.io/aggregate-to-{role}");
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "system:aggregated-metrics-reader",
+            "labels": {to("view"): "true", to("edit"): "true", to("admin"): "true"}},
+        "rules": [{"apiGroups": [GROUP], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"]}]})
+}
+
 /// Whose metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Of {

@@ -48,7 +48,9 @@ pub use local_path::LOCAL_PATH_PROVISIONER;
 use crate::BoxController;
 use ipnet::IpNet;
 use kubeplane_clock::SharedClock;
+use kubeplane_core::features::Features;
 use kubeplane_pki::Authority;
+use kubeplane_telemetry::Metrics;
 use std::sync::Arc;
 
 /// What the built-in controllers need to know.
@@ -64,6 +66,10 @@ pub struct BuiltinOptions {
     pub authority: Option<Arc<Authority>>,
     /// Signs the tokens that are kept in Secrets; without it nobody does.
     pub token_signer: Option<Arc<dyn TokenSigner>>,
+    /// The gates of the cluster.
+    pub features: Features,
+    /// Where controllers count what is theirs alone.
+    pub metrics: Option<Metrics>,
 }
 
 impl BuiltinOptions {
@@ -76,7 +82,21 @@ impl BuiltinOptions {
             cluster_cidrs: Vec::new(),
             authority: None,
             token_signer: None,
+            features: Features::default(),
+            metrics: None,
         }
+    }
+
+    /// Goes by these gates.
+    #[must_use]
+    pub fn with_features(self, features: Features) -> Self {
+        Self { features, ..self }
+    }
+
+    /// Counts what single controllers tell of themselves here.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Gives each node a part of this range (a /24, or a /64 of IPv6) for its pods. Said twice, with a range of
@@ -137,7 +157,10 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(resource_quota::ResourceQuotas::new()),
         BoxController::new(certificates::CertificateApproving),
         BoxController::new(certificates::CertificateCleaning),
-        BoxController::new(autoscaler::Autoscaler::new()),
+        BoxController::new(autoscaler::Autoscaler::new(
+            &options.features,
+            options.metrics.as_ref(),
+        )),
         BoxController::new(bootstrap_tokens::BootstrapSigner),
         BoxController::new(bootstrap_tokens::TokenCleaner),
         BoxController::new(account_tokens::UnusedTokens),

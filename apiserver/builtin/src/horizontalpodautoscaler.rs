@@ -101,15 +101,19 @@ impl Strategy for Autoscalers {
         });
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::create(&conversion::to_v2(object.clone()))
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        let to_zero = context.features.is_on("HPAScaleToZero");
+        validation::create(&conversion::to_v2(object.clone()), to_zero)
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         let object = conversion::to_v2(object.clone());
         match context.subresource {
             "status" => validation::status(&object),
-            _ => validation::update(&object, &conversion::to_v2(old.clone())),
+            _ => {
+                let to_zero = context.features.is_on("HPAScaleToZero");
+                validation::update(&object, &conversion::to_v2(old.clone()), to_zero)
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use kubeplane_core::{
     component::{Component, ComponentError, Lifecycle},
     status::{ApiError, ApiResult},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
@@ -66,6 +66,8 @@ pub struct BootstrapOptions {
     pub front_proxy: Option<FrontProxy>,
     /// The user as which the API server comes to kubelets; it may do there what kubelets offer.
     pub kubelet_client: String,
+    /// ClusterRoles beside those of the policy, for APIs that the server has beside the usual ones.
+    pub roles: Vec<Value>,
 }
 
 /// Makes the objects every cluster starts with: namespaces, the RBAC policy, the Service `kubernetes`
@@ -104,6 +106,9 @@ impl Bootstrap {
                 "metadata": {"name": name}, "value": value, "description": description});
             self.ensure("scheduling.k8s.io", "priorityclasses", "", class).await?;
         }
+        for role in &self.options.roles {
+            self.ensure("rbac.authorization.k8s.io", "clusterroles", "", role.clone()).await?;
+        }
         self.ensure_kubelet_rights().await?;
         self.ensure_flow_control().await?;
         self.mark_schemas().await?;
@@ -136,7 +141,7 @@ impl Bootstrap {
         group: &'static str,
         resource: &'static str,
         namespace: &str,
-        value: serde_json::Value,
+        value: Value,
     ) -> ApiResult<()> {
         let resource = GroupResource::new(group, resource);
         let object = Object::from_value(value).unwrap_or_default();
@@ -295,7 +300,7 @@ impl Bootstrap {
         group: &'static str,
         resource: &'static str,
         namespace: &str,
-        value: serde_json::Value,
+        value: Value,
         field: &str,
     ) -> ApiResult<()> {
         let resource = GroupResource::new(group, resource);

@@ -142,7 +142,9 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     // What the keys of the data directory sign is signed where they are.
     let pki = args.component.data_dir.join("pki");
     let read = |file: &str| std::fs::read_to_string(pki.join(file)).ok();
-    let options = BuiltinOptions::new(clock.clone(), authority);
+    let (health, metrics) = (Health::new(), Metrics::new().with_process());
+    let options =
+        BuiltinOptions::new(clock.clone(), authority).with_metrics(metrics.clone());
     let options = signing::with_keys(
         args.cluster_cidr.iter().fold(options, |options, range| options.with_cluster_cidr(*range)),
         &read("ca.crt").unwrap_or_default(),
@@ -150,7 +152,6 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         read("sa.key").as_deref(),
     );
     let client = kube::Client::try_from(config)?;
-    let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let name = "kube-controller-manager";
     let served = endpoint(
         name,

@@ -111,7 +111,9 @@ fn controllers(
 ) -> anyhow::Result<Manager> {
     let client = api.client_as(component_user(CONTROLLER_MANAGER));
     let inside = api.clients();
-    let options = controller_options(credentials, &shared.clock);
+    let options = controller_options(credentials, &shared.clock)
+        .with_features(api.api().features().clone())
+        .with_metrics(shared.metrics.clone());
     Ok(Manager::builder(client)
         .client_for(move |name| inside.client_as(controller_user(name)))
         .clock(shared.clock.clone())

@@ -186,7 +186,9 @@ impl TestClusterBuilder {
         credentials: &Credentials,
     ) -> Result<Manager, BoxError> {
         let clock = self.clock_of("kube-controller-manager");
-        let options = controller_options(credentials, &clock);
+        let options = controller_options(credentials, &clock)
+            .with_features(self.options.features.clone())
+            .with_metrics(self.options.metrics.clone());
         let controllers = builtin(&options);
         let own = gate.clone();
         let client = gate.client(component_user(CONTROLLER_MANAGER));

@@ -31,3 +31,5 @@ mod snapshot;
 mod start_up;
 mod storage;
 mod testserver;
+mod workload_faults;
+mod workloads;

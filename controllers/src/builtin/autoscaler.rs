@@ -1,6 +1,7 @@
 mod calculator;
 mod compute;
 mod metrics;
+mod monitor;
 mod normal;
 mod scale;
 
@@ -21,7 +22,9 @@ use k8s_openapi::{
 };
 use kube::{Api, api::PostParams};
 use kubeplane_client::{EventType, ObjectKey};
-use kubeplane_core::{quantity::Quantity, selector::LabelSelector};
+use kubeplane_core::{features::Features, quantity::Quantity, selector::LabelSelector};
+use kubeplane_telemetry::Metrics;
+use monitor::{Done, Failed, Monitor};
 use normal::{Bounds, Memory};
 use parking_lot::Mutex;
 use scale::Scale;
@@ -30,6 +33,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 /// How often each autoscaler is looked at.
 const PERIOD: Duration = Duration::from_secs(15);
 const TOLERANCE: f64 = 0.1;
+/// The condition that says that there is no replica because the figures wanted none.
+const SCALED_TO_ZERO: &str = "ScaledToZero";
 /// How long what the API server serves is believed to be the same.
 const KNOWN: Duration = Duration::from_secs(30);
 
@@ -39,14 +44,19 @@ pub(super) struct Autoscaler {
     /// Which pods each autoscaler was last seen to count.
     selectors: Mutex<HashMap<ObjectKey, LabelSelector>>,
     resources: Mutex<Option<(Duration, Arc<Resources>)>>,
+    /// Whether workloads may be scaled to zero, and from there.
+    to_zero: bool,
+    monitor: Monitor,
 }
 
 impl Autoscaler {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(features: &Features, metrics: Option<&Metrics>) -> Self {
         Self {
             memories: Mutex::default(),
             selectors: Mutex::default(),
             resources: Mutex::default(),
+            to_zero: features.is_on("HPAScaleToZero"),
+            monitor: Monitor::registered(metrics),
         }
     }
 
@@ -84,7 +94,9 @@ impl Controller for Autoscaler {
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         sources.informer::<Pod>();
-        sources.watch::<HorizontalPodAutoscaler>(|change| {
+        let monitor = self.monitor.clone();
+        sources.watch::<HorizontalPodAutoscaler>(move |change| {
+            monitor.changed(change);
             let object = change.object();
             // Its own writes of the status must not make it look more often.
             let same = change.old().is_some_and(|old| old.spec == object.spec);
@@ -105,9 +117,15 @@ impl Controller for Autoscaler {
             key,
             cached: cached.clone(),
             object: (*cached).clone(),
+            done: Done::None,
         };
-        let outcome = run.scale().await;
-        run.write().await?;
+        let started = context.clock().elapsed();
+        let mut outcome = run.scale().await;
+        if let Err(error) = run.write().await {
+            outcome = Err(error);
+        }
+        let (done, failed) = (run.done, Failed::of(outcome.as_ref().err()));
+        self.monitor.reconciled(done, failed, context.clock().elapsed() - started);
         outcome.map(|()| Action::RequeueAfter(PERIOD))
     }
 
@@ -124,6 +142,7 @@ struct Run<'a> {
     cached: Arc<HorizontalPodAutoscaler>,
     /// With the status as it becomes.
     object: HorizontalPodAutoscaler,
+    done: Done,
 }
 
 impl Run<'_> {
@@ -200,9 +219,14 @@ impl Run<'_> {
         self.autoscaler.remember(self.key, |memory| memory.begin(current, now));
         let bounds =
             Bounds { min: spec.min_replicas.unwrap_or(1), max: spec.max_replicas, current };
-        if current == 0 {
+        let was_scaled_to_zero = self.to_zero() && self.is_scaled_to_zero();
+        let wakes = was_scaled_to_zero && (bounds.min != 0 || has_figure_without_pods(&spec));
+        if current == 0 && !wakes {
             let message = "scaling is disabled since the replica count of the target is zero";
             self.condition("ScalingActive", false, "ScalingDisabled", message);
+            if !self.to_zero() {
+                self.forget_zero();
+            }
             self.finish(current, current, None);
             return Ok(());
         }
@@ -211,7 +235,7 @@ impl Run<'_> {
         if current > bounds.max {
             return self.rescale(found, bounds.max, over, None).await;
         }
-        if current < bounds.min {
+        if current < bounds.min && current != 0 {
             return self.rescale(found, bounds.min, under, None).await;
         }
         let computed = self.compute(&spec, &found).await;
@@ -225,18 +249,24 @@ impl Run<'_> {
             )));
         };
         let wanted = wanted.max(0);
-        let reason = match wanted.cmp(&current) {
+        let mut reason = match wanted.cmp(&current) {
             std::cmp::Ordering::Greater => format!("{} above target", computed.metric),
             std::cmp::Ordering::Less => "All metrics below target".to_owned(),
             std::cmp::Ordering::Equal => String::new(),
         };
-        let decision = self.autoscaler.remember(self.key, |memory| match &spec.behavior {
+        let mut decision = self.autoscaler.remember(self.key, |memory| match &spec.behavior {
             None => memory.decide(wanted, bounds, now),
             Some(behavior) => memory.decide_by(behavior, wanted, bounds, now),
         });
         let (stable, limit) = (decision.stable, decision.limit);
         self.condition("AbleToScale", true, stable.0, stable.1);
         self.condition("ScalingLimited", decision.limited, limit.0, limit.1);
+        if current == 0 && decision.replicas < bounds.min {
+            decision.replicas = bounds.min;
+            if reason.is_empty() {
+                reason = under.to_owned();
+            }
+        }
         if decision.replicas == current {
             self.finish(current, current, computed.statuses);
         } else {
@@ -245,7 +275,45 @@ impl Run<'_> {
         computed.error.map_or(Ok(()), |error| Err(Error::Incomplete(error)))
     }
 
+    fn to_zero(&self) -> bool {
+        self.autoscaler.to_zero
+    }
+
+    /// Whether it was this controller that left no replica.
+    fn is_scaled_to_zero(&self) -> bool {
+        let status = self.object.status.as_ref();
+        let mut conditions =
+            status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+        conditions.any(|known| known.type_ == SCALED_TO_ZERO && known.status == "True")
+    }
+
+    fn forget_zero(&mut self) {
+        let status = self.object.status.as_mut();
+        if let Some(list) = status.and_then(|status| status.conditions.as_mut()) {
+            list.retain(|known| known.type_ != SCALED_TO_ZERO);
+        }
+    }
+
+    /// Tells after every change of size whether it led to zero.
+    fn note_zero(&mut self, current: i32, wanted: i32) {
+        let spec = self.spec();
+        if !self.to_zero() {
+            self.forget_zero();
+        } else if current > 0
+            && wanted == 0
+            && spec.min_replicas == Some(0)
+            && has_figure_without_pods(&spec)
+        {
+            let message = "the HPA controller scaled the workload to zero";
+            self.condition(SCALED_TO_ZERO, true, "ScaledToZero", message);
+        } else {
+            let message = "the HPA controller did not scale the workload to zero";
+            self.condition(SCALED_TO_ZERO, false, "NotScaledToZero", message);
+        }
+    }
+
     fn finish(&mut self, current: i32, wanted: i32, metrics: Option<Vec<MetricStatus>>) {
+        self.autoscaler.monitor.wants(self.key, wanted);
         self.state(current, metrics);
         self.object.status.get_or_insert_default().desired_replicas = wanted;
     }
@@ -271,6 +339,8 @@ impl Run<'_> {
         self.condition("AbleToScale", true, "SucceededRescale", &message);
         let message = format!("New size: {wanted}; reason: {reason}");
         self.event(EventType::Normal, "SuccessfulRescale", &message);
+        self.note_zero(current, wanted);
+        self.done = Done::of(current, wanted);
         let behavior = self.spec().behavior;
         if let Some(behavior) = &behavior {
             let now = self.context.clock().elapsed();
@@ -357,7 +427,11 @@ impl Run<'_> {
         let mut best: Option<(i32, String)> = None;
         let mut failed = Vec::new();
         for metric in &specs {
-            match source.compute(metric, &target).await {
+            let started = self.context.clock().elapsed();
+            let outcome = source.compute(metric, &target).await;
+            let took = self.context.clock().elapsed() - started;
+            self.autoscaler.monitor.computed(&metric.type_, &outcome, scale.wanted, took);
+            match outcome {
                 Ok(found) => {
                     statuses.push(found.status);
                     if best.as_ref().is_none_or(|(most, _)| *most == 0 || found.replicas > *most) {
@@ -391,6 +465,12 @@ impl Run<'_> {
         self.condition("ScalingActive", true, "ValidMetricFound", &message);
         Computed { replicas: Some(replicas), metric, statuses, error }
     }
+}
+
+/// Whether a figure can be known though there are no pods.
+fn has_figure_without_pods(spec: &HorizontalPodAutoscalerSpec) -> bool {
+    let mut metrics = spec.metrics.iter().flatten();
+    metrics.any(|metric| matches!(metric.type_.as_str(), "Object" | "External"))
 }
 
 fn tolerances(spec: &HorizontalPodAutoscalerSpec) -> Tolerances {

@@ -5,20 +5,24 @@ mod sync;
 
 use super::{
     pods,
-    revisions::{self, History},
+    revisions::History,
     written::{LAGGING, Written},
 };
-use crate::{Action, Context, Controller, Error, Sources, sources::owner_key};
+use crate::{Action, Context, Controller, Error, Sources, error::unless_gone, sources::owner_key};
 use async_trait::async_trait;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
     core::v1::{Node, Pod},
 };
-use kube::ResourceExt;
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
 use kubeplane_client::{Change, ControllerRefManager, EventType, ObjectKey, controller_of};
 use kubeplane_clock::SharedClock;
 use pace::Pace;
-use std::time::Duration;
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
 use sync::Sync;
 
 /// Keeps one pod on every node that is fit for it.
@@ -117,7 +121,9 @@ impl Controller for DaemonSets {
             return Ok(Action::Done);
         }
         let mut history =
-            History::read(context, &*set, key, &self.revisions, &spec.selector).await?;
+            History::read(context, &*set, key, &self.revisions, &spec.selector, sync::REVISION)
+                .await?;
+        history.label_all().await?;
         let collisions = set.status.as_ref().and_then(|status| status.collision_count);
         history.collisions = collisions.unwrap_or_default();
         let current = history.newest(&spec.template).await?;
@@ -126,7 +132,11 @@ impl Controller for DaemonSets {
         let claims = ControllerRefManager::new(context.client(), &*set, &spec.selector)?;
         let pods = claims.claim(found, |_| true).await?;
 
-        let hash = revisions::hash_of(&current).to_owned();
+        for double in history.doubles(&current) {
+            merge(context, &pods, history.hash_of(&double), history.hash_of(&current)).await?;
+            history.delete(&double).await?;
+        }
+        let hash = history.hash_of(&current).to_owned();
         let mut sync = Sync::new(self, context, key, &set, spec, hash, &pods);
         let managed = sync.run().await;
         sync.write_status(history.collisions).await?;
@@ -135,11 +145,25 @@ impl Controller for DaemonSets {
         for pod in &pods {
             let hash = pod.labels().get(sync::REVISION);
             let used = |revision: &&ControllerRevision| {
-                hash.is_some_and(|hash| revisions::hash_of(revision) == hash)
+                hash.is_some_and(|hash| history.hash_of(revision) == hash)
             };
             live.extend(history.all.iter().filter(used).map(ResourceExt::name_any));
         }
         history.truncate(&live, spec.revision_history_limit.unwrap_or(10)).await?;
         Ok(sync.again.map_or(Action::Done, |again: Duration| Action::RequeueAfter(again)))
     }
+}
+
+/// Makes pods of one revision say that they are of another, which is the same.
+async fn merge(context: &Context, pods: &[Arc<Pod>], from: &str, to: &str) -> Result<(), Error> {
+    for pod in pods.iter().filter(|pod| {
+        pod.labels().get(sync::REVISION).map(String::as_str) == Some(from) && from != to
+    }) {
+        let api: Api<Pod> =
+            Api::namespaced(context.client(), pod.namespace().as_deref().unwrap_or_default());
+        let label = json!({"metadata": {"uid": pod.metadata.uid, "labels": {sync::REVISION: to}}});
+        let patch = Patch::Merge(label);
+        unless_gone(api.patch(&pod.name_any(), &PatchParams::default(), &patch).await)?;
+    }
+    Ok(())
 }

@@ -1,3 +1,5 @@
+mod repack;
+
 use super::{
     endpointslices::{MANAGED_BY, Plan, SERVICE_NAME, port_key, service_of},
     services::TRIGGER_TIME,
@@ -7,7 +9,7 @@ use crate::{Action, Context, Controller, Error, Retry, Sources};
 use async_trait::async_trait;
 use k8s_openapi::{
     api::{
-        core::v1::{EndpointAddress, EndpointSubset, Endpoints, Service},
+        core::v1::{self as core, EndpointAddress, Endpoints, Service},
         discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -103,11 +105,9 @@ impl Controller for Mirroring {
 /// One slice for each address family and set of ports.
 fn mirror(endpoints: &Endpoints) -> Vec<EndpointSlice> {
     let mut slices: BTreeMap<(&str, String), EndpointSlice> = BTreeMap::new();
-    for subset in endpoints.subsets.iter().flatten() {
-        let ports = ports(subset);
-        let ready = subset.addresses.iter().flatten().map(|address| (address, true));
-        let unready = subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
-        for (address, ready) in ready.chain(unready).take(LARGEST) {
+    for pack in repack::packed(endpoints.subsets.as_deref().unwrap_or_default()) {
+        let ports = ports(&pack.ports);
+        for (address, ready) in pack.addresses.into_iter().take(LARGEST) {
             let Ok(ip) = address.ip.parse::<IpAddr>() else { continue };
             let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
             let slice = slices
@@ -119,8 +119,8 @@ fn mirror(endpoints: &Endpoints) -> Vec<EndpointSlice> {
     slices.into_values().collect()
 }
 
-fn ports(subset: &EndpointSubset) -> Vec<EndpointPort> {
-    let ports = subset.ports.iter().flatten().map(|port| EndpointPort {
+fn ports(ports: &[&core::EndpointPort]) -> Vec<EndpointPort> {
+    let ports = ports.iter().map(|port| EndpointPort {
         name: Some(port.name.clone().unwrap_or_default()),
         port: Some(port.port),
         protocol: Some(port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())),

@@ -1,6 +1,7 @@
 mod claim;
 mod provision;
 mod reclaim;
+mod recycle;
 mod volume;
 mod write;
 
@@ -27,7 +28,8 @@ const UNBOUND: &str = "unbound-class";
 
 /// Brings claims and volumes together, and decides what becomes of volumes whose claims are gone.
 ///
-/// Volumes are made and destroyed by others; the claim's annotations and the volume's phase ask for it.
+/// Volumes are made and destroyed by others, but for directories of this machine; the claim's annotations and the
+/// volume's phase ask for it.
 #[derive(Debug, Default)]
 pub(super) struct PersistentVolumes {
     claims: Newest<PersistentVolumeClaim>,
@@ -107,6 +109,10 @@ impl Controller for PersistentVolumes {
                 None => {}
             }
             requests
+        });
+        sources.watch::<Pod>(|change| {
+            let volume = recycle::recycled_by(change.object());
+            volume.map(|name| Request::Volume(name.to_owned())).into_iter().collect()
         });
         sources.watch::<StorageClass>(move |change| {
             let name = change.object().metadata.name.as_deref().unwrap_or_default();

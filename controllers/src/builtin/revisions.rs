@@ -18,7 +18,8 @@ use kubeplane_client::{ControllerRefManager, ObjectKey, Watchable, controller_of
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-const HASH: &str = "controller.kubernetes.io/hash";
+/// The label with the hash of a StatefulSet's revision.
+pub(super) const HASH: &str = "controller.kubernetes.io/hash";
 /// The longest part of a name that is the owner's.
 const LONGEST_PREFIX: usize = 223;
 
@@ -28,6 +29,8 @@ pub(super) struct History<'a, O> {
     pub(super) owner: &'a O,
     pub(super) key: &'a ObjectKey,
     pub(super) written: &'a Written,
+    /// Under which label revisions carry their hash.
+    label: &'static str,
     /// Who asks for a revision puts these on it.
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) all: Vec<ControllerRevision>,
@@ -45,6 +48,7 @@ where
         key: &'a ObjectKey,
         written: &'a Written,
         selector: &LabelSelector,
+        label: &'static str,
     ) -> Result<Self, Error> {
         let uid = owner.meta().uid.as_deref().unwrap_or_default();
         let all = context.informers().of::<ControllerRevision>().list_in(&key.namespace);
@@ -60,7 +64,7 @@ where
             (revision.revision, created, revision.name_any())
         });
         let annotations = owner.meta().annotations.clone().unwrap_or_default();
-        Ok(Self { context, owner, key, written, annotations, all, collisions: 0 })
+        Ok(Self { context, owner, key, written, label, annotations, all, collisions: 0 })
     }
 
     fn api(&self) -> Api<ControllerRevision> {
@@ -125,7 +129,7 @@ where
     fn revision(&self, template: &PodTemplateSpec, number: i64, hash: &str) -> ControllerRevision {
         let labels = template.metadata.as_ref().and_then(|meta| meta.labels.clone());
         let mut labels = labels.unwrap_or_default();
-        labels.insert(HASH.to_owned(), hash.to_owned());
+        labels.insert(self.label.to_owned(), hash.to_owned());
         let prefix: String = self.key.name.chars().take(LONGEST_PREFIX).collect();
         let mut template = serde_json::to_value(template).unwrap_or_default();
         template["$patch"] = json!("replace");
@@ -140,6 +144,41 @@ where
             data: Some(RawExtension(json!({"spec": {"template": template}}))),
             revision: number,
         }
+    }
+
+    /// The hash that a revision carries.
+    pub(super) fn hash_of<'r>(&self, revision: &'r ControllerRevision) -> &'r str {
+        revision.labels().get(self.label).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Gives revisions without a hash their name for one, as who reads hashes of pods does not compute any.
+    pub(super) async fn label_all(&mut self) -> Result<(), Error> {
+        let api = self.api();
+        for revision in self.all.iter_mut().filter(|own| !own.labels().contains_key(self.label)) {
+            let name = revision.name_any();
+            revision.labels_mut().insert(self.label.to_owned(), name.clone());
+            *revision = api.replace(&name, &PostParams::default(), revision).await?;
+            self.written.updated(self.key, revision);
+        }
+        Ok(())
+    }
+
+    /// The other revisions with the template of this one.
+    pub(super) fn doubles(&self, of: &ControllerRevision) -> Vec<ControllerRevision> {
+        let Some(template) = template_of(of) else { return Vec::new() };
+        let same = |other: &&ControllerRevision| {
+            other.metadata.uid != of.metadata.uid
+                && template_of(other).is_some_and(|other| hash::is_same(&other, &template))
+        };
+        self.all.iter().filter(same).cloned().collect()
+    }
+
+    /// Deletes a revision.
+    pub(super) async fn delete(&mut self, revision: &ControllerRevision) -> Result<(), Error> {
+        unless_gone(self.api().delete(&revision.name_any(), &DeleteParams::default()).await)?;
+        self.written.deleted(self.key, revision);
+        self.all.retain(|own| own.metadata.uid != revision.metadata.uid);
+        Ok(())
     }
 
     /// Deletes the oldest revisions that are not in use, so that `keep` of those are left.
@@ -161,9 +200,4 @@ pub(super) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSp
     let mut template = revision.data.as_ref()?.0.pointer("/spec/template")?.clone();
     template.as_object_mut()?.remove("$patch");
     serde_json::from_value(template).ok()
-}
-
-/// The hash that a revision carries, which its pods have as a label.
-pub(super) fn hash_of(revision: &ControllerRevision) -> &str {
-    revision.labels().get(HASH).map(String::as_str).unwrap_or_default()
 }

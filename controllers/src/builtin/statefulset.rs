@@ -87,7 +87,8 @@ impl Controller for StatefulSets {
         }
         let Some(spec) = &set.spec else { return Ok(Action::Done) };
         let mut history =
-            History::read(context, &*set, key, &self.revisions, &spec.selector).await?;
+            History::read(context, &*set, key, &self.revisions, &spec.selector, revisions::HASH)
+                .await?;
         let before = set.status.clone().unwrap_or_default();
         history.collisions = before.collision_count.unwrap_or_default();
         let uid = set.metadata.uid.as_deref().unwrap_or_default();

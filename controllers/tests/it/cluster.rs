@@ -14,7 +14,7 @@ use kubeplane_apiserver::{ApiServer, Builder, Clients, admission::NamespaceLifec
 use kubeplane_auth::{Masters, Rbac};
 use kubeplane_client::{Informers, Watchable};
 use kubeplane_clock::SharedClock;
-use kubeplane_controllers::{BuiltinOptions, Manager, TokenSigner, builtin};
+use kubeplane_controllers::{BuiltinOptions, Manager, Selection, TokenSigner, builtin};
 use kubeplane_core::{
     GroupResource, Object,
     auth::{GROUP_AUTHENTICATED, UserInfo},
@@ -27,7 +27,11 @@ use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::Store;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -55,6 +59,9 @@ pub(crate) struct Cluster {
     /// An administrator's.
     pub(crate) client: Client,
     clients: Clients,
+    options: Option<BuiltinOptions>,
+    selection: String,
+    controllers: Mutex<JoinSet<()>>,
     tasks: JoinSet<()>,
 }
 
@@ -73,29 +80,55 @@ impl Cluster {
 
     /// The same, on a server that is put together differently.
     pub(crate) async fn with(clock: SharedClock, change: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::selected(clock, change, "*").await
+    }
+
+    /// The same, with those controllers that `--controllers` would select.
+    pub(crate) async fn selected(
+        clock: SharedClock,
+        change: impl FnOnce(Builder) -> Builder,
+        selection: &str,
+    ) -> Self {
         let mut cluster = Self::bare_with(change).await;
         cluster.bootstrap().await;
         let authority = Authority::generate("kubernetes", clock.now()).unwrap();
-        let options = BuiltinOptions::new(clock.clone(), "the root")
+        let options = BuiltinOptions::new(clock, "the root")
             .with_authority(Arc::new(authority))
             .with_token_signer(Arc::new(Signer));
-        let clients = cluster.clients.clone();
+        cluster.options = Some(options);
+        cluster.selection = selection.to_owned();
+        cluster.start_controllers().await;
+        cluster
+    }
+
+    /// Starts the controllers, which begin with empty caches.
+    pub(crate) async fn start_controllers(&self) {
+        let options = self.options.clone().unwrap();
+        let clients = self.clients.clone();
         let own = UserInfo::new("system:kube-controller-manager", [GROUP_AUTHENTICATED]);
         let manager = Manager::builder(clients.client_as(own))
             .client_for(move |name| clients.client_as(controller(name)))
-            .clock(clock)
+            .clock(options.clock.clone())
+            .select(Selection::parse(&self.selection))
             .add_all(builtin(&options))
             .build()
             .unwrap();
         let (life, mut watch) = lifecycle();
-        cluster.tasks.spawn(async move { Box::new(manager).run(life).await.unwrap() });
+        let mut running = JoinSet::new();
+        running.spawn(async move { Box::new(manager).run(life).await.unwrap() });
         assert!(watch.became_ready().await);
         // The life ends with the cluster's tasks.
-        cluster.tasks.spawn(async move {
+        running.spawn(async move {
             std::future::pending::<()>().await;
             drop(watch);
         });
-        cluster
+        *self.controllers.lock().unwrap() = running;
+    }
+
+    /// Ends the controllers wherever they are.
+    pub(crate) async fn stop_controllers(&self) {
+        let mut running = std::mem::take(&mut *self.controllers.lock().unwrap());
+        running.shutdown().await;
     }
 
     /// Makes what gives controllers their rights.
@@ -157,7 +190,9 @@ impl Cluster {
             let (life, _watch) = lifecycle();
             let _running = Box::new(server).run(life).await;
         });
-        let cluster = Self { client, clients, tasks };
+        let controllers = Mutex::default();
+        let cluster =
+            Self { client, clients, options: None, selection: "*".to_owned(), controllers, tasks };
         cluster.create::<Namespace>(json!({"metadata": {"name": "default"}})).await;
         cluster
     }

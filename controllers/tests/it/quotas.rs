@@ -1,6 +1,6 @@
 use crate::cluster::{Cluster, NODE, eventually, gone};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, ResourceQuota, Service};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -69,6 +69,33 @@ async fn creations_at_once_never_exceed_a_quota_and_deletions_make_room() {
     let more = serde_json::from_value(pod("larger", "500m")).unwrap();
     let error = pods.create(&PostParams::default(), &more).await.unwrap_err().to_string();
     assert!(error.contains("requested: requests.cpu=500m, used: requests.cpu=1800m"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_fills_a_quota_and_no_more() {
+    let cluster = start().await;
+    let quota = json!({"metadata": {"name": "many"}, "spec": {"hard": {"pods": "25"}}});
+    cluster.create::<ResourceQuota>(quota).await;
+    used(&cluster, "many", json!({"pods": "0"})).await;
+    let template = json!({"metadata": {"labels": {"app": "a"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"replicas": 20, "selector": {"app": "a"}, "template": template});
+    let set = json!({"metadata": {"name": "set"}, "spec": spec});
+    cluster.create::<ReplicationController>(set).await;
+    used(&cluster, "many", json!({"pods": "20"})).await;
+    let more = Patch::Merge(json!({"spec": {"replicas": 30}}));
+    let sets = cluster.api::<ReplicationController>();
+    sets.patch("set", &PatchParams::default(), &more).await.unwrap();
+    used(&cluster, "many", json!({"pods": "25"})).await;
+    eventually("the failure is told", || async {
+        let status = sets.get("set").await.unwrap().status.unwrap_or_default();
+        let mut conditions = status.conditions.iter().flatten();
+        let failure = conditions.find(|condition| condition.type_ == "ReplicaFailure");
+        let told = failure.and_then(|failure| failure.message.clone()).unwrap_or_default();
+        let right = status.replicas == 25 && told.contains("exceeded quota: many");
+        if right { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -236,7 +236,8 @@ async fn what_nobody_provisions_or_reclaims_is_told() {
     let all = volumes(&cluster);
     for policy in ["Delete", "Recycle"] {
         let name = policy.to_lowercase();
-        let more = json!({"persistentVolumeReclaimPolicy": policy});
+        let more = json!({"persistentVolumeReclaimPolicy": policy, "hostPath": null,
+            "fc": {"targetWWNs": ["50060e801049cfd1"], "lun": 0}});
         make::<PersistentVolume>(&cluster, volume(&name, "5Gi", more)).await;
         let object = claim(&name, json!({"volumeName": name}));
         cluster.create::<PersistentVolumeClaim>(object).await;

@@ -35,14 +35,18 @@ enum Reference {
     NamedGroup,
 }
 
-pub(super) fn create(object: &Object) -> Errors {
+pub(super) fn create(object: &Object, to_zero: bool) -> Errors {
     spec(
         object,
-        Leniency { least: 1, target: target_rule(object, None), metrics: Reference::AnyGroup },
+        Leniency {
+            least: i64::from(!to_zero),
+            target: target_rule(object, None),
+            metrics: Reference::AnyGroup,
+        },
     )
 }
 
-pub(super) fn update(object: &Object, old: &Object) -> Errors {
+pub(super) fn update(object: &Object, old: &Object, to_zero: bool) -> Errors {
     let before = sub(old.map(), "spec");
     let odd = before.list("metrics").iter().any(|metric| {
         let described = metric.sub("object").sub("describedObject");
@@ -53,7 +57,7 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     spec(
         object,
         Leniency {
-            least: i64::from(*before.sub("minReplicas") != 0),
+            least: i64::from(!to_zero && *before.sub("minReplicas") != 0),
             target: target_rule(object, Some(old)),
             metrics: if odd { Reference::AnyText } else { Reference::AnyGroup },
         },

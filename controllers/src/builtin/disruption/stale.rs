@@ -42,6 +42,7 @@ pub(super) async fn clear(context: &Context, key: &ObjectKey) -> Result<Action, 
         type_: TARGET.to_owned(),
         status: "False".to_owned(),
         last_transition_time: Some(Time(now)),
+        observed_generation: pod.metadata.generation,
         ..PodCondition::default()
     };
     set_condition(next.status.get_or_insert_default(), over, now);

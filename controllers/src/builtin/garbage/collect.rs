@@ -3,7 +3,10 @@ use super::{
     graph::{FOREGROUND, Identity, ORPHAN, Snapshot, Work},
 };
 use crate::{Context, Error, builtin::discovery::Served, error::unless_gone};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::{
+    api::core::v1::ObjectReference,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
 use kube::{
     Api,
     api::{
@@ -11,6 +14,7 @@ use kube::{
         PropagationPolicy,
     },
 };
+use kubeplane_client::EventType;
 use serde_json::json;
 
 /// Decides about one object at a time, on its live state.
@@ -182,7 +186,14 @@ impl Collector<'_> {
     ) -> Result<Option<Owners>, Error> {
         let mut owners = Owners::default();
         for reference in references {
-            let known = self.shared.graph.lock().owner(reference, &item.namespace);
+            let (known, gone) = {
+                let graph = self.shared.graph.lock();
+                (graph.owner(reference, &item.namespace), graph.is_gone(&reference.uid))
+            };
+            if gone {
+                owners.dangling.push(reference.uid.clone());
+                continue;
+            }
             let waits = match known {
                 Some(waits) => Some(waits),
                 None => {
@@ -193,6 +204,9 @@ impl Collector<'_> {
                         name: reference.name.clone(),
                         uid: reference.uid.clone(),
                     };
+                    if self.shared.graph.lock().is_elsewhere(&reference.uid, &item.namespace) {
+                        self.tell_of_foreign_owner(item, &identity);
+                    }
                     let Some(api) = self.api(&identity)? else { return Ok(None) };
                     let live =
                         api.get_metadata_opt(&reference.name).await?.map(|object| object.metadata);
@@ -214,6 +228,24 @@ impl Collector<'_> {
             list.push(reference.uid.clone());
         }
         Ok(Some(owners))
+    }
+
+    fn tell_of_foreign_owner(&self, item: &Identity, owner: &Identity) {
+        let Identity { api_version, kind, namespace, name, uid } = owner;
+        let message = format!(
+            "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in \
+             namespace {namespace:?}"
+        );
+        let about = ObjectReference {
+            api_version: Some(item.api_version.clone()),
+            kind: Some(item.kind.clone()),
+            namespace: Some(item.namespace.clone()).filter(|own| !own.is_empty()),
+            name: Some(item.name.clone()),
+            uid: Some(item.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let reason = "OwnerRefInvalidNamespace";
+        self.context.recorder().event(&about, EventType::Warning, reason, message);
     }
 
     async fn delete(

@@ -1,7 +1,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::discovery::ApiResource;
 use kubeplane_client::PartialObjectMetadata;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 pub(super) const ORPHAN: &str = "orphan";
 pub(super) const FOREGROUND: &str = "foregroundDeletion";
@@ -57,7 +57,13 @@ pub(super) struct Dependent {
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     nodes: HashMap<String, Node>,
+    /// The uids of the last objects that were seen to go, and in which order they went.
+    absent: HashSet<String>,
+    absent_order: VecDeque<String>,
 }
+
+/// How many objects that went are remembered.
+const MOST_ABSENT: usize = 500;
 
 fn blocks(owners: &[OwnerReference], uid: &str) -> bool {
     owners.iter().any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
@@ -191,6 +197,33 @@ impl Graph {
         work
     }
 
+    /// An object was seen to go: whoever names it as an owner need not be asked about, even if its kind is gone, too.
+    pub(super) fn gone(&mut self, uid: &str) -> Vec<Work> {
+        if self.absent.insert(uid.to_owned()) {
+            self.absent_order.push_back(uid.to_owned());
+        }
+        if self.absent_order.len() > MOST_ABSENT
+            && let Some(oldest) = self.absent_order.pop_front()
+        {
+            self.absent.remove(&oldest);
+        }
+        self.forget(uid)
+    }
+
+    /// There are no objects of this kind any more.
+    pub(super) fn lose(&mut self, api_version: &str, kind: &str) -> Vec<Work> {
+        let of =
+            |node: &Node| node.identity.api_version == api_version && node.identity.kind == kind;
+        let lost: Vec<String> =
+            self.nodes.iter().filter(|(_, node)| of(node)).map(|(uid, _)| uid.clone()).collect();
+        lost.into_iter().flat_map(|uid| self.gone(&uid)).collect()
+    }
+
+    /// Whether the object of this uid was seen to go, not long ago.
+    pub(super) fn is_gone(&self, uid: &str) -> bool {
+        self.absent.contains(uid)
+    }
+
     /// A node and what depends on it.
     pub(super) fn snapshot(&self, uid: &str) -> Option<Snapshot> {
         let node = self.nodes.get(uid)?;
@@ -215,6 +248,14 @@ impl Graph {
     pub(super) fn owner(&self, owner: &OwnerReference, namespace: &str) -> Option<bool> {
         let node = self.nodes.get(&owner.uid)?;
         (node.observed && means(owner, &node.identity, namespace)).then_some(node.foreground)
+    }
+
+    /// Whether an object of this uid is known to be in a namespace other than this one.
+    pub(super) fn is_elsewhere(&self, uid: &str, namespace: &str) -> bool {
+        self.nodes.get(uid).is_some_and(|node| {
+            let own = node.identity.namespace.as_str();
+            node.observed && !own.is_empty() && own != namespace
+        })
     }
 }
 

@@ -2,13 +2,17 @@ use super::{Shared, graph::Work};
 use crate::{
     Context, Enqueue,
     builtin::{
-        discovery::Served,
+        discovery::{Resources, Served},
         monitors::{Monitors, RESYNC, SETTLING},
     },
 };
 use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::discovery::ApiResource;
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams},
+    discovery::ApiResource,
+};
 use kubeplane_client::{Change, PartialObjectMetadata};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -20,7 +24,9 @@ pub(super) async fn run(shared: Arc<Shared>, queue: Enqueue<Work>, context: Cont
     // A controller runs once, so the queue is set once.
     let _ = shared.queue.set(queue.clone());
     let clock = context.clock().clone();
-    let mut builder = Builder { shared, queue, monitors: Monitors::new(context.clone()) };
+    let monitors = Monitors::new(context.clone());
+    let mut builder =
+        Builder { shared, queue, monitors, client: context.client(), missing: Vec::new() };
     while !builder.sync().await {
         clock.sleep(Duration::from_millis(200)).await;
     }
@@ -58,6 +64,9 @@ struct Builder {
     shared: Arc<Shared>,
     queue: Enqueue<Work>,
     monitors: Monitors,
+    client: kube::Client,
+    /// Kinds that are no longer told of, and may be gone or only out of reach.
+    missing: Vec<Served>,
 }
 
 impl Builder {
@@ -65,7 +74,8 @@ impl Builder {
     async fn sync(&mut self) -> bool {
         match self.monitors.sync(is_collected).await {
             Ok(resources) => {
-                *self.shared.resources.write() = resources;
+                let before = std::mem::replace(&mut *self.shared.resources.write(), resources);
+                self.look_for_missing(before).await;
                 true
             }
             Err(error) => {
@@ -75,11 +85,32 @@ impl Builder {
         }
     }
 
+    /// Of a kind that is gone nobody tells how its objects went; one that is out of reach answers something else.
+    async fn look_for_missing(&mut self, before: Resources) {
+        self.missing.extend(before.by_kind.into_values().filter(is_collected));
+        let told = |served: &Served| {
+            let kind = (served.resource.api_version.clone(), served.resource.kind.clone());
+            self.shared.resources.read().by_kind.contains_key(&kind)
+        };
+        let missing = std::mem::take(&mut self.missing);
+        for served in missing.into_iter().filter(|served| !told(served)).collect::<Vec<_>>() {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &served.resource);
+            match api.list_metadata(&ListParams::default().limit(1)).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {
+                    let ApiResource { api_version, kind, .. } = &served.resource;
+                    let work = self.shared.graph.lock().lose(api_version, kind);
+                    work.into_iter().for_each(|work| self.queue.add(work));
+                }
+                _ => self.missing.push(served),
+            }
+        }
+    }
+
     fn take(&self, resource: &ApiResource, change: &Change<PartialObjectMetadata>) {
         let mut graph = self.shared.graph.lock();
         let work = match change {
             Change::Deleted(object) => {
-                graph.forget(object.metadata.uid.as_deref().unwrap_or_default())
+                graph.gone(object.metadata.uid.as_deref().unwrap_or_default())
             }
             Change::Added(object) | Change::Updated { new: object, .. } => {
                 graph.observe(resource, object)

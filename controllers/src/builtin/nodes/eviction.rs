@@ -160,7 +160,7 @@ async fn evict(context: &Context, key: &ObjectKey, pod: &Pod) -> Result<(), Erro
         "status": {"conditions": [{
             "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": Time(context.now()),
+            "lastTransitionTime": Time(context.now()), "observedGeneration": pod.metadata.generation,
         }]},
     });
     unless_gone(

@@ -3,28 +3,65 @@
 use super::Sync;
 use crate::Error;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
-use kube::ResourceExt;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Preconditions},
+};
 use kubeplane_client::{EventType, ObjectKey};
 use kubeplane_workload::{
     is_terminal,
     storage::{MIGRATED_TO, PROVISIONED_BY, annotation, volume_phase},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path},
+    sync::Arc,
+};
 
-/// Why nobody deletes the volume, when it is not for somebody outside to do so.
-fn undeletable(volume: &PersistentVolume) -> Option<String> {
+/// Who deletes a volume.
+enum Deleter {
+    /// Somebody outside.
+    Others,
+    /// This process, which removes the directory.
+    Directory(String),
+    /// Nobody, for this reason.
+    None(String),
+}
+
+/// The name by which the original provisions directories of its own machine.
+const HOST_PATH: &str = "kubernetes.io/host-path";
+
+fn deleter(volume: &PersistentVolume) -> Deleter {
     let by = annotation(&volume.metadata, PROVISIONED_BY).filter(|by| !by.is_empty());
-    if let Some(by) = by {
-        let inside = by.starts_with("kubernetes.io/");
-        return inside.then(|| format!("no volume plugin matched name: {by}"));
+    let spec = volume.spec.as_ref();
+    let directory = spec.and_then(|spec| spec.host_path.as_ref()).map(|own| own.path.clone());
+    match (by, directory) {
+        (None | Some(HOST_PATH), Some(path)) => Deleter::Directory(path),
+        (Some(by), _) if by.starts_with("kubernetes.io/") => {
+            Deleter::None(format!("no volume plugin matched name: {by}"))
+        }
+        (Some(_), _) => Deleter::Others,
+        (None, None) if spec.is_some_and(|spec| spec.csi.is_some()) => Deleter::Others,
+        (None, None) => Deleter::None(format!(
+            "error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched",
+            volume.name_any()
+        )),
     }
-    if volume.spec.as_ref().is_some_and(|spec| spec.csi.is_some()) {
-        return None;
+}
+
+/// Removes a directory of this machine, as the original does in single-node clusters: only below `/tmp`.
+async fn remove_directory(path: &str) -> Result<(), String> {
+    let below = path.find("/tmp/").is_some_and(|at| path.len() > at + "/tmp/".len());
+    let climbs = Path::new(path).components().any(|part| part == Component::ParentDir);
+    if !below || climbs {
+        return Err(format!(
+            "host_path deleter only supports /tmp/.+ but received provided {path}"
+        ));
     }
-    Some(format!(
-        "error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched",
-        volume.name_any()
-    ))
+    match tokio::fs::remove_dir_all(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 impl Sync<'_> {
@@ -37,8 +74,15 @@ impl Sync<'_> {
         match spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()) {
             Some("Retain") => Ok(true),
             Some("Delete") => {
-                let Some(why) = undeletable(&volume) else { return Ok(true) };
-                self.fail(volume, "VolumeFailedDelete", &why).await
+                let deleted = match deleter(&volume) {
+                    Deleter::Others => return Ok(true),
+                    Deleter::None(why) => Err(why),
+                    Deleter::Directory(path) => remove_directory(&path).await,
+                };
+                match deleted {
+                    Ok(()) => self.remove(&volume).await,
+                    Err(why) => self.fail(volume, "VolumeFailedDelete", &why).await,
+                }
             }
             Some("Recycle") => self.recycle(volume).await,
             _ => {
@@ -48,7 +92,18 @@ impl Sync<'_> {
         }
     }
 
-    /// No plugin recycles here; a volume in use is left alone until its pods are gone.
+    async fn remove(&self, volume: &PersistentVolume) -> Result<bool, Error> {
+        let api: Api<PersistentVolume> = Api::all(self.context.client());
+        let uid = volume.metadata.uid.clone();
+        let exactly = Preconditions { uid, ..Preconditions::default() };
+        let params = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
+        match api.delete(&volume.name_any(), &params).await.map_err(Error::from) {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(true),
+        }
+    }
+
+    /// A volume in use is left alone until its pods are gone.
     async fn recycle(&self, volume: Arc<PersistentVolume>) -> Result<bool, Error> {
         let key = super::claim_key(&volume).unwrap_or_default();
         let pods = self.users(&key);
@@ -58,8 +113,7 @@ impl Sync<'_> {
             self.tell_volume(&volume, EventType::Normal, "VolumeFailedRecycle", &text);
             return Ok(false);
         }
-        let text = "No recycler plugin found for the volume!";
-        self.fail(volume, "VolumeFailedRecycle", text).await
+        self.scrub(volume).await
     }
 
     fn users(&self, claim: &ObjectKey) -> BTreeSet<String> {
@@ -68,7 +122,7 @@ impl Sync<'_> {
         active.map(|pod| ObjectKey::of(&**pod).to_string()).collect()
     }
 
-    async fn fail(
+    pub(super) async fn fail(
         &self,
         volume: Arc<PersistentVolume>,
         reason: &str,

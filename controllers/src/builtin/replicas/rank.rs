@@ -180,6 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn pods_of_about_the_same_age_are_as_good() {
+        let of = |name: &str, ready: &str| {
+            pod(
+                name,
+                json!({"metadata": {"creationTimestamp": ready}, "status": {"conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": ready}]}}),
+            )
+        };
+        // A second apart after most of a day: neither is younger, so chance (the uid) decides.
+        let (older, younger) = (of("a", "2026-01-01T01:00:00Z"), of("b", "2026-01-01T01:00:01Z"));
+        assert_eq!(first(vec![older.clone(), younger.clone()], &[]), "a");
+        let much_younger = of("c", "2026-01-01T20:00:00Z");
+        assert_eq!(first(vec![older, younger, much_younger], &[]), "c");
+    }
+
+    #[test]
     fn pods_that_share_a_node_with_related_ones_go_first() {
         let lonely = pod("lonely", json!({"spec": {"nodeName": "a"}}));
         let crowded = pod("crowded", json!({"spec": {"nodeName": "b"}}));

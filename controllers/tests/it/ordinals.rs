@@ -1,0 +1,262 @@
+//! StatefulSets, step by step: nobody makes pods ready but the test.
+
+use crate::world::{
+    CLAIM, Kind, POD, STATEFUL_SET, World, is_going, items, name, names, number, template, text,
+    uid,
+};
+use async_trait::async_trait;
+use kubeplane_core::{
+    Definition,
+    admission::{Admission, Operation, Request},
+    status::{ApiError, ApiResult},
+};
+use serde_json::{Value, json};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+const SETS: Kind = STATEFUL_SET;
+
+fn set(replicas: i64, more: Value) -> Value {
+    let mut spec = json!({"replicas": replicas, "serviceName": "db", "podManagementPolicy": "Parallel",
+        "selector": {"matchLabels": {"app": "db"}}, "template": template("db")});
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    spec
+}
+
+fn claims() -> Value {
+    json!([{"metadata": {"name": "data"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}])
+}
+
+async fn counted(world: &World, expected: [i64; 3]) -> Value {
+    world
+        .until(SETS, "db", &format!("{expected:?} are counted"), |set| {
+            let of = |name: &str| number(set, &format!("/status/{name}"));
+            [of("replicas"), of("readyReplicas"), of("availableReplicas")] == expected
+                && set["status"]["observedGeneration"] == set["metadata"]["generation"]
+        })
+        .await
+}
+
+fn to_image(image: &str) -> Value {
+    json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
+}
+
+fn image(pod: &Value) -> &str {
+    text(pod, "/spec/containers/0/image")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_size_is_followed_and_what_is_written_again_changes_nothing() {
+    let world = World::start().await;
+    let spec = set(2, json!({"volumeClaimTemplates": claims()}));
+    let first = world.make_spec(SETS, "db", spec.clone()).await;
+    counted(&world, [2, 0, 0]).await;
+    // The specification as it was sent, without what was filled in.
+    let mut again = world.get(SETS, "db").await;
+    again["spec"] = spec;
+    let object = serde_json::from_value(again).unwrap();
+    let written = world.api(SETS).replace("db", &Default::default(), &object).await.unwrap();
+    assert_eq!(written.metadata.generation, Some(number(&first, "/metadata/generation")));
+    for size in [3, 0, 2] {
+        world.merge(SETS, "db", json!({"spec": {"replicas": size}})).await;
+        world.pods(usize::try_from(size).unwrap()).await;
+        counted(&world, [size, 0, 0]).await;
+    }
+    let note = json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}});
+    let changed = world.merge(SETS, "db", note).await;
+    let generation = number(&changed, "/metadata/generation");
+    world
+        .until(SETS, "db", "it is observed", |set| {
+            number(set, "/status/observedGeneration") == generation
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_end_are_made_again_under_their_names_and_those_that_go_waited_for() {
+    let world = World::start().await;
+    world.make_spec(SETS, "db", set(3, json!({}))).await;
+    let pods = world.pods(3).await;
+    world.merge(POD, "db-0", json!({"metadata": {"finalizers": ["example.com/held"]}})).await;
+    world.delete(POD, "db-0").await;
+    world.merge_status(POD, "db-1", json!({"phase": "Failed"})).await;
+    world.merge_status(POD, "db-2", json!({"phase": "Succeeded"})).await;
+    let there = |all: &[Value], old: &Value| all.iter().any(|pod| uid(pod) == uid(old));
+    let all = world.until_all(POD, "two are made again, one is waited for", |all| {
+        all.len() == 3 && there(all, &pods[0]) && !there(all, &pods[1]) && !there(all, &pods[2])
+    });
+    assert_eq!(names(&all.await), ["db-0", "db-1", "db-2"]);
+    world.merge(POD, "db-0", json!({"metadata": {"finalizers": null}})).await;
+    world
+        .until_all(POD, "it is made again too", |all| all.len() == 3 && !there(all, &pods[0]))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ready_and_available_pods_are_counted() {
+    let world = World::start().await;
+    world.make_spec(SETS, "db", set(4, json!({"minReadySeconds": 3600}))).await;
+    let pods = world.pods(4).await;
+    counted(&world, [4, 0, 0]).await;
+    world.ready(&pods[..2]).await;
+    counted(&world, [4, 2, 0]).await;
+    world.pass(3601);
+    world.ready(&pods[2..3]).await;
+    counted(&world, [4, 3, 2]).await;
+}
+
+/// Lets so many pods through.
+#[derive(Debug, Clone)]
+pub(crate) struct Few(Arc<AtomicUsize>);
+
+impl Few {
+    pub(crate) fn new(count: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(count)))
+    }
+}
+
+#[async_trait]
+impl Admission for Few {
+    fn name(&self) -> &'static str {
+        "Few"
+    }
+
+    fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
+        operation == Operation::Create && definition.plural == "pods" && subresource.is_empty()
+    }
+
+    async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
+        let more = |left: usize| left.checked_sub(1);
+        match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ApiError::forbidden(
+                &request.definition.resource(),
+                request.name,
+                "no more pods today",
+            )),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_tells_the_pods_there_are_when_others_are_refused() {
+    let world = World::with(|builder| builder.admit(Few::new(2))).await;
+    world.make_spec(SETS, "db", set(4, json!({}))).await;
+    world.until(SETS, "db", "two are counted", |set| number(set, "/status/replicas") == 2).await;
+    let message = world.told("db", "FailedCreate").await;
+    assert!(message.starts_with("Create Pod db-"), "{message}");
+    assert!(message.contains("no more pods today"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_are_owned_as_the_retention_policy_says() {
+    for (deleted, scaled) in
+        [("Retain", "Retain"), ("Retain", "Delete"), ("Delete", "Retain"), ("Delete", "Delete")]
+    {
+        let world = World::start().await;
+        let policy = json!({"whenDeleted": deleted, "whenScaled": scaled});
+        let more = json!({"volumeClaimTemplates": claims(), "persistentVolumeClaimRetentionPolicy": policy});
+        world.make_spec(SETS, "db", set(3, more)).await;
+        let owned_by = |claim: &Value, kind: &str| {
+            items(claim, "/metadata/ownerReferences").iter().any(|owner| owner["kind"] == kind)
+        };
+        let by_set = deleted == "Delete";
+        let right = |all: &[Value]| {
+            all.len() == 3
+                && all
+                    .iter()
+                    .all(|own| owned_by(own, "StatefulSet") == by_set && !owned_by(own, "Pod"))
+        };
+        world.until_all(CLAIM, "the set owns them or not", right).await;
+        // A pod that goes holds its claim for as long as it is there.
+        for pod in ["db-1", "db-2"] {
+            let held = json!({"metadata": {"finalizers": ["example.com/held"]}});
+            world.merge(POD, pod, held).await;
+        }
+        world.merge(SETS, "db", json!({"spec": {"replicas": 1}})).await;
+        world
+            .until_all(POD, "two go", |all| all.iter().filter(|pod| is_going(pod)).count() == 2)
+            .await;
+        world
+            .until_all(CLAIM, "pods that go own theirs or not", |all| {
+                all.iter().all(|own| {
+                    let goes = name(own) != "data-db-0" && scaled == "Delete";
+                    owned_by(own, "Pod") == goes && (goes || owned_by(own, "StatefulSet") == by_set)
+                })
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_below_the_partition_comes_back_as_it_was() {
+    let world = World::start().await;
+    let partition = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}});
+    let more = json!({"updateStrategy": partition, "podManagementPolicy": "OrderedReady"});
+    world.make_spec(SETS, "db", set(2, more)).await;
+    let ready = async |image_of_last: &str| {
+        let check = async || {
+            let fresh: Vec<_> = world.list(POD).await;
+            let fresh: Vec<_> =
+                fresh.into_iter().filter(|pod| text(pod, "/status/phase") == "Pending").collect();
+            world.ready(&fresh).await;
+            let set = world.get(SETS, "db").await;
+            let pods = world.list(POD).await;
+            let last = pods.last().map(image).unwrap_or_default();
+            if number(&set, "/status/readyReplicas") == 2 && last == image_of_last {
+                Ok(())
+            } else {
+                Err(format!("{:#}", set["status"]))
+            }
+        };
+        world.eventually("both are ready", check).await;
+    };
+    ready("one").await;
+    world.merge(POD, "db-0", json!({"metadata": {"finalizers": ["example.com/held"]}})).await;
+    world.merge(SETS, "db", to_image("two")).await;
+    ready("two").await;
+    world
+        .until(SETS, "db", "one is updated", |set| {
+            number(set, "/status/updatedReplicas") == 1 && number(set, "/status/replicas") == 2
+        })
+        .await;
+    world.merge_status(POD, "db-0", json!({"phase": "Failed", "conditions": null})).await;
+    world.delete(POD, "db-0").await;
+    world
+        .until(SETS, "db", "it is not ready", |set| number(set, "/status/readyReplicas") == 1)
+        .await;
+    world.merge(POD, "db-0", json!({"metadata": {"finalizers": null}})).await;
+    ready("two").await;
+    let pods = world.list(POD).await;
+    assert_eq!(pods.iter().map(image).collect::<Vec<_>>(), ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ordinals_start_where_they_are_told_to() {
+    for (ordinals, replicas, first) in [
+        (Value::Null, 3, 0),
+        (json!({}), 3, 0),
+        (json!({"start": 4}), 4, 4),
+        (json!({"start": 2}), 7, 2),
+    ] {
+        let world = World::start().await;
+        let mut spec = set(replicas, json!({}));
+        spec["ordinals"] = ordinals;
+        world.make_spec(SETS, "db", spec).await;
+        let pods = world.pods(usize::try_from(replicas).unwrap()).await;
+        let wanted: Vec<_> = (first..first + replicas).map(|index| format!("db-{index}")).collect();
+        assert_eq!(names(&pods), wanted);
+        for pod in &pods {
+            assert_eq!(pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"], name(pod)[3..]);
+            assert_eq!(pod["spec"]["subdomain"], "db");
+        }
+        world.merge(SETS, "db", json!({"spec": {"replicas": 1}})).await;
+        let left = world.pods(1).await;
+        assert_eq!(name(&left[0]), wanted[0]);
+    }
+}
