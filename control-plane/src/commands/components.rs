@@ -143,8 +143,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let pki = args.component.data_dir.join("pki");
     let read = |file: &str| std::fs::read_to_string(pki.join(file)).ok();
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
-    let options =
-        BuiltinOptions::new(clock.clone(), authority).with_metrics(metrics.clone());
+    let options = BuiltinOptions::new(clock.clone(), authority).with_metrics(metrics.clone());
     let options = signing::with_keys(
         args.cluster_cidr.iter().fold(options, |options, range| options.with_cluster_cidr(*range)),
         &read("ca.crt").unwrap_or_default(),

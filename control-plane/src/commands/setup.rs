@@ -65,8 +65,7 @@ pub(super) async fn prepare(
     };
     let custom = CustomResources::new(api.api()).with_metrics(&options.metrics);
     let local_storage = (!args.no_local_storage).then(|| LocalStorage::new(api.api()));
-    let aggregation =
-        standard_aggregation(&api, &credentials)?.with_metrics(&options.metrics);
+    let aggregation = standard_aggregation(&api, &credentials)?.with_metrics(&options.metrics);
     let type_checking = PolicyTypeChecking::new(api.api());
     Ok(Setup {
         address,

@@ -288,8 +288,7 @@ mod tests {
                 sender.send_replace(value);
             }
             tokio::task::yield_now().await;
-            let heard = heard.lock().clone();
-            heard
+            std::mem::take(&mut *heard.lock())
         })
     }
 

@@ -7,7 +7,12 @@ use std::collections::BTreeMap;
 type Port = Option<(Option<String>, i32, Option<String>, Option<String>)>;
 
 /// Who is at an address: the address itself and the uid of what it is of.
-fn key(address: &EndpointAddress) -> (String, String) {
+type Host = (String, String);
+
+/// Whether each of some is ready.
+type Ready = BTreeMap<Host, bool>;
+
+fn key(address: &EndpointAddress) -> Host {
     let uid = address.target_ref.as_ref().and_then(|target| target.uid.clone());
     (address.ip.clone(), uid.unwrap_or_default())
 }
@@ -21,9 +26,8 @@ pub(super) struct Packed<'a> {
 /// Ports with exactly the same addresses belong together, whichever subsets name them. An address that is ready in one
 /// subset and not in another, for the same port, is not.
 pub(super) fn packed(subsets: &[EndpointSubset]) -> Vec<Packed<'_>> {
-    let mut known: BTreeMap<(String, String), &EndpointAddress> = BTreeMap::new();
-    let mut of_port: BTreeMap<Port, (Option<&EndpointPort>, BTreeMap<(String, String), bool>)> =
-        BTreeMap::new();
+    let mut known: BTreeMap<Host, &EndpointAddress> = BTreeMap::new();
+    let mut of_port: BTreeMap<Port, (Option<&EndpointPort>, Ready)> = BTreeMap::new();
     for subset in subsets {
         let ready = subset.addresses.iter().flatten().map(|address| (address, true));
         let unready = subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
@@ -45,11 +49,11 @@ pub(super) fn packed(subsets: &[EndpointSubset]) -> Vec<Packed<'_>> {
             }
         }
     }
-    let mut packs: BTreeMap<BTreeMap<(String, String), bool>, Vec<&EndpointPort>> = BTreeMap::new();
+    let mut packs: BTreeMap<Ready, Vec<&EndpointPort>> = BTreeMap::new();
     for (port, addresses) in of_port.into_values() {
         packs.entry(addresses).or_default().extend(port);
     }
-    let of_pack = |(addresses, ports): (BTreeMap<(String, String), bool>, _)| {
+    let of_pack = |(addresses, ports): (Ready, _)| {
         let found = addresses.iter().filter_map(|(key, ready)| Some((*known.get(key)?, *ready)));
         let mut addresses: Vec<_> = found.collect();
         addresses.sort_by_key(|(_, ready)| !*ready);
