@@ -173,6 +173,7 @@ async fn claims_are_owned_as_the_retention_policy_says() {
                     .all(|own| owned_by(own, "StatefulSet") == by_set && !owned_by(own, "Pod"))
         };
         world.until_all(CLAIM, "the set owns them or not", right).await;
+        world.until_all(POD, "all are there", |all| all.len() == 3).await;
         // A pod that goes holds its claim for as long as it is there.
         for pod in ["db-1", "db-2"] {
             let held = json!({"metadata": {"finalizers": ["example.com/held"]}});

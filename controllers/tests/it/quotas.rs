@@ -101,6 +101,12 @@ async fn a_controller_fills_a_quota_and_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quota_follows_its_own_changes_and_those_of_services() {
     let cluster = start().await;
+    // Every namespace has the ConfigMap with the root certificates, but not from the start.
+    eventually("the root certificates", || async {
+        let found = cluster.api::<ConfigMap>().get_opt("kube-root-ca.crt").await.unwrap();
+        found.map(drop).ok_or_else(|| "not there".to_owned())
+    })
+    .await;
     let ports = json!([{"port": 80}]);
     let service =
         json!({"metadata": {"name": "web"}, "spec": {"type": "NodePort", "ports": ports}});
@@ -109,7 +115,6 @@ async fn a_quota_follows_its_own_changes_and_those_of_services() {
     let hard = json!({"services": "3", "services.nodeports": "1", "configmaps": "9", "count/configmaps": "9"});
     let quota = json!({"metadata": {"name": "mixed"}, "spec": {"hard": hard}});
     cluster.create::<ResourceQuota>(quota).await;
-    // Every namespace has the ConfigMap with the root certificates.
     let all = json!({"services": "1", "services.nodeports": "1", "configmaps": "2", "count/configmaps": "2"});
     used(&cluster, "mixed", all).await;
     let local = Patch::Merge(
