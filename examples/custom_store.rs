@@ -67,7 +67,7 @@ impl Store for SmallStore {
 
     async fn status(&self) -> Result<StoreStatus> {
         let (revision, compacted) = (self.0.revision(), self.0.compacted());
-        Ok(StoreStatus { revision, compacted, size: self.0.size() })
+        Ok(StoreStatus { revision, compacted, size: self.0.size(), trouble: None })
     }
 }
 

@@ -7,12 +7,12 @@ use crate::{
     },
     login::{Login, Token},
     members::{Member, Members},
-    options::{ConnectError, EtcdOptions},
+    options::{ConnectError, EtcdOptions, chain},
     version::Version,
     wire,
 };
 use bytes::Bytes;
-use kubeplane_clock::SharedClock;
+use kubeplane_clock::{SharedClock, timeout};
 use kubeplane_store_trait::{Error, Result, Revision};
 use std::{
     sync::{
@@ -97,8 +97,24 @@ impl Client {
         self.0.seen.fetch_max(revision.0, Ordering::Relaxed);
     }
 
+    /// The token to send. Fails within the time of a call, however many wait for one; nothing was sent then.
     pub(crate) async fn token(&self) -> Reply<Token> {
-        self.0.login.token(&self.0.members, self.patience()).await
+        if self.0.login.is_nobody() {
+            return Ok(Token::default());
+        }
+        let token = self.0.login.token(&self.0.members, self.patience());
+        match timeout(self.clock().as_ref(), self.timeout(), token).await {
+            Some(Err(status))
+                if failure::is_worth_another_member(&status)
+                    && !failure::has_no_leader(&status) =>
+            {
+                // All were asked.
+                let reason = format!("no member lets the user in: {}", chain(&status));
+                Err(Status::unauthenticated(reason))
+            }
+            Some(token) => token,
+            None => Err(Status::unauthenticated("no member lets the user in in time")),
+        }
     }
 
     pub(crate) async fn refused(&self, token: &Token) -> bool {

@@ -37,6 +37,12 @@ pub(crate) fn has_no_leader(status: &Status) -> bool {
     matches!(status.message(), "etcdserver: no leader" | "raft proposal dropped")
 }
 
+/// Whether etcd has no room left. The write that fills it up is applied all the same, and answered so; those after
+/// it are not, and are answered alike.
+fn is_full(status: &Status) -> bool {
+    status.message() == "etcdserver: mvcc: database space exceeded"
+}
+
 /// Whether the connection, or the time, ran out under a call.
 pub(crate) fn is_cut_off(status: &Status) -> bool {
     status.source().is_some()
@@ -98,6 +104,9 @@ pub(crate) fn read(status: &Status) -> Error {
 
 /// The error of a call that may have changed something.
 pub(crate) fn write(status: &Status) -> Error {
+    // What etcd itself answers has no source. What became of the connection has one, and some of it looks alike:
+    // HTTP/2's ENHANCE_YOUR_CALM is a `ResourceExhausted`, its INADEQUATE_SECURITY a `PermissionDenied`.
+    let answered = status.source().is_none();
     let refused = match status.code() {
         // Answered before anything was proposed to the cluster, or instead of applying it.
         Code::InvalidArgument
@@ -111,8 +120,9 @@ pub(crate) fn write(status: &Status) -> Error {
         Code::Unavailable => status.message() == "etcdserver: not capable",
         _ => false,
     };
-    let refused = refused || has_no_leader(status) || is_unsent(status);
-    if refused || status.code() == Code::DataLoss {
+    let refused = answered && refused && !is_full(status);
+    let surely_not = refused || has_no_leader(status) || is_unsent(status);
+    if surely_not || status.code() == Code::DataLoss {
         return read(status);
     }
     Error::Indeterminate { reason: reason(status) }
@@ -143,7 +153,7 @@ mod tests {
         for (code, message, surely_not) in [
             (Unavailable, "etcdserver: no leader", true),
             (Unknown, "raft proposal dropped", true),
-            (ResourceExhausted, "etcdserver: mvcc: database space exceeded", true),
+            (ResourceExhausted, "etcdserver: mvcc: database space exceeded", false),
             (ResourceExhausted, "etcdserver: too many requests", true),
             (PermissionDenied, "etcdserver: permission denied", true),
             (InvalidArgument, "etcdserver: revision of auth store is old", true),
@@ -164,6 +174,28 @@ mod tests {
             let error = write(&Status::new(code, message));
             let told = matches!(error, Error::Unavailable { .. });
             assert_eq!(told, surely_not, "{message}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_became_of_the_connection_says_nothing_about_the_write() {
+        use Code::*;
+        for code in [
+            InvalidArgument,
+            ResourceExhausted,
+            PermissionDenied,
+            Unauthenticated,
+            FailedPrecondition,
+            OutOfRange,
+            NotFound,
+            Unimplemented,
+            Unavailable,
+        ] {
+            let mut status = Status::new(code, "h2 protocol error: http2 error");
+            status.set_source(std::sync::Arc::new(std::io::Error::other("reset")));
+            let error = write(&status);
+            assert!(matches!(error, Error::Indeterminate { .. }), "{code:?}: {error}");
+            assert!(matches!(read(&status), Error::Unavailable { .. }), "{code:?}");
         }
     }
 

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A call goes to the members in turn; what surely did not happen at one is tried at the next. A watch whose
-//! member is lost goes on at another, after the last revision it delivered.
+//! member is lost goes on at another, after the last revision it delivered. Watches have a connection of their own to
+//! each member. Certificates and passwords in files are read for each connection and login (see [`EtcdSource`]).
 //!
 //! ```no_run
 //! use kubeplane_store_etcd::{EtcdOptions, EtcdStore};
@@ -31,10 +32,13 @@ mod login;
 mod members;
 mod options;
 mod progress;
+mod source;
 mod store;
+mod transport;
 mod version;
 mod watch;
 mod wire;
 
 pub use options::{ConnectError, EtcdOptions, EtcdTls, EtcdUser};
+pub use source::EtcdSource;
 pub use store::EtcdStore;

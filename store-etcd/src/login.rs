@@ -41,6 +41,11 @@ impl Login {
         Self { user, state: Mutex::new((Token::default(), valid)) }
     }
 
+    /// Whether there is no user, and so no token.
+    pub(crate) fn is_nobody(&self) -> bool {
+        self.user.is_none()
+    }
+
     /// The token to send; asks for one if there is none. Without a user, and where etcd has no users, an empty one.
     pub(crate) async fn token(
         &self,
@@ -76,10 +81,12 @@ async fn authenticate(
     members: &Members,
     patience: Duration,
 ) -> Result<Option<MetadataValue<Ascii>>, Status> {
+    let password = user.password.text().await;
+    let password =
+        password.map_err(|error| Status::unauthenticated(format!("the password: {error}")))?;
     let mut last = Status::unavailable("no member was asked");
     for member in members.order() {
-        let message =
-            AuthenticateRequest { name: user.name.clone(), password: user.password.clone() };
+        let message = AuthenticateRequest { name: user.name.clone(), password: password.clone() };
         let mut request = Request::new(message);
         request.set_timeout(patience);
         match AuthClient::new(member.channel()).authenticate(request).await {
@@ -99,4 +106,38 @@ async fn authenticate(
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{client::Client, options::EtcdOptions};
+    use futures::future::join_all;
+    use std::time::Duration;
+    use tokio::net::TcpListener;
+    use tonic::Code;
+
+    #[tokio::test]
+    async fn many_who_wait_for_a_token_wait_no_longer_than_one() {
+        // Connections are taken by the system, and nobody ever answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let mut options = EtcdOptions::new([url]).user("root", "password");
+        options.timeout = Duration::from_millis(500);
+        let client = Client::new(&options).unwrap();
+        let logins = join_all((0..200).map(|_| client.token()));
+        // One after the other they would take 100 seconds.
+        let logins = tokio::time::timeout(Duration::from_secs(30), logins).await.unwrap();
+        for login in logins {
+            assert_eq!(login.unwrap_err().code(), Code::Unauthenticated);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_file_that_is_not_there_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        let options = EtcdOptions::new(["http://127.0.0.1:1"]).user("root", path);
+        let refused = Client::new(&options).unwrap().token().await.unwrap_err();
+        assert!(refused.message().contains("password: No such file"), "{refused}");
+    }
 }

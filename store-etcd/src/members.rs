@@ -2,7 +2,8 @@
 
 use crate::{
     generated::etcdserverpb::{StatusRequest, maintenance_client::MaintenanceClient},
-    options::{ConnectError, EtcdOptions, endpoint},
+    options::{ConnectError, EtcdOptions},
+    transport::Channels,
     version::Version,
 };
 use kubeplane_clock::SharedClock;
@@ -26,7 +27,7 @@ const PROBE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) name: String,
-    channel: Channel,
+    channels: Channels,
     state: Mutex<State>,
 }
 
@@ -38,8 +39,14 @@ struct State {
 }
 
 impl Member {
+    /// For calls.
     pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.channels.calls.clone()
+    }
+
+    /// For watches.
+    pub(crate) fn watches(&self) -> Channel {
+        self.channels.watches.clone()
     }
 
     /// It answered.
@@ -88,10 +95,9 @@ impl Members {
     pub(crate) fn new(options: &EtcdOptions) -> Result<Self, ConnectError> {
         let mut all = Vec::new();
         for name in &options.endpoints {
-            let endpoint = endpoint(name, options)
+            let channels = Channels::new(name, options)
                 .map_err(|reason| ConnectError::Endpoint { endpoint: name.clone(), reason })?;
-            let channel = endpoint.connect_lazy();
-            all.push(Arc::new(Member { name: name.clone(), channel, state: Mutex::default() }));
+            all.push(Arc::new(Member { name: name.clone(), channels, state: Mutex::default() }));
         }
         if all.is_empty() {
             return Err(ConnectError::NoEndpoint);

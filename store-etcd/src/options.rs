@@ -1,9 +1,6 @@
+use crate::source::EtcdSource;
 use kubeplane_clock::SharedClock;
 use std::{fmt, time::Duration};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
-
-/// How long it may take to connect to a member.
-const CONNECT: Duration = Duration::from_secs(2);
 
 /// How to reach etcd, and what to be there.
 #[derive(Debug, Clone)]
@@ -52,9 +49,9 @@ impl EtcdOptions {
         self
     }
 
-    /// As this user.
+    /// As this user; a path is that of a file with the password.
     #[must_use]
-    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<EtcdSource>) -> Self {
         self.user = Some(EtcdUser { name: name.into(), password: password.into() });
         self
     }
@@ -65,8 +62,9 @@ impl EtcdOptions {
 pub struct EtcdUser {
     /// The name.
     pub name: String,
-    /// The password; it is sent to get a token, and again when that has run out.
-    pub password: String,
+    /// The password; it is sent to get a token, and again when that has run out. Of a file, without the end of its
+    /// last line.
+    pub password: EtcdSource,
 }
 
 impl fmt::Debug for EtcdUser {
@@ -75,13 +73,13 @@ impl fmt::Debug for EtcdUser {
     }
 }
 
-/// Whom to trust and who to be, all in PEM.
+/// Whom to trust and who to be, all in PEM. Files are read for each connection.
 #[derive(Clone, Default)]
 pub struct EtcdTls {
     /// The authorities of the members' certificates.
-    pub ca: Vec<u8>,
+    pub ca: EtcdSource,
     /// The client's certificate chain and key.
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+    pub identity: Option<(EtcdSource, EtcdSource)>,
     /// The name in the members' certificates, when it is not that of the endpoint.
     pub server_name: Option<String>,
 }
@@ -126,39 +124,6 @@ pub enum ConnectError {
         /// What etcd says.
         reason: String,
     },
-}
-
-/// One member, to be connected when it is used.
-pub(crate) fn endpoint(name: &str, options: &EtcdOptions) -> Result<Endpoint, String> {
-    let endpoint = Endpoint::from_shared(name.to_owned()).map_err(|error| chain(&error))?;
-    // A watcher that nobody reads holds at most its stream's window of the connection's.
-    let endpoint = endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(options.keep_alive)
-        .keep_alive_timeout(options.keep_alive / 2)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(1 << 28);
-    match endpoint.uri().scheme_str() {
-        Some("http") => Ok(endpoint),
-        Some("https") => {
-            let tls = options.tls.as_ref().ok_or("https needs certificates")?;
-            endpoint.tls_config(tls_config(tls)).map_err(|error| chain(&error))
-        }
-        _ => Err("neither http:// nor https://".into()),
-    }
-}
-
-fn tls_config(tls: &EtcdTls) -> ClientTlsConfig {
-    let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.ca));
-    if let Some((certificate, key)) = &tls.identity {
-        config = config.identity(Identity::from_pem(certificate, key));
-    }
-    if let Some(name) = &tls.server_name {
-        config = config.domain_name(name);
-    }
-    config
 }
 
 /// An error with all its causes.

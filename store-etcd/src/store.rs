@@ -129,7 +129,7 @@ impl EtcdStore {
         let status = match self.txn(key, compare.clone(), put).await {
             Ok(response) => return Ok(response),
             Err(status) if lease != 0 && failure::is_lease_gone(&status) => {
-                self.leases.forget(lease).await;
+                self.leases.forget(lease);
                 let lease = self.leases.lease(&self.client, ttl).await?;
                 match self.txn(key, compare, wire::put(key, value, lease)).await {
                     Ok(response) => return Ok(response),
@@ -266,6 +266,7 @@ impl Store for EtcdStore {
         let status = self.client.status().await.map_err(|status| failure::read(&status))?;
         let revision = self.client.latest().await?;
         let compacted = compaction_point(&self.client).await?;
-        Ok(StoreStatus { revision, compacted, size: u64::try_from(status.db_size).unwrap_or(0) })
+        let size = u64::try_from(status.db_size).unwrap_or(0);
+        Ok(StoreStatus { revision, compacted, size, trouble: None })
     }
 }

@@ -1,5 +1,6 @@
 //! The store and a real etcd on the same disk in one run, with and without flushes:
 //! `cargo bench -p kubeplane-store-memory --bench etcd`. `KUBEPLANE_ETCD` names the etcd programs (separated by `:`).
+//! `KUBEPLANE_BENCH_ALL=1` measures every size with every number of writers and watchers, not only some.
 //!
 //! Of etcd only the server's CPU counts, not that of its client here; of the store everything counts, the writers
 //! included.
@@ -25,8 +26,15 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Value sizes, writers and watchers of each measurement.
-const CASES: [(usize, u32, u32); 11] = [
+/// Value sizes, writers and watchers of a measurement.
+type Case = (usize, u32, u32);
+
+const SIZES: [usize; 3] = [256, 1024, 10_240];
+const WRITERS: [u32; 3] = [1, 100, 1000];
+const WATCHERS: [u32; 3] = [0, 10, 1000];
+
+/// What is measured when nobody asks for all.
+const CASES: [Case; 11] = [
     (256, 1, 0),
     (256, 100, 0),
     (256, 1000, 0),
@@ -45,25 +53,39 @@ fn main() {
     let round = Duration::from_millis(if full { 1000 } else { 10 });
     let programs = std::env::var("KUBEPLANE_ETCD").unwrap_or_else(|_| "etcd".into());
     let runtime = load::runtime();
+    let cases = cases();
     line(&["measured", "", "per second", "p50 us", "p99 us", "CPU us each", "note"]);
     for (name, durability, flags) in [
         ("flushed", Durability::Disk, &[][..]),
         ("not flushed", Durability::Process, &["--unsafe-no-fsync"][..]),
     ] {
         for program in programs.split(':') {
-            runtime.block_on(compare(name, durability, Path::new(program), flags, round));
+            let program = Path::new(program);
+            runtime.block_on(compare((name, durability), program, flags, (&cases, round)));
         }
     }
 }
 
+fn cases() -> Vec<Case> {
+    if std::env::var_os("KUBEPLANE_BENCH_ALL").is_none_or(|all| all.is_empty() || all == "0") {
+        return CASES.to_vec();
+    }
+    let mut all = Vec::new();
+    for watchers in WATCHERS {
+        for size in SIZES {
+            all.extend(WRITERS.map(|writers| (size, writers, watchers)));
+        }
+    }
+    all
+}
+
 async fn compare(
-    name: &str,
-    durability: Durability,
+    (name, durability): (&str, Durability),
     program: &Path,
     flags: &[&str],
-    round: Duration,
+    (cases, round): (&[Case], Duration),
 ) {
-    for case in CASES {
+    for case in cases.iter().copied() {
         let directory = tempfile::tempdir_in(load::disk()).unwrap();
         let ours = MemoryStore::builder().path(directory.path()).durability(durability).open();
         let ours = measure(Arc::new(ours.unwrap()), case, round).await;
@@ -84,11 +106,11 @@ async fn compare(
     }
 }
 
-fn describe(what: &str, (size, writers, watchers): (usize, u32, u32)) -> String {
+fn describe(what: &str, (size, writers, watchers): Case) -> String {
     format!("{what}: {size} B, {writers} writers, {watchers} watchers")
 }
 
-async fn measure(store: Arc<dyn Store>, case: (usize, u32, u32), round: Duration) -> Seen {
+async fn measure(store: Arc<dyn Store>, case: Case, round: Duration) -> Seen {
     let (size, writers, watchers) = case;
     let mut tasks = JoinSet::new();
     let start = store.revision().await.unwrap();

@@ -34,8 +34,11 @@ fn lists(runtime: &tokio::runtime::Runtime) {
         let options = ListOptions { keys_only, ..ListOptions::default() };
         let page = runtime.block_on(store.list(&KeyRange::all(), options)).unwrap();
         let (time, change) = (started.elapsed(), region.change());
+        let rate = page.entries.len() as f64 / time.as_secs_f64() / 1e6;
+        let target = if keys_only { " (target 20)" } else { "" };
         println!(
-            "list of {} entries of 10 KiB, keys only {keys_only}: {time:?}, {} allocations, {} bytes (values: {})",
+            "list of {} entries of 10 KiB, keys only {keys_only}: {time:?}, {rate:.1} M entries/s{target}, \
+             {} allocations, {} bytes (values: {})",
             page.entries.len(),
             change.allocations + change.reallocations,
             change.bytes_allocated,

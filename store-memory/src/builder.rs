@@ -109,8 +109,13 @@ impl Builder {
     }
 
     /// Bytes of log after which a snapshot takes its place (64 MiB); never before the log is twice as large as the last
-    /// snapshot, so that of what is written at most a third is snapshots. The directory holds at most about four
-    /// snapshots and twice this.
+    /// snapshot, so that of what is written at most a third is snapshots.
+    ///
+    /// Writers go on while it is written, slowly, beside them: as fast as it goes once the log has grown as much again,
+    /// and if that is not fast enough, they wait for it. So the directory holds at most about two snapshots and three
+    /// times this, or eight snapshots where those are large. Only while snapshots fail, as on a full disk, the
+    /// log grows on; that is told by [`StoreStatus::trouble`](kubeplane_store_trait::StoreStatus::trouble) and
+    /// in the log, and tried again after a pause.
     #[must_use]
     pub fn snapshot_after(mut self, bytes: u64) -> Self {
         self.snapshot_after = bytes;
@@ -184,8 +189,9 @@ impl Builder {
         };
         let Recovered { ledger, log, logged, snapshot_size, losses } =
             recover(&directory, reading)?;
+        let sync = self.durability == Durability::Disk;
         let log = match log {
-            Some((revision, len)) => LogFile::resume(&directory, revision, len),
+            Some(tail) => LogFile::resume(&directory, tail, sync),
             None => LogFile::create(&directory, ledger.state.revision),
         };
         let log = log.map_err(OpenError::io(path))?;
@@ -196,7 +202,7 @@ impl Builder {
             clock: self.clock.clone(),
             directory,
             log,
-            sync: self.durability == Durability::Disk,
+            sync,
             relaxed: self.relaxed,
             snapshot_after: self.snapshot_after,
             logged,

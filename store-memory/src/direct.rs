@@ -3,7 +3,7 @@ use crate::{
     published::Published,
 };
 use kubeplane_clock::SharedClock;
-use kubeplane_store_trait::Result;
+use kubeplane_store_trait::{Error, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -11,24 +11,33 @@ use std::sync::Arc;
 /// microsecond, less than it takes to hand it to another thread or to put a task to sleep.
 #[derive(Debug)]
 pub(crate) struct Direct {
-    ledger: Mutex<Ledger>,
+    /// `None` once the store is closed.
+    ledger: Mutex<Option<Ledger>>,
     published: Arc<Published>,
     clock: SharedClock,
 }
 
 impl Direct {
     pub(crate) fn new(ledger: Ledger, published: Arc<Published>, clock: SharedClock) -> Self {
-        Self { ledger: Mutex::new(ledger), published, clock }
+        Self { ledger: Mutex::new(Some(ledger)), published, clock }
     }
 
     pub(crate) fn submit(&self, write: Write) -> Result<Outcome> {
         let now = self.clock.elapsed();
-        let mut ledger = self.ledger.lock();
+        let mut open = self.ledger.lock();
+        let Some(ledger) = &mut *open else {
+            return Err(Error::Unavailable { reason: "the store was closed".into() });
+        };
         ledger.trim(now);
         let outcome = ledger.apply(write, now)?;
         let told = self.published.publish(ledger.state.clone());
-        drop(ledger);
+        drop(open);
         told.wake();
         Ok(outcome)
+    }
+
+    /// Takes no more writes.
+    pub(crate) fn close(&self) {
+        drop(self.ledger.lock().take());
     }
 }

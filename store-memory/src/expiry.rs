@@ -9,10 +9,11 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// The task that deletes entries when their time has come; it starts with the first such entry.
+/// The task that deletes entries when their time has come; it starts with the first such entry, and again when the
+/// runtime it was on is gone, on that of whoever calls next.
 #[derive(Debug, Default)]
 pub(crate) struct Expirer {
-    started: AtomicBool,
+    started: Arc<AtomicBool>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -23,7 +24,30 @@ impl Expirer {
             return;
         }
         if !self.started.swap(true, Ordering::Relaxed) {
-            self.tasks.lock().spawn(expire(Arc::downgrade(inner)));
+            let started = Started { flag: self.started.clone(), ended: false };
+            let inner = Arc::downgrade(inner);
+            let mut tasks = self.tasks.lock();
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(async move {
+                let mut started = started;
+                expire(inner).await;
+                started.ended = true;
+            });
+        }
+    }
+}
+
+/// Takes back that the task was started when it is dropped before it has come to its end.
+#[derive(Debug)]
+struct Started {
+    flag: Arc<AtomicBool>,
+    ended: bool,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.flag.store(false, Ordering::Relaxed);
         }
     }
 }

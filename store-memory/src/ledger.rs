@@ -1,7 +1,13 @@
-use crate::state::{Change, Record, State, What};
+use crate::{
+    log::record,
+    state::{Change, Record, State, What},
+};
 use bytes::Bytes;
 use kubeplane_store_trait::{Deleted, Error, Key, Result, Revision};
 use std::{cmp::Ordering, collections::BTreeSet, sync::Arc, time::Duration};
+
+/// The most that one replacement may write to the log, in bytes: all of it is one group there.
+const REPLACED: usize = 1 << 30;
 
 /// How much history is kept for exact reads and watches.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +81,23 @@ pub(crate) enum Outcome {
     Done,
 }
 
+/// A part of a replacement.
+#[derive(Debug)]
+enum Step {
+    Put(Arc<Record>),
+    Remove(Arc<Record>),
+}
+
+impl Step {
+    /// What it adds to the log, in bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::Put(record) => record::put_len(&record.key, &record.value),
+            Self::Remove(record) => record::delete_len(&record.key),
+        }
+    }
+}
+
 /// The state as its one writer sees it: ahead of what is published by the writes under way.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -129,7 +152,7 @@ impl Ledger {
                 Ok(Outcome::Done)
             }
             Write::Replace { records } => {
-                self.replace(records, now);
+                self.replace(records, REPLACED, now)?;
                 Ok(Outcome::Written(Revision(self.state.revision)))
             }
         }
@@ -183,13 +206,34 @@ impl Ledger {
         self.record(Change { revision, at: now, what: What::Delete { before } })
     }
 
-    /// Puts and removes what differs from `records`, in order of the keys.
-    fn replace(&mut self, records: Vec<Arc<Record>>, now: Duration) {
-        let entries = self.state.entries.clone();
-        let mut old = entries.iter().peekable();
+    /// Puts and removes what differs from `records`, in order of the keys; nothing if that is more than `limit`
+    /// bytes of log.
+    fn replace(&mut self, records: Vec<Arc<Record>>, limit: usize, now: Duration) -> Result<()> {
+        let steps = self.steps(records);
+        let size = steps.iter().map(Step::len).sum();
+        if size > limit {
+            return Err(Error::TooLarge { size, limit });
+        }
+        for step in steps {
+            match step {
+                Step::Put(new) => {
+                    self.put(new.key.clone(), new.value.clone(), new.deadline(), now);
+                }
+                Step::Remove(old) => {
+                    self.remove(&old.key, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What makes the entries be `records`, in order of the keys.
+    fn steps(&self, records: Vec<Arc<Record>>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut old = self.state.entries.iter().peekable();
         for new in records {
             while let Some(gone) = old.next_if(|old| old.key < new.key) {
-                self.remove(&gone.key, now);
+                steps.push(Step::Remove(gone.clone()));
             }
             let same = match old.peek().map(|old| old.key.cmp(&new.key)) {
                 Some(Ordering::Equal) => old
@@ -198,12 +242,11 @@ impl Ledger {
                 _ => false,
             };
             if !same {
-                self.put(new.key.clone(), new.value.clone(), new.deadline(), now);
+                steps.push(Step::Put(new));
             }
         }
-        for gone in old {
-            self.remove(&gone.key, now);
-        }
+        steps.extend(old.cloned().map(Step::Remove));
+        steps
     }
 
     /// Forgets the history before `through`.
@@ -294,5 +337,41 @@ impl Ledger {
 
     fn note_next_deadline(&mut self) {
         self.state.next_deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test says where")]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, value: &str) -> Arc<Record> {
+        let key = Key::new(name.to_owned()).unwrap();
+        Arc::new(Record::new(key, value.to_owned().into(), 2, 2, None))
+    }
+
+    #[test]
+    fn a_replacement_too_large_for_the_log_is_refused_and_changes_nothing() {
+        let limits = HistoryLimits { age: Duration::MAX, revisions: 1000, bytes: 1 << 20 };
+        let entries = vec![record("changed", "1"), record("gone", ""), record("kept", "1")];
+        let mut ledger = Ledger::new(State::of(entries, 4), limits);
+        let new = || vec![record("changed", "22"), record("kept", "1"), record("new", "")];
+        // Exactly what the log would hold, the keys of what is deleted too, but not what stays as it is.
+        let mut log = Vec::new();
+        record::put(&mut log, &record("changed", "").key, b"22", 0);
+        record::delete(&mut log, &record("gone", "").key);
+        record::put(&mut log, &record("new", "").key, b"", 0);
+        let refused = ledger.replace(new(), log.len() - 1, Duration::ZERO).unwrap_err();
+        match refused {
+            Error::TooLarge { size, limit } => {
+                assert_eq!((size, limit), (log.len(), log.len() - 1))
+            }
+            other => panic!("{other}"),
+        }
+        assert_eq!((ledger.state.revision, ledger.state.entries.len()), (4, 3));
+        ledger.replace(new(), log.len(), Duration::ZERO).unwrap();
+        let keys: Vec<_> = ledger.state.entries.iter().map(|entry| entry.key.to_string()).collect();
+        assert_eq!(keys, ["changed", "kept", "new"]);
+        assert_eq!(ledger.state.revision, 7);
     }
 }

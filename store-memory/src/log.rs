@@ -8,7 +8,9 @@
 //!
 //! Every file begins with a [header](file::Header); then come [frames](frame), each with a checksum
 //! over its own header and one over its payload. A frame says whether the one before it was on the disk when it was
-//! written: only such ones at the end of the last log, with those that were not, can be torn by a crash.
+//! written: only such ones at the end of the last log, with those that were not, can be torn by a crash. The same part,
+//! from the last frame that says so to the end, is written again when the log is opened, because it may be on the disk
+//! in appearance only.
 
 pub(crate) mod appender;
 pub(crate) mod directory;

@@ -37,8 +37,18 @@ impl Published {
     /// left to do can be done once others may write again.
     pub(crate) fn publish(&self, state: State) -> Told<'_> {
         let state = Arc::new(state);
-        let old = self.state.swap(state.clone());
-        let wakers = self.watchers.lock().advance(&state, old.revision);
+        let old = self.show(state.clone());
+        self.tell(&state, old)
+    }
+
+    /// Lets `state` be read; returns the one before. No watcher knows of it until it is told.
+    pub(crate) fn show(&self, state: Arc<State>) -> Arc<State> {
+        self.state.swap(state)
+    }
+
+    /// Notes for the watchers that `state` came after `old`.
+    pub(crate) fn tell(&self, state: &State, old: Arc<State>) -> Told<'_> {
+        let wakers = self.watchers.lock().advance(state, old.revision);
         let deadline = (old.next_deadline != state.next_deadline).then_some(&self.deadline_changed);
         Told { wakers, deadline, _old: old }
     }

@@ -22,8 +22,17 @@ mod worker;
 #[derive(Debug)]
 pub(crate) struct Sequencer {
     inbox: Arc<Inbox>,
-    failure: Arc<OnceLock<String>>,
+    condition: Arc<Condition>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How the writer is.
+#[derive(Debug, Default)]
+pub(crate) struct Condition {
+    /// Why nothing is written any more.
+    failure: OnceLock<String>,
+    /// What does not work though everything is written: the snapshot that was tried last.
+    trouble: Mutex<Option<String>>,
 }
 
 /// What the thread starts with.
@@ -47,14 +56,17 @@ pub(crate) struct Start {
 impl Sequencer {
     pub(crate) fn spawn(start: Start) -> io::Result<Self> {
         let inbox = Arc::new(Inbox::default());
-        let failure = Arc::new(OnceLock::new());
-        let worker = Worker::new(start, inbox.clone(), failure.clone());
+        let condition = Arc::new(Condition::default());
+        let worker = Worker::new(start, inbox.clone(), condition.clone());
         let thread = thread::Builder::new().name("store-log".into()).spawn(move || worker.run())?;
-        Ok(Self { inbox, failure, thread: Mutex::new(Some(thread)) })
+        Ok(Self { inbox, condition, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) async fn submit(&self, write: Write) -> Result<Outcome> {
-        let answer = self.inbox.push(write).await?;
+        let answer = self.inbox.push(write).await.map_err(|closed| match self.failure() {
+            Some(reason) => Error::Unavailable { reason: reason.clone() },
+            None => closed,
+        })?;
         answer.await.unwrap_or_else(|_| {
             Err(Error::Indeterminate { reason: "the log's writer has ended".into() })
         })
@@ -62,14 +74,20 @@ impl Sequencer {
 
     /// Why nothing is written any more, if so.
     pub(crate) fn failure(&self) -> Option<&String> {
-        self.failure.get()
+        self.condition.failure.get()
     }
 
-    /// Takes no more writes, and waits until those taken are done and the directory is released.
+    /// What does not work though everything is written, if anything.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.condition.trouble.lock().clone()
+    }
+
+    /// Takes no more writes, and waits until those taken are done and the directory is released, whoever closes it.
     pub(crate) fn close(&self) {
         self.inbox.close();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread
+        // Held until the thread has ended, so that a second caller waits for that too.
+        let mut thread = self.thread.lock();
+        if let Some(thread) = thread.take()
             && thread.join().is_err()
         {
             tracing::error!("the log's writer panicked");
@@ -84,5 +102,5 @@ impl Drop for Sequencer {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a failed test says where")]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 mod tests;

@@ -19,9 +19,6 @@ use kubeplane_store_trait::{
 use std::{ops::Deref, path::Path, sync::Arc, time::Duration};
 use tokio::task::coop::consume_budget;
 
-/// The most that can be put in place of what a running store holds, in bytes.
-const REPLACED: usize = 1 << 30;
-
 /// The embedded store. Clones are handles of the same store; the last one closes it.
 ///
 /// Readers never wait: they see the latest published state through one atomic pointer. Without a data directory
@@ -120,8 +117,8 @@ impl MemoryStore {
     /// For a store that is not running, [`Snapshot::restore`] makes a directory of the file.
     ///
     /// # Errors
-    /// `Corrupt` when the file cannot be read or is no whole snapshot; `TooLarge` when it is larger than a
-    /// gigabyte; as every write.
+    /// `Corrupt` when the file cannot be read or is no whole snapshot; `TooLarge` when what differs comes to more than
+    /// a gigabyte (of keys, values and some bytes for each), and then nothing was done; as every write.
     pub async fn replace(&self, file: impl AsRef<Path>) -> Result<Revision> {
         let (file, wall) = (file.as_ref().to_owned(), Wall::of(&*self.inner.clock));
         let read = move || Snapshot::read_records(&file, wall);
@@ -129,17 +126,13 @@ impl MemoryStore {
         let corrupt = |reason: String| Error::Corrupt { reason };
         let records = read.map_err(|error| corrupt(error.to_string()))?;
         let records = records.map_err(|error| corrupt(error.to_string()))?;
-        let size = records.iter().map(|record| record.size() as usize).sum();
-        if size > REPLACED {
-            return Err(Error::TooLarge { size, limit: REPLACED });
-        }
         self.write(Write::Replace { records }).await.and_then(written)
     }
 
     /// Makes the store hold what a snapshot holds, as [`replace`](Self::replace) does.
     ///
     /// # Errors
-    /// As every write.
+    /// `TooLarge` as there; as every write.
     pub async fn replace_with(&self, snapshot: &Snapshot) -> Result<Revision> {
         self.write(Write::Replace { records: snapshot.records() }).await.and_then(written)
     }
@@ -214,8 +207,9 @@ impl Inner {
     }
 
     fn close(&self) {
-        if let Engine::Logged(sequencer) = &self.engine {
-            sequencer.close();
+        match &self.engine {
+            Engine::Direct(direct) => direct.close(),
+            Engine::Logged(sequencer) => sequencer.close(),
         }
         self.published.close();
     }
@@ -281,16 +275,19 @@ impl Store for MemoryStore {
 
     async fn status(&self) -> Result<StoreStatus> {
         self.inner.expirer.ensure(&self.inner);
-        if let Engine::Logged(sequencer) = &self.inner.engine
-            && let Some(reason) = sequencer.failure()
-        {
-            return Err(Error::Unavailable { reason: reason.clone() });
+        let mut trouble = None;
+        if let Engine::Logged(sequencer) = &self.inner.engine {
+            if let Some(reason) = sequencer.failure() {
+                return Err(Error::Unavailable { reason: reason.clone() });
+            }
+            trouble = sequencer.trouble();
         }
         let state = self.inner.published.state();
         Ok(StoreStatus {
             revision: Revision(state.revision),
             compacted: Revision(state.compacted),
             size: state.size,
+            trouble,
         })
     }
 }

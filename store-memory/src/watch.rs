@@ -145,11 +145,27 @@ pub(crate) struct MemoryWatcher {
 
 impl MemoryWatcher {
     pub(crate) fn start(published: &Arc<Published>, range: &KeyRange, after: u64) -> Result<Self> {
+        // The history may be long, and every publication needs the registry's lock: most of it is looked through
+        // without.
+        let state = published.state();
+        state.check_kept(after)?;
+        let pending = first_match(&state, range, after);
+        Self::enter(published, range, after, (pending, state.revision))
+    }
+
+    /// Enters the registry. `seen`: the first event after `after` in the state of a revision, and that revision.
+    fn enter(
+        published: &Arc<Published>,
+        range: &KeyRange,
+        after: u64,
+        seen: (Option<u64>, u64),
+    ) -> Result<Self> {
         // Under the registry's lock no publication can slip between the look at the state and the entry.
         let mut watchers = published.watchers().lock();
         let state = published.state();
         state.check_kept(after)?;
-        let pending = first_match(&state, range, after);
+        let (pending, revision) = seen;
+        let pending = pending.or_else(|| first_match(&state, range, after.max(revision)));
         let cursor = Cursor { pending, through: state.revision.max(after), ..Cursor::default() };
         let place = watchers.insert(range, cursor);
         drop(watchers);
@@ -175,7 +191,8 @@ impl MemoryWatcher {
                 cursor.through = cursor.through.max(state.revision);
                 return Look::Events(from, state);
             }
-            if cursor.asks && through >= cursor.through {
+            // What can be read already and was not told yet is told next: the bookmark comes behind it.
+            if cursor.asks && through >= cursor.through.max(self.published.state().revision) {
                 cursor.asks = false;
                 *asking -= 1;
                 return Look::Progress(through);
@@ -260,5 +277,69 @@ impl Watcher for MemoryWatcher {
 impl Drop for MemoryWatcher {
     fn drop(&mut self) {
         self.published.watchers().lock().remove(self.place);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test says where")]
+mod tests {
+    use super::{MemoryWatcher, first_match};
+    use crate::{
+        ledger::{HistoryLimits, Ledger, Write},
+        published::Published,
+        state::State,
+    };
+    use futures::{FutureExt, StreamExt};
+    use kubeplane_store_trait::{Key, KeyRange, Watcher};
+    use std::{pin::Pin, sync::Arc, time::Duration};
+
+    fn world() -> (Ledger, Arc<Published>) {
+        let age = Duration::from_secs(300);
+        let limits = HistoryLimits { age, revisions: 1000, bytes: 1 << 20 };
+        let ledger = Ledger::new(State::empty(), limits);
+        let published = Arc::new(Published::new(ledger.state.clone()));
+        (ledger, published)
+    }
+
+    fn write(ledger: &mut Ledger, name: &str) -> Arc<State> {
+        let key = Key::new(name.to_owned()).unwrap();
+        let write = Write::Create { key, value: "x".into(), ttl: None };
+        ledger.apply(write, Duration::ZERO).unwrap();
+        Arc::new(ledger.state.clone())
+    }
+
+    #[test]
+    fn what_is_published_while_a_watch_starts_is_delivered() {
+        let range = KeyRange::prefix("a/");
+        for known in [false, true] {
+            let (mut ledger, published) = world();
+            for name in if known { &["b/1", "a/1"][..] } else { &["b/1"] } {
+                published.publish(State::clone(&write(&mut ledger, name))).wake();
+            }
+            let state = published.state();
+            let seen = (first_match(&state, &range, 1), state.revision);
+            for name in ["b/2", "a/2", "a/3"] {
+                published.publish(State::clone(&write(&mut ledger, name))).wake();
+            }
+            let mut watcher = MemoryWatcher::enter(&published, &range, 1, seen).unwrap();
+            let batch = watcher.next().now_or_never().unwrap().unwrap().unwrap();
+            let keys: Vec<_> = batch.events.iter().map(|event| event.key().to_string()).collect();
+            assert_eq!(keys, if known { &["a/1", "a/2", "a/3"][..] } else { &["a/2", "a/3"] });
+            assert!(watcher.next().now_or_never().is_none(), "each once");
+        }
+    }
+
+    #[test]
+    fn a_bookmark_is_not_behind_what_can_be_read_already() {
+        let (mut ledger, published) = world();
+        let range = KeyRange::prefix("a/");
+        let mut watcher = MemoryWatcher::start(&published, &range, 1).unwrap();
+        let state = write(&mut ledger, "b/1");
+        let old = published.show(state.clone());
+        Pin::new(&mut watcher).request_progress();
+        assert!(watcher.next().now_or_never().is_none(), "a read sees more than was told");
+        published.tell(&state, old).wake();
+        let bookmark = watcher.next().now_or_never().unwrap().unwrap().unwrap();
+        assert_eq!((bookmark.through.0, bookmark.events.len()), (state.revision, 0));
     }
 }

@@ -190,6 +190,7 @@ macro_rules! conformance {
             a_watch_resumes_at_the_compaction_point
             a_watch_of_the_compacted_past_is_refused
             entries_expire_and_their_deletes_are_watched
+            an_entry_lives_as_long_as_it_was_given
             an_update_renews_or_ends_the_expiry
             an_expired_key_can_be_created_anew
             the_changes_of_one_revision_come_together

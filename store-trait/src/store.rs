@@ -110,6 +110,8 @@ pub struct StoreStatus {
     pub compacted: Revision,
     /// Bytes on disk or in memory, whichever the store is bounded by.
     pub size: u64,
+    /// What somebody should look after though everything is still done: in words, for people.
+    pub trouble: Option<String>,
 }
 
 /// A revisioned key-value store with watches.

@@ -194,8 +194,10 @@ impl Inner {
                     *through = end.max(*through);
                     self.apply(store::WatchBatch { events, through: end });
                 }
-                Some(Err(store::Error::Compacted { .. })) => return End::Refill,
-                Some(Err(store::Error::Lagged)) => return End::Resume,
+                // What is missing may lie before the last bookmark: the store says so by `Lagged`, too.
+                Some(Err(store::Error::Compacted { .. } | store::Error::Lagged)) => {
+                    return End::Refill;
+                }
                 Some(Err(error)) => {
                     tracing::warn!(prefix = %self.prefix, %error, "watch of the store ended");
                     self.options.clock.sleep(PAUSE).await;

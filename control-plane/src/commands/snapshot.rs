@@ -51,9 +51,16 @@ async fn save(file: &Path, source: &SnapshotSource) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    std::fs::rename(&part, file).with_context(|| format!("cannot write {}", file.display()))?;
+    let kept = std::fs::rename(&part, file).and_then(|()| keep_name(file));
+    kept.with_context(|| format!("cannot write {}", file.display()))?;
     eprint!("saved {}\n{}", file.display(), describe(&info));
     Ok(())
+}
+
+/// Makes the name of a file durable, which its directory holds.
+fn keep_name(file: &Path) -> io::Result<()> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 async fn fetch(part: &Path, source: &SnapshotSource) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use crate::server::{Etcd, connect};
 use futures::StreamExt;
 use kubeplane_clock::PausedClock;
-use kubeplane_store_etcd::EtcdStore;
+use kubeplane_store_etcd::{EtcdOptions, EtcdStore};
 use kubeplane_store_trait::{Error, Event, Key, KeyRange, ReadAt, Revision, Store, WriteOptions};
 use std::{
     sync::Arc,
@@ -79,4 +79,31 @@ async fn one_of_several_servers_compacts_in_each_interval() {
     let gone = watching.get(&key("object-0"), ReadAt::Exact(Revision(2))).await.unwrap_err();
     assert!(matches!(gone, Error::Compacted { .. }), "{gone}");
     assert!(second.store.compacts_itself());
+}
+
+/// A member that lags behind the others has not compacted what they have, and says nothing when asked for it. Here it
+/// is an etcd of its own, which will never catch up.
+#[tokio::test]
+async fn a_member_that_has_not_compacted_holds_nobody_up() {
+    let (etcd, lagging) = (Etcd::start(), Etcd::start());
+    let store = etcd.connect().await;
+    lagging.connect().await;
+    let mut through = Revision(0);
+    for index in 0..5 {
+        let name = key(&format!("object-{index}"));
+        through = store.create(&name, "x".into(), WriteOptions::default()).await.unwrap();
+    }
+    store.compact(through).await.unwrap();
+    let mut options = EtcdOptions::new([etcd.url(), lagging.url()]);
+    options.timeout = Duration::from_secs(5);
+    options.compaction = None;
+    let both = connect(options).await;
+    let mut told = Vec::new();
+    for _ in 0..8 {
+        let status = tokio::time::timeout(Duration::from_secs(30), both.status()).await;
+        told.push(status.expect("the store waits for ever").unwrap().compacted);
+    }
+    // Nothing was compacted by the one, and everything by the other: that which was asked says so.
+    assert!(told.iter().all(|told| [Revision(0), through].contains(told)), "{told:?}");
+    assert!(told.contains(&through), "{told:?}");
 }

@@ -35,6 +35,24 @@ pub(crate) fn call(url: &str, path: &str, body: &Value, token: &str) -> Value {
     answer
 }
 
+/// What etcd counts under a name, summed over the rows that have all of these labels.
+pub(crate) fn metric(url: &str, name: &str, labels: &[&str]) -> u64 {
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // The older protocol has no chunks, which could come in the middle of a line.
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: etcd\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(&format!("# TYPE {name} ")), "etcd does not count {name}");
+    let rows = answer.lines().filter(|row| {
+        let own = row.split(['{', ' ']).next();
+        own == Some(name) && labels.iter().all(|label| row.contains(label))
+    });
+    let counts = rows.map(|row| row.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
+    counts.sum::<f64>() as u64
+}
+
 /// The users and roles that [`enable_users`] makes.
 pub(crate) const ROOT: (&str, &str) = ("root", "the password of root");
 pub(crate) const LIMITED: (&str, &str) = ("limited", "the password of limited");

@@ -26,17 +26,23 @@ async fn requests_larger_than_etcd_takes_are_too_large() {
 async fn an_etcd_without_space_says_so_and_still_reads() {
     let etcd = Etcd::with(&["--quota-backend-bytes", "3000000"]);
     let store = etcd.connect().await;
-    let mut error = None;
+    let value = Bytes::from(vec![7; 100_000]);
+    let mut failed = None;
     for index in 0..200 {
-        let value = Bytes::from(vec![7; 100_000]);
         let name = key(&index.to_string());
-        if let Err(full) = store.create(&name, value, WriteOptions::default()).await {
-            error = Some(full);
+        if let Err(full) = store.create(&name, value.clone(), WriteOptions::default()).await {
+            failed = Some((name, full));
             break;
         }
     }
-    let error = error.expect("etcd takes 20 MB into 3");
-    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    let (name, error) = failed.expect("etcd takes 20 MB into 3");
     assert!(error.to_string().contains("out of space"), "{error}");
     assert!(store.get(&key("0"), ReadAt::Latest).await.unwrap().entry.is_some());
+    // The write that fills etcd up is applied and refused: whoever is told "surely not" must not find it.
+    let entry = store.get(&name, ReadAt::Latest).await.unwrap().entry;
+    match error {
+        Error::Unavailable { .. } => assert_eq!(entry, None, "it was said not to be written"),
+        Error::Indeterminate { .. } => assert!(entry.is_none_or(|entry| entry.value == value)),
+        other => panic!("{other}"),
+    }
 }

@@ -5,11 +5,13 @@ mod certificates;
 mod cluster;
 mod compaction;
 mod failures;
+mod fragments;
 mod gateway;
 mod leases;
 mod limits;
 mod security;
 mod server;
+mod traffic;
 
 mod conformance {
     kubeplane_store_trait::conformance!(crate::server::Etcd::start());

@@ -12,6 +12,10 @@ use std::{
 };
 use tempfile::TempDir;
 
+const CERTIFICATE: &str = "etcd.crt";
+const KEY: &str = "etcd.key";
+const TRUSTED: &str = "ca.crt";
+
 /// An etcd of its own on random loopback ports; killed when dropped.
 pub(crate) struct Etcd {
     process: Child,
@@ -21,7 +25,7 @@ pub(crate) struct Etcd {
     plain: String,
     tls: Option<EtcdTls>,
     user: Option<(&'static str, &'static str)>,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Etcd {
@@ -51,7 +55,7 @@ impl Etcd {
         command.extend(further.iter().map(|&argument| argument.to_owned()));
         let process = spawn(&command);
         let (url, plain) = (place.client.to_owned(), place.client.to_owned());
-        Self { process, command, url, plain, tls: None, user: None, _data: data }
+        Self { process, command, url, plain, tls: None, user: None, data }
     }
 
     /// Behind TLS, with client certificates and users.
@@ -66,12 +70,8 @@ impl Etcd {
     /// Behind TLS, with client certificates.
     pub(crate) fn tls(authority: &Authority) -> Self {
         let data = directory();
-        let file = |name: &str, text: &str| {
-            let path = data.path().join(name);
-            fs::write(&path, text).unwrap();
-            path.display().to_string()
-        };
-        let (certificate, key) = authority.sign("etcd");
+        certify(data.path(), authority);
+        let file = |name: &str| data.path().join(name).display().to_string();
         let [plain, peer] = urls();
         let [url, _] = urls().map(|url| url.replace("http:", "https:"));
         let member = data.path().join("member");
@@ -80,13 +80,18 @@ impl Etcd {
         let mut command = command();
         command.extend(place.arguments(&member));
         command.extend(["--listen-client-urls".into(), format!("{url},{plain}")]);
-        command.extend(["--cert-file".into(), file("etcd.crt", &certificate)]);
-        command.extend(["--key-file".into(), file("etcd.key", &key)]);
-        command.extend(["--trusted-ca-file".into(), file("ca.crt", &authority.certificate)]);
+        command.extend(["--cert-file".into(), file(CERTIFICATE)]);
+        command.extend(["--key-file".into(), file(KEY)]);
+        command.extend(["--trusted-ca-file".into(), file(TRUSTED)]);
         command.push("--client-cert-auth".into());
         let process = spawn(&command);
         let tls = Some(authority.client());
-        Self { process, command, url, plain, tls, user: None, _data: data }
+        Self { process, command, url, plain, tls, user: None, data }
+    }
+
+    /// Lets another authority vouch for it and for its clients, from the next start.
+    pub(crate) fn certify(&self, authority: &Authority) {
+        certify(self.data.path(), authority);
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -153,6 +158,16 @@ pub(crate) async fn connect(options: EtcdOptions) -> EtcdStore {
             Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What etcd has of an authority.
+fn certify(directory: &Path, authority: &Authority) {
+    let (certificate, key) = authority.sign("etcd");
+    for (name, text) in
+        [(CERTIFICATE, &certificate), (KEY, &key), (TRUSTED, &authority.certificate)]
+    {
+        fs::write(directory.join(name), text).unwrap();
     }
 }
 
@@ -227,5 +242,10 @@ impl Factory for Etcd {
     async fn reopen(&self, store: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
         drop(store);
         Some(self.fresh().await)
+    }
+
+    fn watchers(&self) -> Option<usize> {
+        let watchers = gateway::metric(&self.plain, "etcd_debugging_mvcc_watcher_total", &[]);
+        Some(usize::try_from(watchers).unwrap())
     }
 }

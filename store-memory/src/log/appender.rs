@@ -2,14 +2,23 @@ use super::{
     directory::Directory,
     disk::DiskFile,
     file::{Header, Kind},
+    recover::Tail,
 };
-use std::io;
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+};
+
+/// What is read at once of what is written again, in bytes.
+const COPIED: usize = 1024 * 1024;
 
 /// The log that is being written. After an error of any of its calls nothing is known about its end, so nothing
 /// may be written behind it.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     file: Box<dyn DiskFile>,
+    /// The revision before its first change.
+    revision: u64,
     /// Whether all that was appended is on the disk.
     flushed: bool,
 }
@@ -21,15 +30,37 @@ impl LogFile {
         file.write_all(&Header { kind: Kind::Log, revision }.encode())?;
         file.sync()?;
         directory.sync()?;
-        Ok(Self { file, flushed: true })
+        Ok(Self { file, revision, flushed: true })
     }
 
-    /// Goes on with a log that holds `len` good bytes; what is behind them is cut off.
-    pub(crate) fn resume(directory: &Directory, revision: u64, len: u64) -> io::Result<Self> {
-        let mut file = directory.disk().resume(&directory.log(revision), len)?;
-        // It was read, but the process before may have died before it was on the disk.
-        file.sync()?;
-        Ok(Self { file, flushed: true })
+    /// Goes on with a log; what is behind its good bytes is cut off. With `sync` all of it is on the disk then.
+    ///
+    /// What the process before did not flush was read, but perhaps only from the memory of the system, which takes
+    /// it for written after a flush that failed, so that another one would find nothing to do: it is written
+    /// again, in its place.
+    pub(crate) fn resume(directory: &Directory, tail: Tail, sync: bool) -> io::Result<Self> {
+        let Tail { revision, unflushed, len } = tail;
+        let path = directory.log(revision);
+        let from = if sync { unflushed } else { len };
+        let mut file = directory.disk().resume(&path, from, len)?;
+        if sync {
+            let mut written = File::open(&path)?;
+            written.seek(SeekFrom::Start(from))?;
+            let mut rest = written.take(len - from);
+            let mut buffer = Vec::new();
+            while rest.by_ref().take(COPIED as u64).read_to_end(&mut buffer)? > 0 {
+                file.write_all(&buffer)?;
+                buffer.clear();
+            }
+            file.sync()?;
+            directory.sync()?;
+        }
+        Ok(Self { file, revision, flushed: sync })
+    }
+
+    /// The revision before its first change.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Whether all that was appended is on the disk.

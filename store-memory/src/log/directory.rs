@@ -30,7 +30,7 @@ pub(crate) struct Contents {
 impl Directory {
     /// Makes the directory if needed and takes its lock.
     pub(crate) fn lock(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
-        fs::create_dir_all(path).map_err(OpenError::io(path))?;
+        create(path, &*disk).map_err(OpenError::io(path))?;
         // Values hold secrets: nobody but the owner may look in, whatever the mask of the process.
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
             .map_err(OpenError::io(path))?;
@@ -129,4 +129,23 @@ impl Directory {
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.disk.sync_directory(&self.path)
     }
+}
+
+/// Makes a directory and those above it that are missing, so that their names are on the disk too: without that, a
+/// loss of power would take all that was kept in it.
+fn create(path: &Path, disk: &dyn Disk) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|above| !above.exists()).collect();
+    fs::create_dir_all(path)?;
+    for made in missing.iter().rev() {
+        match made.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => disk.sync_directory(Path::new("."))?,
+            Some(parent) => disk.sync_directory(parent)?,
+            None => {}
+        }
+    }
+    if let Some(above) = missing.last().and_then(|made| made.parent()?.parent()) {
+        // The one that was there may be as new, made by our caller; it may also be nobody's to look at.
+        let _ = disk.sync_directory(above);
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::{
     fmt::Debug,
     fs::{self, File},
-    io,
+    io::{self, Seek as _},
     path::Path,
 };
 
@@ -11,15 +11,15 @@ use std::{
 pub(crate) trait Disk: Debug + Send + Sync {
     /// Makes a file, or empties the one there.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Opens a file to go on behind its first `len` bytes; what is behind them is cut off.
-    fn resume(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file to write from `from` on; what is behind its first `len` bytes is cut off.
+    fn resume(&self, path: &Path, from: u64, len: u64) -> io::Result<Box<dyn DiskFile>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the creation, renaming and removal of files in a directory durable.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 }
 
-/// A file that is written from its start to its end.
+/// A file that is written from one place to its end.
 pub(crate) trait DiskFile: io::Write + Debug + Send {
     /// Makes what was written durable.
     fn sync(&mut self) -> io::Result<()>;
@@ -36,12 +36,13 @@ impl Disk for SystemDisk {
         Ok(Box::new(file))
     }
 
-    fn resume(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
-        let file = File::options().append(true).open(path)?;
+    fn resume(&self, path: &Path, from: u64, len: u64) -> io::Result<Box<dyn DiskFile>> {
+        let mut file = File::options().write(true).open(path)?;
         if file.metadata()?.len() != len {
             file.set_len(len)?;
             file.sync_all()?;
         }
+        file.seek(io::SeekFrom::Start(from))?;
         Ok(Box::new(file))
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) payload: &'a [u8],
     /// Where the next frame begins.
     pub(crate) end: usize,
+    /// Whether everything before it was on the disk when it was written.
+    pub(crate) anchored: bool,
 }
 
 /// What stands at a place in a file.
@@ -44,13 +46,16 @@ pub(crate) struct Announced {
     pub(crate) after: u64,
     /// The checksum of the payload.
     pub(crate) sum: u32,
+    /// Whether everything before the frame was on the disk when it was written.
+    pub(crate) anchored: bool,
 }
 
 /// Reads a header; `None` when it is none.
 pub(crate) fn announced(bytes: &[u8; HEADER]) -> Option<Announced> {
     check(bytes).ok()?;
     let len = usize::try_from(u32_at(bytes, 4)).ok()?;
-    Some(Announced { len, after: u64_at(bytes, 8), sum: u32_at(bytes, 16) })
+    let anchored = u32_at(bytes, 0) == MAGIC;
+    Some(Announced { len, after: u64_at(bytes, 8), sum: u32_at(bytes, 16), anchored })
 }
 
 /// Begins a frame in `buffer`; the payload is appended behind.
@@ -83,8 +88,8 @@ pub(crate) fn read(file: &[u8], at: usize) -> Found<'_> {
         Ok(Some(len)) => {
             let payload = &rest[HEADER..HEADER + len];
             if crc32c::crc32c(payload) == u32_at(rest, 16) {
-                let end = at + HEADER + len;
-                return Found::Frame(Frame { after: u64_at(rest, 8), payload, end });
+                let (end, anchored) = (at + HEADER + len, u32_at(rest, 0) == MAGIC);
+                return Found::Frame(Frame { after: u64_at(rest, 8), payload, end, anchored });
             }
             if has_unwritten(file, at, at + HEADER + len) {
                 Found::Torn

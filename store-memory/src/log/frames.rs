@@ -62,6 +62,7 @@ impl Frames {
             return Ok(None);
         }
         self.at += frame::HEADER + announced.len;
-        Ok(Some(Frame { after: announced.after, payload: &self.payload, end: self.at }))
+        let (after, anchored) = (announced.after, announced.anchored);
+        Ok(Some(Frame { after, payload: &self.payload, end: self.at, anchored }))
     }
 }

@@ -41,6 +41,16 @@ pub(crate) fn put(out: &mut Vec<u8>, key: &Key, value: &[u8], expires: u64) {
     out.extend_from_slice(&expires.to_le_bytes());
 }
 
+/// The bytes of a put.
+pub(crate) fn put_len(key: &Key, value: &[u8]) -> usize {
+    1 + 4 + key.as_bytes().len() + 4 + value.len() + 8
+}
+
+/// The bytes of a delete.
+pub(crate) fn delete_len(key: &Key) -> usize {
+    1 + 4 + key.as_bytes().len()
+}
+
 pub(crate) fn delete(out: &mut Vec<u8>, key: &Key) {
     out.push(DELETE);
     field(out, key.as_bytes());

@@ -22,13 +22,25 @@ const JUMP: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) ledger: Ledger,
-    /// The log to go on with: its revision and how many of its bytes are good.
-    pub(crate) log: Option<(u64, u64)>,
+    /// The log to go on with.
+    pub(crate) log: Option<Tail>,
     /// Bytes in logs behind the snapshot.
     pub(crate) logged: u64,
     pub(crate) snapshot_size: u64,
     /// What was dropped.
     pub(crate) losses: Vec<DataLoss>,
+}
+
+/// How far a log is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// The revision before its first change.
+    pub(crate) revision: u64,
+    /// Where the part begins that need not be on the disk: at the last frame that says that everything before it
+    /// was, at the start when there is none.
+    pub(crate) unflushed: u64,
+    /// How many of its bytes are good.
+    pub(crate) len: u64,
 }
 
 /// How a data directory is read.
@@ -72,9 +84,9 @@ pub(crate) fn recover(directory: &Directory, reading: Reading) -> Result<Recover
             replay.run(&mut recovered.ledger, *revision)
         };
         match replayed {
-            Ok(len) => {
-                recovered.logged += len;
-                recovered.log = (len > 0).then_some((*revision, len));
+            Ok(tail) => {
+                recovered.logged += tail.map_or(0, |tail| tail.len);
+                recovered.log = tail;
             }
             Err(OpenError::Corrupt { offset, reason, .. }) if reading.accept_data_loss => {
                 let (loss, seen) = replay.loss(offset, reason)?;
@@ -152,19 +164,22 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Applies what the log holds; returns how many of its bytes are good, zero when not even its header is.
-    fn run(&self, ledger: &mut Ledger, revision: u64) -> Result<u64, OpenError> {
+    /// Applies what the log holds; returns how far it is good, `None` when not even its header is.
+    fn run(&self, ledger: &mut Ledger, revision: u64) -> Result<Option<Tail>, OpenError> {
         let (mut frames, header) = Frames::open(self.path).map_err(OpenError::io(self.path))?;
         if self.last && self.is_unwritten(&header)? {
             tracing::warn!(log = %self.path.display(), "a log that was only begun is begun anew");
-            return Ok(0);
+            return Ok(None);
         }
         Header { kind: Kind::Log, revision }.check(&header, self.path)?;
         if revision > ledger.state.revision {
             return Err(self.missing(Header::LEN, ledger, revision));
         }
-        let mut at = frames.at();
+        let (mut at, mut unflushed) = (frames.at(), 0);
         while let Some(frame) = frames.read().map_err(OpenError::io(self.path))? {
+            if frame.anchored {
+                unflushed = at as u64;
+            }
             self.apply(ledger, &frame, at)?;
             ledger.trim(self.reading.now);
             at = frame.end;
@@ -172,7 +187,7 @@ impl Replay<'_> {
         if at < frames.len() {
             self.look_at_the_end(at)?;
         }
-        Ok(at as u64)
+        Ok(Some(Tail { revision, unflushed, len: at as u64 }))
     }
 
     fn is_unwritten(&self, header: &[u8]) -> Result<bool, OpenError> {

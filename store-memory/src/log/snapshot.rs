@@ -118,8 +118,23 @@ impl Iterator for Chunks {
     }
 }
 
-/// Writes every entry of `state`; returns the size of the file once it is durable under its name.
+/// Writes every entry of `state`; returns the size of the file once it is durable under its name. A failure leaves
+/// nothing of it: what is missing may be the very room it takes.
 pub(crate) fn write(
+    directory: &Directory,
+    state: &Arc<State>,
+    wall: Wall,
+    pace: &Pace,
+) -> io::Result<u64> {
+    let written = write_file(directory, state, wall, pace);
+    if written.is_err() {
+        // It may never have been made, or have its name already.
+        let _ = directory.disk().remove(&directory.unfinished());
+    }
+    written
+}
+
+fn write_file(
     directory: &Directory,
     state: &Arc<State>,
     wall: Wall,

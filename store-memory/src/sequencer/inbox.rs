@@ -24,6 +24,8 @@ struct Queue {
     closed: bool,
     /// Whether the thread sleeps until something is pushed.
     asleep: bool,
+    /// Whether the thread is to look up though nothing was pushed.
+    called: bool,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) enum Taken {
     Group,
-    /// Nothing until the given time.
+    /// Nothing until the given time, or until a call.
     Late,
     Closed,
 }
@@ -68,6 +70,12 @@ impl Inbox {
         Ok(answer)
     }
 
+    /// Makes the thread look up though there is nothing to write.
+    pub(crate) fn call(&self) {
+        self.queue.lock().called = true;
+        self.filled.notify_one();
+    }
+
     /// Takes no more writes.
     pub(crate) fn close(&self) {
         self.room.close();
@@ -82,12 +90,15 @@ impl Inbox {
         drop(waiting);
     }
 
-    /// Waits for writes, until `deadline` if there is one, and moves those of the next group into `group`.
+    /// Waits for writes, until a call, or `deadline` if there is one, and moves those of the next group into `group`.
     pub(crate) fn take(&self, group: &mut Vec<Request>, deadline: Option<Instant>) -> Taken {
         let mut queue = self.queue.lock();
         while queue.waiting.is_empty() {
             if queue.closed {
                 return Taken::Closed;
+            }
+            if std::mem::take(&mut queue.called) {
+                return Taken::Late;
             }
             queue.asleep = true;
             match deadline {

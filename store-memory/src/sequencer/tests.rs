@@ -1,147 +1,17 @@
 use super::inbox::Inbox;
-use crate::{
-    MemoryStore,
-    log::disk::{Disk, DiskFile, SystemDisk},
-};
+use crate::MemoryStore;
+use disk::{EIO, ENOSPC, Fault, TestDisk};
 use futures::{FutureExt, StreamExt};
 use kubeplane_store_trait::{
     Error, Key, KeyRange, ListOptions, ReadAt, Revision, Store, WriteOptions,
 };
-use parking_lot::{Condvar, Mutex};
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 use tempfile::TempDir;
 
-/// A disk that is as slow and as broken as a test wants.
-#[derive(Debug, Clone, Default)]
-struct TestDisk {
-    state: Arc<(Mutex<DiskState>, Condvar)>,
-}
-
-#[derive(Debug, Default)]
-struct DiskState {
-    /// Flushes wait.
-    held: bool,
-    waiting: bool,
-    flushed: usize,
-    /// Calls so far, and which of them fails, and how; all after it work again.
-    calls: usize,
-    fault: Option<(usize, Fault)>,
-    failed: Option<&'static str>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Fault {
-    /// The call does nothing and fails.
-    Before(i32),
-    /// The call does its work, a write half of it, and then fails.
-    After(i32),
-}
-
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
-
-impl TestDisk {
-    fn set(&self, change: impl FnOnce(&mut DiskState)) {
-        change(&mut self.state.0.lock());
-        self.state.1.notify_all();
-    }
-
-    /// Waits until a flush waits.
-    async fn is_flushed(&self) {
-        let disk = self.clone();
-        let wait = move || {
-            let mut state = disk.state.0.lock();
-            disk.state.1.wait_while(&mut state, |state| !state.waiting);
-        };
-        tokio::task::spawn_blocking(wait).await.unwrap();
-    }
-
-    fn call<T>(
-        &self,
-        name: &'static str,
-        call: impl FnOnce(bool) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let fault = {
-            let mut state = self.state.0.lock();
-            state.calls += 1;
-            let calls = state.calls;
-            let fault = state.fault.filter(|(at, _)| *at == calls).map(|(_, fault)| fault);
-            if fault.is_some() {
-                state.failed = Some(name);
-            }
-            fault
-        };
-        match fault {
-            None => call(false),
-            Some(Fault::Before(code)) => Err(io::Error::from_raw_os_error(code)),
-            Some(Fault::After(code)) => {
-                call(true)?;
-                Err(io::Error::from_raw_os_error(code))
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct TestFile {
-    disk: TestDisk,
-    file: Box<dyn DiskFile>,
-}
-
-impl Disk for TestDisk {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.call("create", |_| SystemDisk.create(path))?;
-        Ok(Box::new(TestFile { disk: self.clone(), file }))
-    }
-
-    fn resume(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.call("resume", |_| SystemDisk.resume(path, len))?;
-        Ok(Box::new(TestFile { disk: self.clone(), file }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call("rename", |_| SystemDisk.rename(from, to))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call("remove", |_| SystemDisk.remove(path))
-    }
-
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.call("sync directory", |_| SystemDisk.sync_directory(path))
-    }
-}
-
-impl Write for TestFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let file = &mut self.file;
-        self.disk
-            .call("write", |half| file.write(if half { &bytes[..bytes.len() / 2] } else { bytes }))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl DiskFile for TestFile {
-    fn sync(&mut self) -> io::Result<()> {
-        let mut state = self.disk.state.0.lock();
-        state.waiting = true;
-        self.disk.state.1.notify_all();
-        self.disk.state.1.wait_while(&mut state, |state| state.held);
-        state.waiting = false;
-        state.flushed += 1;
-        drop(state);
-        let file = &mut self.file;
-        self.disk.call("flush", |_| file.sync())
-    }
-}
+mod closing;
+mod disk;
+mod losing;
+mod rooms;
 
 fn open(disk: &TestDisk) -> (TempDir, MemoryStore) {
     let directory = tempfile::tempdir().unwrap();
@@ -213,12 +83,7 @@ async fn relaxed_writes_do_not_wait_for_the_disk_but_for_those_that_do() {
     assert!(strict.await.unwrap() < behind.await.unwrap());
     // Nothing else is written, and yet it comes to the disk.
     create(&store, "lease/c").await.unwrap();
-    let flushed = disk.clone();
-    let wait = move || {
-        let mut state = flushed.state.0.lock();
-        flushed.state.1.wait_while(&mut state, |state| !state.waiting && state.flushed < 2);
-    };
-    tokio::task::spawn_blocking(wait).await.unwrap();
+    disk.until(|state| state.waiting || state.flushed >= 2).await;
     drop(store);
     let store = MemoryStore::open(directory.path()).unwrap();
     for name in ["lease/a", "strict", "lease/b", "lease/c"] {

@@ -1,4 +1,4 @@
-use super::{Inbox, Request, Start, Taken};
+use super::{Condition, Inbox, Request, Start, Taken};
 use crate::{
     ledger::{Ledger, Outcome, Write},
     log::{
@@ -15,7 +15,10 @@ use kubeplane_clock::SharedClock;
 use kubeplane_store_trait::{Error, Result};
 use std::{
     io,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -23,6 +26,10 @@ use tokio::sync::oneshot;
 
 /// How long relaxed writes may wait for a flush when no other write brings one.
 const RELAXED: Duration = Duration::from_millis(100);
+/// How long after a snapshot failed it is tried again: at first, and at most.
+const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
+/// What the buffer may keep of its memory between groups, in bytes: only a replacement needs more.
+const KEPT: usize = 16 * 1024 * 1024;
 
 type Answer = (oneshot::Sender<Result<Outcome>>, Result<Outcome>);
 
@@ -38,25 +45,34 @@ pub(super) struct Worker {
     relaxed: Vec<Vec<u8>>,
     /// When relaxed writes must be flushed at the latest, by the machine's own clock: it is about the disk.
     flush_by: Option<Instant>,
-    /// Why nothing is written any more. What the disk holds after a failed write is unknown, so the ledger,
-    /// which is ahead of what is published, is never used again.
-    failure: Arc<OnceLock<String>>,
+    /// What the disk holds after a failed write is unknown, so the ledger, which is ahead of what is published,
+    /// is never used again then.
+    condition: Arc<Condition>,
     snapshot_after: u64,
     logged: u64,
     snapshot_size: u64,
-    snapshot: Option<JoinHandle<Option<u64>>>,
+    snapshot: Option<Job>,
+    /// When the snapshot that failed is tried again, by the machine's own clock too, and how long that was put off.
+    retry: Option<(Instant, Duration)>,
+}
+
+/// A snapshot that is being written.
+struct Job {
+    thread: JoinHandle<io::Result<u64>>,
     pace: Pace,
+    /// Whether it has been written, or failed.
+    done: Arc<AtomicBool>,
 }
 
 impl Worker {
-    pub(super) fn new(start: Start, inbox: Arc<Inbox>, failure: Arc<OnceLock<String>>) -> Self {
+    pub(super) fn new(start: Start, inbox: Arc<Inbox>, condition: Arc<Condition>) -> Self {
         Self {
             inbox,
             buffer: Vec::new(),
             flush_by: None,
-            failure,
+            condition,
             snapshot: None,
-            pace: Pace::default(),
+            retry: None,
             directory: Arc::new(start.directory),
             ledger: start.ledger,
             published: start.published,
@@ -73,25 +89,35 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut group = Vec::new();
         loop {
-            match self.inbox.take(&mut group, self.flush_by) {
+            match self.inbox.take(&mut group, self.wake_by()) {
                 Taken::Closed => break,
-                Taken::Late => self.flush(),
-                Taken::Group => {
-                    self.handle(&mut group);
-                    self.consider_snapshot();
+                Taken::Late => {
+                    if self.flush_by.is_some_and(|by| by <= Instant::now()) {
+                        self.flush();
+                    }
                 }
+                Taken::Group => self.handle(&mut group),
             }
+            self.consider_snapshot();
         }
         self.flush();
-        self.published.close();
-        self.pace.hurry();
-        if let Some(job) = self.snapshot.take() {
-            let _ = job.join();
+    }
+
+    /// When there is something to do without a write.
+    fn wake_by(&self) -> Option<Instant> {
+        let retry = self.retry.filter(|_| self.snapshot.is_none()).map(|(at, _)| at);
+        match (self.flush_by, retry) {
+            (Some(flush), Some(retry)) => Some(flush.min(retry)),
+            (one, other) => one.or(other),
         }
     }
 
+    fn failure(&self) -> Option<&String> {
+        self.condition.failure.get()
+    }
+
     fn handle(&mut self, group: &mut Vec<Request>) {
-        if self.failure.get().is_none() {
+        if self.failure().is_none() {
             // Only those in front: what is behind a write that is not relaxed waits with it.
             let relaxed = group.iter().take_while(|request| self.is_relaxed(&request.write));
             let relaxed = relaxed.count();
@@ -99,7 +125,7 @@ impl Worker {
                 self.commit(group.drain(..relaxed), false);
             }
         }
-        match self.failure.get() {
+        match self.condition.failure.get() {
             None if group.is_empty() => {}
             None => self.commit(group.drain(..), self.sync),
             Some(reason) => {
@@ -136,6 +162,9 @@ impl Worker {
         }
         let written = self.write(before, flush);
         self.answer(answers, written);
+        if self.buffer.capacity() > KEPT {
+            self.buffer = Vec::new();
+        }
     }
 
     fn answer(&mut self, answers: Vec<Answer>, written: io::Result<()>) {
@@ -149,10 +178,11 @@ impl Worker {
         }
     }
 
-    fn fail(&self, what: &str, error: &io::Error) -> String {
+    fn fail(&mut self, what: &str, error: &io::Error) -> String {
         let reason = format!("{what}: {error}");
         tracing::error!(%reason, "the store takes no more writes");
-        self.failure.get_or_init(|| reason).clone()
+        self.retry = None;
+        self.condition.failure.get_or_init(|| reason).clone()
     }
 
     /// Makes the changes after `before` as durable as they must be, then visible.
@@ -191,62 +221,119 @@ impl Worker {
     /// Flushes the relaxed writes.
     fn flush(&mut self) {
         self.flush_by = None;
-        if self.failure.get().is_none()
+        if self.failure().is_none()
             && let Err(error) = self.log.flush()
         {
             self.fail("the log cannot be flushed", &error);
         }
     }
 
-    /// Starts a snapshot in a thread of its own when the log has grown enough. The log is cut first, so that
-    /// everything in the older ones is in the snapshot.
+    /// Starts a snapshot in a thread of its own when the log has grown enough, or when the last one failed a while
+    /// ago. One that takes too long is hurried, and then waited for: the disk is not filled up meanwhile.
     fn consider_snapshot(&mut self) {
-        if self.logged < self.snapshot_after.max(2 * self.snapshot_size) {
-            return;
+        if let Some(job) = &self.snapshot {
+            let limit = self.limit();
+            if self.logged >= limit {
+                job.pace.hurry();
+            }
+            if !job.done.load(Ordering::Acquire) && self.logged < 2 * limit {
+                return;
+            }
+            self.finish_snapshot();
         }
-        if let Some(job) = self.snapshot.take_if(|job| job.is_finished())
-            && let Ok(Some(size)) = job.join()
+        let due = match self.retry {
+            Some((at, _)) => at <= Instant::now(),
+            None => self.logged >= self.limit(),
+        };
+        if due
+            && self.failure().is_none()
+            && let Err(error) = self.begin_snapshot()
         {
-            self.snapshot_size = size;
-        }
-        if self.snapshot.is_some() || self.failure.get().is_some() {
-            return;
-        }
-        if let Err(error) = self.begin_snapshot() {
             self.fail("the log cannot be cut", &error);
         }
     }
 
+    /// Bytes of log that call for a snapshot.
+    fn limit(&self) -> u64 {
+        self.snapshot_after.max(2 * self.snapshot_size)
+    }
+
+    /// Waits for the snapshot that is being written, and notes what became of it.
+    fn finish_snapshot(&mut self) {
+        let Some(job) = self.snapshot.take() else { return };
+        let failed = match job.thread.join() {
+            Ok(Ok(size)) => {
+                self.snapshot_size = size;
+                self.retry = None;
+                *self.condition.trouble.lock() = None;
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "its thread panicked".to_owned(),
+        };
+        let [first, most] = RETRY;
+        let pause = self.retry.map_or(first, |(_, pause)| (2 * pause).min(most));
+        self.retry = self.failure().is_none().then(|| (Instant::now() + pause, pause));
+        // Nothing is lost: the logs are still there, and the next snapshot covers them.
+        tracing::warn!(error = failed, again = ?pause, "a snapshot failed; the logs are kept");
+        *self.condition.trouble.lock() =
+            Some(format!("the log grows, as no snapshot can be written: {failed}"));
+    }
+
+    /// The log is cut first, so that everything in the older ones is in the snapshot; not when one is tried again and
+    /// little was written since, so that no try takes room of its own.
     fn begin_snapshot(&mut self) -> io::Result<()> {
-        // Only the last log may be torn.
+        // Only the last log may be torn, and the snapshot never is ahead of the logs.
         self.log.flush()?;
         self.flush_by = None;
         let state = Arc::new(self.ledger.state.clone());
-        self.log = LogFile::create(&self.directory, state.revision)?;
-        self.logged = 0;
-        let directory = self.directory.clone();
-        let (wall, pace) = (Wall::of(&*self.clock), self.pace.clone());
-        let job = move || {
-            let written = snapshot::write(&directory, &state, wall, &pace)
-                .and_then(|size| directory.prune(state.revision).map(|()| size));
-            match written {
-                Ok(size) => Some(size),
-                Err(error) => {
-                    // Nothing is lost: the logs are still there, and the next snapshot covers them.
-                    tracing::warn!(%error, "a snapshot failed; the logs are kept");
-                    None
-                }
+        if self.retry.is_none() || self.logged >= self.limit() {
+            // A log of compactions alone begins where the next one would.
+            if self.log.revision() < state.revision {
+                self.log = LogFile::create(&self.directory, state.revision)?;
             }
+            self.logged = 0;
+        }
+        let directory = self.directory.clone();
+        let (wall, pace) = (Wall::of(&*self.clock), Pace::default());
+        let (slowly, done) = (pace.clone(), Arc::new(AtomicBool::new(false)));
+        let end = End { done: done.clone(), inbox: self.inbox.clone() };
+        let job = move || {
+            let _end = end;
+            let size = snapshot::write(&directory, &state, wall, &slowly)?;
+            directory.prune(state.revision).map(|()| size)
         };
-        self.snapshot = Some(thread::Builder::new().name("store-snapshot".into()).spawn(job)?);
+        let thread = thread::Builder::new().name("store-snapshot".into()).spawn(job)?;
+        self.snapshot = Some(Job { thread, pace, done });
         Ok(())
+    }
+}
+
+/// Calls the log's thread when the snapshot's ends, however it does.
+struct End {
+    done: Arc<AtomicBool>,
+    inbox: Arc<Inbox>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        self.inbox.call();
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Also when it panics, nobody waits for ever.
+        // Also when it panics, nobody waits for ever or believes that all is well.
+        if thread::panicking() {
+            self.condition.failure.get_or_init(|| "the log's writer panicked".to_owned());
+        }
         self.inbox.abandon();
+        self.published.close();
+        if let Some(job) = self.snapshot.take() {
+            job.pace.hurry();
+            let _ = job.thread.join();
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use kubeplane_store_memory::MemoryStore;
+use kubeplane_store_memory::{Builder, MemoryStore};
 use kubeplane_store_trait::{Store, conformance::Factory};
 use parking_lot::Mutex;
 use std::{path::Path, sync::Arc};
@@ -38,18 +38,31 @@ fn frozen(from: &Path) -> TempDir {
     copy
 }
 
-pub(crate) struct Durable(TempDir);
+/// In a directory.
+pub(crate) struct Durable {
+    directory: TempDir,
+    options: fn(Builder) -> Builder,
+}
 
 impl Durable {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self::with(|builder| builder)
+    }
+
+    /// With further options.
+    pub(crate) fn with(options: fn(Builder) -> Builder) -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), options }
+    }
+
+    fn open(&self, path: &Path) -> Arc<dyn Store> {
+        Arc::new((self.options)(MemoryStore::builder().path(path)).open().unwrap())
     }
 }
 
 #[async_trait]
 impl Factory for Durable {
     async fn fresh(&self) -> Arc<dyn Store> {
-        Arc::new(MemoryStore::open(self.0.path()).unwrap())
+        self.open(self.directory.path())
     }
 
     async fn reopen(&self, store: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
@@ -58,10 +71,10 @@ impl Factory for Durable {
     }
 
     async fn crash(&self, store: Arc<dyn Store>) -> Option<Arc<dyn Store>> {
-        let copy = frozen(self.0.path());
+        let copy = frozen(self.directory.path());
         drop(store);
         // The store reads all of it on opening; what it writes later goes down with the test.
-        Some(Arc::new(MemoryStore::open(copy.path()).unwrap()))
+        Some(self.open(copy.path()))
     }
 }
 

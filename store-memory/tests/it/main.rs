@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 
 mod crash;
+mod expiry;
 mod factories;
 mod files;
 mod history;
 mod loss;
+mod sharing;
 mod snapshots;
 
 mod ephemeral {
@@ -14,6 +16,20 @@ mod ephemeral {
 
 mod durable {
     kubeplane_store_trait::conformance!(crate::factories::Durable::new());
+}
+
+mod kept_by_the_system {
+    use kubeplane_store_memory::Durability;
+    kubeplane_store_trait::conformance!(crate::factories::Durable::with(
+        |builder| builder.durability(Durability::Process)
+    ));
+}
+
+/// Some of the keys that the cases write wait for the disk, and some do not.
+mod relaxed {
+    kubeplane_store_trait::conformance!(crate::factories::Durable::with(
+        |builder| builder.relaxed(["a", "k", "f", "0", "2"])
+    ));
 }
 
 mod snapshotting {

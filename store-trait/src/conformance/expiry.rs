@@ -4,7 +4,11 @@ use super::{
     setup::{create, get, key, list, names, ok, some},
 };
 use crate::{Event, KeyRange, ReadAt, Revision, WriteOptions};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::time::Instant;
 
 fn expiring() -> WriteOptions {
     WriteOptions { ttl: Some(Duration::from_secs(1)) }
@@ -36,6 +40,35 @@ pub(super) async fn entries_expire_and_their_deletes_are_watched(factory: &dyn F
     assert_eq!(get(&*store, "first", ReadAt::Latest).await, None);
     assert!(get(&*store, "kept", ReadAt::Latest).await.is_some());
     assert_eq!(get(&*store, "first", ReadAt::Exact(first)).await, Some(entry));
+}
+
+pub(super) async fn an_entry_lives_as_long_as_it_was_given(factory: &dyn Factory) {
+    let store = factory.fresh().await;
+    if !store.capabilities().ttl {
+        return;
+    }
+    let given = |seconds| WriteOptions { ttl: Some(Duration::from_secs(seconds)) };
+    let start = ok(store.revision().await);
+    let mut reader = Reader::start(&*store, &KeyRange::all(), start).await;
+    // Each counts from before its write, so that no store is held to more than it promises.
+    let mut due = BTreeMap::new();
+    for (name, seconds) in [("a", 1), ("b", 2), ("c", 3)] {
+        let begun = Instant::now();
+        ok(store.create(&key(name), "1".into(), given(seconds)).await);
+        due.insert(key(name), begun + Duration::from_secs(seconds));
+    }
+    let begun = Instant::now();
+    let again = some(get(&*store, "c", ReadAt::Latest).await).revision;
+    ok(store.update(&key("c"), "2".into(), again, given(2)).await);
+    due.insert(key("c"), begun + Duration::from_secs(2));
+    while !due.is_empty() {
+        let events = reader.batch().await.events;
+        let now = Instant::now();
+        for event in events.iter().filter(|event| matches!(event, Event::Delete { .. })) {
+            let due = some(due.remove(event.key()));
+            assert!(now >= due, "{} is gone {:?} too soon", event.key(), due - now);
+        }
+    }
 }
 
 pub(super) async fn an_update_renews_or_ends_the_expiry(factory: &dyn Factory) {

@@ -51,7 +51,8 @@ table! {
         CompactionOfTheFutureMutant CompactionTakesRevisionMutant CompactionAgainMutant
         CompactedReadsAreOldestMutant CompactedWatchStartsLateMutant
         WatchAtThePointIsRefusedMutant CompactionEndsWatchersMutant ExpiryIsIgnoredMutant
-        ExpiryWithoutEventMutant UpdateKeepsExpiryMutant ExpiryOutlivesItsEntryMutant
-        OneChangePerRevisionMutant LostLastWriteMutant DirtyReadMutant LostHistoryMutant
-        LostCompactionMutant ReusedRevisionsMutant LostExpiriesMutant;
+        EarlyExpiryMutant ExpiryWithoutEventMutant UpdateKeepsExpiryMutant
+        ExpiryOutlivesItsEntryMutant OneChangePerRevisionMutant LostLastWriteMutant
+        DirtyReadMutant LostHistoryMutant LostCompactionMutant ReusedRevisionsMutant
+        LostExpiriesMutant;
 }

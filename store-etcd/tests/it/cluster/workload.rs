@@ -128,6 +128,8 @@ pub(crate) struct Watched {
 pub(crate) async fn watch(store: EtcdStore, begin: Revision) -> Watched {
     let mut watched = Watched { events: Vec::new(), restarts: 0, trail: Vec::new() };
     let mut through = begin;
+    // The last revision that came with events: after `Lagged` a bookmark is worth nothing.
+    let mut certain = begin;
     let mut wants_progress = 0_u32;
     loop {
         let mut watcher = match store.watch(&KeyRange::prefix("/registry/"), through).await {
@@ -144,6 +146,9 @@ pub(crate) async fn watch(store: EtcdStore, begin: Revision) -> Watched {
                 Err(error) => {
                     assert!(matches!(error, Error::Lagged | Error::Unavailable { .. }), "{error}");
                     watched.trail.push((through, error.to_string()));
+                    if matches!(error, Error::Lagged) {
+                        through = certain;
+                    }
                     break;
                 }
             };
@@ -153,6 +158,8 @@ pub(crate) async fn watch(store: EtcdStore, begin: Revision) -> Watched {
             }
             if batch.events.is_empty() {
                 watched.trail.push((through, format!("bookmark {}", batch.through)));
+            } else {
+                certain = batch.through;
             }
             through = batch.through;
             let ended = batch.events.iter().any(|event| event.key().as_ref() == END.as_bytes());

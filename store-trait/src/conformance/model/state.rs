@@ -162,7 +162,7 @@ impl ModelState {
     pub fn status(&self) -> StoreStatus {
         let size = |entry: &Entry| (entry.key.as_bytes().len() + entry.value.len()) as u64;
         let size = self.entries.values().map(size).sum();
-        StoreStatus { revision: self.revision, compacted: self.compacted, size }
+        StoreStatus { revision: self.revision, compacted: self.compacted, size, trouble: None }
     }
 
     /// Deletes what is due, all of it in one revision.

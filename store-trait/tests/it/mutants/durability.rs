@@ -137,6 +137,40 @@ impl Flaw for ExpiryIsIgnoredMutant {
     }
 }
 
+/// Entries expire a little before their time: what is left of a second is cut off, not rounded up.
+#[derive(Debug, Default)]
+pub(crate) struct EarlyExpiryMutant;
+
+impl EarlyExpiryMutant {
+    fn sooner(options: WriteOptions) -> WriteOptions {
+        let early = |ttl: Duration| ttl.saturating_sub(Duration::from_millis(2));
+        WriteOptions { ttl: options.ttl.map(early) }
+    }
+}
+
+impl Flaw for EarlyExpiryMutant {
+    fn create(
+        &self,
+        state: &mut ModelState,
+        key: &Key,
+        value: Bytes,
+        options: WriteOptions,
+    ) -> Result<Revision> {
+        state.create(key, value, Self::sooner(options))
+    }
+
+    fn update(
+        &self,
+        state: &mut ModelState,
+        key: &Key,
+        value: Bytes,
+        expected: Revision,
+        options: WriteOptions,
+    ) -> Result<Revision> {
+        state.update(key, value, expected, Self::sooner(options))
+    }
+}
+
 /// What expires is gone, but no watcher is told.
 #[derive(Debug, Default)]
 pub(crate) struct ExpiryWithoutEventMutant {
