@@ -6,6 +6,7 @@ mod cycle;
 mod explain;
 mod others;
 mod report;
+mod reports;
 mod together;
 
 use crate::{

@@ -63,11 +63,12 @@ impl Controller for CronJobs {
     async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
         let all = informers.of::<CronJob>();
+        let seen = self.written.is_seen(key, &all);
         let Some(cron) = all.get(&key.namespace, &key.name) else {
             self.written.forget(key);
             return Ok(Action::Done);
         };
-        if !self.written.is_seen(key, &all) {
+        if !seen {
             return Ok(LAGGING);
         }
         let uid = cron.metadata.uid.as_deref();

@@ -101,13 +101,14 @@ impl Controller for DaemonSets {
 
     async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
+        let seen = self.caches_are_current(key, context);
         let Some(set) = informers.of::<DaemonSet>().get(&key.namespace, &key.name) else {
             for written in [&self.sets, &self.pods, &self.revisions] {
                 written.forget(key);
             }
             return Ok(Action::Done);
         };
-        if !self.caches_are_current(key, context) {
+        if !seen {
             return Ok(LAGGING);
         }
         let Some(spec) = &set.spec else { return Ok(Action::Done) };

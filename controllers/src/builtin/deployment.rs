@@ -66,15 +66,14 @@ impl Controller for DeploymentController {
 
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
-        let Some(deployment) = informers.of::<Deployment>().get(&request.namespace, &request.name)
-        else {
+        let (all, all_sets) = (informers.of::<Deployment>(), informers.of::<ReplicaSet>());
+        let seen = self.deployments.is_seen(request, &all) && self.sets.is_seen(request, &all_sets);
+        let Some(deployment) = all.get(&request.namespace, &request.name) else {
             self.deployments.forget(request);
             self.sets.forget(request);
             return Ok(Action::Done);
         };
-        let all_sets = informers.of::<ReplicaSet>();
-        let all = informers.of::<Deployment>();
-        if !self.deployments.is_seen(request, &all) || !self.sets.is_seen(request, &all_sets) {
+        if !seen {
             return Ok(LAGGING);
         }
         let selector =

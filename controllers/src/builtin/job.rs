@@ -52,7 +52,9 @@ impl Jobs {
 
     async fn sync(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
-        let all_jobs = informers.of::<Job>();
+        let (all_jobs, all_pods) = (informers.of::<Job>(), informers.of::<Pod>());
+        // By a status from before the last write, an index whose pod is counted already would get another one.
+        let seen = self.jobs.is_seen(key, &all_jobs) && self.pods.is_seen(key, &all_pods);
         let Some(job) = all_jobs.get(&key.namespace, &key.name) else {
             self.forget(key);
             return Ok(Action::Done);
@@ -60,8 +62,7 @@ impl Jobs {
         if managed_elsewhere(&job) {
             return Ok(Action::Done);
         }
-        let all_pods = informers.of::<Pod>();
-        if !self.jobs.is_seen(key, &all_jobs) || !self.pods.is_seen(key, &all_pods) {
+        if !seen {
             return Ok(LAGGING);
         }
         if is_finished(&job) {

@@ -79,7 +79,8 @@ impl Written {
         }
     }
 
-    /// Whether `informer` shows everything that was written for `request`.
+    /// Whether `informer` shows everything that was written for `request`. To be asked before anything is read to
+    /// decide on: what was read earlier may be older than what this finds.
     pub(super) fn is_seen<K: Watchable>(
         &self,
         request: &ObjectKey,

@@ -20,7 +20,7 @@ use kubeplane_core::{
     auth::{GROUP_AUTHENTICATED, UserInfo},
     component::{Component, lifecycle},
 };
-use kubeplane_extensions::CustomResources;
+use kubeplane_extensions::{CustomResourceDefinitionDeletion, CustomResources};
 use kubeplane_handlers::{AccessReview, ReviewKind};
 use kubeplane_pki::Authority;
 use kubeplane_store_memory::MemoryStore;
@@ -170,6 +170,7 @@ impl Cluster {
         kinds.push(Arc::new(kubeplane_extensions::definition()));
         let builder = ApiServer::builder(Arc::new(MemoryStore::new()) as Arc<dyn Store>)
             .resources(kinds)
+            .hook(kubeplane_extensions::resource(), Arc::new(CustomResourceDefinitionDeletion))
             .authorize(Masters)
             .authorize_with(|reader| Rbac::new(reader.clone()))
             .handler(

@@ -192,7 +192,8 @@ async fn indexes_fail_and_succeed_by_themselves() {
     jobs.status("two are done", done).await;
     jobs.clock.advance(Duration::from_secs(11));
     let again = jobs.pods(1).await;
-    assert_eq!(again[0].annotations()["batch.kubernetes.io/job-index-failure-count"], "1");
+    let told = |name: &str| again[0].annotations()[&format!("batch.kubernetes.io/{name}")].as_str();
+    assert_eq!(["job-completion-index", "job-index-failure-count"].map(told), ["1", "1"]);
     jobs.end(&again[0], 1).await;
     let status = jobs.status("it fails", |status| is(status, "Failed")).await;
     assert_eq!(status.failed_indexes.as_deref(), Some("1"));

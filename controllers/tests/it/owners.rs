@@ -226,10 +226,10 @@ async fn when_a_kind_goes_so_does_what_its_objects_own() {
     assert!(world.find(CONFIG_MAP, "free").await.is_some());
     // The kind comes back, and the next is like the first.
     world.define().await;
-    let owner_of = world.make(GADGET, map("another", &[])).await;
+    let owner_of = world.make(GADGET, map("owner", &[])).await;
     world.make(CONFIG_MAP, map("dependent", &[owner(&owner_of, false)])).await;
     follows_gadgets(&world).await;
-    world.delete(GADGET, "another").await;
+    world.delete(GADGET, "owner").await;
     world.gone(CONFIG_MAP, "dependent").await;
 }
 

@@ -356,11 +356,11 @@ impl World {
                     "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
                     "labelSelectorPath": ".status.selector"}}}]}});
         self.make(DEFINITION, definition).await;
-        let served = async || {
-            let list = self.api(GADGET).list(&ListParams::default()).await;
-            list.map(drop).map_err(|error| error.to_string())
+        // A list may still be answered by what a definition of the same name served that has just gone.
+        let established = |own: &Value| {
+            condition(own, "Established").is_some_and(|condition| condition["status"] == "True")
         };
-        self.eventually("the kind is served", served).await;
+        self.until(DEFINITION, "gadgets.example.com", "the kind is served", established).await;
     }
 }
 

@@ -1,3 +1,4 @@
+use super::reports::Turn;
 use crate::{Framework, Placement, framework::Permission, queue::QueuedPod};
 use std::{sync::Arc, time::Duration};
 
@@ -28,4 +29,13 @@ pub(super) async fn bind(
         framework.unreserve(&mut state, &pod.info, &node);
     }
     Bound { pod, node, outcome, framework, started }
+}
+
+/// A binding that comes after what was told of its pod, lest the pod say at last that it has no node.
+pub(super) async fn after(before: Option<Turn>, binding: impl Future<Output = Bound>) -> Bound {
+    if let Some(before) = before {
+        // It says nothing; that its sender is gone is enough.
+        let _ = before.await;
+    }
+    binding.await
 }

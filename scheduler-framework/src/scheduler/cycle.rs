@@ -1,6 +1,9 @@
 //! The scheduling loop: it alone owns cache and queue.
 
-use super::bindings::{Bound, bind};
+use super::{
+    bindings::{Bound, after, bind},
+    reports::Reports,
+};
 use crate::{
     ClusterEvent, Diagnosis, EventObject, Framework, PodInfo,
     cache::Cache,
@@ -45,7 +48,7 @@ pub(super) struct Loop {
     /// The pods of all groups.
     pub(super) groups: Arc<Groups>,
     pub(super) bindings: JoinSet<Bound>,
-    pub(super) reports: JoinSet<()>,
+    pub(super) reports: Reports,
 }
 
 impl Loop {
@@ -68,7 +71,7 @@ impl Loop {
             caught_up: Arc::default(),
             groups: Arc::default(),
             bindings: JoinSet::new(),
-            reports: JoinSet::new(),
+            reports: Reports::default(),
         }
     }
 
@@ -95,7 +98,7 @@ impl Loop {
                     self.caught_up.store(true, Ordering::Relaxed);
                 }
                 Some(Ok(bound)) = self.bindings.join_next() => self.on_bound(bound),
-                Some(_) = self.reports.join_next() => {}
+                Some(()) = self.reports.next() => {}
                 () = std::future::ready(()), if active => self.schedule_next().await,
                 () = self.clock.sleep(flush), if !active => self.queue.flush(),
             }
@@ -139,7 +142,9 @@ impl Loop {
                 Ok(permission) => {
                     self.metrics.algorithm(self.clock.elapsed().saturating_sub(started));
                     // The attempt counts when it is known how the binding went.
-                    self.bindings.spawn(bind(framework, pod, placement, permission, started));
+                    let before = self.reports.turn(pod.info.uid());
+                    let binding = bind(framework, pod, placement, permission, started);
+                    self.bindings.spawn(after(before, binding));
                     return;
                 }
                 Err(why) => {
@@ -237,7 +242,9 @@ impl Loop {
             super::report::condition_patch(info.pod(), reason, message, nomination, now)
         {
             let (client, pod) = (self.client.clone(), info.pod().clone());
-            self.reports.spawn(async move { super::report::send(client, &pod, patch).await });
+            self.reports.spawn(info.uid(), async move {
+                super::report::send(client, &pod, patch).await;
+            });
         }
     }
 }

@@ -214,8 +214,9 @@ impl Graph {
     pub(super) fn lose(&mut self, api_version: &str, kind: &str) -> Vec<Work> {
         let of =
             |node: &Node| node.identity.api_version == api_version && node.identity.kind == kind;
-        let lost: Vec<String> =
+        let mut lost: Vec<String> =
             self.nodes.iter().filter(|(_, node)| of(node)).map(|(uid, _)| uid.clone()).collect();
+        lost.sort();
         lost.into_iter().flat_map(|uid| self.gone(&uid)).collect()
     }
 

@@ -1,4 +1,8 @@
-use super::super::{bindings::bind, cycle::Loop};
+use super::super::{
+    bindings::{after, bind},
+    cycle::Loop,
+    reports::insist,
+};
 use crate::{
     CycleState, Diagnosis, Framework, Nomination, groups::PodGroupObject, queue::QueuedPod,
 };
@@ -128,7 +132,9 @@ impl Loop {
                 let framework = framework.clone();
                 let (evaluated, feasible, followed) = (0, 0, false);
                 let placement = crate::Placement { node, evaluated, feasible, followed, state };
-                self.bindings.spawn(bind(framework, pod, placement, permission, started));
+                let before = self.reports.turn(pod.info.uid());
+                let binding = bind(framework, pod, placement, permission, started);
+                self.bindings.spawn(after(before, binding));
             }
             Err(why) => {
                 framework.unreserve(&mut state, &pod.info, &node);
@@ -179,11 +185,14 @@ impl Loop {
         let api: Api<PodGroupObject> = Api::namespaced(self.client.clone(), &namespace);
         let patch =
             json!({"metadata": {"uid": group.metadata.uid}, "status": {"conditions": [condition]}});
-        let name = group.name_any();
-        self.reports.spawn(async move {
-            let patch = Patch::Merge(patch);
-            if let Err(error) = api.patch_status(&name, &PatchParams::default(), &patch).await {
-                tracing::debug!(namespace, name, %error, "condition not written");
+        let (name, clock) = (group.name_any(), self.clock.clone());
+        let uid = group.metadata.uid.as_deref().unwrap_or_default();
+        self.reports.spawn(uid, async move {
+            // Said once, so it has to arrive: placed pods do not come by again.
+            let (parameters, patch) = (PatchParams::default(), Patch::Strategic(patch));
+            let told = insist(&clock, || api.patch_status(&name, &parameters, &patch)).await;
+            if let Err(error) = told {
+                tracing::warn!(namespace, name, %error, "condition of the group not written");
             }
         });
     }
