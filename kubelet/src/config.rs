@@ -1,11 +1,13 @@
 use crate::{Error, Result};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Taint;
+use kubeplane_pki::LiveIdentity;
 use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -44,8 +46,10 @@ pub struct KubeletConfig {
     pub log_dir: PathBuf,
     /// Where the server listens.
     pub listen: SocketAddr,
-    /// The certificate of the server; without one there is no server.
+    /// The certificate of the server; without one, here or in `serving_live`, there is no server.
     pub serving: Option<ServingCertificate>,
+    /// The same where somebody renews it while the kubelet runs, in place of the one above.
+    pub serving_live: Option<Arc<LiveIdentity>>,
     /// Asks for another serving certificate through the API (signer `kubernetes.io/kubelet-serving`) and serves with
     /// it once somebody has approved it; until then with the one above.
     pub request_serving: bool,
@@ -87,6 +91,7 @@ impl KubeletConfig {
             log_dir: PathBuf::from("/var/log/pods"),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             serving: None,
+            serving_live: None,
             request_serving: false,
             client_ca: None,
             pod_cidr: None,

@@ -42,7 +42,7 @@ pub(crate) fn check(config: &KubeletConfig) -> Result<()> {
 
 /// Opens the port, if the configuration has a certificate to serve with.
 pub(crate) async fn bind(config: &KubeletConfig) -> Result<Option<TcpListener>> {
-    if config.serving.is_none() {
+    if config.serving.is_none() && config.serving_live.is_none() {
         return Ok(None);
     }
     let listen = |source| Error::Listen { address: config.listen, source };

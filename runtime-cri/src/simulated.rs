@@ -77,6 +77,8 @@ impl Default for SimulatedOptions {
 /// - Anything else, also when a script comes to it, and no command, runs until it is stopped and then
 ///   ends with 0; under restart policy Never or OnFailure ([`RESTART_POLICY_ANNOTATION`]) it ends with 0
 ///   after [`SimulatedOptions::exit_delay`].
+/// - Input of one who is attached goes to the main process; at its end that process has no more input
+///   (`stdin_once`), or else the one who was attached has left.
 /// - Asked to stop, known commands end with 143; killed, everything ends with 137.
 /// - `exec` runs the same commands; anything else ends with 127 and says why.
 ///

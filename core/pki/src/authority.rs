@@ -195,6 +195,21 @@ impl Authority {
         self.issuer.key().serialize_pem()
     }
 
+    /// Whether a certificate (PEM) bears this authority's signature; not when it is malformed.
+    #[must_use]
+    pub fn has_signed(&self, certificate: &str) -> bool {
+        use x509_parser::pem::parse_x509_pem;
+        let (Ok((_, leaf)), Ok((_, root))) =
+            (parse_x509_pem(certificate.as_bytes()), parse_x509_pem(self.certificate.as_bytes()))
+        else {
+            return false;
+        };
+        match (leaf.parse_x509(), root.parse_x509()) {
+            (Ok(leaf), Ok(root)) => leaf.verify_signature(Some(root.public_key())).is_ok(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }

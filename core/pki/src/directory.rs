@@ -3,16 +3,13 @@ use crate::{
     inspect::{self, inspect},
     public_key,
 };
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
 use std::{
     fs,
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
-
-/// Leaves are renewed when they have less than this left.
-const RENEW_DAYS: i64 = 30;
 
 /// A directory of keys and certificates, named as kubeadm names them.
 #[derive(Debug, Clone)]
@@ -134,6 +131,18 @@ impl PkiDir {
         Ok(identity)
     }
 
+    /// Whether the leaf of this name is to be replaced: it is near its end, or cannot be read. False when there
+    /// is none.
+    #[must_use]
+    pub fn is_due(&self, name: &str, now: Timestamp) -> bool {
+        let (certificate_file, _) = self.pair(name);
+        match read_if_there(&certificate_file) {
+            Ok(None) => false,
+            Ok(Some(certificate)) => inspect(&certificate).map_or(true, |info| now >= info.due()),
+            Err(_) => true,
+        }
+    }
+
     /// The private key `name`.key, made at first use and kept.
     ///
     /// # Errors
@@ -159,28 +168,12 @@ impl PkiDir {
 
 fn is_good(certificate: &str, authority: &Authority, request: &Request, now: Timestamp) -> bool {
     let Ok(info) = inspect(certificate) else { return false };
-    let renew_from =
-        info.not_after.saturating_sub((RENEW_DAYS * 24).hours()).unwrap_or(info.not_after);
-    now < renew_from
+    now < info.due()
         && info.common_name == request.common_name()
         && info.organizations.first().map(String::as_str) == request.organization_name()
         && request.dns_names().iter().all(|name| info.names.contains(name))
         && request.ip_addresses().iter().all(|address| info.addresses.contains(address))
-        && is_signed_by(certificate, authority)
-}
-
-fn is_signed_by(certificate: &str, authority: &Authority) -> bool {
-    use x509_parser::pem::parse_x509_pem;
-    let (Ok((_, leaf)), Ok((_, root))) = (
-        parse_x509_pem(certificate.as_bytes()),
-        parse_x509_pem(authority.certificate().as_bytes()),
-    ) else {
-        return false;
-    };
-    match (leaf.parse_x509(), root.parse_x509()) {
-        (Ok(leaf), Ok(root)) => leaf.verify_signature(Some(root.public_key())).is_ok(),
-        _ => false,
-    }
+        && authority.has_signed(certificate)
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -247,6 +240,7 @@ fn write(path: &Path, text: &str, mode: u32, durability: Durability) -> Result<(
 mod tests {
     use super::*;
     use crate::Usage;
+    use jiff::ToSpan;
 
     fn leaf(names: &[&str]) -> Leaf<'static> {
         Leaf {
@@ -272,6 +266,26 @@ mod tests {
         let wider = pki.leaf(&authority, &leaf(&["a", "b"]), now).unwrap();
         let late = now.saturating_add((340 * 24).hours()).unwrap();
         assert_ne!(wider, pki.leaf(&authority, &leaf(&["a", "b"]), late).unwrap());
+    }
+
+    /// A year on a clock that a process lives through.
+    #[test]
+    fn a_leaf_is_due_thirty_days_before_its_end_and_not_after_it_was_renewed() {
+        let home = tempfile::tempdir().unwrap();
+        let pki = PkiDir::open(home.path()).unwrap();
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let day = |days: i64| start.saturating_add((days * 24).hours()).unwrap();
+        let authority = pki.authority("ca", "kubernetes", start).unwrap();
+        assert!(!pki.is_due("apiserver", start), "there is none");
+        let first = pki.leaf(&authority, &leaf(&["a"]), start).unwrap();
+        let due: Vec<_> = (0..365).filter(|days| pki.is_due("apiserver", day(*days))).collect();
+        assert_eq!((due.first(), due.len()), (Some(&335), 30));
+        let second = pki.leaf(&authority, &leaf(&["a"]), day(335)).unwrap();
+        assert_ne!(first, second);
+        assert!(!pki.is_due("apiserver", day(365)));
+        assert!(inspect(&second.certificate).unwrap().not_after > day(699));
+        fs::write(pki.file("apiserver.crt"), "nonsense").unwrap();
+        assert!(pki.is_due("apiserver", start), "what cannot be read is of no use");
     }
 
     #[test]
@@ -328,7 +342,7 @@ mod tests {
                 assert_eq!(mode & 0o777, 0o600, "after {names:?}");
             }
             let identity = pki.leaf(&authority, &leaf(&["a"]), now).unwrap();
-            assert!(is_signed_by(&identity.certificate, &made) == names.contains(&"ca.key"));
+            assert!(made.has_signed(&identity.certificate) == names.contains(&"ca.key"));
             let again = pki.authority("ca", "kubernetes", now).unwrap();
             assert_eq!(authority.certificate(), again.certificate(), "after {names:?}");
             let left: Vec<_> =

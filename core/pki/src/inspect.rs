@@ -1,7 +1,10 @@
 use crate::{Error, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::net::IpAddr;
 use x509_parser::{extensions::GeneralName, pem::parse_x509_pem};
+
+/// Certificates are renewed when they have less than this left.
+const RENEWAL: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,16 @@ pub struct CertificateInfo {
     pub not_before: Timestamp,
     /// Valid until.
     pub not_after: Timestamp,
+}
+
+impl CertificateInfo {
+    /// From when on it should be replaced: thirty days before its end, or the last third of its time where
+    /// that is shorter.
+    #[must_use]
+    pub fn due(&self) -> Timestamp {
+        let third = self.not_after.duration_since(self.not_before) / 3;
+        self.not_after.saturating_sub(third.min(RENEWAL)).unwrap_or(self.not_after)
+    }
 }
 
 /// Reads the first certificate of a PEM text.

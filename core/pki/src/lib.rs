@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   PkiDir ── ca.crt, ca.key ──> Authority ── issue(Request) ──> Identity { cert, key }
-//!      └───── sa.key, leaves (kept, renewed when near expiry)        └──> Kubeconfig
+//!      └───── sa.key, leaves (kept, renewed when near expiry)        ├──> Kubeconfig
+//!                                                                    └──> LiveIdentity: shown, and replaced meanwhile
 //! ```
 //!
 //! ```
@@ -19,6 +20,7 @@ mod directory;
 mod error;
 mod inspect;
 mod kubeconfig;
+mod live;
 mod signing;
 
 pub use authority::{Authority, Identity, Request, Usage, generate_key, public_key};
@@ -26,4 +28,5 @@ pub use directory::{Leaf, PkiDir, write_private, write_public};
 pub use error::{Error, Result};
 pub use inspect::{CertificateInfo, inspect, pem};
 pub use kubeconfig::{Kubeconfig, KubeconfigUser};
+pub use live::LiveIdentity;
 pub use signing::{SigningRequest, Terms};

@@ -4,6 +4,7 @@ use rcgen::{
     CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
     SerialNumber, SigningKey, SubjectPublicKeyInfo,
 };
+use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use x509_parser::{
     certification_request::X509CertificationRequest,
@@ -126,6 +127,9 @@ impl Authority {
     /// Signs what someone asked for: his key, subject and names as they are, and nothing else of the request.
     /// Returns the certificate, PEM.
     ///
+    /// The serial number follows from the authority, the request and the terms: the same on the same terms is the same
+    /// certificate, byte by byte where the authority's key is Ed25519, whose signatures know no chance.
+    ///
     /// # Errors
     /// When the request's own signature is wrong, a usage is unknown, or the authority has expired.
     pub fn sign(&self, request: &SigningRequest, terms: &Terms<'_>) -> Result<String> {
@@ -139,7 +143,7 @@ impl Authority {
         params.subject_alt_names = request.alternatives()?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
-        params.serial_number = Some(serial()?);
+        params.serial_number = Some(self.serial(request, terms));
         let own = crate::inspect(self.certificate())?;
         let not_after = terms.not_after.min(own.not_after);
         if terms.not_before >= own.not_after {
@@ -151,6 +155,24 @@ impl Authority {
         let draft = params.signed_by(&key, self.issuer())?;
         let der = with_subject(draft.der(), info.subject.as_raw(), self.issuer().key())?;
         Ok(pem("CERTIFICATE", &der))
+    }
+
+    /// Positive, of 16 bytes, and another for whatever else is signed: it is a digest of all that goes into the
+    /// certificate.
+    fn serial(&self, request: &SigningRequest, terms: &Terms<'_>) -> SerialNumber {
+        let mut digest = Sha256::new();
+        let times = [terms.not_before, terms.not_after].map(Timestamp::as_nanosecond);
+        let times = times.map(i128::to_be_bytes);
+        let usages = terms.usages.iter().map(|usage| usage.as_bytes());
+        let parts = [self.certificate().as_bytes(), &request.der, &times[0], &times[1]];
+        for part in parts.into_iter().chain(usages) {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        let mut bytes = [0_u8; 16];
+        bytes.copy_from_slice(&digest.finalize()[..16]);
+        bytes[0] = (bytes[0] & 0x7f) | 0x40;
+        SerialNumber::from_slice(&bytes)
     }
 }
 
@@ -209,15 +231,6 @@ fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     }
     der.extend(content);
     der
-}
-
-/// A random serial number, positive and of 16 bytes.
-fn serial() -> Result<SerialNumber> {
-    let mut bytes = [0_u8; 16];
-    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    random.fill(&mut bytes).map_err(|_| malformed("the machine gives no randomness"))?;
-    bytes[0] = (bytes[0] & 0x7f) | 0x40;
-    Ok(SerialNumber::from_slice(&bytes))
 }
 
 fn usages(names: &[&str]) -> Result<(Vec<KeyUsagePurpose>, Vec<ExtendedKeyUsagePurpose>)> {
@@ -308,6 +321,41 @@ mod tests {
             .collect();
         let (leaf, root) = (blocks[0].parse_x509().unwrap(), blocks[1].parse_x509().unwrap());
         leaf.verify_signature(Some(root.public_key())).unwrap();
+    }
+
+    /// An authority whose key is 32 bytes of this.
+    fn authority(byte: u8) -> Authority {
+        let mut key = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        key.extend([byte; 32]);
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        Authority::from_key("kubernetes", &pem("PRIVATE KEY", &key), now).unwrap()
+    }
+
+    fn serial_of(certificate: &str) -> Vec<u8> {
+        let block = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).unwrap().1;
+        block.parse_x509().unwrap().raw_serial().to_vec()
+    }
+
+    #[test]
+    fn the_same_on_the_same_terms_is_the_same_certificate() {
+        let wanted = Request::new("jane", Usage::Client);
+        let text = SigningRequest::create(&wanted, &generate_key().unwrap()).unwrap();
+        let request = SigningRequest::parse(text.as_bytes()).unwrap();
+        let terms = terms(&["client auth"]);
+        let one = authority(1).sign(&request, &terms).unwrap();
+        assert_eq!(authority(1).sign(&request, &terms).unwrap(), one);
+        let later = Terms { not_before: "2026-01-01T00:00:01Z".parse().unwrap(), ..terms.clone() };
+        let more = Terms { usages: vec!["client auth", "signing"], ..terms.clone() };
+        let mut serials = vec![
+            serial_of(&one),
+            serial_of(&authority(2).sign(&request, &terms).unwrap()),
+            serial_of(&authority(1).sign(&request, &later).unwrap()),
+            serial_of(&authority(1).sign(&request, &more).unwrap()),
+        ];
+        assert!(serials.iter().all(|serial| serial.len() == 16), "{serials:?}");
+        serials.sort();
+        serials.dedup();
+        assert_eq!(serials.len(), 4, "another for whatever differs");
     }
 
     #[test]

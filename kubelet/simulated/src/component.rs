@@ -20,17 +20,21 @@ use kubeplane_client::{
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::component::{Component, ComponentError, Lifecycle};
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// How many requests are under way at most, of nodes and of pods.
 const AT_ONCE: usize = 32;
 /// How often a lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(10);
+/// How long until a node is tried to be written again: doubled each time, at most the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// In how many parts of that time the leases take turns.
 const TURNS: usize = 20;
 
-/// Simulated nodes, not running yet. Ready when all nodes are there.
+/// Simulated nodes, not running yet. Ready when all nodes are there, which is tried until it is done; what the API
+/// server refuses for good (400, 404, 422) ends it. Pods that run already, for another who looked after them, run on.
 ///
 /// Its nodes stay when it ends, as those of any kubelet do; their leases run out.
 #[derive(Debug)]
@@ -152,6 +156,7 @@ impl Component for SimulatedNodes {
             () = lifecycle.stopping() => return Ok(()),
             made = made.boxed() => made?,
         }
+        self.shared.spare(&pods.list());
         tasks.spawn(feed(self.shared.clone(), pods.clone(), queue.clone()));
         for _ in 0..AT_ONCE {
             tasks.spawn(work(self.shared.clone(), pods.clone(), queue.clone()));
@@ -184,7 +189,7 @@ impl Shared {
             let shared = self.clone();
             makers.spawn(async move {
                 for (group, number) in shared.nodes().into_iter().skip(first).step_by(AT_ONCE) {
-                    shared.make_node(group, number).await?;
+                    shared.again(|| shared.make_node(group, number)).await?;
                 }
                 Ok::<_, kube::Error>(())
             });
@@ -193,6 +198,24 @@ impl Shared {
             made??;
         }
         Ok(())
+    }
+
+    /// Tries until it is done, or until another try would do no better.
+    async fn again<F>(&self, attempt: impl Fn() -> F) -> kube::Result<()>
+    where
+        F: Future<Output = kube::Result<()>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match attempt().await {
+                Err(error) if retry(&error) => {
+                    tracing::debug!(%error, "a node is not written");
+                    self.clock.sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                other => return other,
+            }
+        }
     }
 
     async fn make_node(&self, group: &NodeGroup, number: u32) -> kube::Result<()> {
@@ -242,11 +265,22 @@ impl Shared {
         let mut pods = self.pods.lock();
         let Pods { progress, addresses } = &mut *pods;
         let uid = meta.uid.clone().unwrap_or_default();
-        let progress = progress.entry(uid).or_insert_with(|| {
+        let new_address = || {
             *addresses += 1;
-            Progress::seen(stages, moment, address(*addresses), &chance)
-        });
+            address(*addresses)
+        };
+        let progress = progress
+            .entry(uid)
+            .or_insert_with(|| Progress::seen(pod, stages, moment, new_address, &chance));
         progress.next(pod, stages, moment, &chance)
+    }
+
+    /// Addresses that pods have already are not given out again.
+    fn spare(&self, pods: &[Arc<Pod>]) {
+        let given = pods.iter().filter_map(|pod| number(pod.status.as_ref()?.pod_ip.as_deref()?));
+        let highest = given.max().unwrap_or_default();
+        let mut pods = self.pods.lock();
+        pods.addresses = pods.addresses.max(highest);
     }
 
     fn progress(&self, pod: &Pod) -> Option<Progress> {
@@ -278,6 +312,13 @@ impl Shared {
 fn address(number: u32) -> String {
     let low = number & 0x003f_ffff;
     format!("10.{}.{}.{}", 64 | (low >> 16), (low >> 8) & 255, low & 255)
+}
+
+/// The number that an address was made from.
+fn number(address: &str) -> Option<u32> {
+    let octets = address.parse::<Ipv4Addr>().ok()?.octets();
+    let ours = octets[0] == 10 && octets[1] & 0xc0 == 64;
+    ours.then(|| u32::from_be_bytes(octets) & 0x003f_ffff)
 }
 
 /// Puts pods of our nodes into the queue when they change.
@@ -372,12 +413,30 @@ async fn ready_late(shared: Arc<Shared>) {
         let passed = shared.clock.elapsed().saturating_sub(start);
         shared.clock.sleep(group.ready_delay.saturating_sub(passed)).await;
         for number in 1..=group.count {
-            let conditions = node::conditions(true, shared.clock.now());
-            let patch = Patch::Strategic(serde_json::json!({"status": {"conditions": conditions}}));
             let name = node::name(group, number);
-            if let Err(error) = nodes.patch_status(&name, &PatchParams::default(), &patch).await {
+            let made_ready = || async {
+                let conditions = node::conditions(true, shared.clock.now());
+                let status = serde_json::json!({"status": {"conditions": conditions}});
+                let patch = Patch::Strategic(status);
+                nodes.patch_status(&name, &PatchParams::default(), &patch).await.map(drop)
+            };
+            // One that somebody deleted meanwhile never is.
+            if let Err(error) = shared.again(made_ready).await {
                 tracing::warn!(node = name, %error, "not made ready");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_known_again() {
+        for given in [1, 255, 256, 70_000, 0x003f_ffff] {
+            assert_eq!(number(&address(given)), Some(given));
+        }
+        assert_eq!([number("10.244.0.1"), number("192.168.0.1"), number("::1")], [None; 3]);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Logs, PodStages, node::whole};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kubeplane_workload::is_terminal;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -16,8 +16,8 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 enum Stage {
     /// Not running until then.
     Starting { until: Duration },
-    /// Running since then.
-    Running { since: Duration, at: Timestamp, ready: bool, fails: bool },
+    /// Running since then, and for so long before, while another looked after it.
+    Running { since: Duration, before: Duration, at: Timestamp, ready: bool, fails: bool },
     /// Asked to go, and gone then.
     Stopping { until: Duration },
     /// At its end.
@@ -60,15 +60,29 @@ pub(crate) struct Moment {
 pub(crate) type Chance<'a> = &'a dyn Fn() -> f64;
 
 impl Progress {
+    /// A pod goes on from where its status says it is; one that has no address yet gets a new one.
     pub(crate) fn seen(
+        pod: &Pod,
         stages: &PodStages,
         moment: Moment,
-        address: String,
+        new_address: impl FnOnce() -> String,
         chance: Chance<'_>,
     ) -> Self {
+        let known = pod.status.as_ref().filter(|_| phase(pod) == "Running");
+        let address = known.and_then(|status| status.pod_ip.clone());
+        let address = address.filter(|address| !address.is_empty()).unwrap_or_else(new_address);
+        let containers = known.and_then(|status| status.container_statuses.as_deref());
+        let containers = containers.unwrap_or_default();
+        let restarts = containers.iter().map(|own| own.restart_count).max().unwrap_or_default();
+        let stage = stage_of(containers, stages, moment, restarts, chance);
+        let stage = stage.unwrap_or_else(|| Self::starting(stages, moment, chance));
+        Self { stage, restarts, address }
+    }
+
+    fn starting(stages: &PodStages, moment: Moment, chance: Chance<'_>) -> Stage {
         let jitter = if stages.start_jitter.is_zero() { 0.0 } else { chance() };
         let delay = stages.start_delay + stages.start_jitter.mul_f64(jitter);
-        Self { stage: Stage::Starting { until: moment.elapsed + delay }, restarts: 0, address }
+        Stage::Starting { until: moment.elapsed + delay }
     }
 
     /// Goes on as far as time allows.
@@ -95,14 +109,15 @@ impl Progress {
                 None => {
                     let fails = stages.failure_rate > 0.0 && chance() < stages.failure_rate;
                     let ready = stages.ready_delay.is_zero();
-                    self.stage =
-                        Stage::Running { since: moment.elapsed, at: moment.now, ready, fails };
+                    let (since, at) = (moment.elapsed, moment.now);
+                    self.stage = Stage::Running { since, before: Duration::ZERO, at, ready, fails };
                     let mut patch = self.running(pod, moment.now, moment.now, ready);
                     tell(&mut patch, pod, stages);
                     Next::Patch(patch)
                 }
             },
-            Stage::Running { since, at, ready, fails } => {
+            Stage::Running { since, before, at, ready, fails } => {
+                let left = |until: Duration| left(until.saturating_sub(before));
                 let ends = !fails && policy(pod) != "Always";
                 let end =
                     if fails { Some(stages.fail_after) } else { ends.then_some(stages.run_for) };
@@ -113,7 +128,7 @@ impl Progress {
                 }
                 let to_ready = if ready { None } else { Some(left(since + stages.ready_delay)) };
                 if to_ready == Some(None) {
-                    self.stage = Stage::Running { since, at, ready: true, fails };
+                    self.stage = Stage::Running { since, before, at, ready: true, fails };
                     return Next::Patch(self.running(pod, at, moment.now, true));
                 }
                 let end = end.and_then(|end| left(since + end));
@@ -143,7 +158,7 @@ impl Progress {
                 "phase": phase, "containerStatuses": statuses, "conditions": conditions,
             }}));
         }
-        let pause = BACK_OFF.saturating_mul(1 << self.restarts.clamp(0, 8)).min(LONGEST_BACK_OFF);
+        let pause = back_off(self.restarts);
         self.restarts += 1;
         self.stage = Stage::Starting { until: moment.elapsed + pause };
         let waiting = json!({"waiting": {
@@ -241,6 +256,42 @@ fn tell(patch: &mut Value, pod: &Pod, stages: &PodStages) {
             patch["metadata"]["annotations"][key] = text.into();
         }
     }
+}
+
+/// The pause after so many restarts.
+fn back_off(restarts: i32) -> Duration {
+    BACK_OFF.saturating_mul(1 << restarts.clamp(0, 8)).min(LONGEST_BACK_OFF)
+}
+
+/// Where the containers of a pod are that runs, as far as they say it.
+fn stage_of(
+    containers: &[ContainerStatus],
+    stages: &PodStages,
+    moment: Moment,
+    restarts: i32,
+    chance: Chance<'_>,
+) -> Option<Stage> {
+    let passed =
+        |since: Timestamp| Duration::try_from(moment.now.duration_since(since)).unwrap_or_default();
+    let state = containers.iter().find_map(|own| own.state.as_ref())?;
+    if let Some(running) = &state.running {
+        let at = running.started_at.as_ref().map_or(moment.now, |time| time.0);
+        let before = passed(at);
+        // One that came so far without failing does not fail.
+        let may_fail = stages.failure_rate > 0.0 && before <= stages.fail_after;
+        let fails = may_fail && chance() < stages.failure_rate;
+        let ready = containers.iter().all(|own| own.ready);
+        return Some(Stage::Running { since: moment.elapsed, before, at, ready, fails });
+    }
+    state.waiting.as_ref()?;
+    let last = containers.iter().find_map(|own| own.last_state.as_ref()?.terminated.as_ref());
+    let ended = last.and_then(|ended| ended.finished_at.as_ref())?.0;
+    let left = back_off(restarts.saturating_sub(1)).saturating_sub(passed(ended));
+    Some(Stage::Starting { until: moment.elapsed + left })
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
 fn policy(pod: &Pod) -> &str {

@@ -1,6 +1,5 @@
 //! A serving certificate that is asked for through the API, and asked for anew before it ends.
 
-use super::tls::Served;
 use crate::host::Host;
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -9,7 +8,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Api, api::PostParams};
-use kubeplane_pki::{Request, SigningRequest, Usage, generate_key, inspect};
+use kubeplane_pki::{
+    Identity, LiveIdentity, Request, SigningRequest, Usage, generate_key, inspect,
+};
 use std::{sync::Arc, time::Duration};
 
 const SIGNER: &str = "kubernetes.io/kubelet-serving";
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(900);
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Keeps a certificate of the cluster's authority in `served`.
-pub(super) async fn keep(host: Arc<Host>, served: Arc<Served>) {
+pub(super) async fn keep(host: Arc<Host>, served: Arc<LiveIdentity>) {
     let mut pause = Duration::from_secs(1);
     loop {
         match renew(&host, &served).await {
@@ -39,7 +40,7 @@ pub(super) async fn keep(host: Arc<Host>, served: Arc<Served>) {
 }
 
 /// Asks for a certificate and serves with it; how long until there must be another.
-async fn renew(host: &Host, served: &Served) -> Result<Duration, String> {
+async fn renew(host: &Host, served: &LiveIdentity) -> Result<Duration, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let key = generate_key().map_err(|error| text(&error))?;
     let node = &host.config.node_name;
@@ -63,8 +64,8 @@ async fn renew(host: &Host, served: &Served) -> Result<Duration, String> {
     let name = created.map_err(|error| text(&error))?.metadata.name.unwrap_or_default();
     let signed = kubeplane_clock::timeout(&*host.clock, PATIENCE, signed(host, &api, &name)).await;
     let certificate = signed.unwrap_or_else(|| Err(format!("nobody has decided about {name}")))?;
-    served.set(&certificate, &key).map_err(|error| text(&error))?;
     let info = inspect(&certificate).map_err(|error| text(&error))?;
+    served.set(Identity { certificate, key }).map_err(|error| text(&error))?;
     Ok(left(info.not_before, info.not_after, host.clock.now()))
 }
 

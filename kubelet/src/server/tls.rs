@@ -5,13 +5,12 @@ mod verifier;
 use super::access::User;
 use crate::{Error, Result, config::KubeletConfig};
 use jiff::Timestamp;
-use parking_lot::RwLock;
+use kubeplane_pki::{Identity, LiveIdentity};
 use rustls::{
     RootCertStore, ServerConfig,
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
-    sign::CertifiedKey,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use std::{sync::Arc, time::Duration};
 use tokio_rustls::TlsAcceptor;
 use verifier::AskOnly;
@@ -20,7 +19,7 @@ use verifier::AskOnly;
 pub(super) struct Tls {
     pub(super) acceptor: TlsAcceptor,
     /// The certificate of new connections.
-    pub(super) served: Arc<Served>,
+    pub(super) served: Arc<LiveIdentity>,
     /// `None` when no client certificate is believed.
     authorities: Option<Arc<dyn ClientCertVerifier>>,
 }
@@ -28,9 +27,16 @@ pub(super) struct Tls {
 impl Tls {
     /// Of the certificates of a configuration; `None` when it has none to serve with.
     pub(super) fn of(config: &KubeletConfig) -> Result<Option<Self>> {
-        let Some(serving) = &config.serving else { return Ok(None) };
         let bad = |error: &dyn std::fmt::Display| Error::certificate("serving certificate", error);
-        let served = Arc::new(Served::new(&serving.certificate, &serving.key)?);
+        let served = match (&config.serving_live, &config.serving) {
+            (Some(live), _) => live.clone(),
+            (None, Some(serving)) => {
+                let (certificate, key) = (serving.certificate.clone(), serving.key.clone());
+                let live = LiveIdentity::new(Identity { certificate, key });
+                Arc::new(live.map_err(|error| bad(&error))?)
+            }
+            (None, None) => return Ok(None),
+        };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -73,41 +79,6 @@ impl Tls {
         groups.push("system:authenticated".to_owned());
         Some(User { name: info.common_name, groups, ..User::default() })
     }
-}
-
-/// A certificate with its key, which may be replaced by a newer one.
-#[derive(Debug)]
-pub(super) struct Served(RwLock<Arc<CertifiedKey>>);
-
-impl Served {
-    fn new(certificate: &str, key: &str) -> Result<Self> {
-        Ok(Self(RwLock::new(certified(certificate, key)?)))
-    }
-
-    /// New connections are served with this certificate, PEM.
-    pub(super) fn set(&self, certificate: &str, key: &str) -> Result<()> {
-        *self.0.write() = certified(certificate, key)?;
-        Ok(())
-    }
-}
-
-impl ResolvesServerCert for Served {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().clone())
-    }
-}
-
-fn certified(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>> {
-    let bad = |error: &dyn std::fmt::Display| Error::certificate("serving certificate", error);
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(certificate.as_bytes())
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|error| bad(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-        .map_err(|error| Error::certificate("serving key", error))?;
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let certified = CertifiedKey::from_der(chain, key, &provider);
-    certified.map(Arc::new).map_err(|error| bad(&error))
 }
 
 fn roots(config: &KubeletConfig) -> Result<Option<RootCertStore>> {

@@ -9,13 +9,15 @@ use crate::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::Pod;
 use kubeplane_client::EventType;
-use kubeplane_clock::timeout;
+use kubeplane_clock::{Clock, timeout};
 use kubeplane_runtime_cri::ContainerId;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// What every container gets to end, even when its grace is used up.
 const LEAST_GRACE: i64 = 2;
+/// How soon after its container a hook has to end.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 impl Worker {
     /// Ends everything of the pod, and says in its status how it ended.
@@ -146,32 +148,52 @@ async fn stop(
     let begun = host.clock.elapsed();
     let container = found.map(|(_, container)| container.into_owned()).unwrap_or_default();
     let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
-    if let Some(hook) = hook.filter(|_| grace > 0) {
+    let container = &container;
+    let hook = hook.filter(|_| grace > 0).map(|hook| async move {
+        if let Err(why) = hooks::run(host, pod, container, id, hook, pod_ip).await {
+            tracing::debug!(%why, "a hook before the end of a container failed");
+            let (event, reason) = (EventType::Warning, "FailedPreStopHook");
+            host.container_event(pod, role, name, event, reason, "PreStopHook failed");
+        }
+    });
+    let mut going = None;
+    if let Some(hook) = hook {
+        let mut hook = Box::pin(hook);
         let limit = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-        let run = hooks::run(host, pod, &container, id, hook, pod_ip);
-        match timeout(host.clock.as_ref(), limit, run).await {
-            Some(Ok(())) => {}
-            Some(Err(why)) => {
-                tracing::debug!(%why, "a hook before the end of a container failed");
-                let event = EventType::Warning;
-                host.container_event(
-                    pod,
-                    role,
-                    name,
-                    event,
-                    "FailedPreStopHook",
-                    "PreStopHook failed",
-                );
-            }
-            None => tracing::debug!(container = name, "a hook took the whole grace"),
+        if timeout(host.clock.as_ref(), limit, hook.as_mut()).await.is_none() {
+            tracing::debug!(container = name, "a hook took the whole grace");
+            going = Some(hook);
         }
     }
     let used = host.clock.elapsed().saturating_sub(begun).as_secs();
     let left = grace.saturating_sub(i64::try_from(used).unwrap_or(i64::MAX)).max(LEAST_GRACE);
     let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-    match host.runtime.stop_container(id, left).await {
+    let stopping = host.runtime.stop_container(id, left);
+    let stopped = match going {
+        None => stopping.await,
+        Some(hook) => stop_beside(host.clock.as_ref(), hook, stopping).await,
+    };
+    match stopped {
         Err(error) if !error.is_not_found() => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// Ends a container whose hook goes on; a command in the container ends with it, and that is told as its failure.
+async fn stop_beside<T>(
+    clock: &dyn Clock,
+    mut hook: impl Future<Output = ()> + Unpin,
+    stopping: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(stopping);
+    tokio::select! {
+        biased;
+        stopped = &mut stopping => {
+            // A hook that is no command does not end with the container, and is given up.
+            let _ = timeout(clock, LAST_WORD, hook).await;
+            stopped
+        }
+        () = &mut hook => stopping.await,
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The network configuration of one test; its bridge goes with it.
-struct Network(tempfile::TempDir);
+pub(crate) struct Network(pub(crate) tempfile::TempDir);
 
 impl Drop for Network {
     fn drop(&mut self) {
@@ -27,7 +27,7 @@ impl Drop for Network {
     }
 }
 
-async fn start() -> (Containerd, World, Network) {
+pub(crate) async fn start() -> (Containerd, World, Network) {
     let network = Network(tempfile::tempdir().unwrap());
     let options = ContainerdOptions {
         cni_config: Some(network.0.path().to_owned()),

@@ -4,6 +4,7 @@
 
 mod containerd;
 mod harness;
+mod hooks;
 mod pods;
 mod restarts;
 mod serving;

@@ -1,6 +1,6 @@
 use crate::harness::{Running, World, free_port, is_ready};
 use kubeplane_kubelet::{KubeletConfig, ServingCertificate};
-use kubeplane_pki::{Authority, Identity, Request, Usage};
+use kubeplane_pki::{Authority, Identity, LiveIdentity, Request, Usage, inspect, pem};
 use kubeplane_streaming::{
     remote_command::{self, Options, Outcome},
     upgrade,
@@ -30,18 +30,34 @@ impl Served {
     }
 
     /// A kubelet with this configuration and a server.
-    pub(crate) async fn start_in(world: World, mut config: KubeletConfig) -> Self {
-        let now = jiff::Timestamp::now();
-        let authority = Authority::generate("test", now).unwrap();
+    pub(crate) async fn start_in(world: World, config: KubeletConfig) -> Self {
+        Self::start_showing(world, config, |config, serving| {
+            let (certificate, key) = (serving.certificate, serving.key);
+            config.serving = Some(ServingCertificate { certificate, key });
+        })
+        .await
+    }
+
+    /// The same with a certificate that is put into the configuration so.
+    async fn start_showing(
+        world: World,
+        mut config: KubeletConfig,
+        show: impl FnOnce(&mut KubeletConfig, Identity),
+    ) -> Self {
+        let authority = Authority::generate("test", jiff::Timestamp::now()).unwrap();
         let address = free_port();
-        let request = Request::new("system:node:node-1", Usage::Server).addresses([address.ip()]);
-        let serving = authority.issue(&request, now).unwrap();
         config.listen = address;
         config.client_ca = Some(authority.certificate().to_owned());
-        config.serving =
-            Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
+        show(&mut config, serving(&authority, address, "node-1"));
         let kubelet = world.kubelet_with(config).await;
         Self { world, kubelet, authority, address }
+    }
+
+    /// Who the server says it is to those who connect now.
+    async fn shown(&self) -> String {
+        let connection = self.connect(None).await;
+        let certificates = connection.get_ref().1.peer_certificates().unwrap();
+        inspect(&pem("CERTIFICATE", &certificates[0])).unwrap().common_name
     }
 
     /// A certificate for the same name by somebody whom the kubelet does not know.
@@ -129,6 +145,35 @@ impl Served {
     pub(crate) async fn admin_get(&self, path: &str) -> String {
         self.get(Some(self.identity("admin", "system:masters")), path).await
     }
+}
+
+fn serving(authority: &Authority, address: SocketAddr, node: &str) -> Identity {
+    let request = Request::new(format!("system:node:{node}"), Usage::Server);
+    let request = request.addresses([address.ip()]);
+    authority.issue(&request, jiff::Timestamp::now()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewed_certificate_is_shown_to_those_who_come_after_that() {
+    let world = World::new().await;
+    let config = world.config();
+    let mut live = None;
+    let served = Served::start_showing(world, config, |config, identity| {
+        let shown = Arc::new(LiveIdentity::new(identity).unwrap());
+        live = Some(shown.clone());
+        config.serving_live = Some(shown);
+    })
+    .await;
+    let mut before = served.connect(None).await;
+    assert_eq!(served.shown().await, "system:node:node-1");
+    live.unwrap().set(serving(&served.authority, served.address, "renewed")).unwrap();
+    assert_eq!(served.shown().await, "system:node:renewed");
+    // Whoever was there is not sent away.
+    before.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n").await.unwrap();
+    let mut start = [0; 12];
+    before.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 401");
+    served.kubelet.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,28 +63,39 @@ async fn traffic_reaches_endpoints() {
 async fn clients_stay_with_their_endpoint() {
     network::build();
     let node = Node::start().await;
-    let ports = json!([{"name": "p", "port": 80, "targetPort": 8080, "protocol": "TCP"}]);
-    let sticky = json!({
-        "type": "ClusterIP", "ports": ports, "sessionAffinity": "ClientIP",
-        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 600}},
-    });
-    node.service("web", "10.96.0.10", sticky).await;
-    node.endpoints("web", "TCP", &[(1, "here"), (2, "here")]).await;
-    answered(tcp, "", "10.96.0.10:80").await;
-    for from in ["", "client", "pod1"] {
-        let answers: BTreeSet<_> =
-            (0..30).map(|_| tcp(from, "10.96.0.10:80").unwrap().pod).collect();
-        assert_eq!(answers.len(), 1, "{from:?}: {answers:?}");
+    let ways = [
+        ("web", "TCP", "10.96.0.10", 30080, tcp as Ask, ["10.96.0.10:80", "192.0.2.1:30080"]),
+        ("names", "UDP", "10.96.0.11", 30053, udp as Ask, ["10.96.0.11:80", "192.0.2.1:30053"]),
+    ];
+    for (name, protocol, ip, port, ask, addresses) in ways {
+        let ports = json!([{"name": "p", "port": 80, "nodePort": port, "protocol": protocol, "targetPort": 8080}]);
+        let sticky = json!({
+            "type": "NodePort", "ports": ports, "sessionAffinity": "ClientIP",
+            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 600}},
+        });
+        node.service(name, ip, sticky).await;
+        node.endpoints(name, protocol, &[(1, "here"), (2, "here")]).await;
+        for to in addresses {
+            for from in ["", "client", "pod1"] {
+                answered(ask, from, to).await;
+                let answers: BTreeSet<_> = (0..30).map(|_| ask(from, to).unwrap().pod).collect();
+                assert_eq!(answers.len(), 1, "{from:?} to {to}: {answers:?}");
+            }
+        }
+        // Without the endpoint it had, a client goes to the other, by whichever address.
+        for (from, to) in [("", addresses[0]), ("client", addresses[1])] {
+            node.endpoints(name, protocol, &[(1, "here"), (2, "here")]).await;
+            answered(ask, from, to).await;
+            let had = ask(from, to).unwrap().pod;
+            let other = if had == "pod1" { 2 } else { 1 };
+            node.endpoints(name, protocol, &[(other, "here")]).await;
+            let wanted = format!("pod{other}");
+            eventually(&format!("{from:?} to {to} changes its endpoint"), move || {
+                ask(from, to).is_ok_and(|answer| answer.pod == wanted)
+            })
+            .await;
+        }
     }
-    // Without the endpoint it had, a client goes to the other.
-    let had = tcp("", "10.96.0.10:80").unwrap().pod;
-    let other = if had == "pod1" { 2 } else { 1 };
-    node.endpoints("web", "TCP", &[(other, "here")]).await;
-    let wanted = format!("pod{other}");
-    eventually("the client changes its endpoint", move || {
-        tcp("", "10.96.0.10:80").is_ok_and(|answer| answer.pod == wanted)
-    })
-    .await;
 }
 
 #[tokio::test]

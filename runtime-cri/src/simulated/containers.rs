@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, DuplexStream, duplex},
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
 };
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::io::StreamReader;
@@ -344,11 +344,22 @@ impl Containers for SimulatedRuntime {
             tty: request.tty,
         };
         let (fed, watched) = (container.clone(), container.clone());
+        let detached = watch::Sender::new(false);
+        let (left, over) = (detached.subscribe(), detached.subscribe());
         if let Some(input) = input {
-            self.spawn(async move { feed(&fed, input).await });
+            self.spawn(async move {
+                feed(&fed, input).await;
+                detached.send_replace(!fed.config.stdin_once);
+            });
         }
-        self.spawn(async move { follow_output(&watched, follow, &mut output).await });
-        let exit = async move { Ok(container.wait().await) };
+        self.spawn(async move { follow_output(&watched, follow, left, &mut output).await });
+        let exit = async move {
+            tokio::select! {
+                biased;
+                code = container.wait() => Ok(code),
+                () = has_left(over) => Ok(0),
+            }
+        };
         let mut streams = ProcessStreams::new(exit.boxed());
         streams.stdin = stdin.map(boxed_writer);
         streams.stdout = stdout.map(boxed_reader);
@@ -376,17 +387,28 @@ async fn feed(container: &Container, mut from: DuplexStream) {
     container.input_left();
 }
 
-/// Passes what the main process writes to one who is attached, until it has ended.
+/// Resolves when one who was attached has said all there was to say to a process that goes on listening.
+async fn has_left(mut detached: watch::Receiver<bool>) {
+    if detached.wait_for(|left| *left).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Passes what the main process writes to one who is attached, until it has ended or that one has left.
 async fn follow_output(
     container: &Container,
     mut follow: broadcast::Receiver<(LogStream, Bytes)>,
+    left: watch::Receiver<bool>,
     output: &mut Output,
 ) {
+    let left = has_left(left);
+    tokio::pin!(left);
     loop {
         let piece = tokio::select! {
             biased;
             piece = follow.recv() => piece,
             _ = container.wait() => return,
+            () = &mut left => return,
         };
         match piece {
             Ok((stream, bytes)) => output.write(stream, &bytes).await,

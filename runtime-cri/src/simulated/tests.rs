@@ -44,8 +44,17 @@ async fn bench(
     command: &[&str],
     change: impl FnOnce(&mut v1::ContainerConfig),
 ) -> Bench {
-    let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let options = SimulatedOptions { stop_delay: Duration::from_secs(5), ..Default::default() };
+    bench_with(options, policy, command, change).await
+}
+
+async fn bench_with(
+    options: SimulatedOptions,
+    policy: &str,
+    command: &[&str],
+    change: impl FnOnce(&mut v1::ContainerConfig),
+) -> Bench {
+    let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let runtime = SimulatedRuntime::new(Arc::new(clock.clone()), options);
     let spec = v1::ImageSpec { image: "app".to_owned(), ..Default::default() };
     runtime.pull_image(&spec, None, None).await.unwrap();
@@ -104,6 +113,21 @@ async fn unknown_commands_run_on_or_end_by_restart_policy() {
         let ended = bench.status().await.state() == v1::ContainerState::ContainerExited;
         assert_eq!(ended, ends, "{policy}");
     }
+}
+
+#[tokio::test]
+async fn the_delay_after_which_unknown_commands_end_is_as_set() {
+    let options = SimulatedOptions { exit_delay: Duration::from_secs(5), ..Default::default() };
+    let bench = bench_with(options, "Never", &["/app/migrate"], |_| {}).await;
+    bench.settle().await;
+    bench.clock.advance(Duration::from_secs(4));
+    bench.settle().await;
+    assert_eq!(bench.status().await.state(), v1::ContainerState::ContainerRunning);
+    bench.clock.advance(Duration::from_secs(2));
+    bench.settle().await;
+    let status = bench.status().await;
+    assert_eq!(status.state(), v1::ContainerState::ContainerExited);
+    assert_eq!((status.exit_code, status.reason.as_str()), (0, "Completed"));
 }
 
 #[tokio::test]
@@ -206,6 +230,34 @@ async fn attach_reaches_the_main_process() {
     let mut text = String::new();
     streams.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
     assert_eq!((text.as_str(), streams.exit.await.unwrap()), ("hello", 4));
+}
+
+#[tokio::test]
+async fn who_has_said_everything_leaves_a_process_that_goes_on_listening() {
+    let bench = bench("Always", &["cat"], |config| config.stdin = true).await;
+    bench.settle().await;
+    for words in ["one\n", "two\n"] {
+        let request = v1::AttachRequest {
+            container_id: bench.container.to_string(),
+            stdin: true,
+            stdout: true,
+            ..Default::default()
+        };
+        let Streaming::InProcess(mut streams) = bench.runtime.attach(request).await.unwrap() else {
+            panic!("not in process")
+        };
+        let mut stdin = streams.stdin.take().unwrap();
+        let mut stdout = streams.stdout.take().unwrap();
+        stdin.write_all(words.as_bytes()).await.unwrap();
+        let mut back = [0; 4];
+        stdout.read_exact(&mut back).await.unwrap();
+        assert_eq!(back, words.as_bytes());
+        drop(stdin);
+        assert_eq!(stdout.read(&mut back).await.unwrap(), 0);
+        assert_eq!(streams.exit.await.unwrap(), 0);
+    }
+    let status = bench.runtime.container_status(&bench.container).await.unwrap();
+    assert_eq!(status.state(), v1::ContainerState::ContainerRunning);
 }
 
 #[tokio::test]

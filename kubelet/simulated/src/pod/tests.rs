@@ -33,7 +33,8 @@ fn phase(next: &Next) -> String {
 /// What is said at each of these moments.
 fn course(pod: &Pod, stages: &PodStages, moments: &[f64]) -> Vec<String> {
     let chance = || 0.25;
-    let mut progress = Progress::seen(stages, at(0.0), "10.0.0.1".to_owned(), &chance);
+    let address = || "10.64.0.1".to_owned();
+    let mut progress = Progress::seen(pod, stages, at(0.0), address, &chance);
     moments.iter().map(|moment| phase(&progress.next(pod, stages, at(*moment), &chance))).collect()
 }
 
@@ -101,10 +102,58 @@ fn a_pod_says_what_it_uses_and_logs_unless_its_maker_did() {
             .unwrap();
     let mut pod = pod("Always");
     pod.metadata.annotations = Some([(MEMORY.to_owned(), "1Gi".to_owned())].into());
-    let mut progress = Progress::seen(&stages.pods[0], at(0.0), String::new(), &|| 0.0);
+    let mut progress = Progress::seen(&pod, &stages.pods[0], at(0.0), String::new, &|| 0.0);
     let Next::Patch(patch) = progress.next(&pod, &stages.pods[0], at(0.0), &|| 0.0) else {
         panic!("it does not start");
     };
     let logs = r#"{"every":"0ms","lines":["up"],"repeat":false}"#;
     assert_eq!(patch["metadata"]["annotations"], json!({CPU: "250m", Logs::ANNOTATION: logs}));
+}
+
+/// The same pod with the status a patch has given it.
+fn with_status(mut pod: Pod, patch: &Next) -> Pod {
+    let Next::Patch(patch) = patch else { panic!("{patch:?}") };
+    pod.status = Some(serde_json::from_value(patch["status"].clone()).unwrap());
+    pod
+}
+
+/// One who sees the pod for the first time at this moment; it must not ask for an address.
+fn taken_over(pod: &Pod, stages: &PodStages, moment: f64) -> Progress {
+    let none = || panic!("it has an address");
+    Progress::seen(pod, stages, at(moment), none, &|| 0.25)
+}
+
+#[test]
+fn a_pod_that_runs_already_goes_on() {
+    let stages = PodStages { run_for: Duration::from_secs(30), ..PodStages::default() };
+    let address = || "10.64.0.7".to_owned();
+    let new = pod("OnFailure");
+    let mut first = Progress::seen(&new, &stages, at(100.0), address, &|| 0.25);
+    let running = with_status(new, &first.next(&pod("OnFailure"), &stages, at(100.0), &|| 0.25));
+    let mut next = taken_over(&running, &stages, 110.0);
+    let mut step = |moment: f64| next.next(&running, &stages, at(moment), &|| 0.25);
+    assert_eq!(phase(&step(110.0)), "wait 20s", "what it ran before counts");
+    let ended = step(130.0);
+    assert_eq!(phase(&ended), "Succeeded ready=false restarts=0");
+    let Next::Patch(ended) = ended else { panic!("{ended:?}") };
+    let state = &ended["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!(state["startedAt"], "1970-01-01T00:01:40Z");
+}
+
+#[test]
+fn a_pod_in_its_pause_after_a_failure_stays_in_it() {
+    let stages =
+        PodStages { failure_rate: 0.5, fail_after: Duration::from_secs(1), ..PodStages::default() };
+    let address = || "10.64.0.7".to_owned();
+    let new = pod("Always");
+    let mut first = Progress::seen(&new, &stages, at(100.0), address, &|| 0.25);
+    first.next(&new, &stages, at(100.0), &|| 0.25);
+    let mut failed = with_status(new.clone(), &first.next(&new, &stages, at(101.0), &|| 0.25));
+    failed.status.as_mut().unwrap().pod_ip = Some("10.64.0.7".to_owned());
+    let mut next = taken_over(&failed, &stages, 105.0);
+    assert_eq!(phase(&next.next(&failed, &stages, at(105.0), &|| 0.25)), "wait 6s");
+    let again = next.next(&failed, &stages, at(111.0), &|| 0.25);
+    assert_eq!(phase(&again), "Running ready=true restarts=1");
+    let Next::Patch(again) = again else { panic!("{again:?}") };
+    assert_eq!(again["status"]["podIP"], "10.64.0.7");
 }
