@@ -2,6 +2,7 @@
 
 use crate::{
     handler::{Handler, HandlerRequest, Route, WriteHook},
+    health::StartCheck,
     metrics::ApiMetrics,
     options::DeleteOptions,
     registry::{Registry, Resource},
@@ -22,6 +23,7 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::{ReadAt, Store};
+use kubeplane_telemetry::Health;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -46,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) seed: Seed,
     pub(crate) metrics: ApiMetrics,
     pub(crate) features: Features,
+    pub(crate) health: Health,
     /// Writes under way.
     pub(crate) writes: TaskTracker,
     /// Connections that outlive the requests they began with.
@@ -128,6 +131,13 @@ impl Api {
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
+    }
+
+    /// A check of this name in `/livez` and `/readyz` that fails until it is [`done`](StartCheck::done). What has to be
+    /// there before the server can be used has one, from assembly on: the server answers requests before it runs.
+    /// The original calls them `poststarthook/NAME`.
+    pub fn start_check(&self, name: &str) -> StartCheck {
+        StartCheck::new(&self.0.health, name)
     }
 
     /// Runs what goes on after a request was answered, as the two ends of an upgraded connection do. It is

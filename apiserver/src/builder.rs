@@ -262,7 +262,8 @@ impl Builder {
         let authenticators = self.authenticators.into_iter().map(|make| make(&reader)).collect();
         let admission = self.admission.into_iter().map(|make| make(&reader)).collect();
         let stopping = CancellationToken::new();
-        let health = Arc::new(HealthRoute::new(self.health, self.metrics, stopping.clone()));
+        let health =
+            Arc::new(HealthRoute::new(self.health.clone(), self.metrics, stopping.clone()));
         let mut routes = self.routes;
         for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
             routes.push((path.to_owned(), health.clone() as Arc<dyn Route>));
@@ -281,6 +282,7 @@ impl Builder {
             seed: self.seed.clone(),
             metrics: metrics.clone(),
             features: self.features,
+            health: self.health,
             writes: TaskTracker::new(),
             connections: Connections::new(stopping.clone()),
             stopping,

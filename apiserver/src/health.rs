@@ -12,12 +12,41 @@ use http_body_util::Empty;
 use kubeplane_core::status::ApiResult;
 use kubeplane_telemetry::{Health, Metrics, Probe};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// How long the store may take to answer a probe.
 const STORE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A check of `/livez` and `/readyz` that fails until something was done once; see [`Api::start_check`].
+#[derive(Debug, Clone)]
+#[must_use = "the server is not ready before it is done"]
+pub struct StartCheck(Arc<AtomicBool>);
+
+impl StartCheck {
+    pub(crate) fn new(health: &Health, name: &str) -> Self {
+        let done = Arc::<AtomicBool>::default();
+        let known = done.clone();
+        health.add(name, Probe::Both, move || match known.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err("not finished".to_owned()),
+        });
+        Self(done)
+    }
+
+    /// Passes from now on.
+    pub fn done(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 /// The small routes every component has.
 #[derive(Debug)]

@@ -85,6 +85,7 @@ pub use delegation::{Delegate, Delegated, DelegatedRequest, Standing};
 pub use discovery::{KUBERNETES_VERSION, version_rank};
 pub use error::{Error, Result};
 pub use handler::{Finish, Handler, HandlerRequest, Route, WriteHook, no_such_path};
+pub use health::StartCheck;
 pub use held::Held;
 pub use info::RequestInfo;
 pub use namespaces::NamespaceDeletion;

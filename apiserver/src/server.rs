@@ -16,6 +16,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use kube_client::Client;
+use kubeplane_clock::SharedClock;
 use kubeplane_core::{
     auth::{GROUP_AUTHENTICATED, GROUP_MASTERS, PeerAddress, PeerCertificates, UserInfo},
     component::{Component, ComponentError, Lifecycle},
@@ -30,7 +31,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long requests under way get to finish.
+/// How long all that is under way gets to finish, less than a component is given to stop: what a supervisor drops is not
+/// told of.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -149,7 +151,7 @@ impl Component for ApiServer {
             lifecycle.ready();
             lifecycle.stopping().await;
             self.api.stopping().cancel();
-            finish(&self.api).await;
+            finish(&self.api, &Deadline::after(GRACE, self.api.clock())).await;
             return Ok(());
         };
         let socket = listener.bind().await?;
@@ -159,19 +161,41 @@ impl Component for ApiServer {
         // No one new is let in, watches end, and what is under way gets its time.
         drop(socket);
         self.api.stopping().cancel();
-        connections.finish(&self.api).await;
-        finish(&self.api).await;
+        let deadline = Deadline::after(GRACE, self.api.clock());
+        connections.finish(&deadline).await;
+        finish(&self.api, &deadline).await;
         Ok(())
     }
 }
 
+/// Until when what is under way may go on.
+struct Deadline<'a> {
+    clock: &'a SharedClock,
+    /// On the clock's own count.
+    at: Duration,
+}
+
+impl<'a> Deadline<'a> {
+    fn after(grace: Duration, clock: &'a SharedClock) -> Self {
+        Self { clock, at: clock.elapsed().saturating_add(grace) }
+    }
+
+    /// Whether the work ended in time; it is asked once in any case.
+    async fn meets(&self, work: impl Future<Output = ()>) -> bool {
+        let left = self.at.saturating_sub(self.clock.elapsed());
+        kubeplane_clock::timeout(self.clock.as_ref(), left, work).await.is_some()
+    }
+}
+
 /// Waits for writes whose clients did not, and for connections that were taken over.
-async fn finish(api: &Api) {
+async fn finish(api: &Api, deadline: &Deadline<'_>) {
     api.0.writes.close();
-    if kubeplane_clock::timeout(api.clock().as_ref(), GRACE, api.0.writes.wait()).await.is_none() {
+    if !deadline.meets(api.0.writes.wait()).await {
         tracing::warn!(left = api.0.writes.len(), "writes did not end in time");
     }
-    api.0.connections.ended().await;
+    if !deadline.meets(api.0.connections.ended()).await {
+        tracing::warn!("connections that were taken over did not end in time");
+    }
 }
 
 /// Connections being served.
@@ -181,9 +205,10 @@ struct Connections {
 }
 
 impl Connections {
-    async fn finish(mut self, api: &Api) {
-        let clock = api.clock();
-        let _ = kubeplane_clock::timeout(clock.as_ref(), GRACE, self.graceful.shutdown()).await;
+    async fn finish(mut self, deadline: &Deadline<'_>) {
+        if !deadline.meets(self.graceful.shutdown()).await {
+            tracing::warn!(left = self.tasks.len(), "connections did not end in time");
+        }
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
     }

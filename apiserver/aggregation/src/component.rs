@@ -9,7 +9,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use futures::{StreamExt, future::join_all};
-use kubeplane_apiserver::{Api, Body, Delegated};
+use kubeplane_apiserver::{Api, Body, Delegated, StartCheck};
 use kubeplane_core::{
     GroupResource, GroupVersion,
     component::{Component, ComponentError, Lifecycle},
@@ -33,15 +33,25 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// The pause after a failure of the store.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What the original has in `/readyz` for this.
+const CHECKS: [&str; 5] = [
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "autoregister-completion",
+];
+
 /// Serves group versions of extension API servers: passes requests on to the Service of an APIService, tells in its
 /// status whether that is available, and lists its resources in discovery and OpenAPI.
 ///
-/// Ready when every APIService was looked at once.
+/// Ready when every APIService was looked at once; the server is not before that.
 #[derive(Debug)]
 pub struct Aggregation {
     api: Api,
     clients: Arc<Clients<Body>>,
     measures: Measures,
+    checks: [StartCheck; 5],
 }
 
 impl Aggregation {
@@ -53,7 +63,8 @@ impl Aggregation {
         provider: Arc<rustls::crypto::CryptoProvider>,
     ) -> Self {
         let clients = Clients::new(provider, api.seed().clone()).identity(identity);
-        Self { api, clients: Arc::new(clients), measures: Measures::default() }
+        let checks = CHECKS.map(|name| api.start_check(name));
+        Self { api, clients: Arc::new(clients), measures: Measures::default(), checks }
     }
 
     /// Measures there which APIServices are available.
@@ -74,6 +85,7 @@ impl Component for Aggregation {
             api: self.api,
             clients: self.clients,
             measures: self.measures,
+            checks: self.checks,
             known: BTreeMap::new(),
         };
         tokio::select! {
@@ -102,6 +114,7 @@ struct Worker {
     api: Api,
     clients: Arc<Clients<Body>>,
     measures: Measures,
+    checks: [StartCheck; 5],
     known: BTreeMap<String, Known>,
 }
 
@@ -123,6 +136,7 @@ impl Worker {
             let all = self.api.list_stored(&services::resource(), "").await?;
             let all: Vec<_> = all.into_iter().map(Registered::of).collect();
             self.sync(&all).await;
+            self.checks.iter().for_each(StartCheck::done);
             lifecycle.ready();
             if self.known.is_empty() {
                 watches.backends = None;

@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn the_policy_is_whole_and_reconciling_only_adds() {
         let policy = policy();
-        assert_eq!(policy.len(), 137);
+        assert_eq!(policy.len(), 135);
         let wanted = policy.iter().find(|object| object.name() == "system:node-proxier").unwrap();
         assert_eq!(reconciled(wanted, wanted), None);
         let mut less = wanted.clone();

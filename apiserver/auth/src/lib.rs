@@ -6,6 +6,32 @@
 //!                serviceaccounts/token                                 through an ObjectReader
 //! ```
 //!
+//! An authorizer is asked after the one before it had no opinion; nobody's yes is a no:
+//!
+//! ```
+//! use kubeplane_auth::{Masters, OpenPaths};
+//! use kubeplane_core::auth::{Attributes, Authorizer, Decision, GROUP_MASTERS, UserInfo};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let chain: [&dyn Authorizer; 2] = [&Masters, &OpenPaths::new(["/hook"])];
+//! let may = async |user: UserInfo, path: &str| {
+//!     let asked = Attributes { user, path: path.into(), verb: "get".into(), ..Attributes::default() };
+//!     for authorizer in chain {
+//!         match authorizer.authorize(&asked).await {
+//!             Decision::Allow(_) => return true,
+//!             Decision::Deny(_) => return false,
+//!             Decision::NoOpinion(_) => {}
+//!         }
+//!     }
+//!     false
+//! };
+//! assert!(may(UserInfo::new("root", [GROUP_MASTERS]), "/metrics").await);
+//! assert!(may(UserInfo::anonymous(), "/hook").await);
+//! assert!(!may(UserInfo::anonymous(), "/metrics").await);
+//! # }
+//! ```
+//!
 //! Sources: the Kubernetes documentation on authenticating, RBAC and node authorization; KEP-1205 (bound
 //! service account tokens).
 

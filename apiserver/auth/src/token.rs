@@ -4,7 +4,10 @@ pub use legacy::UsedTokens;
 
 use crate::Error;
 use async_trait::async_trait;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    jwk::{Jwk, JwkSet, PublicKeyUse},
+};
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{
     GroupResource, Object,
@@ -126,6 +129,29 @@ impl TokenIssuer {
             clock,
             used: UsedTokens::default(),
         })
+    }
+
+    /// How tokens are signed, as OpenID Connect calls it.
+    pub const ALGORITHM: &'static str = "ES256";
+
+    /// The name of the issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The public key that tokens are checked with, as a JSON Web Key Set (RFC 7517).
+    ///
+    /// # Errors
+    /// When the key has no such form.
+    pub fn public_keys(&self) -> Result<serde_json::Value, Error> {
+        let malformed = |error: jsonwebtoken::errors::Error| Error::Key(error.to_string());
+        let mut key =
+            Jwk::from_encoding_key(&self.encoding, Algorithm::ES256).map_err(malformed)?;
+        key.common.key_id = Some(self.key_id.clone());
+        key.common.public_key_use = Some(PublicKeyUse::Signature);
+        serde_json::to_value(JwkSet { keys: vec![key] })
+            .map_err(|error| Error::Key(error.to_string()))
     }
 
     /// The API server's own audiences.

@@ -6,7 +6,7 @@ mod served;
 use crate::{conditions, conversion::Conversions, kind, metrics::Measures, names};
 use async_trait::async_trait;
 use futures::StreamExt;
-use kubeplane_apiserver::Api;
+use kubeplane_apiserver::{Api, StartCheck};
 use kubeplane_core::{
     Object,
     component::{Component, ComponentError, Lifecycle},
@@ -26,19 +26,25 @@ use tokio::task::JoinSet;
 /// The pause after a failure of the store.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What the original has in `/readyz` for this.
+const CHECKS: [&str; 2] =
+    ["poststarthook/start-apiextensions-controllers", "poststarthook/crd-informer-synced"];
+
 /// Serves what CustomResourceDefinitions define: gives them their names and conditions, installs their kinds in the
 /// registry, and deletes their objects when they go.
 #[derive(Debug)]
 pub struct CustomResources {
     api: Api,
     measures: Arc<Measures>,
+    checks: [StartCheck; 2],
 }
 
 impl CustomResources {
-    /// Works on this server, which must serve [`definition`](crate::definition).
+    /// Works on this server, which must serve [`definition`](crate::definition) and is not ready before this is.
     #[must_use]
     pub fn new(api: Api) -> Self {
-        Self { api, measures: Arc::default() }
+        let checks = CHECKS.map(|name| api.start_check(name));
+        Self { api, measures: Arc::default(), checks }
     }
 
     /// Measures the calls of conversion webhooks there.
@@ -64,6 +70,8 @@ impl Component for CustomResources {
             known: BTreeMap::new(),
             cleanups: JoinSet::new(),
             cleaning: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            checks: self.checks,
             api: self.api,
         };
         tokio::select! {
@@ -76,12 +84,15 @@ impl Component for CustomResources {
 
 struct Worker {
     api: Api,
+    checks: [StartCheck; 2],
     /// All definitions, by name.
     known: BTreeMap<String, Object>,
     served: Served,
     /// Deletions of objects under way; each gives back the name of its definition.
     cleanups: JoinSet<String>,
     cleaning: BTreeSet<String>,
+    /// What could not be brought to where it should be.
+    failed: BTreeSet<String>,
 }
 
 impl Worker {
@@ -89,6 +100,7 @@ impl Worker {
         loop {
             match self.fill().await {
                 Ok(through) => {
+                    self.checks.iter().for_each(StartCheck::done);
                     lifecycle.ready();
                     self.follow(through).await;
                 }
@@ -116,6 +128,7 @@ impl Worker {
     /// Follows the changes until the definitions have to be read again.
     async fn follow(&mut self, mut through: Revision) {
         let Ok(resource) = self.api.resource(&kind::resource()) else { return };
+        let clock = self.api.clock().clone();
         loop {
             let mut watcher = match self.api.store().watch(&resource.range(""), through).await {
                 Ok(watcher) => watcher,
@@ -136,6 +149,11 @@ impl Worker {
                             // One of the same name may have come and be going already.
                             self.clean_up(&name);
                         }
+                        continue;
+                    }
+                    () = clock.sleep(PAUSE), if !self.failed.is_empty() => {
+                        let failed = std::mem::take(&mut self.failed);
+                        self.settle(&BTreeSet::new(), &failed).await;
                         continue;
                     }
                 };
@@ -207,6 +225,7 @@ impl Worker {
         for (_, name) in names {
             if let Err(error) = self.sync(&name).await {
                 tracing::warn!(%name, %error, "definition cannot be updated");
+                self.failed.insert(name);
             }
         }
     }

@@ -1,8 +1,11 @@
 mod api_services;
+mod checks;
 mod flow_control;
+mod service;
 
 use crate::services::{addresses, ports::NodePorts};
 use async_trait::async_trait;
+use checks::Checks;
 use futures::future::try_join_all;
 use http::StatusCode;
 use ipnet::IpNet;
@@ -20,6 +23,7 @@ use std::{
     ops::RangeInclusive,
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// How often what servers and controllers leave behind when they end is put right.
 const REPAIR: Duration = Duration::from_secs(60);
@@ -66,18 +70,21 @@ pub struct BootstrapOptions {
     pub front_proxy: Option<FrontProxy>,
     /// The user as which the API server comes to kubelets; it may do there what kubelets offer.
     pub kubelet_client: String,
-    /// ClusterRoles beside those of the policy, for APIs that the server has beside the usual ones.
+    /// ClusterRoles and ClusterRoleBindings beside those of the policy, for what the server has beside the usual.
     pub roles: Vec<Value>,
 }
 
 /// Makes the objects every cluster starts with: namespaces, the RBAC policy, the Service `kubernetes`
 /// with its endpoints, and what extension API servers need to know. Existing objects keep what was added
-/// to them. Ready when all are there.
+/// to them. Ready when all are there; the server is not before that.
 #[derive(Debug)]
 pub struct Bootstrap {
     api: Api,
     options: BootstrapOptions,
+    /// Where the server listens, if that says the port.
+    bound: Option<watch::Receiver<Option<SocketAddr>>>,
     ports: NodePorts,
+    checks: Checks,
 }
 
 impl Bootstrap {
@@ -85,7 +92,16 @@ impl Bootstrap {
     #[must_use]
     pub fn new(api: Api, options: BootstrapOptions) -> Self {
         let ports = NodePorts::new(options.node_ports.clone());
-        Self { api, options, ports }
+        let checks = Checks::new(&api);
+        Self { api, options, bound: None, ports, checks }
+    }
+
+    /// Takes the port from where the server really listens ([`ApiServer::bound`](kubeplane_apiserver::ApiServer::bound))
+    /// in place of that of [`BootstrapOptions::address`], for one that was to find a free port. The server has to run, or
+    /// this waits for it.
+    #[must_use]
+    pub fn listening(self, bound: watch::Receiver<Option<SocketAddr>>) -> Self {
+        Self { bound: Some(bound), ..self }
     }
 
     /// Makes what is missing.
@@ -99,6 +115,7 @@ impl Bootstrap {
             self.ensure("", "namespaces", "", namespace)
         });
         try_join_all(namespaces).await?;
+        self.checks.namespaces.done();
         // All at once: the store commits them in few groups.
         try_join_all(policy().into_iter().map(|object| self.ensure_policy(object))).await?;
         for (name, value, description) in PRIORITY_CLASSES {
@@ -106,17 +123,30 @@ impl Bootstrap {
                 "metadata": {"name": name}, "value": value, "description": description});
             self.ensure("scheduling.k8s.io", "priorityclasses", "", class).await?;
         }
+        self.checks.priority_classes.done();
         for role in &self.options.roles {
-            self.ensure("rbac.authorization.k8s.io", "clusterroles", "", role.clone()).await?;
+            let resource = match role["kind"].as_str() {
+                Some("ClusterRoleBinding") => "clusterrolebindings",
+                _ => "clusterroles",
+            };
+            self.ensure("rbac.authorization.k8s.io", resource, "", role.clone()).await?;
         }
         self.ensure_kubelet_rights().await?;
+        self.checks.roles.done();
         self.ensure_flow_control().await?;
         self.mark_schemas().await?;
+        self.checks.flow_control.done();
         self.ensure_service_range().await?;
+        self.checks.service_range.done();
         self.ensure_service().await?;
+        self.checks.service.done();
         self.repair_services().await?;
+        self.checks.addresses.done();
         self.ensure_api_services().await?;
-        self.ensure_extension_access().await
+        self.checks.api_services.done();
+        self.ensure_extension_access().await?;
+        self.checks.extension_access.done();
+        Ok(())
     }
 
     /// Tells extension API servers whose word to take for who asks.
@@ -201,41 +231,6 @@ impl Bootstrap {
         self.ensure(GROUP, "clusterrolebindings", "", binding).await
     }
 
-    /// The ServiceCIDR `kubernetes`, ready from the start; it gains the second range of a cluster that has one by now.
-    async fn ensure_service_range(&self) -> ApiResult<()> {
-        const GROUP: &str = "networking.k8s.io";
-        let ranges = self.options.service_ranges.iter().map(|range| range.trunc().to_string());
-        let ranges: Vec<_> = ranges.collect();
-        let object = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ranges}});
-        self.ensure(GROUP, "servicecidrs", "", object).await?;
-        let resource = GroupResource::new(GROUP, "servicecidrs");
-        let now = self.api.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let ready = json!([{"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
-            "message": "Kubernetes default Service CIDR is ready"}]);
-        let settled = |object: &Object| {
-            object.is_deleting()
-                || object.at(&["spec", "cidrs"]) == Some(&json!(ranges))
-                    && object.at(&["status", "conditions"]).is_some()
-        };
-        if settled(&self.api.get(&resource, "", "kubernetes").await?) {
-            return Ok(());
-        }
-        let change = |object: &mut Object| {
-            let found = object.at(&["spec", "cidrs"]).and_then(|cidrs| cidrs.as_array());
-            let grows =
-                ranges.len() == 2 && found.is_some_and(|found| found[..] == [json!(ranges[0])]);
-            if grows && !settled(object) {
-                object.set(&["spec", "cidrs"], json!(ranges));
-            }
-            let own = object.at(&["spec", "cidrs"]) == Some(&json!(ranges));
-            if own && object.at(&["status", "conditions"]).is_none() {
-                object.set(&["status", "conditions"], ready.clone());
-            }
-            Ok::<_, ApiError>(())
-        };
-        self.api.update_with(&resource, "", "kubernetes", change).await.map(|_| ())
-    }
-
     /// Keeps what comes and goes in step until the server stops.
     async fn keep(&self) {
         let mut changes = self.api.registry().changes();
@@ -264,34 +259,6 @@ impl Bootstrap {
     async fn repair_services(&self) -> ApiResult<()> {
         self.ports.repair(&self.api).await?;
         addresses::repair(&self.api).await
-    }
-
-    async fn ensure_service(&self) -> ApiResult<()> {
-        let options = &self.options;
-        let labels = json!({"component": "apiserver", "provider": "kubernetes"});
-        let service = json!({"apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
-            "spec": {"type": "ClusterIP", "clusterIP": options.service_address.to_string(), "sessionAffinity": "None",
-                "ipFamilyPolicy": "SingleStack",
-                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": options.address.port()}]}});
-        self.ensure("", "services", "default", service).await?;
-        let (host, port) = (options.address.ip().to_string(), options.address.port());
-        if options.address.ip().is_loopback() || options.address.ip().is_unspecified() {
-            // No endpoint may be a loopback address; pods of this machine do not reach the server then.
-            return Ok(());
-        }
-        let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints",
-            "metadata": {"name": "kubernetes", "namespace": "default",
-                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-            "subsets": [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]});
-        self.replace("", "endpoints", "default", endpoints, "subsets").await?;
-        let family = if options.address.is_ipv4() { "IPv4" } else { "IPv6" };
-        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": "kubernetes", "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            "addressType": family, "endpoints": [{"addresses": [host], "conditions": {"ready": true}}],
-            "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
-        self.replace("discovery.k8s.io", "endpointslices", "default", slice, "endpoints").await
     }
 
     /// Creates an object, or brings one field of the existing one up to date.

@@ -43,7 +43,8 @@ impl ComponentStatuses {
 
     async fn all(&self, request: &HandlerRequest) -> Vec<Value> {
         let store = request.api.store().status().await;
-        let store = store.map(|_| "ok".to_owned()).map_err(|error| error.to_string());
+        let store = store.map(|status| status.trouble.unwrap_or_else(|| "ok".to_owned()));
+        let store = store.map_err(|error| error.to_string());
         let mut all: Vec<_> =
             self.checks.iter().map(|(name, check)| status(name, check())).collect();
         all.push(status("etcd-0", store));

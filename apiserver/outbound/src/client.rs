@@ -16,7 +16,7 @@ use hyper_util::{
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::reader::ObjectReader;
 use parking_lot::Mutex;
-use rustls::crypto::CryptoProvider;
+use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use std::{collections::HashMap, error::Error as _, fmt, sync::Arc, time::Duration};
 
 /// The largest answer to a post, in bytes.
@@ -57,6 +57,8 @@ pub struct Clients<B = Full<Bytes>> {
     provider: Arc<CryptoProvider>,
     seed: Seed,
     identity: Option<Identity>,
+    /// The certificate that connections were last made with, where it may be renewed.
+    shown: Mutex<Option<Arc<CertifiedKey>>>,
     made: Mutex<HashMap<Endpoint, HttpClient<B>>>,
 }
 
@@ -75,7 +77,7 @@ where
     /// Clients without a certificate; chance picks among the endpoints of a Service.
     #[must_use]
     pub fn new(provider: Arc<CryptoProvider>, seed: Seed) -> Self {
-        Self { provider, seed, identity: None, made: Mutex::default() }
+        Self { provider, seed, identity: None, shown: Mutex::default(), made: Mutex::default() }
     }
 
     /// Shows this certificate to whoever asks.
@@ -115,6 +117,10 @@ where
         reader: &Arc<dyn ObjectReader>,
     ) -> Result<HttpClient<B>, String> {
         let mut made = self.made.lock();
+        if self.was_renewed() {
+            // A connection that is in use all the time would outlive the certificate it was made with.
+            made.clear();
+        }
         if let Some(client) = made.get(endpoint) {
             return Ok(client.clone());
         }
@@ -134,6 +140,15 @@ where
         }
         made.insert(endpoint.clone(), client.clone());
         Ok(client)
+    }
+}
+
+impl<B> Clients<B> {
+    /// Whether the certificate is another one than at the last call.
+    fn was_renewed(&self) -> bool {
+        let Some(now) = self.identity.as_ref().and_then(Identity::shown) else { return false };
+        let before = self.shown.lock().replace(now.clone());
+        before.is_some_and(|before| !Arc::ptr_eq(&before, &now))
     }
 }
 
@@ -225,4 +240,56 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
         _ => "unknown".to_owned(),
     };
     Failure::Call { code: status.as_u16(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{
+        SignatureAlgorithm, SignatureScheme,
+        client::ResolvesClientCert,
+        sign::{Signer, SigningKey},
+    };
+
+    #[derive(Debug)]
+    struct NoKey;
+
+    impl SigningKey for NoKey {
+        fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+            None
+        }
+
+        fn algorithm(&self) -> SignatureAlgorithm {
+            SignatureAlgorithm::ECDSA
+        }
+    }
+
+    fn certificate() -> Arc<CertifiedKey> {
+        Arc::new(CertifiedKey::new(Vec::new(), Arc::new(NoKey)))
+    }
+
+    #[derive(Debug)]
+    struct Current(Mutex<Arc<CertifiedKey>>);
+
+    impl ResolvesClientCert for Current {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            Some(self.0.lock().clone())
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn connections_are_left_once_after_the_certificate_was_renewed() {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let current = Arc::new(Current(Mutex::new(certificate())));
+        let clients = Clients::<Full<Bytes>>::new(provider, Seed::new(1))
+            .identity(Identity::from_resolver(current.clone()));
+        let mut left = [clients.was_renewed(), clients.was_renewed()].to_vec();
+        *current.0.lock() = certificate();
+        left.extend([clients.was_renewed(), clients.was_renewed()]);
+        assert_eq!(left, [false, false, true, false]);
+    }
 }

@@ -14,8 +14,12 @@ use kubeplane_clock::Seed;
 use kubeplane_core::reader::ObjectReader;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        ResolvesClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use std::{
@@ -29,9 +33,12 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// A client certificate and its key.
 #[derive(Debug)]
-pub struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+pub struct Identity(Source);
+
+#[derive(Debug)]
+enum Source {
+    Fixed { chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static> },
+    Resolver(Arc<dyn ResolvesClientCert>),
 }
 
 impl Identity {
@@ -45,7 +52,22 @@ impl Identity {
         let chain = chain.map_err(|error| error.to_string())?;
         let key =
             PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| error.to_string())?;
-        Ok(Self { chain, key })
+        Ok(Self(Source::Fixed { chain, key }))
+    }
+
+    /// Whatever this says when a connection is made: a certificate that is renewed meanwhile. Another answer than
+    /// the last (another `Arc`) makes clients leave their connections.
+    #[must_use]
+    pub fn from_resolver(resolver: Arc<dyn ResolvesClientCert>) -> Self {
+        Self(Source::Resolver(resolver))
+    }
+
+    /// The certificate of now, where it may become another one.
+    pub(crate) fn shown(&self) -> Option<Arc<CertifiedKey>> {
+        match &self.0 {
+            Source::Fixed { .. } => None,
+            Source::Resolver(resolver) => resolver.resolve(&[], &[]),
+        }
     }
 }
 
@@ -92,7 +114,10 @@ impl Connector {
         };
         let mut config = match identity {
             None => config.with_no_client_auth(),
-            Some(Identity { chain, key }) => config
+            Some(Identity(Source::Resolver(resolver))) => {
+                config.with_client_cert_resolver(resolver.clone())
+            }
+            Some(Identity(Source::Fixed { chain, key })) => config
                 .with_client_auth_cert(chain.clone(), key.clone_key())
                 .map_err(|error| error.to_string())?,
         };

@@ -6,7 +6,11 @@ use kubeplane_core::{
     GroupResource, Object,
     status::{ApiError, ApiResult},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::{ResolvesClientCert, WantsClientCert},
+    crypto::CryptoProvider,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use std::{fmt, io, sync::Arc, time::Duration};
@@ -54,28 +58,33 @@ impl KubeletClient {
         key: &str,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, KubeletClientError> {
-        let malformed =
-            |error: &dyn fmt::Display| KubeletClientError::Credentials(error.to_string());
-        let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_slice_iter(authority.as_bytes()) {
-            let root = root.map_err(|error| malformed(&error))?;
-            roots.add(root).map_err(|error| malformed(&error))?;
-        }
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
         let chain = chain.map_err(|error| malformed(&error))?;
         let key =
             PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| malformed(&error))?;
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| malformed(&error))?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| malformed(&error))?;
-        Ok(Self {
+        let config = trusting(authority, provider)?.with_client_auth_cert(chain, key);
+        Ok(Self::of(config.map_err(|error| malformed(&error))?))
+    }
+
+    /// The same with whatever certificate `identity` has when a connection is made: one that is renewed
+    /// while the server runs.
+    ///
+    /// # Errors
+    /// When the authority is malformed.
+    pub fn resolving(
+        authority: &str,
+        identity: Arc<dyn ResolvesClientCert>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, KubeletClientError> {
+        Ok(Self::of(trusting(authority, provider)?.with_client_cert_resolver(identity)))
+    }
+
+    fn of(config: ClientConfig) -> Self {
+        Self {
             tls: TlsConnector::from(Arc::new(config)),
             address_types: vec!["InternalIP", "Hostname", "ExternalIP"],
-        })
+        }
     }
 
     /// Which addresses of a node to try, most wanted first: `InternalIP`, `Hostname` and so on.
@@ -167,6 +176,26 @@ impl KubeletClient {
         })?;
         Ok((host, port))
     }
+}
+
+fn malformed(error: &dyn fmt::Display) -> KubeletClientError {
+    KubeletClientError::Credentials(error.to_string())
+}
+
+/// Trusts servers whose certificates `authority` (PEM) signed.
+fn trusting(
+    authority: &str,
+    provider: Arc<CryptoProvider>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, KubeletClientError> {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+        let root = root.map_err(|error| malformed(&error))?;
+        roots.add(root).map_err(|error| malformed(&error))?;
+    }
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| malformed(&error))?;
+    Ok(builder.with_root_certificates(roots))
 }
 
 /// A failure to connect in the words of the original.

@@ -6,6 +6,7 @@ use hyper_util::rt::TokioIo;
 use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest, Held, body};
 use kubeplane_core::{
     GroupKind, GroupResource, Object,
+    auth::Decision,
     decode::misfit,
     field::{self, Path},
     schema::{Kind, Schema},
@@ -143,7 +144,9 @@ async fn kubelet_error(answer: Response<Incoming>, container: &str, pod: &str) -
     }
 }
 
-/// `pods/exec`, `pods/attach` and `pods/portforward`: a connection taken over and passed through.
+/// `pods/exec`, `pods/attach` and `pods/portforward`: a connection taken over and passed through, for those who may
+/// create it. A WebSocket begins as a `GET`, for which authorization has asked whether they may `get` it; that alone does
+/// not open it while the gate `AuthorizePodWebsocketUpgradeCreatePermission` is on.
 #[derive(Debug, Clone)]
 pub struct PodStream(pub KubeletClient);
 
@@ -151,8 +154,9 @@ pub struct PodStream(pub KubeletClient);
 impl Handler for PodStream {
     async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
         let options = stream_options(&request);
-        let pod = pod_of(&request).await?;
         request.api.admit_connect(&request, &options).await?;
+        ensure_may_create(&request).await?;
+        let pod = pod_of(&request).await?;
         let path = stream_path(&request, &pod)?;
         let node = pod.text(&["spec", "nodeName"]).to_owned();
         if node.is_empty() {
@@ -169,6 +173,22 @@ impl Handler for PodStream {
             return Err(no_stream(answer).await);
         }
         Ok(switch(&request.api, answer, client_side, request.held()))
+    }
+}
+
+async fn ensure_may_create(request: &HandlerRequest) -> ApiResult<()> {
+    const GATE: &str = "AuthorizePodWebsocketUpgradeCreatePermission";
+    let info = &request.info;
+    if info.verb == "create" || !request.api.features().is_on(GATE) {
+        return Ok(());
+    }
+    let mut attributes = info.attributes(&request.user);
+    attributes.verb = "create".to_owned();
+    match request.api.authorizer().authorize(&attributes).await {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+            Err(ApiError::forbidden(&info.group_resource(), &info.name, reason))
+        }
     }
 }
 

@@ -32,8 +32,8 @@ impl Authenticator for Names {
     }
 }
 
-/// What is refused here is refused by admission, but that only `admin` speaks for signers and
-/// `guest` can neither delete nor finalize.
+/// What is refused here is refused by admission, but that only `admin` speaks for signers,
+/// `guest` can neither delete nor finalize and `looker` can only get.
 #[derive(Debug)]
 struct Everyone;
 
@@ -46,6 +46,9 @@ impl Authorizer for Everyone {
         let removes = wanted.verb == "delete" || wanted.subresource == "finalizers";
         if removes && wanted.user.name == "guest" {
             return Decision::NoOpinion("for no guest".to_owned());
+        }
+        if wanted.verb != "get" && wanted.user.name == "looker" {
+            return Decision::NoOpinion("only looks".to_owned());
         }
         Decision::Allow(String::new())
     }

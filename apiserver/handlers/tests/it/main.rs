@@ -14,3 +14,4 @@ mod pod_security;
 mod proxy;
 mod quota;
 mod steps;
+mod streams;
