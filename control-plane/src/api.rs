@@ -1,6 +1,6 @@
 //! The API server with everything a cluster expects of it.
 
-use crate::credentials::{Credentials, FRONT_PROXY, KUBELET_CLIENT};
+use crate::credentials::{Credentials, FRONT_PROXY, KUBELET_CLIENT, PROXY};
 use ipnet::{IpNet, Ipv4Net};
 use kubeplane_aggregation::{Aggregation, Identity};
 use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, Versions, audit::AuditLog};
@@ -11,15 +11,16 @@ use kubeplane_auth::{
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{GroupResource, features::Features};
 use kubeplane_handlers::{
-    AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, FrontProxy, KubeletClient,
-    PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind, SelfSubjectReview,
-    SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses, ServiceAddressesError,
-    TokenReview, admission::AdmissionPlugins,
+    AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, FrontProxy, IssuerDiscovery,
+    KubeletClient, PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind,
+    SelfSubjectReview, SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses,
+    ServiceAddressesError, TokenReview, admission::AdmissionPlugins,
 };
 use kubeplane_openapi::OpenApi;
 use kubeplane_store_trait::Store;
 use kubeplane_telemetry::{Health, Metrics};
 use kubeplane_webhooks::Extensions;
+use serde_json::{Value, json};
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
@@ -128,6 +129,12 @@ pub enum AssemblyError {
     /// The service range.
     #[error(transparent)]
     Addresses(#[from] ServiceAddressesError),
+    /// The certificate of the listener.
+    #[error("serving certificate: {0}")]
+    Serving(kubeplane_pki::Error),
+    /// The certificate for kubelets.
+    #[error("certificate for kubelets: {0}")]
+    KubeletClient(kubeplane_pki::Error),
     /// The certificate for extension API servers.
     #[error("certificate for extension API servers: {0}")]
     Aggregation(String),
@@ -173,9 +180,8 @@ pub fn standard_api_server(
         builder = builder.audit(log.clone());
     }
     if let Some(address) = options.listen {
-        let serving = &credentials.serving;
-        let tls = TlsOptions::from_pem(serving.certificate.clone(), serving.key.clone());
-        builder = builder.listen(address, tls);
+        let serving = credentials.live_serving().map_err(AssemblyError::Serving)?;
+        builder = builder.listen(address, TlsOptions::from_resolver(serving));
     }
     builder = with_access(builder, credentials, &issuer, clock)?;
     let extensions = Extensions::new(kubeplane_webhooks::Options {
@@ -185,6 +191,9 @@ pub fn standard_api_server(
         provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
     });
     builder = with_admission(builder, options, &extensions);
+    for path in IssuerDiscovery::PATHS {
+        builder = builder.route(path, Arc::new(IssuerDiscovery::new(issuer.clone())));
+    }
     builder = with_handlers(builder, credentials, issuer, options)?;
     for (path, route) in OpenApi::routes() {
         builder = builder.route(path, route);
@@ -241,10 +250,9 @@ fn with_handlers(
         |resource: &'static str| GroupResource::new("authentication.k8s.io", resource);
     let authorization =
         |resource: &'static str| GroupResource::new("authorization.k8s.io", resource);
-    let own = &credentials.kubelet_client;
+    let own = credentials.live_kubelet_client().map_err(AssemblyError::KubeletClient)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let kubelets =
-        KubeletClient::new(credentials.authority(), &own.certificate, &own.key, provider.clone())?;
+    let kubelets = KubeletClient::resolving(credentials.authority(), own, provider.clone())?;
     let proxy = Arc::new(ResourceProxy::new(kubelets.clone(), provider));
     let stream = Arc::new(PodStream(kubelets.clone()));
     let access = |kind| Arc::new(AccessReview(kind));
@@ -279,7 +287,7 @@ fn service_addresses(options: &ApiOptions) -> Result<ServiceAddresses, ServiceAd
 }
 
 /// The component that makes the objects every cluster starts with. `address` is where pods reach the
-/// API server.
+/// API server; where its port is 0 and the server listens, it is the port listened on.
 ///
 /// # Errors
 /// When the service range is too small.
@@ -290,7 +298,7 @@ pub fn standard_bootstrap(
     address: SocketAddr,
 ) -> Result<Bootstrap, AssemblyError> {
     let addresses = service_addresses(options)?;
-    Ok(Bootstrap::new(
+    let bootstrap = Bootstrap::new(
         api.api(),
         BootstrapOptions {
             address,
@@ -303,9 +311,21 @@ pub fn standard_bootstrap(
                 name: FRONT_PROXY.to_owned(),
             }),
             kubelet_client: KUBELET_CLIENT.to_owned(),
-            roles: vec![crate::metrics_api::readers()],
+            roles: vec![crate::metrics_api::readers(), proxy_reviews()],
         },
-    ))
+    );
+    let finds_port = address.port() == 0 && options.listen.is_some();
+    Ok(if finds_port { bootstrap.listening(api.bound()) } else { bootstrap })
+}
+
+/// Lets the proxy ask who reads its metrics and whether they may. The original's serves them to everybody, so that
+/// its bootstrap policy has nothing of the kind.
+fn proxy_reviews() -> Value {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    json!({"apiVersion": format!("{GROUP}/v1"), "kind": "ClusterRoleBinding",
+        "metadata": {"name": "kubeplane:kube-proxy-auth-delegator"},
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": "system:auth-delegator"},
+        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": PROXY}]})
 }
 
 /// The component that passes group versions on to extension API servers, where APIServices say so.
@@ -316,9 +336,9 @@ pub fn standard_aggregation(
     api: &ApiServer,
     credentials: &Credentials,
 ) -> Result<Aggregation, AssemblyError> {
-    let own = &credentials.front_proxy;
-    let identity =
-        Identity::from_pem(&own.certificate, &own.key).map_err(AssemblyError::Aggregation)?;
+    let own = credentials
+        .live_front_proxy()
+        .map_err(|error| AssemblyError::Aggregation(error.to_string()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(Aggregation::new(api.api(), identity, provider))
+    Ok(Aggregation::new(api.api(), Identity::from_resolver(own), provider))
 }

@@ -6,11 +6,12 @@ mod testing;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
-use kubeplane::runtime::RuntimeChoice;
+use kubeplane::{runtime::RuntimeChoice, runtime_cri::SimulatedOptions};
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
+    time::Duration,
 };
 
 pub(crate) use audit::AuditArgs;
@@ -154,7 +155,7 @@ pub(crate) struct AdmissionArgs {
 /// How to be let in by etcd, for `--store etcd=...`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EtcdArgs {
-    /// The authorities (PEM) of etcd's certificates, for https URLs.
+    /// The authorities (PEM) of etcd's certificates, for https URLs. These files are read for each connection.
     #[arg(long)]
     pub(crate) etcd_cafile: Option<PathBuf>,
     /// The certificate (PEM) to show etcd.
@@ -166,7 +167,7 @@ pub(crate) struct EtcdArgs {
     /// The user to be for etcd; the password is in --etcd-password-file or KUBEPLANE_ETCD_PASSWORD.
     #[arg(long)]
     pub(crate) etcd_user: Option<String>,
-    /// A file with the password of that user.
+    /// A file with the password of that user, read at each login.
     #[arg(long, requires = "etcd_user")]
     pub(crate) etcd_password_file: Option<PathBuf>,
     /// What all keys in etcd begin with.
@@ -195,6 +196,27 @@ pub(crate) struct NodeArgs {
     /// Where network configurations of the runtime are looked for.
     #[arg(long, default_value = "/etc/cni/net.d")]
     pub(crate) cni_conf_dir: PathBuf,
+    /// After which time a simulated container ends whose command is not known, if its pod's restart policy is
+    /// Never or OnFailure; as in 500ms, 5s or 1m 30s.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) simulated_exit_delay: Duration,
+}
+
+impl NodeArgs {
+    /// How a simulated runtime is to behave, if it comes to one.
+    pub(crate) fn simulated(&self) -> SimulatedOptions {
+        SimulatedOptions {
+            exit_delay: self.simulated_exit_delay,
+            pod_cidr: self.pod_cidr.to_string(),
+            ..SimulatedOptions::default()
+        }
+    }
+}
+
+/// A time that is not negative, with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let signed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
+    Duration::try_from(signed).map_err(|_| "must not be negative".to_owned())
 }
 
 #[derive(Debug, Clone, Args)]
@@ -232,6 +254,15 @@ pub(crate) struct ComponentArgs {
     pub(crate) data_dir: PathBuf,
 }
 
+/// Who may read a component's metrics, beside those who show a token.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClientArgs {
+    /// The authorities (PEM) whose client certificates are believed; by default those that the kubeconfig
+    /// trusts.
+    #[arg(long)]
+    pub(crate) client_ca_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SchedulerArgs {
     /// Only ask the scheduler something.
@@ -245,6 +276,8 @@ pub(crate) struct SchedulerArgs {
     /// Where health and metrics are served.
     #[arg(long, default_value = "127.0.0.1:10259")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) clients: ClientArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -278,6 +311,8 @@ pub(crate) struct ControllersArgs {
     /// Where health and metrics are served.
     #[arg(long, default_value = "127.0.0.1:10257")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) clients: ClientArgs,
     /// The ranges, one or one of each family, from which each node gets a part for its pods (a /24, or a /64 of
     /// IPv6); without any the nodes' kubelets say theirs.
     #[arg(long, value_delimiter = ',')]
@@ -330,6 +365,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, default_value = "127.0.0.1:10256")]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
+    pub(crate) clients: ClientArgs,
+    #[command(flatten)]
     pub(crate) log: LogArgs,
 }
 
@@ -377,4 +414,29 @@ pub(crate) struct SnapshotSource {
     /// Ask the server of this kubeconfig instead, whose user must be in system:masters or have a rule for it.
     #[arg(long)]
     pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(arguments: &[&str]) -> Result<NodeArgs, String> {
+        let line = ["kubeplane"].iter().chain(arguments);
+        let parsed = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
+        Ok(parsed.serve.node)
+    }
+
+    #[test]
+    fn the_delay_of_simulated_containers_is_a_flag() {
+        let options = node(&[]).unwrap().simulated();
+        assert_eq!(options.exit_delay, Duration::from_secs(1));
+        let given = ["--simulated-exit-delay=1m 30s", "--pod-cidr=10.7.0.0/24"];
+        let options = node(&given).unwrap().simulated();
+        assert_eq!(options.exit_delay, Duration::from_secs(90));
+        assert_eq!(options.pod_cidr, "10.7.0.0/24");
+        for wrong in ["soon", "5", "-1s"] {
+            let error = node(&[&format!("--simulated-exit-delay={wrong}")]).unwrap_err();
+            assert!(error.contains("--simulated-exit-delay"), "{error}");
+        }
+    }
 }

@@ -5,31 +5,50 @@ mod access;
 pub use access::DelegatedAccess;
 
 use async_trait::async_trait;
-use axum::{Router, extract::Request, middleware, response::IntoResponse};
+use axum::{Extension, Router, extract::Request, middleware, response::IntoResponse};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
     service::TowerToHyperService,
 };
-use kubeplane_core::component::{Component, ComponentError, Lifecycle};
-use kubeplane_pki::Identity;
+use kubeplane_clock::SharedClock;
+use kubeplane_core::{
+    auth::PeerCertificates,
+    component::{Component, ComponentError, Lifecycle},
+};
+use kubeplane_pki::{Identity, LiveIdentity};
 use kubeplane_telemetry::{Health, Metrics, router};
 use rustls::ServerConfig;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use std::{net::SocketAddr, sync::Arc};
-use tokio::{net::TcpListener, task::JoinSet};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tokio_rustls::TlsAcceptor;
 
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The pause when no connection can be taken.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Serves `/livez`, `/readyz` and `/healthz` to everybody and `/metrics` to those whom the API server
-/// lets read it, all over TLS.
+/// lets read it, all over TLS. They show a token, or a client certificate where [`DelegatedAccess`] knows its
+/// authority.
 #[derive(Debug)]
 pub struct HealthEndpoint {
     name: String,
     address: SocketAddr,
-    serving: Identity,
+    serving: Serving,
     health: Health,
     metrics: Metrics,
     access: DelegatedAccess,
+    clock: SharedClock,
+}
+
+#[derive(Debug)]
+enum Serving {
+    Fixed(Identity),
+    Live(Arc<LiveIdentity>),
 }
 
 impl HealthEndpoint {
@@ -44,18 +63,36 @@ impl HealthEndpoint {
         access: DelegatedAccess,
     ) -> Self {
         let name = format!("{component}-endpoint");
-        Self { name, address, serving, health, metrics, access }
+        let clock = kubeplane_clock::real();
+        let serving = Serving::Fixed(serving);
+        Self { name, address, serving, health, metrics, access, clock }
+    }
+
+    /// Serves with this certificate in place of the first, one that somebody renews.
+    #[must_use]
+    pub fn serving(self, live: Arc<LiveIdentity>) -> Self {
+        Self { serving: Serving::Live(live), ..self }
+    }
+
+    /// Takes time from this clock in place of the machine's.
+    #[must_use]
+    pub fn clock(self, clock: SharedClock) -> Self {
+        Self { clock, ..self }
     }
 
     fn tls(&self) -> Result<TlsAcceptor, ComponentError> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(self.serving.certificate.as_bytes())
-            .collect::<Result<_, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(self.serving.key.as_bytes())?;
+        let live = match &self.serving {
+            Serving::Fixed(identity) => Arc::new(LiveIdentity::new(identity.clone())?),
+            Serving::Live(live) => live.clone(),
+        };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = match self.access.verifier() {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let config = builder.with_cert_resolver(live);
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
@@ -65,13 +102,13 @@ impl HealthEndpoint {
             move |request: Request, next: middleware::Next| {
                 let access = access.clone();
                 async move {
-                    let path = request.uri().path().to_owned();
-                    if path == "/metrics"
-                        && let Err(refused) = access.check(request.headers(), &path).await
+                    let (head, body) = request.into_parts();
+                    if head.uri.path() == "/metrics"
+                        && let Err(refused) = access.check(&head).await
                     {
                         return refused.into_response();
                     }
-                    next.run(request).await
+                    next.run(Request::from_parts(head, body)).await
                 }
             },
         ))
@@ -89,23 +126,89 @@ impl Component for HealthEndpoint {
         let listener = TcpListener::bind(self.address)
             .await
             .map_err(|error| format!("listen on {}: {error}", self.address))?;
-        let service = TowerToHyperService::new(self.routes());
+        let service = self.routes();
         lifecycle.ready();
         let mut connections = JoinSet::new();
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                Some(_) = connections.join_next() => continue,
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, _)) => {
+                        let clock = self.clock.clone();
+                        connections.spawn(serve(tls.clone(), clock, tcp, service.clone()));
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, mostly: wait for some to be closed.
+                        tracing::warn!(%error, "connection not accepted");
+                        self.clock.sleep(PAUSE).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
                 () = lifecycle.stopping() => return Ok(()),
-            };
-            let Ok((connection, _)) = accepted else { continue };
-            let (tls, service) = (tls.clone(), service.clone());
-            connections.spawn(async move {
-                let Ok(secured) = tls.accept(connection).await else { return };
-                let server = auto::Builder::new(TokioExecutor::new());
-                // A client that goes away mid-answer is its own affair.
-                let _ = server.serve_connection(TokioIo::new(secured), service).await;
-            });
+            }
         }
+    }
+}
+
+async fn serve(tls: TlsAcceptor, clock: SharedClock, tcp: TcpStream, routes: Router) {
+    let secured = match kubeplane_clock::timeout(clock.as_ref(), HANDSHAKE, tls.accept(tcp)).await {
+        Some(Ok(secured)) => secured,
+        Some(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+        None => return tracing::debug!("TLS handshake took too long"),
+    };
+    let shown = secured.get_ref().1.peer_certificates().unwrap_or_default();
+    let shown = PeerCertificates(shown.iter().map(|certificate| certificate.to_vec()).collect());
+    let service = TowerToHyperService::new(routes.layer(Extension(Arc::new(shown))));
+    let server = auto::Builder::new(TokioExecutor::new());
+    // A client that goes away mid-answer is its own affair.
+    let _ = server.serve_connection(TokioIo::new(secured), service).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use kubeplane_clock::PausedClock;
+    use kubeplane_core::component::lifecycle;
+    use kubeplane_pki::{Authority, Request as CertificateRequest, Usage};
+    use std::net::Ipv4Addr;
+    use tokio::io::AsyncReadExt as _;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn endpoint(address: SocketAddr) -> HealthEndpoint {
+        let now = jiff::Timestamp::now();
+        let authority = Authority::generate("ca", now).unwrap();
+        let serving = authority.issue(&CertificateRequest::new("part", Usage::Server), now);
+        let nobody = tower::service_fn(|_: Request<Body>| async {
+            Err::<Response<Body>, _>(std::io::Error::other("nobody is asked"))
+        });
+        let access = DelegatedAccess::new(kube::Client::new(nobody, "default"));
+        let (health, metrics) = (Health::new(), Metrics::new());
+        HealthEndpoint::new("part", address, serving.unwrap(), health, metrics, access)
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_finish_the_handshake_is_sent_away() {
+        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let clock = PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let (own, mut supervision) = lifecycle();
+        let part = endpoint(address).clock(Arc::new(clock.clone()));
+        let running = tokio::spawn(Box::new(part).run(own));
+        assert!(supervision.became_ready().await);
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let begun = async {
+            while clock.next_wake() != Some(HANDSHAKE) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, begun).await.unwrap();
+        clock.advance(HANDSHAKE);
+        let end = tokio::time::timeout(LIMIT, silent.read(&mut [0; 1])).await.unwrap();
+        assert_eq!(end.unwrap_or_default(), 0, "the connection is closed");
+        supervision.stop();
+        running.await.unwrap().unwrap();
     }
 }

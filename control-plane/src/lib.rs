@@ -60,12 +60,14 @@
 
 pub mod api;
 pub mod audit_webhook;
+pub mod component_routes;
 pub mod controller_clients;
 pub mod credentials;
 mod data_dir;
 pub mod endpoint;
 pub mod local_storage;
 mod metrics_api;
+pub mod renewal;
 pub mod runtime;
 pub mod signing;
 mod simulated_logs;

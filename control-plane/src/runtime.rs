@@ -65,7 +65,7 @@ pub struct Found {
     pub description: String,
 }
 
-/// Finds the runtime wished for.
+/// Finds the runtime wished for; a simulated one takes its addresses from `pod_range`.
 ///
 /// # Errors
 /// When a socket that was named does not answer.
@@ -77,33 +77,40 @@ pub async fn find(
     clock: SharedClock,
     pod_range: IpNet,
 ) -> Result<Found, String> {
+    let pod_cidr = pod_range.to_string();
+    find_with(choice, clock, SimulatedOptions { pod_cidr, ..SimulatedOptions::default() }).await
+}
+
+/// The same with these options of a simulated runtime, for the case that there is no other.
+///
+/// # Errors
+/// When a socket that was named does not answer.
+///
+/// # Cancellation
+/// No effect.
+pub async fn find_with(
+    choice: &RuntimeChoice,
+    clock: SharedClock,
+    options: SimulatedOptions,
+) -> Result<Found, String> {
     match choice {
-        RuntimeChoice::Simulated => Ok(simulated(clock, pod_range, "as asked")),
+        RuntimeChoice::Simulated => Ok(simulated(clock, options, "as asked")),
         RuntimeChoice::Cri(path) => connect(path, &*clock).await,
-        RuntimeChoice::Auto => {
-            let path = PathBuf::from(CONTAINERD);
-            match path.try_exists() {
-                Ok(true) => {}
-                Ok(false) => {
-                    let why = format!("there is no {CONTAINERD}");
-                    return Ok(simulated(clock, pod_range, &why));
-                }
-                Err(error) => {
-                    let why = format!("{CONTAINERD} cannot be read: {error}");
-                    return Ok(simulated(clock, pod_range, &why));
-                }
-            }
-            match connect(&path, &*clock).await {
-                Ok(found) => Ok(found),
-                Err(why) => Ok(simulated(clock, pod_range, &why)),
-            }
-        }
+        RuntimeChoice::Auto => Ok(auto(Path::new(CONTAINERD), clock, options).await),
     }
 }
 
-fn simulated(clock: SharedClock, pod_range: IpNet, why: &str) -> Found {
-    let options =
-        SimulatedOptions { pod_cidr: pod_range.to_string(), ..SimulatedOptions::default() };
+/// The runtime that listens at `socket`, or a simulated one that says why it is not that.
+async fn auto(socket: &Path, clock: SharedClock, options: SimulatedOptions) -> Found {
+    let connected = match socket.try_exists() {
+        Ok(true) => connect(socket, &*clock).await,
+        Ok(false) => Err(format!("there is no {}", socket.display())),
+        Err(error) => Err(format!("{} cannot be read: {error}", socket.display())),
+    };
+    connected.unwrap_or_else(|why| simulated(clock, options, &why))
+}
+
+fn simulated(clock: SharedClock, options: SimulatedOptions, why: &str) -> Found {
     Found {
         runtime: Arc::new(SimulatedRuntime::new(clock, options)),
         real: false,
@@ -124,3 +131,6 @@ async fn connect(path: &Path, clock: &dyn Clock) -> Result<Found, String> {
         format!("{} {} at {}", version.runtime_name, version.runtime_version, path.display());
     Ok(Found { runtime: Arc::new(client), real: true, description })
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,14 +12,34 @@
 //! # Replaying
 //! What a cluster writes depends on its seed, its clock, and the order in which its tasks run. Under
 //! [`record`], or `#[kubeplane::test(paused)]`, all of it is one thread that stands still until
-//! [`TestCluster::advance`]; names, uids, times, keys and faults are those of the seed, and tasks take their turns in the
-//! order in which they were woken. The API server, the built-in controllers, the scheduler, simulated nodes and a test
+//! [`TestCluster::advance`]; names, uids, times, keys and faults are those of the seed, and tasks take their turns in
+//! the order in which they were woken. The API server, the built-in controllers, the scheduler, simulated nodes and a test
 //! that asks no other chance then bring the same [`History`] byte by byte; parts of your own do as far as they wait on
 //! [`kubeplane_clock::watch`] and use `select!` with `biased`, for tokio chooses by a chance of its own. Kubelets
 //! ([`nodes`](TestClusterBuilder::nodes)), sockets and tokens that are kept in Secrets add the operating system's.
+//! Certificates that are asked for are the same for the same request, since the key of a seeded cluster's authority is
+//! Ed25519, whose signatures know no chance; who makes a request has a key of his own, and that is by chance.
 //!
-//! A test that fails tells its seed, the planned faults and the last writes; `KUBEPLANE_SEED=...` lets every test
-//! without a seed of its own begin with that one.
+//! A test that fails tells its seed, the planned faults and the last writes: one that panics always, one that returns
+//! an error under `#[kubeplane::test]` and [`run()`]. `KUBEPLANE_SEED=...` lets every cluster without a seed of its own
+//! begin with that one.
+//!
+//! # From kube-rs
+//! A test that had a client of a cluster set up elsewhere changes the attribute, its argument, and where the client
+//! comes from; the rest stays:
+//!
+//! ```
+//! // #[tokio::test]
+//! // async fn an_account_is_made() {
+//! //     let client = kube::Client::try_default().await.unwrap();
+//! #[kubeplane::test(controllers)]
+//! async fn an_account_is_made(cluster: kubeplane::testing::TestCluster) {
+//!     let client = cluster.client();
+//!     # use k8s_openapi::api::core::v1::ServiceAccount;
+//!     let accounts: kube::Api<ServiceAccount> = kube::Api::default_namespaced(client);
+//!     assert!(accounts.get_opt("default").await.unwrap().is_some());
+//! }
+//! ```
 //!
 //! # Other languages
 //! `kubeplane testserver` is the same in a process of its own: it prints a kubeconfig when it is ready and ends
@@ -34,22 +54,25 @@ mod gate;
 mod history;
 mod idle;
 mod keys;
+mod kinds;
 mod nodes;
 mod past;
 mod run;
 mod server;
 mod store;
+mod story;
 
 pub use builder::{ClusterParts, TestClusterBuilder};
 pub use faults::{Fault, FaultPlan, Faults};
 pub use history::{History, Write, WriteKind};
 pub use past::Past;
 pub use run::{record, run};
+pub use story::Outcome;
 
 use crate::ControlPlaneError;
 use clock::ClusterClock;
 use gate::Gate;
-use kubeplane_clock::{PausedClock, Seed, SharedClock};
+use kubeplane_clock::{PausedClock, SharedClock};
 use kubeplane_core::{auth::UserInfo, reader::ObjectReader};
 use kubeplane_store_memory::Snapshot;
 use parking_lot::Mutex;
@@ -66,10 +89,33 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a [`TestCluster`] does not start: what the part says that does not.
+/// Why a [`TestCluster`] does not start.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct StartError(BoxError);
+#[non_exhaustive]
+pub enum StartError {
+    /// The seed that the environment asks for is none.
+    #[error("KUBEPLANE_SEED={text} is no number")]
+    Seed {
+        /// What it says.
+        text: String,
+    },
+    /// A clock is to be [off](TestClusterBuilder::skew) of a part that the cluster does not have.
+    #[error("no part of the cluster is called {name:?}; these are: {}", known.join(", "))]
+    NoSuchPart {
+        /// The name.
+        name: String,
+        /// The parts whose clock can be off.
+        known: Vec<String>,
+    },
+    /// A part does not start.
+    #[error("{source} (again with KUBEPLANE_SEED={seed})")]
+    Part {
+        /// The cluster's seed.
+        seed: u64,
+        /// What the part says.
+        source: BoxError,
+    },
+}
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -103,12 +149,21 @@ impl ClusterSnapshot {
 struct Inner {
     gate: Arc<Gate>,
     clock: ClusterClock,
-    seed: Seed,
     kubeconfig: Option<PathBuf>,
     stop: CancellationToken,
     plane: Mutex<Option<Plane>>,
     directory: TempDir,
     origin: TestClusterBuilder,
+    story: story::Story,
+}
+
+/// A test that panics without [`run()`] drops its cluster on the way out.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.story.tell();
+        }
+    }
 }
 
 /// A full API server on memory, in this process, with no port unless asked for one, and the parts asked for.
@@ -181,7 +236,7 @@ impl TestCluster {
     /// What all its chance comes from.
     #[must_use]
     pub fn seed(&self) -> u64 {
-        self.0.seed.value()
+        self.0.story.seed
     }
 
     /// What it tells the time by.
@@ -280,7 +335,9 @@ impl TestCluster {
     /// # Cancellation
     /// What was started is gone.
     pub async fn fork(&self) -> Result<Self, StartError> {
-        let snapshot = self.snapshot().map_err(|error| StartError(error.into()))?;
+        let seed = self.seed();
+        let failed = |error: std::io::Error| StartError::Part { seed, source: error.into() };
+        let snapshot = self.snapshot().map_err(failed)?;
         self.0.origin.clone().snapshot(snapshot).start().await
     }
 

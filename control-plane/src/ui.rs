@@ -1,5 +1,6 @@
 //! A picture of the cluster in the browser: nodes and pods as they come and go, components and their health, and a
-//! page for each object with its events and, of a pod, why it is where it is.
+//! page for each object with its events and, of a pod, why it is where it is. Lists by kind, from discovery, lead to
+//! them.
 //!
 //! ```text
 //!   browser ── GET /ui/ ──────────────> constant files: open to all, they say nothing of the cluster
@@ -35,7 +36,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, type and text of each file.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 9] = [
     ("/ui/", "text/html; charset=utf-8", include_str!("ui/index.html")),
     ("/ui/style.css", "text/css; charset=utf-8", include_str!("ui/style.css")),
     ("/ui/icon.svg", "image/svg+xml", include_str!("ui/icon.svg")),
@@ -43,6 +44,7 @@ const FILES: [(&str, &str, &str); 8] = [
     ("/ui/cluster.js", SCRIPT, include_str!("ui/cluster.js")),
     ("/ui/draw.js", SCRIPT, include_str!("ui/draw.js")),
     ("/ui/overview.js", SCRIPT, include_str!("ui/overview.js")),
+    ("/ui/kinds.js", SCRIPT, include_str!("ui/kinds.js")),
     ("/ui/object.js", SCRIPT, include_str!("ui/object.js")),
 ];
 

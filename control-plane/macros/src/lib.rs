@@ -13,7 +13,9 @@ use syn::{Error, ItemFn, Meta, Token, parse::Parser, punctuated::Punctuated, spa
 /// Runs an async test with a control plane of its own.
 ///
 /// The function takes one argument, the started `kubeplane::testing::TestCluster`, or none. The cluster is
-/// stopped when the test ends, also when it panics; a part that failed fails the test.
+/// stopped when the test ends, also when it panics; a part that failed fails the test. What the function returns is a
+/// `kubeplane::testing::Outcome`: nothing, a `Result` or an `ExitCode`. A test that fails, by a panic or an error, tells
+/// its seed, the planned faults and the last writes.
 ///
 /// In parentheses stand the parts it has beside the API server, as methods of its builder are called:
 /// `controllers`, `scheduler`, `listen`, `paused`, `nodes = 2`, `simulated_nodes = 1000`, `seed = 7`,

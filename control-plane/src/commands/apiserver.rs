@@ -14,7 +14,8 @@ pub(super) async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         .with(setup.bootstrap)
         .with(setup.custom)
         .with(setup.aggregation)
-        .with(setup.type_checking);
+        .with(setup.type_checking)
+        .with(setup.renewal);
     if let Some(storage) = setup.local_storage {
         plane = plane.with(storage);
     }

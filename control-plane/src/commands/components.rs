@@ -1,5 +1,5 @@
 use super::{machine, supervise};
-use crate::cli::{ComponentArgs, ControllersArgs, SchedulerArgs, SchedulerQuestion};
+use crate::cli::{ClientArgs, ComponentArgs, ControllersArgs, SchedulerArgs, SchedulerQuestion};
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeplane::{
@@ -8,8 +8,9 @@ use kubeplane::{
     controller_clients::ControllerClients,
     controllers::{BuiltinOptions, Selection, builtin},
     endpoint::{DelegatedAccess, HealthEndpoint},
-    pki::{Authority, Identity, Request, Usage},
+    pki::{Authority, LiveIdentity, Request, Usage},
     prelude::*,
+    renewal::Renewal,
     scheduler::{
         Extender, SchedulerBuilder,
         config::{Configuration, Registry},
@@ -17,7 +18,7 @@ use kubeplane::{
     signing,
     telemetry::{Health, Metrics},
 };
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 /// The configuration of a component's client.
 pub(super) async fn config(args: &ComponentArgs) -> anyhow::Result<kube::Config> {
@@ -27,43 +28,85 @@ pub(super) async fn config(args: &ComponentArgs) -> anyhow::Result<kube::Config>
     kube::Config::from_custom_kubeconfig(file, &options).await.with_context(named)
 }
 
-/// Whether a certificate was made by an authority of its own, which nobody knows.
-pub(super) struct SelfSigned(pub(super) bool);
+/// What a component serves with.
+pub(super) struct Serving {
+    pub(super) live: Arc<LiveIdentity>,
+    /// Made by an authority of its own, which nobody knows.
+    pub(super) self_signed: bool,
+    /// Keeps the certificate from ending while the component runs.
+    pub(super) renewal: Renewal,
+}
 
 /// A serving certificate signed by the authority of the data directory if its key is there, else by one of
 /// its own.
-pub(super) fn serving(
-    data_dir: &Path,
-    name: &str,
-    address: SocketAddr,
-) -> anyhow::Result<(Identity, SelfSigned)> {
-    let now = kubeplane::clock::real().now();
+pub(super) fn serving(data_dir: &Path, name: &str, address: SocketAddr) -> anyhow::Result<Serving> {
+    let clock = kubeplane::clock::real();
+    let now = clock.now();
     let pki = data_dir.join("pki");
     let read = |file: &str| std::fs::read_to_string(pki.join(file));
-    let (authority, own) = match (read("ca.crt"), read("ca.key")) {
+    let (authority, self_signed) = match (read("ca.crt"), read("ca.key")) {
         (Ok(certificate), Ok(key)) => {
             let authority = Authority::from_pem(&certificate, &key);
             (authority.with_context(|| format!("authority in {}", pki.display()))?, false)
         }
         _ => (Authority::generate("kubeplane", now)?, true),
     };
-    let request = Request::new(name, Usage::Server)
+    let name = name.to_owned();
+    let request = Request::new(&name, Usage::Server)
         .names(["localhost".to_owned(), machine::name()])
         .addresses([address.ip(), machine::address()]);
-    Ok((authority.issue(&request, now)?, SelfSigned(own)))
+    let live = Arc::new(LiveIdentity::new(authority.issue(&request, now)?)?);
+    let shown = live.clone();
+    let renewal = Renewal::new(clock).with(move |now| {
+        if !shown.is_due(now) {
+            return Ok(Vec::new());
+        }
+        shown.set(authority.issue(&request, now)?)?;
+        Ok(vec![name.clone()])
+    });
+    Ok(Serving { live, self_signed, renewal })
 }
 
-fn endpoint(
-    name: &str,
-    args: &ComponentArgs,
-    listen: SocketAddr,
-    client: kube::Client,
-    health: Health,
-    metrics: Metrics,
-) -> anyhow::Result<HealthEndpoint> {
-    let (serving, _) = serving(&args.data_dir, name, listen)?;
-    let access = DelegatedAccess::new(client);
-    Ok(HealthEndpoint::new(name, listen, serving, health, metrics, access))
+/// A component's port, and what it is seen by.
+pub(super) struct Port<'a> {
+    pub(super) name: &'a str,
+    pub(super) args: &'a ComponentArgs,
+    pub(super) listen: SocketAddr,
+    pub(super) clients: &'a ClientArgs,
+    /// What the kubeconfig trusts, PEM.
+    pub(super) trusted: &'a str,
+}
+
+impl Port<'_> {
+    /// What serves health and metrics there, and what renews its certificate.
+    pub(super) fn endpoint(
+        &self,
+        client: kube::Client,
+        health: &Health,
+        metrics: &Metrics,
+    ) -> anyhow::Result<(HealthEndpoint, Renewal)> {
+        let serving = serving(&self.args.data_dir, self.name, self.listen)?;
+        let access = self.access(client)?;
+        let (health, metrics) = (health.clone(), metrics.clone());
+        let identity = serving.live.identity();
+        let endpoint =
+            HealthEndpoint::new(self.name, self.listen, identity, health, metrics, access);
+        Ok((endpoint.serving(serving.live), serving.renewal))
+    }
+
+    fn access(&self, client: kube::Client) -> anyhow::Result<DelegatedAccess> {
+        let access = DelegatedAccess::new(client);
+        let (authorities, place) = match &self.clients.client_ca_file {
+            Some(file) => {
+                let place = file.display().to_string();
+                (std::fs::read_to_string(file).with_context(|| place.clone())?, place)
+            }
+            None if self.trusted.is_empty() => return Ok(access),
+            None => (self.trusted.to_owned(), "authorities of the kubeconfig".to_owned()),
+        };
+        let known = access.client_authorities(&authorities);
+        known.map_err(|error| anyhow::anyhow!("{place}: {error}"))
+    }
 }
 
 fn scheduler_configuration(file: Option<&Path>) -> anyhow::Result<Configuration> {
@@ -102,17 +145,17 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     if let Some(question) = &args.question {
         return explain(&args, question).await;
     }
-    let client = kube::Client::try_from(config(&args.component).await?)?;
+    let config = config(&args.component).await?;
+    let port = Port {
+        name: "kube-scheduler",
+        args: &args.component,
+        listen: args.listen,
+        clients: &args.clients,
+        trusted: &authority(&config),
+    };
+    let client = kube::Client::try_from(config)?;
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
-    let name = "kube-scheduler";
-    let served = endpoint(
-        name,
-        &args.component,
-        args.listen,
-        client.clone(),
-        health.clone(),
-        metrics.clone(),
-    )?;
+    let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
     let configuration = scheduler_configuration(args.config.as_deref())?;
     let mut builder = configured(&configuration, client)?.health(health).metrics(metrics);
     for own in &configuration.extenders {
@@ -131,7 +174,7 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
         });
     }
     let scheduler = builder.build()?;
-    supervise(ControlPlane::new().with(served).with(scheduler)).await
+    supervise(ControlPlane::new().with(served).with(renewal).with(scheduler)).await
 }
 
 pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
@@ -143,7 +186,16 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let pki = args.component.data_dir.join("pki");
     let read = |file: &str| std::fs::read_to_string(pki.join(file)).ok();
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
-    let options = BuiltinOptions::new(clock.clone(), authority).with_metrics(metrics.clone());
+    let name = "kube-controller-manager";
+    let port = Port {
+        name,
+        args: &args.component,
+        listen: args.listen,
+        clients: &args.clients,
+        trusted: &authority,
+    };
+    let options =
+        BuiltinOptions::new(clock.clone(), authority.as_str()).with_metrics(metrics.clone());
     let options = signing::with_keys(
         args.cluster_cidr.iter().fold(options, |options, range| options.with_cluster_cidr(*range)),
         &read("ca.crt").unwrap_or_default(),
@@ -151,15 +203,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         read("sa.key").as_deref(),
     );
     let client = kube::Client::try_from(config)?;
-    let name = "kube-controller-manager";
-    let served = endpoint(
-        name,
-        &args.component,
-        args.listen,
-        client.clone(),
-        health.clone(),
-        metrics.clone(),
-    )?;
+    let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
     let selection = Selection::parse(&args.controllers.join(","));
     let mut manager = Manager::builder(client)
         .client_for(move |controller| clients.client(controller))
@@ -172,7 +216,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         let identity = format!("{}_{}", machine::name(), std::process::id());
         manager = manager.leader_election(LeaseConfig::new("kube-system", name, &identity));
     }
-    supervise(ControlPlane::new().with(served).with(manager.build()?)).await
+    supervise(ControlPlane::new().with(served).with(renewal).with(manager.build()?)).await
 }
 
 /// The authority the kubeconfig trusts, PEM: it is published to pods.

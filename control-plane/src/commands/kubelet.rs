@@ -1,5 +1,5 @@
 use super::{
-    components::{self, SelfSigned},
+    components::{self, Serving},
     machine,
     serve::kubelet_config,
     supervise,
@@ -7,28 +7,34 @@ use super::{
 use crate::cli::KubeletArgs;
 use anyhow::Context as _;
 use kubeplane::{
-    ControlPlane, DataDir, kubelet::ServingCertificate, pki::Identity, prelude::*, runtime,
+    ControlPlane, DataDir,
+    pki::{Error, Identity, LiveIdentity},
+    prelude::*,
+    renewal::Renewal,
+    runtime,
     telemetry::Metrics,
 };
 use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
+    sync::Arc,
 };
 
 pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let config = components::config(&args.component).await?;
-    let data_dir = machine::directory(&args.component.data_dir)?;
+    let data_dir = DataDir::make(&args.component.data_dir)?;
     // An API server may use the rest of the directory.
     let data = DataDir::lock(&data_dir.join("kubelet"), "kubeplane kubelet")?;
+    DataDir::make(&data_dir.join("pod-logs"))?;
     let node = args.node.node_name.clone().unwrap_or_else(machine::name);
     let address = args.node_ip.unwrap_or_else(machine::address);
     let mut own = kubelet_config(&args.node, &data_dir, address, &node);
     let serving = serving(&args, &data_dir, &node, address)?;
-    own.serving = Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
+    own.serving_live = Some(serving.live);
     own.request_serving = args.rotate_server_certificates;
     own.client_ca = client_authorities(&args, &config)?;
     let clock = kubeplane::clock::real();
-    let found = runtime::find(&args.node.runtime, clock.clone(), args.node.pod_cidr).await;
+    let found = runtime::find_with(&args.node.runtime, clock.clone(), args.node.simulated()).await;
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("container runtime: {}", found.description);
     let client = kube::Client::try_from(config)?;
@@ -36,7 +42,7 @@ pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
         .clock(clock.clone())
         .metrics(Metrics::new().with_process())
         .build()?;
-    supervise(ControlPlane::new().clock(clock).with(kubelet)).await?;
+    supervise(ControlPlane::new().clock(clock).with(serving.renewal).with(kubelet)).await?;
     drop(data);
     Ok(())
 }
@@ -47,26 +53,49 @@ fn serving(
     data_dir: &Path,
     node: &str,
     address: IpAddr,
-) -> anyhow::Result<Identity> {
+) -> anyhow::Result<Serving> {
     if let (Some(certificate), Some(key)) = (&args.tls_cert_file, &args.tls_private_key_file) {
         eprintln!("serving certificate: {}", certificate.display());
-        return Ok(Identity { certificate: read(certificate)?, key: read(key)? });
+        return given(certificate, key);
     }
     let name = format!("system:node:{node}");
     let address = SocketAddr::new(address, args.node.kubelet_listen.port());
-    let (identity, how) = components::serving(data_dir, &name, address)?;
-    match how {
-        SelfSigned(false) => eprintln!(
+    let serving = components::serving(data_dir, &name, address)?;
+    match serving.self_signed {
+        false => eprintln!(
             "serving certificate: made with the authority in {}",
             data_dir.join("pki").display()
         ),
-        SelfSigned(true) => eprintln!(
+        true => eprintln!(
             "serving certificate: self-signed, for there is no authority with its key in {}; an API \
              server that asks for one of the cluster will refuse logs and exec (see --tls-cert-file)",
             data_dir.join("pki").display()
         ),
     }
-    Ok(identity)
+    Ok(serving)
+}
+
+/// Files that somebody else renews: what is new in them is served with by and by.
+fn given(certificate: &Path, key: &Path) -> anyhow::Result<Serving> {
+    let identity = Identity { certificate: read(certificate)?, key: read(key)? };
+    let live = Arc::new(LiveIdentity::new(identity.clone())?);
+    // Not what is shown: that may have been asked for through the API meanwhile.
+    let mut last = identity;
+    let (shown, files) = (live.clone(), [certificate.to_owned(), key.to_owned()]);
+    let renewal = Renewal::new(kubeplane::clock::real()).with(move |_| {
+        let read = |path: &Path| {
+            let failed = |source| Error::File { path: path.to_owned(), source };
+            std::fs::read_to_string(path).map_err(failed)
+        };
+        let next = Identity { certificate: read(&files[0])?, key: read(&files[1])? };
+        if next == last {
+            return Ok(Vec::new());
+        }
+        shown.set(next.clone())?;
+        last = next;
+        Ok(vec![files[0].display().to_string()])
+    });
+    Ok(Serving { live, self_signed: false, renewal })
 }
 
 /// Whose client certificates are believed, and a line about it when it is nobody's.

@@ -5,13 +5,13 @@ use kubeplane::{
     api::ApiOptions,
     client::Informers,
     clock::{Seed, SharedClock},
+    component_routes::ComponentRoutes,
     controllers::builtin,
     credentials::{
         CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, controller_user,
         node_user,
     },
     handlers::ComponentStatuses,
-    kubelet::ServingCertificate,
     prelude::*,
     proxy::{Proxy, ProxyConfig},
     runtime::{self, Found},
@@ -19,7 +19,7 @@ use kubeplane::{
     telemetry::{Health, Metrics, Probe},
     ui::Ui,
 };
-use std::{net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 /// What all components of the process share.
 struct Shared {
@@ -28,6 +28,7 @@ struct Shared {
     metrics: Metrics,
     scheduler: Health,
     controllers: Health,
+    components: ComponentRoutes,
 }
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
@@ -37,17 +38,21 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         metrics: Metrics::new().with_process(),
         scheduler: Health::new(),
         controllers: Health::new(),
+        components: ComponentRoutes::new(),
     };
     let node = args.node.node_name.clone().unwrap_or_else(machine::name);
     let data = DataDir::lock(&args.api.data_dir, "kubeplane serve")?;
     // A kubelet alone locks only its own part.
     let node_data = DataDir::lock(&data.path().join("kubelet"), "kubeplane serve")?;
+    // What pods say is nobody else's business, whatever the mode of a directory that was there before.
+    DataDir::make(&data.path().join("pod-logs"))?;
     eprintln!("kubeplane {}: data in {}", env!("CARGO_PKG_VERSION"), args.api.data_dir.display());
     let (ui, mut options) = (Ui::new(), api_options(&shared));
     let pages = ui.clone();
     options.extend = options.extend.and(move |builder| pages.install(builder));
     let setup = setup::prepare(&args.api, data.path(), options, vec![node.clone()]).await?;
-    let found = runtime::find(&args.node.runtime, shared.clock.clone(), args.node.pod_cidr).await;
+    let found =
+        runtime::find_with(&args.node.runtime, shared.clock.clone(), args.node.simulated()).await;
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("container runtime: {}", found.description);
     let api = &setup.api;
@@ -71,7 +76,8 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with(setup.bootstrap)
         .with(setup.custom)
         .with(setup.aggregation)
-        .with(setup.type_checking);
+        .with(setup.type_checking)
+        .with(setup.renewal);
     if let Some(storage) = setup.local_storage {
         plane = plane.with(storage);
     }
@@ -93,6 +99,8 @@ fn api_options(shared: &Shared) -> ApiOptions {
             if failed.is_empty() { Ok("ok".to_owned()) } else { Err(failed.join(", ")) }
         }
     };
+    shared.components.add("kube-scheduler", shared.scheduler.clone());
+    shared.components.add("kube-controller-manager", shared.controllers.clone());
     ApiOptions {
         clock: shared.clock.clone(),
         seed: shared.seed.clone(),
@@ -100,6 +108,7 @@ fn api_options(shared: &Shared) -> ApiOptions {
         components: ComponentStatuses::new()
             .with("scheduler", check(shared.scheduler.clone()))
             .with("controller-manager", check(shared.controllers.clone())),
+        routes: vec![(ComponentRoutes::PATH.to_owned(), Arc::new(shared.components.clone()))],
         ..ApiOptions::default()
     }
 }
@@ -145,9 +154,7 @@ fn kubelet(
     shared: &Shared,
 ) -> anyhow::Result<Kubelet> {
     let mut config = kubelet_config(args, data_dir, address, node);
-    let serving = credentials.kubelet_serving(node, &[address])?;
-    config.serving =
-        Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
+    config.serving_live = Some(credentials.live_kubelet_serving(node, &[address])?);
     config.client_ca = Some(credentials.authority().to_owned());
     Ok(Kubelet::builder(api.client_as(node_user(node)), found.runtime.clone(), config)
         .clock(shared.clock.clone())
@@ -189,7 +196,10 @@ async fn proxy(
                 config.node_ips = vec![address];
                 config.cluster_cidrs = vec![args.node.pod_cidr];
                 config.service_cidrs = args.api.service_cidr.clone();
+                let health = Health::new();
+                shared.components.add("kube-proxy", health.clone());
                 let proxy = Proxy::builder(client.clone(), config)
+                    .health(health)
                     .informers(Informers::new(client, shared.clock.clone()))
                     .clock(shared.clock.clone())
                     .metrics(shared.metrics.clone())

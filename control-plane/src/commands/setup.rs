@@ -8,17 +8,18 @@ use kubeplane::{
     aggregation::Aggregation,
     api::{ApiOptions, standard_aggregation, standard_api_server, standard_bootstrap},
     core::component::{Component, ComponentError, Lifecycle},
-    credentials::{CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, node_user},
+    credentials::{Credentials, Kubeconfigs},
     extensions::CustomResources,
     handlers::Bootstrap,
     local_storage::LocalStorage,
     prelude::*,
+    renewal::Renewal,
     snapshots::SnapshotRoute,
     webhooks::PolicyTypeChecking,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 use tokio::sync::watch;
@@ -34,6 +35,8 @@ pub(super) struct Setup {
     pub(super) type_checking: PolicyTypeChecking,
     pub(super) local_storage: Option<LocalStorage>,
     pub(super) announcement: Announcement,
+    /// Keeps certificates and kubeconfigs from ending while the server runs.
+    pub(super) renewal: Renewal,
 }
 
 /// Makes everything but the directory, which the caller has locked.
@@ -57,12 +60,11 @@ pub(super) async fn prepare(
     let api = standard_api_server(store, &credentials, &options)?;
     let advertised = SocketAddr::new(address, args.listen.port());
     let bootstrap = standard_bootstrap(&api, &credentials, &options, advertised)?;
-    let announcement = Announcement {
-        bound: api.bound(),
-        credentials: credentials.clone(),
-        data_dir: data_dir.to_owned(),
-        nodes,
-    };
+    let files = Kubeconfigs::new(data_dir, nodes);
+    let announcement =
+        Announcement { bound: api.bound(), credentials: credentials.clone(), files: files.clone() };
+    let renewal = Renewal::new(options.clock.clone());
+    let renewal = renewal.with_kubeconfigs(credentials.clone(), files, api.bound());
     let custom = CustomResources::new(api.api()).with_metrics(&options.metrics);
     let local_storage = (!args.no_local_storage).then(|| LocalStorage::new(api.api()));
     let aggregation = standard_aggregation(&api, &credentials)?.with_metrics(&options.metrics);
@@ -77,6 +79,7 @@ pub(super) async fn prepare(
         type_checking,
         local_storage,
         announcement,
+        renewal,
     })
 }
 
@@ -137,31 +140,13 @@ async fn open(
 pub(super) struct Announcement {
     bound: watch::Receiver<Option<SocketAddr>>,
     credentials: Arc<Credentials>,
-    data_dir: PathBuf,
-    nodes: Vec<String>,
+    files: Kubeconfigs,
 }
 
 impl Announcement {
     fn announce(&self, bound: SocketAddr) -> Result<(), ComponentError> {
-        let host = match bound.ip() {
-            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ip => ip,
-        };
-        let server = format!("https://{}", SocketAddr::new(host, bound.port()));
-        let admin = self.data_dir.join("admin.kubeconfig");
-        self.credentials.admin_kubeconfig(&server).write(&admin)?;
-        let mut components = vec![
-            ("scheduler".to_owned(), component_user(SCHEDULER)),
-            ("controller-manager".to_owned(), component_user(CONTROLLER_MANAGER)),
-            ("proxy".to_owned(), component_user(PROXY)),
-        ];
-        for node in &self.nodes {
-            components.push((format!("kubelet-{node}"), node_user(node)));
-        }
-        for (file, user) in components {
-            let path = self.data_dir.join(format!("{file}.kubeconfig"));
-            self.credentials.component(&user, &file, &server)?.write(&path)?;
-        }
+        let server = Kubeconfigs::server(bound);
+        let admin = self.files.write(&self.credentials, &server)?;
         eprintln!("listening on {server} ({bound})");
         eprintln!("export KUBECONFIG={}", admin.display());
         Ok(())

@@ -1,26 +1,28 @@
 //! Puts the parts of a test cluster together.
 
 use super::{
-    BoxError, Inner, LOOPBACK, Plane, TestCluster, TestClusterBuilder,
+    BoxError, Inner, LOOPBACK, Plane, StartError, TestCluster, TestClusterBuilder,
     builder::ClusterParts,
-    clock::ClusterClock,
-    faults::{ADMIN, Faults},
+    clock::{ClusterClock, PartClock},
+    faults::{ADMIN, Chance, Faults},
     gate::Gate,
     history::History,
     keys,
+    kinds::CustomKinds,
     nodes::NodeParts,
     server::ApiPart,
     store::TestStore,
+    story::Story,
 };
 use crate::{
     ControlPlane,
-    credentials::{CONTROLLER_MANAGER, Credentials, SCHEDULER, component_user, controller_user},
+    credentials::{
+        CONTROLLER_MANAGER, Credentials, SCHEDULER, component_user, controller_user, node_user,
+    },
     signing::controller_options,
 };
-use k8s_openapi::{
-    api::core::v1::ServiceAccount,
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kubeplane_client::{ClientSource, Informers};
 use kubeplane_clock::{OffsetClock, PausedClock, Seed, SharedClock, watch};
 use kubeplane_controllers::{Manager, Selection, builtin};
@@ -34,21 +36,68 @@ use kubeplane_simulated::{SimulatedNodes, Simulation};
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_telemetry::{Health, Metrics};
 use parking_lot::Mutex;
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+/// The users that simulated nodes and controllers of a test's own are.
+const SIMULATED: &str = "system:simulated-nodes";
+const OWN_CONTROLLERS: &str = "system:test-controllers";
+
+/// The clocks of all parts of a cluster.
+#[derive(Debug)]
+pub(super) struct Clocks {
+    clock: SharedClock,
+    skews: BTreeMap<String, SignedDuration>,
+    faults: Faults,
+    /// The parts that there are.
+    known: Mutex<BTreeSet<String>>,
+}
+
+impl Clocks {
+    fn new(clock: SharedClock, skews: &BTreeMap<String, SignedDuration>, faults: &Faults) -> Self {
+        Self { clock, skews: skews.clone(), faults: faults.clone(), known: Mutex::default() }
+    }
+
+    /// The clock of a part that is this user.
+    pub(super) fn of(&self, part: &str, user: &str) -> SharedClock {
+        self.known.lock().insert(part.to_owned());
+        let clock = self.clock.clone();
+        let inner = match self.skews.get(part) {
+            Some(offset) => Arc::new(OffsetClock::new(clock, *offset)),
+            None => clock,
+        };
+        let faults = self.faults.clone();
+        Arc::new(PartClock { inner, faults, name: part.to_owned(), user: user.to_owned() })
+    }
+
+    /// Fails when the clock of a part that is not there is to be off.
+    fn check(&self) -> Result<(), StartError> {
+        let known = self.known.lock();
+        match self.skews.keys().find(|name| !known.contains(*name)) {
+            Some(name) => Err(StartError::NoSuchPart {
+                name: name.clone(),
+                known: known.iter().cloned().collect(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl TestClusterBuilder {
-    pub(super) async fn try_start(mut self) -> Result<TestCluster, BoxError> {
-        let history = self.history.take().unwrap_or_default();
+    pub(super) async fn try_start(mut self, seed: u64) -> Result<TestCluster, BoxError> {
+        let story = self.story.take().unwrap_or_default();
         let origin = self.clone();
         let directory = TempDir::new()?;
         // Clones of a builder are to share nothing.
-        self.options.seed = Seed::new(self.seed.unwrap_or_else(|| match self.given {
-            true => self.options.seed.value(),
-            false => Seed::random().value(),
-        }));
+        self.options.seed = Seed::new(self.stream(seed));
         if !self.given {
             (self.options.metrics, self.options.health) = (Metrics::new(), Health::new());
         }
@@ -59,8 +108,14 @@ impl TestClusterBuilder {
         self.options.listen = self.listen;
         let credentials = Arc::new(self.credentials(directory.path())?);
         let (restarts, asked) = mpsc::channel(1);
-        let faults = Faults::default();
-        let store = Arc::new(self.store(faults.clone(), history)?);
+        let faults = Faults::new(self.options.clock.clone());
+        if let Some(plan) = &self.faults {
+            faults.set(plan.clone());
+        }
+        let story = Story { seed, faults: Some(faults.clone()), ..story };
+        let clock =
+            ClusterClock { shared: self.options.clock.clone(), paused, idle: self.idle.clone() };
+        let store = Arc::new(self.store(faults.clone(), story.history.clone())?);
         let gate = Arc::new(Gate { server: watch::Sender::new(None), faults, store, restarts });
         let bound = watch::Sender::new(None);
         let api = ApiPart {
@@ -72,28 +127,30 @@ impl TestClusterBuilder {
             bound: bound.clone(),
         };
         let (plane, parts) = self.assemble(api, &gate, &credentials, &directory)?;
-        let (stop, plane) = self.run(plane, parts).await?;
-        self.define(gate.client(admin())).await?;
-        self.await_account(gate.client(admin())).await?;
-        let kubeconfig = match *bound.borrow() {
-            Some(address) => {
-                let admin = credentials.admin_kubeconfig(&format!("https://{address}"));
-                let home = PkiDir::open(directory.path())?.volatile();
-                home.write_private("kubeconfig", &admin.to_yaml()?)?;
-                Some(home.file("kubeconfig"))
-            }
-            None => None,
-        };
+        let (stop, plane) = self.begin(plane, parts, &gate, &clock).await?;
+        let address = *bound.borrow();
+        let kubeconfig = address
+            .map(|address| kubeconfig(&credentials, directory.path(), address))
+            .transpose()?;
         Ok(TestCluster(Arc::new(Inner {
-            clock: ClusterClock { shared: self.options.clock, paused, idle: self.idle },
-            seed: self.options.seed,
+            clock,
             gate,
             kubeconfig,
             stop,
             plane: Mutex::new(Some(plane)),
             directory,
             origin,
+            story,
         })))
+    }
+
+    /// What the stream of chance is made from: another for what begins with a snapshot, which was written by the
+    /// stream of the seed itself.
+    fn stream(&self, seed: u64) -> u64 {
+        match &self.snapshot {
+            Some(snapshot) => Chance::new(seed, "snapshot", "", snapshot.revision()).next(),
+            None => seed,
+        }
     }
 
     fn credentials(&mut self, directory: &Path) -> Result<Credentials, BoxError> {
@@ -125,14 +182,6 @@ impl TestClusterBuilder {
         Ok(TestStore { inner: builder.open()?, clock, faults, history })
     }
 
-    fn clock_of(&self, part: &str) -> SharedClock {
-        let clock = self.options.clock.clone();
-        match self.skews.get(part) {
-            Some(offset) => Arc::new(OffsetClock::new(clock, *offset)),
-            None => clock,
-        }
-    }
-
     /// All components, and how many.
     fn assemble(
         &self,
@@ -142,32 +191,43 @@ impl TestClusterBuilder {
         directory: &TempDir,
     ) -> Result<(ControlPlane, usize), BoxError> {
         let mut parts: Vec<Box<dyn Component>> = vec![Box::new(api)];
+        if !self.crds.is_empty() {
+            let client = gate.client(admin());
+            parts.push(Box::new(CustomKinds { client, crds: self.crds.clone() }));
+        }
+        let clocks = Clocks::new(self.options.clock.clone(), &self.skews, &gate.faults);
         if let Some(selection) = &self.controllers {
-            parts.push(Box::new(self.manager(selection, gate, credentials)?));
+            let clock = clocks.of("kube-controller-manager", CONTROLLER_MANAGER);
+            parts.push(Box::new(self.manager(selection, gate, credentials, clock)?));
         }
         if self.scheduler {
-            parts.push(Box::new(self.scheduler_part(gate)?));
+            let clock = clocks.of("kube-scheduler", SCHEDULER);
+            parts.push(Box::new(self.scheduler_part(gate, clock)?));
         }
         for number in 1..=self.nodes {
             let name = format!("node-{number}");
-            let clock = self.clock_of(&name);
+            let clock = clocks.of(&name, &node_user(&name).name);
             let node = NodeParts { number, name, clock, seed: &self.options.seed };
             parts.push(Box::new(node.kubelet(gate, credentials, directory.path())?));
         }
         if self.simulation != Simulation::default() {
-            parts.push(Box::new(self.simulated(gate)?));
+            let clock = clocks.of("simulated-nodes", SIMULATED);
+            parts.push(Box::new(self.simulated(gate, clock)?));
         }
         if !self.own_controllers.is_empty() {
-            parts.push(Box::new(self.own_manager(gate)?));
+            let clock = clocks.of("test-controllers", OWN_CONTROLLERS);
+            parts.push(Box::new(self.own_manager(gate, clock)?));
         }
         let own = ClusterParts {
             gate: gate.clone(),
+            clocks,
             clock: self.options.clock.clone(),
             seed: self.options.seed.clone(),
         };
         for make in &self.components {
             parts.push(make(&own)?);
         }
+        own.clocks.check()?;
         let count = parts.len();
         let plane = ControlPlane::new().clock(self.options.clock.clone());
         Ok((parts.into_iter().fold(plane, ControlPlane::with_boxed), count))
@@ -184,8 +244,8 @@ impl TestClusterBuilder {
         selection: &Selection,
         gate: &Arc<Gate>,
         credentials: &Credentials,
+        clock: SharedClock,
     ) -> Result<Manager, BoxError> {
-        let clock = self.clock_of("kube-controller-manager");
         let options = controller_options(credentials, &clock)
             .with_features(self.options.features.clone())
             .with_metrics(self.options.metrics.clone());
@@ -203,28 +263,27 @@ impl TestClusterBuilder {
         Ok(manager.build()?)
     }
 
-    fn simulated(&self, gate: &Arc<Gate>) -> Result<SimulatedNodes, BoxError> {
-        let user = UserInfo::new("system:simulated-nodes", [GROUP_MASTERS, GROUP_AUTHENTICATED]);
+    fn simulated(&self, gate: &Arc<Gate>, clock: SharedClock) -> Result<SimulatedNodes, BoxError> {
+        let user = UserInfo::new(SIMULATED, [GROUP_MASTERS, GROUP_AUTHENTICATED]);
         let nodes = SimulatedNodes::builder(gate.client(user), self.simulation.clone())
-            .clock(self.clock_of("simulated-nodes"))
+            .clock(clock)
             .seed(self.options.seed.clone());
         Ok(nodes.build()?)
     }
 
-    fn own_manager(&self, gate: &Arc<Gate>) -> Result<Manager, BoxError> {
-        let user = UserInfo::new("system:test-controllers", [GROUP_MASTERS, GROUP_AUTHENTICATED]);
+    fn own_manager(&self, gate: &Arc<Gate>, clock: SharedClock) -> Result<Manager, BoxError> {
+        let user = UserInfo::new(OWN_CONTROLLERS, [GROUP_MASTERS, GROUP_AUTHENTICATED]);
         let client = gate.client(user);
         let manager = Manager::builder(client.clone())
-            .informers(self.informers(client, &self.options.clock))
-            .clock(self.options.clock.clone())
+            .informers(self.informers(client, &clock))
+            .clock(clock)
             .seed(self.options.seed.clone())
             .add_all(self.own_controllers.iter().map(|make| make()));
         Ok(manager.build()?)
     }
 
-    fn scheduler_part(&self, gate: &Arc<Gate>) -> Result<Scheduler, BoxError> {
+    fn scheduler_part(&self, gate: &Arc<Gate>, clock: SharedClock) -> Result<Scheduler, BoxError> {
         let client = gate.client(component_user(SCHEDULER));
-        let clock = self.clock_of("kube-scheduler");
         let scheduler = Scheduler::builder(client.clone())
             .informers(self.informers(client, &clock))
             .clock(clock)
@@ -233,6 +292,31 @@ impl TestClusterBuilder {
         let scheduler =
             self.profiles.iter().fold(scheduler, |scheduler, make| scheduler.profile(make()));
         Ok(scheduler.build()?)
+    }
+
+    /// Returns when all there is to be is there.
+    async fn begin(
+        &self,
+        plane: ControlPlane,
+        parts: usize,
+        gate: &Arc<Gate>,
+        clock: &ClusterClock,
+    ) -> Result<(CancellationToken, Plane), BoxError> {
+        let begun = async {
+            let running = self.run(plane, parts).await?;
+            self.await_account(gate.client(admin())).await?;
+            Ok(running)
+        };
+        if self.faults.is_none() {
+            return begun.await;
+        }
+        let activity = || gate.store.inner.snapshot().revision().0;
+        // On a clock that stands still nobody tries a second time.
+        tokio::select! {
+            biased;
+            begun = begun => begun,
+            () = clock.pass(&activity) => Err("time came to its end".into()),
+        }
     }
 
     /// Returns when all components are ready.
@@ -254,22 +338,6 @@ impl TestClusterBuilder {
         Ok((stop, plane))
     }
 
-    /// Makes the custom kinds and waits until they are served.
-    async fn define(&self, client: kube::Client) -> Result<(), BoxError> {
-        use kube::runtime::wait::{await_condition, conditions::is_crd_established};
-        let crds: kube::Api<CustomResourceDefinition> = kube::Api::all(client);
-        for crd in &self.crds {
-            let name = crd.metadata.name.as_deref().unwrap_or_default();
-            match crds.create(&kube::api::PostParams::default(), crd).await {
-                // A snapshot may have brought it.
-                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
-                other => drop(other?),
-            }
-            await_condition(crds.clone(), name, is_crd_established()).await?;
-        }
-        Ok(())
-    }
-
     /// Waits until pods can be made in the namespace `default`, where a controller sees to their account.
     async fn await_account(&self, client: kube::Client) -> Result<(), BoxError> {
         let controllers = self.controllers.as_ref();
@@ -280,6 +348,18 @@ impl TestClusterBuilder {
         }
         Ok(())
     }
+}
+
+/// Writes the administrator's kubeconfig, and says where.
+fn kubeconfig(
+    credentials: &Credentials,
+    directory: &Path,
+    address: SocketAddr,
+) -> Result<PathBuf, BoxError> {
+    let admin = credentials.admin_kubeconfig(&format!("https://{address}"));
+    let home = PkiDir::open(directory)?.volatile();
+    home.write_private("kubeconfig", &admin.to_yaml()?)?;
+    Ok(home.file("kubeconfig"))
 }
 
 /// The user a test is.

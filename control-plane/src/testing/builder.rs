@@ -1,8 +1,11 @@
 //! Which parts a test cluster has.
 
 use super::{
-    BoxError, ClusterSnapshot, LOOPBACK, StartError, TestCluster, gate::Gate, history::History,
+    BoxError, ClusterSnapshot, FaultPlan, LOOPBACK, StartError, TestCluster,
+    assembly::Clocks,
+    gate::Gate,
     idle::Idle,
+    story::{Story, asked_seed},
 };
 use crate::api::ApiOptions;
 use jiff::{SignedDuration, Timestamp};
@@ -42,7 +45,8 @@ pub struct TestClusterBuilder {
     pub(super) crds: Vec<CustomResourceDefinition>,
     pub(super) snapshot: Option<ClusterSnapshot>,
     pub(super) idle: Option<Idle>,
-    pub(super) history: Option<History>,
+    pub(super) faults: Option<FaultPlan>,
+    pub(super) story: Option<Story>,
 }
 
 impl fmt::Debug for TestClusterBuilder {
@@ -62,6 +66,7 @@ impl fmt::Debug for TestClusterBuilder {
 #[non_exhaustive]
 pub struct ClusterParts {
     pub(super) gate: Arc<Gate>,
+    pub(super) clocks: Clocks,
     /// The cluster's clock.
     pub clock: SharedClock,
     /// The cluster's chance.
@@ -73,6 +78,13 @@ impl ClusterParts {
     #[must_use]
     pub fn client_as(&self, user: UserInfo) -> kube::Client {
         self.gate.client(user)
+    }
+
+    /// The clock of the part of this name, which is off when [`skew`](TestClusterBuilder::skew) or a
+    /// [plan](FaultPlan::skews) says so of that name.
+    #[must_use]
+    pub fn clock_of(&self, part: &str) -> SharedClock {
+        self.clocks.of(part, part)
     }
 }
 
@@ -201,14 +213,23 @@ impl TestClusterBuilder {
         self.paused.is_some()
     }
 
-    /// A part whose clock is off by so much: `kube-scheduler`, `kube-controller-manager`, `simulated-nodes` or a
-    /// node's name.
+    /// A part whose clock is off by so much: `kube-scheduler`, `kube-controller-manager`, `simulated-nodes`, a node's
+    /// name, `test-controllers` for the controllers of your own, or what a component of your own
+    /// [asks for](ClusterParts::clock_of). The cluster does not start when it has no such part.
     pub fn skew(mut self, part: impl Into<String>, offset: SignedDuration) -> Self {
         self.skews.insert(part.into(), offset);
         self
     }
 
-    /// Begins with what a cluster had stored when this was taken, and with its keys.
+    /// Things go wrong by this plan from the start on, as [`Faults::set`](super::Faults::set) has it later. On a
+    /// [paused](Self::paused) clock time passes during the start as far as somebody waits for it.
+    pub fn faults(mut self, plan: FaultPlan) -> Self {
+        self.faults = Some(plan);
+        self
+    }
+
+    /// Begins with what a cluster had stored when this was taken, and with its keys. Its chance is another than that
+    /// of the cluster with the same seed it was taken of, so that no name or uid is given out twice.
     pub fn snapshot(mut self, snapshot: ClusterSnapshot) -> Self {
         self.snapshot = Some(snapshot);
         self
@@ -224,11 +245,25 @@ impl TestClusterBuilder {
     /// Starts it; returns when every part is ready.
     ///
     /// # Errors
-    /// When a part does not start.
+    /// When a part does not start, a part whose clock is to be off is none of the cluster, or `KUBEPLANE_SEED` is no
+    /// number.
     ///
     /// # Cancellation
     /// What was started is gone.
-    pub async fn start(self) -> Result<TestCluster, StartError> {
-        self.try_start().await.map_err(StartError)
+    pub async fn start(mut self) -> Result<TestCluster, StartError> {
+        self.seed = self.seed.map_or_else(asked_seed, |seed| Ok(Some(seed)))?;
+        let seed = self.base_seed();
+        self.try_start(seed).await.map_err(|error| match error.downcast::<StartError>() {
+            Ok(own) => *own,
+            Err(source) => StartError::Part { seed, source },
+        })
+    }
+
+    /// What all chance comes from.
+    fn base_seed(&self) -> u64 {
+        self.seed.unwrap_or_else(|| match self.given {
+            true => self.options.seed.value(),
+            false => Seed::random().value(),
+        })
     }
 }

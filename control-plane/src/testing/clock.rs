@@ -1,7 +1,8 @@
 //! The time of a test cluster.
 
-use super::idle::Idle;
-use kubeplane_clock::{Clock as _, PausedClock, SharedClock};
+use super::{faults::Faults, idle::Idle};
+use jiff::Timestamp;
+use kubeplane_clock::{Clock, PausedClock, SharedClock, Sleep};
 use std::time::Duration;
 
 /// How often a runtime that does not tell when it waits is asked, before nothing is expected of it any more.
@@ -9,7 +10,32 @@ const QUIET: u32 = 3;
 /// How long a look takes there, and of how many turns of all tasks it consists.
 const LOOK: (Duration, u32) = (Duration::from_millis(2), 32);
 
+/// The clock of one part, whose wall time is off as a plan of faults says.
 #[derive(Debug)]
+pub(super) struct PartClock {
+    pub(super) inner: SharedClock,
+    pub(super) faults: Faults,
+    /// The part, and the user it is.
+    pub(super) name: String,
+    pub(super) user: String,
+}
+
+impl Clock for PartClock {
+    fn now(&self) -> Timestamp {
+        let now = self.inner.now();
+        now.saturating_add(self.faults.skew_of(&self.name, &self.user)).unwrap_or(now)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.inner.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.inner.sleep(duration)
+    }
+}
+
+#[derive(Debug, Clone)]
 pub(super) struct ClusterClock {
     pub(super) shared: SharedClock,
     pub(super) paused: Option<PausedClock>,
@@ -32,6 +58,19 @@ impl ClusterClock {
                     clock.advance(left);
                     return self.settle(activity).await;
                 }
+            }
+        }
+    }
+
+    /// Lets as much time pass as others wait for, for as long as it is polled.
+    pub(super) async fn pass(&self, activity: &(dyn Fn() -> u64 + Sync)) {
+        let Some(clock) = &self.paused else {
+            return std::future::pending().await;
+        };
+        loop {
+            self.settle(activity).await;
+            if let Some(next) = clock.next_wake() {
+                clock.advance(next);
             }
         }
     }

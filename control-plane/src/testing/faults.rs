@@ -1,6 +1,7 @@
 //! What goes wrong in a cluster, by plan.
 
-use kubeplane_clock::watch;
+use jiff::SignedDuration;
+use kubeplane_clock::{SharedClock, watch};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+/// A year: no clock is further off by plan, in milliseconds.
+const MOST_SKEWED: u64 = 365 * 86_400_000;
 /// The user whose requests no plan disturbs: the test itself.
 pub(super) const ADMIN: &str = "kubernetes-admin";
 /// Who writes when nobody asked.
@@ -37,12 +40,20 @@ pub enum Fault {
     StoreDelay(Duration),
     /// The API server stops and starts again; the request is not carried out.
     Restart,
+    /// The way between the user and the API server is cut for so long: watches end, requests fail.
+    Partition(Duration),
+    /// A part's clock is off by so much.
+    Skew(SignedDuration),
 }
 
 /// How often which [`Fault`] strikes: probabilities from 0 to 1, of each request or each call of the store.
 ///
 /// Whether a request is struck depends on the seed, on who sends it, and on how many that user sent before: one
 /// component's misfortune does not depend on how fast another runs.
+///
+/// What strikes requests, which is conflicts, timeouts, dropped watches, restarts and partitions, strikes the clients
+/// in this process: [`client_as`](super::TestCluster::client_as), and the cluster's own parts. What strikes the store,
+/// which is compactions, failures and delays, strikes whoever asked for what the store is to do, also over a socket.
 ///
 /// ```
 /// use kubeplane::testing::FaultPlan;
@@ -63,6 +74,9 @@ pub struct FaultPlan {
     slow_store: f64,
     delay: Duration,
     restarts: f64,
+    partitions: f64,
+    parted_for: Duration,
+    skews: Duration,
     users: Vec<String>,
 }
 
@@ -80,6 +94,9 @@ impl FaultPlan {
             slow_store: 0.0,
             delay: Duration::ZERO,
             restarts: 0.0,
+            partitions: 0.0,
+            parted_for: Duration::ZERO,
+            skews: Duration::ZERO,
             users: Vec::new(),
         }
     }
@@ -126,6 +143,21 @@ impl FaultPlan {
         self
     }
 
+    /// With so many requests but watches the way between the user and the API server is cut for `lasting`, of the
+    /// cluster's time.
+    pub fn partitions(mut self, probability: f64, lasting: Duration) -> Self {
+        (self.partitions, self.parted_for) = (probability, lasting);
+        self
+    }
+
+    /// The clock of each part is off by up to `most`, forward or back, as long as the plan is in force; parts are named
+    /// as [`skew`](super::TestClusterBuilder::skew) has them. The cluster's own clock, which the API server goes by,
+    /// is right.
+    pub fn skews(mut self, most: Duration) -> Self {
+        self.skews = most;
+        self
+    }
+
     /// Only requests of this user are struck, or of all whose names begin so, with a `*` at the end. May be said
     /// several times; without it it is everybody but the cluster's administrator and the API server itself.
     pub fn only(mut self, user: impl Into<String>) -> Self {
@@ -153,6 +185,7 @@ impl FaultPlan {
             (self.lost_requests, Fault::RequestLost),
             (self.lost_answers, Fault::AnswerLost),
             (self.restarts, Fault::Restart),
+            (self.partitions, Fault::Partition(self.parted_for)),
         ];
         rest.into_iter()
             .find(|(probability, _)| chance.strikes(*probability))
@@ -171,6 +204,14 @@ impl FaultPlan {
     }
 }
 
+impl FaultPlan {
+    fn skew(&self, part: &str) -> SignedDuration {
+        let most = u64::try_from(self.skews.as_millis()).unwrap_or(u64::MAX).min(MOST_SKEWED);
+        let drawn = Chance::new(self.seed, "skew", part, 0).below(2 * most + 1);
+        SignedDuration::from_millis(drawn.cast_signed() - most.cast_signed())
+    }
+}
+
 fn matches(pattern: &str, user: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => user.starts_with(prefix),
@@ -179,10 +220,10 @@ fn matches(pattern: &str, user: &str) -> bool {
 }
 
 /// A short stream of chance made from words: the same everywhere, whatever came before.
-struct Chance(u64);
+pub(super) struct Chance(u64);
 
 impl Chance {
-    fn new(seed: u64, what: &str, user: &str, count: u64) -> Self {
+    pub(super) fn new(seed: u64, what: &str, user: &str, count: u64) -> Self {
         let mut state = seed ^ 0xcbf2_9ce4_8422_2325;
         for byte in what.bytes().chain([0]).chain(user.bytes()).chain(count.to_le_bytes()) {
             state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -191,7 +232,7 @@ impl Chance {
     }
 
     /// SplitMix64.
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -226,6 +267,10 @@ struct State {
     requests: BTreeMap<String, u64>,
     calls: BTreeMap<String, u64>,
     cut: BTreeSet<String>,
+    /// Until when users are cut off by plan, on the cluster's clock.
+    parted: BTreeMap<String, Duration>,
+    /// By how much parts are off, as far as they asked.
+    skewed: BTreeMap<String, SignedDuration>,
     struck: Vec<String>,
 }
 
@@ -235,6 +280,7 @@ pub struct Faults {
     state: Arc<Mutex<State>>,
     /// Changes when somebody is cut off.
     cuts: watch::Sender<u64>,
+    clock: SharedClock,
 }
 
 impl fmt::Debug for Faults {
@@ -243,24 +289,27 @@ impl fmt::Debug for Faults {
     }
 }
 
-impl Default for Faults {
-    fn default() -> Self {
-        Self { state: Arc::default(), cuts: watch::Sender::new(0) }
-    }
-}
-
 impl Faults {
-    /// From now on things go wrong by this plan; requests are counted from zero.
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self { state: Arc::default(), cuts: watch::Sender::new(0), clock }
+    }
+
+    /// From now on things go wrong by this plan and no other; requests are counted from zero.
     pub fn set(&self, plan: FaultPlan) {
         let mut state = self.state.lock();
         state.requests.clear();
         state.calls.clear();
+        state.parted.clear();
+        state.skewed.clear();
         state.plan = Some(plan);
     }
 
-    /// From now on nothing goes wrong by plan. Who is cut off stays so.
+    /// From now on nothing goes wrong by plan. Who was [cut](Self::cut) off stays so.
     pub fn clear(&self) {
-        self.state.lock().plan = None;
+        let mut state = self.state.lock();
+        state.parted.clear();
+        state.skewed.clear();
+        state.plan = None;
     }
 
     /// Cuts the way between this user and the API server: its watches end, its requests fail. A `*` at the end
@@ -283,7 +332,24 @@ impl Faults {
     }
 
     pub(super) fn is_cut(&self, user: &str) -> bool {
-        self.state.lock().cut.iter().any(|pattern| matches(pattern, user))
+        let state = self.state.lock();
+        state.cut.iter().any(|pattern| matches(pattern, user))
+            || state.parted.get(user).is_some_and(|until| self.clock.elapsed() < *until)
+    }
+
+    /// By how much a part's clock is off now.
+    pub(super) fn skew_of(&self, part: &str, user: &str) -> SignedDuration {
+        let mut state = self.state.lock();
+        let State { plan, skewed, struck, .. } = &mut *state;
+        let plan = plan.as_ref().filter(|plan| !plan.skews.is_zero() && plan.concerns(user));
+        let Some(plan) = plan else { return SignedDuration::ZERO };
+        if let Some(known) = skewed.get(part) {
+            return *known;
+        }
+        let skew = plan.skew(part);
+        skewed.insert(part.to_owned(), skew);
+        struck.push(format!("{part}: {:?}", Fault::Skew(skew)));
+        skew
     }
 
     pub(super) fn cuts(&self) -> watch::Receiver<u64> {
@@ -292,12 +358,17 @@ impl Faults {
 
     pub(super) fn of_request(&self, request: &Asked<'_>) -> Option<Fault> {
         let mut state = self.state.lock();
-        let State { plan, requests, struck, .. } = &mut *state;
+        let State { plan, requests, struck, parted, .. } = &mut *state;
         let plan = plan.as_ref().filter(|plan| plan.concerns(request.user))?;
         let count = next(requests, request.user);
         let fault = plan.request(request, count)?;
         let Asked { user, method, path, .. } = request;
         struck.push(format!("{user} {count}: {method} {path}: {fault:?}"));
+        if let Fault::Partition(lasting) = fault {
+            parted.insert((*user).to_owned(), self.clock.elapsed().saturating_add(lasting));
+            drop(state);
+            self.cuts.send_modify(|cuts| *cuts += 1);
+        }
         Some(fault)
     }
 
@@ -328,7 +399,7 @@ mod tests {
     }
 
     fn faults(plan: &FaultPlan, users: &[&str]) -> Vec<String> {
-        let faults = Faults::default();
+        let faults = Faults::new(kubeplane_clock::real());
         faults.set(plan.clone());
         for user in users {
             faults.of_request(&asked(user));
@@ -356,6 +427,17 @@ mod tests {
         let plan = FaultPlan::seeded(1).conflicts(0.25);
         let count = faults(&plan, &["a"; 2000]).len();
         assert!((400..600).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn clocks_are_off_by_chance_and_no_further_than_said() {
+        let plan = FaultPlan::seeded(1).skews(Duration::from_secs(3));
+        let skews: BTreeSet<_> = (0..50).map(|part| plan.skew(&format!("node-{part}"))).collect();
+        let most = SignedDuration::from_secs(3);
+        assert!(skews.iter().all(|skew| skew.abs() <= most), "{skews:?}");
+        assert!(skews.iter().any(SignedDuration::is_negative), "{skews:?}");
+        assert!(skews.iter().any(SignedDuration::is_positive), "{skews:?}");
+        assert_eq!(plan.skew("node-1"), plan.clone().conflicts(0.5).skew("node-1"));
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl Gate {
                 let _ = self.restarts.try_send(done);
                 Err("the API server went away (planned)".into())
             }
+            Some(Fault::Partition(_)) => Err(format!("{} is cut off (planned)", user.name).into()),
             other => Ok(other),
         }
     }

@@ -1,29 +1,28 @@
 //! Tests on a runtime of their own.
 
-use super::{TestCluster, TestClusterBuilder, history::History, idle::Idle};
+use super::{
+    TestCluster, TestClusterBuilder,
+    history::History,
+    idle::Idle,
+    story::{Outcome, Story, asked_seed},
+};
 use futures::FutureExt;
 use kubeplane_clock::Seed;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use tokio::runtime::Runtime;
 
-/// The variable with the seed of tests that say none.
-const SEED: &str = "KUBEPLANE_SEED";
-
 /// Runs a test with a cluster on a runtime of its own; what [`kubeplane::test`](macro@crate::test) expands to.
-/// The cluster is stopped in order also when the test panics. A test that panics tells its seed, what went wrong
-/// by plan, and the last writes.
+/// The cluster is stopped in order also when the test panics. A test that panics or returns an error tells its seed,
+/// what went wrong by plan, and the last writes; so does one whose cluster does not start, or a part of which fails.
 ///
 /// # Panics
 /// When the test does, and when the cluster does not start or a part of it fails.
-pub fn run<T>(builder: TestClusterBuilder, test: impl AsyncFnOnce(TestCluster) -> T) -> T {
+pub fn run<T: Outcome>(builder: TestClusterBuilder, test: impl AsyncFnOnce(TestCluster) -> T) -> T {
     let builder = builder.seed_or(seed());
     if builder.is_paused() {
         return alone(builder, test).0;
     }
-    let mut builder = builder;
-    let history = History::default();
-    builder.history = Some(history.clone());
-    drive(&runtime(), builder, &history, test)
+    drive(&runtime(), builder, test).0
 }
 
 /// Runs a test as [`run`] does, [paused](TestClusterBuilder::paused) and on one thread, and returns what was written
@@ -47,57 +46,56 @@ pub fn record(builder: TestClusterBuilder, test: impl AsyncFnOnce(TestCluster)) 
     alone(builder.seed_or(seed()), test).1
 }
 
-fn alone<T>(
+fn alone<T: Outcome>(
     mut builder: TestClusterBuilder,
     test: impl AsyncFnOnce(TestCluster) -> T,
 ) -> (T, History) {
-    let (idle, history) = (Idle::default(), History::default());
+    let idle = Idle::default();
     let runtime = made(idle.runtime());
-    (builder.idle, builder.history) = (Some(idle), Some(history.clone()));
-    (drive(&runtime, builder, &history, test), history)
+    builder.idle = Some(idle);
+    drive(&runtime, builder, test)
 }
 
-fn drive<T>(
+fn drive<T: Outcome>(
     runtime: &Runtime,
-    builder: TestClusterBuilder,
-    history: &History,
+    mut builder: TestClusterBuilder,
     test: impl AsyncFnOnce(TestCluster) -> T,
-) -> T {
+) -> (T, History) {
+    let mut story = Story {
+        seed: builder.seed.unwrap_or_default(),
+        ..builder.story.take().unwrap_or_default()
+    };
+    builder.story = Some(story.clone());
     let (output, stopped) = runtime.block_on(async {
         let cluster = match builder.start().await {
             Ok(cluster) => cluster,
-            Err(error) => fail(&format!("the cluster does not start: {error}")),
+            Err(error) => {
+                story.tell();
+                fail(&format!("the cluster does not start: {error}"))
+            }
         };
+        story = cluster.0.story.clone();
         let output = AssertUnwindSafe(test(cluster.clone())).catch_unwind().await;
-        if output.is_err() {
-            tell(&cluster, history);
+        if output.as_ref().map_or(true, Outcome::has_failed) {
+            story.tell();
         }
         (output, cluster.stop().await)
     });
     match (output, stopped) {
         (Err(panic), _) => resume_unwind(panic),
-        (Ok(_), Err(error)) => fail(&format!("a part of the cluster failed: {error}")),
-        (Ok(output), Ok(())) => output,
+        (Ok(output), Err(error)) if !output.has_failed() => {
+            story.tell();
+            fail(&format!("a part of the cluster failed: {error}"))
+        }
+        (Ok(output), _) => (output, story.history),
     }
-}
-
-fn tell(cluster: &TestCluster, history: &History) {
-    eprintln!("-- writes:\n{}", history.tail());
-    let struck = cluster.faults().struck();
-    if !struck.is_empty() {
-        eprintln!("-- planned faults:\n{}", struck.join("\n"));
-    }
-    eprintln!("-- again with {SEED}={}", cluster.seed());
 }
 
 /// The seed that was asked for, or one nobody can predict.
 fn seed() -> u64 {
-    match std::env::var(SEED) {
-        Ok(text) => match text.parse() {
-            Ok(seed) => seed,
-            Err(_) => fail(&format!("{SEED}={text} is no number")),
-        },
-        Err(_) => Seed::random().value(),
+    match asked_seed() {
+        Ok(asked) => asked.unwrap_or_else(|| Seed::random().value()),
+        Err(error) => fail(&error.to_string()),
     }
 }
 

@@ -3,6 +3,7 @@ mod many;
 mod replay;
 mod simulated;
 mod state;
+mod told;
 
 use super::*;
 use k8s_openapi::api::{
@@ -14,7 +15,10 @@ use kube::{
     api::{ListParams, PostParams},
     runtime::wait::await_condition,
 };
-use kubeplane_core::auth::GROUP_AUTHENTICATED;
+use kubeplane_core::{
+    auth::GROUP_AUTHENTICATED,
+    component::{Component, ComponentError, Lifecycle},
+};
 use serde_json::json;
 use std::panic::AssertUnwindSafe;
 use std::{collections::BTreeSet, panic::catch_unwind, time::Duration};
@@ -136,7 +140,7 @@ fn a_panic_in_a_test_stops_the_cluster_and_goes_on() {
     let kept = Mutex::new(PathBuf::new());
     let test = async |cluster: TestCluster| {
         cluster.directory().clone_into(&mut kept.lock());
-        panic!("wrong number");
+        assert!(!cluster.directory().exists(), "wrong number");
     };
     let panic = catch_unwind(AssertUnwindSafe(|| run(TestCluster::builder(), test))).unwrap_err();
     assert_eq!(panic.downcast_ref(), Some(&"wrong number"));

@@ -1,5 +1,6 @@
 // Who looks, and at what.
 import { Refused, signIn, whoAmI } from "/ui/cluster.js";
+import { kindsPage, listPage } from "/ui/kinds.js";
 import { objectPage } from "/ui/object.js";
 import { overview } from "/ui/overview.js";
 
@@ -15,6 +16,8 @@ function show() {
   const path = location.hash.slice(1);
   // Only what the API has; a link from elsewhere leads nowhere else.
   if (/^\/apis?\/[^?#]+\/[^/?#]+$/.test(path)) objectPage(page, path, shown.signal);
+  else if (/^\/list\/apis?\/[^?#]+$/.test(path)) listPage(page, path.slice("/list".length), shown.signal);
+  else if (path === "/kinds") kindsPage(page, shown.signal);
   else overview(page, shown.signal);
 }
 

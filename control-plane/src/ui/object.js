@@ -19,7 +19,7 @@ export function objectPage(page, path, signal) {
     draw(parts, object);
     if (object.metadata.uid === uid) return;
     uid = object.metadata.uid;
-    follow("/api/v1/events", `involvedObject.uid=${uid}`, events(parts.events), signal);
+    follow(eventsOf(object), `involvedObject.uid=${uid}`, events(parts.events), signal);
     if (isPod(object)) explain(parts.trace, object, signal);
     if (isNode(object)) follow("/api/v1/pods", `spec.nodeName=${name}`, pods(parts.pods), signal);
   };
@@ -31,6 +31,10 @@ export function objectPage(page, path, signal) {
     failed: (error) => missing(error.message),
   }, signal);
 }
+
+/** Who may look at a namespace may look at its events, and not at those of others. */
+const eventsOf = ({ metadata: { namespace } }) =>
+  namespace ? `/api/v1/namespaces/${encodeURIComponent(namespace)}/events` : "/api/v1/events";
 
 const isPod = (object) => Boolean(object.spec?.containers && object.metadata.namespace);
 

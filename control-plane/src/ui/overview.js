@@ -1,5 +1,5 @@
 // All nodes with their pods, and the components.
-import { ask, follow } from "/ui/cluster.js";
+import { Refused, ask, follow } from "/ui/cluster.js";
 import { element, marked, nodePath, nodeState, podPath, podState, soon, table } from "/ui/draw.js";
 
 /** So many pods of a node are told by name. */
@@ -95,14 +95,14 @@ class World {
   }
 
   fail(what, error) {
-    this.errors.set(what, error.message);
+    this.errors.set(what, error);
     this.draw();
   }
 
   drawNow() {
     for (const name of this.stale) this.drawCard(name);
     this.stale.clear();
-    this.failures.textContent = [...this.errors].map(([what, text]) => `${what}: ${text}`).join("; ");
+    this.failures.replaceChildren(...failed(this.errors));
     const ready = [...this.nodes.values()].filter((node) => nodeState(node)[0] === "good").length;
     const by = { good: 0, busy: 0, bad: 0, over: 0 };
     for (const pod of this.pods.values()) by[podState(pod)[0]] += 1;
@@ -148,6 +148,19 @@ class World {
     }
     this.grid.insertBefore(card, cards[low] ?? null);
   }
+}
+
+/** What went wrong, and where to go for whoever may not see everything. */
+function failed(errors) {
+  const refused = [...errors].filter(([, error]) => error instanceof Refused && error.status === 403);
+  if (refused.length) {
+    const what = refused.map(([what]) => what).sort().join(" and ");
+    return [
+      `You may not list the ${what} of the whole cluster, so that this page cannot show them. `,
+      element("a", { href: "#/kinds" }, "Objects by kind"), " shows what you may see, namespace by namespace.",
+    ];
+  }
+  return [[...errors].map(([what, error]) => `${what}: ${error.message}`).join("; ")];
 }
 
 function square(pod) {

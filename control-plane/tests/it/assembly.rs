@@ -1,14 +1,55 @@
-//! The assembly of the README.
+//! The assembly of the README: its text is compiled, and what it makes works.
 
 use crate::{kubectl::SOON, parts::free_port, raw::Raw};
+use async_trait::async_trait;
 use kubeplane::{
     api::standard_bootstrap,
-    controllers::{BuiltinOptions, builtin},
+    client::ObjectKey,
+    controllers::{BuiltinOptions, Context, Error, builtin},
     credentials::*,
     prelude::*,
 };
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::mpsc;
+
+/// What a reader of the README would put there.
+struct MyController;
+
+#[async_trait]
+impl Controller for MyController {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "mine"
+    }
+
+    fn watches(&self, _: &mut Sources<ObjectKey>) {}
+
+    async fn reconcile(&self, _: &ObjectKey, _: &Context) -> Result<Action, Error> {
+        Ok(Action::Done)
+    }
+}
+
+/// Compiled, not run: it listens on a fixed port and writes below the working directory.
+#[allow(dead_code, reason = "that it compiles is what is tested")]
+mod readme {
+    use super::MyController;
+    include!("assembly/readme.rs");
+}
+
+#[test]
+fn the_text_of_the_readme_is_what_is_compiled() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let after = text.split("## Assemble your own").nth(1).expect("the chapter");
+    let fence = after.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+    let compiled = include_str!("assembly/readme.rs");
+    assert_eq!(fence.expect("the fence"), compiled, "copy it to tests/it/assembly/readme.rs");
+    let body = compiled.lines().skip_while(|line| !line.contains("async fn main")).skip(1);
+    let lines = body.filter(|line| !line.trim().is_empty() && line.trim() != "}").count();
+    assert!(lines <= 20, "the README promises twenty lines, these are {lines}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_lines_make_a_control_plane() {

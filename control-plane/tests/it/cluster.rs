@@ -101,8 +101,12 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(arguments: &[String]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kubeplane"))
-            .args(arguments)
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_kubeplane")).args(arguments))
+    }
+
+    /// Starts it by a command that becomes it, such as one that gives up its rights first.
+    pub(crate) fn start_by(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

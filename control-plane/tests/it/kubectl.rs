@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStdin, Command, Output, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -98,6 +98,15 @@ impl Kubectl {
     pub(crate) fn start(&self, line: &[&str]) -> Going {
         let mut command = self.command(line);
         Going::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+    }
+
+    /// Like [`Kubectl::start`], with input that goes on.
+    pub(crate) fn start_with_input(&self, line: &[&str]) -> (Going, ChildStdin) {
+        let mut command = self.command(line);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut going = Going::start(&mut command);
+        let input = going.child.stdin.take().unwrap();
+        (going, input)
     }
 }
 

@@ -43,8 +43,8 @@ fn run(ground: Ground, half: usize) {
         .filter(|(index, _)| is_long() || kubectls.len() == 1 || index % 2 == half);
     let cluster = ground.start();
     for (_, program) in chosen {
-        eprintln!("with {}", program.display());
-        let kubectl = cluster.kubectl_of(program);
+        eprintln!("with kubectl {} at {}", program.version, program.path.display());
+        let kubectl = cluster.kubectl_of(&program.path);
         calls::all(&World { kubectl: &kubectl, cluster: &cluster, real: ground.runtime.as_ref() });
     }
 }

@@ -1,12 +1,149 @@
 //! Health and metrics.
 
 use crate::{
-    cluster::{Ground, Process},
+    cluster::{Cluster, Ground, Process},
     kubectl::SOON,
+    network,
     parts::{eventually, free_port},
     raw::Raw,
 };
-use std::time::Duration;
+use kubeplane::pki::{Kubeconfig, KubeconfigUser};
+use std::{path::Path, time::Duration};
+
+/// What a probe says check by check, once all of them pass.
+async fn checks(raw: &Raw, path: &str) -> String {
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let answer = raw.get(&format!("{path}?verbose")).await;
+        if answer.code == 200 || tokio::time::Instant::now() > deadline {
+            return answer.text;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The answer once it has this code; authorization follows what was written a moment later.
+async fn answered(raw: &Raw, path: &str, code: u16) -> String {
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let answer = raw.get(path).await;
+        if answer.code == code {
+            return answer.text;
+        }
+        let late = tokio::time::Instant::now() > deadline;
+        assert!(!late, "{path}: {} and not {code}: {}", answer.code, answer.text);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[track_caller]
+fn assert_checks(told: &str, path: &str, names: &[&str]) {
+    for name in names {
+        assert!(told.contains(&format!("[+]{name} ok\n")), "{path}: {told}");
+    }
+    let probe = path.rsplit('/').next().unwrap();
+    assert!(told.ends_with(&format!("{probe} check passed\n")), "{path}: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_component_of_one_process_tells_its_health() {
+    let ground = Ground::simulated();
+    let cluster = ground.start();
+    let admin = Raw::admin(&cluster).await;
+    let cases: [(&str, &[&str]); 4] = [
+        ("/components/kube-scheduler/livez", &["ping"]),
+        ("/components/kube-scheduler/readyz", &["ping", "informer-sync", "sched-handler-sync"]),
+        ("/components/kube-controller-manager/livez", &["ping", "deployment-controller"]),
+        ("/components/kube-controller-manager/readyz", &["informer-sync", "deployment-controller"]),
+    ];
+    for (path, names) in cases {
+        assert_checks(&checks(&admin, path).await, path, names);
+    }
+    let one = admin.get("/components/kube-controller-manager/livez/deployment-controller").await;
+    assert_eq!((one.code, one.text.as_str()), (200, "ok"));
+    // Simulated pods have no network, so there is no proxy.
+    admin.get("/components/kube-proxy/livez").await.refused(404, "NotFound", &[]);
+    let nobody = Raw::anonymous(&cluster).await;
+    nobody.get("/components/kube-scheduler/livez").await.refused(403, "Forbidden", &[]);
+
+    let kubelet = format!("https://127.0.0.1:{}", ground.kubelet_port());
+    let kubelet = Raw::elsewhere(&cluster.kubeconfig, &kubelet, true).await;
+    assert_checks(&checks(&kubelet, "/livez").await, "/livez", &["ping", "syncloop"]);
+    assert_checks(&checks(&kubelet, "/readyz").await, "/readyz", &["ping", "syncloop", "runtime"]);
+}
+
+/// A kubeconfig of a service account that may read metrics and nothing else.
+fn metrics_reader(cluster: &Cluster, data: &Path, url: &str) -> std::path::PathBuf {
+    let kubectl = cluster.kubectl();
+    kubectl.ok(&["create", "serviceaccount", "prometheus", "-n", "kube-system"]);
+    let role = "prometheus";
+    kubectl.ok(&["create", "clusterrole", role, "--verb=get", "--non-resource-url=/metrics"]);
+    let account = "--serviceaccount=kube-system:prometheus";
+    kubectl.ok(&["create", "clusterrolebinding", role, "--clusterrole=prometheus", account]);
+    let token = kubectl.ok(&["create", "token", "prometheus", "-n", "kube-system"]);
+    let file = data.join("prometheus.kubeconfig");
+    let kubeconfig = Kubeconfig {
+        cluster: "kubeplane".into(),
+        server: url.to_owned(),
+        authority: std::fs::read_to_string(data.join("pki/ca.crt")).unwrap(),
+        user: "prometheus".into(),
+        credentials: KubeconfigUser::Token(token.trim().to_owned()),
+    };
+    kubeconfig.write(&file).unwrap();
+    file
+}
+
+/// Needs root and nftables, in a network of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_alone_tells_its_health_and_metrics() {
+    const START: Duration = Duration::from_secs(60);
+    if network::enter("observability::the_proxy_alone_tells_its_health_and_metrics") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let (api, proxy) = (free_port(), free_port());
+    let mut process = Process::start(&[
+        "apiserver".to_owned(),
+        format!("--data-dir={data}"),
+        format!("--listen=127.0.0.1:{api}"),
+        "--log=info".to_owned(),
+    ]);
+    process.wait_for_line("custom-resources ready", START);
+    let kubeconfig = directory.path().join("admin.kubeconfig");
+    let cluster = Cluster { process, kubeconfig, url: format!("https://127.0.0.1:{api}") };
+    let mut process = Process::start(&[
+        "proxy".to_owned(),
+        format!("--data-dir={data}"),
+        format!("--kubeconfig={data}/proxy.kubeconfig"),
+        "--node-name=node-1".to_owned(),
+        "--node-ip=10.99.0.2".to_owned(),
+        format!("--listen=127.0.0.1:{proxy}"),
+        "--log=info".to_owned(),
+    ]);
+    process.wait_for_line("kube-proxy ready", START);
+
+    let url = format!("https://127.0.0.1:{proxy}");
+    let nobody = Raw::elsewhere(&cluster.kubeconfig, &url, false).await;
+    let live = checks(&nobody, "/livez").await;
+    assert_checks(&live, "/livez", &["ping", "proxy-rules"]);
+    let ready = checks(&nobody, "/readyz").await;
+    assert_checks(&ready, "/readyz", &["ping", "proxy-rules", "proxy-synced"]);
+    assert_eq!(nobody.get("/metrics").await.code, 401);
+
+    let file = metrics_reader(&cluster, directory.path(), &url);
+    let reader = Raw::of(&file).await;
+    let told = answered(&reader, "/metrics", 200).await;
+    assert!(told.contains("kubeproxy_sync_proxy_rules_"), "{told}");
+    let admin = Raw::elsewhere(&cluster.kubeconfig, &url, true).await;
+    assert_eq!(admin.get("/metrics").await.code, 200, "a certificate says who asks as well");
+
+    // Whoever took the right away is told what lacks, and does not wait.
+    let binding = "kubeplane:kube-proxy-auth-delegator";
+    cluster.kubectl().ok(&["delete", "clusterrolebinding", binding]);
+    let told = answered(&reader, "/metrics", 500).await;
+    assert!(told.contains("system:auth-delegator"), "{told}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_check_by_check() {
@@ -178,4 +315,14 @@ async fn components_list_their_checks_by_the_original_names() {
     let raw = Raw::elsewhere(&kubeconfig, &format!("https://127.0.0.1:{controllers}"), false).await;
     assert_eq!(raw.get("/livez/leaderElection").await.text, "ok");
     assert_eq!(raw.get("/metrics").await.code, 401, "metrics are not for everybody");
+    let stranger = directory.path().join("proxy.kubeconfig");
+    for port in [controllers, scheduler] {
+        let url = format!("https://127.0.0.1:{port}");
+        let admin = Raw::elsewhere(&kubeconfig, &url, true).await.get("/metrics").await;
+        assert_eq!(admin.code, 200, "{}", admin.text);
+        assert!(admin.text.contains("process_resident_memory_bytes"), "{}", admin.text);
+        let refused = Raw::elsewhere(&stranger, &url, true).await.get("/metrics").await;
+        assert_eq!(refused.code, 403, "{}", refused.text);
+        assert!(refused.text.contains("system:kube-proxy"), "{}", refused.text);
+    }
 }

@@ -18,26 +18,54 @@ pub(crate) fn is_long() -> bool {
     std::env::var_os("KUBEPLANE_LONG").is_some()
 }
 
+/// A program that says it is kubectl, and which.
+#[derive(Debug, Clone)]
+pub(crate) struct KubectlProgram {
+    pub(crate) path: PathBuf,
+    /// Major and minor version, as in `1.33`.
+    pub(crate) version: String,
+}
+
+impl KubectlProgram {
+    /// Asks the program itself: its name need not tell.
+    fn ask(path: PathBuf) -> Self {
+        let output = Command::new(&path)
+            .args(["version", "--client", "--output=json"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("these tests need {}: {error}", path.display()));
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let whole = said["clientVersion"]["gitVersion"].as_str().unwrap_or_default();
+        let mut numbers = whole.trim_start_matches('v').split('.');
+        let version = match (numbers.next(), numbers.next()) {
+            (Some(major), Some(minor)) => format!("{major}.{minor}"),
+            _ => panic!("{} does not tell its version: {output:?}", path.display()),
+        };
+        Self { path, version }
+    }
+}
+
 /// The kubectls to test with, the default one first.
-pub(crate) fn kubectls() -> Vec<PathBuf> {
-    let all: Vec<PathBuf> = match std::env::var_os("KUBEPLANE_KUBECTLS") {
-        Some(list) => std::env::split_paths(&list).collect(),
-        None => vec!["kubectl".into()],
+pub(crate) fn kubectls() -> Vec<KubectlProgram> {
+    let all: Vec<KubectlProgram> = match std::env::var_os("KUBEPLANE_KUBECTLS") {
+        Some(list) => std::env::split_paths(&list).map(KubectlProgram::ask).collect(),
+        None => vec![KubectlProgram::ask("kubectl".into())],
     };
-    if is_long() {
+    // Where there are few, none can be left out.
+    if is_long() || all.len() <= CHOSEN.len() + 1 {
         return all;
     }
-    let default = all[..1].to_vec();
-    let others = all[1..].iter().filter(|path| {
-        let name = path.to_string_lossy();
-        CHOSEN.iter().any(|version| name.ends_with(version))
-    });
-    default.into_iter().chain(others.cloned()).collect()
+    let is_chosen = |(index, one): &(usize, KubectlProgram)| {
+        *index == 0 || CHOSEN.contains(&one.version.as_str())
+    };
+    all.into_iter().enumerate().filter(is_chosen).map(|(_, one)| one).collect()
 }
 
 /// The kubectl tests use that are not about kubectl.
 pub(crate) fn default_kubectl() -> PathBuf {
-    kubectls().remove(0)
+    let first =
+        std::env::var_os("KUBEPLANE_KUBECTLS").and_then(|list| std::env::split_paths(&list).next());
+    first.unwrap_or_else(|| "kubectl".into())
 }
 
 /// A port of the loopback interface that is free now.

@@ -68,6 +68,7 @@ async fn a_browser_shows_nodes_and_pods_live_and_where_they_came_from() {
     browser
         .until("document.querySelectorAll('.pod.good[title^=\"default/web-\"]').length === 3")
         .await;
+    let good = browser.value(GOOD_POD).await;
     let shot = browser.screenshot().await;
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("picture.png");
     std::fs::write(&file, &shot).unwrap();
@@ -90,10 +91,71 @@ async fn a_browser_shows_nodes_and_pods_live_and_where_they_came_from() {
         .await;
     assert_eq!(browser.value("document.images.length").await, 0);
 
+    // From the kinds, links lead to whatever there is.
+    browser.follow("header a[href=\"#/kinds\"]").await;
+    browser.follow("#kinds a[href=\"#/list/apis/apps/v1/deployments\"]").await;
+    browser.follow("#objects a[href=\"#/apis/apps/v1/namespaces/default/deployments/web\"]").await;
+    browser.until(&format!("/Replicas\\s+1 of 1 ready/.test({})", text("#page"))).await;
+    browser.until(&format!("{}.includes('ScalingReplicaSet')", text("#events"))).await;
+    browser.follow("header a[href=\"#/kinds\"]").await;
+    browser.follow("#kinds a[href=\"#/list/api/v1/services\"]").await;
+    browser.follow("#objects a[href=\"#/api/v1/namespaces/default/services/kubernetes\"]").await;
+    browser.until(&format!("{} === 'default/kubernetes'", text("#page h1"))).await;
+
     let kept = "localStorage.length + sessionStorage.length + document.cookie.length";
     assert_eq!(browser.value(kept).await, 0, "the token is nowhere but in memory");
     let address = browser.value("location.href").await;
     assert!(!address.as_str().unwrap().contains(&token[..20]), "{address}");
+    assert_eq!(browser.complaints, [""; 0]);
+    // What was drawn is seen.
+    let pixel = Browser::start().await.pixel(&shot, &good[0], &good[1]).await;
+    let colors =
+        |value: &serde_json::Value| serde_json::from_value::<[i32; 3]>(value.clone()).unwrap();
+    let mut apart = colors(&pixel).into_iter().zip(colors(&good[2]));
+    assert!(apart.all(|(one, two)| (one - two).abs() <= 3), "{pixel} in the picture: {good}");
+}
+
+/// Where a pod is that runs, beside its name, and which color it has.
+const GOOD_POD: &str = "(() => {
+    const pod = document.querySelector('.pod.good[title^=\"default/web-\"]');
+    const { left, top, height } = pod.getBoundingClientRect();
+    const color = getComputedStyle(pod).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number);
+    return [Math.round(left + 3), Math.round(top + height / 2), color];
+})()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sees_one_namespace_sees_its_pods_and_their_events() {
+    let ground = Ground::simulated();
+    let cluster = ground.start();
+    let kubectl = cluster.kubectl();
+    kubectl.ok(&["create", "namespace", "team"]);
+    kubectl.ok(&["create", "serviceaccount", "looker", "-n", "team"]);
+    let (role, who) = ("--clusterrole=view", "--serviceaccount=team:looker");
+    kubectl.ok(&["create", "rolebinding", "looker", "-n", "team", role, who]);
+    let token = kubectl.ok(&["create", "token", "looker", "-n", "team"]).trim().to_owned();
+    kubectl.ok(&["create", "deployment", "web", "-n", "team", "--image=web"]);
+    kubectl.ok(&["rollout", "status", "deployment/web", "-n", "team", "--timeout=60s"]);
+    let names = ["get", "pods", "-n", "team", "-o", "jsonpath={.items[0].metadata.name}"];
+    let pod = kubectl.ok(&names);
+
+    let mut browser = Browser::start().await;
+    browser.open(&format!("{}/ui/", cluster.url)).await;
+    browser.until("document.getElementById('sign-in')?.hidden === false").await;
+    sign_in(&mut browser, &token).await;
+    let told = "You may not list the nodes and pods of the whole cluster";
+    browser.until(&format!("{}.includes({told:?})", text("#failures"))).await;
+    browser.follow("#failures a[href=\"#/kinds\"]").await;
+    browser.follow("#kinds a[href=\"#/list/api/v1/pods\"]").await;
+    browser.until(&format!("{}.includes('forbidden')", text("#failures"))).await;
+    browser
+        .value(
+            "document.querySelector('#narrow input').value = 'team'; \
+             document.querySelector('#narrow').requestSubmit()",
+        )
+        .await;
+    let link = format!("#objects a[href=\"#/api/v1/namespaces/team/pods/{pod}\"]");
+    browser.follow(&link).await;
+    browser.until(&format!("{}.includes('Scheduled')", text("#events"))).await;
     assert_eq!(browser.complaints, [""; 0]);
 }
 

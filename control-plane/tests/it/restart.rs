@@ -2,10 +2,15 @@
 
 use crate::{
     calls::{MANIFEST, World},
-    cluster::{Cluster, Ground},
+    cluster::{Cluster, Ground, Process},
     network,
 };
 use serde_json::Value;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    time::Duration,
+};
 
 /// Everything an administrator sees, without what goes on by itself.
 fn objects(cluster: &Cluster) -> Vec<(String, String)> {
@@ -46,6 +51,32 @@ fn a_stop_ends_in_order_and_a_start_finds_everything() {
     assert_eq!(objects(&cluster), before);
     let kubectl = cluster.kubectl();
     World { kubectl: &kubectl, cluster: &cluster, real: None }.wait_for_ready_pods(3);
+}
+
+/// A directory that was there is somebody's, such as /tmp.
+#[test]
+fn a_data_directory_that_was_there_keeps_its_mode_or_is_refused() {
+    let ground = Ground::simulated();
+    let path = ground.data.path();
+    let mode = || fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    fs::set_permissions(path, Permissions::from_mode(0o1777)).unwrap();
+    let mut process = Process::start(&ground.arguments());
+    let status = process.wait_for_end(Duration::from_secs(30));
+    assert_eq!(status.code(), Some(1), "{}", process.log());
+    let told = process.log();
+    let start = format!("kubeplane: data directory {} may be written by others", path.display());
+    assert!(told.starts_with(&start) && told.contains("chmod go-w"), "{told}");
+    assert_eq!(mode(), 0o1777);
+    assert_eq!(fs::read_dir(path).unwrap().count(), 0, "nothing was made in it");
+
+    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    let cluster = ground.start();
+    assert_eq!(cluster.kubectl().ok(&["get", "--raw", "/readyz"]), "ok");
+    assert_eq!(mode(), 0o755);
+    for private in ["store", "pki", "kubelet", "pod-logs"] {
+        let own = fs::metadata(path.join(private)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(own, 0o700, "{private}");
+    }
 }
 
 #[test]

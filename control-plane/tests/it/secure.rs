@@ -1,29 +1,179 @@
 //! Closed from the first start.
 
-use crate::{cluster::Ground, raw::Raw};
-use std::{os::unix::fs::MetadataExt, path::Path};
+use crate::{cluster::Ground, kubectl::SOON, raw::Raw};
+use serde_json::{Value, json};
+use std::{os::unix::fs::MetadataExt, path::Path, time::Duration};
+
+/// What says nothing of the cluster: all that whoever is not known may see.
+const OPEN: [&str; 12] = [
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/version",
+    "/ui/",
+    "/ui/style.css",
+    "/ui/icon.svg",
+    "/ui/main.js",
+    "/ui/cluster.js",
+    "/ui/draw.js",
+    "/ui/overview.js",
+    "/ui/object.js",
+];
+
+/// Whether or not there is something to see.
+const CLOSED: [&str; 28] = [
+    "/",
+    "/api",
+    "/api/v1",
+    "/apis",
+    "/apis/apps/v1",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/metrics",
+    "/logs",
+    "/debug/pprof/",
+    "/snapshot",
+    "/.well-known/openid-configuration",
+    "/openid/v1/jwks",
+    // One check is not the answer of all.
+    "/healthz/ping",
+    "/livez/ping",
+    "/readyz/etcd",
+    "/readyz/poststarthook/rbac/bootstrap-roles",
+    "/ui/other",
+    "/ui/index.html",
+    "/ui/main.js/x",
+    "/ui/trace/",
+    "/ui/trace/default/web",
+    "/ui/../api/v1/nodes",
+    "/api/v1/nodes",
+    "/api/v1/pods?watch=true",
+    "/api/v1/namespaces/kube-system/secrets",
+    "/api/v1/namespaces/default/pods/web/exec?command=id",
+    "/apis/none.example.com/v1/namespaces/default/things",
+];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_reaches_more_than_health_and_version() {
+async fn nobody_reaches_more_than_health_version_and_the_files_of_the_pages() {
     let ground = Ground::simulated();
     let cluster = ground.start();
     let nobody = Raw::anonymous(&cluster).await;
-    for open in ["/healthz", "/livez", "/readyz", "/version"] {
+    for open in OPEN {
         assert_eq!(nobody.get(open).await.code, 200, "{open}");
     }
-    for closed in [
-        "/",
-        "/api",
-        "/apis",
-        "/openapi/v3",
-        "/metrics",
-        "/api/v1/nodes",
-        "/api/v1/namespaces/kube-system/secrets",
-    ] {
+    for closed in CLOSED {
         nobody.get(closed).await.refused(403, "Forbidden", &["system:anonymous"]);
+    }
+    for verb in ["POST", "PUT", "PATCH", "DELETE"] {
+        let answer = nobody.send(verb, "/ui/", Some("application/json"), b"{}".to_vec()).await;
+        assert_eq!(answer.code, 405, "{verb} {}", answer.text);
+        let answer = nobody.send(verb, "/version", Some("application/json"), Vec::new()).await;
+        answer.refused(403, "Forbidden", &["system:anonymous"]);
     }
     let stranger = Raw::with_token(&cluster, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.").await;
     stranger.get("/version").await.refused(401, "Unauthorized", &[]);
+
+    // Whoever is known, and has no rights, sees what there is and nothing in it.
+    let kubectl = cluster.kubectl();
+    kubectl.ok(&["create", "serviceaccount", "guest"]);
+    let token = kubectl.ok(&["create", "token", "guest"]);
+    let guest = Raw::with_token(&cluster, token.trim()).await;
+    assert_eq!(guest.get("/apis").await.code, 200);
+    for closed in ["/ui/trace/default/web", "/metrics", "/snapshot", "/api/v1/nodes"] {
+        let who = "system:serviceaccount:default:guest";
+        guest.get(closed).await.refused(403, "Forbidden", &[who]);
+    }
+}
+
+/// Services outside the cluster check tokens with what the issuer tells, to those who may ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_issuer_of_tokens_tells_its_keys() {
+    let ground = Ground::simulated();
+    let cluster = ground.start();
+    let kubectl = cluster.kubectl();
+    kubectl.until(&["get", "serviceaccount", "default"], "it", |row| row.contains("default"));
+    let token = kubectl.ok(&["create", "token", "default"]);
+    let account = Raw::with_token(&cluster, token.trim()).await;
+    let told = account.get("/.well-known/openid-configuration").await.json();
+    assert_eq!(told["id_token_signing_alg_values_supported"], json!(["ES256"]));
+    assert!(told["jwks_uri"].as_str().unwrap().ends_with("/openid/v1/jwks"), "{told}");
+    let keys = account.get("/openid/v1/jwks").await.json();
+    let part = |number: usize| -> Value {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let part = token.trim().split('.').nth(number).unwrap();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    };
+    assert_eq!(part(1)["iss"], told["issuer"]);
+    let key = &keys["keys"][0];
+    assert_eq!(
+        (&key["kid"], &key["kty"], &key["use"]),
+        (&part(0)["kid"], &"EC".into(), &"sig".into())
+    );
+    assert!(key["d"].is_null() && key["x"].is_string(), "the public half alone: {key}");
+}
+
+/// A WebSocket into a pod begins as a GET; whoever may only look opens none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_by_websocket_needs_the_right_to_create() {
+    let ground = Ground::simulated();
+    let cluster = ground.start();
+    let kubectl = cluster.kubectl();
+    kubectl.until(&["get", "serviceaccount", "default"], "it", |row| row.contains("default"));
+    kubectl.ok(&["run", "web", "--image=busybox:1.36", "--restart=Never", "--", "sleep", "600"]);
+    kubectl.ok(&["wait", "pod/web", "--for=condition=Ready", "--timeout=60s"]);
+    kubectl.ok(&["create", "serviceaccount", "looker"]);
+    let grant = |name: &str, verb: &str, resources: &str| {
+        let (verb, resources) = (format!("--verb={verb}"), format!("--resource={resources}"));
+        kubectl.ok(&["create", "role", name, &verb, &resources]);
+        let role = format!("--role={name}");
+        let whom = "--serviceaccount=default:looker";
+        kubectl.ok(&["create", "rolebinding", name, &role, whom]);
+    };
+    grant("look", "get", "pods/exec,pods/attach,pods/portforward");
+    let token = kubectl.ok(&["create", "token", "looker"]);
+    let looker = Raw::with_token(&cluster, token.trim()).await;
+    let begin = async |what: &str| {
+        let headers = [
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-protocol", "v4.channel.k8s.io"),
+        ];
+        let path = format!("/api/v1/namespaces/default/pods/web/{what}");
+        let answer = looker.exchange("GET", &path, &headers, Vec::new()).await;
+        (answer.code, String::from_utf8_lossy(&answer.body).into_owned())
+    };
+    let exec = "exec?command=echo&command=hi&stdout=true";
+    // By now the role is known; what is refused else says so in other words.
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let (code, said) = begin(exec).await;
+        assert_eq!(code, 403, "{said}");
+        if said.contains("pods \\\"web\\\" is forbidden: \"") {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{said}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for other in ["attach?stdout=true", "portforward?ports=80"] {
+        let (code, said) = begin(other).await;
+        assert_eq!(code, 403, "{other}: {said}");
+    }
+
+    grant("open", "create", "pods/exec");
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let (code, said) = begin(exec).await;
+        if code != 403 {
+            assert_eq!(code, 101, "{said}");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{said}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (code, said) = begin("attach?stdout=true").await;
+    assert_eq!(code, 403, "the right to one is none to another: {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,17 +1,28 @@
 //! What is said at the start, and when there can be none.
 
 use crate::{
-    cluster::{Ground, Process},
+    cluster::{Cluster, Ground, Process},
     parts::free_port,
+    raw::Raw,
 };
+use http_body_util::BodyExt;
+use kubeplane::{
+    api::{standard_aggregation, standard_bootstrap},
+    core::component::lifecycle,
+    extensions::CustomResources,
+    prelude::*,
+};
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::Duration,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -73,6 +84,190 @@ fn the_start_says_where_it_listens_what_runs_containers_and_who_is_ready() {
         })
         .collect();
     assert!(lines.is_sorted(), "{log}");
+}
+
+/// Starts with a port that the machine picks; gives it as it is told.
+fn on_a_free_port(ground: &Ground, host: &str, more: &[&str]) -> (Cluster, u16) {
+    let mut arguments = with(&ground.arguments(), "listen", &format!("{host}:0"));
+    arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+    let mut process = Process::start(&arguments);
+    process.wait_for_line("kubelet ready", 2 * LIMIT);
+    let line = process.line("listening on ").unwrap();
+    let (url, address) = line.trim_start_matches("listening on ").split_once(' ').unwrap();
+    let port = url.strip_prefix("https://127.0.0.1:").unwrap().parse().unwrap();
+    assert_eq!(address, format!("({host}:{port})"));
+    let kubeconfig = ground.data.path().join("admin.kubeconfig");
+    let url = url.to_owned();
+    assert!(fs::read_to_string(&kubeconfig).unwrap().contains(&url));
+    (Cluster { process, kubeconfig, url }, port)
+}
+
+#[test]
+fn a_port_that_was_found_is_that_of_the_service_and_its_endpoints() {
+    let ground = Ground::simulated();
+    let target = "jsonpath={.spec.ports[0].port} {.spec.ports[0].targetPort}";
+    let more = ["--advertise-address=198.51.100.7"];
+    for first in [true, false] {
+        let (mut cluster, port) = on_a_free_port(&ground, "0.0.0.0", &more);
+        let kubectl = cluster.kubectl();
+        let subsets = json!([{"addresses": [{"ip": "198.51.100.7"}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]);
+        assert_eq!(kubectl.json(&["get", "endpoints", "kubernetes"])["subsets"], subsets);
+        let slice = kubectl.json(&["get", "endpointslice", "kubernetes"]);
+        assert_eq!(slice["ports"], subsets[0]["ports"]);
+        assert_eq!(slice["endpoints"][0]["addresses"], json!(["198.51.100.7"]));
+        if first {
+            let said = kubectl.ok(&["get", "service", "kubernetes", "--output", target]);
+            assert_eq!(said, format!("443 {port}"));
+        }
+        assert!(cluster.process.interrupt().success());
+    }
+
+    let ground = Ground::simulated();
+    let (cluster, port) = on_a_free_port(&ground, "127.0.0.1", &[]);
+    let said = cluster.kubectl().ok(&["get", "service", "kubernetes", "--output", target]);
+    assert_eq!(said, format!("443 {port}"));
+}
+
+/// What the original's server does at its start, and has a check of.
+const CHECKS: [&str; 16] = [
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/start-kubernetes-service-cidr-controller",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-service-ip-repair-controllers",
+    "poststarthook/kube-apiserver-autoregistration",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "autoregister-completion",
+];
+
+/// The code of a probe, and the checks that failed.
+async fn probe(client: &kube::Client, path: &str) -> (u16, Vec<String>) {
+    let request = http::Request::get(path).body(kube::client::Body::empty()).unwrap();
+    let (head, body) = client.send(request).await.unwrap().into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&bytes);
+    let failed = text.lines().filter_map(|line| line.strip_prefix("[-]")?.split_once(" failed"));
+    (head.status.as_u16(), failed.map(|(name, _)| name.to_owned()).collect())
+}
+
+/// The server answers before it is of use to anybody: it says so until the last part has done its work.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_ready_when_all_its_parts_are() {
+    let home = tempfile::tempdir().unwrap();
+    let options = ApiOptions::default();
+    let credentials = Credentials::open(home.path(), &[], &[], options.clock.now()).unwrap();
+    let store = Arc::new(MemoryStore::new());
+    let api = standard_api_server(store, &credentials, &options).unwrap();
+    let client = api.client();
+    let address = "127.0.0.1:6443".parse().unwrap();
+    let bootstrap = standard_bootstrap(&api, &credentials, &options, address).unwrap();
+    let custom = CustomResources::new(api.api());
+    let aggregation = standard_aggregation(&api, &credentials).unwrap();
+    // How many of the checks pass when each is ready.
+    let parts: [(Box<dyn Component>, usize); 4] = [
+        (Box::new(api), 0),
+        (Box::new(bootstrap), 9),
+        (Box::new(custom), 11),
+        (Box::new(aggregation), 16),
+    ];
+    for path in ["/readyz", "/livez", "/healthz"] {
+        let all = CHECKS.map(str::to_owned).to_vec();
+        assert_eq!(probe(&client, path).await, (500, all), "{path}");
+    }
+    let mut running = Vec::new();
+    for (part, passed) in parts {
+        let name = part.name().to_owned();
+        let (own, mut supervision) = lifecycle();
+        running.push(AbortOnDropHandle::new(tokio::spawn(part.run(own))));
+        let ready = tokio::time::timeout(LIMIT, supervision.became_ready()).await;
+        assert!(ready.unwrap(), "{name}");
+        let code = if passed == CHECKS.len() { 200 } else { 500 };
+        for path in ["/readyz", "/livez", "/healthz"] {
+            let (found, failed) = probe(&client, path).await;
+            assert_eq!(failed, CHECKS[passed..], "{path} with {name}");
+            assert_eq!(found, code, "{path} with {name}");
+        }
+    }
+}
+
+/// Starts, and does not wait until anybody is ready.
+async fn begun(ground: &Ground) -> (Process, Raw) {
+    let mut process = Process::start(&ground.arguments());
+    process.wait_for_line("export KUBECONFIG=", LIMIT);
+    let raw = Raw::of(&ground.data.path().join("admin.kubeconfig")).await;
+    (process, raw)
+}
+
+/// Asks until the answer has this code.
+async fn until(code: u16, what: &str, mut ask: impl AsyncFnMut() -> crate::raw::Answer) {
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    loop {
+        let answer = ask().await;
+        if answer.code == code {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what}: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn boats() -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "boats.harbour.example.com"},
+        "spec": {"group": "harbour.example.com", "scope": "Namespaced",
+            "names": {"plural": "boats", "singular": "boat", "kind": "Boat"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_means_that_what_every_cluster_has_and_what_was_defined_is_there() {
+    const BOATS: &str = "/apis/harbour.example.com/v1/namespaces/default/boats";
+    let ground = Ground::simulated();
+    let (mut process, raw) = begun(&ground).await;
+    until(200, "ready", async || raw.get("/readyz").await).await;
+    for path in [
+        "/api/v1/namespaces/default",
+        "/api/v1/namespaces/kube-system",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
+        "/api/v1/namespaces/default/services/kubernetes",
+        "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication",
+    ] {
+        assert_eq!(raw.get(path).await.code, 200, "{path}");
+    }
+    let service = raw.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.apps").await.json();
+    assert_eq!(service["status"]["conditions"][0]["status"], "True", "{service}");
+    for probe in ["readyz", "livez", "healthz"] {
+        let told = raw.get(&format!("/{probe}?verbose")).await.text;
+        for check in CHECKS {
+            assert!(told.contains(&format!("[+]{check} ok\n")), "{check} in {told}");
+        }
+        assert!(told.ends_with(&format!("{probe} check passed\n")), "{told}");
+    }
+    assert_eq!(raw.get("/readyz/poststarthook/rbac/bootstrap-roles").await.text, "ok");
+
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(raw.post(definitions, boats().to_string()).await.code, 201);
+    let boat = json!({"apiVersion": "harbour.example.com/v1", "kind": "Boat",
+        "metadata": {"name": "anna"}, "masts": 2});
+    until(201, "a boat", async || raw.post(BOATS, boat.to_string()).await).await;
+    process.kill();
+
+    let (_process, raw) = begun(&ground).await;
+    until(200, "ready again", async || raw.get("/readyz").await).await;
+    let answer = raw.get(&format!("{BOATS}/anna")).await;
+    assert_eq!(answer.code, 200, "{}", answer.text);
+    assert_eq!(answer.json()["masts"], 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use kube::{
     Api,
-    api::{DynamicObject, ListParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use kubeplane::testing::{TestCluster, run};
 use serde_json::{Value, json};
@@ -64,5 +64,94 @@ fn daemons_wait_for_room_on_their_node() {
             (&status["desiredNumberScheduled"], &status["numberReady"]),
             (&json!(2), &json!(1))
         );
+    });
+}
+
+/// How the scheduler's words about a pod end when making room is of no use.
+const NO_ROOM: &str = "no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+
+async fn make_pod(cluster: &TestCluster, name: &str, cpu: &str) {
+    let containers = json!([{"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}]);
+    let spec = json!({"containers": containers, "terminationGracePeriodSeconds": 0});
+    make(
+        cluster,
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}),
+    )
+    .await;
+}
+
+async fn cordon(cluster: &TestCluster, node: &str, cordoned: bool) {
+    let change = Patch::Merge(json!({"spec": {"unschedulable": cordoned}}));
+    let nodes = api(cluster, "v1", "Node");
+    nodes.patch(node, &PatchParams::default(), &change).await.unwrap();
+}
+
+/// The pod waits, and its condition and an event say why.
+async fn waits(cluster: &TestCluster, name: &str, why: &str) {
+    let pod = api(cluster, "v1", "Pod").get(name).await.unwrap();
+    let conditions = pod.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let scheduled = conditions.iter().find(|own| own["type"] == "PodScheduled");
+    let scheduled = scheduled.unwrap_or_else(|| panic!("{name}: {:#}", pod.data["status"]));
+    assert_eq!(
+        (&scheduled["status"], &scheduled["reason"], &scheduled["message"]),
+        (&json!("False"), &json!("Unschedulable"), &json!(why))
+    );
+    assert_eq!(pod.data["status"]["phase"], "Pending");
+    let events = api(cluster, "v1", "Event").list(&ListParams::default()).await.unwrap().items;
+    let told = events.iter().map(|event| &event.data).any(|event| {
+        event["involvedObject"]["name"] == name
+            && event["type"] == "Warning"
+            && event["reason"] == "FailedScheduling"
+            && event["message"] == why
+    });
+    assert!(told, "no event says {why:?} of {name}: {events:#?}");
+}
+
+async fn runs(cluster: &TestCluster, name: &str) {
+    let pod = api(cluster, "v1", "Pod").get(name).await.unwrap();
+    let state = (&pod.data["spec"]["nodeName"], &pod.data["status"]["phase"]);
+    assert_eq!(state, (&json!("worker-1"), &json!("Running")), "{name}: {:#}", pod.data["status"]);
+}
+
+/// Half a minute is less than pods wait that are tried again without a reason.
+#[test]
+fn a_pod_that_fits_nowhere_is_told_why_and_tried_again_when_the_cluster_changes() {
+    let nodes = "kind: Nodes\nmetadata: {name: worker}\nspec: {count: 1, capacity: {cpu: '4', memory: 8G, pods: '10'}}\n";
+    let simulation = nodes.parse().unwrap();
+    let builder = TestCluster::builder().controllers().scheduler().paused().simulation(simulation);
+    run(builder, async |cluster| {
+        let soon = Duration::from_secs(30);
+        cluster.advance(soon).await;
+
+        make_pod(&cluster, "huge", "1000").await;
+        cluster.advance(soon).await;
+        let lacking = format!("0/1 nodes are available: 1 Insufficient cpu. {NO_ROOM}");
+        waits(&cluster, "huge", &lacking).await;
+
+        cordon(&cluster, "worker-1", true).await;
+        cluster.advance(soon).await;
+        make_pod(&cluster, "small", "1").await;
+        cluster.advance(soon).await;
+        let cordoned = format!("0/1 nodes are available: 1 node(s) were unschedulable. {NO_ROOM}");
+        waits(&cluster, "small", &cordoned).await;
+        cordon(&cluster, "worker-1", false).await;
+        cluster.advance(soon).await;
+        runs(&cluster, "small").await;
+        waits(&cluster, "huge", &lacking).await;
+
+        // What would fit alone is told that nobody is less important than it, and waits for others to leave.
+        make_pod(&cluster, "large", "3500m").await;
+        cluster.advance(soon).await;
+        waits(
+            &cluster,
+            "large",
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: \
+             0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+        )
+        .await;
+        let pods = api(&cluster, "v1", "Pod");
+        pods.delete("small", &DeleteParams::default()).await.unwrap();
+        cluster.advance(soon).await;
+        runs(&cluster, "large").await;
     });
 }

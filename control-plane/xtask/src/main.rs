@@ -3,13 +3,17 @@
 //! ```text
 //!   cargo xtask protos [--check]     */proto/*.proto -> */src/generated/*.rs
 //!   cargo xtask layers               the dependency edges of ARCHITECTURE.md
+//!   cargo xtask docs                 each crate's first page has a diagram and an example
+//!   cargo xtask portable             what only Linux has is guarded
 //!   cargo xtask sizes                files and functions that grew too large
 //!   cargo xtask msrv                 nothing needs a newer Rust than Cargo.toml says
 //!   cargo xtask schema [--check]     k8s-openapi + core/schema-facts -> core/src/generated/schema*
 //! ```
 
+mod docs;
 mod layers;
 mod msrv;
+mod portable;
 mod protos;
 mod schema;
 mod sizes;
@@ -30,8 +34,12 @@ enum Command {
     Protos(protos::Options),
     /// Generate the table of every field of the built-in kinds.
     Schema(schema::Options),
+    /// Check that each crate's first page has a diagram and an example.
+    Docs,
     /// Check which crate depends on which.
     Layers,
+    /// Check that what only Linux has is guarded.
+    Portable,
     /// Check that nothing needs a newer Rust than Cargo.toml says.
     Msrv,
     /// Check the size of files and functions.
@@ -46,7 +54,9 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Protos(options) => protos::run(&options),
         Command::Schema(options) => schema::run(&options),
+        Command::Docs => docs::run(),
         Command::Layers => layers::run(),
+        Command::Portable => portable::run(),
         Command::Msrv => msrv::run(),
         Command::Sizes { verbose } => sizes::run(verbose),
     }

@@ -86,6 +86,150 @@ async fn a_compaction_ends_watches_from_before_it() {
 }
 
 #[tokio::test]
+async fn a_planned_compaction_takes_the_past_away() {
+    let cluster = TestCluster::start().await.unwrap();
+    let maps = user(&cluster, "jane");
+    maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
+    let then = cluster.revision();
+    let old = ListParams::default().at(&then.to_string()).matching(kube::api::VersionMatch::Exact);
+    assert_eq!(maps.list(&old).await.unwrap().items[0].metadata.name.as_deref(), Some("one"));
+    // A server that starts now remembers nothing of what was before.
+    cluster.restart_api_server().await;
+
+    cluster.faults().set(FaultPlan::seeded(1).compactions(1.0).only(ALL));
+    for name in ["two", "three"] {
+        maps.create(&PostParams::default(), &config_map(name)).await.unwrap();
+    }
+    let struck = cluster.faults().struck();
+    assert!(struck.iter().any(|line| line.ends_with("store create: Compaction")), "{struck:?}");
+    let error = maps.list(&old).await.unwrap_err();
+    assert!(matches!(&error, kube::Error::Api(status) if status.code == 410), "{error}");
+    // A watch says so as its answer, or as its first event.
+    let error = match maps.watch(&WatchParams::default(), "1").await {
+        Err(kube::Error::Api(status)) => status.code,
+        Err(other) => panic!("{other}"),
+        Ok(events) => {
+            let mut events = std::pin::pin!(events);
+            let first = timeout(PATIENCE, futures::StreamExt::next(&mut events)).await.unwrap();
+            match first {
+                Some(Ok(WatchEvent::Error(status))) => status.code,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(error, 410);
+    let now = maps.list(&ListParams::default()).await.unwrap();
+    let names: Vec<_> = now.iter().filter_map(|map| map.metadata.name.as_deref()).collect();
+    assert_eq!(names, ["one", "three", "two"], "what is there now is not touched");
+    cluster.stop().await.unwrap();
+}
+
+/// Asks until it is answered.
+async fn answered(maps: &Api<ConfigMap>, name: &str) {
+    let asking = async {
+        while maps.get(name).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.expect("the server is back");
+}
+
+#[tokio::test]
+async fn a_planned_restart_fails_requests_until_the_server_is_back() {
+    let cluster = TestCluster::start().await.unwrap();
+    let maps = user(&cluster, "jane");
+    maps.create(&PostParams::default(), &config_map("kept")).await.unwrap();
+    let mut events = std::pin::pin!(maps.watch(&WatchParams::default(), "0").await.unwrap());
+    cluster.faults().set(FaultPlan::seeded(1).restarts(1.0).only(ALL));
+    let error = maps.get("kept").await.unwrap_err().to_string();
+    assert!(error.contains("the API server went away"), "{error}");
+    cluster.faults().clear();
+    let ended = async { while let Some(Ok(_)) = futures::StreamExt::next(&mut events).await {} };
+    timeout(PATIENCE, ended).await.expect("the watch ends with its server");
+    answered(&maps, "kept").await;
+    patched(&maps).await.expect_err("there is none of that name");
+    maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
+    patched(&maps).await.expect("it writes as before");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_planned_partition_lasts_as_long_as_it_says() {
+    let cluster = TestCluster::builder().paused().start().await.unwrap();
+    let (jane, joe) = (user(&cluster, "jane"), user(&cluster, "joe"));
+    let plan = FaultPlan::seeded(1).partitions(0.5, Duration::from_secs(30));
+    cluster.faults().set(plan.only("system:test:jane"));
+    let (mut well, mut cut) = (0, 0);
+    for _ in 0..20 {
+        match jane.list(&ListParams::default()).await {
+            Ok(_) => well += 1,
+            Err(error) => {
+                cut += 1;
+                assert!(error.to_string().contains("cut off"), "{error}");
+                cluster.advance(Duration::from_secs(29)).await;
+                jane.list(&ListParams::default()).await.expect_err("not healed yet");
+                joe.list(&ListParams::default()).await.expect("he is not concerned");
+                cluster.advance(Duration::from_secs(1)).await;
+            }
+        }
+    }
+    assert!(well > 2 && cut > 2, "{well} were answered, {cut} not");
+    let told = cluster.faults().struck();
+    assert_eq!(told.len(), cut, "one line for each: {told:?}");
+    cluster.faults().clear();
+    jane.list(&ListParams::default()).await.expect("healed with the plan");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_partition_ends_the_watches_of_who_is_cut_off() {
+    let cluster = TestCluster::builder().paused().start().await.unwrap();
+    let maps = user(&cluster, "jane");
+    let mut events = std::pin::pin!(maps.watch(&WatchParams::default(), "0").await.unwrap());
+    let plan = FaultPlan::seeded(1).partitions(1.0, Duration::from_secs(30)).only(ALL);
+    cluster.faults().set(plan);
+    maps.list(&ListParams::default()).await.unwrap_err();
+    let ended = async { while let Some(Ok(_)) = futures::StreamExt::next(&mut events).await {} };
+    timeout(PATIENCE, ended).await.expect("the watch ends");
+    cluster.stop().await.unwrap();
+}
+
+/// By how much the clock is off that a simulated node goes by, and what is told of it.
+async fn node_skew(plan: FaultPlan) -> (SignedDuration, String) {
+    let builder = TestCluster::builder().faults(plan).paused().simulated_nodes(1);
+    let cluster = builder.start().await.unwrap();
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(cluster.client());
+    let node = nodes.get("simulated-1").await.unwrap();
+    let beat = node.status.unwrap().conditions.unwrap()[0].last_heartbeat_time.clone().unwrap().0;
+    let skew = beat.duration_since(node.metadata.creation_timestamp.unwrap().0);
+    let told = cluster.faults().struck();
+    assert_eq!(told.len(), 1, "once for each part: {told:?}");
+    cluster.stop().await.unwrap();
+    (skew, told[0].clone())
+}
+
+#[tokio::test]
+async fn clocks_are_off_by_plan_and_by_the_same_for_one_seed() {
+    let plan = |seed| FaultPlan::seeded(seed).skews(Duration::from_secs(100_000));
+    let (skew, told) = node_skew(plan(1)).await;
+    assert!(!skew.is_zero() && skew.abs() < SignedDuration::from_secs(100_100), "{skew:?}");
+    assert!(told.starts_with("simulated-nodes: Skew"), "{told}");
+    assert_eq!(node_skew(plan(1)).await.1, told);
+    assert_ne!(node_skew(plan(2)).await.1, told);
+}
+
+#[tokio::test]
+async fn a_clock_of_a_part_that_is_not_there_is_refused() {
+    let hour = SignedDuration::from_hours(1);
+    let builder = TestCluster::builder().scheduler().skew("scheduler", hour);
+    let error = builder.start().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no part of the cluster is called \"scheduler\"; these are: kube-scheduler"
+    );
+}
+
+#[tokio::test]
 async fn a_slow_store_takes_the_clusters_time() {
     let cluster = TestCluster::builder().paused().start().await.unwrap();
     let plan = FaultPlan::seeded(1).slow_store(1.0, Duration::from_secs(5)).only(ALL);

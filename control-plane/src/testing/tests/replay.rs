@@ -1,7 +1,15 @@
 //! Time that stands still, and runs that are the same again.
 
 use super::*;
-use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::{
+    ByteString,
+    api::{
+        batch::v1::{CronJob, Job},
+        certificates::v1::CertificateSigningRequest,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 
 fn cron_job() -> CronJob {
     serde_json::from_value(json!({
@@ -153,4 +161,100 @@ fn one_seed_writes_the_same_bytes_twice_with_all_components() {
         assert!(one.writes().iter().any(|write| write.by == writer), "{writer}: {one}");
     }
     assert_ne!(one.to_bytes(), recorded_with_components(6).to_bytes(), "another seed, another run");
+}
+
+/// A kind of a test's own.
+fn widgets() -> CustomResourceDefinition {
+    serde_json::from_value(json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "properties": {"spec": {"type": "object", "properties": {
+                    "size": {"type": "integer", "default": 3}}}},
+            }}}],
+        },
+    }))
+    .unwrap()
+}
+
+fn widgets_in(cluster: &TestCluster, namespace: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("example.com", "v1", "Widget");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "widgets");
+    Api::namespaced_with(cluster.client(), namespace, &kind)
+}
+
+/// A certificate is asked for and given.
+async fn ask_for_certificate(cluster: &TestCluster, request: &str) {
+    let requests: Api<CertificateSigningRequest> = Api::all(cluster.client());
+    let asked = json!({"metadata": {"name": "jane"}, "spec": {
+        "request": ByteString(request.as_bytes().to_vec()), "usages": ["client auth"],
+        "signerName": "kubernetes.io/kube-apiserver-client",
+    }});
+    let asked = serde_json::from_value(asked).unwrap();
+    requests.create(&PostParams::default(), &asked).await.unwrap();
+    let approved = json!({"status": {"conditions": [
+        {"type": "Approved", "status": "True", "reason": "Test", "message": "of course"}]}});
+    let approved = kube::api::Patch::Merge(approved);
+    requests.patch_subresource("approval", "jane", &Default::default(), &approved).await.unwrap();
+    cluster.advance(Duration::from_secs(5)).await;
+    let given = requests.get("jane").await.unwrap().status.unwrap().certificate;
+    assert!(given.is_some_and(|text| !text.0.is_empty()), "signed by the controller");
+}
+
+/// A job, a kind of its own, a certificate, and a namespace that goes with all that is in it.
+async fn errands(cluster: TestCluster, request: &str) {
+    cluster.advance(Duration::from_secs(5)).await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client());
+    let team = serde_json::from_value(json!({"metadata": {"name": "team"}})).unwrap();
+    namespaces.create(&PostParams::default(), &team).await.unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "team");
+    let made = widgets_in(&cluster, "team");
+    for number in 0..5 {
+        maps.create(&PostParams::default(), &config_map(&format!("map-{number}"))).await.unwrap();
+        let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget",
+            "metadata": {"generateName": "w-"}, "spec": {}});
+        let widget: DynamicObject = serde_json::from_value(widget).unwrap();
+        let widget = made.create(&PostParams::default(), &widget).await.unwrap();
+        assert_eq!(widget.data["spec"]["size"], 3);
+    }
+    let jobs: Api<Job> = Api::namespaced(cluster.client(), "team");
+    let job = json!({"metadata": {"name": "work"}, "spec": {
+        "completions": 4, "parallelism": 2,
+        "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}},
+    }});
+    cluster.advance(Duration::from_secs(5)).await;
+    jobs.create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap();
+    cluster.advance(Duration::from_secs(120)).await;
+    let status = jobs.get("work").await.unwrap().status.unwrap();
+    assert_eq!(status.succeeded, Some(4), "{status:?}");
+    ask_for_certificate(&cluster, request).await;
+    namespaces.delete("team", &Default::default()).await.unwrap();
+    cluster.advance(Duration::from_secs(120)).await;
+    assert!(namespaces.get_opt("team").await.unwrap().is_none(), "gone with all that was in it");
+}
+
+#[test]
+fn jobs_custom_kinds_certificates_and_namespaces_are_the_same_again() {
+    use kubeplane_pki::{Request, SigningRequest, Usage, generate_key};
+    // Who asks for a certificate has a key of his own.
+    let asked =
+        SigningRequest::create(&Request::new("jane", Usage::Client), &generate_key().unwrap());
+    let asked = asked.unwrap();
+    let recorded = |seed| {
+        let builder = TestCluster::builder().controllers().scheduler().crd(widgets()).seed(seed);
+        record(builder.simulation(stages()), async |cluster| errands(cluster, &asked).await)
+    };
+    let one = recorded(8);
+    (0..REPEATED).for_each(|_| assert_same(&one, &recorded(8)));
+    for (kind, key) in [
+        (WriteKind::Delete, "/registry/namespaces/team"),
+        (WriteKind::Delete, "/registry/example.com/widgets/team/"),
+        (WriteKind::Delete, "/registry/jobs/team/work"),
+        (WriteKind::Update, "/registry/certificatesigningrequests/jane"),
+    ] {
+        let is_it = |write: &Write| write.kind == kind && write.key.starts_with(key);
+        assert!(one.writes().iter().any(is_it), "{kind} {key}: {one}");
+    }
 }

@@ -1,13 +1,21 @@
 //! Nodes without kubelets, and parts of a test's own.
 
 use super::*;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, LogParams};
+use kube::{
+    CustomResource, CustomResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind, LogParams, Patch, PatchParams},
+};
+use kubeplane_client::ObjectKey;
+use kubeplane_controllers::{Action, Context, Controller, Error, Sources};
 use kubeplane_core::{
     Definition,
     admission::{Admission, Operation, Request},
     status::{ApiError, ApiResult},
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_run_on_simulated_nodes() {
@@ -106,5 +114,111 @@ spec: {logs: {lines: [one, two, three], every: 10s}, usage: {cpu: 250m, memory: 
         let used: Api<DynamicObject> = Api::default_namespaced_with(cluster.client(), &kind);
         let used = used.get("p").await.unwrap();
         assert_eq!(used.data["containers"][0]["usage"], json!({"cpu": "250m", "memory": "64Mi"}));
+    });
+}
+
+/// How many nodes are ready, of how many.
+async fn ready_nodes(cluster: &TestCluster) -> (usize, usize) {
+    let nodes = Api::<Node>::all(cluster.client()).list(&ListParams::default()).await.unwrap();
+    let is_ready = |node: &&Node| {
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    (nodes.iter().filter(is_ready).count(), nodes.items.len())
+}
+
+#[test]
+fn nodes_come_and_become_ready_whatever_fails_meanwhile() {
+    let nodes = "kind: Nodes\nmetadata: {name: late}\nspec: {count: 40, readyDelay: 1h}";
+    let plan = FaultPlan::seeded(1).timeouts(0.5).failing_store(0.2).only("system:simulated-nodes");
+    let builder = TestCluster::builder().simulation(nodes.parse().unwrap()).faults(plan).paused();
+    run(builder, async |cluster| {
+        assert_eq!(ready_nodes(&cluster).await, (0, 40), "all are there, and not ready yet");
+        cluster.advance(Duration::from_secs(2 * 3600)).await;
+        let struck = cluster.faults().struck();
+        assert_eq!(ready_nodes(&cluster).await, (40, 40), "{}", struck.join("\n"));
+        let on_nodes = |line: &&String| line.contains("PATCH /api/v1/nodes/late-");
+        assert!(struck.iter().any(|line| line.contains("POST /api/v1/nodes:")), "{struck:?}");
+        assert!(struck.iter().filter(on_nodes).count() > 10, "{struck:?}");
+    });
+}
+
+/// Makes a map for each widget, with the time at which it did.
+#[derive(Debug)]
+struct Mapping;
+
+#[async_trait::async_trait]
+impl Controller for Mapping {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "mapping"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.objects::<Widget>();
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": key.name},
+            "data": {"now": context.now().to_string()}});
+        let maps: Api<ConfigMap> = Api::namespaced(context.client(), &key.namespace);
+        let apply = PatchParams::apply("mapping").force();
+        maps.patch(&key.name, &apply, &Patch::Apply(map)).await?;
+        Ok(Action::Done)
+    }
+}
+
+/// Makes one widget when it starts.
+#[derive(Debug)]
+struct Making {
+    clock: SharedClock,
+    widgets: Api<Widget>,
+}
+
+#[async_trait::async_trait]
+impl Component for Making {
+    fn name(&self) -> &str {
+        "making"
+    }
+
+    async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        let widget = Widget::new("first", WidgetSpec { made: self.clock.now().to_string() });
+        self.widgets.create(&PostParams::default(), &widget).await?;
+        lifecycle.ready();
+        lifecycle.stopping().await;
+        Ok(())
+    }
+}
+
+#[derive(CustomResource, Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[kube(group = "example.com", version = "v1", kind = "Widget", namespaced)]
+struct WidgetSpec {
+    made: String,
+}
+
+#[test]
+fn a_kind_a_controller_and_a_component_of_a_tests_own_work_together() {
+    let hour = SignedDuration::from_hours(1);
+    let made = |parts: &ClusterParts| {
+        let user = UserInfo::new("maker", ["system:masters", GROUP_AUTHENTICATED]);
+        let widgets = Api::default_namespaced(parts.client_as(user));
+        Ok::<_, BoxError>(Making { clock: parts.clock_of("making"), widgets })
+    };
+    let builder = TestCluster::builder().crd(Widget::crd()).controller(|| Mapping).component(made);
+    let builder = builder.skew("making", -hour).skew("test-controllers", hour).paused();
+    run(builder, async |cluster| {
+        cluster.settle().await;
+        let widgets: Api<Widget> = Api::default_namespaced(cluster.client());
+        let widget = widgets.get("first").await.unwrap();
+        assert_eq!(widget.spec.made, "2025-12-31T23:00:00Z", "its clock is off");
+        let maps: Api<ConfigMap> = Api::default_namespaced(cluster.client());
+        let map = maps.get("first").await.unwrap();
+        assert_eq!(map.data.unwrap()["now"], "2026-01-01T01:00:00Z", "and so is the controller's");
+        let writes = cluster.history().writes();
+        let made = writes.iter().find(|write| write.key.contains("/widgets/"));
+        assert_eq!(made.unwrap().by, "maker");
     });
 }

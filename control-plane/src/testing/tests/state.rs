@@ -2,6 +2,7 @@
 
 use super::*;
 use kube::api::{DeleteParams, Patch, PatchParams};
+use std::collections::BTreeMap;
 
 async fn names(maps: &Api<ConfigMap>) -> Vec<String> {
     let list = maps.list(&ListParams::default()).await.unwrap();
@@ -96,5 +97,93 @@ async fn the_history_says_who_wrote_what() {
     assert_eq!(by("/registry/namespaces/default").unwrap().1, "system:apiserver");
     let text = cluster.history().to_string();
     assert!(text.contains("create /registry/namespaces/team by jane"), "{text}");
+    cluster.stop().await.unwrap();
+}
+
+/// A deployment on simulated nodes, with everything that sees to it.
+async fn with_components(seed: Option<u64>) -> (TestCluster, Api<Pod>) {
+    let mut builder = TestCluster::builder().controllers().scheduler().simulated_nodes(2).paused();
+    if let Some(seed) = seed {
+        builder = builder.seed(seed);
+    }
+    let cluster = builder.start().await.unwrap();
+    let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
+    deployments.create(&PostParams::default(), &web()).await.unwrap();
+    cluster.advance(Duration::from_secs(60)).await;
+    let pods = Api::default_namespaced(cluster.client());
+    assert_eq!(running(&pods).await.len(), 4, "{}", cluster.history());
+    (cluster, pods)
+}
+
+/// What is not to change of a pod that runs: its name with uid, address, start and restarts.
+async fn running(pods: &Api<Pod>) -> BTreeMap<String, String> {
+    let list = pods.list(&ListParams::default()).await.unwrap();
+    let facts = |pod: Pod| {
+        let status = pod.status?;
+        let own = status.container_statuses?.into_iter().next()?;
+        let started = own.state?.running?.started_at?.0;
+        let (uid, address) = (pod.metadata.uid?, status.pod_ip?);
+        let facts = format!("{uid} {address} since {started}, {} restarts", own.restart_count);
+        own.ready.then_some((pod.metadata.name?, facts))
+    };
+    list.items.into_iter().filter_map(facts).collect()
+}
+
+async fn scale(cluster: &TestCluster, replicas: i32) {
+    let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
+    let change = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    deployments.patch("web", &PatchParams::default(), &change).await.unwrap();
+    cluster.advance(Duration::from_secs(60)).await;
+}
+
+fn uid(facts: &str) -> &str {
+    facts.split(' ').next().unwrap()
+}
+
+fn address(facts: &str) -> &str {
+    facts.split(' ').nth(1).unwrap()
+}
+
+#[tokio::test]
+async fn pods_run_on_in_a_fork_and_new_ones_are_others() {
+    for seed in [Some(9), None] {
+        let (cluster, pods) = with_components(seed).await;
+        let before = running(&pods).await;
+        let fork = cluster.fork().await.unwrap();
+        fork.advance(Duration::from_secs(300)).await;
+        let forked: Api<Pod> = Api::default_namespaced(fork.client());
+        assert_eq!(running(&forked).await, before, "nothing starts again");
+
+        scale(&fork, 7).await;
+        scale(&cluster, 7).await;
+        let (here, there) = (running(&pods).await, running(&forked).await);
+        assert_eq!((here.len(), there.len()), (7, 7));
+        for (name, facts) in &before {
+            assert_eq!((here.get(name), there.get(name)), (Some(facts), Some(facts)));
+        }
+        for (name, facts) in there.iter().filter(|(name, _)| !before.contains_key(*name)) {
+            assert!(!here.contains_key(name), "{name} is the origin's");
+            assert!(here.values().all(|other| uid(other) != uid(facts)), "{facts} is the origin's");
+        }
+        let addresses: BTreeSet<_> = there.values().map(|facts| address(facts)).collect();
+        assert_eq!(addresses.len(), 7, "one for each: {there:?}");
+        fork.stop().await.unwrap();
+        cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn pods_that_are_brought_back_run_on() {
+    let (cluster, pods) = with_components(Some(10)).await;
+    let before = running(&pods).await;
+    let snapshot = cluster.snapshot().unwrap();
+    let name = before.keys().next().unwrap();
+    pods.delete(name, &DeleteParams::default()).await.unwrap();
+    scale(&cluster, 6).await;
+    let meanwhile = running(&pods).await;
+    assert!(meanwhile.len() == 6 && !meanwhile.contains_key(name), "{meanwhile:?}");
+    cluster.restore(&snapshot).await.unwrap();
+    cluster.advance(Duration::from_secs(60)).await;
+    assert_eq!(running(&pods).await, before, "as they were, from when they were");
     cluster.stop().await.unwrap();
 }

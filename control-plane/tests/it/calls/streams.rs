@@ -1,16 +1,22 @@
-//! `logs`, `exec` and `port-forward`: through the API server to the kubelet.
+//! `logs`, `exec`, `attach`, `run -i` and `port-forward`: through the API server to the kubelet.
 
 use super::World;
 use crate::{kubectl::SOON, parts::eventually};
+use serde_json::json;
 use std::{
+    cell::RefCell,
+    ffi::OsStr,
     io::{Read, Write},
     net::TcpStream,
+    process::{Command, Stdio},
     time::Duration,
 };
 
 pub(super) fn all(world: &World<'_>) {
     logs(world);
     exec(world);
+    attach(world);
+    terminal(world);
     if world.real.is_some() {
         traffic(world);
     }
@@ -87,6 +93,92 @@ fn exec(world: &World<'_>) {
         assert_eq!(code, 127);
         assert!(said.contains("simulated runtime cannot run"), "{said}");
     }
+}
+
+/// `run -i` takes part in a pod from its start to its end; `attach` as often as somebody likes.
+fn attach(world: &World<'_>) {
+    let run = [
+        "run",
+        "-n",
+        "web",
+        "typed",
+        "--image=busybox:1.36",
+        "--restart=Never",
+        "-i",
+        "--rm",
+        "--",
+        "cat",
+    ];
+    let said = world.kubectl.ok_with(&run, "over\nand back\n");
+    assert!(
+        said.starts_with("over\nand back\n") && said.contains("pod \"typed\" deleted"),
+        "{said}"
+    );
+
+    let container = json!({"name": "c", "image": "busybox:1.36", "imagePullPolicy": "IfNotPresent",
+        "command": ["cat"], "stdin": true});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "listener", "namespace": "web"}, "spec": {"containers": [container]}});
+    let created = world.kubectl.ok_with(&["create", "-f", "-"], &pod.to_string());
+    assert_eq!(created, "pod/listener created\n");
+    let ready = "--for=condition=Ready";
+    world.kubectl.ok(&["wait", "-n", "web", "pod/listener", ready, "--timeout=30s"]);
+    for words in ["first\n", "second\n"] {
+        let line = ["attach", "-n", "web", "-i", "listener"];
+        let (attached, input) = world.kubectl.start_with_input(&line);
+        let input = RefCell::new(input);
+        attached.until(&format!("{words:?} comes back"), |said| {
+            // A runtime may take input before it passes output on, so once need not be enough. A kubectl that has
+            // ended has said why.
+            let _ = input.borrow_mut().write_all(words.as_bytes());
+            said.contains(words)
+        });
+    }
+    // At the end of its input kubectl leaves; the container goes on.
+    world.kubectl.ok_with(&["attach", "-n", "web", "-i", "listener"], "third\n");
+    let log = ["logs", "-n", "web", "listener"];
+    world.kubectl.until(&log, "what all of them said", |log| {
+        log.starts_with("first\n") && log.contains("\nsecond\n") && log.ends_with("\nthird\n")
+    });
+    world.kubectl.ok(&["delete", "pod", "-n", "web", "listener", "--grace-period=1"]);
+    let (_, said) = world.kubectl.fails(&["attach", "-n", "web", "-i", "listener"]);
+    assert_eq!(said, "Error from server (NotFound): pods \"listener\" not found\n");
+}
+
+/// At a terminal of 40 rows and 100 columns.
+fn terminal(world: &World<'_>) {
+    let pod = world.pods().remove(0);
+    let wanted = if world.real.is_some() { "40 100" } else { "hi" };
+    // The size follows the start of the command.
+    let script = "n=0; while [ \"$(stty size 2>/dev/null)\" != '40 100' ] && [ $n -lt 300 ]; do \
+                  n=$((n + 1)); sleep 0.1; done; stty size";
+    let inside = if world.real.is_some() { script } else { "echo hi" };
+    let call = world.kubectl.command(&["exec", "-it", "-n", "web", &pod, "--", "sh", "-c", inside]);
+    let words = std::iter::once(call.get_program()).chain(call.get_args());
+    let words: Vec<String> = words.map(quoted).collect();
+    let line = format!("stty rows 40 cols 100; exec {}", words.join(" "));
+    let mut outside = Command::new("script");
+    outside.args(["-qec", &line, "/dev/null"]).env("SHELL", "/bin/sh");
+    for (name, value) in call.get_envs() {
+        match value {
+            Some(value) => outside.env(name, value),
+            None => outside.env_remove(name),
+        };
+    }
+    outside.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut typing = outside.spawn().unwrap();
+    // Whoever sits there says nothing, and stays.
+    let keyboard = typing.stdin.take();
+    let output = typing.wait_with_output().unwrap();
+    drop(keyboard);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    assert!(said.lines().any(|row| row.trim() == wanted), "{said:?}");
+}
+
+/// A word as shells take it for itself.
+fn quoted(word: &OsStr) -> String {
+    format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
 /// Port-forward, and the Service from the node.

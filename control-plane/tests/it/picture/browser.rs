@@ -128,6 +128,31 @@ impl Browser {
         }
     }
 
+    /// Waits for a link and goes where it leads.
+    pub(crate) async fn follow(&mut self, link: &str) {
+        self.until(&format!("document.querySelector({link:?}) !== null")).await;
+        self.value(&format!("document.querySelector({link:?}).click()")).await;
+    }
+
+    /// Red, green and blue of a point of a PNG, found out by a window that shows nothing else.
+    pub(crate) async fn pixel(&mut self, png: &[u8], x: &Value, y: &Value) -> Value {
+        let png = serde_json::to_value(ByteString(png.to_vec())).unwrap();
+        let png = format!("data:image/png;base64,{}", png.as_str().unwrap());
+        let look = format!(
+            "(async () => {{
+                const image = new Image();
+                image.src = {png:?};
+                await image.decode();
+                const canvas = document.createElement('canvas');
+                [canvas.width, canvas.height] = [image.width, image.height];
+                const context = canvas.getContext('2d');
+                context.drawImage(image, 0, 0);
+                return [...context.getImageData({x}, {y}, 1, 1).data].slice(0, 3);
+            }})()"
+        );
+        self.value(&look).await
+    }
+
     /// What the window shows, as PNG.
     pub(crate) async fn screenshot(&mut self) -> Vec<u8> {
         let shot = self.call("Page.captureScreenshot", json!({"format": "png"})).await;

@@ -1,7 +1,11 @@
 //! What a cluster inside a test costs: `cargo bench -p kubeplane --bench clusters [PART...]`.
 //!
-//! Parts are `start`, `testserver`, `memory`, `nodes`; all of them by default. Each line has the aim behind it.
+//! Parts are `start`, `testserver`, `original`, `memory`, `nodes`; all of them by default. Each line has the aim behind it.
+//! The part `original` is etcd and kube-apiserver as envtest starts them; they are found by envtest's own variables
+//! (`KUBEBUILDER_ASSETS`, or `TEST_ASSET_ETCD` and `TEST_ASSET_KUBE_APISERVER`).
 #![expect(clippy::print_stdout, reason = "the figures are what was asked for")]
+
+mod original;
 
 use anyhow::Context as _;
 use futures::{StreamExt, stream};
@@ -23,6 +27,8 @@ use std::{
 
 /// How often what takes milliseconds is done.
 const ROUNDS: usize = 30;
+/// The original takes seconds.
+const ORIGINAL_ROUNDS: usize = 3;
 const NODES: u32 = 5_000;
 const PODS: usize = 10_000;
 /// How many requests a client has under way.
@@ -89,6 +95,32 @@ fn testserver() -> anyhow::Result<()> {
     }
     tell("testserver, process to ready, median", millis(median(starts)), "100 ms");
     tell("testserver, memory when ready, most", mebibytes(idle), "30 MiB");
+    Ok(())
+}
+
+/// The same of the original: from no process to the first object made.
+async fn original() -> anyhow::Result<()> {
+    let Some(assets) = original::Assets::find() else {
+        tell("the original", "-", "needs KUBEBUILDER_ASSETS");
+        return Ok(());
+    };
+    let (mut starts, mut idle, mut stops) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ORIGINAL_ROUNDS {
+        let begin = Instant::now();
+        let original = assets.start()?;
+        original.make_first(&map("first")).await?;
+        starts.push(begin.elapsed());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let both = original.processes().into_iter().map(resident);
+        idle.push(both.sum::<anyhow::Result<u64>>()?);
+        let begin = Instant::now();
+        drop(original);
+        stops.push(begin.elapsed());
+    }
+    idle.sort_unstable();
+    tell("the original, processes to first create, median", millis(median(starts)), "-");
+    tell("the original, memory of both when idle, median", mebibytes(idle[idle.len() / 2]), "-");
+    tell("the original, killed, median", millis(median(stops)), "-");
     Ok(())
 }
 
@@ -173,6 +205,9 @@ fn main() -> anyhow::Result<()> {
     }
     if is_wanted("testserver") {
         testserver()?;
+    }
+    if is_wanted("original") {
+        runtime.block_on(original())?;
     }
     if is_wanted("nodes") {
         runtime.block_on(nodes())?;
