@@ -59,14 +59,14 @@ fn a_socket_that_may_not_be_used_is_told_from_one_that_is_not_there() {
     let home = open_directory();
     let closed = home.path().join("closed.sock");
     let _listener = UnixListener::bind(&closed).unwrap();
-    fs::set_permissions(&closed, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
     let why = told(&closed);
     let start = format!("{} cannot be used: ", closed.display());
     assert!(why.starts_with(&start) && why.contains("Permission denied"), "{why}");
 
     let private = home.path().join("private");
     fs::create_dir(&private).unwrap();
-    fs::set_permissions(&private, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&private, Permissions::from_mode(0o000)).unwrap();
     let hidden = private.join("containerd.sock");
     let why = told(&hidden);
     fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();

@@ -33,7 +33,7 @@ pub(super) struct DiskState {
     pub(super) fault: Option<(usize, Fault)>,
     pub(super) failed: Option<&'static str>,
     /// Which calls fail for as long as this stands, doing nothing, and with which error.
-    pub(super) broken: Option<(fn(&str, &Path) -> bool, i32)>,
+    pub(super) broken: Option<(Calls, i32)>,
     /// How many bytes all files of a directory may have together.
     pub(super) room: Option<u64>,
     /// The directories whose entries were made durable.
@@ -43,6 +43,9 @@ pub(super) struct DiskState {
     /// What was written to each file and not flushed yet, and where.
     dirty: BTreeMap<PathBuf, Vec<(usize, Vec<u8>)>>,
 }
+
+/// Which calls, by what is done to which file.
+pub(super) type Calls = fn(&str, &Path) -> bool;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Fault {
