@@ -1,8 +1,9 @@
 use crate::{
     Changes,
     cache::{Cache, Phase},
+    object::{Object, Sink, typed, typed_ref},
 };
-use std::{fmt, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// A live, shared, read-only copy of all objects of a kind (or those that a selector matches).
 ///
@@ -10,12 +11,13 @@ use std::{fmt, sync::Arc};
 /// an object written back without them keeps those it has. Clones share one copy. Handles outlive their
 /// [`Informers`](crate::Informers), but then nothing changes any more.
 pub struct Informer<K> {
-    cache: Arc<Cache<K>>,
+    cache: Arc<Cache>,
+    kind: PhantomData<fn() -> K>,
 }
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self { cache: self.cache.clone() }
+        Self { cache: self.cache.clone(), kind: PhantomData }
     }
 }
 
@@ -25,33 +27,33 @@ impl<K> fmt::Debug for Informer<K> {
     }
 }
 
-impl<K: kube::Resource> Informer<K> {
-    pub(crate) fn new(cache: Arc<Cache<K>>) -> Self {
-        Self { cache }
+impl<K: kube::Resource + Send + Sync + 'static> Informer<K> {
+    pub(crate) fn new(cache: Arc<Cache>) -> Self {
+        Self { cache, kind: PhantomData }
     }
 
     /// The reading side alone.
     #[must_use]
     pub fn lister(&self) -> Lister<K> {
-        Lister { cache: self.cache.clone() }
+        Lister { cache: self.cache.clone(), kind: PhantomData }
     }
 
     /// One object; `namespace` is empty for cluster-scoped kinds.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.cache.get(namespace, name)
+        self.cache.get(namespace, name).and_then(typed)
     }
 
     /// All objects, ordered by namespace and name.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.cache.list()
+        collected(|sink| self.cache.list(sink))
     }
 
     /// All objects of a namespace, ordered by name.
     #[must_use]
     pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.cache.list_in(namespace)
+        collected(|sink| self.cache.list_in(namespace, sink))
     }
 
     /// How many objects there are.
@@ -72,19 +74,21 @@ impl<K: kube::Resource> Informer<K> {
         name: &'static str,
         keys_of: impl Fn(&K) -> Vec<String> + Send + Sync + 'static,
     ) {
+        let keys_of =
+            move |object: &dyn Object| typed_ref(object).map(&keys_of).unwrap_or_default();
         self.cache.add_index(name, Box::new(keys_of));
     }
 
     /// The objects under `key` in index `name`; none when there is no such index.
     #[must_use]
     pub fn by_index(&self, name: &str, key: &str) -> Vec<Arc<K>> {
-        self.cache.by_index(name, key)
+        collected(|sink| self.cache.by_index(name, key, sink))
     }
 
     /// The present objects as [`Change::Added`](crate::Change::Added), then every change.
     #[must_use]
     pub fn subscribe(&self) -> Changes<K> {
-        self.cache.subscribe()
+        Changes::new(self.cache.subscribe())
     }
 
     /// Whether the first list has arrived.
@@ -95,19 +99,25 @@ impl<K: kube::Resource> Informer<K> {
 
     /// Waits for the first list, or for the end of the informer.
     pub async fn synced(&self) {
-        // The cache holds the sender, so waiting cannot fail while it is there.
-        let _ = self.cache.phase().wait_for(|phase| *phase != Phase::Filling).await;
+        self.cache.settled().await;
     }
+}
+
+fn collected<K: Send + Sync + 'static>(read: impl FnOnce(&mut dyn Sink)) -> Vec<Arc<K>> {
+    let mut objects = Vec::new();
+    read(&mut objects);
+    objects
 }
 
 /// Reads the objects of an [`Informer`].
 pub struct Lister<K> {
-    cache: Arc<Cache<K>>,
+    cache: Arc<Cache>,
+    kind: PhantomData<fn() -> K>,
 }
 
 impl<K> Clone for Lister<K> {
     fn clone(&self) -> Self {
-        Self { cache: self.cache.clone() }
+        Self { cache: self.cache.clone(), kind: PhantomData }
     }
 }
 
@@ -117,28 +127,28 @@ impl<K> fmt::Debug for Lister<K> {
     }
 }
 
-impl<K: kube::Resource> Lister<K> {
+impl<K: kube::Resource + Send + Sync + 'static> Lister<K> {
     /// One object; `namespace` is empty for cluster-scoped kinds.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.cache.get(namespace, name)
+        self.cache.get(namespace, name).and_then(typed)
     }
 
     /// All objects, ordered by namespace and name.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.cache.list()
+        collected(|sink| self.cache.list(sink))
     }
 
     /// All objects of a namespace, ordered by name.
     #[must_use]
     pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.cache.list_in(namespace)
+        collected(|sink| self.cache.list_in(namespace, sink))
     }
 
     /// The objects under `key` in index `name`; none when there is no such index.
     #[must_use]
     pub fn by_index(&self, name: &str, key: &str) -> Vec<Arc<K>> {
-        self.cache.by_index(name, key)
+        collected(|sink| self.cache.by_index(name, key, sink))
     }
 }

@@ -1,21 +1,17 @@
 use crate::{
     ClientSource, Informer, InformerSource, Query,
     cache::{Cache, Phase},
+    object::{Decode, decode},
     reflector::Reflector,
 };
 use kube::{
     core::{DynamicObject, PartialObjectMeta},
     discovery::ApiResource,
 };
-use kubeplane_clock::{Seed, SharedClock, watch};
+use kubeplane_clock::{Seed, SharedClock};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use std::{
-    any::{Any, TypeId},
-    collections::HashMap,
-    fmt::Debug,
-    sync::Arc,
-};
+use std::{any::TypeId, borrow::Cow, collections::HashMap, fmt::Debug, sync::Arc};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The metadata of an object whose kind is known only at run time.
@@ -51,27 +47,32 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
-    cache: Arc<dyn Slot>,
+    cache: Arc<Cache>,
     task: AbortHandle,
 }
 
-trait Slot: Debug + Send + Sync {
-    fn phase(&self) -> watch::Receiver<Phase>;
-    fn close(&self);
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+/// A kind without its type: what finds and reads its objects.
+struct Kind {
+    id: TypeId,
+    group: Cow<'static, str>,
+    version: Cow<'static, str>,
+    api_version: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    plural: Cow<'static, str>,
+    decode: Decode,
 }
 
-impl<K: kube::Resource + Send + Sync + 'static> Slot for Cache<K> {
-    fn phase(&self) -> watch::Receiver<Phase> {
-        Self::phase(self)
-    }
-
-    fn close(&self) {
-        Self::close(self);
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
+impl Kind {
+    fn of<K: Watchable>() -> Self {
+        Self {
+            id: TypeId::of::<K>(),
+            group: K::group(&()),
+            version: K::version(&()),
+            api_version: K::api_version(&()),
+            kind: K::kind(&()),
+            plural: K::plural(&()),
+            decode: decode::<K>,
+        }
     }
 }
 
@@ -109,10 +110,7 @@ impl Informers {
         field_selector: &str,
         label_selector: &str,
     ) -> Informer<K> {
-        let mut query = Query::all(ApiResource::erase::<K>(&()));
-        field_selector.clone_into(&mut query.field_selector);
-        label_selector.clone_into(&mut query.label_selector);
-        self.start(query)
+        Informer::new(self.inner.selected(Kind::of::<K>(), field_selector, label_selector))
     }
 
     /// The metadata of all objects of any resource.
@@ -121,7 +119,9 @@ impl Informers {
     /// As [`of`](Self::of).
     #[must_use]
     pub fn metadata(&self, resource: ApiResource) -> Informer<PartialObjectMetadata> {
-        self.start(Query { metadata_only: true, ..Query::all(resource) })
+        let query = Query { metadata_only: true, ..Query::all(resource) };
+        let id = TypeId::of::<PartialObjectMetadata>();
+        Informer::new(self.inner.start(id, query, decode::<PartialObjectMetadata>))
     }
 
     /// Ends the metadata informer of a resource that is no longer served; its readers' streams end.
@@ -133,30 +133,6 @@ impl Informers {
             entry.task.abort();
             entry.cache.close();
         }
-    }
-
-    fn start<K>(&self, query: Query) -> Informer<K>
-    where
-        K: kube::Resource + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
-    {
-        let id = (TypeId::of::<K>(), query.clone());
-        let mut entries = self.inner.entries.lock();
-        let running =
-            entries.get(&id).map(|entry| entry.cache.clone().into_any().downcast::<Cache<K>>());
-        if let Some(Ok(cache)) = running {
-            return Informer::new(cache);
-        }
-        let cache = Arc::new(Cache::new());
-        let reflector = Reflector {
-            source: self.inner.source.clone(),
-            query,
-            cache: cache.clone(),
-            clock: self.inner.clock.clone(),
-            seed: self.inner.seed.clone(),
-        };
-        let task = self.inner.tasks.lock().spawn(reflector.run());
-        entries.insert(id, Entry { cache: cache.clone(), task });
-        Informer::new(cache)
     }
 
     /// Waits until every informer handed out so far has its first list.
@@ -191,6 +167,43 @@ impl Informers {
 }
 
 impl Inner {
+    fn selected(&self, kind: Kind, field_selector: &str, label_selector: &str) -> Arc<Cache> {
+        let resource = ApiResource {
+            group: kind.group.into_owned(),
+            version: kind.version.into_owned(),
+            api_version: kind.api_version.into_owned(),
+            kind: kind.kind.into_owned(),
+            plural: kind.plural.into_owned(),
+        };
+        let query = Query {
+            field_selector: field_selector.to_owned(),
+            label_selector: label_selector.to_owned(),
+            ..Query::all(resource)
+        };
+        self.start(kind.id, query, kind.decode)
+    }
+
+    /// The cache of what `query` finds, whose objects are of the type `id`, as `decode` makes them.
+    fn start(&self, id: TypeId, query: Query, decode: Decode) -> Arc<Cache> {
+        let mut entries = self.entries.lock();
+        let id = (id, query);
+        if let Some(entry) = entries.get(&id) {
+            return entry.cache.clone();
+        }
+        let cache = Arc::new(Cache::new());
+        let reflector = Reflector {
+            source: self.source.clone(),
+            query: id.1.clone(),
+            decode,
+            cache: cache.clone(),
+            clock: self.clock.clone(),
+            seed: self.seed.clone(),
+        };
+        let task = self.tasks.lock().spawn(reflector.run());
+        entries.insert(id, Entry { cache: cache.clone(), task });
+        cache
+    }
+
     fn stop(&self) {
         self.tasks.lock().abort_all();
         for entry in self.entries.lock().values() {

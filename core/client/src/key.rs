@@ -1,3 +1,4 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::fmt;
 
 /// The name of one object of a kind; `namespace` is empty for cluster-scoped kinds.
@@ -19,7 +20,10 @@ impl ObjectKey {
     /// The key of an object.
     #[must_use]
     pub fn of<K: kube::Resource>(object: &K) -> Self {
-        let meta = object.meta();
+        Self::named(object.meta())
+    }
+
+    pub(crate) fn named(meta: &ObjectMeta) -> Self {
         Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),

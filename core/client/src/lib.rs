@@ -33,6 +33,7 @@ mod informer;
 mod informers;
 mod key;
 mod leader;
+mod object;
 mod ownership;
 mod queue;
 mod reflector;

@@ -1,20 +1,26 @@
 use crate::{Error, Result};
-use futures::future::BoxFuture;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::{
-    Api, Resource,
-    api::{Patch, PatchParams},
-    core::{NamespaceResourceScope, Selector, SelectorExt},
+    Resource,
+    api::{GetParams, Patch, PatchParams},
+    core::{NamespaceResourceScope, Request, Selector, SelectorExt},
 };
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::json;
-use std::{fmt, fmt::Debug, sync::Arc};
+use std::{fmt, fmt::Debug, marker::PhantomData, sync::Arc};
 use tokio::sync::OnceCell;
 
 /// The owner reference that says who manages `object`, if anyone does.
 #[must_use]
 pub fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
-    object.meta().owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+    manager_of(object.meta())
+}
+
+fn manager_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// Whether the owner of this uid manages `object`.
@@ -37,8 +43,6 @@ pub fn controller_ref<O: Resource<DynamicType = ()>>(owner: &O) -> OwnerReferenc
     }
 }
 
-type LiveCheck<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<()>> + Send + Sync + 'a>;
-
 /// Brings the objects that an owner manages into line with its selector: adopts orphans that match,
 /// releases managed objects that no longer do.
 ///
@@ -47,24 +51,31 @@ type LiveCheck<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<()>> + Send + Sync + '
 pub struct ControllerRefManager<'a> {
     client: kube::Client,
     owner: OwnerReference,
-    owner_name: String,
+    /// The path of the collection that the owner is in.
+    owners: String,
     namespace: String,
     owner_deleted: bool,
     selector: Selector,
     finalizer: Option<&'static str>,
-    live: LiveCheck<'a>,
     checked: OnceCell<std::result::Result<(), String>>,
+    lifetime: PhantomData<&'a ()>,
+}
+
+/// What is read of an owner.
+#[derive(Deserialize)]
+struct Owner {
+    metadata: ObjectMeta,
 }
 
 impl Debug for ControllerRefManager<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControllerRefManager")
-            .field("owner", &self.owner_name)
+            .field("owner", &self.owner.name)
             .finish_non_exhaustive()
     }
 }
 
-impl<'a> ControllerRefManager<'a> {
+impl ControllerRefManager<'_> {
     /// For `owner`, which selects its objects by `selector`.
     ///
     /// # Errors
@@ -81,23 +92,16 @@ impl<'a> ControllerRefManager<'a> {
     {
         let meta = owner.meta();
         let namespace = meta.namespace.clone().unwrap_or_default();
-        let name = meta.name.clone().unwrap_or_default();
-        let uid = meta.uid.clone().unwrap_or_default();
-        let api: Api<O> = Api::namespaced(client.clone(), &namespace);
-        let live: LiveCheck<'a> = Box::new(move || {
-            let (api, name, uid) = (api.clone(), name.clone(), uid.clone());
-            Box::pin(async move { check_owner(&api, &name, &uid).await })
-        });
         Ok(Self {
             client,
             owner: controller_ref(owner),
-            owner_name: meta.name.clone().unwrap_or_default(),
+            owners: O::url_path(&(), Some(&namespace)),
             namespace,
             owner_deleted: meta.deletion_timestamp.is_some(),
             selector: parse(selector)?,
             finalizer: None,
-            live,
             checked: OnceCell::new(),
+            lifetime: PhantomData,
         })
     }
 
@@ -123,11 +127,12 @@ impl<'a> ControllerRefManager<'a> {
             + Clone
             + Debug,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
+        let path = K::url_path(&(), Some(&self.namespace));
         let mut claimed = Vec::new();
         let mut errors = Vec::new();
         for object in objects {
-            match self.claim_one(&api, &*object, &eligible).await {
+            let matches = self.selects(object.meta()) && eligible(&object);
+            match self.claim_one(&path, object.meta(), matches).await {
                 Ok(true) => claimed.push(object),
                 Ok(false) => {}
                 Err(error) => errors.push(error),
@@ -136,19 +141,12 @@ impl<'a> ControllerRefManager<'a> {
         Error::collect(errors).map(|()| claimed)
     }
 
-    async fn claim_one<K>(
-        &self,
-        api: &Api<K>,
-        object: &K,
-        eligible: &impl Fn(&K) -> bool,
-    ) -> Result<bool>
-    where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
-    {
-        let labels = object.meta().labels.as_ref();
-        let matches =
-            self.selector.matches(labels.unwrap_or(&Default::default())) && eligible(object);
-        if let Some(manager) = controller_of(object) {
+    fn selects(&self, meta: &ObjectMeta) -> bool {
+        self.selector.matches(meta.labels.as_ref().unwrap_or(&Default::default()))
+    }
+
+    async fn claim_one(&self, path: &str, meta: &ObjectMeta, matches: bool) -> Result<bool> {
+        if let Some(manager) = manager_of(meta) {
             if manager.uid != self.owner.uid {
                 return Ok(false);
             }
@@ -156,73 +154,66 @@ impl<'a> ControllerRefManager<'a> {
                 return Ok(true);
             }
             if !self.owner_deleted {
-                ignore_gone(self.release(api, object).await)?;
+                ignore_gone(self.release(path, meta).await)?;
             }
             return Ok(false);
         }
-        if self.owner_deleted || !matches || object.meta().deletion_timestamp.is_some() {
+        if self.owner_deleted || !matches || meta.deletion_timestamp.is_some() {
             return Ok(false);
         }
-        match self.adopt(api, object).await {
+        match self.adopt(path, meta).await {
             Ok(()) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    async fn adopt<K>(&self, api: &Api<K>, object: &K) -> Result<()>
-    where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
-    {
-        let live = async || (self.live)().await.map_err(|error| error.to_string());
+    async fn adopt(&self, path: &str, meta: &ObjectMeta) -> Result<()> {
+        let live = async || self.check_owner().await.map_err(|error| error.to_string());
         if let Err(reason) = self.checked.get_or_init(live).await {
-            let (kind, name) = (&self.owner.kind, &self.owner_name);
+            let OwnerReference { kind, name, .. } = &self.owner;
             return Err(Error::CannotAdopt(format!("can't adopt for {kind} {name}: {reason}")));
         }
-        let uid = object.meta().uid.as_deref();
-        let mut patch = json!({"metadata": {"ownerReferences": [self.owner], "uid": uid}});
+        let mut patch = json!({"metadata": {"ownerReferences": [self.owner], "uid": meta.uid}});
         if let Some(finalizer) = self.finalizer {
             patch["metadata"]["finalizers"] = json!([finalizer]);
         }
-        self.patch(api, object, &patch).await
+        self.patch(path, meta, &patch).await
     }
 
-    async fn release<K>(&self, api: &Api<K>, object: &K) -> Result<()>
-    where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
-    {
+    async fn release(&self, path: &str, meta: &ObjectMeta) -> Result<()> {
         let gone = json!({"$patch": "delete", "uid": self.owner.uid});
-        let uid = object.meta().uid.as_deref();
-        self.patch(api, object, &json!({"metadata": {"ownerReferences": [gone], "uid": uid}})).await
+        let patch = json!({"metadata": {"ownerReferences": [gone], "uid": meta.uid}});
+        self.patch(path, meta, &patch).await
     }
 
-    async fn patch<K>(&self, api: &Api<K>, object: &K, patch: &serde_json::Value) -> Result<()>
-    where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
-    {
-        let name = object.meta().name.as_deref().unwrap_or_default();
-        api.patch(name, &PatchParams::default(), &Patch::Strategic(patch))
-            .await
-            .map_err(Error::Api)
-            .map(drop)
+    async fn patch(&self, path: &str, meta: &ObjectMeta, patch: &serde_json::Value) -> Result<()> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let request = Request::new(path)
+            .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+            .map_err(kube::Error::BuildRequest)?;
+        self.client.request::<IgnoredAny>(request).await?;
+        Ok(())
     }
-}
 
-async fn check_owner<O>(api: &Api<O>, name: &str, uid: &str) -> Result<()>
-where
-    O: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
-{
-    let fresh = api.get(name).await?;
-    let meta = fresh.meta();
-    if meta.uid.as_deref() != Some(uid) {
-        let now = meta.uid.as_deref().unwrap_or_default();
-        return Err(Error::CannotAdopt(format!(
-            "original {name} is gone: got uid {now}, wanted {uid}"
-        )));
-    }
-    match &meta.deletion_timestamp {
-        Some(at) => Err(Error::CannotAdopt(format!("{name} has just been deleted at {}", at.0))),
-        None => Ok(()),
+    async fn check_owner(&self) -> Result<()> {
+        let OwnerReference { name, uid, .. } = &self.owner;
+        let request = Request::new(self.owners.as_str())
+            .get(name, &GetParams::default())
+            .map_err(kube::Error::BuildRequest)?;
+        let meta = self.client.request::<Owner>(request).await?.metadata;
+        if meta.uid.as_ref() != Some(uid) {
+            let now = meta.uid.as_deref().unwrap_or_default();
+            return Err(Error::CannotAdopt(format!(
+                "original {name} is gone: got uid {now}, wanted {uid}"
+            )));
+        }
+        match &meta.deletion_timestamp {
+            Some(at) => {
+                Err(Error::CannotAdopt(format!("{name} has just been deleted at {}", at.0)))
+            }
+            None => Ok(()),
+        }
     }
 }
 

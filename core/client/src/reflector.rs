@@ -1,8 +1,11 @@
-use crate::{Backoff, Error, InformerSource, Query, Result, SourceEvent, cache::Cache};
-use bytes::Bytes;
+use crate::{
+    Backoff, Error, InformerSource, Listed, Query, Result, SourceEvent,
+    cache::Cache,
+    object::{Decode, Object},
+};
 use futures::StreamExt;
 use kubeplane_clock::{Seed, SharedClock};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -13,10 +16,11 @@ const WATCH_LIFETIME: Duration = Duration::from_secs(300);
 const WATCH_GRACE: Duration = Duration::from_secs(30);
 
 /// Keeps a cache equal to what a source has: list, watch, and list again when the watch cannot go on.
-pub(crate) struct Reflector<K> {
+pub(crate) struct Reflector {
     pub(crate) source: Arc<dyn InformerSource>,
     pub(crate) query: Query,
-    pub(crate) cache: Arc<Cache<K>>,
+    pub(crate) decode: Decode,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) clock: SharedClock,
     pub(crate) seed: Seed,
 }
@@ -32,10 +36,7 @@ struct Version {
     resource_version: String,
 }
 
-impl<K> Reflector<K>
-where
-    K: kube::Resource + DeserializeOwned + Send + Sync + 'static,
-{
+impl Reflector {
     pub(crate) async fn run(self) {
         let mut backoff = self.backoff();
         // Any state will do at first; later never an older one than was shown already.
@@ -43,11 +44,11 @@ where
         let mut failing = false;
         loop {
             match self.source.list(&self.query, &at_least).await {
-                Ok(listed) => {
-                    self.cache.replace(
-                        listed.items.iter().filter_map(|item| self.decode(item)).collect(),
-                    );
-                    at_least = listed.resource_version;
+                Ok(Listed { resource_version, items }) => {
+                    // The text goes as the objects come, rather than with the end of the watch.
+                    let objects = items.into_iter().filter_map(|item| self.read(&item));
+                    self.cache.replace(objects.collect());
+                    at_least = resource_version;
                     failing = false;
                     self.follow(&mut at_least, &mut backoff).await;
                 }
@@ -118,9 +119,9 @@ where
             SourceEvent::Added(text) | SourceEvent::Modified(text) => (text, false),
             SourceEvent::Deleted(text) => (text, true),
         };
-        match self.decode(&text) {
+        match self.read(&text) {
             Some(object) => {
-                if let Some(at) = &object.meta().resource_version {
+                if let Some(at) = &object.metadata().resource_version {
                     version.clone_from(at);
                 }
                 if deleted { self.cache.delete(object) } else { self.cache.apply(object) }
@@ -134,18 +135,14 @@ where
     }
 
     /// One object that cannot be read must not keep all others from being seen.
-    fn decode(&self, text: &Bytes) -> Option<Arc<K>> {
-        match serde_json::from_slice::<K>(text) {
-            Ok(mut object) => {
-                // They make up half of an object, and writing an object without them leaves them as they are.
-                object.meta_mut().managed_fields = None;
-                Some(Arc::new(object))
-            }
-            Err(error) => {
+    fn read(&self, text: &[u8]) -> Option<Arc<dyn Object>> {
+        std::str::from_utf8(text)
+            .map_err(serde::de::Error::custom)
+            .and_then(self.decode)
+            .inspect_err(|error: &serde_json::Error| {
                 tracing::error!(resource = %self.query, %error, "skipping an object that cannot be decoded");
-                None
-            }
-        }
+            })
+            .ok()
     }
 }
 

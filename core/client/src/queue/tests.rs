@@ -107,6 +107,44 @@ async fn workers_end_after_the_last_ready_item() {
 }
 
 #[test]
+fn nothing_is_kept_of_what_is_done_and_did_not_fail() {
+    let queue = queue(&paused());
+    for item in 0..1000 {
+        queue.add(item);
+        queue.add(item + 1);
+        assert_eq!(now(&queue), Some(item));
+        queue.done(&item);
+        assert_eq!(now(&queue), Some(item + 1));
+        queue.done(&(item + 1));
+    }
+    queue.note_failure(&1);
+    queue.done(&7);
+    assert!(queue.is_idle() && queue.failures(&1) == 1);
+    let number = queue.shared.numbers.lock().reserve(&5000);
+    assert!(number <= 2, "{number}: numbers are used again");
+    queue.forget(&1);
+    assert_eq!(queue.failures(&1), 0);
+}
+
+#[tokio::test]
+async fn what_two_workers_do_at_once_stays_apart() {
+    let queue = queue(&paused());
+    queue.add(1);
+    queue.add(2);
+    assert_eq!((now(&queue), now(&queue)), (Some(1), Some(2)));
+    queue.done(&1);
+    queue.add(3);
+    queue.add(2);
+    assert_eq!(now(&queue), Some(3));
+    assert_eq!(now(&queue), None);
+    queue.done(&2);
+    assert_eq!(now(&queue), Some(2));
+    queue.done(&3);
+    queue.done(&2);
+    assert!(queue.is_idle());
+}
+
+#[test]
 fn metrics_have_the_original_names() {
     let (clock, options) = (paused(), QueueOptions::named("deployment"));
     let queue: WorkQueue<u32> = WorkQueue::new(Arc::new(clock.clone()), &options);

@@ -5,7 +5,10 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kubeplane_clock::{PausedClock, Seed};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -119,6 +122,56 @@ async fn one_object_that_cannot_be_read_does_not_hide_the_others() {
     let (asked, _, known) = play(script).await;
     assert_eq!(asked, ["list \"0\"", "watch 5", "watch 8"]);
     assert_eq!(known, ["ns/a@3"]);
+}
+
+/// Text that shows by its count whether someone still holds it.
+struct Text(Arc<Bytes>);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn the_text_of_a_list_is_not_kept_while_its_objects_are_watched() {
+    let text = Arc::new(object("a", 3));
+    let script = Arc::new(Script::default());
+    script.lists.lock().push_back(Ok((5, vec![Bytes::from_owner(Text(text.clone()))])));
+    let clock = Arc::new(PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+    let informers = Informers::from_source(script.clone(), clock, Seed::new(1));
+    let informer = informers.of::<ConfigMap>();
+    while script.asked.lock().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*script.asked.lock(), ["list \"0\"", "watch 5"]);
+    assert_eq!((informer.len(), Arc::strong_count(&text)), (1, 1));
+}
+
+#[tokio::test]
+async fn kinds_and_selectors_are_apart_and_the_same_ones_share() {
+    let clock = Arc::new(PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+    let script = Arc::new(Script::default());
+    for name in ["a", "b", "c"] {
+        script.lists.lock().push_back(Ok((5, vec![object(name, 3)])));
+    }
+    let informers = Informers::from_source(script, clock, Seed::new(1));
+    let maps = informers.of::<ConfigMap>();
+    let some = informers.filtered::<ConfigMap>("metadata.name=b", "");
+    let secrets = informers.of::<Secret>();
+    let same = informers.of::<ConfigMap>();
+    informers.synced().await;
+    let name = |meta: &ObjectMeta| meta.name.clone().unwrap_or_default();
+    assert_eq!((maps.len(), some.len(), secrets.len()), (1, 1, 1));
+    let shared = (maps.list().pop().unwrap(), same.list().pop().unwrap());
+    assert!(Arc::ptr_eq(&shared.0, &shared.1));
+    let mut names = [
+        name(&shared.0.metadata),
+        name(&some.list()[0].metadata),
+        name(&secrets.list()[0].metadata),
+    ];
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"], "three lists, one for each");
 }
 
 #[tokio::test]
