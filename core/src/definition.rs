@@ -444,6 +444,22 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         Deletion::Immediate
     }
 
+    /// Brings an object as it was stored, in whatever version, up to what that version is today, before it is converted:
+    /// the schema of a kind made at run time may be another one since. Whether it does; then no
+    /// [`default`](Self::default) follows the conversion.
+    fn restore(&self, _object: &mut Object) -> bool {
+        false
+    }
+
+    /// Drops what the version of an object does not know, once it was converted for the store or out of it.
+    fn prune(&self, _object: &mut Object) {}
+
+    /// Whether objects stored in this very version may have to be [restored](Self::restore). Reading costs more where they
+    /// have.
+    fn outdated(&self) -> bool {
+        false
+    }
+
     /// Converts an object of one version of this resource into another of its versions.
     fn convert(&self, object: Object, _to: &GroupVersion) -> Object {
         object

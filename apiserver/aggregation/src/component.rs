@@ -1,28 +1,31 @@
 //! The component that keeps what is passed on in step with the APIServices.
 
+mod look;
+mod watches;
+
 use crate::{
-    availability,
-    documents::{self, Documents},
+    documents::Documents,
     metrics::Measures,
     proxy::Extension,
     services::{self, Condition, Registered, Service},
 };
 use async_trait::async_trait;
-use futures::{StreamExt, future::join_all};
 use kubeplane_apiserver::{Api, Body, Delegated, StartCheck};
 use kubeplane_core::{
-    GroupResource, GroupVersion,
+    GroupVersion,
     component::{Component, ComponentError, Lifecycle},
     status::ApiResult,
 };
 use kubeplane_outbound::{Clients, Identity};
-use kubeplane_store_trait::{BoxWatcher, Event, ListOptions, Revision};
 use kubeplane_telemetry::Metrics;
+use look::{Look, Looked};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
+use tokio::task::JoinSet;
+use watches::{Changed, Watches};
 
 /// How often an extension is checked when nothing has changed.
 const RECHECK: Duration = Duration::from_secs(30);
@@ -87,6 +90,8 @@ impl Component for Aggregation {
             measures: self.measures,
             checks: self.checks,
             known: BTreeMap::new(),
+            looks: JoinSet::new(),
+            looked: Vec::new(),
         };
         tokio::select! {
             biased;
@@ -108,6 +113,18 @@ struct Known {
     check_at: Duration,
     fetch_at: Duration,
     failures: u32,
+    watched: Watched,
+}
+
+/// Whether an extension was looked at, and is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Watched {
+    /// At least once.
+    seen: bool,
+    /// Right now.
+    looking: bool,
+    /// What it stands behind has changed meanwhile.
+    again: bool,
 }
 
 struct Worker {
@@ -116,7 +133,14 @@ struct Worker {
     measures: Measures,
     checks: [StartCheck; 5],
     known: BTreeMap<String, Known>,
+    /// One for each extension at most: one that hangs shall hold up no other.
+    looks: JoinSet<Done>,
+    /// What they found, to be noted.
+    looked: Vec<Done>,
 }
+
+/// The name of an APIService, the extension that was looked at for it, and what was found.
+type Done = (String, Arc<Extension>, Looked);
 
 impl Worker {
     async fn work(&mut self, lifecycle: &Lifecycle) {
@@ -134,24 +158,29 @@ impl Worker {
         let mut watches = Watches::open(&self.api, &services::resource()).await?;
         loop {
             let all = self.api.list_stored(&services::resource(), "").await?;
-            let all: Vec<_> = all.into_iter().map(Registered::of).collect();
+            let all: Vec<_> =
+                all.into_iter().map(|object| Arc::new(Registered::of(object))).collect();
             self.sync(&all).await;
-            self.checks.iter().for_each(StartCheck::done);
-            lifecycle.ready();
+            if self.known.values().all(|known| known.watched.seen) {
+                self.checks.iter().for_each(StartCheck::done);
+                lifecycle.ready();
+            }
             if self.known.is_empty() {
                 watches.backends = None;
             } else if watches.backends.is_none() {
                 // What changed before is seen by the checks that follow at once.
                 watches.open_backends(&self.api).await?;
-                self.known.values_mut().for_each(|known| known.check_at = Duration::ZERO);
+                self.check_all();
                 continue;
             }
-            let due = self.known.values().map(|known| known.check_at.min(known.fetch_at)).min();
-            let wait = due.map(|due| due.saturating_sub(self.api.clock().elapsed()));
+            let clock = self.api.clock().clone();
+            let idle = self.known.values().filter(|known| !known.watched.looking);
+            let due = idle.map(|known| known.check_at.min(known.fetch_at)).min();
+            let wait = due.map(|due| due.saturating_sub(clock.elapsed()));
             let places = self.known.values().map(|known| known.service.namespace.clone()).collect();
             let pause = async {
                 match wait {
-                    Some(wait) => self.api.clock().sleep(wait).await,
+                    Some(wait) => clock.sleep(wait).await,
                     None => std::future::pending().await,
                 }
             };
@@ -159,17 +188,28 @@ impl Worker {
                 biased;
                 changed = watches.next(&places) => match changed {
                     Changed::Services => {}
-                    Changed::Backends => {
-                        self.known.values_mut().for_each(|known| known.check_at = Duration::ZERO);
-                    }
+                    Changed::Backends => self.check_all(),
                     Changed::Ended => return Ok(()),
+                },
+                Some(done) = self.looks.join_next(), if !self.looks.is_empty() => match done {
+                    Ok(done) => self.looked.push(done),
+                    // Whose it was is not said any more: all may be looked at again.
+                    Err(_) => self.known.values_mut().for_each(|known| known.watched.looking = false),
                 },
                 () = pause => {}
             }
         }
     }
 
-    async fn sync(&mut self, all: &[Registered]) {
+    /// Lets all extensions be looked at as soon as can be.
+    fn check_all(&mut self) {
+        for known in self.known.values_mut() {
+            known.check_at = Duration::ZERO;
+            known.watched.again = known.watched.looking;
+        }
+    }
+
+    async fn sync(&mut self, all: &[Arc<Registered>]) {
         let registry = self.api.registry().clone();
         let standings = all.iter().map(|one| (one.version.clone(), one.standing));
         registry.rank(standings.collect());
@@ -189,18 +229,20 @@ impl Worker {
                 Some(service) => self.know(one, service),
             }
         }
+        for (name, extension, looked) in std::mem::take(&mut self.looked) {
+            if let Some(one) = all.iter().find(|one| one.name == name) {
+                self.settle(one, &extension, looked).await;
+            }
+        }
         let now = self.api.clock().elapsed();
-        let due = all.iter().filter(|one| {
-            self.known.get(&one.name).is_some_and(|known| known.check_at.min(known.fetch_at) <= now)
-        });
-        let due: Vec<&Registered> = due.collect();
-        let looks = due.iter().filter_map(|one| {
-            let known = self.known.get(&one.name)?;
-            Some(look(&self.api, one, known))
-        });
-        let looked = join_all(looks.collect::<Vec<_>>()).await;
-        for (one, looked) in due.into_iter().zip(looked) {
-            self.settle(one, looked).await;
+        for one in all {
+            let Some(known) = self.known.get_mut(&one.name) else { continue };
+            if !known.watched.looking && known.check_at.min(known.fetch_at) <= now {
+                known.watched.looking = true;
+                let (name, extension) = (one.name.clone(), known.extension.clone());
+                let look = Look::of(&self.api, one, known);
+                self.looks.spawn(async move { (name, extension, look.run().await) });
+            }
         }
     }
 
@@ -220,13 +262,19 @@ impl Worker {
             check_at: Duration::ZERO,
             fetch_at: Duration::ZERO,
             failures: 0,
+            watched: Watched::default(),
         };
         publish(&self.api, &known);
         self.known.insert(one.name.clone(), known);
     }
 
-    async fn settle(&mut self, one: &Registered, looked: Looked) {
+    async fn settle(&mut self, one: &Registered, extension: &Arc<Extension>, looked: Looked) {
         let Some(known) = self.known.get_mut(&one.name) else { return };
+        if !Arc::ptr_eq(&known.extension, extension) {
+            return;
+        }
+        let again = std::mem::take(&mut known.watched).again;
+        known.watched.seen = true;
         let now = self.api.clock().elapsed();
         known.available = looked.condition.is_true();
         known.extension.set_available(known.available);
@@ -235,7 +283,7 @@ impl Worker {
             0 => RECHECK,
             failures => RETRY.0.saturating_mul(1 << (failures - 1).min(10)).min(RETRY.1),
         };
-        known.check_at = now.saturating_add(pause);
+        known.check_at = if again { Duration::ZERO } else { now.saturating_add(pause) };
         known.fetch_at = now.saturating_add(if looked.is_well() { REFETCH } else { pause });
         let fresh = looked.documents.is_some();
         if let Some(documents) = looked.documents {
@@ -257,47 +305,13 @@ impl Worker {
             condition.set(object, &now);
             Ok(())
         };
-        let written = self.api.update_with(&services::resource(), "", &one.name, change).await;
+        let written = self.api.write_status(&services::resource(), "", &one.name, change).await;
         if let Err(error) = written.map(drop)
             && error.code() != 404
         {
             tracing::warn!(name = one.name, %error, "status of an APIService cannot be written");
         }
     }
-}
-
-/// What one look at an extension found.
-struct Looked {
-    condition: Condition,
-    documents: Option<Documents>,
-}
-
-impl Looked {
-    fn is_well(&self) -> bool {
-        self.condition.is_true() && self.documents.is_some()
-    }
-}
-
-async fn look(api: &Api, one: &Registered, known: &Known) -> Looked {
-    let (service, extension) = (&known.service, &*known.extension);
-    let condition = availability::check(api, one, service, extension).await;
-    if !condition.is_true() {
-        return Looked { condition, documents: None };
-    }
-    // Requests may come through while its documents are fetched.
-    extension.set_available(true);
-    if let Some(documents) = known
-        .documents
-        .clone()
-        .filter(|_| known.available && known.fetch_at > api.clock().elapsed())
-    {
-        return Looked { condition, documents: Some(documents) };
-    }
-    let fetched = documents::fetch(api, one, extension).await;
-    let documents = fetched.map_err(|why| {
-        tracing::warn!(name = one.name, why, "discovery of an extension API server failed");
-    });
-    Looked { condition, documents: documents.ok() }
 }
 
 /// Tells the server who serves the group version, and what discovery says of it.
@@ -313,76 +327,4 @@ fn publish(api: &Api, known: &Known) {
             swagger: documents.map(|own| own.swagger.clone()).unwrap_or_default(),
         },
     );
-}
-
-/// What may have changed.
-enum Changed {
-    Services,
-    Backends,
-    Ended,
-}
-
-/// Watches of the store: of APIServices, and while any has a Service, of Services and their endpoints.
-struct Watches {
-    services: BoxWatcher,
-    backends: Option<[BoxWatcher; 2]>,
-}
-
-impl Watches {
-    async fn open(api: &Api, resource: &GroupResource) -> ApiResult<Self> {
-        Ok(Self { services: watch(api, resource).await?, backends: None })
-    }
-
-    async fn open_backends(&mut self, api: &Api) -> ApiResult<()> {
-        let services = watch(api, &GroupResource::new("", "services")).await?;
-        let slices = GroupResource::new("discovery.k8s.io", "endpointslices");
-        self.backends = Some([services, watch(api, &slices).await?]);
-        Ok(())
-    }
-
-    async fn services_changed(&mut self) -> Changed {
-        loop {
-            match self.services.next().await {
-                Some(Ok(batch)) if batch.events.is_empty() => {}
-                Some(Ok(_)) => return Changed::Services,
-                _ => return Changed::Ended,
-            }
-        }
-    }
-
-    /// Waits for the next change; of backends only those in these namespaces count.
-    async fn next(&mut self, namespaces: &BTreeSet<String>) -> Changed {
-        loop {
-            let Some([services, slices]) = &mut self.backends else {
-                return self.services_changed().await;
-            };
-            let batch = tokio::select! {
-                biased;
-                batch = self.services.next() => match batch {
-                    Some(Ok(batch)) if batch.events.is_empty() => continue,
-                    Some(Ok(_)) => return Changed::Services,
-                    _ => return Changed::Ended,
-                },
-                batch = services.next() => batch,
-                batch = slices.next() => batch,
-            };
-            let Some(Ok(batch)) = batch else { return Changed::Ended };
-            let concerns = |event: &Event| {
-                let key = String::from_utf8_lossy(event.key().as_bytes());
-                let mut parts = key.rsplit('/');
-                parts.nth(1).is_some_and(|namespace| namespaces.contains(namespace))
-            };
-            if batch.events.iter().any(concerns) {
-                return Changed::Backends;
-            }
-        }
-    }
-}
-
-async fn watch(api: &Api, resource: &GroupResource) -> ApiResult<BoxWatcher> {
-    let range = api.resource(resource)?.range("");
-    let failed = |error| kubeplane_core::ApiError::internal(error);
-    let options = ListOptions { limit: Some(1), ..ListOptions::default() };
-    let Revision(now) = api.store().list(&range, options).await.map_err(failed)?.revision;
-    api.store().watch(&range, Revision(now)).await.map_err(failed)
 }

@@ -3,7 +3,7 @@
 mod cleanup;
 mod served;
 
-use crate::{conditions, conversion::Conversions, kind, metrics::Measures, names};
+use crate::{approval, conditions, conversion::Conversions, kind, metrics::Measures, names};
 use async_trait::async_trait;
 use futures::StreamExt;
 use kubeplane_apiserver::{Api, StartCheck};
@@ -235,6 +235,7 @@ impl Worker {
         let unnamed = !same_names(crd) || conditions::status(crd, "NamesAccepted").is_none();
         if unnamed
             || conditions::is_true(crd, "NamesAccepted") && !conditions::is_true(crd, "Established")
+            || approval::is_protected(crd) && approval::note(&mut crd.clone(), "")
         {
             self.accept(name).await?;
         }
@@ -253,6 +254,7 @@ impl Worker {
         let others: Vec<&Object> = others.map(|(_, crd)| crd).collect();
         let change = |crd: &mut Object| {
             names::accept(crd, others.iter().copied(), &now);
+            approval::note(crd, &now);
             if conditions::is_true(crd, "NamesAccepted") && !conditions::is_true(crd, "Established")
             {
                 names::establish(crd, &now);

@@ -7,24 +7,22 @@
 mod metadata;
 
 use crate::{
+    forms::Forms,
     metrics::{Failed, Measures},
-    props::Props,
-    schema,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use kubeplane_apiserver::Api;
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
-    GroupVersion, Object, decode,
+    GroupVersion, Object,
     definition::Converter,
     reader::ObjectReader,
-    schema::SchemaRef,
     status::{ApiError, ApiResult},
 };
 use kubeplane_outbound::{Clients, Endpoint};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// How long a webhook may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,27 +52,19 @@ impl Conversions {
     }
 
     /// The converter of a definition; `None` when its versions differ in nothing but their name.
-    pub(crate) fn of(&self, crd: &Object) -> Option<Arc<dyn Converter>> {
+    pub(crate) fn of(&self, crd: &Object, forms: &Arc<Forms>) -> Option<Arc<dyn Converter>> {
         if crd.text(&["spec", "conversion", "strategy"]) != "Webhook" {
             return None;
         }
         let webhook = crd.at(&["spec", "conversion", "webhook"])?;
         let reviews = webhook.get("conversionReviewVersions").and_then(Value::as_array);
         let mut reviews = reviews.into_iter().flatten().filter_map(Value::as_str);
-        let group = crd.text(&["spec", "group"]);
-        let shape = |version: &Value| {
-            let json = version.pointer("/schema/openAPIV3Schema").filter(|json| json.is_object());
-            json.map(Props::parse).as_ref().map_or_else(schema::of_nothing, schema::of_resource)
-        };
-        let named = |version: &Value| {
-            Some((format!("{group}/{}", version.get("name")?.as_str()?), shape(version)))
-        };
         Some(Arc::new(Webhook {
             definition: crd.name().to_owned(),
             shared: self.clone(),
             endpoint: Endpoint::of(&webhook["clientConfig"]),
             review: reviews.find(|version| matches!(*version, "v1" | "v1beta1")).map(str::to_owned),
-            versions: crate::kind::versions(crd).iter().filter_map(named).collect(),
+            forms: forms.clone(),
         }))
     }
 }
@@ -88,8 +78,8 @@ struct Webhook {
     endpoint: Endpoint,
     /// The version of reviews it is sent.
     review: Option<String>,
-    /// The API versions that the definition has, and the shape of their objects.
-    versions: BTreeMap<String, SchemaRef>,
+    /// The versions that the definition has.
+    forms: Arc<Forms>,
 }
 
 #[async_trait]
@@ -138,8 +128,8 @@ fn shown(object: &Object) -> String {
 impl Webhook {
     async fn ask(&self, objects: &[&Object], target: &str) -> Result<Vec<Object>, String> {
         let Some(first) = objects.first() else { return Ok(Vec::new()) };
-        let own = |version: &str| self.versions.contains_key(version);
-        let Some(shape) = self.versions.get(target) else {
+        let own = |version: &str| self.forms.of_version(version).is_some();
+        let Some(form) = self.forms.of_version(target) else {
             return Err(format!("request to convert CR to an invalid group/version: {target}"));
         };
         if let Some(strange) = objects.iter().find(|object| !own(object.api_version())) {
@@ -184,7 +174,7 @@ impl Webhook {
         let checked = objects.iter().zip(converted).enumerate();
         let checked = checked.map(|(index, (object, value))| {
             let mut object = accepted(object, value, target, index)?;
-            decode::prune(&mut object, shape);
+            form.prune(&mut object);
             Ok(object)
         });
         let checked: Result<Vec<Object>, String> = checked.collect();

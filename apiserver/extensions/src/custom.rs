@@ -3,20 +3,19 @@
 use crate::{
     columns::Columns,
     conditions, embedded,
+    forms::{Forms, VersionForm},
     kind::{storage_version, versions},
     lists,
-    props::{Additional, Props},
     rules::Rules,
-    schema, value,
+    value,
 };
 use jiff::Timestamp;
 use kubeplane_apiserver::version_rank;
 use kubeplane_core::{
-    Definition, GroupVersion, GroupVersionKind, Object, Scope, Strategy, decode,
+    Definition, GroupVersion, GroupVersionKind, Object, Scope, Strategy,
     definition::{Context, Converter, Form, MetadataRules, StatusMetadata, Subresource, Verb},
     field::{Error, ErrorKind, Errors, Path},
     names,
-    schema::SchemaRef,
 };
 use serde_json::Value;
 use std::{borrow::Cow, sync::Arc};
@@ -26,13 +25,14 @@ use std::{borrow::Cow, sync::Arc};
 /// # Errors
 /// When there is no such version, or its names are missing.
 pub fn definition_of(crd: &Object, version: &str) -> Result<Definition, Errors> {
-    convertible(crd, version, None)
+    convertible(crd, version, &Forms::of(crd), None)
 }
 
-/// As [`definition_of`], with who converts between its versions.
+/// As [`definition_of`], with the forms of all its versions and who converts between them.
 pub(crate) fn convertible(
     crd: &Object,
     version: &str,
+    forms: &Arc<Forms>,
     converter: Option<Arc<dyn Converter>>,
 ) -> Result<Definition, Errors> {
     let spec = versions(crd)
@@ -61,7 +61,9 @@ pub(crate) fn convertible(
     let terminating = conditions::is_true(crd, "Terminating");
     let verbs = Verb::ALL.iter().copied().filter(|verb| !(terminating && *verb == Verb::Create));
     let (columns, cells) = Columns::of(spec);
-    let mut resource = Resource::of(spec, cells);
+    let own = forms.of_version(&kind.group_version().to_string()).cloned();
+    let own = own.ok_or_else(|| vec![Error::not_found(&Path::new("spec.versions"), version)])?;
+    let mut resource = Resource::of(spec, own, forms.clone(), cells);
     resource.deprecation = deprecation(crd, spec);
     resource.converter = converter;
     Ok(Definition {
@@ -76,7 +78,7 @@ pub(crate) fn convertible(
         categories: list("categories"),
         verbs: Cow::Owned(verbs.collect()),
         subresources: subresources(spec, &kind, &resource),
-        schema: resource.shape.clone(),
+        schema: resource.own.shape.clone(),
         columns,
         selectable_fields: selectable_fields(spec),
         storage_version: storage_version(crd).unwrap_or(version).to_owned().into(),
@@ -152,8 +154,9 @@ fn selectable_fields(spec: &Value) -> Vec<Cow<'static, str>> {
 /// One version of a custom resource.
 #[derive(Debug)]
 struct Resource {
-    shape: SchemaRef,
-    schema: Option<Props>,
+    own: Arc<VersionForm>,
+    /// Of all versions.
+    forms: Arc<Forms>,
     rules: Option<Rules>,
     cells: Columns,
     has_status: bool,
@@ -165,20 +168,19 @@ struct Resource {
 }
 
 impl Resource {
-    fn of(spec: &Value, cells: Columns) -> Self {
+    fn of(spec: &Value, own: Arc<VersionForm>, forms: Arc<Forms>, cells: Columns) -> Self {
         let json = spec.pointer("/schema/openAPIV3Schema").filter(|schema| schema.is_object());
-        let schema = json.map(Props::parse);
         let set = |path: &str| spec.pointer(path).filter(|value| !value.is_null());
         Self {
-            shape: schema.as_ref().map_or_else(schema::of_nothing, schema::of_resource),
             rules: json
-                .zip(schema.as_ref())
+                .zip(own.schema.as_ref())
                 .and_then(|(json, schema)| Rules::of(json, schema, true)),
             has_status: set("/subresources/status").is_some(),
             scale: set("/subresources/scale").cloned(),
             deprecation: None,
             converter: None,
-            schema,
+            own,
+            forms,
             cells,
         }
     }
@@ -193,7 +195,7 @@ impl Resource {
         mut errors: Errors,
     ) -> Errors {
         let root = Path::root();
-        let Some(schema) = &self.schema else { return errors };
+        let Some(schema) = &self.own.schema else { return errors };
         if !status {
             errors.extend(embedded::validate(schema, object, &root));
         }
@@ -249,30 +251,6 @@ impl Resource {
     }
 }
 
-/// Takes away nulls where null is no value; those with a default have got it.
-fn drop_nulls(schema: &Props, value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            let values = schema.additional.as_ref().and_then(Additional::schema);
-            map.retain(|key, value| {
-                let below = schema.properties.get(key).or(values);
-                below.is_none_or(|below| below.nullable || !value.is_null())
-            });
-            for (key, value) in map {
-                if let Some(below) = schema.properties.get(key).or(values) {
-                    drop_nulls(below, value);
-                }
-            }
-        }
-        Value::Array(list) => {
-            if let Some(items) = &schema.items {
-                list.iter_mut().for_each(|item| drop_nulls(items, item));
-            }
-        }
-        _ => {}
-    }
-}
-
 fn at<'a>(object: &'a Object, path: &str) -> Option<&'a Value> {
     let keys: Vec<_> = path.trim_start_matches('.').split('.').collect();
     object.at(&keys)
@@ -314,14 +292,25 @@ impl Strategy for Resource {
     }
 
     fn default(&self, object: &mut Object) {
-        let mut value = Value::Object(std::mem::take(object.map_mut()));
-        decode::apply_schema_defaults(&mut value, &self.shape);
-        if let Some(schema) = &self.schema {
-            drop_nulls(schema, &mut value);
+        self.own.default(object);
+    }
+
+    fn restore(&self, object: &mut Object) -> bool {
+        self.forms.restore(object);
+        true
+    }
+
+    fn prune(&self, object: &mut Object) {
+        // What a webhook made was pruned where it came in.
+        if self.converter.is_none()
+            && let Some(form) = self.forms.of_version(object.api_version())
+        {
+            form.prune(object);
         }
-        if let Value::Object(map) = value {
-            *object.map_mut() = map;
-        }
+    }
+
+    fn outdated(&self) -> bool {
+        self.forms.changed()
     }
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
@@ -365,18 +354,20 @@ impl Strategy for Resource {
         warn_finalizers(context, object, None);
         let value = whole(object);
         let mut errors = Vec::new();
-        if let Some(schema) = &self.schema {
+        if let Some(schema) = &self.own.schema {
             errors.extend(value::validate(schema, &value, &Path::root()));
         }
         errors.extend(self.scale(object, true));
-        self.invariants(context, &value, None, false, errors)
+        let mut errors = self.invariants(context, &value, None, false, errors);
+        errors.truncate(value::MOST);
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         let (new, before) = (whole(object), whole(old));
         let mut errors = Vec::new();
         let status = context.subresource == "status";
-        match (&self.schema, status) {
+        match (&self.own.schema, status) {
             (None, _) => {}
             (Some(schema), false) => {
                 warn_finalizers(context, object, Some(old));
@@ -397,7 +388,9 @@ impl Strategy for Resource {
             }
         }
         errors.extend(self.scale(object, !status));
-        self.invariants(context, &new, Some(&before), status, errors)
+        let mut errors = self.invariants(context, &new, Some(&before), status, errors);
+        errors.truncate(value::MOST);
+        errors
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
@@ -408,7 +401,7 @@ impl Strategy for Resource {
         self.converter.as_deref()
     }
 
-    /// Versions differ in nothing but their name.
+    /// Versions differ in nothing but their name, until they are stored or read.
     fn convert(&self, mut object: Object, to: &GroupVersion) -> Object {
         object.set(&["apiVersion"], to.to_string());
         object

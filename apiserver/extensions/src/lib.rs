@@ -27,6 +27,7 @@
 //! assert_eq!(definition.kind.to_string(), "example.com/v1, Kind=Widget");
 //! ```
 
+mod approval;
 mod beta;
 mod columns;
 mod component;
@@ -35,6 +36,7 @@ mod conversion;
 mod custom;
 mod embedded;
 mod fieldpath;
+mod forms;
 mod jsonpath;
 mod kind;
 mod lists;

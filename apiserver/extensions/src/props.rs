@@ -1,7 +1,9 @@
 //! A JSONSchemaProps, read once from its JSON.
 
+use crate::value;
+use regex::Regex;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 /// One node of a schema; what is missing, null or of another type counts as not set.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,6 +21,7 @@ pub(crate) struct Props {
     pub(crate) max_length: Option<i64>,
     pub(crate) min_length: Option<i64>,
     pub(crate) pattern: String,
+    pub(crate) matcher: Matcher,
     pub(crate) max_items: Option<i64>,
     pub(crate) min_items: Option<i64>,
     pub(crate) unique_items: bool,
@@ -45,6 +48,25 @@ pub(crate) struct Props {
     pub(crate) rules: Vec<Rule>,
     /// Names of fields that are set and that nothing here understands, as in `patternProperties`.
     pub(crate) unsupported: Vec<&'static str>,
+}
+
+/// The pattern of a node, compiled when it is first asked for: an object may have very many values to hold against it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Matcher(OnceLock<Result<Regex, String>>);
+
+/// It says nothing that the pattern does not.
+impl PartialEq for Matcher {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Matcher {
+    /// Compiled, or why it cannot be; always to be asked with the same pattern.
+    pub(crate) fn of(&self, pattern: &str) -> Result<&Regex, &str> {
+        let compile = || value::pattern(pattern).map_err(|error| error.to_string());
+        self.0.get_or_init(compile).as_ref().map_err(String::as_str)
+    }
 }
 
 /// What stands in `additionalProperties`.

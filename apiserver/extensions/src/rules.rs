@@ -3,7 +3,7 @@
 use crate::{
     fieldpath,
     props::{Additional, Props, Rule},
-    value::correlated,
+    value::Correlated,
 };
 use kubeplane_cel::{
     Activation, Bound, Environment, Error as CelError, Program, Scope, Shape, Type,
@@ -242,8 +242,9 @@ impl Node {
         match value {
             Value::Array(list) => {
                 let Some(items) = &self.items else { return };
+                let before = old.and_then(|old| Correlated::of(&self.list, old));
                 for (index, item) in list.iter().enumerate() {
-                    let old = old.and_then(|old| correlated(&self.list, item, old));
+                    let old = before.as_ref().and_then(|before| before.item(item));
                     items.validate(run, item, old, ratchet, &path.index(index));
                 }
             }

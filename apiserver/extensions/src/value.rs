@@ -10,8 +10,12 @@ mod number;
 use crate::props::{Additional, Props};
 use kubeplane_core::field::{Error, ErrorKind, Errors, Path};
 use serde_json::Value;
+use std::{collections::HashMap, fmt::Write as _};
 
 pub(crate) use format::{is_known as is_known_format, pattern};
+
+/// How many findings are told at most: nobody reads more, and each costs the memory of many values.
+pub(crate) const MOST: usize = 1000;
 
 /// What one node found; `matches` counts the checks that applied, by which the best of several alternatives is told.
 #[derive(Debug, Default)]
@@ -31,11 +35,8 @@ struct Found {
 
 impl Outcome {
     fn add(&mut self, found: Found) {
-        if !self
-            .found
-            .iter()
-            .any(|known| known.message == found.message && known.name == found.name)
-        {
+        let known = |known: &Found| known.message == found.message && known.name == found.name;
+        if self.found.len() < MOST && !self.found.iter().any(known) {
             self.found.push(found);
         }
     }
@@ -191,7 +192,7 @@ fn of_text(props: &Props, text: &str, path: &str) -> Outcome {
     } else if let Some(min) = props.min_length.filter(|min| length < *min) {
         outcome.add(Found::invalid(path, text, &format!("should be at least {min} chars long")));
     } else if !props.pattern.is_empty() {
-        match pattern(&props.pattern) {
+        match props.matcher.of(&props.pattern) {
             Ok(pattern) if pattern.is_match(text) => {}
             Ok(_) => outcome.add(Found::invalid(
                 path,
@@ -229,8 +230,9 @@ fn of_allowed(props: &Props, value: &Value, path: &str) -> Outcome {
 fn of_list(props: &Props, items: &[Value], old: Option<&Value>, path: &str) -> Outcome {
     let mut outcome = Outcome::default();
     if let Some(schema) = &props.items {
+        let before = old.and_then(|old| Correlated::of(props, old));
         for (index, item) in items.iter().enumerate() {
-            let old = old.and_then(|old| correlated(props, item, old));
+            let old = before.as_ref().and_then(|before| before.item(item));
             outcome.merge(below(schema, item, old, &format!("{path}[{index}]")));
         }
     }
@@ -250,15 +252,43 @@ fn too_many(path: &str, size: i64, max: i64) -> Found {
     Found::new(path, ErrorKind::TooMany, size, format!("must have at most {max} {unit}"))
 }
 
-/// The old item that stands for this one: only lists with keys tell.
-pub(crate) fn correlated<'a>(props: &Props, item: &Value, old: &'a Value) -> Option<&'a Value> {
-    if props.list_type.as_deref() != Some("map") || props.list_keys.is_empty() {
-        return None;
+/// Old items by their keys: only lists with keys tell which stands for which.
+pub(crate) struct Correlated<'a> {
+    keys: &'a [String],
+    items: HashMap<String, &'a Value>,
+}
+
+impl<'a> Correlated<'a> {
+    /// Of an old list; `None` when its items have no keys.
+    pub(crate) fn of(props: &'a Props, old: &'a Value) -> Option<Self> {
+        if props.list_type.as_deref() != Some("map") || props.list_keys.is_empty() {
+            return None;
+        }
+        let (keys, list) = (&props.list_keys, old.as_array()?);
+        let mut items = HashMap::with_capacity(list.len());
+        for item in list {
+            items.entry(key_of(keys, item)).or_insert(item);
+        }
+        Some(Self { keys, items })
     }
-    let key =
-        |item: &Value| props.list_keys.iter().map(|key| item.get(key).cloned()).collect::<Vec<_>>();
-    let wanted = key(item);
-    old.as_array()?.iter().find(|old| key(old) == wanted)
+
+    /// The old item that stands for this one.
+    pub(crate) fn item(&self, item: &Value) -> Option<&'a Value> {
+        self.items.get(&key_of(self.keys, item)).copied()
+    }
+}
+
+/// The values of the keys as one text.
+fn key_of(keys: &[String], item: &Value) -> String {
+    let mut out = String::new();
+    for key in keys {
+        // Writing to memory cannot fail.
+        let _ = match item.get(key) {
+            Some(value) => write!(out, "{value}\0"),
+            None => write!(out, "\0"),
+        };
+    }
+    out
 }
 
 fn of_map(

@@ -21,6 +21,8 @@ const PER_EXPRESSION: u64 = 1_000_000;
 pub(crate) const POLICY_BUDGET: u64 = 10_000_000;
 /// What all match conditions of a webhook or policy may cost.
 pub(crate) const CONDITIONS_BUDGET: u64 = 2_500_000;
+/// How deep variables may use one another: evaluating one goes down with it.
+const DEEPEST: usize = 100;
 /// How often an expression is evaluated again because it asked the authorizer something new.
 const ROUNDS: usize = 64;
 
@@ -178,6 +180,8 @@ pub(crate) struct Evaluation<'a> {
     /// Those that were asked for; what failed fails where it is used.
     known: BTreeMap<&'a str, Bound<'a>>,
     left: u64,
+    /// How many variables wait for others.
+    waiting: usize,
 }
 
 impl<'a> Evaluation<'a> {
@@ -195,7 +199,7 @@ impl<'a> Evaluation<'a> {
             activation.set("variables", Bound::map([]));
             activation.set_on_demand("variables");
         }
-        Self { activation, variables, known: BTreeMap::new(), left: budget }
+        Self { activation, variables, known: BTreeMap::new(), left: budget, waiting: 0 }
     }
 
     /// The value of an expression.
@@ -235,8 +239,14 @@ impl<'a> Evaluation<'a> {
         };
         let value = match &variable.expression.program {
             Err(why) => Err(format!("composited variable {name:?} fails to compile: {why}")),
+            Ok(_) if self.waiting >= DEEPEST => {
+                Err(format!("composited variable {name:?} is used by {DEEPEST} others in turn"))
+            }
             Ok(program) => {
-                let (result, cost) = self.run(program)?;
+                self.waiting += 1;
+                let ran = self.run(program);
+                self.waiting -= 1;
+                let (result, cost) = ran?;
                 self.spend(cost)?;
                 result
                     .map_err(|why| format!("composited variable {name:?} fails to evaluate: {why}"))

@@ -102,6 +102,17 @@ impl Charge {
         }
     }
 
+    /// Whether it is spent before the call, which would take long: it looks at pairs of items, and none of what it comes to
+    /// counts.
+    pub(crate) fn comes_first(self) -> bool {
+        matches!(self, Self::Sorted(_) | Self::Sets(_))
+    }
+
+    /// Whether what is made may be far larger than what is paid for.
+    pub(crate) fn is_cheap(self, name: &str) -> bool {
+        matches!(self, Self::TraversalTwice | Self::Join) || matches!(name, op::ADD | "format")
+    }
+
     /// The cost of a call with these arguments; what failed counts as one.
     pub(crate) fn cost(self, args: &[Option<&Value<'_>>], result: Option<&Value<'_>>) -> u64 {
         let size = |index: usize| args.get(index).copied().flatten().map_or(1, Value::size);

@@ -1,5 +1,5 @@
 /// Words that cannot be identifiers.
-const RESERVED: [&str; 23] = [
+const RESERVED: [&str; 21] = [
     "as",
     "break",
     "const",
@@ -17,15 +17,15 @@ const RESERVED: [&str; 23] = [
     "null",
     "package",
     "return",
-    "struct",
     "true",
     "var",
     "void",
     "while",
-    "__type__",
 ];
 
-pub(crate) fn is_reserved(name: &str) -> bool {
+/// Whether no variable can have this name, for the language keeps it for itself.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 #[must_use]
 pub fn escape(name: &str) -> Option<String> {
     let first = name.chars().next()?;
-    if !(first.is_ascii_alphabetic() || first == '_') {
+    if first.is_ascii_digit() {
         return None;
     }
     if is_reserved(name) {
@@ -64,7 +64,7 @@ pub fn escape(name: &str) -> Option<String> {
 #[must_use]
 pub fn unescape(name: &str) -> String {
     let inner = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"));
-    if let Some(word) = inner.filter(|word| RESERVED.contains(word)) {
+    if let Some(word) = inner.filter(|word| is_reserved(word)) {
         return word.to_owned();
     }
     let mut out = String::with_capacity(name.len());
@@ -99,6 +99,8 @@ mod tests {
         assert_eq!(escaped("a__b"), "a__underscores__b");
         assert_eq!(escaped("x-prop.y/z"), "x__dash__prop__dot__y__slash__z");
         assert_eq!(escaped("namespace"), "__namespace__");
+        assert_eq!(escaped("struct"), "struct");
+        assert_eq!(escaped("-x"), "__dash__x");
         assert_eq!(escape("1a"), None);
         assert_eq!(escape("a b"), None);
     }

@@ -1,15 +1,21 @@
 //! Runs plans, and counts what that costs.
 
+mod loops;
+
 use crate::{
     bounds::{LIST, MAP, STRUCT},
     fault::Fault,
     library::{map_of, regex},
-    plan::{Base, Call, Loop, Node, Path, Plan, Step},
-    value::{Key, List, Map, Value},
+    plan::{Base, Call, Node, Path, Plan, Step},
+    value::{Key, List, Value},
 };
 use std::sync::Arc;
 
 type Outcome<'a> = Result<Value<'a>, Fault>;
+
+/// How many bytes may be made by calls that cost little however much they make. Joining lists costs one, and they are copied
+/// here: a list that is joined with itself again and again would soon be all the memory there is.
+const MADE: usize = 64 << 20;
 
 /// What a plan is run over.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +31,7 @@ pub(crate) struct Input<'r, 'a> {
 /// Runs a plan; what it cost comes with it.
 pub(crate) fn run<'a>(plan: &Plan, input: Input<'_, 'a>) -> (Outcome<'a>, u64) {
     let locals = (0..plan.locals).map(|_| Slot::Empty).collect();
-    let mut run = Run { input, locals, cost: 0 };
+    let mut run = Run { input, locals, cost: 0, made: 0 };
     let result = run.node(&plan.root);
     (result, run.cost)
 }
@@ -42,12 +48,25 @@ struct Run<'r, 'p, 'a> {
     input: Input<'r, 'a>,
     locals: Vec<Slot<'p, 'a>>,
     cost: u64,
+    /// The bytes that were made by calls that cost little.
+    made: usize,
 }
 
 impl<'p, 'a> Run<'_, 'p, 'a> {
     fn spend(&mut self, units: u64) -> Result<(), Fault> {
         self.cost = self.cost.saturating_add(units);
         if self.cost > self.input.limit { Err(Fault::Spent) } else { Ok(()) }
+    }
+
+    /// Notes the memory of what a call has made.
+    fn keep(&mut self, made: Option<&Value<'a>>) -> Result<(), Fault> {
+        let bytes = match made {
+            Some(Value::List(list)) => list.len() * size_of::<Value<'a>>(),
+            Some(Value::String(text)) => text.as_str().len(),
+            _ => 0,
+        };
+        self.made = self.made.saturating_add(bytes);
+        if self.made > MADE { Err(Fault::Spent) } else { Ok(()) }
     }
 
     fn node(&mut self, node: &'p Node) -> Outcome<'a> {
@@ -122,11 +141,19 @@ impl<'p, 'a> Run<'_, 'p, 'a> {
                 }
             }
         }
+        if failed.is_none() && call.charge.comes_first() {
+            let args: Vec<_> = values.iter().map(Some).collect();
+            self.spend(call.charge.cost(&args, None))?;
+            return (call.function)(&values);
+        }
         let result = match (&failed, &call.pattern) {
             (Some((_, fault)), _) => Err(fault.clone()),
             (None, Some(pattern)) => regex::with(&call.name, pattern, &values),
             (None, None) => (call.function)(&values),
         };
+        if call.charge.is_cheap(&call.name) {
+            self.keep(result.as_ref().ok())?;
+        }
         if result.as_ref().is_err_and(Fault::ends) {
             return result;
         }
@@ -286,122 +313,6 @@ impl<'p, 'a> Run<'_, 'p, 'a> {
         let value = self.node(lazy);
         self.locals[slot] = Slot::Value(value.clone());
         value
-    }
-
-    fn looped(&mut self, of: &'p Loop) -> Outcome<'a> {
-        let range = self.node(&of.range)?;
-        self.locals[of.accu] = Slot::Lazy(&of.start);
-        match (&range, of.item2) {
-            (Value::List(list), None) => {
-                for item in list.iter() {
-                    self.locals[of.item] = Slot::Value(Ok(item));
-                    if !self.round(of)? {
-                        break;
-                    }
-                }
-            }
-            (Value::List(list), Some(second)) => {
-                for (index, item) in list.iter().enumerate() {
-                    let index = i64::try_from(index).unwrap_or(i64::MAX);
-                    self.locals[of.item] = Slot::Value(Ok(Value::Int(index)));
-                    self.locals[second] = Slot::Value(Ok(item));
-                    if !self.round(of)? {
-                        break;
-                    }
-                }
-            }
-            (Value::Map(map), second) => {
-                for (key, value) in map.entries() {
-                    self.locals[of.item] = Slot::Value(Ok(key.value()));
-                    if let Some(second) = second {
-                        self.locals[second] = Slot::Value(Ok(value));
-                    }
-                    if !self.round(of)? {
-                        break;
-                    }
-                }
-            }
-            (other, _) => {
-                let of = other.type_of();
-                return Err(Fault::new(format!("got '{}', expected iterable type", of.name())));
-            }
-        }
-        let result = self.node(&of.result);
-        self.locals[of.accu] = Slot::Empty;
-        result
-    }
-
-    /// One round; whether there may be another.
-    fn round(&mut self, of: &'p Loop) -> Result<bool, Fault> {
-        match self.node(&of.goes_on) {
-            Ok(Value::Bool(false)) => return Ok(false),
-            Err(fault) if fault.ends() => return Err(fault),
-            _ => {}
-        }
-        let value = self.node(&of.step);
-        if let Err(fault) = &value
-            && fault.ends()
-        {
-            return Err(fault.clone());
-        }
-        self.locals[of.accu] = Slot::Value(value);
-        Ok(true)
-    }
-
-    /// What is collected in a slot, taken out of it.
-    fn collected(&mut self, slot: usize) -> Outcome<'a> {
-        let value = self.local(slot);
-        if value.is_ok() {
-            self.locals[slot] = Slot::Empty;
-        }
-        value
-    }
-
-    fn append(&mut self, slot: usize, item: &'p Node) -> Outcome<'a> {
-        self.spend(1)?;
-        let before = self.collected(slot);
-        let item = self.node(item);
-        for fault in [before.as_ref().err(), item.as_ref().err()].into_iter().flatten() {
-            if fault.ends() {
-                return Err(fault.clone());
-            }
-        }
-        self.spend(1)?;
-        match (before?, item?) {
-            (Value::List(before), Value::List(item)) => Ok(before.plus(&item)),
-            _ => Err(Fault::overload()),
-        }
-    }
-
-    fn insert(&mut self, slot: usize, entry: &'p [Node]) -> Outcome<'a> {
-        self.spend(1)?;
-        let before = self.collected(slot)?;
-        let mut values = Vec::with_capacity(entry.len());
-        for node in entry {
-            values.push(self.node(node)?);
-        }
-        self.spend(1)?;
-        let Value::Map(before) = before else { return Err(Fault::overload()) };
-        let added: Vec<(Key<'a>, Value<'a>)> = match values.as_slice() {
-            [key, value] => vec![(key.key().ok_or_else(Fault::overload)?, value.clone())],
-            [Value::Map(entries)] => entries.entries().collect(),
-            _ => return Err(Fault::overload()),
-        };
-        let mut map = match before {
-            Map::Shared(map) => map,
-            map => Arc::new(map.entries().collect()),
-        };
-        let all = Arc::make_mut(&mut map);
-        for (key, value) in added {
-            if all.contains_key(&key) {
-                return Err(Fault::new(format!(
-                    "insert failed: key {} already exists",
-                    key.to_text()
-                )));
-            }
-            all.insert(key, value);
-        }
-        Ok(Value::Map(Map::Shared(map)))
     }
 }
 

@@ -4,7 +4,10 @@ mod lexer;
 mod literal;
 mod macros;
 
-use crate::ast::{Entry, Expr, Field, Id, Kind, Literal, op};
+use crate::{
+    ast::{Entry, Expr, Field, Id, Kind, Literal, op},
+    escape::is_reserved,
+};
 use lexer::{Token, Word};
 use std::sync::Arc;
 
@@ -66,31 +69,6 @@ struct Parser {
     places: Vec<usize>,
     /// What is wrong, but does not keep the rest from being read.
     faults: Vec<Fault>,
-}
-
-const RESERVED: [&str; 18] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "false",
-    "for",
-    "function",
-    "if",
-    "import",
-    "in",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-];
-
-fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name) || matches!(name, "while" | "null" | "true")
 }
 
 impl Parser {

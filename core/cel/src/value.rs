@@ -1,5 +1,7 @@
 //! What expressions come to: values that borrow from the JSON they are about.
 
+mod list;
+
 use crate::{
     authorizer::Asked,
     library::{named::Format, net, semver::Version, url::Url},
@@ -395,83 +397,6 @@ impl Extra {
             _ => false,
         }
     }
-}
-
-impl<'a> List<'a> {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Json(items, ..) => items.len(),
-            Self::Shared(items) => items.len(),
-        }
-    }
-
-    pub(crate) fn get(&self, index: usize) -> Option<Value<'a>> {
-        match self {
-            Self::Json(items, of, _) => items.get(index).map(|item| Value::shaped(item, *of)),
-            Self::Shared(items) => items.get(index).cloned(),
-        }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Value<'a>> + '_ {
-        (0..self.len()).filter_map(|index| self.get(index))
-    }
-
-    fn kind(&self) -> &ListKind {
-        match self {
-            Self::Json(_, _, kind) => kind,
-            Self::Shared(_) => &ATOMIC,
-        }
-    }
-
-    pub(crate) fn contains(&self, wanted: &Value<'_>) -> bool {
-        self.iter().any(|item| item.equals(wanted))
-    }
-
-    fn equals(&self, other: &Self) -> bool {
-        if self.len() != other.len() {
-            return false;
-        }
-        match self.kind() {
-            ListKind::Atomic => self.iter().zip(other.iter()).all(|(a, b)| a.equals(&b)),
-            // The order of sets and of lists with keys says nothing.
-            ListKind::Set => self.iter().all(|item| other.contains(&item)),
-            ListKind::Map(keys) => self.iter().all(|item| {
-                let found = other.iter().find(|other| same_keys(keys, &item, other));
-                found.is_some_and(|found| item.equals(&found))
-            }),
-        }
-    }
-
-    /// Both one after the other; what a set or a list with keys has already is not added again.
-    pub(crate) fn plus(self, other: &Self) -> Value<'a> {
-        let kind = self.kind().clone();
-        let mut items = match self {
-            Self::Shared(items) => items,
-            list => Arc::new(list.iter().collect()),
-        };
-        let all = Arc::make_mut(&mut items);
-        for item in other.iter() {
-            match &kind {
-                ListKind::Atomic => all.push(item),
-                ListKind::Set if all.iter().any(|had| had.equals(&item)) => {}
-                ListKind::Set => all.push(item),
-                ListKind::Map(keys) => match all.iter_mut().find(|had| same_keys(keys, had, &item))
-                {
-                    Some(had) => *had = item,
-                    None => all.push(item),
-                },
-            }
-        }
-        Value::List(List::Shared(items))
-    }
-}
-
-fn same_keys(keys: &[String], a: &Value<'_>, b: &Value<'_>) -> bool {
-    let (Value::Map(a), Value::Map(b)) = (a, b) else { return false };
-    keys.iter().all(|key| match (a.field(key), b.field(key)) {
-        (Some(a), Some(b)) => a.equals(&b),
-        (a, b) => a.is_none() && b.is_none(),
-    })
 }
 
 impl<'a> Map<'a> {

@@ -1,6 +1,9 @@
-//! Taints of nodes and the tolerations of pods.
+//! Taints of nodes and devices, and the tolerations of pods and claims.
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::{
+    core::v1::{Taint, Toleration},
+    resource::v1::{DeviceTaint, DeviceToleration},
+};
 
 /// Whether one of the tolerations covers the taint.
 #[must_use]
@@ -36,6 +39,23 @@ pub fn tolerates_taint(toleration: &Toleration, taint: &Taint) -> bool {
         "Exists" => true,
         _ => false,
     }
+}
+
+/// Whether the toleration of a claim covers the taint of a device. An empty effect or key covers every one.
+#[must_use]
+pub fn tolerates_device_taint(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
+    let suits = |own: &Option<String>, other: &str| {
+        own.as_deref().is_none_or(|own| own.is_empty() || own == other)
+    };
+    suits(&toleration.effect, &taint.effect)
+        && suits(&toleration.key, &taint.key)
+        && match toleration.operator.as_deref() {
+            None | Some("" | "Equal") => {
+                let value = |own: &Option<String>| own.clone().unwrap_or_default();
+                value(&toleration.value) == value(&taint.value)
+            }
+            Some(operator) => operator == "Exists",
+        }
 }
 
 #[cfg(test)]

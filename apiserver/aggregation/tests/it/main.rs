@@ -6,13 +6,15 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod upgrades;
+
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
 use kubeplane_aggregation::{Aggregation, Identity};
-use kubeplane_apiserver::{Api, ApiServer, Body, Route, Service, TlsOptions, body};
+use kubeplane_apiserver::{Api, ApiServer, Body, Builder, Route, Service, TlsOptions, body};
 use kubeplane_core::{
     auth::{Attributes, Authenticator, Authorizer, Decision, UserInfo},
     component::{Component, Supervision, lifecycle},
@@ -63,6 +65,7 @@ impl Route for Discovery {
 struct Running {
     service: Service,
     api: Api,
+    client: kube_client::Client,
     port: u16,
     supervision: Vec<Supervision>,
 }
@@ -77,9 +80,10 @@ async fn running(api: ApiServer) -> Running {
     let mut bound = api.bound();
     let (own, supervision) = lifecycle();
     let (service, inside) = (api.service(), api.api());
+    let client = api.client_as(UserInfo::new("ada", ["crew"]));
     tokio::spawn(Box::new(api).run(own));
     let port = bound.wait_for(Option::is_some).await.unwrap().unwrap().port();
-    Running { service, api: inside, port, supervision: vec![supervision] }
+    Running { service, api: inside, client, port, supervision: vec![supervision] }
 }
 
 impl Running {
@@ -92,77 +96,116 @@ impl Running {
         serde_json::from_slice(&body).unwrap()
     }
 
+    /// What an APIService says of its availability; empty for nothing.
+    async fn condition(&self, name: &str) -> String {
+        let found = self.call("GET", &format!("{APIS}/{name}"), &json!({})).await;
+        let all = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let own = all.iter().find(|one| one["type"] == "Available");
+        own.and_then(|own| own["status"].as_str()).unwrap_or_default().to_owned()
+    }
+
     /// Waits until the APIService says so of itself.
     async fn available(&self, wanted: &str) {
         let looks = async {
-            loop {
-                let found =
-                    self.call("GET", &format!("{APIS}/v1.up.example.com"), &json!({})).await;
-                let all = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
-                if all.iter().any(|one| one["type"] == "Available" && one["status"] == wanted) {
-                    return;
-                }
+            while self.condition("v1.up.example.com").await != wanted {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::time::timeout(DEADLINE, looks).await.unwrap();
     }
+
+    /// A Service that leads to a port of this machine, and an APIService that leads there.
+    async fn register(&self, name: &str, port: u16, authority: &str) {
+        let service = json!({"metadata": {"name": name}, "spec": {"type": "ExternalName",
+            "externalName": "localhost", "ports": [{"port": port}]}});
+        self.call("POST", SERVICES, &service).await;
+        let group = format!("{name}.example.com");
+        let registration = json!({"metadata": {"name": format!("v1.{group}")},
+            "spec": {"group": group, "version": "v1",
+                "groupPriorityMinimum": 2000, "versionPriority": 10,
+                "caBundle": STANDARD.encode(authority),
+                "service": {"namespace": "default", "name": name, "port": port}}});
+        self.call("POST", APIS, &registration).await;
+    }
+}
+
+/// An extension API server, the server in front of it, and what that measures.
+struct Both {
+    front: Running,
+    metrics: Metrics,
+    /// Of both certificates.
+    authority: String,
+    _extension: Running,
+}
+
+impl Both {
+    /// Registers an extension, and waits until it is available.
+    async fn start(extend: impl FnOnce(Builder) -> Builder) -> Self {
+        let now = kubeplane_clock::real().now();
+        let authority = Authority::generate("all", now).unwrap();
+        let names = ["up.default.svc", "localhost"];
+        let leaf = Certificate::new("up", Usage::Server).names(names);
+        let leaf = authority.issue(&leaf, now).unwrap();
+        let client = authority.issue(&Certificate::new("front", Usage::Client), now).unwrap();
+        let server = |builder: Builder| {
+            let tls = TlsOptions::from_pem(leaf.certificate.clone(), leaf.key.clone());
+            let builder = builder.authenticate(Anyone).authorize(Anyone);
+            builder.listen((Ipv4Addr::LOCALHOST, 0).into(), tls).build().unwrap()
+        };
+        let empty = || ApiServer::builder(Arc::new(MemoryStore::new()));
+        let extension = running(server(extend(empty()))).await;
+        let front = server(empty().resources(kubeplane_builtin::all()));
+        let mut front = running(front).await;
+        let (metrics, (own, supervision)) = (Metrics::new(), lifecycle());
+        let identity = Identity::from_pem(&client.certificate, &client.key).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let aggregation = Aggregation::new(front.api.clone(), identity, provider);
+        tokio::spawn(Box::new(aggregation.with_metrics(&metrics)).run(own));
+        front.supervision.push(supervision);
+
+        front.register("up", extension.port, authority.certificate()).await;
+        front.available("True").await;
+        Self {
+            front,
+            metrics,
+            authority: authority.certificate().to_owned(),
+            _extension: extension,
+        }
+    }
 }
 
 #[tokio::test]
 async fn what_is_unavailable_is_measured() {
-    let now = kubeplane_clock::real().now();
-    let authority = Authority::generate("all", now).unwrap();
-    let names = ["up.default.svc", "localhost"];
-    let leaf = authority.issue(&Certificate::new("up", Usage::Server).names(names), now).unwrap();
-    let client = authority.issue(&Certificate::new("front", Usage::Client), now).unwrap();
-    let tls = || TlsOptions::from_pem(leaf.certificate.clone(), leaf.key.clone());
-    let extension = ApiServer::builder(Arc::new(MemoryStore::new()))
-        .authenticate(Anyone)
-        .authorize(Anyone)
-        .route("/apis/up.example.com/v1", Arc::new(Discovery))
-        .listen((Ipv4Addr::LOCALHOST, 0).into(), tls())
-        .build()
-        .unwrap();
-    let extension = running(extension).await;
-    let front = ApiServer::builder(Arc::new(MemoryStore::new()))
-        .resources(kubeplane_builtin::all())
-        .authenticate(Anyone)
-        .authorize(Anyone)
-        .listen((Ipv4Addr::LOCALHOST, 0).into(), tls())
-        .build()
-        .unwrap();
-    let mut front = running(front).await;
-    let (metrics, (own, supervision)) = (Metrics::new(), lifecycle());
-    let identity = Identity::from_pem(&client.certificate, &client.key).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let aggregation = Aggregation::new(front.api.clone(), identity, provider);
-    tokio::spawn(Box::new(aggregation.with_metrics(&metrics)).run(own));
-    front.supervision.push(supervision);
-
-    let port = extension.port;
-    let service = json!({"metadata": {"name": "up"}, "spec": {"type": "ExternalName",
-        "externalName": "localhost", "ports": [{"port": port}]}});
-    front.call("POST", SERVICES, &service).await;
-    let registration = json!({"metadata": {"name": "v1.up.example.com"}, "spec": {"group": "up.example.com",
-        "version": "v1", "groupPriorityMinimum": 2000, "versionPriority": 10,
-        "caBundle": STANDARD.encode(authority.certificate()),
-        "service": {"namespace": "default", "name": "up", "port": port}}});
-    front.call("POST", APIS, &registration).await;
-    front.available("True").await;
-    let shown = metrics.encode_plain();
+    let both =
+        Both::start(|builder| builder.route("/apis/up.example.com/v1", Arc::new(Discovery))).await;
+    let shown = both.metrics.encode_plain();
     assert!(
         shown.contains("aggregator_unavailable_apiservice{name=\"v1.up.example.com\"} 0"),
         "{shown}"
     );
 
-    front.call("DELETE", &format!("{SERVICES}/up"), &json!({})).await;
-    front.available("False").await;
-    let shown = metrics.encode_plain();
+    both.front.call("DELETE", &format!("{SERVICES}/up"), &json!({})).await;
+    both.front.available("False").await;
+    let shown = both.metrics.encode_plain();
     for line in [
         "aggregator_unavailable_apiservice{name=\"v1.up.example.com\"} 1",
         "aggregator_unavailable_apiservice_total{name=\"v1.up.example.com\",reason=\"ServiceNotFound\"} 1",
     ] {
         assert!(shown.contains(line), "{shown}");
     }
+}
+
+#[tokio::test]
+async fn an_extension_that_hangs_holds_up_no_other() {
+    let both =
+        Both::start(|builder| builder.route("/apis/up.example.com/v1", Arc::new(Discovery))).await;
+    let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    both.front.register("hangs", port, &both.authority).await;
+    // It is being looked at, and never answers.
+    let held = tokio::time::timeout(DEADLINE, silent.accept()).await.unwrap().unwrap();
+    both.front.call("DELETE", &format!("{SERVICES}/up"), &json!({})).await;
+    both.front.available("False").await;
+    assert_eq!(both.front.condition("v1.hangs.example.com").await, "");
+    drop(held);
 }

@@ -1,4 +1,4 @@
-use crate::{conditions, conversion::Conversions, custom::convertible, kind};
+use crate::{conditions, conversion::Conversions, custom::convertible, forms::Forms, kind};
 use kubeplane_apiserver::Registry;
 use kubeplane_core::{GroupVersion, Object};
 use serde_json::Value;
@@ -51,7 +51,8 @@ impl Served {
         let before = self.installed.remove(name);
         let plural = crd.text(&["status", "acceptedNames", "plural"]).to_owned();
         let mut versions = Vec::new();
-        let converter = self.conversions.of(crd);
+        let forms = Forms::of(crd);
+        let converter = self.conversions.of(crd, &forms);
         for version in kind::versions(crd)
             .iter()
             .filter(|version| version.get("served") == Some(&Value::Bool(true)))
@@ -65,7 +66,7 @@ impl Served {
                 tracing::warn!(crd = name, %group_version, "a built-in kind is served under this name");
                 continue;
             }
-            match convertible(crd, version, converter.clone()) {
+            match convertible(crd, version, &forms, converter.clone()) {
                 Ok(definition) => {
                     self.registry.install(Arc::new(definition));
                     versions.push(group_version);

@@ -11,7 +11,11 @@ mod structural;
 mod versions;
 
 use super::{conversion, stored_versions, versions as versions_of};
-use crate::{conditions, props::Props};
+use crate::{
+    approval::{self, Approval},
+    conditions,
+    props::Props,
+};
 use kubeplane_core::{
     Object,
     field::{Error, ErrorKind, Errors, Path, go_quote, verbatim},
@@ -19,8 +23,6 @@ use kubeplane_core::{
 };
 use serde_json::{Value, json};
 use versions::Version;
-
-const APPROVAL: &str = "api-approved.kubernetes.io";
 
 /// What to ask of a definition; an update does not ask for what the old one lacked.
 #[derive(Debug, Default)]
@@ -255,45 +257,18 @@ fn stored(object: &Object) -> Errors {
     errors
 }
 
-/// How far the owners of the protected groups agreed.
-#[derive(Debug, PartialEq)]
-enum Approval {
-    Missing,
-    Given,
-    Invalid,
-}
-
-fn approved(object: &Object) -> Approval {
-    let text = object.annotation(APPROVAL).unwrap_or_default();
-    let url =
-        text.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
-    match text {
-        "" => Approval::Missing,
-        text if text.starts_with("unapproved") || url => Approval::Given,
-        _ => Approval::Invalid,
-    }
-}
-
 fn approval(object: &Object, old: Option<&Object>) -> Errors {
-    let group = object.text(&["spec", "group"]);
-    let within = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
-    let state = approved(object);
-    if !within("k8s.io") && !within("kubernetes.io")
-        || old.is_some_and(|old| approved(old) == state)
-    {
+    let state = Approval::of(object);
+    if !approval::is_protected(object) || old.is_some_and(|old| Approval::of(old) == state) {
         return Vec::new();
     }
-    let path = Path::new("metadata.annotations").key(APPROVAL);
-    let more = "see https://github.com/kubernetes/enhancements/pull/1111";
-    let wanted = format!("protected groups must have approval annotation {APPROVAL:?}");
+    let path = Path::new("metadata.annotations").key(approval::ANNOTATION);
+    let detail = state.told(object);
     match state {
-        Approval::Given => Vec::new(),
-        Approval::Missing => vec![Error::required(&path, format!("{wanted}, {more}"))],
+        Approval::Bypassed | Approval::Approved => Vec::new(),
+        Approval::Missing => vec![Error::required(&path, detail)],
         Approval::Invalid => {
-            let found = object.annotation(APPROVAL).unwrap_or_default();
-            let detail = format!(
-                "{wanted} with either a URL or a reason starting with \"unapproved\", {more}"
-            );
+            let found = object.annotation(approval::ANNOTATION).unwrap_or_default();
             vec![Error::invalid(&path, found, detail)]
         }
     }

@@ -186,3 +186,37 @@ fn formats_are_known() {
     }
     assert!(holds("made-up", "anything"));
 }
+
+#[test]
+fn long_lists_are_held_against_what_they_were_by_their_keys() {
+    let schema = Props::parse(&json!({
+        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+        "items": {"type": "object", "properties": {
+            "name": {"type": "string", "pattern": "^n[0-9]+$"},
+            "size": {"type": "integer", "maximum": 5},
+        }},
+    }));
+    let list = |size: &dyn Fn(usize) -> usize| {
+        (0..20_000)
+            .map(|at| json!({"name": format!("n{at}"), "size": size(at)}))
+            .collect::<Vec<_>>()
+    };
+    let before = Value::from(list(&|_| 9));
+    let mut after = list(&|at| if at == 7 { 8 } else { 9 });
+    after.reverse();
+    let found = validate_update(&schema, &after.into(), Some(&before), &Path::root());
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        ["[19992].size: Invalid value: 8: [19992].size in body should be less than or equal to 5"]
+    );
+}
+
+#[test]
+fn no_more_is_told_than_anyone_reads() {
+    let schema = json!({"type": "object", "properties": {
+        "deep": {"type": "object", "properties": {
+            "list": {"type": "array", "items": {"type": "string"}}}}}});
+    let wrong: Vec<_> = (0..200_000).collect();
+    assert_eq!(errors(schema, json!({"deep": {"list": wrong}})).len(), MOST);
+}

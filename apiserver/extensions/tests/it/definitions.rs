@@ -169,3 +169,93 @@ async fn clients_of_a_deprecated_version_are_warned() {
         assert_eq!(server.warnings("GET", &status, Value::Null).await, expected, "{version}");
     }
 }
+
+#[tokio::test]
+async fn stored_objects_follow_the_schema_when_they_are_read() {
+    let server = Server::start().await;
+    server.define(widgets()).await;
+    let spec = json!({"size": 1, "mode": "a", "tags": ["x"]});
+    server.expect(201, "POST", WIDGETS, widget("one", spec.clone())).await;
+    let path = format!("{CRDS}/widgets.example.com");
+    let mut crd = server.get(&path).await;
+    let version = &mut crd["spec"]["versions"][0];
+    let fields = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    fields.as_object_mut().unwrap().remove("tags");
+    fields["color"] = json!({"type": "string", "default": "red"});
+    server.expect(200, "PUT", &path, crd).await;
+    let own = format!("{WIDGETS}/one");
+    let one = server.until(&own, |_, one| one["spec"]["color"] == "red").await;
+    let today = json!({"size": 1, "mode": "a", "color": "red"});
+    assert_eq!(one["spec"], today);
+    let selected = format!("{WIDGETS}?fieldSelector=spec.mode%3Da");
+    for list in
+        [WIDGETS, &format!("{WIDGETS}?resourceVersion=0"), &format!("{WIDGETS}?limit=5"), &selected]
+    {
+        assert_eq!(server.get(list).await["items"][0]["spec"], today, "{list}");
+    }
+    let watched = server.watched(&format!("{WIDGETS}?watch=true"), 1).await;
+    assert_eq!(watched[0]["object"]["spec"], today);
+    // Reading writes nothing; the next write does.
+    let key = "/registry/example.com/widgets/default/one";
+    assert_eq!(server.stored(key).await["spec"], spec);
+    server.expect(200, "PATCH", &own, json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert_eq!(server.stored(key).await["spec"], today);
+}
+
+#[tokio::test]
+async fn versions_without_a_webhook_show_only_what_they_know() {
+    let server = Server::start().await;
+    let version = |name: &str, stored: bool, fields: Value| {
+        json!({"name": name, "served": true, "storage": stored,
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {"type": "object", "properties": fields}}}}})
+    };
+    let text = json!({"type": "string"});
+    let filled = |with: &str| json!({"type": "string", "default": with});
+    let mut crd = widgets();
+    crd["spec"]["versions"] = json!([
+        version("v1", true, json!({"both": text, "old": text, "of": filled("v1")})),
+        version("v2", false, json!({"both": text, "new": filled("v2"), "of": filled("v2")})),
+    ]);
+    server.define(crd).await;
+    let second = WIDGETS.replace("/v1/", "/v2/");
+    server.until(&second, |code, _| code == 200).await;
+    let sent = widget("first", json!({"both": "x", "old": "y"}));
+    server.expect(201, "POST", WIDGETS, sent).await;
+    // Defaults are those of the version that is stored.
+    let read = server.get(&format!("{second}/first")).await;
+    assert_eq!(read["spec"], json!({"both": "x", "of": "v1"}));
+    let list = server.get(&second).await;
+    assert_eq!(list["items"][0]["spec"], read["spec"]);
+    let mut sent = widget("second", json!({"both": "x"}));
+    sent["apiVersion"] = json!("example.com/v2");
+    let made = server.expect(201, "POST", &second, sent).await;
+    assert_eq!(made["spec"], json!({"both": "x", "of": "v2"}));
+    let stored = server.stored("/registry/example.com/widgets/default/second").await;
+    assert_eq!(stored["spec"], json!({"both": "x", "of": "v2"}));
+    assert_eq!(stored["apiVersion"], "example.com/v1");
+}
+
+#[tokio::test]
+async fn groups_of_kubernetes_say_whether_they_were_approved() {
+    const CONDITION: &str = "KubernetesAPIApprovalPolicyConformant";
+    let server = Server::start().await;
+    let crd = server.define(widgets()).await;
+    assert_eq!(condition(&crd, CONDITION), "");
+    let mut crd = widgets();
+    crd["metadata"]["name"] = json!("widgets.things.k8s.io");
+    crd["spec"]["group"] = json!("things.k8s.io");
+    crd["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "https://x.com/1"});
+    let crd = server.define(crd).await;
+    assert_eq!(condition(&crd, CONDITION), "True");
+    let path = format!("{CRDS}/widgets.things.k8s.io");
+    let annotations = json!({"api-approved.kubernetes.io": "unapproved, an experiment"});
+    let patch = json!({"metadata": {"annotations": annotations}});
+    server.expect(200, "PATCH", &path, patch).await;
+    let crd = server.until(&path, |_, crd| condition(crd, CONDITION) == "False").await;
+    let all = crd["status"]["conditions"].as_array().unwrap();
+    let own = all.iter().find(|one| one["type"] == CONDITION).unwrap();
+    assert_eq!(own["reason"], "UnapprovedAnnotation");
+    assert_eq!(own["message"], "not approved: \"unapproved, an experiment\"");
+    assert_eq!(condition(&crd, "Established"), "True");
+}

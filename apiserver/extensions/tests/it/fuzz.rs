@@ -339,6 +339,9 @@ fn schemas_and_their_objects() {
             made.strategy.default(&mut old);
             let _ = made.strategy.validate_update(&context, &object, &old);
             let _ = made.strategy.table_row(&object, context.now);
+            object.set(&["apiVersion"], "example.com/v1");
+            made.strategy.restore(&mut object);
+            made.strategy.prune(&mut object);
         }
     });
 }

@@ -209,3 +209,22 @@ async fn the_status_of_a_policy_says_what_its_expressions_get_wrong() {
     let fields = json!({"matchConstraints": rules, "validations": validations});
     assert_eq!(checked("wild", fields).await, json!({}));
 }
+
+#[tokio::test]
+async fn variables_that_use_one_another_without_end_are_refused_not_followed() {
+    let server = Server::start().await;
+    let chain = |length: usize| {
+        let mut all = vec![json!({"name": "v0", "expression": "size(object.data)"})];
+        all.extend((1..length).map(|at| {
+            json!({"name": format!("v{at}"), "expression": format!("variables.v{} + 1", at - 1)})
+        }));
+        let expression = format!("variables.v{} < {}", length - 1, length + 1);
+        json!({"variables": all, "validations": [{"expression": expression}]})
+    };
+    policy(&server, chain(300), json!({})).await;
+    let refused = server.map("m", json!({})).await;
+    assert!(refused.refusal().1.contains("is used by 100 others in turn"), "{}", refused.body);
+    let server = Server::start().await;
+    policy(&server, chain(90), json!({})).await;
+    server.map("m", json!({})).await.expect(201);
+}

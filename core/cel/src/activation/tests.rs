@@ -58,6 +58,43 @@ fn a_runaway_expression_is_stopped() {
 }
 
 #[test]
+fn what_costs_little_and_takes_all_memory_is_stopped() {
+    let nothing = json!({});
+    let doubled = |times| format!("[[1, 2, 3]]{}[0].size()", ".map(a, a + a)".repeat(times));
+    assert_eq!(run(&doubled(3), &nothing), Ok(Some(json!(24))));
+    assert_eq!(run(&doubled(60), &nothing), Err(Error::Budget));
+    let grown = |times| {
+        let step = ".map(a, a.replace('x', 'xxxxxxxxxx'))";
+        format!("['x']{}[0].size()", step.repeat(times))
+    };
+    assert_eq!(run(&grown(3), &nothing), Ok(Some(json!(1000))));
+    let object = json!({"text": "x".repeat(8000)});
+    for source in [
+        "object.text.replace('x', object.text).size()",
+        "object.text.split('').map(t, object.text).join().size()",
+    ] {
+        let activation = Activation::new().with("object", Bound::plain(&object));
+        let ran = program(source).run(&activation, 1_000_000);
+        assert_eq!(ran.result.map(|value| value.to_json()), Err(Error::Budget), "{source}");
+    }
+    let nested = |times| {
+        let ten = ["a"; 10].join(", ");
+        format!("[1]{}.flatten({times}).size()", format!(".map(a, [{ten}])").repeat(times))
+    };
+    assert_eq!(run(&nested(2), &nothing), Ok(Some(json!(100))));
+    assert_eq!(run(&nested(12), &nothing), Err(Error::Budget));
+}
+
+#[test]
+fn what_takes_long_is_paid_before() {
+    let numbers: Vec<_> = (0..300_000).collect();
+    let object = json!({"list": numbers, "few": [2, 1, 2]});
+    assert_eq!(run("object.few.distinct()", &object), Ok(Some(json!([2, 1]))));
+    assert_eq!(run("object.list.distinct()", &object), Err(Error::Budget));
+    assert_eq!(run("sets.contains(object.list, object.list)", &object), Err(Error::Budget));
+}
+
+#[test]
 fn the_authorizer_is_asked_between_two_evaluations() {
     let authorizer = Authorizer::default();
     let request = Check { resource: "pods".into(), name: "p".into(), ..Check::default() };

@@ -65,3 +65,35 @@ fn names_are_bound_where_that_is_allowed() {
     assert_eq!(program.run(&Activation::new(), 1000).result.unwrap().as_bool(), Some(true));
     assert!(refused(source).contains("undeclared reference to 'cel'"));
 }
+
+#[test]
+fn long_sets_and_keyed_lists_are_compared_without_regard_to_their_order() {
+    let schema = json!({"type": "object", "properties": {
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "keyed": {"type": "array", "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {
+                "name": {"type": "string"}, "size": {"type": "integer"}}}},
+    }});
+    let shape = Shape::of_schema(&schema, false).unwrap();
+    let numbers: Vec<usize> = (0..30_000).collect();
+    let object = |numbers: &mut dyn Iterator<Item = &usize>, last: usize| {
+        let numbers: Vec<_> = numbers.collect();
+        let set: Vec<_> = numbers.iter().map(|number| format!("i{number}")).collect();
+        let size = |number: usize| if number == 29_999 { last } else { number };
+        let keyed = numbers.iter().map(|at| json!({"name": format!("i{at}"), "size": size(**at)}));
+        json!({"set": set, "keyed": keyed.collect::<Vec<_>>()})
+    };
+    let (new, old) = (object(&mut numbers.iter().rev(), 1), object(&mut numbers.iter(), 2));
+    let of = Type::of(&Arc::new(shape.clone()), "selfType");
+    let scope = Scope::new().with("self", of.clone()).with("oldSelf", of);
+    let holds = |source: &str| {
+        let program = Environment::new().compile_in(source, &scope, None).unwrap();
+        let activation =
+            Activation::new().with("self", shape.bind(&new)).with("oldSelf", shape.bind(&old));
+        program.run(&activation, 1_000_000).result.unwrap().as_bool()
+    };
+    assert_eq!(holds("self.set == oldSelf.set"), Some(true));
+    assert_eq!(holds("self.keyed == oldSelf.keyed"), Some(false));
+    assert_eq!(holds("(self.set + oldSelf.set).size() == 30000"), Some(true));
+    assert_eq!(holds("(self.keyed + oldSelf.keyed)[0].size == 2"), Some(true));
+}

@@ -1,6 +1,6 @@
 //! `format`: texts with `%s`, `%d`, `%f`, `%e`, `%b`, `%o`, `%x` and `%X`.
 
-use super::{Out, convert, fails, overload, to_base64};
+use super::{Out, convert, fails, overload, strings, to_base64};
 use crate::{
     fault::Fault,
     time,
@@ -121,6 +121,9 @@ pub(super) fn formatted<'a>(pattern: &str, args: Option<&Value<'a>>) -> Out<'a> 
         };
         index += 1;
         out.push_str(&clause(verb, precision, &value)?);
+        if out.len() > strings::LONGEST {
+            return Err(Fault::Spent);
+        }
     }
     Ok(out.into())
 }

@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 
 /// The longest list that is made from a number.
 const LONGEST_RANGE: i64 = 1_000_000;
+/// The longest list that is made of the items of others, as many as anyone could pay for looking at.
+const LONGEST_FLAT: usize = 1_000_000;
 
 pub(super) fn named(name: &str) -> Option<Function> {
     Some(match name {
@@ -116,16 +118,19 @@ fn flatten<'a>(args: &[Value<'a>]) -> Out<'a> {
     if depth < 0 {
         return fails("level must be non-negative");
     }
-    fn flat<'a>(list: &List<'a>, depth: i64, out: &mut Vec<Value<'a>>) {
+    fn flat<'a>(list: &List<'a>, depth: i64, out: &mut Vec<Value<'a>>) -> Result<(), Fault> {
         for item in list.iter() {
             match item {
-                Value::List(inner) if depth > 0 => flat(&inner, depth - 1, out),
+                Value::List(inner) if depth > 0 => flat(&inner, depth - 1, out)?,
+                // One list may stand in another very often.
+                _ if out.len() >= LONGEST_FLAT => return Err(Fault::Spent),
                 other => out.push(other),
             }
         }
+        Ok(())
     }
     let mut out = Vec::new();
-    flat(list(args, 0)?, depth, &mut out);
+    flat(list(args, 0)?, depth, &mut out)?;
     Ok(out.into())
 }
 

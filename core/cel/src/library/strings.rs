@@ -1,7 +1,10 @@
 //! Functions of texts.
 
 use super::{Function, Out, fails, format, int, lists, overload, text};
-use crate::value::Value;
+use crate::{fault::Fault, value::Value};
+
+/// The longest text that is made of others, in bytes: whoever looked at more of it could not pay for that.
+pub(super) const LONGEST: usize = 10_000_000;
 
 pub(super) fn named(name: &str) -> Option<Function> {
     Some(match name {
@@ -106,20 +109,23 @@ fn join<'a>(args: &[Value<'a>]) -> Out<'a> {
                 return fails(format!("join: invalid input: {shown}"));
             }
         }
+        if joined.len() > LONGEST {
+            return Err(Fault::Spent);
+        }
     }
     Ok(joined.into())
 }
 
 fn replace<'a>(args: &[Value<'a>]) -> Out<'a> {
     let (text, from, to) = (text(args, 0)?, text(args, 1)?, text(args, 2)?);
-    if args.len() < 4 {
-        return Ok(text.replace(from, to).into());
+    let times = if args.len() > 3 { int(args, 3)? } else { -1 };
+    let times = usize::try_from(times).unwrap_or(usize::MAX);
+    let more = to.len().saturating_sub(from.len());
+    let count = if more > 0 { text.matches(from).take(times).count() } else { 0 };
+    if text.len().saturating_add(more.saturating_mul(count)) > LONGEST {
+        return Err(Fault::Spent);
     }
-    Ok(match usize::try_from(int(args, 3)?) {
-        Ok(times) => text.replacen(from, to, times),
-        Err(_) => text.replace(from, to),
-    }
-    .into())
+    Ok(text.replacen(from, to, times).into())
 }
 
 fn split<'a>(args: &[Value<'a>]) -> Out<'a> {
