@@ -14,7 +14,7 @@ mod record;
 mod truncation;
 mod worker;
 
-pub use event::{Event, Level, ObjectReference, Stage, User};
+pub use event::{AuthenticationMetadata, Event, Level, ObjectReference, Stage, User};
 pub use file::{AuditFile, FileOptions};
 pub use policy::{Policy, PolicyError, Rule, Verdict};
 pub use truncation::Truncation;

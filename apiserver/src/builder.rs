@@ -5,10 +5,10 @@ use crate::{
     error::{Error, Result},
     handler::{Handler, Route, WriteHook},
     health::HealthRoute,
-    metrics::{ApiMetrics, show},
+    metrics::{ApiMetrics, FlowMetrics, show},
     namespaces::NamespaceDeletion,
     pipeline::{
-        Audit, Authenticate, Authorize, Deadline, Dispatch, Guard, Impersonate, Inflight, Observe,
+        Audit, Authenticate, Authorize, Deadline, Dispatch, Fairness, Guard, Impersonate, Observe,
         Pipeline, Step, Union,
     },
     registry::Registry,
@@ -247,7 +247,9 @@ impl Builder {
         let listener =
             self.listener.map(|(address, tls)| Listener::new(address, &tls)).transpose()?;
         let metrics = ApiMetrics::new(&self.metrics);
+        let flows = FlowMetrics::new(&self.metrics);
         show(&self.features, &self.metrics);
+        let constrained = self.features.is_on("ConstrainedImpersonation");
         if let Some(log) = &self.audit {
             log.register(&self.metrics);
         }
@@ -310,8 +312,8 @@ impl Builder {
             steps.push(Arc::new(Audit { log, clock: clock.clone(), registry }));
         }
         let after: [Arc<dyn Step>; 4] = [
-            Arc::new(Impersonate { authorizer: authorizer.clone() }),
-            Arc::new(Inflight::new(clock.clone(), metrics.clone())),
+            Arc::new(Impersonate { authorizer: authorizer.clone(), constrained }),
+            Arc::new(Fairness::new(api.registry().clone(), clock.clone(), metrics.clone(), flows)),
             Arc::new(Authorize { authorizer, clock, metrics: metrics.access }),
             Arc::new(Dispatch { api: api.clone() }),
         ];

@@ -3,12 +3,14 @@
 mod access;
 mod audit;
 mod features;
+mod flow;
 mod labels;
 mod stored;
 
 pub(crate) use access::{AccessMetrics, Phase};
 pub(crate) use audit::AuditMetrics;
 pub(crate) use features::show;
+pub(crate) use flow::FlowMetrics;
 pub(crate) use labels::Labels;
 pub(crate) use stored::{CallLabels, StoreMetrics};
 

@@ -1,7 +1,7 @@
 //! The steps every request takes, one file each, in this order:
 //!
 //! ```text
-//!   observe ─> guard ─> deadline ─> authenticate ─> audit ─> impersonate ─> inflight ─> authorize ─> dispatch
+//!   observe ─> guard ─> deadline ─> authenticate ─> audit ─> impersonate ─> fairness ─> authorize ─> dispatch
 //! ```
 //!
 //! A request runs in the tracing span `request`, and the own work of each step in one of its own below it,
@@ -14,9 +14,9 @@ mod authenticate;
 mod authorize;
 mod deadline;
 mod dispatch;
+mod fairness;
 mod guard;
 mod impersonate;
-mod inflight;
 mod observe;
 
 pub(crate) use audit::Audit;
@@ -24,9 +24,9 @@ pub(crate) use authenticate::{Authenticate, InProcess};
 pub(crate) use authorize::{Authorize, Union, forbidden};
 pub(crate) use deadline::Deadline;
 pub(crate) use dispatch::Dispatch;
+pub(crate) use fairness::{Fairness, Placed};
 pub(crate) use guard::Guard;
 pub(crate) use impersonate::Impersonate;
-pub(crate) use inflight::Inflight;
 pub(crate) use observe::Observe;
 
 use crate::{
@@ -41,7 +41,11 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response, request::Parts};
 use kubeplane_core::{admission::Warnings, auth::UserInfo, status::ApiResult};
-use std::{convert::Infallible, fmt::Debug, sync::Arc};
+use std::{
+    convert::Infallible,
+    fmt::Debug,
+    sync::{Arc, OnceLock},
+};
 use tracing::Instrument;
 
 /// A request on its way.
@@ -55,6 +59,8 @@ pub(crate) struct Exchange {
     pub(crate) audit: Option<Arc<Record>>,
     /// What the request is counted under.
     pub(crate) labels: Labels,
+    /// The flow schema and priority level it belongs to, once they are known.
+    pub(crate) placed: Arc<OnceLock<Placed>>,
 }
 
 /// One step.
@@ -119,6 +125,7 @@ impl Pipeline {
             warnings: Arc::default(),
             audit: None,
             labels: Labels::default(),
+            placed: Arc::default(),
         };
         Next(&self.0).run(exchange).await
     }

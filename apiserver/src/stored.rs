@@ -157,6 +157,7 @@ pub(crate) struct Shape {
     definition: Arc<Definition>,
     header: Bytes,
     message: Option<Message>,
+    outdated: bool,
 }
 
 impl Shape {
@@ -165,7 +166,8 @@ impl Shape {
         let version = Value::from(definition.group_version().to_string());
         let header = format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{{");
         let message = Message::of(&definition.schema);
-        Self { definition, header: header.into(), message }
+        let outdated = definition.strategy.outdated();
+        Self { definition, header: header.into(), message, outdated }
     }
 
     pub(crate) fn definition(&self) -> &Arc<Definition> {
@@ -177,9 +179,14 @@ impl Shape {
         value.starts_with(&self.header)
     }
 
+    /// Whether a value is in this version's form, and surely stored by today's schema.
+    pub(crate) fn is_current(&self, value: &[u8]) -> bool {
+        !self.outdated && self.is_own(value)
+    }
+
     /// The value in this version's form; converted when it was stored in another one.
     pub(crate) async fn adopt(&self, value: Bytes) -> ApiResult<Bytes> {
-        if self.is_own(&value) {
+        if self.is_current(&value) {
             return Ok(value);
         }
         let object = parse(&value).map_err(ApiError::internal)?;
@@ -199,7 +206,7 @@ impl Shape {
         let (mut adopted, mut places, mut others) =
             (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
         for value in values {
-            if !self.is_own(&value) {
+            if !self.is_current(&value) {
                 match parse(&value) {
                     Ok(object) => {
                         places.push(adopted.len());
@@ -243,7 +250,7 @@ impl Shape {
         revision: Revision,
     ) -> ApiResult<Object> {
         let object = parsed.map_err(ApiError::internal)?;
-        let mut object = match self.is_own(value) {
+        let mut object = match self.is_current(value) {
             true => object,
             false => self.converted(vec![object]).await?.pop().unwrap_or_default(),
         };
@@ -251,12 +258,20 @@ impl Shape {
         Ok(object)
     }
 
-    async fn converted(&self, objects: Vec<Object>) -> ApiResult<Vec<Object>> {
-        let version = self.definition.group_version();
+    async fn converted(&self, mut objects: Vec<Object>) -> ApiResult<Vec<Object>> {
+        let (version, strategy) = (self.definition.group_version(), &self.definition.strategy);
+        let restored = objects.iter_mut().fold(false, |_, object| strategy.restore(object));
+        let own = version.to_string();
+        let foreign = objects.iter().any(|object| object.api_version() != own);
         let mut converted = self.definition.converted(objects, &version).await?;
         for object in &mut converted {
             object.set(&["kind"], self.definition.kind.kind.as_ref());
-            self.definition.strategy.default(object);
+            if foreign {
+                strategy.prune(object);
+            }
+            if !restored {
+                strategy.default(object);
+            }
         }
         Ok(converted)
     }

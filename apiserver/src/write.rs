@@ -173,7 +173,9 @@ impl<'a> Writer<'a> {
         // Its revision is not stored, and nobody is to see it who converts.
         converted.remove(&["metadata", "resourceVersion"]);
         let mut converted = definition.converted(vec![converted], &storage).await?;
-        Ok(stored::encode(&converted.pop().unwrap_or_default()))
+        let mut converted = converted.pop().unwrap_or_default();
+        definition.strategy.prune(&mut converted);
+        Ok(stored::encode(&converted))
     }
 
     fn write_options(&self) -> WriteOptions {

@@ -5,6 +5,7 @@
 //!   CustomResourceDefinitions ──────────────┘   paths: every verb of every resource
 //!                                                     │
 //!   /openapi/v3, /openapi/v3/apis/<g>/<v>  <── gzipped documents, made when first asked for
+//!   /openapi/v3/{api,apis,apis/<g>,version}   (with what leads to them)
 //!   /openapi/v2                            <── the same, in one Swagger document (JSON or protobuf)
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! assert_eq!(routes.map(|(path, _)| path), ["/openapi/v2", "/openapi/v3"]);
 //! ```
 
+mod beside;
 mod custom;
 mod document;
 mod enums;

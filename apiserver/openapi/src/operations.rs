@@ -10,7 +10,7 @@ const PATCH_TYPES: &[&str] = &[
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 ];
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+pub(crate) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// What the operations of one resource or subresource have in common.
 pub(crate) struct Target<'a> {
@@ -209,7 +209,8 @@ impl Target<'_> {
     }
 }
 
-fn content(types: &[&str], schema: &Value) -> Value {
+/// A body of one schema in these media types.
+pub(crate) fn content(types: &[&str], schema: &Value) -> Value {
     let of_type = |name: &&str| ((*name).to_owned(), json!({"schema": schema}));
     types.iter().map(of_type).collect::<Map<_, _>>().into()
 }

@@ -41,6 +41,59 @@ const DELETE: &[Parameter] = &[
     ),
 ];
 
+/// What connections and logs take, by the kind of their options.
+const OPTIONS: &[(&str, &[Parameter])] = &[
+    ("PodAttachOptions", &[CONTAINER, STDERR, STDIN, STDOUT, TTY]),
+    (
+        "PodExecOptions",
+        &[
+            ("command", "string", "The command and, given again and again, its arguments."),
+            CONTAINER,
+            STDERR,
+            STDIN,
+            STDOUT,
+            TTY,
+        ],
+    ),
+    (
+        "PodLogOptions",
+        &[
+            CONTAINER,
+            ("follow", "boolean", "Go on with what is written from now on."),
+            (
+                "insecureSkipTLSVerifyBackend",
+                "boolean",
+                "Believe the kubelet whatever its certificate says.",
+            ),
+            ("limitBytes", "integer", "The most bytes to return."),
+            ("previous", "boolean", "Of the container before its last restart."),
+            ("sinceSeconds", "integer", "Only what was written in so many seconds before now."),
+            ("stream", "string", "All, Stdout or Stderr."),
+            ("tailLines", "integer", "Only so many lines at the end."),
+            ("timestamps", "boolean", "Begin each line with its time."),
+        ],
+    ),
+    ("PodPortForwardOptions", &[("ports", "integer", "The ports to forward to.")]),
+    ("NodeProxyOptions", &[BEHIND]),
+    ("PodProxyOptions", &[BEHIND]),
+    ("ServiceProxyOptions", &[BEHIND]),
+];
+
+const CONTAINER: Parameter =
+    ("container", "string", "The container; need not be named where there is one.");
+const STDERR: Parameter = ("stderr", "boolean", "Connect its standard error.");
+const STDIN: Parameter = ("stdin", "boolean", "Connect its standard input.");
+const STDOUT: Parameter = ("stdout", "boolean", "Connect its standard output.");
+const TTY: Parameter = ("tty", "boolean", "Use a terminal.");
+const BEHIND: Parameter = ("path", "string", "The path behind the proxy.");
+
+/// The query parameters that options of a kind stand for; none of others.
+pub(crate) fn of_options(kind: &str) -> Vec<Value> {
+    let known = OPTIONS.iter().find(|(name, _)| *name == kind);
+    let listed = known.into_iter().flat_map(|(_, listed)| listed.iter());
+    listed.map(|(name, kind, text)| in_query(name, kind, text)).collect()
+}
+
 /// What a set of operations takes from the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Query {

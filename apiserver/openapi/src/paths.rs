@@ -1,8 +1,9 @@
 //! The REST paths of a group version.
 
 use crate::{
+    beside,
     operations::{Action, Target},
-    parameters,
+    parameters::{self, Query},
     schemas::{list_name, open_name, subresource_name},
 };
 use kubeplane_core::{
@@ -13,12 +14,29 @@ use kubeplane_core::{
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// What is done to one object or a part of it.
+const METHODS: [(Verb, &str, Action); 5] = [
+    (Verb::Get, "get", Action::Get),
+    (Verb::Create, "post", Action::Post),
+    (Verb::Update, "put", Action::Put),
+    (Verb::Patch, "patch", Action::Patch),
+    (Verb::Delete, "delete", Action::Delete),
+];
+
 /// All paths of these kinds, which are of one group version.
 pub(crate) fn of_version(
     version: &GroupVersion,
     definitions: &[Arc<Definition>],
 ) -> Map<String, Value> {
     let mut paths = Map::new();
+    let group = words(&version.group);
+    let resources = beside::Get {
+        tag: &tag(version),
+        id: &format!("get{group}{}APIResources", capital(&version.version)),
+        text: "what is served of this group version",
+        schema: "APIResourceList",
+    };
+    paths.insert(format!("{}/", base(version)), resources.item());
     for definition in definitions {
         let root = Root::new(version, definition);
         root.collections(&mut paths);
@@ -39,15 +57,8 @@ struct Root<'a> {
 
 impl<'a> Root<'a> {
     fn new(version: &GroupVersion, definition: &'a Definition) -> Self {
-        let base = match &*version.group {
-            "" => format!("/api/{}", version.version),
-            group => format!("/apis/{group}/{}", version.version),
-        };
-        let group = words(&version.group);
-        let words = format!("{group}{}", capital(&version.version));
-        let mut tag = format!("{group}_{}", version.version);
-        tag[..1].make_ascii_lowercase();
-        Self { definition, base, words, tag }
+        let words = format!("{}{}", words(&version.group), capital(&version.version));
+        Self { definition, base: base(version), words, tag: tag(version) }
     }
 
     fn target(&self) -> Target<'a> {
@@ -92,12 +103,12 @@ impl<'a> Root<'a> {
             let id = format!("{}Collection{}{}", self.words, self.scope(), target.kind.kind);
             item.insert("delete".into(), target.operation(Action::DeleteCollection, &id));
         }
-        self.insert(paths, self.collection(), item, false);
+        self.insert(paths, self.collection(), item, Vec::new());
         let list_id = format!("{}List", target.id);
         if self.can(Verb::Watch) {
             let watch = [("get".to_owned(), target.operation(Action::WatchList, &list_id))];
             let path = self.watched(&self.collection());
-            self.insert(paths, path, watch.into_iter().collect(), true);
+            self.insert(paths, path, watch.into_iter().collect(), parameters::query(Query::List));
         }
         if !self.definition.is_namespaced() || !self.can(Verb::List) {
             return;
@@ -105,11 +116,12 @@ impl<'a> Root<'a> {
         let everywhere = format!("{}/{}", self.base, self.definition.plural);
         let id = format!("{}{}ForAllNamespaces", self.words, target.kind.kind);
         let list = [("get".to_owned(), target.operation(Action::ListEverywhere, &id))];
-        self.insert(paths, everywhere.clone(), list.into_iter().collect(), false);
+        self.insert(paths, everywhere.clone(), list.into_iter().collect(), Vec::new());
         if self.can(Verb::Watch) {
             let id = format!("{}{}ListForAllNamespaces", self.words, target.kind.kind);
             let watch = [("get".to_owned(), target.operation(Action::WatchList, &id))];
-            self.insert(paths, self.watched(&everywhere), watch.into_iter().collect(), true);
+            let options = parameters::query(Query::List);
+            self.insert(paths, self.watched(&everywhere), watch.into_iter().collect(), options);
         }
     }
 
@@ -117,20 +129,16 @@ impl<'a> Root<'a> {
         let target = self.target();
         let path = format!("{}/{{name}}", self.collection());
         let mut item = Map::new();
-        for (verb, method, action) in [
-            (Verb::Get, "get", Action::Get),
-            (Verb::Update, "put", Action::Put),
-            (Verb::Patch, "patch", Action::Patch),
-            (Verb::Delete, "delete", Action::Delete),
-        ] {
-            if self.can(verb) {
+        for (verb, method, action) in METHODS {
+            if verb != Verb::Create && self.can(verb) {
                 item.insert(method.into(), target.operation(action, &target.id));
             }
         }
-        self.insert(paths, path.clone(), item, false);
+        self.insert(paths, path.clone(), item, Vec::new());
         if self.can(Verb::Watch) {
             let watch = [("get".to_owned(), target.operation(Action::Watch, &target.id))];
-            self.insert(paths, self.watched(&path), watch.into_iter().collect(), true);
+            let options = parameters::query(Query::List);
+            self.insert(paths, self.watched(&path), watch.into_iter().collect(), options);
         }
     }
 
@@ -147,26 +155,47 @@ impl<'a> Root<'a> {
         target.id.push_str(&capital(&subresource.name));
         target.noun =
             format!("{} of the specified {}", subresource.name, self.definition.kind.kind);
+        if connects {
+            self.connections(subresource, &target, paths);
+            return;
+        }
         let mut item = Map::new();
-        for (verb, method, action) in [
-            (Verb::Get, "get", Action::Get),
-            (Verb::Create, "post", Action::Post),
-            (Verb::Update, "put", Action::Put),
-            (Verb::Patch, "patch", Action::Patch),
-            (Verb::Delete, "delete", Action::Delete),
-        ] {
-            if !subresource.verbs.contains(&verb) {
-                continue;
+        for (verb, method, action) in METHODS {
+            if subresource.verbs.contains(&verb) {
+                item.insert(method.into(), target.operation(action, &target.id));
             }
-            let operation = if connects {
-                target.operation(Action::Connect, &format!("{}{}", capital(method), target.id))
-            } else {
-                target.operation(action, &target.id)
-            };
-            item.insert(method.into(), operation);
         }
         let path = format!("{}/{{name}}/{}", self.collection(), subresource.name);
-        self.insert(paths, path, item, false);
+        let options = if subresource.name == "log" { "PodLogOptions" } else { "" };
+        self.insert(paths, path, item, parameters::of_options(options));
+    }
+
+    /// Connections; those of proxies also to what is behind them.
+    fn connections(
+        &self,
+        subresource: &Subresource,
+        target: &Target<'_>,
+        paths: &mut Map<String, Value>,
+    ) {
+        let proxies = subresource.name == "proxy";
+        let listed = METHODS.iter().filter(|(verb, ..)| subresource.verbs.contains(verb));
+        let more = ["head", "options"].into_iter().filter(|_| proxies);
+        let methods: Vec<_> = listed.map(|(_, method, _)| *method).chain(more).collect();
+        let path = format!("{}/{{name}}/{}", self.collection(), subresource.name);
+        let what = capital(&subresource.name);
+        let what = format!("{}{}{what}", self.scope(), self.definition.kind.kind);
+        for (below, suffix) in [("", ""), ("/{path}", "WithPath")] {
+            if !below.is_empty() && !proxies {
+                continue;
+            }
+            let operation = |method: &&str| {
+                let id = format!("{}{}{what}{suffix}", self.words, capital(method));
+                ((*method).to_owned(), target.operation(Action::Connect, &id))
+            };
+            let item = methods.iter().map(operation).collect();
+            let options = parameters::of_options(&subresource.kind.kind);
+            self.insert(paths, format!("{path}{below}"), item, options);
+        }
     }
 
     fn watched(&self, path: &str) -> String {
@@ -178,7 +207,7 @@ impl<'a> Root<'a> {
         paths: &mut Map<String, Value>,
         path: String,
         mut item: Map<String, Value>,
-        watch: bool,
+        more: Vec<Value>,
     ) {
         if item.is_empty() {
             return;
@@ -192,17 +221,39 @@ impl<'a> Root<'a> {
             parameters
                 .push(parameters::in_path("namespace", "the namespace of the object or objects"));
         }
-        parameters.push(parameters::pretty());
-        if watch {
-            parameters.extend(parameters::query(parameters::Query::List));
+        if path.contains("{path}") {
+            parameters.push(parameters::in_path("path", "the path behind the proxy"));
         }
+        if !item.values().any(|operation| operation["x-kubernetes-action"] == "connect") {
+            parameters.push(parameters::pretty());
+        }
+        parameters.extend(more);
         item.insert("parameters".into(), json!(parameters));
         paths.insert(path, item.into());
     }
 }
 
+/// What all paths of a group version begin with.
+fn base(version: &GroupVersion) -> String {
+    match &*version.group {
+        "" => format!("/api/{}", version.version),
+        group => format!("/apis/{group}/{}", version.version),
+    }
+}
+
+fn tag(version: &GroupVersion) -> String {
+    format!("{}_{}", group_tag(&version.group), version.version)
+}
+
+/// The tag of a group: `core`, `rbacAuthorization`.
+pub(crate) fn group_tag(group: &str) -> String {
+    let mut tag = words(group);
+    tag[..1].make_ascii_lowercase();
+    tag
+}
+
 /// A group in operation ids: `core`, `apps`, `rbac.authorization` run together in capitals.
-fn words(group: &str) -> String {
+pub(crate) fn words(group: &str) -> String {
     let group = if group.is_empty() { "core" } else { group };
     group.trim_end_matches(".k8s.io").split(['.', '-']).map(capital).collect()
 }

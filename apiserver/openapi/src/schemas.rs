@@ -1,6 +1,11 @@
 //! The component schemas of a group version.
 
-use crate::{custom::Custom, kinds, operations::reference, overlay, shape};
+use crate::{
+    custom::Custom,
+    kinds,
+    operations::{META, reference},
+    overlay, shape,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use kubeplane_core::{
     Definition,
@@ -10,8 +15,6 @@ use kubeplane_core::{
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// The OpenAPI name of a kind.
 pub(crate) fn open_name(definition: &Definition) -> String {
@@ -71,7 +74,7 @@ pub(crate) fn of_version(kinds: &[(Arc<Definition>, Custom)]) -> Map<String, Val
     schemas
 }
 
-const IDENTITY: &str = "x-kubernetes-group-version-kind";
+pub(crate) const IDENTITY: &str = "x-kubernetes-group-version-kind";
 
 /// Says what kinds those are that subresources read and write.
 fn of_subresources(definition: &Definition, schemas: &mut Map<String, Value>) {
@@ -88,10 +91,11 @@ fn of_subresources(definition: &Definition, schemas: &mut Map<String, Value>) {
 /// The same of what every group version has of its own.
 fn of_all(definition: &Definition, schemas: &mut Map<String, Value>) {
     let core = |kind| json!({"group": "", "version": "v1", "kind": kind});
-    for kind in ["DeleteOptions", "Status", "WatchEvent"] {
+    for kind in ["APIResourceList", "DeleteOptions", "Status", "WatchEvent"] {
         let Some(schema) = schemas.get_mut(&format!("{META}.{kind}")) else { continue };
         let mut identities = vec![core(kind)];
-        if kind != "Status" && !definition.kind.group.is_empty() {
+        let own = matches!(kind, "DeleteOptions" | "WatchEvent");
+        if own && !definition.kind.group.is_empty() {
             let (group, version) = (&definition.kind.group, &definition.kind.version);
             identities.push(json!({"group": group, "version": version, "kind": kind}));
         }
@@ -106,6 +110,7 @@ fn described(definition: &Definition) -> Option<&'static kinds::Described> {
 
 /// What every group version refers to.
 fn shared(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<meta::APIResourceList>();
     generator.subschema_for::<meta::DeleteOptions>();
     generator.subschema_for::<meta::ListMeta>();
     generator.subschema_for::<meta::ObjectMeta>();

@@ -1,14 +1,22 @@
 //! The documents made so far, and when they are made again.
 
 use crate::{
+    beside,
     custom::{self, Custom},
     document::Document,
     gnostic, paths, schemas, swagger,
 };
 use kubeplane_apiserver::{Api, Delegated, KUBERNETES_VERSION};
-use kubeplane_core::{Definition, GroupVersion, status::ApiError, status::ApiResult};
+use kubeplane_core::{
+    Definition, GroupVersion,
+    schema::SchemaRef,
+    status::{ApiError, ApiResult},
+};
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::task::spawn_blocking;
 
 /// What the documents depend on: the registry's generation and the newest CustomResourceDefinition.
@@ -28,6 +36,9 @@ struct Made {
 pub(crate) struct Documents {
     state: Option<State>,
     versions: BTreeMap<GroupVersion, Made>,
+    /// The groups of built-in kinds, and the documents that lead to them, by path.
+    groups: BTreeSet<String>,
+    beside: BTreeMap<String, Document>,
     /// What others serve.
     delegated: BTreeMap<GroupVersion, Delegated>,
     index: Option<Document>,
@@ -48,6 +59,10 @@ impl Documents {
             (path, json!({"serverRelativeURL": url}))
         };
         let mut listed: Map<_, _> = self.versions.iter().map(entry).collect();
+        for (path, document) in &self.beside {
+            let url = format!("/openapi/v3/{path}?hash={}", document.hash());
+            listed.insert(path.clone(), json!({"serverRelativeURL": url}));
+        }
         for (version, other) in &self.delegated {
             match other.openapi.as_str() {
                 "" => drop(listed.remove(&path(version))),
@@ -61,6 +76,9 @@ impl Documents {
     /// The document of a group version, by its path below `/openapi/v3/`.
     pub(crate) async fn version(&mut self, api: &Api, wanted: &str) -> ApiResult<Option<Document>> {
         self.refresh(api).await?;
+        if let Some(beside) = self.beside.get(wanted) {
+            return Ok(Some(beside.clone()));
+        }
         let mut all = self.versions.iter();
         Ok(all.find(|(version, _)| path(version) == wanted).map(|(_, made)| made.document.clone()))
     }
@@ -84,7 +102,8 @@ impl Documents {
         }
         let own =
             self.versions.iter().filter(|(version, _)| !self.delegated.contains_key(*version));
-        let parts: Vec<_> = own.map(|(_, made)| made.document.clone()).collect();
+        let own = own.map(|(_, made)| &made.document).chain(self.beside.values());
+        let parts: Vec<_> = own.cloned().collect();
         let others: Vec<_> = self.delegated.values().map(|other| other.swagger.clone()).collect();
         let made = spawn_blocking(move || {
             let parts = parts.iter().map(|part| part.parsed().unwrap_or_default());
@@ -115,8 +134,12 @@ impl Documents {
             return Ok(());
         }
         let mut wanted: BTreeMap<GroupVersion, Inputs> = BTreeMap::new();
+        let mut groups = BTreeSet::new();
         for resource in api.registry().all() {
             let definition = resource.definition().clone();
+            if matches!(definition.schema, SchemaRef::Static(_)) {
+                groups.insert(definition.kind.group.to_string());
+            }
             let custom = Custom::of(api, &definition).await;
             wanted.entry(definition.group_version()).or_default().push((definition, custom));
         }
@@ -130,6 +153,11 @@ impl Documents {
             !self.versions.get(version).is_some_and(|made| same(&made.inputs, inputs))
         });
         changed |= !wanted.is_empty();
+        if self.groups != groups {
+            changed = true;
+            self.beside = self::beside(&groups)?;
+            self.groups = groups;
+        }
         let made =
             spawn_blocking(move || wanted.into_iter().map(make).collect::<Result<Vec<_>, _>>());
         let made = made.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
@@ -140,6 +168,15 @@ impl Documents {
         self.state = Some(state);
         Ok(())
     }
+}
+
+/// The documents that lead to those of the group versions.
+fn beside(groups: &BTreeSet<String>) -> ApiResult<BTreeMap<String, Document>> {
+    let made = beside::of_groups(groups).into_iter().map(|(path, item)| {
+        let document = Document::json(&whole(item.paths, item.schemas));
+        document.map(|document| (path, document))
+    });
+    made.collect::<Result<_, _>>().map_err(ApiError::internal)
 }
 
 fn same_others(
@@ -166,12 +203,16 @@ fn make((version, inputs): (GroupVersion, Inputs)) -> std::io::Result<(GroupVers
 
 fn describe(version: &GroupVersion, inputs: &Inputs) -> Value {
     let definitions: Vec<_> = inputs.iter().map(|(definition, _)| definition.clone()).collect();
+    whole(paths::of_version(version, &definitions), schemas::of_version(inputs))
+}
+
+fn whole(paths: Map<String, Value>, schemas: Map<String, Value>) -> Value {
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": KUBERNETES_VERSION},
-        "paths": paths::of_version(version, &definitions),
+        "paths": paths,
         "components": {
-            "schemas": schemas::of_version(inputs),
+            "schemas": schemas,
             "securitySchemes": {"BearerToken": {
                 "type": "apiKey", "name": "authorization", "in": "header",
                 "description": "Bearer Token authentication",

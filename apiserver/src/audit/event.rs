@@ -135,6 +135,14 @@ pub struct ObjectReference {
     pub subresource: String,
 }
 
+/// How it was found out who sent a request.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthenticationMetadata {
+    /// The verb that allowed to act as somebody else, as in `impersonate:user-info`.
+    pub impersonation_constraint: String,
+}
+
 /// One event.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -158,6 +166,9 @@ pub struct Event {
     /// As whom, if as somebody else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub impersonated_user: Option<User>,
+    /// How it was found out who sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication_metadata: Option<AuthenticationMetadata>,
     /// The proxies it says that it came over, then who connected.
     #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
     pub source_ips: Vec<String>,
@@ -199,6 +210,7 @@ impl Event {
             verb: String::new(),
             user: User::default(),
             impersonated_user: None,
+            authentication_metadata: None,
             source_ips: Vec::new(),
             user_agent: String::new(),
             object_ref: None,

@@ -1,4 +1,6 @@
-use super::{AuditLog, Event, Level, ObjectReference, Stage, User, Verdict};
+use super::{
+    AuditLog, AuthenticationMetadata, Event, Level, ObjectReference, Stage, User, Verdict,
+};
 use crate::info::RequestInfo;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -78,8 +80,12 @@ impl Record {
         event.annotations.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
 
-    pub(crate) fn impersonated(&self, user: &UserInfo) {
-        self.event.lock().impersonated_user = Some(User::from(user));
+    /// Notes as whom the request goes on, and the verb that allows it where that says in which way.
+    pub(crate) fn impersonated(&self, user: &UserInfo, constraint: Option<String>) {
+        let mut event = self.event.lock();
+        event.impersonated_user = Some(User::from(user));
+        event.authentication_metadata = constraint
+            .map(|impersonation_constraint| AuthenticationMetadata { impersonation_constraint });
     }
 
     pub(crate) fn read(&self, data: Bytes) {

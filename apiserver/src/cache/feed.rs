@@ -123,7 +123,7 @@ impl Inner {
 
     /// Entries in the form of this version; those that cannot be read are as they were, and no rows are made of them.
     async fn adopted(&self, mut entries: Vec<Entry>) -> ApiResult<Vec<Entry>> {
-        if entries.iter().all(|entry| self.shape.is_own(&entry.value)) {
+        if entries.iter().all(|entry| self.shape.is_current(&entry.value)) {
             return Ok(entries);
         }
         let values = entries.iter().map(|entry| entry.value.clone()).collect();
@@ -213,7 +213,7 @@ impl Inner {
 
     async fn adopted_events(&self, mut events: Vec<store::Event>) -> ApiResult<Vec<store::Event>> {
         let put = |event: &store::Event| match event {
-            store::Event::Put { entry, .. } if !self.shape.is_own(&entry.value) => {
+            store::Event::Put { entry, .. } if !self.shape.is_current(&entry.value) => {
                 Some(entry.clone())
             }
             _ => None,
@@ -225,7 +225,7 @@ impl Inner {
         let mut adopted = self.adopted(others).await?.into_iter();
         for event in &mut events {
             if let store::Event::Put { entry, .. } = event
-                && !self.shape.is_own(&entry.value)
+                && !self.shape.is_current(&entry.value)
                 && let Some(own) = adopted.next()
             {
                 *entry = own;

@@ -104,6 +104,12 @@ impl DeleteOptions {
         if let Some(orphan) = self.orphan_dependents {
             sent["orphanDependents"] = orphan.into();
         }
+        let Preconditions { uid, resource_version } = &self.preconditions;
+        for (key, wanted) in [("uid", uid), ("resourceVersion", resource_version)] {
+            if let Some(wanted) = wanted {
+                sent["preconditions"][key] = wanted.as_str().into();
+            }
+        }
         Object::from_value(sent).unwrap_or_default()
     }
 }
@@ -135,4 +141,20 @@ fn from_query(query: &Query) -> ApiResult<Object> {
         sent.set(&["propagationPolicy"], policy);
     }
     Ok(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn admission_is_shown_what_must_be_true() {
+        let wanted = json!({"uid": "u", "resourceVersion": "7"});
+        let body = json!({"gracePeriodSeconds": 3, "preconditions": wanted});
+        let sent = Object::from_value(body).unwrap();
+        let shown = DeleteOptions::from_object(&sent).unwrap().sent();
+        assert_eq!(shown.at(&["preconditions"]), Some(&wanted));
+        assert_eq!(shown.at(&["gracePeriodSeconds"]), Some(&json!(3)));
+        assert_eq!(DeleteOptions::default().sent().at(&["preconditions"]), None);
+    }
 }

@@ -22,6 +22,8 @@ use std::{
 };
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 /// Gives a request its id, counts and times it, and sends the warnings that came up.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ impl Step for Observe {
         let labels = Labels::of(&exchange.head, &info, &self.registry);
         let dry_run = Labels::dry_run(&exchange.head);
         exchange.labels = labels.clone();
+        let placed = exchange.placed.clone();
         let counted = Arc::new(OnceLock::new());
         if info.is_long_running() && exchange.head.extensions.get::<OnUpgrade>().is_some() {
             Held::add(&mut exchange.head.extensions, counted.clone());
@@ -57,6 +60,10 @@ impl Step for Observe {
         tracing::Span::current().record("code", response.status().as_u16());
         response = self.measured(response, &info, &labels, counted);
         response.headers_mut().insert(AUDIT_ID, id);
+        if let Some(placed) = placed.get() {
+            response.headers_mut().insert(SCHEMA, placed.schema.clone());
+            response.headers_mut().insert(LEVEL, placed.level.clone());
+        }
         for warning in warnings.take() {
             if let Ok(value) = HeaderValue::from_str(&format!("299 - {}", quoted(&warning))) {
                 response.headers_mut().append(header::WARNING, value);

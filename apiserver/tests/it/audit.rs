@@ -267,3 +267,15 @@ async fn a_connection_that_was_taken_over_is_complete_when_it_ends() {
     assert_eq!(stages()[2], "ResponseComplete");
     assert_eq!(open(), ["0"]);
 }
+
+#[tokio::test]
+async fn as_whom_somebody_acts_and_by_which_right_is_recorded() {
+    let (server, kept) = server("[{level: Metadata, namespaces: [default]}]").await;
+    server.call("GET", MAPS, &[("impersonate-user", "jane")], b"").await.expect(403);
+    let events = finish(server, &kept);
+    let refused = of(&events, "list", "ResponseComplete");
+    assert_eq!(refused["user"]["username"], "admin");
+    assert_eq!(refused["impersonatedUser"]["username"], "jane");
+    let right = json!({"impersonationConstraint": "impersonate:user-info"});
+    assert_eq!(refused["authenticationMetadata"], right);
+}

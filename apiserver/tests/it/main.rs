@@ -10,6 +10,7 @@ mod bad_input;
 mod crud;
 mod deletion;
 mod discovery;
+mod fairness;
 mod harness;
 mod lists;
 mod observability;

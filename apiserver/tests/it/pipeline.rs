@@ -4,6 +4,8 @@ use http::{Response, StatusCode};
 use kubeplane_apiserver::{Api, Body, Finish, Route, WriteHook, body};
 use kubeplane_core::{
     Object,
+    auth::{Attributes, Authorizer, Decision},
+    features::Features,
     status::{ApiError, ApiResult},
 };
 use serde_json::json;
@@ -46,7 +48,68 @@ async fn impersonation_needs_the_right() {
     let refused = server.call("GET", PODS, &by_x, b"").await;
     assert_eq!(
         refused.message(),
+        "pods is forbidden: User \"x\" cannot impersonate-on:user-info:list resource \"pods\" in API group \"\" in the \
+         namespace \"default\""
+    );
+    let nobody = server.call("GET", PODS, &[("impersonate-group", "dev")], b"").await;
+    assert!(nobody.message().ends_with("without impersonating a user name"), "{}", nobody.text);
+    nobody.expect(400);
+    // Only the older right lets anybody into this group.
+    let acting = [("impersonate-user", "root"), ("impersonate-group", "system:masters")];
+    let as_root = server.call("GET", PODS, &acting, b"").await;
+    assert!(as_root.message().contains("User \"root\" cannot list"), "{}", as_root.text);
+}
+
+#[tokio::test]
+async fn the_older_right_alone_decides_without_the_gate() {
+    let off: Features = "ConstrainedImpersonation=false".parse().unwrap();
+    let server = Server::with(|builder| builder.features(off));
+    let by_x = [("authorization", "Bearer x"), ("impersonate-user", "admin")];
+    let refused = server.call("GET", PODS, &by_x, b"").await;
+    assert_eq!(
+        refused.message(),
         "users \"admin\" is forbidden: User \"x\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+    );
+}
+
+/// `helper` may list pods as `jane`, who may do anything with them.
+#[derive(Debug)]
+struct Helping;
+
+#[async_trait]
+impl Authorizer for Helping {
+    async fn authorize(&self, request: &Attributes) -> Decision {
+        let (verb, group) = (request.verb.as_str(), request.group.as_str());
+        let allowed = match (request.user.name.as_str(), request.resource.as_str()) {
+            ("helper", "pods") => verb == "impersonate-on:user-info:list",
+            ("helper", "users") => {
+                (verb, group) == ("impersonate:user-info", "authentication.k8s.io")
+                    && request.name == "jane"
+            }
+            ("jane", "pods") => true,
+            _ => false,
+        };
+        if allowed { Decision::Allow(String::new()) } else { Decision::NoOpinion(String::new()) }
+    }
+}
+
+#[tokio::test]
+async fn who_may_act_as_somebody_may_be_held_to_some_requests() {
+    let server = Server::with(|builder| builder.authorize(Helping));
+    let as_jane = [("authorization", "Bearer helper"), ("impersonate-user", "jane")];
+    server.call("GET", PODS, &as_jane, b"").await.expect(200);
+    let refused = server.call("GET", &format!("{PODS}/a"), &as_jane, b"").await;
+    assert_eq!(
+        refused.message(),
+        "pods \"a\" is forbidden: User \"helper\" cannot impersonate-on:user-info:get resource \"pods\" in API group \
+         \"\" in the namespace \"default\""
+    );
+    let as_joe = [("authorization", "Bearer helper"), ("impersonate-user", "joe")];
+    let refused = server.call("GET", PODS, &as_joe, b"").await;
+    assert_eq!(
+        refused.message(),
+        "users.authentication.k8s.io \"joe\" is forbidden: User \"helper\" cannot impersonate:user-info resource \
+         \"users\" in API group \"authentication.k8s.io\" at the cluster scope"
     );
 }
 

@@ -5,6 +5,7 @@ use kubeplane_core::{
     GroupKind, Object,
     auth::{Attributes, Decision, UserInfo},
     field::show_as_internal,
+    names,
     schema::builtin,
     status::{ApiError, ApiResult},
 };
@@ -86,8 +87,14 @@ fn attributes(review: &Object, user: Arc<UserInfo>) -> Attributes {
         };
     }
     let text = |key: &str| review.text(&["spec", "resourceAttributes", key]).to_owned();
-    let selector =
-        |key: &str| review.text(&["spec", "resourceAttributes", key, "rawSelector"]).to_owned();
+    let selector = |key: &str, term: fn(&Value) -> Option<String>| {
+        let raw = review.text(&["spec", "resourceAttributes", key, "rawSelector"]);
+        let requirements = review.at(&["spec", "resourceAttributes", key, "requirements"]);
+        match requirements.and_then(Value::as_array).filter(|_| raw.is_empty()) {
+            Some(all) => all.iter().filter_map(term).collect::<Vec<_>>().join(","),
+            None => raw.to_owned(),
+        }
+    };
     Attributes {
         user,
         verb: text("verb"),
@@ -98,8 +105,49 @@ fn attributes(review: &Object, user: Arc<UserInfo>) -> Attributes {
         subresource: text("subresource"),
         name: text("name"),
         path: String::new(),
-        field_selector: selector("fieldSelector"),
-        label_selector: selector("labelSelector"),
+        field_selector: selector("fieldSelector", field_term),
+        label_selector: selector("labelSelector", label_term),
+    }
+}
+
+/// A requirement of a field selector as text; none for what those have no words for. More must be allowed without it.
+fn field_term(requirement: &Value) -> Option<String> {
+    let key = requirement["key"].as_str()?;
+    let [value] = requirement["values"].as_array()?.as_slice() else { return None };
+    let special = |c: char| matches!(c, '\\' | ',' | '=' | '!');
+    if key.contains(special) {
+        return None;
+    }
+    let mut escaped = String::new();
+    for c in value.as_str()?.chars() {
+        if special(c) && c != '!' {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    match requirement["operator"].as_str()? {
+        "In" => Some(format!("{key}={escaped}")),
+        "NotIn" => Some(format!("{key}!={escaped}")),
+        _ => None,
+    }
+}
+
+/// The same of a label selector.
+fn label_term(requirement: &Value) -> Option<String> {
+    let key = requirement["key"].as_str()?;
+    let values = requirement["values"].as_array().into_iter().flatten();
+    let values: Vec<_> = values.filter_map(Value::as_str).collect();
+    let good = names::is_qualified_name(key).is_empty()
+        && values.iter().all(|value| names::is_valid_label_value(value).is_empty());
+    if !good {
+        return None;
+    }
+    match (requirement["operator"].as_str()?, values.as_slice()) {
+        ("In", [_, ..]) => Some(format!("{key} in ({})", values.join(","))),
+        ("NotIn", [_, ..]) => Some(format!("{key} notin ({})", values.join(","))),
+        ("Exists", []) => Some(key.to_owned()),
+        ("DoesNotExist", []) => Some(format!("!{key}")),
+        _ => None,
     }
 }
 
@@ -117,4 +165,47 @@ fn status(decision: Decision) -> Value {
         status["reason"] = reason.into();
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(fields: Value, labels: Value) -> Attributes {
+        let review = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods",
+            "fieldSelector": fields, "labelSelector": labels}}});
+        attributes(&Object::from_value(review).unwrap(), Arc::new(UserInfo::default()))
+    }
+
+    fn requirement(key: &str, operator: &str, values: &[&str]) -> Value {
+        json!({"key": key, "operator": operator, "values": values})
+    }
+
+    #[test]
+    fn requirements_of_selectors_are_asked_about_as_their_text_is() {
+        let fields = [
+            requirement("spec.nodeName", "In", &["n1"]),
+            requirement("status.phase", "NotIn", &["Failed"]),
+            requirement("other", "Exists", &[]),
+        ];
+        let labels =
+            [requirement("app", "In", &["a", "b"]), requirement("old", "DoesNotExist", &[])];
+        let found = asked(json!({"requirements": fields}), json!({"requirements": labels}));
+        assert_eq!(found.field_selector, "spec.nodeName=n1,status.phase!=Failed");
+        assert_eq!(found.label_selector, "app in (a,b),!old");
+        let raw = asked(json!({"rawSelector": "a=b"}), json!({"rawSelector": "c"}));
+        assert_eq!((raw.field_selector.as_str(), raw.label_selector.as_str()), ("a=b", "c"));
+    }
+
+    #[test]
+    fn requirements_cannot_pretend_to_be_others() {
+        let fields = [
+            requirement("a", "In", &["b,spec.nodeName=n1"]),
+            requirement("spec.nodeName=n1,a", "NotIn", &["b"]),
+        ];
+        let labels = [requirement("app", "In", &["a),b in (c"])];
+        let found = asked(json!({"requirements": fields}), json!({"requirements": labels}));
+        assert_eq!(found.field_selector, "a=b\\,spec.nodeName\\=n1");
+        assert_eq!(found.label_selector, "");
+    }
 }

@@ -135,3 +135,48 @@ async fn kinds_that_go_are_documented_no_more() {
     assert!(!paths.keys().any(|path| path.ends_with("/ingresses")));
     assert!(paths.keys().any(|path| path.ends_with("/networkpolicies")));
 }
+
+#[tokio::test]
+async fn what_leads_to_group_versions_is_documented_too() {
+    let index = document("/openapi/v3").await;
+    for (path, url, id) in [
+        ("api", "/api/", "getCoreAPIVersions"),
+        ("apis", "/apis/", "getAPIVersions"),
+        ("apis/apps", "/apis/apps/", "getAppsAPIGroup"),
+        (
+            "apis/rbac.authorization.k8s.io",
+            "/apis/rbac.authorization.k8s.io/",
+            "getRbacAuthorizationAPIGroup",
+        ),
+        ("apis/apps/v1", "/apis/apps/v1/", "getAppsV1APIResources"),
+        ("version", "/version/", "getCodeVersion"),
+    ] {
+        assert!(index["paths"][path].is_object(), "{path}");
+        let document = document(&format!("/openapi/v3/{path}")).await;
+        assert_eq!(document["paths"][url]["get"]["operationId"], id);
+    }
+    let swagger = document("/openapi/v2").await;
+    let listed = &swagger["paths"]["/api/v1/"]["get"]["responses"]["200"]["schema"]["$ref"];
+    assert_eq!(listed, "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList");
+    assert_eq!(swagger["paths"]["/apis/apps/"]["get"]["operationId"], "getAppsAPIGroup");
+}
+
+#[tokio::test]
+async fn connections_and_logs_say_what_they_take() {
+    let document = document("/openapi/v3/api/v1").await;
+    let pod = "/api/v1/namespaces/{namespace}/pods/{name}";
+    let names = |path: &str| -> Vec<String> {
+        let listed = document["paths"][format!("{pod}/{path}")]["parameters"].as_array().unwrap();
+        listed.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let exec = ["name", "namespace", "command", "container", "stderr", "stdin", "stdout", "tty"];
+    assert_eq!(names("exec"), exec);
+    assert!(names("log").iter().any(|name| name == "tailLines"));
+    assert_eq!(names("proxy/{path}"), ["name", "namespace", "path", "path"]);
+    let id = |path: &str, method: &str| {
+        document["paths"][format!("{pod}/{path}")][method]["operationId"].clone()
+    };
+    assert_eq!(id("exec", "post"), "connectCoreV1PostNamespacedPodExec");
+    assert_eq!(id("proxy", "head"), "connectCoreV1HeadNamespacedPodProxy");
+    assert_eq!(id("proxy/{path}", "get"), "connectCoreV1GetNamespacedPodProxyWithPath");
+}

@@ -1,0 +1,197 @@
+//! FlowSchemas and PriorityLevelConfigurations, read once for all requests until one of them changes.
+
+use super::{
+    desk::{Limits, SEATS},
+    rules::Rule,
+};
+use crate::{cache::Snapshot, info::RequestInfo, metrics::FlowMetrics};
+use http::HeaderValue;
+use kubeplane_core::{
+    Object,
+    auth::{GROUP_MASTERS, UserInfo},
+};
+use prometheus_client::metrics::counter::Counter;
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What a plan was read from: revision and epoch of both caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen([u64; 4]);
+
+impl Seen {
+    pub(super) fn of([schemas, levels]: &[Arc<Snapshot>; 2]) -> Self {
+        Self([schemas.changed.0, schemas.epoch, levels.changed.0, levels.epoch])
+    }
+}
+
+/// Which requests belong where. The default one lets administrators through and treats all others alike.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) seen: Option<Seen>,
+    schemas: Vec<Schema>,
+    pub(super) limits: BTreeMap<Arc<str>, Limits>,
+}
+
+/// The requests of one FlowSchema.
+#[derive(Debug)]
+pub(super) struct Schema {
+    pub(super) name: String,
+    precedence: i64,
+    by: Option<By>,
+    rules: Vec<Rule>,
+    pub(super) level: Arc<str>,
+    pub(super) exempt: bool,
+    pub(super) answer: Option<Placed>,
+    pub(super) dispatched: Counter,
+}
+
+/// What tells flows of one schema apart.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    User,
+    Namespace,
+}
+
+/// The uids of a schema and its level, which answers carry.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub(crate) schema: HeaderValue,
+    pub(crate) level: HeaderValue,
+}
+
+impl Schema {
+    /// Whose turn a request takes.
+    pub(super) fn flow(&self, info: &RequestInfo, user: &UserInfo) -> String {
+        let distinguisher = match self.by {
+            Some(By::User) => user.name.as_str(),
+            Some(By::Namespace) => info.namespace.as_str(),
+            None => "",
+        };
+        format!("{}/{distinguisher}", self.name)
+    }
+}
+
+impl Plan {
+    pub(super) fn of(seen: Seen, snapshots: &[Arc<Snapshot>; 2], metrics: &FlowMetrics) -> Self {
+        let [schemas, levels] = snapshots;
+        let levels: BTreeMap<Arc<str>, Object> =
+            objects(levels).map(|level| (Arc::from(level.name()), level)).collect();
+        let mut schemas: Vec<_> =
+            objects(schemas).filter_map(|schema| read(&schema, &levels, metrics)).collect();
+        schemas.sort_by(|a: &Schema, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
+        let limits = limits(&levels);
+        metrics.nominal(limits.iter().map(|(name, limits)| (&**name, limits.nominal)));
+        Self { seen: Some(seen), schemas, limits }
+    }
+
+    /// The first schema that is about a request.
+    pub(super) fn schema(&self, info: &RequestInfo, user: &UserInfo) -> Option<&Schema> {
+        let mut schemas = self.schemas.iter();
+        schemas.find(|schema| schema.rules.iter().any(|rule| rule.matches(info, user)))
+    }
+
+    /// Whether a request that no schema is about is served at once.
+    pub(super) fn is_exempt(user: &UserInfo) -> bool {
+        user.is_in(GROUP_MASTERS)
+    }
+}
+
+fn objects(snapshot: &Snapshot) -> impl Iterator<Item = Object> {
+    snapshot.rows.values().filter_map(|row| row.decoded(row.revision).ok())
+}
+
+fn is_exempt(level: &Object) -> bool {
+    level.text(&["spec", "type"]) == "Exempt"
+}
+
+/// A schema; `None` while its level is not there.
+fn read(
+    schema: &Object,
+    levels: &BTreeMap<Arc<str>, Object>,
+    metrics: &FlowMetrics,
+) -> Option<Schema> {
+    let named = schema.text(&["spec", "priorityLevelConfiguration", "name"]);
+    let (level, object) = levels.get_key_value(named)?;
+    let uid = |object: &Object| HeaderValue::from_str(object.uid()).ok();
+    let answer = uid(schema).zip(uid(object)).map(|(schema, level)| Placed { schema, level });
+    let rules = schema.at(&["spec", "rules"]).and_then(Value::as_array);
+    let precedence = schema.at(&["spec", "matchingPrecedence"]).and_then(Value::as_i64);
+    Some(Schema {
+        name: schema.name().to_owned(),
+        precedence: precedence.unwrap_or_default(),
+        by: match schema.text(&["spec", "distinguisherMethod", "type"]) {
+            "ByUser" => Some(By::User),
+            "ByNamespace" => Some(By::Namespace),
+            _ => None,
+        },
+        rules: rules.into_iter().flatten().map(Rule::of).collect(),
+        level: level.clone(),
+        exempt: is_exempt(object),
+        answer,
+        dispatched: metrics.dispatched(schema.name(), level),
+    })
+}
+
+/// What each level may have, as its share of all seats.
+fn limits(levels: &BTreeMap<Arc<str>, Object>) -> BTreeMap<Arc<str>, Limits> {
+    let limited = |level: &Object, field: &str| number(level.at(&["spec", "limited", field]));
+    let shares = |level: &Object| {
+        let kind = if is_exempt(level) { "exempt" } else { "limited" };
+        number(level.at(&["spec", kind, "nominalConcurrencyShares"])).unwrap_or_default()
+    };
+    let all: usize = levels.values().map(shares).sum::<usize>().max(1);
+    let of_level = |level: &Object| {
+        let nominal = SEATS.saturating_mul(shares(level)).div_ceil(all);
+        let percent = |percent: usize| nominal.saturating_mul(percent).saturating_add(50) / 100;
+        let lent = percent(limited(level, "lendablePercent").unwrap_or_default());
+        let borrowed = limited(level, "borrowingLimitPercent").map_or(SEATS, percent);
+        let queuing = |field: &str| {
+            let queuing = ["spec", "limited", "limitResponse", "queuing", field];
+            number(level.at(&queuing)).unwrap_or_default()
+        };
+        Limits {
+            nominal,
+            kept: nominal.saturating_sub(lent),
+            most: nominal.saturating_add(borrowed),
+            queue: queuing("queues").saturating_mul(queuing("queueLengthLimit")),
+        }
+    };
+    let limited = levels.iter().filter(|(_, level)| !is_exempt(level));
+    limited.map(|(name, level)| (name.clone(), of_level(level))).collect()
+}
+
+fn number(value: Option<&Value>) -> Option<usize> {
+    value.and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn seats_are_shared_out_as_the_levels_say() {
+        let level = |name: &str, spec: Value| {
+            let object = json!({"metadata": {"name": name}, "spec": spec});
+            (Arc::from(name), Object::from_value(object).unwrap())
+        };
+        let queuing = json!({"queues": 4, "handSize": 2, "queueLengthLimit": 10});
+        let levels = BTreeMap::from([
+            level("exempt", json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0}})),
+            level(
+                "a",
+                json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 30,
+                "lendablePercent": 33, "limitResponse": {"type": "Queue", "queuing": queuing}}}),
+            ),
+            level(
+                "b",
+                json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 10,
+                "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}}),
+            ),
+        ]);
+        let found = limits(&levels);
+        let a = Limits { nominal: 450, kept: 301, most: 450 + SEATS, queue: 40 };
+        let b = Limits { nominal: 150, kept: 150, most: 150, queue: 0 };
+        assert_eq!(found, BTreeMap::from([(Arc::from("a"), a), (Arc::from("b"), b)]));
+    }
+}
