@@ -1,9 +1,6 @@
 use crate::{NodeInfo, PodInfo, Snapshot, engine::Change, objects::ClusterObjects};
 use k8s_openapi::api::core::v1::Node;
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// What the scheduler believes of nodes and the pods on them. Pods it has just placed are assumed to be
 /// there until the API server says so, or binding fails.
@@ -20,8 +17,8 @@ pub struct Cache {
     assumed: usize,
     /// Pods on nodes that are not known (yet), by node.
     strays: HashMap<String, Vec<Arc<PodInfo>>>,
-    /// Waiting pods for which room is made, by uid.
-    nominations: BTreeMap<String, (String, Arc<PodInfo>)>,
+    /// The nodes where room is made for waiting pods, by uid.
+    nominations: HashMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -45,7 +42,7 @@ impl Cache {
             pods: HashMap::new(),
             assumed: 0,
             strays: HashMap::new(),
-            nominations: BTreeMap::new(),
+            nominations: HashMap::new(),
         }
     }
 
@@ -57,24 +54,20 @@ impl Cache {
 
     /// Room is made for a waiting pod on a node.
     pub fn nominate(&mut self, node: &str, pod: Arc<PodInfo>) {
-        let uid = pod.uid().to_owned();
-        self.nominations.insert(uid, (node.to_owned(), pod));
-        self.collect_nominated();
+        self.clear_nomination(pod.uid());
+        self.nominations.insert(pod.uid().to_owned(), node.to_owned());
+        self.now.nominated_mut().entry(node.to_owned()).or_default().push(pod);
     }
 
     /// Room is made for it no more, or it has taken it.
     pub fn clear_nomination(&mut self, uid: &str) {
-        if self.nominations.remove(uid).is_some() {
-            self.collect_nominated();
+        let Some(node) = self.nominations.remove(uid) else { return };
+        let by_node = self.now.nominated_mut();
+        let Some(pods) = by_node.get_mut(&node) else { return };
+        pods.retain(|own| own.uid() != uid);
+        if pods.is_empty() {
+            by_node.remove(&node);
         }
-    }
-
-    fn collect_nominated(&mut self) {
-        let mut by_node: HashMap<String, Vec<Arc<PodInfo>>> = HashMap::new();
-        for (node, pod) in self.nominations.values() {
-            by_node.entry(node.clone()).or_default().push(pod.clone());
-        }
-        self.now.set_nominated(Arc::new(by_node));
     }
 
     /// A node is there, or is another one now.
@@ -178,6 +171,13 @@ impl Cache {
         self.pods.get(uid).is_some_and(|placed| placed.assumed)
     }
 
+    /// The node on which room is held for a pod that is not there yet: assumed, or nominated.
+    pub(crate) fn held_for(&self, uid: &str) -> Option<&str> {
+        let assumed = self.pods.get(uid).filter(|placed| placed.assumed);
+        let nominated = || self.nominations.get(uid);
+        assumed.map(|placed| &placed.node).or_else(nominated).map(String::as_str)
+    }
+
     /// How many nodes, pods and assumed pods there are.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
@@ -189,8 +189,8 @@ impl Cache {
 fn is_alike(old: &Node, new: &Node) -> bool {
     let same_images = || {
         let (old, new) = (old.status.as_ref(), new.status.as_ref());
-        old.map(|own| (&own.allocatable, &own.images))
-            == new.map(|own| (&own.allocatable, &own.images))
+        old.map(|own| (&own.allocatable, &own.images, &own.declared_features))
+            == new.map(|own| (&own.allocatable, &own.images, &own.declared_features))
     };
     old.metadata.labels == new.metadata.labels
         && old.metadata.annotations == new.metadata.annotations
@@ -231,6 +231,26 @@ mod tests {
         assert_eq!(cache.snapshot().nodes()[0].requested().milli_cpu, 500);
         cache.remove_pod("1");
         assert_eq!(cache.snapshot().nodes()[0].requested().milli_cpu, 0);
+    }
+
+    #[test]
+    fn room_is_made_for_a_pod_in_one_place_until_it_has_taken_it() {
+        let mut cache = Cache::default();
+        let nominated = |cache: &Cache, node: &str| {
+            let now = cache.snapshot();
+            now.nominated(node).iter().map(|pod| pod.uid().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        cache.nominate("a", pod("1"));
+        cache.nominate("a", pod("2"));
+        assert_eq!(nominated(&cache, "a"), "1 2");
+        cache.nominate("b", pod("1"));
+        assert_eq!((nominated(&cache, "a"), nominated(&cache, "b")), ("2".into(), "1".into()));
+        assert_eq!(cache.held_for("1"), Some("b"));
+        cache.assume("a", pod("2"));
+        assert_eq!(nominated(&cache, "a"), "");
+        assert_eq!(cache.held_for("2"), Some("a"));
+        cache.clear_nomination("1");
+        assert_eq!((nominated(&cache, "b").as_str(), cache.held_for("1")), ("", None));
     }
 
     #[test]

@@ -68,13 +68,28 @@ impl Diagnosis {
     }
 
     /// Takes in that a node was refused.
-    pub(crate) fn refuse(&mut self, node: &str, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, node: &str, refusal: &Refusal) {
         self.plugins.insert(refusal.plugin);
         if refusal.resolvable {
             self.resolvable.insert(node.to_owned());
         }
-        for reason in refusal.reasons {
-            *self.reasons.entry(reason).or_default() += 1;
+        for reason in &refusal.reasons {
+            // Thousands of nodes have the same reason.
+            match self.reasons.get_mut(reason) {
+                Some(count) => *count += 1,
+                None => drop(self.reasons.insert(reason.clone(), 1)),
+            }
+        }
+    }
+
+    /// Of a pod that was placed, but that a plugin will not have bound there.
+    pub(crate) fn of_placed(plugin: &'static str, why: &str) -> Self {
+        Self {
+            nodes: 1,
+            reasons: BTreeMap::from([(why.to_owned(), 1)]),
+            plugins: BTreeSet::from([plugin]),
+            nomination: Nomination::Clear,
+            ..Self::default()
         }
     }
 }
@@ -82,6 +97,9 @@ impl Diagnosis {
 /// As in the pod's condition and the event `FailedScheduling`.
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nodes == 0 {
+            return f.write_str("no nodes available to schedule pods");
+        }
         write!(f, "0/{} nodes are available:", self.nodes)?;
         if let Some(message) = &self.pre_filter {
             write!(f, " {message}.")?;

@@ -10,12 +10,14 @@
 
 mod class;
 mod history;
+mod remembered;
 
 use crate::{PodInfo, Snapshot, WeightedPlugin};
 use class::Class;
 pub(crate) use history::{Change, History, Moment};
 use kubeplane_clock::Seed;
 use parking_lot::Mutex;
+pub(crate) use remembered::{Findings, Kind, Remembered};
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
@@ -118,7 +120,7 @@ impl Classes {
 }
 
 /// The class of a pod, for the plugins that tell more of pods apart than all pods' classes do.
-fn key(plugins: &[&WeightedPlugin], pod: &PodInfo) -> u128 {
+pub(crate) fn key(plugins: &[&WeightedPlugin], pod: &PodInfo) -> u128 {
     let mut key = pod.class();
     for own in plugins {
         let Some(sign) = own.plugin.as_sign() else { continue };

@@ -67,10 +67,12 @@ impl ActionType {
     pub const UPDATE_GATES_ELIMINATED: Self = Self(1 << 8);
     /// A pod was told of a claim for devices that was made for it.
     pub const UPDATE_GENERATED_CLAIM: Self = Self(1 << 10);
+    /// A node declares other features.
+    pub const UPDATE_DECLARED_FEATURES: Self = Self(1 << 11);
     /// Something else of it changed.
     pub const UPDATE_OTHER: Self = Self(1 << 9);
     /// All of them.
-    pub const ALL: Self = Self((1 << 11) - 1);
+    pub const ALL: Self = Self((1 << 12) - 1);
 
     /// Both.
     #[must_use]
@@ -141,6 +143,7 @@ impl ClusterEvent {
             ActionType::UPDATE_LABELS => "UpdatePodLabel",
             ActionType::UPDATE_TAINTS => "UpdateNodeTaint",
             ActionType::UPDATE_CONDITIONS => "UpdateNodeCondition",
+            ActionType::UPDATE_DECLARED_FEATURES => "UpdateNodeDeclaredFeature",
             ActionType::UPDATE_SCALE_DOWN => "UpdatePodScaleDown",
             ActionType::UPDATE_TOLERATIONS => "UpdatePodToleration",
             ActionType::UPDATE_GATES_ELIMINATED => "UpdatePodSchedulingGatesEliminated",

@@ -2,7 +2,7 @@
 
 mod wire;
 
-use crate::{NodeInfo, PodInfo, config};
+use crate::{NodeInfo, PodInfo, Snapshot, config};
 use http::{Request, header::CONTENT_TYPE};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::{
@@ -178,11 +178,13 @@ impl Extender {
         &self,
         pod: &PodInfo,
         victims: &BTreeMap<String, Victims>,
+        nodes: &Snapshot,
     ) -> Result<BTreeMap<String, Victims>, String> {
         let answer: Preemption =
             self.ask(&self.config.preempt_verb, &self.preemption(pod, victims)).await?;
         let find = |(node, meta): (String, MetaVictims)| {
-            let own = victims.get(&node).map(|(pods, _)| pods.as_slice()).unwrap_or_default();
+            // It may name others than those it was told of.
+            let own = nodes.node(&node).map(|own| own.pods()).unwrap_or_default();
             let pod = |uid: &String| {
                 own.iter().find(|pod| pod.uid() == uid).cloned().ok_or_else(|| {
                     format!("extender: {} claims to preempt pod (UID: {uid}) on node: {node}, but the pod is not found on that node", self.url())

@@ -9,17 +9,17 @@ mod what_if;
 
 use crate::metrics::SchedulerMetrics;
 use crate::{
-    ClusterEvent, CycleState, Diagnosis, Error, EventObject, Hint, Nomination, PodInfo, Point,
-    PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict, Profile, SchedulerPlugin, Snapshot,
-    WeightedPlugin,
+    ActionType, ClusterEvent, CycleState, Diagnosis, Error, EventObject, EventResource, Hint,
+    Nomination, PodInfo, Point, PostFilterVerdict, PreEnqueueVerdict, PreFilterVerdict, Profile,
+    SchedulerPlugin, Snapshot, WeightedPlugin,
 };
 use crate::{
     NodeInfo, Refusal,
-    engine::Engine,
+    engine::{Engine, Remembered},
     extender::{Extender, Filtered},
 };
-pub(crate) use binding::Permission;
 use binding::Waiting;
+pub(crate) use binding::{Permission, Setback};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_telemetry::Metrics;
 use meter::{Meter, status};
@@ -32,6 +32,8 @@ pub use what_if::WhatIf;
 
 /// Stands in for a plugin's name where an extender refused: any event may help.
 const EXTENDER: &str = "Extender";
+/// Stands in for a plugin's name where there was no node at all: the first that comes helps.
+const NO_NODES: &str = "Nodes";
 
 /// Where a pod is to go.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub struct Framework {
     meter: Meter,
     /// Decides for pods alike; `None` when a plugin does not let it.
     engine: Option<Engine>,
+    /// Why nodes refuse pods alike.
+    refusals: Remembered<Refusal>,
     extenders: Vec<Arc<Extender>>,
 }
 
@@ -109,6 +113,7 @@ impl Framework {
             deciding: Vec::new(),
             percentage: profile.percentage(),
             engine: None,
+            refusals: Remembered::default(),
             extenders: Vec::new(),
             clock,
             seed,
@@ -187,7 +192,10 @@ impl Framework {
     /// Whether a plugin of that name waits for such an event.
     pub(crate) fn waits_for(&self, plugin: &str, event: ClusterEvent) -> bool {
         let own = self.plugins().find(|own| own.name() == plugin);
-        own.map_or(plugin == EXTENDER, |own| own.requeue_on().iter().any(|own| own.matches(event)))
+        own.map_or_else(
+            || helps_nobody_in_particular(plugin, event),
+            |own| own.requeue_on().iter().any(|own| own.matches(event)),
+        )
     }
 
     /// Whether an event may help a pod that a plugin refused.
@@ -199,7 +207,7 @@ impl Framework {
         object: &EventObject,
     ) -> bool {
         let Some(own) = self.plugins().find(|own| own.name() == plugin) else {
-            return plugin == EXTENDER;
+            return helps_nobody_in_particular(plugin, event);
         };
         own.requeue_on().iter().any(|own| own.matches(event))
             && own
@@ -245,7 +253,8 @@ impl Framework {
         let mut diagnosis = Diagnosis { nodes: nodes.nodes().len(), ..Diagnosis::default() };
         if nodes.nodes().is_empty() {
             return Err(Failure::Unschedulable(Box::new(Diagnosis {
-                pre_filter: Some("no nodes available to schedule pods".into()),
+                plugins: BTreeSet::from([NO_NODES]),
+                nomination: Nomination::Clear,
                 ..diagnosis
             })));
         }
@@ -260,16 +269,11 @@ impl Framework {
         self.meter.end("PreFilter", status, began);
         let feasible = match candidates? {
             Some(candidates) => {
-                let began = self.meter.begin();
-                let found =
-                    self.filter(&mut state, pod, nodes, candidates.as_ref(), &mut diagnosis);
-                let status = if found.is_ok() { status::SUCCESS } else { status::ERROR };
-                self.meter.end("Filter", status, began);
-                found?
+                let candidates = candidates.as_ref();
+                self.feasible(&mut state, pod, nodes, candidates, &mut diagnosis).await?
             }
             None => Vec::new(),
         };
-        let feasible = self.filter_outside(pod, feasible, &mut diagnosis).await?;
         if feasible.is_empty() {
             return Err(self.post_filter(&mut state, pod, nodes, diagnosis).await);
         }
@@ -277,6 +281,33 @@ impl Framework {
         let node = self.select(&mut state, pod, &feasible).await?;
         state.set_placed();
         Ok(Placement { node, evaluated, feasible: feasible.len(), followed: false, state })
+    }
+
+    /// The nodes that filters and extenders leave: the one where room was made for the pod, if it fits there, or as
+    /// many as are enough.
+    async fn feasible(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        candidates: Option<&BTreeSet<String>>,
+        diagnosis: &mut Diagnosis,
+    ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
+        let began = self.meter.begin();
+        if let Some(node) = self.nominated(state, pod, nodes, candidates) {
+            let left = self.filter_outside(pod, vec![node], &mut Diagnosis::default()).await;
+            // One that fails is asked again about all nodes.
+            if let Ok(left) = left
+                && !left.is_empty()
+            {
+                self.meter.end("Filter", status::SUCCESS, began);
+                return Ok(left);
+            }
+        }
+        let found = self.filter(state, pod, nodes, candidates, diagnosis);
+        let status = if found.is_ok() { status::SUCCESS } else { status::ERROR };
+        self.meter.end("Filter", status, began);
+        self.filter_outside(pod, found?, diagnosis).await
     }
 
     /// Which nodes extenders leave.
@@ -297,7 +328,7 @@ impl Framework {
                     }
                     for (node, why, resolvable) in refused {
                         let refusal = Refusal { plugin: EXTENDER, reasons: vec![why], resolvable };
-                        diagnosis.refuse(&node, refusal);
+                        diagnosis.refuse(&node, &refusal);
                     }
                     nodes = left;
                 }
@@ -406,8 +437,11 @@ impl Framework {
                 }
                 PostFilterVerdict::Unchanged(message) => messages.push(message),
                 PostFilterVerdict::Error(why) => {
-                    self.meter.end(POINT, status::ERROR, start);
-                    return failed(POINT, plugin.name(), &why);
+                    // The pod fits nowhere all the same.
+                    outcome = status::ERROR;
+                    diagnosis.nomination = Nomination::Keep;
+                    messages = vec![why];
+                    break;
                 }
             }
         }
@@ -415,6 +449,12 @@ impl Framework {
         diagnosis.post_filter = (!messages.is_empty()).then(|| messages.join(", "));
         Failure::Unschedulable(Box::new(diagnosis))
     }
+}
+
+/// Whether an event helps pods that no plugin refused.
+fn helps_nobody_in_particular(refused_by: &str, event: ClusterEvent) -> bool {
+    let node = ClusterEvent::new(EventResource::Node, ActionType::ADD);
+    refused_by == EXTENDER || refused_by == NO_NODES && node.matches(event)
 }
 
 fn failed(point: &str, plugin: &str, why: &str) -> Failure {

@@ -77,10 +77,11 @@ pub use plugin::{
 };
 pub use plugins::{
     DefaultBinder, DefaultPreemption, DynamicResources, GangScheduling, ImageLocality,
-    InterPodAffinity, NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation,
-    NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits, PodGroupPodsCount, PodTopologySpread,
-    PrioritySort, SchedulingGates, ScoringStrategy, ShapePoint, TaintToleration,
-    TopologyPlacementGenerator, VolumeBinding, VolumeRestrictions, VolumeZone,
+    InterPodAffinity, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
+    NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
+    PodGroupPodsCount, PodTopologySpread, PrioritySort, SchedulingGates, ScoringStrategy,
+    ShapePoint, TaintToleration, TopologyPlacementGenerator, VolumeBinding, VolumeRestrictions,
+    VolumeZone,
 };
 pub use point::Point;
 pub use profile::{Profile, WeightedPlugin};

@@ -3,6 +3,7 @@
 mod affinity;
 mod balanced;
 mod binder;
+mod declared_features;
 mod device_classes;
 mod dynamic_resources;
 mod fit;
@@ -32,6 +33,7 @@ mod volumes;
 pub use affinity::NodeAffinity;
 pub use balanced::NodeResourcesBalancedAllocation;
 pub use binder::DefaultBinder;
+pub use declared_features::NodeDeclaredFeatures;
 pub use dynamic_resources::DynamicResources;
 pub(crate) use fit::is_extended_resource;
 pub use fit::{NodeResourcesFit, ScoringStrategy, ShapePoint};

@@ -1,9 +1,9 @@
 use crate::Point;
 use crate::{
-    DefaultPreemption, DynamicResources, ImageLocality, InterPodAffinity, NodeAffinity, NodeName,
-    NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable,
-    NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulerPlugin, SchedulingGates,
-    TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
+    DefaultPreemption, DynamicResources, ImageLocality, InterPodAffinity, NodeAffinity,
+    NodeDeclaredFeatures, NodeName, NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit,
+    NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulerPlugin,
+    SchedulingGates, TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -49,6 +49,7 @@ impl Default for Profile {
             .add(DefaultPreemption::default(), 1)
             .add(NodeResourcesBalancedAllocation::default(), 1)
             .add(ImageLocality, 1)
+            .add(NodeDeclaredFeatures, 1)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Queue {
     /// do, and those for which something failed.
     backing_off: BTreeSet<(Duration, String)>,
     failing: BTreeSet<(Duration, String)>,
-    /// Pods that wait for events, by when they are tried without.
+    /// Pods that wait for events, gated ones among them, by when they are tried without.
     left_over: BTreeSet<(Duration, String)>,
     /// The same and gated ones, by the plugins that hold them.
     held_by: HashMap<&'static str, HashSet<String>>,
@@ -125,6 +125,11 @@ impl Queue {
         }
         self.tickets += 1;
         let ticket = self.tickets;
+        let until = match place {
+            // Whoever holds it may have let go without anybody hearing of it.
+            Place::Gated => self.clock.elapsed() + FLUSH_AFTER,
+            _ => until,
+        };
         match place {
             Place::Active => {
                 let entry = Entry { info: pod.info.clone(), since: pod.since, ticket };
@@ -134,8 +139,9 @@ impl Queue {
             }
             Place::Backoff => drop(self.backing_off.insert((until, uid.clone()))),
             Place::Failing => drop(self.failing.insert((until, uid.clone()))),
-            Place::Unschedulable => drop(self.left_over.insert((until, uid.clone()))),
-            Place::Gated => {}
+            Place::Unschedulable | Place::Gated => {
+                self.left_over.insert((until, uid.clone()));
+            }
         }
         self.pods.insert(uid, Waiting { pod, place, until, ticket });
     }
@@ -147,10 +153,12 @@ impl Queue {
         let timed = (waiting.until, uid.to_owned());
         match waiting.place {
             // Its entry in the heap is passed over when it comes up.
-            Place::Active | Place::Gated => {}
+            Place::Active => {}
             Place::Backoff => drop(self.backing_off.remove(&timed)),
             Place::Failing => drop(self.failing.remove(&timed)),
-            Place::Unschedulable => drop(self.left_over.remove(&timed)),
+            Place::Unschedulable | Place::Gated => {
+                self.left_over.remove(&timed);
+            }
         }
         if waiting.place.is_refused() {
             self.count_refusals(&waiting.pod, -1);
@@ -226,6 +234,11 @@ impl Queue {
         None
     }
 
+    /// Whether a pod was taken and nothing came of it yet; one that is gone, or has a node, is not.
+    pub(crate) fn is_in_flight(&self, uid: &str) -> bool {
+        self.in_flight.contains(uid)
+    }
+
     /// The pod is bound, or gone.
     pub(crate) fn done(&mut self, uid: &str) {
         self.in_flight.end(uid, |_, _| false);
@@ -242,7 +255,7 @@ impl Queue {
     }
 
     /// The pod fits nowhere: it waits for an event of the plugins that refused it, unless there was one
-    /// while it was looked at.
+    /// while it was looked at; or a while, if no plugin refused it.
     pub(crate) fn set_unschedulable(
         &mut self,
         mut pod: QueuedPod,
@@ -254,10 +267,16 @@ impl Queue {
         self.in_flight = in_flight;
         let Some((latest, helped)) = ended else { return };
         pod.info = latest.unwrap_or(pod.info);
+        pod.since = self.clock.elapsed();
+        if pod.plugins.is_empty() {
+            // Nobody says what would help: as after a failure it is not taken before its time.
+            pod.failures += 1;
+            let until = pod.since + self.backoff.after(pod.failures);
+            return self.put(pod, Place::Failing, until, cause::FAILURE);
+        }
         pod.refusals += 1;
         pod.failures = 0;
-        pod.since = self.clock.elapsed();
-        if helped || pod.plugins.is_empty() {
+        if helped {
             let until = pod.since + self.backoff.after(pod.refusals);
             self.put(pod, Place::Backoff, until, cause::FAILURE);
         } else {

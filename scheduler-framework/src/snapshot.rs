@@ -82,8 +82,9 @@ impl Snapshot {
         }
     }
 
-    pub(crate) fn set_nominated(&mut self, nominated: Arc<HashMap<String, Vec<Arc<PodInfo>>>>) {
-        self.nominated = nominated;
+    /// The pods for which room is being made, by node; to change them.
+    pub(crate) fn nominated_mut(&mut self) -> &mut HashMap<String, Vec<Arc<PodInfo>>> {
+        Arc::make_mut(&mut self.nominated)
     }
 
     /// Nodes where room is being made for others to whom a pod must yield, with them.

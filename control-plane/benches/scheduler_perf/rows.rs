@@ -1,6 +1,6 @@
 //! The `performance` rows of the original's test/integration/scheduler_perf.
 
-use crate::objects::{
+use super::objects::{
     HOST, Template, ZONE, colored, gated, labelled, light, node_affinity, of_class, of_color,
     of_daemon_set, plain, spread, with_finalizer, with_secret,
 };
@@ -15,14 +15,25 @@ pub(crate) enum Step {
     /// Something in a namespace.
     Service(&'static str),
     Pods(Pods),
-    /// One of these pods again and again, until the row ends; each takes the place of the one before if `again`.
-    Churn {
+    /// So many pods in each of several namespaces.
+    Everywhere {
+        prefix: &'static str,
+        namespaces: usize,
+        each: usize,
         template: Template,
-        every: Duration,
-        again: bool,
     },
+    Churn(Churn),
     /// Deletes all pods of a namespace, so many a second.
     Delete(&'static str, u64),
+}
+
+/// One of these pods after the other, until the row ends.
+#[derive(Clone)]
+pub(crate) struct Churn {
+    pub(crate) template: Template,
+    pub(crate) every: Duration,
+    /// Whether each takes the place of the one before, with a node and a Service each.
+    pub(crate) again: bool,
 }
 
 pub(crate) struct Nodes {
@@ -67,7 +78,7 @@ fn only_node() -> Step {
     Step::Nodes(Nodes { count: 1, zones: &[], more, only: Some(ONLY) })
 }
 
-fn pods(namespace: &str, count: usize, template: Template) -> Pods {
+pub(crate) fn pods(namespace: &str, count: usize, template: Template) -> Pods {
     let namespace = namespace.to_owned();
     Pods { namespace, count, template, volume: None, waits: true, measured: false }
 }
@@ -108,10 +119,14 @@ fn alike(name: &str, place: Step, init: usize, count: usize, template: &Template
 
 /// Pods in a hundred namespaces that a selector picks.
 fn selected(name: &str, place: Step, each: usize, count: usize, template: &Template) -> Row {
-    let mut steps = vec![place, Step::Namespaces("init-ns", 100), Step::Namespaces("sched", 2)];
-    let one = |index| beside(&format!("init-ns-{index}"), each, template.clone());
-    steps.extend((0..100).map(one));
-    steps.push(measured(count, template.clone()));
+    let (prefix, namespaces) = ("init-ns", 100);
+    let steps = vec![
+        place,
+        Step::Namespaces(prefix, namespaces),
+        Step::Namespaces("sched", 2),
+        Step::Everywhere { prefix, namespaces, each, template: template.clone() },
+        measured(count, template.clone()),
+    ];
     row(name, steps)
 }
 
@@ -224,11 +239,11 @@ fn affinity() -> Vec<Row> {
 }
 
 fn misc() -> Vec<Row> {
-    let large = |every| Step::Churn {
-        template: of_class("high", "9"),
-        every: Duration::from_millis(every),
-        again: false,
+    let churn = |cpu, every, again| {
+        let every = Duration::from_millis(every);
+        Step::Churn(Churn { template: of_class("high", cpu), every, again })
     };
+    let large = |every| churn("9", every, false);
     let namespaces = || Step::Namespaces("sched", 2);
     let low = || of_class("low", "900m");
     vec![
@@ -253,11 +268,7 @@ fn misc() -> Vec<Row> {
                 nodes(5000),
                 namespaces(),
                 before("sched-0", 20_000, low()),
-                Step::Churn {
-                    template: of_class("high", "3"),
-                    every: Duration::from_millis(200),
-                    again: false,
-                },
+                churn("3", 200, false),
                 measured(5000, plain()),
             ],
         ),
@@ -283,16 +294,7 @@ fn misc() -> Vec<Row> {
         ),
         row(
             "SchedulingWithMixedChurn/5000Nodes_10000Pods",
-            vec![
-                nodes(5000),
-                namespaces(),
-                Step::Churn {
-                    template: of_class("high", "9"),
-                    every: Duration::from_secs(1),
-                    again: true,
-                },
-                measured(10_000, plain()),
-            ],
+            vec![nodes(5000), namespaces(), churn("9", 1000, true), measured(10_000, plain())],
         ),
         row(
             "SchedulingWhileGated/1Node_10000GatedPods",

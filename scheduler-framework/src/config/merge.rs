@@ -26,6 +26,7 @@ pub(super) fn default_plugins() -> Plugins {
         ("NodeResourcesBalancedAllocation", 1),
         ("ImageLocality", 1),
         ("DefaultBinder", 0),
+        ("NodeDeclaredFeatures", 0),
     ];
     let enabled = all.iter().map(|(name, weight)| PluginRef::new(name, *weight)).collect();
     let multi_point = PluginSet { enabled, disabled: Vec::new() };

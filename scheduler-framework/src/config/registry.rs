@@ -1,10 +1,11 @@
 use super::args::{PluginArgs, StrategyArgs};
 use crate::{
     DefaultBinder, DefaultPreemption, DynamicResources, GangScheduling, ImageLocality,
-    InterPodAffinity, NodeAffinity, NodeName, NodePorts, NodeResourcesBalancedAllocation,
-    NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits, PodGroupPodsCount, PodTopologySpread,
-    PrioritySort, SchedulerPlugin, SchedulingGates, ScoringStrategy, ShapePoint, TaintToleration,
-    TopologyPlacementGenerator, VolumeBinding, VolumeRestrictions, VolumeZone,
+    InterPodAffinity, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
+    NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
+    PodGroupPodsCount, PodTopologySpread, PrioritySort, SchedulerPlugin, SchedulingGates,
+    ScoringStrategy, ShapePoint, TaintToleration, TopologyPlacementGenerator, VolumeBinding,
+    VolumeRestrictions, VolumeZone,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -75,6 +76,7 @@ impl Registry {
             "NodeVolumeLimits" => Arc::new(NodeVolumeLimits),
             "VolumeZone" => Arc::new(VolumeZone),
             "ImageLocality" => Arc::new(ImageLocality),
+            "NodeDeclaredFeatures" => Arc::new(NodeDeclaredFeatures),
             "GangScheduling" => Arc::new(GangScheduling::default()),
             "TopologyPlacementGenerator" => Arc::new(TopologyPlacementGenerator),
             "PodGroupPodsCount" => Arc::new(PodGroupPodsCount),

@@ -253,6 +253,8 @@ impl Class {
                 full.push(index);
             }
         }
+        // Not in the order of a map: which of several equals is chosen later hangs on it.
+        full.sort_unstable();
         full.iter().for_each(|index| self.take_out(*index));
         let choice = self.choose(plugins, pod, seed);
         full.iter().for_each(|index| self.reposition(*index, &nodes.nodes()[*index]));

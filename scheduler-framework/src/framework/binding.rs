@@ -1,20 +1,49 @@
 use super::{Framework, meter::status};
 use crate::{BindVerdict, CycleState, PermitVerdict, PodInfo, Point, PreBindVerdict};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::sync::oneshot;
+
+/// No plugin may have a placed pod wait for longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// A placed pod that waits for the plugins which hold it back.
 #[derive(Debug)]
 pub(super) struct Waiting {
     plugins: BTreeSet<&'static str>,
-    answer: oneshot::Sender<Result<(), String>>,
+    answer: oneshot::Sender<Result<(), Setback>>,
+}
+
+/// Why a placement does not come to a binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Setback {
+    /// A plugin will not have it, as if it had refused the node.
+    Rejected { plugin: &'static str, why: String },
+    /// Something failed.
+    Failed(String),
+}
+
+impl Setback {
+    /// What went wrong, in words.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Rejected { why, .. } | Self::Failed(why) => why,
+        }
+    }
 }
 
 /// What Permit decided for a pod.
 #[derive(Debug)]
 pub(crate) enum Permission {
     Granted,
-    Pending { answer: oneshot::Receiver<Result<(), String>>, limit: Duration },
+    Pending {
+        answer: oneshot::Receiver<Result<(), Setback>>,
+        limit: Duration,
+        /// Whose patience it is.
+        plugin: &'static str,
+    },
 }
 
 impl Framework {
@@ -60,8 +89,8 @@ impl Framework {
         state: &mut CycleState,
         pod: &PodInfo,
         node: &str,
-    ) -> Result<bool, String> {
-        Ok(self.ask_permit(state, pod, node)?.0.is_empty())
+    ) -> Result<bool, Setback> {
+        Ok(self.ask_permit(state, pod, node)?.is_empty())
     }
 
     /// Asks all Permit plugins.
@@ -70,27 +99,26 @@ impl Framework {
         state: &mut CycleState,
         pod: &PodInfo,
         node: &str,
-    ) -> Result<Permission, String> {
-        let (holding, limit) = self.ask_permit(state, pod, node)?;
-        if holding.is_empty() {
+    ) -> Result<Permission, Setback> {
+        let holding = self.ask_permit(state, pod, node)?;
+        let Some((plugin, limit)) = holding.iter().min_by_key(|(_, most)| **most) else {
             return Ok(Permission::Granted);
-        }
+        };
+        let (plugin, limit) = (*plugin, *limit);
         let (sender, answer) = oneshot::channel();
-        self.waiting
-            .lock()
-            .insert(pod.uid().to_owned(), Waiting { plugins: holding, answer: sender });
-        Ok(Permission::Pending { answer, limit })
+        let plugins = holding.into_keys().collect();
+        self.waiting.lock().insert(pod.uid().to_owned(), Waiting { plugins, answer: sender });
+        Ok(Permission::Pending { answer, limit, plugin })
     }
 
-    /// Which plugins want to wait, and how long at most.
+    /// Which plugins want to wait, and how long each at most.
     fn ask_permit(
         &self,
         state: &mut CycleState,
         pod: &PodInfo,
         node: &str,
-    ) -> Result<(BTreeSet<&'static str>, Duration), String> {
-        let mut holding = BTreeSet::new();
-        let mut limit = Duration::MAX;
+    ) -> Result<BTreeMap<&'static str, Duration>, Setback> {
+        let mut holding = BTreeMap::new();
         let start = self.meter.begin();
         for plugin in self.at(Point::Permit) {
             let Some(point) = plugin.as_permit() else { continue };
@@ -105,18 +133,17 @@ impl Framework {
             match verdict {
                 PermitVerdict::Allow => {}
                 PermitVerdict::Wait(most) => {
-                    holding.insert(plugin.name());
-                    limit = limit.min(most);
+                    holding.insert(plugin.name(), most.min(LONGEST_WAIT));
                 }
                 PermitVerdict::Reject(why) => {
                     self.meter.end("Permit", status, start);
-                    return Err(why);
+                    return Err(Setback::Rejected { plugin: plugin.name(), why });
                 }
             }
         }
         let status = if holding.is_empty() { status::SUCCESS } else { status::WAIT };
         self.meter.end("Permit", status, start);
-        Ok((holding, limit))
+        Ok(holding)
     }
 
     /// Waits for a pod's permission.
@@ -124,8 +151,8 @@ impl Framework {
         &self,
         pod: &PodInfo,
         permission: Permission,
-    ) -> Result<(), String> {
-        let Permission::Pending { answer, limit } = permission else { return Ok(()) };
+    ) -> Result<(), Setback> {
+        let Permission::Pending { answer, limit, plugin } = permission else { return Ok(()) };
         let began = self.meter.begin();
         let outcome = kubeplane_clock::timeout(&*self.clock, limit, answer).await;
         let status = match &outcome {
@@ -137,8 +164,12 @@ impl Framework {
         self.waiting.lock().remove(pod.uid());
         match outcome {
             Some(Ok(answer)) => answer,
-            Some(Err(_)) => Err("the permission was dropped".into()),
-            None => Err("timed out waiting on permit".into()),
+            Some(Err(_)) => Err(Setback::Failed("the permission was dropped".into())),
+            None => {
+                let why =
+                    format!("rejected due to timeout after waiting {limit:?} at plugin {plugin}");
+                Err(Setback::Rejected { plugin, why })
+            }
         }
     }
 
@@ -156,10 +187,18 @@ impl Framework {
         true
     }
 
-    /// Gives up a waiting pod; `false` when it does not wait.
+    /// Has a waiting pod count as refused by a plugin it waits for, so that it is tried again after what that plugin
+    /// waits for; `false` when it does not wait.
     pub fn reject(&self, uid: &str, why: &str) -> bool {
+        let Some(pod) = self.waiting.lock().remove(uid) else { return false };
+        let plugin = pod.plugins.first().copied().unwrap_or_default();
+        pod.answer.send(Err(Setback::Rejected { plugin, why: why.to_owned() })).is_ok()
+    }
+
+    /// Takes a waiting pod's place for another; it is tried again by itself. `false` when it does not wait.
+    pub(crate) fn preempt(&self, uid: &str) -> bool {
         let pod = self.waiting.lock().remove(uid);
-        pod.is_some_and(|pod| pod.answer.send(Err(why.to_owned())).is_ok())
+        pod.is_some_and(|pod| pod.answer.send(Err(Setback::Failed("preempted".into()))).is_ok())
     }
 
     /// The uids of the pods that wait for permission.
@@ -210,8 +249,13 @@ impl Framework {
     }
 
     async fn bind_only(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
-        if let Some(extender) = self.extenders(pod).find(|own| own.binds()) {
-            return extender.bind(pod, node).await;
+        for extender in self.extenders(pod).filter(|own| own.binds()) {
+            match extender.bind(pod, node).await {
+                Err(error) if extender.is_ignorable() => {
+                    tracing::info!(extender = extender.url(), error, "extender skipped");
+                }
+                bound => return bound,
+            }
         }
         for plugin in self.at(Point::Bind) {
             let Some(point) = plugin.as_bind() else { continue };

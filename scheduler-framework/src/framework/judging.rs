@@ -99,7 +99,7 @@ impl Framework {
             if own.refusals.is_empty() {
                 own.refusals.push(beside_nominated(&refusal));
             }
-            diagnosis.refuse(node.name(), refusal);
+            diagnosis.refuse(node.name(), &refusal);
         }
         Ok(own)
     }

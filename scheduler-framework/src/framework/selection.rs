@@ -1,7 +1,8 @@
 use super::{Failure, Framework, failed, meter::status};
 use crate::{
     CycleState, Diagnosis, FilterVerdict, NodeInfo, PodInfo, Point, PreScoreVerdict, Refusal,
-    Snapshot,
+    SchedulerPlugin, Snapshot, Tracking,
+    engine::{self, Findings},
 };
 use std::{
     collections::BTreeSet,
@@ -25,6 +26,24 @@ fn enough(nodes: usize, percentage: Option<u8>) -> usize {
 }
 
 impl Framework {
+    /// The node where room was made for a pod, if it fits there.
+    pub(super) fn nominated(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        candidates: Option<&BTreeSet<String>>,
+    ) -> Option<Arc<NodeInfo>> {
+        let node = nodes.node(pod.nominated_node()?)?;
+        if candidates.is_some_and(|names| !names.contains(node.name())) {
+            return None;
+        }
+        let mut asked = vec![0; self.orders[Point::Filter as usize].len()];
+        let fits = self.fits(state, pod, node, &mut asked);
+        self.count_asked(asked);
+        matches!(fits, Ok(None)).then(|| node.clone())
+    }
+
     pub(super) fn filter(
         &self,
         state: &mut CycleState,
@@ -33,16 +52,8 @@ impl Framework {
         candidates: Option<&BTreeSet<String>>,
         diagnosis: &mut Diagnosis,
     ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
-        let all = nodes.nodes();
         let mut asked = vec![0; self.orders[Point::Filter as usize].len()];
-        if let Some(node) = pod.nominated_node().and_then(|name| nodes.node(name))
-            && candidates.is_none_or(|names| names.contains(node.name()))
-            && self.fits(state, pod, node, &mut asked)?.is_none()
-        {
-            // Room was made for it there.
-            return Ok(vec![node.clone()]);
-        }
-        let start = self.next_node.load(Ordering::Relaxed) % all.len().max(1);
+        let all = nodes.nodes();
         let limit = enough(candidates.map_or(all.len(), BTreeSet::len), self.percentage);
         if let Some(names) = candidates.filter(|names| names.len() <= limit) {
             // All of the few are looked at, and none of the others.
@@ -50,7 +61,7 @@ impl Framework {
             for node in names.iter().filter_map(|name| nodes.node(name)) {
                 match self.fits(state, pod, node, &mut asked)? {
                     None => feasible.push(node.clone()),
-                    Some(refusal) => diagnosis.refuse(node.name(), refusal),
+                    Some(refusal) => diagnosis.refuse(node.name(), &refusal),
                 }
             }
             if feasible.is_empty() {
@@ -60,25 +71,92 @@ impl Framework {
             self.count_asked(asked);
             return Ok(feasible);
         }
+        let kind = self.kind(state, pod, nodes).map(|class| (class, pod.priority()));
+        let mut known = kind.and_then(|kind| self.refusals.take(kind));
+        let feasible = self.search(
+            state,
+            pod,
+            nodes,
+            candidates,
+            limit,
+            known.as_mut(),
+            diagnosis,
+            &mut asked,
+        );
+        if let (Some(kind), Some(known)) = (kind, known) {
+            self.refusals.keep(kind, known);
+        }
+        self.count_asked(asked);
+        feasible
+    }
+
+    /// Looks at nodes, after those of the last search, until enough fit. A node that is known to refuse such pods as
+    /// it is now is not asked again.
+    #[expect(clippy::too_many_arguments, reason = "all that a search goes by")]
+    fn search(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        candidates: Option<&BTreeSet<String>>,
+        limit: usize,
+        mut known: Option<&mut Findings<Refusal>>,
+        diagnosis: &mut Diagnosis,
+        asked: &mut [u64],
+    ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
+        let all = nodes.nodes();
+        let start = self.next_node.load(Ordering::Relaxed) % all.len().max(1);
         let mut feasible = Vec::with_capacity(limit.min(all.len()));
         let mut seen = 0;
-        for node in all[start..].iter().chain(&all[..start]) {
+        for index in (start..all.len()).chain(0..start) {
+            let node = &all[index];
             seen += 1;
             if candidates.is_some_and(|names| !names.contains(node.name())) {
                 diagnosis.leave_out(1);
                 continue;
             }
-            match self.fits(state, pod, node, &mut asked)? {
+            // Beside pods for which room is being made it may be otherwise.
+            let alone = nodes.nominated(node.name()).is_empty();
+            let refusal = known.as_ref().filter(|_| alone).and_then(|own| own.of(index, node));
+            if let Some(refusal) = refusal {
+                diagnosis.refuse(node.name(), refusal);
+                continue;
+            }
+            match self.fits(state, pod, node, asked)? {
                 None => feasible.push(node.clone()),
-                Some(refusal) => diagnosis.refuse(node.name(), refusal),
+                Some(refusal) => {
+                    diagnosis.refuse(node.name(), &refusal);
+                    if let Some(known) = known.as_mut().filter(|_| alone) {
+                        known.note(index, node, refusal);
+                    }
+                }
             }
             if feasible.len() >= limit {
                 break;
             }
         }
-        self.count_asked(asked);
         self.next_node.store((start + seen) % all.len().max(1), Ordering::Relaxed);
         Ok(feasible)
+    }
+
+    /// The class of a pod, when all filters that are asked for it look at nothing but single nodes as they are.
+    pub(super) fn kind(&self, state: &CycleState, pod: &PodInfo, nodes: &Snapshot) -> Option<u128> {
+        self.engine.as_ref()?;
+        let of_nodes_alone = |plugin: &Arc<dyn SchedulerPlugin>| {
+            let tracking = plugin.as_track().map(|point| point.track(pod, nodes));
+            matches!(
+                tracking,
+                Some(Tracking::Indifferent | Tracking::Alone(_) | Tracking::Ranked(_))
+            )
+        };
+        let mut asked = self
+            .at(Point::Filter)
+            .filter(|own| own.as_filter().is_some() && !state.skip_filter.contains(own.name()));
+        if !asked.all(of_nodes_alone) {
+            return None;
+        }
+        let plugins: Vec<_> = self.deciding().collect();
+        Some(engine::key(&plugins, pod))
     }
 
     fn count_asked(&self, asked: Vec<u64>) {

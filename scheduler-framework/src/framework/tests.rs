@@ -72,8 +72,44 @@ async fn a_pod_that_fits_nowhere_is_told_why_in_the_original_words() {
     );
     assert_eq!(
         refusal(pod(json!({}), "1"), Vec::new()).await,
-        "0/0 nodes are available: no nodes available to schedule pods."
+        "no nodes available to schedule pods"
     );
+}
+
+/// Makes room nowhere, and fails at that.
+#[derive(Debug)]
+struct Clumsy;
+
+impl SchedulerPlugin for Clumsy {
+    fn name(&self) -> &'static str {
+        "Clumsy"
+    }
+
+    fn as_post_filter(&self) -> Option<&dyn crate::PostFilter> {
+        Some(self)
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::PostFilter for Clumsy {
+    async fn post_filter(&self, _: &mut WhatIf<'_>, _: &Diagnosis) -> PostFilterVerdict {
+        PostFilterVerdict::Error("no hands".into())
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_fits_nowhere_stays_so_when_making_room_fails() {
+    let clock = Arc::new(PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let profile = Profile::default().without("DynamicResources").without("DefaultPreemption");
+    let profile = profile.add(Bound, 1).add(Clumsy, 1);
+    let framework = Framework::new(profile, clock, Seed::new(7)).unwrap();
+    let nodes = Snapshot::new(vec![node("a", json!({}), "1")]);
+    let Err(Failure::Unschedulable(own)) = framework.schedule(&pod(json!({}), "2"), &nodes).await
+    else {
+        panic!("it fits nowhere")
+    };
+    assert_eq!(own.to_string(), "0/1 nodes are available: 1 Insufficient cpu. no hands");
+    assert!(own.plugins.contains("NodeResourcesFit"), "so that events bring it back");
 }
 
 #[tokio::test]

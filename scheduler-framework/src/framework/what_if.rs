@@ -49,6 +49,12 @@ impl<'a> WhatIf<'a> {
         asked.cloned().collect()
     }
 
+    /// What pods have in common that fit on the same nodes; `None` when that depends on more than single nodes as they
+    /// are.
+    pub(crate) fn kind(&self) -> Option<u128> {
+        self.framework.kind(self.state, self.pod, self.nodes)
+    }
+
     /// A number below `bound` by chance.
     #[must_use]
     pub fn chance(&self, bound: usize) -> usize {

@@ -20,7 +20,7 @@ pub trait Reserve: Send + Sync {
 pub enum PermitVerdict {
     /// It may.
     Allow,
-    /// It waits for `Framework::allow` or `reject`, at most this long.
+    /// It waits for `Framework::allow` or `reject`, at most this long, and a quarter of an hour in any case.
     Wait(Duration),
     /// It may not.
     Reject(String),

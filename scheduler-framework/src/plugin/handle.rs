@@ -43,6 +43,18 @@ impl Handle {
         frameworks.any(|own| own.allow(uid, plugin))
     }
 
+    /// Has a placed pod that waits count as refused by a plugin it waits for; `false` when it does not wait.
+    pub fn reject(&self, uid: &str, why: &str) -> bool {
+        let mut frameworks = self.frameworks.iter().filter_map(Weak::upgrade);
+        frameworks.any(|own| own.reject(uid, why))
+    }
+
+    /// Takes the place of a placed pod that waits; `false` when it does not wait.
+    pub(crate) fn preempt(&self, uid: &str) -> bool {
+        let mut frameworks = self.frameworks.iter().filter_map(Weak::upgrade);
+        frameworks.any(|own| own.preempt(uid))
+    }
+
     /// Has a pod that a PreEnqueue plugin held asked for again.
     pub fn release(&self, uid: &str) -> bool {
         self.wake.try_send(Wake { uid: uid.to_owned(), always: false }).is_ok()

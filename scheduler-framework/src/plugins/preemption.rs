@@ -1,16 +1,21 @@
 //! DefaultPreemption: pods of lower priority make room.
 
+mod budgets;
 mod candidates;
 mod eviction;
+mod memory;
 
+use crate::engine::Remembered;
 use crate::{
     ActionType, ClusterEvent, Diagnosis, EnqueueExtensions, EventObject, EventResource, Handle,
     Hint, PodInfo, PostFilter, PostFilterVerdict, PreEnqueue, PreEnqueueVerdict, SchedulerPlugin,
     WhatIf,
 };
 use async_trait::async_trait;
+use budgets::Budgets;
 use candidates::{Candidate, best};
 use eviction::Evictions;
+use memory::{Found, Memory};
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
@@ -24,6 +29,8 @@ pub struct DefaultPreemption {
     min_percentage: usize,
     min_nodes: usize,
     evictions: OnceLock<Evictions>,
+    /// Who would have to leave a node for pods alike, or why that does not help.
+    known: Remembered<Found>,
 }
 
 impl Default for DefaultPreemption {
@@ -40,6 +47,7 @@ impl DefaultPreemption {
             min_percentage: min_candidate_nodes_percentage.min(100),
             min_nodes: min_candidate_nodes_absolute,
             evictions: OnceLock::new(),
+            known: Remembered::default(),
         }
     }
 
@@ -71,20 +79,20 @@ impl DefaultPreemption {
         diagnosis: &Diagnosis,
     ) -> Result<(Vec<Candidate>, Diagnosis), String> {
         let snapshot = what_if.nodes();
-        let nodes: Vec<_> = snapshot
-            .nodes()
-            .iter()
-            .filter(|node| diagnosis.resolvable.contains(node.name()))
-            .collect();
+        let all = snapshot.nodes().iter().enumerate();
+        let nodes: Vec<_> =
+            all.filter(|(_, node)| diagnosis.resolvable.contains(node.name())).collect();
         let mut refused = Diagnosis { nodes: snapshot.nodes().len(), ..Diagnosis::default() };
         let budgets = if nodes.is_empty() { Vec::new() } else { snapshot.objects().budgets.all() };
+        let budgets = Budgets::new(&budgets);
         let (offset, wanted) = (what_if.chance(nodes.len()), self.wanted(nodes.len()));
         let (mut kind, mut violating) = (Vec::new(), Vec::new());
         let mut seen = 0;
         let mut failure = None;
-        for node in nodes.iter().cycle().skip(offset).take(nodes.len()) {
+        let mut memory = Memory::new(&self.known, what_if, &budgets);
+        for (index, node) in nodes.iter().cycle().skip(offset).take(nodes.len()) {
             seen += 1;
-            match candidates::on_node(what_if, node, &budgets) {
+            match memory.on_node(what_if, *index, node, &budgets) {
                 Ok(Ok(candidate)) if candidate.violations == 0 => kind.push(candidate),
                 Ok(Ok(candidate)) => violating.push(candidate),
                 Ok(Err(reasons)) => {
@@ -98,6 +106,7 @@ impl DefaultPreemption {
                 break;
             }
         }
+        memory.keep();
         kind.append(&mut violating);
         if kind.is_empty()
             && let Some(why) = failure
@@ -125,16 +134,26 @@ async fn ask_extenders(
     let mut victims: BTreeMap<_, _> =
         candidates.into_iter().map(|own| (own.node, (own.victims, own.violations))).collect();
     for extender in extenders {
-        match extender.preempt(what_if.pod(), &victims).await {
+        match extender.preempt(what_if.pod(), &victims, what_if.nodes()).await {
             Ok(left) => victims = left,
             Err(error) if extender.is_ignorable() => {
                 tracing::info!(extender = extender.url(), error, "extender skipped");
+                continue;
             }
             Err(error) => return Err(error),
         }
+        if let Some((node, _)) = victims.iter().find(|(_, (pods, _))| pods.is_empty())
+            && !extender.is_ignorable()
+        {
+            return Err(format!("expected at least one victim pod on node {node:?}"));
+        }
+        victims.retain(|_, (pods, _)| !pods.is_empty());
+        if victims.is_empty() {
+            break;
+        }
     }
-    let whole = victims.into_iter().filter(|(_, (victims, _))| !victims.is_empty());
-    Ok(whole.map(|(node, (victims, violations))| Candidate { node, victims, violations }).collect())
+    let all = victims.into_iter();
+    Ok(all.map(|(node, (victims, violations))| Candidate { node, victims, violations }).collect())
 }
 
 impl SchedulerPlugin for DefaultPreemption {
@@ -195,12 +214,16 @@ impl PostFilter for DefaultPreemption {
             Ok(found) => found,
             Err(why) => return PostFilterVerdict::Error(format!("preemption: {why}")),
         };
+        if candidates.is_empty() {
+            return PostFilterVerdict::Unschedulable(format!("preemption: {refused}"));
+        }
         let candidates = match ask_extenders(what_if, candidates).await {
             Ok(left) => left,
             Err(why) => return PostFilterVerdict::Error(format!("preemption: {why}")),
         };
         let Some(candidate) = best(candidates) else {
-            return PostFilterVerdict::Unschedulable(format!("preemption: {refused}"));
+            let why = "preemption: no candidate node for preemption";
+            return PostFilterVerdict::Unchanged(why.into());
         };
         let node = candidate.node.clone();
         if let Some(evictions) = self.evictions.get() {

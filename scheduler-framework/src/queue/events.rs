@@ -50,8 +50,19 @@ impl Queue {
 
     /// Brings back every pod that an event may help.
     pub(crate) fn on_event(&mut self, event: ClusterEvent, object: &EventObject) {
+        self.on_event_for_others(event, object, "");
+    }
+
+    /// Brings back every pod but one: whose own going is the event.
+    pub(crate) fn on_event_for_others(
+        &mut self,
+        event: ClusterEvent,
+        object: &EventObject,
+        uid: &str,
+    ) {
         self.in_flight.record(event, object);
-        let helped = self.helped(event, object);
+        let mut helped = self.helped(event, object);
+        helped.remove(uid);
         let label = if helped.is_empty() { String::new() } else { event.label() };
         for uid in helped {
             self.bring_back(&uid, &label);

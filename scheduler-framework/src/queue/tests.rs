@@ -25,10 +25,36 @@ impl Bind for NoBind {
     }
 }
 
+/// Holds all pods until it is opened, and tells nobody of that.
+#[derive(Debug, Default)]
+struct Gate(Arc<std::sync::atomic::AtomicBool>);
+
+impl SchedulerPlugin for Gate {
+    fn name(&self) -> &'static str {
+        "Gate"
+    }
+
+    fn as_pre_enqueue(&self) -> Option<&dyn crate::PreEnqueue> {
+        Some(self)
+    }
+}
+
+impl crate::PreEnqueue for Gate {
+    fn pre_enqueue(&self, _: &PodInfo) -> crate::PreEnqueueVerdict {
+        match self.0.load(std::sync::atomic::Ordering::Relaxed) {
+            true => crate::PreEnqueueVerdict::Admit,
+            false => crate::PreEnqueueVerdict::Hold("closed".into()),
+        }
+    }
+}
+
 fn queue() -> (Queue, PausedClock) {
+    queue_of(Profile::default().add(NoBind, 1))
+}
+
+fn queue_of(profile: Profile) -> (Queue, PausedClock) {
     let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
     let shared: SharedClock = Arc::new(clock.clone());
-    let profile = Profile::default().add(NoBind, 1);
     let framework = Framework::new(profile, shared.clone(), Seed::new(1)).unwrap();
     let frameworks = HashMap::from([("default-scheduler".to_owned(), Arc::new(framework))]);
     (Queue::new(shared, frameworks), clock)
@@ -151,4 +177,61 @@ fn events_are_kept_no_longer_than_pods_are_in_flight() {
     queue.set_unschedulable(b, BTreeSet::from(["NodeResourcesFit"]));
     assert!(!queue.has_active(), "what came before a pod was taken is not missed by it");
     assert_eq!(queue.len(), 1);
+}
+
+#[test]
+fn a_pod_that_nobody_refused_is_not_tried_all_the_time() {
+    let (mut queue, clock) = queue();
+    queue.add(pod("a", json!({})));
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let taken = queue.take().unwrap();
+        queue.set_unschedulable(taken, BTreeSet::new());
+        assert!(!queue.has_active() && queue.take().is_none(), "not before its time");
+        let wait = queue.next_flush().unwrap();
+        waits.push(wait.as_secs());
+        clock.advance(wait);
+        queue.flush();
+    }
+    assert_eq!(waits, [1, 2, 4]);
+}
+
+#[test]
+fn a_pod_without_any_node_is_tried_when_the_first_comes() {
+    let (mut queue, _) = queue();
+    queue.add(pod("a", json!({})));
+    let taken = queue.take().unwrap();
+    queue.set_unschedulable(taken, BTreeSet::from(["Nodes"]));
+    let pod_added = ClusterEvent::new(EventResource::AssignedPod, ActionType::ADD);
+    queue.on_event(pod_added, &EventObject::Flush);
+    assert!(!queue.has_active(), "it waits, and nothing is busy with it");
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert_eq!(names(&mut queue), ["a"]);
+}
+
+#[test]
+fn who_leaves_is_not_brought_back_by_that() {
+    let (mut queue, _) = queue();
+    for name in ["a", "b"] {
+        queue.add(pod(name, json!({})));
+        let taken = queue.take().unwrap();
+        queue.set_unschedulable(taken, BTreeSet::from(["NodeResourcesFit"]));
+    }
+    let gone = ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE);
+    queue.on_event_for_others(gone, &EventObject::Flush, "a");
+    assert_eq!(names(&mut queue), ["b"]);
+}
+
+#[test]
+fn a_gated_pod_is_not_forgotten_when_nobody_says_that_its_gate_is_open() {
+    let open = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (mut queue, clock) = queue_of(Profile::default().add(NoBind, 1).add(Gate(open.clone()), 1));
+    queue.add(pod("a", json!({})));
+    for opens in [false, true] {
+        open.store(opens, std::sync::atomic::Ordering::Relaxed);
+        assert!(!queue.has_active());
+        clock.advance(queue.next_flush().unwrap());
+        queue.flush();
+    }
+    assert_eq!(names(&mut queue), ["a"]);
 }

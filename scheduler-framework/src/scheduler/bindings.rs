@@ -1,12 +1,19 @@
-use super::reports::Turn;
-use crate::{Framework, Placement, framework::Permission, queue::QueuedPod};
+use super::reports::{Turn, insist};
+use crate::{
+    Framework, Placement, PodInfo,
+    framework::{Permission, Setback},
+    queue::QueuedPod,
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kubeplane_clock::SharedClock;
 use std::{sync::Arc, time::Duration};
 
 /// How a binding went.
 pub(super) struct Bound {
     pub(super) pod: QueuedPod,
     pub(super) node: String,
-    pub(super) outcome: Result<(), String>,
+    pub(super) outcome: Result<(), Setback>,
     pub(super) framework: Arc<Framework>,
     /// When the attempt began.
     pub(super) started: Duration,
@@ -14,6 +21,8 @@ pub(super) struct Bound {
 
 /// Waits for permission, binds, and takes back what was reserved if that fails.
 pub(super) async fn bind(
+    client: kube::Client,
+    clock: SharedClock,
     framework: Arc<Framework>,
     pod: QueuedPod,
     placement: Placement,
@@ -22,13 +31,26 @@ pub(super) async fn bind(
 ) -> Bound {
     let Placement { node, mut state, .. } = placement;
     let outcome = match framework.permitted(&pod.info, permission).await {
-        Ok(()) => framework.bind(&state, &pod.info, &node).await,
+        Ok(()) => match framework.bind(&state, &pod.info, &node).await {
+            Err(_) if is_there(client, &clock, &pod.info, &node).await => Ok(()),
+            bound => bound.map_err(Setback::Failed),
+        },
         Err(why) => Err(why),
     };
     if outcome.is_err() {
         framework.unreserve(&mut state, &pod.info, &node);
     }
     Bound { pod, node, outcome, framework, started }
+}
+
+/// Whether the pod has the node although its binding failed: only the answer was lost. Were its room given to others,
+/// there would be too many of them.
+async fn is_there(client: kube::Client, clock: &SharedClock, pod: &PodInfo, node: &str) -> bool {
+    let pods: Api<Pod> = Api::namespaced(client, pod.namespace());
+    let found = insist(clock, || pods.get_opt(pod.name())).await;
+    let Ok(Some(found)) = found else { return false };
+    found.metadata.uid.as_deref() == Some(pod.uid())
+        && found.spec.is_some_and(|spec| spec.node_name.as_deref() == Some(node))
 }
 
 /// A binding that comes after what was told of its pod, lest the pod say at last that it has no node.

@@ -65,23 +65,24 @@ impl Loop {
     fn see_waiting(&mut self, old: Option<Arc<Pod>>, info: &Arc<PodInfo>) {
         let pod = info.pod().clone();
         if pod.metadata.deletion_timestamp.is_some() {
-            self.cache.clear_nomination(info.uid());
-            self.groups.remove(info);
-            return self.queue.remove(info.uid());
+            return self.lose_pod(pod);
         }
         if self.framework(&pod).is_none() || self.cache.is_assumed(info.uid()) {
             return;
         }
         self.groups.set(info, None);
-        let had = old.as_ref().is_some_and(|old| nomination(old).is_some());
+        let had = old.as_ref().and_then(|old| nomination(old));
         match info.nominated_node() {
             Some(node) => self.cache.nominate(node, info.clone()),
             // One that was just made may not have been written yet.
-            None if had => {
+            None if had.is_some() => {
                 self.cache.clear_nomination(info.uid());
                 self.queue.wake(info.uid(), true);
             }
             None => {}
+        }
+        if let Some(had) = had.filter(|had| info.nominated_node() != Some(had)) {
+            self.announce_leaving(&pod, had);
         }
         let action = old.as_ref().map_or(ActionType::ADD, |old| pod_action(old, &pod));
         self.announce(
@@ -98,6 +99,7 @@ impl Loop {
             self.groups.remove(&PodInfo::new(pod.clone()));
         }
         self.queue.remove(&uid);
+        let held = self.cache.held_for(&uid).map(str::to_owned);
         self.cache.remove_pod(&uid);
         for framework in self.frameworks.values() {
             framework.reject(&uid, "the pod is gone");
@@ -105,7 +107,19 @@ impl Loop {
         if node_of(&pod).is_some() {
             let object = EventObject::Pod { old: Some(pod), new: None };
             self.announce(EventResource::AssignedPod, ActionType::DELETE, &object);
+        } else if let Some(node) = held {
+            self.announce_leaving(&pod, &node);
         }
+    }
+
+    /// Room on a node that was held for a pod is free: for other pods it is as if the pod had been there and left.
+    pub(super) fn announce_leaving(&mut self, pod: &Pod, node: &str) {
+        let mut gone = pod.clone();
+        gone.spec.get_or_insert_default().node_name = Some(node.to_owned());
+        let uid = gone.metadata.uid.clone().unwrap_or_default();
+        let object = EventObject::Pod { old: Some(Arc::new(gone)), new: None };
+        let event = ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE);
+        self.queue.on_event_for_others(event, &object, &uid);
     }
 
     pub(super) fn announce(
@@ -151,5 +165,8 @@ fn node_action(old: &Node, new: &Node) -> ActionType {
     when(old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS);
     when(taints(old) != taints(new), ActionType::UPDATE_TAINTS);
     when(conditions(old) != conditions(new), ActionType::UPDATE_CONDITIONS);
+    let features =
+        |node: &Node| node.status.as_ref().and_then(|status| status.declared_features.clone());
+    when(features(old) != features(new), ActionType::UPDATE_DECLARED_FEATURES);
     action
 }

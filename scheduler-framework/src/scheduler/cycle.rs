@@ -8,7 +8,7 @@ use crate::{
     ClusterEvent, Diagnosis, EventObject, Framework, PodInfo,
     cache::Cache,
     diagnosis::Nomination,
-    framework::Failure,
+    framework::{Failure, Permission, Setback},
     groups::Groups,
     metrics::SchedulerMetrics,
     plugin::Wake,
@@ -143,22 +143,20 @@ impl Loop {
                     self.metrics.algorithm(self.clock.elapsed().saturating_sub(started));
                     // The attempt counts when it is known how the binding went.
                     let before = self.reports.turn(pod.info.uid());
-                    let binding = bind(framework, pod, placement, permission, started);
+                    let (client, clock) = (self.client.clone(), self.clock.clone());
+                    let binding =
+                        bind(client, clock, framework, pod, placement, permission, started);
                     self.bindings.spawn(after(before, binding));
                     return;
                 }
-                Err(why) => {
-                    self.give_up(pod, &placement.node, &why);
-                    "error"
-                }
+                Err(setback) => self.give_up(pod, &placement.node, &setback),
             },
             Err(Failure::Unschedulable(diagnosis)) => {
                 self.refuse(pod, &diagnosis);
                 "unschedulable"
             }
             Err(Failure::Error(why)) => {
-                self.report(&pod.info, "SchedulerError", &why, &Nomination::Keep);
-                self.queue.retry(pod);
+                self.fail(pod, &why);
                 "error"
             }
         };
@@ -192,10 +190,17 @@ impl Loop {
         framework: &Framework,
         pod: &QueuedPod,
         placement: &mut crate::Placement,
-    ) -> Result<crate::framework::Permission, String> {
+    ) -> Result<Permission, Setback> {
+        let held = self.cache.held_for(pod.info.uid()).map(str::to_owned);
         self.cache.assume(&placement.node, pod.info.clone());
         self.groups.set(&pod.info, Some(&placement.node));
-        framework.reserve(&mut placement.state, &pod.info, &placement.node)?;
+        if let Some(node) = held.filter(|own| *own != placement.node) {
+            // Room was made for it where it does not go.
+            self.announce_leaving(pod.info.pod(), &node);
+        }
+        framework
+            .reserve(&mut placement.state, &pod.info, &placement.node)
+            .map_err(Setback::Failed)?;
         let permission = framework.permit(&mut placement.state, &pod.info, &placement.node);
         if permission.is_err() {
             framework.unreserve(&mut placement.state, &pod.info, &placement.node);
@@ -204,9 +209,7 @@ impl Loop {
     }
 
     fn on_bound(&mut self, bound: Bound) {
-        let result = if bound.outcome.is_ok() { "scheduled" } else { "error" };
-        self.attempted(&bound.framework, result, bound.started);
-        match bound.outcome {
+        let result = match bound.outcome {
             Ok(()) => {
                 self.queue.done(bound.pod.info.uid());
                 let info = &bound.pod.info;
@@ -214,17 +217,53 @@ impl Loop {
                 self.recorder.event_for(&**info.pod(), EventType::Normal, "Scheduled", message);
                 let waited = self.clock.elapsed().saturating_sub(bound.pod.first_seen);
                 self.metrics.bound(bound.pod.attempts, waited);
+                "scheduled"
             }
-            Err(why) => self.give_up(bound.pod, &bound.node, &why),
+            Err(setback) => {
+                let own = bound.pod.info.pod().clone();
+                let held = self.cache.is_assumed(bound.pod.info.uid());
+                let result = self.give_up(bound.pod, &bound.node, &setback);
+                if held {
+                    // Others may have been refused because of it.
+                    self.announce_leaving(&own, &bound.node);
+                }
+                result
+            }
+        };
+        self.attempted(&bound.framework, result, bound.started);
+    }
+
+    /// Takes back a placement that did not come to a binding; what that counts as.
+    pub(super) fn give_up(
+        &mut self,
+        pod: QueuedPod,
+        node: &str,
+        setback: &Setback,
+    ) -> &'static str {
+        let why = setback.why();
+        tracing::warn!(pod = pod.info.key(), node, why, "pod not bound");
+        self.cache.forget(pod.info.uid());
+        if !self.queue.is_in_flight(pod.info.uid()) {
+            // It is gone, or is on the node after all: only the answer was lost.
+            return "error";
+        }
+        self.groups.set(&pod.info, None);
+        match setback {
+            Setback::Rejected { plugin, why } => {
+                self.refuse(pod, &Diagnosis::of_placed(plugin, why));
+                "unschedulable"
+            }
+            Setback::Failed(why) => {
+                self.fail(pod, why);
+                "error"
+            }
         }
     }
 
-    /// Takes back a placement that did not come to a binding.
-    pub(super) fn give_up(&mut self, pod: QueuedPod, node: &str, why: &str) {
-        tracing::warn!(pod = pod.info.key(), node, why, "pod not bound");
-        self.cache.forget(pod.info.uid());
-        self.groups.set(&pod.info, None);
-        self.report(&pod.info, "SchedulerError", why, &Nomination::Keep);
+    /// Something failed that is not the pod's fault.
+    pub(super) fn fail(&mut self, pod: QueuedPod, why: &str) {
+        self.nominate(&pod, &Nomination::Clear);
+        self.report(&pod.info, "SchedulerError", why, &Nomination::Clear);
         self.queue.retry(pod);
     }
 

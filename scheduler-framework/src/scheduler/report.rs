@@ -32,10 +32,13 @@ pub(super) fn condition_patch(
     let since = present
         .filter(|own| own.status == "False")
         .and_then(|own| own.last_transition_time.clone());
-    let condition = json!({
+    let mut condition = json!({
         "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
         "lastProbeTime": null, "lastTransitionTime": since.unwrap_or(Time(now)),
     });
+    if let Some(generation) = pod.metadata.generation {
+        condition["observedGeneration"] = json!(generation);
+    }
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let mut patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
     if wanted != nominated {
@@ -53,5 +56,32 @@ pub(super) async fn send(client: kube::Client, pod: &Pod, patch: Value) {
         pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await
     {
         tracing::debug!(namespace, name, %error, "condition not written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_told_once_and_of_which_state_of_it() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut told = json!({"metadata": {"uid": "u", "generation": 3}, "status": {}});
+        let patch = |told: &Value, message: &str, nomination: &Nomination| {
+            let pod: Pod = serde_json::from_value(told.clone()).unwrap();
+            condition_patch(&pod, "Unschedulable", message, nomination, now)
+        };
+        let first = patch(&told, "no room", &Nomination::Node("n".into())).unwrap();
+        let condition = &first["status"]["conditions"][0];
+        assert_eq!(
+            (&condition["observedGeneration"], &condition["status"]),
+            (&json!(3), &json!("False"))
+        );
+        assert_eq!(first["status"]["nominatedNodeName"], "n");
+        told["status"] = first["status"].clone();
+        assert_eq!(patch(&told, "no room", &Nomination::Keep), None);
+        let cleared = patch(&told, "no room", &Nomination::Clear).unwrap();
+        assert_eq!(cleared["status"].get("nominatedNodeName"), Some(&Value::Null));
+        assert!(patch(&told, "no room at all", &Nomination::Keep).is_some());
     }
 }

@@ -131,3 +131,43 @@ async fn pods_that_only_differ_by_name_are_all_followed_but_the_first() {
     let (followed, all) = play(3, 30, 120, mix).await;
     assert!(all >= 20 && followed + 1 >= all, "{followed} of {all}");
 }
+
+#[tokio::test]
+async fn pods_alike_that_fit_nowhere_are_told_what_a_full_pass_would_say() {
+    let (mut refused, mut some) = (0, 0);
+    for seed in 1..=8 {
+        let mix = Mix { classes: 5, priority: 30, pod_affinity: 15, spread: 15, ..Mix::default() };
+        let mut scenario = Scenario::new(seed, 10, 240, mix);
+        let (kept, mut cache) = (framework(seed), cache(&scenario));
+        let (mut dice, mut placed) = (Dice::new(seed), Vec::new());
+        for pod in scenario.pods.clone() {
+            let own = info(&completed(&pod));
+            let snapshot = cache.snapshot();
+            match kept.schedule(&own, &snapshot).await {
+                Ok(placement) => {
+                    drop(snapshot);
+                    cache.assume(&placement.node, own.clone());
+                    placed.push(own);
+                }
+                Err(Failure::Unschedulable(told)) => {
+                    // One that has seen no pod before looks at every node.
+                    let Err(Failure::Unschedulable(anew)) =
+                        framework(seed).schedule(&own, &snapshot).await
+                    else {
+                        panic!("{} fits after all", own.key())
+                    };
+                    assert_eq!(told.reasons, anew.reasons, "{}", own.key());
+                    assert_eq!(told.plugins, anew.plugins, "{}", own.key());
+                    assert_eq!(told.resolvable, anew.resolvable, "{}", own.key());
+                    refused += 1;
+                    some += usize::from(!told.resolvable.is_empty());
+                }
+                Err(other) => panic!("{other}"),
+            }
+            if dice.percent(40) {
+                disturb(&mut dice, &mut cache, &mut scenario, &mut placed);
+            }
+        }
+    }
+    assert!(refused > 100 && some > 50, "{refused} refused, {some} for want of room");
+}

@@ -5,6 +5,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::api::resource::Quantity,
 };
+use kubeplane_workload::tolerates_device_taint;
 use std::collections::BTreeMap;
 
 /// One request of a claim, or one of its alternatives.
@@ -96,22 +97,7 @@ impl<'a> Request<'a> {
             |taint: &&DeviceTaint| matches!(taint.effect.as_str(), "NoExecute" | "NoSchedule");
         taints.into_iter().flatten().filter(matters).all(|taint| {
             let tolerations = self.tolerations.into_iter().flatten();
-            tolerations.into_iter().any(|own| tolerates(own, taint))
+            tolerations.into_iter().any(|own| tolerates_device_taint(own, taint))
         })
     }
-}
-
-fn tolerates(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
-    let suits = |own: &Option<String>, other: &str| {
-        own.as_deref().is_none_or(|own| own.is_empty() || own == other)
-    };
-    suits(&toleration.effect, &taint.effect)
-        && suits(&toleration.key, &taint.key)
-        && match toleration.operator.as_deref() {
-            None | Some("" | "Equal") => {
-                let value = |own: &Option<String>| own.clone().unwrap_or_default();
-                value(&toleration.value) == value(&taint.value)
-            }
-            Some(operator) => operator == "Exists",
-        }
 }

@@ -1,7 +1,10 @@
-use super::{InterPodAffinity, all_match};
-use crate::{AffinityTerms, ClusterEvent, EnqueueExtensions, EventObject, Hint, PodInfo};
+use super::{InterPodAffinity, all_match, tracking::selects_namespaces};
+use crate::{
+    AffinityTerm, AffinityTerms, ClusterEvent, EnqueueExtensions, EventObject, Hint, PodInfo,
+};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use std::sync::Arc;
+use kubeplane_core::selector::LabelSelector;
+use std::{borrow::Cow, sync::Arc};
 
 impl EnqueueExtensions for InterPodAffinity {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
@@ -31,18 +34,35 @@ fn pod_helps(pod: &PodInfo, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) -> b
         return false;
     }
     let terms = pod.affinity();
+    let (with, apart) = (anywhere(&terms.required), anywhere(&terms.required_anti));
     let info = |pod: &Arc<Pod>| PodInfo::new(pod.clone());
     match (old.map(info), new.map(info)) {
         (Some(old), Some(new)) => {
-            !all_match(&terms.required, &old) && all_match(&terms.required, &new)
-                || all_match(&terms.required_anti, &old) && !all_match(&terms.required_anti, &new)
+            let left = |term: &AffinityTerm| term.matches(&old, None) && !term.matches(&new, None);
+            !all_match(&with, &old) && all_match(&with, &new) || apart.iter().any(left)
         }
-        (None, Some(new)) => all_match(&terms.required, &new),
+        (None, Some(new)) => all_match(&with, &new),
+        // One term is enough to keep pods apart.
         (Some(old), None) => {
-            all_match(&terms.required_anti, &old) || all_match(&old.affinity().required_anti, pod)
+            let others = anywhere(&old.affinity().required_anti);
+            apart.iter().any(|term| term.matches(&old, None))
+                || others.iter().any(|term| term.matches(pod, None))
         }
         (None, None) => true,
     }
+}
+
+/// Terms that select namespaces by labels, as if they meant all: which they select is not asked here, and to try a pod
+/// once too often does no harm.
+fn anywhere(terms: &[AffinityTerm]) -> Cow<'_, [AffinityTerm]> {
+    if !terms.iter().any(selects_namespaces) {
+        return terms.into();
+    }
+    let widened = |term: &AffinityTerm| match selects_namespaces(term) {
+        true => AffinityTerm { namespace_selector: LabelSelector::everything(), ..term.clone() },
+        false => term.clone(),
+    };
+    terms.iter().map(widened).collect()
 }
 
 fn node_helps(terms: &AffinityTerms, old: Option<&Node>, new: &Node) -> bool {

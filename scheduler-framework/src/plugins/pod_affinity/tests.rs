@@ -249,3 +249,23 @@ fn random_clusters_agree_with_the_plain_rules_while_they_change() {
         }
     }
 }
+
+#[test]
+fn hints_miss_no_pod_of_a_selected_namespace_and_no_single_term() {
+    let event = crate::ClusterEvent::any()[0];
+    let placed =
+        |name: &str, labels: &str| Some(pod(name, labels, json!({"nodeName": "a"})).pod().clone());
+    let hint = |own: &PodInfo, old, new| {
+        InterPodAffinity::default().hint(own, event, &EventObject::Pod { old, new })
+    };
+    let mut selecting = term("zone", "web");
+    selecting["namespaceSelector"] = json!({"matchLabels": {"team": "red"}});
+    let own = pod("p", "", required(WITH, &[selecting.clone()]));
+    assert_eq!(hint(&own, None, placed("other/web", "app=web")), Hint::Queue);
+    assert_eq!(hint(&own, None, placed("other/db", "app=db")), Hint::Skip);
+    let own = pod("p", "", required(ANTI, &[selecting, term("zone", "db")]));
+    assert_eq!(hint(&own, placed("other/web", "app=web"), None), Hint::Queue);
+    assert_eq!(hint(&own, placed("db", "app=db"), None), Hint::Queue);
+    assert_eq!(hint(&own, placed("db", "app=db"), placed("db", "app=x")), Hint::Queue);
+    assert_eq!(hint(&own, placed("x", "app=x"), None), Hint::Skip);
+}

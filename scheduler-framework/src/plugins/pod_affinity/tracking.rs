@@ -33,7 +33,7 @@ impl Track for InterPodAffinity {
 }
 
 /// Whether the namespaces that a term means can change.
-fn selects_namespaces(term: &AffinityTerm) -> bool {
+pub(super) fn selects_namespaces(term: &AffinityTerm) -> bool {
     !term.namespace_selector.is_everything() && !term.namespace_selector.is_nothing()
 }
 

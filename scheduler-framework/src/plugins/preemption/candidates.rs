@@ -1,7 +1,6 @@
+use super::budgets::Budgets;
 use crate::{NodeInfo, PodInfo, WhatIf};
 use jiff::Timestamp;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kubeplane_core::selector::LabelSelector;
 use std::{
     cmp::{Ordering, Reverse},
     sync::Arc,
@@ -32,7 +31,7 @@ fn by_importance(a: &Arc<PodInfo>, b: &Arc<PodInfo>) -> Ordering {
 pub(super) fn on_node(
     what_if: &mut WhatIf<'_>,
     node: &NodeInfo,
-    budgets: &[Arc<PodDisruptionBudget>],
+    budgets: &Budgets,
 ) -> Result<Result<Candidate, Vec<String>>, String> {
     let priority = what_if.pod().priority();
     let mut others: Vec<_> =
@@ -72,9 +71,9 @@ fn choose(
     what_if: &mut WhatIf<'_>,
     node: &mut NodeInfo,
     others: &[Arc<PodInfo>],
-    budgets: &[Arc<PodDisruptionBudget>],
+    budgets: &Budgets,
 ) -> Result<Candidate, String> {
-    let (protected, free) = by_budgets(others, budgets);
+    let (protected, free) = budgets.part(others);
     let mut victims = Vec::new();
     let mut violations = 0;
     for (pods, counted) in [(&protected, 1), (&free, 0)] {
@@ -89,42 +88,6 @@ fn choose(
     }
     victims.sort_by(by_importance);
     Ok(Candidate { node: node.name().to_owned(), victims, violations })
-}
-
-type Pods = Vec<Arc<PodInfo>>;
-
-/// Parts pods whose leaving would break a disruption budget from the others, keeping the order.
-pub(super) fn by_budgets(
-    pods: &[Arc<PodInfo>],
-    budgets: &[Arc<PodDisruptionBudget>],
-) -> (Pods, Pods) {
-    let read = |budget: &Arc<PodDisruptionBudget>| {
-        let spec = budget.spec.as_ref();
-        let selector = LabelSelector::from_typed(spec.and_then(|spec| spec.selector.as_ref()));
-        let status = budget.status.as_ref();
-        let allowed = status.and_then(|status| status.disruptions_allowed).unwrap_or_default();
-        // One that selects everything, or nothing, protects none here.
-        let selector = selector.ok().filter(|own| !own.is_everything() && !own.is_nothing())?;
-        Some((budget.clone(), selector, allowed))
-    };
-    let mut budgets: Vec<_> = budgets.iter().filter_map(read).collect();
-    let mut parted = (Vec::new(), Vec::new());
-    for pod in pods {
-        let mut breaks = false;
-        for (budget, selector, allowed) in &mut budgets {
-            let own = budget.metadata.namespace.as_deref() == Some(pod.namespace())
-                && pod.labels().is_some_and(|labels| !labels.is_empty())
-                && selector.matches_labels(pod.labels());
-            let disrupted = budget.status.as_ref().and_then(|own| own.disrupted_pods.as_ref());
-            if !own || disrupted.is_some_and(|pods| pods.contains_key(pod.name())) {
-                continue;
-            }
-            *allowed -= 1;
-            breaks |= *allowed < 0;
-        }
-        if breaks { parted.0.push(pod.clone()) } else { parted.1.push(pod.clone()) }
-    }
-    parted
 }
 
 /// The node where leaving hurts least.

@@ -98,11 +98,14 @@ impl Preemption {
 
     /// Whether the victim is on its way out.
     async fn evict(&self, victim: &PodInfo) -> bool {
+        // One that is not bound yet only has to give up its place.
+        if self.handle.preempt(victim.uid()) {
+            self.tell(victim, " (in kube-scheduler memory).");
+            return true;
+        }
         match self.try_evict(victim).await {
             Ok(()) => {
-                let message = format!("Preempted by pod {} on node {}", self.uid, self.node);
-                let recorder = &self.handle.recorder;
-                recorder.event_for(&**victim.pod(), EventType::Normal, "Preempted", message);
+                self.tell(victim, "");
                 true
             }
             Err(kube::Error::Api(status)) if status.code == 404 => true,
@@ -111,6 +114,12 @@ impl Preemption {
                 false
             }
         }
+    }
+
+    fn tell(&self, victim: &PodInfo, how: &str) {
+        let message = format!("Preempted by pod {} on node {}{how}", self.uid, self.node);
+        let recorder = &self.handle.recorder;
+        recorder.event_for(&**victim.pod(), EventType::Normal, "Preempted", message);
     }
 
     async fn try_evict(&self, victim: &PodInfo) -> Result<(), kube::Error> {
@@ -123,10 +132,13 @@ impl Preemption {
         });
         let pods = self.pods(victim);
         if !present {
-            let condition = json!({
+            let mut condition = json!({
                 "type": "DisruptionTarget", "status": "True", "reason": REASON, "message": message,
                 "lastProbeTime": null, "lastTransitionTime": Time(self.handle.clock.now()),
             });
+            if let Some(generation) = victim.pod().metadata.generation {
+                condition["observedGeneration"] = json!(generation);
+            }
             let patch =
                 json!({"metadata": {"uid": victim.uid()}, "status": {"conditions": [condition]}});
             pods.patch_status(victim.name(), &PatchParams::default(), &Patch::Strategic(patch))

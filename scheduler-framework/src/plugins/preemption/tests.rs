@@ -77,7 +77,7 @@ fn victims(own: &PodInfo, nodes: &Snapshot, name: &str) -> (Vec<String>, usize) 
     let framework = framework();
     let mut state = CycleState::of(nodes.clone());
     let found = framework.what_if(&mut state, own, nodes, |what_if| {
-        let budgets = nodes.objects().budgets.all();
+        let budgets = Budgets::new(&nodes.objects().budgets.all());
         let node: &NodeInfo = nodes.node(name).unwrap();
         candidates::on_node(what_if, node, &budgets).unwrap().unwrap()
     });
@@ -185,4 +185,60 @@ async fn room_made_for_one_pod_is_not_taken_by_its_equals() {
     for own in [cpu("higher", 51, "2"), cpu("small", 1, "1"), cpu("first", 50, "3")] {
         assert_eq!(framework().schedule(&own, &nodes).await.unwrap().node, "n1");
     }
+}
+
+/// Who would have to leave which node, as the plugin finds them.
+fn found(plugin: &DefaultPreemption, own: &PodInfo, nodes: &Snapshot) -> Vec<String> {
+    let (framework, mut state) = (framework(), CycleState::of(nodes.clone()));
+    framework.what_if(&mut state, own, nodes, |what_if| {
+        let resolvable = nodes.nodes().iter().map(|node| node.name().to_owned()).collect();
+        let diagnosis = Diagnosis { resolvable, ..Diagnosis::default() };
+        let (found, refused) = plugin.candidates(what_if, &diagnosis).unwrap();
+        let victims = |own: &Candidate| {
+            let names: Vec<_> = own.victims.iter().map(|pod| pod.name()).collect();
+            format!("{}: {} ({})", own.node, names.join(" "), own.violations)
+        };
+        let mut all: Vec<_> = found.iter().map(victims).collect();
+        all.extend(refused.reasons.iter().map(|(why, count)| format!("{count} {why}")));
+        all.sort();
+        all
+    })
+}
+
+#[tokio::test]
+async fn what_is_known_of_nodes_is_what_looking_anew_finds() {
+    let mut cache = crate::Cache::default();
+    for index in 0..6 {
+        let info = node(&format!("n{index}"), "", &[]);
+        cache.set_node(info.node().clone());
+    }
+    let seed = Seed::new(11);
+    let plugin = DefaultPreemption::default();
+    let (mut number, mut placed) = (0, Vec::new());
+    for round in 0..200 {
+        // A few pods come and go, and some are waited for.
+        for _ in 0..seed.below(3) {
+            number += 1;
+            let priority = i32::try_from(seed.below(4)).unwrap() * 10;
+            let own = since(&format!("p{number}"), priority, "1500m", (number % 60) as u8);
+            cache.set_pod(&format!("n{}", seed.below(6)), own.clone());
+            placed.push(own);
+        }
+        if !placed.is_empty() && seed.below(2) == 0 {
+            let leaves = usize::try_from(seed.below(placed.len() as u64)).unwrap();
+            cache.remove_pod(placed.swap_remove(leaves).uid());
+        }
+        match seed.below(6) {
+            0 => cache.nominate("n1", cpu("nominated", 100, "2")),
+            1 => cache.clear_nomination("nominated"),
+            _ => {}
+        }
+        let nodes = cache.snapshot();
+        for priority in [15, 25] {
+            let own = cpu("high", priority, "3");
+            let anew = found(&DefaultPreemption::default(), &own, &nodes);
+            assert_eq!(found(&plugin, &own, &nodes), anew, "round {round}");
+        }
+    }
+    assert_eq!(format!("{:?}", plugin.known), "Remembered { kinds: 2 }", "of both priorities");
 }

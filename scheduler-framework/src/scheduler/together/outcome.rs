@@ -133,19 +133,15 @@ impl Loop {
                 let (evaluated, feasible, followed) = (0, 0, false);
                 let placement = crate::Placement { node, evaluated, feasible, followed, state };
                 let before = self.reports.turn(pod.info.uid());
-                let binding = bind(framework, pod, placement, permission, started);
+                let (client, clock) = (self.client.clone(), self.clock.clone());
+                let binding = bind(client, clock, framework, pod, placement, permission, started);
                 self.bindings.spawn(after(before, binding));
             }
-            Err(why) => {
+            Err(setback) => {
                 framework.unreserve(&mut state, &pod.info, &node);
-                self.give_up(pod, &node, &why);
+                self.give_up(pod, &node, &setback);
             }
         }
-    }
-
-    fn fail(&mut self, pod: QueuedPod, why: &str) {
-        self.report(&pod.info, "SchedulerError", why, &Nomination::Keep);
-        self.queue.retry(pod);
     }
 
     pub(super) fn fail_group(&mut self, pods: Vec<QueuedPod>, key: &str, why: &str) {
