@@ -317,6 +317,9 @@ pub(crate) struct ControllersArgs {
     /// IPv6); without any the nodes' kubelets say theirs.
     #[arg(long, value_delimiter = ',')]
     pub(crate) cluster_cidr: Vec<IpNet>,
+    /// Feature gates: Name=true,Other=false. May be given several times; those of the API server are to be the same.
+    #[arg(long, value_name = "GATES")]
+    pub(crate) feature_gates: Vec<String>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -257,3 +257,68 @@ fn metrics_of(of: Of, object: &Object, at: Timestamp, more: Value) -> Option<Obj
     }
     Object::from_value(metrics)
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use crate::testing::{TestCluster, run};
+    use k8s_openapi::api::core::v1::{Node, Pod};
+    use kube::{
+        Api, ResourceExt,
+        api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+        core::GroupVersionKind,
+    };
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn resource(kind: &str, plural: &str) -> ApiResource {
+        let kind = GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", kind);
+        ApiResource::from_gvk_with_plural(&kind, plural)
+    }
+
+    #[test]
+    fn a_silent_kubelet_holds_up_nobody_else() {
+        // Connections are made, and nothing is ever said.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let nodes = "
+kind: Nodes
+metadata: {name: sim}
+---
+kind: PodStages
+spec: {usage: {cpu: 250m, memory: 64Mi}}
+";
+        let builder =
+            TestCluster::builder().controllers_named("serviceaccount-controller").paused();
+        run(builder.simulation(nodes.parse().unwrap()), async |cluster| {
+            let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+            let pod = json!({"metadata": {"name": "p"}, "spec": {
+                "nodeName": "sim-1", "containers": [{"name": "c", "image": "i"}]}});
+            let pod = serde_json::from_value(pod).unwrap();
+            pods.create(&PostParams::default(), &pod).await.unwrap();
+            let all: Api<Node> = Api::all(cluster.client());
+            let node = serde_json::from_value(json!({"metadata": {"name": "silent"}})).unwrap();
+            all.create(&PostParams::default(), &node).await.unwrap();
+            let status = json!({"status": {
+                "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
+            let patch = Patch::Merge(status);
+            all.patch_status("silent", &PatchParams::default(), &patch).await.unwrap();
+            cluster.advance(Duration::from_secs(15)).await;
+
+            let of_nodes = resource("NodeMetrics", "nodes");
+            let of_nodes: Api<DynamicObject> = Api::all_with(cluster.client(), &of_nodes);
+            let asked = tokio::spawn(async move { of_nodes.list(&ListParams::default()).await });
+            cluster.settle().await;
+            let of_pods = resource("PodMetrics", "pods");
+            let of_pods: Api<DynamicObject> =
+                Api::default_namespaced_with(cluster.client(), &of_pods);
+            // Time stands still, so nobody gives the silent one up.
+            let used = of_pods.get("p").await.unwrap();
+            assert_eq!(used.data["containers"][0]["usage"]["cpu"], "250m");
+            cluster.advance(Duration::from_secs(60)).await;
+            let told = asked.await.unwrap().unwrap();
+            let names: Vec<_> = told.iter().map(|node| node.name_any()).collect();
+            assert_eq!(names, ["sim-1"]);
+        });
+    }
+}

@@ -11,6 +11,7 @@ mod cluster_roles;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod device_taints;
 mod discovery;
 mod disruption;
 mod endpoints;
@@ -173,6 +174,9 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
     if let Some(signer) = &options.token_signer {
         let root_ca = options.root_ca.clone();
         all.push(BoxController::new(account_tokens::AccountTokens::new(signer.clone(), root_ca)));
+    }
+    if options.features.is_on("DRADeviceTaints") {
+        all.push(BoxController::new(device_taints::DeviceTaints::new()));
     }
     if !options.cluster_cidrs.is_empty() {
         all.push(BoxController::new(nodes::NodeIpam::new(options.cluster_cidrs.clone())));

@@ -117,13 +117,29 @@ impl<C: Controller> Run for Runner<C> {
         tracing::debug!(controller = name, "started");
         // The manager may have given up on the others already.
         let _ = started.send(());
-        token.cancelled().await;
+        until_over(&token, &mut pumps, name).await;
         queue.shut_down();
         pumps.shutdown().await;
         // What does not end in time is dropped with the set.
         let _ =
             timeout(&*context.clock, GRACE, async { while workers.join_next().await.is_some() {} })
                 .await;
+    }
+}
+
+/// Waits for the end: the process stops, or a handler panicked, without which the controller would be deaf.
+async fn until_over(token: &CancellationToken, pumps: &mut JoinSet<()>, name: &str) {
+    loop {
+        tokio::select! {
+            biased;
+            () = token.cancelled() => return,
+            Some(ended) = pumps.join_next() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    tracing::error!(controller = name, "a handler of changes panicked");
+                    return;
+                }
+            }
+        }
     }
 }
 

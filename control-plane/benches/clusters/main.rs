@@ -107,7 +107,7 @@ async fn original() -> anyhow::Result<()> {
     let (mut starts, mut idle, mut stops) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ORIGINAL_ROUNDS {
         let begin = Instant::now();
-        let original = assets.start()?;
+        let mut original = assets.start()?;
         original.make_first(&map("first")).await?;
         starts.push(begin.elapsed());
         tokio::time::sleep(Duration::from_secs(1)).await;

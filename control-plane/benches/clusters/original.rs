@@ -3,7 +3,9 @@
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, api::PostParams};
-use kubeplane_pki::{Authority, Kubeconfig, KubeconfigUser, Request, Usage, generate_key};
+use kubeplane_pki::{
+    Authority, Kubeconfig, KubeconfigUser, Request, Usage, generate_key, public_key,
+};
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -63,11 +65,10 @@ impl Assets {
             .arg("--disable-admission-plugins=ServiceAccount")
             .arg("--service-cluster-ip-range=10.0.0.0/24")
             .arg("--service-account-issuer=https://127.0.0.1/")
-            .args(["service-account-key-file", "service-account-signing-key-file"].map(|option| {
-                format!("--{option}={}", original.home.path().join("sa.key").display())
-            }))
             .args(
                 [
+                    ("service-account-key-file", "sa.pub"),
+                    ("service-account-signing-key-file", "sa.key"),
                     ("client-ca-file", "ca.crt"),
                     ("tls-cert-file", "serving.crt"),
                     ("tls-private-key-file", "serving.key"),
@@ -96,16 +97,29 @@ pub(crate) struct Original {
 
 impl Original {
     /// Makes a first object, as soon as it can be made.
-    pub(crate) async fn make_first(&self, map: &ConfigMap) -> anyhow::Result<()> {
+    pub(crate) async fn make_first(&mut self, map: &ConfigMap) -> anyhow::Result<()> {
         let begin = Instant::now();
         let file = kube::config::Kubeconfig::read_from(&self.kubeconfig)?;
         let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await?;
         let maps: Api<ConfigMap> = Api::default_namespaced(kube::Client::try_from(config)?);
         while let Err(error) = maps.create(&PostParams::default(), map).await {
+            if let Some(ended) = self.ended()? {
+                anyhow::bail!("it ended: {ended}");
+            }
             anyhow::ensure!(begin.elapsed() < PATIENCE, "it does not serve: {error}");
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
+    }
+
+    /// How one of both ended, if it did.
+    fn ended(&mut self) -> anyhow::Result<Option<std::process::ExitStatus>> {
+        for child in self.server.iter_mut().chain([&mut self.etcd]) {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+        }
+        Ok(None)
     }
 
     /// Of both processes.
@@ -139,7 +153,9 @@ impl Secrets {
         std::fs::write(home.join("ca.crt"), authority.certificate())?;
         std::fs::write(home.join("serving.crt"), &serving.certificate)?;
         std::fs::write(home.join("serving.key"), &serving.key)?;
-        std::fs::write(home.join("sa.key"), generate_key()?)?;
+        let tokens = generate_key()?;
+        std::fs::write(home.join("sa.pub"), public_key(&tokens)?)?;
+        std::fs::write(home.join("sa.key"), tokens)?;
         Ok(Self { authority })
     }
 

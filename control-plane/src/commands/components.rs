@@ -7,6 +7,7 @@ use kubeplane::{
     client::LeaseConfig,
     controller_clients::ControllerClients,
     controllers::{BuiltinOptions, Selection, builtin},
+    core::features::Features,
     endpoint::{DelegatedAccess, HealthEndpoint},
     pki::{Authority, LiveIdentity, Request, Usage},
     prelude::*,
@@ -178,6 +179,7 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
 }
 
 pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
+    let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
     let config = config(&args.component).await?;
     let authority = authority(&config);
     let clock = kubeplane::clock::real();
@@ -196,6 +198,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     };
     let options =
         BuiltinOptions::new(clock.clone(), authority.as_str()).with_metrics(metrics.clone());
+    let options = options.with_features(features);
     let options = signing::with_keys(
         args.cluster_cidr.iter().fold(options, |options, range| options.with_cluster_cidr(*range)),
         &read("ca.crt").unwrap_or_default(),

@@ -16,6 +16,8 @@ use std::{
 pub(super) const WINDOW: &str = "10s";
 /// How long what a kubelet said is repeated.
 const KEPT: Duration = Duration::from_secs(10);
+/// How long a kubelet that did not answer is not asked again.
+const SILENT: Duration = Duration::from_secs(5);
 /// How long a kubelet may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many kubelets are asked at once.
@@ -119,20 +121,21 @@ impl Measured {
     }
 }
 
-type Kept = HashMap<String, (Duration, Arc<Said>)>;
+/// What was said, or that nothing was, and when.
+type Kept = HashMap<String, (Duration, Option<Arc<Said>>)>;
 
 /// Asks kubelets, and repeats what they said for a while.
 #[derive(Debug)]
 pub(super) struct Figures {
     kubelets: KubeletClient,
     kept: Mutex<Kept>,
-    /// Who asks at the same time shares the answers.
-    turn: tokio::sync::Mutex<()>,
+    /// Who asks the same kubelet at the same time shares the answer; one that is silent holds up nobody else.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Figures {
     pub(super) fn new(kubelets: KubeletClient) -> Self {
-        Self { kubelets, kept: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self { kubelets, kept: Mutex::default(), turns: Mutex::default() }
     }
 
     /// What the kubelets of these nodes say, without those that cannot be asked.
@@ -141,37 +144,30 @@ impl Figures {
         api: &Api,
         nodes: BTreeSet<String>,
     ) -> HashMap<String, Arc<Said>> {
-        let _turn = self.turn.lock().await;
         let now = api.clock().elapsed();
-        let fresh = |(at, _): &(Duration, Arc<Said>)| now.saturating_sub(*at) < KEPT;
-        let old: Vec<_> = {
-            let mut kept = self.kept.lock();
-            kept.retain(|_, said| fresh(said));
-            nodes.iter().filter(|node| !kept.contains_key(*node)).cloned().collect()
-        };
-        let asked = futures::stream::iter(old)
-            .map(|node| async move {
-                let said = self.ask_twice(api, &node).await;
-                (node, said)
-            })
+        self.kept.lock().retain(|_, known| is_fresh(known, now));
+        self.turns.lock().retain(|_, turn| Arc::strong_count(turn) > 1);
+        let asked = futures::stream::iter(nodes)
+            .map(|node| async move { (self.said(api, &node).await, node) })
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>()
             .await;
-        let at = api.clock().elapsed();
-        let mut kept = self.kept.lock();
-        for (node, said) in asked {
-            match said {
-                Ok(said) => {
-                    kept.insert(node, (at, Arc::new(said)));
-                }
-                Err(why) => tracing::debug!(node, why, "a kubelet tells no figures"),
-            }
+        asked.into_iter().filter_map(|(said, node)| Some((node, said?))).collect()
+    }
+
+    async fn said(&self, api: &Api, node: &str) -> Option<Arc<Said>> {
+        let turn = self.turns.lock().entry(node.to_owned()).or_default().clone();
+        let _turn = turn.lock().await;
+        let now = api.clock().elapsed();
+        let known = self.kept.lock().get(node).filter(|known| is_fresh(known, now)).cloned();
+        if let Some((_, said)) = known {
+            return said;
         }
-        let found = nodes.into_iter().filter_map(|node| {
-            let said = kept.get(&node)?.1.clone();
-            Some((node, said))
-        });
-        found.collect()
+        let said = self.ask_twice(api, node).await.map(Arc::new);
+        let said =
+            said.inspect_err(|why| tracing::debug!(node, why, "a kubelet tells no figures")).ok();
+        self.kept.lock().insert(node.to_owned(), (api.clock().elapsed(), said.clone()));
+        said
     }
 
     /// A kubelet that was not asked before compares two looks.
@@ -204,6 +200,10 @@ impl Figures {
             pods: summary.pods.into_iter().map(of_pod).collect(),
         })
     }
+}
+
+fn is_fresh((at, said): &(Duration, Option<Arc<Said>>), now: Duration) -> bool {
+    now.saturating_sub(*at) < if said.is_some() { KEPT } else { SILENT }
 }
 
 fn of_pod(pod: PodSummary) -> (String, BTreeMap<String, Usage>) {

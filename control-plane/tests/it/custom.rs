@@ -112,6 +112,13 @@ async fn a_kind_made_at_run_time_is_like_any_other() {
     kubectl.until(&["get", "boats"], "the kind is there after a start", |table| {
         has_row(table, &["ketch", "3", "true"])
     });
+    let hull = r#"[{"op": "add", "value": {"type": "string", "default": "oak"},
+        "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/hull"}]"#;
+    kubectl.ok(&["patch", "crd", "boats.harbour.example.com", "--type=json", "-p", hull]);
+    let said = "a default that came later is that of older objects";
+    kubectl.until(&["get", "boats", "-o", "jsonpath={.items[0].spec.hull}"], said, |hull| {
+        hull == "oak"
+    });
     kubectl.ok(&["delete", "crd", "boats.harbour.example.com"]);
     let raw = Raw::admin(&cluster).await;
     let answer = raw.get("/apis/harbour.example.com/v1/boats").await;

@@ -6,7 +6,7 @@ use crate::{
     raw::Raw,
 };
 use serde_json::json;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 const GROUP: &str = r#"
 apiVersion: scheduling.k8s.io/v1alpha2
@@ -76,4 +76,19 @@ fn gates_and_versions_that_there_are_not_are_refused() {
         assert_eq!(status.code(), Some(1), "{}", process.log());
         assert!(process.log().contains(said), "{}", process.log());
     }
+}
+
+#[test]
+fn controllers_take_gates_as_the_server_does() {
+    let run = |gates: &str| {
+        let arguments = ["controllers", "--kubeconfig=/nowhere/kubeconfig", gates];
+        let refused =
+            Command::new(env!("CARGO_BIN_EXE_kubeplane")).args(arguments).output().unwrap();
+        assert!(!refused.status.success());
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    };
+    let text = run("--feature-gates=HPAScaleToNought=true");
+    assert!(text.contains("unrecognized feature gate: HPAScaleToNought"), "{text}");
+    let text = run("--feature-gates=HPAScaleToZero=true,DRADeviceTaints=false");
+    assert!(text.contains("/nowhere/kubeconfig") && !text.contains("gate"), "{text}");
 }

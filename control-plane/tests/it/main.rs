@@ -15,6 +15,8 @@ mod devices;
 mod earlier;
 mod etcd_secured;
 mod etcd_values;
+mod explain;
+mod extenders;
 mod gangs;
 mod gates;
 mod joining;

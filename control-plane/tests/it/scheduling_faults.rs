@@ -1,7 +1,11 @@
-//! Bindings that fail by chance: no pod is forgotten, no node takes more than it has, and no pod is where it must not be.
+//! Bindings that fail, by chance and otherwise: no pod is forgotten, no node takes more than it has, no pod is where it
+//! must not be, and room that was held for nothing goes to others.
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Event, Node, Pod},
+    scheduling::v1::PriorityClass,
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, PostParams},
@@ -10,13 +14,18 @@ use kubeplane::{
     ControlPlane,
     clock::Seed,
     scheduler::{
-        Bind, BindVerdict, CycleState, DefaultBinder, PodInfo, Profile, Scheduler, SchedulerPlugin,
+        Bind, BindVerdict, CycleState, DefaultBinder, Permit, PermitVerdict, PodInfo, Profile,
+        Scheduler, SchedulerPlugin,
     },
     testing::TestCluster,
 };
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -147,4 +156,205 @@ async fn failed_bindings_neither_lose_pods_nor_crowd_nodes() {
     let client = cluster.client();
     ControlPlane::new().with(scheduler).run_until(play(client, seed)).await.unwrap();
     cluster.stop().await.unwrap();
+}
+
+/// Minds pods by their names: `refused` may not be bound, `patient` waits for long, `failing` fails once it is let, and
+/// of `echoless` it does not know that it was bound.
+#[derive(Debug)]
+struct Moody {
+    binder: DefaultBinder,
+    fails: Arc<AtomicBool>,
+}
+
+impl SchedulerPlugin for Moody {
+    fn name(&self) -> &'static str {
+        "Moody"
+    }
+
+    fn as_permit(&self) -> Option<&dyn Permit> {
+        Some(self)
+    }
+
+    fn as_bind(&self) -> Option<&dyn Bind> {
+        Some(self)
+    }
+}
+
+impl Permit for Moody {
+    fn permit(&self, _: &mut CycleState, pod: &PodInfo, _: &str) -> PermitVerdict {
+        match pod.name() {
+            "refused" => PermitVerdict::Reject("not today".into()),
+            "patient" => PermitVerdict::Wait(Duration::from_secs(3600)),
+            _ => PermitVerdict::Allow,
+        }
+    }
+}
+
+#[async_trait]
+impl Bind for Moody {
+    async fn bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> BindVerdict {
+        if pod.name() != "failing" {
+            let bound = self.binder.bind(state, pod, node).await;
+            let lost = || BindVerdict::Error("the answer was lost".into());
+            return if pod.name() == "echoless" { lost() } else { bound };
+        }
+        while !self.fails.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        BindVerdict::Error("no luck".into())
+    }
+}
+
+/// A pod of which a node takes no second.
+fn large(name: &str, class: Option<&str>) -> Pod {
+    let requests = json!({"cpu": "800m"});
+    serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {"terminationGracePeriodSeconds": 0, "tolerations": [{"operator": "Exists"}],
+            "priorityClassName": class,
+            "containers": [{"name": "c", "image": "i", "resources": {"requests": requests}}]},
+    }))
+    .unwrap()
+}
+
+/// Why a pod has no node, once it says so: reason and message.
+async fn told(pods: &Api<Pod>, name: &str) -> (String, String) {
+    let told = async {
+        loop {
+            let status = pods.get(name).await.unwrap().status.unwrap_or_default();
+            let mut conditions = status.conditions.into_iter().flatten();
+            if let Some(own) =
+                conditions.find(|own| own.type_ == "PodScheduled" && own.status == "False")
+            {
+                break (own.reason.unwrap_or_default(), own.message.unwrap_or_default());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("the pod says why it has no node")
+}
+
+async fn has_node(pods: &Api<Pod>, name: &str) {
+    let placed = async {
+        while pods.get(name).await.unwrap().spec.unwrap().node_name.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, placed).await;
+    assert!(waited.is_ok(), "{name} has no node: {:#?}", pods.get(name).await.unwrap().status);
+}
+
+/// Plays with one node, and a scheduler that minds pods.
+async fn with_moody(play: impl AsyncFnOnce(&TestCluster, Api<Pod>, Arc<AtomicBool>)) {
+    let cluster = TestCluster::builder().controllers_named("serviceaccount-controller");
+    let cluster = cluster.start().await.unwrap();
+    let fails = Arc::new(AtomicBool::new(false));
+    let moody = Moody { binder: DefaultBinder::new(cluster.client()), fails: fails.clone() };
+    let scheduler = Scheduler::builder(cluster.client())
+        .profile(Profile::default().add(moody, 1))
+        .backoff(Duration::from_millis(100), Duration::from_millis(400))
+        .build()
+        .unwrap();
+    let nodes: Api<Node> = Api::all(cluster.client());
+    nodes.create(&PostParams::default(), &node(0)).await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    ControlPlane::new().with(scheduler).run_until(play(&cluster, pods, fails)).await.unwrap();
+    cluster.stop().await.unwrap();
+}
+
+const FULL: &str = "0/1 nodes are available: 1 Insufficient cpu.";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_goes_to_others_at_once_when_a_binding_fails() {
+    with_moody(async |_, pods, fails| {
+        pods.create(&PostParams::default(), &large("failing", None)).await.unwrap();
+        pods.create(&PostParams::default(), &large("second", None)).await.unwrap();
+        let (reason, message) = told(&pods, "second").await;
+        assert_eq!(reason, "Unschedulable");
+        assert!(message.starts_with(FULL), "{message}");
+        fails.store(true, Ordering::Relaxed);
+        has_node(&pods, "second").await;
+        assert!(pods.get("failing").await.unwrap().spec.unwrap().node_name.is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_goes_to_others_at_once_when_a_waiting_pod_is_deleted() {
+    with_moody(async |_, pods, _| {
+        pods.create(&PostParams::default(), &large("patient", None)).await.unwrap();
+        pods.create(&PostParams::default(), &large("second", None)).await.unwrap();
+        assert!(told(&pods, "second").await.1.starts_with(FULL));
+        pods.delete("patient", &DeleteParams::default()).await.unwrap();
+        has_node(&pods, "second").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_permit_refuses_is_unschedulable_and_no_error() {
+    with_moody(async |_, pods, _| {
+        pods.create(&PostParams::default(), &large("refused", None)).await.unwrap();
+        let expected = ("Unschedulable", "0/1 nodes are available: 1 not today.");
+        let (reason, message) = told(&pods, "refused").await;
+        assert_eq!((reason.as_str(), message.as_str()), expected);
+        pods.create(&PostParams::default(), &large("second", None)).await.unwrap();
+        has_node(&pods, "second").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_whose_binding_was_written_counts_as_bound_though_the_answer_was_lost() {
+    with_moody(async |cluster, pods, _| {
+        pods.create(&PostParams::default(), &large("echoless", None)).await.unwrap();
+        pods.create(&PostParams::default(), &large("second", None)).await.unwrap();
+        has_node(&pods, "echoless").await;
+        assert!(told(&pods, "second").await.1.starts_with(FULL), "there is no room for two");
+        let events: Api<Event> = Api::default_namespaced(cluster.client());
+        let of_pod = ListParams::default().fields("involvedObject.name=echoless");
+        let said = async {
+            loop {
+                let all = events.list(&of_pod).await.unwrap().items;
+                assert!(
+                    all.iter().all(|own| own.reason.as_deref() == Some("Scheduled")),
+                    "{all:?}"
+                );
+                if !all.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, said).await.expect("the pod is said to be scheduled");
+        let status = pods.get("echoless").await.unwrap().status.unwrap_or_default();
+        let mut conditions = status.conditions.into_iter().flatten();
+        assert!(conditions.all(|own| own.type_ != "PodScheduled" || own.status == "True"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_pod_gives_its_place_to_a_more_important_one_without_being_deleted() {
+    with_moody(async |cluster, pods, _| {
+        let classes: Api<PriorityClass> = Api::all(cluster.client());
+        for (name, value) in [("low", 1), ("high", 10)] {
+            let class = json!({"metadata": {"name": name}, "value": value});
+            let class = serde_json::from_value(class).unwrap();
+            classes.create(&PostParams::default(), &class).await.unwrap();
+        }
+        let patient = large("patient", Some("low"));
+        let patient = pods.create(&PostParams::default(), &patient).await.unwrap();
+        // That it waits is seen by another that has no room for it.
+        pods.create(&PostParams::default(), &large("second", Some("low"))).await.unwrap();
+        assert!(told(&pods, "second").await.1.starts_with(FULL));
+        pods.delete("second", &DeleteParams::default()).await.unwrap();
+        pods.create(&PostParams::default(), &large("third", Some("high"))).await.unwrap();
+        has_node(&pods, "third").await;
+        let now = pods.get("patient").await.unwrap();
+        assert_eq!(now.metadata.uid, patient.metadata.uid, "it was not deleted");
+        assert_eq!(now.metadata.deletion_timestamp, None);
+        assert_eq!(now.spec.unwrap().node_name, None);
+    })
+    .await;
 }

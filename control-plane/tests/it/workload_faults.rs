@@ -4,7 +4,7 @@
 use futures::FutureExt;
 use http::{Method, Request};
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{
         ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
         PropagationPolicy,
@@ -33,8 +33,13 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Seeds that are played in every run; `KUBEPLANE_SEED` plays another.
-const SEEDS: [u64; 3] = [1, 20, 300];
-const ROUNDS: usize = 40;
+const SEEDS: [u64; 2] = [1, 20];
+/// Every kind of change comes three times.
+const ROUNDS: usize = 3 * KINDS;
+/// How many kinds of changes there are.
+const KINDS: usize = 8;
+/// How often a request of the test is sent while the server starts anew.
+const TRIES: usize = 100;
 const SIMULATION: &str = "
 kind: Nodes
 metadata: {name: sim}
@@ -106,8 +111,13 @@ fn account(name: &str) -> UserInfo {
     )
 }
 
-/// Runs controllers, one process after the other, until `healed`; the last one lives on.
-async fn generations(cluster: TestCluster, seed: Seed, healed: Arc<AtomicBool>) {
+/// Runs controllers, one process after the other, until `healed`; the last one lives on. Counts those that died.
+async fn generations(
+    cluster: TestCluster,
+    seed: Seed,
+    healed: Arc<AtomicBool>,
+    deaths: Arc<AtomicU64>,
+) {
     loop {
         let mut life = Life::new(&seed);
         if healed.load(Ordering::SeqCst) {
@@ -126,6 +136,7 @@ async fn generations(cluster: TestCluster, seed: Seed, healed: Arc<AtomicBool>) 
         let (lifecycle, supervision) = lifecycle();
         let running = AbortOnDropHandle::new(tokio::spawn(Box::new(manager).run(lifecycle)));
         life.died.notified().await;
+        deaths.fetch_add(1, Ordering::SeqCst);
         drop(running);
         drop(supervision);
     }
@@ -134,6 +145,8 @@ async fn generations(cluster: TestCluster, seed: Seed, healed: Arc<AtomicBool>) 
 struct Play {
     cluster: TestCluster,
     seed: Seed,
+    /// The kinds of changes that are still to come before all come again.
+    deck: Vec<usize>,
     jobs: u64,
     namespaces: u64,
     owners: u64,
@@ -174,6 +187,11 @@ fn number(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
 
+/// Whether asking again would not help: neither a server on its way nor writes that others came before.
+fn is_refusal(status: &kube::core::Status) -> bool {
+    status.code < 500 && !matches!(status.code, 409 | 429)
+}
+
 impl Play {
     fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
         let (version, kind, plural) = *WATCHED.iter().find(|own| own.1 == kind).unwrap();
@@ -186,39 +204,51 @@ impl Play {
         object["apiVersion"] = json!(of.0);
         object["kind"] = json!(kind);
         let object: DynamicObject = serde_json::from_value(object).unwrap();
+        let mut last = String::new();
         // The server may be starting anew.
-        for _ in 0..100 {
+        for attempt in 0..TRIES {
             match api.create(&PostParams::default(), &object).await {
                 Ok(made) => return made,
-                Err(kube::Error::Api(status)) if status.code < 500 => panic!("{status:?}"),
-                Err(_) => self.cluster.advance(Duration::from_millis(500)).await,
+                // It was made, and the answer went with the server.
+                Err(kube::Error::Api(status)) if attempt > 0 && status.is_already_exists() => {
+                    if let Ok(made) = api.get(&object.name_any()).await {
+                        return made;
+                    }
+                }
+                Err(kube::Error::Api(status)) if is_refusal(&status) => panic!("{status:?}"),
+                Err(error) => last = error.to_string(),
             }
+            self.cluster.advance(Duration::from_millis(500)).await;
         }
-        panic!("{kind} cannot be made");
+        panic!("{kind} cannot be made: {last}");
     }
 
     async fn patch(&self, kind: &str, name: &str, patch: Value) {
         let api = self.api(kind, "default");
-        for _ in 0..100 {
+        let mut last = String::new();
+        for _ in 0..TRIES {
             match api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
                 Ok(_) => return,
-                Err(kube::Error::Api(status)) if status.code < 500 => panic!("{status:?}"),
-                Err(_) => self.cluster.advance(Duration::from_millis(500)).await,
+                Err(kube::Error::Api(status)) if is_refusal(&status) => panic!("{status:?}"),
+                Err(error) => last = error.to_string(),
             }
+            self.cluster.advance(Duration::from_millis(500)).await;
         }
-        panic!("{kind} {name} cannot be changed");
+        panic!("{kind} {name} cannot be changed: {last}");
     }
 
     async fn delete(&self, api: &Api<DynamicObject>, name: &str, policy: PropagationPolicy) {
         let params = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
-        for _ in 0..100 {
+        let mut last = String::new();
+        for _ in 0..TRIES {
             match api.delete(name, &params).await {
                 Ok(_) => return,
                 Err(kube::Error::Api(status)) if status.code == 404 => return,
-                Err(_) => self.cluster.advance(Duration::from_millis(500)).await,
+                Err(error) => last = error.to_string(),
             }
+            self.cluster.advance(Duration::from_millis(500)).await;
         }
-        panic!("{name} cannot be deleted");
+        panic!("{name} cannot be deleted: {last}");
     }
 
     fn namespace_api(&self) -> Api<DynamicObject> {
@@ -253,12 +283,21 @@ impl Play {
         self.make("CronJob", "default", json!({"metadata": {"name": "tick"}, "spec": spec})).await;
     }
 
+    /// The kind of the next change: all come in turn, in an order by chance.
+    fn draw(&mut self) -> usize {
+        if self.deck.is_empty() {
+            self.deck = (0..KINDS).collect();
+        }
+        let any = usize::try_from(self.seed.below(self.deck.len() as u64)).unwrap();
+        self.deck.swap_remove(any)
+    }
+
     /// One change of something.
     async fn change(&mut self) {
         let sizes = ["web", "once", "db", "shards"];
         let index = usize::try_from(self.seed.below(4)).unwrap();
         let (name, kind) = (sizes[index], if index < 2 { "Deployment" } else { "StatefulSet" });
-        match self.seed.below(8) {
+        match self.draw() {
             0 | 1 => {
                 let replicas = self.seed.below(7);
                 self.patch(kind, name, json!({"spec": {"replicas": replicas}})).await;
@@ -300,10 +339,12 @@ impl Play {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let api = self.namespace_api();
         let object: DynamicObject = serde_json::from_value(object).unwrap();
-        while api.create(&PostParams::default(), &object).await.is_err() {
+        for attempt in 0.. {
+            let Err(error) = api.create(&PostParams::default(), &object).await else { break };
             if api.get_opt(&name).await.is_ok_and(|found| found.is_some()) {
                 break;
             }
+            assert!(attempt < TRIES, "{name} cannot be made: {error}");
             self.cluster.advance(Duration::from_millis(500)).await;
         }
         for index in 0..5 {
@@ -434,7 +475,9 @@ fn wrong_job(job: &Value, pods: &[&Value], say: &mut impl FnMut(String)) {
     }
     let wanted = number(job, "/spec/completions");
     let succeeded = number(job, "/status/succeeded");
-    if finished && succeeded != wanted {
+    // A pod whose making was not heard of may succeed beside the one made in its place; an index succeeds once.
+    let exact = text(job, "/spec/completionMode") == "Indexed";
+    if finished && (succeeded < wanted || exact && succeeded > wanted) {
         say(format!("{} wants {wanted} successes and counts {succeeded}", name(job)));
     }
     let left = job.pointer("/status/uncountedTerminatedPods").cloned().unwrap_or(json!({}));
@@ -508,9 +551,12 @@ fn over_counted(play: &Play) -> Vec<String> {
 async fn play(cluster: TestCluster) {
     let seed = Seed::new(cluster.seed());
     let healed = Arc::new(AtomicBool::new(false));
-    let running = generations(cluster.clone(), Seed::new(cluster.seed() + 1), healed.clone());
+    let deaths = Arc::new(AtomicU64::new(0));
+    let chance = Seed::new(cluster.seed() + 1);
+    let running = generations(cluster.clone(), chance, healed.clone(), deaths.clone());
     let _running = AbortOnDropHandle::new(tokio::spawn(running));
-    let mut play = Play { cluster: cluster.clone(), seed, jobs: 0, namespaces: 0, owners: 0 };
+    let (deck, jobs, namespaces, owners) = (Vec::new(), 0, 0, 0);
+    let mut play = Play { cluster: cluster.clone(), seed, deck, jobs, namespaces, owners };
     cluster.advance(Duration::from_secs(20)).await;
     play.begin().await;
     let plan = FaultPlan::seeded(cluster.seed())
@@ -543,14 +589,11 @@ async fn play(cluster: TestCluster) {
     let counted = over_counted(&play);
     assert!(counted.is_empty(), "{}", counted.join("\n"));
     assert!(!cluster.faults().struck().is_empty(), "nothing went wrong");
-    assert!(
-        play.jobs > 0 && play.namespaces > 0 && play.owners > 0,
-        "the seed leaves something out"
-    );
+    let deaths = deaths.load(Ordering::SeqCst);
+    assert!(deaths > 3, "the controllers died only {deaths} times");
 }
 
 #[test]
-#[ignore = "it has not passed once yet: nobody had the machine to run it"]
 fn workloads_converge_whatever_goes_wrong() {
     let asked = std::env::var("KUBEPLANE_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in asked.map_or(SEEDS.to_vec(), |seed| vec![seed]) {

@@ -109,7 +109,9 @@ impl Controller for AttachDetach {
             let mut nodes = vec![own.spec.node_name.clone()];
             if change.is_deleted() {
                 written.gone(&ObjectKey::new("", &own.spec.node_name), &**own);
-                nodes.extend(std::mem::take(&mut state.lock().waiting));
+                let mut state = state.lock();
+                state.pending.remove(own.metadata.name.as_deref().unwrap_or_default());
+                nodes.extend(std::mem::take(&mut state.waiting));
             }
             nodes
         });

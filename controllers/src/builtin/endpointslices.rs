@@ -1,6 +1,7 @@
 mod desired;
 mod diff;
 mod plan;
+mod topology;
 
 pub(super) use desired::port_key;
 pub(super) use plan::{MANAGED_BY, Plan, SERVICE_NAME, service_of};
@@ -19,6 +20,7 @@ use k8s_openapi::api::{
 use kubeplane_client::{EventType, ObjectKey};
 use kubeplane_clock::SharedClock;
 use std::time::Duration;
+use topology::Topology;
 
 const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 /// The most endpoints in one slice.
@@ -28,12 +30,14 @@ const MAX_RETRIES: u32 = 15;
 /// Keeps EndpointSlices equal to the pods that Services select.
 pub(super) struct EndpointSlices {
     triggers: TriggerTimes,
+    topology: Topology,
     written: Written,
 }
 
 impl EndpointSlices {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { triggers: TriggerTimes::default(), written: Written::new(clock) }
+        let (triggers, topology) = (TriggerTimes::default(), Topology::default());
+        Self { triggers, topology, written: Written::new(clock) }
     }
 }
 
@@ -48,7 +52,15 @@ impl Controller for EndpointSlices {
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let all = sources.informer::<Service>();
-        sources.informer::<Node>();
+        let asking = all.clone();
+        sources.watch::<Node>(move |change| {
+            if !topology::matters(change) {
+                return Vec::new();
+            }
+            let services = asking.list();
+            let asking = services.iter().filter(|service| topology::is_asked_for(service));
+            asking.map(|service| ObjectKey::of(&**service)).collect()
+        });
         sources.objects::<Service>();
         sources.watch::<Pod>(move |change| services::touched(&all, change));
         let written = self.written.clone();
@@ -68,6 +80,7 @@ impl Controller for EndpointSlices {
         let informers = context.informers();
         let Some(service) = informers.of::<Service>().get(&request.namespace, &request.name) else {
             self.triggers.forget(request);
+            self.topology.forget(request);
             self.written.forget(request);
             return Ok(Action::Done);
         };
@@ -87,7 +100,8 @@ impl Controller for EndpointSlices {
             })
             .collect();
         let nodes = informers.of::<Node>();
-        let desired = Desired::new(&service, spec, &pods, &nodes);
+        let mut desired = Desired::new(&service, spec, &pods, &nodes);
+        self.topology.apply(context, request, &service, &mut desired, &present);
         let mut plan = diff::plan(&service, spec, &desired, &present);
         for slice in plan.create.iter_mut().chain(&mut plan.update) {
             services::note_trigger(&mut slice.metadata.annotations, trigger);

@@ -14,7 +14,8 @@ use k8s_openapi::api::{
 };
 use kubeplane_client::{EventType, Informer, ObjectKey};
 use kubeplane_workload::storage::{
-    BIND_COMPLETED, annotation, claim_class, claim_ref, volume_class, volume_name, volume_phase,
+    BIND_COMPLETED, annotation, claim_class, claim_phase, claim_ref, volume_class, volume_name,
+    volume_phase,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -100,7 +101,9 @@ impl Controller for PersistentVolumes {
             match claim_key(volume) {
                 Some(key) => {
                     let claim = known.get(&key.namespace, &key.name);
-                    let open = claim.is_none_or(|claim| !is_completed(&claim));
+                    // One that lost its volume has it again.
+                    let open = claim
+                        .is_none_or(|claim| !is_completed(&claim) || claim_phase(&claim) == "Lost");
                     requests.extend((open || change.is_deleted()).then_some(Request::Claim(key)));
                 }
                 None if volume_phase(volume) == "Available" && !change.is_deleted() => {

@@ -1,5 +1,5 @@
 use super::nodes::{is_ready, taints};
-use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
 use k8s_openapi::{
     api::core::v1::{Node, Pod},
@@ -19,6 +19,8 @@ use std::{
 };
 
 const PERIOD: Duration = Duration::from_secs(20);
+/// How often a round that failed is repeated before the next is due.
+const QUICK_TRIES: u32 = 3;
 /// How long a node must be missing before its pods are given up.
 const QUARANTINE: Duration = Duration::from_secs(40);
 /// The most pods that have ended and are kept.
@@ -36,11 +38,7 @@ impl PodGc {
     }
 
     /// The nodes that have been missing for long enough, and still are.
-    async fn lost_nodes(
-        &self,
-        context: &Context,
-        pods: &[Arc<Pod>],
-    ) -> Result<BTreeSet<String>, Error> {
+    async fn lost_nodes(&self, context: &Context, pods: &[Arc<Pod>]) -> BTreeSet<String> {
         let nodes = context.informers().of::<Node>();
         let now = context.clock().elapsed();
         let named: BTreeSet<_> = pods.iter().filter_map(|pod| node_name(pod)).collect();
@@ -57,11 +55,14 @@ impl PodGc {
         let api: Api<Node> = Api::all(context.client());
         let mut lost = BTreeSet::new();
         for name in due {
-            if api.get_opt(&name).await?.is_none() {
-                lost.insert(name);
+            match api.get_opt(&name).await {
+                Ok(None) => drop(lost.insert(name)),
+                Ok(Some(_)) => {}
+                // It is asked again in the next round.
+                Err(error) => tracing::warn!(name, %error, "cannot tell whether a node is there"),
             }
         }
-        Ok(lost)
+        lost
     }
 }
 
@@ -97,15 +98,22 @@ impl Controller for PodGc {
     async fn reconcile(&self, (): &(), context: &Context) -> Result<Action, Error> {
         let nodes = context.informers().of::<Node>();
         let pods = context.informers().of::<Pod>().list();
-        let lost = self.lost_nodes(context, &pods).await?;
+        let lost = self.lost_nodes(context, &pods).await;
+        // One pod that cannot be removed must not keep the others.
+        let mut failed = None;
+        let mut note = |result: Result<(), Error>| {
+            if let Err(error) = result {
+                failed.get_or_insert(error);
+            }
+        };
         let mut ended: Vec<_> = pods.iter().filter(|pod| is_terminal(pod)).collect();
         for pod in &pods {
             let going = pod.metadata.deletion_timestamp.is_some();
             match node_name(pod) {
-                None if going => remove(context, pod, None).await?,
+                None if going => note(remove(context, pod, None).await),
                 None => {}
                 Some(name) if lost.contains(name) => {
-                    remove(context, pod, Some("PodGC: node no longer exists")).await?
+                    note(remove(context, pod, Some("PodGC: node no longer exists")).await);
                 }
                 Some(name) => {
                     let out = nodes.get("", name).is_some_and(|node| {
@@ -113,7 +121,7 @@ impl Controller for PodGc {
                             && taints(&node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
                     });
                     if going && out {
-                        remove(context, pod, None).await?;
+                        note(remove(context, pod, None).await);
                     }
                 }
             }
@@ -128,10 +136,15 @@ impl Controller for PodGc {
                 (!evicted(pod), pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
             });
             for pod in &ended[..ended.len() - ENDED] {
-                remove(context, pod, None).await?;
+                note(remove(context, pod, None).await);
             }
         }
-        Ok(Action::RequeueAfter(PERIOD))
+        failed.map_or(Ok(Action::RequeueAfter(PERIOD)), Err)
+    }
+
+    fn on_error(&self, (): &(), _: &Error, failures: u32) -> Retry {
+        // What fails for good must not make the rounds rarer.
+        if failures > QUICK_TRIES { Retry::After(PERIOD) } else { Retry::Backoff }
     }
 }
 

@@ -43,7 +43,7 @@ impl ResourceClaims {
 }
 
 /// The claim behind an entry of a pod.
-enum Named {
+pub(super) enum Named {
     /// It was not made yet.
     Not,
     /// None is needed.
@@ -55,7 +55,7 @@ enum Named {
 }
 
 impl Named {
-    fn name(&self) -> Option<&str> {
+    pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Given(name) | Self::Made(name) => Some(name),
             Self::Not | Self::Nothing => None,
@@ -63,7 +63,7 @@ impl Named {
     }
 }
 
-fn named(pod: &Pod, entry: &PodResourceClaim) -> Named {
+pub(super) fn named(pod: &Pod, entry: &PodResourceClaim) -> Named {
     if let Some(name) = &entry.resource_claim_name {
         return Named::Given(name.clone());
     }
@@ -74,7 +74,8 @@ fn named(pod: &Pod, entry: &PodResourceClaim) -> Named {
     }
 }
 
-fn entries(pod: &Pod) -> &[PodResourceClaim] {
+/// What a pod has claims for.
+pub(super) fn entries(pod: &Pod) -> &[PodResourceClaim] {
     pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_deref()).unwrap_or_default()
 }
 
@@ -107,8 +108,8 @@ fn keys(pod: &Pod) -> Vec<String> {
     claims.chain(templates).collect()
 }
 
-/// The pod a claim was made for.
-fn owner(claim: &ResourceClaim) -> Option<(&str, &str)> {
+/// The name and uid of the pod a claim was made for.
+pub(super) fn owner(claim: &ResourceClaim) -> Option<(&str, &str)> {
     let owner = controller_of(claim).filter(|own| own.kind == "Pod" && own.api_version == "v1")?;
     Some((&owner.name, &owner.uid))
 }

@@ -24,32 +24,43 @@ struct Scaled {
     metrics: Api<DynamicObject>,
 }
 
+/// A kind with the form of figures: what is kept there is what is read as measured.
+async fn figures(cluster: &Cluster, group: &str, plural: &str, kind: &str) -> Api<DynamicObject> {
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}"),
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
+        "spec": {"group": group, "scope": "Namespaced",
+            "names": {"plural": plural, "kind": kind},
+            "versions": [{"name": "v1beta1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": open}}]}});
+    cluster.create_any(&Object::from_value(definition).unwrap()).await;
+    let resource = ApiResource {
+        group: group.into(),
+        version: "v1beta1".into(),
+        api_version: format!("{group}/v1beta1"),
+        kind: kind.into(),
+        plural: plural.into(),
+    };
+    let kept = Api::namespaced_with(cluster.client.clone(), "default", &resource);
+    eventually("figures can be kept", || async {
+        kept.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    kept
+}
+
 impl Scaled {
     async fn start() -> Self {
+        Self::gated("").await
+    }
+
+    /// Where these gates are set.
+    async fn gated(gates: &str) -> Self {
         let clock = PausedClock::starting_at(kubeplane_clock::real().now());
-        let cluster = Cluster::with_clock(Arc::new(clock.clone())).await.with_kubelet().await;
-        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": "pods.metrics.k8s.io",
-                "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
-            "spec": {"group": "metrics.k8s.io", "scope": "Namespaced",
-                "names": {"plural": "pods", "kind": "PodMetrics"},
-                "versions": [{"name": "v1beta1", "served": true, "storage": true,
-                    "schema": {"openAPIV3Schema": open}}]}});
-        cluster.create_any(&Object::from_value(definition).unwrap()).await;
-        let resource = ApiResource {
-            group: "metrics.k8s.io".into(),
-            version: "v1beta1".into(),
-            api_version: "metrics.k8s.io/v1beta1".into(),
-            kind: "PodMetrics".into(),
-            plural: "pods".into(),
-        };
-        let metrics = Api::namespaced_with(cluster.client.clone(), "default", &resource);
-        eventually("figures can be kept", || async {
-            metrics.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
-        })
-        .await;
+        let cluster = Cluster::gated(Arc::new(clock.clone()), gates).await.with_kubelet().await;
+        let metrics = figures(&cluster, "metrics.k8s.io", "pods", "PodMetrics").await;
         let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
             "nodeName": NODE, "containers": [
                 {"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}}]}});
@@ -97,21 +108,24 @@ impl Scaled {
 
     /// Waits until there are so many replicas while every pod uses so much.
     async fn becomes(&self, replicas: i32, cpu: &str) {
-        let deployments = self.cluster.api::<Deployment>();
         eventually(&format!("there are {replicas} replicas"), || async {
             self.all_use(cpu).await;
-            self.pass(5).await;
-            let deployment = deployments.get("web").await.unwrap();
-            let status = deployment.status.unwrap_or_default();
-            let found = (deployment.spec.unwrap().replicas, status.ready_replicas);
-            if found == (Some(replicas), Some(replicas)) {
-                return Ok(());
-            }
-            let autoscaler =
-                self.cluster.api::<HorizontalPodAutoscaler>().get("web").await.unwrap();
-            Err(format!("{found:?} {:?}", autoscaler.status))
+            self.has(replicas).await
         })
         .await;
+    }
+
+    /// Whether there are so many replicas after some seconds.
+    async fn has(&self, replicas: i32) -> Result<(), String> {
+        self.pass(5).await;
+        let deployment = self.cluster.api::<Deployment>().get("web").await.unwrap();
+        let ready = deployment.status.and_then(|status| status.ready_replicas).unwrap_or_default();
+        let found = (deployment.spec.unwrap().replicas, ready);
+        if found == (Some(replicas), replicas) {
+            return Ok(());
+        }
+        let autoscaler = self.cluster.api::<HorizontalPodAutoscaler>().get("web").await.unwrap();
+        Err(format!("{found:?} {:?}", autoscaler.status))
     }
 
     /// Waits until the autoscaler says this.
@@ -183,4 +197,62 @@ async fn what_keeps_from_scaling_is_told() {
     deployments.delete("web", &Default::default()).await.unwrap();
     let message = scaled.says("AbleToScale", "False", "FailedGetScale").await;
     assert!(message.ends_with("deployments.apps \"web\" not found"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workload_sleeps_without_work_and_wakes_for_it() {
+    let scaled = Scaled::gated("HPAScaleToZero=true").await;
+    let queues = figures(&scaled.cluster, "external.metrics.k8s.io", "queue", "Queue").await;
+    let holds = async |amount: &str| {
+        let figure = json!({"apiVersion": "external.metrics.k8s.io/v1beta1", "kind": "Queue",
+            "metadata": {"name": "queue"}, "metricName": "queue", "metricLabels": {},
+            "timestamp": scaled.clock.now(), "value": amount});
+        let params = PatchParams::apply("test").force();
+        queues.patch("queue", &params, &Patch::Apply(figure)).await.unwrap();
+    };
+    let becomes = async |replicas: i32| {
+        let check = || scaled.has(replicas);
+        eventually(&format!("there are {replicas} replicas"), check).await;
+    };
+    holds("0").await;
+    let target = json!({"type": "AverageValue", "averageValue": "10"});
+    let queue = json!({"type": "External",
+        "external": {"metric": {"name": "queue"}, "target": target}});
+    scaled.scale_by(json!({"minReplicas": 0, "maxReplicas": 5, "metrics": [queue]})).await;
+    becomes(0).await;
+    let message = scaled.says("ScaledToZero", "True", "ScaledToZero").await;
+    assert_eq!(message, "the HPA controller scaled the workload to zero");
+    holds("30").await;
+    becomes(3).await;
+    scaled.says("ScaledToZero", "False", "NotScaledToZero").await;
+    // Who puts it to sleep by hand is not overruled, whatever work there is.
+    let down = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    let deployments = scaled.cluster.api::<Deployment>();
+    deployments.patch("web", &PatchParams::default(), &down).await.unwrap();
+    scaled.says("ScalingActive", "False", "ScalingDisabled").await;
+    scaled.pass(60).await;
+    scaled.says("ScalingActive", "False", "ScalingDisabled").await;
+    assert_eq!(deployments.get("web").await.unwrap().spec.unwrap().replicas, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_replicas_at_least_wake_a_workload_without_work() {
+    let scaled = Scaled::gated("HPAScaleToZero=true").await;
+    let queues = figures(&scaled.cluster, "external.metrics.k8s.io", "queue", "Queue").await;
+    let figure = json!({"apiVersion": "external.metrics.k8s.io/v1beta1", "kind": "Queue",
+        "metadata": {"name": "queue"}, "metricName": "queue", "metricLabels": {},
+        "timestamp": scaled.clock.now(), "value": "0"});
+    let params = PatchParams::apply("test").force();
+    queues.patch("queue", &params, &Patch::Apply(figure)).await.unwrap();
+    let target = json!({"type": "Value", "value": "10"});
+    let queue = json!({"type": "External",
+        "external": {"metric": {"name": "queue"}, "target": target}});
+    scaled.scale_by(json!({"minReplicas": 0, "maxReplicas": 5, "metrics": [queue]})).await;
+    eventually("it sleeps", || scaled.has(0)).await;
+    scaled.says("ScaledToZero", "True", "ScaledToZero").await;
+    let more = Patch::Merge(json!({"spec": {"minReplicas": 2}}));
+    let autoscalers = scaled.cluster.api::<HorizontalPodAutoscaler>();
+    autoscalers.patch("web", &PatchParams::default(), &more).await.unwrap();
+    eventually("it is awake", || scaled.has(2)).await;
+    scaled.says("ScaledToZero", "False", "NotScaledToZero").await;
 }

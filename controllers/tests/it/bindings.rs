@@ -164,6 +164,27 @@ async fn many_claims_and_volumes_come_together_one_to_one_and_stay_so() {
     assert_eq!(versions().await, written);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_lost_its_volume_has_it_again_when_that_is_back() {
+    let world = World::start().await;
+    free(&world, "disk", "10G", json!({})).await;
+    world.make(CLAIM, claim("keeps", json!({}))).await;
+    let keeps = bound(&world, "keeps").await;
+    let held =
+        |disk: &Value| phase(disk) == "Bound" && disk.pointer("/metadata/finalizers/0").is_some();
+    world.until(VOLUME, "disk", "it is held", held).await;
+    // Somebody takes it away by force.
+    world.delete(VOLUME, "disk").await;
+    world.merge(VOLUME, "disk", json!({"metadata": {"finalizers": null}})).await;
+    let lost = world.until(CLAIM, "keeps", "it is lost", |claim| phase(claim) == "Lost").await;
+    assert_eq!(text(&lost, "/spec/volumeName"), "disk");
+    let of = json!({"claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "namespace": "default", "name": "keeps", "uid": uid(&keeps)}});
+    world.make(VOLUME, volume("disk", "10G", of)).await;
+    bound(&world, "keeps").await;
+    world.until(VOLUME, "disk", "it is bound", |disk| phase(disk) == "Bound").await;
+}
+
 fn class(name: &str, default: bool) -> Value {
     json!({"metadata": {"name": name, "annotations":
             {"storageclass.kubernetes.io/is-default-class": default.to_string()}},

@@ -1,10 +1,16 @@
 //! What is left of pods when nodes go, evictions, and the budgets that hold them back.
 
 use crate::world::{
-    BUDGET, Kind, NODES, POD, World, condition, is_going, name, number, owner, template, text,
+    BUDGET, JOB, Kind, NODES, POD, World, condition, is_going, name, number, owner, says, template,
+    text,
 };
+use async_trait::async_trait;
 use kube::api::{DynamicObject, EvictParams, Patch, PatchParams};
-use kubeplane_core::GroupResource;
+use kubeplane_core::{
+    Definition, GroupResource,
+    admission::{Admission, Operation, Request},
+    status::{ApiError, ApiResult},
+};
 use kubeplane_handlers::PodEviction;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -332,4 +338,60 @@ async fn pods_that_end_on_a_node_out_of_service_have_ended() {
         .until(POD, "held", "it has failed", |pod| text(pod, "/status/phase") == "Failed")
         .await;
     assert!(condition(&left, "DisruptionTarget").is_none(), "it was told to go before");
+}
+
+/// Lets nobody remove the pod of this name; of an empty one, any.
+#[derive(Debug)]
+pub(crate) struct Keep(pub(crate) &'static str);
+
+#[async_trait]
+impl Admission for Keep {
+    fn name(&self) -> &'static str {
+        "Keep"
+    }
+
+    fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
+        operation == Operation::Delete && definition.plural == "pods" && subresource.is_empty()
+    }
+
+    async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
+        if self.0.is_empty() || request.name == self.0 {
+            let of = request.definition.resource();
+            return Err(ApiError::forbidden(&of, request.name, "it is kept"));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_cannot_be_removed_does_not_keep_others() {
+    let world = World::with(|builder| builder.admit(Keep("a-kept"))).await;
+    for pod in ["a-kept", "b-free"] {
+        let mut object = template("web");
+        object["metadata"]["name"] = json!(pod);
+        object["spec"]["nodeName"] = json!("gone");
+        world.make(POD, object).await;
+    }
+    let check = async || {
+        world.pass(20);
+        match world.find(POD, "b-free").await {
+            None => Ok(()),
+            Some(left) => Err(format!("{left:#}")),
+        }
+    };
+    world.eventually("the other goes", check).await;
+    assert!(world.find(POD, "a-kept").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_tells_whose_pods_cannot_be_counted() {
+    let world = start().await;
+    let mut pods = template("web");
+    pods["spec"]["restartPolicy"] = json!("Never");
+    world.make_spec(JOB, "work", json!({"parallelism": 2, "template": pods})).await;
+    budget(&world, json!({"maxUnavailable": 1})).await;
+    let failed = |budget: &Value| says(budget, "DisruptionAllowed", "False", "SyncFailed");
+    let told = world.until(BUDGET, "budget", "it cannot be counted", failed).await;
+    let message = text(condition(&told, "DisruptionAllowed").unwrap(), "/message");
+    assert_eq!(message, "jobs.batch does not implement the scale subresource");
 }

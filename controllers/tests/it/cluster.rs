@@ -19,6 +19,7 @@ use kubeplane_core::{
     GroupResource, Object,
     auth::{GROUP_AUTHENTICATED, UserInfo},
     component::{Component, lifecycle},
+    features::Features,
 };
 use kubeplane_extensions::{CustomResourceDefinitionDeletion, CustomResources};
 use kubeplane_handlers::{AccessReview, ReviewKind};
@@ -83,18 +84,35 @@ impl Cluster {
         Self::selected(clock, change, "*").await
     }
 
+    /// With controllers that have this clock, on a server and with controllers that go by these gates.
+    pub(crate) async fn gated(clock: SharedClock, gates: &str) -> Self {
+        let features: Features = gates.parse().unwrap();
+        let own = features.clone();
+        Self::assembled(clock, |builder| builder.features(own), "*", features).await
+    }
+
     /// The same, with those controllers that `--controllers` would select.
     pub(crate) async fn selected(
         clock: SharedClock,
         change: impl FnOnce(Builder) -> Builder,
         selection: &str,
     ) -> Self {
+        Self::assembled(clock, change, selection, Features::default()).await
+    }
+
+    async fn assembled(
+        clock: SharedClock,
+        change: impl FnOnce(Builder) -> Builder,
+        selection: &str,
+        features: Features,
+    ) -> Self {
         let mut cluster = Self::bare_with(change).await;
         cluster.bootstrap().await;
         let authority = Authority::generate("kubernetes", clock.now()).unwrap();
         let options = BuiltinOptions::new(clock, "the root")
             .with_authority(Arc::new(authority))
-            .with_token_signer(Arc::new(Signer));
+            .with_token_signer(Arc::new(Signer))
+            .with_features(features);
         cluster.options = Some(options);
         cluster.selection = selection.to_owned();
         cluster.start_controllers().await;
@@ -222,7 +240,14 @@ impl Cluster {
         K: Watchable + Serialize,
     {
         let resource = kube::discovery::ApiResource::erase::<K>(&());
-        let global = ["Namespace", "Node", "CertificateSigningRequest", "ServiceCIDR", "IPAddress"];
+        let global = [
+            "Namespace",
+            "Node",
+            "CertificateSigningRequest",
+            "ServiceCIDR",
+            "IPAddress",
+            "ResourceSlice",
+        ];
         let namespaced = !global.contains(&&*K::kind(&()));
         let api: Api<DynamicObject> = if namespaced {
             Api::namespaced_with(self.client.clone(), "default", &resource)

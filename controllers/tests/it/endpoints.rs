@@ -1,9 +1,18 @@
-use crate::cluster::{Cluster, NODE, eventually};
-use k8s_openapi::api::{
-    core::v1::{Endpoints, Pod, Service},
-    discovery::v1::EndpointSlice,
+use crate::{
+    cluster::{Cluster, NODE, eventually},
+    volumes::told,
 };
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::{
+    api::{
+        core::v1::{Endpoints, Node, Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,4 +106,78 @@ async fn endpoints_written_by_hand_are_mirrored_while_they_are_there() {
     eventually("a change is copied", mirrored(&["192.0.2.9"])).await;
     api.delete("db", &DeleteParams::default()).await.unwrap();
     eventually("the copy goes", mirrored(&[])).await;
+}
+
+/// The zones that the endpoints of all slices have hints for, in order.
+async fn hinted(cluster: &Cluster) -> Vec<String> {
+    let slices = cluster.list::<EndpointSlice>().await;
+    let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+    let hints = endpoints.filter_map(|endpoint| endpoint.hints.as_ref()?.for_zones.as_ref());
+    let mut zones: Vec<_> = hints.flatten().map(|zone| zone.name.clone()).collect();
+    zones.sort();
+    zones
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zones_have_their_share_of_endpoints_when_a_service_asks_for_it() {
+    let cluster = Cluster::start().await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    for zone in ["a", "b"] {
+        let labels = json!({"topology.kubernetes.io/zone": zone});
+        let name = format!("node-{zone}");
+        cluster.create::<Node>(json!({"metadata": {"name": name, "labels": labels}})).await;
+        let ready = json!({"status": {"allocatable": {"cpu": "4"}, "conditions": [
+            {"type": "Ready", "status": "True", "lastHeartbeatTime": Time(kubeplane_clock::real().now())}]}});
+        nodes.patch_status(&name, &PatchParams::default(), &Patch::Merge(ready)).await.unwrap();
+    }
+    let auto = "service.kubernetes.io/topology-mode";
+    cluster
+        .create::<Service>(json!({
+            "metadata": {"name": "web", "annotations": {auto: "Auto"}},
+            "spec": {
+                "clusterIP": "None", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+                "selector": {"app": "web"}, "ports": [{"port": 80}],
+            },
+        }))
+        .await;
+    let pods = cluster.api::<Pod>();
+    for (index, zone) in ["a", "a", "a", "b"].into_iter().enumerate() {
+        let (name, ip) = (format!("web-{index}"), format!("10.0.0.{}", index + 1));
+        cluster
+            .create::<Pod>(json!({
+                "metadata": {"name": name, "labels": {"app": "web"}},
+                "spec": {"nodeName": format!("node-{zone}"), "containers": [{"name": "c", "image": "i"}]},
+            }))
+            .await;
+        let ready = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+            "conditions": [{"type": "Ready", "status": "True"}]}});
+        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(ready)).await.unwrap();
+    }
+    let have = |wanted: &'static [&'static str]| {
+        let cluster = &cluster;
+        move || async move {
+            let zones = hinted(cluster).await;
+            if zones == wanted { Ok(()) } else { Err(format!("{zones:?}")) }
+        }
+    };
+    eventually("each zone has half of them", have(&["a", "a", "b", "b"])).await;
+    let enabled = "Topology Aware Hints has been enabled, addressType: IPv4";
+    told(&cluster, "web", "TopologyAwareHintsEnabled", enabled).await;
+    // With a node of which nobody knows where it is, nothing can be said.
+    let nowhere =
+        Patch::Merge(json!({"metadata": {"labels": {"topology.kubernetes.io/zone": null}}}));
+    nodes.patch("node-b", &PatchParams::default(), &nowhere).await.unwrap();
+    eventually("there are no hints", have(&[])).await;
+    let disabled = "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes, \
+        addressType: IPv4";
+    told(&cluster, "web", "TopologyAwareHintsDisabled", disabled).await;
+    let back = Patch::Merge(json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "b"}}}));
+    nodes.patch("node-b", &PatchParams::default(), &back).await.unwrap();
+    eventually("they are back", have(&["a", "a", "b", "b"])).await;
+    let services = cluster.api::<Service>();
+    let off = Patch::Merge(json!({"metadata": {"annotations": {auto: null}}}));
+    services.patch("web", &PatchParams::default(), &off).await.unwrap();
+    eventually("nobody asks for them", have(&[])).await;
+    let disabled = "Topology Aware Hints has been disabled, addressType: IPv4";
+    told(&cluster, "web", "TopologyAwareHintsDisabled", disabled).await;
 }

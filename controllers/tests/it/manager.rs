@@ -109,6 +109,43 @@ async fn one_request_in_trouble_does_not_touch_the_others() {
     running.await.unwrap().unwrap();
 }
 
+/// Panics where it is told of a change.
+struct Startled;
+
+#[async_trait]
+impl Controller for Startled {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "startled"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.watch::<ConfigMap>(|change| {
+            let key = ObjectKey::of(&**change.object());
+            assert_ne!(key.name, "panics", "as the test wants it");
+            vec![key]
+        });
+    }
+
+    async fn reconcile(&self, _: &ObjectKey, _: &Context) -> Result<Action, Error> {
+        Ok(Action::Done)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_that_is_deaf_ends_the_manager() {
+    let cluster = Cluster::bare().await;
+    let manager = Manager::builder(cluster.client.clone()).add(Startled).build().unwrap();
+    let (life, mut supervision) = lifecycle();
+    let running = tokio::spawn(Box::new(manager).run(life));
+    assert!(supervision.became_ready().await);
+    cluster.create::<ConfigMap>(json!({"metadata": {"name": "panics"}})).await;
+    let error = running.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("startled"), "{error}");
+}
+
 #[tokio::test]
 async fn names_must_be_known_and_unique() {
     let cluster = Cluster::bare().await;

@@ -1,5 +1,8 @@
-use crate::cluster::{Cluster, eventually, gone};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
+use crate::{
+    budgets::Keep,
+    cluster::{Cluster, eventually, gone},
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -53,4 +56,29 @@ async fn a_namespace_gets_its_defaults_and_goes_with_its_content() {
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     maps.patch("held", &PatchParams::default(), &release).await.unwrap();
     gone(&namespaces, "temp").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_cannot_be_told_to_go_hold_up_nothing_else() {
+    let clock = kubeplane_clock::real();
+    let cluster = Cluster::with(clock, |builder| builder.admit(Keep(""))).await;
+    cluster.create::<Namespace>(json!({"metadata": {"name": "temp"}})).await;
+    let (maps, pods) = (in_temp(&cluster), Api::<Pod>::namespaced(cluster.client.clone(), "temp"));
+    let map = serde_json::from_value(json!({"metadata": {"name": "map"}})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    let pod = json!({"metadata": {"name": "kept"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let pod = serde_json::from_value(pod).unwrap();
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces.delete("temp", &DeleteParams::default()).await.unwrap();
+    gone(&maps, "map").await;
+    let check = || async {
+        let status = namespaces.get("temp").await.unwrap().status.unwrap_or_default();
+        let mut conditions = status.conditions.iter().flatten();
+        let failed = conditions.find(|own| own.type_ == "NamespaceDeletionContentFailure");
+        let why = failed.and_then(|own| own.message.clone()).unwrap_or_default();
+        if why.contains("it is kept") { Ok(()) } else { Err(format!("{status:?}")) }
+    };
+    eventually("why it stays is told", check).await;
+    assert!(pods.get_opt("kept").await.unwrap().is_some());
 }

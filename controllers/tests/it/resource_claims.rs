@@ -4,15 +4,20 @@ use crate::{
     cluster::{Cluster, NODE, gone},
     volumes::{told, until},
 };
-use k8s_openapi::api::{
-    core::v1::Pod,
-    resource::v1::{ResourceClaim, ResourceClaimTemplate},
+use k8s_openapi::{
+    api::{
+        core::v1::Pod,
+        resource::v1::{ResourceClaim, ResourceClaimTemplate, ResourceSlice},
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{
-    ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
+use kubeplane_clock::{Clock, PausedClock};
 use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
 
 fn pod(name: &str, node: Option<&str>, claim: Value) -> Value {
     json!({"metadata": {"name": name}, "spec": {"nodeName": node,
@@ -84,4 +89,73 @@ async fn a_claim_is_reserved_for_pods_on_nodes_and_free_when_they_are_gone() {
     })
     .await;
     assert!(free.status.is_none_or(|status| status.allocation.is_none()));
+}
+
+/// A pod on a node with a claim that has a device of the pool, and these tolerations.
+async fn holder(cluster: &Cluster, name: &str, tolerations: Value) {
+    let claims = cluster.api::<ResourceClaim>();
+    cluster.create::<ResourceClaim>(json!({"metadata": {"name": name}, "spec": devices()})).await;
+    let allocate = Patch::Merge(json!({"status": {"allocation": {"devices": {"results": [
+        {"request": "one", "driver": "gpu.example.com", "pool": "p", "device": name,
+            "tolerations": tolerations}]}}}}));
+    claims.patch_status(name, &PatchParams::default(), &allocate).await.unwrap();
+    let given = json!({"name": "gpu", "resourceClaimName": name});
+    cluster.create::<Pod>(pod(name, Some(NODE), given)).await;
+    until(&claims, name, "it is reserved", |claim| {
+        claim.status.as_ref().is_some_and(|status| status.reserved_for.is_some())
+    })
+    .await;
+}
+
+/// Why a pod that is going is disrupted.
+fn disrupted(pod: &Pod) -> Option<&str> {
+    pod.metadata.deletion_timestamp.as_ref()?;
+    let mut all = pod.status.as_ref()?.conditions.iter().flatten();
+    all.find(|own| own.type_ == "DisruptionTarget" && own.status == "True")?.reason.as_deref()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_leave_devices_that_drive_them_out() {
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let wanted = "device-taint-eviction-controller,resourceclaim-controller";
+    let shared = Arc::new(clock.clone());
+    let cluster = Cluster::selected(shared, |builder| builder, wanted).await;
+    let forever = json!({"operator": "Exists", "effect": "NoExecute"});
+    let mut a_minute = forever.clone();
+    a_minute["tolerationSeconds"] = json!(60);
+    let holders = [
+        ("at-once", json!([])),
+        ("later", json!([a_minute])),
+        ("never", json!([forever])),
+        ("healthy", json!([])),
+    ];
+    let slice = |taints: Value| {
+        let device = |name: &str| match name {
+            "healthy" => json!({"name": name}),
+            name => json!({"name": name, "taints": taints}),
+        };
+        let devices: Vec<_> = holders.iter().map(|(name, _)| device(name)).collect();
+        json!({"driver": "gpu.example.com", "nodeName": NODE, "devices": devices,
+            "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}})
+    };
+    let object = json!({"metadata": {"name": "slice"}, "spec": slice(json!([]))});
+    cluster.create::<ResourceSlice>(object).await;
+    for (name, tolerations) in &holders {
+        holder(&cluster, name, tolerations.clone()).await;
+    }
+    let taint = json!({"key": "example.com/broken", "effect": "NoExecute",
+        "timeAdded": Time(clock.now())});
+    let slices: Api<ResourceSlice> = Api::all(cluster.client.clone());
+    let tainted = Patch::Merge(json!({"spec": slice(json!([taint]))}));
+    slices.patch("slice", &PatchParams::default(), &tainted).await.unwrap();
+    let pods = cluster.api::<Pod>();
+    let goes = |pod: &Pod| disrupted(pod) == Some("DeletionByDeviceTaintManager");
+    until(&pods, "at-once", "it is driven out", goes).await;
+    told(&cluster, "at-once", "DeviceTaintManagerEviction", "Marking for deletion").await;
+    assert_eq!(disrupted(&pods.get("later").await.unwrap()), None, "it has a minute");
+    clock.advance(Duration::from_secs(61));
+    until(&pods, "later", "its time is over", goes).await;
+    for name in ["never", "healthy"] {
+        assert!(pods.get(name).await.unwrap().metadata.deletion_timestamp.is_none(), "{name}");
+    }
 }

@@ -14,8 +14,9 @@ use prometheus_client::{
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
+    registry::Registry,
 };
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt::Debug, hash::Hash, sync::Arc, time::Duration};
 
 /// What a look led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,13 +98,34 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 15))
 }
 
+/// How often something was done, and how long it took.
+#[derive(Debug, Clone)]
+struct Timed<L> {
+    counts: Family<L, Counter>,
+    durations: Family<L, Histogram>,
+}
+
+impl<L: Clone + Debug + Eq + Hash + EncodeLabelSet + Send + Sync + 'static> Timed<L> {
+    fn new() -> Self {
+        Self { counts: Family::default(), durations: Family::new_with_constructor(seconds) }
+    }
+
+    fn register(&self, registry: &mut Registry, count: &str, duration: &str, what: &str) {
+        registry.register(count, what, self.counts.clone());
+        registry.register(duration, format!("{what}, in seconds"), self.durations.clone());
+    }
+
+    fn note(&self, label: &L, took: Duration) {
+        self.counts.get_or_create(label).inc();
+        self.durations.get_or_create(label).observe(took.as_secs_f64());
+    }
+}
+
 /// The metrics; clones are the same ones.
 #[derive(Debug, Clone)]
 pub(super) struct Monitor {
-    looks: Family<Look, Counter>,
-    look_durations: Family<Look, Histogram>,
-    computations: Family<Computation, Counter>,
-    computation_durations: Family<Computation, Histogram>,
+    looks: Timed<Look>,
+    computations: Timed<Computation>,
     count: Gauge,
     wanted: Family<Name, Gauge>,
     known: Arc<Mutex<HashSet<ObjectKey>>>,
@@ -113,10 +135,8 @@ impl Monitor {
     /// Counts for `metrics`, if there are any.
     pub(super) fn registered(metrics: Option<&Metrics>) -> Self {
         let own = Self {
-            looks: Family::default(),
-            look_durations: Family::new_with_constructor(seconds),
-            computations: Family::default(),
-            computation_durations: Family::new_with_constructor(seconds),
+            looks: Timed::new(),
+            computations: Timed::new(),
             count: Gauge::default(),
             wanted: Family::default(),
             known: Arc::default(),
@@ -124,18 +144,11 @@ impl Monitor {
         if let Some(metrics) = metrics {
             metrics.with_registry(|registry| {
                 let of = registry.sub_registry_with_prefix("horizontal_pod_autoscaler_controller");
-                of.register("reconciliations", "Looks at autoscalers", own.looks.clone());
-                of.register(
-                    "reconciliation_duration_seconds",
-                    "How long looks at autoscalers took",
-                    own.look_durations.clone(),
-                );
-                of.register("metric_computation", "Figures computed", own.computations.clone());
-                of.register(
-                    "metric_computation_duration_seconds",
-                    "How long computing a figure took",
-                    own.computation_durations.clone(),
-                );
+                let (count, duration) = ("reconciliations", "reconciliation_duration_seconds");
+                own.looks.register(of, count, duration, "Looks at autoscalers");
+                let (count, duration) =
+                    ("metric_computation", "metric_computation_duration_seconds");
+                own.computations.register(of, count, duration, "Figures computed");
                 of.register("num_horizontal_pod_autoscalers", "Autoscalers", own.count.clone());
                 of.register("desired_replicas", "What autoscalers want", own.wanted.clone());
             });
@@ -157,8 +170,7 @@ impl Monitor {
 
     pub(super) fn reconciled(&self, done: Done, failed: Failed, took: Duration) {
         let label = Look { action: done.label(), error: failed.label() };
-        self.looks.get_or_create(&label).inc();
-        self.look_durations.get_or_create(&label).observe(took.as_secs_f64());
+        self.looks.note(&label, took);
     }
 
     pub(super) fn computed(
@@ -177,8 +189,7 @@ impl Monitor {
         };
         let (action, error) = (done.label(), failed.label());
         let label = Computation { action, error, metric_type: kind.to_owned() };
-        self.computations.get_or_create(&label).inc();
-        self.computation_durations.get_or_create(&label).observe(took.as_secs_f64());
+        self.computations.note(&label, took);
     }
 
     pub(super) fn wants(&self, key: &ObjectKey, replicas: i32) {

@@ -10,7 +10,12 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::OwnerReference, util::intstr::IntOrString},
 };
-use kube::{Api, ResourceExt, api::DynamicObject, core::GroupVersionKind, discovery::pinned_kind};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject},
+    core::GroupVersionKind,
+    discovery::pinned_kind,
+};
 use kubeplane_client::controller_of;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -127,10 +132,25 @@ async fn by_subresource(
                 wanted.map(|scale| scale.spec.and_then(|spec| spec.replicas).unwrap_or_default());
             Ok(replicas.map(|replicas| (owner.uid.clone(), replicas)))
         }
+        // Either it is gone, or nothing of its kind can be scaled.
         Err(kube::Error::Api(status)) if status.is_not_found() => {
-            let kind = &owner.kind;
-            Err(Error::Invalid(format!("{group}/{kind} does not implement the scale subresource")))
+            if can_scale(context, &resource).await? {
+                return Ok(None);
+            }
+            let plural = &resource.plural;
+            let name = if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") };
+            Err(Error::Invalid(format!("{name} does not implement the scale subresource")))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+async fn can_scale(context: &Context, resource: &ApiResource) -> Result<bool, Error> {
+    let client = context.client();
+    let all = match resource.group.is_empty() {
+        true => client.list_core_api_resources(&resource.version).await?,
+        false => client.list_api_group_resources(&resource.api_version).await?,
+    };
+    let name = format!("{}/scale", resource.plural);
+    Ok(all.resources.iter().any(|served| served.name == name))
 }

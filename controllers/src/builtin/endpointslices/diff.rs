@@ -44,7 +44,7 @@ fn is_owned(slice: &EndpointSlice, service: &Service) -> bool {
 }
 
 /// What identifies an endpoint across its changes.
-fn identity(endpoint: &Endpoint) -> String {
+pub(super) fn identity(endpoint: &Endpoint) -> String {
     let mut addresses = endpoint.addresses.clone();
     addresses.sort();
     let target =

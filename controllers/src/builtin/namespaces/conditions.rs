@@ -24,6 +24,11 @@ impl Findings {
         self.discovery.is_none() && self.errors.is_empty() && self.remaining.is_empty()
     }
 
+    /// Whether objects were seen that are still there.
+    pub(super) fn anything_remains(&self) -> bool {
+        !self.remaining.is_empty()
+    }
+
     pub(super) fn remains<'a>(
         &mut self,
         resource: &ApiResource,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
 use async_trait::async_trait;
+use futures::future::join_all;
 use k8s_openapi::{
     api::{
         coordination::v1::Lease,
@@ -111,9 +112,13 @@ impl NodeLifecycle {
             Turn::None => {}
             Turn::Stop => {
                 tracing::info!("no node is ready: evictions stop");
-                for node in &nodes {
-                    self.reach(context, node).await?;
+                let reached = nodes.iter().map(|node| self.reach(context, node));
+                let reached: Result<(), Error> = join_all(reached).await.into_iter().collect();
+                if reached.is_err() {
+                    // Pods would go on being evicted from the nodes that were not reached.
+                    self.zones.lock().repeat();
                 }
+                reached?;
             }
             Turn::Resume => {
                 tracing::info!("nodes are ready again: evictions resume");

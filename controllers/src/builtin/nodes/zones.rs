@@ -105,6 +105,11 @@ impl Zones {
         turn
     }
 
+    /// A turn could not be carried out whole: the next update takes it again.
+    pub(super) fn repeat(&mut self) {
+        self.stopped = !self.stopped;
+    }
+
     /// Whether a node of this zone may be tainted now.
     pub(super) fn take(&mut self, zone: &str, now: Duration) -> bool {
         let Some(zone) = self.zones.get_mut(zone) else { return false };
@@ -156,6 +161,11 @@ mod tests {
         assert!(zones.take("a", seconds(10)));
         assert_eq!(zones.update(&counts(&[("a", 0, 6), ("b", 0, 5)]), seconds(60)), Turn::Stop);
         assert!(!zones.take("a", seconds(90)));
+        let none = counts(&[("a", 0, 6), ("b", 0, 5)]);
+        assert_eq!(zones.update(&none, seconds(91)), Turn::None);
+        zones.repeat();
+        assert_eq!(zones.update(&none, seconds(92)), Turn::Stop, "the first try failed");
+        assert!(!zones.take("a", seconds(93)));
         assert_eq!(zones.update(&counts(&[("a", 0, 6), ("b", 1, 4)]), seconds(100)), Turn::Resume);
         assert!(zones.take("a", seconds(100)));
         assert!(

@@ -3,7 +3,7 @@
 use super::{Sync, claimed, is_completed};
 use crate::Error;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
 use kubeplane_client::{EventType, ObjectKey};
 use kubeplane_workload::{
     is_terminal,
@@ -172,7 +172,7 @@ impl Sync<'_> {
                 "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!";
             return self.lose(claim, "ClaimLost", text).await;
         };
-        let Some(volume) = self.volume(name) else {
+        let Some(volume) = self.present(name).await? else {
             let text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!";
             return self.lose(claim, "ClaimLost", text).await;
         };
@@ -181,6 +181,15 @@ impl Sync<'_> {
         }
         let text = "Two claims are bound to the same volume, this one is bound incorrectly";
         self.lose(claim, "ClaimMisbound", text).await
+    }
+
+    /// The volume of this name. No claim may be given up because the cache of volumes is older than that of claims.
+    async fn present(&self, name: &str) -> Result<Option<Volume>, Error> {
+        if let Some(known) = self.volume(name) {
+            return Ok(Some(known));
+        }
+        let api: Api<PersistentVolume> = Api::all(self.context.client());
+        Ok(api.get_opt(name).await?.map(Arc::new))
     }
 
     async fn lose(&self, claim: Claim, reason: &str, text: &str) -> Result<(), Error> {

@@ -67,10 +67,11 @@ async fn is_needed(
         return Ok(true);
     }
     let is_it = |pod: &Pod| pod.metadata.uid.as_deref() == Some(consumer.uid.as_str());
-    if let Some(pod) = context.informers().of::<Pod>().get(namespace, &consumer.name) {
-        return Ok(is_it(&pod) && !is_done(&pod));
+    let known = context.informers().of::<Pod>().get(namespace, &consumer.name);
+    if let Some(pod) = known.filter(|pod| is_it(pod)) {
+        return Ok(!is_done(&pod));
     }
-    // The cache may be late.
+    // The cache may be late, also where it shows another pod of the name: the one before.
     let pods: Api<Pod> = Api::namespaced(context.client(), namespace);
     Ok(pods.get_opt(&consumer.name).await?.is_some_and(|pod| is_it(&pod)))
 }
