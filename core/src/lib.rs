@@ -50,7 +50,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! let asked = |verb: &str| Attributes {
-//!     user: UserInfo::new("jane", ["readers"]),
+//!     user: UserInfo::new("jane", ["readers"]).into(),
 //!     verb: verb.into(),
 //!     resource: "pods".into(),
 //!     ..Attributes::default()

@@ -16,7 +16,8 @@
 //! # async fn main() {
 //! let chain: [&dyn Authorizer; 2] = [&Masters, &OpenPaths::new(["/hook"])];
 //! let may = async |user: UserInfo, path: &str| {
-//!     let asked = Attributes { user, path: path.into(), verb: "get".into(), ..Attributes::default() };
+//!     let (user, path, verb) = (user.into(), path.into(), "get".into());
+//!     let asked = Attributes { user, path, verb, ..Attributes::default() };
 //!     for authorizer in chain {
 //!         match authorizer.authorize(&asked).await {
 //!             Decision::Allow(_) => return true,
