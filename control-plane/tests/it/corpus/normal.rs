@@ -24,7 +24,8 @@ static ADDRESS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\b10\.(9[6-9]|10\d|11[01]|200)\.\d+\.\d+\b"));
 static CURRENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(, current: )\d+"));
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b\d{3,}\b"));
-static AGE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\d+s|<invalid>)$"));
+// Of what was made just now, or of what bears a time of long ago and so another age each day.
+static AGE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\d+s|\d{3,}d|\d+y(\d+d)?|<invalid>)$"));
 static DOTTED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[\d.]+$"));
 static PORTS: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d+:3\d{4}/"));
 
