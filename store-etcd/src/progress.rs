@@ -5,6 +5,9 @@ use std::time::Duration;
 /// How long an old etcd may take until a watch that is behind is up to date, where that cannot be found out: it
 /// looks every 100 ms.
 const CATCH_UP: Duration = Duration::from_millis(300);
+/// How long until a question is put again that was not answered, or too early. A new etcd does not answer at all while
+/// the watch is behind, and a member that lags behind the others says how far it has come.
+const AGAIN: Duration = Duration::from_millis(100);
 /// A reader that is away for longer may have let the watch fall behind.
 const AWAY: Duration = Duration::from_millis(20);
 /// How many round trips without an event confirm an answer.
@@ -27,6 +30,15 @@ pub(crate) enum Step {
     Bookmark(Revision),
 }
 
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// That the watch is up to date, where that cannot be found out.
+    CatchUp,
+    /// To ask again.
+    Again,
+}
+
 /// Decides which progress answers are believed.
 ///
 /// A new etcd answers when every event through its revision has been sent. An old one answers at once, and events
@@ -39,6 +51,8 @@ pub(crate) struct Progress {
     clock: SharedClock,
     confirm: bool,
     wanted: bool,
+    /// What was known to be written when the reader asked last: its bookmark is not to be older.
+    floor: Revision,
     /// A request or a scout is under way.
     asking: bool,
     /// The watch is known not to be behind.
@@ -47,7 +61,7 @@ pub(crate) struct Progress {
     messages: u32,
     /// What was reached when the first of the unbroken row of answers was given, and how many followed it.
     candidate: Option<(Revision, u32)>,
-    sleep: Option<Sleep>,
+    sleep: Option<(Pause, Sleep)>,
     promised: Revision,
     left_at: Option<Duration>,
 }
@@ -58,6 +72,7 @@ impl Progress {
             clock,
             confirm,
             wanted: false,
+            floor: Revision(0),
             asking: false,
             current: false,
             messages: 0,
@@ -80,9 +95,10 @@ impl Progress {
         self.promised
     }
 
-    /// The reader wants a bookmark.
-    pub(crate) fn wanted(&mut self) -> Step {
+    /// The reader wants a bookmark, at `floor` or later.
+    pub(crate) fn wanted(&mut self, floor: Revision) -> Step {
         self.wanted = true;
+        self.floor = self.floor.max(floor);
         self.go()
     }
 
@@ -92,6 +108,7 @@ impl Progress {
             return Step::Wait;
         }
         if !self.confirm {
+            self.pause(Pause::Again);
             return Step::Ask;
         }
         if self.asking {
@@ -107,12 +124,22 @@ impl Progress {
 
     /// There is no event a scout could look for: nothing is left but to wait a little.
     pub(crate) fn has_no_scout(&mut self) {
-        self.sleep = Some(self.clock.sleep(CATCH_UP));
+        self.pause(Pause::CatchUp);
+    }
+
+    fn pause(&mut self, pause: Pause) {
+        let time = match pause {
+            Pause::CatchUp => CATCH_UP,
+            Pause::Again => AGAIN,
+        };
+        self.sleep = Some((pause, self.clock.sleep(time)));
     }
 
     /// The time is over for which it was to be waited.
     pub(crate) fn waited(&mut self) -> Step {
-        self.sleep = None;
+        if let Some((Pause::Again, _)) = self.sleep.take() {
+            return self.go();
+        }
         self.messages = 0;
         self.current = true;
         self.candidate = None;
@@ -122,7 +149,7 @@ impl Progress {
     /// Waits for that time to be over; for ever when there is none. Dropping the future loses nothing.
     pub(crate) async fn wait(&mut self) {
         match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().await,
+            Some((_, sleep)) => sleep.as_mut().await,
             None => std::future::pending().await,
         }
     }
@@ -170,7 +197,11 @@ impl Progress {
         self.candidate = None;
         self.messages = 0;
         self.asking = false;
-        self.wanted = false;
+        self.sleep = None;
+        self.wanted = through < self.floor;
+        if self.wanted {
+            self.pause(Pause::Again);
+        }
         self.promise(through)
     }
 
@@ -205,7 +236,7 @@ impl Progress {
     fn doubt(&mut self) {
         self.current = false;
         self.candidate = None;
-        if self.sleep.is_some() {
+        if matches!(self.sleep, Some((Pause::CatchUp, _))) {
             self.has_no_scout();
         }
     }
@@ -214,12 +245,24 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt;
     use kubeplane_clock::PausedClock;
     use std::sync::Arc;
 
-    fn old() -> Progress {
+    fn start(confirm: bool) -> (PausedClock, Progress) {
         let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        Progress::new(Arc::new(clock), true)
+        (clock.clone(), Progress::new(Arc::new(clock), confirm))
+    }
+
+    fn old() -> Progress {
+        start(true).1
+    }
+
+    /// What is done after the time for another question.
+    fn later(clock: &PausedClock, progress: &mut Progress) -> Option<Step> {
+        assert_eq!(progress.wait().now_or_never(), None, "not at once");
+        clock.advance(AGAIN);
+        progress.wait().now_or_never().map(|()| progress.waited())
     }
 
     /// Sends scouts until they are believed.
@@ -235,22 +278,54 @@ mod tests {
 
     #[test]
     fn a_new_etcd_is_believed() {
-        let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
-        let mut progress = Progress::new(Arc::new(clock), false);
-        assert_eq!(progress.wanted(), Step::Ask);
+        let (clock, mut progress) = start(false);
+        assert_eq!(progress.wanted(Revision(7)), Step::Ask);
         assert_eq!(progress.answered(Revision(7), true), Step::Bookmark(Revision(7)));
+        assert_eq!(later(&clock, &mut progress), None, "it is answered");
+    }
+
+    #[test]
+    fn a_new_etcd_that_does_not_answer_or_lags_behind_is_asked_again() {
+        let (clock, mut progress) = start(false);
+        assert_eq!(progress.wanted(Revision(9)), Step::Ask);
+        for reached in [7, 8] {
+            assert_eq!(later(&clock, &mut progress), Some(Step::Ask), "no answer");
+            let reached = Revision(reached);
+            assert_eq!(progress.answered(reached, true), Step::Bookmark(reached));
+        }
+        assert_eq!(later(&clock, &mut progress), Some(Step::Ask), "too early an answer");
+        assert_eq!(progress.answered(Revision(10), true), Step::Bookmark(Revision(10)));
+        assert_eq!(later(&clock, &mut progress), None);
+    }
+
+    #[test]
+    fn an_old_etcd_is_asked_again_for_who_asked_while_it_was_asked() {
+        let (clock, mut progress) = start(true);
+        assert_eq!(progress.wanted(Revision(1)), Step::Scout);
+        assert_eq!(progress.wanted(Revision(9)), Step::Wait, "one is out");
+        prove(&mut progress, 6);
+        assert_eq!(later(&clock, &mut progress), Some(Step::Ask));
+        for _ in 0..2 {
+            assert_eq!(progress.answered(Revision(9), true), Step::Ask);
+        }
+        assert_eq!(progress.answered(Revision(9), true), Step::Bookmark(Revision(9)));
+        assert_eq!(later(&clock, &mut progress), None);
     }
 
     #[test]
     fn an_old_etcd_is_believed_when_nothing_came_between() {
         let mut progress = old();
-        assert_eq!(progress.wanted(), Step::Scout);
-        assert_eq!(progress.wanted(), Step::Wait, "one is out");
+        assert_eq!(progress.wanted(Revision(0)), Step::Scout);
+        assert_eq!(progress.wanted(Revision(0)), Step::Wait, "one is out");
         progress.scout_started(Revision(5));
         progress.disturbed();
         assert_eq!(progress.scout_returned(), Step::Scout, "an event came: from the start");
         prove(&mut progress, 6);
-        assert_eq!(progress.wanted(), Step::Ask, "it is not behind, so a question is enough");
+        assert_eq!(
+            progress.wanted(Revision(0)),
+            Step::Ask,
+            "it is not behind, so a question is enough"
+        );
         assert_eq!(progress.answered(Revision(8), true), Step::Ask);
         assert_eq!(progress.answered(Revision(8), true), Step::Ask);
         progress.disturbed();
@@ -263,14 +338,14 @@ mod tests {
     #[test]
     fn a_burst_or_another_stream_brings_doubt() {
         let mut progress = old();
-        progress.wanted();
+        progress.wanted(Revision(0));
         prove(&mut progress, 1);
         for _ in 0..128 {
             progress.disturbed();
         }
-        assert_eq!(progress.wanted(), Step::Scout);
+        assert_eq!(progress.wanted(Revision(0)), Step::Scout);
         prove(&mut progress, 200);
         progress.reconnected(true);
-        assert_eq!(progress.wanted(), Step::Scout);
+        assert_eq!(progress.wanted(Revision(0)), Step::Scout);
     }
 }

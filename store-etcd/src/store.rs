@@ -2,7 +2,10 @@ use crate::{
     client::Client,
     compact,
     failure::{self, OutOfRange, out_of_range},
-    generated::etcdserverpb::{Compare, RangeRequest, RequestOp, TxnRequest, TxnResponse},
+    generated::{
+        etcdserverpb::{Compare, RangeRequest, RequestOp, TxnRequest, TxnResponse},
+        mvccpb::KeyValue,
+    },
     lease::Leases,
     options::{ConnectError, EtcdOptions, chain},
     version::Version,
@@ -12,8 +15,8 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use kubeplane_store_trait::{
-    BoxWatcher, Capabilities, Deleted, Entry, Error, Key, KeyRange, ListOptions, Page, Read,
-    ReadAt, Result, Revision, Store, StoreStatus, WriteOptions,
+    BoxWatcher, Capabilities, Deleted, Error, Key, KeyRange, ListOptions, Page, Read, ReadAt,
+    Result, Revision, Store, StoreStatus, WriteOptions,
 };
 use parking_lot::Mutex;
 use std::time::Duration;
@@ -68,12 +71,12 @@ impl EtcdStore {
         Ok(Self { client, leases, compacts, _compactor: Mutex::new(compactor) })
     }
 
-    /// Reads; returns the entries, how many there are in all, and the revision.
+    /// Reads; returns what was found, how many there are in all, and the revision.
     async fn range(
         &self,
         request: RangeRequest,
         at: ReadAt,
-    ) -> Result<(Vec<Entry>, u64, Revision)> {
+    ) -> Result<(Vec<KeyValue>, u64, Revision)> {
         let response = match self.client.range(request).await {
             Ok(response) => response,
             Err(status) => return Err(self.read_error(&status, at).await),
@@ -82,8 +85,7 @@ impl EtcdStore {
             ReadAt::Latest => wire::header_revision(response.header.as_ref()),
             ReadAt::Exact(revision) => revision,
         };
-        let entries = response.kvs.into_iter().filter_map(wire::entry).collect();
-        Ok((entries, u64::try_from(response.count).unwrap_or(0), revision))
+        Ok((response.kvs, u64::try_from(response.count).unwrap_or(0), revision))
     }
 
     async fn read_error(&self, status: &Status, at: ReadAt) -> Error {
@@ -170,8 +172,8 @@ impl Store for EtcdStore {
 
     async fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
         let request = RangeRequest { revision: exact(at), ..wire::get(key) };
-        let (entries, _, revision) = self.range(request, at).await?;
-        Ok(Read { entry: entries.into_iter().next(), revision })
+        let (found, _, revision) = self.range(request, at).await?;
+        Ok(Read { entry: found.into_iter().find_map(wire::entry), revision })
     }
 
     async fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
@@ -189,9 +191,15 @@ impl Store for EtcdStore {
             keys_only: options.keys_only,
             count_only,
         };
-        let (entries, count, revision) = self.range(request, options.at).await?;
-        let remaining = if empty { 0 } else { count.saturating_sub(entries.len() as u64) };
-        Ok(Page { entries, revision, remaining })
+        let (found, count, revision) = self.range(request, options.at).await?;
+        let remaining = if empty { 0 } else { count.saturating_sub(found.len() as u64) };
+        let mut page = Page { revision, remaining, ..Page::default() };
+        if options.keys_only {
+            page.keys = wire::keys(found);
+        } else {
+            page.entries = found.into_iter().filter_map(wire::entry).collect();
+        }
+        Ok(page)
     }
 
     async fn create(&self, key: &Key, value: Bytes, options: WriteOptions) -> Result<Revision> {

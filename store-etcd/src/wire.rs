@@ -8,7 +8,7 @@ use crate::generated::{
     mvccpb,
 };
 use bytes::Bytes;
-use kubeplane_store_trait::{Entry, Event, Key, KeyRange, Revision};
+use kubeplane_store_trait::{Entry, Event, Key, KeyRange, Keys, Revision};
 
 /// The lowest key there is; as a range's end it means "no end".
 pub(crate) const ZERO: &[u8] = &[0];
@@ -44,6 +44,16 @@ pub(crate) fn entry(kv: mvccpb::KeyValue) -> Option<Entry> {
         revision: revision(kv.mod_revision),
         created: revision(kv.create_revision),
     })
+}
+
+/// What was found without values.
+pub(crate) fn keys(found: Vec<mvccpb::KeyValue>) -> Keys {
+    let size = found.iter().map(|kv| kv.key.len()).sum();
+    let mut keys = Keys::with_capacity(found.len(), size);
+    for Entry { key, revision, created, .. } in found.into_iter().filter_map(entry) {
+        keys.push(&key, revision, created);
+    }
+    keys
 }
 
 pub(crate) fn event(event: mvccpb::Event) -> Option<Event> {

@@ -2,6 +2,9 @@
 //! `cargo bench -p kubeplane-store-memory --bench etcd`. `KUBEPLANE_ETCD` names the etcd programs (separated by `:`).
 //! `KUBEPLANE_BENCH_ALL=1` measures every size with every number of writers and watchers, not only some.
 //!
+//! The two take turns, round by round, and the disk is asked how fast it is between; each figure is the median of the
+//! rounds, with the least and the most of them beside it. `KUBEPLANE_BENCH_ROUNDS` says how many.
+//!
 //! Of etcd only the server's CPU counts, not that of its client here; of the store everything counts, the writers
 //! included.
 #![allow(
@@ -16,7 +19,7 @@ use futures::StreamExt;
 use kubeplane_store_etcd::{EtcdOptions, EtcdStore};
 use kubeplane_store_memory::{Durability, MemoryStore};
 use kubeplane_store_trait::{KeyRange, Store};
-use load::{Load, Seen, cpu_seconds_of, line};
+use load::{Load, Plan, Probe, Rounds, cpu_seconds_of};
 use std::{
     net::TcpListener,
     path::Path,
@@ -49,19 +52,18 @@ const CASES: [Case; 11] = [
 ];
 
 fn main() {
-    let full = std::env::args().any(|arg| arg == "--bench");
-    let round = Duration::from_millis(if full { 1000 } else { 10 });
+    let plan = Plan::of_this_run();
     let programs = std::env::var("KUBEPLANE_ETCD").unwrap_or_else(|_| "etcd".into());
     let runtime = load::runtime();
     let cases = cases();
-    line(&["measured", "", "per second", "p50 us", "p99 us", "CPU us each", "note"]);
+    load::titles();
     for (name, durability, flags) in [
         ("flushed", Durability::Disk, &[][..]),
         ("not flushed", Durability::Process, &["--unsafe-no-fsync"][..]),
     ] {
         for program in programs.split(':') {
             let program = Path::new(program);
-            runtime.block_on(compare((name, durability), program, flags, (&cases, round)));
+            runtime.block_on(compare((name, durability), program, flags, (&cases, plan)));
         }
     }
 }
@@ -83,26 +85,34 @@ async fn compare(
     (name, durability): (&str, Durability),
     program: &Path,
     flags: &[&str],
-    (cases, round): (&[Case], Duration),
+    (cases, plan): (&[Case], Plan),
 ) {
     for case in cases.iter().copied() {
         let directory = tempfile::tempdir_in(load::disk()).unwrap();
-        let ours = MemoryStore::builder().path(directory.path()).durability(durability).open();
-        let ours = measure(Arc::new(ours.unwrap()), case, round).await;
-        ours.print(name, &describe("kubeplane", case), "");
+        let mut probe = Probe::new(directory.path(), case.0);
+        let builder = MemoryStore::builder().path(directory.path().join("store"));
+        let store = builder.durability(durability).open().unwrap();
         let Some(etcd) = Etcd::start(program, flags) else {
             println!("{} does not start with {flags:?}", program.display());
             return;
         };
-        let before = cpu_seconds_of(&etcd.process.id().to_string());
-        let mut theirs = measure(etcd.connect().await, case, round).await;
-        theirs.cpu = cpu_seconds_of(&etcd.process.id().to_string()) - before;
-        let per_cpu = |seen: &Seen| seen.puts() / seen.cpu.max(0.01);
-        let note = format!(
-            "{:.0}x as many puts per CPU-second (target 10)",
-            per_cpu(&ours) / per_cpu(&theirs)
-        );
-        theirs.print(name, &describe(&etcd.version, case), &note);
+        let mut ours = Side::start(Arc::new(store), case, "self").await;
+        let process = etcd.process.id().to_string();
+        let mut theirs = Side::start(etcd.connect().await, case, &process).await;
+        for round in 0..=plan.rounds {
+            // Whoever is second finds the disk as the other left it, so they take turns.
+            let mut sides = [&mut ours, &mut theirs];
+            sides.rotate_left(round % 2);
+            for side in sides {
+                probe.ask();
+                side.round(plan, round > 0).await;
+            }
+        }
+        let disk = format!("fdatasync {}", probe.told());
+        ours.rounds.print(name, &describe("kubeplane", case), &disk);
+        let times = ours.rounds.per_cpu() / theirs.rounds.per_cpu();
+        let note = format!("{times:.0}x as many puts per CPU-second (target 10)");
+        theirs.rounds.print(name, &describe(&etcd.version, case), &note);
     }
 }
 
@@ -110,15 +120,35 @@ fn describe(what: &str, (size, writers, watchers): Case) -> String {
     format!("{what}: {size} B, {writers} writers, {watchers} watchers")
 }
 
-async fn measure(store: Arc<dyn Store>, case: Case, round: Duration) -> Seen {
-    let (size, writers, watchers) = case;
-    let mut tasks = JoinSet::new();
-    let start = store.revision().await.unwrap();
-    for _ in 0..watchers {
-        let mut watcher = store.watch(&KeyRange::all(), start).await.unwrap();
-        tasks.spawn(async move { while let Some(Ok(_)) = watcher.next().await {} });
+/// One of the two that are compared: its writers, its watchers, and what was seen of them.
+struct Side {
+    load: Load<dyn Store>,
+    /// Whose CPU counts.
+    process: String,
+    rounds: Rounds,
+    _watchers: JoinSet<()>,
+}
+
+impl Side {
+    async fn start(store: Arc<dyn Store>, (size, writers, watchers): Case, process: &str) -> Self {
+        let mut tasks = JoinSet::new();
+        let start = store.revision().await.unwrap();
+        for _ in 0..watchers {
+            let mut watcher = store.watch(&KeyRange::all(), start).await.unwrap();
+            tasks.spawn(async move { while let Some(Ok(_)) = watcher.next().await {} });
+        }
+        let load = Load::new(store, writers, size);
+        Self { load, process: process.into(), rounds: Rounds::default(), _watchers: tasks }
     }
-    Load { store, writers, size, pause: Duration::ZERO }.run(round).await
+
+    async fn round(&mut self, plan: Plan, counts: bool) {
+        let before = cpu_seconds_of(&self.process);
+        let mut seen = self.load.round(plan.round, None).await;
+        seen.cpu = cpu_seconds_of(&self.process) - before;
+        if counts {
+            self.rounds.push(seen);
+        }
+    }
 }
 
 /// An etcd of its own, on the disk that is measured; killed when dropped.

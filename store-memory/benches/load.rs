@@ -1,20 +1,25 @@
 //! Writers, clocks and tables of the benchmarks.
 #![allow(
     dead_code,
+    unused_imports,
+    clippy::unwrap_used,
     clippy::print_stdout,
     reason = "each benchmark uses a part; a failure says where"
 )]
 
+mod figures;
+mod probe;
+
 use bytes::Bytes;
-use kubeplane_store_trait::{Key, Store, WriteOptions};
+pub(crate) use figures::{Rounds, Seen, line, titles};
+use kubeplane_store_trait::{Error, Key, Revision, Store, WriteOptions};
+pub(crate) use probe::{Probe, cpu_seconds, cpu_seconds_of, disk, resident};
 use std::{
-    fs::File,
-    io::Write,
-    path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 
 /// How many entries each writer updates in turn.
 const KEYS: usize = 100;
@@ -24,44 +29,24 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     builder.worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Where files are written: a directory on the disk to be measured, `KUBEPLANE_BENCH_DIR` or `target`.
-pub(crate) fn disk() -> PathBuf {
-    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../target");
-    std::env::var_os("KUBEPLANE_BENCH_DIR").map_or_else(|| target.into(), PathBuf::from)
+/// How often and how long is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) round: Duration,
+    /// Behind one that does not count.
+    pub(crate) rounds: usize,
 }
 
-/// The median time of appending `size` bytes to a file and making them durable.
-pub(crate) fn fdatasync(directory: &Path, size: usize) -> Duration {
-    let mut file = File::create(directory.join("probe")).unwrap();
-    let bytes = vec![b'x'; size];
-    let mut times = Vec::new();
-    for _ in 0..200 {
-        let started = Instant::now();
-        file.write_all(&bytes).unwrap();
-        file.sync_data().unwrap();
-        times.push(started.elapsed());
+impl Plan {
+    /// `cargo test --benches` only wants to know that it runs. `KUBEPLANE_BENCH_ROUNDS` says how many rounds else.
+    pub(crate) fn of_this_run() -> Self {
+        if !std::env::args().any(|arg| arg == "--bench") {
+            return Self { round: Duration::from_millis(10), rounds: 1 };
+        }
+        let rounds = std::env::var("KUBEPLANE_BENCH_ROUNDS").ok();
+        let rounds = rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(5).max(1);
+        Self { round: Duration::from_millis(500), rounds }
     }
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-/// User and system time of this process so far.
-pub(crate) fn cpu_seconds() -> f64 {
-    cpu_seconds_of("self")
-}
-
-/// User and system time of a process so far.
-pub(crate) fn cpu_seconds_of(process: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // Ticks of a hundredth of a second, on every Linux.
-    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
-}
-
-/// Resident memory of this process, in bytes.
-pub(crate) fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 pub(crate) fn key(writer: usize, entry: usize) -> Key {
@@ -78,97 +63,140 @@ pub(crate) async fn fill(store: &dyn Store, entries: usize, size: usize) {
     }
 }
 
-/// Writers that each update a hundred entries in turn, as fast as they are answered or with a pause between.
+/// Writers that each update a hundred entries in turn, from round to round.
 pub(crate) struct Load<S: ?Sized> {
-    pub(crate) store: Arc<S>,
-    pub(crate) writers: u32,
-    pub(crate) size: usize,
-    pub(crate) pause: Duration,
+    store: Arc<S>,
+    writers: Vec<Writer>,
 }
 
-/// What was seen.
-pub(crate) struct Seen {
+struct Writer {
+    number: usize,
+    size: usize,
+    turn: usize,
+    /// Of its entries, the latest.
+    revisions: Vec<Revision>,
     latencies: Vec<Duration>,
-    elapsed: Duration,
-    pub(crate) cpu: f64,
 }
 
 impl<S: Store + ?Sized> Load<S> {
-    pub(crate) async fn run(&self, round: Duration) -> Seen {
+    pub(crate) fn new(store: Arc<S>, writers: u32, size: usize) -> Self {
+        let writer = |number| {
+            let (revisions, latencies) = (Vec::new(), Vec::new());
+            Writer { number, size, turn: 0, revisions, latencies }
+        };
+        Self { store, writers: (0..writers as usize).map(writer).collect() }
+    }
+
+    /// All rounds; the disk is asked how it is before and after each, if somebody wants to know.
+    pub(crate) async fn rounds(&mut self, plan: Plan, probe: Option<&mut Probe>) -> Rounds {
+        self.all_rounds(plan, probe, None).await
+    }
+
+    /// The same at so many puts per second, evenly spread over time.
+    pub(crate) async fn rounds_at(
+        &mut self,
+        rate: f64,
+        plan: Plan,
+        probe: Option<&mut Probe>,
+    ) -> Rounds {
+        self.all_rounds(plan, probe, Some(rate)).await
+    }
+
+    async fn all_rounds(
+        &mut self,
+        plan: Plan,
+        mut probe: Option<&mut Probe>,
+        rate: Option<f64>,
+    ) -> Rounds {
+        let mut rounds = Rounds::default();
+        for number in 0..=plan.rounds {
+            let before = probe.as_mut().map(|probe| probe.ask());
+            let mut seen = self.round(plan.round, rate).await;
+            let after = probe.as_mut().map(|probe| probe.ask());
+            seen.disk = before.zip(after).map(|(before, after)| (before + after) / 2);
+            if number > 0 {
+                rounds.push(seen);
+            }
+        }
+        rounds
+    }
+
+    /// One round: every writer as fast as it is answered, or all together at a rate.
+    pub(crate) async fn round(&mut self, round: Duration, rate: Option<f64>) -> Seen {
         let (started, cpu) = (Instant::now(), cpu_seconds());
         let mut tasks = JoinSet::new();
-        for writer in 0..self.writers as usize {
-            let (store, size, pause) = (self.store.clone(), self.size, self.pause);
+        let mut turns = Vec::new();
+        for mut writer in self.writers.drain(..) {
+            let store = self.store.clone();
+            if rate.is_none() {
+                tasks.spawn(async move {
+                    while started.elapsed() < round {
+                        let sent = Instant::now();
+                        writer.put(&*store, sent).await;
+                    }
+                    writer
+                });
+                continue;
+            }
+            let (turn, mut mine) = mpsc::channel(1024);
+            turns.push(turn);
             tasks.spawn(async move {
-                let mut latencies = Vec::new();
-                let mut revisions = Vec::new();
-                tokio::time::sleep(pause.mul_f64(writer as f64 / 100.0)).await;
-                while started.elapsed() < round {
-                    let turn = latencies.len();
-                    // The value is made by the writer, as an encoded object would be.
-                    let value = Bytes::from(vec![b'x'; size]);
-                    let key = key(writer, turn % KEYS);
-                    let sent = Instant::now();
-                    let options = WriteOptions::default();
-                    let revision = match revisions.get(turn % KEYS) {
-                        None => match store.create(&key, value.clone(), options).await {
-                            Err(kubeplane_store_trait::Error::Exists { current, .. }) => {
-                                store.update(&key, value, current.revision, options).await.unwrap()
-                            }
-                            written => written.unwrap(),
-                        },
-                        Some(revision) => {
-                            store.update(&key, value, *revision, options).await.unwrap()
-                        }
-                    };
-                    latencies.push(sent.elapsed());
-                    if turn < KEYS {
-                        revisions.push(revision);
-                    } else {
-                        revisions[turn % KEYS] = revision;
-                    }
-                    if !pause.is_zero() {
-                        tokio::time::sleep(pause.saturating_sub(sent.elapsed())).await;
-                    }
+                while let Some(sent) = mine.recv().await {
+                    writer.put(&*store, sent).await;
                 }
-                latencies
+                writer
             });
         }
-        let mut latencies = tasks.join_all().await.concat();
+        let pacer = rate.map(|rate| {
+            thread::spawn(move || pace(&turns, Duration::from_secs_f64(1.0 / rate), round))
+        });
+        self.writers = tasks.join_all().await;
         let (elapsed, cpu) = (started.elapsed(), cpu_seconds() - cpu);
-        latencies.sort_unstable();
-        Seen { latencies, elapsed, cpu }
+        if let Some(pacer) = pacer {
+            pacer.join().unwrap();
+        }
+        let latencies = self.writers.iter_mut().flat_map(|writer| writer.latencies.drain(..));
+        let latencies: Vec<_> = latencies.collect();
+        Seen::new(latencies.len() as f64, latencies, elapsed, cpu)
     }
 }
 
-impl Seen {
-    pub(crate) fn puts(&self) -> f64 {
-        self.latencies.len() as f64
-    }
-
-    pub(crate) fn rate(&self) -> f64 {
-        self.puts() / self.elapsed.as_secs_f64()
-    }
-
-    pub(crate) fn median(&self) -> Duration {
-        self.at(0.5)
-    }
-
-    fn at(&self, part: f64) -> Duration {
-        let index = (self.latencies.len() as f64 * part) as usize;
-        self.latencies.get(index).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn print(&self, name: &str, what: &str, note: &str) {
-        let micros = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e6);
-        let rate = format!("{:.0}", self.rate());
-        let each = format!("{:.2}", self.cpu * 1e6 / self.puts());
-        line(&[name, what, &rate, &micros(self.median()), &micros(self.at(0.99)), &each, note]);
+impl Writer {
+    /// One put; how long it took since `sent`.
+    async fn put(&mut self, store: &(impl Store + ?Sized), sent: Instant) {
+        let at = self.turn % KEYS;
+        self.turn += 1;
+        // The value is made by the writer, as an encoded object would be.
+        let value = Bytes::from(vec![b'x'; self.size]);
+        let (key, options) = (key(self.number, at), WriteOptions::default());
+        let revision = match self.revisions.get(at) {
+            None => match store.create(&key, value.clone(), options).await {
+                Err(Error::Exists { current, .. }) => {
+                    store.update(&key, value, current.revision, options).await.unwrap()
+                }
+                written => written.unwrap(),
+            },
+            Some(revision) => store.update(&key, value, *revision, options).await.unwrap(),
+        };
+        self.latencies.push(sent.elapsed());
+        match self.revisions.get_mut(at) {
+            Some(known) => *known = revision,
+            None => self.revisions.push(revision),
+        }
     }
 }
 
-/// One line of the table.
-pub(crate) fn line(columns: &[&str; 7]) {
-    let [name, what, rate, median, late, each, note] = columns;
-    println!("{name:<15} {what:<38} {rate:>11} {median:>9} {late:>9} {each:>11}  {note}");
+/// Gives the writers their turns one by one, a gap after the other. By a thread of its own: the timers of the runtime fire
+/// together, at each millisecond, and what comes at once waits for itself.
+fn pace(turns: &[mpsc::Sender<Instant>], gap: Duration, round: Duration) {
+    let started = Instant::now();
+    for (number, turn) in (0_u32..).zip(turns.iter().cycle()) {
+        let due = gap * number;
+        if due >= round {
+            return;
+        }
+        thread::sleep(due.saturating_sub(started.elapsed()));
+        // From now on it is the store's time, and that of the runtime, which wakes the writer up.
+        turn.blocking_send(Instant::now()).unwrap();
+    }
 }

@@ -1,4 +1,8 @@
 //! What the store does per second, beside what it should do: `cargo bench -p kubeplane-store-memory --bench store`.
+//!
+//! Each figure is the median of several rounds, with the least and the most of them beside it; the disk is asked how fast
+//! it is between all of them. `KUBEPLANE_BENCH_ROUNDS` says how many, `KUBEPLANE_BENCH_ONLY` names one part alone
+//! (`disk`, `durable`, `volatile`, `watched`, `delivery`), for a profile of it.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -11,122 +15,149 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::{KeyRange, Revision, Store, WriteOptions};
-use load::{Load, cpu_seconds, fdatasync, key, line, runtime};
+use load::{Load, Plan, Probe, Rounds, Seen, cpu_seconds, key, runtime};
 use std::{
     hint::black_box,
     sync::Arc,
-    time::{Duration, Instant},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
 };
+use tokio::{sync::mpsc, task::JoinSet};
 
 const SIZES: [usize; 3] = [256, 1024, 10 * 1024];
 
 fn main() {
-    // `cargo test --benches` only wants to know that it runs.
-    let round = if std::env::args().any(|arg| arg == "--bench") { 1000 } else { 10 };
-    let round = Duration::from_millis(round);
+    let plan = Plan::of_this_run();
     let runtime = runtime();
-    // One part alone, for a profile of it.
     let only = std::env::var("KUBEPLANE_BENCH_ONLY").unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only == name;
-    line(&["measured", "", "per second", "p50 us", "p99 us", "CPU us each", "note"]);
+    load::titles();
+    if wanted("disk") {
+        disk(plan);
+    }
     if wanted("durable") {
-        runtime.block_on(durable(round));
+        runtime.block_on(durable(plan));
     }
     if wanted("volatile") {
-        runtime.block_on(volatile(round));
+        runtime.block_on(volatile(plan));
     }
     if wanted("watched") {
-        runtime.block_on(watched(round));
+        runtime.block_on(watched(plan));
     }
     if wanted("delivery") {
-        runtime.block_on(fan_out(round));
+        runtime.block_on(fan_out(plan));
     }
 }
 
-async fn durable(round: Duration) {
+/// What the disk itself does, and what it would do for a log whose blocks exist before they are written.
+fn disk(plan: Plan) {
+    for size in SIZES {
+        let directory = tempfile::tempdir_in(load::disk()).unwrap();
+        let mut probes =
+            [Probe::new(directory.path(), size), Probe::in_place(directory.path(), size)];
+        let mut seen = [Rounds::default(), Rounds::default()];
+        for _ in 0..4 * plan.rounds {
+            for (probe, seen) in probes.iter_mut().zip(&mut seen) {
+                seen.push(probe.round());
+            }
+        }
+        for (seen, how) in seen.iter().zip(["appended", "written in place"]) {
+            seen.print("fdatasync", &format!("{size} B {how}"), "");
+        }
+    }
+}
+
+async fn durable(plan: Plan) {
     for size in SIZES {
         for writers in [1, 100, 1000] {
             let directory = tempfile::tempdir_in(load::disk()).unwrap();
-            let disk = fdatasync(directory.path(), size);
+            let mut probe = Probe::new(directory.path(), size);
             let store = Arc::new(MemoryStore::open(directory.path().join("store")).unwrap());
-            let load = Load { store: store.clone(), writers, size, pause: Duration::ZERO };
-            let seen = load.run(round).await;
-            let ratio = seen.median().as_secs_f64() / disk.as_secs_f64();
-            let disk_us = disk.as_secs_f64() * 1e6;
+            let seen = Load::new(store.clone(), writers, size).rounds(plan, Some(&mut probe)).await;
             let note = match writers {
-                1 => format!("{ratio:.2}x fdatasync of {disk_us:.0} us (target 1.5)"),
-                _ => String::new(),
+                1 => {
+                    let (times, disk) = (seen.times_the_disk(), probe.told());
+                    format!("{times} fdatasync of {disk}, target 1.5x")
+                }
+                _ => format!("fdatasync {}", probe.told()),
             };
             seen.print("durable put", &format!("{size} B, {writers} writers"), &note);
             if (size, writers) == (1024, 1000) {
-                let writers = 100;
-                let pause = Duration::from_secs_f64(2.0 * f64::from(writers) / seen.rate());
-                let load = Load { store, writers, size, pause };
-                let note = format!("target p99 2000 us where fdatasync is under 300: {disk_us:.0}");
-                load.run(round).await.print("durable put", "1024 B, at half load", &note);
+                half_load(store, seen.rate() / 2.0, plan, &mut probe).await;
             }
         }
     }
 }
 
-async fn volatile(round: Duration) {
+async fn half_load(store: Arc<MemoryStore>, rate: f64, plan: Plan, probe: &mut Probe) {
+    let seen = Load::new(store, 100, 1024).rounds_at(rate, plan, Some(&mut *probe)).await;
+    let disk = probe.told();
+    let note = format!("target p99 2000 us where fdatasync is under 300: {disk}");
+    seen.print("durable put", "1024 B, at half load", &note);
+}
+
+async fn volatile(plan: Plan) {
     for size in SIZES {
         for writers in [1, 100, 1000] {
             let store = Arc::new(MemoryStore::new());
-            let load = Load { store, writers, size, pause: Duration::ZERO };
             let note = if size == 1024 && writers > 1 { "target 500,000" } else { "" };
             let what = format!("{size} B, {writers} writers");
-            load.run(round).await.print("volatile put", &what, note);
+            let seen = Load::new(store, writers, size).rounds(plan, None).await;
+            seen.print("volatile put", &what, note);
         }
     }
 }
 
-async fn watched(round: Duration) {
+async fn watched(plan: Plan) {
     for watchers in [10, 1000] {
         let store = Arc::new(MemoryStore::new());
-        let mut tasks = tokio::task::JoinSet::new();
+        let mut tasks = JoinSet::new();
         for _ in 0..watchers {
             let mut watcher = store.watch(&KeyRange::all(), Revision(1)).await.unwrap();
             tasks.spawn(async move { while let Some(Ok(_)) = watcher.next().await {} });
         }
-        let load = Load { store, writers: 100, size: 1024, pause: Duration::ZERO };
+        let seen = Load::new(store, 100, 1024).rounds(plan, None).await;
         let what = format!("1024 B, 100 writers, {watchers} watchers");
-        load.run(round).await.print("volatile put", &what, "each watcher sees each put or lags");
+        seen.print("volatile put", &what, "each watcher sees each put or lags");
     }
 }
 
 /// One write, and the time until all of a thousand watchers have it.
-async fn fan_out(round: Duration) {
+async fn fan_out(plan: Plan) {
     let store = MemoryStore::new();
-    let mut tasks = tokio::task::JoinSet::new();
-    let (told, mut seen) = tokio::sync::mpsc::channel(16);
-    let left = Arc::new(std::sync::atomic::AtomicUsize::new(1000));
+    let mut tasks = JoinSet::new();
+    let (told, mut seen) = mpsc::channel(16);
+    let left = Arc::new(AtomicUsize::new(1000));
     for _ in 0..1000 {
         let mut watcher = store.watch(&KeyRange::all(), Revision(1)).await.unwrap();
         let (told, left) = (told.clone(), left.clone());
         tasks.spawn(async move {
             while let Some(Ok(batch)) = watcher.next().await {
                 black_box(&batch);
-                if left.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
-                    left.store(1000, std::sync::atomic::Ordering::Release);
+                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    left.store(1000, Ordering::Release);
                     told.send(()).await.unwrap();
                 }
             }
         });
     }
-    let (started, cpu, mut writes) = (Instant::now(), cpu_seconds(), 0_u32);
     let value = Bytes::from(vec![b'x'; 1024]);
-    while started.elapsed() < round {
-        store
-            .create(&key(0, writes as usize), value.clone(), WriteOptions::default())
-            .await
-            .unwrap();
-        seen.recv().await.unwrap();
-        writes += 1;
+    let (mut rounds, mut written) = (Rounds::default(), 0);
+    for round in 0..=plan.rounds {
+        let (started, cpu, mut times) = (Instant::now(), cpu_seconds(), Vec::new());
+        while started.elapsed() < plan.round {
+            let sent = Instant::now();
+            let options = WriteOptions::default();
+            store.create(&key(0, written), value.clone(), options).await.unwrap();
+            seen.recv().await.unwrap();
+            times.push(sent.elapsed());
+            written += 1;
+        }
+        let deliveries = times.len() as f64 * 1000.0;
+        if round > 0 {
+            let cpu = cpu_seconds() - cpu;
+            rounds.push(Seen::new(deliveries, times, started.elapsed(), cpu));
+        }
     }
-    let deliveries = f64::from(writes) * 1000.0;
-    let rate = deliveries / started.elapsed().as_secs_f64();
-    let each = (cpu_seconds() - cpu) * 1e6 / deliveries;
-    let (rate, each) = (format!("{rate:.0}"), format!("{each:.2}"));
-    line(&["delivery", "1 write to 1000 watchers", &rate, "", "", &each, "target 2,000,000"]);
+    rounds.print("delivery", "1 write to 1000 watchers", "target 2,000,000");
 }

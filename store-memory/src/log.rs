@@ -18,6 +18,7 @@ pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod frame;
 pub(crate) mod frames;
+pub(crate) mod pace;
 pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod snapshot;

@@ -3,7 +3,8 @@ use crate::{
     log::{
         directory::Directory,
         disk::SystemDisk,
-        snapshot::{self, Chunks, Loaded, Pace},
+        pace::Pace,
+        snapshot::{self, Chunks, Loaded},
     },
     state::{Record, State},
     wall::Wall,

@@ -14,9 +14,6 @@ use std::{
     time::Duration,
 };
 
-/// How many keys of a list without values share an allocation.
-const KEYS: usize = 64;
-
 /// What is stored under a key.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -53,6 +50,15 @@ impl Record {
             value: self.value.clone(),
             revision: Revision(self.revision),
             created: Revision(self.created),
+        }
+    }
+
+    /// Puts it, or only its key, behind what a page has.
+    fn tell(&self, page: &mut Page, key_only: bool) {
+        if key_only {
+            page.keys.push(&self.key, Revision(self.revision), Revision(self.created));
+        } else {
+            page.entries.push(self.entry());
         }
     }
 
@@ -169,19 +175,27 @@ impl State {
     pub(crate) fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
         let past = self.past(options.at)?;
         let revision = Revision(past.unwrap_or(self.revision));
-        let mut page = Page { entries: Vec::new(), revision, remaining: 0 };
+        let mut page = Page { revision, ..Page::default() };
         if range.is_empty() {
             return Ok(page);
         }
+        let limit = if options.count_only { 0 } else { options.limit.unwrap_or(usize::MAX) };
         let mut found = self.entries.range(range);
         match past {
+            None if options.keys_only => {
+                page.keys = found.keys(limit);
+                page.remaining = found.len() as u64;
+            }
             None => {
-                fill(&mut page, &mut found, options);
+                page.entries.reserve_exact(found.len().min(limit));
+                page.entries.extend(found.by_ref().take(limit).map(|record| record.entry()));
                 page.remaining = found.len() as u64;
             }
             Some(past) => {
                 let mut found = Past::new(found, self.overlay(range, past));
-                fill(&mut page, &mut found, options);
+                for record in found.by_ref().take(limit) {
+                    record.tell(&mut page, options.keys_only);
+                }
                 page.remaining = found.remaining(&self.entries);
             }
         }
@@ -225,48 +239,6 @@ impl State {
 }
 
 type Overlay<'a> = BTreeMap<&'a Key, Option<&'a Arc<Record>>>;
-
-fn fill<'a>(
-    page: &mut Page,
-    found: &mut impl Iterator<Item = &'a Arc<Record>>,
-    options: ListOptions,
-) {
-    let limit = if options.count_only { 0 } else { options.limit.unwrap_or(usize::MAX) };
-    page.entries.reserve_exact(found.size_hint().0.min(limit));
-    let mut found = found.take(limit);
-    if !options.keys_only {
-        page.entries.extend(found.map(|record| record.entry()));
-        return;
-    }
-    let mut part: Vec<&Record> = Vec::with_capacity(KEYS);
-    loop {
-        part.extend(found.by_ref().take(KEYS).map(|record| &**record));
-        if part.is_empty() {
-            return;
-        }
-        page.entries.extend(keys(&part));
-        part.clear();
-    }
-}
-
-/// Entries without values. Their keys are copied into one allocation, because counting references to each
-/// of the stored ones would cost several times as much.
-fn keys(records: &[&Record]) -> impl Iterator<Item = Entry> {
-    let len = records.iter().map(|record| record.key.as_bytes().len()).sum();
-    let mut bytes = Vec::with_capacity(len);
-    for record in records {
-        bytes.extend_from_slice(record.key.as_bytes());
-    }
-    let bytes = Bytes::from(bytes);
-    let mut start = 0;
-    records.iter().filter_map(move |record| {
-        let end = start + record.key.as_bytes().len();
-        let key = Key::new(bytes.slice(start..end))?;
-        start = end;
-        let (revision, created) = (Revision(record.revision), Revision(record.created));
-        Some(Entry { key, value: Bytes::new(), revision, created })
-    })
-}
 
 /// The live records with the overlay's in their place, in key order.
 struct Past<'a> {

@@ -1,6 +1,12 @@
 use crate::state::Record;
 use kubeplane_store_trait::{Key, KeyRange};
-use std::{slice, sync::Arc};
+use std::sync::Arc;
+
+mod iter;
+mod leaf;
+
+pub(crate) use iter::Iter;
+use leaf::Leaf;
 
 /// The most records of a leaf, and the most children of an inner node.
 const LEAF: usize = 32;
@@ -15,15 +21,15 @@ pub(crate) struct Tree {
 
 #[derive(Debug, Clone)]
 enum Node {
-    Leaf(Vec<Arc<Record>>),
+    Leaf(Leaf),
     Inner(Inner),
 }
 
 #[derive(Debug, Clone)]
 struct Inner {
     children: Vec<Arc<Node>>,
-    /// How many records each child holds.
-    lens: Vec<usize>,
+    /// How many records each child holds. Shared, because a record that is only replaced leaves it as it is.
+    lens: Arc<[usize]>,
     /// Between each two children: above every key of the left one, not above any of the right one. Shared,
     /// because most changes leave it as it is.
     bounds: Arc<Vec<Key>>,
@@ -34,7 +40,7 @@ type Split = Option<(Key, Arc<Node>)>;
 
 impl Tree {
     pub(crate) fn new() -> Self {
-        Self { root: Arc::new(Node::Leaf(Vec::new())) }
+        Self { root: Arc::new(Node::Leaf(Leaf::default())) }
     }
 
     /// A tree of records in strictly ascending order of their keys; its nodes are full.
@@ -44,7 +50,7 @@ impl Tree {
         while let Some(first) = records.peek() {
             let least = first.key.clone();
             let leaf: Vec<_> = records.by_ref().take(LEAF).collect();
-            level.push((least, leaf.len(), Arc::new(Node::Leaf(leaf))));
+            level.push((least, leaf.len(), Arc::new(Node::Leaf(Leaf::of(leaf)))));
         }
         while level.len() > 1 {
             level = stack(level);
@@ -60,7 +66,7 @@ impl Tree {
         let mut node = &self.root;
         loop {
             match &**node {
-                Node::Leaf(records) => return records.get(search(records, key).ok()?),
+                Node::Leaf(leaf) => return leaf.records().get(leaf.search(key).ok()?),
                 Node::Inner(inner) => node = &inner.children[inner.child(key)],
             }
         }
@@ -70,7 +76,7 @@ impl Tree {
     pub(crate) fn insert(&mut self, record: Arc<Record>) -> Option<Arc<Record>> {
         let (old, split) = insert(&mut self.root, record);
         if let Some((bound, right)) = split {
-            let lens = vec![self.root.len(), right.len()];
+            let lens = [self.root.len(), right.len()].into();
             let children = vec![self.root.clone(), right];
             let bounds = Arc::new(vec![bound]);
             self.root = Arc::new(Node::Inner(Inner { children, lens, bounds }));
@@ -95,9 +101,7 @@ impl Tree {
         let (mut node, mut rank) = (&self.root, 0);
         loop {
             match &**node {
-                Node::Leaf(records) => {
-                    return rank + search(records, key).unwrap_or_else(|at| at);
-                }
+                Node::Leaf(leaf) => return rank + leaf.search(key).unwrap_or_else(|at| at),
                 Node::Inner(inner) => {
                     let child = inner.child(key);
                     rank += inner.lens[..child].iter().sum::<usize>();
@@ -118,31 +122,15 @@ impl Tree {
         self.seek(range.start(), end.saturating_sub(start))
     }
 
-    /// The first `len` records at or behind `start`.
     fn seek(&self, start: &[u8], len: usize) -> Iter<'_> {
-        let mut iter = Iter { above: Vec::new(), leaf: [].iter(), len };
-        let mut node = &self.root;
-        loop {
-            match &**node {
-                Node::Leaf(records) => {
-                    let at = search(records, start).unwrap_or_else(|at| at);
-                    iter.leaf = records[at..].iter();
-                    return iter;
-                }
-                Node::Inner(inner) => {
-                    let child = inner.child(start);
-                    iter.above.push(inner.children[child + 1..].iter());
-                    node = &inner.children[child];
-                }
-            }
-        }
+        Iter::seek(&self.root, start, len)
     }
 }
 
 impl Node {
     fn len(&self) -> usize {
         match self {
-            Self::Leaf(records) => records.len(),
+            Self::Leaf(leaf) => leaf.records().len(),
             Self::Inner(inner) => inner.lens.iter().sum(),
         }
     }
@@ -150,7 +138,7 @@ impl Node {
     /// Records of a leaf, children of an inner node.
     fn width(&self) -> usize {
         match self {
-            Self::Leaf(records) => records.len(),
+            Self::Leaf(leaf) => leaf.records().len(),
             Self::Inner(inner) => inner.children.len(),
         }
     }
@@ -164,12 +152,14 @@ impl Inner {
     /// Takes in what a child split off; splits itself when that is too much.
     fn adopt(&mut self, child: usize, bound: Key, right: Arc<Node>) -> Split {
         let len = right.len();
-        self.lens[child] -= len;
-        self.lens.insert(child + 1, len);
+        let mut lens = self.lens.to_vec();
+        lens[child] -= len;
+        lens.insert(child + 1, len);
         self.children.insert(child + 1, right);
         let bounds = Arc::make_mut(&mut self.bounds);
         bounds.insert(child, bound);
         if self.children.len() <= INNER {
+            self.lens = lens.into();
             return None;
         }
         // Keys that come in order leave full nodes behind.
@@ -178,8 +168,9 @@ impl Inner {
         let right_bounds = bounds.split_off(at);
         let bound = bounds.pop()?;
         let children = self.children.split_off(at);
-        let lens = self.lens.split_off(at);
-        let right = Inner { children, lens, bounds: Arc::new(right_bounds) };
+        let right_lens = lens.split_off(at);
+        self.lens = lens.into();
+        let right = Inner { children, lens: right_lens.into(), bounds: Arc::new(right_bounds) };
         Some((bound, Arc::new(Node::Inner(right))))
     }
 
@@ -188,7 +179,8 @@ impl Inner {
         let width = self.children[child].width();
         if width == 0 {
             self.children.remove(child);
-            self.lens.remove(child);
+            let kept = self.lens.iter().enumerate().filter(|(at, _)| *at != child);
+            self.lens = kept.map(|(_, len)| *len).collect();
             if !self.bounds.is_empty() {
                 Arc::make_mut(&mut self.bounds).remove(child.saturating_sub(1));
             }
@@ -204,13 +196,17 @@ impl Inner {
 
     fn join(&mut self, left: usize) {
         let right = self.children.remove(left + 1);
-        self.lens[left] += self.lens.remove(left + 1);
+        let mut lens = self.lens.to_vec();
+        lens[left] += lens.remove(left + 1);
+        self.lens = lens.into();
         let bound = Arc::make_mut(&mut self.bounds).remove(left);
         match (Arc::make_mut(&mut self.children[left]), &*right) {
-            (Node::Leaf(records), Node::Leaf(more)) => records.extend_from_slice(more),
+            (Node::Leaf(leaf), Node::Leaf(more)) => {
+                leaf.change().extend_from_slice(more.records());
+            }
             (Node::Inner(inner), Node::Inner(more)) => {
                 inner.children.extend_from_slice(&more.children);
-                inner.lens.extend_from_slice(&more.lens);
+                inner.lens = inner.lens.iter().chain(&*more.lens).copied().collect();
                 let bounds = Arc::make_mut(&mut inner.bounds);
                 bounds.push(bound);
                 bounds.extend_from_slice(&more.bounds);
@@ -220,16 +216,12 @@ impl Inner {
     }
 }
 
-fn search(records: &[Arc<Record>], key: &[u8]) -> Result<usize, usize> {
-    records.binary_search_by(|record| record.key.as_bytes().as_ref().cmp(key))
-}
-
 /// One level of inner nodes above `level`, which holds the least key and the size of each node.
 fn stack(level: Vec<(Key, usize, Arc<Node>)>) -> Vec<(Key, usize, Arc<Node>)> {
     let mut above = Vec::with_capacity(level.len() / INNER + 1);
     for part in level.chunks(INNER) {
         let bounds = part[1..].iter().map(|(least, ..)| least.clone()).collect();
-        let lens: Vec<_> = part.iter().map(|(_, len, _)| *len).collect();
+        let lens: Arc<[_]> = part.iter().map(|(_, len, _)| *len).collect();
         let children = part.iter().map(|(.., node)| node.clone()).collect();
         let len = lens.iter().sum();
         let inner = Inner { children, lens, bounds: Arc::new(bounds) };
@@ -240,9 +232,10 @@ fn stack(level: Vec<(Key, usize, Arc<Node>)>) -> Vec<(Key, usize, Arc<Node>)> {
 
 fn insert(node: &mut Arc<Node>, record: Arc<Record>) -> (Option<Arc<Record>>, Split) {
     match Arc::make_mut(node) {
-        Node::Leaf(records) => match search(records, record.key.as_bytes()) {
-            Ok(at) => (Some(std::mem::replace(&mut records[at], record)), None),
+        Node::Leaf(leaf) => match leaf.search(record.key.as_bytes()) {
+            Ok(at) => (Some(std::mem::replace(&mut leaf.change()[at], record)), None),
             Err(at) => {
+                let records = leaf.change();
                 let last = at == records.len();
                 records.insert(at, record);
                 if records.len() <= LEAF {
@@ -250,13 +243,15 @@ fn insert(node: &mut Arc<Node>, record: Arc<Record>) -> (Option<Arc<Record>>, Sp
                 }
                 let right = records.split_off(if last { LEAF } else { LEAF / 2 });
                 let bound = right[0].key.clone();
-                (None, Some((bound, Arc::new(Node::Leaf(right)))))
+                (None, Some((bound, Arc::new(Node::Leaf(Leaf::of(right))))))
             }
         },
         Node::Inner(inner) => {
             let child = inner.child(record.key.as_bytes());
             let (old, split) = insert(&mut inner.children[child], record);
-            inner.lens[child] += usize::from(old.is_none());
+            if old.is_none() {
+                Arc::make_mut(&mut inner.lens)[child] += 1;
+            }
             let split = split.and_then(|(bound, right)| inner.adopt(child, bound, right));
             (old, split)
         }
@@ -265,66 +260,19 @@ fn insert(node: &mut Arc<Node>, record: Arc<Record>) -> (Option<Arc<Record>>, Sp
 
 fn remove(node: &mut Arc<Node>, key: &[u8]) -> Option<Arc<Record>> {
     match Arc::make_mut(node) {
-        Node::Leaf(records) => Some(records.remove(search(records, key).ok()?)),
+        Node::Leaf(leaf) => {
+            let at = leaf.search(key).ok()?;
+            Some(leaf.change().remove(at))
+        }
         Node::Inner(inner) => {
             let child = inner.child(key);
             let old = remove(&mut inner.children[child], key)?;
-            inner.lens[child] -= 1;
+            Arc::make_mut(&mut inner.lens)[child] -= 1;
             inner.tidy(child);
             Some(old)
         }
     }
 }
-
-/// Records in order; knows how many are left.
-#[derive(Debug, Clone)]
-pub(crate) struct Iter<'a> {
-    above: Vec<slice::Iter<'a, Arc<Node>>>,
-    leaf: slice::Iter<'a, Arc<Record>>,
-    len: usize,
-}
-
-impl<'a> Iter<'a> {
-    /// Goes to the next leaf.
-    fn turn(&mut self) -> Option<()> {
-        loop {
-            let node = match self.above.last_mut()?.next() {
-                Some(node) => node,
-                None => {
-                    self.above.pop();
-                    continue;
-                }
-            };
-            match &**node {
-                Node::Leaf(records) => {
-                    self.leaf = records.iter();
-                    return Some(());
-                }
-                Node::Inner(inner) => self.above.push(inner.children.iter()),
-            }
-        }
-    }
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = &'a Arc<Record>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.len = self.len.checked_sub(1)?;
-        loop {
-            if let Some(record) = self.leaf.next() {
-                return Some(record);
-            }
-            self.turn()?;
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.len, Some(self.len))
-    }
-}
-
-impl ExactSizeIterator for Iter<'_> {}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed test says where")]

@@ -3,7 +3,7 @@ use std::{borrow::Borrow, fmt};
 
 /// The name of an entry: any bytes but none, at most [`Key::MAX_LEN`] of them. Keys order by their bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Bytes);
+pub struct Key(pub(crate) Bytes);
 
 impl Key {
     /// The longest key, in bytes.

@@ -13,6 +13,16 @@
 //! To write a backend, see the module `conformance` (of the feature of that name): a whole one to read, and the suite
 //! that holds yours against each promise. [`Timeline`] is the past and the watches of one that lives in memory. [`FaultStore`] lets calls fail by plan, [`TraceStore`] remembers them.
 //!
+//! # Contract
+//! The pages of [`Store`] and [`Watcher`] have all of it, and the suite asks for each word:
+//!
+//! * A [`Store`] gives every write a revision of its own, larger than all before. Writes, latest reads and the revision
+//!   take effect at one moment between call and return; a write is done entirely or not at all, and nobody sees it before
+//!   it is as durable as the store says. `Unavailable` means surely not applied, `Indeterminate` perhaps.
+//! * A [`Watcher`] delivers every event after a revision, ordered and unique, all of one revision together, or ends with one
+//!   error after a correct prefix; a new watch after what it delivered goes on without a gap.
+//!
+//! # Example
 //! Pages of a list follow each other at one revision:
 //!
 //! ```
@@ -39,6 +49,7 @@ pub mod conformance;
 mod error;
 mod fault;
 mod key;
+mod keys;
 mod store;
 mod timeline;
 mod trace;
@@ -47,6 +58,7 @@ mod watch;
 pub use error::{Error, Result, Retry};
 pub use fault::{Fault, FaultPlan, FaultStore};
 pub use key::{Key, KeyRange};
+pub use keys::{Keys, ListedKey};
 pub use store::{
     Capabilities, Deleted, Entry, ListOptions, Page, Read, ReadAt, Revision, Store, StoreStatus,
     WriteOptions,

@@ -1,4 +1,4 @@
-use crate::{BoxWatcher, Key, KeyRange, Result};
+use crate::{BoxWatcher, Key, KeyRange, Keys, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
@@ -21,7 +21,7 @@ impl fmt::Display for Revision {
 pub struct Entry {
     /// Its key.
     pub key: Key,
-    /// Its value; empty in keys-only lists.
+    /// Its value.
     pub value: Bytes,
     /// The revision of its last write.
     pub revision: Revision,
@@ -55,20 +55,22 @@ pub struct ListOptions {
     pub at: ReadAt,
     /// The most entries to return; `None` means all, zero none.
     pub limit: Option<usize>,
-    /// Leave the values out.
+    /// Return no entries, only their [keys](Page::keys).
     pub keys_only: bool,
     /// Return no entries, only the count.
     pub count_only: bool,
 }
 
 /// A part of a list, in key order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The entries.
+    /// The entries; none where only their keys were asked for.
     pub entries: Vec<Entry>,
+    /// Where only the keys were asked for: those of what would be the entries.
+    pub keys: Keys,
     /// The revision all of them were read at.
     pub revision: Revision,
-    /// How many entries of the range follow behind the last one returned, at the same revision; with `count_only`
+    /// How many entries of the range follow behind the last one or its key, at the same revision; with `count_only`
     /// or a limit of zero all of them.
     pub remaining: u64,
 }

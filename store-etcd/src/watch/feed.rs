@@ -89,7 +89,7 @@ impl Feed {
         self.progress.resumed();
         let item = loop {
             let step = match self.input().await {
-                Input::Asked => self.progress.wanted(),
+                Input::Asked => self.progress.wanted(self.client.seen()),
                 Input::Due => self.progress.waited(),
                 Input::Failed(error) => break Err(error),
                 Input::Lost(error) => match self.resume(error).await {

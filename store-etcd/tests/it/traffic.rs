@@ -53,6 +53,34 @@ async fn a_write_is_one_round_trip_also_when_it_is_refused() {
     assert_eq!(calls(&etcd, &[]) - all, 6 * ROUNDS, "and nothing else");
 }
 
+/// A watch that begins in the past is behind at first, and etcd (since 3.5.13) leaves what is asked of such a one
+/// unanswered.
+#[tokio::test]
+async fn a_bookmark_that_was_asked_for_once_comes_though_the_watch_is_behind() {
+    let etcd = Etcd::start();
+    let store = etcd.connect().await;
+    let plain = WriteOptions::default();
+    let mut last = store.create(&key("quiet/a"), "x".into(), plain).await.unwrap();
+    let before = Revision(last.0 - 1);
+    for number in 0..300 {
+        last = store.create(&key(&format!("busy/{number}")), "x".into(), plain).await.unwrap();
+    }
+    let range = KeyRange::prefix("quiet/");
+    for after in [before, Revision(before.0 + 1), last] {
+        let mut watcher = store.watch(&range, after).await.unwrap();
+        watcher.as_mut().request_progress();
+        let reached = async {
+            while let Some(batch) = watcher.next().await {
+                if batch.unwrap().through >= last {
+                    return;
+                }
+            }
+            panic!("the watch ended");
+        };
+        tokio::time::timeout(Duration::from_secs(30), reached).await.expect("a bookmark");
+    }
+}
+
 /// Passes connections on, and counts them. What comes from etcd over the second one is held back from some time on.
 async fn pass(
     listener: TcpListener,

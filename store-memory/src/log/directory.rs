@@ -1,4 +1,4 @@
-use super::disk::Disk;
+use super::{disk::Disk, pace::Pace};
 use crate::OpenError;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::{
@@ -6,6 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 /// A data directory, held for as long as this lives.
@@ -19,6 +20,9 @@ pub(crate) struct Directory {
 
 /// The mode of every file: only the owner reads and writes.
 pub(crate) const PRIVATE: u32 = 0o600;
+
+/// How much of a large file goes at once, in bytes. A flush of the log may have to wait until it is gone.
+const STEP: u64 = 1024 * 1024;
 
 /// The files found in a data directory, by revision.
 #[derive(Debug, Default)]
@@ -92,19 +96,35 @@ impl Directory {
         Ok(contents)
     }
 
-    /// Removes what a snapshot at `revision` makes superfluous.
-    pub(crate) fn prune(&self, revision: u64) -> io::Result<()> {
+    /// Removes what a snapshot at `revision`, which is on the disk, makes superfluous.
+    pub(crate) fn prune(&self, revision: u64, pace: &Pace) -> io::Result<()> {
         let contents = self.contents()?;
         for old in contents.snapshots.iter().filter(|old| **old < revision) {
-            self.disk.remove(&self.snapshot(*old))?;
+            self.remove(&self.snapshot(*old), pace)?;
         }
         for pair in contents.logs.windows(2) {
             // A log ends where the next begins.
             if pair[1] <= revision {
-                self.disk.remove(&self.log(pair[0]))?;
+                self.remove(&self.log(pair[0]), pace)?;
             }
         }
         self.sync()
+    }
+
+    /// Removes a file from its end on, a little at a time. What is left of it when the process dies meanwhile is
+    /// never read, and removed after the next snapshot.
+    ///
+    /// It is not written over as the next log: what stands behind the end of that would look like damage in its last
+    /// group, or damage like the end, unless all of it were made zero first, and so every log written twice.
+    fn remove(&self, path: &Path, pace: &Pace) -> io::Result<()> {
+        let mut left = fs::metadata(path)?.len();
+        while left > STEP {
+            let started = Instant::now();
+            left -= STEP;
+            self.disk.shorten(path, left)?;
+            pace.rest(started.elapsed());
+        }
+        self.disk.remove(path)
     }
 
     /// Puts everything but the snapshot at `revision` aside, under names that are not looked at again.

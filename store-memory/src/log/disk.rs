@@ -15,6 +15,8 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn resume(&self, path: &Path, from: u64, len: u64) -> io::Result<Box<dyn DiskFile>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Cuts a file that nobody needs any more to its first `len` bytes, durably or not.
+    fn shorten(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Makes the creation, renaming and removal of files in a directory durable.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 }
@@ -52,6 +54,10 @@ impl Disk for SystemDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn shorten(&self, path: &Path, len: u64) -> io::Result<()> {
+        File::options().write(true).open(path)?.set_len(len)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

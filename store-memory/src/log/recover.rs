@@ -3,8 +3,9 @@ use super::{
     file::{Header, Kind},
     frame::{self, Found, Frame},
     frames::Frames,
+    pace::Pace,
     record::{Item, Items},
-    snapshot::{self, Pace},
+    snapshot,
 };
 use crate::{
     DataLoss, OpenError,

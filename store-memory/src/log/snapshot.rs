@@ -3,6 +3,7 @@ use super::{
     file::{Header, Kind},
     frame::{self, Found},
     frames::Frames,
+    pace::Pace,
     record::{self, Item, Items},
 };
 use crate::{
@@ -12,50 +13,13 @@ use crate::{
 };
 use bytes::Bytes;
 use kubeplane_store_trait::{Key, KeyRange};
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Instant};
 
 /// Frames of a snapshot are about this large, in bytes.
 const FRAME: usize = 256 * 1024;
 /// Of a snapshot that is being written, at most about this much waits for the disk, in bytes: a flush of the log waits
 /// for all of it.
 const UNFLUSHED: u64 = 256 * 1024;
-/// How much longer than at work a snapshot beside writers rests.
-const REST: u32 = 3;
-
-/// How a snapshot is written.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pace {
-    hurry: Arc<AtomicBool>,
-}
-
-impl Pace {
-    /// As fast as it goes, from now on.
-    pub(crate) fn hurry(&self) {
-        self.hurry.store(true, Ordering::Relaxed);
-    }
-
-    /// As fast as it goes, from the start.
-    pub(crate) fn hurried() -> Self {
-        Self { hurry: Arc::new(AtomicBool::new(true)) }
-    }
-
-    /// Leaves the disk and the processor to the writers for a while. By the machine's own clock: it is about the machine.
-    fn rest(&self, worked: Duration) {
-        if !self.hurry.load(Ordering::Relaxed) {
-            thread::sleep((REST * worked).min(Duration::from_millis(100)));
-        }
-    }
-}
 
 /// The bytes of a snapshot's file, in parts of a frame each.
 #[derive(Debug)]

@@ -1,7 +1,11 @@
 use crate::ledger::{Outcome, Write};
 use kubeplane_store_trait::{Error, Result};
 use parking_lot::{Condvar, Mutex};
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    thread,
+    time::{Duration, Instant},
+};
 use tokio::sync::{Semaphore, oneshot};
 
 /// Writes that can wait for the log before their senders do.
@@ -9,6 +13,10 @@ const ROOM: usize = 4096;
 /// The most writes and the most bytes (roughly) of one group commit.
 const GROUP: usize = 1024;
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long the thread may stay awake for the next write, by the machine's own clock: about as long as it takes to put
+/// it to sleep and to wake it up.
+pub(super) const LINGER: Duration = Duration::from_micros(100);
 
 /// The writes that wait for the log.
 #[derive(Debug)]
@@ -88,6 +96,16 @@ impl Inbox {
         self.close();
         let waiting = std::mem::take(&mut self.queue.lock().waiting);
         drop(waiting);
+    }
+
+    /// Stays awake for a moment, until somebody pushes, or closes. A single writer sends the next write as soon as it has
+    /// its answer; to wake the thread for that takes a good part of a flush. Others have the processor meanwhile.
+    pub(crate) fn linger(&self) {
+        let free = Instant::now();
+        let quiet = || self.room.available_permits() >= ROOM && !self.room.is_closed();
+        while quiet() && free.elapsed() < LINGER {
+            thread::yield_now();
+        }
     }
 
     /// Waits for writes, until a call, or `deadline` if there is one, and moves those of the next group into `group`.

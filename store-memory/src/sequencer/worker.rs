@@ -1,12 +1,7 @@
-use super::{Condition, Inbox, Request, Start, Taken};
+use super::{Condition, Inbox, Request, Start, Taken, inbox::LINGER};
 use crate::{
     ledger::{Ledger, Outcome, Write},
-    log::{
-        appender::LogFile,
-        directory::Directory,
-        frame, record,
-        snapshot::{self, Pace},
-    },
+    log::{appender::LogFile, directory::Directory, frame, pace::Pace, record, snapshot},
     published::Published,
     state::What,
     wall::Wall,
@@ -87,8 +82,12 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
-        let mut group = Vec::new();
+        let (mut group, mut lingers) = (Vec::new(), false);
         loop {
+            let free = Instant::now();
+            if lingers {
+                self.inbox.linger();
+            }
             match self.inbox.take(&mut group, self.wake_by()) {
                 Taken::Closed => break,
                 Taken::Late => {
@@ -96,7 +95,12 @@ impl Worker {
                         self.flush();
                     }
                 }
-                Taken::Group => self.handle(&mut group),
+                Taken::Group => {
+                    // Only for a single writer, and as long as it pays: of many, those that are woken up with the thread
+                    // share its next flush, and one that comes seldom is not worth the wait.
+                    lingers = group.len() == 1 && free.elapsed() < 2 * LINGER;
+                    self.handle(&mut group);
+                }
             }
             self.consider_snapshot();
         }
@@ -301,7 +305,7 @@ impl Worker {
         let job = move || {
             let _end = end;
             let size = snapshot::write(&directory, &state, wall, &slowly)?;
-            directory.prune(state.revision).map(|()| size)
+            directory.prune(state.revision, &slowly).map(|()| size)
         };
         let thread = thread::Builder::new().name("store-snapshot".into()).spawn(job)?;
         self.snapshot = Some(Job { thread, pace, done });

@@ -190,13 +190,22 @@ pub(super) async fn counts_and_keys_only_leave_values_out(factory: &dyn Factory)
     }
     let range = KeyRange::prefix("a/");
     let keys = ListOptions { keys_only: true, limit: Some(2), ..ListOptions::default() };
-    let page = ok(store.list(&range, keys).await);
-    assert_eq!((names(&page), page.remaining), (vec!["a/1".into(), "a/2".into()], 1));
-    assert!(page.entries.iter().all(|entry| entry.value.is_empty() && entry.revision.0 > 0));
+    let first = some(get(&*store, "a/1", ReadAt::Latest).await);
+    let updated = update(&*store, "a/1", "new", first.revision).await;
+    for at in [ReadAt::Latest, ReadAt::Exact(Revision(updated.0 - 1)), ReadAt::Exact(updated)] {
+        let page = ok(store.list(&range, ListOptions { at, ..keys }).await);
+        let whole = ok(store.list(&range, ListOptions { keys_only: false, at, ..keys }).await);
+        assert_eq!((page.entries.len(), page.remaining), (0, 1));
+        assert!(whole.keys.is_empty(), "keys apart from their entries: {:?}", whole.keys);
+        let told = page.keys.iter().map(|one| (one.to_key(), one.revision, one.created));
+        let whole = whole.entries.into_iter().map(|one| (one.key, one.revision, one.created));
+        assert_eq!(told.collect::<Vec<_>>(), whole.collect::<Vec<_>>());
+        assert_eq!(page.keys.last().map(|one| one.to_string()).as_deref(), Some("a/2"));
+    }
     let count = ListOptions { count_only: true, ..ListOptions::default() };
     let page = ok(store.list(&range, count).await);
     assert_eq!((page.entries.len(), page.remaining), (0, 3));
-    let old = Revision(page.revision.0 - 2);
+    let old = Revision(updated.0 - 3);
     let count = ListOptions { count_only: true, at: ReadAt::Exact(old), ..Default::default() };
     assert_eq!(ok(store.list(&range, count).await).remaining, 2);
 }

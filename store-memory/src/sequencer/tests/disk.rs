@@ -36,6 +36,8 @@ pub(super) struct DiskState {
     pub(super) broken: Option<(Calls, i32)>,
     /// How many bytes all files of a directory may have together.
     pub(super) room: Option<u64>,
+    /// What files were cut to, in order.
+    pub(super) shortened: Vec<(PathBuf, u64)>,
     /// The directories whose entries were made durable.
     pub(super) synced: Vec<PathBuf>,
     /// What a loss of power leaves of each file: what was flushed without an error.
@@ -170,6 +172,16 @@ impl Disk for TestDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.call(("remove", path), |_| SystemDisk.remove(path))
+    }
+
+    fn shorten(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.call(("shorten", path), |_| SystemDisk.shorten(path, len))?;
+        self.set(|state| {
+            let kept = usize::try_from(len).unwrap();
+            state.durable.entry(path.to_owned()).or_default().truncate(kept);
+            state.shortened.push((path.to_owned(), len));
+        });
+        Ok(())
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

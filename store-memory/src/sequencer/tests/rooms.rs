@@ -2,12 +2,13 @@
 
 use super::{
     contents, create,
-    disk::{ENOSPC, TestDisk},
+    disk::{EIO, ENOSPC, TestDisk},
 };
 use crate::MemoryStore;
 use kubeplane_store_trait::{Error, Key, ReadAt, Store, WriteOptions};
 use std::{
     collections::BTreeMap,
+    fs,
     path::Path,
     sync::{
         Arc,
@@ -45,12 +46,12 @@ async fn write(store: &MemoryStore, turns: u32, done: &AtomicU32) {
 
 fn size(path: &Path) -> u64 {
     // A file may be removed between the listing and the look at it.
-    let files = std::fs::read_dir(path).unwrap();
+    let files = fs::read_dir(path).unwrap();
     files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum()
 }
 
 fn count(path: &Path, kind: &str) -> usize {
-    let files = std::fs::read_dir(path).unwrap();
+    let files = fs::read_dir(path).unwrap();
     let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
     names.filter(|name| name.starts_with(kind)).count()
 }
@@ -115,6 +116,67 @@ async fn a_snapshot_that_fails_is_told_leaves_nothing_and_is_tried_again() {
     let store = MemoryStore::open(directory.path()).unwrap();
     assert_eq!(contents(&store).await, kept);
     create(&store, "later").await.unwrap();
+}
+
+/// Writes a tenth of a megabyte at a time, to 25 entries in turn, until something has come of it.
+async fn write_much(store: &MemoryStore, until: impl AsyncFn() -> bool) {
+    for turn in 0.. {
+        let value = format!("{turn}{}", "x".repeat(100_000));
+        put(store, &format!("{}", turn % 25), value).await.unwrap();
+        if turn > 100 && until().await {
+            return;
+        }
+        assert!(turn < 4000, "it never comes to that");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_that_nobody_needs_goes_a_little_at_a_time() {
+    const STEP: u64 = 1024 * 1024;
+    let (disk, directory) = (TestDisk::default(), tempfile::tempdir().unwrap());
+    let store = open(directory.path(), &disk, 3 * STEP);
+    let first = directory.path().join("log-00000000000000000001");
+    let cut = |kind: &str| {
+        let state = disk.state.0.lock();
+        let named = |path: &Path| path.file_name().unwrap().to_str().unwrap().starts_with(kind);
+        state.shortened.iter().filter(|(path, _)| named(path)).cloned().collect::<Vec<_>>()
+    };
+    write_much(&store, async || !first.exists() && !cut("snapshot-").is_empty()).await;
+    let lengths: Vec<_> =
+        cut("log-").into_iter().filter(|(path, _)| *path == first).map(|(_, len)| len).collect();
+    assert!(lengths.len() >= 2, "{lengths:?}");
+    assert!(lengths.windows(2).all(|pair| pair[0] - pair[1] == STEP), "{lengths:?}");
+    assert!(lengths.last().is_some_and(|left| (1..=STEP).contains(left)), "{lengths:?}");
+    let kept = contents(&store).await;
+    store.close().await;
+    assert_eq!(contents(&MemoryStore::open(directory.path()).unwrap()).await, kept);
+}
+
+/// As when the process dies, or the power is lost, while old files are being removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_an_old_log_is_not_read_and_goes_later() {
+    let (disk, directory) = (TestDisk::default(), tempfile::tempdir().unwrap());
+    let limit = 3 * 1024 * 1024;
+    let gone = |call: &str, path: &Path| {
+        let log = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log-"));
+        call == "remove" && log
+    };
+    disk.set(|state| state.broken = Some((gone, EIO)));
+    let store = open(directory.path(), &disk, limit);
+    let first = directory.path().join("log-00000000000000000001");
+    let shortened = async || fs::metadata(&first).unwrap().len() <= 1024 * 1024;
+    write_much(&store, shortened).await;
+    // What it says of its trouble is told elsewhere.
+    let kept = contents(&store).await;
+    drop(store);
+    disk.lose_power();
+    disk.set(|state| state.broken = None);
+    let store = open(directory.path(), &disk, limit);
+    assert_eq!(contents(&store).await, kept);
+    write_much(&store, async || !first.exists()).await;
+    let kept = contents(&store).await;
+    drop(store);
+    assert_eq!(contents(&MemoryStore::open(directory.path()).unwrap()).await, kept);
 }
 
 /// What one writer was told: the last value of each key that was acknowledged, and one that may have been written.

@@ -98,10 +98,13 @@ impl ModelState {
         let limit = if options.count_only { 0 } else { options.limit.unwrap_or(usize::MAX) };
         let remaining = entries.len().saturating_sub(limit) as u64;
         entries.truncate(limit);
+        let mut page = Page { entries, revision, remaining, ..Page::default() };
         if options.keys_only {
-            entries.iter_mut().for_each(|entry| entry.value.clear());
+            for entry in page.entries.drain(..) {
+                page.keys.push(&entry.key, entry.revision, entry.created);
+            }
         }
-        Ok(Page { entries, revision, remaining })
+        Ok(page)
     }
 
     /// See [`Store::create`](crate::Store::create).
