@@ -88,6 +88,11 @@ impl Extender {
         !self.config.filter_verb.is_empty() || !self.config.prioritize_verb.is_empty()
     }
 
+    /// How much a point of its scores counts beside plugins, which score up to a hundred where it scores up to ten.
+    pub(crate) fn factor(&self) -> i64 {
+        self.config.weight * (crate::MAX_SCORE / 10)
+    }
+
     pub(crate) fn preempts(&self) -> bool {
         !self.config.preempt_verb.is_empty()
     }
@@ -153,24 +158,30 @@ impl Extender {
         nodes: &[Arc<NodeInfo>],
         totals: &mut [i64],
     ) {
+        match self.opinions(pod, nodes).await {
+            Ok(scores) => {
+                for (total, score) in totals.iter_mut().zip(scores.into_iter().flatten()) {
+                    *total += score * self.factor();
+                }
+            }
+            Err(error) => tracing::info!(extender = self.url(), error, "extender gave no scores"),
+        }
+    }
+
+    /// What it thinks of the nodes, each from zero to ten; `None` when it does not score.
+    pub(crate) async fn opinions(
+        &self,
+        pod: &PodInfo,
+        nodes: &[Arc<NodeInfo>],
+    ) -> Result<Option<Vec<i64>>, String> {
         if self.config.prioritize_verb.is_empty() {
-            return;
+            return Ok(None);
         }
         let question = self.question(pod, nodes);
-        let answer: Result<Vec<HostPriority>, _> =
-            self.ask(&self.config.prioritize_verb, &question).await;
-        let scores: BTreeMap<_, _> = match answer {
-            Ok(answer) => answer.into_iter().map(|own| (own.host, own.score)).collect(),
-            Err(error) => {
-                tracing::info!(extender = self.url(), error, "extender gave no scores");
-                return;
-            }
-        };
-        for (node, total) in nodes.iter().zip(totals) {
-            let score = scores.get(node.name()).copied().unwrap_or_default();
-            // Extenders score from zero to ten.
-            *total += score * self.config.weight * (crate::MAX_SCORE / 10);
-        }
+        let answer: Vec<HostPriority> = self.ask(&self.config.prioritize_verb, &question).await?;
+        let scores: BTreeMap<_, _> = answer.into_iter().map(|own| (own.host, own.score)).collect();
+        let of = |node: &Arc<NodeInfo>| scores.get(node.name()).copied().unwrap_or_default();
+        Ok(Some(nodes.iter().map(of).collect()))
     }
 
     /// Which candidates for preemption are right, and their victims.
@@ -253,7 +264,9 @@ impl Extender {
             }
             let bytes =
                 response.into_body().collect_bytes().await.map_err(|error| error.to_string())?;
-            serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+            // From text, as nodes and pods are read everywhere else: the code for that is large.
+            let text = std::str::from_utf8(&bytes).map_err(|error| error.to_string())?;
+            serde_json::from_str(text).map_err(|error| error.to_string())
         };
         let timed = kubeplane_clock::timeout(&*self.clock, patience, exchange).await;
         timed.unwrap_or_else(|| Err(format!("Post {url:?}: no answer within {patience:?}")))

@@ -81,6 +81,8 @@ pub struct Framework {
     /// Why nodes refuse pods alike.
     refusals: Remembered<Refusal>,
     extenders: Vec<Arc<Extender>>,
+    /// Whether pods of a group are placed in one go although no plugin asks for it.
+    grouping: bool,
 }
 
 impl Framework {
@@ -115,6 +117,7 @@ impl Framework {
             engine: None,
             refusals: Remembered::default(),
             extenders: Vec::new(),
+            grouping: false,
             clock,
             seed,
             next_node: AtomicUsize::new(0),
@@ -213,6 +216,14 @@ impl Framework {
             && own
                 .as_enqueue_extensions()
                 .is_none_or(|point| point.hint(pod, event, object) == Hint::Queue)
+    }
+
+    /// Whether, of several pods alike, one tells for all if an event helps them against a plugin's refusal.
+    pub(crate) fn hints_alike(&self, plugin: &str, event: ClusterEvent) -> bool {
+        let of_others = matches!(event.resource, EventResource::AssignedPod | EventResource::Node);
+        let own = self.plugins().find(|own| own.name() == plugin);
+        let point = own.and_then(|own| own.as_enqueue_extensions());
+        of_others && point.is_none_or(|point| point.is_same_for_pods_alike())
     }
 
     /// Whether a pod may enter the active queue; otherwise which plugin holds it back, and why.

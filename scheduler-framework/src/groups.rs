@@ -164,6 +164,14 @@ impl Groups {
         }
     }
 
+    /// Looks at the pods of a group where they are.
+    pub(crate) fn look<R>(&self, group: &str, look: impl FnOnce(&Members) -> R) -> R {
+        match self.all.lock().get(group) {
+            Some(members) => look(members),
+            None => look(&Members::default()),
+        }
+    }
+
     /// The pods of a group.
     pub(crate) fn members(&self, group: &str) -> Members {
         self.all.lock().get(group).cloned().unwrap_or_default()

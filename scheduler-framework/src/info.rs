@@ -350,7 +350,9 @@ impl NodeInfo {
 
     /// Takes a newer state of a pod that is here if it counts the same; else `false`, and nothing changed.
     pub(crate) fn replace_alike(&mut self, pod: &Arc<PodInfo>) -> bool {
-        let Some(own) = self.pods.iter_mut().find(|own| own.uid() == pod.uid()) else {
+        // It mostly came a moment ago: a node may have tens of thousands.
+        let mut latest = self.pods.iter_mut().rev();
+        let Some(own) = latest.find(|own| own.uid() == pod.uid()) else {
             return false;
         };
         let alike = own.requests == pod.requests

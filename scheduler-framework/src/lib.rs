@@ -14,6 +14,22 @@
 //! small trait. Verdicts are types of their own, so that a point cannot answer what makes no sense there.
 //! After KEP-624 (scheduling framework) and KEP-4247 (queueing hints).
 //!
+//! # Contract
+//! A [`SchedulerPlugin`] is shared by all cycles of a profile, keeps what belongs to one pod in the [`CycleState`], and always gives
+//! the same answer to which points it serves:
+//!
+//! * before a cycle: [`PreEnqueue`] and [`QueueSort`] never wait; [`EnqueueExtensions`] may err towards one try too many;
+//! * in it, one pod at a time: [`PreFilter`] (its [`PreFilterExtensions`] keep true what it computed while pods come and go in
+//!   thought), [`Filter`], [`PreScore`] and [`Score`] are pure, and `Filter` and `Score` run for many nodes at once;
+//!   [`PostFilter`] makes room when no node is left; [`Reserve`] can be undone, also where it was never done;
+//! * beside it: [`Permit`] holds back, [`PreBind`] prepares, the first [`Bind`] that takes the pod binds it, [`PostBind`] is told;
+//! * for groups of pods: [`PlacementGenerate`] proposes sets of nodes, [`PlacementScore`] chooses among them;
+//! * for pods alike: [`Sign`] says which are, and what a [`Track`], with its [`Places`], keeps of a node is exactly what the filters
+//!   and scores would say.
+//!
+//! An [`ObjectSource`] shows plugins the other objects, from an informer or a list.
+//!
+//! # Example
 //! ```
 //! use kubeplane_scheduler_framework::{CycleState, NodeInfo, PodInfo, SchedulerPlugin, Score};
 //!
@@ -88,4 +104,4 @@ pub use profile::{Profile, WeightedPlugin};
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use snapshot::Snapshot;
 pub use state::CycleState;
-pub use trace::{NodeTrace, PluginRemark, PluginScore, Trace};
+pub use trace::{ExtenderOpinion, ExtenderTrace, NodeTrace, PluginRemark, PluginScore, Trace};

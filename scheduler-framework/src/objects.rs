@@ -11,6 +11,7 @@ use k8s_openapi::api::{
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use kubeplane_client::{Informers, Lister, Watchable};
+use kubeplane_workload::{DeviceTaintRule, device_rules::with_rules};
 use std::{fmt::Debug, sync::Arc};
 
 /// Where the objects of one kind come from: an informer, or a fixed list.
@@ -56,6 +57,39 @@ impl<K: Watchable> ObjectSource<K> for Vec<Arc<K>> {
     fn within(&self, namespace: &str) -> Vec<Arc<K>> {
         let own = |object: &&Arc<K>| object.meta().namespace.as_deref() == Some(namespace);
         self.iter().filter(own).cloned().collect()
+    }
+}
+
+/// ResourceSlices with the taints that DeviceTaintRules add to those of their devices.
+#[derive(Debug)]
+struct Ruled {
+    slices: Lister<ResourceSlice>,
+    rules: Lister<DeviceTaintRule>,
+}
+
+impl Ruled {
+    fn tainted(&self, slices: Vec<Arc<ResourceSlice>>) -> Vec<Arc<ResourceSlice>> {
+        let rules = self.rules.list();
+        let rules: Vec<&DeviceTaintRule> = rules.iter().map(|rule| &**rule).collect();
+        let tainted = slices.into_iter().map(|slice| match with_rules(&slice, &rules) {
+            Some(tainted) => Arc::new(tainted),
+            None => slice,
+        });
+        tainted.collect()
+    }
+}
+
+impl ObjectSource<ResourceSlice> for Ruled {
+    fn find(&self, namespace: &str, name: &str) -> Option<Arc<ResourceSlice>> {
+        self.tainted(self.slices.get(namespace, name).into_iter().collect()).pop()
+    }
+
+    fn all(&self) -> Vec<Arc<ResourceSlice>> {
+        self.tainted(self.slices.list())
+    }
+
+    fn within(&self, namespace: &str) -> Vec<Arc<ResourceSlice>> {
+        self.tainted(self.slices.list_in(namespace))
     }
 }
 
@@ -130,6 +164,14 @@ impl Default for ClusterObjects {
 }
 
 impl ClusterObjects {
+    /// With the taints that DeviceTaintRules put on devices; a watch of the rules begins.
+    #[must_use]
+    pub fn with_device_rules(self, informers: &Informers) -> Self {
+        let slices = informers.of::<ResourceSlice>().lister();
+        let rules = informers.of::<DeviceTaintRule>().lister();
+        Self { resource_slices: Arc::new(Ruled { slices, rules }), ..self }
+    }
+
     /// As informers know them; watches of all these kinds begin.
     #[must_use]
     pub fn from_informers(informers: &Informers) -> Self {

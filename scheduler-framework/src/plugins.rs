@@ -21,6 +21,8 @@ mod ports;
 mod preemption;
 mod sort;
 mod spread;
+#[cfg(test)]
+mod tables;
 mod taints;
 mod tracking;
 mod unschedulable;

@@ -1,10 +1,12 @@
 use crate::Point;
 use crate::{
-    DefaultPreemption, DynamicResources, ImageLocality, InterPodAffinity, NodeAffinity,
-    NodeDeclaredFeatures, NodeName, NodePorts, NodeResourcesBalancedAllocation, NodeResourcesFit,
-    NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, PrioritySort, SchedulerPlugin,
-    SchedulingGates, TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
+    DefaultPreemption, DynamicResources, GangScheduling, ImageLocality, InterPodAffinity,
+    NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts, NodeResourcesBalancedAllocation,
+    NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits, PodGroupPodsCount, PodTopologySpread,
+    PrioritySort, SchedulerPlugin, SchedulingGates, TaintToleration, TopologyPlacementGenerator,
+    VolumeBinding, VolumeRestrictions, VolumeZone,
 };
+use kubeplane_core::features::Features;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A plugin and how much its score counts.
@@ -30,7 +32,16 @@ pub struct Profile {
 
 impl Default for Profile {
     fn default() -> Self {
-        Self::empty("default-scheduler")
+        Self::with_features(&Features::default())
+    }
+}
+
+impl Profile {
+    /// The original's set of plugins where these gates are: `GangScheduling` and `TopologyAwareWorkloadScheduling` add
+    /// theirs.
+    #[must_use]
+    pub fn with_features(features: &Features) -> Self {
+        let mut profile = Self::empty("default-scheduler")
             .add(SchedulingGates, 1)
             .add(PrioritySort, 1)
             .add(NodeUnschedulable, 1)
@@ -48,12 +59,19 @@ impl Default for Profile {
             .add(DynamicResources::default(), 2)
             .add(DefaultPreemption::default(), 1)
             .add(NodeResourcesBalancedAllocation::default(), 1)
-            .add(ImageLocality, 1)
-            .add(NodeDeclaredFeatures, 1)
+            .add(ImageLocality, 1);
+        if features.is_on("NodeDeclaredFeatures") {
+            profile = profile.add(NodeDeclaredFeatures, 1);
+        }
+        if features.is_on("GangScheduling") {
+            profile = profile.add(GangScheduling::default(), 1);
+        }
+        if features.is_on("TopologyAwareWorkloadScheduling") {
+            profile = profile.add(TopologyPlacementGenerator, 1).add(PodGroupPodsCount, 1);
+        }
+        profile
     }
-}
 
-impl Profile {
     /// No plugins, for pods of this `schedulerName`.
     #[must_use]
     pub fn empty(scheduler_name: &str) -> Self {

@@ -38,8 +38,8 @@ pub(crate) struct Queue {
     failing: BTreeSet<(Duration, String)>,
     /// Pods that wait for events, gated ones among them, by when they are tried without.
     left_over: BTreeSet<(Duration, String)>,
-    /// The same and gated ones, by the plugins that hold them.
-    held_by: HashMap<&'static str, HashSet<String>>,
+    /// The same and gated ones, by the plugins that hold them, pods alike together.
+    held_by: HashMap<&'static str, HashMap<u128, HashSet<String>>>,
     /// How many pods are in each place.
     sizes: [usize; 5],
     backoff: Backoff,
@@ -119,9 +119,7 @@ impl Queue {
         self.sizes[place as usize] += 1;
         if place.is_refused() {
             self.count_refusals(&pod, 1);
-            for plugin in &pod.plugins {
-                self.held_by.entry(plugin).or_default().insert(uid.clone());
-            }
+            self.hold(&pod, pod.info.class());
         }
         self.tickets += 1;
         let ticket = self.tickets;
@@ -162,13 +160,28 @@ impl Queue {
         }
         if waiting.place.is_refused() {
             self.count_refusals(&waiting.pod, -1);
-            for plugin in &waiting.pod.plugins {
-                if let Some(held) = self.held_by.get_mut(plugin) {
-                    held.remove(uid);
-                }
-            }
+            self.release(&waiting.pod, waiting.pod.info.class());
         }
         Some(waiting)
+    }
+
+    /// Has a pod of this class wait for the plugins that refused it.
+    fn hold(&mut self, pod: &QueuedPod, class: u128) {
+        for plugin in &pod.plugins {
+            let held = self.held_by.entry(plugin).or_default().entry(class).or_default();
+            held.insert(pod.info.uid().to_owned());
+        }
+    }
+
+    fn release(&mut self, pod: &QueuedPod, class: u128) {
+        for plugin in &pod.plugins {
+            let Some(classes) = self.held_by.get_mut(plugin) else { continue };
+            let Some(held) = classes.get_mut(&class) else { continue };
+            held.remove(pod.info.uid());
+            if held.is_empty() {
+                classes.remove(&class);
+            }
+        }
     }
 
     fn count_refusals(&self, pod: &QueuedPod, change: i64) {

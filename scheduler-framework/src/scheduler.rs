@@ -22,7 +22,10 @@ use cycle::Loop;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_client::{EventRecorder, Informers, LeaderElector, LeaderStatus, LeaseConfig};
 use kubeplane_clock::{Seed, SharedClock};
-use kubeplane_core::component::{Component, ComponentError, Lifecycle};
+use kubeplane_core::{
+    component::{Component, ComponentError, Lifecycle},
+    features::Features,
+};
 use kubeplane_telemetry::{Health, Metrics, Probe};
 use std::{
     collections::HashMap,
@@ -52,6 +55,7 @@ pub struct SchedulerBuilder {
     health: Health,
     metrics: Metrics,
     election: LeaderStatus,
+    features: Features,
 }
 
 impl fmt::Debug for SchedulerBuilder {
@@ -82,7 +86,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Serves the pods of one more `schedulerName`. Without any, [`Profile::default`] is served.
+    /// Serves the pods of one more `schedulerName`. Without any, the default profile of the
+    /// [gates](Self::features) is served.
     #[must_use]
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profiles.push(profile);
@@ -93,6 +98,15 @@ impl SchedulerBuilder {
     #[must_use]
     pub fn profiles(mut self, profiles: impl IntoIterator<Item = Profile>) -> Self {
         self.profiles.extend(profiles);
+        self
+    }
+
+    /// Has these gates: with `GenericWorkload` pods of one PodGroup are placed together, with `DRADeviceTaintRules` the
+    /// taints of DeviceTaintRules count, both of which the API has to serve; and where no profile is given it is that
+    /// of these gates ([`Profile::with_features`]).
+    #[must_use]
+    pub fn features(mut self, features: Features) -> Self {
+        self.features = features;
         self
     }
 
@@ -137,8 +151,11 @@ impl SchedulerBuilder {
     /// # Errors
     /// When a profile is not sound, or two have the same name.
     pub fn build(self) -> Result<Scheduler, Error> {
-        let profiles =
-            if self.profiles.is_empty() { vec![Profile::default()] } else { self.profiles };
+        let profiles = match self.profiles.is_empty() {
+            true => vec![Profile::with_features(&self.features)],
+            false => self.profiles,
+        };
+        let grouping = self.features.is_on("GenericWorkload");
         let metrics = SchedulerMetrics::new(&self.metrics);
         let mut frameworks = HashMap::new();
         for mut profile in profiles {
@@ -147,7 +164,8 @@ impl SchedulerBuilder {
             }
             let framework = Framework::new(profile, self.clock.clone(), self.seed.clone())?
                 .measured(metrics.clone())
-                .with_extenders(self.extenders.clone());
+                .with_extenders(self.extenders.clone())
+                .grouping(grouping);
             let name = framework.name().to_owned();
             if frameworks.insert(name.clone(), Arc::new(framework)).is_some() {
                 return Err(Error::DuplicateProfile(name));
@@ -165,6 +183,7 @@ impl SchedulerBuilder {
             backoff: self.backoff,
             lease: self.lease,
             election: self.election,
+            device_rules: self.features.is_on("DRADeviceTaintRules"),
         })
     }
 }
@@ -209,6 +228,7 @@ pub struct Scheduler {
     backoff: Backoff,
     lease: Option<LeaseConfig>,
     election: LeaderStatus,
+    device_rules: bool,
 }
 
 impl fmt::Debug for Scheduler {
@@ -231,6 +251,7 @@ impl Scheduler {
             extenders: Vec::new(),
             lease: None,
             election: LeaderStatus::new(kubeplane_clock::real()),
+            features: Features::default(),
             health: Health::new(),
             metrics: Metrics::new(),
         }
@@ -275,14 +296,18 @@ impl Scheduler {
         let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
         let mut objects = ClusterObjects::from_informers(&informers);
         // PodGroups are served where somebody wants them only.
-        let grouped = self.frameworks.values().any(|own| own.is_for_groups());
-        if grouped {
+        let groups = self.frameworks.values().any(|own| own.is_for_groups());
+        if groups {
             objects.pod_groups = Arc::new(informers.of::<PodGroupObject>().lister());
         }
+        if self.device_rules {
+            objects = objects.with_device_rules(&informers);
+        }
+        let optional = others::Optional { groups, device_rules: self.device_rules };
         let (objects, groups) = (Arc::new(objects), Arc::new(Groups::default()));
         tokio::select! {
             biased;
-            () = others::synced(&informers, grouped) => {}
+            () = others::synced(&informers, optional) => {}
             () = token.cancelled() => return,
         }
         self.state.synced.store(true, Ordering::Relaxed);
@@ -310,7 +335,7 @@ impl Scheduler {
         main.cache = Cache::with_objects(objects);
         main.groups = groups;
         lifecycle.ready();
-        let others = others::changes(&informers, grouped);
+        let others = others::changes(&informers, optional);
         main.run(pods.subscribe(), nodes.subscribe(), others, wakes, &token).await;
     }
 }

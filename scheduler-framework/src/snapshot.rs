@@ -87,17 +87,23 @@ impl Snapshot {
         Arc::make_mut(&mut self.nominated)
     }
 
-    /// Nodes where room is being made for others to whom a pod must yield, with them.
+    /// The pods for which room is being made on a node and to which a pod must yield.
+    pub(crate) fn others<'a>(
+        &'a self,
+        node: &str,
+        pod: &'a PodInfo,
+    ) -> impl Iterator<Item = &'a Arc<PodInfo>> + use<'a> {
+        self.nominated(node).iter().filter(move |other| yields(pod, other))
+    }
+
+    /// Nodes where room is being made for others, with those to whom a pod must yield, in no order.
     pub(crate) fn yielding<'a>(
         &'a self,
         pod: &'a PodInfo,
-    ) -> impl Iterator<Item = (usize, Vec<&'a Arc<PodInfo>>)> {
-        self.nominated.iter().filter_map(|(node, all)| {
-            let matters = |other: &&Arc<PodInfo>| {
-                other.priority() >= pod.priority() && other.uid() != pod.uid()
-            };
-            let others: Vec<_> = all.iter().filter(matters).collect();
-            (!others.is_empty()).then_some((self.index(node)?, others))
+    ) -> impl Iterator<Item = (usize, impl Iterator<Item = &'a Arc<PodInfo>> + use<'a>)> {
+        self.nominated.iter().filter_map(move |(node, all)| {
+            let others = all.iter().filter(move |other| yields(pod, other));
+            Some((self.index(node)?, others))
         })
     }
 
@@ -177,6 +183,11 @@ impl Snapshot {
     {
         self.tallies.sum(&self.nodes, key, part, change)
     }
+}
+
+/// Whether a pod must leave another the room that is being made for it.
+fn yields(pod: &PodInfo, other: &PodInfo) -> bool {
+    other.priority() >= pod.priority() && other.uid() != pod.uid()
 }
 
 #[cfg(test)]

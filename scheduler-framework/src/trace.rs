@@ -15,6 +15,9 @@ pub struct Trace {
     pub pre_filter: Vec<PluginRemark>,
     /// Every node, in the order of the snapshot.
     pub nodes: Vec<NodeTrace>,
+    /// What each extender says that has a say in where pods go; none where none was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extenders: Vec<ExtenderTrace>,
     /// The nodes with the best score; more than one when chance decides.
     pub best: Vec<String>,
     /// What the pod's condition would say if it fits nowhere (but for what PostFilter adds).
@@ -45,7 +48,7 @@ pub struct NodeTrace {
     /// The scores by plugin.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<&'static str, PluginScore>,
-    /// Their weighted sum; `None` where the pod does not fit.
+    /// Their weighted sum, and that of the extenders' scores; `None` where the pod does not fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
 }
@@ -61,7 +64,39 @@ pub struct PluginScore {
     pub weight: i64,
 }
 
-/// As a table: one line for each node, the best first.
+/// What an extender says of the nodes that plugins and the extenders before it left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtenderTrace {
+    /// Its address.
+    pub extender: String,
+    /// Whether it has a say for such a pod.
+    pub asked: bool,
+    /// Why it gave no answer, if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How much a point of its scores adds to the total of a node.
+    pub weight: i64,
+    /// The nodes it was asked about.
+    pub nodes: Vec<ExtenderOpinion>,
+}
+
+/// What an extender says of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ExtenderOpinion {
+    /// The node.
+    pub node: String,
+    /// Whether it leaves the node.
+    pub fits: bool,
+    /// Why not, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// What it thinks of the node, from 0 to 10; `None` where it does not score, or the node is out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<i64>,
+}
+
+/// As a table: one line for each node, the best first, and then one for what each extender says of each.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "pod {} ({})", self.pod, self.scheduler_name)?;
@@ -77,6 +112,12 @@ impl fmt::Display for Trace {
         nodes.sort_by_key(|node| std::cmp::Reverse(node.total));
         rows.extend(nodes.into_iter().map(|node| node.row(&columns, &self.best)));
         write_columns(f, &rows)?;
+        if !self.extenders.is_empty() {
+            let mut rows =
+                vec![["EXTENDER", "NODE", "FITS", "SCORE", "SAYS"].map(str::to_owned).to_vec()];
+            rows.extend(self.extenders.iter().flat_map(ExtenderTrace::rows));
+            write_columns(f, &rows)?;
+        }
         match &self.message {
             Some(message) => writeln!(f, "{message}"),
             None => Ok(()),
@@ -97,6 +138,32 @@ impl Trace {
         let mut header = vec!["NODE".to_owned(), "TOTAL".to_owned()];
         header.extend(columns.iter().map(named));
         header
+    }
+}
+
+impl ExtenderTrace {
+    fn rows(&self) -> Vec<Vec<String>> {
+        let alone = |says: &str| vec![self.extender.clone(), "-".to_owned(), says.to_owned()];
+        if !self.asked {
+            return vec![alone("not asked: it manages nothing that the pod wants")];
+        }
+        let mut rows: Vec<_> = self.nodes.iter().map(|own| self.row(own)).collect();
+        rows.extend(self.error.as_deref().map(alone));
+        if rows.is_empty() {
+            rows.push(alone("not asked: no node was left"));
+        }
+        rows
+    }
+
+    fn row(&self, own: &ExtenderOpinion) -> Vec<String> {
+        let fits = if own.fits { "yes" } else { "no" };
+        let score = own.score.map(|score| format!("{score} x{}", self.weight)).unwrap_or_default();
+        let says = own.says.clone().unwrap_or_default();
+        let mut row = vec![self.extender.clone(), own.node.clone(), fits.to_owned(), score, says];
+        while row.last().is_some_and(String::is_empty) {
+            row.pop();
+        }
+        row
     }
 }
 
@@ -174,5 +241,49 @@ mod tests {
         let json = serde_json::to_value(&trace).unwrap();
         assert_eq!(json["nodes"][1]["scores"]["Spread"]["score"], 100);
         assert!(json["nodes"][0].get("total").is_none());
+        assert!(json.get("extenders").is_none(), "none was asked");
+    }
+
+    #[test]
+    fn each_extender_has_its_rows() {
+        let opinion = |node: &str, says: Option<&str>, score| ExtenderOpinion {
+            node: node.into(),
+            fits: says.is_none(),
+            says: says.map(str::to_owned),
+            score,
+        };
+        let trace = Trace {
+            pod: "d/p".into(),
+            scheduler_name: "s".into(),
+            extenders: vec![
+                ExtenderTrace {
+                    extender: "http://one".into(),
+                    asked: true,
+                    weight: 50,
+                    nodes: vec![opinion("a", None, Some(7)), opinion("bb", Some("closed"), None)],
+                    ..ExtenderTrace::default()
+                },
+                ExtenderTrace { extender: "http://other".into(), ..ExtenderTrace::default() },
+                ExtenderTrace {
+                    extender: "http://third".into(),
+                    asked: true,
+                    error: Some("no answer".into()),
+                    ..ExtenderTrace::default()
+                },
+            ],
+            ..Trace::default()
+        };
+        let table = "pod d/p (s)\n\
+                     NODE   TOTAL\n\
+                     EXTENDER       NODE   FITS   SCORE   SAYS\n\
+                     http://one     a      yes    7 x50\n\
+                     http://one     bb     no             closed\n\
+                     http://other   -      not asked: it manages nothing that the pod wants\n\
+                     http://third   -      no answer\n";
+        assert_eq!(trace.to_string(), table);
+        let json = serde_json::to_value(&trace).unwrap();
+        assert_eq!(json["extenders"][0]["nodes"][0]["score"], 7);
+        assert_eq!(json["extenders"][0]["nodes"][1]["says"], "closed");
+        assert_eq!(json["extenders"][1]["asked"], false);
     }
 }

@@ -1,11 +1,12 @@
 //! The default plugins with what a profile enables and disables.
 
 use super::types::{PluginRef, PluginSet, Plugins};
+use kubeplane_core::features::Features;
 use std::collections::BTreeSet;
 
 /// The default plugins, by the original's weights; those of gates that are off are left out.
-pub(super) fn default_plugins() -> Plugins {
-    let all = [
+pub(super) fn default_plugins(features: &Features) -> Plugins {
+    let mut all = vec![
         ("SchedulingGates", 0),
         ("PrioritySort", 0),
         ("NodeUnschedulable", 0),
@@ -26,16 +27,26 @@ pub(super) fn default_plugins() -> Plugins {
         ("NodeResourcesBalancedAllocation", 1),
         ("ImageLocality", 1),
         ("DefaultBinder", 0),
-        ("NodeDeclaredFeatures", 0),
     ];
+    let gated: [(&str, &[(&str, i32)]); 3] = [
+        ("NodeDeclaredFeatures", &[("NodeDeclaredFeatures", 0)]),
+        ("GangScheduling", &[("GangScheduling", 0)]),
+        (
+            "TopologyAwareWorkloadScheduling",
+            &[("TopologyPlacementGenerator", 0), ("PodGroupPodsCount", 1)],
+        ),
+    ];
+    for (_, plugins) in gated.iter().filter(|(gate, _)| features.is_on(gate)) {
+        all.extend_from_slice(plugins);
+    }
     let enabled = all.iter().map(|(name, weight)| PluginRef::new(name, *weight)).collect();
     let multi_point = PluginSet { enabled, disabled: Vec::new() };
     Plugins { multi_point, ..Plugins::default() }
 }
 
 /// The defaults with what the profile says.
-pub(super) fn merged(custom: Option<&Plugins>) -> Plugins {
-    let default = default_plugins();
+pub(super) fn merged(custom: Option<&Plugins>, features: &Features) -> Plugins {
+    let default = default_plugins(features);
     let Some(custom) = custom else { return default };
     let set = |own: &PluginSet| merge(&PluginSet::default(), own);
     Plugins {

@@ -38,7 +38,7 @@ impl Configuration {
         registry: &Registry,
         managed: &[String],
     ) -> Result<Profile, String> {
-        let plugins = merged(own.plugins.as_ref());
+        let plugins = merged(own.plugins.as_ref(), registry.features());
         let made = make_all(&plugins, own, registry, managed)?;
         let mut profile = Profile::empty(name);
         // Those of MultiPoint first, in their order.

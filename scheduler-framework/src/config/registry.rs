@@ -7,6 +7,7 @@ use crate::{
     ScoringStrategy, ShapePoint, TaintToleration, TopologyPlacementGenerator, VolumeBinding,
     VolumeRestrictions, VolumeZone,
 };
+use kubeplane_core::features::Features;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -18,6 +19,7 @@ type Factory = Box<dyn Fn(&Value) -> Made + Send + Sync>;
 pub struct Registry {
     /// None: there is no DefaultBinder.
     client: Option<kube::Client>,
+    features: Features,
     own: BTreeMap<&'static str, Factory>,
 }
 
@@ -31,7 +33,18 @@ impl Registry {
     /// The default plugins, which bind through this client.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
-        Self { client: Some(client), own: BTreeMap::new() }
+        Self { client: Some(client), ..Self::default() }
+    }
+
+    /// With these gates, which have a say in what a profile has where a file says nothing else.
+    #[must_use]
+    pub fn with_features(mut self, features: Features) -> Self {
+        self.features = features;
+        self
+    }
+
+    pub(super) fn features(&self) -> &Features {
+        &self.features
     }
 
     /// One more plugin, made from its `args` in the file (null if there are none).

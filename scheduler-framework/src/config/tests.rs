@@ -57,6 +57,35 @@ fn an_empty_configuration_is_the_default_profile() {
 }
 
 #[test]
+fn gates_bring_their_plugins() {
+    let with = |gates: &str| {
+        let features: kubeplane_core::features::Features = gates.parse().unwrap();
+        let own = crate::Profile::with_features(&features);
+        let read = parse("").unwrap().profiles(&registry().with_features(features)).unwrap();
+        let read = read.into_iter().next().unwrap();
+        for point in Point::ALL.into_iter().filter(|point| *point != Point::Bind) {
+            assert_eq!(names(&read, point), names(&own, point), "{gates} at {point}");
+        }
+        read
+    };
+    assert!(names(&with(""), Point::Permit).is_empty());
+    let groups = with("GenericWorkload=true");
+    assert!(names(&groups, Point::Permit).is_empty(), "groups alone are no gangs");
+    let gangs = with("GenericWorkload=true,GangScheduling=true");
+    assert_eq!(names(&gangs, Point::Permit), ["GangScheduling"]);
+    assert_eq!(
+        names(&gangs, Point::PreEnqueue),
+        ["SchedulingGates", "DynamicResources", "DefaultPreemption", "GangScheduling"]
+    );
+    assert!(names(&gangs, Point::PlacementGenerate).is_empty());
+    let places = with("GenericWorkload=true,TopologyAwareWorkloadScheduling=true");
+    assert_eq!(names(&places, Point::PlacementGenerate), ["TopologyPlacementGenerator"]);
+    assert_eq!(names(&places, Point::PlacementScore), ["PodGroupPodsCount"]);
+    let plain = with("NodeDeclaredFeatures=false,ExtendWebSocketsToKubelet=false");
+    assert!(!names(&plain, Point::Filter).contains(&"NodeDeclaredFeatures"));
+}
+
+#[test]
 fn plugins_are_enabled_disabled_weighed_and_ordered_as_in_the_original() {
     let text = "profiles:
 - schedulerName: one

@@ -243,6 +243,14 @@ impl Class {
     ) -> Option<Choice> {
         let mut full = Vec::new();
         for (index, others) in nodes.yielding(pod) {
+            if self.slots[index].group == NOWHERE {
+                // Where there is no room without them there is none beside them.
+                continue;
+            }
+            let others: Vec<_> = others.collect();
+            if others.is_empty() {
+                continue;
+            }
             let alone = |own: &PodInfo| own.affinity().is_empty();
             if !is_unconcerned(pod) || !others.iter().all(|own| alone(own)) {
                 return None;

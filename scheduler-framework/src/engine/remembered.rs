@@ -1,4 +1,4 @@
-use crate::NodeInfo;
+use crate::{NodeInfo, PodInfo};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
@@ -27,22 +27,48 @@ struct Inner<V> {
 }
 
 /// By the index of the node. It holds as long as the node is the same allocation: whoever changes one that is looked
-/// at from here moves it elsewhere.
-pub(crate) struct Findings<V>(Vec<Option<(Weak<NodeInfo>, V)>>);
+/// at from here moves it elsewhere. It also holds beside the same pods for which room is being made there, to which the
+/// pods of the kind must yield.
+pub(crate) struct Findings<V>(Vec<Option<Finding<V>>>);
+
+struct Finding<V> {
+    node: Weak<NodeInfo>,
+    beside: Box<[Weak<PodInfo>]>,
+    found: V,
+}
+
+fn is_same<T>(known: &Weak<T>, now: &Arc<T>) -> bool {
+    std::ptr::eq(known.as_ptr(), Arc::as_ptr(now))
+}
 
 impl<V> Findings<V> {
-    /// What is known of a node as it is.
-    pub(crate) fn of(&self, index: usize, node: &Arc<NodeInfo>) -> Option<&V> {
-        let (known, found) = self.0.get(index)?.as_ref()?;
-        std::ptr::eq(known.as_ptr(), Arc::as_ptr(node)).then_some(found)
+    /// What is known of a node as it is, beside these pods.
+    pub(crate) fn of<'a>(
+        &self,
+        index: usize,
+        node: &Arc<NodeInfo>,
+        mut beside: impl Iterator<Item = &'a Arc<PodInfo>>,
+    ) -> Option<&V> {
+        let known = self.0.get(index)?.as_ref()?;
+        let same = is_same(&known.node, node)
+            && known.beside.iter().all(|own| beside.next().is_some_and(|now| is_same(own, now)))
+            && beside.next().is_none();
+        same.then_some(&known.found)
     }
 
     /// Keeps what was found.
-    pub(crate) fn note(&mut self, index: usize, node: &Arc<NodeInfo>, found: V) {
+    pub(crate) fn note<'a>(
+        &mut self,
+        index: usize,
+        node: &Arc<NodeInfo>,
+        beside: impl Iterator<Item = &'a Arc<PodInfo>>,
+        found: V,
+    ) {
         if self.0.len() <= index {
             self.0.resize_with(index + 1, || None);
         }
-        self.0[index] = Some((Arc::downgrade(node), found));
+        let (node, beside) = (Arc::downgrade(node), beside.map(Arc::downgrade).collect());
+        self.0[index] = Some(Finding { node, beside, found });
     }
 }
 
@@ -103,12 +129,24 @@ mod tests {
         let known = Remembered::default();
         assert!(known.take((1, 0)).is_none(), "the first of a kind is not worth it");
         let mut findings = known.take((1, 0)).unwrap();
-        findings.note(3, &node, "full");
+        findings.note(3, &node, [].iter(), "full");
         known.keep((1, 0), findings);
-        let findings = known.take((1, 0)).unwrap();
-        assert_eq!(findings.of(3, &node), Some(&"full"));
-        assert!(findings.of(2, &node).is_none());
+        let mut findings = known.take((1, 0)).unwrap();
+        assert_eq!(findings.of(3, &node, [].iter()), Some(&"full"));
+        assert!(findings.of(2, &node, [].iter()).is_none());
         Arc::make_mut(&mut node).set_node(of(json!({"metadata": {"name": "a"}})));
-        assert!(findings.of(3, &node).is_none());
+        assert!(findings.of(3, &node, [].iter()).is_none());
+
+        let pod = |uid: &str| {
+            let pod = json!({"metadata": {"uid": uid}, "spec": {"containers": []}});
+            Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+        };
+        let (one, other) = (pod("1"), pod("2"));
+        findings.note(3, &node, [&one].into_iter(), "crowded");
+        let of = |beside: &[&Arc<PodInfo>]| findings.of(3, &node, beside.iter().copied()).copied();
+        assert_eq!(of(&[&one]), Some("crowded"));
+        for others in [&[][..], &[&other], &[&one, &other], &[&pod("1")]] {
+            assert_eq!(of(others), None, "beside other pods it may be otherwise");
+        }
     }
 }

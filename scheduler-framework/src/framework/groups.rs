@@ -2,9 +2,15 @@ use super::Framework;
 use crate::{GroupPlacement, PodGroup, Point, Snapshot};
 
 impl Framework {
-    /// Whether pods of a group are placed in one go.
+    /// Whether pods of a group are placed in one go: where that was asked for, or a plugin needs it.
     pub(crate) fn is_for_groups(&self) -> bool {
-        self.plugins().any(|own| own.name() == "GangScheduling")
+        self.grouping || self.plugins().any(|own| own.name() == "GangScheduling")
+    }
+
+    /// Places pods of a group in one go if `grouping`, whatever plugins there are.
+    pub(crate) fn grouping(mut self, grouping: bool) -> Self {
+        self.grouping = grouping;
+        self
     }
 
     /// Sets of nodes for a group, as plugins propose them one within the other; `None` when none does.

@@ -1,4 +1,6 @@
-use super::{Failure, Framework};
+mod outside;
+
+use super::{EXTENDER, Failure, Framework};
 use crate::{
     CycleState, Diagnosis, FilterVerdict, MAX_SCORE, NodeInfo, NodeTrace, PluginRemark,
     PluginScore, PodInfo, Point, PreFilterVerdict, PreScoreVerdict, Refusal, Snapshot, Trace,
@@ -8,13 +10,45 @@ use std::{
     sync::Arc,
 };
 
+/// What plugins made of every node, before they are scored.
+struct Judged {
+    state: CycleState,
+    trace: Trace,
+    diagnosis: Diagnosis,
+    /// What keeps the pod from being decided on at all.
+    failure: Option<String>,
+}
+
+impl Judged {
+    /// With the best nodes named, or why there is none.
+    fn concluded(self) -> Trace {
+        let Self { mut trace, diagnosis, failure, .. } = self;
+        let most = trace.nodes.iter().filter_map(|node| node.total).max();
+        if let Some(most) = most {
+            let best = trace.nodes.iter().filter(|node| node.total == Some(most));
+            trace.best = best.map(|node| node.node.clone()).collect();
+        }
+        if trace.best.is_empty() {
+            trace.message = Some(failure.unwrap_or_else(|| diagnosis.to_string()));
+        }
+        trace
+    }
+}
+
 impl Framework {
     /// What every plugin says of every node for a pod: each filter is asked, where scheduling stops at the first
-    /// that refuses, and each node left is scored. Nothing is placed and nobody preempted.
+    /// that refuses, and each node left is scored. Nothing is placed and nobody preempted. Extenders are not asked, as
+    /// [`trace_asking_extenders`](Self::trace_asking_extenders) does.
     ///
     /// # Errors
     /// When a plugin fails.
     pub fn trace(&self, pod: &PodInfo, nodes: &Snapshot) -> Result<Trace, String> {
+        let mut judged = self.judged(pod, nodes)?;
+        self.score_traced(&mut judged.state, pod, nodes, &mut judged.trace)?;
+        Ok(judged.concluded())
+    }
+
+    fn judged(&self, pod: &PodInfo, nodes: &Snapshot) -> Result<Judged, String> {
         let mut state = CycleState::of(nodes.clone());
         let mut trace = Trace {
             pod: pod.key().to_owned(),
@@ -32,17 +66,7 @@ impl Framework {
                 trace.nodes.push(own);
             }
         }
-        self.score_traced(&mut state, pod, nodes, &mut trace)?;
-        let most = trace.nodes.iter().filter_map(|node| node.total).max();
-        trace.best = match most {
-            Some(most) => {
-                let best = trace.nodes.iter().filter(|node| node.total == Some(most));
-                best.map(|node| node.node.clone()).collect()
-            }
-            None => Vec::new(),
-        };
-        trace.message = trace.best.is_empty().then(|| diagnosis.to_string());
-        Ok(trace)
+        Ok(Judged { state, trace, diagnosis, failure: None })
     }
 
     /// What PreFilter plugins say that narrows the search.

@@ -115,9 +115,8 @@ impl Framework {
                 diagnosis.leave_out(1);
                 continue;
             }
-            // Beside pods for which room is being made it may be otherwise.
-            let alone = nodes.nominated(node.name()).is_empty();
-            let refusal = known.as_ref().filter(|_| alone).and_then(|own| own.of(index, node));
+            let others = || nodes.others(node.name(), pod);
+            let refusal = known.as_ref().and_then(|own| own.of(index, node, others()));
             if let Some(refusal) = refusal {
                 diagnosis.refuse(node.name(), refusal);
                 continue;
@@ -126,8 +125,8 @@ impl Framework {
                 None => feasible.push(node.clone()),
                 Some(refusal) => {
                     diagnosis.refuse(node.name(), &refusal);
-                    if let Some(known) = known.as_mut().filter(|_| alone) {
-                        known.note(index, node, refusal);
+                    if let Some(known) = known.as_mut() {
+                        known.note(index, node, others(), refusal);
                     }
                 }
             }
@@ -174,13 +173,7 @@ impl Framework {
         node: &NodeInfo,
         asked: &mut [u64],
     ) -> Result<Option<Refusal>, Failure> {
-        let nominated: Vec<_> = state
-            .snapshot()
-            .nominated(node.name())
-            .iter()
-            .filter(|other| other.priority() >= pod.priority() && other.uid() != pod.uid())
-            .cloned()
-            .collect();
+        let nominated: Vec<_> = state.snapshot().others(node.name(), pod).cloned().collect();
         if !nominated.is_empty() {
             let mut crowded = node.clone();
             for other in &nominated {

@@ -160,6 +160,10 @@ impl EnqueueExtensions for NodeAffinity {
         let matched = old.as_ref().is_some_and(|old| self.allows(pod, old));
         if self.allows(pod, new) && !matched { Hint::Queue } else { Hint::Skip }
     }
+
+    fn is_same_for_pods_alike(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -77,8 +77,10 @@ impl PreEnqueue for GangScheduling {
                 ));
             }
         };
-        let members = handle.groups.members(&pod.group().unwrap_or_default());
-        if wanted.is_none_or(|wanted| members.waiting.len() + members.placed.len() >= wanted) {
+        let Some(wanted) = wanted else { return PreEnqueueVerdict::Admit };
+        let group = pod.group().unwrap_or_default();
+        let there = handle.groups.look(&group, |own| own.waiting.len() + own.placed.len());
+        if there >= wanted {
             return PreEnqueueVerdict::Admit;
         }
         let why = "waiting for minCount pods from a gang to appear in scheduling queue";

@@ -198,6 +198,10 @@ impl EnqueueExtensions for DefaultPreemption {
     fn hint(&self, _: &PodInfo, _: ClusterEvent, _: &EventObject) -> Hint {
         Hint::Skip
     }
+
+    fn is_same_for_pods_alike(&self) -> bool {
+        true
+    }
 }
 
 #[async_trait]

@@ -263,6 +263,10 @@ impl EnqueueExtensions for PodTopologySpread {
         };
         if helps { Hint::Queue } else { Hint::Skip }
     }
+
+    fn is_same_for_pods_alike(&self) -> bool {
+        true
+    }
 }
 
 /// Whether what happens to `other` can matter to how `pod` is spread.

@@ -233,6 +233,8 @@ impl Filter for VolumeBinding {
             None => {}
         }
         match matching::find(objects, &volumes.claims.delayed, &volumes.candidates, node) {
+            // Where all claims are bound there is nothing to assume, on any of thousands of nodes.
+            Ok(matching::Outcome::Found(found)) if found.is_empty() => {}
             Ok(matching::Outcome::Found(found)) if reasons.is_empty() && bound.is_some() => {
                 volumes.found.lock().insert(node.name().to_owned(), found);
             }

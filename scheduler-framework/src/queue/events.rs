@@ -25,6 +25,12 @@ impl Queue {
         if !place.is_refused() {
             return;
         }
+        if old.class() != info.class() {
+            // It is like other pods now.
+            let pod = waiting.pod.clone();
+            self.release(&pod, old.class());
+            self.hold(&pod, info.class());
+        }
         let action = crate::event::pod_action(old.pod(), info.pod());
         let object =
             EventObject::Pod { old: Some(old.pod().clone()), new: Some(info.pod().clone()) };
@@ -69,21 +75,33 @@ impl Queue {
         }
     }
 
-    /// The pods that an event may help; only those that interested plugins hold are looked at.
+    /// The pods that an event may help; only those that interested plugins hold are looked at, and of pods alike only
+    /// one where that is enough.
     fn helped(&self, event: ClusterEvent, object: &EventObject) -> BTreeSet<String> {
         let mut helped = BTreeSet::new();
-        for (plugin, held) in self.held_by.iter().filter(|(_, held)| !held.is_empty()) {
+        for (plugin, classes) in self.held_by.iter().filter(|(_, classes)| !classes.is_empty()) {
             let interested = self.frameworks.values().any(|own| own.waits_for(plugin, event));
             if !interested {
                 continue;
             }
-            let all = held.iter().filter(|uid| !helped.contains(*uid));
-            let waiting = all.filter_map(|uid| Some((uid, &self.pods.get(uid)?.pod)));
-            let found: Vec<_> = waiting
-                .filter(|(_, pod)| self.helps(pod, event, object))
-                .map(|(uid, _)| uid.clone())
-                .collect();
-            helped.extend(found);
+            for held in classes.values() {
+                let mut pods = held.iter().filter_map(|uid| Some(&self.pods.get(uid)?.pod.info));
+                let Some(first) = pods.next() else { continue };
+                // All of a class are of one profile.
+                let Some(framework) = self.framework(first) else { continue };
+                let hint = |pod: &PodInfo| framework.hints(plugin, pod, event, object);
+                let helps_first = hint(first);
+                if framework.hints_alike(plugin, event) {
+                    if helps_first {
+                        helped.extend(held.iter().cloned());
+                    }
+                    continue;
+                }
+                if helps_first {
+                    helped.insert(first.uid().to_owned());
+                }
+                helped.extend(pods.filter(|pod| hint(pod)).map(|pod| pod.uid().to_owned()));
+            }
         }
         helped
     }

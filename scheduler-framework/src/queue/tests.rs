@@ -235,3 +235,84 @@ fn a_gated_pod_is_not_forgotten_when_nobody_says_that_its_gate_is_open() {
     }
     assert_eq!(names(&mut queue), ["a"]);
 }
+
+/// Says of everything that it helps pods with the label `wanted`, and counts how often it is asked.
+#[derive(Debug, Default)]
+struct Asked {
+    times: std::sync::atomic::AtomicUsize,
+    alike: bool,
+}
+
+impl SchedulerPlugin for Asked {
+    fn name(&self) -> &'static str {
+        "Asked"
+    }
+
+    fn as_enqueue_extensions(&self) -> Option<&dyn crate::EnqueueExtensions> {
+        Some(self)
+    }
+}
+
+impl crate::EnqueueExtensions for Asked {
+    fn hint(&self, pod: &PodInfo, _: ClusterEvent, _: &EventObject) -> crate::Hint {
+        self.times.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match pod.labels().is_some_and(|own| own.contains_key("wanted")) {
+            true => crate::Hint::Queue,
+            false => crate::Hint::Skip,
+        }
+    }
+
+    fn is_same_for_pods_alike(&self) -> bool {
+        self.alike
+    }
+}
+
+fn labelled(name: &str, label: &str) -> Arc<PodInfo> {
+    let labels = json!({label: "yes"});
+    let value = json!({"metadata": {"name": name, "namespace": "d", "uid": name, "labels": labels},
+        "spec": {"containers": []}});
+    Arc::new(PodInfo::new(Arc::new(serde_json::from_value(value).unwrap())))
+}
+
+#[test]
+fn one_of_many_pods_alike_is_asked_whether_an_event_helps() {
+    let waiting = |alike: bool| {
+        let plugin = Arc::new(Asked { alike, ..Asked::default() });
+        let profile = Profile::default().add(NoBind, 1).add_shared(plugin.clone(), 1);
+        let (mut queue, clock) = queue_of(profile);
+        for number in 0..100 {
+            let label = if number < 10 { "wanted" } else { "other" };
+            queue.add(labelled(&format!("p{number:02}"), label));
+        }
+        while let Some(taken) = queue.take() {
+            queue.set_unschedulable(taken, BTreeSet::from(["Asked"]));
+        }
+        // It has become like the others while it waited.
+        queue.update(labelled("p00", "other"));
+        plugin.times.store(0, std::sync::atomic::Ordering::Relaxed);
+        clock.advance(Duration::from_secs(60));
+        (queue, plugin)
+    };
+    let asked = |plugin: &Asked| plugin.times.load(std::sync::atomic::Ordering::Relaxed);
+    let bound = ClusterEvent::new(EventResource::AssignedPod, ActionType::ADD);
+    let helped = |queue: &mut Queue| {
+        let mut names = names(queue);
+        names.sort();
+        names
+    };
+    let (mut queue, plugin) = waiting(true);
+    queue.on_event(bound, &EventObject::Flush);
+    assert_eq!(asked(&plugin), 2, "one of each kind");
+    let alike = helped(&mut queue);
+    assert_eq!(alike, (1..10).map(|number| format!("p{number:02}")).collect::<Vec<_>>());
+
+    let (mut queue, plugin) = waiting(false);
+    queue.on_event(bound, &EventObject::Flush);
+    assert_eq!(asked(&plugin), 100, "a plugin that looks at more is asked of each");
+    assert_eq!(helped(&mut queue), alike);
+
+    let (mut queue, plugin) = waiting(true);
+    let event = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::UPDATE_LABELS);
+    queue.on_event(event, &EventObject::Flush);
+    assert_eq!(asked(&plugin), 100, "what happens to a waiting pod may be its own");
+}

@@ -6,7 +6,7 @@ use kubeplane_workload::is_terminal;
 use std::sync::Arc;
 
 impl Scheduler {
-    /// What the profile of a pod makes of every node as the cluster is now. A pod that has a node is looked at as
+    /// What the profile of a pod, and the extenders, make of every node as the cluster is now. A pod that has a node is looked at as
     /// if it had none. Nothing is changed, and the scheduler is not run.
     ///
     /// # Errors
@@ -18,8 +18,13 @@ impl Scheduler {
         let informers = self
             .informers
             .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
-        let objects = Arc::new(ClusterObjects::from_informers(&informers));
-        others::synced(&informers, false).await;
+        let mut objects = ClusterObjects::from_informers(&informers);
+        if self.device_rules {
+            objects = objects.with_device_rules(&informers);
+        }
+        let objects = Arc::new(objects);
+        let optional = others::Optional { groups: false, device_rules: self.device_rules };
+        others::synced(&informers, optional).await;
         let (pods, nodes) = (informers.of::<Pod>().lister(), informers.of::<Node>().lister());
         let missing = || Error::NoSuchPod { namespace: namespace.into(), name: name.into() };
         let pod = pods.get(namespace, name).ok_or_else(missing)?;
@@ -45,6 +50,7 @@ impl Scheduler {
         let profile = info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
         let framework = self.frameworks.get(profile);
         let framework = framework.ok_or_else(|| Error::NoSuchProfile(profile.to_owned()))?;
-        framework.trace(&info, &cache.snapshot()).map_err(Error::Plugin)
+        let traced = framework.trace_asking_extenders(&info, &cache.snapshot()).await;
+        traced.map_err(Error::Plugin)
     }
 }

@@ -13,11 +13,19 @@ use k8s_openapi::api::{
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use kubeplane_client::{Change, Informers, Watchable};
+use kubeplane_workload::DeviceTaintRule;
 use std::sync::Arc;
+
+/// The kinds that are only watched where somebody wants them: they need not be served.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Optional {
+    pub(super) groups: bool,
+    pub(super) device_rules: bool,
+}
 
 /// Waits for the first lists of everything that [`ClusterObjects`](crate::ClusterObjects) holds, and of
 /// pods and nodes.
-pub(super) async fn synced(informers: &Informers, grouped: bool) {
+pub(super) async fn synced(informers: &Informers, optional: Optional) {
     use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
     async fn one<K: Watchable>(informers: &Informers) {
         informers.of::<K>().synced().await;
@@ -40,14 +48,18 @@ pub(super) async fn synced(informers: &Informers, grouped: bool) {
     one::<ResourceClaim>(informers).await;
     one::<ResourceSlice>(informers).await;
     one::<DeviceClass>(informers).await;
-    if grouped {
+    if optional.groups {
         one::<PodGroupObject>(informers).await;
+    }
+    if optional.device_rules {
+        one::<DeviceTaintRule>(informers).await;
     }
 }
 
 /// The events of all kinds that plugins may wait for.
-pub(super) fn changes(informers: &Informers, grouped: bool) -> OtherChanges {
-    let groups = grouped.then(|| {
+pub(super) fn changes(informers: &Informers, optional: Optional) -> OtherChanges {
+    let rules = optional.device_rules.then(|| of_rules(informers));
+    let groups = optional.groups.then(|| {
         of::<PodGroupObject>(informers, EventResource::PodGroup, |old, new| EventObject::PodGroup {
             old,
             new,
@@ -87,7 +99,23 @@ pub(super) fn changes(informers: &Informers, grouped: bool) -> OtherChanges {
             EventObject::DeviceClass { old, new }
         }),
     ];
-    stream::select_all(others.into_iter().chain(groups)).boxed()
+    stream::select_all(others.into_iter().chain(groups).chain(rules)).boxed()
+}
+
+/// A rule that comes, goes or changes changes the slices it is about.
+fn of_rules(informers: &Informers) -> OtherChanges {
+    let slices = informers.of::<ResourceSlice>();
+    let changes = informers.of::<DeviceTaintRule>().subscribe().flat_map(move |change| {
+        let states = || change.old().into_iter().chain([change.object()]);
+        let mut concerned = slices.list();
+        concerned.retain(|slice| states().any(|rule| rule.concerns(slice)));
+        let event = ClusterEvent::new(EventResource::ResourceSlice, ActionType::UPDATE_OTHER);
+        let events = concerned.into_iter().map(move |slice| {
+            (event, EventObject::ResourceSlice { old: Some(slice.clone()), new: Some(slice) })
+        });
+        stream::iter(events)
+    });
+    changes.boxed()
 }
 
 fn of<K: Watchable>(

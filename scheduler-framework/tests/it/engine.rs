@@ -171,3 +171,58 @@ async fn pods_alike_that_fit_nowhere_are_told_what_a_full_pass_would_say() {
     }
     assert!(refused > 100 && some > 50, "{refused} refused, {some} for want of room");
 }
+
+/// A pod for which room is being made somewhere: like one of those that come, under another name.
+fn waiting(pod: &Value, number: usize) -> Arc<PodInfo> {
+    let mut pod = pod.clone();
+    pod["metadata"]["name"] = json!(format!("w{number}"));
+    info(&completed(&pod))
+}
+
+#[tokio::test]
+async fn pods_alike_yield_the_room_that_is_made_for_others() {
+    let (mut followed, mut refused, mut made) = (0, 0, 0);
+    for seed in 1..=6 {
+        let mix = Mix { classes: 3, pod_affinity: 0, spread: 0, priority: 40, ..Mix::default() };
+        let mut scenario = Scenario::new(seed, 12, 240, mix);
+        let (kept, mut cache) = (framework(seed), cache(&scenario));
+        let (mut dice, mut placed) = (Dice::new(seed), Vec::new());
+        for (number, pod) in scenario.pods.clone().iter().enumerate() {
+            let own = info(&completed(pod));
+            if let Some((node, by_class)) = decide(&kept, &cache, &own).await {
+                followed += usize::from(by_class);
+                cache.assume(&node, own.clone());
+                placed.push(own);
+            } else {
+                let snapshot = cache.snapshot();
+                let told = (kept.schedule(&own, &snapshot).await, framework(seed));
+                let anew = told.1.schedule(&own, &snapshot).await;
+                let (Err(Failure::Unschedulable(told)), Err(Failure::Unschedulable(anew))) =
+                    (told.0, anew)
+                else {
+                    panic!("{} fits after all", own.key())
+                };
+                assert_eq!(told.reasons, anew.reasons, "{}", own.key());
+                assert_eq!(told.resolvable, anew.resolvable, "{}", own.key());
+                refused += 1;
+            }
+            let node = usize::try_from(dice.below(12)).unwrap();
+            match dice.below(6) {
+                0 | 1 => {
+                    let name = scenario.nodes[node]["metadata"]["name"].as_str().unwrap();
+                    cache.nominate(name, waiting(pod, number));
+                    made += 1;
+                }
+                2 => {
+                    let given_up = dice.below(number as u64 + 1);
+                    cache.clear_nomination(&format!("w{given_up}"));
+                }
+                _ => {}
+            }
+            if dice.percent(40) {
+                disturb(&mut dice, &mut cache, &mut scenario, &mut placed);
+            }
+        }
+    }
+    assert!(followed > 50 && refused > 100 && made > 200, "{followed} {refused} {made}");
+}

@@ -25,6 +25,10 @@ impl EnqueueExtensions for NodeResourcesFit {
         };
         if helps { Hint::Queue } else { Hint::Skip }
     }
+
+    fn is_same_for_pods_alike(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a pod that left, or asks for less, frees something.

@@ -17,6 +17,10 @@ impl EnqueueExtensions for InterPodAffinity {
         };
         if helps { Hint::Queue } else { Hint::Skip }
     }
+
+    fn is_same_for_pods_alike(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a pod has a node, or one is being cleared for it.

@@ -39,16 +39,16 @@ impl<'a> Memory<'a> {
         node: &Arc<NodeInfo>,
         budgets: &Budgets,
     ) -> Result<Result<Candidate, Vec<String>>, String> {
-        // Beside pods for which room is being made it may be otherwise.
-        let alone = what_if.nodes().nominated(node.name()).is_empty();
-        let Some((_, known)) = self.known.as_mut().filter(|_| alone) else {
+        let Some((_, known)) = self.known.as_mut() else {
             return candidates::on_node(what_if, node, budgets);
         };
-        if let Some(found) = known.of(index, node) {
+        let (nodes, pod) = (what_if.nodes(), what_if.pod());
+        let others = || nodes.others(node.name(), pod);
+        if let Some(found) = known.of(index, node, others()) {
             return Ok(recalled(found, node));
         }
         let outcome = candidates::on_node(what_if, node, budgets)?;
-        known.note(index, node, noted(&outcome, node));
+        known.note(index, node, others(), noted(&outcome, node));
         Ok(outcome)
     }
 
