@@ -8,9 +8,10 @@ use crate::{
     registry::{Registry, Resource},
     storage::About,
     stored,
-    write::{Writer, admit},
+    write::{Conversions, Writer, admit},
 };
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
     GroupResource, Object,
@@ -146,6 +147,12 @@ impl Api {
         self.0.connections.spawn(work);
     }
 
+    /// Whether there is a route of exactly this path.
+    #[must_use]
+    pub fn serves(&self, path: &str) -> bool {
+        self.0.routes.iter().any(|(own, _)| own == path)
+    }
+
     /// The resource in its storage version.
     ///
     /// # Errors
@@ -183,16 +190,29 @@ impl Api {
         object: Object,
         user: &UserInfo,
     ) -> ApiResult<Object> {
-        let found = self.resource(resource)?;
-        let warnings = Warnings::default();
-        let (definition, mut object) = (found.definition(), object);
-        object.set(&["apiVersion"], definition.group_version().to_string());
-        object.set(&["kind"], definition.kind.kind.as_ref());
-        conform(&mut object, &definition.schema)
-            .map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let mut writer = Writer::inside(self, &found, namespace, user, &warnings);
-        writer.manager = Some(MANAGER);
-        writer.create(object).await?.into_object()
+        self.created(resource, namespace, object, user).await
+    }
+
+    /// Behind a pointer, as all writes are: what is awaited is compiled anew in each package that awaits it.
+    fn created<'a>(
+        &'a self,
+        resource: &'a GroupResource,
+        namespace: &'a str,
+        mut object: Object,
+        user: &'a UserInfo,
+    ) -> BoxFuture<'a, ApiResult<Object>> {
+        Box::pin(async move {
+            let found = self.resource(resource)?;
+            let warnings = Warnings::default();
+            let definition = found.definition();
+            object.set(&["apiVersion"], definition.group_version().to_string());
+            object.set(&["kind"], definition.kind.kind.as_ref());
+            conform(&mut object, &definition.schema)
+                .map_err(|error| ApiError::bad_request(error.to_string()))?;
+            let mut writer = Writer::inside(self, &found, namespace, user, &warnings);
+            writer.manager = Some(MANAGER);
+            writer.create(object).await?.into_object()
+        })
     }
 
     /// Changes a stored object, again and again until no other write came between. Neither hooks of the
@@ -206,11 +226,23 @@ impl Api {
         resource: &GroupResource,
         namespace: &str,
         name: &str,
-        change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
+        mut change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
     ) -> ApiResult<Object> {
-        let found = self.resource(resource)?;
-        let (user, warnings) = (UserInfo::default(), Warnings::default());
-        Writer::inside(self, &found, namespace, &user, &warnings).change(name, change).await
+        self.updated(resource, namespace, name, &mut change).await
+    }
+
+    fn updated<'a>(
+        &'a self,
+        resource: &'a GroupResource,
+        namespace: &'a str,
+        name: &'a str,
+        change: &'a mut Change<'a>,
+    ) -> BoxFuture<'a, ApiResult<Object>> {
+        Box::pin(async move {
+            let found = self.resource(resource)?;
+            let (user, warnings) = (UserInfo::default(), Warnings::default());
+            Writer::inside(self, &found, namespace, &user, &warnings).change(name, change).await
+        })
     }
 
     /// Changes an object's status as the server's own client would, whose name the fields changed bear.
@@ -224,17 +256,44 @@ impl Api {
         name: &str,
         mut change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
     ) -> ApiResult<Object> {
-        let found = self.resource(resource)?;
-        let (user, warnings) = (UserInfo::default(), Warnings::default());
-        let mut writer = Writer::inside(self, &found, namespace, &user, &warnings);
-        (writer.subresource, writer.manager) = ("status", Some("kube-apiserver"));
-        let make = |live: Option<&Object>| {
-            let mut object = live.cloned().unwrap_or_default();
-            unpack_managers(&mut object);
-            change(&mut object)?;
-            Ok(object)
-        };
-        writer.update(name, false, make).await?.into_object()
+        self.write_part("status", resource, namespace, name, &mut change).await
+    }
+
+    /// Changes an object as the server's own client would, whose name the fields changed bear; admission does not see it.
+    ///
+    /// # Errors
+    /// 404 when it is not there, 422 when it would not be valid; what `change` returns.
+    pub async fn write(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+        mut change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
+    ) -> ApiResult<Object> {
+        self.write_part("", resource, namespace, name, &mut change).await
+    }
+
+    fn write_part<'a>(
+        &'a self,
+        subresource: &'a str,
+        resource: &'a GroupResource,
+        namespace: &'a str,
+        name: &'a str,
+        change: &'a mut Change<'a>,
+    ) -> BoxFuture<'a, ApiResult<Object>> {
+        Box::pin(async move {
+            let found = self.resource(resource)?;
+            let (user, warnings) = (UserInfo::default(), Warnings::default());
+            let mut writer = Writer::inside(self, &found, namespace, &user, &warnings);
+            (writer.subresource, writer.manager) = (subresource, Some(MANAGER));
+            let make = |live: Option<&Object>, _: &Conversions<'_>| {
+                let mut object = live.cloned().unwrap_or_default();
+                unpack_managers(&mut object);
+                change(&mut object)?;
+                Ok(object)
+            };
+            writer.update(name, false, make).await?.into_object()
+        })
     }
 
     /// Applies to an object's status as this manager, whoever else manages what it says.
@@ -253,15 +312,17 @@ impl Api {
         let mut writer = Writer::inside(self, &found, "", &user, &warnings);
         writer.subresource = "status";
         let definition = found.definition();
-        let request = apply::Request {
-            manager,
-            subresource: "status",
-            kind: &definition.kind,
-            schema: &definition.schema,
-            reset: &crate::write::reset(definition, "status"),
-            now: writer.now,
-        };
-        let make = |live: Option<&Object>| {
+        let (now, reset) = (writer.now, crate::write::reset(definition, "status"));
+        let make = |live: Option<&Object>, versions: &Conversions<'_>| {
+            let request = apply::Request {
+                manager,
+                subresource: "status",
+                kind: &definition.kind,
+                schema: &definition.schema,
+                reset: &reset,
+                now,
+                versions: Some(versions),
+            };
             let mut merged = apply::apply(live, applied.clone(), true, &request)?;
             let version = live.map(Object::resource_version).unwrap_or_default();
             merged.set(&["metadata", "resourceVersion"], version);
@@ -282,13 +343,25 @@ impl Api {
         name: &str,
         options: DeleteOptions,
     ) -> ApiResult<Object> {
-        let found = self.resource(resource)?;
-        let (user, warnings) = (UserInfo::default(), Warnings::default());
-        let mut writer = Writer::inside(self, &found, namespace, &user, &warnings);
-        writer.dry_run = options.dry_run;
-        let mut removed = writer.delete(name, options).await?.object;
-        unpack_managers(&mut removed);
-        Ok(removed)
+        self.deleted(resource, namespace, name, options).await
+    }
+
+    fn deleted<'a>(
+        &'a self,
+        resource: &'a GroupResource,
+        namespace: &'a str,
+        name: &'a str,
+        options: DeleteOptions,
+    ) -> BoxFuture<'a, ApiResult<Object>> {
+        Box::pin(async move {
+            let found = self.resource(resource)?;
+            let (user, warnings) = (UserInfo::default(), Warnings::default());
+            let mut writer = Writer::inside(self, &found, namespace, &user, &warnings);
+            writer.dry_run = options.dry_run;
+            let mut removed = writer.delete(name, options).await?.object;
+            unpack_managers(&mut removed);
+            Ok(removed)
+        })
     }
 
     /// Asks admission about a write that a handler is about to make: every step may change the object,

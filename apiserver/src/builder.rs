@@ -8,8 +8,8 @@ use crate::{
     metrics::{ApiMetrics, FlowMetrics, show},
     namespaces::NamespaceDeletion,
     pipeline::{
-        Audit, Authenticate, Authorize, Deadline, Dispatch, Fairness, Guard, Impersonate, Observe,
-        Pipeline, Step, Union,
+        Audit, Authenticate, Authorize, Deadline, Desk, Dispatch, Dump, Fairness, Guard,
+        Impersonate, Observe, Pipeline, Step, Union,
     },
     registry::Registry,
     server::{ApiServer, Listener},
@@ -270,6 +270,8 @@ impl Builder {
         for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
             routes.push((path.to_owned(), health.clone() as Arc<dyn Route>));
         }
+        let desk = Desk::new(self.clock.clone());
+        routes.push((Dump::PATH.to_owned(), Arc::new(Dump::new(desk.clone()))));
         let authorizer: Arc<dyn Authorizer> = Arc::new(Union(authorizers));
         let api = Api(Arc::new(Inner {
             store,
@@ -313,7 +315,13 @@ impl Builder {
         }
         let after: [Arc<dyn Step>; 4] = [
             Arc::new(Impersonate { authorizer: authorizer.clone(), constrained }),
-            Arc::new(Fairness::new(api.registry().clone(), clock.clone(), metrics.clone(), flows)),
+            Arc::new(Fairness::new(
+                api.registry().clone(),
+                clock.clone(),
+                metrics.clone(),
+                flows,
+                desk,
+            )),
             Arc::new(Authorize { authorizer, clock, metrics: metrics.access }),
             Arc::new(Dispatch { api: api.clone() }),
         ];

@@ -2,6 +2,7 @@
 
 use crate::{api::Api, body::Body, info::RequestInfo};
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Response, request::Parts};
 use kubeplane_core::{GroupVersion, auth::UserInfo, status::ApiResult};
 use serde_json::Value;
@@ -65,8 +66,8 @@ pub struct Delegated {
     pub resources: Arc<Vec<Value>>,
     /// Whether the resources are as it says now, or as it once said.
     pub fresh: bool,
-    /// Where its OpenAPI v3 document is, with the hash of its content; empty for none.
-    pub openapi: String,
+    /// What it says of itself in OpenAPI v3.
+    pub openapi: Described,
     /// Its OpenAPI v2 document: `paths` and `definitions` of this group version; `null` for none.
     pub swagger: Arc<Value>,
 }
@@ -80,6 +81,18 @@ impl Delegated {
             && self.resources == other.resources
             && self.swagger == other.swagger
     }
+}
+
+/// How a group version that another serves is described in OpenAPI v3.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum Described {
+    /// Not at all.
+    #[default]
+    Nowhere,
+    /// By the other itself: where its document is, with the hash of its content.
+    At(String),
+    /// By nothing but OpenAPI v2: its whole document in JSON, from which one of v3 is to be made.
+    Swagger(Bytes),
 }
 
 /// How important a group is, and a version in it: as an APIService says it, more is listed first.

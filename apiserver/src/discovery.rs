@@ -128,7 +128,9 @@ fn paths(api: &Api) -> Value {
         }
     }
     paths.extend(["/healthz", "/livez", "/metrics", "/readyz", "/version"].map(str::to_owned));
-    paths.extend(api.0.routes.iter().map(|(prefix, _)| prefix.clone()));
+    // As in the original, what is there for a look inside is not listed.
+    let listed = api.0.routes.iter().filter(|(prefix, _)| !prefix.starts_with("/debug/"));
+    paths.extend(listed.map(|(prefix, _)| prefix.clone()));
     paths.sort();
     paths.dedup();
     json!({"paths": paths})

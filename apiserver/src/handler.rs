@@ -151,6 +151,7 @@ impl HandlerRequest {
             schema: &crate::decode::shape(&kind),
             reset: &apply::Filter::None,
             now: self.api.clock().now(),
+            versions: None,
         };
         Ok(apply::update(None, object, &request))
     }

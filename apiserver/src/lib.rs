@@ -10,6 +10,18 @@
 //! [`Registry`]; whatever is more than data plugs in as a [`Handler`], a [`WriteHook`] or a [`Route`], and as
 //! the `Authenticator`, `Authorizer` and `Admission` of the core crate.
 //!
+//! # Contract
+//! What plugs in is asked after authentication and authorization, and what it fails with is sent to the client as a Status; its
+//! future is dropped when the client went away or the request timed out.
+//!
+//! * A [`Handler`] answers a subresource, or a resource that nobody stores, for the verbs its definition lists; admission is its own work.
+//! * A [`WriteHook`] stands between mutating admission and validation, on every try of a write; what it keeps is kept or given
+//!   back once the outcome is known, and a dry run keeps nothing.
+//! * A [`Route`] answers paths that name no resource.
+//! * A [`Delegate`] answers everything below a group version, its discovery too.
+//! * An [`AuditSink`](audit::AuditSink) gets one event after the other, from a thread of its own, and may block.
+//!
+//! # Example
 //! ```
 //! use async_trait::async_trait;
 //! use kubeplane_apiserver::{ApiServer, admission::NamespaceLifecycle};
@@ -56,6 +68,7 @@ mod delegation;
 mod discovery;
 mod error;
 mod filter;
+pub mod forward;
 mod handler;
 mod health;
 mod held;
@@ -81,7 +94,7 @@ mod write;
 pub use api::Api;
 pub use body::Body;
 pub use builder::Builder;
-pub use delegation::{Delegate, Delegated, DelegatedRequest, Standing};
+pub use delegation::{Delegate, Delegated, DelegatedRequest, Described, Standing};
 pub use discovery::{KUBERNETES_VERSION, version_rank};
 pub use error::{Error, Result};
 pub use handler::{Finish, Handler, HandlerRequest, Route, WriteHook, no_such_path};

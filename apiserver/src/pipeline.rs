@@ -24,7 +24,7 @@ pub(crate) use authenticate::{Authenticate, InProcess};
 pub(crate) use authorize::{Authorize, Union, forbidden};
 pub(crate) use deadline::Deadline;
 pub(crate) use dispatch::Dispatch;
-pub(crate) use fairness::{Fairness, Placed};
+pub(crate) use fairness::{Desk, Dump, Fairness, Placed};
 pub(crate) use guard::Guard;
 pub(crate) use impersonate::Impersonate;
 pub(crate) use observe::Observe;

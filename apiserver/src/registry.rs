@@ -188,6 +188,11 @@ impl Registry {
         self.changes.subscribe()
     }
 
+    /// How often the kinds changed.
+    pub(crate) fn generation(&self) -> u64 {
+        *self.changes.borrow()
+    }
+
     /// The resource served under exactly this version and plural.
     #[must_use]
     pub fn find(&self, version: &GroupVersion, plural: &str) -> Option<Arc<Resource>> {
@@ -198,9 +203,10 @@ impl Registry {
     #[must_use]
     pub fn resource(&self, resource: &GroupResource) -> Option<Arc<Resource>> {
         let served = self.served.load();
+        let from = GroupVersion::new(resource.group.clone(), "");
         let mut versions = served
-            .iter()
-            .filter(|(version, _)| version.group == resource.group)
+            .range(from..)
+            .take_while(|(version, _)| version.group == resource.group)
             .filter_map(|(_, resources)| resources.get(resource.resource.as_ref()));
         let first = versions.next()?;
         let is_stored = |found: &&Arc<Resource>| {

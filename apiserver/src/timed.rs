@@ -55,18 +55,18 @@ impl Timed {
             known.prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
         match before.filter(|(prefix, _)| key.starts_with(prefix)) {
             Some((_, found)) => CallLabels {
-                group: found.group.to_string(),
+                group: found.group.clone(),
                 operation,
-                resource: found.resource.to_string(),
+                resource: found.resource.clone(),
             },
-            None => CallLabels { group: String::new(), operation, resource: String::new() },
+            None => CallLabels { group: "".into(), operation, resource: "".into() },
         }
     }
 
     fn known(&self) -> Arc<Known> {
         let known = self.known.load_full();
         let Some(registry) = self.registry.get().and_then(Weak::upgrade) else { return known };
-        let generation = Some(*registry.changes().borrow());
+        let generation = Some(registry.generation());
         if known.generation == generation {
             return known;
         }
@@ -86,7 +86,7 @@ impl Timed {
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let labels = self.labels(operation, key);
-        let span = tracing::debug_span!("store", operation, resource = labels.resource);
+        let span = tracing::debug_span!("store", operation, resource = &*labels.resource);
         let start = self.clock.elapsed();
         let output = call.instrument(span).await;
         // That another write came first is an answer, no failure.

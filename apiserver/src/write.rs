@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod admit;
+mod conversions;
 mod create;
 mod delete;
 mod fields;
@@ -14,6 +15,7 @@ mod metadata;
 mod rules;
 mod update;
 
+pub(crate) use conversions::Conversions;
 pub(crate) use delete::{Removed, State};
 pub(crate) use fields::reset;
 pub(crate) use metadata::{ensure_namespace, wipe};

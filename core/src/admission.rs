@@ -23,6 +23,18 @@ pub enum Operation {
     Connect,
 }
 
+/// Which of the two things a step does; the other is not asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Does {
+    /// It changes objects and judges them.
+    #[default]
+    Both,
+    /// It changes objects, and judges none.
+    Mutates,
+    /// It judges objects, and changes none.
+    Validates,
+}
+
 /// One write on its way.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -77,6 +89,11 @@ pub trait Admission: Debug + Send + Sync + 'static {
 
     /// Whether the step looks at such a write at all.
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool;
+
+    /// What the step does: both, if it does not say.
+    fn does(&self) -> Does {
+        Does::Both
+    }
 
     /// Whether the step looks at the sets in `metadata.managedFields`. Those that do not are shown the sets as the writer
     /// keeps them ([`packed`](crate::apply::pack_managers)), which saves taking them apart.

@@ -7,8 +7,9 @@
 //!   settle_times           a write that changes nothing else does not change times either
 //! ```
 //!
-//! Follows KEP-555 and the original's structured-merge-diff. All versions of a kind are taken to have the
-//! same paths: entries of other versions take part as they are.
+//! Follows KEP-555 and the original's structured-merge-diff. What a manager owns is named as in the version it wrote:
+//! for managers of other versions than the request's both objects are converted ([`Versions`]) and compared there. A
+//! request that knows no other versions takes all of them to have the same paths.
 
 mod applier;
 mod compare;
@@ -26,6 +27,8 @@ mod set;
 mod shape;
 mod times;
 mod validate;
+mod versions;
+mod whole;
 
 pub use applier::{apply, apply_packed};
 pub use filter::{Filter, Step};
@@ -34,15 +37,13 @@ pub use path::{PathElement, Scalar};
 pub use scale::{scale_from_parent, scale_to_parent};
 pub use set::FieldSet;
 pub use times::settle_times;
+pub use versions::{Form, Versions};
 
 use crate::{GroupVersionKind, Object, schema::Schema};
-use compare::Comparison;
-use fields::reconcile;
 use jiff::Timestamp;
 use managed::{Managed, Manager, Operation, Owned};
-use serde_json::{Map, Value};
-use shape::Type;
 use std::sync::LazyLock;
+use versions::{Changes, Others};
 
 /// The longest name of a manager, in bytes.
 const MAX_MANAGER: usize = 128;
@@ -63,6 +64,8 @@ pub struct Request<'a> {
     pub reset: &'a Filter,
     /// The wall time of the request.
     pub now: Timestamp,
+    /// The other versions of the kind; `None` to take fields to be named alike in all of them.
+    pub versions: Option<&'a dyn Versions>,
 }
 
 impl Request<'_> {
@@ -87,7 +90,8 @@ fn named(name: &str) -> &str {
 ///
 /// The managers the client sends count unless they do not decode; an empty list forgets all managers, and
 /// an object without managers stays so until it is applied to. Writes of a subresource keep the
-/// managers of the live object.
+/// managers of the live object. Where an object cannot be converted to the version of a manager, all managers are
+/// forgotten.
 #[must_use]
 pub fn update(live: Option<&Object>, new: Object, request: &Request<'_>) -> Object {
     let mut updated = update_packed(live, new, request);
@@ -99,10 +103,11 @@ pub fn update(live: Option<&Object>, new: Object, request: &Request<'_>) -> Obje
 #[must_use]
 pub fn update_packed(live: Option<&Object>, mut new: Object, request: &Request<'_>) -> Object {
     pack_managers(&mut new);
-    if live.is_some_and(|live| in_place::update(live, &mut new, request)) {
-        return new;
-    }
-    recorded(live, new, request)
+    let done = match live {
+        Some(live) => in_place::update(live, &mut new, request),
+        None => whole::update(&mut new, request),
+    };
+    if done { new } else { recorded(live, new, request) }
 }
 
 /// Reads all managers, whatever they are, and writes them again.
@@ -110,8 +115,8 @@ fn recorded(live: Option<&Object>, mut new: Object, request: &Request<'_>) -> Ob
     let mut managed = managers_of(live, &new, request);
     managed::strip(&mut new);
     let tracked = !managed.is_empty() || live.is_none_or(|live| live.uid().is_empty());
-    if tracked {
-        record(&mut managed, live.map(Object::map), new.map(), request.manager, request);
+    if tracked && record(&mut managed, live, &new, request.manager, request).is_err() {
+        return new;
     }
     managed.encode_into(&mut new);
     new
@@ -132,23 +137,24 @@ fn managers_of(live: Option<&Object>, new: &Object, request: &Request<'_>) -> Ma
 }
 
 /// Gives what differs between the two to the manager's updates.
+///
+/// # Errors
+/// When an object cannot be converted to the version of a manager.
 fn record(
     managed: &mut Managed,
-    live: Option<&Map<String, Value>>,
-    new: &Map<String, Value>,
+    live: Option<&Object>,
+    new: &Object,
     name: &str,
     request: &Request<'_>,
-) {
-    let ty = Type::root(request.schema);
-    let mut comparison = Comparison::of(ty, live.unwrap_or(&Map::new()), new);
-    comparison.filter(request.reset);
-    let mut written = comparison.take_written();
-    follow_schema(managed, request);
+) -> Result<(), String> {
+    let others = Others::of(live, managed, request)?;
+    others.follow_schema(managed, request);
+    let mut changes = Changes::of(live, new, &others, request)?;
     for owned in managed.owners.values_mut() {
-        owned.set.subtract(&written);
-        owned.set.subtract(&comparison.removed);
+        changes.for_version(&owned.api_version).take_from(owned);
     }
     managed.tidy();
+    let mut written = std::mem::take(&mut changes.own.written);
     written.subtract(&STRIPPED);
     if !written.is_empty() {
         let owned = managed
@@ -159,14 +165,7 @@ fn record(
         owned.time = Some(request.now);
     }
     managed.cap();
-}
-
-/// Folds ownership below fields that have become atomic.
-fn follow_schema(managed: &mut Managed, request: &Request<'_>) {
-    let version = request.version();
-    for owned in managed.owners.values_mut().filter(|owned| owned.api_version == version) {
-        reconcile(Type::root(request.schema), &mut owned.set);
-    }
+    Ok(())
 }
 
 /// Fields nobody manages.

@@ -7,6 +7,7 @@
 //! only pruned and defaulted: their types are checked by validation. A built-in shape inside such a one
 //! (`metadata`) is decoded as the built-in it is.
 
+mod context;
 mod custom;
 mod defaults;
 mod operations;
@@ -237,7 +238,7 @@ pub fn conformed(value: &Object, schema: &SchemaRef) -> Result<(Object, Vec<Stri
 /// Drops what the shape does not know, keeping what it says to keep; returns the dropped paths, sorted.
 pub fn prune(object: &mut Object, schema: &Schema) -> Vec<String> {
     let value = Value::Object(std::mem::take(object.map_mut()));
-    let mut context = typed::Context::new(true);
+    let mut context = context::Context::new(true);
     if let Ok(Value::Object(map)) =
         (custom::Custom { schema: Some(schema), context: &mut context }).deserialize(value)
     {
@@ -317,7 +318,10 @@ fn shape<'de, D: serde::Deserializer<'de>>(
     schema: &SchemaRef,
     strict: bool,
 ) -> Result<Shaped, D::Error> {
-    let mut context = typed::Context::new(strict);
+    let mut context = match schema {
+        SchemaRef::Static(_) => context::Context::new(strict),
+        SchemaRef::Shared(_) => context::Context::tracking(strict),
+    };
     let result = match schema {
         SchemaRef::Static(schema) => {
             typed::Typed { schema, context: &mut context }.deserialize(from)?
@@ -327,11 +331,13 @@ fn shape<'de, D: serde::Deserializer<'de>>(
                 custom::Custom { schema: Some(schema), context: &mut context }.deserialize(from)?;
             apply_schema_defaults(&mut value, schema);
             context.unknown.sort();
+            context.inner.sort();
             Some(value)
         }
     };
     let mut found = context.duplicates;
     found.append(&mut context.unknown);
+    found.append(&mut context.inner);
     let result = match context.fatal.or(context.saved) {
         Some(error) => Err(error),
         None => Ok(result),

@@ -142,6 +142,23 @@ pub struct Error {
 /// Errors in the order they were found.
 pub type Errors = Vec<Error>;
 
+/// All in one line, as the original prints its aggregates: one plain, several in brackets and each once; `None` for none.
+#[must_use]
+pub fn aggregate(errors: &[Error]) -> Option<String> {
+    let mut said: Vec<String> = Vec::new();
+    for error in errors {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            said.push(text);
+        }
+    }
+    match &said[..] {
+        [] => None,
+        [one] => Some(one.clone()),
+        many => Some(format!("[{}]", many.join(", "))),
+    }
+}
+
 impl Error {
     fn new(
         kind: ErrorKind,

@@ -24,6 +24,7 @@
 //! * [`ObjectReader`](reader::ObjectReader): at most a moment old, and never older than what it said before.
 //! * [`ObjectUpdater`](reader::ObjectUpdater): changes what is stored, again and again until no other write came
 //!   between; admission does not see it.
+//! * [`Versions`](apply::Versions), the versions in which fields are managed: the same answer as long as one write goes on.
 //! * [`Component`](component::Component): says once that it is ready, ends soon after it is asked to, leaves no task
 //!   behind; dropping its future ends it at once.
 //!
@@ -80,6 +81,7 @@ pub mod reader;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod webhook;
 pub mod yaml;
 
 pub use definition::{Definition, Scope, Strategy};

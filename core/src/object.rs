@@ -28,7 +28,8 @@ impl Object {
     /// # Errors
     /// When it does not encode to a JSON map.
     pub fn encode<T: Serialize>(typed: &T) -> serde_json::Result<Self> {
-        serde_json::from_value(serde_json::to_value(typed)?).map(Self)
+        // By way of text, as clients write it: code for values as well would be there for each type.
+        Self::parse(&serde_json::to_vec(typed)?)
     }
 
     /// Decodes into a typed object, dropping what the type does not know.
@@ -90,8 +91,11 @@ impl Object {
 
     /// Sets the value at a path, making maps on the way.
     pub fn set(&mut self, path: &[&str], value: impl Into<Value>) {
-        if let Some((last, above)) = path.split_last() {
-            self.map_at_mut(above).insert((*last).to_owned(), value.into());
+        let Some((last, above)) = path.split_last() else { return };
+        let (map, value) = (self.map_at_mut(above), value.into());
+        match map.get_mut(*last) {
+            Some(slot) => *slot = value,
+            None => drop(map.insert((*last).to_owned(), value)),
         }
     }
 
@@ -109,13 +113,12 @@ impl Object {
     pub fn map_at_mut(&mut self, path: &[&str]) -> &mut Map<String, Value> {
         let mut map = &mut self.0;
         for key in path {
-            let slot = map.entry((*key).to_owned()).or_insert_with(|| Value::Object(Map::new()));
-            if !slot.is_object() {
-                *slot = Value::Object(Map::new());
+            if !map.get(*key).is_some_and(Value::is_object) {
+                map.insert((*key).to_owned(), Value::Object(Map::new()));
             }
-            map = match slot {
-                Value::Object(inner) => inner,
-                _ => unreachable!("the slot was just made a map"),
+            map = match map.get_mut(*key) {
+                Some(Value::Object(inner)) => inner,
+                _ => unreachable!("the map is there, or was just made"),
             };
         }
         map

@@ -103,6 +103,19 @@ impl Quantity {
         ApiQuantity(self.to_string())
     }
 
+    /// Whether a text is, for all one can see at once, a canonical quantity no finer than thousandths: up to three digits
+    /// and a common suffix, as most are.
+    #[must_use]
+    pub fn is_plain(text: &str) -> bool {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        (1..=3).contains(&digits)
+            && !text.starts_with('0')
+            && matches!(
+                &text[digits..],
+                "" | "m" | "k" | "M" | "G" | "T" | "Ki" | "Mi" | "Gi" | "Ti"
+            )
+    }
+
     /// How it prints.
     #[must_use]
     pub fn format(&self) -> Format {

@@ -5,7 +5,7 @@
 //! CustomResourceDefinition makes the same structure at run time.
 
 use serde_json::Value;
-use std::{borrow::Cow, ops::Deref, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, ops::Deref, sync::Arc};
 
 /// A text that is static in built-in tables and owned in those made at run time.
 pub type Text = Cow<'static, str>;
@@ -214,8 +214,13 @@ impl Schema {
     /// The field of this name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let Kind::Object { fields, .. } = &self.kind else { return None };
-        fields.binary_search_by(|field| (*field.name).cmp(name)).ok().map(|index| &fields[index])
+        self.position(name).map(|index| &self.fields()[index])
+    }
+
+    /// Where the field of this name is among [`fields`](Self::fields).
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.fields().binary_search_by(|field| order(&field.name, name)).ok()
     }
 
     /// The fields, or none.
@@ -244,6 +249,14 @@ impl Schema {
             Kind::List { items, .. } => Some(items),
             _ => None,
         }
+    }
+}
+
+/// As texts are ordered. Most names differ in their first letter, and that is seen without a call.
+fn order(one: &str, other: &str) -> Ordering {
+    match (one.as_bytes(), other.as_bytes()) {
+        ([first, ..], [second, ..]) if first != second => first.cmp(second),
+        _ => one.cmp(other),
     }
 }
 
@@ -284,6 +297,11 @@ mod tests {
             let schema = builtin(name).unwrap();
             assert_eq!(schema.name, name);
             assert!(schema.fields().is_sorted_by(|a, b| a.name < b.name), "{name}");
+            for (index, field) in schema.fields().iter().enumerate() {
+                assert_eq!(schema.position(&field.name), Some(index), "{name}");
+                assert_eq!(schema.position(&format!("{}x", field.name)), None, "{name}");
+            }
+            assert!(schema.position("").is_none() && schema.position("~").is_none());
         }
         assert!(builtin("io.k8s.api.core.v1.Nonsense").is_none());
     }

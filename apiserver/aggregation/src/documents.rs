@@ -2,8 +2,8 @@
 
 use crate::{availability::aggregator, proxy::Extension, services::Registered};
 use bytes::Bytes;
-use http::{Response, header};
-use kubeplane_apiserver::Api;
+use http::{Response, StatusCode, header};
+use kubeplane_apiserver::{Api, Described};
 use kubeplane_core::auth::UserInfo;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, sync::Arc};
@@ -17,13 +17,14 @@ const JSON: &str = "application/json";
 pub(crate) struct Documents {
     /// Items of `versions[].resources`.
     pub(crate) resources: Arc<Vec<Value>>,
-    /// Where the OpenAPI v3 document is; empty for none.
-    pub(crate) openapi: String,
+    /// Its OpenAPI v3 document.
+    pub(crate) openapi: Described,
     /// `paths` and `definitions` of OpenAPI v2; null for none.
     pub(crate) swagger: Arc<Value>,
 }
 
-/// Asks for everything. Without OpenAPI a group version is served all the same.
+/// Asks for everything. Without OpenAPI a group version is served all the same; where that cannot be fetched, what it said
+/// before stays.
 ///
 /// # Errors
 /// When there is no discovery.
@@ -31,22 +32,52 @@ pub(crate) async fn fetch(
     api: &Api,
     registered: &Registered,
     extension: &Extension,
+    before: Option<&Documents>,
 ) -> Result<Documents, String> {
     let resources = resources(api, registered, extension).await?;
-    let own = registered.path().trim_start_matches('/').to_owned();
     let user = UserInfo::new("system:aggregator", Vec::<String>::new());
-    let read = |path: &'static str| async {
-        let answer = extension.fetch(api, &user, path, JSON).await.ok()?;
-        parsed(&answer).ok()
-    };
-    let index = read("/openapi/v3").await.unwrap_or_default();
-    let openapi = index["paths"][&own]["serverRelativeURL"].as_str().unwrap_or_default();
-    let swagger = read("/openapi/v2").await.map(|document| part(document, &format!("/{own}/")));
+    let read = |path: &'static str| extension.fetch(api, &user, path, JSON);
+    let (index, whole) = (read("/openapi/v3").await, read("/openapi/v2").await);
+    let own = registered.path().trim_start_matches('/').to_owned();
+    let part = whole.as_ref().ok().and_then(|answer| swagger(answer, &own));
+    let described = index.ok().and_then(|index| described(&index, whole.ok(), &own));
     Ok(Documents {
         resources: Arc::new(resources),
-        openapi: openapi.to_owned(),
-        swagger: Arc::new(swagger.unwrap_or_default()),
+        openapi: described.or_else(|| before.map(|old| old.openapi.clone())).unwrap_or_default(),
+        swagger: match part {
+            Some(part) => Arc::new(part),
+            None => before.map(|old| old.swagger.clone()).unwrap_or_default(),
+        },
     })
+}
+
+/// Where the OpenAPI v3 document is. An extension that has no such path is taken by its OpenAPI v2 document.
+/// `None` when the answers say nothing of that.
+fn described(
+    index: &Response<Bytes>,
+    whole: Option<Response<Bytes>>,
+    own: &str,
+) -> Option<Described> {
+    if index.status() == StatusCode::NOT_FOUND {
+        let whole = whole?;
+        return parsed(&whole)
+            .is_ok_and(|document| document.is_object())
+            .then(|| Described::Swagger(whole.into_body()));
+    }
+    let index = parsed(index).ok()?;
+    Some(match index["paths"][own]["serverRelativeURL"].as_str() {
+        Some(url) if !url.is_empty() => Described::At(url.to_owned()),
+        _ => Described::Nowhere,
+    })
+}
+
+/// What an OpenAPI v2 document says of the group version; null for nothing, `None` for an answer that is none.
+fn swagger(answer: &Response<Bytes>, own: &str) -> Option<Value> {
+    match parsed(answer) {
+        Ok(document) => Some(part(document, &format!("/{own}/"))),
+        Err(_) if answer.status() == StatusCode::NOT_FOUND => Some(Value::Null),
+        Err(_) => None,
+    }
 }
 
 fn parsed(answer: &Response<Bytes>) -> Result<Value, String> {
@@ -168,6 +199,28 @@ mod tests {
                 "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}}],
         }]);
         assert_eq!(Value::from(from_list(&list, "g", "v1")), want);
+    }
+
+    #[test]
+    fn without_openapi_v3_that_of_v2_is_kept_whole() {
+        let answer = |code: u16, body: &'static str| {
+            Response::builder().status(code).body(Bytes::from_static(body.as_bytes())).unwrap()
+        };
+        let said = |index, whole| described(&index, Some(whole), "apis/g/v1");
+        let document = r#"{"swagger":"2.0","paths":{}}"#;
+        let index =
+            r#"{"paths":{"apis/g/v1":{"serverRelativeURL":"/openapi/v3/apis/g/v1?hash=A"}}}"#;
+        let at = Described::At("/openapi/v3/apis/g/v1?hash=A".to_owned());
+        assert_eq!(said(answer(200, index), answer(200, document)), Some(at));
+        let nothing = Some(Described::Nowhere);
+        assert_eq!(said(answer(200, r#"{"paths":{}}"#), answer(200, document)), nothing);
+        let kept = Described::Swagger(Bytes::from_static(document.as_bytes()));
+        assert_eq!(said(answer(404, ""), answer(200, document)), Some(kept));
+        // What failed says nothing: neither an index that is broken, nor a document that is.
+        assert_eq!(said(answer(503, ""), answer(200, document)), None);
+        assert_eq!(said(answer(404, ""), answer(500, "no")), None);
+        assert_eq!(swagger(&answer(404, "no"), "apis/g/v1"), Some(Value::Null));
+        assert_eq!(swagger(&answer(503, "no"), "apis/g/v1"), None);
     }
 
     #[test]

@@ -27,16 +27,17 @@ pub(crate) struct Measures {
 
 impl Measures {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let made = Self::default();
-        metrics.with_registry(|registry| {
-            let name = "aggregator_unavailable_apiservice";
-            let help = "APIServices that are not available";
-            registry.register(name, help, made.unavailable.clone());
-            // The text form appends `_total`.
-            let help = "How often APIServices became unavailable";
-            registry.register(name, help, made.became.clone());
-        });
-        made
+        // The text form appends `_total` to the counter's.
+        let name = "aggregator_unavailable_apiservice";
+        let unavailable = "APIServices that are not available";
+        Self {
+            unavailable: metrics.show(name, unavailable, Family::default()),
+            became: metrics.show(
+                name,
+                "How often APIServices became unavailable",
+                Family::default(),
+            ),
+        }
     }
 
     /// What was found of an APIService; `changed` when that is not what its status said.

@@ -7,11 +7,13 @@ use http::{
     request::Parts,
 };
 use http_body_util::{BodyExt, Limited};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
-use kubeplane_apiserver::{Api, Body, Delegate, DelegatedRequest, Held, body};
+use hyper::upgrade::OnUpgrade;
+use kubeplane_apiserver::{
+    Api, Body, Delegate, DelegatedRequest, Held, body,
+    forward::{asks_for_upgrade, forwarded_for, remove_credentials, remove_hop_by_hop, switch},
+};
 use kubeplane_core::{
-    auth::{PeerAddress, UserInfo},
+    auth::UserInfo,
     status::{ApiError, ApiResult},
 };
 use kubeplane_outbound::{Clients, Endpoint, Failure};
@@ -23,7 +25,6 @@ use std::{
     },
     time::Duration,
 };
-use tokio::io::copy_bidirectional;
 
 /// How long an extension API server may take for a document about itself.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,19 +35,6 @@ const USER: &str = "x-remote-user";
 const UID: &str = "x-remote-uid";
 const GROUP: &str = "x-remote-group";
 const EXTRA: &str = "x-remote-extra-";
-
-/// Belong to one connection, not to the request.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// An extension API server behind a Service.
 #[derive(Debug)]
@@ -175,27 +163,18 @@ fn unreachable(failure: &Failure) -> ApiError {
     ApiError::unavailable(why)
 }
 
-fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    let connection = headers.get_all(header::CONNECTION).iter();
-    let mut texts = connection.filter_map(|value| value.to_str().ok());
-    texts.any(|text| text.to_ascii_lowercase().contains("upgrade"))
-}
-
 /// What the client said, but for what it said to the API server alone, and who it is.
 fn passed(head: &Parts, user: &UserInfo, upgrades: bool) -> HeaderMap {
     let mut headers = head.headers.clone();
     if !upgrades {
         remove_hop_by_hop(&mut headers);
     }
-    headers.remove(header::AUTHORIZATION);
+    remove_credentials(&mut headers);
     headers.remove(header::HOST);
     // The bodies of requests are passed on as they come.
     if !matches!(head.method, Method::GET | Method::HEAD) && !upgrades {
         headers.remove(header::CONTENT_LENGTH);
     }
-    let mine = |name: &&HeaderName| name.as_str().starts_with("impersonate-");
-    let impersonation: Vec<HeaderName> = headers.keys().filter(mine).cloned().collect();
-    impersonation.into_iter().for_each(|name| drop(headers.remove(name)));
     identify(&mut headers, user);
     if let Some(value) = forwarded_for(head) {
         headers.insert("x-forwarded-for", value);
@@ -242,51 +221,6 @@ fn escaped(key: &str) -> String {
         }
     }
     out
-}
-
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let connection = headers.get_all(header::CONNECTION).iter();
-    let named: Vec<HeaderName> = connection
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    named.into_iter().for_each(|name| drop(headers.remove(name)));
-    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
-}
-
-fn forwarded_for(head: &Parts) -> Option<HeaderValue> {
-    let peer = head.extensions.get::<PeerAddress>()?.0.to_string();
-    let before = head.headers.get_all("x-forwarded-for").iter();
-    let mut all: Vec<&str> = before.filter_map(|value| value.to_str().ok()).collect();
-    all.push(&peer);
-    all.join(", ").parse().ok()
-}
-
-/// Answers 101 and copies bytes both ways from then on.
-fn switch(
-    api: &Api,
-    mut answer: Response<Incoming>,
-    client_side: OnUpgrade,
-    held: Held,
-) -> Response<Body> {
-    let mut response = Response::new(body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = answer.headers().clone();
-    let extension_side = hyper::upgrade::on(&mut answer);
-    // Lives as long as both connections do; it ends when either side closes.
-    api.spawn(async move {
-        let _held = held;
-        match tokio::try_join!(client_side, extension_side) {
-            Ok((client, extension)) => {
-                let (mut client, mut extension) = (TokioIo::new(client), TokioIo::new(extension));
-                let copied = copy_bidirectional(&mut client, &mut extension).await;
-                tracing::debug!(?copied, "stream ended");
-            }
-            Err(error) => tracing::debug!(%error, "connection was not taken over"),
-        }
-    });
-    response
 }
 
 #[cfg(test)]

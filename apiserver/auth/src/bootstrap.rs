@@ -1,7 +1,7 @@
 //! The objects every cluster starts with: the RBAC policy of Kubernetes 1.36.
 
-use kubeplane_core::Object;
-use serde_json::Value;
+use kubeplane_core::{Object, features::Features};
+use serde_json::{Value, json};
 
 const POLICY: &str = include_str!("bootstrap/policy.jsonl");
 
@@ -11,11 +11,142 @@ pub const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 /// The roles and bindings of the bootstrap policy, cluster-wide ones first.
 #[must_use]
 pub fn policy() -> Vec<Object> {
+    objects("").collect()
+}
+
+/// A ClusterRole of the policy.
+pub(crate) fn cluster_role(name: &str) -> Option<Object> {
+    objects(name).find(|object| object.kind() == "ClusterRole" && object.name() == name)
+}
+
+/// The objects in which `text` stands somewhere.
+fn objects(text: &str) -> impl Iterator<Item = Object> {
     POLICY
         .lines()
+        .filter(move |line| line.contains(text))
         .filter_map(|line| Object::parse(line.as_bytes()).ok())
         .map(without_nulls)
-        .collect()
+}
+
+/// A right that a role has only where a gate is on.
+struct Gated {
+    gate: &'static str,
+    role: &'static str,
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
+const CHANGE: &[&str] = &["patch", "update"];
+const SCHEDULING: &str = "scheduling.k8s.io";
+const RESOURCE: &str = "resource.k8s.io";
+const PROTECTION: &str = "podgroup-protection-controller";
+
+const fn gated(
+    gate: &'static str,
+    role: &'static str,
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Gated {
+    Gated { gate, role, group, resources, verbs }
+}
+
+/// What gates that are off by default add to roles that there are anyway.
+const GATED: [Gated; 10] = [
+    gated(
+        "GenericWorkload",
+        "system:aggregate-to-view",
+        SCHEDULING,
+        &["podgroups", "podgroups/status", "workloads"],
+        READ,
+    ),
+    gated(
+        "GenericWorkload",
+        "system:aggregate-to-edit",
+        SCHEDULING,
+        &["podgroups", "workloads"],
+        WRITE,
+    ),
+    gated("GenericWorkload", "system:kube-scheduler", SCHEDULING, &["podgroups"], READ),
+    gated("GenericWorkload", "system:kube-scheduler", SCHEDULING, &["podgroups/status"], CHANGE),
+    gated(
+        "WorkloadWithJob",
+        "system:controller:job-controller",
+        SCHEDULING,
+        &["podgroups", "workloads"],
+        &["create", "get", "list", "watch"],
+    ),
+    gated(
+        "DRAWorkloadResourceClaims",
+        "system:controller:resource-claim-controller",
+        SCHEDULING,
+        &["podgroups"],
+        READ,
+    ),
+    gated(
+        "DRAWorkloadResourceClaims",
+        "system:controller:resource-claim-controller",
+        SCHEDULING,
+        &["podgroups/status"],
+        CHANGE,
+    ),
+    gated("DRADeviceTaintRules", "system:kube-scheduler", RESOURCE, &["devicetaintrules"], READ),
+    gated(
+        "DRADeviceTaintRules",
+        "system:controller:device-taint-eviction-controller",
+        RESOURCE,
+        &["devicetaintrules/status"],
+        CHANGE,
+    ),
+    gated(
+        "DRADeviceTaintRules",
+        "system:controller:device-taint-eviction-controller",
+        RESOURCE,
+        &["devicetaintrules"],
+        READ,
+    ),
+];
+
+/// The [`policy`] of a cluster with these gates: those of PodGroups, of Jobs that use them and of device taint rules
+/// bring further rights.
+#[must_use]
+pub fn policy_with(features: &Features) -> Vec<Object> {
+    let mut objects = policy();
+    for own in GATED.iter().filter(|own| features.is_on(own.gate)) {
+        let is_role =
+            |object: &&mut Object| object.kind() == "ClusterRole" && object.name() == own.role;
+        let Some(role) = objects.iter_mut().find(is_role) else { continue };
+        let mut rules = role.at(&["rules"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        rules.push(
+            json!({"apiGroups": [own.group], "resources": own.resources, "verbs": own.verbs}),
+        );
+        role.set(&["rules"], rules);
+    }
+    if features.is_on("GenericWorkload") {
+        objects.extend(protection().into_iter().filter_map(Object::from_value));
+    }
+    objects
+}
+
+/// What the controller may that keeps PodGroups as long as pods are in them: its role, and the binding to it.
+fn protection() -> [Value; 2] {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    let name = format!("system:controller:{PROTECTION}");
+    let metadata = json!({"name": name, "annotations": {AUTO_UPDATE: "true"},
+        "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}});
+    let version = format!("{GROUP}/v1");
+    let role = json!({"apiVersion": version, "kind": "ClusterRole", "metadata": metadata, "rules": [
+        {"apiGroups": [SCHEDULING], "resources": ["podgroups"],
+            "verbs": ["get", "list", "update", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": READ},
+    ]});
+    let account = json!({"kind": "ServiceAccount", "name": PROTECTION, "namespace": "kube-system"});
+    let binding = json!({"apiVersion": version, "kind": "ClusterRoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": name}, "subjects": [account]});
+    [role, binding]
 }
 
 fn without_nulls(mut object: Object) -> Object {
@@ -85,5 +216,43 @@ mod tests {
         assert_eq!(rules.len(), 1 + wanted.at(&["rules"]).unwrap().as_array().unwrap().len());
         less.set(&["metadata", "annotations", AUTO_UPDATE], "false");
         assert_eq!(reconciled(&less, wanted), None);
+    }
+
+    #[test]
+    fn gates_bring_their_rights() {
+        assert_eq!(policy_with(&Features::default()), policy());
+        let features = "GenericWorkload=true".parse().unwrap();
+        let with = policy_with(&features);
+        assert_eq!(with.len(), policy().len() + 2);
+        let rules = |objects: &[Object], role: &str| {
+            let own = objects.iter().find(|own| own.kind() == "ClusterRole" && own.name() == role);
+            own.unwrap().at(&["rules"]).and_then(Value::as_array).cloned().unwrap_or_default()
+        };
+        let added = |role: &str| {
+            let (before, after) = (rules(&policy(), role), rules(&with, role));
+            assert_eq!(after[..before.len()], before);
+            Value::Array(after[before.len()..].to_vec())
+        };
+        assert_eq!(
+            added("system:kube-scheduler"),
+            json!([
+                {"apiGroups": [SCHEDULING], "resources": ["podgroups"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": [SCHEDULING], "resources": ["podgroups/status"], "verbs": ["patch", "update"]},
+            ])
+        );
+        assert_eq!(added("system:aggregate-to-view")[0]["resources"][2], "workloads");
+        assert_eq!(added("system:aggregate-to-edit")[0]["verbs"][0], "create");
+        // Roles of gates that stay off are as they were.
+        assert_eq!(added("system:controller:job-controller"), json!([]));
+        let own = "system:controller:podgroup-protection-controller";
+        assert_eq!(rules(&with, own)[0]["verbs"], json!(["get", "list", "update", "watch"]));
+    }
+
+    #[test]
+    fn every_role_that_gates_add_to_is_there() {
+        for own in &GATED {
+            let there = policy().iter().any(|object| object.name() == own.role);
+            assert!(there, "{} of {}", own.role, own.gate);
+        }
     }
 }

@@ -1,12 +1,12 @@
 use crate::{
     Rbac,
-    rbac::{GROUP, PolicyRule},
+    rbac::{GROUP, PolicyRule, rules_in},
 };
 use async_trait::async_trait;
-use k8s_openapi::api::rbac::v1::{PolicyRule as ApiRule, RoleRef};
+use k8s_openapi::api::rbac::v1::RoleRef;
 use kubeplane_core::{
     Definition, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     auth::{Attributes, Authorizer, Decision, GROUP_MASTERS},
     status::{ApiError, ApiResult},
 };
@@ -117,16 +117,6 @@ impl RbacEscalation {
     }
 }
 
-fn rules_in(object: &Object) -> Vec<PolicyRule> {
-    let rules = object.at(&["rules"]).and_then(serde_json::Value::as_array);
-    rules
-        .into_iter()
-        .flatten()
-        .filter_map(|rule| ApiRule::deserialize(rule).ok())
-        .map(Into::into)
-        .collect()
-}
-
 /// Whether an update touches only metadata the garbage collector works with.
 fn only_metadata(object: &Object, old: &Object) -> bool {
     let rest = |object: &Object| {
@@ -152,6 +142,10 @@ fn only_metadata(object: &Object, old: &Object) -> bool {
 impl Admission for RbacEscalation {
     fn name(&self) -> &'static str {
         "RbacEscalation"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -1,6 +1,5 @@
-use crate::{PolicyRule, bootstrap};
+use crate::{PolicyRule, bootstrap, rbac::rules_in};
 use async_trait::async_trait;
-use k8s_openapi::api::rbac::v1::ClusterRole;
 use kubeplane_core::{
     GroupResource, Object,
     auth::{Attributes, Authorizer, Decision, UserInfo, UserRule},
@@ -111,13 +110,8 @@ impl NodeAuthorizer {
     /// Reads pods through `reader`.
     #[must_use]
     pub fn new(reader: Arc<dyn ObjectReader>) -> Self {
-        let role = bootstrap::policy()
-            .into_iter()
-            .find(|object| object.kind() == "ClusterRole" && object.name() == "system:node")
-            .and_then(|object| object.decode::<ClusterRole>().ok())
-            .unwrap_or_default();
-        let rules = role.rules.into_iter().flatten().map(Into::into).collect();
-        Self { reader, rules, kept: Mutex::default() }
+        let rules = bootstrap::cluster_role("system:node").as_ref().map(rules_in);
+        Self { reader, rules: rules.unwrap_or_default(), kept: Mutex::default() }
     }
 
     /// Follows the pods; whether that was possible.

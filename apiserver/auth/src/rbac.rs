@@ -4,15 +4,17 @@ mod policy;
 mod rule;
 
 pub use rule::PolicyRule;
+pub(crate) use rule::rules_in;
 
 use async_trait::async_trait;
 use kubeplane_core::{
     GroupResource,
     auth::{Attributes, Authorizer, Decision, UserInfo, UserRule},
-    reader::ObjectReader,
+    reader::{ObjectChange, ObjectReader},
+    status::ApiResult,
 };
-use parking_lot::Mutex;
-use policy::Policy;
+use parking_lot::RwLock;
+use policy::{Grant, Policy};
 use std::sync::Arc;
 
 /// The group of the RBAC kinds.
@@ -20,16 +22,29 @@ pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Decides by Roles, ClusterRoles and their bindings.
 ///
-/// What it derives from them is kept until one of the four resources changes.
+/// What it derives from them is kept and follows their changes.
 #[derive(Debug)]
 pub struct Rbac {
     reader: Arc<dyn ObjectReader>,
-    kept: Mutex<Option<(Revisions, Arc<Policy>)>>,
+    kept: RwLock<Kept>,
 }
 
-type Revisions = [Option<u64>; 4];
+#[derive(Debug, Default)]
+struct Kept {
+    policy: Policy,
+    seen: [Seen; 4],
+}
 
-/// The four resources, in the order of [`Policy::read`].
+/// How much of a resource the policy shows.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The resource's revision at the last look; `None` before the first.
+    revision: Option<u64>,
+    /// After which revision its changes are still to be asked for; `None` where it cannot be followed.
+    through: Option<u64>,
+}
+
+/// The four resources, in the order of [`Kept::seen`].
 pub(crate) const RESOURCES: [&str; 4] =
     ["clusterroles", "roles", "clusterrolebindings", "rolebindings"];
 
@@ -37,23 +52,73 @@ impl Rbac {
     /// Reads roles and bindings through `reader`.
     #[must_use]
     pub fn new(reader: Arc<dyn ObjectReader>) -> Self {
-        Self { reader, kept: Mutex::new(None) }
+        Self { reader, kept: RwLock::default() }
     }
 
-    async fn policy(&self) -> Result<Arc<Policy>, String> {
-        let revisions =
-            RESOURCES.map(|name| self.reader.revision(&GroupResource::new(GROUP, name)));
-        if let Some((at, policy)) = &*self.kept.lock()
-            && *at == revisions
-            && revisions.iter().all(Option::is_some)
-        {
-            return Ok(policy.clone());
+    /// Shows `look` what roles and bindings say now.
+    async fn policy<R>(&self, look: impl FnOnce(&Policy) -> R) -> Result<R, String> {
+        if !self.follow() {
+            for name in RESOURCES {
+                // What cannot be reached is said by the look at everything.
+                let _ = self.reader.catch_up(&GroupResource::new(GROUP, name)).await;
+            }
+            if !self.follow() {
+                self.look().await.map_err(|error| error.to_string())?;
+            }
         }
-        let (read, policy) =
-            Policy::read(&*self.reader).await.map_err(|error| error.to_string())?;
-        let policy = Arc::new(policy);
-        *self.kept.lock() = Some((read.map(Some), policy.clone()));
-        Ok(policy)
+        Ok(look(&self.kept.read().policy))
+    }
+
+    /// Brings what is kept up to date; whether that was possible. Of many requests that find it old, one does the work.
+    fn follow(&self) -> bool {
+        let seen = self.kept.read().seen;
+        let current = RESOURCES.into_iter().zip(seen).all(|(name, seen)| {
+            seen.revision.is_some()
+                && self.reader.revision(&GroupResource::new(GROUP, name)) == seen.revision
+        });
+        if current {
+            return true;
+        }
+        let mut kept = self.kept.write();
+        let Kept { policy, seen } = &mut *kept;
+        for (name, seen) in RESOURCES.into_iter().zip(seen.iter_mut()) {
+            *seen = self.follow_one(name, policy, *seen);
+        }
+        seen.iter().all(|seen| seen.revision.is_some())
+    }
+
+    fn follow_one(&self, name: &'static str, policy: &mut Policy, seen: Seen) -> Seen {
+        let resource = GroupResource::new(GROUP, name);
+        let Some(now) = self.reader.revision(&resource) else { return Seen::default() };
+        if seen.revision == Some(now) {
+            return seen;
+        }
+        // A store that was put back has other changes after the same revision.
+        let known = seen.through.filter(|_| seen.revision.is_some_and(|revision| revision < now));
+        let changed = known.and_then(|after| {
+            self.reader.changes(&resource, Some(after), &mut |change| policy.note(name, &change))
+        });
+        // A change is in the cache a moment before it is told of.
+        let through = changed.filter(|through| *through >= now).or_else(|| {
+            let mut anew = Policy::default();
+            let mut note = |change: ObjectChange<'_>| anew.note(name, &change);
+            let through = self.reader.changes(&resource, None, &mut note)?;
+            policy.replace(name, anew);
+            Some(through)
+        });
+        Seen { revision: through.map(|_| now), through }
+    }
+
+    /// Looks at everything, where it cannot be followed.
+    async fn look(&self) -> ApiResult<()> {
+        let mut whole = Kept::default();
+        for (name, seen) in RESOURCES.into_iter().zip(&mut whole.seen) {
+            let list = self.reader.list(&GroupResource::new(GROUP, name), "").await?;
+            list.items.iter().for_each(|object| whole.policy.add(name, object));
+            seen.revision = Some(list.revision);
+        }
+        *self.kept.write() = whole;
+        Ok(())
     }
 
     /// Every rule that holds for a user in a namespace (empty: cluster-wide only).
@@ -65,12 +130,12 @@ impl Rbac {
         user: &UserInfo,
         namespace: &str,
     ) -> Result<Vec<PolicyRule>, String> {
-        let policy = self.policy().await?;
         let mut rules = Vec::new();
-        policy.visit(user, namespace, &mut |_, rule| {
+        let mut keep = |_: &Grant, rule: &PolicyRule| {
             rules.push(rule.clone());
             false
-        });
+        };
+        self.policy(|policy| policy.visit(user, namespace, &mut keep)).await?;
         Ok(rules)
     }
 
@@ -81,29 +146,28 @@ impl Rbac {
         name: &str,
         namespace: &str,
     ) -> Result<Option<Vec<PolicyRule>>, String> {
-        let policy = self.policy().await?;
-        Ok(policy.role(kind, name, namespace).map(|rules| rules.to_vec()))
+        self.policy(|policy| policy.role(kind, name, namespace).map(|rules| rules.to_vec())).await
     }
 }
 
 #[async_trait]
 impl Authorizer for Rbac {
     async fn authorize(&self, request: &Attributes) -> Decision {
-        let policy = match self.policy().await {
-            Ok(policy) => policy,
-            Err(why) => return Decision::NoOpinion(format!("RBAC: {why}")),
-        };
         let mut reason = None;
-        policy.visit(&request.user, &request.namespace, &mut |grant, rule| {
+        let mut allowed = |grant: &Grant, rule: &PolicyRule| {
             let allows = rule.allows(request);
             if allows {
                 reason = Some(grant.to_string());
             }
             allows
-        });
-        match reason {
-            Some(grant) => Decision::Allow(format!("RBAC: allowed by {grant}")),
-            None => Decision::NoOpinion(String::new()),
+        };
+        let looked = self
+            .policy(|policy| policy.visit(&request.user, &request.namespace, &mut allowed))
+            .await;
+        match (looked, reason) {
+            (Err(why), _) => Decision::NoOpinion(format!("RBAC: {why}")),
+            (Ok(()), Some(grant)) => Decision::Allow(format!("RBAC: allowed by {grant}")),
+            (Ok(()), None) => Decision::NoOpinion(String::new()),
         }
     }
 

@@ -82,7 +82,7 @@ mod workload;
 /// told to.
 #[must_use]
 pub fn optional(features: &Features) -> Vec<Arc<Definition>> {
-    let mut kinds = resource::optional();
+    let mut kinds = resource::optional(features);
     if features.is_on("GenericWorkload") {
         kinds.extend(scheduling::optional());
     }

@@ -1,7 +1,7 @@
 //! Devices: classes and slices of them, and claims on them.
 
 use crate::row::Row;
-use kubeplane_core::Definition;
+use kubeplane_core::{Definition, features::Features};
 
 mod allocation;
 mod attributes;
@@ -12,6 +12,7 @@ mod device;
 mod lists;
 mod request;
 mod resourceclaim;
+mod rule;
 mod selector;
 mod slice;
 mod taint;
@@ -26,9 +27,11 @@ pub(crate) fn definitions() -> Vec<Definition> {
     kinds().into_iter().map(versions::current).collect()
 }
 
-/// Their older versions, off by default.
-pub(crate) fn optional() -> Vec<Definition> {
-    kinds().iter().flat_map(versions::older).collect()
+/// Their older versions and the rules about taints, off by default; the rules also need the gate
+/// `DRADeviceTaintRules`.
+pub(crate) fn optional(features: &Features) -> Vec<Definition> {
+    let rules = features.is_on("DRADeviceTaintRules").then(rule::definition);
+    kinds().iter().flat_map(versions::older).chain(rules).collect()
 }
 
 fn kinds() -> [Definition; 4] {

@@ -67,6 +67,10 @@ impl Row {
     pub(crate) const CLUSTER: Self = Self { scope: Scope::Cluster, ..Self::NAMESPACED };
 
     pub(crate) fn define(&self, strategy: impl Strategy) -> Definition {
+        self.defined(Arc::new(strategy))
+    }
+
+    fn defined(&self, strategy: Arc<dyn Strategy>) -> Definition {
         let kind = GroupVersionKind::new(self.group, self.version, self.kind);
         Definition {
             plural: self.plural.into(),
@@ -86,7 +90,7 @@ impl Row {
             unconditional_update: self.unconditional_update,
             ttl_seconds: self.ttl_seconds,
             metadata: metadata::rules(self.group, self.plural),
-            strategy: Arc::new(strategy),
+            strategy,
             kind,
         }
     }

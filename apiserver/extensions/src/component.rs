@@ -236,6 +236,7 @@ impl Worker {
         if unnamed
             || conditions::is_true(crd, "NamesAccepted") && !conditions::is_true(crd, "Established")
             || approval::is_protected(crd) && approval::note(&mut crd.clone(), "")
+            || kind::may_be_nonstructural(crd) && kind::note_structure(&mut crd.clone(), "")
         {
             self.accept(name).await?;
         }
@@ -255,9 +256,10 @@ impl Worker {
         let change = |crd: &mut Object| {
             names::accept(crd, others.iter().copied(), &now);
             approval::note(crd, &now);
+            kind::note_structure(crd, &now);
             if conditions::is_true(crd, "NamesAccepted") && !conditions::is_true(crd, "Established")
             {
-                names::establish(crd, &now);
+                names::establish(crd, !kind::has_invalid_authorities(crd), &now);
             }
         };
         let mut wanted = crd.clone();

@@ -61,3 +61,15 @@ pub(crate) fn set_at(
     crd.set(&["status", "conditions"], conditions);
     true
 }
+
+/// Removes a condition; whether it was there.
+pub(crate) fn remove(crd: &mut Object, kind: &str) -> bool {
+    let mut conditions = list(crd).to_vec();
+    let before = conditions.len();
+    conditions.retain(|condition| condition.get("type").and_then(Value::as_str) != Some(kind));
+    let found = conditions.len() < before;
+    if found {
+        crd.set(&["status", "conditions"], conditions);
+    }
+    found
+}

@@ -224,13 +224,11 @@ fn accepted(sent: &Object, value: Value, target: &str, index: usize) -> Result<O
     let wrong = |what: &str, why: String| {
         format!("conversion webhook for {kind} returned invalid {what} at index {index}: {why}")
     };
-    let Some(mut converted) = Object::from_value(value) else {
-        return Err(wrong("converted object", "Object 'Kind' is missing".to_owned()));
-    };
+    let missing = |raw: &str| format!("Object 'Kind' is missing in '{raw}'");
+    let raw = value.to_string();
+    let mut converted = Object::from_value(value).ok_or_else(|| missing(&raw))?;
     if converted.kind().is_empty() {
-        let why =
-            format!("Object 'Kind' is missing in '{}'", Value::Object(converted.map().clone()));
-        return Err(wrong("converted object", why));
+        return Err(missing(&raw));
     }
     if converted.api_version() != target {
         let found = converted.api_version();

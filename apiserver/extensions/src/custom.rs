@@ -16,6 +16,7 @@ use kubeplane_core::{
     definition::{Context, Converter, Form, MetadataRules, StatusMetadata, Subresource, Verb},
     field::{Error, ErrorKind, Errors, Path},
     names,
+    schema::SchemaRef,
 };
 use serde_json::Value;
 use std::{borrow::Cow, sync::Arc};
@@ -208,7 +209,7 @@ impl Resource {
             let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
             errors.push(Error::invalid(&root, "null", detail));
         } else {
-            errors.extend(rules.validate(object, old, &root, context.warnings));
+            errors.extend(rules.validate(schema, object, old, &root, context.warnings));
         }
         errors
     }
@@ -395,6 +396,10 @@ impl Strategy for Resource {
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
         self.cells.row(object, now)
+    }
+
+    fn shape_in(&self, version: &GroupVersion) -> Option<SchemaRef> {
+        self.forms.of_version(&version.to_string()).map(|form| form.shape.clone())
     }
 
     fn converter(&self) -> Option<&dyn Converter> {

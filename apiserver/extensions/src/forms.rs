@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(crate) struct VersionForm {
     pub(crate) shape: SchemaRef,
     pub(crate) schema: Option<Props>,
+    /// There are defaults that the shape does not know.
+    beyond_shape: bool,
 }
 
 impl VersionForm {
@@ -24,7 +26,8 @@ impl VersionForm {
             Some(schema) => schema::of_resource(schema),
             None => schema::of_nothing(),
         };
-        Self { shape, schema }
+        let beyond_shape = schema.as_ref().is_some_and(|schema| schema.any(is_beyond_shape));
+        Self { shape, schema, beyond_shape }
     }
 
     /// Fills in defaults, and takes away nulls where null is no value.
@@ -32,6 +35,9 @@ impl VersionForm {
         let mut value = Value::Object(std::mem::take(object.map_mut()));
         decode::apply_schema_defaults(&mut value, &self.shape);
         if let Some(schema) = &self.schema {
+            if self.beyond_shape {
+                fill(schema, &mut value);
+            }
             drop_nulls(schema, &mut value);
         }
         if let Value::Object(map) = value {
@@ -87,6 +93,51 @@ impl Forms {
     }
 }
 
+/// Whether this node has defaults that the shape does not know: of what names a resource inside another, whose shape is
+/// that of all metadata, and of a list's nulls.
+fn is_beyond_shape(node: &Props) -> bool {
+    let named = ["apiVersion", "kind", "metadata"].into_iter();
+    let mut named = named.filter(|_| node.embedded).filter_map(|name| node.properties.get(name));
+    named.any(|below| below.any(|below| below.default.is_some()))
+        || node.items.as_ref().is_some_and(|items| items.default.is_some())
+}
+
+/// Fills in all defaults: those below a default too.
+fn fill(schema: &Props, value: &mut Value) {
+    let missing = |below: &Props, value: Option<&Value>| {
+        value.is_none_or(|value| value.is_null() && !below.nullable)
+    };
+    match value {
+        Value::Object(map) => {
+            for (name, below) in &schema.properties {
+                if let Some(default) = &below.default
+                    && missing(below, map.get(name))
+                {
+                    map.insert(name.clone(), default.clone());
+                }
+            }
+            let values = schema.additional.as_ref().and_then(Additional::schema);
+            for (key, value) in map {
+                if let Some(below) = schema.properties.get(key).or(values) {
+                    fill(below, value);
+                }
+            }
+        }
+        Value::Array(list) => {
+            let Some(items) = &schema.items else { return };
+            for item in list {
+                if let Some(default) = &items.default
+                    && missing(items, Some(&*item))
+                {
+                    *item = default.clone();
+                }
+                fill(items, item);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Takes away nulls where null is no value; those with a default have got it.
 fn drop_nulls(schema: &Props, value: &mut Value) {
     match value {
@@ -108,5 +159,34 @@ fn drop_nulls(schema: &Props, value: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn defaults_reach_into_the_metadata_of_resources_and_the_nulls_of_lists() {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "inside": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {
+                "apiVersion": {"type": "string", "default": "e.com/v1"},
+                "kind": {"type": "string", "default": "Thing"},
+                "metadata": {"type": "object", "default": {}, "properties": {
+                    "name": {"type": "string", "default": "own"},
+                }},
+            }},
+            "all": {"type": "array", "items": {"type": "integer", "default": 7}},
+        }}}});
+        let version = json!({"name": "v1", "schema": {"openAPIV3Schema": schema}});
+        let form = VersionForm::of(&version, false);
+        let sent = json!({"spec": {"inside": {"kind": "Other"}, "all": [1, null]}});
+        let mut object = Object::from_value(sent).unwrap();
+        form.default(&mut object);
+        let inside = json!({"apiVersion": "e.com/v1", "kind": "Other",
+            "metadata": {"name": "own"}});
+        assert_eq!(object.at(&["spec", "inside"]), Some(&inside));
+        assert_eq!(object.at(&["spec", "all"]), Some(&json!([1, 7])));
     }
 }

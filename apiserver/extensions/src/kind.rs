@@ -3,6 +3,9 @@
 mod conversion;
 mod validation;
 
+pub(crate) use conversion::has_invalid_authorities;
+pub(crate) use validation::{may_be_nonstructural, note_structure};
+
 use crate::conditions;
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -75,21 +75,23 @@ impl Default for Measures {
 
 impl Measures {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let made = Self {
-            conversions: Family::new_with_constructor(conversion_seconds),
-            calls: Family::default(),
-            durations: Family::new_with_constructor(call_seconds),
-        };
-        metrics.with_registry(|registry| {
-            let name = "apiserver_crd_conversion_webhook_duration_seconds";
-            let help = "Seconds in conversions of custom resources by webhooks";
-            registry.register(name, help, made.conversions.clone());
-            let name = "apiserver_conversion_webhook_request";
-            registry.register(name, "Calls of conversion webhooks", made.calls.clone());
-            let name = "apiserver_conversion_webhook_duration_seconds";
-            registry.register(name, "Seconds in one call of a webhook", made.durations.clone());
-        });
-        made
+        Self {
+            conversions: metrics.show(
+                "apiserver_crd_conversion_webhook_duration_seconds",
+                "Seconds in conversions of custom resources by webhooks",
+                Family::new_with_constructor(conversion_seconds),
+            ),
+            calls: metrics.show(
+                "apiserver_conversion_webhook_request",
+                "Calls of conversion webhooks",
+                Family::default(),
+            ),
+            durations: metrics.show(
+                "apiserver_conversion_webhook_duration_seconds",
+                "Seconds in one call of a webhook",
+                Family::new_with_constructor(call_seconds),
+            ),
+        }
     }
 
     /// Objects of a definition were converted, or could not be.

@@ -105,10 +105,13 @@ fn put(names: &mut Map<String, Value>, field: &str, value: Option<&Value>) {
     }
 }
 
-/// Marks a definition as served.
-pub(crate) fn establish(crd: &mut Object, now: &str) {
-    let message = "the initial names have been accepted";
-    conditions::set_at(crd, "Established", "True", "InitialNamesAccepted", message, now);
+/// Marks a definition as served, unless the authorities of its conversion webhook cannot be read.
+pub(crate) fn establish(crd: &mut Object, readable: bool, now: &str) {
+    let (status, reason, message) = match readable {
+        true => ("True", "InitialNamesAccepted", "the initial names have been accepted"),
+        false => ("False", "InvalidCABundle", "The conversion webhook CABundle is invalid"),
+    };
+    conditions::set_at(crd, "Established", status, reason, message, now);
 }
 
 #[cfg(test)]
@@ -143,7 +146,9 @@ mod tests {
         assert_eq!(second.text(&["status", "acceptedNames", "plural"]), "wobbles");
         assert!(!conditions::is_true(&second, "Established"));
         accept(&mut second, std::iter::empty(), "2026-01-01T00:00:01Z");
-        establish(&mut second, "2026-01-01T00:00:01Z");
+        establish(&mut second, false, "2026-01-01T00:00:01Z");
+        assert_eq!(conditions::status(&second, "Established"), Some("False"));
+        establish(&mut second, true, "2026-01-01T00:00:01Z");
         assert!(conditions::is_true(&second, "Established"));
     }
 }

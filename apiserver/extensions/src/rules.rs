@@ -3,14 +3,14 @@
 use crate::{
     fieldpath,
     props::{Additional, Props, Rule},
-    value::Correlated,
+    value::{Correlated, unchanged},
 };
 use kubeplane_cel::{
     Activation, Bound, Environment, Error as CelError, Program, Scope, Shape, Type,
 };
 use kubeplane_core::{
     admission::Warnings,
-    field::{Error, ErrorKind, Errors, OMITTED, Path},
+    field::{Error, ErrorKind, Errors, OMITTED, Path, go_quote},
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
@@ -21,6 +21,8 @@ const MAX_MESSAGE: usize = 5 * 1024;
 const CALL_BUDGET: u64 = 1_000_000;
 /// What all evaluations over one object may cost.
 const OBJECT_BUDGET: u64 = 10_000_000;
+/// How the error of a rule begins that was read, but could not be made ready to run.
+const INSTANTIATION: &str = "program instantiation failed";
 /// What is said when that is spent.
 const SPENT: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
@@ -40,6 +42,11 @@ pub(crate) struct Compiled {
 impl Compiled {
     pub(crate) fn uses_old(&self) -> bool {
         self.program.as_ref().is_ok_and(|program| program.uses("oldSelf"))
+    }
+
+    /// What it uses is not known: it was read, but could not be made ready to run.
+    pub(crate) fn is_uninstantiated(&self) -> bool {
+        self.program.as_ref().is_err_and(|why| why.starts_with(INSTANTIATION))
     }
 }
 
@@ -107,7 +114,6 @@ struct Node {
     shape: Option<Shape>,
     /// The type, as errors print it.
     kind: String,
-    list: Props,
     items: Option<Box<Node>>,
     values: Option<Box<Node>>,
     properties: BTreeMap<String, Node>,
@@ -124,16 +130,18 @@ impl Rules {
         Some(Self { root })
     }
 
-    /// What an object breaks. What it broke before where nothing has changed is told as a warning.
+    /// What an object breaks; `props` is the schema the rules are of. What it broke before where nothing has changed is
+    /// told as a warning.
     pub(crate) fn validate(
         &self,
+        props: &Props,
         value: &Value,
         old: Option<&Value>,
         path: &Path,
         warnings: &Warnings,
     ) -> Errors {
         let mut run = Run { errors: Vec::new(), warnings, left: OBJECT_BUDGET, over: false };
-        self.root.validate(&mut run, value, old, false, path);
+        self.root.validate(&mut run, props, (value, old), None, path);
         run.errors
     }
 }
@@ -146,6 +154,20 @@ struct Run<'a> {
     left: u64,
     /// No more rules are run.
     over: bool,
+}
+
+/// A value whose old one is known.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    props: &'a Props,
+    old: &'a Value,
+    value: &'a Value,
+}
+
+impl Known<'_> {
+    fn is_unchanged(&self) -> bool {
+        unchanged(self.props, self.old, self.value)
+    }
 }
 
 /// Why an evaluation came to nothing.
@@ -208,53 +230,52 @@ impl Node {
             return None;
         }
         let shape = if rules.is_empty() { None } else { Shape::of_schema(schema, resource) };
-        let list = Props {
-            list_type: props.list_type.clone(),
-            list_keys: props.list_keys.clone(),
-            ..Props::default()
-        };
         Some(Self {
             rules,
             shape,
             kind: props.kind.clone(),
-            list,
             items: items.map(Box::new),
             values: values.map(Box::new),
             properties,
         })
     }
 
-    /// `ratchet`: the nearest place above whose old value is known did not change.
-    fn validate(
+    /// `above`: the nearest place above whose old value is known.
+    fn validate<'a>(
         &self,
         run: &mut Run<'_>,
-        value: &Value,
-        old: Option<&Value>,
-        ratchet: bool,
+        props: &'a Props,
+        (value, old): (&'a Value, Option<&'a Value>),
+        above: Option<Known<'a>>,
         path: &Path,
     ) {
         if value.is_null() || run.over {
             return;
         }
         let old = old.filter(|old| !old.is_null());
-        let ratchet = old.map_or(ratchet, |old| old == value);
-        self.evaluate(run, value, old, ratchet, path);
+        let known = old.map(|old| Known { props, old, value }).or(above);
+        self.evaluate(run, value, old, known, path);
         match value {
             Value::Array(list) => {
-                let Some(items) = &self.items else { return };
-                let before = old.and_then(|old| Correlated::of(&self.list, old));
+                let Some((node, items)) = self.items.as_ref().zip(props.items.as_deref()) else {
+                    return;
+                };
+                let before = old.and_then(|old| Correlated::of(props, old));
                 for (index, item) in list.iter().enumerate() {
                     let old = before.as_ref().and_then(|before| before.item(item));
-                    items.validate(run, item, old, ratchet, &path.index(index));
+                    node.validate(run, items, (item, old), known, &path.index(index));
                 }
             }
             Value::Object(map) => {
+                let values = props.additional.as_ref().and_then(Additional::schema);
+                let values = self.values.as_ref().zip(values);
                 for (key, value) in map {
-                    let old = old.and_then(|old| old.get(key));
-                    if let Some(node) = self.properties.get(key) {
-                        node.validate(run, value, old, ratchet, &path.child(key));
-                    } else if let Some(node) = &self.values {
-                        node.validate(run, value, old, ratchet, &path.key(key));
+                    let both = (value, old.and_then(|old| old.get(key)));
+                    let own = self.properties.get(key).zip(props.properties.get(key));
+                    if let Some((node, props)) = own {
+                        node.validate(run, props, both, known, &path.child(key));
+                    } else if let Some((node, props)) = values {
+                        node.validate(run, props, both, known, &path.key(key));
                     }
                 }
             }
@@ -267,7 +288,7 @@ impl Node {
         run: &mut Run<'_>,
         value: &Value,
         old: Option<&Value>,
-        ratchet: bool,
+        known: Option<Known<'_>>,
         path: &Path,
     ) {
         let Some(shape) = self.shape.as_ref().filter(|_| !self.rules.is_empty()) else { return };
@@ -287,7 +308,7 @@ impl Node {
             }
             if !self.holds(run, rule, &variables, path) && !run.over {
                 let error = self.broken(run, rule, &variables, value, path);
-                match ratchet && !uses_old {
+                match !uses_old && known.is_some_and(|known| known.is_unchanged()) {
                     true => run.warnings.add(error.to_string()),
                     false => run.errors.push(error),
                 }
@@ -342,18 +363,28 @@ impl Node {
         value: &Value,
         path: &Path,
     ) -> Error {
-        let own = rule.message.as_ref().and_then(|message| message.as_ref().ok());
-        let own = own.and_then(|message| match run.evaluate(message, variables) {
-            Ok(made) => made.as_text().and_then(|text| usable(text.trim())),
-            Err(Failure::Object) => {
-                run.over = true;
-                None
-            }
-            Err(_) => None,
-        });
-        let words = told(&rule.rule);
         let at =
             rule.path.as_ref().map_or_else(|| path.clone(), |below| path.child(below.as_str()));
+        let mut own = None;
+        if let Some(Ok(message)) = &rule.message {
+            let ended = match run.evaluate(message, variables) {
+                Ok(made) => {
+                    own = made.as_text().and_then(|text| usable(text.trim()));
+                    None
+                }
+                Err(Failure::Object) => Some("messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run".to_owned()),
+                Err(Failure::Call) => Some(format!(
+                    "no further validation rules will be run due to call cost exceeds limit for messageExpression: {}",
+                    go_quote(&rule.rule.message_expression)
+                )),
+                Err(Failure::Evaluation(_)) => None,
+            };
+            if let Some(why) = ended {
+                run.over = true;
+                return Error::invalid(&at, self.kind.as_str(), why);
+            }
+        }
+        let words = told(&rule.rule);
         let detail = own.unwrap_or_else(|| match rule.rule.message.is_empty() {
             true => format!("failed rule: {words}"),
             false => words.to_owned(),
@@ -380,3 +411,6 @@ fn usable(text: &str) -> Option<String> {
 fn told(rule: &Rule) -> &str {
     if rule.message.is_empty() { rule.rule.trim() } else { rule.message.trim() }
 }
+
+#[cfg(test)]
+mod tests;

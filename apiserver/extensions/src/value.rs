@@ -95,10 +95,36 @@ fn told(outcome: Outcome, root: &Path) -> Errors {
 /// Checks a node whose old value may be known: unchanged values pass.
 fn ratcheted(props: &Props, value: &Value, old: Option<&Value>, path: &str) -> Outcome {
     let mut outcome = check(props, value, old, path);
-    if old == Some(value) {
+    if !outcome.is_valid() && old.is_some_and(|old| unchanged(props, old, value)) {
         outcome.found.clear();
     }
     outcome
+}
+
+/// Whether a value is the old one, as far as the original sees: items of lists with keys may have changed places, and what
+/// the schema does not name (as the metadata of an object) counts as changed.
+pub(crate) fn unchanged(props: &Props, old: &Value, value: &Value) -> bool {
+    match (old, value) {
+        (Value::Array(before), Value::Array(list)) => {
+            let keyed = props.items.as_deref().zip(Correlated::of(props, old));
+            before.len() == list.len()
+                && match keyed {
+                    Some((items, keyed)) => list.iter().all(|item| {
+                        keyed.item(item).is_some_and(|old| unchanged(items, old, item))
+                    }),
+                    None => before == list,
+                }
+        }
+        (Value::Object(before), Value::Object(map)) => {
+            let values = props.additional.as_ref().and_then(Additional::schema);
+            let same = |(key, value): (&String, &Value)| {
+                let below = props.properties.get(key).or(values).zip(before.get(key));
+                below.is_some_and(|(below, old)| unchanged(below, old, value))
+            };
+            before.len() == map.len() && map.iter().all(same)
+        }
+        _ => old == value,
+    }
 }
 
 fn below(props: &Props, value: &Value, old: Option<&Value>, path: &str) -> Outcome {
@@ -267,28 +293,31 @@ impl<'a> Correlated<'a> {
         let (keys, list) = (&props.list_keys, old.as_array()?);
         let mut items = HashMap::with_capacity(list.len());
         for item in list {
-            items.entry(key_of(keys, item)).or_insert(item);
+            if let Some(key) = key_of(keys, item) {
+                items.entry(key).or_insert(item);
+            }
         }
         Some(Self { keys, items })
     }
 
     /// The old item that stands for this one.
     pub(crate) fn item(&self, item: &Value) -> Option<&'a Value> {
-        self.items.get(&key_of(self.keys, item)).copied()
+        self.items.get(&key_of(self.keys, item)?).copied()
     }
 }
 
-/// The values of the keys as one text.
-fn key_of(keys: &[String], item: &Value) -> String {
+/// The values of the keys as one text; `None` when one is missing or has parts.
+fn key_of(keys: &[String], item: &Value) -> Option<String> {
     let mut out = String::new();
     for key in keys {
+        let value = item.get(key)?;
+        if value.is_null() || value.is_array() || value.is_object() {
+            return None;
+        }
         // Writing to memory cannot fail.
-        let _ = match item.get(key) {
-            Some(value) => write!(out, "{value}\0"),
-            None => write!(out, "\0"),
-        };
+        let _ = write!(out, "{value}\0");
     }
-    out
+    Some(out)
 }
 
 fn of_map(

@@ -1,6 +1,7 @@
 mod api_services;
 mod checks;
 mod flow_control;
+mod identity;
 mod service;
 
 use crate::services::{addresses, ports::NodePorts};
@@ -8,9 +9,10 @@ use async_trait::async_trait;
 use checks::Checks;
 use futures::future::try_join_all;
 use http::StatusCode;
+use identity::Identity;
 use ipnet::IpNet;
 use kubeplane_apiserver::Api;
-use kubeplane_auth::bootstrap::{policy, reconciled};
+use kubeplane_auth::bootstrap::{policy_with, reconciled};
 use kubeplane_core::{
     GroupResource, Object,
     auth::{GROUP_MASTERS, UserInfo},
@@ -72,11 +74,15 @@ pub struct BootstrapOptions {
     pub kubelet_client: String,
     /// ClusterRoles and ClusterRoleBindings beside those of the policy, for what the server has beside the usual.
     pub roles: Vec<Value>,
+    /// The name of the machine the server is on: with it the server holds the Lease of its identity in `kube-system`
+    /// and deletes those of servers that have long been away, as long as the gate `APIServerIdentity` is on.
+    pub host: Option<String>,
 }
 
 /// Makes the objects every cluster starts with: namespaces, the RBAC policy, the Service `kubernetes`
 /// with its endpoints, and what extension API servers need to know. Existing objects keep what was added
-/// to them. Ready when all are there; the server is not before that.
+/// to them. Ready when all are there; the server is not before that. While it runs it holds the server's identity Lease,
+/// if it is told where the server is.
 #[derive(Debug)]
 pub struct Bootstrap {
     api: Api,
@@ -117,7 +123,8 @@ impl Bootstrap {
         try_join_all(namespaces).await?;
         self.checks.namespaces.done();
         // All at once: the store commits them in few groups.
-        try_join_all(policy().into_iter().map(|object| self.ensure_policy(object))).await?;
+        let policy = policy_with(self.api.features());
+        try_join_all(policy.into_iter().map(|object| self.ensure_policy(object))).await?;
         for (name, value, description) in PRIORITY_CLASSES {
             let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
                 "metadata": {"name": name}, "value": value, "description": description});
@@ -231,6 +238,12 @@ impl Bootstrap {
         self.ensure(GROUP, "clusterrolebindings", "", binding).await
     }
 
+    /// Who this server is, if it says so.
+    fn identity(&self) -> Option<Identity<'_>> {
+        let host = self.options.host.as_deref()?;
+        self.api.features().is_on("APIServerIdentity").then(|| Identity::new(&self.api, host))
+    }
+
     /// Keeps what comes and goes in step until the server stops.
     async fn keep(&self) {
         let mut changes = self.api.registry().changes();
@@ -297,11 +310,22 @@ impl Component for Bootstrap {
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         self.apply().await?;
         lifecycle.ready();
+        let identity = self.identity();
+        let held = async {
+            match &identity {
+                Some(identity) => identity.hold().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = lifecycle.stopping() => {}
             () = self.keep() => lifecycle.stopping().await,
             () = self.watch_flow_control() => {}
+            () = held => {}
+        }
+        if let Some(identity) = &identity {
+            identity.give_up().await;
         }
         Ok(())
     }

@@ -15,6 +15,11 @@
 //! The kinds themselves are data in `kubeplane-builtin`; everything here uses the interface that
 //! handlers, hooks and steps of anybody else use.
 //!
+//! # Contract
+//! A [`Dial`] reaches pods and nodes where the server's machine is not in their network: it connects, or fails, and leaves the limit in
+//! time to who asks.
+//!
+//! # Example
 //! ```
 //! use k8s_openapi::api::core::v1::{Namespace, Service};
 //! use kube_client::{Api, api::PostParams};

@@ -51,6 +51,36 @@ pub(crate) struct Part {
     pub(crate) schemas: Map<String, Value>,
 }
 
+/// What tells how to check tokens of service accounts: path, tag, operation, what is read, media type.
+const DISCOVERY: [[&str; 5]; 2] = [
+    [
+        "/.well-known/openid-configuration",
+        "WellKnown",
+        "getServiceAccountIssuerOpenIDConfiguration",
+        "the OpenID Connect configuration of who issues tokens of service accounts",
+        "application/json",
+    ],
+    [
+        "/openid/v1/jwks",
+        "openid",
+        "getServiceAccountIssuerOpenIDKeyset",
+        "the public keys that tokens of service accounts are checked with",
+        "application/jwk-set+json",
+    ],
+];
+
+/// The documents of further paths, as far as they are served.
+pub(crate) fn of_routes(served: impl Fn(&str) -> bool) -> Vec<(String, Part)> {
+    let served = DISCOVERY.iter().filter(|[path, ..]| served(path));
+    let part = |[path, tag, id, text, media_type]: &[&str; 5]| {
+        let get = Get { tag, id, text, schema: "" };
+        let item = item(&get, &[*media_type], &json!({"type": "string"}));
+        let paths = Map::from_iter([(format!("{path}/"), item)]);
+        (path.trim_start_matches('/').to_owned(), Part { paths, schemas: Map::new() })
+    };
+    served.map(part).collect()
+}
+
 /// The documents beside those of the group versions, by their path below `/openapi/v3/`.
 pub(crate) fn of_groups(groups: &BTreeSet<String>) -> Vec<(String, Part)> {
     let mut all = vec![(

@@ -123,6 +123,7 @@ kinds! {
     api::resource::v1beta1::ResourceClaimTemplate,
     api::resource::v1beta1::ResourceSlice,
     api::resource::v1beta2::DeviceClass,
+    api::resource::v1beta2::DeviceTaintRule,
     api::resource::v1beta2::ResourceClaim,
     api::resource::v1beta2::ResourceClaimTemplate,
     api::resource::v1beta2::ResourceSlice,

@@ -5,7 +5,7 @@
 //!   CustomResourceDefinitions ──────────────┘   paths: every verb of every resource
 //!                                                     │
 //!   /openapi/v3, /openapi/v3/apis/<g>/<v>  <── gzipped documents, made when first asked for
-//!   /openapi/v3/{api,apis,apis/<g>,version}   (with what leads to them)
+//!   /openapi/v3/{api,apis,apis/<g>,version}   (with what leads to them, and the issuer's keys)
 //!   /openapi/v2                            <── the same, in one Swagger document (JSON or protobuf)
 //! ```
 //!
@@ -26,6 +26,7 @@ mod operations;
 mod overlay;
 mod parameters;
 mod paths;
+mod raised;
 mod schemas;
 mod serve;
 mod shape;

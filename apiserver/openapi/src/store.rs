@@ -4,9 +4,10 @@ use crate::{
     beside,
     custom::{self, Custom},
     document::Document,
-    gnostic, paths, schemas, swagger,
+    gnostic, paths, raised, schemas, swagger,
 };
-use kubeplane_apiserver::{Api, Delegated, KUBERNETES_VERSION};
+use bytes::Bytes;
+use kubeplane_apiserver::{Api, Delegated, Described, KUBERNETES_VERSION};
 use kubeplane_core::{
     Definition, GroupVersion,
     schema::SchemaRef,
@@ -41,6 +42,8 @@ pub(crate) struct Documents {
     beside: BTreeMap<String, Document>,
     /// What others serve.
     delegated: BTreeMap<GroupVersion, Delegated>,
+    /// Of those who have OpenAPI v2 only: theirs, and what was made of it.
+    raised: BTreeMap<GroupVersion, (Bytes, Document)>,
     index: Option<Document>,
     swagger: Option<Document>,
     protobuf: Option<Document>,
@@ -64,10 +67,18 @@ impl Documents {
             listed.insert(path.clone(), json!({"serverRelativeURL": url}));
         }
         for (version, other) in &self.delegated {
-            match other.openapi.as_str() {
-                "" => drop(listed.remove(&path(version))),
-                url => drop(listed.insert(path(version), json!({"serverRelativeURL": url}))),
-            }
+            let path = path(version);
+            let url = match (&other.openapi, self.raised.get(version)) {
+                (Described::At(url), _) => url.clone(),
+                (Described::Swagger(_), Some((_, document))) => {
+                    format!("/openapi/v3/{path}?hash={}", document.hash())
+                }
+                _ => {
+                    listed.remove(&path);
+                    continue;
+                }
+            };
+            listed.insert(path, json!({"serverRelativeURL": url}));
         }
         let index = Document::json(&json!({"paths": listed})).map_err(ApiError::internal)?;
         Ok(self.index.insert(index).clone())
@@ -79,18 +90,23 @@ impl Documents {
         if let Some(beside) = self.beside.get(wanted) {
             return Ok(Some(beside.clone()));
         }
+        let others = self.delegated.keys().find(|version| path(version) == wanted);
+        if let Some(version) = others {
+            return Ok(self.raised.get(version).map(|(_, document)| document.clone()));
+        }
         let mut all = self.versions.iter();
         Ok(all.find(|(version, _)| path(version) == wanted).map(|(_, made)| made.document.clone()))
     }
 
-    /// Who else serves a document, by its path below `/openapi/v3/`.
+    /// Who else has a document of its own, by its path below `/openapi/v3/`.
     pub(crate) async fn elsewhere(
         &mut self,
         api: &Api,
         wanted: &str,
     ) -> ApiResult<Option<Delegated>> {
         self.refresh(api).await?;
-        let mut all = self.delegated.iter();
+        let all = self.delegated.iter();
+        let mut all = all.filter(|(_, other)| matches!(other.openapi, Described::At(_)));
         Ok(all.find(|(version, _)| path(version) == wanted).map(|(_, other)| other.clone()))
     }
 
@@ -149,13 +165,14 @@ impl Documents {
         let mut changed =
             self.versions.len() != before || !same_others(&self.delegated, &delegated);
         self.delegated = delegated;
+        self.raise().await?;
         wanted.retain(|version, inputs| {
             !self.versions.get(version).is_some_and(|made| same(&made.inputs, inputs))
         });
         changed |= !wanted.is_empty();
         if self.groups != groups {
             changed = true;
-            self.beside = self::beside(&groups)?;
+            self.beside = self::beside(api, &groups)?;
             self.groups = groups;
         }
         let made =
@@ -168,11 +185,37 @@ impl Documents {
         self.state = Some(state);
         Ok(())
     }
+
+    /// Makes the documents of those who have OpenAPI v2 only, where theirs is another now.
+    async fn raise(&mut self) -> ApiResult<()> {
+        let theirs = self.delegated.iter().filter_map(|(version, other)| match &other.openapi {
+            Described::Swagger(theirs) => Some((version.clone(), theirs.clone())),
+            _ => None,
+        });
+        let mut theirs: BTreeMap<_, _> = theirs.collect();
+        self.raised.retain(|version, (old, _)| theirs.get(version) == Some(&*old));
+        theirs.retain(|version, _| !self.raised.contains_key(version));
+        if !theirs.is_empty() {
+            let made = spawn_blocking(move || raised(theirs.into_iter().collect()));
+            self.raised.extend(made.await.map_err(ApiError::internal)?);
+        }
+        Ok(())
+    }
+}
+
+/// What others say in OpenAPI v2, in the words of v3; what cannot be read makes no document.
+fn raised(others: Vec<(GroupVersion, Bytes)>) -> Vec<(GroupVersion, (Bytes, Document))> {
+    let made = others.into_iter().filter_map(|(version, theirs)| {
+        let document = raised::document(serde_json::from_slice(&theirs).ok()?);
+        Some((version, (theirs, Document::json(&document).ok()?)))
+    });
+    made.collect()
 }
 
 /// The documents that lead to those of the group versions.
-fn beside(groups: &BTreeSet<String>) -> ApiResult<BTreeMap<String, Document>> {
-    let made = beside::of_groups(groups).into_iter().map(|(path, item)| {
+fn beside(api: &Api, groups: &BTreeSet<String>) -> ApiResult<BTreeMap<String, Document>> {
+    let further = beside::of_routes(|path| api.serves(path));
+    let made = beside::of_groups(groups).into_iter().chain(further).map(|(path, item)| {
         let document = Document::json(&whole(item.paths, item.schemas));
         document.map(|document| (path, document))
     });

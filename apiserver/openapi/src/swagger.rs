@@ -143,8 +143,18 @@ fn operation(mut operation: Value) -> Value {
     if !listed.is_empty() {
         own.insert("parameters".into(), listed.into());
     }
-    let consumes = if consumes.is_empty() { vec!["*/*".to_owned()] } else { consumes };
-    own.insert("consumes".into(), consumes.into());
+    // What is no resource is said to take what it gives, and what is a mere text nothing.
+    let resource = own.contains_key("x-kubernetes-action");
+    let text = own.get("responses").is_some_and(|all| all["200"]["schema"]["type"] == "string");
+    let consumes = match consumes.is_empty() {
+        true if resource => vec!["*/*".to_owned()],
+        true if text => Vec::new(),
+        true => produces.clone(),
+        false => consumes,
+    };
+    if !consumes.is_empty() {
+        own.insert("consumes".into(), consumes.into());
+    }
     own.insert("produces".into(), produces.into());
     own.insert("schemes".into(), json!(["https"]));
     operation

@@ -30,6 +30,7 @@ type HttpClient<B> = Client<Connector, B>;
 
 /// Why a call came to nothing, in the original's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Failure {
     /// There is no way to call at all: no address, or authorities that cannot be read.
     NoClient(String),

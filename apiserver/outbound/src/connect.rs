@@ -12,16 +12,12 @@ use hyper_util::{
 };
 use kubeplane_clock::Seed;
 use kubeplane_core::reader::ObjectReader;
+use kubeplane_pki::Unverified;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        ResolvesClientCert,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    ClientConfig, RootCertStore, client::ResolvesClientCert, crypto::CryptoProvider,
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use std::{
     fmt, io,
     pin::Pin,
@@ -107,9 +103,7 @@ impl Connector {
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
         let config = match endpoint.insecure {
-            true => {
-                config.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
-            }
+            true => config.dangerous().with_custom_certificate_verifier(Unverified::new(provider)),
             false => config.with_root_certificates(roots(&endpoint.authorities)?),
         };
         let mut config = match identity {
@@ -177,21 +171,40 @@ fn unverified(error: &io::Error) -> String {
     }
 }
 
+/// The authorities of some PEM, as Go takes them: what is no certificate is passed over, as long as there is one.
 fn roots(authorities: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     if authorities.is_empty() {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return Ok(roots);
     }
+    let mut why = None;
     for root in CertificateDer::pem_slice_iter(authorities) {
-        let root = root.map_err(|error| format!("unable to load root certificates: {error}"))?;
-        roots.add(root).map_err(|error| format!("unable to load root certificates: {error}"))?;
-    }
-    match roots.is_empty() {
-        true => {
-            Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned())
+        let added = root.map_err(|error| error.to_string());
+        let added = added.and_then(|root| roots.add(root).map_err(|error| error.to_string()));
+        if let Err(error) = added {
+            why.get_or_insert_with(|| format!("failed to parse certificate: {error}"));
         }
-        false => Ok(roots),
+    }
+    if !roots.is_empty() {
+        return Ok(roots);
+    }
+    let has_blocks = authorities.windows(10).any(|part| part == b"-----BEGIN");
+    let why = why.unwrap_or_else(|| match has_blocks {
+        true => "no valid certificate authority data seen".to_owned(),
+        false => "unable to parse bytes as PEM block".to_owned(),
+    });
+    Err(format!("unable to load root certificates: {why}"))
+}
+
+/// Whether connections can be made with these authorities, in PEM; none at all are the machine's own.
+///
+/// # Errors
+/// Why not, in the original's words.
+pub fn check_authorities(authorities: &[u8]) -> Result<(), String> {
+    match authorities {
+        [] => Ok(()),
+        authorities => roots(authorities).map(drop),
     }
 }
 
@@ -247,43 +260,23 @@ impl Write for Secured {
     }
 }
 
-/// Takes any certificate. That the server holds its key is still proved.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+    #[test]
+    fn authorities_are_read_before_they_are_used() {
+        let said = |pem: &[u8]| check_authorities(pem).unwrap_err();
+        let before = "unable to load root certificates:";
+        assert_eq!(said(b"nonsense"), format!("{before} unable to parse bytes as PEM block"));
+        let key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        assert_eq!(said(key), format!("{before} no valid certificate authority data seen"));
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(said(broken).starts_with(&format!("{before} failed to parse certificate: ")));
+        assert_eq!(check_authorities(b""), Ok(()));
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let authority = kubeplane_pki::Authority::generate("ca", now).unwrap();
+        let mixed = [&broken[..], authority.certificate().as_bytes()].concat();
+        assert_eq!(check_authorities(&mixed), Ok(()));
     }
 }

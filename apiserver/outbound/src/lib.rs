@@ -23,5 +23,5 @@ mod endpoint;
 mod resolve;
 
 pub use client::{Clients, Failure};
-pub use connect::Identity;
+pub use connect::{Identity, check_authorities};
 pub use endpoint::{Endpoint, Place};

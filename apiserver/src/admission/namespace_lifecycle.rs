@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use kubeplane_core::{
     ApiError, Definition, GroupResource, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::{ApiResult, Cause},
 };
 
@@ -16,6 +16,10 @@ pub struct NamespaceLifecycle;
 impl Admission for NamespaceLifecycle {
     fn name(&self) -> &'static str {
         "NamespaceLifecycle"
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {

@@ -222,11 +222,14 @@ impl Store for CachedStore {
         for row in rows.iter().take(limit) {
             entries.push(self.0.entry(row).await);
         }
-        if options.keys_only {
-            entries.iter_mut().for_each(|entry| entry.value.clear());
-        }
         let remaining = (rows.len() - entries.len()) as u64;
-        Ok(Page { entries, revision: snapshot.through, remaining })
+        let mut page = Page { entries, revision: snapshot.through, remaining, ..Page::default() };
+        if options.keys_only {
+            for entry in page.entries.drain(..) {
+                page.keys.push(&entry.key, entry.revision, entry.created);
+            }
+        }
+        Ok(page)
     }
 
     async fn create(&self, key: &Key, value: Bytes, options: WriteOptions) -> Result<Revision> {

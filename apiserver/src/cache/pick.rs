@@ -1,100 +1,126 @@
 //! Reading the part of a stored object that selectors look at.
+//!
+//! Rows are made of values as servers write them: compact, and sound. So what nobody looks at, most of a value, is only
+//! walked over, and not read.
 
 use kubeplane_core::Object;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 /// The labels, the scalars of the two uppermost levels, and what the dotted `paths` name, whole. Lists and maps
-/// deeper down are skipped: most of an object is there, and no selector looks at it.
+/// deeper down are skipped: most of an object is there, and no selector looks at it. Of a value that is not as servers
+/// write it all is kept.
 pub(super) fn pick(value: &[u8], paths: &[Cow<'static, str>]) -> serde_json::Result<Object> {
-    let mut parser = serde_json::Deserializer::from_slice(value);
-    let picked = Part { place: Place::Top, paths }.deserialize(&mut parser)?;
-    parser.end()?;
-    Ok(picked.and_then(Object::from_value).unwrap_or_default())
-}
-
-/// Where in the object a value stands.
-#[derive(Clone, Copy)]
-enum Place<'a> {
-    Top,
-    /// Below this top-level field.
-    Below(&'a str),
-    /// Further down: only a scalar is kept.
-    Deep,
-}
-
-/// A value of which a part is kept; `None` when nothing is.
-struct Part<'a> {
-    place: Place<'a>,
-    paths: &'a [Cow<'static, str>],
-}
-
-impl Part<'_> {
-    /// Whether a path names this member of the top-level field, or what its plural stands for.
-    fn names(&self, field: &str, member: &str) -> bool {
-        (field == "metadata" && member == "labels")
-            || self.paths.iter().any(|path| {
-                let mut steps = path.trim_start_matches('.').split('.');
-                steps.next() == Some(field)
-                    && steps.next().is_some_and(|step| member.starts_with(step))
-            })
+    match walked(value, paths) {
+        Some(picked) => Ok(picked),
+        None => Object::parse(value),
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Part<'_> {
-    type Value = Option<Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Option<Value>, D::Error> {
-        from.deserialize_any(self)
-    }
+fn walked(value: &[u8], paths: &[Cow<'static, str>]) -> Option<Object> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut picked = Map::new();
+    let end = members(text, |field, value| {
+        let kept = match value.as_bytes().first() {
+            Some(b'{') => Value::Object(below(&field, value, paths)?),
+            Some(b'[') => return Some(()),
+            _ => serde_json::from_str(value).ok()?,
+        };
+        picked.insert(field.into_owned(), kept);
+        Some(())
+    })?;
+    // The original ends what it writes with a line break.
+    text[end..].trim_ascii_end().is_empty().then(|| Object::from_value(Value::Object(picked)))?
 }
 
-macro_rules! scalars {
-    ($($visit:ident($kind:ty)),* $(,)?) => {
-        $(fn $visit<E: serde::de::Error>(self, value: $kind) -> Result<Option<Value>, E> {
-            Ok(Some(value.into()))
-        })*
-    };
-}
-
-impl<'de> Visitor<'de> for Part<'_> {
-    type Value = Option<Value>;
-
-    scalars!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Option<Value>, E> {
-        Ok(Some(Value::Null))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<Value>, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<Value>, A::Error> {
-        if let Place::Deep = self.place {
-            while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(None);
+/// What is kept of a map in a top-level field.
+fn below(field: &str, text: &str, paths: &[Cow<'static, str>]) -> Option<Map<String, Value>> {
+    let mut kept = Map::new();
+    members(text, |member, value| {
+        if !value.starts_with(['{', '[']) || is_named(field, &member, paths) {
+            kept.insert(member.into_owned(), serde_json::from_str(value).ok()?);
         }
-        let mut map = Map::new();
-        while let Some(key) = members.next_key::<Cow<'de, str>>()? {
-            let place = match self.place {
-                Place::Below(field) if self.names(field, &key) => {
-                    map.insert(key.into_owned(), members.next_value()?);
-                    continue;
+        Some(())
+    })?;
+    Some(kept)
+}
+
+/// Whether a path names this member of the top-level field, or what its plural stands for.
+fn is_named(field: &str, member: &str, paths: &[Cow<'static, str>]) -> bool {
+    (field == "metadata" && member == "labels")
+        || paths.iter().any(|path| {
+            let mut steps = path.trim_start_matches('.').split('.');
+            steps.next() == Some(field) && steps.next().is_some_and(|step| member.starts_with(step))
+        })
+}
+
+/// Shows the members of the map that a text begins with, their values as text; where the map ends.
+fn members<'v>(
+    text: &'v str,
+    mut show: impl FnMut(Cow<'v, str>, &'v str) -> Option<()>,
+) -> Option<usize> {
+    let mut at = text.strip_prefix('{').map(|_| 1)?;
+    loop {
+        match text.as_bytes().get(at)? {
+            b'}' => return Some(at + 1),
+            b',' => at += 1,
+            b'"' => {
+                let key = &text[at..at + string(&text[at..])?];
+                let value = text[at + key.len()..].strip_prefix(':')?;
+                let value = &value[..length(value)?];
+                at += key.len() + 1 + value.len();
+                show(unquoted(key)?, value)?;
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn unquoted(key: &str) -> Option<Cow<'_, str>> {
+    match key.contains('\\') {
+        true => serde_json::from_str(key).map(Cow::Owned).ok(),
+        false => Some(Cow::Borrowed(&key[1..key.len() - 1])),
+    }
+}
+
+/// How long the value is that a text begins with.
+fn length(text: &str) -> Option<usize> {
+    match text.as_bytes().first()? {
+        b'"' => string(text),
+        b'{' | b'[' => nested(text),
+        _ => text.find([',', '}', ']']),
+    }
+}
+
+/// How long the string is, its quotes included.
+fn string(text: &str) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let quote = at + text[at..].find('"')?;
+        let escapes = text.as_bytes()[1..quote].iter().rev().take_while(|byte| **byte == b'\\');
+        if escapes.count() % 2 == 0 {
+            return Some(quote + 1);
+        }
+        at = quote + 1;
+    }
+}
+
+/// How long the map or list is.
+fn nested(text: &str) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    loop {
+        match text.as_bytes().get(at)? {
+            b'"' => at += string(&text[at..])? - 1,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
                 }
-                Place::Top => Place::Below(&key),
-                _ => Place::Deep,
-            };
-            let kept = members.next_value_seed(Part { place, paths: self.paths })?;
-            map.extend(kept.map(|value| (key.into_owned(), value)));
+            }
+            _ => {}
         }
-        Ok(Some(Value::Object(map)))
+        at += 1;
     }
 }
 
@@ -123,8 +149,47 @@ mod tests {
     }
 
     #[test]
+    fn what_is_walked_over_may_hold_anything() {
+        let texts = ["}", "]", "{[\"", "\\", "\\\\\"", "\u{e9}\"\\", ",\":{", ""];
+        let odd: Map<String, Value> =
+            texts.iter().map(|text| (text.to_string(), json!([text]))).collect();
+        let map = json!({
+            "a\"}b\\": 1, "kind": "Odd", "list": texts,
+            "metadata": {"annotations": odd, "labels": {"\"": "\\"}, "name": "\\\"}"},
+            "spec": {"deep": {"er": [odd, {"x": odd}]}, "flag": false, "none": null, "number": -1.5e3, "\u{e9}\"": texts},
+        });
+        let expected = json!({
+            "a\"}b\\": 1, "kind": "Odd",
+            "metadata": {"labels": {"\"": "\\"}, "name": "\\\"}"},
+            "spec": {"flag": false, "none": null, "number": -1.5e3},
+        });
+        assert_eq!(pick(map.to_string().as_bytes(), &[]).unwrap().into_value(), expected);
+        assert_eq!(pick(b"{}", &[]).unwrap(), Object::default());
+    }
+
+    #[test]
+    fn spaces_cost_time_alone() {
+        let map = json!({"kind": "Odd", "metadata": {"name": "a", "labels": {"b": "c"}}});
+        let pretty = serde_json::to_vec_pretty(&map).unwrap();
+        assert_eq!(walked(&pretty, &[]), None);
+        assert_eq!(pick(&pretty, &[]).unwrap().into_value(), map);
+        let line = format!("{map}\n");
+        assert_eq!(walked(line.as_bytes(), &[]).unwrap().into_value(), map);
+    }
+
+    #[test]
     fn damaged_values_are_refused() {
-        assert!(pick(b"{\"metadata\":{\"name\":\"a\"}", &[]).is_err());
-        assert!(pick(b"{} x", &[]).is_err());
+        let sound =
+            br#"{"metadata":{"labels":{"a":"b"},"name":"a"},"spec":{"list":[{"x":"y"}],"n":1}}"#;
+        assert!(walked(sound, &[]).is_some());
+        for end in 0..sound.len() {
+            assert!(pick(&sound[..end], &[]).is_err(), "{end}");
+        }
+        for text in
+            ["{} x", "[]", "null", "", "{\"a\" 1}", "{\"a\":}", "{\"a\":1,b}", "{\"a\":nul}"]
+        {
+            assert!(pick(text.as_bytes(), &[]).is_err(), "{text}");
+        }
+        assert!(pick(b"{\"a\":\"\xff\"}", &[]).is_err());
     }
 }

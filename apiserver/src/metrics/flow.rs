@@ -34,19 +34,23 @@ pub(crate) struct FlowMetrics {
 
 impl FlowMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let made = Self::default();
-        metrics.with_registry(|registry| {
-            let help = "Requests that were executed";
-            let name = "apiserver_flowcontrol_dispatched_requests";
-            registry.register(name, help, made.dispatched.clone());
-            let help = "Requests that were sent away";
-            let name = "apiserver_flowcontrol_rejected_requests";
-            registry.register(name, help, made.rejected.clone());
-            let help = "How many requests of a level run at once when all levels are busy";
-            let name = "apiserver_flowcontrol_nominal_limit_seats";
-            registry.register(name, help, made.nominal.clone());
-        });
-        made
+        Self {
+            dispatched: metrics.show(
+                "apiserver_flowcontrol_dispatched_requests",
+                "Requests that were executed",
+                Family::default(),
+            ),
+            rejected: metrics.show(
+                "apiserver_flowcontrol_rejected_requests",
+                "Requests that were sent away",
+                Family::default(),
+            ),
+            nominal: metrics.show(
+                "apiserver_flowcontrol_nominal_limit_seats",
+                "How many requests of a level run at once when all levels are busy",
+                Family::default(),
+            ),
+        }
     }
 
     /// The counter of requests of a schema that were executed.

@@ -14,14 +14,14 @@ use prometheus_client::{
         histogram::Histogram,
     },
 };
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// A call: what is done, with objects of what kind. Both names are empty for what is no object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CallLabels {
-    pub(crate) group: String,
+    pub(crate) group: Cow<'static, str>,
     pub(crate) operation: &'static str,
-    pub(crate) resource: String,
+    pub(crate) resource: Cow<'static, str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -1,5 +1,5 @@
 use crate::query::Query;
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use kubeplane_core::{
     Definition,
     protobuf::Message,
@@ -114,8 +114,8 @@ impl Accepted {
     /// 406 when nothing accepted is offered, 400 for bad table options.
     pub(crate) fn of(head: &Parts, offer: Offer) -> ApiResult<Self> {
         let query = Query::of(&head.uri);
-        let mut accepted =
-            choose(&head.headers, offer).ok_or_else(|| refusal(&head.headers, offer))?;
+        let mut accepted = choose(head.headers.get_all(header::ACCEPT), offer)
+            .ok_or_else(|| refusal(&head.headers, offer))?;
         accepted.gzip = takes_gzip(&head.headers);
         if offer.stream && accepted.media == Media::Yaml {
             return Err(ApiError::not_acceptable(&STREAMS));
@@ -147,7 +147,8 @@ impl Accepted {
 
     /// For a Status that is no failure: it stays one whatever form is asked for.
     pub(crate) fn of_status(head: &Parts) -> Self {
-        let accepted = choose(&head.headers, Offer::STATUS).unwrap_or(Self::JSON);
+        let accepted =
+            choose(head.headers.get_all(header::ACCEPT), Offer::STATUS).unwrap_or(Self::JSON);
         let pretty = accepted.pretty || is_pretty(&head.headers, &Query::of(&head.uri));
         Self { form: Form::Object, pretty, ..accepted }
     }
@@ -166,14 +167,13 @@ impl Accepted {
 /// What decides how a failure is written, kept from a request that is on its way.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
-    accept: HeaderMap,
+    accept: Vec<HeaderValue>,
     pub(crate) pretty: bool,
 }
 
 impl Wish {
     pub(crate) fn of(head: &Parts) -> Self {
-        let values = head.headers.get_all(header::ACCEPT).iter();
-        let accept = values.map(|value| (header::ACCEPT, value.clone())).collect();
+        let accept = head.headers.get_all(header::ACCEPT).iter().cloned().collect();
         Self { accept, pretty: is_pretty(&head.headers, &Query::of(&head.uri)) }
     }
 }
@@ -218,8 +218,9 @@ struct Clause<'a> {
     quality: f32,
 }
 
-fn choose(headers: &HeaderMap, offer: Offer) -> Option<Accepted> {
-    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+/// Chooses by the values of `Accept`.
+fn choose<'a>(sent: impl IntoIterator<Item = &'a HeaderValue>, offer: Offer) -> Option<Accepted> {
+    let values = sent.into_iter().filter_map(|value| value.to_str().ok());
     let mut clauses: Vec<_> = values.flat_map(|value| value.split(',')).map(clause).collect();
     if clauses.iter().all(|clause| clause.media.is_empty()) {
         return Some(Accepted::JSON);

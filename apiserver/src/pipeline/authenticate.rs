@@ -28,20 +28,29 @@ pub(crate) struct Authenticate {
 #[async_trait]
 impl Step for Authenticate {
     async fn run(&self, mut exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
-        let user = match exchange.head.extensions.get::<InProcess>() {
-            Some(InProcess(user)) => user.clone(),
-            None => Arc::new(self.found_or_recorded(&exchange.head, &exchange.info).await?),
-        };
-        exchange.user = if user.name == ANONYMOUS || user.is_in(GROUP_AUTHENTICATED) {
-            user
-        } else {
-            let mut user = UserInfo::clone(&user);
-            user.groups.push(GROUP_AUTHENTICATED.to_owned());
-            Arc::new(user)
+        exchange.user = match exchange.head.extensions.get::<InProcess>() {
+            Some(InProcess(user)) if is_complete(user) => user.clone(),
+            Some(InProcess(user)) => Arc::new(completed(UserInfo::clone(user))),
+            None => {
+                let found = self.found_or_recorded(&exchange.head, &exchange.info).await?;
+                Arc::new(completed(found))
+            }
         };
         exchange.head.headers.remove(header::AUTHORIZATION);
         next.run(exchange).await
     }
+}
+
+/// Whether a user is in the group of all that are known, if known at all.
+fn is_complete(user: &UserInfo) -> bool {
+    user.name == ANONYMOUS || user.is_in(GROUP_AUTHENTICATED)
+}
+
+fn completed(mut user: UserInfo) -> UserInfo {
+    if !is_complete(&user) {
+        user.groups.push(GROUP_AUTHENTICATED.to_owned());
+    }
+    user
 }
 
 impl Authenticate {

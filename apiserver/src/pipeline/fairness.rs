@@ -1,17 +1,20 @@
 //! API priority and fairness (KEP-1040): how many requests are served at once, and whose turn it is.
 //!
 //! ```text
-//!   request ─> Plan: the first FlowSchema about it ─┬─ exempt level ───────────────────────> served
-//!                                                   └─ Desk: seat, queue or 429 of its level ─> served
+//!   request ─> Plan: the first FlowSchema about it ─> Desk: seat, queue or 429 of its level ─> served
+//!                                                       └─ /debug/api_priority_and_fairness/...
 //! ```
 //!
-//! Other than in the original each flow has a queue of its own, so that no hand of queues has to be dealt; idle seats are
-//! lent from one request to the next, and not for ten seconds at a time; and every request takes one seat.
+//! Other than in the original idle seats are lent from one request to the next, and not for ten seconds at a time; and
+//! every request takes one seat.
 
 mod desk;
+mod dump;
 mod plan;
 mod rules;
 
+pub(crate) use desk::Desk;
+pub(crate) use dump::Dump;
 pub(crate) use plan::Placed;
 
 use super::{Exchange, Next, Step};
@@ -23,7 +26,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use desk::{Desk, Turn};
+use desk::{Asked, Turn};
 use http::{Response, StatusCode};
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{ApiError, GroupResource, status::ApiResult};
@@ -61,6 +64,7 @@ impl Fairness {
         clock: SharedClock,
         metrics: ApiMetrics,
         flows: FlowMetrics,
+        desk: Arc<Desk>,
     ) -> Self {
         // Shown from the start, though nobody waits.
         drop([false, true].map(|writes| metrics.waiting(writes)));
@@ -72,7 +76,7 @@ impl Fairness {
             kinds: OnceLock::new(),
             plan: ArcSwap::default(),
             making: Mutex::default(),
-            desk: Arc::default(),
+            desk,
             unplaced: Arc::from(""),
         }
     }
@@ -135,21 +139,19 @@ impl Step for Fairness {
             // Set once: a request is placed once.
             let _ = exchange.placed.set(placed);
         }
-        let exempt = schema.map_or_else(|| Plan::is_exempt(&exchange.user), |found| found.exempt);
-        if let Some(schema) = schema.filter(|_| exempt) {
-            schema.dispatched.inc();
-        }
-        if exempt {
+        if schema.is_none() && Plan::is_exempt(&exchange.user) {
             return next.run(exchange).await;
         }
         let level = schema.map_or(&self.unplaced, |schema| &schema.level);
-        let names = (schema.map_or("", |schema| schema.name.as_str()), &**level);
-        let flow = || {
-            let flow = schema.map(|schema| schema.flow(&exchange.info, &exchange.user));
-            flow.unwrap_or_default()
+        let names = (schema.map_or("", |schema| &*schema.name), &**level);
+        let (info, user) = (exchange.info.clone(), exchange.user.clone());
+        let asked = match schema {
+            Some(schema) => schema.asked(info, user),
+            None => Asked { schema: self.unplaced.clone(), by: None, info, user, hash: 0 },
         };
+        let exempt = schema.is_some_and(|schema| schema.exempt);
         let writes = !watches && !matches!(exchange.info.verb.as_str(), "get" | "list");
-        let seat = match self.desk.ask(level, flow) {
+        let seat = match self.desk.ask(level, asked) {
             Turn::Now(seat) => seat,
             Turn::Never(reason) => return Err(self.refuse(&exchange, names, reason)),
             Turn::Later(waiting) => {
@@ -164,7 +166,7 @@ impl Step for Fairness {
             schema.dispatched.inc();
         }
         // What watchers get is no work of this request's.
-        let counted = (!watches).then(|| self.metrics.inflight(writes));
+        let counted = (!watches && !exempt).then(|| self.metrics.inflight(writes));
         let answer = next.run(exchange).await;
         drop((counted, seat));
         answer

@@ -13,9 +13,9 @@ pub(crate) struct Guard;
 #[async_trait]
 impl Step for Guard {
     async fn run(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
-        let path = exchange.info.path.clone();
+        let info = exchange.info.clone();
         AssertUnwindSafe(next.run(exchange)).catch_unwind().await.unwrap_or_else(|_| {
-            tracing::error!(path, "a request panicked");
+            tracing::error!(path = info.path, "a request panicked");
             Err(ApiError::internal(
                 "this request caused the API server to panic; look in the logs for details",
             ))

@@ -4,7 +4,7 @@ use crate::{
     decode,
     options::WriteOptions,
     output::{Accepted, Offer},
-    write::{self, reset},
+    write::{self, Conversions, reset},
 };
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -67,9 +67,9 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let create = is_apply && call.info.subresource.is_empty();
     let applied =
         if is_apply { Some(applied(&call, &body, options.field_validation)?) } else { None };
-    let make = |live: Option<&Object>| {
+    let make = |live: Option<&Object>, versions: &Conversions<'_>| {
         let mut object = match (&applied, live) {
-            (Some(applied), live) => apply_over(&call, live, applied.clone(), &options)?,
+            (Some(applied), live) => apply_over(&call, live, applied.clone(), &options, versions)?,
             (None, Some(live)) => changed(&call, kind, live, &body, options.field_validation)?,
             (None, None) => return Err(call.not_found()),
         };
@@ -200,6 +200,7 @@ fn apply_over(
     live: Option<&Object>,
     applied: Object,
     options: &WriteOptions,
+    versions: &Conversions<'_>,
 ) -> ApiResult<Object> {
     let definition = call.definition();
     let request = Request {
@@ -209,6 +210,7 @@ fn apply_over(
         schema: &definition.schema,
         reset: &reset(definition, &call.info.subresource),
         now: call.now,
+        versions: Some(versions),
     };
     let merge = |applied| merged_over(call, live, applied, options.force, &request);
     // What does not settle is told of as it came, before anything about it was settled.

@@ -85,7 +85,7 @@ async fn change(call: &Call, verb: Verb, paths: &Paths, body: &Bytes) -> ApiResu
     };
     // The managers are those of the Scale.
     let writer = call.writer(options.dry_run, None, &options.sent);
-    let make = |live: Option<&Object>| {
+    let make = |live: Option<&Object>, _: &write::Conversions<'_>| {
         let live = live.ok_or_else(|| call.not_found())?;
         let mut scale = write.change(live, kind, sent.as_ref())?;
         write::ensure_namespace(&mut scale, call.namespace())?;
@@ -133,6 +133,7 @@ impl Write<'_> {
             schema: &self.shape,
             reset: &apply::Filter::None,
             now: call.now,
+            versions: None,
         };
         let mut before = Object::from_value(paths.view(live)).unwrap_or_default();
         apply::scale_from_parent(live, &paths.count(), &mut before);

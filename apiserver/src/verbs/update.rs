@@ -21,7 +21,7 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let create = call.definition().create_on_update && call.info.subresource.is_empty();
     let writer = call.writer(options.dry_run, Some(&options.manager), &options.sent);
     let written = {
-        let make = |live: Option<&Object>| {
+        let make = |live: Option<&Object>, _: &write::Conversions<'_>| {
             writer.check_uid(&object, live)?;
             Ok(object.clone())
         };

@@ -1,10 +1,10 @@
 //! Admission of one write: every step that handles it, in the order of assembly.
 
 use super::Writer;
-use crate::metrics::Phase;
+use crate::{audit::Level, metrics::Phase};
 use kubeplane_core::{
     Object,
-    admission::{Admission, Notes, Operation, Request},
+    admission::{Admission, Does, Notes, Operation, Request},
     apply::unpack_managers,
     status::ApiResult,
 };
@@ -100,6 +100,9 @@ fn tell(writer: &Writer<'_>, notes: &Notes) {
     for (key, value) in notes.annotations() {
         record.annotate(&key, &value);
     }
+    if record.level() >= Level::Request {
+        notes.details().iter().for_each(|(key, value)| record.annotate(key, value));
+    }
 }
 
 /// One phase of the admission of one write.
@@ -111,10 +114,14 @@ struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    /// The steps that look at such a write.
+    /// The steps that do something about such a write.
     fn steps(self) -> impl Iterator<Item = &'a Arc<dyn Admission>> {
-        let Self { writer, operation, .. } = self;
-        let all = writer.api.0.admission.iter();
+        let Self { writer, operation, phase } = self;
+        let idle = match phase {
+            Phase::Admit => Does::Validates,
+            Phase::Validate => Does::Mutates,
+        };
+        let all = writer.api.0.admission.iter().filter(move |step| step.does() != idle);
         all.filter(move |step| step.handles(operation, writer.definition(), writer.subresource))
     }
 

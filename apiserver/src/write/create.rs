@@ -68,7 +68,7 @@ impl Writer<'_> {
         let sent_name = object.name().to_owned();
         let versioned = object.resource_version().parse::<u64>().is_ok_and(|version| version > 0);
         object.remove(&["metadata", "resourceVersion"]);
-        self.note_new(&mut object).map_err(|error| (sent_name.clone(), error.into()))?;
+        self.note_new(&mut object).await.map_err(|error| (sent_name.clone(), error.into()))?;
         metadata::begin(&mut object, self.now, self.api.seed());
         self.create_named(object, &sent_name, versioned).await
     }
@@ -115,12 +115,12 @@ impl Writer<'_> {
     }
 
     /// What was sent, with its defaults, is the manager's; what comes later is not.
-    fn note_new(&self, object: &mut Object) -> ApiResult<()> {
+    async fn note_new(&self, object: &mut Object) -> ApiResult<()> {
         metadata::wipe(object);
         metadata::ensure_namespace(object, self.namespace)?;
         metadata::dedupe_owners(object, self.warnings, false);
         self.fill_defaults(object);
-        self.track(None, object);
+        self.track(None, object).await;
         Ok(())
     }
 

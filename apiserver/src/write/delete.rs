@@ -40,7 +40,7 @@ pub(crate) enum State {
 enum Plan {
     Wait,
     Mark(Object),
-    /// With the object as it is told to the client, if not as it was.
+    /// With the object as it is marked before, so that those who watch see it end, if it is.
     Remove(Option<Object>),
 }
 
@@ -100,33 +100,78 @@ impl Writer<'_> {
                     store.update(key, value.clone(), old.revision, self.write_options()).await;
                 result.map(|revision| (object, value, revision, State::Marked))
             }
-            Plan::Remove(noted) => {
-                let (object, value) = match noted {
-                    Some(object) => {
-                        let value = self.encode(&object).await?;
-                        (object, value)
-                    }
-                    None => (old.object, old.value),
-                };
-                if self.dry_run {
-                    let gone = State::Gone;
-                    return self.removed(object, value, old.revision, gone).await.map(Ok);
-                }
-                let result = store.delete(key, old.revision).await;
-                result.map(|deleted| (object, value, deleted.revision, State::Gone))
-            }
+            Plan::Remove(marked) => return self.remove(key, old, marked, options).await,
         };
         match result {
             Ok((object, value, revision, state)) => {
-                let removed = self.removed(object, value, revision, state).await?;
-                if state == State::Gone {
-                    self.after_delete(&removed.object).await;
-                }
-                Ok(Ok(removed))
+                self.removed(object, value, revision, state).await.map(Ok)
             }
-            Err(store::Error::Conflict { current, .. }) => Ok(Err(self.found(current).await?)),
-            Err(error) => Err(self.store_error(&error, &name)),
+            Err(error) => self.again(error, &name).await.map(Err),
         }
+    }
+
+    /// What another write left, if that is why a write failed.
+    async fn again(&self, error: store::Error, name: &str) -> ApiResult<Option<Current>> {
+        match error {
+            store::Error::Conflict { current, .. } => self.found(current).await,
+            error => Err(self.store_error(&error, name)),
+        }
+    }
+
+    /// Takes an object out of the store, marked before where it is to be: who watches sees both.
+    async fn remove(
+        &self,
+        key: &Key,
+        old: Current,
+        marked: Option<Object>,
+        options: &DeleteOptions,
+    ) -> ApiResult<Result<Removed, Option<Current>>> {
+        let store = &self.api.0.store;
+        let name = old.object.name().to_owned();
+        let is_marked = marked.is_some();
+        let mut doomed = match marked {
+            None => old,
+            Some(object) => {
+                let (value, mut revision) = (self.encode(&object).await?, old.revision);
+                if !self.dry_run && value != old.value {
+                    let write = self.write_options();
+                    match store.update(key, value.clone(), revision, write).await {
+                        Ok(updated) => revision = updated,
+                        Err(error) => return self.again(error, &name).await.map(Err),
+                    }
+                }
+                Current { object, value, revision }
+            }
+        };
+        for _ in 0..TRIES {
+            let result = match self.dry_run {
+                true => Ok(doomed.revision),
+                false => store.delete(key, doomed.revision).await.map(|deleted| deleted.revision),
+            };
+            let fresh = match result {
+                Ok(revision) => {
+                    let Current { object, value, .. } = doomed;
+                    let removed = self.removed(object, value, revision, State::Gone).await?;
+                    if !self.dry_run {
+                        self.after_delete(&removed.object).await;
+                    }
+                    return Ok(Ok(removed));
+                }
+                Err(error) => self.again(error, &name).await?,
+            };
+            if !is_marked || fresh.is_some() && options.preconditions.resource_version.is_some() {
+                return Ok(Err(fresh));
+            }
+            match fresh.filter(|fresh| fresh.object.uid() == doomed.object.uid()) {
+                Some(fresh) => doomed = fresh,
+                // Who saw the mark was faster.
+                None => {
+                    let Current { object, value, revision } = doomed;
+                    return self.removed(object, value, revision, State::Gone).await.map(Ok);
+                }
+            }
+        }
+        Err(ApiError::modified(&self.group_resource(), &name))
     }
 
     async fn removed(
@@ -193,7 +238,7 @@ impl Writer<'_> {
         let pending =
             !object.finalizers().is_empty() || self.hooks().iter().any(|hook| hook.holds(&object));
         if !pending && graceful.unwrap_or(0) == 0 {
-            // Whoever is ended gracefully at once has its deletion noted all the same.
+            // Whoever is ended gracefully at once is marked all the same.
             return Plan::Remove(graceful.map(|_| object));
         }
         if graceful.is_none() {

@@ -1,6 +1,6 @@
 //! Who manages which fields, recorded on every write.
 
-use super::Writer;
+use super::{Conversions, Writer};
 use kubeplane_core::{
     Definition, Object,
     apply::{self, Filter},
@@ -36,10 +36,15 @@ pub(super) fn managed(object: &Object) -> Option<Value> {
 }
 
 impl Writer<'_> {
+    /// The other versions of the kind, for this write.
+    pub(super) fn conversions(&self) -> Conversions<'_> {
+        Conversions::new(self.api.registry(), self.definition(), self.subresource)
+    }
+
     /// Records that the request's manager owns what it changes.
-    pub(super) fn track(&self, live: Option<&Object>, object: &mut Object) {
+    pub(super) async fn track(&self, live: Option<&Object>, object: &mut Object) {
         let Some(manager) = self.manager else { return };
-        let definition = self.definition();
+        let (definition, versions) = (self.definition(), self.conversions());
         let request = apply::Request {
             manager,
             subresource: self.subresource,
@@ -47,9 +52,14 @@ impl Writer<'_> {
             schema: &definition.schema,
             reset: &reset(definition, self.subresource),
             now: self.now,
+            versions: Some(&versions),
         };
         let update = if self.packs() { apply::update_packed } else { apply::update };
-        *object = update(live, std::mem::take(object), &request);
+        let new = std::mem::take(object);
+        *object = match definition.strategy.converter() {
+            None => update(live, new, &request),
+            Some(_) => versions.settled(|| update(live, new.clone(), &request)).await,
+        };
     }
 
     /// Puts managed fields back that admission left unreadable.

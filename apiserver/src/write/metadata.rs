@@ -23,10 +23,11 @@ pub(super) fn stamp(time: Timestamp) -> String {
 
 /// Takes away what a creator may not set.
 pub(crate) fn wipe(object: &mut Object) {
+    let Some(Value::Object(metadata)) = object.map_mut().get_mut("metadata") else { return };
     for field in
         ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
     {
-        object.remove(&["metadata", field]);
+        metadata.remove(field);
     }
 }
 

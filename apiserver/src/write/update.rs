@@ -1,4 +1,4 @@
-use super::{Current, TRIES, Writer, Written, create::Refused, fields, metadata};
+use super::{Conversions, Current, TRIES, Writer, Written, create::Refused, fields, metadata};
 use crate::handler::Finish;
 use http::StatusCode;
 use kubeplane_core::{
@@ -21,21 +21,27 @@ enum Outcome {
 
 impl Writer<'_> {
     /// Changes the object of a name, or creates it where `create` allows it. `make` gives the new object
-    /// from the stored one, and is asked again whenever another write came between.
+    /// from the stored one, and is asked again whenever another write came between, or something was converted that
+    /// it has to know in another version.
     pub(crate) async fn update(
         &self,
         name: &str,
         create: bool,
-        mut make: impl FnMut(Option<&Object>) -> ApiResult<Object> + Send,
+        mut make: impl FnMut(Option<&Object>, &Conversions<'_>) -> ApiResult<Object> + Send,
     ) -> ApiResult<Written> {
         let key = self.key(name)?;
+        let versions = self.conversions();
         let mut current = self.read(&key, name).await?;
         for _ in 0..TRIES {
             let outcome = match current {
                 None if !create => return Err(self.not_found(name)),
-                None => self.create_by_update(name, make(None)?).await?,
+                None => {
+                    let object = versions.settled(|| make(None, &versions)).await?;
+                    self.create_by_update(name, object).await?
+                }
                 Some(current) => {
-                    let object = make(Some(&current.object))?;
+                    let live = Some(&current.object);
+                    let object = versions.settled(|| make(live, &versions)).await?;
                     self.update_once(&key, object, current).await?
                 }
             };
@@ -162,7 +168,7 @@ impl Writer<'_> {
         metadata::ensure_namespace(object, self.namespace)?;
         metadata::dedupe_owners(object, self.warnings, false);
         self.fill_defaults(object);
-        self.track(Some(old), object);
+        self.track(Some(old), object).await;
         let managed = fields::managed(object);
         self.admit_mutate(Operation::Update, object, Some(old), old.name()).await?;
         self.check_managed(object, managed);

@@ -74,6 +74,44 @@ async fn pods_are_given_time_to_end() {
 }
 
 #[tokio::test]
+async fn who_watches_sees_a_pod_marked_before_it_is_gone() {
+    let server = Server::ready().await;
+    let pod = |name: &str, node: &str| {
+        json!({"metadata": {"name": name},
+            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]}})
+    };
+    let first = server.post(PODS, &pod("waiting", "")).await.expect(201);
+    server.post(PODS, &pod("forced", "n")).await.expect(201);
+    let watch = format!("{PODS}?watch=1&resourceVersion={}", version(&first));
+    let mut events = server.watch(&watch).await;
+    assert_eq!(events.brief().await, brief("ADDED", "forced"));
+    for (name, options) in [("waiting", json!(null)), ("forced", json!({"gracePeriodSeconds": 0}))]
+    {
+        // What is only tried is not written.
+        let mut tried = options.clone();
+        tried["dryRun"] = json!(["All"]);
+        let dry = server.delete(&format!("{PODS}/{name}"), &tried).await.expect(200);
+        assert_eq!(dry["metadata"]["deletionGracePeriodSeconds"], 0, "{name}");
+        let gone = server.delete(&format!("{PODS}/{name}"), &options).await.expect(200);
+        let marked = events.next().await.unwrap();
+        assert_eq!(marked["type"], "MODIFIED", "{name}");
+        assert_eq!(marked["object"]["metadata"]["deletionGracePeriodSeconds"], 0);
+        assert!(marked["object"]["metadata"]["deletionTimestamp"].is_string());
+        assert_eq!(marked["object"]["metadata"]["generation"], 2);
+        let deleted = events.next().await.unwrap();
+        assert_eq!(deleted["type"], "DELETED", "{name}");
+        assert_eq!(deleted["object"], gone);
+        assert_ne!(version(&marked["object"]), version(&gone));
+    }
+    // What does not end gracefully is not marked.
+    server.config_map("one", json!({})).await;
+    let mut events = server.watch(&format!("{MAPS}?watch=1&resourceVersion=0")).await;
+    assert_eq!(events.brief().await, brief("ADDED", "one"));
+    server.delete(&format!("{MAPS}/one"), &json!(null)).await.expect(200);
+    assert_eq!(events.brief().await, brief("DELETED", "one"));
+}
+
+#[tokio::test]
 async fn preconditions_must_hold() {
     let server = Server::ready().await;
     let object = server.config_map("one", json!({})).await;

@@ -144,3 +144,96 @@ async fn a_level_queues_what_it_has_no_seat_for_until_its_queue_is_full() {
     });
     assert_eq!((first.text.as_str(), second.text.as_str()), ("done", "done"));
 }
+
+/// The row of a level in the table of levels, once it is as wanted.
+async fn shown(server: &Server, level: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let row = |answer: &Answer| -> Option<Vec<String>> {
+        let line = answer.text.lines().find(|line| line.starts_with(&format!("{level},")))?;
+        Some(line.split(',').map(|value| value.trim().to_owned()).collect())
+    };
+    let path = "/debug/api_priority_and_fairness/dump_priority_levels";
+    let found = |answer: &Answer| row(answer).is_some_and(|row| wanted(&row));
+    let answer = eventually(server, path, "Bearer admin", found).await;
+    row(&answer).unwrap()
+}
+
+#[tokio::test]
+async fn flows_are_dealt_to_queues_and_shown_there() {
+    let permits = Arc::new(Semaphore::new(0));
+    let slow = Slow(permits.clone());
+    let server = Server::with(|builder| builder.route("/slow", Arc::new(slow)));
+    let queuing = json!({"queues": 2, "handSize": 1, "queueLengthLimit": 1});
+    let one = json!({"nominalConcurrencyShares": 1, "borrowingLimitPercent": 0,
+        "limitResponse": {"type": "Queue", "queuing": queuing}});
+    level(&server, "s", one).await;
+    let rest = json!({"nominalConcurrencyShares": 100_000, "limitResponse": {"type": "Reject"}});
+    level(&server, "rest", rest).await;
+    let rule = json!({"subjects": [{"kind": "User", "user": {"name": "*"}}],
+        "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/slow/*"]}]});
+    let schema = json!({"metadata": {"name": "s"}, "spec": {"matchingPrecedence": 100,
+        "priorityLevelConfiguration": {"name": "s"}, "distinguisherMethod": {"type": "ByUser"},
+        "rules": [rule]}});
+    server.post(&format!("{GROUP}/flowschemas"), &schema).await.expect(201);
+    eventually(&server, "/slow/try", "Bearer a", |answer| answer.headers.contains_key(SCHEMA))
+        .await;
+    shown(&server, "s", |row| row[2] == "true").await;
+
+    let get = async |user: &str| {
+        server
+            .call(
+                "GET",
+                &format!("/slow/{user}"),
+                &[("authorization", &format!("Bearer {user}"))],
+                b"",
+            )
+            .await
+    };
+    // By its hash the flow of a is that of the first queue, that of b of the second, that of d of the first again.
+    let waits = |count: &'static str| move |row: &[String]| row[4] == count && row[5] == "1";
+    let (admin, a, b, ()) = tokio::join!(
+        get("admin"),
+        async {
+            shown(&server, "s", waits("0")).await;
+            get("a").await
+        },
+        async {
+            shown(&server, "s", waits("1")).await;
+            get("b").await
+        },
+        async {
+            let row = shown(&server, "s", waits("2")).await;
+            assert_eq!((&*row[1], &*row[2], &*row[3]), ("2", "false", "false"));
+            assert_eq!(get("d").await.code.as_u16(), 429, "its only queue is full");
+            let row = shown(&server, "s", waits("2")).await;
+            assert_eq!(&row[7..], ["1", "0", "0"]);
+            let path = "/debug/api_priority_and_fairness";
+            let queues = server.get(&format!("{path}/dump_queues")).await.text;
+            let pending = |index: &str| {
+                let start = format!("s, {index}, 1, ");
+                let single = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+                queues.lines().any(|line| single(line).starts_with(&start))
+            };
+            assert!(pending("0") && pending("1"), "{queues}");
+            let requests =
+                server.get(&format!("{path}/dump_requests?includeRequestDetails=1")).await.text;
+            let of = |user: &str| {
+                let path = format!(" /slow/{user},");
+                let line = requests.lines().find(|line| line.contains(&path));
+                let values = line.unwrap_or_else(|| panic!("{user}: {requests}")).split(',');
+                values.map(|value| value.trim().to_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(&of("a")[..5], ["s", "s", "0", "0", "a"]);
+            assert_eq!(&of("b")[..5], ["s", "s", "1", "0", "b"]);
+            assert_eq!(of("b")[9], "0001-01-01T00:00:00Z", "it does not run yet");
+            assert_eq!(&of("admin")[10..12], ["admin", "get"]);
+            assert_eq!(of("admin")[3], "-1", "it is served");
+            server.get(&format!("{path}/nothing")).await.expect(404);
+            permits.add_permits(1);
+        }
+    );
+    assert_eq!(admin.text, "done");
+    // Who may is asked only when it is one's turn.
+    assert_eq!((a.code.as_u16(), b.code.as_u16()), (403, 403));
+    let listed = server.get("/").await.text;
+    assert!(!listed.contains("/debug"), "{listed}");
+}

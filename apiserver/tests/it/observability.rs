@@ -112,11 +112,13 @@ async fn metrics_tell_what_was_done() {
     let step = [
         "name=\"NamespaceLifecycle\"",
         "operation=\"UPDATE\"",
-        "type=\"validate\"",
+        "type=\"admit\"",
         "rejected=\"false\"",
     ];
     let name = "apiserver_admission_controller_admission_duration_seconds_count";
     assert_eq!(value(&told, name, &step), 1.0);
+    let idle = |line: &&str| line.contains("NamespaceLifecycle") && line.contains("\"validate\"");
+    assert_eq!(told.lines().find(idle), None, "a step is not asked for what it does not do");
     assert!(told.contains("# TYPE apiserver_request_total counter\n"), "{told}");
     assert!(!told.contains("# EOF"), "not OpenMetrics unless asked for");
 }

@@ -70,6 +70,54 @@ async fn apply_creates_owns_and_gives_up_fields() {
 }
 
 #[tokio::test]
+async fn who_owns_a_field_is_asked_in_the_version_of_each_manager() {
+    let server = Server::ready().await;
+    let path = |version: &str, manager: &str| {
+        format!(
+            "/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers/h?fieldManager={manager}"
+        )
+    };
+    let config = |version: &str, mut spec: serde_json::Value| {
+        spec["scaleTargetRef"] =
+            json!({"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"});
+        spec["maxReplicas"] = 5.into();
+        json!({"apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "h"}, "spec": spec})
+    };
+    let metrics = |percent: u32| {
+        json!({"metrics": [{"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": percent}}}]})
+    };
+    let owned = |object: &serde_json::Value, manager: &str| {
+        let list = object["metadata"]["managedFields"].as_array().unwrap();
+        let own = list.iter().find(|entry| entry["manager"] == manager).unwrap();
+        let spec = own["fieldsV1"]["f:spec"].as_object().unwrap();
+        let names: Vec<_> =
+            spec.keys().map(|key| key.trim_start_matches("f:").to_owned()).collect();
+        (own["apiVersion"].as_str().unwrap().to_owned(), names)
+    };
+    let first = config("v1", json!({"targetCPUUtilizationPercentage": 50}));
+    server.patch(&path("v1", "one"), "apply-patch+yaml", &first).await.expect(201);
+    let other = config("v2", metrics(70));
+    let refused = server.patch(&path("v2", "two"), "apply-patch+yaml", &other).await.expect(409);
+    let causes = refused["details"]["causes"].as_array().unwrap();
+    assert_eq!(causes.len(), 1, "{refused}");
+    assert_eq!(causes[0]["field"], ".spec.targetCPUUtilizationPercentage");
+    let same = config("v2", metrics(50));
+    let both = server.patch(&path("v2", "two"), "apply-patch+yaml", &same).await.expect(200);
+    let (version, fields) = owned(&both, "one");
+    assert_eq!(version, "autoscaling/v1");
+    assert_eq!(fields, ["maxReplicas", "scaleTargetRef", "targetCPUUtilizationPercentage"]);
+    assert_eq!(owned(&both, "two").0, "autoscaling/v2");
+    // A change in one version is one in the other, of what it touches there.
+    let patch = json!({"spec": metrics(70)});
+    let changed = server.patch(&path("v2", "three"), "merge-patch+json", &patch).await.expect(200);
+    assert_eq!(owned(&changed, "one").1, ["maxReplicas", "scaleTargetRef"]);
+    assert_eq!(owned(&changed, "two").1, ["maxReplicas", "scaleTargetRef"]);
+    assert_eq!(owned(&changed, "three"), ("autoscaling/v2".to_owned(), vec!["metrics".to_owned()]));
+}
+
+#[tokio::test]
 async fn concurrent_patches_all_land() {
     let server = Server::ready().await;
     server.config_map("one", json!({})).await;

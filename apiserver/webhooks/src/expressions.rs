@@ -299,11 +299,13 @@ impl Conditions {
                     return Verdict::Excluded;
                 }
                 Ok(_) => {}
+                // Nothing is known any more of those that failed before.
+                Err(Failure::Budget) => return Verdict::Failed(Failure::Budget.message()),
                 Err(failure) => {
                     shared.counters.condition_failed(about);
-                    wrong.push(failure.message());
-                    if matches!(failure, Failure::Budget) {
-                        break;
+                    let why = failure.message();
+                    if !wrong.contains(&why) {
+                        wrong.push(why);
                     }
                 }
             }

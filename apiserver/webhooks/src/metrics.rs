@@ -105,42 +105,48 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let made = Self {
-            durations: Family::new_with_constructor(seconds),
-            requests: Family::default(),
-            rejections: Family::default(),
-            opened: Family::default(),
-            exclusions: Family::default(),
-            condition_errors: Family::default(),
-            validating: Family::default(),
-            mutating: Family::default(),
-        };
-        metrics.with_registry(|registry| {
-            let help = "Seconds in one webhook";
-            let name = "apiserver_admission_webhook_admission_duration_seconds";
-            registry.register(name, help, made.durations.clone());
-            let help = "Calls of webhooks";
-            registry.register("apiserver_admission_webhook_request", help, made.requests.clone());
-            let help = "Writes refused by webhooks";
-            let name = "apiserver_admission_webhook_rejection_count";
-            registry.register(name, help, made.rejections.clone());
-            let help = "Failed calls of webhooks that were ignored";
-            let name = "apiserver_admission_webhook_fail_open_count";
-            registry.register(name, help, made.opened.clone());
-            let help = "Webhooks and policies that match conditions left out";
-            let name = "apiserver_admission_match_condition_exclusions";
-            registry.register(name, help, made.exclusions.clone());
-            let help = "Match conditions that failed to evaluate";
-            let name = "apiserver_admission_match_condition_evaluation_errors";
-            registry.register(name, help, made.condition_errors.clone());
-            let help = "Decisions of validating policies";
-            let name = "apiserver_validating_admission_policy_check";
-            registry.register(name, help, made.validating.clone());
-            let help = "Decisions of mutating policies";
-            let name = "apiserver_mutating_admission_policy_check";
-            registry.register(name, help, made.mutating.clone());
-        });
-        made
+        Self {
+            durations: metrics.show(
+                "apiserver_admission_webhook_admission_duration_seconds",
+                "Seconds in one webhook",
+                Family::new_with_constructor(seconds),
+            ),
+            requests: metrics.show(
+                "apiserver_admission_webhook_request",
+                "Calls of webhooks",
+                Family::default(),
+            ),
+            rejections: metrics.show(
+                "apiserver_admission_webhook_rejection_count",
+                "Writes refused by webhooks",
+                Family::default(),
+            ),
+            opened: metrics.show(
+                "apiserver_admission_webhook_fail_open_count",
+                "Failed calls of webhooks that were ignored",
+                Family::default(),
+            ),
+            exclusions: metrics.show(
+                "apiserver_admission_match_condition_exclusions",
+                "Webhooks and policies that match conditions left out",
+                Family::default(),
+            ),
+            condition_errors: metrics.show(
+                "apiserver_admission_match_condition_evaluation_errors",
+                "Match conditions that failed to evaluate",
+                Family::default(),
+            ),
+            validating: metrics.show(
+                "apiserver_validating_admission_policy_check",
+                "Decisions of validating policies",
+                Family::default(),
+            ),
+            mutating: metrics.show(
+                "apiserver_mutating_admission_policy_check",
+                "Decisions of mutating policies",
+                Family::default(),
+            ),
+        }
     }
 
     /// A call of a webhook has ended.

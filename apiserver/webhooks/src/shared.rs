@@ -9,10 +9,18 @@ use kubeplane_core::auth::Authorizer;
 use kubeplane_outbound::Clients;
 use kubeplane_telemetry::Metrics;
 use rustls::crypto::CryptoProvider;
+use serde_json::Value;
 use std::{
     fmt,
     sync::{Arc, OnceLock},
 };
+
+/// A struct as Go writes it in JSON: its fields in this order, fit for HTML.
+pub(crate) fn struct_json(fields: &[(&str, Value)]) -> String {
+    let each: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let text = format!("{{{}}}", each.join(","));
+    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
 
 /// What the steps need of their surroundings.
 #[derive(Debug, Clone)]
@@ -121,5 +129,18 @@ impl Extensions {
     #[must_use]
     pub fn validating_webhooks(&self) -> ValidatingAdmissionWebhook {
         ValidatingAdmissionWebhook::new(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structs_keep_the_order_of_their_fields() {
+        let fields =
+            [("webhook", "a<b".into()), ("configuration", "c".into()), ("ok", true.into())];
+        let wanted = r#"{"webhook":"a\u003cb","configuration":"c","ok":true}"#;
+        assert_eq!(struct_json(&fields), wanted);
     }
 }

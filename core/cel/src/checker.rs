@@ -1,14 +1,18 @@
 //! Holds expressions against types: what each part is, and which form of a function is called.
 
+mod calls;
+mod literals;
+mod scope;
+
+pub use scope::Scope;
+
 use crate::{
-    ast::{Expr, Field, Fold, Id, Kind, Literal, op},
-    declarations::{Overload, overloads, type_named},
+    ast::{Expr, Field, Fold, Id, Kind, Literal},
+    declarations::type_named,
     types::{Fields, Mapping, Object, Type, most_general},
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use literals::{formats, homogeneous, literals};
+use std::{collections::HashMap, sync::Arc};
 
 /// What is known of an expression's parts, by their ids.
 #[derive(Debug, Default)]
@@ -37,42 +41,6 @@ impl Checked {
 pub(crate) struct Wrong {
     pub(crate) id: Id,
     pub(crate) message: String,
-}
-
-/// The variables of an expression.
-#[derive(Debug, Clone, Default)]
-pub struct Scope {
-    pub(crate) variables: BTreeMap<String, Type>,
-    /// Whether objects of named types can be made.
-    pub(crate) objects: bool,
-}
-
-impl Scope {
-    /// No variables.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// With one more variable.
-    #[must_use]
-    pub fn with(mut self, name: &str, of: Type) -> Self {
-        self.variables.insert(name.to_owned(), of);
-        self
-    }
-
-    /// With `Object{}` and `JSONPatch{}`.
-    #[must_use]
-    pub fn with_objects(mut self) -> Self {
-        self.objects = true;
-        self
-    }
-
-    /// Whether there is such a variable.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.variables.contains_key(name)
-    }
 }
 
 /// Checks an expression with so many parts.
@@ -247,129 +215,6 @@ impl Checker<'_> {
         if is_optional || optional { Type::optional(found) } else { found }
     }
 
-    fn call(&mut self, expr: &Expr, function: &Arc<str>, target: Option<&Expr>, args: &[Expr]) {
-        if &**function == op::OPT_SELECT
-            && let [operand, Expr { kind: Kind::Literal(Literal::String(field)), .. }] = args
-        {
-            let found = self.selected(expr, operand, field, true);
-            let of = self.mapping.substitute(&found, false);
-            self.set(expr.id, of);
-            let forms = vec!["select_optional_field"];
-            return self.mean(expr.id, Meaning::Function(function.clone(), forms, false));
-        }
-        args.iter().for_each(|argument| self.check(argument));
-        let Some(target) = target else {
-            let name = function.strip_prefix('.').unwrap_or(function);
-            let Some(forms) = overloads(name) else {
-                self.set(expr.id, Type::Error);
-                return self.undeclared(expr.id, function);
-            };
-            return self.resolve(expr, &name.into(), forms, None, args, false);
-        };
-        if let Some(prefix) = target.dotted() {
-            let name = format!("{}.{function}", prefix.strip_prefix('.').unwrap_or(&prefix));
-            let is_known = self.scope.objects || name != "jsonpatch.escapeKey";
-            if let Some(forms) = overloads(&name).filter(|_| is_known) {
-                return self.resolve(expr, &name.into(), forms, None, args, true);
-            }
-        }
-        self.check(target);
-        match overloads(function) {
-            Some(forms) => self.resolve(expr, function, forms, Some(target), args, false),
-            None => {
-                self.set(expr.id, Type::Error);
-                self.undeclared(expr.id, function);
-            }
-        }
-    }
-
-    fn resolve(
-        &mut self,
-        expr: &Expr,
-        name: &Arc<str>,
-        forms: &'static [Overload],
-        target: Option<&Expr>,
-        args: &[Expr],
-        whole: bool,
-    ) {
-        let types: Vec<Type> = target.into_iter().chain(args).map(|one| self.of(one)).collect();
-        let (mut found, mut result): (Vec<&'static str>, Option<Type>) = (Vec::new(), None);
-        for form in forms.iter().filter(|form| form.member == target.is_some()) {
-            if matches!(&**name, op::AND | op::OR) {
-                return self.logical(expr, name, form, args, &types);
-            }
-            let (wanted, returned) = self.instance(form);
-            let wanted: Vec<&Type> = wanted.iter().collect();
-            let given: Vec<&Type> = types.iter().collect();
-            if !self.mapping.assign_all(&given, &wanted) {
-                continue;
-            }
-            found.push(form.id);
-            let returned = self.mapping.substitute(&returned, false);
-            result = Some(match result {
-                None => returned,
-                Some(before) if before.is_dyn() || returned.is(&before) => before,
-                Some(_) => Type::Dyn,
-            });
-        }
-        let Some(result) = result else {
-            let names: Vec<String> =
-                types.iter().map(|of| self.mapping.substitute(of, true).to_string()).collect();
-            let applied = match (target, names.split_first()) {
-                (Some(_), Some((target, args))) => format!("{target}.({})", args.join(", ")),
-                _ => format!("({})", names.join(", ")),
-            };
-            self.set(expr.id, Type::Error);
-            return self.report(
-                expr.id,
-                format!("found no matching overload for '{name}' applied to '{applied}'"),
-            );
-        };
-        self.set(expr.id, result);
-        self.mean(expr.id, Meaning::Function(name.clone(), found, whole));
-    }
-
-    fn logical(
-        &mut self,
-        expr: &Expr,
-        name: &Arc<str>,
-        form: &'static Overload,
-        args: &[Expr],
-        types: &[Type],
-    ) {
-        let mut sound = true;
-        for (argument, of) in args.iter().zip(types) {
-            if !self.mapping.assign(of, &Type::Bool) {
-                self.mismatch(argument.id, &Type::Bool, of);
-                sound = false;
-            }
-        }
-        self.set(expr.id, if sound { Type::Bool } else { Type::Error });
-        if sound {
-            self.mean(expr.id, Meaning::Function(name.clone(), vec![form.id], false));
-        }
-    }
-
-    /// A form with types of its own for those that stand for any.
-    fn instance(&mut self, form: &Overload) -> (Vec<Type>, Type) {
-        if form.params.is_empty() {
-            return (form.args.clone(), form.result.clone());
-        }
-        let fresh: Vec<(&Arc<str>, Type)> =
-            form.params.iter().map(|name| (name, self.mapping.fresh())).collect();
-        fn replaced(of: &Type, fresh: &[(&Arc<str>, Type)]) -> Type {
-            match of {
-                Type::Param(name) => {
-                    let found = fresh.iter().find(|(param, _)| *param == name);
-                    found.map_or(Type::Dyn, |(_, of)| of.clone())
-                }
-                other => other.with(&mut |part| replaced(part, fresh)),
-            }
-        }
-        let args = form.args.iter().map(|of| replaced(of, &fresh)).collect();
-        (args, replaced(&form.result, &fresh))
-    }
-
     /// The type of an element, of whose optional the value is meant if `optional`.
     fn element(&mut self, expr: &Expr, optional: bool) -> Type {
         let of = self.of(expr);
@@ -500,91 +345,4 @@ fn of_literal(literal: &Literal) -> Type {
         Literal::String(_) => Type::String,
         Literal::Bytes(_) => Type::Bytes,
     }
-}
-
-/// Spans, moments and patterns that are written out are what they say.
-fn literals(expr: &Expr, wrong: &mut Vec<Wrong>) {
-    if let Kind::Call { function, args, .. } = &expr.kind
-        && let Some(Expr { id, kind: Kind::Literal(Literal::String(text)) }) = args.first()
-    {
-        let sound = match &**function {
-            "duration" => crate::time::span(text).is_some(),
-            "timestamp" => crate::time::rfc3339(text).is_some(),
-            "matches" => crate::library::regex::compiled(text).is_ok(),
-            _ => true,
-        };
-        if !sound {
-            wrong.push(Wrong { id: *id, message: format!("invalid {function} argument") });
-        }
-    }
-    expr.children().into_iter().for_each(|child| literals(child, wrong));
-}
-
-/// What is formatted fits the pattern, where both are written out.
-fn formats(expr: &Expr, checked: &Checked, wrong: &mut Vec<Wrong>) {
-    if let Kind::Call { function, target: Some(target), args } = &expr.kind
-        && &**function == "format"
-        && let Kind::Literal(Literal::String(pattern)) = &target.kind
-        && let [Expr { kind: Kind::List { elements, .. }, .. }] = args.as_slice()
-    {
-        let types: Vec<&Type> = elements.iter().map(|element| checked.of(element)).collect();
-        match crate::library::format::fits(pattern, &types) {
-            Err((Some(index), message)) => wrong.push(Wrong { id: elements[index].id, message }),
-            Err((None, message)) => wrong.push(Wrong { id: expr.id, message }),
-            Ok(count) if count < elements.len() => {
-                let given = elements.len();
-                let message = format!(
-                    "too many arguments supplied to string.format (expected {count}, got {given})"
-                );
-                wrong.push(Wrong { id: expr.id, message });
-            }
-            Ok(_) => {}
-        }
-    }
-    expr.children().into_iter().for_each(|child| formats(child, checked, wrong));
-}
-
-/// All elements of one literal are of one type; what is formatted need not be.
-fn homogeneous(expr: &Expr, checked: &Checked, wrong: &mut Vec<Wrong>) {
-    let mut differ = |id: Id, first: &Type, other: &Type| {
-        if first.is(other) {
-            return false;
-        }
-        wrong.push(Wrong { id, message: format!("expected type '{first}' but found '{other}'") });
-        true
-    };
-    match &expr.kind {
-        Kind::Call { function, .. } if &**function == "format" => return,
-        Kind::List { elements, optional } => {
-            let of = |index: usize, element: &Expr| {
-                let of = checked.of(element);
-                let inner = of.unwrapped().filter(|_| optional.contains(&index));
-                inner.unwrap_or(of).clone()
-            };
-            let first = elements.first().map(|element| of(0, element));
-            for (index, element) in elements.iter().enumerate().skip(1) {
-                if first
-                    .as_ref()
-                    .is_some_and(|first| differ(element.id, first, &of(index, element)))
-                {
-                    break;
-                }
-            }
-        }
-        Kind::Map(entries) => {
-            let of = |value: &Expr, optional: bool| {
-                let of = checked.of(value);
-                of.unwrapped().filter(|_| optional).unwrap_or(of).clone()
-            };
-            if let Some(first) = entries.first() {
-                let (keys, values) = (of(&first.key, false), of(&first.value, first.optional));
-                for entry in &entries[1..] {
-                    differ(entry.key.id, &keys, &of(&entry.key, false));
-                    differ(entry.value.id, &values, &of(&entry.value, entry.optional));
-                }
-            }
-        }
-        _ => {}
-    }
-    expr.children().into_iter().for_each(|child| homogeneous(child, checked, wrong));
 }

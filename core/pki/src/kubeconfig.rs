@@ -1,7 +1,7 @@
 use crate::{Error, Identity, Result, write_private};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A kubeconfig of one cluster, one user and one context.
 #[derive(Debug, Clone)]
@@ -10,7 +10,7 @@ pub struct Kubeconfig {
     pub cluster: String,
     /// The API server, as in `https://127.0.0.1:6443`.
     pub server: String,
-    /// The authority that signed the server's certificate, PEM.
+    /// The authority that signed the server's certificate, PEM; empty for those of the machine.
     pub authority: String,
     /// The user's name in this file.
     pub user: String,
@@ -26,6 +26,8 @@ pub enum KubeconfigUser {
     Certificate(Identity),
     /// By a bearer token.
     Token(String),
+    /// By a client certificate in a file with its key, both PEM, which may be renewed there.
+    File(PathBuf),
 }
 
 #[derive(Serialize)]
@@ -59,6 +61,7 @@ struct ClusterEntry<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct ClusterBody<'a> {
+    #[serde(skip_serializing_if = "String::is_empty")]
     certificate_authority_data: String,
     server: &'a str,
 }
@@ -82,6 +85,10 @@ struct UserEntry {
 #[derive(Serialize, Default)]
 #[serde(rename_all = "kebab-case")]
 struct UserBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_key: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_certificate_data: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,6 +119,11 @@ impl Kubeconfig {
             KubeconfigUser::Token(token) => {
                 UserBody { token: Some(token.clone()), ..UserBody::default() }
             }
+            KubeconfigUser::File(file) => UserBody {
+                client_certificate: Some(file.clone()),
+                client_key: Some(file.clone()),
+                ..UserBody::default()
+            },
         };
         let cluster = ClusterBody {
             certificate_authority_data: STANDARD.encode(&self.authority),
@@ -162,5 +174,21 @@ mod tests {
         assert_eq!(read["clusters"][0]["cluster"]["server"], "https://127.0.0.1:6443");
         assert_eq!(read["clusters"][0]["name"], "kubernetes");
         assert_eq!(read["users"][0]["user"]["token"], "t");
+    }
+
+    #[test]
+    fn a_kubeconfig_names_the_file_of_a_certificate_that_is_renewed() {
+        let file = Kubeconfig {
+            cluster: "default".into(),
+            server: "https://127.0.0.1:6443".into(),
+            authority: String::new(),
+            user: "node".into(),
+            credentials: KubeconfigUser::File("/pki/current.pem".into()),
+        };
+        let read: serde_json::Value = serde_saphyr::from_str(&file.to_yaml().unwrap()).unwrap();
+        let user = serde_json::json!({"client-certificate": "/pki/current.pem", "client-key": "/pki/current.pem"});
+        assert_eq!(read["users"][0]["user"], user);
+        let cluster = &read["clusters"][0]["cluster"];
+        assert_eq!(cluster, &serde_json::json!({"server": "https://127.0.0.1:6443"}));
     }
 }

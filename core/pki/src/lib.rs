@@ -22,6 +22,7 @@ mod inspect;
 mod kubeconfig;
 mod live;
 mod signing;
+mod unverified;
 
 pub use authority::{Authority, Identity, Request, Usage, generate_key, public_key};
 pub use directory::{Leaf, PkiDir, write_private, write_public};
@@ -30,3 +31,4 @@ pub use inspect::{CertificateInfo, inspect, pem};
 pub use kubeconfig::{Kubeconfig, KubeconfigUser};
 pub use live::LiveIdentity;
 pub use signing::{SigningRequest, Terms};
+pub use unverified::Unverified;

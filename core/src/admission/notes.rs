@@ -13,6 +13,7 @@ pub struct Notes(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     annotations: BTreeMap<String, String>,
+    details: BTreeMap<String, String>,
     again_wanted: bool,
     again: bool,
     states: BTreeMap<&'static str, Box<dyn Any + Send>>,
@@ -42,6 +43,17 @@ impl Notes {
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<String, String> {
         self.inner().annotations.clone()
+    }
+
+    /// Annotates the write for an audit log that is to have what was sent, too; the first value of a key stays.
+    pub fn detail(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.inner().details.entry(key.into()).or_insert_with(|| value.into());
+    }
+
+    /// All annotations for such a log, beside those for any.
+    #[must_use]
+    pub fn details(&self) -> BTreeMap<String, String> {
+        self.inner().details.clone()
     }
 
     /// Asks for a second run of the mutating steps. There is never a third.
@@ -97,5 +109,9 @@ mod tests {
         notes.annotate("a", "1");
         notes.annotate("a", "2");
         assert_eq!(notes.annotations()["a"], "1");
+        assert!(notes.details().is_empty());
+        notes.detail("b", "1");
+        notes.detail("b", "2");
+        assert_eq!((notes.annotations().len(), &*notes.details()["b"]), (1, "1"));
     }
 }

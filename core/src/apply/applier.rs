@@ -2,10 +2,8 @@
 
 use super::{
     Request, STRIPPED,
-    compare::Comparison,
     conflict::Conflicts,
     fields::{ensure_named, field_set, full_set},
-    follow_schema,
     last_applied::{self, KUBECTL},
     managed::{Managed, Manager, Operation, Owned},
     merge,
@@ -15,6 +13,7 @@ use super::{
     shape::Type,
     times,
     validate::validate,
+    versions::{self, Changes, Others},
 };
 use crate::{
     GroupVersionKind, Object,
@@ -35,7 +34,7 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// # Errors
 /// 409 with one cause per field when others own fields it would change and `force` is not set; 400 when it
 /// is of another kind or brings `managedFields`; 500, as the original answers, when it does not fit the
-/// schema.
+/// schema, or an object cannot be converted to the version of another manager.
 pub fn apply(
     live: Option<&Object>,
     applied: Object,
@@ -64,11 +63,12 @@ pub fn apply_packed(
         None => Managed::default(),
     };
     if let (Some(live), true) = (live, managed.is_empty()) {
-        record(&mut managed, None, live.map(), BEFORE_FIRST_APPLY, request);
+        record(&mut managed, None, live, BEFORE_FIRST_APPLY, request).map_err(failure)?;
     }
-    follow_schema(&mut managed, request);
-    let merged = merge_over(live, &applied, &mut managed, request)?;
-    settle(live, &merged, &mut managed, force, request)?;
+    let others = Others::of(live, &mut managed, request).map_err(failure)?;
+    others.follow_schema(&mut managed, request);
+    let merged = merge_over(live, &applied, &mut managed, &others, request)?;
+    settle(live, &merged, &mut managed, &others, force, request)?;
     Ok(finish(live, applied, merged, managed, request))
 }
 
@@ -103,8 +103,9 @@ fn merge_over(
     live: Option<&Object>,
     applied: &Object,
     managed: &mut Managed,
+    others: &Others,
     request: &Request<'_>,
-) -> ApiResult<Map<String, Value>> {
+) -> ApiResult<Object> {
     let ty = Type::root(request.schema);
     let base = live.map(times::without_managed_fields).unwrap_or_default();
     let mut merged = merge::merge_maps(ty.object(), base, applied.map().clone())
@@ -115,15 +116,20 @@ fn merge_over(
     let manager = request.manager(request.manager, Operation::Apply);
     let last = managed.owners.insert(manager.clone(), owned);
     if let Some(last) = last {
-        prune(ty, &mut merged, &last.set, &manager, managed);
+        if others.is_empty() {
+            prune(ty, &mut merged, &last.set, &manager, managed);
+        } else if !last.set.is_empty() {
+            merged = versions::prune(merged, &last, managed, others, request)
+                .map_err(|why| failure(format!("failed to prune fields: {why}")))?;
+        }
         if let Some(owned) = managed.owners.get_mut(&manager) {
             owned.time = last.time;
         }
     }
-    Ok(merged)
+    Ok(Object::from_value(Value::Object(merged)).unwrap_or_default())
 }
 
-/// Takes out what the manager applied last, no longer applies, and nobody else owns.
+/// Takes out what the manager applied last, no longer applies, and nobody else owns, all of it in one version.
 fn prune(
     ty: Type<'_>,
     merged: &mut Map<String, Value>,
@@ -160,22 +166,21 @@ fn prune(
 /// Takes from others what changed, or refuses.
 fn settle(
     live: Option<&Object>,
-    merged: &Map<String, Value>,
+    merged: &Object,
     managed: &mut Managed,
+    versions: &Others,
     force: bool,
     request: &Request<'_>,
 ) -> ApiResult<()> {
-    let ty = Type::root(request.schema);
-    let empty = Map::new();
-    let mut comparison = Comparison::of(ty, live.map_or(&empty, Object::map), merged);
-    comparison.filter(request.reset);
-    let written = comparison.take_written();
+    let changes = Changes::of(live, merged, versions, request)
+        .map_err(|why| failure(format!("failed to convert new object: {why}")))?;
     let applier = request.manager(request.manager, Operation::Apply);
     let others = || managed.owners.iter().filter(|(manager, _)| **manager != applier);
     if !force {
         let mut conflicts = Conflicts::default();
         for (manager, owned) in others() {
-            conflicts.add(manager, owned.set.intersection(&written));
+            let change = changes.for_version(&owned.api_version);
+            conflicts.add(manager, owned.set.intersection(&change.written));
         }
         if let (KUBECTL, Some(live), false) = (request.manager, live, conflicts.is_empty())
             && let Some(allowed) = last_applied::untouched_fields(live, request)
@@ -187,8 +192,7 @@ fn settle(
         }
     }
     for (_, owned) in managed.owners.iter_mut().filter(|(manager, _)| **manager != applier) {
-        owned.set.subtract(&written);
-        owned.set.subtract(&comparison.removed);
+        changes.for_version(&owned.api_version).take_from(owned);
     }
     Ok(())
 }
@@ -196,11 +200,11 @@ fn settle(
 fn finish(
     live: Option<&Object>,
     applied: Object,
-    merged: Map<String, Value>,
+    merged: Object,
     mut managed: Managed,
     request: &Request<'_>,
 ) -> Object {
-    let changed = live.is_none_or(|live| !times::same_but_managed(live.map(), &merged));
+    let changed = live.is_none_or(|live| !times::same_but_managed(live.map(), merged.map()));
     let applier = request.manager(request.manager, Operation::Apply);
     if let Some(owned) = managed.owners.get_mut(&applier) {
         owned.set.subtract(&STRIPPED);
@@ -210,7 +214,7 @@ fn finish(
         }
     }
     managed.tidy();
-    let mut object = Object::from_value(Value::Object(merged)).unwrap_or_default();
+    let mut object = merged;
     managed.encode_into(&mut object);
     if request.manager == KUBECTL {
         last_applied::sync(&mut object, applied);

@@ -66,8 +66,11 @@ fn is_plain(entries: &[Value], request: &Request<'_>) -> bool {
     let updaters = entries.iter().filter(|entry| text(entry, "operation") == "Update").count();
     let known = entries.iter().any(|entry| is_own(entry, request));
     let twice = |(index, entry)| entries[..index].iter().any(|before| same_manager(before, entry));
+    let version = request.version();
+    // What is owned in other versions is told apart there.
+    let alike = |entry: &Value| request.versions.is_none() || text(entry, "apiVersion") == version;
     !entries.is_empty()
-        && entries.iter().all(whole)
+        && entries.iter().all(|entry| whole(entry) && alike(entry))
         && updaters + usize::from(!known) <= MAX_UPDATERS
         && !entries.iter().enumerate().any(twice)
 }

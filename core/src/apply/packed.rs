@@ -141,17 +141,22 @@ fn write_nodes<'s>(nodes: impl IntoIterator<Item = &'s Node>, mut first: bool, o
 /// Writes a step as the key of its node.
 fn write_key(element: &PathElement, out: &mut String) {
     match element {
-        PathElement::Field(name) if is_plain(name) => {
-            out.push_str("\"f:");
-            out.push_str(name);
-            out.push('"');
-        }
+        PathElement::Field(name) => write_field(name, out),
         element => quote(out, &element.encode()),
     }
 }
 
+/// Writes the step to a field as the key of its node.
+pub(super) fn write_field(name: &str, out: &mut String) {
+    if is_plain(name) {
+        out.extend(["\"f:", name, "\""]);
+    } else {
+        quote(out, &format!("f:{name}"));
+    }
+}
+
 /// A member stands there without anything below it, or with a dot beside that.
-const DOT: &str = r#"".":{}"#;
+pub(super) const DOT: &str = r#"".":{}"#;
 
 /// What is to become of the members of another set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,20 +168,32 @@ pub(super) enum Change {
 
 /// The text of a set changed by another set; `None` when it is not as this server writes it.
 pub(super) fn changed<'t>(text: &'t str, change: Change, by: &FieldSet) -> Option<Cow<'t, str>> {
-    if change == Change::Take && !by.nodes().iter().any(|node| may_hold(text, &node.element)) {
+    if change == Change::Take && !may_hold(text, by) {
         return Some(Cow::Borrowed(text));
     }
     Some(Cow::Owned(render(&rebuilt(text, change, by)?, false)))
 }
 
-/// Whether a step may be somewhere in the text of a set; cheap to see, and most often it is not.
-fn may_hold(text: &str, element: &PathElement) -> bool {
+/// Whether a member of a set may be in the text of another: not where a step to it is nowhere in the text, which is cheap
+/// to see and most often so.
+fn may_hold(text: &str, set: &FieldSet) -> bool {
     let mut key = String::new();
-    match element {
-        PathElement::Field(_) => write_key(element, &mut key),
-        _ => return true,
-    }
-    text.contains(&key)
+    set.nodes().iter().any(|node| {
+        let here = match &node.element {
+            PathElement::Field(name) if is_never_escaped(name) => {
+                key.clear();
+                write_field(name, &mut key);
+                text.contains(&key)
+            }
+            _ => true,
+        };
+        here && (node.member || may_hold(text, &node.children))
+    })
+}
+
+/// Whether every server writes a text alike.
+fn is_never_escaped(text: &str) -> bool {
+    text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'/'))
 }
 
 /// The key as it stands between its quotes, and the value.

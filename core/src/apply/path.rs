@@ -71,7 +71,8 @@ pub(super) fn quote(out: &mut String, text: &str) {
     if is_plain(text) {
         out.extend(["\"", text, "\""]);
     } else {
-        out.push_str(&Value::from(text).to_string());
+        // A text is always JSON.
+        out.push_str(&serde_json::to_string(text).unwrap_or_default());
     }
 }
 

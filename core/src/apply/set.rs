@@ -2,7 +2,7 @@
 
 use super::path::PathElement;
 use serde_json::{Map, Value};
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 /// A set of fields: a tree of steps, some of which are members.
 ///
@@ -183,6 +183,15 @@ impl FieldSet {
 
     pub(super) fn node(&self, element: &PathElement) -> Option<&Node> {
         let found = self.nodes.binary_search_by(|node| node.element.cmp(element));
+        found.ok().map(|at| &self.nodes[at])
+    }
+
+    /// The node of the field of this name.
+    pub(super) fn field(&self, name: &str) -> Option<&Node> {
+        let found = self.nodes.binary_search_by(|node| match &node.element {
+            PathElement::Field(own) => (**own).cmp(name),
+            _ => Ordering::Greater,
+        });
         found.ok().map(|at| &self.nodes[at])
     }
 

@@ -188,6 +188,14 @@ impl<'s> MapShape<'s> {
         }
     }
 
+    /// The type of an entry.
+    pub(super) fn entry(self, key: &str) -> Type<'s> {
+        match self.field(key) {
+            Some(field) => Type::of(&field.schema),
+            None => self.values.unwrap_or(DEDUCED),
+        }
+    }
+
     /// The named field, which unlike a map's entry is not itself owned when something below it is.
     pub(super) fn field(self, key: &str) -> Option<&'s Field> {
         self.fields?.field(key)

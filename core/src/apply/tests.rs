@@ -1,14 +1,17 @@
-use super::fields::{field_set, full_set};
+use super::fields::{field_set, full_set, reconcile};
+use super::shape::Type;
 use super::*;
 use crate::schema::{self, Field, Kind, ListType, PatchStrategy, Presence, SchemaRef};
 use crate::status::ApiResult;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 
 mod managers;
 mod merging;
 mod properties;
 mod scenarios;
+mod versions;
+mod whole;
 
 pub(super) fn scalar() -> Schema {
     Schema::anonymous(Kind::String)
@@ -133,6 +136,7 @@ impl Server {
             schema: &self.schema,
             reset: &self.reset,
             now: at(self.second),
+            versions: None,
         };
         run(self, &request)
     }

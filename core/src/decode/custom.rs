@@ -1,6 +1,6 @@
 //! Shapes made at run time: pruned, not checked.
 
-use super::typed::{Context, Typed};
+use super::{context::Context, typed::Typed};
 use crate::schema::{Kind, Schema, SchemaRef};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -27,10 +27,30 @@ impl<'de> DeserializeSeed<'de> for Custom<'_, '_> {
 enum Below<'s> {
     Keep(Option<&'s Schema>),
     Typed(&'s Schema),
+    /// The metadata of a resource inside another.
+    Metadata(&'s Schema),
+    /// Its version or its kind.
+    Name,
     Drop,
 }
 
+/// Whether this is a resource inside another: it has the metadata of one.
+fn is_resource(schema: Option<&Schema>) -> bool {
+    let metadata = schema.and_then(|schema| schema.field("metadata"));
+    metadata.is_some_and(|field| match &field.schema {
+        SchemaRef::Static(schema) => matches!(schema.kind, Kind::Object { .. }),
+        SchemaRef::Shared(_) => false,
+    })
+}
+
 fn below<'s>(schema: Option<&'s Schema>, key: &str, top: bool) -> Below<'s> {
+    let named = matches!(key, "apiVersion" | "kind" | "metadata");
+    if named && !top && is_resource(schema) {
+        return match schema.and_then(|schema| schema.field(key)).map(|field| &field.schema) {
+            Some(SchemaRef::Static(schema)) if key == "metadata" => Below::Metadata(schema),
+            _ => Below::Name,
+        };
+    }
     let of = |schema: &'s SchemaRef| match schema {
         SchemaRef::Static(schema) if matches!(schema.kind, Kind::Object { .. }) => {
             Below::Typed(schema)
@@ -123,13 +143,29 @@ impl<'de> Visitor<'de> for Custom<'_, '_> {
                 let _: IgnoredAny = access.next_value()?;
                 continue;
             }
-            let before = context.push_key(&key);
+            let before = match schema.map(|schema| &schema.kind) {
+                Some(Kind::Map { .. }) => context.push_entry(&key),
+                _ => context.push_key(&key),
+            };
             let value = match below {
                 Below::Typed(schema) => {
                     access.next_value_seed(Typed { schema, context: &mut *context })?
                 }
                 Below::Keep(schema) => {
                     Some(access.next_value_seed(Custom { schema, context: &mut *context })?)
+                }
+                Below::Metadata(schema) => {
+                    let whole = Custom { schema: None, context: &mut *context };
+                    let whole = access.next_value_seed(whole)?;
+                    Some(context.inner_metadata(whole, schema).map_err(A::Error::custom)?)
+                }
+                Below::Name => {
+                    let name = Custom { schema: None, context: &mut *context };
+                    let name = access.next_value_seed(name)?;
+                    if !name.is_string() {
+                        context.misfit(name.clone(), "must be a string");
+                    }
+                    Some(name).filter(Value::is_string)
                 }
                 Below::Drop => None,
             };

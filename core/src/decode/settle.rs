@@ -42,7 +42,7 @@ fn settled(value: &mut Value, schema: &'static Schema) -> Settled {
         (Kind::List { items, .. }, Value::Array(list)) => {
             list.iter_mut().try_for_each(|value| item(value, items))
         }
-        (Kind::Quantity, Value::String(text)) if is_plain_quantity(text) => Ok(()),
+        (Kind::Quantity, Value::String(text)) if Quantity::is_plain(text) => Ok(()),
         (Kind::Quantity, Value::String(_) | Value::Number(_)) => {
             let quantity = Quantity::from_json(value).map_err(|_| Unsettled)?;
             *value = Value::String(quantity.to_string());
@@ -125,14 +125,6 @@ fn entries(map: &mut Map<String, Value>, fields: &[Field], top: bool) -> Settled
 /// Whether the field is written when it is missing.
 fn is_filled(field: &Field) -> bool {
     matches!(field.presence, Presence::Always | Presence::Null) || field.default.is_some()
-}
-
-/// Up to three digits and a common suffix: such a text is canonical.
-fn is_plain_quantity(text: &str) -> bool {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    (1..=3).contains(&digits)
-        && !text.starts_with('0')
-        && matches!(&text[digits..], "" | "m" | "k" | "M" | "G" | "T" | "Ki" | "Mi" | "Gi" | "Ti")
 }
 
 fn time(text: &mut String, micro: bool) -> Settled {

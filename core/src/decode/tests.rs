@@ -356,6 +356,86 @@ fn prunes_and_defaults_custom_objects() {
     );
 }
 
+/// With a resource inside, and a map of such.
+fn nesting_schema() -> SchemaRef {
+    let resource = || crate::schema::of_object(Vec::new(), true);
+    let all = Schema::anonymous(Kind::Map { values: resource(), atomic: false });
+    let spec = shape(vec![("inside", resource(), None), ("all", all.into(), None)], false);
+    let metadata = builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap();
+    shape(vec![("metadata", metadata, None), ("spec", spec, None)], false)
+}
+
+fn nested(spec: Value, validation: FieldValidation) -> Result<Decoded, String> {
+    let kind =
+        GroupVersionKind { group: "example.com".into(), version: "v1".into(), kind: "Nest".into() };
+    let body = json!({"apiVersion": "example.com/v1", "kind": "Nest", "zz": 1,
+        "metadata": {"name": "a", "nonsense": 1}, "spec": spec});
+    let body = body.to_string();
+    decode_as(body.as_bytes(), Format::Json, &kind, &nesting_schema(), validation)
+        .map_err(|error| error.message().to_owned())
+}
+
+#[test]
+fn the_metadata_of_resources_inside_others_is_that_of_resources() {
+    let inside = json!({"apiVersion": "v1", "kind": "A", "any": {"metadata": {"bogus": 1}},
+        "metadata": {"name": "b", "bogus": 1, "creationTimestamp": null, "generation": 1.0}});
+    let none = json!({"apiVersion": "v1", "kind": "A", "metadata": null});
+    let spec = json!({"inside": inside, "all": {"k.x": inside, "n": none}});
+    let decoded = nested(spec, FieldValidation::Warn).unwrap();
+    let kept = json!({"apiVersion": "v1", "kind": "A", "any": {"metadata": {"bogus": 1}},
+        "metadata": {"name": "b", "generation": 1}});
+    let none = json!({"apiVersion": "v1", "kind": "A", "metadata": {}});
+    let wanted = json!({"inside": kept, "all": {"k.x": kept, "n": none}});
+    assert_eq!(decoded.object.at(&["spec"]), Some(&wanted));
+    assert_eq!(
+        decoded.warnings,
+        [
+            r#"unknown field "metadata.nonsense""#,
+            r#"unknown field "zz""#,
+            r#"unknown field "spec.all[k.x].metadata.bogus""#,
+            r#"unknown field "spec.inside.metadata.bogus""#,
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_resources_inside_others_is_told_by_its_place() {
+    for validation in [FieldValidation::Ignore, FieldValidation::Warn] {
+        for (spec, wanted) in [
+            (
+                json!({"inside": {"metadata": {"name": 5}}}),
+                r#"spec.inside.metadata: Invalid value: {"name":5}: json: cannot unmarshal number into Go struct field ObjectMeta.name of type string"#,
+            ),
+            (
+                json!({"all": {"": {}, "k.x": {"metadata": "x"}}}),
+                r#"spec.all[k.x].metadata: Invalid value: "x": json: cannot unmarshal string into Go value of type v1.ObjectMeta"#,
+            ),
+            (
+                json!({"all": {"k": {"kind": 1}}}),
+                "spec.all[k].kind: Invalid value: 1: must be a string",
+            ),
+            (
+                json!({"inside": {"apiVersion": null}}),
+                "spec.inside.apiVersion: Invalid value: null: must be a string",
+            ),
+        ] {
+            let said = nested(spec, validation).unwrap_err();
+            assert!(said.ends_with(wanted), "{said}");
+        }
+    }
+}
+
+/// What was stored before the definition said that it is a resource.
+#[test]
+fn what_is_no_metadata_is_dropped_from_what_was_stored() {
+    let inside = json!({"apiVersion": 1, "kind": "K", "x": 1,
+        "metadata": {"name": "a", "labels": {"a": 1, "b": "c"}, "generation": "x", "uid": "u"}});
+    let mut object = Object::from_value(json!({"spec": {"inside": inside}})).unwrap();
+    prune(&mut object, &nesting_schema());
+    let wanted = json!({"kind": "K", "x": 1, "metadata": {"name": "a", "uid": "u"}});
+    assert_eq!(object.at(&["spec", "inside"]), Some(&wanted));
+}
+
 #[test]
 fn prune_names_what_it_drops() {
     let mut object =

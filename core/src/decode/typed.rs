@@ -1,139 +1,13 @@
 //! Built-in shapes, decoded in one pass as the original's typed round trip does it.
 
-use super::{defaults, scalar};
+use super::{context::Context, defaults, scalar};
 use crate::{
     quantity::{Quantity, QuantityError},
     schema::{Field, Kind, Schema, SchemaRef, builtin},
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use std::fmt::{self, Write};
-
-/// The original stops counting here.
-const MAX_FOUND: usize = 100;
-
-/// Where the decoder is and what it found.
-#[derive(Debug, Default)]
-pub(super) struct Context<'s> {
-    /// Look for duplicate and unknown fields.
-    strict: bool,
-    /// The path in the document, with indices and map keys.
-    at: String,
-    /// How many keys and indices lead here.
-    depth: usize,
-    /// The definitions and fields on the way down.
-    fields: Vec<(&'s str, &'s str)>,
-    /// The first value of a wrong type.
-    pub(super) saved: Option<String>,
-    /// The first text that its own type could not read; it goes before the former.
-    pub(super) fatal: Option<String>,
-    pub(super) duplicates: Vec<String>,
-    pub(super) unknown: Vec<String>,
-    /// The top-level `apiVersion` and `kind`.
-    pub(super) names: [Option<Value>; 2],
-}
-
-impl<'s> Context<'s> {
-    pub(super) fn new(strict: bool) -> Self {
-        Self { strict, ..Self::default() }
-    }
-
-    pub(super) fn push_key(&mut self, key: &str) -> usize {
-        let before = self.at.len();
-        self.depth += 1;
-        if self.strict {
-            if before > 0 {
-                self.at.push('.');
-            }
-            self.at.push_str(key);
-        }
-        before
-    }
-
-    pub(super) fn push_index(&mut self, index: usize) -> usize {
-        let before = self.at.len();
-        self.depth += 1;
-        if self.strict {
-            // Writing to memory cannot fail.
-            let _ = write!(self.at, "[{index}]");
-        }
-        before
-    }
-
-    pub(super) fn pop(&mut self, before: usize) {
-        self.at.truncate(before);
-        self.depth -= 1;
-    }
-
-    pub(super) fn is_top(&self) -> bool {
-        self.depth == 0 && self.fields.is_empty()
-    }
-
-    /// Whether it stands in the metadata of the whole.
-    fn is_metadata(&self) -> bool {
-        matches!(self.fields[..], [(_, "metadata")])
-    }
-
-    fn note(&mut self, what: &str, key: &str, list: fn(&mut Self) -> &mut Vec<String>) {
-        if !self.strict || self.duplicates.len() + self.unknown.len() >= MAX_FOUND {
-            return;
-        }
-        let before = self.push_key(key);
-        let text = format!("{what} field \"{}\"", self.at);
-        self.pop(before);
-        let list = list(self);
-        if !list.contains(&text) {
-            list.push(text);
-        }
-    }
-
-    /// Built-in kinds report both sorts in the order of the document.
-    fn duplicate(&mut self, key: &str) {
-        self.note("duplicate", key, |context| &mut context.duplicates);
-    }
-
-    fn unknown(&mut self, key: &str) {
-        self.note("unknown", key, |context| &mut context.duplicates);
-    }
-
-    pub(super) fn custom_duplicate(&mut self, key: &str) {
-        self.duplicate(key);
-    }
-
-    pub(super) fn custom_unknown(&mut self, key: &str) {
-        self.note("unknown", key, |context| &mut context.unknown);
-    }
-
-    fn mismatch_text(&self, what: &str, go_type: &str) -> String {
-        let Some((inside, _)) = self.fields.last() else {
-            return format!("json: cannot unmarshal {what} into Go value of type {go_type}");
-        };
-        let names = self.fields.iter().flat_map(|(definition, field)| {
-            embedded(definition, field).into_iter().chain([*field])
-        });
-        let path = names.collect::<Vec<_>>().join(".");
-        let inside = struct_name(inside);
-        format!(
-            "json: cannot unmarshal {what} into Go struct field {inside}.{path} of type {go_type}"
-        )
-    }
-
-    fn fail(&mut self, error: impl fmt::Display) {
-        self.fatal.get_or_insert_with(|| error.to_string());
-    }
-}
-
-/// The struct that Go embeds in the definition to hold the field.
-fn embedded(definition: &str, field: &str) -> Option<&'static str> {
-    let table = &crate::generated::schema::EMBEDDED;
-    let found = table.binary_search_by(|(at, name, _)| (*at, *name).cmp(&(definition, field)));
-    found.ok().map(|index| table[index].2)
-}
-
-/// The last part of a definition's name, which is the name of the Go struct.
-fn struct_name(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or_default()
-}
+use std::fmt;
 
 /// The type as Go prints it.
 pub(super) fn go_type(schema: &Schema) -> String {
@@ -274,6 +148,9 @@ impl<'s> Typed<'_, 's> {
     }
 
     fn quantity(self, text: &str) -> Option<Value> {
+        if Quantity::is_plain(text) {
+            return Some(text.into());
+        }
         match Quantity::parse(text.trim()) {
             Ok(quantity) => Some(quantity.to_string().into()),
             Err(error) => {
@@ -421,8 +298,7 @@ impl Visitor<'_> for KeyOf<'_> {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
-        let known = self.0.fields().binary_search_by(|field| (*field.name).cmp(key));
-        Ok(known.map_or_else(|_| Key::Unknown(key.to_owned()), Key::Known))
+        Ok(self.0.position(key).map_or_else(|| Key::Unknown(key.to_owned()), Key::Known))
     }
 }
 

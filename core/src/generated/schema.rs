@@ -31,7 +31,7 @@ mod leaf;
 use crate::schema::Schema;
 
 /// Every built-in shape with a name, sorted by it.
-pub(crate) static BUILTIN: [(&str, &Schema); 597] = [
+pub(crate) static BUILTIN: [(&str, &Schema); 601] = [
     ("io.k8s.api.admissionregistration.v1.ApplyConfiguration", &admissionregistration_v1::APPLY_CONFIGURATION),
     ("io.k8s.api.admissionregistration.v1.AuditAnnotation", &admissionregistration_v1::AUDIT_ANNOTATION),
     ("io.k8s.api.admissionregistration.v1.ExpressionWarning", &admissionregistration_v1::EXPRESSION_WARNING),
@@ -545,6 +545,10 @@ pub(crate) static BUILTIN: [(&str, &Schema); 597] = [
     ("io.k8s.api.resource.v1beta2.DeviceSelector", &resource_v1beta2::DEVICE_SELECTOR),
     ("io.k8s.api.resource.v1beta2.DeviceSubRequest", &resource_v1beta2::DEVICE_SUB_REQUEST),
     ("io.k8s.api.resource.v1beta2.DeviceTaint", &resource_v1beta2::DEVICE_TAINT),
+    ("io.k8s.api.resource.v1beta2.DeviceTaintRule", &resource_v1beta2::DEVICE_TAINT_RULE),
+    ("io.k8s.api.resource.v1beta2.DeviceTaintRuleSpec", &resource_v1beta2::DEVICE_TAINT_RULE_SPEC),
+    ("io.k8s.api.resource.v1beta2.DeviceTaintRuleStatus", &resource_v1beta2::DEVICE_TAINT_RULE_STATUS),
+    ("io.k8s.api.resource.v1beta2.DeviceTaintSelector", &resource_v1beta2::DEVICE_TAINT_SELECTOR),
     ("io.k8s.api.resource.v1beta2.DeviceToleration", &resource_v1beta2::DEVICE_TOLERATION),
     ("io.k8s.api.resource.v1beta2.ExactDeviceRequest", &resource_v1beta2::EXACT_DEVICE_REQUEST),
     ("io.k8s.api.resource.v1beta2.NetworkDeviceData", &resource_v1beta2::NETWORK_DEVICE_DATA),

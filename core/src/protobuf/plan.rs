@@ -1,10 +1,13 @@
-//! What the schema table means on the wire, made once from the table.
+//! What the schema table means on the wire, made from the table once it is asked for.
 
 use crate::{
     generated::schema::BUILTIN,
     schema::{Kind, Presence, Schema},
 };
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, OnceLock},
+};
 
 /// A message.
 #[derive(Debug)]
@@ -76,76 +79,79 @@ pub(super) enum Shape {
     Map(Box<Shape>),
 }
 
-struct Plan {
-    messages: Vec<Message>,
-    /// By the first label of the group, the version and the kind.
-    kinds: HashMap<[&'static str; 3], usize>,
-    metadata_only: Message,
-    schema: usize,
-}
+/// By the first label of the group, the version and the kind: the index of the message.
+type Kinds = HashMap<[&'static str; 3], usize>;
 
-/// Derived from static tables alone; the order of `messages` is that of [`BUILTIN`].
-static PLAN: LazyLock<Plan> = LazyLock::new(|| {
-    let indexes: HashMap<&str, usize> =
-        BUILTIN.iter().enumerate().map(|(index, (name, _))| (*name, index)).collect();
-    let messages = BUILTIN.iter().map(|(name, schema)| message(name, schema, &indexes)).collect();
-    let metadata = indexes.get(OBJECT_META).copied().unwrap_or_default();
-    let field =
-        Field { name: "metadata", shape: Shape::Message(metadata), pointer: false, omit: false };
-    let metadata_only = Message {
-        name: "PartialObjectMetadata",
-        fields: vec![field],
-        parts: vec![Part::Field(1, 0)],
-        revision: None,
-    };
+/// Derived from static tables alone, each when it is first asked for: few clients want this form of few kinds. In the
+/// order of [`BUILTIN`].
+static MESSAGES: [OnceLock<Box<Message>>; BUILTIN.len()] =
+    [const { OnceLock::new() }; BUILTIN.len()];
+
+static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     let kind = |(index, (name, _)): (usize, &(&'static str, &Schema))| {
         let mut labels = name.rsplitn(4, '.');
         let (kind, version) = (labels.next()?, labels.next()?);
         Some(([labels.next()?, version, kind], index))
     };
-    let kinds = BUILTIN.iter().enumerate().filter_map(kind).collect();
-    let schema = indexes.get(JSON_SCHEMA).copied().unwrap_or_default();
-    Plan { messages, kinds, metadata_only, schema }
+    BUILTIN.iter().enumerate().filter_map(kind).collect()
+});
+
+static METADATA_ONLY: LazyLock<Message> = LazyLock::new(|| {
+    let shape = index_of(OBJECT_META).map_or(Shape::Raw, Shape::Message);
+    let metadata = Field { name: "metadata", shape, pointer: false, omit: false };
+    Message {
+        name: "PartialObjectMetadata",
+        fields: vec![metadata],
+        parts: vec![Part::Field(1, 0)],
+        revision: None,
+    }
+});
+
+static JSON_SCHEMA: LazyLock<usize> = LazyLock::new(|| {
+    index_of("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps")
+        .unwrap_or_default()
 });
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-const JSON_SCHEMA: &str =
-    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+
+fn index_of(name: &str) -> Option<usize> {
+    BUILTIN.binary_search_by(|(known, _)| (*known).cmp(name)).ok()
+}
 
 /// The message of an OpenAPI name.
 pub(super) fn find(name: &str) -> Option<&'static Message> {
-    let index = BUILTIN.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-    PLAN.messages.get(index)
+    index_of(name).map(at)
 }
 
 /// The message of a kind; those of no group are the core's, or `meta.k8s.io`'s.
 pub(super) fn of_kind(api_version: &str, kind: &str) -> Option<&'static Message> {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("core", api_version));
     let group = group.split('.').next().unwrap_or_default();
-    let kinds: &HashMap<[&str; 3], usize> = &PLAN.kinds;
+    let kinds: &HashMap<[&str; 3], usize> = &KINDS;
     let found = match group {
         "core" => {
             kinds.get(&["core", version, kind]).or_else(|| kinds.get(&["meta", version, kind]))
         }
         group => kinds.get(&[group, version, kind]),
     };
-    found.and_then(|index| PLAN.messages.get(*index))
+    found.map(|index| at(*index))
 }
 
 pub(super) fn at(index: usize) -> &'static Message {
-    &PLAN.messages[index]
+    let (name, schema) = BUILTIN[index];
+    MESSAGES[index].get_or_init(|| Box::new(message(name, schema)))
 }
 
 pub(super) fn metadata_only() -> &'static Message {
-    &PLAN.metadata_only
+    &METADATA_ONLY
 }
 
 /// The message of a JSON schema, as CustomResourceDefinitions hold.
 pub(super) fn json_schema() -> &'static Message {
-    at(PLAN.schema)
+    at(*JSON_SCHEMA)
 }
 
-fn message(name: &'static str, schema: &'static Schema, indexes: &HashMap<&str, usize>) -> Message {
+fn message(name: &'static str, schema: &'static Schema) -> Message {
     let mut parts = Vec::new();
     let mut fields = Vec::new();
     for field in schema.fields().iter().filter(|field| field.tag != 0) {
@@ -155,7 +161,7 @@ fn message(name: &'static str, schema: &'static Schema, indexes: &HashMap<&str, 
         let zero_time = schema.name == OBJECT_META && name == "creationTimestamp";
         fields.push(Field {
             name,
-            shape: shape(&field.schema, indexes),
+            shape: shape(&field.schema),
             pointer: matches!(field.presence, Presence::Optional | Presence::Null) && !zero_time
                 || matches!(field.schema.kind, Kind::Bytes),
             omit: field.presence == Presence::OmitEmpty,
@@ -202,7 +208,7 @@ fn sort(parts: &mut [Part]) {
     }
 }
 
-fn shape(schema: &Schema, indexes: &HashMap<&str, usize>) -> Shape {
+fn shape(schema: &Schema) -> Shape {
     match &schema.kind {
         Kind::String => Shape::String,
         Kind::Bytes => Shape::Bytes,
@@ -218,10 +224,8 @@ fn shape(schema: &Schema, indexes: &HashMap<&str, usize>) -> Shape {
             "v1.JSONSchemaPropsOrStringArray" => Shape::SchemaOrStrings,
             _ => Shape::Raw,
         },
-        Kind::Map { values, .. } => Shape::Map(Box::new(shape(values, indexes))),
-        Kind::List { items, .. } => Shape::List(Box::new(shape(items, indexes))),
-        Kind::Object { .. } => {
-            indexes.get(&*schema.name).map_or(Shape::Raw, |index| Shape::Message(*index))
-        }
+        Kind::Map { values, .. } => Shape::Map(Box::new(shape(values))),
+        Kind::List { items, .. } => Shape::List(Box::new(shape(items))),
+        Kind::Object { .. } => index_of(&schema.name).map_or(Shape::Raw, Shape::Message),
     }
 }

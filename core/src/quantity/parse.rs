@@ -1,6 +1,7 @@
 //! The text form of quantities.
 
 use super::{Format, NANO, Quantity, QuantityError, at_scale};
+use std::borrow::Cow;
 
 /// A text taken apart; leading zeros of the whole digits are gone.
 struct Parts<'a> {
@@ -106,7 +107,10 @@ fn decimal(
     // Digits past what fits can only matter to rounding up.
     let kept = parts.fraction.len().min(MAX_DIGITS - parts.whole.len());
     let (fraction, lost) = parts.fraction.split_at(kept);
-    let shifted = format!("{}{fraction}", parts.whole);
+    let shifted = match fraction {
+        "" => Cow::Borrowed(parts.whole),
+        fraction => Cow::Owned(format!("{}{fraction}", parts.whole)),
+    };
     let mut mantissa: i128 = shifted.parse().map_err(|_| QuantityError::Numeric)?;
     if lost.bytes().any(|digit| digit != b'0') {
         mantissa = mantissa.saturating_add(1);

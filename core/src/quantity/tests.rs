@@ -107,3 +107,22 @@ proptest! {
         prop_assert_eq!(sum, a);
     }
 }
+
+#[test]
+fn plain_texts_are_canonical_and_no_finer_than_thousandths() {
+    for number in [1, 7, 8, 10, 64, 100, 128, 500, 512, 999] {
+        for suffix in ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"] {
+            let text = format!("{number}{suffix}");
+            assert!(Quantity::is_plain(&text), "{text}");
+            let mut quantity = Quantity::parse(&text).unwrap();
+            assert_eq!(quantity.to_string(), text);
+            assert!(quantity.round_up(-3), "{text}");
+            assert_eq!(quantity.to_string(), text);
+        }
+    }
+    for text in
+        ["", "m", "0", "01", "1000", "1.5", "-1", "+1", "1e3", "1n", "1u", "1P", "1Pi", " 1", "1 "]
+    {
+        assert!(!Quantity::is_plain(text), "{text}");
+    }
+}

@@ -1,6 +1,9 @@
 use crate::{exposition, process::Process};
 use parking_lot::Mutex;
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{
+    encoding::text::encode,
+    registry::{Metric, Registry},
+};
 use std::sync::Arc;
 
 /// The metrics of one component. Clones share them.
@@ -27,6 +30,13 @@ impl Metrics {
         register(&mut self.0.lock())
     }
 
+    /// Shows a metric under a name from now on, and gives it back to be counted with: clones of one count together.
+    /// Names get `_total` appended for counters by the text form itself.
+    pub fn show<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        self.with_registry(|registry| registry.register(name, help, metric.clone()));
+        metric
+    }
+
     /// All metrics as OpenMetrics text.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -46,6 +56,14 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_what_is_counted_with() {
+        let metrics = Metrics::new();
+        let counter = prometheus_client::metrics::counter::Counter::<u64>::default();
+        metrics.show("knocks", "Knocks at the door", counter).inc_by(2);
+        assert!(metrics.encode_plain().contains("knocks_total 2\n"), "{}", metrics.encode_plain());
+    }
 
     #[test]
     fn a_process_tells_of_itself() {

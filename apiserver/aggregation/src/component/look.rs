@@ -28,8 +28,9 @@ pub(super) struct Look {
     registered: Arc<Registered>,
     service: Service,
     extension: Arc<Extension>,
-    /// Its documents, as long as they need not be fetched again.
+    /// Its documents as of the last look, and whether they need not be fetched again.
     documents: Option<Documents>,
+    keeps: bool,
 }
 
 impl Look {
@@ -40,22 +41,23 @@ impl Look {
             registered: registered.clone(),
             service: known.service.clone(),
             extension: known.extension.clone(),
-            documents: known.documents.clone().filter(|_| keeps),
+            documents: known.documents.clone(),
+            keeps,
         }
     }
 
     pub(super) async fn run(self) -> Looked {
-        let Self { api, registered, service, extension, documents } = self;
+        let Self { api, registered, service, extension, documents, keeps } = self;
         let condition = availability::check(&api, &registered, &service, &extension).await;
         if !condition.is_true() {
             return Looked { condition, documents: None };
         }
         // Requests may come through while its documents are fetched.
         extension.set_available(true);
-        if documents.is_some() {
+        if keeps && documents.is_some() {
             return Looked { condition, documents };
         }
-        let fetched = documents::fetch(&api, &registered, &extension).await;
+        let fetched = documents::fetch(&api, &registered, &extension, documents.as_ref()).await;
         let documents = fetched.map_err(|why| {
             tracing::warn!(
                 name = registered.name,

@@ -14,8 +14,11 @@ use bytes::Bytes;
 use http::{Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
 use kubeplane_aggregation::{Aggregation, Identity};
-use kubeplane_apiserver::{Api, ApiServer, Body, Builder, Route, Service, TlsOptions, body};
+use kubeplane_apiserver::{
+    Api, ApiServer, Body, Builder, Described, Route, Service, TlsOptions, body,
+};
 use kubeplane_core::{
+    GroupVersion,
     auth::{Attributes, Authenticator, Authorizer, Decision, UserInfo},
     component::{Component, Supervision, lifecycle},
     status::ApiResult,
@@ -58,6 +61,20 @@ impl Route for Discovery {
         let list = json!({"kind": "APIResourceList", "apiVersion": "v1",
             "groupVersion": "up.example.com/v1", "resources": []});
         Ok(Response::new(body::full(list.to_string())))
+    }
+}
+
+/// Has OpenAPI v2 only.
+#[derive(Debug)]
+struct Swagger;
+
+#[async_trait]
+impl Route for Swagger {
+    async fn serve(&self, _api: &Api, _head: &Parts, _body: Body) -> ApiResult<Response<Body>> {
+        let document = json!({"swagger": "2.0", "info": {"title": "Up", "version": "v0"},
+            "paths": {"/apis/up.example.com/v1/": {}, "/apis/other.example.com/v1/": {}},
+            "definitions": {}});
+        Ok(Response::new(body::full(document.to_string())))
     }
 }
 
@@ -208,4 +225,21 @@ async fn an_extension_that_hangs_holds_up_no_other() {
     both.front.available("False").await;
     assert_eq!(both.front.condition("v1.hangs.example.com").await, "");
     drop(held);
+}
+
+#[tokio::test]
+async fn an_extension_without_openapi_v3_is_described_by_its_v2() {
+    let both = Both::start(|builder| {
+        let builder = builder.route("/apis/up.example.com/v1", Arc::new(Discovery));
+        builder.route("/openapi/v2", Arc::new(Swagger))
+    })
+    .await;
+    let delegated = both.front.api.registry().delegated();
+    let own = &delegated[&GroupVersion::new("up.example.com", "v1")];
+    let Described::Swagger(whole) = &own.openapi else { panic!("{:?}", own.openapi) };
+    let whole: Value = serde_json::from_slice(whole).unwrap();
+    assert_eq!(whole["info"]["title"], "Up");
+    // Of OpenAPI v2 itself, only what concerns the group version is joined to the server's own.
+    let paths: Vec<_> = own.swagger["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(paths, ["/apis/up.example.com/v1/"]);
 }

@@ -1,8 +1,7 @@
-use super::{GROUP, PolicyRule, RESOURCES};
-use k8s_openapi::api::rbac::v1::{
-    ClusterRole, ClusterRoleBinding, Role, RoleBinding, RoleRef, Subject,
-};
-use kubeplane_core::{GroupResource, auth::UserInfo, reader::ObjectReader, status::ApiResult};
+use super::{PolicyRule, rules_in};
+use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
+use kubeplane_core::{Object, auth::UserInfo, reader::ObjectChange};
+use serde::Deserialize;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 type Rules = Arc<[PolicyRule]>;
@@ -13,7 +12,7 @@ pub(super) struct Policy {
     cluster_roles: HashMap<String, Rules>,
     roles: HashMap<(String, String), Rules>,
     /// Bindings by namespace (empty for cluster-wide ones), then by subject.
-    bindings: HashMap<String, HashMap<Holder, Vec<Arc<Grant>>>>,
+    bindings: HashMap<String, HashMap<Holder, Vec<Grant>>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,50 +42,62 @@ impl fmt::Display for Grant {
 }
 
 impl Policy {
-    /// Reads everything, and says at which revisions.
-    pub(super) async fn read(reader: &dyn ObjectReader) -> ApiResult<([u64; 4], Self)> {
-        let mut policy = Self::default();
-        let mut revisions = [0; 4];
-        for (revision, name) in revisions.iter_mut().zip(RESOURCES) {
-            let list = reader.list(&GroupResource::new(GROUP, name), "").await?;
-            *revision = list.revision;
-            for object in list.items {
-                policy.add(name, &object);
-            }
+    /// Takes a change of one object of a resource.
+    pub(super) fn note(&mut self, resource: &str, change: &ObjectChange<'_>) {
+        self.remove(resource, change.namespace, change.name);
+        if let Some(object) = (change.object)() {
+            self.add(resource, &object);
         }
-        Ok((revisions, policy))
     }
 
-    fn add(&mut self, resource: &str, object: &kubeplane_core::Object) {
+    /// Puts all objects of a resource in the place of those that were there.
+    pub(super) fn replace(&mut self, resource: &str, with: Self) {
+        match resource {
+            "clusterroles" => self.cluster_roles = with.cluster_roles,
+            "roles" => self.roles = with.roles,
+            _ => {
+                let cluster_wide = resource == "clusterrolebindings";
+                self.bindings.retain(|namespace, _| namespace.is_empty() != cluster_wide);
+                self.bindings.extend(with.bindings);
+            }
+        }
+    }
+
+    /// Adds an object that is not there yet.
+    pub(super) fn add(&mut self, resource: &str, object: &Object) {
         let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
         match resource {
-            "clusterroles" => {
-                let role = object.decode::<ClusterRole>().unwrap_or_default();
-                self.cluster_roles.insert(name, rules(role.rules));
-            }
-            "roles" => {
-                let role = object.decode::<Role>().unwrap_or_default();
-                self.roles.insert((namespace, name), rules(role.rules));
-            }
-            "clusterrolebindings" => {
-                if let Ok(binding) = object.decode::<ClusterRoleBinding>() {
-                    self.bind(&name, "", &binding.role_ref, binding.subjects.unwrap_or_default());
-                }
-            }
+            "clusterroles" => drop(self.cluster_roles.insert(name, rules_in(object).into())),
+            "roles" => drop(self.roles.insert((namespace, name), rules_in(object).into())),
+            _ => self.bind(&name, &namespace, object),
+        }
+    }
+
+    fn remove(&mut self, resource: &str, namespace: &str, name: &str) {
+        match resource {
+            "clusterroles" => drop(self.cluster_roles.remove(name)),
+            "roles" => drop(self.roles.remove(&(namespace.to_owned(), name.to_owned()))),
             _ => {
-                if let Ok(binding) = object.decode::<RoleBinding>() {
-                    self.bind(
-                        &name,
-                        &namespace,
-                        &binding.role_ref,
-                        binding.subjects.unwrap_or_default(),
-                    );
+                let Some(here) = self.bindings.get_mut(namespace) else { return };
+                here.retain(|_, grants| {
+                    grants.retain(|grant| grant.binding != name);
+                    !grants.is_empty()
+                });
+                if here.is_empty() {
+                    self.bindings.remove(namespace);
                 }
             }
         }
     }
 
-    fn bind(&mut self, name: &str, namespace: &str, role: &RoleRef, subjects: Vec<Subject>) {
+    fn bind(&mut self, name: &str, namespace: &str, binding: &Object) {
+        let Some(Ok(role)) = binding.at(&["roleRef"]).map(RoleRef::deserialize) else { return };
+        let subjects = binding.at(&["subjects"]).map(Option::<Vec<Subject>>::deserialize);
+        let Ok(subjects) = subjects.transpose() else { return };
+        let subjects: Vec<_> = subjects.flatten().into_iter().flatten().collect();
+        if subjects.is_empty() {
+            return;
+        }
         let here = self.bindings.entry(namespace.to_owned()).or_default();
         for subject in subjects {
             let (holder, printed) = match subject.kind.as_str() {
@@ -110,7 +121,10 @@ impl Policy {
                 role: role.clone(),
                 subject: printed,
             };
-            here.entry(holder).or_default().push(Arc::new(grant));
+            // In the order of names, whichever binding came first: reasons name the first one that allows.
+            let grants = here.entry(holder).or_default();
+            let at = grants.partition_point(|other| other.binding <= grant.binding);
+            grants.insert(at, grant);
         }
     }
 
@@ -143,8 +157,4 @@ impl Policy {
             }
         }
     }
-}
-
-fn rules(rules: Option<Vec<k8s_openapi::api::rbac::v1::PolicyRule>>) -> Rules {
-    rules.into_iter().flatten().map(PolicyRule::from).collect()
 }

@@ -1,5 +1,9 @@
 use k8s_openapi::api::rbac::v1 as api;
-use kubeplane_core::auth::{Attributes, UserRule};
+use kubeplane_core::{
+    Object,
+    auth::{Attributes, UserRule},
+};
+use serde::Deserialize;
 
 /// One rule of a role.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +30,13 @@ impl From<api::PolicyRule> for PolicyRule {
             non_resource_urls: rule.non_resource_urls.unwrap_or_default(),
         }
     }
+}
+
+/// The rules of a role that can be read.
+pub(crate) fn rules_in(object: &Object) -> Vec<PolicyRule> {
+    let rules = object.at(&["rules"]).and_then(serde_json::Value::as_array);
+    let rules = rules.into_iter().flatten();
+    rules.filter_map(|rule| api::PolicyRule::deserialize(rule).ok()).map(Into::into).collect()
 }
 
 fn has(list: &[String], value: &str) -> bool {

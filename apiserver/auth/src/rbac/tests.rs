@@ -1,5 +1,6 @@
 use super::*;
-use kubeplane_core::{Object, reader::ObjectList, status::ApiResult};
+use kubeplane_core::{Object, reader::ObjectList, status::ApiError};
+use parking_lot::Mutex;
 use serde_json::json;
 
 #[derive(Debug)]
@@ -20,6 +21,55 @@ impl ObjectReader for Fixed {
             |object: &&Object| format!("{}s", object.kind().to_lowercase()) == resource.resource;
         let items = self.0.iter().filter(kind).cloned().map(Arc::new).collect();
         Ok(ObjectList { revision: 1, items })
+    }
+}
+
+/// Tells of its changes, numbered from one: a resource, an object, and whether it is there.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<(&'static str, Object, bool)>>);
+
+impl Told {
+    fn tell(&self, resource: &'static str, object: serde_json::Value, there: bool) {
+        self.0.lock().push((resource, Object::from_value(object).unwrap(), there));
+    }
+}
+
+#[async_trait]
+impl ObjectReader for Told {
+    fn revision(&self, resource: &GroupResource) -> Option<u64> {
+        let log = self.0.lock();
+        let last = log.iter().rposition(|(own, ..)| *own == resource.resource);
+        Some(last.map_or(0, |at| at as u64 + 1))
+    }
+
+    async fn get(&self, _: &GroupResource, _: &str, _: &str) -> ApiResult<Option<Arc<Object>>> {
+        Ok(None)
+    }
+
+    async fn list(&self, _: &GroupResource, _: &str) -> ApiResult<ObjectList> {
+        Err(ApiError::no_such_path())
+    }
+
+    fn changes(
+        &self,
+        resource: &GroupResource,
+        after: Option<u64>,
+        told: &mut dyn FnMut(ObjectChange<'_>),
+    ) -> Option<u64> {
+        let log = self.0.lock();
+        for (at, (own, object, there)) in log.iter().enumerate() {
+            let (namespace, name) = (object.namespace(), object.name());
+            let replaced = log[at + 1..].iter().any(|(other, next, _)| {
+                other == own && (next.namespace(), next.name()) == (namespace, name)
+            });
+            let new = after.map_or(*there && !replaced, |after| at as u64 >= after);
+            if *own == resource.resource && new {
+                let generation = there.then_some(0);
+                let object = &|| there.then(|| object.clone());
+                told(ObjectChange { namespace, name, generation, object });
+            }
+        }
+        Some(log.len() as u64)
     }
 }
 
@@ -58,6 +108,54 @@ async fn a_role_holds_in_its_namespace_for_its_subjects_only() {
     assert!(!allowed(rbac.authorize(&request(web, &[], "get", "pods", "")).await));
     assert!(!allowed(rbac.authorize(&request(web, &[], "delete", "pods", "a")).await));
     assert!(!allowed(rbac.authorize(&request(web, &[], "get", "pods/exec", "a")).await));
+}
+
+#[tokio::test]
+async fn changes_are_followed_and_nothing_is_listed() {
+    let told = Arc::new(Told::default());
+    let rbac = Rbac::new(told.clone());
+    let role = |verb: &str| {
+        json!({"metadata": {"name": "r", "namespace": "a"},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": [verb]}]})
+    };
+    let binding = |name: &str, user: &str| {
+        json!({"metadata": {"name": name, "namespace": "a"},
+            "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": "r"},
+            "subjects": [{"kind": "User", "name": user}]})
+    };
+    let may = async |user: &str, verb: &str| match rbac
+        .authorize(&request(user, &[], verb, "pods", "a"))
+        .await
+    {
+        Decision::Allow(why) => why,
+        other => format!("{other:?}"),
+    };
+    let no = "NoOpinion(\"\")";
+    assert_eq!(may("eve", "get").await, no);
+    told.tell("roles", role("get"), true);
+    told.tell("rolebindings", binding("m", "eve"), true);
+    assert!(may("eve", "get").await.contains("RoleBinding \"m/a\""));
+    assert_eq!(may("eve", "list").await, no);
+
+    told.tell("roles", role("list"), true);
+    assert_eq!(may("eve", "get").await, no);
+    assert!(may("eve", "list").await.contains("\"m/a\""));
+
+    told.tell("rolebindings", binding("b", "eve"), true);
+    assert!(may("eve", "list").await.contains("\"b/a\""), "the first by name, as on a new start");
+    told.tell("rolebindings", binding("b", "bob"), true);
+    assert!(may("eve", "list").await.contains("\"m/a\""));
+    told.tell("rolebindings", binding("m", "eve"), false);
+    assert_eq!(may("eve", "list").await, no);
+    assert!(may("bob", "list").await.contains("\"b/a\""));
+
+    let anew = Rbac::new(told.clone());
+    let bob = anew.authorize(&request("bob", &[], "list", "pods", "a")).await;
+    assert!(matches!(bob, Decision::Allow(_)), "{bob:?}");
+    // The store was put back to when there was only the first role.
+    told.0.lock().truncate(2);
+    assert!(may("eve", "get").await.contains("\"m/a\""));
+    assert_eq!(may("bob", "get").await, no);
 }
 
 #[tokio::test]

@@ -82,9 +82,7 @@ fn host_ports(container: &mut Json) {
 }
 
 fn container(container: &mut Json) {
-    let reference = container.get("image").and_then(Value::as_str).unwrap_or_default();
-    let policy = image::pull_policy(reference);
-    text(container, "imagePullPolicy", policy);
+    pull_policy(container, "image", "imagePullPolicy");
     text(container, "terminationMessagePath", "/dev/termination-log");
     text(container, "terminationMessagePolicy", "File");
     for port in maps_in(container, "ports") {
@@ -117,6 +115,15 @@ fn container(container: &mut Json) {
                 http_get(action);
             }
         }
+    }
+}
+
+/// How an image is pulled depends on its reference, which is only looked at where that was not said.
+fn pull_policy(map: &mut Json, reference: &str, policy: &str) {
+    if map.get(policy).and_then(Value::as_str).is_none_or(str::is_empty) {
+        let reference = map.get(reference).and_then(Value::as_str).unwrap_or_default();
+        let usual = image::pull_policy(reference);
+        map.insert(policy.to_owned(), usual.into());
     }
 }
 

@@ -123,13 +123,13 @@ fn annotations(warnings: &Warnings, annotations: &At<'_>, spec: &At<'_>) {
         ("security.alpha.kubernetes.io/sysctls", sysctls),
         ("security.alpha.kubernetes.io/unsafe-sysctls", sysctls),
     ] {
-        if annotations.key(key).is_set() {
+        if annotations.value().has(key) {
             warnings.add(format!("{}: {text}", annotations.key(key).path()));
         }
     }
     let seccomp = |owner: &At<'_>, key: &str| {
         let field = owner.get("securityContext").get("seccompProfile");
-        if annotations.key(key).is_set() && !field.is_set() {
+        if annotations.value().has(key) && !field.is_set() {
             let text = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
             warnings.add(format!("{}: {text}", annotations.key(key).path()));
         }
@@ -156,7 +156,7 @@ fn old_volume(warnings: &Warnings, volume: &At<'_>) {
         ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
         ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
     ] {
-        if volume.get(kind).is_set() {
+        if volume.value().has(kind) {
             warnings.add(format!("{}: {text}", volume.get(printed).path()));
         }
     }
@@ -173,10 +173,10 @@ fn repeated(warnings: &Warnings, list: &At<'_>, field: &'static str) {
 }
 
 fn fractions(warnings: &Warnings, list: &At<'_>) {
-    for name in ["memory", "ephemeral-storage"] {
+    for name in ["memory", "ephemeral-storage"].into_iter().filter(|name| list.value().has(name)) {
         let at = list.key(name);
         let amount = check::quantity(&at);
-        if at.is_set() && amount.milli_value() % 1000 != 0 {
+        if amount.milli_value() % 1000 != 0 {
             let text = format!("fractional byte value \"{amount}\" is invalid, must be an integer");
             warnings.add(format!("{}: {text}", at.path()));
         }

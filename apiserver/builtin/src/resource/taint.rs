@@ -10,9 +10,14 @@ const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
 /// Says since when, where nothing was said.
 pub(super) fn stamp(device: &mut Map<String, Value>, now: Timestamp) {
     for taint in maps_in(device, "taints") {
-        let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        crate::defaulting::missing(taint, "timeAdded", now);
+        stamp_one(taint, now);
     }
+}
+
+/// The same of one taint.
+pub(super) fn stamp_one(taint: &mut Map<String, Value>, now: Timestamp) {
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    crate::defaulting::missing(taint, "timeAdded", now);
 }
 
 pub(super) fn taint(taint: &At<'_>, errors: &mut Errors) {

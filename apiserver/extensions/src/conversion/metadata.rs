@@ -2,7 +2,7 @@
 
 use kubeplane_core::{
     Object,
-    field::{Errors, Path},
+    field::{Path, aggregate},
     metadata,
 };
 use serde_json::{Map, Value};
@@ -74,17 +74,7 @@ fn strings(
         "labels" => metadata::validate_labels(pairs, &Path::new("metadata.labels")),
         _ => metadata::validate_annotations(pairs, &Path::new("metadata.annotation")),
     };
-    aggregate(&errors)
-}
-
-/// All errors as one.
-fn aggregate(errors: &Errors) -> Result<(), String> {
-    let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    match said.as_slice() {
-        [] => Ok(()),
-        [one] => Err(one.clone()),
-        many => Err(format!("[{}]", many.join(", "))),
-    }
+    aggregate(&errors).map_or(Ok(()), Err)
 }
 
 /// A value's type as Go names it.

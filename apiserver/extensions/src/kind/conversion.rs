@@ -1,16 +1,27 @@
 //! How objects are converted between versions, as the definition says it.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kubeplane_core::{
+    Object,
     field::{Error, Errors, Path},
-    names,
+    names, webhook,
 };
 use serde_json::Value;
 
 /// The versions of ConversionReview a webhook may speak.
 const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 
-/// What is wrong with `spec.conversion`; `known_review` whether a version this server speaks must be among them.
-pub(super) fn validate(conversion: &Value, known_review: bool, path: &Path) -> Errors {
+/// What is asked of a conversion.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Asked {
+    /// A version of ConversionReview that this server speaks must be among those named.
+    pub(super) known_review: bool,
+    /// The authorities of the webhook must be readable.
+    pub(super) authorities: bool,
+}
+
+/// What is wrong with `spec.conversion`.
+pub(super) fn validate(conversion: &Value, asked: Asked, path: &Path) -> Errors {
     let mut errors = Vec::new();
     let text = |value: &Value, key: &str| {
         value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -22,12 +33,9 @@ pub(super) fn validate(conversion: &Value, known_review: bool, path: &Path) -> E
         "None" | "Webhook" => {}
         other => errors.push(super::validation::unsupported(&at, other, &["None", "Webhook"])),
     }
-    let webhook = conversion.get("webhook").filter(|webhook| !webhook.is_null());
-    let client =
-        webhook.and_then(|webhook| webhook.get("clientConfig")).filter(|client| !client.is_null());
-    let reviews = webhook
-        .and_then(|webhook| webhook.get("conversionReviewVersions"))
-        .and_then(Value::as_array);
+    let own = conversion.get("webhook").filter(|own| !own.is_null());
+    let client = own.and_then(|own| own.get("clientConfig")).filter(|client| !client.is_null());
+    let reviews = own.and_then(|own| own.get("conversionReviewVersions")).and_then(Value::as_array);
     let reviews = reviews.map_or(&[][..], Vec::as_slice);
     let (client_path, reviews_path) =
         (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
@@ -49,7 +57,8 @@ pub(super) fn validate(conversion: &Value, known_review: bool, path: &Path) -> E
             let set = |key: &str| client.get(key).is_some_and(|value| !value.is_null());
             match (set("url"), set("service")) {
                 (true, false) => {
-                    errors.extend(url(&text(client, "url"), &client_path.child("url")))
+                    let at = client_path.child("url");
+                    errors.extend(webhook::validate_url(&at, &text(client, "url")));
                 }
                 (false, true) => {
                     errors.extend(service(&client["service"], &client_path.child("service")))
@@ -59,65 +68,33 @@ pub(super) fn validate(conversion: &Value, known_review: bool, path: &Path) -> E
                     "exactly one of url or service is required",
                 )),
             }
+            if asked.authorities {
+                errors.extend(authorities(client, &client_path.child("caBundle")));
+            }
         }
     }
-    errors.extend(review_versions(reviews, known_review, &reviews_path));
-    errors
-}
-
-fn url(url: &str, path: &Path) -> Errors {
-    let form = "desired format: https://host[/path]";
-    let invalid = |detail: String| vec![Error::invalid(path, url, detail)];
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return invalid(format!("'https' is the only allowed URL scheme; {form}"));
-    };
-    if scheme != "https" {
-        return invalid(format!("'https' is the only allowed URL scheme; {form}"));
-    }
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let mut errors = Vec::new();
-    if host.is_empty() {
-        errors.push(Error::invalid(path, host, format!("host must be specified; {form}")));
-    }
-    for (found, what) in
-        [(host.contains('@'), "user information"), (rest.contains('#'), "fragments")]
-    {
-        if found {
-            errors.push(Error::invalid(path, url, format!("{what} not permitted in the URL")));
-        }
-    }
-    if rest.contains('?') {
-        errors.push(Error::invalid(path, url, "query parameters not permitted in the URL"));
-    }
+    errors.extend(review_versions(reviews, asked.known_review, &reviews_path));
     errors
 }
 
 fn service(service: &Value, path: &Path) -> Errors {
-    let mut errors = Vec::new();
-    for (field, detail) in
-        [("name", "service name is required"), ("namespace", "service namespace is required")]
-    {
-        if service.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
-            errors.push(Error::required(&path.child(field), detail));
-        }
-    }
+    let text = |field: &str| service.get(field).and_then(Value::as_str).unwrap_or_default();
     let port = service.get("port").and_then(Value::as_i64).unwrap_or(443);
-    let wrong = names::is_valid_port_num(port);
-    if !wrong.is_empty() {
-        let detail = format!("port is not valid: {}", wrong.join(", "));
-        errors.push(Error::invalid(&path.child("port"), port, detail));
-    }
-    if let Some(url_path) = service.get("path").and_then(Value::as_str) {
-        let at = path.child("path");
-        if !url_path.starts_with('/') {
-            errors.push(Error::invalid(&at, url_path, "must start with a '/'"));
-        }
-        let inner = url_path.trim_start_matches('/').trim_end_matches('/');
-        if inner.split('/').any(str::is_empty) && !inner.is_empty() {
-            errors.push(Error::invalid(&at, url_path, "segment may not be empty"));
-        }
-    }
-    errors
+    webhook::validate_service(path, (text("namespace"), text("name")), text("path"), port)
+}
+
+/// What is wrong with the authorities of a webhook, by the client's configuration.
+fn authorities(client: &Value, path: &Path) -> Option<Error> {
+    let bundle = client.get("caBundle").filter(|bundle| !bundle.is_null())?;
+    let decoded = STANDARD.decode(bundle.as_str().unwrap_or_default()).unwrap_or_default();
+    let why = kubeplane_outbound::check_authorities(&decoded).err()?;
+    Some(Error::invalid(path, bundle.clone(), why))
+}
+
+/// Whether a definition names authorities for its webhook that cannot be read.
+pub(crate) fn has_invalid_authorities(crd: &Object) -> bool {
+    let client = crd.at(&["spec", "conversion", "webhook", "clientConfig"]);
+    client.is_some_and(|client| authorities(client, &Path::root()).is_some())
 }
 
 fn review_versions(versions: &[Value], known_review: bool, path: &Path) -> Errors {

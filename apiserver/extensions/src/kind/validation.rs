@@ -6,6 +6,7 @@
 mod cel;
 mod defaults;
 mod names;
+mod nonstructural;
 mod schema;
 mod structural;
 mod versions;
@@ -24,11 +25,13 @@ use kubeplane_core::{
 use serde_json::{Value, json};
 use versions::Version;
 
+pub(crate) use nonstructural::{is_possible as may_be_nonstructural, note as note_structure};
+
 /// What to ask of a definition; an update does not ask for what the old one lacked.
 #[derive(Debug, Default)]
 struct Options {
     immutable_names: bool,
-    known_review: bool,
+    conversion: conversion::Asked,
     schema: bool,
     valid_types: bool,
     structural: bool,
@@ -44,7 +47,8 @@ struct Options {
 impl Options {
     fn create() -> Self {
         Self {
-            known_review: true,
+            // Authorities need not be readable before the definition is established.
+            conversion: conversion::Asked { known_review: true, authorities: false },
             schema: true,
             valid_types: true,
             structural: true,
@@ -70,12 +74,17 @@ impl Options {
         };
         Self {
             immutable_names: conditions::is_true(old, "Established"),
-            known_review: conversion::speaks_known_review(old.at(&["spec", "conversion"])),
+            conversion: conversion::Asked {
+                known_review: conversion::speaks_known_review(old.at(&["spec", "conversion"])),
+                authorities: conditions::is_true(old, "Established")
+                    && !conversion::has_invalid_authorities(old),
+            },
             schema: before.iter().all(|version| version.schema.is_some()),
             valid_types: none(&|node| !schema::is_valid_type(&node.kind)),
-            structural: schemas
-                .iter()
-                .all(|schema| structural::validate(schema, &Path::root()).is_empty()),
+            structural: !preserves(object)
+                || schemas
+                    .iter()
+                    .all(|schema| structural::validate(schema, &Path::root()).is_empty()),
             pruned_defaults: schemas.iter().all(|schema| defaults::are_pruned(schema)),
             atomic_sets: none(&schema::has_open_set),
             map_keys: none(&|node| !schema::map_keys(node, &Path::root()).is_empty()),
@@ -175,7 +184,7 @@ fn spec(object: &Object, options: &Options) -> Errors {
         let at = path.child("versions").index(index).child("schema").child("openAPIV3Schema");
         if options.schema {
             errors.push(Error::required(&at, ""));
-        } else if versions[index].served {
+        } else if versions[index].served && !preserves(object) {
             errors.push(Error::required(&at, "because otherwise all fields are pruned"));
         }
     }
@@ -198,7 +207,7 @@ fn spec(object: &Object, options: &Options) -> Errors {
     if let Some(conversion) = object.at(&["spec", "conversion"]).filter(|value| !value.is_null()) {
         errors.extend(conversion::validate(
             conversion,
-            options.known_review,
+            options.conversion,
             &path.child("conversion"),
         ));
     }
@@ -274,9 +283,12 @@ fn approval(object: &Object, old: Option<&Object>) -> Errors {
     }
 }
 
+/// Only definitions of old, which the original stored, say so.
+fn preserves(object: &Object) -> bool {
+    object.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true))
+}
+
 fn preserve_unknown(object: &Object, old: Option<&Object>) -> Errors {
-    let preserves =
-        |object: &Object| object.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true));
     if !preserves(object) || old.is_some_and(preserves) {
         return Vec::new();
     }

@@ -242,6 +242,40 @@ async fn writes_and_watches_go_through_the_webhook() {
 }
 
 #[tokio::test]
+async fn managers_own_what_they_wrote_in_their_own_version() {
+    let (hook, server) = (Hook::start().await, Server::start().await);
+    server.define(hook.definition("v1")).await;
+    let apply = async |version: &str, manager: &str, spec: Value| {
+        let path = format!("{}/ada?fieldManager={manager}", names(version));
+        let sent = name(version, "ada", spec);
+        let (code, said) = server.call("PATCH", &path, "application/apply-patch+yaml", &sent).await;
+        (code.as_u16(), said)
+    };
+    let owned = |object: &Value, manager: &str| {
+        let list = object["metadata"]["managedFields"].as_array().unwrap();
+        let own = list.iter().find(|entry| entry["manager"] == manager);
+        own.map_or(Value::Null, |entry| json!([entry["apiVersion"], entry["fieldsV1"]["f:spec"]]))
+    };
+    let (code, said) = apply("v1", "one", json!({"whole": "Ada Lovelace"})).await;
+    assert_eq!(code, 201, "{said}");
+    let (code, said) = apply("v2", "two", json!({"first": "Ada", "last": "Byron"})).await;
+    assert_eq!(code, 409, "{said}");
+    assert_eq!(said["details"]["causes"][0]["field"], ".spec.whole");
+    let (code, same) = apply("v2", "two", json!({"first": "Ada", "last": "Lovelace"})).await;
+    assert_eq!(code, 200, "{same}");
+    let v1 = |fields: Value| json!(["people.example.com/v1", fields]);
+    let v2 = |fields: Value| json!(["people.example.com/v2", fields]);
+    assert_eq!(owned(&same, "one"), v1(json!({"f:whole": {}})));
+    assert_eq!(owned(&same, "two"), v2(json!({"f:first": {}, "f:last": {}})));
+    // What another one changes in one version is no longer owned in the other.
+    let path = format!("{}/ada?fieldManager=three", names("v2"));
+    let patched = server.expect(200, "PATCH", &path, json!({"spec": {"last": "King"}})).await;
+    assert_eq!(owned(&patched, "one"), Value::Null);
+    assert_eq!(owned(&patched, "two"), v2(json!({"f:first": {}})));
+    assert_eq!(owned(&patched, "three")[1], json!({"f:last": {}}));
+}
+
+#[tokio::test]
 async fn a_new_storage_version_is_that_of_the_next_write() {
     let (hook, server) = (Hook::start().await, Server::start().await);
     server.define(hook.definition("v1")).await;

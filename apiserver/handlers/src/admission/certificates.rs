@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use kubeplane_core::{
     Definition,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     auth::{Attributes, Decision},
     status::ApiResult,
 };
@@ -52,6 +52,10 @@ impl Admission for CertificateApproval {
         "CertificateApproval"
     }
 
+    fn does(&self) -> Does {
+        Does::Validates
+    }
+
     fn sees_managers(&self) -> bool {
         false
     }
@@ -79,6 +83,10 @@ pub struct CertificateSigning;
 impl Admission for CertificateSigning {
     fn name(&self) -> &'static str {
         "CertificateSigning"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {
@@ -111,6 +119,10 @@ pub struct CertificateSubjectRestriction;
 impl Admission for CertificateSubjectRestriction {
     fn name(&self) -> &'static str {
         "CertificateSubjectRestriction"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

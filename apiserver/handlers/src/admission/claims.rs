@@ -2,7 +2,7 @@ use super::{is_core, refuse};
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition, GroupResource, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     quantity::Quantity,
     status::ApiResult,
 };
@@ -31,6 +31,10 @@ pub struct DefaultStorageClass;
 impl Admission for DefaultStorageClass {
     fn name(&self) -> &'static str {
         "DefaultStorageClass"
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {
@@ -81,6 +85,10 @@ fn class_of(claim: &Object) -> &str {
 impl Admission for PersistentVolumeClaimResize {
     fn name(&self) -> &'static str {
         "PersistentVolumeClaimResize"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

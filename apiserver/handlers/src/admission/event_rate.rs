@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{
     Definition, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::{ApiError, ApiResult},
 };
 use parking_lot::Mutex;
@@ -161,6 +161,10 @@ fn key(kind: EventLimitType, request: &Request<'_>, event: &Object) -> String {
 impl Admission for EventRateLimit {
     fn name(&self) -> &'static str {
         "EventRateLimit"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

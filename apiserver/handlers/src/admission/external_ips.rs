@@ -2,7 +2,7 @@ use super::{is_core, items, refuse};
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::ApiResult,
 };
 
@@ -14,6 +14,10 @@ pub struct DenyServiceExternalIPs;
 impl Admission for DenyServiceExternalIPs {
     fn name(&self) -> &'static str {
         "DenyServiceExternalIPs"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition, GroupResource, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::ApiResult,
 };
 use serde_json::Value;
@@ -19,6 +19,10 @@ pub struct DefaultIngressClass;
 impl Admission for DefaultIngressClass {
     fn name(&self) -> &'static str {
         "DefaultIngressClass"
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {

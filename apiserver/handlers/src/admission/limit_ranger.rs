@@ -1,13 +1,15 @@
 use super::{is_core, joined, refuse};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::PodSpec;
 use kubeplane_core::{
     Definition, GroupResource, Object,
     admission::{Admission, Operation, Request},
     quantity::Quantity,
     status::ApiResult,
 };
-use kubeplane_workload::resources::{Resources, container_limits, container_requests};
+use kubeplane_workload::{
+    pod_spec,
+    resources::{Resources, container_limits, container_requests},
+};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -178,7 +180,7 @@ fn pod_errors(pod: &Object, range: &Object) -> Vec<String> {
 
 /// The peak of the containers, or what the pod as a whole says; overhead is not counted here.
 fn whole_pod(spec: &Value) -> Asked {
-    let typed: PodSpec = serde_json::from_value(spec.clone()).unwrap_or_default();
+    let typed = pod_spec(spec).unwrap_or_default();
     let mut asked =
         Asked { requests: container_requests(&typed), limits: container_limits(&typed) };
     for (list, field) in [(&mut asked.requests, "requests"), (&mut asked.limits, "limits")] {

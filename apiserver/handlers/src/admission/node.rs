@@ -2,7 +2,7 @@ use super::{is_core, items, refuse};
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition, GroupResource, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     auth::UserInfo,
     status::{ApiError, ApiResult},
 };
@@ -39,6 +39,10 @@ fn node_of(user: &UserInfo) -> Option<&str> {
 impl Admission for NodeRestriction {
     fn name(&self) -> &'static str {
         "NodeRestriction"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -2,7 +2,7 @@ use super::is_core;
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition, GroupResource, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     features::Features,
     status::{ApiError, ApiResult},
 };
@@ -45,6 +45,10 @@ fn required(new: &Object, old: &Object) -> Vec<&'static str> {
 impl Admission for NodeDeclaredFeatureValidator {
     fn name(&self) -> &'static str {
         "NodeDeclaredFeatureValidator"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

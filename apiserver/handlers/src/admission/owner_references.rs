@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kubeplane_core::{
     Definition, GroupVersion, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     auth::{Attributes, Decision},
     status::ApiResult,
 };
@@ -80,6 +80,10 @@ async fn check_owner(request: &Request<'_>, owner: &OwnerReference) -> ApiResult
 impl Admission for OwnerReferencesPermissionEnforcement {
     fn name(&self) -> &'static str {
         "OwnerReferencesPermissionEnforcement"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -1,13 +1,12 @@
 use super::{is_core, refuse};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::PodSpec;
 use kubeplane_core::{
     Definition, GroupResource, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     quantity::Quantity,
     status::{ApiError, ApiResult, Cause},
 };
-use kubeplane_workload::{quota::amounts, requests};
+use kubeplane_workload::{pod_spec, quota::amounts, requests};
 
 /// Refuses to resize pods beyond what their node has.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,7 +19,7 @@ fn because(error: ApiError, reason: &str) -> ApiError {
 }
 
 fn too_much(pod: &Object, node: &Object) -> Option<String> {
-    let spec: PodSpec = serde_json::from_value(pod.at(&["spec"])?.clone()).ok()?;
+    let spec = pod_spec(pod.at(&["spec"])?).ok()?;
     let (asked, has) = (requests(&spec), amounts(node, &["status", "allocatable"]));
     let mut parts = Vec::new();
     for (name, shown) in
@@ -44,6 +43,10 @@ fn too_much(pod: &Object, node: &Object) -> Option<String> {
 impl Admission for PodResizeValidator {
     fn name(&self) -> &'static str {
         "PodResizeValidator"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use checks::{Findings, Pod};
 use kubeplane_core::{
     Definition, GroupKind, GroupResource, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::{ApiError, ApiResult},
 };
 use policy::Policy;
@@ -242,6 +242,10 @@ impl PodSecurity {
 impl Admission for PodSecurity {
     fn name(&self) -> &'static str {
         "PodSecurity"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -3,13 +3,12 @@ use super::{
     toleration::{includes, merge},
 };
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::PodSpec;
 use kubeplane_core::{
     Definition, GroupResource, Object,
     admission::{Admission, Operation, Request},
     status::{ApiError, ApiResult},
 };
-use kubeplane_workload::{QosClass, qos_class};
+use kubeplane_workload::{QosClass, pod_spec, qos_class};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -69,10 +68,7 @@ impl Admission for PodTolerationRestriction {
             _ => Vec::new(),
         };
         let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
-        let spec: PodSpec = pod
-            .at(&["spec"])
-            .and_then(|spec| serde_json::from_value(spec.clone()).ok())
-            .unwrap_or_default();
+        let spec = pod.at(&["spec"]).and_then(|spec| pod_spec(spec).ok()).unwrap_or_default();
         if qos_class(&spec) != QosClass::BestEffort {
             more.push(json!({"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}));
         }

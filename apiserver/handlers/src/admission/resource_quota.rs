@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{
     Definition, GroupResource, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     quantity::Quantity,
     status::{ApiError, ApiResult},
 };
@@ -58,6 +58,10 @@ fn quotas() -> GroupResource {
 impl Admission for ResourceQuota {
     fn name(&self) -> &'static str {
         "ResourceQuota"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -2,7 +2,7 @@ use super::is_core;
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::ApiResult,
 };
 use serde_json::Value;
@@ -15,6 +15,10 @@ pub struct StorageObjectInUseProtection;
 impl Admission for StorageObjectInUseProtection {
     fn name(&self) -> &'static str {
         "StorageObjectInUseProtection"
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {

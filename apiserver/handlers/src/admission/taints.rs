@@ -2,7 +2,7 @@ use super::{is_core, list_mut};
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::ApiResult,
 };
 use serde_json::json;
@@ -15,6 +15,10 @@ pub struct TaintNodesByCondition;
 impl Admission for TaintNodesByCondition {
     fn name(&self) -> &'static str {
         "TaintNodesByCondition"
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {

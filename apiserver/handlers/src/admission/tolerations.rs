@@ -2,7 +2,7 @@ use super::{is_core, list_mut};
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::ApiResult,
 };
 use serde_json::json;
@@ -23,6 +23,10 @@ impl Default for DefaultTolerationSeconds {
 impl Admission for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
         "DefaultTolerationSeconds"
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {

@@ -2,7 +2,7 @@ use super::is_core;
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition, GroupResource,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::ApiResult,
 };
 
@@ -16,6 +16,10 @@ pub struct PodTopologyLabels;
 impl Admission for PodTopologyLabels {
     fn name(&self) -> &'static str {
         "PodTopologyLabels"
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {

@@ -1,9 +1,8 @@
-use super::{KubeletClient, frames};
+use super::KubeletClient;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
-use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest, Held, body};
+use hyper::body::Incoming;
+use kubeplane_apiserver::{Body, Handler, HandlerRequest, body, forward::switch};
 use kubeplane_core::{
     GroupKind, GroupResource, Object,
     auth::Decision,
@@ -14,7 +13,6 @@ use kubeplane_core::{
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use tokio::io::copy_bidirectional;
 
 /// `pods/log`.
 #[derive(Debug, Clone)]
@@ -190,37 +188,6 @@ async fn ensure_may_create(request: &HandlerRequest) -> ApiResult<()> {
             Err(ApiError::forbidden(&info.group_resource(), &info.name, reason))
         }
     }
-}
-
-/// Answers 101 and copies bytes both ways from then on.
-pub(crate) fn switch(
-    api: &Api,
-    mut answer: Response<Incoming>,
-    client_side: OnUpgrade,
-    held: Held,
-) -> Response<Body> {
-    let mut response = Response::new(body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = answer.headers().clone();
-    let upgrade = answer.headers().get(header::UPGRADE);
-    let framed = upgrade.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let kubelet_side = hyper::upgrade::on(&mut answer);
-    // Lives as long as both connections do; it ends when either side closes.
-    api.spawn(async move {
-        let _held = held;
-        match tokio::try_join!(client_side, kubelet_side) {
-            Ok((client, kubelet)) => {
-                let (mut client, mut kubelet) = (TokioIo::new(client), TokioIo::new(kubelet));
-                let copied = match framed {
-                    true => frames::pass(client, kubelet).await,
-                    false => copy_bidirectional(&mut client, &mut kubelet).await.map(|_| ()),
-                };
-                tracing::debug!(?copied, "stream ended");
-            }
-            Err(error) => tracing::debug!(%error, "connection was not taken over"),
-        }
-    });
-    response
 }
 
 fn passed_headers(sent: &HeaderMap) -> HeaderMap {

@@ -5,36 +5,22 @@ use super::{
     links::Links,
     target::Target,
 };
-use crate::kubelet::{switch, without_token};
+use crate::kubelet::without_token;
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
-    request::Parts,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts,
 };
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
-use kubeplane_apiserver::{Body, HandlerRequest, body};
-use kubeplane_core::{
-    auth::PeerAddress,
-    status::{ApiError, ApiResult},
+use kubeplane_apiserver::{
+    Body, HandlerRequest, body,
+    forward::{asks_for_upgrade, forwarded_for, remove_credentials, remove_hop_by_hop, switch},
 };
+use kubeplane_core::status::{ApiError, ApiResult};
 use std::fmt::Write as _;
 
 /// Pages up to this size get their links rewritten.
 const PAGE: usize = 8 * 1024 * 1024;
-
-/// Belong to one connection, not to the request.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Are the API server's business with its own clients.
 const CORS: [&str; 4] = [
@@ -90,12 +76,6 @@ fn to_the_root(uri: &Uri) -> Response<Body> {
     response
 }
 
-fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    let connection = headers.get_all(header::CONNECTION).iter();
-    let mut texts = connection.filter_map(|value| value.to_str().ok());
-    texts.any(|text| text.to_ascii_lowercase().contains("upgrade"))
-}
-
 fn outgoing(
     request: &HandlerRequest,
     target: &Target,
@@ -139,33 +119,11 @@ fn passed(head: &Parts, upgrades: bool) -> HeaderMap {
     }
     // Its links could not be rewritten.
     headers.remove(header::ACCEPT_ENCODING);
-    headers.remove(header::AUTHORIZATION);
-    let impersonation: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
-    impersonation.into_iter().for_each(|name| drop(headers.remove(name)));
+    remove_credentials(&mut headers);
     if let Some(protocols) = protocols {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
     }
     headers
-}
-
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let connection = headers.get_all(header::CONNECTION).iter();
-    let named: Vec<HeaderName> = connection
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    named.into_iter().for_each(|name| drop(headers.remove(name)));
-    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
-}
-
-fn forwarded_for(head: &Parts) -> Option<HeaderValue> {
-    let peer = head.extensions.get::<PeerAddress>()?.0.to_string();
-    let before = head.headers.get_all("x-forwarded-for").iter();
-    let mut all: Vec<&str> = before.filter_map(|value| value.to_str().ok()).collect();
-    all.push(&peer);
-    all.join(", ").parse().ok()
 }
 
 /// Percent-encodes what cannot stand in a path.

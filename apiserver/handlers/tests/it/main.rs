@@ -8,6 +8,7 @@
 mod addresses;
 mod eviction;
 mod harness;
+mod identity;
 mod limits;
 mod node_restriction;
 mod pod_security;

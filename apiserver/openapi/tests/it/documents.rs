@@ -1,6 +1,6 @@
 //! What the documents say.
 
-use crate::server::{Answer, ask, build};
+use crate::server::{Answer, ask, build, builder};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -179,4 +179,34 @@ async fn connections_and_logs_say_what_they_take() {
     assert_eq!(id("exec", "post"), "connectCoreV1PostNamespacedPodExec");
     assert_eq!(id("proxy", "head"), "connectCoreV1HeadNamespacedPodProxy");
     assert_eq!(id("proxy/{path}", "get"), "connectCoreV1GetNamespacedPodProxyWithPath");
+}
+
+#[tokio::test]
+async fn where_tokens_are_explained_is_described_if_it_is_served() {
+    use kubeplane_openapi::OpenApi;
+    let [(_, any), _] = OpenApi::routes();
+    let paths = ["/openid/v1/jwks", "/.well-known/openid-configuration"];
+    let server = paths.iter().fold(builder(), |builder, path| builder.route(*path, any.clone()));
+    let server = server.build().unwrap();
+    let index = ask(&server, "/openapi/v3", &[]).await.json();
+    let v2 = ask(&server, "/openapi/v2", &[("accept", "application/json")]).await.json();
+    for (path, media_type, id) in [
+        (paths[0], "application/jwk-set+json", "getServiceAccountIssuerOpenIDKeyset"),
+        (paths[1], "application/json", "getServiceAccountIssuerOpenIDConfiguration"),
+    ] {
+        let url = index["paths"][&path[1..]]["serverRelativeURL"].as_str().unwrap();
+        let document = ask(&server, url, &[]).await.json();
+        let get = &document["paths"][format!("{path}/")]["get"];
+        assert_eq!(get["operationId"], id);
+        let answer = &get["responses"]["200"]["content"][media_type];
+        assert_eq!(answer, &json!({"schema": {"type": "string"}}));
+        let get = &v2["paths"][format!("{path}/")]["get"];
+        assert_eq!(get["produces"], json!([media_type]));
+        assert!(get.get("consumes").is_none(), "{get}");
+        assert_eq!(get["responses"]["200"]["schema"], json!({"type": "string"}));
+    }
+    assert!(v2["paths"].get("/logs/").is_none());
+    assert_eq!(v2["paths"]["/version/"]["get"]["consumes"], json!(["application/json"]));
+    let index = ask(&build(), "/openapi/v3", &[]).await.json();
+    assert!(index["paths"].get("openid/v1/jwks").is_none());
 }

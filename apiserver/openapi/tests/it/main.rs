@@ -5,6 +5,7 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod delegated;
 mod documents;
 mod kubectl;
 mod server;

@@ -2,58 +2,89 @@
 //!
 //! ```text
 //!   ask ─┬─ a seat of the level, or one that others leave idle ──> Seat ── dropped ──> the next that waits
-//!        ├─ none: behind the others of its flow ─────────────────> Waiting
-//!        └─ none, and the level's queues are full ───────────────> refused
+//!        ├─ none: in the shortest queue of the flow's hand ──────> Waiting
+//!        └─ none, and that queue is full ────────────────────────> refused
 //! ```
 
+mod dealer;
+mod level;
+
+pub(super) use level::{Entry, Level, Work};
+
+use super::plan::By;
+use crate::info::RequestInfo;
+use kubeplane_clock::SharedClock;
+use kubeplane_core::auth::UserInfo;
 use parking_lot::Mutex;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// Requests served at once, those of exempt levels not counted.
 pub(super) const SEATS: usize = 600;
-/// How many requests wait that no schema is about.
-const UNPLACED: usize = 6400;
+/// Where requests wait that no schema is about.
+const UNPLACED: Queuing = Queuing { queues: 1, hand: 1, length: 6400 };
 
 /// What a level may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
+    /// Whoever asks is served.
+    pub(super) exempt: bool,
     /// Seats that are its own.
     pub(super) nominal: usize,
     /// Of those, the ones that it lends to nobody.
     pub(super) kept: usize,
     /// Seats it may have with those of others that are idle.
     pub(super) most: usize,
-    /// Requests that may wait.
-    pub(super) queue: usize,
+    /// Where requests wait; without it they are refused.
+    pub(super) queuing: Option<Queuing>,
+}
+
+/// The queues of a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Queuing {
+    /// How many there are.
+    pub(super) queues: usize,
+    /// How many of them a flow may stand in.
+    pub(super) hand: usize,
+    /// How many requests wait in one.
+    pub(super) length: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { nominal: SEATS, kept: 0, most: SEATS, queue: UNPLACED }
+        let queuing = Some(UNPLACED);
+        Self { exempt: false, nominal: SEATS, kept: 0, most: SEATS, queuing }
     }
 }
 
-type Levels = BTreeMap<Arc<str>, Level>;
+/// A request that asks.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The name of its schema.
+    pub(super) schema: Arc<str>,
+    /// What tells its flow from others of the schema.
+    pub(super) by: Option<By>,
+    pub(super) info: Arc<RequestInfo>,
+    pub(super) user: Arc<UserInfo>,
+    /// Of its flow.
+    pub(super) hash: u64,
+}
+
+pub(super) type Levels = BTreeMap<Arc<str>, Level>;
 
 #[derive(Debug, Default)]
-struct Level {
-    limits: Limits,
-    used: usize,
-    queued: usize,
-    /// By flow; none is empty.
-    flows: BTreeMap<String, VecDeque<oneshot::Sender<()>>>,
-    /// The flow served last: they take turns.
-    last: String,
+struct State {
+    levels: Levels,
+    /// How many have asked.
+    asked: u64,
 }
 
 /// The seats of a server.
-#[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<Levels>);
+#[derive(Debug)]
+pub(crate) struct Desk {
+    state: Mutex<State>,
+    clock: SharedClock,
+}
 
 /// What a request is told.
 #[derive(Debug)]
@@ -64,75 +95,116 @@ pub(super) enum Turn {
     Never(&'static str),
 }
 
-/// A seat, given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Seat {
+/// Where a request is known.
+#[derive(Debug, Clone)]
+struct At {
     desk: Arc<Desk>,
     level: Arc<str>,
+    queue: Option<usize>,
+    id: u64,
 }
+
+/// A seat, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat(At);
 
 /// A place in a queue, left when it is dropped.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    desk: Arc<Desk>,
-    level: Arc<str>,
-    flow: String,
+    at: At,
     told: oneshot::Receiver<()>,
     seated: bool,
 }
 
 impl Desk {
+    pub(crate) fn new(clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), clock })
+    }
+
     /// Gives levels what they may have from now on. Those that are left out go when nobody is left in them.
     pub(super) fn configure(&self, wanted: &BTreeMap<Arc<str>, Limits>) {
-        let mut levels = self.0.lock();
+        let now = self.clock.elapsed();
+        let levels = &mut self.state.lock().levels;
         levels.retain(|name, level| {
+            level.sync(now);
             level.limits.kept = 0;
-            wanted.contains_key(name) || level.used > 0 || level.queued > 0
+            level.ending = !wanted.contains_key(name);
+            !level.ending || level.used > 0 || level.waiting > 0
         });
         for (name, limits) in wanted {
             levels.entry(name.clone()).or_default().limits = *limits;
         }
-        seat_next(&mut levels, "");
+        seat_next(levels, "", now);
     }
 
-    /// Asks for a seat; `flow` names whose turn it would be.
-    pub(super) fn ask(self: &Arc<Self>, level: &Arc<str>, flow: impl FnOnce() -> String) -> Turn {
-        let mut levels = self.0.lock();
-        let may = may_seat(&levels, level);
-        let own = levels.entry(level.clone()).or_default();
-        if may && own.queued == 0 {
-            own.used += 1;
-            return Turn::Now(Seat { desk: self.clone(), level: level.clone() });
+    /// Asks for a seat.
+    pub(super) fn ask(self: &Arc<Self>, level: &Arc<str>, asked: Asked) -> Turn {
+        let now = self.clock.elapsed();
+        let state = &mut *self.state.lock();
+        state.asked += 1;
+        let (levels, id) = (&mut state.levels, state.asked);
+        let may = may_seat(levels, level);
+        let own = match levels.get_mut(level) {
+            Some(own) => own,
+            None => levels.entry(level.clone()).or_default(),
+        };
+        own.sync(now);
+        let at = |queue| At { desk: self.clone(), level: level.clone(), queue, id };
+        let (hash, entry) = (asked.hash, own.entry(asked, now));
+        let Some(queuing) = own.limits.queuing else {
+            if may {
+                own.serve(None, id, entry, now);
+                return Turn::Now(Seat(at(None)));
+            }
+            own.counts.rejected += 1;
+            return Turn::Never("concurrency-limit");
+        };
+        let queue = own.choose(hash, queuing);
+        if may && own.waiting == 0 {
+            own.serve(Some(queue), id, entry, now);
+            return Turn::Now(Seat(at(Some(queue))));
         }
-        if own.queued >= own.limits.queue {
-            let refuses = own.limits.queue == 0;
-            return Turn::Never(if refuses { "concurrency-limit" } else { "queue-full" });
+        if !may && own.length(queue) >= queuing.length {
+            own.counts.rejected += 1;
+            return Turn::Never("queue-full");
         }
-        let (tell, told) = oneshot::channel();
-        let flow = flow();
-        own.flows.entry(flow.clone()).or_default().push_back(tell);
-        own.queued += 1;
-        let (desk, level) = (self.clone(), level.clone());
-        Turn::Later(Waiting { desk, level, flow, told, seated: false })
+        let told = own.push(queue, id, entry);
+        if may {
+            seat_next(levels, level, now);
+        }
+        Turn::Later(Waiting { at: at(Some(queue)), told, seated: false })
     }
 
-    fn give_back(&self, level: &str) {
-        let mut levels = self.0.lock();
-        if let Some(own) = levels.get_mut(level) {
-            own.used = own.used.saturating_sub(1);
-        }
-        seat_next(&mut levels, level);
+    /// Shows the levels, and how to read their times.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Levels) -> T) -> T {
+        look(&self.state.lock().levels)
     }
 
-    fn leave(&self, level: &str, flow: &str) {
-        let mut levels = self.0.lock();
-        let Some(own) = levels.get_mut(level) else { return };
-        let Some(queue) = own.flows.get_mut(flow) else { return };
-        let before = queue.len();
-        queue.retain(|tell| !tell.is_closed());
-        own.queued = own.queued.saturating_sub(before - queue.len());
-        if queue.is_empty() {
-            own.flows.remove(flow);
+    pub(super) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+}
+
+impl At {
+    fn give_back(&self) {
+        let now = self.desk.clock.elapsed();
+        let levels = &mut self.desk.state.lock().levels;
+        if let Some(own) = levels.get_mut(&self.level) {
+            own.sync(now);
+            own.finish(self.queue, self.id, now);
+            if own.ending && own.used == 0 && own.waiting == 0 {
+                levels.remove(&self.level);
+            }
+        }
+        seat_next(levels, &self.level, now);
+    }
+
+    fn leave(&self) {
+        let now = self.desk.clock.elapsed();
+        let levels = &mut self.desk.state.lock().levels;
+        if let (Some(own), Some(queue)) = (levels.get_mut(&self.level), self.queue) {
+            own.sync(now);
+            own.leave(queue, self.id);
         }
     }
 }
@@ -140,47 +212,35 @@ impl Desk {
 /// Whether one more of a level may be served: on a seat of its own, or on one that others neither use nor keep.
 fn may_seat(levels: &Levels, name: &str) -> bool {
     let Some(own) = levels.get(name) else { return true };
-    if own.used < own.limits.nominal {
+    if own.limits.exempt || own.used < own.limits.nominal {
         return true;
     }
-    let others = levels.iter().filter(|(other, _)| other.as_ref() != name);
+    let counts =
+        |(other, level): &(&Arc<str>, &Level)| other.as_ref() != name && !level.limits.exempt;
+    let others = levels.iter().filter(counts);
     let others: usize = others.map(|(_, level)| level.used.max(level.limits.kept)).sum();
     own.used < own.limits.most && others + own.used < SEATS
 }
 
 /// Seats those who wait, those of `first` before others.
-fn seat_next(levels: &mut Levels, first: &str) {
-    if levels.values().all(|level| level.queued == 0) {
+fn seat_next(levels: &mut Levels, first: &str, now: Duration) {
+    if levels.values().all(|level| level.waiting == 0) {
         return;
     }
-    let mut names: Vec<_> =
-        levels.iter().filter(|(_, level)| level.queued > 0).map(|(name, _)| name.clone()).collect();
+    let mut names: Vec<_> = levels
+        .iter()
+        .filter(|(_, level)| level.waiting > 0)
+        .map(|(name, _)| name.clone())
+        .collect();
     names.sort_by_key(|name| name.as_ref() != first);
     for name in names {
         while may_seat(levels, &name) {
             let Some(level) = levels.get_mut(&name) else { break };
-            let Some(next) = level.next() else { break };
-            if next.send(()).is_ok() {
-                level.used += 1;
+            level.sync(now);
+            if !level.serve_next(now) {
+                break;
             }
         }
-    }
-}
-
-impl Level {
-    /// The next that waits, flow by flow.
-    fn next(&mut self) -> Option<oneshot::Sender<()>> {
-        let after = (Bound::Excluded(self.last.as_str()), Bound::Unbounded);
-        let next = self.flows.range::<str, _>(after).next().or_else(|| self.flows.iter().next());
-        let flow = next.map(|(flow, _)| flow.clone())?;
-        let queue = self.flows.get_mut(&flow)?;
-        let next = queue.pop_front();
-        if queue.is_empty() {
-            self.flows.remove(&flow);
-        }
-        self.last = flow;
-        self.queued = self.queued.saturating_sub(usize::from(next.is_some()));
-        next
     }
 }
 
@@ -193,7 +253,7 @@ impl Waiting {
         // The other end is dropped only after it has told.
         let _ = (&mut self.told).await;
         self.seated = true;
-        Seat { desk: self.desk.clone(), level: self.level.clone() }
+        Seat(self.at.clone())
     }
 }
 
@@ -204,16 +264,16 @@ impl Drop for Waiting {
         }
         self.told.close();
         if self.told.try_recv().is_ok() {
-            self.desk.give_back(&self.level);
+            self.at.give_back();
         } else {
-            self.desk.leave(&self.level, &self.flow);
+            self.at.leave();
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.desk.give_back(&self.level);
+        self.0.give_back();
     }
 }
 

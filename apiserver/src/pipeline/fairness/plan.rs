@@ -1,7 +1,7 @@
 //! FlowSchemas and PriorityLevelConfigurations, read once for all requests until one of them changes.
 
 use super::{
-    desk::{Limits, SEATS},
+    desk::{Asked, Limits, Queuing, SEATS},
     rules::Rule,
 };
 use crate::{cache::Snapshot, info::RequestInfo, metrics::FlowMetrics};
@@ -12,6 +12,7 @@ use kubeplane_core::{
 };
 use prometheus_client::metrics::counter::Counter;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What a plan was read from: revision and epoch of both caches.
@@ -35,9 +36,10 @@ pub(super) struct Plan {
 /// The requests of one FlowSchema.
 #[derive(Debug)]
 pub(super) struct Schema {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     precedence: i64,
-    by: Option<By>,
+    /// Where its level has queues to choose from: what tells its flows apart, and the beginning of their hash.
+    flows: Option<(Option<By>, Sha256)>,
     rules: Vec<Rule>,
     pub(super) level: Arc<str>,
     pub(super) exempt: bool,
@@ -47,7 +49,7 @@ pub(super) struct Schema {
 
 /// What tells flows of one schema apart.
 #[derive(Debug, Clone, Copy)]
-enum By {
+pub(super) enum By {
     User,
     Namespace,
 }
@@ -59,16 +61,36 @@ pub(crate) struct Placed {
     pub(crate) level: HeaderValue,
 }
 
-impl Schema {
-    /// Whose turn a request takes.
-    pub(super) fn flow(&self, info: &RequestInfo, user: &UserInfo) -> String {
-        let distinguisher = match self.by {
-            Some(By::User) => user.name.as_str(),
-            Some(By::Namespace) => info.namespace.as_str(),
-            None => "",
-        };
-        format!("{}/{distinguisher}", self.name)
+impl By {
+    /// What is the same for all requests of a flow.
+    pub(super) fn distinguisher<'r>(self, info: &'r RequestInfo, user: &'r UserInfo) -> &'r str {
+        match self {
+            Self::User => &user.name,
+            Self::Namespace => &info.namespace,
+        }
     }
+}
+
+impl Schema {
+    /// A request as it asks for a seat.
+    pub(super) fn asked(&self, info: Arc<RequestInfo>, user: Arc<UserInfo>) -> Asked {
+        let flow = self.flows.as_ref().map(|(by, hash)| {
+            let own = by.map_or("", |by| by.distinguisher(&info, &user));
+            (*by, hash_of(hash.clone().chain_update(own)))
+        });
+        let (by, hash) = flow.unwrap_or_default();
+        Asked { schema: self.name.clone(), by, info, user, hash }
+    }
+}
+
+/// The hash of a schema's flows, without what tells them apart.
+fn schema_hash(name: &str) -> Sha256 {
+    Sha256::new().chain_update(name).chain_update([0_u8])
+}
+
+fn hash_of(hash: Sha256) -> u64 {
+    let bytes = hash.finalize();
+    bytes.iter().take(8).rev().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
 impl Plan {
@@ -80,7 +102,8 @@ impl Plan {
             objects(schemas).filter_map(|schema| read(&schema, &levels, metrics)).collect();
         schemas.sort_by(|a: &Schema, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
         let limits = limits(&levels);
-        metrics.nominal(limits.iter().map(|(name, limits)| (&**name, limits.nominal)));
+        let limited = limits.iter().filter(|(_, limits)| !limits.exempt);
+        metrics.nominal(limited.map(|(name, limits)| (&**name, limits.nominal)));
         Self { seen: Some(seen), schemas, limits }
     }
 
@@ -117,13 +140,16 @@ fn read(
     let rules = schema.at(&["spec", "rules"]).and_then(Value::as_array);
     let precedence = schema.at(&["spec", "matchingPrecedence"]).and_then(Value::as_i64);
     Some(Schema {
-        name: schema.name().to_owned(),
+        name: Arc::from(schema.name()),
         precedence: precedence.unwrap_or_default(),
-        by: match schema.text(&["spec", "distinguisherMethod", "type"]) {
-            "ByUser" => Some(By::User),
-            "ByNamespace" => Some(By::Namespace),
-            _ => None,
-        },
+        flows: queuing(object).filter(|queuing| queuing.queues > 1).map(|_| {
+            let by = match schema.text(&["spec", "distinguisherMethod", "type"]) {
+                "ByUser" => Some(By::User),
+                "ByNamespace" => Some(By::Namespace),
+                _ => None,
+            };
+            (by, schema_hash(schema.name()))
+        }),
         rules: rules.into_iter().flatten().map(Rule::of).collect(),
         level: level.clone(),
         exempt: is_exempt(object),
@@ -145,19 +171,30 @@ fn limits(levels: &BTreeMap<Arc<str>, Object>) -> BTreeMap<Arc<str>, Limits> {
         let percent = |percent: usize| nominal.saturating_mul(percent).saturating_add(50) / 100;
         let lent = percent(limited(level, "lendablePercent").unwrap_or_default());
         let borrowed = limited(level, "borrowingLimitPercent").map_or(SEATS, percent);
-        let queuing = |field: &str| {
-            let queuing = ["spec", "limited", "limitResponse", "queuing", field];
-            number(level.at(&queuing)).unwrap_or_default()
-        };
         Limits {
+            exempt: is_exempt(level),
             nominal,
             kept: nominal.saturating_sub(lent),
             most: nominal.saturating_add(borrowed),
-            queue: queuing("queues").saturating_mul(queuing("queueLengthLimit")),
+            queuing: queuing(level),
         }
     };
-    let limited = levels.iter().filter(|(_, level)| !is_exempt(level));
-    limited.map(|(name, level)| (name.clone(), of_level(level))).collect()
+    levels.iter().map(|(name, level)| (name.clone(), of_level(level))).collect()
+}
+
+/// Where requests of a level wait, if they do.
+fn queuing(level: &Object) -> Option<Queuing> {
+    let field = |field: &str| {
+        let path = ["spec", "limited", "limitResponse", "queuing", field];
+        number(level.at(&path)).unwrap_or_default()
+    };
+    let queuing = Queuing {
+        queues: field("queues"),
+        hand: field("handSize"),
+        length: field("queueLengthLimit"),
+    };
+    let queues = level.text(&["spec", "limited", "limitResponse", "type"]) == "Queue";
+    (queues && !is_exempt(level) && queuing.queues > 0).then_some(queuing)
 }
 
 fn number(value: Option<&Value>) -> Option<usize> {
@@ -190,8 +227,17 @@ mod tests {
             ),
         ]);
         let found = limits(&levels);
-        let a = Limits { nominal: 450, kept: 301, most: 450 + SEATS, queue: 40 };
-        let b = Limits { nominal: 150, kept: 150, most: 150, queue: 0 };
-        assert_eq!(found, BTreeMap::from([(Arc::from("a"), a), (Arc::from("b"), b)]));
+        let queuing = Some(Queuing { queues: 4, hand: 2, length: 10 });
+        let a = Limits { exempt: false, nominal: 450, kept: 301, most: 450 + SEATS, queuing };
+        let b = Limits { exempt: false, nominal: 150, kept: 150, most: 150, queuing: None };
+        assert_eq!((found["a"], found["b"]), (a, b));
+        assert!(found["exempt"].exempt);
+    }
+
+    #[test]
+    fn flows_are_hashed_as_by_the_original() {
+        // The first bytes of the digest of the name, a zero byte and the user's name, the last of them first.
+        let jane = hash_of(schema_hash("workload").chain_update("jane"));
+        assert_eq!(jane, 4_464_681_852_969_050_044);
     }
 }

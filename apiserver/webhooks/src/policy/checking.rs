@@ -85,7 +85,7 @@ impl PolicyTypeChecking {
     }
 
     fn warnings(&self, spec: &Value) -> Vec<Value> {
-        let kinds: Vec<(String, Type)> = self
+        let kinds: Vec<(String, Scope)> = self
             .kinds(spec)
             .into_iter()
             .filter_map(|definition| {
@@ -93,10 +93,9 @@ impl PolicyTypeChecking {
                 let shape = Arc::new(Shape::of_schema(&schema, false)?);
                 let (version, kind) = (definition.group_version(), &definition.kind.kind);
                 let of = Type::of(&shape, &format!("{version}.{kind}"));
-                Some((format!("{version}, Kind={kind}"), of))
+                Some((definition.kind.to_string(), self.scope(spec, &of)))
             })
             .collect();
-        let params = self.params(spec).unwrap_or(Type::Dyn);
         let validations = spec["validations"].as_array().map_or(&[][..], Vec::as_slice);
         let mut warnings = Vec::new();
         for (index, validation) in validations.iter().enumerate() {
@@ -105,14 +104,8 @@ impl PolicyTypeChecking {
                 let said: Vec<String> = kinds
                     .iter()
                     .filter(|_| !source.is_empty())
-                    .filter_map(|(kind, shape)| {
-                        let scope = Scope::admission()
-                            .with_authorizer()
-                            .with("object", shape.clone())
-                            .with("oldObject", shape.clone())
-                            .with("params", params.clone())
-                            .with("variables", Type::Dyn);
-                        let why = self.environment.compile_in(source, &scope, None).err()?;
+                    .filter_map(|(kind, scope)| {
+                        let why = self.environment.compile_in(source, scope, None).err()?;
                         Some(format!("{kind}: compilation failed: {why}\n"))
                     })
                     .collect();
@@ -123,6 +116,25 @@ impl PolicyTypeChecking {
             }
         }
         warnings
+    }
+
+    /// What expressions see of objects of one kind: also what the policy's variables are of them.
+    fn scope(&self, spec: &Value, of: &Type) -> Scope {
+        let mut scope = Scope::admission()
+            .with_authorizer()
+            .with("object", of.clone())
+            .with("oldObject", of.clone());
+        if spec["paramKind"].is_object() {
+            scope = scope.with("params", self.params(spec).unwrap_or(Type::Dyn));
+        }
+        scope = scope.with_variables();
+        for variable in spec["variables"].as_array().into_iter().flatten() {
+            let text = |key: &str| variable[key].as_str().unwrap_or_default();
+            let compiled = self.environment.compile_in(text("expression"), &scope, None);
+            let of = compiled.map_or(Type::Dyn, |program| program.returns().declared());
+            scope = scope.with_variable(text("name"), of);
+        }
+        scope
     }
 
     fn params(&self, spec: &Value) -> Option<Type> {

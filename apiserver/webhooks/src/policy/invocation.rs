@@ -38,6 +38,8 @@ pub(super) struct Misconfigured {
     pub(super) policy: Arc<Policy>,
     pub(super) binding: Option<Arc<Binding>>,
     pub(super) why: String,
+    /// Why in one word, where there is one.
+    pub(super) reason: &'static str,
 }
 
 /// Both, in the order of policies and bindings.
@@ -98,6 +100,7 @@ impl Selected {
             policy: policy.clone(),
             binding: binding.cloned(),
             why: format!("failed to configure {what}: {why}"),
+            reason: "",
         });
     }
 

@@ -7,7 +7,7 @@ use kubeplane_core::{
     apply::{self, Filter},
     decode::conform,
     patch::{PatchError, json_patch},
-    schema::{Kind, ListType, Schema},
+    schema::{Kind, ListType, Schema, SchemaRef},
 };
 use serde_json::{Map, Value, json};
 
@@ -46,6 +46,7 @@ pub(super) fn applied(
         schema,
         reset: &Filter::None,
         now,
+        versions: None,
     };
     let merged = apply::apply(Some(&live), patch, true, &request);
     let mut merged = merged.map_err(|error| format!("error applying patch: {error}"))?;
@@ -114,6 +115,7 @@ fn operation(value: Value) -> Result<Value, String> {
     let mut out = Map::new();
     for key in ["op", "path", "from"] {
         match made.get(key) {
+            Some(Value::String(text)) if key == "from" && text.is_empty() => {}
             Some(text @ Value::String(_)) => drop(out.insert(key.to_owned(), text.clone())),
             _ if key == "from" => {}
             _ => drop(out.insert(key.to_owned(), json!(""))),
@@ -125,14 +127,22 @@ fn operation(value: Value) -> Result<Value, String> {
     Ok(Value::Object(out))
 }
 
-/// Makes a mutated object fit its kind again, with defaults.
+/// Makes a mutated object fit its kind again, with defaults; and says which fields a built-in kind does not know.
 ///
 /// # Errors
 /// When a value has the wrong type.
-pub(super) fn fitted(mut object: Object, matched: &Matched) -> Result<Object, String> {
+pub(super) fn fitted(
+    mut object: Object,
+    matched: &Matched,
+) -> Result<(Object, Vec<String>), String> {
+    let mut found = Vec::new();
     if matched.kind == matched.definition.kind {
-        conform(&mut object, &matched.definition.schema).map_err(|error| error.to_string())?;
+        let schema = &matched.definition.schema;
+        let unknown = conform(&mut object, schema).map_err(|error| error.to_string())?;
+        if matches!(schema, SchemaRef::Static(_)) {
+            found = unknown;
+        }
         matched.definition.strategy.default(&mut object);
     }
-    Ok(object)
+    Ok((object, found))
 }

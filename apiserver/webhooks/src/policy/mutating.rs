@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use kubeplane_cel::{Authorizer, Bound};
 use kubeplane_core::{
     Definition, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
+    decode::DecodeError,
     status::{ApiError, ApiResult, Cause, Details},
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -33,6 +34,20 @@ struct Run {
     output: Option<Object>,
     invoked: BTreeSet<String>,
     again: BTreeSet<String>,
+}
+
+/// Why a change was not made.
+enum Unmade {
+    /// For a reason that the policy's failure policy is about.
+    Broken(String),
+    /// For one that ends the request.
+    Ended(ApiError),
+}
+
+impl From<String> for Unmade {
+    fn from(why: String) -> Self {
+        Self::Broken(why)
+    }
 }
 
 /// What a policy is evaluated over.
@@ -67,22 +82,16 @@ impl MutatingAdmissionPolicy {
     ) -> ApiResult<()> {
         let namespace = namespace_of(request).await?;
         let authorizer = Authorizer::default();
-        for invocation in &selected.invocations {
+        let Selected { invocations, misconfigured } = selected;
+        let mut applied = false;
+        for invocation in invocations.iter() {
             let subject =
                 Subject { invocation, namespace: namespace.as_deref(), authorizer: &authorizer };
-            let verdict = self.conditions(&subject, request).await?;
-            let mut broken = |why| {
-                selected.misconfigured.push(Misconfigured {
-                    policy: invocation.policy.clone(),
-                    binding: Some(invocation.binding.clone()),
-                    why,
-                });
-            };
-            match verdict {
+            match self.conditions(&subject, request).await? {
                 Verdict::Matches => {}
                 Verdict::Excluded => continue,
                 Verdict::Failed(why) => {
-                    broken(why);
+                    misconfigured.push(broken(invocation, why));
                     continue;
                 }
             }
@@ -90,16 +99,9 @@ impl MutatingAdmissionPolicy {
             if request.notes.is_again() && !run.again.contains(&key) {
                 continue;
             }
-            let mut changed = false;
-            for mutation in &invocation.policy.mutations {
-                let result = self.mutation(&subject, mutation, request).await;
-                self.count(invocation, result.is_err());
-                match result {
-                    Ok(did) => changed |= did,
-                    Err(why) => broken(why),
-                }
-            }
-            if changed {
+            let made = self.mutations(&subject, request, misconfigured).await?;
+            applied |= made.is_some();
+            if made == Some(true) {
                 run.again.append(&mut run.invoked);
                 request.notes.run_again();
             }
@@ -107,7 +109,36 @@ impl MutatingAdmissionPolicy {
                 run.invoked.insert(key);
             }
         }
+        if applied {
+            // Whether it changed anything or not, and those that did it too.
+            run.again.append(&mut run.invoked);
+            request.notes.run_again();
+        }
         Ok(())
+    }
+
+    /// Makes the changes of a policy, one after the other; whether there was any. `None` when none could be made.
+    async fn mutations(
+        &self,
+        subject: &Subject<'_>,
+        request: &mut Request<'_>,
+        misconfigured: &mut Vec<Misconfigured>,
+    ) -> ApiResult<Option<bool>> {
+        let invocation = subject.invocation;
+        let mut made = None;
+        for mutation in &invocation.policy.mutations {
+            if request.object.is_none() {
+                continue;
+            }
+            let result = self.mutation(subject, mutation, request).await;
+            self.count(invocation, result.is_err());
+            match result {
+                Ok(did) => made = Some(did || made == Some(true)),
+                Err(Unmade::Broken(why)) => misconfigured.push(broken(invocation, why)),
+                Err(Unmade::Ended(error)) => return Err(error),
+            }
+        }
+        Ok(made)
     }
 
     fn count(&self, invocation: &Invocation, error: bool) {
@@ -152,7 +183,7 @@ impl MutatingAdmissionPolicy {
         subject: &Subject<'_>,
         mutation: &Mutation,
         request: &mut Request<'_>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Unmade> {
         let matched = &subject.invocation.matched;
         let Some(object) = request.object.as_deref() else { return Ok(false) };
         let unconverted = |error: ApiError| error.message().to_owned();
@@ -168,10 +199,20 @@ impl MutatingAdmissionPolicy {
             format!("expression '{}' resulted in a value without a JSON form", expression.source)
         })?;
         let after = match mutation {
-            Mutation::Apply(_) => merge::applied(&before, made, matched, self.shared.clock.now())?,
-            Mutation::Patch(_) => merge::patched(&before, made)?,
+            Mutation::Apply(_) => {
+                let after = merge::applied(&before, made, matched, self.shared.clock.now())?;
+                merge::fitted(after, matched)?.0
+            }
+            Mutation::Patch(_) => {
+                let (after, found) = merge::fitted(merge::patched(&before, made)?, matched)
+                    .map_err(|why| Unmade::Ended(ApiError::internal(why)))?;
+                if !found.is_empty() {
+                    let why = DecodeError::Strict(found);
+                    return Err(Unmade::Ended(ApiError::internal(why)));
+                }
+                after
+            }
         };
-        let after = merge::fitted(after, matched)?;
         if after == before {
             return Ok(false);
         }
@@ -183,6 +224,16 @@ impl MutatingAdmissionPolicy {
     }
 }
 
+/// A policy that could not do what it should, with this binding.
+fn broken(invocation: &Invocation, why: String) -> Misconfigured {
+    Misconfigured {
+        policy: invocation.policy.clone(),
+        binding: Some(invocation.binding.clone()),
+        why,
+        reason: "Invalid",
+    }
+}
+
 /// What tells an invocation from others.
 fn key(invocation: &Invocation) -> String {
     let Invocation { policy, binding, param, .. } = invocation;
@@ -191,10 +242,9 @@ fn key(invocation: &Invocation) -> String {
 }
 
 fn refusal(request: &Request<'_>, broken: &[Misconfigured]) -> Option<ApiError> {
-    let messages: Vec<String> = broken
-        .iter()
-        .filter(|broken| !broken.policy.ignore)
-        .map(|Misconfigured { policy, binding, why }| match binding {
+    let told = || broken.iter().filter(|broken| !broken.policy.ignore);
+    let messages: Vec<String> = told()
+        .map(|Misconfigured { policy, binding, why, .. }| match binding {
             Some(binding) => {
                 let (policy, binding) = (&policy.name, &binding.name);
                 format!("policy '{policy}' with binding '{binding}' denied request: {why}")
@@ -207,13 +257,20 @@ fn refusal(request: &Request<'_>, broken: &[Misconfigured]) -> Option<ApiError> 
     let causes = messages.into_iter().map(|message| Cause { message, ..Cause::default() });
     let details =
         Details { causes: causes.collect(), ..forbidden.details().cloned().unwrap_or_default() };
-    Some(ApiError::new(forbidden.code(), "Invalid", first).with_details(details))
+    // What the first says in one word counts, if it says one.
+    let reason = told().next().map(|first| first.reason).filter(|reason| !reason.is_empty());
+    let reason = reason.unwrap_or_else(|| forbidden.reason());
+    Some(ApiError::new(forbidden.code(), reason, first).with_details(details))
 }
 
 #[async_trait]
 impl Admission for MutatingAdmissionPolicy {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {

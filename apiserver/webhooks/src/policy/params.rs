@@ -3,7 +3,7 @@
 use super::definition::{ParamKind, ParamRef};
 use crate::{attributes::namespace, shared::Shared};
 use kubeplane_apiserver::Resource;
-use kubeplane_core::{Object, admission::Request};
+use kubeplane_core::{GroupVersionKind, Object, admission::Request};
 use std::sync::Arc;
 
 /// The resource of a policy's parameters.
@@ -14,10 +14,12 @@ pub(super) fn resource(shared: &Shared, kind: &ParamKind) -> Result<Arc<Resource
     let found =
         shared.server().and_then(|server| server.registry.of_kind(&kind.version, &kind.kind));
     found.ok_or_else(|| {
-        format!(
-            "failed to find resource referenced by paramKind: '{}, Kind={}'",
-            kind.version, kind.kind
-        )
+        let kind = GroupVersionKind {
+            group: kind.version.group.clone(),
+            version: kind.version.version.clone(),
+            kind: kind.kind.clone().into(),
+        };
+        format!("failed to find resource referenced by paramKind: '{kind}'")
     })
 }
 

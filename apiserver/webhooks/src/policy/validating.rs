@@ -7,7 +7,7 @@ use super::{
 use crate::{
     attributes::{admission_request, operation},
     expressions::{Inputs, answered},
-    shared::Shared,
+    shared::{Shared, struct_json},
     webhook,
 };
 use async_trait::async_trait;
@@ -15,10 +15,9 @@ use http::StatusCode;
 use kubeplane_cel::{Activation, Authorizer};
 use kubeplane_core::{
     Definition, GroupVersionKind, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::{ApiError, ApiResult, Cause, Details},
 };
-use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Holds writes against ValidatingAdmissionPolicies, as their bindings say: refuses, warns or notes.
@@ -129,11 +128,14 @@ impl ValidatingAdmissionPolicy {
 }
 
 fn failure(binding: &Binding, index: usize, message: &str) -> String {
-    let failure = json!([{
-        "message": message, "policy": binding.policy, "binding": binding.name,
-        "expressionIndex": index, "validationActions": binding.actions,
-    }]);
-    failure.to_string()
+    let failure = struct_json(&[
+        ("message", message.into()),
+        ("policy", binding.policy.as_str().into()),
+        ("binding", binding.name.as_str().into()),
+        ("expressionIndex", index.into()),
+        ("validationActions", binding.actions.clone().into()),
+    ]);
+    format!("[{failure}]")
 }
 
 fn refusal(request: &Request<'_>, denied: &Denied) -> ApiError {
@@ -161,6 +163,10 @@ fn refusal(request: &Request<'_>, denied: &Denied) -> ApiError {
 impl Admission for ValidatingAdmissionPolicy {
     fn name(&self) -> &'static str {
         "ValidatingAdmissionPolicy"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -1,6 +1,9 @@
 //! One policy with one parameter, held against one write.
 
-use super::{definition::Validation, invocation::Invocation};
+use super::{
+    definition::{Policy, Validation},
+    invocation::Invocation,
+};
 use crate::{
     expressions::{CONDITIONS_BUDGET, Evaluation, Failure, POLICY_BUDGET, Verdict},
     metrics::About,
@@ -65,37 +68,78 @@ pub(super) fn judge<'a>(
             }
         }
     }
-    let mut own = evaluation(POLICY_BUDGET);
-    for (index, validation) in policy.validations.iter().enumerate() {
-        match own.evaluate(&validation.expression) {
-            Ok(value) if value.as_bool() == Some(true) => {}
-            Ok(_) => judgement.denials.push(denial(index, validation, &mut own)),
-            Err(failure) => {
-                if !policy.ignore {
-                    judgement.denials.push(Denial::error(index, failure.message()));
-                }
-                if matches!(failure, Failure::Budget) {
-                    return judgement;
-                }
-            }
-        }
+    if !validations(policy, &mut evaluation(POLICY_BUDGET), &mut judgement.denials) {
+        return judgement;
     }
     annotate(invocation, &mut evaluation(POLICY_BUDGET), &mut judgement);
     judgement
 }
 
-fn denial<'a>(index: usize, validation: &'a Validation, evaluation: &mut Evaluation<'a>) -> Denial {
-    let said = validation.message_expression.as_ref().and_then(|expression| {
-        let value = evaluation.evaluate(expression).ok()?;
-        let text = value.as_text()?.trim();
-        let fits = !text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n');
-        fits.then(|| text.to_owned())
-    });
-    let message = said.unwrap_or_else(|| match validation.message.as_str() {
+/// What does not hold, first all expressions and then the messages of those that do not; false when nothing was left to
+/// spend on them, which leaves nothing of what was found.
+fn validations<'a>(
+    policy: &'a Policy,
+    evaluation: &mut Evaluation<'a>,
+    denials: &mut Vec<Denial>,
+) -> bool {
+    for (index, validation) in policy.validations.iter().enumerate() {
+        match evaluation.evaluate(&validation.expression) {
+            Ok(value) if value.as_bool() == Some(true) => {}
+            Ok(_) => denials.push(Denial {
+                index,
+                message: String::new(),
+                reason: validation.reason.clone(),
+                error: false,
+            }),
+            Err(Failure::Budget) => {
+                denials.clear();
+                if !policy.ignore {
+                    denials.push(Denial::error(0, Failure::Budget.message()));
+                }
+                return false;
+            }
+            Err(failure) if !policy.ignore => {
+                denials.push(Denial::error(index, failure.message()));
+            }
+            Err(_) => {}
+        }
+    }
+    let mut spent = false;
+    for denial in denials.iter_mut().filter(|denial| !denial.error) {
+        let Some(validation) = policy.validations.get(denial.index) else { continue };
+        match message(validation, evaluation) {
+            Ok(message) => denial.message = message,
+            Err(_) => spent = true,
+        }
+    }
+    if spent {
+        let why = format!("failed messageExpression: {}", Failure::Budget.message());
+        let own = denials.iter_mut().filter(|denial| !denial.error);
+        own.for_each(|denial| *denial = Denial::error(denial.index, why.clone()));
+        denials.retain(|denial| !policy.ignore || denial.message != why);
+    }
+    true
+}
+
+/// What is said of a validation that does not hold; an error when nothing is left to spend on that.
+fn message<'a>(
+    validation: &'a Validation,
+    evaluation: &mut Evaluation<'a>,
+) -> Result<String, Failure> {
+    let said = match &validation.message_expression {
+        None => None,
+        Some(expression) => match evaluation.evaluate(expression) {
+            Ok(value) => value.as_text().map(|text| text.trim().to_owned()),
+            Err(Failure::Budget) => return Err(Failure::Budget),
+            Err(Failure::Wrong(_)) => None,
+        },
+    };
+    let fits =
+        |text: &String| !text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n');
+    Ok(said.filter(fits).unwrap_or_else(|| match validation.message.as_str() {
         "" => format!("failed expression: {}", validation.expression.source.trim()),
         message => message.to_owned(),
-    });
-    Denial { index, message, reason: validation.reason.clone(), error: false }
+    }))
 }
 
 fn annotate<'a>(invocation: &'a Invocation, evaluation: &mut Evaluation<'a>, into: &mut Judgement) {

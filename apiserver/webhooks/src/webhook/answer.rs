@@ -30,6 +30,7 @@ impl From<Failure> for CallError {
             Failure::Call { code, why } => {
                 Self::failed(code, format!("failed to call webhook: {why}"))
             }
+            other => Self::failed(500, format!("failed to call webhook: {other:?}")),
         }
     }
 }

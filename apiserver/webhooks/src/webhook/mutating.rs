@@ -8,17 +8,17 @@ use super::{
 use crate::{
     attributes::{Matched, is_configuration},
     followed::Followed,
-    shared::Shared,
+    shared::{Shared, struct_json},
 };
 use async_trait::async_trait;
 use kubeplane_core::{
     Definition, Object,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     decode::conform,
     patch::json_patch,
     status::{ApiError, ApiResult},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
 
 const NAME: &str = "MutatingAdmissionWebhook";
@@ -94,18 +94,17 @@ impl MutatingAdmissionWebhook {
         let (shared, phase) = (&self.shared, Phase::Mutating);
         let start = shared.clock.elapsed();
         let answer = ask(shared, hook, request, matched, phase).await;
+        let place = format!("round_{}_index_{index}", u8::from(request.notes.is_again()));
         let result = match answer {
-            Ok(answer) => apply(hook, matched, request, &answer).await,
+            Ok(answer) => apply(hook, matched, request, &answer, &place).await,
             Err(error) => Err(error),
         };
         let took = shared.clock.elapsed().saturating_sub(start);
         let failed = matches!(&result, Err(CallError::Failed { .. }));
         let changed = *result.as_ref().unwrap_or(&false);
-        let place = format!("round_{}_index_{index}", u8::from(request.notes.is_again()));
-        let told =
-            json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": changed});
-        let key = format!("mutation.webhook.admission.k8s.io/{place}");
-        request.notes.annotate(key, told.to_string());
+        let [configuration, webhook] = told_by(hook);
+        let told = struct_json(&[configuration, webhook, ("mutated", changed.into())]);
+        request.notes.annotate(format!("mutation.webhook.admission.k8s.io/{place}"), told);
         settle(shared, hook, request, phase, result.err(), took)?;
         if failed {
             let key = format!("failed-open.mutation.webhook.admission.k8s.io/{place}");
@@ -115,12 +114,18 @@ impl MutatingAdmissionWebhook {
     }
 }
 
-/// Applies the patch of an answer; whether it changed anything.
+/// Who says something, in annotations for the audit log.
+fn told_by(hook: &Hook) -> [(&'static str, Value); 2] {
+    [("configuration", hook.configuration.as_str().into()), ("webhook", hook.name.as_str().into())]
+}
+
+/// Applies the patch of an answer; whether it changed anything. `place` is that of the call, for the audit log.
 async fn apply(
     hook: &Hook,
     matched: &Matched,
     request: &mut Request<'_>,
     answer: &Answer,
+    place: &str,
 ) -> Result<bool, CallError> {
     if answer.patch.is_empty() {
         return Ok(false);
@@ -150,6 +155,10 @@ async fn apply(
             .map_err(|error| internal(error.to_string()))?;
     }
     let changed = patched != before;
+    let [configuration, webhook] = told_by(hook);
+    let (patch, kind) = (("patch", operations.into()), ("patchType", "JSONPatch".into()));
+    let told = struct_json(&[configuration, webhook, patch, kind]);
+    request.notes.detail(format!("patch.webhook.admission.k8s.io/{place}"), told);
     if matched.kind == matched.definition.kind {
         matched.definition.strategy.default(&mut patched);
     }
@@ -168,6 +177,10 @@ fn internal(why: impl std::fmt::Display) -> CallError {
 impl Admission for MutatingAdmissionWebhook {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn does(&self) -> Does {
+        Does::Mutates
     }
 
     fn sees_managers(&self) -> bool {

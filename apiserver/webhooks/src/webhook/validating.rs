@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use kubeplane_core::{
     Definition,
-    admission::{Admission, Operation, Request},
+    admission::{Admission, Does, Operation, Request},
     status::ApiResult,
 };
 use std::sync::Arc;
@@ -59,6 +59,10 @@ impl ValidatingAdmissionWebhook {
 impl Admission for ValidatingAdmissionWebhook {
     fn name(&self) -> &'static str {
         "ValidatingAdmissionWebhook"
+    }
+
+    fn does(&self) -> Does {
+        Does::Validates
     }
 
     fn sees_managers(&self) -> bool {

@@ -71,3 +71,48 @@ async fn lists_that_can_only_be_replaced_are_not_touched() {
     assert_eq!(refused.refusal(), (403, said));
     assert_eq!(refused.body["reason"], "Invalid");
 }
+
+/// Whoever wants to be called again is, once anything was applied: also by itself.
+#[tokio::test]
+async fn a_policy_sees_its_own_change_once_more_if_it_wants_to() {
+    let server = Server::start().await;
+    let expression =
+        "[JSONPatch{op: 'replace', path: '/data/a', value: string(int(object.data.a) + 1)}]";
+    let mutation = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    mutate(&server, ("", "v1", "configmaps"), json!([mutation])).await;
+    let made = server.map("m", json!({})).await.expect(201);
+    assert_eq!(made["data"], json!({"a": "3"}));
+}
+
+#[tokio::test]
+async fn a_patch_may_not_invent_fields_of_built_in_kinds() {
+    let server = Server::start().await;
+    let expression = "[JSONPatch{op: 'add', path: '/bogus', value: 'x'}]";
+    let mutation = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    mutate(&server, ("", "v1", "configmaps"), json!([mutation])).await;
+    let refused = server.map("m", json!({})).await;
+    let said = r#"Internal error occurred: strict decoding error: unknown field "bogus""#;
+    assert_eq!(refused.refusal(), (500, said));
+}
+
+#[tokio::test]
+async fn what_cannot_be_configured_is_forbidden() {
+    let server = Server::start().await;
+    let expression = "[JSONPatch{op: 'add', path: '/data/a', value: 'b'}]";
+    let mutation = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    let spec = json!({
+        "matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""],
+            "apiVersions": ["v1"], "resources": ["configmaps"]}]},
+        "reinvocationPolicy": "Never", "mutations": [mutation],
+        "paramKind": {"apiVersion": "e.com/v1", "kind": "Nope"},
+    });
+    server.configure("mutatingadmissionpolicies", "p", spec).await;
+    let reference = json!({"name": "x", "parameterNotFoundAction": "Deny"});
+    let binding = json!({"policyName": "p", "paramRef": reference});
+    server.configure("mutatingadmissionpolicybindings", "b", binding).await;
+    let refused = server.map("m", json!({})).await;
+    let said = "policy \"p\" denied request: failed to configure policy: failed to find resource \
+                referenced by paramKind: 'e.com/v1, Kind=Nope'";
+    assert_eq!(refused.refusal(), (403, said));
+    assert_eq!(refused.body["reason"], "Forbidden");
+}

@@ -193,7 +193,7 @@ async fn the_status_of_a_policy_says_what_its_expressions_get_wrong() {
     let warning = list[0]["warning"].as_str().unwrap();
     assert!(
         warning.starts_with(
-            "v1, Kind=ConfigMap: compilation failed: ERROR: <input>:1:7: undefined field 'spec'"
+            "/v1, Kind=ConfigMap: compilation failed: ERROR: <input>:1:7: undefined field 'spec'"
         ),
         "{warning}"
     );
@@ -201,9 +201,25 @@ async fn the_status_of_a_policy_says_what_its_expressions_get_wrong() {
     let warning = list[1]["warning"].as_str().unwrap();
     assert_eq!(list[1]["fieldRef"], "spec.validations[0].messageExpression");
     assert!(
-        warning.contains("v1, Kind=ConfigMap: ") && warning.contains("apps/v1, Kind=Deployment: "),
+        warning.starts_with("/v1, Kind=ConfigMap: ")
+            && warning.contains("\n\napps/v1, Kind=Deployment: "),
         "{warning}"
     );
+
+    // What a variable is follows from what it is made of.
+    let fields = json!({
+        "matchConstraints": {"resourceRules": [rule("apps", json!(["deployments"]))]},
+        "variables": [{"name": "count", "expression": "object.spec.replicas"},
+            {"name": "again", "expression": "variables.count"}],
+        "validations": [{"expression": "variables.again > 5"}, {"expression": "variables.again > 'five'"}],
+    });
+    let warnings = checked("variables", fields).await["expressionWarnings"].clone();
+    let list = warnings.as_array().unwrap();
+    assert_eq!(list.len(), 1, "{warnings}");
+    assert_eq!(list[0]["fieldRef"], "spec.validations[1].expression");
+    let warning = list[0]["warning"].as_str().unwrap();
+    let start = "apps/v1, Kind=Deployment: compilation failed: ERROR: <input>:1:17: found no matching overload for '_>_' applied to '(int, string)'";
+    assert!(warning.starts_with(start), "{warning}");
     let rules = json!({"resourceRules": [rule("*", json!(["*"]))]});
     let validations = json!([{"expression": "object.nothing == 1"}]);
     let fields = json!({"matchConstraints": rules, "validations": validations});
@@ -227,4 +243,23 @@ async fn variables_that_use_one_another_without_end_are_refused_not_followed() {
     let server = Server::start().await;
     policy(&server, chain(90), json!({})).await;
     server.map("m", json!({})).await.expect(201);
+}
+
+/// Messages are made last, and what is spent on them is spent on no other.
+#[tokio::test]
+async fn a_message_that_costs_all_there_is_is_told_instead() {
+    let server = Server::start().await;
+    let numbers = "[0,1,2,3,4,5,6,7,8,9]";
+    let costly = format!(
+        "{numbers}.all(a, {numbers}.all(b, {numbers}.all(c, {numbers}.all(d, {numbers}.all(e, {numbers}.all(f, a + b + c + d + e + f < 100)))))) ? 'x' : 'y'"
+    );
+    // Each is cut off at what one expression may cost; together they cost more than there is.
+    let validation = json!({"expression": "false", "messageExpression": costly});
+    let all: Vec<_> = (0..12).map(|_| validation.clone()).collect();
+    let fields = json!({"validations": all});
+    policy(&server, fields, json!({"validationActions": ["Deny"]})).await;
+    let refused = server.map("m", json!({})).await;
+    let why = "failed messageExpression: validation failed due to running out of cost budget, no further validation \
+               rules will be run";
+    assert_eq!(refused.refusal(), (422, &*denied("m", why)));
 }

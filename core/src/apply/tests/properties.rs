@@ -7,7 +7,7 @@ fn subset(names: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static 
 
 type Items = std::collections::BTreeMap<String, (String, Option<i64>, Vec<&'static str>)>;
 
-fn spec() -> impl Strategy<Value = Value> {
+pub(super) fn spec() -> impl Strategy<Value = Value> {
     let item = ("[x-z]", proptest::option::of(0..3i64), subset(&["s", "t"]));
     let items = proptest::collection::btree_map("[a-d]", item, 0..4);
     let labels = proptest::collection::btree_map("[k-m]", "[0-2]", 0..3);
@@ -49,7 +49,7 @@ fn spec() -> impl Strategy<Value = Value> {
         })
 }
 
-fn pod_write() -> impl Strategy<Value = (&'static str, &'static str, Value)> {
+pub(super) fn pod_write() -> impl Strategy<Value = (&'static str, &'static str, Value)> {
     let labels = proptest::collection::btree_map("[k-m]", "[0-2]", 0..3);
     let ports = subset(&["80", "443"]);
     let containers = proptest::collection::btree_map("[a-c]", ("[x-z]", ports), 1..3);
@@ -196,6 +196,7 @@ proptest! {
                 schema: &schema,
                 reset: if subresource.is_empty() { &reset } else { &Filter::None },
                 now: Timestamp::from_second(1_700_000_000 + i64::try_from(second).unwrap()).unwrap(),
+                versions: None,
             };
             let mut new = Object::from_value(body).unwrap();
             if let Some(managed) = live.as_ref().and_then(|live| live.at(&["metadata", "managedFields"])) {

@@ -261,6 +261,35 @@ static DEVICE_TAINT_FIELDS: [Field; 4] = [
     field("value", &STRING, false, OMIT, None, PLAIN, 2),
 ];
 
+pub(super) static DEVICE_TAINT_RULE: Schema = object("io.k8s.api.resource.v1beta2.DeviceTaintRule", &DEVICE_TAINT_RULE_FIELDS, false);
+static DEVICE_TAINT_RULE_FIELDS: [Field; 5] = [
+    field("apiVersion", &STRING, false, OMIT, None, PLAIN, 0),
+    field("kind", &STRING, false, OMIT, None, PLAIN, 0),
+    field("metadata", &super::meta_v1::OBJECT_META, true, ALWAYS, None, PLAIN, 1),
+    field("spec", &DEVICE_TAINT_RULE_SPEC, true, ALWAYS, None, PLAIN, 2),
+    field("status", &DEVICE_TAINT_RULE_STATUS, false, ALWAYS, None, PLAIN, 3),
+];
+
+pub(super) static DEVICE_TAINT_RULE_SPEC: Schema = object("io.k8s.api.resource.v1beta2.DeviceTaintRuleSpec", &DEVICE_TAINT_RULE_SPEC_FIELDS, false);
+static DEVICE_TAINT_RULE_SPEC_FIELDS: [Field; 2] = [
+    field("deviceSelector", &DEVICE_TAINT_SELECTOR, false, OPTIONAL, None, PLAIN, 1),
+    field("taint", &DEVICE_TAINT, true, ALWAYS, None, PLAIN, 2),
+];
+
+static OF_DEVICE_TAINT_RULE_STATUS_CONDITIONS: Schema = keyed_list(&KEYS_TYPE, "", &super::meta_v1::CONDITION);
+
+pub(super) static DEVICE_TAINT_RULE_STATUS: Schema = object("io.k8s.api.resource.v1beta2.DeviceTaintRuleStatus", &DEVICE_TAINT_RULE_STATUS_FIELDS, false);
+static DEVICE_TAINT_RULE_STATUS_FIELDS: [Field; 1] = [
+    field("conditions", &OF_DEVICE_TAINT_RULE_STATUS_CONDITIONS, false, OMIT, None, patch(true, false, "type"), 1),
+];
+
+pub(super) static DEVICE_TAINT_SELECTOR: Schema = object("io.k8s.api.resource.v1beta2.DeviceTaintSelector", &DEVICE_TAINT_SELECTOR_FIELDS, false);
+static DEVICE_TAINT_SELECTOR_FIELDS: [Field; 3] = [
+    field("device", &STRING, false, OPTIONAL, None, PLAIN, 4),
+    field("driver", &STRING, false, OPTIONAL, None, PLAIN, 2),
+    field("pool", &STRING, false, OPTIONAL, None, PLAIN, 3),
+];
+
 pub(super) static DEVICE_TOLERATION: Schema = object("io.k8s.api.resource.v1beta2.DeviceToleration", &DEVICE_TOLERATION_FIELDS, false);
 static DEVICE_TOLERATION_FIELDS: [Field; 5] = [
     field("effect", &TEXT_V1BETA2_DEVICE_TAINT_EFFECT, false, OMIT, None, PLAIN, 4),

@@ -5,12 +5,11 @@ use crate::{
     defaulting::{map_in, maps_in},
     look::{Look, sub},
 };
-use k8s_openapi::api::core::v1::PodSpec;
 use kubeplane_core::quantity::Quantity;
-use kubeplane_workload::resources::{
-    Resources, container_limits, container_requests, is_pod_level,
+use kubeplane_workload::{
+    pod_spec,
+    resources::{Resources, container_limits, container_requests, is_pod_level},
 };
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// A pod's container requests what it is limited to, unless it says otherwise.
@@ -18,16 +17,12 @@ pub(super) fn requests_from_limits(spec: &mut Json) {
     for list in ["containers", "initContainers"] {
         for resources in maps_in(spec, list).filter_map(|container| map_in(container, "resources"))
         {
-            let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else {
-                continue;
-            };
-            if limits.is_empty() {
-                continue;
-            }
-            let requests = crate::defaulting::map(resources, "requests");
-            for (name, amount) in limits {
-                requests.entry(name).or_insert(amount);
-            }
+            let requested = sub(resources, "requests");
+            let limits = sub(resources, "limits").as_object().into_iter().flatten();
+            let wanted = limits.filter(|(name, _)| requested.get(name).is_none());
+            let wanted: Json =
+                wanted.map(|(name, amount)| (name.clone(), amount.clone())).collect();
+            fill(resources, "requests", wanted);
         }
     }
 }
@@ -40,7 +35,7 @@ pub(super) fn pod_level(spec: &mut Json) {
     if counted("limits") + counted("requests") == 0 {
         return;
     }
-    let Ok(typed) = PodSpec::deserialize(&Value::Object(spec.clone())) else {
+    let Ok(typed) = pod_spec(&Value::Object(spec.clone())) else {
         return;
     };
     let Some(resources) = map_in(spec, "resources") else {
@@ -90,6 +85,9 @@ pub(crate) fn round_lists(resources: &mut Json) {
 /// Amounts are kept in thousandths, rounded up.
 pub(crate) fn round(list: &mut Json) {
     for amount in list.values_mut() {
+        if amount.as_str().is_some_and(Quantity::is_plain) {
+            continue;
+        }
         if let Ok(mut quantity) = Quantity::from_json(amount)
             && !quantity.round_up(-3)
         {

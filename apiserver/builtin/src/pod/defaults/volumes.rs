@@ -1,11 +1,8 @@
 //! Defaults of volumes.
 
 use super::{Json, resources};
-use crate::{
-    defaulting::{map_in, maps_in, missing, text},
-    pod::image,
-};
-use serde_json::{Value, json};
+use crate::defaulting::{map_in, maps_in, missing, text};
+use serde_json::json;
 
 pub(super) fn volume(volume: &mut Json) {
     if !volume.iter().any(|(name, source)| name != "name" && !source.is_null()) {
@@ -24,9 +21,7 @@ pub(super) fn volume(volume: &mut Json) {
         maps_in(projected, "sources").for_each(projection);
     }
     if let Some(source) = map_in(volume, "image") {
-        let reference = source.get("reference").and_then(Value::as_str).unwrap_or_default();
-        let policy = image::pull_policy(reference);
-        text(source, "pullPolicy", policy);
+        super::pull_policy(source, "reference", "pullPolicy");
     }
     if let Some(claim) =
         map_in(volume, "ephemeral").and_then(|source| map_in(source, "volumeClaimTemplate"))

@@ -2,14 +2,15 @@
 
 use super::spec::{Owner, Scene};
 use crate::{check, look::At};
-use k8s_openapi::api::core::v1::PodSpec;
 use kubeplane_core::{
     field::{Error, Errors},
     names,
     quantity::Quantity,
 };
-use kubeplane_workload::resources::{container_limits, container_requests, is_pod_level};
-use serde::Deserialize;
+use kubeplane_workload::{
+    pod_spec,
+    resources::{container_limits, container_requests, is_pod_level},
+};
 use std::collections::BTreeSet;
 
 const STANDARD: &[&str] = &[
@@ -196,10 +197,9 @@ pub(crate) fn is_native(name: &str) -> bool {
 }
 
 fn is_extended(name: &str) -> bool {
-    let for_quota = format!("requests.{name}");
     !is_native(name)
         && !name.starts_with("requests.")
-        && names::is_qualified_name(&for_quota).is_empty()
+        && names::is_qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 /// Whether more of it may be promised than there is.
@@ -269,7 +269,7 @@ pub(super) fn pod_level(spec: &At<'_>, scene: &Scene<'_>, errors: &mut Errors) {
         errors.push(claims.forbidden("claims may not be set for Resources at pod-level"));
     }
     requirements(&resources, pod_resource, &scene.claims, errors);
-    let Ok(typed) = PodSpec::deserialize(spec.value()) else {
+    let Ok(typed) = pod_spec(spec.value()) else {
         return;
     };
     let (limits, requests) = (resources.get("limits"), resources.get("requests"));

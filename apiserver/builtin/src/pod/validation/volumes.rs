@@ -1,7 +1,10 @@
 //! The volumes of a pod.
 
 use super::{container::pull_policy, env, projected, spec::Owner};
-use crate::{check, look::At};
+use crate::{
+    check,
+    look::{At, Look},
+};
 use kubeplane_core::{field::Errors, names};
 use std::collections::BTreeMap;
 
@@ -98,11 +101,8 @@ fn source(volume: &At<'_>, owner: &Owner<'_>, pod: Option<&str>, errors: &mut Er
     if limit.is_set() && check::quantity(&limit).sign() < 0 {
         errors.push(limit.forbidden("SizeLimit field must be a valid resource quantity"));
     }
-    for kind in KINDS {
+    for kind in KINDS.iter().filter(|kind| volume.value().has(kind)) {
         let source = volume.get(kind);
-        if !source.is_set() {
-            continue;
-        }
         if found {
             errors.push(source.forbidden("may not specify more than 1 volume type"));
             continue;

@@ -38,6 +38,9 @@ pub(super) fn overlapping(warnings: &Warnings, volume: &At<'_>) {
         ("downwardAPI", "DownwardAPI", ""),
     ] {
         let source = volume.get(kind);
+        if !source.is_set() {
+            continue;
+        }
         let what = match named {
             "" => printed.to_owned(),
             field => format!("{printed} {:?}", source.get(field).str()),

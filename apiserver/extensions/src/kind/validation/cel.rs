@@ -78,7 +78,7 @@ impl Rules {
                 errors.push(Error::invalid(&rule_at, compiled.rule.rule.as_str(), detail));
             }
         } else if let Some(optional) =
-            compiled.rule.optional_old_self.filter(|_| compiled.program.is_ok())
+            compiled.rule.optional_old_self.filter(|_| !compiled.is_uninstantiated())
         {
             let detail = "may not be set if oldSelf is not used in rule";
             errors.push(Error::invalid(&at.child("optionalOldSelf"), optional, detail));

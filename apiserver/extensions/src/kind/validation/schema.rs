@@ -69,8 +69,9 @@ pub(super) fn validate(
         }
         errors.extend(found);
     }
-    let mut walk = Walk { options, rules };
+    let mut walk = Walk { options, rules, broken: Vec::new() };
     errors.extend(walk.node(props, json, &Place::root(path.clone()), Some(1)));
+    errors.append(&mut walk.broken);
     if let Some(rules) = walk.rules {
         errors.extend(rules.finish(&path));
     }
@@ -129,6 +130,8 @@ fn root_with_status(props: &Props, json: &Value, path: &Path) -> Errors {
 struct Walk<'a> {
     options: &'a Options,
     rules: Option<Rules>,
+    /// What is wrong with rules. That keeps nobody from looking at the rules above.
+    broken: Errors,
 }
 
 impl Walk<'_> {
@@ -184,7 +187,8 @@ impl Walk<'_> {
             && !props.rules.is_empty()
             && let Some(rules) = &mut self.rules
         {
-            errors.extend(rules.node(props, json, place, place.root || props.embedded, count));
+            let resource = place.root || props.embedded;
+            self.broken.extend(rules.node(props, json, place, resource, count));
         }
         errors
     }

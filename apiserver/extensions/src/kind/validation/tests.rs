@@ -153,6 +153,37 @@ fn defaults_must_fit() {
 }
 
 #[test]
+fn defaults_of_metadata_must_make_proper_metadata() {
+    let with_metadata = |kind: &str, metadata: Value| {
+        with(json!({"type": "object", "properties": {"e": {
+            "type": "object", "x-kubernetes-embedded-resource": true,
+            "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"kind": {"type": "string", "default": kind}, "metadata": metadata},
+        }}}))
+    };
+    let name = |default: Value| json!({"type": "object", "properties": {"name": {"type": "string", "default": default}}});
+    assert_eq!(with_metadata("Pod", name("x".into())), Vec::<String>::new());
+    let found = with_metadata("a.b", name("..".into()));
+    assert!(
+        found[0].starts_with(
+            r#"S.properties[e].properties[kind].default: Invalid value: "a.b": must result in valid metadata: kind: Invalid value: "a.b": may have mixed case, but should otherwise match: "#
+        ),
+        "{found:#?}"
+    );
+    assert_eq!(
+        found[1],
+        r#"S.properties[e].properties[metadata].properties[name].default: Invalid value: "..": must result in valid metadata: metadata.name: Invalid value: "..": may not be '..'"#
+    );
+    let labels = json!({"type": "object", "default": {"labels": 5}});
+    assert_eq!(
+        with_metadata("Pod", labels),
+        [
+            r#"S.properties[e].properties[metadata].default: Invalid value: {"labels":5}: must result in valid metadata: metadata: Invalid value: {"labels":5}: json: cannot unmarshal number into Go struct field ObjectMeta.labels of type map[string]string"#
+        ]
+    );
+}
+
+#[test]
 fn rules_must_compile_and_be_cheap() {
     let rules = |rules: Value| {
         with(json!({
@@ -223,5 +254,73 @@ fn protected_groups_need_approval() {
         [
             "metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111"
         ]
+    );
+}
+
+#[test]
+fn conversion_webhooks_are_checked_as_in_the_original() {
+    let with_client = |client: Value| {
+        let conversion = json!({"strategy": "Webhook",
+            "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": client}});
+        changed(|crd| crd["spec"]["conversion"] = conversion.clone())
+    };
+    assert_eq!(
+        with_client(json!({"url": "http://a.b/c"})),
+        [
+            r#"spec.conversion.webhookClientConfig.url: Invalid value: "http": 'https' is the only allowed URL scheme; desired format: https://host[/path]"#
+        ]
+    );
+    assert_eq!(
+        with_client(json!({"service": {"namespace": "n", "name": "s", "path": "/a//b"}})),
+        [
+            r#"spec.conversion.webhookClientConfig.service.path: Invalid value: "/a//b": segment[1] may not be empty"#
+        ]
+    );
+}
+
+/// Before a definition is established, its authorities may be anything; they keep it from being established.
+#[test]
+fn authorities_must_be_readable_once_established() {
+    let definition = |bundle: &str, established: &str| {
+        let mut crd = widgets();
+        crd["metadata"]["resourceVersion"] = "1".into();
+        crd["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+            "conversionReviewVersions": ["v1"],
+            "clientConfig": {"url": "https://a.b", "caBundle": bundle}}});
+        crd["status"]["conditions"] = json!([{"type": "Established", "status": established}]);
+        Object::from_value(crd).unwrap()
+    };
+    let (none, bad, worse) = ("", "bm9uc2Vuc2U=", "bm9uZQ==");
+    assert_eq!(told(&create(&definition(bad, "False"))), Vec::<String>::new());
+    let changed = |old: &Object, bundle: &str| told(&update(&definition(bundle, "True"), old));
+    assert!(changed(&definition(none, "False"), bad).is_empty());
+    assert_eq!(
+        changed(&definition(none, "True"), bad),
+        [
+            r#"spec.conversion.webhookClientConfig.caBundle: Invalid value: "bm9uc2Vuc2U=": unable to load root certificates: unable to parse bytes as PEM block"#
+        ]
+    );
+    assert!(changed(&definition(bad, "True"), worse).is_empty());
+}
+
+/// What is wrong with a rule does not hide what is wrong with those above it.
+#[test]
+fn all_rules_are_looked_at() {
+    let rule = |rule: &str| json!([{"rule": rule}]);
+    let found = with(json!({"type": "object", "x-kubernetes-validations": rule("self.nothing"),
+        "properties": {"a": {"type": "string", "x-kubernetes-validations": rule("self.more")}}}));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let at = |path: &str| found.iter().any(|text| text.starts_with(path));
+    assert!(at("S.x-kubernetes-validations[0].rule"), "{found:#?}");
+    assert!(at("S.properties[a].x-kubernetes-validations[0].rule"), "{found:#?}");
+    // What does not compile does not use `oldSelf` either.
+    let found = with(json!({"type": "object", "properties": {"a": {"type": "string"}},
+        "x-kubernetes-validations": [{"rule": "self.nothing", "optionalOldSelf": true}]}));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(
+        found[1].ends_with(
+            "optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule"
+        ),
+        "{found:#?}"
     );
 }

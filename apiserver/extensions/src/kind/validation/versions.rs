@@ -92,7 +92,9 @@ pub(super) fn own_parts(
         errors.extend(columns(version, &path.child("additionalPrinterColumns")));
     }
     if !shared.fields {
-        errors.extend(selectable_fields(version, options, &path.child("selectableFields")));
+        let without = "may only be set when `version.schema.openAPIV3Schema` is not included";
+        let at = path.child("selectableFields");
+        errors.extend(selectable_fields(version, options, without, &at));
     }
     errors
 }
@@ -117,7 +119,9 @@ pub(super) fn shared_parts(
         errors.extend(columns(first, &path.child("additionalPrinterColumns")));
     }
     if shared.fields {
-        errors.extend(selectable_fields(first, options, &path.child("selectableFields")));
+        let without = "may only be set when validations.schema is included";
+        let at = path.child("selectableFields");
+        errors.extend(selectable_fields(first, options, without, &at));
     }
     errors
 }
@@ -281,15 +285,15 @@ fn validate_column(column: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn selectable_fields(version: &Version<'_>, options: &Options, path: &Path) -> Errors {
+/// `without`: what is said where there is no schema.
+fn selectable_fields(
+    version: &Version<'_>,
+    options: &Options,
+    without: &str,
+    path: &Path,
+) -> Errors {
     let Some(Value::Array(fields)) = version.part("selectableFields") else { return Vec::new() };
-    let Some(schema) = &version.schema else {
-        return vec![Error::invalid(
-            path,
-            "",
-            "may only be set when validations.schema is included",
-        )];
-    };
+    let Some(schema) = &version.schema else { return vec![Error::invalid(path, "", without)] };
     let mut errors = Vec::new();
     let mut seen = Vec::new();
     for (index, field) in fields.iter().enumerate() {

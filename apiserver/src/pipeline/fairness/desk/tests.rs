@@ -1,19 +1,29 @@
 use super::*;
 use futures::FutureExt;
+use jiff::Timestamp;
+use kubeplane_clock::PausedClock;
 
-fn desk(levels: &[(&str, Limits)]) -> Arc<Desk> {
-    let desk = Arc::new(Desk::default());
+const ONE_QUEUE: Option<Queuing> = queuing(1, 1, 4);
+
+const fn queuing(queues: usize, hand: usize, length: usize) -> Option<Queuing> {
+    Some(Queuing { queues, hand, length })
+}
+
+fn desk(levels: &[(&str, Limits)]) -> (Arc<Desk>, Arc<PausedClock>) {
+    let clock = Arc::new(PausedClock::starting_at(Timestamp::UNIX_EPOCH));
+    let desk = Desk::new(clock.clone());
     let levels = levels.iter().map(|(name, limits)| (Arc::from(*name), *limits)).collect();
     desk.configure(&levels);
-    desk
+    (desk, clock)
 }
 
-fn alone(nominal: usize, queue: usize) -> Limits {
-    Limits { nominal, kept: nominal, most: nominal, queue }
+fn alone(nominal: usize, queuing: Option<Queuing>) -> Limits {
+    Limits { exempt: false, nominal, kept: nominal, most: nominal, queuing }
 }
 
-fn ask(desk: &Arc<Desk>, level: &str, flow: &str) -> Turn {
-    desk.ask(&Arc::from(level), || flow.to_owned())
+fn ask(desk: &Arc<Desk>, level: &str, hash: u64) -> Turn {
+    let (info, user) = (Arc::default(), Arc::new(UserInfo::anonymous()));
+    desk.ask(&Arc::from(level), Asked { schema: Arc::from("s"), by: None, info, user, hash })
 }
 
 fn seated(turn: Turn) -> Seat {
@@ -30,60 +40,125 @@ fn waiting(turn: Turn) -> impl Future<Output = Seat> + Unpin {
     }
 }
 
+fn refused(turn: Turn) -> &'static str {
+    match turn {
+        Turn::Never(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn flows_of_a_level_take_turns_and_its_queue_ends() {
-    let desk = desk(&[("small", alone(1, 4))]);
-    let seat = seated(ask(&desk, "small", "a"));
-    let mut first = waiting(ask(&desk, "small", "a"));
-    let mut second = waiting(ask(&desk, "small", "a"));
-    let mut third = waiting(ask(&desk, "small", "a"));
-    let mut other = waiting(ask(&desk, "small", "b"));
-    assert!(matches!(ask(&desk, "small", "c"), Turn::Never(_)));
+fn queues_take_turns_and_end() {
+    // With a hand of one a flow has the queue that its hash says.
+    let (desk, _clock) = desk(&[("small", alone(1, queuing(2, 1, 3)))]);
+    let seat = seated(ask(&desk, "small", 0));
+    let mut first = waiting(ask(&desk, "small", 0));
+    let mut second = waiting(ask(&desk, "small", 0));
+    let mut third = waiting(ask(&desk, "small", 0));
+    assert_eq!(refused(ask(&desk, "small", 0)), "queue-full");
+    let mut other = waiting(ask(&desk, "small", 1));
     assert!((&mut first).now_or_never().is_none());
 
+    // The first queue has been served once, so that the other one is earlier.
     drop(seat);
-    let seat = (&mut first).now_or_never().expect("the first of the first flow");
+    let seat = (&mut other).now_or_never().expect("the queue that was not served yet");
     drop(seat);
-    let seat = (&mut other).now_or_never().expect("the other flow before the rest of the first");
-    assert!((&mut second).now_or_never().is_none());
+    let seat = (&mut first).now_or_never().expect("then the first of the other one");
     drop(seat);
-    let seat = (&mut second).now_or_never().expect("then the first flow again");
+    let seat = (&mut second).now_or_never().expect("and its next");
+    assert!((&mut third).now_or_never().is_none());
     drop(seat);
     assert!((&mut third).now_or_never().is_some());
 }
 
 #[test]
+fn a_flow_stands_in_the_shortest_queue_of_its_hand() {
+    let (desk, _clock) = desk(&[("small", alone(1, queuing(4, 2, 1)))]);
+    let _seat = seated(ask(&desk, "small", 6));
+    // The hand of 6 is the third queue and the second, that of 10 the third and the fourth.
+    let _first = waiting(ask(&desk, "small", 6));
+    let _second = waiting(ask(&desk, "small", 6));
+    assert_eq!(refused(ask(&desk, "small", 6)), "queue-full");
+    let _other = waiting(ask(&desk, "small", 10));
+    assert_eq!(refused(ask(&desk, "small", 10)), "queue-full");
+    let standing = desk.look(|levels| {
+        let queues = levels["small"].queues.iter();
+        queues.map(|(index, queue)| (*index, queue.waiting().len())).collect::<Vec<_>>()
+    });
+    assert_eq!(standing, [(1, 1), (2, 1), (3, 1)]);
+}
+
+#[test]
+fn a_queue_whose_requests_take_long_is_served_after_others() {
+    let (desk, clock) = desk(&[("small", alone(1, queuing(2, 1, 9)))]);
+    let long = seated(ask(&desk, "small", 0));
+    let mut slow = waiting(ask(&desk, "small", 0));
+    let mut quick: Vec<_> = (0..3).map(|_| waiting(ask(&desk, "small", 1))).collect();
+    clock.advance(Duration::from_secs(1));
+    drop(long);
+    for next in &mut quick {
+        assert!((&mut slow).now_or_never().is_none());
+        drop(next.now_or_never().expect("what is quick"));
+    }
+    assert!((&mut slow).now_or_never().is_some());
+}
+
+#[test]
 fn who_stops_waiting_leaves_neither_a_place_nor_a_seat_behind() {
-    let desk = desk(&[("small", alone(1, 1))]);
-    let seat = seated(ask(&desk, "small", "a"));
-    drop(waiting(ask(&desk, "small", "a")));
-    let told_but_gone = waiting(ask(&desk, "small", "a"));
+    let (desk, _clock) = desk(&[("small", alone(1, ONE_QUEUE))]);
+    let seat = seated(ask(&desk, "small", 0));
+    drop(waiting(ask(&desk, "small", 0)));
+    let told_but_gone = waiting(ask(&desk, "small", 0));
     drop(seat);
     drop(told_but_gone);
-    let seat = seated(ask(&desk, "small", "a"));
+    let seat = seated(ask(&desk, "small", 0));
     drop(seat);
-    assert!(desk.0.lock().values().all(|level| level.used == 0 && level.queued == 0));
+    desk.look(|levels| {
+        let level = &levels["small"];
+        assert_eq!((level.used, level.waiting, level.queues.len()), (0, 0, 0));
+        assert_eq!((level.counts.dispatched, level.counts.cancelled), (3, 1));
+    });
 }
 
 #[test]
 fn idle_seats_are_borrowed_but_not_those_that_are_kept() {
-    let lends = Limits { nominal: SEATS / 2, kept: SEATS / 2 - 2, most: SEATS, queue: 0 };
-    let desk = desk(&[("borrower", lends), ("lender", lends)]);
-    let borrowed: Vec<_> =
-        (0..SEATS / 2 + 2).map(|_| seated(ask(&desk, "borrower", "a"))).collect();
-    assert!(matches!(ask(&desk, "borrower", "a"), Turn::Never(_)));
-    let own = seated(ask(&desk, "lender", "a"));
+    let lends = Limits { kept: SEATS / 2 - 2, most: SEATS, ..alone(SEATS / 2, None) };
+    let (desk, _clock) = desk(&[("borrower", lends), ("lender", lends)]);
+    let borrowed: Vec<_> = (0..SEATS / 2 + 2).map(|_| seated(ask(&desk, "borrower", 0))).collect();
+    assert_eq!(refused(ask(&desk, "borrower", 0)), "concurrency-limit");
+    let own = seated(ask(&desk, "lender", 0));
     drop(borrowed);
     drop(own);
-    let _again = seated(ask(&desk, "borrower", "a"));
+    let _again = seated(ask(&desk, "borrower", 0));
+}
+
+#[test]
+fn exempt_levels_are_only_counted() {
+    let exempt = Limits { exempt: true, ..alone(0, None) };
+    let (desk, _clock) = desk(&[("exempt", exempt), ("small", alone(1, ONE_QUEUE))]);
+    let seats: Vec<_> = (0..SEATS + 1).map(|_| seated(ask(&desk, "exempt", 0))).collect();
+    let _own = seated(ask(&desk, "small", 0));
+    assert_eq!(desk.look(|levels| levels["exempt"].used), seats.len());
+    drop(seats);
+    assert_eq!(desk.look(|levels| levels["exempt"].unqueued.len()), 0);
 }
 
 #[test]
 fn more_seats_are_given_to_those_who_wait() {
-    let desk = desk(&[("small", alone(1, 1))]);
-    let _seat = seated(ask(&desk, "small", "a"));
-    let mut next = waiting(ask(&desk, "small", "a"));
+    let (desk, _clock) = desk(&[("small", alone(1, ONE_QUEUE))]);
+    let _seat = seated(ask(&desk, "small", 0));
+    let mut next = waiting(ask(&desk, "small", 0));
     assert!((&mut next).now_or_never().is_none());
-    desk.configure(&BTreeMap::from([(Arc::from("small"), alone(2, 1))]));
+    desk.configure(&BTreeMap::from([(Arc::from("small"), alone(2, ONE_QUEUE))]));
     assert!((&mut next).now_or_never().is_some());
+}
+
+#[test]
+fn a_level_that_is_no_more_ends_with_those_who_are_in_it() {
+    let (desk, _clock) = desk(&[("small", alone(1, ONE_QUEUE))]);
+    let seat = seated(ask(&desk, "small", 0));
+    desk.configure(&BTreeMap::new());
+    assert!(desk.look(|levels| levels["small"].ending));
+    drop(seat);
+    assert!(desk.look(BTreeMap::is_empty));
 }

@@ -5,12 +5,11 @@ use crate::{
     look::{At, Look, sub},
     pod::validation::{annotations, metadata_and_spec},
 };
-use k8s_openapi::api::core::v1::PodSpec;
 use kubeplane_core::{
     Object,
     field::{Error, Errors, Path},
 };
-use serde::Deserialize;
+use kubeplane_workload::{pod_spec, qos_class};
 use serde_json::{Map, Value};
 
 /// A write to the subresource `resize`.
@@ -63,8 +62,8 @@ fn class(pod: &Object) -> String {
 }
 
 fn class_of(spec: &Value) -> String {
-    let spec = PodSpec::deserialize(spec).unwrap_or_default();
-    kubeplane_workload::qos_class(&spec).to_string()
+    let spec = pod_spec(spec).unwrap_or_default();
+    qos_class(&spec).to_string()
 }
 
 fn same_containers(new: &At<'_>, old: &At<'_>, list: &str, errors: &mut Errors) {
