@@ -151,7 +151,10 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(volume_expansion::VolumeExpansion),
         BoxController::new(local_path::LocalPath),
         BoxController::new(attach_detach::AttachDetach::new(clock())),
-        BoxController::new(resource_claims::ResourceClaims::new(clock())),
+        BoxController::new(resource_claims::ResourceClaims::new(
+            clock(),
+            options.features.is_on("DRAWorkloadResourceClaims"),
+        )),
         BoxController::new(nodes::NodeLifecycle::new()),
         BoxController::new(nodes::TaintEviction::new()),
         BoxController::new(pod_gc::PodGc::new()),
@@ -176,7 +179,9 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         all.push(BoxController::new(account_tokens::AccountTokens::new(signer.clone(), root_ca)));
     }
     if options.features.is_on("DRADeviceTaints") {
-        all.push(BoxController::new(device_taints::DeviceTaints::new()));
+        all.push(BoxController::new(device_taints::DeviceTaints::new(
+            options.features.is_on("DRADeviceTaintRules"),
+        )));
     }
     if !options.cluster_cidrs.is_empty() {
         all.push(BoxController::new(nodes::NodeIpam::new(options.cluster_cidrs.clone())));

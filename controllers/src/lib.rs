@@ -8,6 +8,13 @@
 //!   builtin: the original's controllers, on exactly this interface
 //! ```
 //!
+//! # Contract
+//! A [`Controller`] is level-triggered: its `reconcile` looks at the present state, whatever change led to the request, and is right
+//! however often it runs and wherever its last run was cut off. One request is worked on by one worker at a time; equal requests
+//! that wait collapse into one; a failure or panic concerns its request alone. `watches` is called once, before the first.
+//! A [`TokenSigner`] signs what lives as long as the Secret that it names.
+//!
+//! # Example
 //! ```
 //! use async_trait::async_trait;
 //! use k8s_openapi::api::core::v1::Namespace;

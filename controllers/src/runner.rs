@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use kubeplane_client::{QueueMetrics, QueueOptions, WorkQueue};
 use kubeplane_clock::timeout;
-use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{fmt, hash::Hash, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +16,9 @@ pub struct BoxController(Box<dyn Run>);
 impl BoxController {
     /// Forgets the types of `controller`.
     #[must_use]
-    pub fn new(controller: impl Controller) -> Self {
-        Self(Box::new(Runner(Arc::new(controller))))
+    pub fn new<C: Controller>(controller: C) -> Self {
+        let controller: Erased<C::Request, C::Error> = Arc::new(controller);
+        Self(Box::new(Runner(controller)))
     }
 
     /// As [`Controller::name`].
@@ -65,10 +66,17 @@ trait Run: Send + Sync {
     async fn run(self: Box<Self>, job: Job);
 }
 
-struct Runner<C>(Arc<C>);
+/// Nearly all controllers have one type of request and of error, and are run by the same code.
+type Erased<R, E> = Arc<dyn Controller<Request = R, Error = E>>;
+
+struct Runner<R, E>(Erased<R, E>);
 
 #[async_trait]
-impl<C: Controller> Run for Runner<C> {
+impl<R, E> Run for Runner<R, E>
+where
+    R: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -143,14 +151,18 @@ async fn until_over(token: &CancellationToken, pumps: &mut JoinSet<()>, name: &s
     }
 }
 
-struct Worker<C: Controller> {
-    controller: Arc<C>,
+struct Worker<R, E> {
+    controller: Erased<R, E>,
     context: Context,
-    queue: WorkQueue<C::Request>,
+    queue: WorkQueue<R>,
     token: CancellationToken,
 }
 
-impl<C: Controller> Worker<C> {
+impl<R, E> Worker<R, E>
+where
+    R: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
     async fn run(self) {
         loop {
             let request = tokio::select! {
@@ -164,7 +176,7 @@ impl<C: Controller> Worker<C> {
         }
     }
 
-    async fn work(&self, request: &C::Request) {
+    async fn work(&self, request: &R) {
         let name = self.controller.name();
         let reconcile = AssertUnwindSafe(self.controller.reconcile(request, &self.context));
         match reconcile.catch_unwind().await {

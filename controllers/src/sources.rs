@@ -36,6 +36,9 @@ impl<R: Clone + Eq + Hash> Enqueue<R> {
     }
 }
 
+/// Behind a pointer, so that there is one pump for a kind and not one for each handler of it.
+type Handler<K, R> = Box<dyn FnMut(&Change<K>, &Enqueue<R>) + Send>;
+
 type Pump<R> = Box<dyn FnOnce(Enqueue<R>, oneshot::Sender<()>) -> BoxFuture<'static, ()> + Send>;
 
 /// Where a controller's requests come from.
@@ -87,8 +90,12 @@ impl<R: Clone + Eq + Hash + Send + Sync + 'static> Sources<R> {
     /// Lets `handler` see every change of a kind and ask for reconciliations, now or later.
     pub fn handle<K: Watchable>(
         &mut self,
-        mut handler: impl FnMut(&Change<K>, &Enqueue<R>) + Send + 'static,
+        handler: impl FnMut(&Change<K>, &Enqueue<R>) + Send + 'static,
     ) {
+        self.handle_with::<K>(Box::new(handler));
+    }
+
+    fn handle_with<K: Watchable>(&mut self, mut handler: Handler<K, R>) {
         let informer = self.informer::<K>();
         let pump = move |queue: Enqueue<R>, caught_up: oneshot::Sender<()>| {
             pump(informer.subscribe(), caught_up, move |change| handler(&change, &queue)).boxed()

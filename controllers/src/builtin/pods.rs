@@ -1,16 +1,17 @@
 //! What all controllers that own pods do with them.
 
-use crate::{Context, Error};
+use crate::{Context, Error, error::unless_gone};
 use k8s_openapi::{
     api::core::v1::{Pod, PodTemplateSpec},
-    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time},
 };
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::{NamespaceResourceScope, Selector, SelectorExt},
 };
 use kubeplane_client::{EventType, Informer, Watchable, controller_of, controller_ref};
+use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The index of pods by the uid of who manages them; orphans are under `orphan/<namespace>`.
@@ -116,6 +117,31 @@ where
             Err(error)
         }
     }
+}
+
+/// Deletes this pod for what is not its owner's wish: its status first says why. One that is gone, or whose name
+/// another has by now, is left alone.
+pub(super) async fn disrupt(
+    context: &Context,
+    pod: &Pod,
+    reason: &str,
+    message: &str,
+) -> Result<(), Error> {
+    let meta = &pod.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let api: Api<Pod> =
+        Api::namespaced(context.client(), meta.namespace.as_deref().unwrap_or_default());
+    let patch = json!({
+        "metadata": {"uid": meta.uid},
+        "status": {"conditions": [{
+            "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+            "lastTransitionTime": Time(context.now()), "observedGeneration": meta.generation,
+        }]},
+    });
+    unless_gone(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await)?;
+    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    unless_gone(api.delete(name, &params).await)
 }
 
 /// The pod that a template describes, named after its owner and managed by it.

@@ -1,9 +1,11 @@
 mod claim;
+mod group;
 mod pod;
 
 use super::written::{LAGGING, Written};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
+use group::PodGroup;
 use k8s_openapi::api::{
     core::v1::{Pod, PodResourceClaim},
     resource::v1::{ResourceClaim, ResourceClaimTemplate},
@@ -20,13 +22,19 @@ const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 
 /// The index of pods by the claims and templates they name, as [`claim_key`] and [`template_key`] say.
 const BY_CLAIM: &str = "resource-claim";
-/// The index of claims by the uid of the pod they were made for.
-const BY_POD: &str = "resource-claim-pod";
+/// The index of claims by the uid of the pod or PodGroup they were made for.
+const BY_OWNER: &str = "resource-claim-owner";
+/// The index of PodGroups by the claims and templates they name.
+const GROUPS: &str = "resource-claim-groups";
+/// The index of pods with claims by their PodGroup.
+const MEMBERS: &str = "resource-claim-members";
 
-/// Makes the resource claims that pods have by a template, reserves them for pods that were bound past the
-/// scheduler, and gives them back when the pods are done.
+/// Makes the resource claims that pods and PodGroups have by a template, reserves them for pods that were bound past
+/// the scheduler, and gives them back when the pods are done.
 pub(super) struct ResourceClaims {
     written: Written,
+    /// Whether PodGroups have claims.
+    groups: bool,
 }
 
 /// What is looked at.
@@ -34,11 +42,70 @@ pub(super) struct ResourceClaims {
 pub(super) enum Request {
     Pod(ObjectKey),
     Claim(ObjectKey),
+    Group(ObjectKey),
 }
 
 impl ResourceClaims {
-    pub(super) fn new(clock: SharedClock) -> Self {
-        Self { written: Written::new(clock) }
+    /// `groups` where PodGroups have claims, too.
+    pub(super) fn new(clock: SharedClock, groups: bool) -> Self {
+        Self { written: Written::new(clock), groups }
+    }
+
+    /// What follows from PodGroups, and for them from claims and templates.
+    fn watch_groups(&self, sources: &mut Sources<Request>) {
+        let groups = sources.informer::<PodGroup>();
+        groups.add_index(GROUPS, |group| {
+            let namespace = group.namespace().unwrap_or_default();
+            let claims = group.claims().map(|name| claim_key(&namespace, name));
+            claims.chain(group.templates().map(|name| template_key(&namespace, name))).collect()
+        });
+        let pods = sources.informer::<Pod>();
+        pods.add_index(MEMBERS, |pod| {
+            let member = group::name_of(pod).filter(|_| !entries(pod).is_empty());
+            let namespace = pod.namespace().unwrap_or_default();
+            member.map(|name| format!("{namespace}/{name}")).into_iter().collect()
+        });
+        let written = self.written.clone();
+        sources.watch::<PodGroup>(move |change| {
+            let group = change.object();
+            let key = ObjectKey::of(&**group);
+            let mut requests = Vec::new();
+            if change.is_deleted() {
+                written.forget(&group::memory(&key));
+                let claim = |name| Request::Claim(ObjectKey::new(key.namespace.clone(), name));
+                requests.extend(group.claims().map(claim));
+            } else if !group.spec.resource_claims.is_empty() {
+                requests.push(Request::Group(key.clone()));
+            }
+            // What the group has may be what its pods wait for.
+            let members = pods.by_index(MEMBERS, &key.to_string());
+            requests.extend(members.iter().map(|pod| Request::Pod(ObjectKey::of(&**pod))));
+            requests
+        });
+        let all = move |key: &str| -> Vec<Request> {
+            let found = groups.by_index(GROUPS, key);
+            found.iter().map(|group| Request::Group(ObjectKey::of(&**group))).collect()
+        };
+        let of_claim = all.clone();
+        let written = self.written.clone();
+        sources.watch::<ResourceClaim>(move |change| {
+            let claim = change.object();
+            let key = ObjectKey::of(&**claim);
+            let mut requests = of_claim(&claim_key(&key.namespace, &key.name));
+            if let Some(owner) = group_owner(claim) {
+                let group = ObjectKey::new(key.namespace, owner);
+                if change.is_deleted() {
+                    written.gone(&group::memory(&group), &**claim);
+                }
+                requests.push(Request::Group(group));
+            }
+            requests
+        });
+        sources.watch::<ResourceClaimTemplate>(move |change| {
+            let key = ObjectKey::of(&**change.object());
+            let gone = change.is_deleted();
+            if gone { Vec::new() } else { all(&template_key(&key.namespace, &key.name)) }
+        });
     }
 }
 
@@ -114,6 +181,12 @@ pub(super) fn owner(claim: &ResourceClaim) -> Option<(&str, &str)> {
     Some((&owner.name, &owner.uid))
 }
 
+/// The name of the PodGroup a claim was made for.
+fn group_owner(claim: &ResourceClaim) -> Option<&str> {
+    let owner = controller_of(claim).filter(|own| own.kind == "PodGroup")?;
+    owner.api_version.starts_with(group::GROUP).then_some(&*owner.name)
+}
+
 #[async_trait]
 impl Controller for ResourceClaims {
     type Request = Request;
@@ -134,9 +207,13 @@ impl Controller for ResourceClaims {
     fn watches(&self, sources: &mut Sources<Request>) {
         let pods = sources.informer::<Pod>();
         pods.add_index(BY_CLAIM, keys);
-        sources.informer::<ResourceClaim>().add_index(BY_POD, |claim| {
-            owner(claim).map(|(_, uid)| uid.to_owned()).into_iter().collect()
+        sources.informer::<ResourceClaim>().add_index(BY_OWNER, |claim| {
+            let owner = controller_of(claim).filter(|own| matches!(&*own.kind, "Pod" | "PodGroup"));
+            owner.map(|own| own.uid.clone()).into_iter().collect()
         });
+        if self.groups {
+            self.watch_groups(sources);
+        }
         let written = self.written.clone();
         sources.watch::<Pod>(move |change| {
             let pod = change.object();
@@ -190,7 +267,14 @@ impl Controller for ResourceClaims {
 
     async fn reconcile(&self, request: &Request, context: &Context) -> Result<Action, Error> {
         match request {
-            Request::Claim(key) => claim::sync(context, key).await?,
+            Request::Claim(key) => claim::sync(context, key, self.groups).await?,
+            Request::Group(key) => {
+                let known = context.informers().of::<ResourceClaim>();
+                if !self.written.is_seen(&group::memory(key), &known) {
+                    return Ok(LAGGING);
+                }
+                group::sync(self, context, key).await?;
+            }
             Request::Pod(key) => {
                 let known = context.informers().of::<ResourceClaim>();
                 if !self.written.is_seen(key, &known) {

@@ -1,9 +1,11 @@
 mod counting;
+mod freed;
 
 use super::monitors::{Monitors, RESYNC, SETTLING};
 use crate::{Action, Context, Controller, Enqueue, Error, Retry, Sources};
 use async_trait::async_trait;
 use counting::{Counted, Shared, may_free};
+use freed::{Freed, Freeing, less};
 use futures::StreamExt;
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service},
@@ -22,25 +24,28 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// How often everything is counted anew, whatever was seen.
 const FULL: Duration = Duration::from_secs(300);
-/// What was charged that long ago has been stored and seen, or was refused.
-const IN_FLIGHT: Duration = Duration::from_millis(100);
+/// What was charged that long ago has been stored and seen, or was refused: as long as a server under load may
+/// take from charging to storing, and a cache to see it.
+const IN_FLIGHT: Duration = Duration::from_secs(5);
 
 /// Notes in each ResourceQuota its limits and what its namespace takes of them.
 ///
 /// Admission charges quotas for what is not stored yet, so a count below what is noted says nothing by
-/// itself: only what was noted a while ago and is not there now is free.
+/// itself: free is what was seen to go, and what was noted long ago and is not there now.
 pub(super) struct ResourceQuotas {
     shared: Arc<Shared>,
+    freed: Arc<Freed>,
     /// What was noted in quotas that seemed too high, and when that was seen.
     suspected: Mutex<HashMap<ObjectKey, (Duration, Resources)>>,
 }
 
 impl ResourceQuotas {
     pub(super) fn new() -> Self {
-        Self { shared: Arc::default(), suspected: Mutex::default() }
+        Self { shared: Arc::default(), freed: Arc::default(), suspected: Mutex::default() }
     }
 
-    /// What a quota is to say is used, and whether it must be looked at again.
+    /// What a quota is to say is used, and whether it must be looked at again; `noted` is without what was
+    /// seen to go.
     fn used(
         &self,
         key: &ObjectKey,
@@ -56,6 +61,12 @@ impl ResourceQuotas {
             return (counted.clone(), None);
         }
         let (since, then) = suspected.entry(key.clone()).or_insert_with(|| (now, noted.clone()));
+        // What went since is not noted any more.
+        for (name, then) in then.iter_mut() {
+            if let Some(noted) = noted.get(name).filter(|noted| *noted < then) {
+                *then = noted.clone();
+            }
+        }
         let age = now.saturating_sub(*since);
         if age < IN_FLIGHT {
             let raised = counted.iter().map(|(name, count)| {
@@ -87,6 +98,38 @@ fn settle(then: Option<&Quantity>, noted: Option<&Quantity>, count: &Quantity) -
     if value > *count { value } else { count.clone() }
 }
 
+impl ResourceQuotas {
+    /// Asks for the quotas that a change of a `K` may leave with room.
+    fn replenish<K: Watchable + Serialize>(
+        &self,
+        sources: &mut Sources<ObjectKey>,
+        quotas: &Informer<ResourceQuota>,
+        evaluator: Evaluator,
+        may_matter: impl Fn(&K, &K) -> bool + Send + 'static,
+    ) {
+        let (quotas, freed) = (quotas.clone(), self.freed.clone());
+        sources.watch::<K>(move |change| {
+            let (before, after) = match change {
+                Change::Added(_) => return Vec::new(),
+                Change::Updated { old, new } if !may_matter(old, new) => return Vec::new(),
+                Change::Updated { old, new } => (old, Some(new)),
+                Change::Deleted(old) => (old, None),
+            };
+            let Some(namespace) = before.meta().namespace.as_deref() else { return Vec::new() };
+            let keys = limiting(&quotas, namespace, &evaluator);
+            // An object that cannot be written down is found gone by counting.
+            if !keys.is_empty()
+                && let Ok(before) = Object::encode(&**before)
+                && let Ok(after) = after.map(|after| Object::encode(&**after)).transpose()
+            {
+                let freeing = Freeing { evaluator: evaluator.clone(), before, after };
+                keys.iter().for_each(|key| freed.add(key.clone(), [freeing.clone()]));
+            }
+            keys
+        });
+    }
+}
+
 #[async_trait]
 impl Controller for ResourceQuotas {
     type Request = ObjectKey;
@@ -107,30 +150,33 @@ impl Controller for ResourceQuotas {
         });
         let of = |plural| Evaluator::of(&kubeplane_core::GroupResource::new("", plural));
         if let Some(pods) = of("pods") {
-            replenish::<Pod>(sources, &quotas, pods, may_free);
+            self.replenish::<Pod>(sources, &quotas, pods, may_free);
         }
         if let Some(services) = of("services") {
-            replenish::<Service>(sources, &quotas, services, |old, new| old.spec != new.spec);
+            self.replenish::<Service>(sources, &quotas, services, |old, new| old.spec != new.spec);
         }
         if let Some(claims) = of("persistentvolumeclaims") {
-            replenish::<PersistentVolumeClaim>(sources, &quotas, claims, |old, new| {
+            self.replenish::<PersistentVolumeClaim>(sources, &quotas, claims, |old, new| {
                 old.spec != new.spec || old.status != new.status
             });
         }
-        let shared = self.shared.clone();
-        sources.background(move |queue, context| follow(shared, quotas, queue, context));
+        let (shared, freed) = (self.shared.clone(), self.freed.clone());
+        sources.background(move |queue, context| follow(shared, freed, quotas, queue, context));
     }
 
     async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let cached = context.informers().of::<ResourceQuota>().get(&key.namespace, &key.name);
         let Some(quota) = cached else {
             self.suspected.lock().remove(key);
+            self.freed.take(key);
             return Ok(Action::Done);
         };
         let object = Object::encode(&*quota).map_err(|error| Error::Invalid(error.to_string()))?;
         let counted = self.shared.count(context, &object)?;
         let noted = amounts(&object, &["status", "used"]);
-        let (mut used, again) = self.used(key, context.clock().elapsed(), &noted, &counted);
+        let freed = self.freed.take(key);
+        let left = less(&noted, &freed, &object, context.now());
+        let (mut used, again) = self.used(key, context.clock().elapsed(), &left, &counted);
         let hard = amounts(&object, &["spec", "hard"]);
         // What nobody counts stays as it was.
         for (name, amount) in &noted {
@@ -149,9 +195,11 @@ impl Controller for ResourceQuotas {
             status.hard = shown(hard);
             status.used = shown(used);
             let api: Api<ResourceQuota> = Api::namespaced(context.client(), &key.namespace);
-            crate::error::unless_gone(
-                api.replace_status(&key.name, &PostParams::default(), &next).await,
-            )?;
+            let written = api.replace_status(&key.name, &PostParams::default(), &next).await;
+            if written.is_err() {
+                self.freed.add(key.clone(), freed);
+            }
+            crate::error::unless_gone(written)?;
         }
         Ok(again.map_or(Action::Done, Action::RequeueAfter))
     }
@@ -164,28 +212,6 @@ impl Controller for ResourceQuotas {
             _ => Retry::Backoff,
         }
     }
-}
-
-/// Asks for the quotas that a change of a `K` may leave with room.
-fn replenish<K: Watchable + Serialize>(
-    sources: &mut Sources<ObjectKey>,
-    quotas: &Informer<ResourceQuota>,
-    evaluator: Evaluator,
-    may_matter: impl Fn(&K, &K) -> bool + Send + 'static,
-) {
-    let quotas = quotas.clone();
-    sources.watch::<K>(move |change| {
-        let concerned = match change {
-            Change::Added(_) => false,
-            Change::Updated { old, new } => may_matter(old, new),
-            Change::Deleted(_) => true,
-        };
-        let meta = change.object().meta();
-        match meta.namespace.as_deref().filter(|_| concerned) {
-            Some(namespace) => limiting(&quotas, namespace, &evaluator),
-            None => Vec::new(),
-        }
-    });
 }
 
 /// The quotas of a namespace that limit what `evaluator` knows.
@@ -205,6 +231,7 @@ fn limiting(
 /// Keeps track of what there is to count, and of what goes.
 async fn follow(
     shared: Arc<Shared>,
+    freed: Arc<Freed>,
     quotas: Informer<ResourceQuota>,
     queue: Enqueue<ObjectKey>,
     context: Context,
@@ -228,6 +255,9 @@ async fn follow(
                     && let Some(counted) = shared.counted(&resource)
                 {
                     for key in limiting(&quotas, &namespace, &counted.evaluator) {
+                        let evaluator = counted.evaluator.clone();
+                        let before = Object::default();
+                        freed.add(key.clone(), [Freeing { evaluator, before, after: None }]);
                         queue.add(key.clone());
                         // Where another cache is counted, that may see the change later.
                         queue.add_after(key, SETTLING);
@@ -277,10 +307,27 @@ mod tests {
         };
         assert_eq!(used(0, 0, 3), (resources(3), None));
         assert_eq!(used(0, 5, 3), (resources(5), Some(IN_FLIGHT)));
-        assert_eq!(used(60, 6, 4), (resources(6), Some(at(40))));
+        assert_eq!(used(3000, 6, 4), (resources(6), Some(at(2000))));
         // Of the five of then four are there now; the two charged since may be on their way.
-        assert_eq!(used(100, 7, 4), (resources(6), Some(IN_FLIGHT)));
-        assert_eq!(used(200, 6, 4), (resources(6), Some(IN_FLIGHT)));
-        assert_eq!(used(300, 6, 4), (resources(4), None));
+        assert_eq!(used(5000, 7, 4), (resources(6), Some(IN_FLIGHT)));
+        assert_eq!(used(10_000, 6, 4), (resources(6), Some(IN_FLIGHT)));
+        assert_eq!(used(15_000, 6, 4), (resources(4), None));
+    }
+
+    #[test]
+    fn what_was_seen_to_go_is_given_back_at_once_and_what_is_on_its_way_is_not() {
+        let quotas = ResourceQuotas::new();
+        let key = ObjectKey::new("ns", "quota");
+        let quota = serde_json::json!({"spec": {"hard": {"pods": "9"}}});
+        let quota = Object::from_value(quota).unwrap();
+        let pod = Object::default();
+        let evaluator = Evaluator::of(&kubeplane_core::GroupResource::new("", "pods")).unwrap();
+        quotas.freed.add(key.clone(), [Freeing { evaluator, before: pod, after: None }]);
+        let freed = quotas.freed.take(&key);
+        let left = less(&resources(5), &freed, &quota, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(left, resources(4));
+        let used = quotas.used(&key, Duration::ZERO, &left, &resources(3));
+        assert_eq!(used, (resources(4), Some(IN_FLIGHT)));
+        assert!(quotas.freed.take(&key).is_empty());
     }
 }

@@ -15,6 +15,7 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use kubeplane_client::{ControllerRefManager, ObjectKey, Watchable, controller_of, controller_ref};
+use kubeplane_workload::typed::{typed, untyped};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,7 +132,7 @@ where
         let mut labels = labels.unwrap_or_default();
         labels.insert(self.label.to_owned(), hash.to_owned());
         let prefix: String = self.key.name.chars().take(LONGEST_PREFIX).collect();
-        let mut template = serde_json::to_value(template).unwrap_or_default();
+        let mut template = untyped(template).unwrap_or_default();
         template["$patch"] = json!("replace");
         ControllerRevision {
             metadata: ObjectMeta {
@@ -199,5 +200,5 @@ where
 pub(super) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
     let mut template = revision.data.as_ref()?.0.pointer("/spec/template")?.clone();
     template.as_object_mut()?.remove("$patch");
-    serde_json::from_value(template).ok()
+    typed(&template).ok()
 }

@@ -42,7 +42,9 @@ async fn a_silent_node_is_noticed_and_its_pods_leave_when_others_are_well() {
     let for_a_while = json!([{
         "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30,
     }]);
-    cluster.create::<Pod>(pod("leaves", for_a_while)).await;
+    let mut leaves = pod("leaves", for_a_while);
+    leaves["metadata"]["finalizers"] = json!(["example.com/seen"]);
+    cluster.create::<Pod>(leaves).await;
     let start = clock.elapsed();
     as_time_passes(&clock, "the silent node is unknown", async || {
         for name in ["well-1", "well-2"] {
@@ -68,6 +70,22 @@ async fn a_silent_node_is_noticed_and_its_pods_leave_when_others_are_well() {
     .await;
     assert!(clock.elapsed() - start >= Duration::from_secs(50));
     assert!(pods.get_opt("leaves").await.unwrap().is_some(), "it tolerates for a while");
+    as_time_passes(&clock, "the pod is told why it is to leave", async || {
+        let pod = pods.get("leaves").await.unwrap();
+        let status = pod.status.unwrap_or_default();
+        let mut conditions = status.conditions.iter().flatten();
+        let why = conditions.find(|condition| condition.type_ == "DisruptionTarget");
+        let reason = why.and_then(|why| why.reason.as_deref());
+        let goes = pod.metadata.deletion_timestamp.is_some();
+        if goes && reason == Some("DeletionByTaintManager") {
+            Ok(())
+        } else {
+            Err(format!("{why:?}"))
+        }
+    })
+    .await;
+    let seen = json!({"metadata": {"finalizers": null}});
+    pods.patch("leaves", &PatchParams::default(), &Patch::Merge(seen)).await.unwrap();
     as_time_passes(&clock, "the pod leaves", async || {
         match pods.get_opt("leaves").await.unwrap() {
             None => Ok(()),

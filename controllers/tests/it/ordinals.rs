@@ -209,7 +209,10 @@ async fn a_pod_below_the_partition_comes_back_as_it_was() {
             let set = world.get(SETS, "db").await;
             let pods = world.list(POD).await;
             let last = pods.last().map(image).unwrap_or_default();
-            if number(&set, "/status/readyReplicas") == 2 && last == image_of_last {
+            // The set may not have noticed yet that a pod is new.
+            let running = pods.iter().all(|pod| text(pod, "/status/phase") == "Running");
+            let ready = number(&set, "/status/readyReplicas") == 2;
+            if running && ready && last == image_of_last {
                 Ok(())
             } else {
                 Err(format!("{:#}", set["status"]))

@@ -1,4 +1,5 @@
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kubeplane_workload::typed::untyped;
 use serde_json::Value;
 
 /// The label that tells the pods of a deployment's replica sets apart.
@@ -27,7 +28,7 @@ pub(in crate::builtin) fn is_same(a: &PodTemplateSpec, b: &PodTemplateSpec) -> b
 
 /// The template without its hash label, and without what is as good as absent.
 fn canonical(template: &PodTemplateSpec) -> Value {
-    let mut value = serde_json::to_value(template).unwrap_or_default();
+    let mut value = untyped(template).unwrap_or_default();
     if let Some(labels) = value.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         labels.remove(HASH_LABEL);
     }

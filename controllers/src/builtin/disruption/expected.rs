@@ -17,6 +17,7 @@ use kube::{
     discovery::pinned_kind,
 };
 use kubeplane_client::controller_of;
+use kubeplane_workload::typed::{typed, untyped};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What a budget counts with.
@@ -125,8 +126,7 @@ async fn by_subresource(
     let api: Api<DynamicObject> = Api::namespaced_with(context.client(), namespace, &resource);
     match api.get_scale(&owner.name).await {
         Ok(scale) => {
-            let scale: Option<Scale> =
-                serde_json::to_value(scale).and_then(serde_json::from_value).ok();
+            let scale: Option<Scale> = untyped(&scale).and_then(|scale| typed(&scale)).ok();
             let wanted = scale.filter(|scale| scale.metadata.uid.as_ref() == Some(&owner.uid));
             let replicas =
                 wanted.map(|scale| scale.spec.and_then(|spec| spec.replicas).unwrap_or_default());

@@ -1,18 +1,10 @@
 use super::{pods_on, taints};
-use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use crate::{Action, Context, Controller, Error, Sources, builtin::pods};
 use async_trait::async_trait;
-use k8s_openapi::{
-    api::core::v1::{Node, Pod, Taint, Toleration},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use kube::{
-    Api,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
-};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kubeplane_client::{Change, EventType, ObjectKey};
 use kubeplane_workload::{phase::node_name, tolerates_taint};
 use parking_lot::Mutex;
-use serde_json::json;
 use std::{collections::HashMap, time::Duration};
 
 /// Deletes pods from nodes with NoExecute taints, after as long as they tolerate them.
@@ -154,26 +146,14 @@ impl Controller for TaintEviction {
 async fn evict(context: &Context, key: &ObjectKey, pod: &Pod) -> Result<(), Error> {
     let message = format!("Marking for deletion Pod {key}");
     context.recorder().event_for(pod, EventType::Normal, "TaintManagerEviction", message);
-    let api: Api<Pod> = Api::namespaced(context.client(), &key.namespace);
-    let patch = json!({
-        "metadata": {"uid": pod.metadata.uid},
-        "status": {"conditions": [{
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": Time(context.now()), "observedGeneration": pod.metadata.generation,
-        }]},
-    });
-    unless_gone(
-        api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await,
-    )?;
-    let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    unless_gone(api.delete(&key.name, &params).await)
+    let message = "Taint manager: deleting due to NoExecute taint";
+    pods::disrupt(context, pod, "DeletionByTaintManager", message).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_shortest_toleration_counts_and_a_missing_one_most() {

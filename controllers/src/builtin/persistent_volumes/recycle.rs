@@ -8,7 +8,7 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use kubeplane_client::EventType;
-use kubeplane_workload::{phase::phase, storage::storage};
+use kubeplane_workload::{phase::phase, storage::storage, typed::typed};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ fn recycler(volume: &PersistentVolume, source: &Value, seconds: i64) -> Result<P
                 "volumeMounts": [{"name": "vol", "mountPath": "/scrub"}]}],
         },
     });
-    serde_json::from_value(pod).map_err(|error| Error::Invalid(error.to_string()))
+    typed(&pod).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 impl Sync<'_> {

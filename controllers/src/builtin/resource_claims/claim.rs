@@ -1,6 +1,6 @@
 //! What a claim is still needed for.
 
-use super::{FINALIZER, is_done, owner};
+use super::{FINALIZER, group, group::PodGroup, is_done, owner};
 use crate::{Context, Error, error::unless_gone};
 use k8s_openapi::api::{
     core::v1::Pod,
@@ -12,7 +12,8 @@ use kube::{
 };
 use kubeplane_client::{ObjectKey, finalizers};
 
-pub(super) async fn sync(context: &Context, key: &ObjectKey) -> Result<(), Error> {
+/// `groups` where PodGroups have claims, too.
+pub(super) async fn sync(context: &Context, key: &ObjectKey, groups: bool) -> Result<(), Error> {
     let found = context.informers().of::<ResourceClaim>().get(&key.namespace, &key.name);
     let Some(claim) = found else { return Ok(()) };
     let claims: Api<ResourceClaim> = Api::namespaced(context.client(), &key.namespace);
@@ -20,7 +21,7 @@ pub(super) async fn sync(context: &Context, key: &ObjectKey) -> Result<(), Error
     let reserved = reserved.unwrap_or_default();
     let mut remaining = Vec::new();
     for consumer in &reserved {
-        if is_needed(context, &key.namespace, consumer).await? {
+        if is_needed(context, &key.namespace, consumer, groups).await? {
             remaining.push(consumer.clone());
         }
     }
@@ -56,13 +57,24 @@ pub(super) async fn sync(context: &Context, key: &ObjectKey) -> Result<(), Error
     }
 }
 
-/// Whether a consumer is there and will use the claim; of those that are no pods nothing is known.
+/// Whether a consumer is there and will use the claim; of those that are neither pods nor groups of them nothing is
+/// known.
 async fn is_needed(
     context: &Context,
     namespace: &str,
     consumer: &ResourceClaimConsumerReference,
+    groups: bool,
 ) -> Result<bool, Error> {
     let group = consumer.api_group.as_deref().unwrap_or_default();
+    if groups && group == group::GROUP && consumer.resource == group::PLURAL {
+        let is_it = |group: &PodGroup| group.metadata.uid.as_deref() == Some(&*consumer.uid);
+        let known = context.informers().of::<PodGroup>().get(namespace, &consumer.name);
+        if known.is_some_and(|group| is_it(&group)) {
+            return Ok(true);
+        }
+        let groups: Api<PodGroup> = Api::namespaced(context.client(), namespace);
+        return Ok(groups.get_opt(&consumer.name).await?.is_some_and(|group| is_it(&group)));
+    }
     if !group.is_empty() || consumer.resource != "pods" {
         return Ok(true);
     }

@@ -1,6 +1,6 @@
 //! What a pod needs of its claims.
 
-use super::{BY_POD, Named, POD_CLAIM, ResourceClaims, entries, named};
+use super::{BY_OWNER, Named, POD_CLAIM, ResourceClaims, entries, group, group::PodGroup, named};
 use crate::{Context, Error};
 use k8s_openapi::{
     api::{
@@ -30,9 +30,11 @@ pub(super) async fn sync(
     let Some(pod) = found.filter(|pod| pod.metadata.deletion_timestamp.is_none()) else {
         return Ok(());
     };
+    let group = if controller.groups { group::of_pod(context, &pod)? } else { None };
+    let group = group.as_deref();
     let mut made = BTreeMap::new();
     for entry in entries(&pod) {
-        match ensure(controller, context, &pod, entry).await {
+        match ensure(controller, context, &pod, group, entry).await {
             Ok(Some(name)) => {
                 made.insert(entry.name.clone(), name);
             }
@@ -49,13 +51,15 @@ pub(super) async fn sync(
         tell(context, &pod, made).await?;
     }
     if node_name(&pod).is_some() {
-        reserve(context, &pod).await?;
+        reserve(controller, context, &pod, group).await?;
     }
     Ok(())
 }
 
-fn is_for(claim: &ResourceClaim, pod: &Pod) -> Result<(), Error> {
-    if is_controlled_by(claim, pod.metadata.uid.as_deref().unwrap_or_default()) {
+/// `groups` where one that was made for the pod's group will do.
+fn is_for(claim: &ResourceClaim, pod: &Pod, groups: bool) -> Result<(), Error> {
+    let own = is_controlled_by(claim, pod.metadata.uid.as_deref().unwrap_or_default());
+    if own || groups && group::owns(pod, claim) {
         return Ok(());
     }
     let (claim, pod) = (ObjectKey::of(claim), ObjectKey::of(pod));
@@ -73,26 +77,54 @@ async fn ensure(
     controller: &ResourceClaims,
     context: &Context,
     pod: &Pod,
+    group: Option<&PodGroup>,
     entry: &PodResourceClaim,
 ) -> Result<Option<String>, Error> {
     match named(pod, entry) {
         Named::Nothing | Named::Given(_) => return Ok(None),
         Named::Made(name) => {
-            if find(context, pod, &name).is_some_and(|claim| is_for(&claim, pod).is_ok()) {
+            if find(context, pod, &name)
+                .is_some_and(|claim| is_for(&claim, pod, controller.groups).is_ok())
+            {
                 return Ok(None);
             }
         }
         Named::Not => {}
     }
     let Some(template) = &entry.resource_claim_template_name else { return Ok(None) };
-    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let own = context.informers().of::<ResourceClaim>().by_index(BY_POD, uid);
-    let same =
-        |claim: &&Arc<ResourceClaim>| claim.annotations().get(POD_CLAIM) == Some(&entry.name);
-    if let Some(claim) = own.iter().find(same) {
-        return Ok(Some(claim.name_any()));
+    if let Some(group) = group.filter(|group| group.shares(entry)) {
+        // It is the group's to make.
+        let uid = group.metadata.uid.as_deref().unwrap_or_default();
+        return Ok(made_for(context, uid, &entry.name).map(|claim| claim.name_any()));
     }
-    let namespace = pod.namespace().unwrap_or_default();
+    find_or_make(controller, context, pod, &ObjectKey::of(pod), &entry.name, template)
+        .await
+        .map(Some)
+}
+
+/// The claim that was made by a template for an entry of the owner of this uid.
+fn made_for(context: &Context, uid: &str, entry: &str) -> Option<Arc<ResourceClaim>> {
+    let own = context.informers().of::<ResourceClaim>().by_index(BY_OWNER, uid);
+    own.into_iter().find(|claim| claim.annotations().get(POD_CLAIM).is_some_and(|own| own == entry))
+}
+
+/// The name of the claim for an owner's entry that has a template; made if it is not there. `memory` is what the
+/// request is remembered by.
+pub(super) async fn find_or_make<O>(
+    controller: &ResourceClaims,
+    context: &Context,
+    owner: &O,
+    memory: &ObjectKey,
+    entry: &str,
+    template: &str,
+) -> Result<String, Error>
+where
+    O: kube::Resource<DynamicType = ()>,
+{
+    if let Some(claim) = made_for(context, owner.meta().uid.as_deref().unwrap_or_default(), entry) {
+        return Ok(claim.name_any());
+    }
+    let namespace = owner.meta().namespace.clone().unwrap_or_default();
     let found = context.informers().of::<ResourceClaimTemplate>().get(&namespace, template);
     let Some(found) = found else {
         return Err(Error::Invalid(format!(
@@ -100,13 +132,13 @@ async fn ensure(
         )));
     };
     let claims: Api<ResourceClaim> = Api::namespaced(context.client(), &namespace);
-    let claim = from_template(pod, entry, &found);
+    let claim = from_template(owner, entry, &found);
     let created = claims.create(&PostParams::default(), &claim).await.map_err(Error::from);
     let created = created.map_err(|error| {
         Error::Invalid(format!("create ResourceClaim {}: {}", claim.name_any(), error.text()))
     })?;
-    controller.written.created(&ObjectKey::of(pod), &created);
-    Ok(Some(created.name_any()))
+    controller.written.created(memory, &created);
+    Ok(created.name_any())
 }
 
 /// The part of a name before its random end; long ones are cut so that both parts are recognized.
@@ -121,19 +153,18 @@ fn base(pod: &str, entry: &str) -> String {
     format!("{}-{}", cut(pod), cut(entry))
 }
 
-fn from_template(
-    pod: &Pod,
-    entry: &PodResourceClaim,
-    template: &ResourceClaimTemplate,
-) -> ResourceClaim {
+fn from_template<O>(owner: &O, entry: &str, template: &ResourceClaimTemplate) -> ResourceClaim
+where
+    O: kube::Resource<DynamicType = ()>,
+{
     let meta = template.spec.metadata.clone().unwrap_or_default();
     let mut annotations = meta.annotations.unwrap_or_default();
-    annotations.insert(POD_CLAIM.to_owned(), entry.name.clone());
-    let owner = OwnerReference { block_owner_deletion: None, ..controller_ref(pod) };
+    annotations.insert(POD_CLAIM.to_owned(), entry.to_owned());
+    let reference = OwnerReference { block_owner_deletion: None, ..controller_ref(owner) };
     ResourceClaim {
         metadata: ObjectMeta {
-            generate_name: Some(base(&pod.name_any(), &entry.name)),
-            owner_references: Some(vec![owner]),
+            generate_name: Some(base(&owner.name_any(), entry)),
+            owner_references: Some(vec![reference]),
             annotations: Some(annotations),
             labels: meta.labels,
             ..ObjectMeta::default()
@@ -162,30 +193,39 @@ async fn tell(context: &Context, pod: &Pod, made: BTreeMap<String, String>) -> R
 }
 
 /// A pod on a node has its claims, whoever put it there.
-async fn reserve(context: &Context, pod: &Pod) -> Result<(), Error> {
+async fn reserve(
+    controller: &ResourceClaims,
+    context: &Context,
+    pod: &Pod,
+    group: Option<&PodGroup>,
+) -> Result<(), Error> {
     let namespace = pod.namespace().unwrap_or_default();
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let own = ResourceClaimConsumerReference {
+        api_group: None,
+        resource: "pods".to_owned(),
+        name: pod.name_any(),
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+    };
     for entry in entries(pod) {
         let named = named(pod, entry);
         let Some(claim) = named.name().and_then(|name| find(context, pod, name)) else { continue };
         if matches!(named, Named::Made(_)) {
-            is_for(&claim, pod)?;
+            is_for(&claim, pod, controller.groups)?;
         }
         let Some(status) = claim.status.as_ref().filter(|own| own.allocation.is_some()) else {
             continue;
         };
+        let theirs = group.map(PodGroup::consumer);
         let consumers = status.reserved_for.as_deref().unwrap_or_default();
-        if consumers.len() >= CONSUMERS || consumers.iter().any(|own| own.uid == uid) {
+        let has = |uid: &str| consumers.iter().any(|other| other.uid == uid);
+        let reserved = has(&own.uid) || theirs.as_ref().is_some_and(|group| has(&group.uid));
+        if consumers.len() >= CONSUMERS || reserved {
             continue;
         }
+        let shared = group.is_some_and(|group| group.shares(entry));
+        let consumer = theirs.filter(|_| shared).unwrap_or_else(|| own.clone());
         let mut next = (*claim).clone();
-        let own = ResourceClaimConsumerReference {
-            api_group: None,
-            resource: "pods".to_owned(),
-            name: pod.name_any(),
-            uid: uid.clone(),
-        };
-        next.status.get_or_insert_default().reserved_for.get_or_insert_default().push(own);
+        next.status.get_or_insert_default().reserved_for.get_or_insert_default().push(consumer);
         let claims: Api<ResourceClaim> = Api::namespaced(context.client(), &namespace);
         claims.replace_status(&claim.name_any(), &PostParams::default(), &next).await?;
     }

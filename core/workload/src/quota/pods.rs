@@ -2,6 +2,7 @@ use super::{Scope, number};
 use crate::{
     qos::{QosClass, qos_class},
     resources::{Resources, limits, requests},
+    typed::pod_spec,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodSpec;
@@ -45,8 +46,7 @@ pub(super) fn counts(name: &str) -> bool {
 }
 
 fn spec(pod: &Object) -> PodSpec {
-    let spec = pod.at(&["spec"]).cloned();
-    spec.and_then(|spec| serde_json::from_value(spec).ok()).unwrap_or_default()
+    pod.at(&["spec"]).and_then(|spec| pod_spec(spec).ok()).unwrap_or_default()
 }
 
 pub(super) fn is_terminating(pod: &Object) -> bool {
