@@ -7,7 +7,8 @@
 //!    │                      (events, relisting)  │  └──── probes
 //!    ├── status of pods <── status::writer <─────┘
 //!    ├── node, its status, its lease <── node
-//!    └── logs, exec, attach, port-forward ──> server (TLS, TokenReview, SubjectAccessReview)
+//!    ├── logs, exec, attach, port-forward ──> server (TLS, TokenReview, SubjectAccessReview)
+//!    └── certificates: asked for, approved, signed, and asked for anew in time
 //! ```
 //!
 //! What must be done is computed without doing it (`actions`, `status`, `probes::machine`, `env`,
@@ -31,6 +32,7 @@ mod actions;
 mod admit;
 mod api;
 mod backoff;
+mod certificates;
 mod cni;
 mod config;
 mod container;
@@ -59,6 +61,7 @@ mod usage;
 mod volumes;
 mod worker;
 
+pub use certificates::{ClientCertificate, ClientRotation};
 pub use config::{KubeletConfig, ServingCertificate};
 pub use error::{Error, Result};
 pub use kubelet::{Kubelet, KubeletBuilder};

@@ -10,6 +10,18 @@
 //!
 //! Messages are those of the container runtime interface, version 1 ([`v1`]); ids are newtypes.
 //!
+//! # Contract
+//! A [`ContainerRuntime`] is [`Sandboxes`], [`Containers`], [`Images`] and [`Stats`] together, and conformance tests (feature
+//! `conformance`) hold yours to this:
+//!
+//! * What stops or removes is idempotent, and succeeds for what is not there; what makes something does not.
+//! * A call that was dropped, or failed with `Unavailable` or `DeadlineExceeded`, may have been carried out: lists are the truth.
+//! * On return of `run_sandbox` the sandbox is ready and has its addresses; on return of `stop_container` the container has
+//!   ended; an exit code other than zero is no error.
+//! * Events may be lost by who reads slowly, and the stream says so before it ends.
+//! * A [`DialPort`] opens one connection inside one sandbox each time it is asked.
+//!
+//! # Example
 //! ```
 //! use kubeplane_runtime_cri::{Images, SimulatedOptions, SimulatedRuntime, v1};
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

@@ -38,6 +38,9 @@ pub const MEMORY_ANNOTATION: &str = "kubeplane.dev/memory";
 /// How many events a slow reader may be behind.
 const EVENTS: usize = 1024;
 
+/// Behind pointers: the channel has room for all of them from the start.
+type Events = broadcast::Sender<Arc<v1::ContainerEventResponse>>;
+
 /// How a [`SimulatedRuntime`] behaves.
 #[derive(Debug, Clone)]
 pub struct SimulatedOptions {
@@ -96,7 +99,7 @@ struct Inner {
     options: SimulatedOptions,
     state: Mutex<State>,
     processes: Mutex<JoinSet<()>>,
-    events: broadcast::Sender<v1::ContainerEventResponse>,
+    events: Events,
 }
 
 #[derive(Debug, Default)]
@@ -209,6 +212,7 @@ impl ContainerRuntime for SimulatedRuntime {
         let events = BroadcastStream::new(self.inner.events.subscribe());
         // A gap ends the stream, after the error that tells of it.
         let whole = events.scan(false, |ended, event| {
+            let event = event.map(Arc::unwrap_or_clone);
             let answer =
                 (!*ended).then(|| event.map_err(|error| Error::internal(error.to_string())));
             *ended |= matches!(answer, Some(Err(_)));

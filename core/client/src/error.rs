@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, path::PathBuf};
 
 /// The result of what this crate does.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -44,6 +44,14 @@ pub enum Error {
         /// The first of them.
         #[source]
         first: Box<Error>,
+    },
+    /// A kubeconfig, or a file that it names, cannot be read or used.
+    #[error("kubeconfig {}: {source}", path.display())]
+    Kubeconfig {
+        /// The kubeconfig.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Leadership was lost while it was needed.
     #[error("lost the lease {namespace}/{name}")]

@@ -9,8 +9,15 @@
 //!                                                ▼
 //!                                            Changes<K> ──> WorkQueue<T> ──> your workers
 //!   ownership, expectations, finalizers, EventRecorder, LeaderElector: what those workers need
+//!   KubeconfigClients: a kube::Client whose credentials are renewed on the disk
 //! ```
 //!
+//! # Contract
+//! An [`InformerSource`] lists one state and names it by its resourceVersion; a watch after that delivers every later
+//! change of a matching object, once and in order, or ends with an error. A version that cannot be served any more is
+//! `Error::Expired`, and the informer lists again. A cache is therefore behind, and never wrong.
+//!
+//! # Example
 //! ```
 //! # async fn example(client: kube::Client) {
 //! use k8s_openapi::api::core::v1::Pod;
@@ -32,6 +39,7 @@ pub mod finalizers;
 mod informer;
 mod informers;
 mod key;
+mod kubeconfig;
 mod leader;
 mod object;
 mod ownership;
@@ -47,6 +55,7 @@ pub use expectations::Expectations;
 pub use informer::{Informer, Lister};
 pub use informers::{Informers, PartialObjectMetadata, Watchable};
 pub use key::ObjectKey;
+pub use kubeconfig::{CredentialReload, KubeconfigClients};
 pub use leader::{LeaderElector, LeaderStatus, LeaseConfig};
 pub use ownership::{ControllerRefManager, controller_of, controller_ref, is_controlled_by};
 pub use queue::{QueueMetrics, QueueOptions, WorkQueue};

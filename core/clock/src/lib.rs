@@ -10,6 +10,11 @@
 //! move it, and replay a run from its seed. [`watch`] is for values that several tasks wait on: it wakes them in
 //! an order that is no chance either.
 //!
+//! # Contract
+//! A [`Clock`] tells two times: `now`, the wall time, which may be off and go back, and `elapsed`, which never does. A
+//! `sleep` ends when `elapsed` has grown by as much, however the wall time moves meanwhile; dropping it forgets it.
+//!
+//! # Example
 //! ```
 //! use kubeplane_clock::{Clock, PausedClock};
 //! use std::time::Duration;

@@ -27,6 +27,8 @@ use tokio::task::JoinSet;
 const AT_ONCE: usize = 32;
 /// How often a lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(10);
+/// After how long without a renewal a node may have been given up, and says anew how it is.
+const LAPSED: Duration = Duration::from_secs(30);
 /// How long until a node is tried to be written again: doubled each time, at most the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -247,6 +249,25 @@ impl Shared {
         leases.patch_metadata(name, &PatchParams::default(), &patch).await.map(drop)
     }
 
+    /// Renews the lease of a node; one that was not heard of for long says how it is, as a kubelet does.
+    async fn keep(&self, leases: &Api<Lease>, node: &mut Renewed) -> kube::Result<()> {
+        self.renew_lease(leases, &node.name).await?;
+        let now = self.clock.elapsed();
+        if now.saturating_sub(node.last) > LAPSED {
+            self.report(&node.name, now >= node.ready_from).await?;
+        }
+        node.last = now;
+        Ok(())
+    }
+
+    /// Writes the conditions of a node.
+    async fn report(&self, name: &str, ready: bool) -> kube::Result<()> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let conditions = node::conditions(ready, self.clock.now());
+        let patch = Patch::Strategic(serde_json::json!({"status": {"conditions": conditions}}));
+        nodes.patch_status(name, &PatchParams::default(), &patch).await.map(drop)
+    }
+
     fn is_ours(&self, node: &str) -> bool {
         let Some((group, number)) = node.rsplit_once('-') else { return false };
         let number = number.parse::<u32>().unwrap_or_default();
@@ -379,22 +400,35 @@ async fn step(shared: &Shared, pod: &Pod) -> kube::Result<Option<Duration>> {
     }
 }
 
+/// A node whose lease is renewed.
+struct Renewed {
+    name: String,
+    ready_from: Duration,
+    /// When that was last done.
+    last: Duration,
+}
+
 /// Renews all leases again and again, a part at a time.
 async fn renew(shared: Arc<Shared>) {
     let leases: Api<Lease> = Api::namespaced(shared.client.clone(), "kube-node-lease");
-    let names: Vec<_> =
-        shared.nodes().into_iter().map(|(group, number)| node::name(group, number)).collect();
-    if names.is_empty() {
+    let start = shared.clock.elapsed();
+    let renewed = |(group, number): (&NodeGroup, u32)| Renewed {
+        name: node::name(group, number),
+        ready_from: start.saturating_add(group.ready_delay),
+        last: start,
+    };
+    let mut nodes: Vec<_> = shared.nodes().into_iter().map(renewed).collect();
+    if nodes.is_empty() {
         return;
     }
-    let part = names.len().div_ceil(TURNS).max(1);
-    let turns = u32::try_from(names.len().div_ceil(part)).unwrap_or(1).max(1);
+    let part = nodes.len().div_ceil(TURNS).max(1);
+    let turns = u32::try_from(nodes.len().div_ceil(part)).unwrap_or(1).max(1);
     loop {
-        for own in names.chunks(part) {
+        for own in nodes.chunks_mut(part) {
             shared.clock.sleep(RENEWAL / turns).await;
-            for some in own.chunks(AT_ONCE) {
-                let renewed = join_all(some.iter().map(|name| shared.renew_lease(&leases, name)));
-                for error in renewed.await.into_iter().filter_map(Result::err) {
+            for some in own.chunks_mut(AT_ONCE) {
+                let renewed = some.iter_mut().map(|node| shared.keep(&leases, node));
+                for error in join_all(renewed).await.into_iter().filter_map(Result::err) {
                     tracing::debug!(%error, "lease not renewed");
                 }
             }
@@ -408,20 +442,13 @@ async fn ready_late(shared: Arc<Shared>) {
         shared.simulation.nodes.iter().filter(|group| !group.ready_delay.is_zero()).collect();
     late.sort_by_key(|group| group.ready_delay);
     let start = shared.clock.elapsed();
-    let nodes: Api<Node> = Api::all(shared.client.clone());
     for group in late {
         let passed = shared.clock.elapsed().saturating_sub(start);
         shared.clock.sleep(group.ready_delay.saturating_sub(passed)).await;
         for number in 1..=group.count {
             let name = node::name(group, number);
-            let made_ready = || async {
-                let conditions = node::conditions(true, shared.clock.now());
-                let status = serde_json::json!({"status": {"conditions": conditions}});
-                let patch = Patch::Strategic(status);
-                nodes.patch_status(&name, &PatchParams::default(), &patch).await.map(drop)
-            };
             // One that somebody deleted meanwhile never is.
-            if let Err(error) = shared.again(made_ready).await {
+            if let Err(error) = shared.again(|| shared.report(&name, true)).await {
                 tracing::warn!(node = name, %error, "not made ready");
             }
         }

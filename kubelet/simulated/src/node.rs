@@ -3,6 +3,7 @@
 use crate::NodeGroup;
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
+use kubeplane_workload::typed::typed;
 use serde_json::{Value, json};
 
 /// How long a lease is good for, in seconds, as kubelets say.
@@ -21,7 +22,7 @@ pub(crate) fn node(group: &NodeGroup, number: u32, now: Timestamp) -> serde_json
         labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
     let ready = group.ready_delay.is_zero();
-    serde_json::from_value(json!({
+    typed(&json!({
         "metadata": {"name": name, "labels": labels, "annotations": group.annotations},
         "spec": {"taints": group.taints},
         "status": {
@@ -64,7 +65,7 @@ pub(crate) fn conditions(ready: bool, now: Timestamp) -> Value {
 }
 
 pub(crate) fn lease(node: &str, now: Timestamp) -> serde_json::Result<Lease> {
-    serde_json::from_value(json!({
+    typed(&json!({
         "metadata": {"name": node},
         "spec": {"holderIdentity": node, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": micros(now)},
     }))

@@ -8,6 +8,7 @@ use crate::{
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
 use kubeplane_clock::SharedClock;
+use kubeplane_workload::typed::untyped;
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
@@ -146,7 +147,7 @@ impl Writing {
 /// The strategic merge patch of `status` that leads from `old` to `new`, if anything differs. Conditions
 /// that are not the kubelet's are left alone.
 pub(crate) fn change(old: &PodStatus, new: &PodStatus) -> Option<Value> {
-    let object = |status: &PodStatus| match serde_json::to_value(status) {
+    let object = |status: &PodStatus| match untyped(status) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     };
@@ -199,7 +200,7 @@ fn conditions(old: &PodStatus, new: &PodStatus) -> Vec<Value> {
         .flatten()
         .filter(ours)
         .map(|condition| {
-            let mut value = serde_json::to_value(condition).unwrap_or_default();
+            let mut value = untyped(condition).unwrap_or_default();
             // Merging keeps what is not named, so what went away is named.
             if let (Some(old), Value::Object(map)) = (find(&condition.type_), &mut value) {
                 if old.reason.is_some() && condition.reason.is_none() {

@@ -1,4 +1,4 @@
-use super::{nanoseconds, output::Log};
+use super::{Events, nanoseconds, output::Log};
 use crate::{ContainerId, SandboxId, v1};
 use bytes::Bytes;
 use kubeplane_clock::{Clock, SharedClock};
@@ -10,7 +10,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 /// The exit code of what was killed.
 pub(super) const KILLED: i32 = 137;
@@ -238,12 +238,7 @@ pub(super) async fn kill(container: &Container) {
     }
 }
 
-pub(super) fn emit(
-    events: &broadcast::Sender<v1::ContainerEventResponse>,
-    container: &Container,
-    kind: v1::ContainerEventType,
-    now: i64,
-) {
+pub(super) fn emit(events: &Events, container: &Container, kind: v1::ContainerEventType, now: i64) {
     let event = v1::ContainerEventResponse {
         container_id: container.id.to_string(),
         container_event_type: kind.into(),
@@ -256,14 +251,14 @@ pub(super) fn emit(
         containers_statuses: vec![container.message()],
     };
     // Nobody has to listen.
-    let _ = events.send(event);
+    let _ = events.send(Arc::new(event));
 }
 
 /// The container a process belongs to, with what tells of its end.
 pub(super) struct Running {
     pub(super) container: Arc<Container>,
     pub(super) clock: SharedClock,
-    pub(super) events: broadcast::Sender<v1::ContainerEventResponse>,
+    pub(super) events: Events,
 }
 
 impl Running {

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 use tokio::{io::AsyncWriteExt, sync::broadcast};
 
@@ -23,7 +23,8 @@ pub(super) struct Log {
     clock: SharedClock,
     path: Option<PathBuf>,
     inner: Mutex<Inner>,
-    live: broadcast::Sender<(LogStream, Bytes)>,
+    /// Made for the first who reads along: hardly any container has one.
+    live: OnceLock<broadcast::Sender<(LogStream, Bytes)>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ struct Inner {
 
 impl Log {
     pub(super) fn new(clock: SharedClock, path: Option<PathBuf>) -> Self {
-        Self { clock, path, inner: Mutex::default(), live: broadcast::Sender::new(ATTACHED) }
+        Self { clock, path, inner: Mutex::default(), live: OnceLock::new() }
     }
 
     /// Opens the file, anew if it is open.
@@ -56,12 +57,14 @@ impl Log {
     }
 
     pub(super) fn follow(&self) -> broadcast::Receiver<(LogStream, Bytes)> {
-        self.live.subscribe()
+        self.live.get_or_init(|| broadcast::Sender::new(ATTACHED)).subscribe()
     }
 
     pub(super) fn write(&self, stream: LogStream, bytes: &[u8]) {
-        // Nobody has to be attached.
-        let _ = self.live.send((stream, Bytes::copy_from_slice(bytes)));
+        if let Some(live) = self.live.get() {
+            // Who was attached may have gone.
+            let _ = live.send((stream, Bytes::copy_from_slice(bytes)));
+        }
         let time = self.clock.now();
         let mut inner = self.inner.lock();
         let mut pending = std::mem::take(inner.pending(stream));
