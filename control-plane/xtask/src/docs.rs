@@ -1,22 +1,18 @@
-//! The check of first pages: each published crate shows a diagram and an example that is compiled.
+//! The check of first pages: each published crate shows a diagram, an example that is compiled, and the contract of every
+//! trait that others implement.
 
+use crate::api;
+use crate::workspace::{self, Packages};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use std::{fs, process::Command};
+use std::{fs, path::Path};
 
 /// Whose first page needs no example: what it is of cannot be compiled without the crate that depends on it.
 const WITHOUT_EXAMPLE: &[&str] = &["kubeplane-macros"];
 
-/// Fails when the first page of a published crate lacks its diagram or its example.
+/// Fails when the first page of a published crate lacks its diagram, its example or a contract.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let output = Command::new("cargo")
-        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
-        .output()
-        .context("cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = workspace::metadata(Packages::Own)?;
     let mut broken = Vec::new();
     for package in metadata["packages"].as_array().context("no packages")? {
         let name = package["name"].as_str().unwrap_or_default();
@@ -29,6 +25,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         broken.extend(
             lacks(&text, !WITHOUT_EXAMPLE.contains(&name)).map(|what| format!("{path}: {what}")),
         );
+        let untold = untold(&text, api::contracts(Path::new(path))?);
+        broken.extend(untold.map(|name| format!("{path}: no word below `# Contract` of {name}")));
     }
     if broken.is_empty() {
         return Ok(());
@@ -59,9 +57,31 @@ fn lacks(text: &str, example: bool) -> impl Iterator<Item = &'static str> {
     no_diagram.into_iter().chain(no_example)
 }
 
+/// The traits that the first page says nothing of where it tells contracts.
+fn untold(text: &str, traits: Vec<String>) -> impl Iterator<Item = String> {
+    let page = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+    let section: String = page
+        .skip_while(|line| !matches!(*line, "# Contract" | "# Contracts"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("# "))
+        .collect();
+    traits.into_iter().filter(move |path| {
+        let name = path.rsplit("::").next().unwrap_or(path);
+        !section.contains(&format!("[`{name}`]"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::lacks;
+    use super::{lacks, untold};
+
+    #[test]
+    fn contracts_are_told_by_name() {
+        let page = "//! A crate, with [`C`].\n//! # Contracts\n//! * [`A`]: never.\n//! # Example\n//! [`B`]\nmod a;";
+        let traits = ["A", "b::B", "C"].map(str::to_owned).to_vec();
+        assert_eq!(untold(page, traits).collect::<Vec<_>>(), ["b::B", "C"]);
+        assert_eq!(untold("//! Nothing.", Vec::new()).count(), 0);
+    }
 
     #[test]
     fn a_page_has_a_diagram_and_an_example() {

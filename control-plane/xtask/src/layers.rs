@@ -1,8 +1,8 @@
 //! The layer check: which workspace crate may depend on which (ARCHITECTURE.md, "Layers").
 
+use crate::workspace::{self, Packages};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use std::process::Command;
 
 /// A crate, and the workspace crates its normal dependencies may name.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kubeplane-proxy", CORE),
     ("kubeplane-builtin", CORE),
     ("kubeplane-auth", CORE),
-    ("kubeplane-outbound", &["kubeplane-clock", "kubeplane-core"]),
+    ("kubeplane-outbound", &["kubeplane-clock", "kubeplane-core", "kubeplane-pki"]),
     ("kubeplane-apiserver", WITH_STORE),
     ("kubeplane-aggregation", ON_APISERVER),
     ("kubeplane-extensions", ON_APISERVER),
@@ -94,14 +94,7 @@ const WITHOUT_TYPES: &[&str] = &[
 
 /// Fails when a crate depends on one it must not know.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let output = Command::new("cargo")
-        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
-        .output()
-        .context("cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = workspace::metadata(Packages::Own)?;
     let packages = metadata["packages"].as_array().context("no packages")?;
     let broken: Vec<_> = packages.iter().flat_map(forbidden_edges).collect();
     if broken.is_empty() {

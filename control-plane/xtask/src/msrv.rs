@@ -1,20 +1,13 @@
 //! The check of the minimum Rust version: what is depended on needs no newer one, and every package says ours. That our
 //! own code uses no newer library is clippy's `incompatible_msrv`; `./test` builds with the version where it is there.
 
+use crate::workspace::{self, Packages};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use std::process::Command;
 
 /// Fails when a package needs a newer Rust than the workspace says.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let output = Command::new("cargo")
-        .args(["metadata", "--format-version=1", "--offline"])
-        .output()
-        .context("cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = workspace::metadata(Packages::All)?;
     let members = metadata["workspace_members"].as_array().context("no members")?;
     let packages = metadata["packages"].as_array().context("no packages")?;
     let own = |package: &&Value| members.contains(&package["id"]);

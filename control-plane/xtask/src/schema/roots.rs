@@ -85,6 +85,7 @@ const ROOTS: &[fn(&mut SchemaGenerator)] = &[
     add::<k8s_openapi::api::resource::v1beta1::ResourceClaimTemplate>,
     add::<k8s_openapi::api::resource::v1beta1::ResourceSlice>,
     add::<k8s_openapi::api::resource::v1beta2::DeviceClass>,
+    add::<k8s_openapi::api::resource::v1beta2::DeviceTaintRule>,
     add::<k8s_openapi::api::resource::v1beta2::ResourceClaim>,
     add::<k8s_openapi::api::resource::v1beta2::ResourceClaimTemplate>,
     add::<k8s_openapi::api::resource::v1beta2::ResourceSlice>,
