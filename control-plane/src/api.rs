@@ -9,7 +9,7 @@ use kubeplane_auth::{
     TokenIssuer, UsedTokens, X509,
 };
 use kubeplane_clock::{Seed, SharedClock};
-use kubeplane_core::{GroupResource, features::Features};
+use kubeplane_core::{GroupResource, GroupVersion, features::Features};
 use kubeplane_handlers::{
     AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, FrontProxy, IssuerDiscovery,
     KubeletClient, PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind,
@@ -38,7 +38,8 @@ pub struct ApiOptions {
     pub listen: Option<SocketAddr>,
     /// The feature gates.
     pub features: Features,
-    /// Which of the versions there are kinds of are served.
+    /// Which of the versions there are kinds of are served; that of PodGroups is with the gate `GenericWorkload`, and that
+    /// of DeviceTaintRules with `DRADeviceTaintRules`, unless it is said that it is not.
     pub versions: Versions,
     /// Which admission steps run, and how.
     pub admission: AdmissionPlugins,
@@ -50,6 +51,9 @@ pub struct ApiOptions {
     pub service_ranges: Vec<IpNet>,
     /// Node ports of Services.
     pub node_ports: RangeInclusive<u16>,
+    /// The name of the machine, for a server that says by a Lease that it is there, and since when. `None` for one of
+    /// which nobody asks that.
+    pub host: Option<String>,
     /// Where time comes from.
     pub clock: SharedClock,
     /// Where chance comes from.
@@ -105,6 +109,7 @@ impl Default for ApiOptions {
             storage_prefix: "/registry".to_owned(),
             service_ranges: vec![range.into()],
             node_ports: 30000..=32767,
+            host: None,
             clock: kubeplane_clock::real(),
             seed: Seed::random(),
             health: Health::new(),
@@ -165,7 +170,7 @@ pub fn standard_api_server(
     let mut builder = ApiServer::builder(store)
         .storage_prefix(&options.storage_prefix)
         .features(options.features.clone())
-        .versions(crate::metrics_api::served(options.versions.clone()))
+        .versions(served(options))
         .clock(clock.clone())
         .seed(options.seed.clone())
         .health(options.health.clone())
@@ -205,6 +210,20 @@ pub fn standard_api_server(
     extensions.attach(&server.api());
     kubeplane_handlers::track_legacy_tokens(&server.api(), used);
     Ok(server)
+}
+
+/// The versions that were chosen, with that of metrics, and with those of PodGroups and of DeviceTaintRules where their
+/// gates are on: a scheduler with the gates waits for them.
+fn served(options: &ApiOptions) -> Versions {
+    let versions = crate::metrics_api::served(options.versions.clone());
+    let gated = [
+        ("GenericWorkload", "scheduling.k8s.io", "v1alpha2"),
+        ("DRADeviceTaintRules", "resource.k8s.io", "v1beta2"),
+    ];
+    let on = gated.into_iter().filter(|(gate, ..)| options.features.is_on(gate));
+    on.fold(versions, |versions, (_, group, version)| {
+        versions.including(GroupVersion::new(group, version))
+    })
 }
 
 fn with_access(
@@ -312,6 +331,7 @@ pub fn standard_bootstrap(
             }),
             kubelet_client: KUBELET_CLIENT.to_owned(),
             roles: vec![crate::metrics_api::readers(), proxy_reviews()],
+            host: options.host.clone(),
         },
     );
     let finds_port = address.port() == 0 && options.listen.is_some();

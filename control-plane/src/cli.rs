@@ -278,6 +278,9 @@ pub(crate) struct SchedulerArgs {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) clients: ClientArgs,
+    /// Feature gates: Name=true,Other=false. May be given several times; those of the API server are to be the same.
+    #[arg(long, value_name = "GATES")]
+    pub(crate) feature_gates: Vec<String>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -340,6 +343,15 @@ pub(crate) struct KubeletArgs {
     /// The key of that certificate (PEM).
     #[arg(long, requires = "tls_cert_file")]
     pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// A kubeconfig whose user may ask for the node's client certificate, as one with a bootstrap token. It is used when
+    /// the one of --kubeconfig is not there, or its certificate has ended: that is then written anew, with the
+    /// certificate in --cert-dir, for which another is asked before it ends.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
+    /// Where a client certificate that was asked for is kept with its key, as kubelet-client-current.pem; by default
+    /// kubelet/pki in the data directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cert_dir: Option<PathBuf>,
     /// Ask for a serving certificate through the API, and for the next one in time. Who may must approve it.
     #[arg(long)]
     pub(crate) rotate_server_certificates: bool,

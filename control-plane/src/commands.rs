@@ -20,21 +20,23 @@ mod testserver;
 pub(crate) use standin::StandIn;
 
 use crate::cli::Command;
+use futures::future::{FutureExt as _, LocalBoxFuture};
 use kubeplane::{ControlPlane, shutdown_signal};
 
-pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+/// On the heap: a stack that once held the largest of them keeps that memory.
+pub(crate) fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()>> {
     match command {
-        Command::Serve(args) => serve::run(args).await,
-        Command::Apiserver(args) => apiserver::run(args).await,
-        Command::Scheduler(args) => components::scheduler(args).await,
-        Command::Controllers(args) => components::controllers(args).await,
-        Command::Kubelet(args) => kubelet::run(args).await,
-        Command::Proxy(args) => proxy::run(args).await,
-        Command::Snapshot(args) => snapshot::run(args).await,
+        Command::Serve(args) => serve::run(args).boxed_local(),
+        Command::Apiserver(args) => apiserver::run(args).boxed_local(),
+        Command::Scheduler(args) => components::scheduler(args).boxed_local(),
+        Command::Controllers(args) => components::controllers(args).boxed_local(),
+        Command::Kubelet(args) => kubelet::run(args).boxed_local(),
+        Command::Proxy(args) => proxy::run(args).boxed_local(),
+        Command::Snapshot(args) => snapshot::run(args).boxed_local(),
         #[cfg(feature = "testing")]
-        Command::Testserver(args) => testserver::run(args).await,
+        Command::Testserver(args) => testserver::run(args).boxed_local(),
         #[cfg(feature = "testing")]
-        Command::Simulate(args) => testserver::simulate(args).await,
+        Command::Simulate(args) => testserver::simulate(args).boxed_local(),
     }
 }
 

@@ -10,6 +10,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
     client::{AuthError, Body},
 };
+use kubeplane_client::KubeconfigClients;
 use kubeplane_clock::SharedClock;
 use std::{
     fmt,
@@ -50,6 +51,12 @@ impl ControllerClients {
             anonymous: Client::try_from(without)?,
             clock,
         })
+    }
+
+    /// Over the clients of a kubeconfig whose user is the manager, also after its credentials are renewed.
+    #[must_use]
+    pub fn renewed(clients: &KubeconfigClients, clock: SharedClock) -> Self {
+        Self { manager: clients.client(), anonymous: clients.without_user(), clock }
     }
 
     /// The client of one controller.

@@ -23,6 +23,10 @@
 //! # }
 //! ```
 //!
+//! # Contract
+//! What plugs into a part is told on the first page of that part's crate. A test may return whatever is an
+//! [`Outcome`](testing::Outcome), which says whether it failed.
+//!
 //! # Examples
 //! Small programs, each showing one thing:
 //!

@@ -117,6 +117,8 @@ pub enum StartError {
     },
 }
 
+/// How long a server that is to stop leaves what it began.
+const GRACE: Duration = Duration::from_secs(10);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 type Plane = AbortOnDropHandle<Result<(), ControlPlaneError>>;
@@ -341,20 +343,28 @@ impl TestCluster {
         self.0.origin.clone().snapshot(snapshot).start().await
     }
 
-    /// Stops the API server and starts another on the same store. Clients stay; their watches end, and requests
-    /// fail meanwhile.
+    /// Stops the API server and starts another on the same store. Clients stay; their watches end, requests under way
+    /// get no answer, and those that are made meanwhile fail. Writes that it had begun it completes, if ten seconds of the
+    /// cluster's clock are enough for it; a paused clock goes on by as much as that takes.
     ///
     /// # Cancellation
     /// It is done all the same.
     pub async fn restart_api_server(&self) {
-        let (done, is_done) = oneshot::channel();
+        let (done, mut is_done) = oneshot::channel();
         // Both fail only when the cluster is stopped.
         if self.0.gate.restarts.send(done).await.is_ok() {
+            // On a clock that stands still a write that takes its time would be waited for for ever.
+            tokio::select! {
+                biased;
+                _ = &mut is_done => return,
+                () = self.advance(GRACE) => {}
+            }
             let _ = is_done.await;
         }
     }
 
-    /// Stops all parts, last started first, and waits for them. Other clones are of no more use.
+    /// Stops all parts, last started first, and waits for them. Other clones are of no more use. A paused clock goes on
+    /// by as much as what is under way takes.
     ///
     /// # Errors
     /// The first failure of a part, now or earlier.
@@ -366,7 +376,13 @@ impl TestCluster {
         let plane = self.0.plane.lock().take();
         let Some(plane) = plane else { return Ok(()) };
         let panicked = |_| ControlPlaneError::Panicked { component: "control plane".into() };
-        plane.await.map_err(panicked)?
+        // On a clock that stands still a write that takes its time would be waited for for ever.
+        let activity = || self.0.gate.store.inner.snapshot().revision().0;
+        tokio::select! {
+            biased;
+            ended = plane => ended.map_err(panicked)?,
+            () = self.0.clock.pass(&activity) => Ok(()),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use kubeplane_auth::OpenPaths;
 use kubeplane_core::{
     GroupResource,
     component::{Component, ComponentError, Lifecycle},
+    features::Features,
     status::{ApiError, ApiResult},
 };
 use kubeplane_scheduler_framework::{Error, Scheduler};
@@ -113,13 +114,14 @@ impl Ui {
         Traces { ui: self.clone(), client }
     }
 
-    async fn trace(&self, rest: &str) -> ApiResult<Vec<u8>> {
+    async fn trace(&self, rest: &str, features: &Features) -> ApiResult<Vec<u8>> {
         let (namespace, name) = rest.split_once('/').ok_or_else(ApiError::no_such_path)?;
         let client = self.0.client.lock().clone();
         let client =
             client.ok_or_else(|| ApiError::unavailable("the scheduler is not asked here"))?;
         let _turn = self.0.turn.acquire().await.map_err(ApiError::internal)?;
-        let scheduler = Scheduler::builder(client).build().map_err(ApiError::internal)?;
+        let builder = Scheduler::builder(client).features(features.clone());
+        let scheduler = builder.build().map_err(ApiError::internal)?;
         let trace = scheduler.explain(namespace, name).await.map_err(|error| match error {
             Error::NoSuchPod { .. } => ApiError::not_found(&GroupResource::new("", "pods"), name),
             Error::NoSuchProfile(_) => ApiError::bad_request(error.to_string()),
@@ -131,7 +133,7 @@ impl Ui {
 
 #[async_trait]
 impl Route for Ui {
-    async fn serve(&self, _api: &Api, head: &Parts, _body: Body) -> ApiResult<Response<Body>> {
+    async fn serve(&self, api: &Api, head: &Parts, _body: Body) -> ApiResult<Response<Body>> {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Err(ApiError::method_not_allowed());
         }
@@ -150,7 +152,7 @@ impl Route for Ui {
             let answer = answer.status(StatusCode::PERMANENT_REDIRECT);
             answer.header(header::LOCATION, "/ui/").body(body::full(""))
         } else if let Some(rest) = path.strip_prefix(TRACE) {
-            let trace = self.trace(rest).await?;
+            let trace = self.trace(rest, api.features()).await?;
             let answer = answer.header(header::CONTENT_TYPE, "application/json");
             answer.header(header::CACHE_CONTROL, "no-store").body(body::full(trace))
         } else {

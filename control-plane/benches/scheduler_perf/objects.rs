@@ -10,6 +10,7 @@ const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 /// A node with its place among the zones, and what the row adds.
 pub(crate) fn node(name: &str, zone: Option<&str>, more: &Value) -> Value {
     let mut labels = json!({HOST: name});
+    let index = name.rsplit('-').next().unwrap_or_default();
     if let Some(zone) = zone {
         labels[ZONE] = json!(zone);
     }
@@ -17,10 +18,14 @@ pub(crate) fn node(name: &str, zone: Option<&str>, more: &Value) -> Value {
     for (name, amount) in more["amounts"].as_object().into_iter().flatten() {
         amounts[name] = amount.clone();
     }
+    if more["extended"] == true {
+        amounts[extended(index)] = json!("1");
+    }
     json!({
         "metadata": {"name": name, "labels": labels},
         "spec": {"taints": more["taints"]},
         "status": {"allocatable": amounts, "capacity": amounts,
+            "declaredFeatures": more["features"],
             "conditions": [{"type": "Ready", "status": "True"}]},
     })
 }
@@ -31,6 +36,26 @@ pub(crate) struct Template {
     pub(crate) labels: Value,
     pub(crate) spec: Value,
     pub(crate) finalizers: Value,
+    /// Whether each wants the one device that a node of its own number has.
+    pub(crate) extended: bool,
+}
+
+/// A resource that only the node of this number has.
+pub(crate) fn extended(index: &str) -> String {
+    format!("foo.com/bar-{index}")
+}
+
+impl Template {
+    /// A pod, the `number`th of those that are like it.
+    pub(crate) fn pod(&self, name: &str, number: usize) -> Value {
+        let mut spec = self.spec.clone();
+        if self.extended {
+            let wanted = json!({extended(&number.to_string()): "1"});
+            spec["containers"][0]["resources"] = json!({"requests": wanted, "limits": wanted});
+        }
+        json!({"metadata": {"name": name, "labels": self.labels, "finalizers": self.finalizers},
+            "spec": spec})
+    }
 }
 
 fn template(labels: &Value, spec: &Value, requests: &Value) -> Template {
@@ -39,7 +64,7 @@ fn template(labels: &Value, spec: &Value, requests: &Value) -> Template {
         "ports": [{"containerPort": 80}], "resources": {"requests": requests, "limits": requests}}]);
     // Nobody looks after the nodes, and nothing ends the containers.
     spec["terminationGracePeriodSeconds"] = json!(0);
-    Template { labels: labels.clone(), spec, finalizers: json!([]) }
+    Template { labels: labels.clone(), spec, finalizers: json!([]), extended: false }
 }
 
 fn small() -> Value {
@@ -61,6 +86,17 @@ pub(crate) fn labelled() -> Template {
 
 pub(crate) fn with_finalizer() -> Template {
     Template { finalizers: json!(["test.k8s.io/finalizer"]), ..light() }
+}
+
+/// Each with a node of its own that has what it wants.
+pub(crate) fn with_extended_resource() -> Template {
+    Template { extended: true, ..light() }
+}
+
+/// Saying what it wants as a pod, not by container.
+pub(crate) fn as_a_whole() -> Template {
+    let spec = json!({"resources": {"requests": {"cpu": "100m", "memory": "200Mi"}}});
+    template(&json!({}), &spec, &json!({}))
 }
 
 /// Of a priority class, wanting so much CPU.

@@ -1,10 +1,9 @@
 use super::{machine, supervise};
 use crate::cli::{ClientArgs, ComponentArgs, ControllersArgs, SchedulerArgs, SchedulerQuestion};
 use anyhow::Context as _;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeplane::{
     ControlPlane,
-    client::LeaseConfig,
+    client::{KubeconfigClients, LeaseConfig},
     controller_clients::ControllerClients,
     controllers::{BuiltinOptions, Selection, builtin},
     core::features::Features,
@@ -21,12 +20,9 @@ use kubeplane::{
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-/// The configuration of a component's client.
-pub(super) async fn config(args: &ComponentArgs) -> anyhow::Result<kube::Config> {
-    let named = || format!("kubeconfig {}", args.kubeconfig.display());
-    let file = Kubeconfig::read_from(&args.kubeconfig).with_context(named)?;
-    let options = KubeConfigOptions::default();
-    kube::Config::from_custom_kubeconfig(file, &options).await.with_context(named)
+/// The clients of a component, which go on when the kubeconfig's credentials are renewed.
+pub(super) async fn clients(args: &ComponentArgs) -> anyhow::Result<KubeconfigClients> {
+    Ok(KubeconfigClients::open(&args.kubeconfig, kubeplane::clock::real()).await?)
 }
 
 /// What a component serves with.
@@ -116,25 +112,37 @@ fn scheduler_configuration(file: Option<&Path>) -> anyhow::Result<Configuration>
     Configuration::parse(&std::fs::read(file).with_context(named)?).with_context(named)
 }
 
-/// A scheduler with the profiles of a configuration.
-fn configured(
+/// A scheduler with the profiles and extenders of a configuration.
+async fn configured(
     configuration: &Configuration,
+    features: Features,
     client: kube::Client,
 ) -> anyhow::Result<SchedulerBuilder> {
     let seconds = |own: Option<i64>| Duration::from_secs(own.unwrap_or_default().unsigned_abs());
-    let profiles = configuration.profiles(&Registry::new(client.clone()))?;
-    Ok(Scheduler::builder(client).profiles(profiles).backoff(
+    let registry = Registry::new(client.clone()).with_features(features.clone());
+    let profiles = configuration.profiles(&registry)?;
+    let mut builder = Scheduler::builder(client).features(features).profiles(profiles).backoff(
         seconds(configuration.pod_initial_backoff_seconds),
         seconds(configuration.pod_max_backoff_seconds),
-    ))
+    );
+    for own in &configuration.extenders {
+        let extender = Extender::new(own.clone(), kubeplane::clock::real()).await;
+        builder = builder.extender(extender.map_err(anyhow::Error::msg)?);
+    }
+    Ok(builder)
 }
 
 #[expect(clippy::print_stdout, reason = "the answer is what was asked for")]
-async fn explain(args: &SchedulerArgs, question: &SchedulerQuestion) -> anyhow::Result<()> {
+async fn explain(
+    args: &SchedulerArgs,
+    features: Features,
+    question: &SchedulerQuestion,
+) -> anyhow::Result<()> {
     let SchedulerQuestion::Explain { pod, namespace, output } = question;
-    let client = kube::Client::try_from(config(&args.component).await?)?;
+    let client = clients(&args.component).await?.client();
     let configuration = scheduler_configuration(args.config.as_deref())?;
-    let trace = configured(&configuration, client)?.build()?.explain(namespace, pod).await?;
+    let scheduler = configured(&configuration, features, client).await?.build()?;
+    let trace = scheduler.explain(namespace, pod).await?;
     match output.as_str() {
         "json" => println!("{}", serde_json::to_string_pretty(&trace)?),
         _ => print!("{trace}"),
@@ -143,26 +151,24 @@ async fn explain(args: &SchedulerArgs, question: &SchedulerQuestion) -> anyhow::
 }
 
 pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
+    let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
     if let Some(question) = &args.question {
-        return explain(&args, question).await;
+        return explain(&args, features, question).await;
     }
-    let config = config(&args.component).await?;
+    let clients = clients(&args.component).await?;
     let port = Port {
         name: "kube-scheduler",
         args: &args.component,
         listen: args.listen,
         clients: &args.clients,
-        trusted: &authority(&config),
+        trusted: &authority(&clients.config()),
     };
-    let client = kube::Client::try_from(config)?;
+    let client = clients.client();
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
     let configuration = scheduler_configuration(args.config.as_deref())?;
-    let mut builder = configured(&configuration, client)?.health(health).metrics(metrics);
-    for own in &configuration.extenders {
-        let extender = Extender::new(own.clone(), kubeplane::clock::real()).await;
-        builder = builder.extender(extender.map_err(anyhow::Error::msg)?);
-    }
+    let builder = configured(&configuration, features, client).await?;
+    let mut builder = builder.health(health).metrics(metrics);
     let election = &configuration.leader_election;
     // Without a file it is the only one.
     if args.config.is_some() && election.leader_elect == Some(true) {
@@ -175,15 +181,16 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
         });
     }
     let scheduler = builder.build()?;
-    supervise(ControlPlane::new().with(served).with(renewal).with(scheduler)).await
+    let plane = ControlPlane::new().with(clients.reload()).with(served).with(renewal);
+    supervise(plane.with(scheduler)).await
 }
 
 pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
-    let config = config(&args.component).await?;
-    let authority = authority(&config);
+    let kubeconfig = clients(&args.component).await?;
+    let authority = authority(&kubeconfig.config());
     let clock = kubeplane::clock::real();
-    let clients = ControllerClients::new(&config, clock.clone())?;
+    let clients = ControllerClients::renewed(&kubeconfig, clock.clone());
     // What the keys of the data directory sign is signed where they are.
     let pki = args.component.data_dir.join("pki");
     let read = |file: &str| std::fs::read_to_string(pki.join(file)).ok();
@@ -205,7 +212,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         read("ca.key").as_deref(),
         read("sa.key").as_deref(),
     );
-    let client = kube::Client::try_from(config)?;
+    let client = kubeconfig.client();
     let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
     let selection = Selection::parse(&args.controllers.join(","));
     let mut manager = Manager::builder(client)
@@ -219,7 +226,8 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         let identity = format!("{}_{}", machine::name(), std::process::id());
         manager = manager.leader_election(LeaseConfig::new("kube-system", name, &identity));
     }
-    supervise(ControlPlane::new().with(served).with(renewal).with(manager.build()?)).await
+    let plane = ControlPlane::new().with(kubeconfig.reload()).with(served).with(renewal);
+    supervise(plane.with(manager.build()?)).await
 }
 
 /// The authority the kubeconfig trusts, PEM: it is published to pods.

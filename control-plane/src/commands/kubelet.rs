@@ -1,3 +1,5 @@
+mod bootstrap;
+
 use super::{
     components::{self, Serving},
     machine,
@@ -6,12 +8,13 @@ use super::{
 };
 use crate::cli::KubeletArgs;
 use anyhow::Context as _;
+use bootstrap::Bootstrapped;
 use kubeplane::{
     ControlPlane, DataDir,
     pki::{Error, Identity, LiveIdentity},
     prelude::*,
     renewal::Renewal,
-    runtime,
+    runtime, shutdown_signal,
     telemetry::Metrics,
 };
 use std::{
@@ -21,28 +24,35 @@ use std::{
 };
 
 pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
-    let config = components::config(&args.component).await?;
     let data_dir = DataDir::make(&args.component.data_dir)?;
     // An API server may use the rest of the directory.
     let data = DataDir::lock(&data_dir.join("kubelet"), "kubeplane kubelet")?;
     DataDir::make(&data_dir.join("pod-logs"))?;
     let node = args.node.node_name.clone().unwrap_or_else(machine::name);
+    let clock = kubeplane::clock::real();
+    let bootstrapped = tokio::select! {
+        found = Bootstrapped::ensure(&args, &data_dir, &node, &clock) => found?,
+        () = shutdown_signal() => return Ok(()),
+    };
+    let clients = components::clients(&args.component).await?;
     let address = args.node_ip.unwrap_or_else(machine::address);
     let mut own = kubelet_config(&args.node, &data_dir, address, &node);
     let serving = serving(&args, &data_dir, &node, address)?;
     own.serving_live = Some(serving.live);
     own.request_serving = args.rotate_server_certificates;
-    own.client_ca = client_authorities(&args, &config)?;
-    let clock = kubeplane::clock::real();
+    own.client_ca = client_authorities(&args, &clients.config())?;
     let found = runtime::find_with(&args.node.runtime, clock.clone(), args.node.simulated()).await;
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("container runtime: {}", found.description);
-    let client = kube::Client::try_from(config)?;
-    let kubelet = Kubelet::builder(client, found.runtime, own)
+    let kubelet = Kubelet::builder(clients.client(), found.runtime, own)
         .clock(clock.clone())
         .metrics(Metrics::new().with_process())
         .build()?;
-    supervise(ControlPlane::new().clock(clock).with(serving.renewal).with(kubelet)).await?;
+    let mut plane = ControlPlane::new().clock(clock).with(clients.reload()).with(serving.renewal);
+    if let Some(rotation) = bootstrapped.and_then(|own| own.rotation(&clients)) {
+        plane = plane.with(rotation);
+    }
+    supervise(plane.with(kubelet)).await?;
     drop(data);
     Ok(())
 }

@@ -11,20 +11,21 @@ use kubeplane::{
 
 pub(super) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
     Proxy::available().await.map_err(anyhow::Error::msg)?;
-    let config = components::config(&args.component).await?;
+    let clients = components::clients(&args.component).await?;
     let port = Port {
         name: "kube-proxy",
         args: &args.component,
         listen: args.listen,
         clients: &args.clients,
-        trusted: &components::authority(&config),
+        trusted: &components::authority(&clients.config()),
     };
-    let client = kube::Client::try_from(config)?;
+    let client = clients.client();
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
     let mut config = ProxyConfig::new(args.node_name.unwrap_or_else(machine::name));
     config.node_ips = vec![args.node_ip.unwrap_or_else(machine::address)];
     config.cluster_cidrs = vec![args.cluster_cidr];
     let proxy = Proxy::builder(client, config).health(health).metrics(metrics).build()?;
-    supervise(ControlPlane::new().with(served).with(renewal).with(proxy)).await
+    let plane = ControlPlane::new().with(clients.reload()).with(served).with(renewal);
+    supervise(plane.with(proxy)).await
 }

@@ -135,6 +135,7 @@ fn controllers(
 
 fn scheduler(api: &ApiServer, shared: &Shared) -> anyhow::Result<Scheduler> {
     Ok(Scheduler::builder(api.client_as(component_user(SCHEDULER)))
+        .features(api.api().features().clone())
         .clock(shared.clock.clone())
         .seed(shared.seed.clone())
         .metrics(shared.metrics.clone())

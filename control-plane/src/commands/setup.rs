@@ -56,6 +56,7 @@ pub(super) async fn prepare(
     let store = open(args, data_dir, &mut options).await?;
     options.storage_prefix = args.etcd.etcd_prefix.clone();
     options.listen = Some(args.listen);
+    options.host = Some(machine::name());
     options.service_ranges.clone_from(&args.service_cidr);
     let api = standard_api_server(store, &credentials, &options)?;
     let advertised = SocketAddr::new(address, args.listen.port());

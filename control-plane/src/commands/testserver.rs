@@ -1,9 +1,10 @@
 use super::supervise;
 use crate::cli::{SimulateArgs, SimulationArgs, TestserverArgs};
 use anyhow::Context as _;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeplane::{
-    ControlPlane, shutdown_signal,
+    ControlPlane,
+    client::KubeconfigClients,
+    shutdown_signal,
     simulated::{SimulatedNodes, Simulation},
     testing::TestCluster,
 };
@@ -63,14 +64,10 @@ async fn input_closed() {
 
 pub(super) async fn simulate(args: SimulateArgs) -> anyhow::Result<()> {
     let simulation = simulation(&args.simulation)?;
-    let named = || format!("kubeconfig {}", args.kubeconfig.display());
-    let file = Kubeconfig::read_from(&args.kubeconfig).with_context(named)?;
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(file, &options).await.with_context(named)?;
-    let client = kube::Client::try_from(config)?;
+    let clients = KubeconfigClients::open(&args.kubeconfig, kubeplane::clock::real()).await?;
     eprintln!("simulating {} nodes", simulation.node_count());
-    let nodes = SimulatedNodes::builder(client, simulation).build()?;
-    supervise(ControlPlane::new().with(nodes)).await
+    let nodes = SimulatedNodes::builder(clients.client(), simulation).build()?;
+    supervise(ControlPlane::new().with(clients.reload()).with(nodes)).await
 }
 
 fn simulation(args: &SimulationArgs) -> anyhow::Result<Simulation> {

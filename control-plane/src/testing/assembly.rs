@@ -285,6 +285,7 @@ impl TestClusterBuilder {
     fn scheduler_part(&self, gate: &Arc<Gate>, clock: SharedClock) -> Result<Scheduler, BoxError> {
         let client = gate.client(component_user(SCHEDULER));
         let scheduler = Scheduler::builder(client.clone())
+            .features(self.options.features.clone())
             .informers(self.informers(client, &clock))
             .clock(clock)
             .seed(self.options.seed.clone())

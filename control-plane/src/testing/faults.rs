@@ -38,9 +38,11 @@ pub enum Fault {
     StoreFailure,
     /// The store takes longer.
     StoreDelay(Duration),
-    /// The API server stops and starts again; the request is not carried out.
+    /// The API server stops and starts again; the request is not carried out. The others that are under way get no answer:
+    /// writes that it had begun it completes, as it does when it is told to stop, and everything else it drops.
     Restart,
-    /// The way between the user and the API server is cut for so long: watches end, requests fail.
+    /// The way between the user and the API server is cut for so long: watches end, requests fail. Those under way fail,
+    /// too, though what they had begun to write is written.
     Partition(Duration),
     /// A part's clock is off by so much.
     Skew(SignedDuration),
@@ -278,7 +280,7 @@ struct State {
 #[derive(Clone)]
 pub struct Faults {
     state: Arc<Mutex<State>>,
-    /// Changes when somebody is cut off.
+    /// Changes when somebody is cut off, or the server goes.
     cuts: watch::Sender<u64>,
     clock: SharedClock,
 }
@@ -312,12 +314,13 @@ impl Faults {
         state.plan = None;
     }
 
-    /// Cuts the way between this user and the API server: its watches end, its requests fail. A `*` at the end
+    /// Cuts the way between this user and the API server: its watches and whatever else is streamed to it end, its
+    /// requests fail, also those under way, though what they had begun to write is written. A `*` at the end
     /// stands for all whose names begin so: the scheduler is `system:kube-scheduler`, a node `system:node:NAME`,
     /// the controllers `system:kube-controller-manager`, which reads, and `system:serviceaccount:kube-system:*`.
     pub fn cut(&self, user: impl Into<String>) {
         self.state.lock().cut.insert(user.into());
-        self.cuts.send_modify(|cuts| *cuts += 1);
+        self.look_again();
     }
 
     /// Joins what was [cut](Self::cut), by the same name.
@@ -352,6 +355,11 @@ impl Faults {
         skew
     }
 
+    /// Everybody who has something under way looks whether the other side is still there.
+    pub(super) fn look_again(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
     pub(super) fn cuts(&self) -> watch::Receiver<u64> {
         self.cuts.subscribe()
     }
@@ -367,7 +375,7 @@ impl Faults {
         if let Fault::Partition(lasting) = fault {
             parted.insert((*user).to_owned(), self.clock.elapsed().saturating_add(lasting));
             drop(state);
-            self.cuts.send_modify(|cuts| *cuts += 1);
+            self.look_again();
         }
         Some(fault)
     }

@@ -24,6 +24,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The server there is at present.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
+    /// Which of all that there were.
+    pub(super) number: u64,
     pub(super) clients: Clients,
     pub(super) reader: Arc<dyn ObjectReader>,
 }
@@ -52,9 +54,15 @@ impl Gate {
         kube::Client::new(service, "default")
     }
 
+    /// There is no server any more: what is under way with it gets no answer.
+    pub(super) fn close(&self) {
+        self.server.send_replace(None);
+        self.faults.look_again();
+    }
+
     async fn send(
-        &self,
-        user: &UserInfo,
+        self: &Arc<Self>,
+        user: &Arc<UserInfo>,
         request: Request<ClientBody>,
     ) -> Result<Response<GatedBody>, BoxError> {
         let cuts = self.faults.cuts();
@@ -71,7 +79,13 @@ impl Gate {
         if fault == Some(Fault::Conflict) {
             return conflict();
         }
-        let answer = server.clients.client_as(user.clone()).send(request).await?;
+        let mut way = Way { gate: self.clone(), user: user.clone(), number: server.number, cuts };
+        let client = server.clients.client_as(UserInfo::clone(user));
+        let answer = tokio::select! {
+            biased;
+            why = way.parted() => return Err(why.into()),
+            answer = client.send(request) => answer?,
+        };
         if fault == Some(Fault::AnswerLost) {
             return Err("timed out (planned: it was carried out)".into());
         }
@@ -79,8 +93,20 @@ impl Gate {
             Some(Fault::WatchDropped { after }) => Some(after),
             _ => None,
         };
-        let gate = watch.then(|| (self.faults.clone(), user.name.clone(), cuts));
-        Ok(answer.map(|inner| GatedBody::new(Box::pin(inner), left, gate)))
+        // What is all there already cannot be cut short.
+        let is_long = watch || answer.body().size_hint().exact().is_none();
+        let way = is_long.then_some(way);
+        Ok(answer.map(|inner| GatedBody::new(Box::pin(inner), left, way)))
+    }
+
+    /// Why somebody hears nothing more of the server of this number.
+    fn parting(&self, user: &str, number: u64) -> Option<String> {
+        let server = self.server.borrow();
+        if server.as_ref().is_none_or(|server| server.number != number) {
+            return Some("the API server went away".to_owned());
+        }
+        drop(server);
+        self.faults.is_cut(user).then(|| format!("{user} is cut off"))
     }
 
     /// What strikes the request; those that keep it from being carried out are errors.
@@ -124,49 +150,43 @@ fn conflict() -> Result<Response<GatedBody>, BoxError> {
         .body(GatedBody::new(Box::pin(body), None, None))?)
 }
 
-type Cut = (Faults, String, watch::Receiver<u64>);
+/// Between a user and the server it asked.
+struct Way {
+    gate: Arc<Gate>,
+    user: Arc<UserInfo>,
+    number: u64,
+    /// Changes when somebody is cut off, or the server goes.
+    cuts: watch::Receiver<u64>,
+}
+
+impl Way {
+    /// Waits until nothing comes through any more, and says why.
+    async fn parted(&mut self) -> String {
+        loop {
+            if self.cuts.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if let Some(why) = self.gate.parting(&self.user.name, self.number) {
+                return why;
+            }
+        }
+    }
+}
 
 /// An answer that may be cut short.
 struct GatedBody {
     inner: Pin<Box<ClientBody>>,
     /// How many pieces come through.
     left: Option<u64>,
-    gate: Option<(Faults, String)>,
-    /// Ends when somebody is cut off.
-    changed: Option<BoxFuture<'static, watch::Receiver<u64>>>,
+    /// Ends when nothing comes through any more.
+    parted: Option<BoxFuture<'static, String>>,
 }
 
 impl GatedBody {
-    fn new(inner: Pin<Box<ClientBody>>, left: Option<u64>, cut: Option<Cut>) -> Self {
-        let (gate, changed) = match cut {
-            Some((faults, user, cuts)) => (Some((faults, user)), Some(changed(cuts))),
-            None => (None, None),
-        };
-        Self { inner, left, gate, changed }
+    fn new(inner: Pin<Box<ClientBody>>, left: Option<u64>, way: Option<Way>) -> Self {
+        let parted = way.map(|mut way| async move { way.parted().await }.boxed());
+        Self { inner, left, parted }
     }
-
-    fn is_cut(&mut self, context: &mut Context<'_>) -> bool {
-        let (Some((faults, user)), Some(waiting)) = (&self.gate, &mut self.changed) else {
-            return false;
-        };
-        while let Poll::Ready(cuts) = waiting.as_mut().poll(context) {
-            if faults.is_cut(user) {
-                return true;
-            }
-            *waiting = changed(cuts);
-        }
-        false
-    }
-}
-
-fn changed(mut cuts: watch::Receiver<u64>) -> BoxFuture<'static, watch::Receiver<u64>> {
-    async move {
-        if cuts.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        cuts
-    }
-    .boxed()
 }
 
 impl Body for GatedBody {
@@ -177,10 +197,12 @@ impl Body for GatedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.is_cut(context) {
-            self.changed = None;
+        if let Some(parted) = &mut self.parted
+            && let Poll::Ready(why) = parted.as_mut().poll(context)
+        {
+            self.parted = None;
             self.left = Some(0);
-            return Poll::Ready(Some(Err("cut off".into())));
+            return Poll::Ready(Some(Err(why.into())));
         }
         if self.left == Some(0) {
             return Poll::Ready(None);

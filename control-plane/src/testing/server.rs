@@ -42,7 +42,7 @@ pub(super) struct ApiPart {
 
 impl ApiPart {
     /// A server, not running yet.
-    fn assemble(&self, lifecycle: &Lifecycle) -> Result<ControlPlane, BoxError> {
+    fn assemble(&self, lifecycle: &Lifecycle, number: u64) -> Result<ControlPlane, BoxError> {
         let mut options = self.options.clone();
         // A server that starts again is found where the first was.
         options.listen = options.listen.map(|address| self.bound.borrow().unwrap_or(address));
@@ -55,7 +55,7 @@ impl ApiPart {
         // As in the original, which has it among its controllers.
         let checking = self.local_storage.then(|| PolicyTypeChecking::new(api.api()));
         let storage = self.local_storage.then(|| LocalStorage::new(api.api()));
-        let server = Server { clients: api.clients(), reader: api.reader() };
+        let server = Server { number, clients: api.clients(), reader: api.reader() };
         let (listening, bound) = (api.bound(), self.bound.clone());
         let left = AtomicUsize::new(4 + 2 * usize::from(self.local_storage));
         let (gate, ready) = (self.gate.clone(), lifecycle.clone());
@@ -84,8 +84,10 @@ impl Component for ApiPart {
 
     async fn run(mut self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         let mut asked: Option<Restart> = None;
+        let mut number = 0;
         while !lifecycle.is_stopping() {
-            let plane = self.assemble(&lifecycle)?;
+            let plane = self.assemble(&lifecycle, number)?;
+            number += 1;
             let (gate, restarts) = (self.gate.clone(), &mut self.restarts);
             let mut next = None;
             let until = async {
@@ -104,7 +106,11 @@ impl Component for ApiPart {
                     () = lifecycle.stopping() => {}
                     restart = restarts.recv() => next = restart,
                 }
-                gate.server.send_replace(None);
+                match &next {
+                    Some(_) => gate.close(),
+                    // A stop in order leaves what is under way its time.
+                    None => drop(gate.server.send_replace(None)),
+                }
             };
             plane.run_until(until).await?;
             asked = next;

@@ -4,6 +4,7 @@ mod replay;
 mod simulated;
 mod state;
 mod told;
+mod under_way;
 
 use super::*;
 use k8s_openapi::api::{

@@ -97,7 +97,7 @@ impl Secured {
         let store = EtcdStore::connect(options).await.unwrap();
         let only = ListOptions { keys_only: true, ..ListOptions::default() };
         let page = store.list(&KeyRange::all(), only).await.unwrap();
-        page.entries.iter().map(|entry| entry.key.to_string()).collect()
+        page.keys.iter().map(|listed| listed.to_string()).collect()
     }
 }
 

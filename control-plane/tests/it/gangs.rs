@@ -1,9 +1,10 @@
 //! Pods of a PodGroup are placed together or not at all.
 
+use crate::cluster::Ground;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
-    Api,
-    api::{ListParams, PostParams},
+    Api, Client,
+    api::{ApiResource, DynamicObject, ListParams, PostParams},
 };
 use kubeplane::{
     ControlPlane,
@@ -25,17 +26,36 @@ fn node(name: &str) -> Node {
 
 /// Only one fits on a node.
 fn pod(name: &str) -> Pod {
+    pod_of(name, Some("crew"))
+}
+
+fn pod_of(name: &str, group: Option<&str>) -> Pod {
     let pod = json!({"metadata": {"name": name}, "spec": {
-        "schedulingGroup": {"podGroupName": "crew"}, "tolerations": [{"operator": "Exists"}],
+        "schedulingGroup": group.map(|name| json!({"podGroupName": name})),
+        "tolerations": [{"operator": "Exists"}],
         "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "600m"}}}]}});
     serde_json::from_value(pod).unwrap()
 }
 
+async fn make_group(client: Client, name: &str, least: u32) {
+    let reference = json!({"workload": {"workloadName": "ship", "podGroupTemplateName": "hands"}});
+    let group = json!({"metadata": {"name": name}, "spec": {
+        "schedulingPolicy": {"gang": {"minCount": least}}, "podGroupTemplateRef": reference}});
+    let kind = ApiResource::erase::<PodGroupObject>(&());
+    let any: Api<DynamicObject> = Api::default_namespaced_with(client, &kind);
+    let group = serde_json::from_value(group).unwrap();
+    any.create(&PostParams::default(), &group).await.unwrap();
+}
+
 /// The status and the message of the group's condition, once it has one of this status.
 async fn told(groups: &Api<PodGroupObject>, status: &str) -> String {
+    told_of(groups, "crew", status).await
+}
+
+async fn told_of(groups: &Api<PodGroupObject>, name: &str, status: &str) -> String {
     let told = async {
         loop {
-            let group = groups.get("crew").await.unwrap();
+            let group = groups.get(name).await.unwrap();
             let mut conditions = group.status.conditions.into_iter();
             if let Some(own) =
                 conditions.find(|own| own.type_ == "PodGroupScheduled" && own.status == status)
@@ -49,8 +69,28 @@ async fn told(groups: &Api<PodGroupObject>, status: &str) -> String {
 }
 
 async fn placed(pods: &Api<Pod>) -> usize {
+    placed_of(pods, "").await
+}
+
+/// How many pods whose name begins so have a node.
+async fn placed_of(pods: &Api<Pod>, prefix: &str) -> usize {
     let all = pods.list(&ListParams::default()).await.unwrap();
-    all.items.iter().filter(|pod| pod.spec.as_ref().unwrap().node_name.is_some()).count()
+    let own = all.items.iter().filter(|pod| {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        name.starts_with(prefix) && pod.spec.as_ref().unwrap().node_name.is_some()
+    });
+    own.count()
+}
+
+/// Until so many pods whose name begins so have a node.
+async fn until_placed(pods: &Api<Pod>, prefix: &str, count: usize) {
+    let all = async {
+        while placed_of(pods, prefix).await < count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, all).await;
+    assert!(waited.is_ok(), "{count} of {prefix} have no node after {PATIENCE:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,15 +115,7 @@ async fn a_gang_is_placed_when_there_is_room_for_enough_of_it() {
         let parameters = PostParams::default();
         nodes.create(&parameters, &node("a")).await.unwrap();
         nodes.create(&parameters, &node("b")).await.unwrap();
-        let reference =
-            json!({"workload": {"workloadName": "ship", "podGroupTemplateName": "hands"}});
-        let group = json!({"metadata": {"name": "crew"}, "spec": {
-            "schedulingPolicy": {"gang": {"minCount": 3}}, "podGroupTemplateRef": reference}});
-        let any: Api<kube::api::DynamicObject> = Api::default_namespaced_with(
-            cluster.client(),
-            &kube::api::ApiResource::erase::<PodGroupObject>(&()),
-        );
-        any.create(&parameters, &serde_json::from_value(group).unwrap()).await.unwrap();
+        make_group(cluster.client(), "crew", 3).await;
         for name in ["p1", "p2", "p3"] {
             assert_eq!(placed(&pods).await, 0, "none goes before there are enough");
             pods.create(&parameters, &pod(name)).await.unwrap();
@@ -92,13 +124,114 @@ async fn a_gang_is_placed_when_there_is_room_for_enough_of_it() {
         assert_eq!(placed(&pods).await, 0, "there is room for two of three");
         nodes.create(&parameters, &node("c")).await.unwrap();
         told(&groups, "True").await;
-        let all = async {
-            while placed(&pods).await < 3 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, all).await.expect("all have a node");
+        until_placed(&pods, "p", 3).await;
     };
     ControlPlane::new().with(scheduler).run_until(play).await.unwrap();
     cluster.stop().await.unwrap();
+}
+
+/// The scheduler of the assembled cluster, which has no more rights than its role: the gates bring it the plugin, the
+/// kind it reads and the rights to read it and to say how groups stand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gate_brings_gangs_to_the_scheduler_with_its_own_rights() {
+    let options = ApiOptions {
+        features: "GenericWorkload=true,GangScheduling=true".parse().unwrap(),
+        ..ApiOptions::default()
+    };
+    let cluster = TestCluster::builder()
+        .options(options)
+        .controllers_named("serviceaccount-controller")
+        .scheduler()
+        .start()
+        .await
+        .unwrap();
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let groups: Api<PodGroupObject> = Api::default_namespaced(cluster.client());
+    let parameters = PostParams::default();
+    for name in ["a", "b", "c"] {
+        nodes.create(&parameters, &node(name)).await.unwrap();
+    }
+    make_group(cluster.client(), "fleet", 5).await;
+    make_group(cluster.client(), "pair", 2).await;
+    for name in ["fleet-1", "fleet-2", "fleet-3", "fleet-4"] {
+        pods.create(&parameters, &pod_of(name, Some("fleet"))).await.unwrap();
+    }
+    // One that belongs to no group goes by those that wait for more of theirs.
+    pods.create(&parameters, &pod_of("lone", None)).await.unwrap();
+    until_placed(&pods, "lone", 1).await;
+    assert_eq!(placed_of(&pods, "fleet").await, 0, "none goes before there are enough");
+    pods.create(&parameters, &pod_of("fleet-5", Some("fleet"))).await.unwrap();
+    assert_eq!(told_of(&groups, "fleet", "False").await, "pod group is unschedulable");
+
+    // What has no room for all of it holds none of the room.
+    for name in ["pair-1", "pair-2"] {
+        assert_eq!(placed_of(&pods, "pair").await, 0, "one alone is no pair");
+        pods.create(&parameters, &pod_of(name, Some("pair"))).await.unwrap();
+    }
+    until_placed(&pods, "pair", 2).await;
+    assert_eq!(told_of(&groups, "pair", "True").await, "");
+    assert_eq!(placed_of(&pods, "fleet").await, 0);
+
+    for name in ["d", "e", "f", "g", "h"] {
+        nodes.create(&parameters, &node(name)).await.unwrap();
+    }
+    until_placed(&pods, "fleet", 5).await;
+    told_of(&groups, "fleet", "True").await;
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_gate_there_are_no_groups() {
+    let cluster = TestCluster::builder()
+        .controllers_named("serviceaccount-controller")
+        .scheduler()
+        .start()
+        .await
+        .unwrap();
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    nodes.create(&PostParams::default(), &node("a")).await.unwrap();
+    let made = pods.create(&PostParams::default(), &pod("p")).await.unwrap();
+    assert_eq!(made.spec.unwrap().scheduling_group, None, "the field is dropped");
+    until_placed(&pods, "p", 1).await;
+    let groups: Api<PodGroupObject> = Api::default_namespaced(cluster.client());
+    let refused = groups.list(&ListParams::default()).await.unwrap_err();
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 404));
+    cluster.stop().await.unwrap();
+}
+
+const CREW: &str = r#"
+apiVersion: scheduling.k8s.io/v1alpha2
+kind: PodGroup
+metadata: {name: crew}
+spec:
+  schedulingPolicy: {gang: {minCount: 2}}
+  podGroupTemplateRef: {workload: {workloadName: ship, podGroupTemplateName: hands}}
+"#;
+
+/// The flag of the binary is all it takes.
+#[test]
+fn serve_places_gangs_when_its_gates_say_so() {
+    let gates = "--feature-gates=GenericWorkload=true,GangScheduling=true";
+    let ground = Ground::simulated().with(&[gates]);
+    let cluster = ground.start();
+    let kubectl = cluster.kubectl();
+    kubectl.ok_with(&["apply", "-f", "-"], CREW);
+    let hand = |name: &str| {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "schedulingGroup": {"podGroupName": "crew"},
+            "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "3600"]}]}});
+        kubectl.ok_with(&["apply", "-f", "-"], &pod.to_string());
+    };
+    let node_of = ["get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}"];
+    hand("first");
+    // A pod of no group that came later shows that the scheduler has been by.
+    kubectl.ok(&["run", "other", "--image=busybox", "--command", "--", "sleep", "3600"]);
+    kubectl.until(&node_of, "the other pod to have a node", |nodes| nodes.trim() == "node-1");
+    hand("second");
+    kubectl.until(&node_of, "all to have a node", |nodes| nodes.split_whitespace().count() == 3);
+    let condition = r#"jsonpath={.status.conditions[?(@.type=="PodGroupScheduled")].status}"#;
+    let asked = ["get", "podgroup", "crew", "-o", condition];
+    kubectl.until(&asked, "the group to say so", |status| status == "True");
 }

@@ -64,7 +64,7 @@ async fn grow(cluster: TestCluster) {
     assert_eq!(ready, Some(9), "faults delay, no more:\n{}", struck.join("\n"));
 }
 
-fn stages() -> kubeplane_simulated::Simulation {
+pub(super) fn stages() -> kubeplane_simulated::Simulation {
     let stages = "
 kind: Nodes
 metadata: {name: sim}
@@ -110,7 +110,7 @@ fn recorded(seed: u64) -> History {
 }
 
 /// Fails where two histories part.
-fn assert_same(one: &History, two: &History) {
+pub(super) fn assert_same(one: &History, two: &History) {
     if one.to_bytes() != two.to_bytes() {
         let (one, two) = (one.writes(), two.writes());
         let differs =
