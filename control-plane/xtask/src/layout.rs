@@ -9,9 +9,9 @@ use anyhow::{Context as _, bail, ensure};
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Lines},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -44,12 +44,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
         .stderr(Stdio::null())
         .spawn()
         .context("valgrind is needed")?;
-    let started = wait_for(&mut child, STARTED);
+    let mut printed = child.stdout.take().map(|output| BufReader::new(output).lines());
+    let started = wait_for(&mut printed, STARTED);
     if started.is_ok() {
         thread::sleep(IDLE);
     }
     succeed(Command::new("kill").args(["-INT", &child.id().to_string()]))?;
     child.wait()?;
+    drop(printed);
     started?;
     let symbols = output(Command::new("nm").arg(PROGRAM))?;
     let known = functions(&symbols);
@@ -64,10 +66,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// Reads what the program prints until a line of it is there.
-fn wait_for(child: &mut Child, line: &str) -> anyhow::Result<()> {
+fn wait_for(printed: &mut Option<Lines<BufReader<ChildStdout>>>, line: &str) -> anyhow::Result<()> {
     let begin = Instant::now();
-    let output = child.stdout.take().context("no output")?;
-    for read in BufReader::new(output).lines() {
+    for read in printed.iter_mut().flatten() {
         if read? == line {
             return Ok(());
         }

@@ -81,7 +81,9 @@ fn gates_bring_their_plugins() {
     let places = with("GenericWorkload=true,TopologyAwareWorkloadScheduling=true");
     assert_eq!(names(&places, Point::PlacementGenerate), ["TopologyPlacementGenerator"]);
     assert_eq!(names(&places, Point::PlacementScore), ["PodGroupPodsCount"]);
-    let plain = with("NodeDeclaredFeatures=false,ExtendWebSocketsToKubelet=false");
+    let dependents = "ExtendWebSocketsToKubelet=false,InPlacePodLevelResourcesVerticalScaling=false,\
+        InPlacePodVerticalScalingInitContainers=false,RestartAllContainersOnContainerExits=false";
+    let plain = with(&format!("NodeDeclaredFeatures=false,{dependents}"));
     assert!(!names(&plain, Point::Filter).contains(&"NodeDeclaredFeatures"));
 }
 
