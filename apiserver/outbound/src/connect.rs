@@ -12,7 +12,7 @@ use hyper_util::{
 };
 use kubeplane_clock::Seed;
 use kubeplane_core::reader::ObjectReader;
-use kubeplane_pki::Unverified;
+use kubeplane_pki::{Trusted, Unverified};
 use rustls::{
     ClientConfig, RootCertStore, client::ResolvesClientCert, crypto::CryptoProvider,
     sign::CertifiedKey,
@@ -102,9 +102,13 @@ impl Connector {
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
+        let config = config.dangerous();
         let config = match endpoint.insecure {
-            true => config.dangerous().with_custom_certificate_verifier(Unverified::new(provider)),
-            false => config.with_root_certificates(roots(&endpoint.authorities)?),
+            true => config.with_custom_certificate_verifier(Unverified::new(provider)),
+            false => {
+                let trusted = Trusted::new(provider, roots(&endpoint.authorities)?);
+                config.with_custom_certificate_verifier(trusted)
+            }
         };
         let mut config = match identity {
             None => config.with_no_client_auth(),
@@ -172,18 +176,21 @@ fn unverified(error: &io::Error) -> String {
 }
 
 /// The authorities of some PEM, as Go takes them: what is no certificate is passed over, as long as there is one.
-fn roots(authorities: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+fn roots(authorities: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     if authorities.is_empty() {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
+        return Ok(rustls_native_certs::load_native_certs().certs);
     }
-    let mut why = None;
+    let (mut roots, mut why) = (Vec::new(), None);
     for root in CertificateDer::pem_slice_iter(authorities) {
-        let added = root.map_err(|error| error.to_string());
-        let added = added.and_then(|root| roots.add(root).map_err(|error| error.to_string()));
-        if let Err(error) = added {
-            why.get_or_insert_with(|| format!("failed to parse certificate: {error}"));
+        let read = root.map_err(|error| error.to_string()).and_then(|root| {
+            let tried = RootCertStore::empty().add(root.clone());
+            tried.map(|()| root).map_err(|error| error.to_string())
+        });
+        match read {
+            Ok(root) => roots.push(root),
+            Err(error) => {
+                why.get_or_insert_with(|| format!("failed to parse certificate: {error}"));
+            }
         }
     }
     if !roots.is_empty() {

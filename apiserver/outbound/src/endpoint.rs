@@ -72,16 +72,33 @@ impl Endpoint {
             Place::Url(url) if url.is_empty() => {
                 return Err("webhook configuration must have either service or URL".to_owned());
             }
-            Place::Url(url) => url.clone(),
+            Place::Url(url) => {
+                let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+                let (rest, query) = rest.find('?').map_or((rest, ""), |at| rest.split_at(at));
+                let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+                format!("{scheme}://{host}{}{query}", cleaned(path))
+            }
             Place::Service { namespace, name, path, port } => {
-                let slash = if path.starts_with('/') { "" } else { "/" };
-                format!("https://{name}.{namespace}.svc:{port}{slash}{path}")
+                format!("https://{name}.{namespace}.svc:{port}{}", cleaned(path))
             }
         };
         let separator = if base.contains('?') { '&' } else { '?' };
         let uri: Result<Uri, _> = format!("{base}{separator}timeout={seconds}s").parse();
         uri.map_err(|error| format!("Unparsable URL: {error}"))
     }
+}
+
+/// A path as Go's `path.Join` leaves it: without empty steps, `.` and `..`. Servers in Go lead away from any other.
+fn cleaned(path: &str) -> String {
+    let mut steps = Vec::new();
+    for step in path.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()),
+            step => steps.push(step),
+        }
+    }
+    format!("/{}", steps.join("/"))
 }
 
 #[cfg(test)]
@@ -100,6 +117,10 @@ mod tests {
         assert_eq!(uri(other).unwrap(), "https://s.n.svc:8443/?timeout=5s");
         let url = json!({"url": "https://example.com/a?b=c"});
         assert_eq!(uri(url).unwrap(), "https://example.com/a?b=c&timeout=5s");
+        // As Go's envtest writes them.
+        let twice = json!({"url": "https://127.0.0.1:8443//validate/./a/../b/"});
+        assert_eq!(uri(twice).unwrap(), "https://127.0.0.1:8443/validate/b?timeout=5s");
+        assert_eq!(uri(json!({"url": "https://a"})).unwrap(), "https://a/?timeout=5s");
         assert!(uri(json!({})).is_err());
     }
 }

@@ -22,6 +22,7 @@ mod inspect;
 mod kubeconfig;
 mod live;
 mod signing;
+mod trusted;
 mod unverified;
 
 pub use authority::{Authority, Identity, Request, Usage, generate_key, public_key};
@@ -31,4 +32,5 @@ pub use inspect::{CertificateInfo, inspect, pem};
 pub use kubeconfig::{Kubeconfig, KubeconfigUser};
 pub use live::LiveIdentity;
 pub use signing::{SigningRequest, Terms};
+pub use trusted::Trusted;
 pub use unverified::Unverified;
