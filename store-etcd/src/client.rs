@@ -135,16 +135,15 @@ impl Client {
         let Inner { members, clock, timeout, .. } = &*self.0;
         let deadline = clock.elapsed().saturating_add(*timeout);
         let mut failed = 0;
+        // Of all rounds: whoever was asked before surely did nothing, or nothing that matters.
+        let mut last = Status::deadline_exceeded("no member answered in time");
         loop {
-            let mut last = Status::deadline_exceeded("no member answered in time");
             for member in members.order() {
-                let left = deadline.saturating_sub(clock.elapsed());
-                if left.is_zero() {
+                if clock.elapsed() >= deadline {
                     return Err(last);
                 }
-                let patience =
-                    if effect == Effect::None { left.min(self.patience()) } else { left };
-                match self.ask(&member, patience, &message, &call).await {
+                let patience = if effect == Effect::None { self.patience() } else { *timeout };
+                match self.ask(&member, (patience, deadline), &message, &call).await {
                     Ok(answer) => {
                         member.is_back();
                         return Ok(answer);
@@ -160,6 +159,10 @@ impl Client {
             if !waits && (failed > 1 || members.len() == 1) {
                 return Err(last);
             }
+            // A try that ends before it can be answered would leave open what is known now.
+            if clock.elapsed().saturating_add(2 * ELECTION) >= deadline {
+                return Err(last);
+            }
             clock.sleep(ELECTION).await;
         }
     }
@@ -173,11 +176,12 @@ impl Client {
         safe || (effect == Effect::None && failure::is_worth_another_member(status))
     }
 
-    /// One call of one member, with another token if the first is not taken.
+    /// One call of one member, with another token if the first is not taken. It may take `patience` and ends at
+    /// `deadline`, however many calls wait for the same connection.
     async fn ask<Q, A, F>(
         &self,
         member: &Member,
-        patience: Duration,
+        (patience, deadline): (Duration, Duration),
         message: &Q,
         call: &impl Fn(Channel, Request<Q>) -> F,
     ) -> Reply<A>
@@ -188,11 +192,18 @@ impl Client {
         let mut renewed = false;
         loop {
             let token = self.token().await?;
+            let left = deadline.saturating_sub(self.clock().elapsed()).min(patience);
+            if left.is_zero() {
+                return Err(Status::unauthenticated("no member let the user in in time"));
+            }
             let mut request = Request::new(message.clone());
-            request.set_timeout(patience);
+            request.set_timeout(left);
             require_leader(&mut request);
             token.sign(&mut request);
-            match call(member.channel(), request).await {
+            // The time limit of the request begins when it has a connection, for which it may have to wait.
+            let answer =
+                timeout(self.clock().as_ref(), left, call(member.channel(), request)).await;
+            match answer.unwrap_or_else(|| Err(no_answer(member))) {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status)
                     if !renewed
@@ -243,7 +254,9 @@ impl Client {
     ) -> Reply<StatusResponse> {
         let mut request = Request::new(StatusRequest {});
         request.set_timeout(patience);
-        let status = MaintenanceClient::new(member.channel()).status(request).await?.into_inner();
+        let mut maintenance = MaintenanceClient::new(member.channel());
+        let status = timeout(self.clock().as_ref(), patience, maintenance.status(request)).await;
+        let status = status.unwrap_or_else(|| Err(no_answer(member)))?.into_inner();
         member.is_of(Version::parse(&status.version));
         Ok(status)
     }
@@ -294,7 +307,7 @@ impl Client {
 
     /// The error for a revision that is gone.
     pub(crate) async fn compacted(&self, requested: Revision) -> Error {
-        match crate::watch::compaction_point(self).await {
+        match crate::watch::compaction_point(self, requested).await {
             Ok(oldest) => Error::Compacted { requested, oldest },
             Err(error) => error,
         }
@@ -312,6 +325,10 @@ impl Client {
     fn probe(&self, revision: i64) -> RangeRequest {
         RangeRequest { key: self.probe_key(), revision, count_only: true, ..Default::default() }
     }
+}
+
+fn no_answer(member: &Member) -> Status {
+    Status::deadline_exceeded(format!("{} did not answer in time", member.name))
 }
 
 /// Asks a member that has lost its leader to say so instead of keeping us waiting.

@@ -273,7 +273,7 @@ impl Store for EtcdStore {
     async fn status(&self) -> Result<StoreStatus> {
         let status = self.client.status().await.map_err(|status| failure::read(&status))?;
         let revision = self.client.latest().await?;
-        let compacted = compaction_point(&self.client).await?;
+        let compacted = compaction_point(&self.client, Revision(0)).await?;
         let size = u64::try_from(status.db_size).unwrap_or(0);
         Ok(StoreStatus { revision, compacted, size, trouble: None })
     }

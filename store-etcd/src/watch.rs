@@ -40,24 +40,28 @@ pub(crate) async fn start(
     Ok(Box::pin(EtcdWatcher { batches: batches.boxed(), asked }))
 }
 
-/// The oldest revision that is kept; zero when nothing was compacted yet.
+/// The oldest revision that is kept, and surely no older than `floor`, if any member knows; zero when nothing was
+/// compacted yet.
 ///
-/// All members are asked, because one that lags behind the others may not know, and then says nothing at all.
-pub(crate) async fn compaction_point(client: &Client) -> Result<Revision> {
+/// All members are asked, because one that lags behind the others may tell an earlier one, or nothing at all.
+pub(crate) async fn compaction_point(client: &Client, floor: Revision) -> Result<Revision> {
     if client.reads_first_revision().await? {
         return Ok(Revision(0));
     }
     let members = client.members().order();
     let mut answers: FuturesUnordered<_> =
         members.iter().map(|member| compacted_at(client, member)).collect();
-    let mut last = Error::Unavailable { reason: "no member was asked".into() };
+    let mut best: Result<Revision> =
+        Err(Error::Unavailable { reason: "no member was asked".into() });
     while let Some(answer) = answers.next().await {
         match answer {
-            Ok(revision) => return Ok(revision),
-            Err(refused) => last = refused.error(),
+            Ok(revision) if revision >= floor => return Ok(revision),
+            Ok(revision) => best = Ok(best.unwrap_or_default().max(revision)),
+            Err(refused) if best.is_err() => best = Err(refused.error()),
+            Err(_) => {}
         }
     }
-    Err(last)
+    best
 }
 
 /// What one member has compacted, if it says so in time.

@@ -1,11 +1,17 @@
 //! What callers are told when etcd is away.
 
-use crate::server::Etcd;
-use futures::StreamExt;
+use crate::{
+    certificates::Authority,
+    server::{Etcd, connect},
+};
+use futures::{StreamExt, future::join_all};
 use kubeplane_store_etcd::{ConnectError, EtcdOptions, EtcdStore};
 use kubeplane_store_trait::{Error, Key, KeyRange, ReadAt, Retry, Revision, Store, WriteOptions};
 use rustix::process::Signal;
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 fn key(name: &str) -> Key {
     Key::new(name.to_owned()).unwrap()
@@ -83,4 +89,43 @@ async fn a_write_that_is_not_answered_is_indeterminate() {
     let read = store.get(&key("a"), ReadAt::Latest).await.unwrap_err();
     assert!(matches!(read, Error::Unavailable { .. }), "{read}");
     etcd.signal(Signal::CONT);
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_one_connection_end_in_the_time_of_one() {
+    let mut etcd = Etcd::tls(&Authority::new());
+    etcd.connect().await;
+    let mut options = etcd.options();
+    options.timeout = Duration::from_secs(3);
+    let store = connect(options).await;
+    etcd.kill();
+    // It takes connections and says nothing on them.
+    let _silent = TcpListener::bind(etcd.url().trim_start_matches("https://")).unwrap();
+    let name = key("a");
+    let gets = join_all((0..30).map(|_| store.get(&name, ReadAt::Latest)));
+    // One after the other they would take a minute.
+    let gets = tokio::time::timeout(Duration::from_secs(20), gets).await;
+    for get in gets.expect("calls wait for each other") {
+        let error = get.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_without_a_leader_is_surely_not_done() {
+    let mut members = Etcd::three();
+    let mut options = members[0].options();
+    options.timeout = Duration::from_secs(2);
+    options.compaction = None;
+    let store = connect(options).await;
+    create(&store, "a").await.unwrap();
+    members[1..].iter_mut().for_each(Etcd::kill);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // What was under way while the leader was lost may have been done.
+    while !matches!(create(&store, "b").await, Err(Error::Unavailable { .. })) {
+        assert!(Instant::now() < deadline, "it is never said that there is no leader");
+    }
+    let refused = create(&store, "c").await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
+    assert!(refused.to_string().contains("no leader"), "{refused}");
 }

@@ -42,6 +42,16 @@ impl Etcd {
         Self::placed(&place, command(), arguments)
     }
 
+    /// A cluster of three members on loopback.
+    pub(crate) fn three() -> [Self; 3] {
+        let places = ["a", "b", "c"].map(|name| (name, urls()));
+        let initial = places.each_ref().map(|(name, [_, peer])| format!("{name}={peer}")).join(",");
+        places.map(|(name, [client, peer])| {
+            let place = Place { name, client: &client, peer: &peer, initial: &initial };
+            Self::placed(&place, command(), &[])
+        })
+    }
+
     /// One member of a cluster, in the network namespace of its name.
     pub(crate) fn member(place: &Place<'_>) -> Self {
         let within = ["ip", "netns", "exec", place.name].map(str::to_owned);
@@ -77,7 +87,7 @@ impl Etcd {
         let member = data.path().join("member");
         let name = "default";
         let place = Place { name, client: &url, peer: &peer, initial: &format!("{name}={peer}") };
-        let mut command = command();
+        let mut command = other_command();
         command.extend(place.arguments(&member));
         command.extend(["--listen-client-urls".into(), format!("{url},{plain}")]);
         command.extend(["--cert-file".into(), file(CERTIFICATE)]);
@@ -212,6 +222,17 @@ impl Place<'_> {
 
 fn command() -> Vec<String> {
     vec![std::env::var("KUBEPLANE_ETCD").unwrap_or_else(|_| "etcd".into())]
+}
+
+/// Another etcd where there are several, so that each runs a suite; `./test --long` runs all suites on each by turns.
+fn other_command() -> Vec<String> {
+    let all = std::env::var("KUBEPLANE_ETCDS").unwrap_or_default();
+    match all.rsplit(':').next() {
+        Some(last) if !last.is_empty() && std::env::var_os("KUBEPLANE_LONG").is_none() => {
+            vec![last.to_owned()]
+        }
+        _ => command(),
+    }
 }
 
 fn spawn(command: &[String]) -> Child {

@@ -6,7 +6,7 @@
 use super::workload::{Action, Answer, Operation};
 use kubeplane_store_trait::{Event, Key, Revision};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
@@ -49,6 +49,9 @@ pub(crate) fn state(history: &[Event]) -> BTreeMap<Key, Revision> {
 /// A key over time: what it was from each revision on.
 type Versions = Vec<(Revision, Option<String>)>;
 
+/// When each event was asked for.
+type AskedFor = HashMap<(Key, Revision), Duration>;
+
 struct History {
     keys: HashMap<Key, Versions>,
 }
@@ -78,14 +81,20 @@ impl History {
         last.1.clone().map(|value| (last.0, value))
     }
 
-    /// Whether the key was this at some revision from `floor` on.
-    fn was(&self, key: &Key, what: &Option<(Revision, String)>, floor: Revision) -> bool {
+    /// Whether the key was this at some revision from `floor` on that `may_be`.
+    fn was(
+        &self,
+        key: &Key,
+        what: &Option<(Revision, String)>,
+        floor: Revision,
+        may_be: impl Fn(Revision) -> bool,
+    ) -> bool {
         if self.at(key, floor) == *what {
             return true;
         }
         self.versions(key)
             .iter()
-            .filter(|version| version.0 > floor)
+            .filter(|version| version.0 > floor && may_be(version.0))
             .any(|(since, value)| value.clone().map(|value| (*since, value)) == *what)
     }
 }
@@ -96,8 +105,8 @@ pub(crate) fn check(events: &[Event], operations: &[Operation]) -> Vec<String> {
     let mut broken = Vec::new();
     check_order(events, &mut broken);
     check_answers(&history, operations, &mut broken);
-    check_causes(&history, operations, &mut broken);
-    check_time(&history, operations, &mut broken);
+    let asked_for = check_causes(&history, operations, &mut broken);
+    check_time(&history, &asked_for, operations, &mut broken);
     broken
 }
 
@@ -140,51 +149,85 @@ fn check_answers(history: &History, operations: &[Operation], broken: &mut Vec<S
     }
 }
 
-/// Every event was asked for, by a call that was not told that it surely failed.
-fn check_causes(history: &History, operations: &[Operation], broken: &mut Vec<String>) {
+/// Every event was asked for, by a call that was not told that it surely failed: when, for each.
+fn check_causes(history: &History, operations: &[Operation], broken: &mut Vec<String>) -> AskedFor {
+    let mut asked_for = AskedFor::new();
     let may_have = |answer: &Answer| matches!(answer, Answer::Written(_) | Answer::Indeterminate);
-    let mut values = HashSet::new();
-    let mut deletes = HashSet::new();
+    // What each may have replaced, and since when: nothing happens before it is asked for.
+    let mut values: HashMap<_, (Option<Revision>, Duration)> = HashMap::new();
+    let mut deletes: HashMap<_, Duration> = HashMap::new();
     for operation in operations.iter().filter(|operation| may_have(&operation.answer)) {
+        let (key, start) = (&operation.key, operation.start);
         match &operation.action {
-            Action::Create(value) | Action::Update(value, _) => {
-                values.insert((&operation.key, value.as_str()));
+            Action::Create(value) => {
+                values.insert((key, value.as_str()), (None, start));
+            }
+            Action::Update(value, expected) => {
+                values.insert((key, value.as_str()), (Some(*expected), start));
             }
             Action::Delete(expected) => {
-                deletes.insert((&operation.key, *expected));
+                let first = deletes.entry((key, *expected)).or_insert(start);
+                *first = start.min(*first);
             }
             Action::Read => {}
         }
     }
+    let known = known_by(operations);
     for (key, versions) in &history.keys {
         if key.as_ref() == super::END.as_bytes() {
             continue;
         }
-        let mut previous = Revision(0);
+        let mut previous = None;
         for (revision, value) in versions {
             let asked = match value {
                 // Values are unique, so one that is written twice is found here too.
-                Some(value) => values.remove(&(key, value.as_str())),
-                None => deletes.contains(&(key, previous)),
+                Some(value) => values
+                    .remove(&(key, value.as_str()))
+                    .filter(|(replaced, _)| *replaced == previous)
+                    .map(|(_, start)| start),
+                None => previous.and_then(|previous| deletes.get(&(key, previous)).copied()),
             };
-            if !asked {
-                broken.push(format!("nobody wrote {key} = {value:?} at {revision}"));
+            // Whoever had seen this revision, or a later one, before the write was asked for saw the future.
+            let seen = known.range(*revision..).next().map(|(_, end)| *end);
+            match asked {
+                Some(start) if seen.is_none_or(|seen| seen >= start) => {
+                    asked_for.insert((key.clone(), *revision), start);
+                }
+                _ => broken.push(format!("nobody wrote {key} = {value:?} at {revision} in time")),
             }
-            previous = *revision;
+            previous = value.as_ref().map(|_| *revision);
         }
     }
+    asked_for
 }
 
-/// What ended before a call began is seen by it.
-fn check_time(history: &History, operations: &[Operation], broken: &mut Vec<String>) {
+/// The revisions that calls were told, and when each, or a later one, was first known.
+fn known_by(operations: &[Operation]) -> BTreeMap<Revision, Duration> {
+    let mut known = BTreeMap::new();
+    for operation in operations {
+        if let Some(revision) = operation.answer.revision() {
+            let first = known.entry(revision).or_insert(operation.end);
+            *first = operation.end.min(*first);
+        }
+    }
+    let mut first = Duration::MAX;
+    for end in known.values_mut().rev() {
+        first = first.min(*end);
+        *end = first;
+    }
+    known
+}
+
+/// What ended before a call began is seen by it, and what was asked for after it ended is not.
+fn check_time(
+    history: &History,
+    asked_for: &AskedFor,
+    operations: &[Operation],
+    broken: &mut Vec<String>,
+) {
     let mut ends: Vec<(Duration, Revision)> = Vec::new();
     for operation in operations {
-        let revision = match &operation.answer {
-            Answer::Read(revision, _) | Answer::Written(revision) => *revision,
-            Answer::Refused(Some((revision, _))) => *revision,
-            _ => continue,
-        };
-        ends.push((operation.end, revision));
+        ends.extend(operation.answer.revision().map(|revision| (operation.end, revision)));
     }
     ends.sort_unstable();
     let mut starts: Vec<_> = operations.iter().collect();
@@ -197,7 +240,10 @@ fn check_time(history: &History, operations: &[Operation], broken: &mut Vec<Stri
         let holds = match &operation.answer {
             Answer::Read(revision, _) => *revision >= floor,
             Answer::Written(revision) => *revision > floor,
-            Answer::Refused(found) => history.was(&operation.key, found, floor),
+            Answer::Refused(found) => history.was(&operation.key, found, floor, |revision| {
+                let begun = asked_for.get(&(operation.key.clone(), revision));
+                begun.is_none_or(|begun| *begun <= operation.end)
+            }),
             Answer::Unavailable | Answer::Indeterminate => true,
         };
         if !holds {
@@ -269,7 +315,7 @@ mod tests {
         let both = [put(2, "x"), put(3, "y")];
         let first = || create(0, "x", written(2));
         let second = || update(3, "y", 2, written(3));
-        let cases: [(&str, &[Event], Vec<Operation>); 9] = [
+        let cases: [(&str, &[Event], Vec<Operation>); 12] = [
             ("a lost write", &both[..1], vec![first(), second()]),
             ("an invented write", &both, vec![first()]),
             (
@@ -293,6 +339,25 @@ mod tests {
                 "revisions against the clock",
                 &both,
                 vec![create(3, "x", written(2)), update(0, "y", 2, written(3))],
+            ),
+            (
+                "an ignored compare of a write that was not answered",
+                &[put(2, "x"), put(3, "y"), put(4, "z")],
+                vec![first(), second(), update(6, "z", 2, Answer::Indeterminate)],
+            ),
+            (
+                "a write that was not answered, before it was asked for",
+                &both,
+                vec![first(), read(3, 3, Some((3, "y"))), update(9, "y", 2, Answer::Indeterminate)],
+            ),
+            (
+                "a refusal by what was gone only later",
+                &[put(2, "x"), delete(3)],
+                vec![
+                    first(),
+                    update(3, "y", 9, Answer::Refused(None)),
+                    call(7, 8, Action::Delete(Revision(2)), written(3)),
+                ],
             ),
             (
                 "a write applied twice",

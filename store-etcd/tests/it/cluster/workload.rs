@@ -36,6 +36,17 @@ pub(crate) enum Answer {
     Indeterminate,
 }
 
+impl Answer {
+    /// The latest revision that whoever got this answer knows of.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        match self {
+            Self::Read(revision, _) | Self::Written(revision) => Some(*revision),
+            Self::Refused(found) => found.as_ref().map(|found| found.0),
+            Self::Unavailable | Self::Indeterminate => None,
+        }
+    }
+}
+
 /// A call, and when it was made and answered since the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
