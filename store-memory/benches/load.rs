@@ -9,6 +9,7 @@
 
 mod figures;
 mod probe;
+mod watching;
 
 use bytes::Bytes;
 pub(crate) use figures::{Rounds, Seen, line, titles};
@@ -20,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{sync::mpsc, task::JoinSet};
+pub(crate) use watching::Watching;
 
 /// How many entries each writer updates in turn.
 const KEYS: usize = 100;

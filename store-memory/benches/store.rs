@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::{KeyRange, Revision, Store, WriteOptions};
-use load::{Load, Plan, Probe, Rounds, Seen, cpu_seconds, key, runtime};
+use load::{Load, Plan, Probe, Rounds, Seen, Watching, cpu_seconds, key, runtime};
 use std::{
     hint::black_box,
     sync::Arc,
@@ -111,14 +111,10 @@ async fn volatile(plan: Plan) {
 async fn watched(plan: Plan) {
     for watchers in [10, 1000] {
         let store = Arc::new(MemoryStore::new());
-        let mut tasks = JoinSet::new();
-        for _ in 0..watchers {
-            let mut watcher = store.watch(&KeyRange::all(), Revision(1)).await.unwrap();
-            tasks.spawn(async move { while let Some(Ok(_)) = watcher.next().await {} });
-        }
+        let watching = Watching::start(store.clone(), watchers).await;
         let seen = Load::new(store, 100, 1024).rounds(plan, None).await;
         let what = format!("1024 B, 100 writers, {watchers} watchers");
-        seen.print("volatile put", &what, "each watcher sees each put or lags");
+        seen.print("volatile put", &what, &watching.told());
     }
 }
 

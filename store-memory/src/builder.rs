@@ -28,7 +28,8 @@ pub enum Durability {
     /// After it is on the disk: it survives a loss of power.
     #[default]
     Disk,
-    /// After the operating system has it: it survives the death of the process, but not of the machine.
+    /// After the operating system has it: it survives the death of the process, but not of the machine, so that the
+    /// store does not call itself [`durable`](kubeplane_store_trait::Capabilities::durable).
     Process,
 }
 

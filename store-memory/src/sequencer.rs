@@ -23,6 +23,7 @@ mod worker;
 pub(crate) struct Sequencer {
     inbox: Arc<Inbox>,
     condition: Arc<Condition>,
+    sync: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -57,9 +58,15 @@ impl Sequencer {
     pub(crate) fn spawn(start: Start) -> io::Result<Self> {
         let inbox = Arc::new(Inbox::default());
         let condition = Arc::new(Condition::default());
+        let sync = start.sync;
         let worker = Worker::new(start, inbox.clone(), condition.clone());
         let thread = thread::Builder::new().name("store-log".into()).spawn(move || worker.run())?;
-        Ok(Self { inbox, condition, thread: Mutex::new(Some(thread)) })
+        Ok(Self { inbox, condition, sync, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Whether writes are flushed to the disk before they are acknowledged.
+    pub(crate) fn sync(&self) -> bool {
+        self.sync
     }
 
     pub(crate) async fn submit(&self, write: Write) -> Result<Outcome> {

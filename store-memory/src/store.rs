@@ -218,7 +218,10 @@ impl Inner {
 #[async_trait]
 impl Store for MemoryStore {
     fn capabilities(&self) -> Capabilities {
-        let durable = matches!(self.inner.engine, Engine::Logged(_));
+        let durable = match &self.inner.engine {
+            Engine::Direct(_) => false,
+            Engine::Logged(sequencer) => sequencer.sync(),
+        };
         Capabilities { ttl: true, durable, max_value: self.inner.max_value }
     }
 
@@ -307,6 +310,18 @@ fn unexpected(outcome: &Outcome) -> Error {
 #[allow(clippy::unwrap_used, reason = "a failed test says where")]
 mod tests {
     use super::*;
+    use crate::Durability;
+
+    #[test]
+    fn durable_is_what_survives_the_death_of_the_machine() {
+        let durable = |builder: Builder| builder.open().unwrap().capabilities().durable;
+        assert!(!durable(MemoryStore::builder()));
+        for (durability, expected) in [(Durability::Disk, true), (Durability::Process, false)] {
+            let directory = tempfile::tempdir().unwrap();
+            let builder = MemoryStore::builder().path(directory.path()).durability(durability);
+            assert_eq!(durable(builder), expected, "{durability:?}");
+        }
+    }
 
     #[test]
     fn the_last_handle_releases_the_directory_whoever_is_looking_inside() {

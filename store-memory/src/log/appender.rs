@@ -33,6 +33,15 @@ impl LogFile {
         Ok(Self { file, revision, flushed: true })
     }
 
+    /// Removes, durably, what a failure left of the log that was to begin after `revision`: while it is there, the one
+    /// before must not be torn.
+    pub(crate) fn take_back(directory: &Directory, revision: u64) -> io::Result<()> {
+        match directory.disk().remove(&directory.log(revision)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| directory.sync()),
+        }
+    }
+
     /// Goes on with a log; what is behind its good bytes is cut off. With `sync` all of it is on the disk then.
     ///
     /// What the process before did not flush was read, but perhaps only from the memory of the system, which takes

@@ -5,7 +5,11 @@ use std::{
     fs::{self, File},
     io::{self, Seek as _},
     path::Path,
+    thread::{self, JoinHandle},
 };
+
+/// What is done beside the writing of the log; how many bytes came of it.
+pub(crate) type Job = Box<dyn FnOnce() -> io::Result<u64> + Send>;
 
 /// What the log changes on a file system. Tests put one in its place that fails.
 pub(crate) trait Disk: Debug + Send + Sync {
@@ -19,6 +23,10 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn shorten(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Makes the creation, renaming and removal of files in a directory durable.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    /// Does what takes long in a thread of its own.
+    fn aside(&self, job: Job) -> io::Result<JoinHandle<io::Result<u64>>> {
+        thread::Builder::new().name("store-snapshot".into()).spawn(job)
+    }
 }
 
 /// A file that is written from one place to its end.

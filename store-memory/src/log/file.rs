@@ -20,7 +20,8 @@ impl Kind {
     }
 }
 
-/// The first bytes of a file: magic, version, revision, checksum, all little-endian.
+/// The first bytes of a file: magic, version, revision, checksum, all little-endian. Every version keeps them so, that a
+/// damaged one is told from a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
@@ -49,12 +50,12 @@ impl Header {
         if bytes[..8] != *kind.magic() {
             return Err(corrupt("this is not such a file"));
         }
+        if u32_at(bytes, 20) != crc32c::crc32c(&bytes[..20]) {
+            return Err(corrupt("the header's checksum is wrong"));
+        }
         let found = u32_at(bytes, 8);
         if found != VERSION {
             return Err(OpenError::Version { file: file.to_owned(), found, supported: VERSION });
-        }
-        if u32_at(bytes, 20) != crc32c::crc32c(&bytes[..20]) {
-            return Err(corrupt("the header's checksum is wrong"));
         }
         Ok(u64_at(bytes, 12))
     }

@@ -168,13 +168,17 @@ impl Replay<'_> {
     /// Applies what the log holds; returns how far it is good, `None` when not even its header is.
     fn run(&self, ledger: &mut Ledger, revision: u64) -> Result<Option<Tail>, OpenError> {
         let (mut frames, header) = Frames::open(self.path).map_err(OpenError::io(self.path))?;
-        if self.last && self.is_unwritten(&header)? {
+        let begun = self.last && self.is_unwritten(&header)?;
+        if !begun {
+            Header { kind: Kind::Log, revision }.check(&header, self.path)?;
+        }
+        // Also one that was only begun says by its name what was on the disk before it.
+        if revision > ledger.state.revision {
+            return Err(self.missing(frames.at(), ledger, revision));
+        }
+        if begun {
             tracing::warn!(log = %self.path.display(), "a log that was only begun is begun anew");
             return Ok(None);
-        }
-        Header { kind: Kind::Log, revision }.check(&header, self.path)?;
-        if revision > ledger.state.revision {
-            return Err(self.missing(Header::LEN, ledger, revision));
         }
         let (mut at, mut unflushed) = (frames.at(), 0);
         while let Some(frame) = frames.read().map_err(OpenError::io(self.path))? {

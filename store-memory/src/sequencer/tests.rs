@@ -1,12 +1,13 @@
 use super::inbox::Inbox;
 use crate::MemoryStore;
 use disk::{EIO, ENOSPC, Fault, TestDisk};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::join_all};
 use kubeplane_store_trait::{
     Error, Key, KeyRange, ListOptions, ReadAt, Revision, Store, WriteOptions,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tempfile::TempDir;
+use tokio::{task::unconstrained, time::timeout};
 
 mod closing;
 mod disk;
@@ -45,6 +46,42 @@ async fn nothing_is_seen_before_it_is_on_the_disk() {
     let revision = write.await.unwrap();
     assert!(exists(&store, "a").await);
     assert_eq!(watcher.next().await.unwrap().unwrap().through, revision);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_do_not_wait_for_a_writer_that_waits_for_the_disk() {
+    let disk = TestDisk::default();
+    let (_directory, store) = open(&disk);
+    let first = create(&store, "a").await.unwrap();
+    let second = create(&store, "b").await.unwrap();
+    disk.set(|state| state.held = true);
+    let writing = store.clone();
+    let write = tokio::spawn(async move { create(&writing, "c").await });
+    disk.is_flushed().await;
+    let reading = store.clone();
+    let reader = tokio::spawn(async move {
+        assert!(exists(&reading, "a").await && !exists(&reading, "c").await);
+        for (at, expected) in [(ReadAt::Latest, 2), (ReadAt::Exact(first), 1)] {
+            for keys_only in [false, true] {
+                let options = ListOptions { at, keys_only, ..ListOptions::default() };
+                let page = reading.list(&KeyRange::all(), options).await.unwrap();
+                assert_eq!(page.entries.len() + page.keys.len(), expected);
+            }
+        }
+        let mut watcher = reading.watch(&KeyRange::all(), first).await.unwrap();
+        assert_eq!(watcher.next().await.unwrap().unwrap().through, second);
+        let mut saved = Vec::new();
+        reading.snapshot().write_to(&mut saved).unwrap();
+        assert_eq!(reading.status().await.unwrap().revision, second);
+        assert_eq!(reading.revision().await.unwrap(), second);
+    });
+    let read = timeout(Duration::from_secs(60), reader).await;
+    let waits = !write.is_finished();
+    // Before anything is asserted: the store could not be closed.
+    disk.set(|state| state.held = false);
+    assert!(waits, "the write waits for the disk");
+    read.expect("readers do not wait").unwrap();
+    write.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -92,6 +129,23 @@ async fn relaxed_writes_do_not_wait_for_the_disk_but_for_those_that_do() {
 }
 
 #[tokio::test]
+async fn relaxed_writes_come_to_the_disk_though_more_of_them_always_wait() {
+    let disk = TestDisk::default();
+    let (_directory, store) = open(&disk);
+    disk.set(|state| (state.unflushed, state.slowness) = (0, Duration::from_millis(60)));
+    // More than three groups, so that until the last one somebody always waits.
+    let names: Vec<_> = (0..4000).map(|index| format!("lease/{index}")).collect();
+    let writes = join_all(names.iter().map(|name| create(&store, name)));
+    // All of them are in the queue before the first is answered.
+    for written in unconstrained(writes).await {
+        written.unwrap();
+    }
+    // A tenth of a second is the time of two.
+    let waiting = disk.state.0.lock().unflushed;
+    assert!(waiting <= 3, "{waiting} groups without a flush");
+}
+
+#[tokio::test]
 async fn what_was_not_flushed_may_be_torn_anywhere_by_a_loss_of_power() {
     let directory = tempfile::tempdir().unwrap();
     let open = || MemoryStore::builder().path(directory.path()).relaxed(["lease/"]).open().unwrap();
@@ -115,13 +169,16 @@ async fn what_was_not_flushed_may_be_torn_anywhere_by_a_loss_of_power() {
     assert!(!exists(&store, "lease/1").await && !exists(&store, "lease/4").await);
 }
 
-/// One write after the other, with snapshots between; what was acknowledged, and what may have been written.
+/// One write after the other to so many entries, with snapshots between; what was acknowledged, and what may have been
+/// written.
 async fn scenario(
     store: &MemoryStore,
+    (writes, entries): (usize, usize),
 ) -> (BTreeMap<String, String>, Vec<(String, String)>, Option<Error>) {
     let (mut acknowledged, mut doubtful, mut failure) = (BTreeMap::new(), Vec::new(), None);
-    for index in 0..60 {
-        let (name, value) = (format!("key-{}", index % 20), format!("{index}-{}", "x".repeat(100)));
+    for index in 0..writes {
+        let (name, value) =
+            (format!("key-{}", index % entries), format!("{index}-{}", "x".repeat(100)));
         let key = Key::new(name.clone()).unwrap();
         let current = store.get(&key, ReadAt::Latest).await.unwrap().entry;
         let written = match current {
@@ -148,6 +205,16 @@ async fn scenario(
     (acknowledged, doubtful, failure)
 }
 
+/// What a store may hold behind a failure.
+fn may_be(
+    acknowledged: BTreeMap<String, String>,
+    doubtful: Vec<(String, String)>,
+) -> Vec<BTreeMap<String, String>> {
+    let mut written = acknowledged.clone();
+    written.extend(doubtful);
+    vec![acknowledged, written]
+}
+
 async fn contents(store: &MemoryStore) -> BTreeMap<String, String> {
     let page = store.list(&KeyRange::all(), ListOptions::default()).await.unwrap();
     let pair = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -164,9 +231,9 @@ async fn whatever_call_to_the_disk_fails_nothing_acknowledged_is_lost() {
             let disk = TestDisk::default();
             let directory = tempfile::tempdir().unwrap();
             let builder = || MemoryStore::builder().path(directory.path()).snapshot_after(1500);
-            disk.set(|state| state.fault = Some((at, fault)));
+            disk.set(|state| (state.pretends, state.fault) = (true, Some((at, fault))));
             if let Ok(store) = builder().disk(Arc::new(disk.clone())).open() {
-                let (acknowledged, doubtful, failure) = scenario(&store).await;
+                let (acknowledged, doubtful, failure) = scenario(&store, (60, 20)).await;
                 assert_eq!(contents(&store).await, acknowledged, "what is seen was acknowledged");
                 assert_eq!(store.status().await.is_err(), failure.is_some(), "it says so");
                 if let Some(failure) = &failure {
@@ -179,12 +246,8 @@ async fn whatever_call_to_the_disk_fails_nothing_acknowledged_is_lost() {
                 }
                 drop(store);
                 let store = builder().open().unwrap();
-                let mut expected = vec![acknowledged.clone()];
-                for (name, value) in doubtful {
-                    expected.push(acknowledged.clone());
-                    expected[1].insert(name, value);
-                }
                 let found = contents(&store).await;
+                let expected = may_be(acknowledged, doubtful);
                 assert!(expected.contains(&found), "call {at} {fault:?}: {found:?}");
                 create(&store, "later").await.unwrap();
             }

@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// How long relaxed writes may wait for a flush when no other write brings one.
+/// How long relaxed writes may wait for a flush when no other write brings one before.
 const RELAXED: Duration = Duration::from_millis(100);
 /// How long after a snapshot failed it is tried again: at first, and at most.
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
@@ -90,17 +90,17 @@ impl Worker {
             }
             match self.inbox.take(&mut group, self.wake_by()) {
                 Taken::Closed => break,
-                Taken::Late => {
-                    if self.flush_by.is_some_and(|by| by <= Instant::now()) {
-                        self.flush();
-                    }
-                }
+                Taken::Late => {}
                 Taken::Group => {
                     // Only for a single writer, and as long as it pays: of many, those that are woken up with the thread
                     // share its next flush, and one that comes seldom is not worth the wait.
                     lingers = group.len() == 1 && free.elapsed() < 2 * LINGER;
                     self.handle(&mut group);
                 }
+            }
+            // Also when there is always something to write.
+            if self.flush_by.is_some_and(|by| by <= Instant::now()) {
+                self.flush();
             }
             self.consider_snapshot();
         }
@@ -249,11 +249,15 @@ impl Worker {
             Some((at, _)) => at <= Instant::now(),
             None => self.logged >= self.limit(),
         };
-        if due
-            && self.failure().is_none()
+        if !due || self.failure().is_some() {
+            return;
+        }
+        // Only the last log may be torn, and the snapshot never is ahead of the logs.
+        self.flush();
+        if self.failure().is_none()
             && let Err(error) = self.begin_snapshot()
         {
-            self.fail("the log cannot be cut", &error);
+            self.put_off(&error.to_string());
         }
     }
 
@@ -275,26 +279,28 @@ impl Worker {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "its thread panicked".to_owned(),
         };
+        self.put_off(&failed);
+    }
+
+    /// Tries the snapshot again later, and says why there is none. Nothing is lost: the logs are still there, and the
+    /// next snapshot covers them.
+    fn put_off(&mut self, failed: &str) {
         let [first, most] = RETRY;
         let pause = self.retry.map_or(first, |(_, pause)| (2 * pause).min(most));
         self.retry = self.failure().is_none().then(|| (Instant::now() + pause, pause));
-        // Nothing is lost: the logs are still there, and the next snapshot covers them.
         tracing::warn!(error = failed, again = ?pause, "a snapshot failed; the logs are kept");
         *self.condition.trouble.lock() =
             Some(format!("the log grows, as no snapshot can be written: {failed}"));
     }
 
-    /// The log is cut first, so that everything in the older ones is in the snapshot; not when one is tried again and
-    /// little was written since, so that no try takes room of its own.
+    /// The log, which is on the disk, is cut first, so that everything in the older ones is in the snapshot; not when one
+    /// is tried again and little was written since, so that no try takes room of its own.
     fn begin_snapshot(&mut self) -> io::Result<()> {
-        // Only the last log may be torn, and the snapshot never is ahead of the logs.
-        self.log.flush()?;
-        self.flush_by = None;
         let state = Arc::new(self.ledger.state.clone());
         if self.retry.is_none() || self.logged >= self.limit() {
             // A log of compactions alone begins where the next one would.
             if self.log.revision() < state.revision {
-                self.log = LogFile::create(&self.directory, state.revision)?;
+                self.cut_log(state.revision)?;
             }
             self.logged = 0;
         }
@@ -307,8 +313,25 @@ impl Worker {
             let size = snapshot::write(&directory, &state, wall, &slowly)?;
             directory.prune(state.revision, &slowly).map(|()| size)
         };
-        let thread = thread::Builder::new().name("store-snapshot".into()).spawn(job)?;
+        let thread = self.directory.disk().aside(Box::new(job))?;
         self.snapshot = Some(Job { thread, pace, done });
+        Ok(())
+    }
+
+    /// Begins the next log. When it cannot be, nothing is left of it, and the one before, which is whole, goes on.
+    fn cut_log(&mut self, revision: u64) -> io::Result<()> {
+        match LogFile::create(&self.directory, revision) {
+            Ok(log) => self.log = log,
+            Err(error) => {
+                if let Err(error) = LogFile::take_back(&self.directory, revision) {
+                    self.fail(
+                        "what is left of a log that was only begun cannot be removed",
+                        &error,
+                    );
+                }
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::{
-    Event, Key, KeyRange, ListOptions, ReadAt, Revision, Store, WriteOptions,
+    BoxWatcher, Error, Event, Key, KeyRange, ListOptions, ReadAt, Revision, Store, WriteOptions,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{
@@ -170,14 +170,32 @@ impl Known {
         assert!(self.acknowledged.keys().all(|revision| *revision > self.latest));
         let last = self.acknowledged.keys().next_back().copied().unwrap_or(self.latest);
         assert!(page.revision.0 >= last, "revisions went back");
+        let shown = self.events.iter().map(|(revision, _)| *revision).max().unwrap_or(0);
+        let shown = shown.max(self.seen);
+        assert!(page.revision.0 >= shown, "a watcher was shown {shown}, and it is gone");
         self.latest = page.revision.0;
     }
 
-    /// Goes on with the watch that died; then every acknowledged change was seen, once and in order.
-    async fn resume(&mut self, store: &MemoryStore) {
-        let mut watcher = store.watch(&KeyRange::all(), Revision(self.seen)).await.unwrap();
+    /// Goes on with the watch that died; then every acknowledged change was seen, once and in order. Where not `all` the
+    /// history need be there, the watch may be refused as compacted: then that holds for what was seen before.
+    async fn resume(&mut self, store: &MemoryStore, all: bool) {
         // What the dead watcher was told without the end of its batch comes again.
         self.events.retain(|(revision, _)| *revision <= self.seen);
+        match store.watch(&KeyRange::all(), Revision(self.seen)).await {
+            Ok(watcher) => self.read(watcher).await,
+            Err(Error::Compacted { oldest, .. }) if !all => assert!(oldest.0 > self.seen),
+            Err(error) => panic!("after {}: {error}", self.seen),
+        }
+        assert!(self.events.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0), "a gap");
+        let events: BTreeMap<_, _> = self.events.drain(..).collect();
+        for (revision, what) in self.acknowledged.range(..=self.seen) {
+            assert_eq!(events.get(revision), Some(what), "not seen at {revision}");
+        }
+        self.seen = self.latest;
+    }
+
+    /// Reads the rest: all that was written.
+    async fn read(&mut self, mut watcher: BoxWatcher) {
         while self.seen < self.latest {
             let batch = watcher.next().await.unwrap().unwrap();
             for event in &batch.events {
@@ -186,11 +204,6 @@ impl Known {
                 self.events.push((revision.parse().unwrap(), what.to_owned()));
             }
             self.seen = batch.through.0;
-        }
-        assert!(self.events.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0), "a gap");
-        let events: BTreeMap<_, _> = self.events.drain(..).collect();
-        for (revision, what) in &self.acknowledged {
-            assert_eq!(events.get(revision), Some(what), "not seen at {revision}");
         }
     }
 }
@@ -205,9 +218,7 @@ async fn acknowledged_writes_survive_kill_9() {
         known.live_through(directory.path(), round, random.random_range(1..800));
         let store = open(directory.path(), round);
         known.check(&store).await;
-        if !round.is_multiple_of(2) {
-            known.resume(&store).await;
-        }
+        known.resume(&store, !round.is_multiple_of(2)).await;
         store.close().await;
     }
 }

@@ -87,7 +87,8 @@ async fn damage_in_the_middle_is_reported_with_its_place() {
     let lengths = ten(directory.path()).await;
     let path = log(directory.path());
     let whole = fs::read(&path).unwrap();
-    for at in (0..whole.len()).step_by(11) {
+    // Every byte of the header, and some of the rest.
+    for at in (0..24).chain((24..whole.len()).step_by(11)) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x55;
         fs::write(&path, &damaged).unwrap();
@@ -97,13 +98,61 @@ async fn damage_in_the_middle_is_reported_with_its_place() {
                 assert_eq!(file, path);
                 assert_eq!(offset, start.unwrap_or(if at < 24 { 0 } else { 24 }), "byte {at}");
             }
-            Err(OpenError::Version { .. }) => assert!((8..12).contains(&at)),
             other => panic!("byte {at}: {other:?}"),
         }
         assert_eq!(fs::read(&path).unwrap(), damaged, "a refused log is left as it is");
     }
     fs::write(&path, &whole).unwrap();
     assert_eq!(names(&MemoryStore::open(directory.path()).unwrap()).await.len(), 10);
+}
+
+#[tokio::test]
+async fn another_version_is_told_from_damage_and_never_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    ten(directory.path()).await;
+    let path = log(directory.path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..12].copy_from_slice(&7_u32.to_le_bytes());
+    let sum = crc32c::crc32c(&bytes[..20]);
+    bytes[20..24].copy_from_slice(&sum.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    for accept in [false, true] {
+        let builder = MemoryStore::builder().path(directory.path()).accept_data_loss(accept);
+        match builder.open() {
+            Err(OpenError::Version { file, found, supported }) => {
+                assert_eq!((file, found, supported), (path.clone(), 7, 1))
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it is");
+    }
+}
+
+#[tokio::test]
+async fn a_gap_before_a_log_that_was_only_begun_is_reported() {
+    for begun in [&b""[..], &b"kube"[..], &[0; 24][..]] {
+        let directory = tempfile::tempdir().unwrap();
+        let lengths = ten(directory.path()).await;
+        let (first, next) =
+            (log(directory.path()), directory.path().join("log-00000000000000000011"));
+        fs::write(&next, begun).unwrap();
+        assert_eq!(names(&MemoryStore::open(directory.path()).unwrap()).await.len(), 10);
+        fs::write(&next, begun).unwrap();
+        let whole = fs::read(&first).unwrap();
+        // The last two groups are gone, and nothing of them is left to be seen.
+        fs::write(&first, &whole[..usize::try_from(lengths[7]).unwrap()]).unwrap();
+        match MemoryStore::open(directory.path()) {
+            Err(OpenError::Corrupt { file, reason, .. }) => {
+                assert_eq!(file, next);
+                assert_eq!(reason, "revisions 10 to 11 are missing");
+            }
+            other => panic!("{other:?}"),
+        }
+        let lossy = MemoryStore::builder().path(directory.path()).accept_data_loss(true);
+        let store = lossy.open().unwrap();
+        assert_eq!((names(&store).await.len(), store.data_loss().len()), (8, 1));
+        assert!(store.revision().await.unwrap() > Revision(11), "no revision is given out twice");
+    }
 }
 
 #[tokio::test]

@@ -76,6 +76,21 @@ async fn of_a_damaged_log_everything_before_the_damage_is_kept() {
 }
 
 #[tokio::test]
+async fn damage_of_a_version_is_damage_like_any_other() {
+    for snapshot in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let last = filled(directory.path(), snapshot).await;
+        let damaged = file(directory.path(), if snapshot { "snapshot-" } else { "log-" });
+        let mut bytes = fs::read(&damaged).unwrap();
+        bytes[8] ^= 2;
+        fs::write(&damaged, bytes).unwrap();
+        // Of a log nothing before its first byte is kept, of a snapshot every part is whole.
+        let kept = |kept: usize| if snapshot { kept > 50 } else { kept == 0 };
+        check(directory.path(), last, kept).await;
+    }
+}
+
+#[tokio::test]
 async fn of_a_damaged_snapshot_the_whole_parts_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let last = filled(directory.path(), true).await;

@@ -1,14 +1,22 @@
 //! The memory store against the contract, and its files against crashes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
+
 mod crash;
 mod expiry;
 mod factories;
 mod files;
 mod history;
 mod loss;
+mod readers;
 mod sharing;
 mod snapshots;
+
+/// Counts what is allocated, for those who ask.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 mod ephemeral {
     kubeplane_store_trait::conformance!(crate::factories::Ephemeral::default());

@@ -1,11 +1,14 @@
 //! Values are held once, whoever reads them.
 
+use crate::ALLOCATOR;
 use bytes::Bytes;
 use futures::StreamExt;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::{
     Entry, Event, Key, KeyRange, ListOptions, ReadAt, Revision, Store, WriteOptions,
 };
+use stats_alloc::Region;
+use std::process::Command;
 
 async fn listed(store: &MemoryStore, at: ReadAt) -> Entry {
     let options = ListOptions { at, ..ListOptions::default() };
@@ -63,4 +66,45 @@ async fn after_opening_again_a_get_and_a_list_share_what_was_read() {
     let list = listed(&store, ReadAt::Latest).await;
     assert_eq!(read.value.as_ptr(), list.value.as_ptr());
     assert_eq!(read.value, vec![b'x'; 10_000]);
+}
+
+/// Runs in a process of its own, where nobody else allocates meanwhile.
+#[tokio::test]
+#[ignore = "the child process of the test below"]
+async fn lists_counted() {
+    const ENTRIES: usize = 3000;
+    let store = MemoryStore::new();
+    let mut last = Revision(0);
+    for index in 0..ENTRIES {
+        let key = Key::new(format!("/registry/pods/namespace-{:04}/pod-{index:08}", index % 7));
+        let (key, value) = (key.unwrap(), vec![b'x'; 10 * 1024].into());
+        last = store.create(&key, value, WriteOptions::default()).await.unwrap();
+    }
+    let next = Key::new("/registry/pods/namespace-9999/next").unwrap();
+    store.create(&next, "x".into(), WriteOptions::default()).await.unwrap();
+    for (what, at, keys_only) in [
+        ("a list", ReadAt::Latest, false),
+        ("a list of keys", ReadAt::Latest, true),
+        ("a list of the past", ReadAt::Exact(last), false),
+    ] {
+        let options = ListOptions { at, keys_only, ..ListOptions::default() };
+        let range = KeyRange::prefix("/registry/pods/namespace-0");
+        let region = Region::new(ALLOCATOR);
+        let page = store.list(&range, options).await.unwrap();
+        let allocated = region.change().bytes_allocated;
+        assert_eq!(page.entries.len() + page.keys.len(), ENTRIES, "{what}");
+        assert!(allocated > 0, "it is counted");
+        assert!(allocated < ENTRIES * 256, "{what} of {ENTRIES} entries: {allocated} bytes");
+    }
+}
+
+#[test]
+fn a_list_allocates_nothing_for_its_values() {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["sharing::lists_counted", "--exact", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = [child.stdout, child.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(child.status.success(), "{said:?}");
+    assert!(said[0].contains("1 passed"), "{said:?}");
 }

@@ -1,6 +1,6 @@
 //! A disk that is as slow, as full and as broken as a test wants.
 
-use crate::log::disk::{Disk, DiskFile, SystemDisk};
+use crate::log::disk::{Disk, DiskFile, Job, SystemDisk};
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::BTreeMap,
@@ -8,9 +8,13 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 pub(super) const EIO: i32 = 5;
+pub(super) const EAGAIN: i32 = 11;
+pub(super) const EMFILE: i32 = 24;
 pub(super) const ENOSPC: i32 = 28;
 
 #[derive(Debug, Clone, Default)]
@@ -28,22 +32,87 @@ pub(super) struct DiskState {
     pub(super) snapshots_held: bool,
     /// Flushes panic.
     pub(super) panics: bool,
+    /// How long every write takes.
+    pub(super) slowness: Duration,
+    /// Nothing is really flushed, for tests with very many flushes.
+    pub(super) pretends: bool,
+    /// The most writes of a file that waited for a flush together.
+    pub(super) unflushed: usize,
     /// Calls so far, and which of them fails, and how; all after it work again.
     pub(super) calls: usize,
     pub(super) fault: Option<(usize, Fault)>,
     pub(super) failed: Option<&'static str>,
+    /// The call from which on all fail, doing nothing.
+    pub(super) gone_at: Option<usize>,
+    /// The same behind the first of these calls.
+    pub(super) gone_behind: Option<Calls>,
     /// Which calls fail for as long as this stands, doing nothing, and with which error.
     pub(super) broken: Option<(Calls, i32)>,
     /// How many bytes all files of a directory may have together.
     pub(super) room: Option<u64>,
     /// What files were cut to, in order.
     pub(super) shortened: Vec<(PathBuf, u64)>,
+    /// How many files were removed.
+    pub(super) removed: usize,
     /// The directories whose entries were made durable.
     pub(super) synced: Vec<PathBuf>,
     /// What a loss of power leaves of each file: what was flushed without an error.
     durable: BTreeMap<PathBuf, Vec<u8>>,
     /// What was written to each file and not flushed yet, and where.
     dirty: BTreeMap<PathBuf, Vec<(usize, Vec<u8>)>>,
+    /// What was done to names since their directory was flushed, oldest first.
+    pub(super) names: Vec<Name>,
+}
+
+/// What was done to a name.
+#[derive(Debug)]
+pub(super) enum Name {
+    Created(PathBuf),
+    /// From one name to another, and what the latter stood for before.
+    Renamed(PathBuf, PathBuf, Option<Vec<u8>>),
+    Removed(PathBuf, Vec<u8>),
+}
+
+impl Name {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Created(path) | Self::Renamed(_, path, _) | Self::Removed(path, _) => path,
+        }
+    }
+}
+
+impl DiskState {
+    /// What of a file is on the disk; one from before this disk is taken for flushed.
+    fn forget(&mut self, path: &Path) -> Option<Vec<u8>> {
+        self.dirty.remove(path);
+        self.durable.remove(path).or_else(|| fs::read(path).ok())
+    }
+
+    fn undo(&mut self, name: Name) {
+        let (path, bytes) = match name {
+            Name::Created(path) => (path, None),
+            Name::Renamed(from, to, before) => {
+                if fs::rename(&to, &from).is_ok()
+                    && let Some(bytes) = self.durable.remove(&to)
+                {
+                    self.durable.insert(from, bytes);
+                }
+                (to, before)
+            }
+            Name::Removed(path, bytes) => (path, Some(bytes)),
+        };
+        match bytes {
+            Some(bytes) => {
+                fs::write(&path, &bytes).unwrap();
+                self.durable.insert(path, bytes);
+            }
+            None => {
+                // It may have been removed or renamed since.
+                let _ = fs::remove_file(&path);
+                self.durable.remove(&path);
+            }
+        }
+    }
 }
 
 /// Which calls, by what is done to which file.
@@ -58,9 +127,10 @@ pub(super) enum Fault {
 }
 
 impl TestDisk {
-    pub(super) fn set(&self, change: impl FnOnce(&mut DiskState)) {
-        change(&mut self.state.0.lock());
+    pub(super) fn set<T>(&self, change: impl FnOnce(&mut DiskState) -> T) -> T {
+        let changed = change(&mut self.state.0.lock());
         self.state.1.notify_all();
+        changed
     }
 
     /// Waits until a flush waits.
@@ -77,10 +147,29 @@ impl TestDisk {
         tokio::task::spawn_blocking(wait).await.unwrap();
     }
 
-    /// The machine loses power: of every file that is left what was flushed.
+    /// The machine loses power: of every file that is left what was flushed, under the name that was flushed.
     pub(super) fn lose_power(&self) {
+        self.lose(|_| false);
+    }
+
+    /// The same on a file system where removals come to the disk before all else.
+    pub(super) fn lose_power_after_removals(&self) {
+        self.lose(|name| matches!(name, Name::Removed(..)));
+    }
+
+    /// The same where all names have come to the disk by themselves.
+    pub(super) fn lose_power_after_names(&self) {
+        self.lose(|_| true);
+    }
+
+    fn lose(&self, kept: fn(&Name) -> bool) {
         let mut state = self.state.0.lock();
         state.dirty.clear();
+        while let Some(name) = state.names.pop() {
+            if !kept(&name) {
+                state.undo(name);
+            }
+        }
         for (path, bytes) in state.durable.iter().filter(|(path, _)| path.exists()) {
             fs::write(path, bytes).unwrap();
         }
@@ -100,7 +189,11 @@ impl TestDisk {
                 state.failed = Some(name);
             }
             let broken = state.broken.filter(|(which, _)| which(name, path));
-            fault.or(broken.map(|(_, code)| Fault::Before(code)))
+            if state.gone_at.is_none() && state.gone_behind.is_some_and(|which| which(name, path)) {
+                state.gone_at = Some(calls + 1);
+            }
+            let gone = state.gone_at.filter(|at| *at <= calls).map(|_| EIO);
+            fault.or(broken.map(|(_, code)| code).or(gone).map(Fault::Before))
         };
         match fault {
             None => call(false),
@@ -139,11 +232,18 @@ struct TestFile {
 
 impl Disk for TestDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.call(("create", path), |_| SystemDisk.create(path))?;
-        self.set(|state| {
-            state.dirty.remove(path);
-            state.durable.insert(path.to_owned(), Vec::new());
-        });
+        let file = self.call(("create", path), |_| {
+            let there = path.exists();
+            let file = SystemDisk.create(path)?;
+            self.set(|state| {
+                state.dirty.remove(path);
+                state.durable.insert(path.to_owned(), Vec::new());
+                if !there {
+                    state.names.push(Name::Created(path.to_owned()));
+                }
+            });
+            Ok(file)
+        })?;
         Ok(self.open(path, 0, file))
     }
 
@@ -160,18 +260,29 @@ impl Disk for TestDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(("rename", from), |_| {
-            SystemDisk.rename(from, to)?;
             self.set(|state| {
+                let before = state.forget(to);
+                SystemDisk.rename(from, to)?;
                 if let Some(bytes) = state.durable.remove(from) {
                     state.durable.insert(to.to_owned(), bytes);
                 }
-            });
-            Ok(())
+                state.names.push(Name::Renamed(from.to_owned(), to.to_owned(), before));
+                Ok(())
+            })
         })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call(("remove", path), |_| SystemDisk.remove(path))
+        self.call(("remove", path), |_| {
+            self.set(|state| {
+                // It need not be there.
+                let bytes = state.forget(path).unwrap_or_default();
+                SystemDisk.remove(path)?;
+                state.removed += 1;
+                state.names.push(Name::Removed(path.to_owned(), bytes));
+                Ok(())
+            })
+        })
     }
 
     fn shorten(&self, path: &Path, len: u64) -> io::Result<()> {
@@ -185,9 +296,25 @@ impl Disk for TestDisk {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.call(("sync directory", path), |_| SystemDisk.sync_directory(path))?;
-        self.set(|state| state.synced.push(path.to_owned()));
-        Ok(())
+        self.call(("sync directory", path), |_| {
+            self.set(|state| {
+                if !state.pretends {
+                    SystemDisk.sync_directory(path)?;
+                }
+                state.names.retain(|name| name.path().parent() != Some(path));
+                state.synced.push(path.to_owned());
+                Ok(())
+            })
+        })
+    }
+
+    fn aside(&self, job: Job) -> io::Result<JoinHandle<io::Result<u64>>> {
+        // Not one of the calls: a thread is started or not, and never both.
+        let broken = self.state.0.lock().broken;
+        match broken.filter(|(which, _)| which("aside", Path::new(""))) {
+            Some((_, code)) => Err(io::Error::from_raw_os_error(code)),
+            None => SystemDisk.aside(job),
+        }
     }
 }
 
@@ -201,7 +328,13 @@ impl Write for TestFile {
             let written = file.write(&bytes[..fitting])?;
             let dirty = (*at, bytes[..written].to_vec());
             *at += written;
-            disk.set(|state| state.dirty.entry(path.to_owned()).or_default().push(dirty));
+            let slowness = disk.set(|state| {
+                let waiting = state.dirty.entry(path.to_owned()).or_default();
+                waiting.push(dirty);
+                state.unflushed = state.unflushed.max(waiting.len());
+                state.slowness
+            });
+            thread::sleep(slowness);
             Ok(written)
         })
     }
@@ -225,12 +358,14 @@ impl DiskFile for TestFile {
             .wait_while(&mut state, |state| state.held || snapshot && state.snapshots_held);
         state.waiting = false;
         state.flushed += 1;
-        let panics = state.panics;
+        let (panics, pretends) = (state.panics, state.pretends);
         drop(state);
         assert!(!panics, "a flush that a test wants to panic");
         let (disk, path, file) = (&self.disk, self.path.as_path(), &mut self.file);
         let synced = disk.call(("flush", path), |_| {
-            file.sync()?;
+            if !pretends {
+                file.sync()?;
+            }
             disk.set(|state| {
                 let durable = state.durable.entry(path.to_owned()).or_default();
                 for (at, bytes) in state.dirty.remove(path).unwrap_or_default() {

@@ -1,13 +1,13 @@
 //! What a loss of power takes, with flushes that failed before it.
 
 use super::{
-    create,
-    disk::{EIO, TestDisk},
-    exists,
+    contents, create,
+    disk::{Calls, EIO, ENOSPC, TestDisk},
+    exists, may_be, scenario,
 };
 use crate::{Durability, MemoryStore, log::disk::SystemDisk};
 use kubeplane_store_trait::Store;
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 fn open(path: &Path, disk: &TestDisk, durability: Durability) -> MemoryStore {
     let builder = MemoryStore::builder().path(path).relaxed(["lease/"]).durability(durability);
@@ -100,4 +100,90 @@ async fn the_way_to_a_new_directory_is_made_durable() {
     let synced = disk.state.0.lock().synced.clone();
     assert!(synced.iter().all(|directory| *directory == path), "{synced:?}");
     store.status().await.unwrap();
+}
+
+/// Lives through snapshots every few writes until the disk is gone, then loses power, and looks at what is left. Returns
+/// how many calls the disk saw.
+async fn live_and_lose(disk: &TestDisk, lose: fn(&TestDisk), what: &str) -> usize {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || MemoryStore::builder().path(directory.path()).snapshot_after(600);
+    disk.set(|state| state.pretends = true);
+    let mut told = (BTreeMap::new(), Vec::new());
+    if let Ok(store) = builder().disk(Arc::new(disk.clone())).open() {
+        let (acknowledged, doubtful, _) = scenario(&store, (30, 4)).await;
+        told = (acknowledged, doubtful);
+        store.close().await;
+    }
+    let calls = disk.state.0.lock().calls;
+    lose(disk);
+    let after = TestDisk::default();
+    after.set(|state| state.pretends = true);
+    let again = builder().disk(Arc::new(after)).open();
+    let store = again.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let (found, expected) = (contents(&store).await, may_be(told.0, told.1));
+    assert!(expected.contains(&found), "{what}: {found:?}, not {expected:?}");
+    create(&store, "later").await.unwrap();
+    calls
+}
+
+/// What came to the disk, and how the rest is lost.
+type Loss = (&'static str, fn(&TestDisk));
+
+/// The ways in which names may have come to the disk that were not flushed.
+const LOSSES: [Loss; 3] = [
+    ("none of them", TestDisk::lose_power),
+    ("the removals", TestDisk::lose_power_after_removals),
+    ("all of them", TestDisk::lose_power_after_names),
+];
+
+#[tokio::test]
+async fn whenever_the_power_goes_nothing_acknowledged_is_lost() {
+    for (names, lose) in LOSSES {
+        for at in 1.. {
+            let disk = TestDisk::default();
+            disk.set(|state| state.gone_at = Some(at));
+            let calls = live_and_lose(&disk, lose, &format!("at call {at}, {names}")).await;
+            if calls < at {
+                assert!(at > 60, "{at} calls for 30 writes");
+                break;
+            }
+        }
+    }
+}
+
+fn begins(path: &Path, kind: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(kind))
+}
+
+/// What is removed must be in a snapshot whose name is on the disk; what is acknowledged in a log whose name is.
+#[tokio::test]
+async fn no_name_is_relied_on_before_it_is_on_the_disk() {
+    // The first old log goes, and then the power.
+    let old: Calls = |call, path| call == "remove" && begins(path, "log-");
+    for (names, lose) in LOSSES {
+        let disk = TestDisk::default();
+        disk.set(|state| state.gone_behind = Some(old));
+        live_and_lose(&disk, lose, &format!("behind a removal, {names}")).await;
+    }
+    // No snapshot follows the next log, and no flush of the directory.
+    let snapshot: Calls = |call, path| call == "write" && begins(path, "snapshot.");
+    for (names, lose) in LOSSES {
+        let disk = TestDisk::default();
+        disk.set(|state| state.broken = Some((snapshot, ENOSPC)));
+        live_and_lose(&disk, lose, &format!("without a snapshot, {names}")).await;
+    }
+}
+
+#[tokio::test]
+async fn once_all_is_done_all_names_are_on_the_disk() {
+    let (disk, directory) = (TestDisk::default(), tempfile::tempdir().unwrap());
+    let builder = MemoryStore::builder().path(directory.path()).snapshot_after(600);
+    let store = builder.disk(Arc::new(disk.clone())).open().unwrap();
+    let (acknowledged, _, failure) = scenario(&store, (30, 4)).await;
+    assert!(failure.is_none() && !acknowledged.is_empty());
+    // A snapshot that is being written is waited for.
+    store.close().await;
+    let state = disk.state.0.lock();
+    assert!(state.names.is_empty(), "{:?}", state.names);
+    assert!(state.removed > 0, "nothing was removed");
 }

@@ -2,7 +2,7 @@
 
 use super::{
     contents, create,
-    disk::{EIO, ENOSPC, TestDisk},
+    disk::{Calls, EAGAIN, EIO, EMFILE, ENOSPC, TestDisk},
 };
 use crate::MemoryStore;
 use kubeplane_store_trait::{Error, Key, ReadAt, Store, WriteOptions};
@@ -116,6 +116,75 @@ async fn a_snapshot_that_fails_is_told_leaves_nothing_and_is_tried_again() {
     let store = MemoryStore::open(directory.path()).unwrap();
     assert_eq!(contents(&store).await, kept);
     create(&store, "later").await.unwrap();
+}
+
+fn is_log(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log-"))
+}
+
+fn is_next_log(path: &Path) -> bool {
+    is_log(path) && !path.ends_with("log-00000000000000000001")
+}
+
+/// The log that is there is whole, and goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_or_a_thread_that_cannot_be_begun_is_told_and_tried_again() {
+    let cases: [(&str, Calls, i32); 5] = [
+        ("create", |call, path| call == "create" && is_log(path), EMFILE),
+        ("write", |call, path| call == "write" && is_next_log(path), ENOSPC),
+        ("flush", |call, path| call == "flush" && is_next_log(path), EIO),
+        ("create the snapshot", |call, path| call == "create" && !is_log(path), EMFILE),
+        ("thread", |call, _| call == "aside", EAGAIN),
+    ];
+    for (what, calls, code) in cases {
+        let (disk, directory) = (TestDisk::default(), tempfile::tempdir().unwrap());
+        disk.set(|state| state.pretends = true);
+        let store = open(directory.path(), &disk, LIMIT);
+        disk.set(|state| state.broken = Some((calls, code)));
+        // Nobody who writes notices.
+        write(&store, 60, &AtomicU32::new(0)).await;
+        let trouble = async || store.status().await.unwrap().trouble;
+        eventually(what, async || trouble().await.is_some()).await;
+        let told = trouble().await.unwrap();
+        assert!(told.contains(&format!("os error {code}")), "{what}: {told}");
+        if matches!(what, "create" | "write" | "flush") {
+            // It may be tried again at this very moment.
+            eventually(what, async || count(directory.path(), "log-") == 1).await;
+        }
+        assert_eq!(count(directory.path(), "snapshot-"), 0, "{what}");
+
+        disk.set(|state| state.broken = None);
+        eventually(what, async || trouble().await.is_none()).await;
+        eventually(what, async || count(directory.path(), "log-") == 1).await;
+        assert_eq!(count(directory.path(), "snapshot-"), 1, "{what}");
+        write(&store, 5, &AtomicU32::new(0)).await;
+        let kept = contents(&store).await;
+        drop(store);
+        disk.lose_power();
+        assert_eq!(contents(&MemoryStore::open(directory.path()).unwrap()).await, kept, "{what}");
+    }
+}
+
+/// Somebody else may find it there after a crash, behind a log that is not whole.
+#[tokio::test]
+async fn a_half_made_log_that_cannot_be_removed_stops_the_store() {
+    let (disk, directory) = (TestDisk::default(), tempfile::tempdir().unwrap());
+    let calls: Calls = |call, path| is_next_log(path) && matches!(call, "write" | "remove");
+    disk.set(|state| (state.pretends, state.broken) = (true, Some((calls, EIO))));
+    let store = open(directory.path(), &disk, LIMIT);
+    let value = "x".repeat(1000);
+    let mut refused = None;
+    for turn in 0..100 {
+        refused = put(&store, &format!("{turn}"), value.clone()).await.err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(Error::Unavailable { .. })), "{refused:?}");
+    assert!(store.status().await.is_err());
+    let kept = contents(&store).await;
+    drop(store);
+    assert_eq!(contents(&MemoryStore::open(directory.path()).unwrap()).await, kept);
 }
 
 /// Writes a tenth of a megabyte at a time, to 25 entries in turn, until something has come of it.
