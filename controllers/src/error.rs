@@ -72,11 +72,33 @@ impl Error {
     }
 }
 
-/// `Ok` when the object was gone already.
-pub(crate) fn unless_gone<T>(result: Result<T, kube::Error>) -> Result<(), Error> {
+/// What came of a delete, or of a change to an object that may have gone meanwhile: that it is not there is as good as
+/// done (404 becomes `Ok`), for a level-triggered controller hears of its going anyway. What the server answered is left
+/// out; whoever needs it asks for it.
+///
+/// # Errors
+/// Every other failure as it is, a conflict too.
+pub fn unless_gone<T>(result: Result<T, kube::Error>) -> Result<(), Error> {
     match result {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn only_absence_is_as_good_as_done() {
+        let refused = |code, reason: &str| {
+            let status = Status::failure("no", reason).with_code(code);
+            unless_gone::<()>(Err(kube::Error::Api(status.boxed())))
+        };
+        assert!(unless_gone(Ok(1)).is_ok());
+        assert!(refused(404, "NotFound").is_ok());
+        assert!(refused(409, "Conflict").is_err_and(|error| error.is_conflict()));
     }
 }

@@ -12,6 +12,7 @@
 //! A [`Controller`] is level-triggered: its `reconcile` looks at the present state, whatever change led to the request, and is right
 //! however often it runs and wherever its last run was cut off. One request is worked on by one worker at a time; equal requests
 //! that wait collapse into one; a failure or panic concerns its request alone. `watches` is called once, before the first.
+//! [`unless_gone`] takes the absence of what is to be deleted or changed for success, [`owner_key`] tells whose an object is.
 //! A [`TokenSigner`] signs what lives as long as the Secret that it names.
 //!
 //! # Example
@@ -60,8 +61,8 @@ mod sources;
 pub use builtin::{BuiltinOptions, LOCAL_PATH_PROVISIONER, TokenSigner, builtin};
 pub use context::Context;
 pub use controller::{Action, Controller, Retry};
-pub use error::Error;
+pub use error::{Error, unless_gone};
 pub use manager::{Manager, ManagerBuilder};
 pub use runner::BoxController;
 pub use selection::Selection;
-pub use sources::{Enqueue, Sources};
+pub use sources::{Enqueue, Sources, owner_key};

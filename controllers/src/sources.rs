@@ -168,8 +168,12 @@ impl Sources<ObjectKey> {
     }
 }
 
-/// The key of the `O` that manages `object`.
-pub(crate) fn owner_key<O, K>(object: &K) -> Option<ObjectKey>
+/// The key of the `O` that manages `object`: that of its owner reference with `controller: true`, if that is of `O`'s
+/// kind. Kinds are compared by name alone, whatever group and version the reference says; whoever changes something
+/// because of it compares the uid with that of the `O` that is there, for another of the same name may have come.
+/// An owner is in the namespace of what it owns.
+#[must_use]
+pub fn owner_key<O, K>(object: &K) -> Option<ObjectKey>
 where
     O: kube::Resource<DynamicType = ()>,
     K: kube::Resource,
@@ -191,5 +195,30 @@ async fn pump<T>(
     let _ = caught_up.send(());
     while let Some(item) = items.next().await {
         handle(item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::{
+        apps::v1::{Deployment, ReplicaSet},
+        core::v1::Pod,
+    };
+    use serde_json::json;
+
+    #[test]
+    fn an_owner_is_who_controls_and_is_of_the_kind_asked_for() {
+        let pod = |controller: bool| -> Pod {
+            let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1",
+                "uid": "u", "controller": controller});
+            serde_json::from_value(json!({"metadata": {"namespace": "shop", "name": "web-1-a",
+                "ownerReferences": [owner]}}))
+            .unwrap()
+        };
+        let key = ObjectKey::new("shop".to_owned(), "web-1".to_owned());
+        assert_eq!(owner_key::<ReplicaSet, _>(&pod(true)), Some(key));
+        assert_eq!(owner_key::<Deployment, _>(&pod(true)), None);
+        assert_eq!(owner_key::<ReplicaSet, _>(&pod(false)), None);
     }
 }

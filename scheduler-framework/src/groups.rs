@@ -127,10 +127,31 @@ pub(crate) struct Members {
     pub(crate) placed: BTreeMap<String, (Arc<PodInfo>, String)>,
 }
 
+/// The pods of one group at one moment, by uid, in the order of their uids: what [`Handle`](crate::Handle) tells plugins
+/// of them.
+#[derive(Debug, Clone, Default)]
+pub struct GroupMembers(Arc<Members>);
+
+impl GroupMembers {
+    pub(crate) fn new(members: Arc<Members>) -> Self {
+        Self(members)
+    }
+
+    /// Those without a node, also such as a PreEnqueue plugin holds back.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.waiting.keys().map(String::as_str)
+    }
+
+    /// Those with a node, assumed or bound.
+    pub fn placed(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.placed.keys().map(String::as_str)
+    }
+}
+
 /// The pods of all groups, as the scheduling loop has them.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    all: Mutex<HashMap<String, Members>>,
+    all: Mutex<HashMap<String, Arc<Members>>>,
 }
 
 impl Groups {
@@ -138,7 +159,8 @@ impl Groups {
     pub(crate) fn set(&self, pod: &Arc<PodInfo>, node: Option<&str>) {
         let Some(group) = pod.group() else { return };
         let mut all = self.all.lock();
-        let members = all.entry(group).or_default();
+        // Whoever looks at the members as they were keeps them so.
+        let members = Arc::make_mut(all.entry(group).or_default());
         let uid = pod.uid().to_owned();
         match node {
             Some(node) => {
@@ -156,7 +178,7 @@ impl Groups {
     pub(crate) fn remove(&self, pod: &PodInfo) {
         let Some(group) = pod.group() else { return };
         let mut all = self.all.lock();
-        let Some(members) = all.get_mut(&group) else { return };
+        let Some(members) = all.get_mut(&group).map(Arc::make_mut) else { return };
         members.waiting.remove(pod.uid());
         members.placed.remove(pod.uid());
         if members.waiting.is_empty() && members.placed.is_empty() {
@@ -164,16 +186,36 @@ impl Groups {
         }
     }
 
-    /// Looks at the pods of a group where they are.
-    pub(crate) fn look<R>(&self, group: &str, look: impl FnOnce(&Members) -> R) -> R {
-        match self.all.lock().get(group) {
-            Some(members) => look(members),
-            None => look(&Members::default()),
-        }
+    /// The pods of a group.
+    pub(crate) fn members(&self, group: &str) -> Arc<Members> {
+        self.all.lock().get(group).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(uid: &str) -> Arc<PodInfo> {
+        let pod = json!({"metadata": {"namespace": "n", "name": uid, "uid": uid},
+            "spec": {"containers": [], "schedulingGroup": {"podGroupName": "g"}}});
+        Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
     }
 
-    /// The pods of a group.
-    pub(crate) fn members(&self, group: &str) -> Members {
-        self.all.lock().get(group).cloned().unwrap_or_default()
+    #[test]
+    fn members_are_those_of_the_moment_they_were_asked_for() {
+        let groups = Groups::default();
+        groups.set(&pod("b"), None);
+        groups.set(&pod("a"), None);
+        let before = GroupMembers::new(groups.members("n/g"));
+        assert_eq!(before.waiting().collect::<Vec<_>>(), ["a", "b"]);
+        groups.set(&pod("a"), Some("node"));
+        groups.remove(&pod("b"));
+        let after = GroupMembers::new(groups.members("n/g"));
+        assert_eq!((after.waiting().len(), after.placed().collect::<Vec<_>>()), (0, vec!["a"]));
+        assert_eq!((before.waiting().len(), before.placed().len()), (2, 0));
+        let nobody = GroupMembers::new(groups.members("n/other"));
+        assert_eq!((nobody.waiting().len(), nobody.placed().len()), (0, 0));
     }
 }

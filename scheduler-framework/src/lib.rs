@@ -79,8 +79,8 @@ pub use event::{ActionType, ClusterEvent, EventObject, EventResource, Hint};
 pub use extender::Extender;
 pub use framework::{Failure, Framework, Placement, WhatIf};
 pub use groups::{
-    GangPolicy, GroupConstraints, GroupPolicy, GroupTopology, PodGroupObject, PodGroupSpec,
-    PodGroupStatus,
+    GangPolicy, GroupConstraints, GroupMembers, GroupPolicy, GroupTopology, PodGroupObject,
+    PodGroupSpec, PodGroupStatus,
 };
 pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
 pub use objects::{ClusterObjects, ObjectSource, Objects};

@@ -87,8 +87,11 @@ impl Snapshot {
         Arc::make_mut(&mut self.nominated)
     }
 
-    /// The pods for which room is being made on a node and to which a pod must yield.
-    pub(crate) fn others<'a>(
+    /// The pods for which room is being made on a node and to which a pod must yield: those that are
+    /// [`nominated`](Self::nominated) there and worth as much or more, but for itself. Whoever judges whether the pod
+    /// fits there counts them as placed, and whoever remembers such a judgement for the next pod believes it only while
+    /// they are the same.
+    pub fn others<'a>(
         &'a self,
         node: &str,
         pod: &'a PodInfo,

@@ -1,4 +1,4 @@
-use crate::{Framework, groups::Groups, objects::ClusterObjects};
+use crate::{Framework, GroupMembers, groups::Groups, objects::ClusterObjects};
 use kubeplane_client::EventRecorder;
 use kubeplane_clock::SharedClock;
 use std::{
@@ -49,10 +49,20 @@ impl Handle {
         frameworks.any(|own| own.reject(uid, why))
     }
 
-    /// Takes the place of a placed pod that waits; `false` when it does not wait.
-    pub(crate) fn preempt(&self, uid: &str) -> bool {
+    /// Takes the place of a placed pod that waits for a permission, for another that is worth more: its reservations
+    /// are undone and it is tried again by itself, for no plugin has refused it. `false` when it does not wait; it may
+    /// be bound by then, and only deleting it makes room.
+    pub fn preempt(&self, uid: &str) -> bool {
         let mut frameworks = self.frameworks.iter().filter_map(Weak::upgrade);
         frameworks.any(|own| own.preempt(uid))
+    }
+
+    /// The pods of the PodGroup with this key, `namespace/name` as [`PodInfo::group`](crate::PodInfo::group) gives it,
+    /// as the scheduling loop has them at this moment: nobody is in it who has gone, and a pod that is being placed
+    /// counts as placed from its assumption on. Empty where there are none. Asking is cheap: nothing is copied.
+    #[must_use]
+    pub fn group_members(&self, group: &str) -> GroupMembers {
+        GroupMembers::new(self.groups.members(group))
     }
 
     /// Has a pod that a PreEnqueue plugin held asked for again.

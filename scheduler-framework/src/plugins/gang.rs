@@ -79,8 +79,8 @@ impl PreEnqueue for GangScheduling {
         };
         let Some(wanted) = wanted else { return PreEnqueueVerdict::Admit };
         let group = pod.group().unwrap_or_default();
-        let there = handle.groups.look(&group, |own| own.waiting.len() + own.placed.len());
-        if there >= wanted {
+        let members = handle.group_members(&group);
+        if members.waiting().len() + members.placed().len() >= wanted {
             return PreEnqueueVerdict::Admit;
         }
         let why = "waiting for minCount pods from a gang to appear in scheduling queue";
@@ -102,15 +102,15 @@ impl Permit for GangScheduling {
             }
         };
         let Some(wanted) = wanted else { return PermitVerdict::Allow };
-        let members = handle.groups.members(&pod.group().unwrap_or_default());
-        if members.placed.len() < wanted {
-            for uid in members.waiting.keys() {
+        let members = handle.group_members(&pod.group().unwrap_or_default());
+        if members.placed().len() < wanted {
+            for uid in members.waiting() {
                 // The others may have waited for this one.
                 let _ = handle.activate(uid);
             }
             return PermitVerdict::Wait(PATIENCE);
         }
-        for uid in members.placed.keys() {
+        for uid in members.placed() {
             handle.allow(uid, self.name());
         }
         PermitVerdict::Allow

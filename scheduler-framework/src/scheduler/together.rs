@@ -16,9 +16,9 @@ const ALL: &str = "all nodes";
 impl Loop {
     /// All pods of the group of one that was just taken.
     fn gather(&mut self, first: QueuedPod, key: &str) -> Vec<QueuedPod> {
-        let waiting = self.groups.members(key).waiting;
+        let members = self.groups.members(key);
         let mut pods = vec![first];
-        for uid in waiting.keys() {
+        for uid in members.waiting.keys() {
             pods.extend(self.queue.take_one(uid));
         }
         pods.retain(|pod| {
@@ -61,7 +61,7 @@ impl Loop {
         let group = PodGroup {
             key: key.to_owned(),
             pods: pods.iter().map(|pod| pod.info.clone()).collect(),
-            placed: self.groups.members(key).placed.into_values().collect(),
+            placed: self.groups.members(key).placed.values().cloned().collect(),
             topology: topology.map(|own| own.key.clone()),
         };
         let attempt = match self.placements(&framework, &group) {
