@@ -1,5 +1,5 @@
 use crate::{
-    Result, cni,
+    Result,
     config::KubeletConfig,
     host::{Host, Seams},
     manager::Manager,
@@ -8,7 +8,6 @@ use crate::{
     node, runtime_watch, server,
 };
 use async_trait::async_trait;
-use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kubeplane_client::{EventType, Informers};
 use kubeplane_clock::SharedClock;
@@ -154,7 +153,7 @@ impl Component for Kubelet {
             node::register::register(&host).await;
             tasks.spawn(node::lease::keep(host.clone()));
             tasks.spawn(node::status::keep(host.clone(), posted));
-            tasks.spawn(keep_network(host.clone()));
+            tasks.spawn(node::network::keep(host.clone()));
             tasks.spawn(crate::volumes::local::keep(host.clone()));
             tasks.spawn(crate::logs::rotate::keep(host.clone()));
             tasks.spawn(runtime_watch::watch(host.clone(), noticed));
@@ -194,29 +193,4 @@ fn add_checks(health: &Health, host: &Arc<Host>) {
         let Some(host) = of.upgrade() else { return Err("stopped".to_owned()) };
         host.health.read().runtime.clone().map_or(Ok(()), Err)
     });
-}
-
-/// Tells the runtime the node's range of addresses, and writes a network where there is none.
-async fn keep_network(host: Arc<Host>) {
-    let mut told: Option<IpNet> = None;
-    let mut nodes = host.nodes.subscribe();
-    loop {
-        let assigned =
-            host.node().and_then(|node| node.spec.as_ref()?.pod_cidr.as_ref()?.parse().ok());
-        let range: Option<IpNet> = assigned.or(host.config.pod_cidr);
-        if let Some(range) = range.filter(|range| told != Some(*range)) {
-            told = Some(range);
-            if let Err(error) = host.runtime.update_pod_cidr(&range.to_string()).await {
-                tracing::debug!(%error, "the runtime does not take the range of pod addresses");
-            }
-            if host.runtime.network_is_real()
-                && let Err(error) = cni::ensure(&host.config.cni_conf_dir, range)
-            {
-                tracing::warn!(%error, "failed to write the network configuration of pods");
-            }
-        }
-        if futures::StreamExt::next(&mut nodes).await.is_none() {
-            return;
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod lease;
 pub(crate) mod machine;
+pub(crate) mod network;
 pub(crate) mod register;
 pub(crate) mod status;
 
