@@ -3,6 +3,7 @@
 use crate::{
     api::Connections,
     body::{self, Body},
+    cut_off::CutOff,
     pipeline::{InProcess, Pipeline},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -50,14 +51,18 @@ fn answer(
     })
 }
 
-/// An upgrade needs a connection to take over: a pipe with HTTP/1.1 spoken at both ends.
+/// An upgrade needs a connection to take over: a pipe with HTTP/1.1 spoken at both ends. Whoever takes it over has the ends
+/// themselves, so that it is they that a [`CutOff`] has to end.
 async fn upgraded(
     pipeline: Pipeline,
     connections: &Connections,
     request: Request<ClientBody>,
 ) -> Answer {
     let user = request.extensions().get::<InProcess>().cloned();
+    let cut = request.extensions().get::<CutOff>().cloned();
+    let cut = cut.unwrap_or_else(|| CutOff::when(futures::future::pending()));
     let (near, far) = tokio::io::duplex(PIPE);
+    let (near, far) = (TokioIo::new(cut.guard(near)), TokioIo::new(cut.guard(far)));
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(user) = user.clone() {
             request.extensions_mut().insert(user);
@@ -65,10 +70,9 @@ async fn upgraded(
         let pipeline = pipeline.clone();
         async move { Ok::<_, Infallible>(pipeline.call(request.map(body::boxed)).await) }
     });
-    let serving = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(far), service)
-        .with_upgrades();
-    let (mut sender, sending) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+    let serving =
+        hyper::server::conn::http1::Builder::new().serve_connection(far, service).with_upgrades();
+    let (mut sender, sending) = hyper::client::conn::http1::handshake(near).await?;
     // Both ends stop when the connection is dropped by whoever holds its other side, or with the server.
     let (serving, sending) = (serving.boxed(), sending.with_upgrades().boxed());
     connections.spawn(async move {

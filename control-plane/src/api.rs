@@ -11,10 +11,10 @@ use kubeplane_auth::{
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{GroupResource, GroupVersion, features::Features};
 use kubeplane_handlers::{
-    AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, FrontProxy, IssuerDiscovery,
-    KubeletClient, PodBinding, PodEviction, PodLog, PodStream, ResourceProxy, ReviewKind,
-    SelfSubjectReview, SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses,
-    ServiceAddressesError, TokenReview, admission::AdmissionPlugins,
+    AccessReview, Bootstrap, BootstrapOptions, ComponentStatuses, Dial, FrontProxy,
+    IssuerDiscovery, KubeletClient, PodBinding, PodEviction, PodLog, PodStream, ResourceProxy,
+    ReviewKind, SelfSubjectReview, SelfSubjectRulesReview, ServiceAccountToken, ServiceAddresses,
+    ServiceAddressesError, Tcp, TokenReview, admission::AdmissionPlugins,
 };
 use kubeplane_openapi::OpenApi;
 use kubeplane_store_trait::Store;
@@ -158,6 +158,16 @@ pub fn standard_api_server(
     credentials: &Credentials,
     options: &ApiOptions,
 ) -> Result<ApiServer, AssemblyError> {
+    standard_api_server_dialing(store, credentials, options, Arc::new(Tcp))
+}
+
+/// The same, which reaches nodes and pods through `dial`.
+pub(crate) fn standard_api_server_dialing(
+    store: Arc<dyn Store>,
+    credentials: &Credentials,
+    options: &ApiOptions,
+    dial: Arc<dyn Dial>,
+) -> Result<ApiServer, AssemblyError> {
     let clock = options.clock.clone();
     let used = UsedTokens::default();
     let issuer =
@@ -199,7 +209,7 @@ pub fn standard_api_server(
     for path in IssuerDiscovery::PATHS {
         builder = builder.route(path, Arc::new(IssuerDiscovery::new(issuer.clone())));
     }
-    builder = with_handlers(builder, credentials, issuer, options)?;
+    builder = with_handlers(builder, credentials, issuer, options, dial)?;
     for (path, route) in OpenApi::routes() {
         builder = builder.route(path, route);
     }
@@ -263,6 +273,7 @@ fn with_handlers(
     credentials: &Credentials,
     issuer: TokenIssuer,
     options: &ApiOptions,
+    dial: Arc<dyn Dial>,
 ) -> Result<Builder, AssemblyError> {
     let core = |resource: &'static str| GroupResource::new("", resource);
     let authentication =
@@ -271,8 +282,9 @@ fn with_handlers(
         |resource: &'static str| GroupResource::new("authorization.k8s.io", resource);
     let own = credentials.live_kubelet_client().map_err(AssemblyError::KubeletClient)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let kubelets = KubeletClient::resolving(credentials.authority(), own, provider.clone())?;
-    let proxy = Arc::new(ResourceProxy::new(kubelets.clone(), provider));
+    let kubelets = KubeletClient::resolving(credentials.authority(), own, provider.clone())?
+        .dialing(dial.clone());
+    let proxy = Arc::new(ResourceProxy::new(kubelets.clone(), provider).dial(dial));
     let stream = Arc::new(PodStream(kubelets.clone()));
     let access = |kind| Arc::new(AccessReview(kind));
     let builder = crate::metrics_api::install(builder, kubelets.clone());

@@ -25,21 +25,24 @@
 //! begin with that one.
 //!
 //! # From kube-rs
-//! A test that had a client of a cluster set up elsewhere changes the attribute, its argument, and where the client
-//! comes from; the rest stays:
+//! A test that had a client of a cluster set up elsewhere changes one line, that in which the client comes to be; with
+//! the last clone of the client the cluster goes:
 //!
 //! ```
-//! // #[tokio::test]
-//! // async fn an_account_is_made() {
-//! //     let client = kube::Client::try_default().await.unwrap();
-//! #[kubeplane::test(controllers)]
-//! async fn an_account_is_made(cluster: kubeplane::testing::TestCluster) {
-//!     let client = cluster.client();
-//!     # use k8s_openapi::api::core::v1::ServiceAccount;
-//!     let accounts: kube::Api<ServiceAccount> = kube::Api::default_namespaced(client);
-//!     assert!(accounts.get_opt("default").await.unwrap().is_some());
-//! }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! use k8s_openapi::api::core::v1::Namespace;
+//!
+//! // let client = kube::Client::try_default().await?;
+//! let client = kubeplane::testing::TestCluster::start().await?.into_client();
+//! let namespaces: kube::Api<Namespace> = kube::Api::all(client);
+//! assert!(namespaces.get_opt("kube-system").await?.is_some());
+//! # Ok(()) }
 //! ```
+//!
+//! [`#[kubeplane::test]`](macro@crate::test) in place of `#[tokio::test]` does more: it stops the cluster in order, chooses
+//! its parts, and a test that fails tells its seed. For that the test takes the cluster as its argument, and its client
+//! from there.
 //!
 //! # Other languages
 //! `kubeplane testserver` is the same in a process of its own: it prints a kubeconfig when it is ready and ends
@@ -61,6 +64,7 @@ mod run;
 mod server;
 mod store;
 mod story;
+mod ways;
 
 pub use builder::{ClusterParts, TestClusterBuilder};
 pub use faults::{Fault, FaultPlan, Faults};
@@ -71,6 +75,7 @@ pub use story::Outcome;
 
 use crate::ControlPlaneError;
 use clock::ClusterClock;
+use futures::FutureExt;
 use gate::Gate;
 use kubeplane_clock::{PausedClock, SharedClock};
 use kubeplane_core::{auth::UserInfo, reader::ObjectReader};
@@ -78,7 +83,7 @@ use kubeplane_store_memory::Snapshot;
 use parking_lot::Mutex;
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -217,6 +222,33 @@ impl TestCluster {
         self.0.gate.client(user)
     }
 
+    /// An administrator's client that the cluster lives as long as: with its last clone the cluster ends as one that is
+    /// dropped, and with it what is still streamed.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// use kubeplane::testing::TestCluster;
+    ///
+    /// let client = TestCluster::start().await?.into_client();
+    /// assert!(!client.apiserver_version().await?.minor.is_empty());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn into_client(self) -> kube::Client {
+        let client = self.client();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (client, cluster) = (client.clone(), self.clone());
+            async move {
+                let answer = client.send(request).await;
+                drop(cluster);
+                answer
+            }
+            .boxed()
+        });
+        kube::Client::new(service, "default")
+    }
+
     /// Reads from the watch caches of the API server that runs now; nothing while it starts anew.
     #[must_use]
     pub fn reader(&self) -> Option<Arc<dyn ObjectReader>> {
@@ -329,7 +361,7 @@ impl TestCluster {
     }
 
     /// Another cluster with the same parts, which begins with everything this one has stored, with its keys and at
-    /// its time, and goes its own way from there.
+    /// its time, and goes its own way from there. Where this one listens, it listens on a free port of the same address.
     ///
     /// # Errors
     /// When it does not start.
@@ -340,7 +372,10 @@ impl TestCluster {
         let seed = self.seed();
         let failed = |error: std::io::Error| StartError::Part { seed, source: error.into() };
         let snapshot = self.snapshot().map_err(failed)?;
-        self.0.origin.clone().snapshot(snapshot).start().await
+        let mut origin = self.0.origin.clone();
+        // The port that was asked for is this one's.
+        origin.listen = origin.listen.map(|address| SocketAddr::new(address.ip(), 0));
+        origin.snapshot(snapshot).start().await
     }
 
     /// Stops the API server and starts another on the same store. Clients stay; their watches end, requests under way

@@ -3,7 +3,6 @@
 mod client;
 mod pods;
 
-pub(crate) use client::said;
 pub(crate) use pods::without_token;
 
 pub use client::{KubeletClient, KubeletClientError};

@@ -55,6 +55,7 @@ pub mod admission;
 mod binding;
 mod bootstrap;
 mod components;
+mod dial;
 mod eviction;
 mod issuer_discovery;
 mod kubelet;
@@ -67,11 +68,12 @@ mod token;
 pub use binding::PodBinding;
 pub use bootstrap::{Bootstrap, BootstrapOptions, FrontProxy};
 pub use components::ComponentStatuses;
+pub use dial::{Connection, Dial, Tcp};
 pub use eviction::PodEviction;
 pub use issuer_discovery::IssuerDiscovery;
 pub use kubelet::{KubeletClient, KubeletClientError, PodLog, PodStream};
 pub use legacy_tokens::track_legacy_tokens;
-pub use proxy::{Connection, Dial, ResourceProxy};
+pub use proxy::ResourceProxy;
 pub use reviews::{
     AccessReview, ReviewKind, SelfSubjectReview, SelfSubjectRulesReview, TokenReview,
 };

@@ -11,9 +11,10 @@ mod forward;
 mod links;
 mod target;
 
-pub use backend::{Connection, Dial};
-
-use crate::KubeletClient;
+use crate::{
+    KubeletClient,
+    dial::{Dial, Tcp},
+};
 use async_trait::async_trait;
 use backend::Backends;
 use http::Response;
@@ -35,10 +36,11 @@ impl ResourceProxy {
     /// Reaches kubelets through this client, and the rest over TCP.
     #[must_use]
     pub fn new(kubelets: KubeletClient, provider: Arc<CryptoProvider>) -> Self {
-        Self(Arc::new(Backends::new(kubelets, provider, Arc::new(backend::Tcp))))
+        Self(Arc::new(Backends::new(kubelets, provider, Arc::new(Tcp))))
     }
 
-    /// Reaches pods, and other ports of nodes than the kubelet's, through `dial`.
+    /// Reaches pods, and other ports of nodes than the kubelet's, through `dial`; for that one see
+    /// [`KubeletClient::dialing`].
     #[must_use]
     pub fn dial(self, dial: Arc<dyn Dial>) -> Self {
         Self(Arc::new(self.0.with_dial(dial)))

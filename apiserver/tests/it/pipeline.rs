@@ -1,7 +1,7 @@
 use crate::harness::Server;
 use async_trait::async_trait;
 use http::{Response, StatusCode};
-use kubeplane_apiserver::{Api, Body, Finish, Route, WriteHook, body};
+use kubeplane_apiserver::{Api, Body, CutOff, Finish, Route, WriteHook, body};
 use kubeplane_core::{
     Object,
     auth::{Attributes, Authorizer, Decision},
@@ -13,6 +13,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -286,7 +287,8 @@ impl kubeplane_apiserver::Handler for Echo {
         tokio::spawn(async move {
             let stream = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
             let (mut read, mut write) = tokio::io::split(stream);
-            tokio::io::copy(&mut read, &mut write).await.unwrap();
+            // Ends when the other side does, or the way to it.
+            let _ = tokio::io::copy(&mut read, &mut write).await;
         });
         let answer = Response::builder()
             .status(101)
@@ -296,17 +298,17 @@ impl kubeplane_apiserver::Handler for Echo {
     }
 }
 
-#[tokio::test]
-async fn a_handler_takes_over_the_connection_in_process_too() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// A connection that [`Echo`] took over; it ends with this.
+async fn taken_over(cut: Option<CutOff>) -> hyper_util::rt::TokioIo<hyper::upgrade::Upgraded> {
     let pods = kubeplane_core::GroupResource::new("", "pods");
     let server = Server::with(|builder| builder.handler(pods, "exec", Arc::new(Echo)));
     let client = server.api.client_as(kubeplane_core::auth::UserInfo::new("admin", ["x"]));
-    let request = http::Request::post("/api/v1/namespaces/default/pods/p/exec?command=cat")
+    let mut request = http::Request::post("/api/v1/namespaces/default/pods/p/exec?command=cat")
         .header("connection", "Upgrade")
         .header("upgrade", "echo")
         .body(kube_client::client::Body::empty())
         .unwrap();
+    cut.into_iter().for_each(|cut| drop(request.extensions_mut().insert(cut)));
     let response = client.send(request).await.unwrap();
     assert_eq!(response.status(), 101);
     let mut stream = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
@@ -314,4 +316,23 @@ async fn a_handler_takes_over_the_connection_in_process_too() {
     let mut back = [0; 5];
     stream.read_exact(&mut back).await.unwrap();
     assert_eq!(&back, b"hello");
+    stream
+}
+
+#[tokio::test]
+async fn a_handler_takes_over_the_connection_in_process_too() {
+    drop(taken_over(None).await);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_taken_over_ends_when_its_way_is_cut() {
+    let (cut, is_cut) = tokio::sync::oneshot::channel::<()>();
+    let mut stream = taken_over(Some(CutOff::when(async move { drop(is_cut.await) }))).await;
+    let reading = tokio::spawn(async move { stream.read_u8().await });
+    tokio::task::yield_now().await;
+    assert!(!reading.is_finished());
+    cut.send(()).unwrap();
+    let limit = std::time::Duration::from_secs(5);
+    let error = tokio::time::timeout(limit, reading).await.expect("it ends").unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }

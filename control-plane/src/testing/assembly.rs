@@ -47,30 +47,47 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-/// The users that simulated nodes and controllers of a test's own are.
+/// Who watches the pods of simulated nodes, and what the names of those begin with; and as which part they have a clock.
 const SIMULATED: &str = "system:simulated-nodes";
+const SIMULATED_PART: &str = "simulated-nodes";
+/// The user that controllers of a test's own are.
 const OWN_CONTROLLERS: &str = "system:test-controllers";
 
 /// The clocks of all parts of a cluster.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Clocks {
     clock: SharedClock,
-    skews: BTreeMap<String, SignedDuration>,
+    skews: Arc<BTreeMap<String, SignedDuration>>,
     faults: Faults,
     /// The parts that there are.
-    known: Mutex<BTreeSet<String>>,
+    known: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Clocks {
     fn new(clock: SharedClock, skews: &BTreeMap<String, SignedDuration>, faults: &Faults) -> Self {
-        Self { clock, skews: skews.clone(), faults: faults.clone(), known: Mutex::default() }
+        Self {
+            clock,
+            skews: Arc::new(skews.clone()),
+            faults: faults.clone(),
+            known: Arc::default(),
+        }
     }
 
     /// The clock of a part that is this user.
     pub(super) fn of(&self, part: &str, user: &str) -> SharedClock {
         self.known.lock().insert(part.to_owned());
+        self.off_by(self.skews.get(part), part, user)
+    }
+
+    /// The clock of one of the simulated nodes, which are too many to be kept: off as it is said of itself, or of all.
+    fn of_simulated(&self, node: &str) -> SharedClock {
+        let skew = self.skews.get(node).or_else(|| self.skews.get(SIMULATED_PART));
+        self.off_by(skew, node, &simulated(node).name)
+    }
+
+    fn off_by(&self, skew: Option<&SignedDuration>, part: &str, user: &str) -> SharedClock {
         let clock = self.clock.clone();
-        let inner = match self.skews.get(part) {
+        let inner = match skew {
             Some(offset) => Arc::new(OffsetClock::new(clock, *offset)),
             None => clock,
         };
@@ -79,9 +96,10 @@ impl Clocks {
     }
 
     /// Fails when the clock of a part that is not there is to be off.
-    fn check(&self) -> Result<(), StartError> {
+    fn check(&self, simulation: &Simulation) -> Result<(), StartError> {
         let known = self.known.lock();
-        match self.skews.keys().find(|name| !known.contains(*name)) {
+        let is_there = |name: &str| known.contains(name) || simulation.has_node(name);
+        match self.skews.keys().find(|name| !is_there(name)) {
             Some(name) => Err(StartError::NoSuchPart {
                 name: name.clone(),
                 known: known.iter().cloned().collect(),
@@ -211,8 +229,7 @@ impl TestClusterBuilder {
             parts.push(Box::new(node.kubelet(gate, credentials, directory.path())?));
         }
         if self.simulation != Simulation::default() {
-            let clock = clocks.of("simulated-nodes", SIMULATED);
-            parts.push(Box::new(self.simulated(gate, clock)?));
+            parts.push(Box::new(self.simulated(gate, &clocks)?));
         }
         if !self.own_controllers.is_empty() {
             let clock = clocks.of("test-controllers", OWN_CONTROLLERS);
@@ -227,7 +244,7 @@ impl TestClusterBuilder {
         for make in &self.components {
             parts.push(make(&own)?);
         }
-        own.clocks.check()?;
+        own.clocks.check(&self.simulation)?;
         let count = parts.len();
         let plane = ControlPlane::new().clock(self.options.clock.clone());
         Ok((parts.into_iter().fold(plane, ControlPlane::with_boxed), count))
@@ -263,10 +280,13 @@ impl TestClusterBuilder {
         Ok(manager.build()?)
     }
 
-    fn simulated(&self, gate: &Arc<Gate>, clock: SharedClock) -> Result<SimulatedNodes, BoxError> {
-        let user = UserInfo::new(SIMULATED, [GROUP_MASTERS, GROUP_AUTHENTICATED]);
-        let nodes = SimulatedNodes::builder(gate.client(user), self.simulation.clone())
-            .clock(clock)
+    fn simulated(&self, gate: &Arc<Gate>, clocks: &Clocks) -> Result<SimulatedNodes, BoxError> {
+        let watching = UserInfo::new(SIMULATED, [GROUP_MASTERS, GROUP_AUTHENTICATED]);
+        let (own, each) = (gate.clone(), clocks.clone());
+        let nodes = SimulatedNodes::builder(gate.client(watching), self.simulation.clone())
+            .client_for(move |node| own.client(simulated(node)))
+            .clock(clocks.of(SIMULATED_PART, SIMULATED))
+            .clock_for(move |node| each.of_simulated(node))
             .seed(self.options.seed.clone());
         Ok(nodes.build()?)
     }
@@ -361,6 +381,11 @@ fn kubeconfig(
     let home = PkiDir::open(directory)?.volatile();
     home.write_private("kubeconfig", &admin.to_yaml()?)?;
     Ok(home.file("kubeconfig"))
+}
+
+/// The user a simulated node is.
+fn simulated(node: &str) -> UserInfo {
+    UserInfo::new(format!("{SIMULATED}:{node}"), [GROUP_MASTERS, GROUP_AUTHENTICATED])
 }
 
 /// The user a test is.

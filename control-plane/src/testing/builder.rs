@@ -131,7 +131,8 @@ impl TestClusterBuilder {
     }
 
     /// This many nodes without kubelets, named `simulated-1` and so on: their pods run because their status says so.
-    /// They cost next to nothing; thousands of them are no matter.
+    /// They cost next to nothing; thousands of them are no matter. Each is a user of its own; see
+    /// [`Faults::cut`](super::Faults::cut).
     pub fn simulated_nodes(self, count: u32) -> Self {
         self.simulation(Simulation::of_nodes(count))
     }
@@ -213,9 +214,10 @@ impl TestClusterBuilder {
         self.paused.is_some()
     }
 
-    /// A part whose clock is off by so much: `kube-scheduler`, `kube-controller-manager`, `simulated-nodes`, a node's
-    /// name, `test-controllers` for the controllers of your own, or what a component of your own
-    /// [asks for](ClusterParts::clock_of). The cluster does not start when it has no such part.
+    /// A part whose clock is off by so much: `kube-scheduler`, `kube-controller-manager`, the name of a node, simulated or
+    /// not, `simulated-nodes` for those simulated ones of which nothing else is said, `test-controllers` for the
+    /// controllers of your own, or what a component of your own [asks for](ClusterParts::clock_of). The cluster does not
+    /// start when it has no such part.
     pub fn skew(mut self, part: impl Into<String>, offset: SignedDuration) -> Self {
         self.skews.insert(part.into(), offset);
         self

@@ -54,8 +54,9 @@ pub enum Fault {
 /// component's misfortune does not depend on how fast another runs.
 ///
 /// What strikes requests, which is conflicts, timeouts, dropped watches, restarts and partitions, strikes the clients
-/// in this process: [`client_as`](super::TestCluster::client_as), and the cluster's own parts. What strikes the store,
-/// which is compactions, failures and delays, strikes whoever asked for what the store is to do, also over a socket.
+/// in this process: [`client_as`](super::TestCluster::client_as), and the cluster's own parts, whose users
+/// [`Faults::cut`] names. What strikes the store, which is compactions, failures and delays, strikes whoever asked for
+/// what the store is to do, also over a socket.
 ///
 /// ```
 /// use kubeplane::testing::FaultPlan;
@@ -314,10 +315,19 @@ impl Faults {
         state.plan = None;
     }
 
-    /// Cuts the way between this user and the API server: its watches and whatever else is streamed to it end, its
-    /// requests fail, also those under way, though what they had begun to write is written. A `*` at the end
-    /// stands for all whose names begin so: the scheduler is `system:kube-scheduler`, a node `system:node:NAME`,
-    /// the controllers `system:kube-controller-manager`, which reads, and `system:serviceaccount:kube-system:*`.
+    /// Cuts the way between this user and the API server. Its requests fail, also those under way, though what they had
+    /// begun to write is written; its watches and whatever else is streamed to it end, and so do the connections that it
+    /// took over, as for exec and port-forward. A `*` at the end stands for all whose names begin so:
+    ///
+    /// * the scheduler is `system:kube-scheduler`;
+    /// * the controllers are `system:kube-controller-manager`, which reads, and `system:serviceaccount:kube-system:*`;
+    /// * a node with a kubelet is `system:node:NAME`. The API server does not reach it either: logs, exec, attach,
+    ///   port-forward, `nodes/proxy` and its figures fail for everybody, and those that are under way end;
+    /// * a simulated node is `system:simulated-nodes:NAME` in everything that it writes, for itself and for its pods;
+    ///   `system:simulated-nodes` watches the pods of all of them. What their pods say the API server knows by itself.
+    ///
+    /// Clients over a socket are not cut off, nor is the way from the API server to webhooks and extension API servers or
+    /// from the scheduler to extenders: these are servers of the test's own, which it can let fail.
     pub fn cut(&self, user: impl Into<String>) {
         self.state.lock().cut.insert(user.into());
         self.look_again();
@@ -338,6 +348,12 @@ impl Faults {
         let state = self.state.lock();
         state.cut.iter().any(|pattern| matches(pattern, user))
             || state.parted.get(user).is_some_and(|until| self.clock.elapsed() < *until)
+    }
+
+    /// Ends when this user is cut off, from now on.
+    pub(super) fn cut_of(&self, user: String) -> impl Future<Output = ()> + Send + use<> {
+        let (faults, mut cuts) = (self.clone(), self.cuts());
+        async move { while !faults.is_cut(&user) && cuts.changed().await.is_ok() {} }
     }
 
     /// By how much a part's clock is off now.

@@ -9,7 +9,7 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use kube::client::Body as ClientBody;
-use kubeplane_apiserver::Clients;
+use kubeplane_apiserver::{Clients, CutOff};
 use kubeplane_clock::watch;
 use kubeplane_core::{auth::UserInfo, reader::ObjectReader};
 use std::{
@@ -63,7 +63,7 @@ impl Gate {
     async fn send(
         self: &Arc<Self>,
         user: &Arc<UserInfo>,
-        request: Request<ClientBody>,
+        mut request: Request<ClientBody>,
     ) -> Result<Response<GatedBody>, BoxError> {
         let cuts = self.faults.cuts();
         if self.faults.is_cut(&user.name) {
@@ -80,6 +80,11 @@ impl Gate {
             return conflict();
         }
         let mut way = Way { gate: self.clone(), user: user.clone(), number: server.number, cuts };
+        if request.headers().contains_key(header::UPGRADE) {
+            let mut way = way.clone();
+            let cut = CutOff::when(async move { drop(way.parted().await) });
+            request.extensions_mut().insert(cut);
+        }
         let client = server.clients.client_as(UserInfo::clone(user));
         let answer = tokio::select! {
             biased;
@@ -151,6 +156,7 @@ fn conflict() -> Result<Response<GatedBody>, BoxError> {
 }
 
 /// Between a user and the server it asked.
+#[derive(Clone)]
 struct Way {
     gate: Arc<Gate>,
     user: Arc<UserInfo>,

@@ -3,10 +3,11 @@
 use super::{
     BoxError,
     gate::{Gate, Restart, Server},
+    ways::Ways,
 };
 use crate::{
     ControlPlane,
-    api::{ApiOptions, standard_aggregation, standard_api_server, standard_bootstrap},
+    api::{ApiOptions, standard_aggregation, standard_api_server_dialing, standard_bootstrap},
     credentials::Credentials,
     local_storage::LocalStorage,
 };
@@ -47,7 +48,8 @@ impl ApiPart {
         // A server that starts again is found where the first was.
         options.listen = options.listen.map(|address| self.bound.borrow().unwrap_or(address));
         let store = self.gate.store.clone();
-        let api = standard_api_server(store, &self.credentials, &options)?;
+        let ways = Arc::new(Ways(self.gate.faults.clone()));
+        let api = standard_api_server_dialing(store, &self.credentials, &options, ways)?;
         let address = options.listen.unwrap_or(NOWHERE);
         let bootstrap = standard_bootstrap(&api, &self.credentials, &options, address)?;
         let custom = CustomResources::new(api.api());

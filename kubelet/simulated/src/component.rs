@@ -5,7 +5,8 @@ use crate::{
     pod::{Moment, Next, Progress},
 };
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt, future::join_all};
+use futures::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
+use jiff::Timestamp;
 use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Node, Pod},
@@ -34,6 +35,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// In how many parts of that time the leases take turns.
 const TURNS: usize = 20;
+/// After how long at most a pod is tried to be written again: what its node could not say for a while is to be said soon
+/// after that.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What each node has of its own, by its name.
+type Each<T> = Box<dyn Fn(&str) -> T + Send + Sync>;
 
 /// Simulated nodes, not running yet. Ready when all nodes are there, which is tried until it is done; what the API
 /// server refuses for good (400, 404, 422) ends it. Pods that run already, for another who looked after them, run on.
@@ -47,8 +54,10 @@ pub struct SimulatedNodes {
 
 struct Shared {
     client: kube::Client,
+    client_for: Option<Each<kube::Client>>,
     simulation: Simulation,
     clock: SharedClock,
+    clock_for: Option<Each<SharedClock>>,
     seed: Seed,
     default: PodStages,
     pods: Mutex<Pods>,
@@ -72,8 +81,10 @@ impl std::fmt::Debug for Shared {
 #[must_use]
 pub struct SimulatedNodesBuilder {
     client: kube::Client,
+    client_for: Option<Each<kube::Client>>,
     simulation: Simulation,
     clock: SharedClock,
+    clock_for: Option<Each<SharedClock>>,
     seed: Option<Seed>,
     informers: Option<Informers>,
 }
@@ -89,15 +100,42 @@ impl std::fmt::Debug for SimulatedNodesBuilder {
 impl SimulatedNodes {
     /// Simulates this through a client that may write nodes, leases and the status of pods, and delete pods.
     pub fn builder(client: kube::Client, simulation: Simulation) -> SimulatedNodesBuilder {
-        let clock = kubeplane_clock::real();
-        SimulatedNodesBuilder { client, simulation, clock, seed: None, informers: None }
+        SimulatedNodesBuilder {
+            client,
+            client_for: None,
+            simulation,
+            clock: kubeplane_clock::real(),
+            clock_for: None,
+            seed: None,
+            informers: None,
+        }
     }
 }
 
 impl SimulatedNodesBuilder {
+    /// Writes what a node says, which is itself, its lease, and the status and the end of its pods, as the client of its
+    /// own that this makes from its name. The client the builder was made with then only watches pods.
+    ///
+    /// It is made anew for each write, or few at once, and dropped after that, so that thousands of nodes keep none: it is
+    /// to be cheap, as those of a server in the same process are. Over a socket it would be a connection each time.
+    pub fn client_for(
+        mut self,
+        make: impl Fn(&str) -> kube::Client + Send + Sync + 'static,
+    ) -> Self {
+        self.client_for = Some(Box::new(make));
+        self
+    }
+
     /// Takes time from this clock instead of the machine's.
     pub fn clock(mut self, clock: SharedClock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Takes the times that a node tells, of itself and its pods, from the clock of its own that this makes from its name,
+    /// each time anew. When something is done goes by the [`clock`](Self::clock) of all.
+    pub fn clock_for(mut self, make: impl Fn(&str) -> SharedClock + Send + Sync + 'static) -> Self {
+        self.clock_for = Some(Box::new(make));
         self
     }
 
@@ -126,8 +164,10 @@ impl SimulatedNodesBuilder {
         });
         let shared = Shared {
             client: self.client,
+            client_for: self.client_for,
             simulation: self.simulation,
             clock: self.clock,
+            clock_for: self.clock_for,
             seed,
             default: PodStages::default(),
             pods: Mutex::default(),
@@ -144,8 +184,9 @@ impl Component for SimulatedNodes {
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
         let pods = self.informers.filtered::<Pod>("spec.nodeName!=", "");
-        let queue =
-            WorkQueue::new(self.shared.clock.clone(), &QueueOptions::named("simulated-pods"));
+        let options =
+            QueueOptions { longest_pause: LONGEST_WAIT, ..QueueOptions::named("simulated-pods") };
+        let queue = WorkQueue::new(self.shared.clock.clone(), &options);
         let mut tasks = JoinSet::new();
         let (shared, filled) = (self.shared.clone(), pods.clone());
         let made = async move {
@@ -179,6 +220,16 @@ fn retry(error: &kube::Error) -> bool {
 }
 
 impl Shared {
+    /// A client that is this node.
+    fn client_of(&self, node: &str) -> kube::Client {
+        self.client_for.as_ref().map_or_else(|| self.client.clone(), |make| make(node))
+    }
+
+    /// What time it is on this node.
+    fn now(&self, node: &str) -> Timestamp {
+        self.clock_for.as_ref().map_or_else(|| self.clock.now(), |make| make(node).now())
+    }
+
     fn nodes(&self) -> Vec<(&NodeGroup, u32)> {
         let all = self.simulation.nodes.iter();
         all.flat_map(|group| (1..=group.count).map(move |number| (group, number))).collect()
@@ -221,10 +272,10 @@ impl Shared {
     }
 
     async fn make_node(&self, group: &NodeGroup, number: u32) -> kube::Result<()> {
-        let now = self.clock.now();
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let node = node::node(group, number, now).map_err(kube::Error::SerdeError)?;
         let name = node::name(group, number);
+        let (client, now) = (self.client_of(&name), self.now(&name));
+        let nodes: Api<Node> = Api::all(client.clone());
+        let node = node::node(group, number, now).map_err(kube::Error::SerdeError)?;
         match nodes.create(&PostParams::default(), &node).await {
             // It was there when this ran before.
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
@@ -234,45 +285,84 @@ impl Shared {
             }
             other => drop(other?),
         }
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
         let lease = node::lease(&name, now).map_err(kube::Error::SerdeError)?;
-        match leases.create(&PostParams::default(), &lease).await {
+        match leases(client.clone()).create(&PostParams::default(), &lease).await {
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-                self.renew_lease(&leases, &name).await
+                self.renew_lease(client, &name).await
             }
             other => other.map(drop),
         }
     }
 
-    async fn renew_lease(&self, leases: &Api<Lease>, name: &str) -> kube::Result<()> {
-        let patch = Patch::Merge(node::renewal(self.clock.now()));
-        leases.patch_metadata(name, &PatchParams::default(), &patch).await.map(drop)
+    async fn renew_lease(&self, client: kube::Client, name: &str) -> kube::Result<()> {
+        let patch = Patch::Merge(node::renewal(self.now(name)));
+        leases(client).patch_metadata(name, &PatchParams::default(), &patch).await.map(drop)
     }
 
     /// Renews the lease of a node; one that was not heard of for long says how it is, as a kubelet does.
-    async fn keep(&self, leases: &Api<Lease>, node: &mut Renewed) -> kube::Result<()> {
-        self.renew_lease(leases, &node.name).await?;
+    async fn keep(&self, node: &mut Renewed) -> kube::Result<()> {
+        let client = self.client_of(&node.name);
+        self.renew_lease(client.clone(), &node.name).await?;
         let now = self.clock.elapsed();
         if now.saturating_sub(node.last) > LAPSED {
-            self.report(&node.name, now >= node.ready_from).await?;
+            self.report(client, &node.name, now >= node.ready_from).await?;
         }
         node.last = now;
         Ok(())
     }
 
-    /// Writes the conditions of a node.
-    async fn report(&self, name: &str, ready: bool) -> kube::Result<()> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let conditions = node::conditions(ready, self.clock.now());
-        let patch = Patch::Strategic(serde_json::json!({"status": {"conditions": conditions}}));
-        nodes.patch_status(name, &PatchParams::default(), &patch).await.map(drop)
+    /// Its turn to be kept; what fails is done at the next.
+    async fn turn(&self, place: usize, mut node: Renewed) -> (usize, Renewed) {
+        if let Err(error) = self.keep(&mut node).await {
+            tracing::debug!(node = node.name, %error, "lease not renewed");
+        }
+        (place, node)
     }
 
-    fn is_ours(&self, node: &str) -> bool {
-        let Some((group, number)) = node.rsplit_once('-') else { return false };
-        let number = number.parse::<u32>().unwrap_or_default();
-        let found = self.simulation.nodes.iter().find(|known| known.name == group);
-        found.is_some_and(|known| (1..=known.count).contains(&number))
+    /// Makes the nodes of a group ready when their time has come. One that cannot be written holds up no other.
+    async fn make_ready(&self, group: &NodeGroup) {
+        self.clock.sleep(group.ready_delay).await;
+        let mut left: Vec<_> = (1..=group.count).map(|number| node::name(group, number)).collect();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (mut again, mut under_way) = (Vec::new(), FuturesUnordered::new());
+            for name in left {
+                under_way.push(self.try_ready(name));
+                if under_way.len() >= AT_ONCE {
+                    again.extend(under_way.next().await.flatten());
+                }
+            }
+            while let Some(name) = under_way.next().await {
+                again.extend(name);
+            }
+            if again.is_empty() {
+                return;
+            }
+            left = again;
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The name of the node if that is to be tried again.
+    async fn try_ready(&self, name: String) -> Option<String> {
+        match self.report(self.client_of(&name), &name, true).await {
+            Ok(()) => None,
+            Err(error) if retry(&error) => Some(name),
+            Err(error) => {
+                // One that somebody deleted meanwhile never is.
+                tracing::warn!(node = name, %error, "not made ready");
+                None
+            }
+        }
+    }
+
+    /// Writes the conditions of a node.
+    async fn report(&self, client: kube::Client, name: &str, ready: bool) -> kube::Result<()> {
+        let nodes: Api<Node> = Api::all(client);
+        let conditions = node::conditions(ready, self.now(name));
+        let patch = Patch::Strategic(serde_json::json!({"status": {"conditions": conditions}}));
+        nodes.patch_status(name, &PatchParams::default(), &patch).await.map(drop)
     }
 
     /// What is to be done for a pod now.
@@ -281,7 +371,7 @@ impl Shared {
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let stages =
             self.simulation.stages_of(namespace, meta.labels.as_ref()).unwrap_or(&self.default);
-        let moment = Moment { elapsed: self.clock.elapsed(), now: self.clock.now() };
+        let moment = Moment { elapsed: self.clock.elapsed(), now: self.now(node_of(pod)) };
         let chance = || self.seed.fraction();
         let mut pods = self.pods.lock();
         let Pods { progress, addresses } = &mut *pods;
@@ -329,6 +419,16 @@ impl Shared {
     }
 }
 
+/// All leases of nodes.
+fn leases(client: kube::Client) -> Api<Lease> {
+    Api::namespaced(client, "kube-node-lease")
+}
+
+/// The node of a pod; nothing of one that has none.
+fn node_of(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
+}
+
 /// An address of 10.64.0.0/10.
 fn address(number: u32) -> String {
     let low = number & 0x003f_ffff;
@@ -351,8 +451,7 @@ async fn feed(shared: Arc<Shared>, pods: Informer<Pod>, queue: WorkQueue<ObjectK
             shared.pods.lock().progress.remove(pod.metadata.uid.as_deref().unwrap_or_default());
             continue;
         }
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        if node.is_some_and(|node| shared.is_ours(node)) {
+        if shared.simulation.has_node(node_of(pod)) {
             queue.add(ObjectKey::of(&**pod));
         }
     }
@@ -380,17 +479,17 @@ async fn work(shared: Arc<Shared>, pods: Informer<Pod>, queue: WorkQueue<ObjectK
 async fn step(shared: &Shared, pod: &Pod) -> kube::Result<Option<Duration>> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<Pod> = Api::namespaced(shared.client.clone(), namespace);
+    let api = || Api::<Pod>::namespaced(shared.client_of(node_of(pod)), namespace);
     let before = shared.progress(pod);
     match shared.next(pod) {
         Next::Rest => Ok(None),
         Next::Wait(left) => Ok(Some(left)),
-        Next::Remove => shared.remove(&api, name, pod.metadata.uid.clone()).await.map(|()| None),
+        Next::Remove => shared.remove(&api(), name, pod.metadata.uid.clone()).await.map(|()| None),
         Next::Patch(mut patch) => {
             // Another pod of the same name is not to have it.
             patch["metadata"]["uid"] = pod.metadata.uid.clone().into();
             let patch = Patch::Strategic(patch);
-            if let Err(error) = api.patch_status(name, &PatchParams::default(), &patch).await {
+            if let Err(error) = api().patch_status(name, &PatchParams::default(), &patch).await {
                 shared.back(pod, before);
                 return Err(error);
             }
@@ -408,28 +507,40 @@ struct Renewed {
     last: Duration,
 }
 
-/// Renews all leases again and again, a part at a time.
+/// Renews all leases again and again, a part at a time. One that takes its time holds up no other.
 async fn renew(shared: Arc<Shared>) {
-    let leases: Api<Lease> = Api::namespaced(shared.client.clone(), "kube-node-lease");
     let start = shared.clock.elapsed();
     let renewed = |(group, number): (&NodeGroup, u32)| Renewed {
         name: node::name(group, number),
         ready_from: start.saturating_add(group.ready_delay),
         last: start,
     };
-    let mut nodes: Vec<_> = shared.nodes().into_iter().map(renewed).collect();
+    let nodes = shared.nodes().into_iter().map(renewed);
+    let mut nodes: Vec<Option<Renewed>> = nodes.map(Some).collect();
     if nodes.is_empty() {
         return;
     }
     let part = nodes.len().div_ceil(TURNS).max(1);
     let turns = u32::try_from(nodes.len().div_ceil(part)).unwrap_or(1).max(1);
+    let mut under_way = FuturesUnordered::new();
     loop {
-        for own in nodes.chunks_mut(part) {
-            shared.clock.sleep(RENEWAL / turns).await;
-            for some in own.chunks_mut(AT_ONCE) {
-                let renewed = some.iter_mut().map(|node| shared.keep(&leases, node));
-                for error in join_all(renewed).await.into_iter().filter_map(Result::err) {
-                    tracing::debug!(%error, "lease not renewed");
+        for first in (0..nodes.len()).step_by(part) {
+            let mut pause = shared.clock.sleep(RENEWAL / turns);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some((place, node)) = under_way.next() => nodes[place] = Some(node),
+                    () = &mut pause => break,
+                }
+            }
+            for place in first..nodes.len().min(first + part) {
+                // One whose last renewal is still under way has no turn.
+                let Some(node) = nodes[place].take() else { continue };
+                under_way.push(shared.turn(place, node));
+                if under_way.len() >= AT_ONCE
+                    && let Some((place, node)) = under_way.next().await
+                {
+                    nodes[place] = Some(node);
                 }
             }
         }
@@ -438,21 +549,9 @@ async fn renew(shared: Arc<Shared>) {
 
 /// Makes nodes ready whose group says that it takes them a while.
 async fn ready_late(shared: Arc<Shared>) {
-    let mut late: Vec<_> =
+    let late: Vec<_> =
         shared.simulation.nodes.iter().filter(|group| !group.ready_delay.is_zero()).collect();
-    late.sort_by_key(|group| group.ready_delay);
-    let start = shared.clock.elapsed();
-    for group in late {
-        let passed = shared.clock.elapsed().saturating_sub(start);
-        shared.clock.sleep(group.ready_delay.saturating_sub(passed)).await;
-        for number in 1..=group.count {
-            let name = node::name(group, number);
-            // One that somebody deleted meanwhile never is.
-            if let Err(error) = shared.again(|| shared.report(&name, true)).await {
-                tracing::warn!(node = name, %error, "not made ready");
-            }
-        }
-    }
+    join_all(late.into_iter().map(|group| shared.make_ready(group))).await;
 }
 
 #[cfg(test)]

@@ -140,6 +140,15 @@ impl Simulation {
         self.nodes.iter().map(|group| group.count).sum()
     }
 
+    /// Whether it has a node of this name.
+    #[must_use]
+    pub fn has_node(&self, name: &str) -> bool {
+        let Some((group, number)) = name.rsplit_once('-') else { return false };
+        let number = number.parse::<u32>().unwrap_or_default();
+        let found = self.nodes.iter().find(|known| known.name == group);
+        found.is_some_and(|known| (1..=known.count).contains(&number))
+    }
+
     /// With the groups and stages of another, too.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -288,6 +297,8 @@ spec:
 ";
         let simulation: Simulation = text.parse().unwrap();
         assert_eq!((simulation.nodes[0].name.as_str(), simulation.node_count()), ("a", 3));
+        assert!(simulation.has_node("a-1") && simulation.has_node("a-3"));
+        assert!(["a-0", "a-4", "b-1", "a", "a-x"].iter().all(|name| !simulation.has_node(name)));
         assert_eq!(simulation.nodes[0].ready_delay, Duration::from_millis(1500));
         assert_eq!(simulation.nodes[0].capacity["pods"], "110");
         let labels = BTreeMap::from([("app".to_owned(), "x".to_owned())]);

@@ -1,3 +1,4 @@
+use crate::dial::{Dial, Tcp, said};
 use http::{HeaderMap, Method, Request, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -13,8 +14,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::Value;
-use std::{fmt, io, sync::Arc, time::Duration};
-use tokio::net::TcpStream;
+use std::{fmt, sync::Arc, time::Duration};
 use tokio_rustls::TlsConnector;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -37,12 +37,14 @@ pub enum KubeletClientError {
 pub struct KubeletClient {
     tls: TlsConnector,
     address_types: Vec<&'static str>,
+    dial: Arc<dyn Dial>,
 }
 
 impl fmt::Debug for KubeletClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KubeletClient")
             .field("address_types", &self.address_types)
+            .field("dial", &self.dial)
             .finish_non_exhaustive()
     }
 }
@@ -84,7 +86,15 @@ impl KubeletClient {
         Self {
             tls: TlsConnector::from(Arc::new(config)),
             address_types: vec!["InternalIP", "Hostname", "ExternalIP"],
+            dial: Arc::new(Tcp),
         }
+    }
+
+    /// Reaches nodes through `dial` instead of the machine's own network.
+    #[must_use]
+    pub fn dialing(mut self, dial: Arc<dyn Dial>) -> Self {
+        self.dial = dial;
+        self
     }
 
     /// Which addresses of a node to try, most wanted first: `InternalIP`, `Hostname` and so on.
@@ -110,7 +120,7 @@ impl KubeletClient {
         headers: HeaderMap,
     ) -> ApiResult<Response<Incoming>> {
         let (host, port) = self.address(api, node).await?;
-        let dial = self.dial(api, &host, port);
+        let dial = self.dial(api, node, &host, port);
         let connected = kubeplane_clock::timeout(&**api.clock(), CONNECT_LIMIT, dial).await;
         let mut sender = connected
             .unwrap_or_else(|| Err(format!("dial tcp {host}:{port}: i/o timeout")))
@@ -131,14 +141,13 @@ impl KubeletClient {
     pub(crate) async fn dial(
         &self,
         api: &Api,
+        node: &str,
         host: &str,
         port: u16,
     ) -> Result<http1::SendRequest<Body>, String> {
-        let connection = TcpStream::connect((host, port))
-            .await
-            .map_err(|error| format!("dial tcp {host}:{port}: {}", said(&error)))?;
-        // Best effort: without it only small frames wait a little.
-        let _ = connection.set_nodelay(true);
+        let connection = self.dial.connect_node(node, host, port).await;
+        let connection =
+            connection.map_err(|error| format!("dial tcp {host}:{port}: {}", said(&error)))?;
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let secured =
             self.tls.connect(name, connection).await.map_err(|error| format!("tls: {error}"))?;
@@ -196,13 +205,6 @@ fn trusting(
         .with_safe_default_protocol_versions()
         .map_err(|error| malformed(&error))?;
     Ok(builder.with_root_certificates(roots))
-}
-
-/// A failure to connect in the words of the original.
-pub(crate) fn said(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    format!("connect: {}", text.to_lowercase())
 }
 
 fn address_of(node: &Object, kind: &str) -> Option<String> {

@@ -1,62 +1,20 @@
 //! Connections to what requests are passed on to.
 
 use super::target::{Speaks, Target};
-use crate::{KubeletClient, kubelet::said};
-use async_trait::async_trait;
+use crate::{
+    KubeletClient,
+    dial::{Connection, Dial, said},
+};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use kubeplane_apiserver::{Api, Body};
 use kubeplane_core::status::{ApiError, ApiResult};
 use kubeplane_pki::Unverified;
 use rustls::{ClientConfig, crypto::CryptoProvider, pki_types::ServerName};
-use std::{fmt, io, net::IpAddr, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio_rustls::TlsConnector;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-
-/// A connection in both directions.
-pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
-
-/// How pods and nodes are reached, where the API server's machine is not in their network.
-#[async_trait]
-pub trait Dial: fmt::Debug + Send + Sync + 'static {
-    /// Connects to a host, by address or name, and a TCP port.
-    ///
-    /// # Errors
-    /// When it cannot be reached; the caller sets the limit in time.
-    async fn connect(&self, host: &str, port: u16) -> io::Result<Box<dyn Connection>>;
-
-    /// The addresses of a host.
-    ///
-    /// # Errors
-    /// When its name has none.
-    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
-        }
-        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
-    }
-}
-
-/// The machine's own network.
-#[derive(Debug)]
-pub(super) struct Tcp;
-
-#[async_trait]
-impl Dial for Tcp {
-    async fn connect(&self, host: &str, port: u16) -> io::Result<Box<dyn Connection>> {
-        let stream = TcpStream::connect((host, port)).await?;
-        // Best effort: without it only small frames wait a little.
-        let _ = stream.set_nodelay(true);
-        Ok(Box::new(stream))
-    }
-}
 
 /// Everything requests are passed on to.
 pub(super) struct Backends {
@@ -102,10 +60,13 @@ impl Backends {
 
     async fn connect(&self, api: &Api, target: &Target) -> Result<SendRequest<Body>, String> {
         let (host, port) = (target.host.as_str(), target.port);
-        if target.speaks == Speaks::Kubelet {
-            return self.kubelets.dial(api, host, port).await;
-        }
-        let stream = self.dial.connect(host, port).await;
+        let stream = match (&target.node, target.speaks) {
+            (Some(node), Speaks::Kubelet) => {
+                return self.kubelets.dial(api, node, host, port).await;
+            }
+            (Some(node), _) => self.dial.connect_node(node, host, port).await,
+            (None, _) => self.dial.connect(host, port).await,
+        };
         let stream =
             stream.map_err(|error| format!("dial tcp {}: {}", target.authority(), said(&error)))?;
         if target.speaks == Speaks::Http {

@@ -25,6 +25,8 @@ pub(super) struct Target {
     pub(super) speaks: Speaks,
     pub(super) host: String,
     pub(super) port: u16,
+    /// Whose port it is, where a node was asked for.
+    pub(super) node: Option<String>,
 }
 
 /// A name of the URL in its parts.
@@ -93,16 +95,17 @@ fn not_allowed() -> ApiError {
 
 async fn node(backends: &Backends, api: &Api, asked: &Asked<'_>) -> ApiResult<Target> {
     let (host, port) = backends.kubelets.address(api, asked.name).await?;
+    let node = Some(asked.name.to_owned());
     // The kubelet's port is where logs and exec go too, wherever it is.
     if asked.port.is_empty() || asked.port == port.to_string() {
-        return Ok(Target { speaks: Speaks::Kubelet, host, port });
+        return Ok(Target { speaks: Speaks::Kubelet, host, port, node });
     }
     let addresses = backends.dial.resolve(&host).await;
     let addresses = addresses.map_err(|error| ApiError::bad_request(error.to_string()))?;
     if addresses.is_empty() || !addresses.into_iter().all(is_global_unicast) {
         return Err(not_allowed());
     }
-    Ok(Target { speaks: asked.speaks(), host, port: asked.number()? })
+    Ok(Target { speaks: asked.speaks(), host, port: asked.number()?, node })
 }
 
 async fn pod(api: &Api, namespace: &str, asked: &Asked<'_>) -> ApiResult<Target> {
@@ -112,7 +115,8 @@ async fn pod(api: &Api, namespace: &str, asked: &Asked<'_>) -> ApiResult<Target>
         if asked.port.is_empty() { Asked { port: &first, ..*asked } } else { Asked { ..*asked } };
     let address = addresses(&pod).next().and_then(|address| address.parse().ok());
     let address: IpAddr = address.filter(|ip| is_global_unicast(*ip)).ok_or_else(not_allowed)?;
-    Ok(Target { speaks: asked.speaks(), host: address.to_string(), port: asked.number()? })
+    let (speaks, port) = (asked.speaks(), asked.number()?);
+    Ok(Target { speaks, host: address.to_string(), port, node: None })
 }
 
 /// The ports its containers name.
@@ -166,7 +170,7 @@ async fn service(api: &Api, namespace: &str, id: &str, asked: &Asked<'_>) -> Api
         let addresses = subset["addresses"].as_array().cloned().unwrap_or_default();
         for address in from_anywhere(api, &addresses) {
             if let Some(host) = pod_address(api, address).await {
-                return Ok(Target { speaks: asked.speaks(), host, port });
+                return Ok(Target { speaks: asked.speaks(), host, port, node: None });
             }
         }
     }

@@ -1,16 +1,38 @@
-//! Who may open a connection into a pod. The pods here run nowhere, so that none is opened.
+//! Who may open a connection into a pod, and how nodes are reached. None is here, so that none is opened.
 
 use crate::harness::{Answer, Server};
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use kubeplane_core::GroupResource;
-use kubeplane_handlers::{KubeletClient, PodStream};
+use kubeplane_handlers::{Connection, Dial, KubeletClient, PodLog, PodStream, ResourceProxy};
 use kubeplane_pki::{Authority, Request as CertificateRequest, Usage};
-use std::sync::Arc;
+use serde_json::json;
+use std::{io, sync::Arc};
 
 const KINDS: [&str; 3] = ["exec", "attach", "portforward"];
 const GATE: &str = "AuthorizePodWebsocketUpgradeCreatePermission";
+
+/// Leads nowhere, and says where it was to lead.
+#[derive(Debug)]
+struct Nowhere;
+
+#[async_trait]
+impl Dial for Nowhere {
+    async fn connect(&self, host: &str, _port: u16) -> io::Result<Box<dyn Connection>> {
+        Err(io::Error::other(format!("no way to the host {host}")))
+    }
+
+    async fn connect_node(
+        &self,
+        node: &str,
+        _host: &str,
+        _port: u16,
+    ) -> io::Result<Box<dyn Connection>> {
+        Err(io::Error::other(format!("no way to the node {node}")))
+    }
+}
 
 async fn server(gates: &str) -> Server {
     let now = jiff::Timestamp::now();
@@ -18,10 +40,16 @@ async fn server(gates: &str) -> Server {
     let own = authority.issue(&CertificateRequest::new("api", Usage::Client), now).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let kubelets =
-        KubeletClient::new(authority.certificate(), &own.certificate, &own.key, provider).unwrap();
+        KubeletClient::new(authority.certificate(), &own.certificate, &own.key, provider.clone())
+            .unwrap()
+            .dialing(Arc::new(Nowhere));
     let server = Server::with(|builder| {
-        let stream = Arc::new(PodStream(kubelets));
-        let builder = builder.features(gates.parse().unwrap());
+        let stream = Arc::new(PodStream(kubelets.clone()));
+        let proxy = ResourceProxy::new(kubelets.clone(), provider).dial(Arc::new(Nowhere));
+        let builder = builder
+            .features(gates.parse().unwrap())
+            .handler(GroupResource::new("", "pods"), "log", Arc::new(PodLog(kubelets)))
+            .handler(GroupResource::new("", "nodes"), "proxy", Arc::new(proxy));
         KINDS.iter().fold(builder, |builder, kind| {
             builder.handler(GroupResource::new("", "pods"), kind, stream.clone())
         })
@@ -67,5 +95,28 @@ async fn without_the_gate_the_right_to_get_opens_one() {
     for kind in KINDS {
         let status = begin(&server, "looker", "web", kind).await.expect(400);
         assert_eq!(status["message"], "pod web does not have a host assigned", "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn all_that_goes_to_a_node_is_dialled_by_its_name() {
+    let server = server("").await;
+    let node = json!({"metadata": {"name": "one"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
+    server.admin("POST", "/api/v1/nodes", &node).await.expect(201);
+    let status = json!({"status": node["status"]});
+    server.admin("PATCH", "/api/v1/nodes/one/status", &status).await.expect(200);
+    server.pod("placed", "one").await;
+    for (path, code, port) in [
+        ("/api/v1/namespaces/default/pods/placed/log", 500, 10250),
+        ("/api/v1/nodes/one/proxy/healthz", 503, 10250),
+        ("/api/v1/nodes/one:8080/proxy/healthz", 503, 8080),
+    ] {
+        let request = Request::get(path).header("authorization", "Bearer admin");
+        let request = request.header("host", "api").body(Full::new(Bytes::new())).unwrap();
+        let status = server.call(request).await.expect(code);
+        let message = status["message"].as_str().unwrap();
+        let wanted = format!("dial tcp 10.0.0.1:{port}: connect: no way to the node one");
+        assert!(message.ends_with(&wanted), "{path}: {message}");
     }
 }

@@ -12,6 +12,10 @@ fn user(cluster: &TestCluster, name: &str) -> Api<ConfigMap> {
     Api::default_namespaced(cluster.client_as(user))
 }
 
+fn undisturbed(cluster: &TestCluster) -> Api<ConfigMap> {
+    Api::default_namespaced(cluster.client())
+}
+
 async fn patched(maps: &Api<ConfigMap>) -> kube::Result<ConfigMap> {
     let patch = Patch::Merge(json!({"data": {"a": "b"}}));
     maps.patch("one", &PatchParams::default(), &patch).await
@@ -202,7 +206,8 @@ async fn node_skew(plan: FaultPlan) -> (SignedDuration, String) {
     let node = nodes.get("simulated-1").await.unwrap();
     let beat = node.status.unwrap().conditions.unwrap()[0].last_heartbeat_time.clone().unwrap().0;
     let skew = beat.duration_since(node.metadata.creation_timestamp.unwrap().0);
-    let told = cluster.faults().struck();
+    let told = cluster.faults().struck().into_iter();
+    let told: Vec<_> = told.filter(|line| line.starts_with("simulated-1: Skew")).collect();
     assert_eq!(told.len(), 1, "once for each part: {told:?}");
     cluster.stop().await.unwrap();
     (skew, told[0].clone())
@@ -213,7 +218,6 @@ async fn clocks_are_off_by_plan_and_by_the_same_for_one_seed() {
     let plan = |seed| FaultPlan::seeded(seed).skews(Duration::from_secs(100_000));
     let (skew, told) = node_skew(plan(1)).await;
     assert!(!skew.is_zero() && skew.abs() < SignedDuration::from_secs(100_100), "{skew:?}");
-    assert!(told.starts_with("simulated-nodes: Skew"), "{told}");
     assert_eq!(node_skew(plan(1)).await.1, told);
     assert_ne!(node_skew(plan(2)).await.1, told);
 }
@@ -247,33 +251,75 @@ async fn a_slow_store_takes_the_clusters_time() {
 
 #[tokio::test]
 async fn a_part_may_have_another_time() {
-    let builder = TestCluster::builder().paused().simulated_nodes(1);
-    let cluster =
-        builder.skew("simulated-nodes", SignedDuration::from_hours(1)).start().await.unwrap();
+    let [hour, back] = [1, -2].map(SignedDuration::from_hours);
+    let builder = TestCluster::builder().paused().simulated_nodes(2);
+    let builder = builder.skew("simulated-nodes", hour).skew("simulated-2", back);
+    let cluster = builder.clone().start().await.unwrap();
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(cluster.client());
-    let node = nodes.get("simulated-1").await.unwrap();
-    let created = node.metadata.creation_timestamp.unwrap().0;
-    let beat = node.status.unwrap().conditions.unwrap()[0].last_heartbeat_time.clone().unwrap().0;
-    assert_eq!(beat.duration_since(created), SignedDuration::from_hours(1));
+    for (name, skew) in [("simulated-1", hour), ("simulated-2", back)] {
+        let node = nodes.get(name).await.unwrap();
+        let created = node.metadata.creation_timestamp.unwrap().0;
+        let conditions = node.status.unwrap().conditions.unwrap();
+        let beat = conditions[0].last_heartbeat_time.clone().unwrap().0;
+        assert_eq!(beat.duration_since(created), skew, "{name}");
+    }
+    cluster.stop().await.unwrap();
+    let error = builder.skew("simulated-3", hour).start().await.unwrap_err().to_string();
+    assert!(error.contains("no part of the cluster is called \"simulated-3\""), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_request_was_not_carried_out_and_a_lost_answer_is_of_one_that_was() {
+    let cluster = TestCluster::start().await.unwrap();
+    cluster.faults().set(FaultPlan::seeded(3).timeouts(1.0).only(ALL));
+    let (maps, all) = (user(&cluster, "jane"), undisturbed(&cluster));
+    let mut ends = BTreeSet::new();
+    for number in 0..20 {
+        let name = format!("map-{number}");
+        let before = cluster.faults().struck().len();
+        let made = maps.create(&PostParams::default(), &config_map(&name)).await;
+        let struck = cluster.faults().struck();
+        let end = struck.get(before).and_then(|line| line.rsplit(' ').next()).unwrap_or("answered");
+        match made {
+            Ok(_) => assert_eq!(end, "answered"),
+            Err(error) => assert!(error.to_string().contains("timed out"), "{end}: {error}"),
+        }
+        let is_there = all.get_opt(&name).await.unwrap().is_some();
+        assert_eq!(is_there, end != "RequestLost", "{end}: {name}");
+        ends.insert(end.to_owned());
+    }
+    let wanted = ["AnswerLost", "RequestLost", "answered"].map(str::to_owned);
+    assert_eq!(ends, wanted.into(), "each of these by chance");
     cluster.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn dropped_watches_end_soon() {
+async fn dropped_watches_end_after_as_many_pieces_as_is_told() {
     let cluster = TestCluster::start().await.unwrap();
     cluster.faults().set(FaultPlan::seeded(1).dropped_watches(1.0).only(ALL));
-    let maps = user(&cluster, "jane");
-    for number in 0..5 {
-        let name = format!("map-{number}");
-        maps.create(&PostParams::default(), &config_map(&name)).await.unwrap();
-    }
-    let mut events = std::pin::pin!(maps.watch(&WatchParams::default(), "1").await.unwrap());
-    let mut seen = 0;
-    let ended = async {
-        while let Some(Ok(WatchEvent::Added(_))) = futures::StreamExt::next(&mut events).await {
+    let (maps, all) = (user(&cluster, "jane"), undisturbed(&cluster));
+    let mut lengths = BTreeSet::new();
+    for round in 0..6 {
+        let now =
+            all.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+        let mut events = std::pin::pin!(maps.watch(&WatchParams::default(), &now).await.unwrap());
+        let mut seen = 0;
+        // One after the other, so that each is a piece of its own.
+        for number in 0..5 {
+            let map = config_map(&format!("map-{round}-{number}"));
+            all.create(&PostParams::default(), &map).await.unwrap();
+            let next = timeout(PATIENCE, futures::StreamExt::next(&mut events)).await;
+            let Ok(Some(Ok(WatchEvent::Added(_)))) = next else {
+                assert!(matches!(next, Ok(None)), "{next:?}");
+                break;
+            };
             seen += 1;
         }
-    };
-    timeout(PATIENCE, ended).await.expect("the watch ends");
+        let told = cluster.faults().struck().pop().unwrap();
+        let wanted = format!("WatchDropped {{ after: {seen} }}");
+        assert!(seen < 5 && told.ends_with(&wanted), "{seen} were seen: {told}");
+        lengths.insert(seen);
+    }
+    assert!(lengths.len() > 1, "not always the same: {lengths:?}");
     cluster.stop().await.unwrap();
 }

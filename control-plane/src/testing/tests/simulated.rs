@@ -131,7 +131,8 @@ async fn ready_nodes(cluster: &TestCluster) -> (usize, usize) {
 #[test]
 fn nodes_come_and_become_ready_whatever_fails_meanwhile() {
     let nodes = "kind: Nodes\nmetadata: {name: late}\nspec: {count: 40, readyDelay: 10m}";
-    let plan = FaultPlan::seeded(1).timeouts(0.5).failing_store(0.2).only("system:simulated-nodes");
+    let plan =
+        FaultPlan::seeded(1).timeouts(0.5).failing_store(0.2).only("system:simulated-nodes:*");
     let builder = TestCluster::builder().simulation(nodes.parse().unwrap()).faults(plan).paused();
     run(builder, async |cluster| {
         assert_eq!(ready_nodes(&cluster).await, (0, 40), "all are there, and not ready yet");

@@ -1,7 +1,12 @@
 //! The state of a cluster: its past, its snapshots, its forks, and who wrote it.
 
 use super::*;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Config,
+    api::{DeleteParams, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use std::collections::BTreeMap;
 
 async fn names(maps: &Api<ConfigMap>) -> Vec<String> {
@@ -186,4 +191,85 @@ async fn pods_that_are_brought_back_run_on() {
     cluster.advance(Duration::from_secs(60)).await;
     assert_eq!(running(&pods).await, before, "as they were, from when they were");
     cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fork_of_what_listens_has_a_port_of_its_own() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let cluster = TestCluster::builder().listen_on(address).start().await.unwrap();
+    let fork = cluster.fork().await.unwrap();
+    let forked: Api<ConfigMap> = Api::default_namespaced(fork.client());
+    forked.create(&PostParams::default(), &config_map("there")).await.unwrap();
+    let mut ports = Vec::new();
+    for (of, expected) in [(&cluster, vec![]), (&fork, vec!["there".to_owned()])] {
+        let file = Kubeconfig::read_from(of.kubeconfig().unwrap()).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(file, &options).await.unwrap();
+        assert_eq!(config.cluster_url.host(), Some("127.0.0.1"));
+        ports.push(config.cluster_url.port_u16().unwrap());
+        let outside = kube::Client::try_from(config).unwrap();
+        assert_eq!(names(&Api::default_namespaced(outside)).await, expected);
+    }
+    assert_eq!(ports[0], address.port());
+    assert_ne!(ports[1], address.port());
+    fork.stop().await.unwrap();
+    cluster.stop().await.unwrap();
+}
+
+/// Waits until so many pods run whose logs, which the cluster's own kubelet has, say what they should.
+async fn await_logs(cluster: &TestCluster, count: usize) -> BTreeMap<String, String> {
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let mut last = String::new();
+    let told = async {
+        loop {
+            let now = running(&pods).await;
+            let mut logs = Vec::new();
+            for name in now.keys() {
+                logs.push(pods.logs(name, &Default::default()).await.unwrap_or_default());
+            }
+            if now.len() == count && logs.iter().all(|log| log == "hello\n") {
+                return now;
+            }
+            last = format!("{now:?} {logs:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("no {count} pods: {last}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_kubelet_is_forked_and_begins_with_a_snapshot() {
+    let builder = TestCluster::builder().controllers().scheduler().nodes(1);
+    let cluster = builder.clone().start().await.unwrap();
+    let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
+    deployments.create(&PostParams::default(), &web()).await.unwrap();
+    let before = await_logs(&cluster, 4).await;
+    let snapshot = cluster.snapshot().unwrap();
+
+    // The fork's node is another machine: its kubelet finds nothing that runs, and starts the same pods there.
+    let fork = cluster.fork().await.unwrap();
+    let endpoint = async |of: &TestCluster| {
+        let nodes: Api<Node> = Api::all(of.client());
+        let status = nodes.get("node-1").await.unwrap().status.unwrap();
+        status.daemon_endpoints.unwrap().kubelet_endpoint.unwrap().port
+    };
+    assert_ne!(endpoint(&fork).await, endpoint(&cluster).await, "each has a kubelet of its own");
+    let there = await_logs(&fork, 4).await;
+    let uids = |pods: &BTreeMap<String, String>| -> Vec<String> {
+        pods.values().map(|facts| uid(facts).to_owned()).collect()
+    };
+    assert_eq!(uids(&there), uids(&before), "the pods are the same");
+    let forked: Api<Deployment> = Api::default_namespaced(fork.client());
+    let one = Patch::Merge(json!({"spec": {"replicas": 1}}));
+    forked.patch("web", &PatchParams::default(), &one).await.unwrap();
+    await_logs(&fork, 1).await;
+    fork.stop().await.unwrap();
+    assert_eq!(await_logs(&cluster, 4).await, before, "nothing of that happened here");
+
+    deployments.delete("web", &DeleteParams::default()).await.unwrap();
+    cluster.stop().await.unwrap();
+    // And in another cluster altogether.
+    let again = builder.snapshot(snapshot).start().await.unwrap();
+    assert_eq!(uids(&await_logs(&again, 4).await), uids(&before));
+    again.stop().await.unwrap();
 }

@@ -4,15 +4,27 @@ use super::{
     replay::{assert_same, stages},
     *,
 };
-use tokio::task::JoinHandle;
+use futures::{AsyncBufRead, AsyncBufReadExt, StreamExt, future::BoxFuture};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::{
+    api::{AttachParams, AttachedProcess, LogParams},
+    runtime::conditions::is_pod_running,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, SimplexStream, WriteHalf},
+    task::JoinHandle,
+};
 
 const JANE: &str = "system:test:jane";
 /// How long the store takes over each call for her.
 const SLOW: Duration = Duration::from_secs(3);
 
+fn her_client(cluster: &TestCluster) -> kube::Client {
+    cluster.client_as(UserInfo::new(JANE, ["system:masters", GROUP_AUTHENTICATED]))
+}
+
 fn jane(cluster: &TestCluster) -> Api<ConfigMap> {
-    let user = UserInfo::new(JANE, ["system:masters", GROUP_AUTHENTICATED]);
-    Api::default_namespaced(cluster.client_as(user))
+    Api::default_namespaced(her_client(cluster))
 }
 
 /// A cluster whose time stands still, and a write of hers that is under way and goes on only with time.
@@ -133,4 +145,120 @@ fn interrupted_requests_are_the_same_again() {
     };
     let one = recorded();
     assert_same(&one, &recorded());
+}
+
+/// The only node, and the user that it is.
+const NODE: &str = "system:node:node-1";
+
+/// A cluster with a node, on which the pod `web` said hello and runs on.
+async fn with_a_pod() -> (TestCluster, Api<Pod>) {
+    let builder = TestCluster::builder().controllers().scheduler().nodes(1);
+    let cluster = builder.start().await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [{
+        "name": "web", "image": "busybox", "command": ["sh", "-c", "echo hello; sleep 3600"]}]}});
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    let running = await_condition(pods.clone(), "web", is_pod_running());
+    timeout(PATIENCE, running).await.expect("the pod runs").unwrap();
+    (cluster, pods)
+}
+
+/// The log of the pod, which goes on.
+async fn following(pods: &Api<Pod>) -> impl AsyncBufRead + Unpin + use<> {
+    let follow = LogParams { follow: true, ..LogParams::default() };
+    let mut log = Box::pin(pods.log_stream("web", &follow).await.unwrap());
+    let mut line = String::new();
+    timeout(PATIENCE, log.read_line(&mut line)).await.expect("it says hello").unwrap();
+    assert_eq!(line, "hello\n");
+    log
+}
+
+/// A process in the pod that says what it is told.
+struct Talk {
+    input: WriteHalf<SimplexStream>,
+    output: ReadHalf<SimplexStream>,
+    status: BoxFuture<'static, Option<Status>>,
+    /// Ends with it.
+    _process: AttachedProcess,
+}
+
+impl Talk {
+    async fn begin(pods: &Api<Pod>) -> Self {
+        let streams = AttachParams::default().stdin(true).stdout(true).stderr(false);
+        let mut process = pods.exec("web", ["cat"], &streams).await.unwrap();
+        let status = Box::pin(process.take_status().unwrap());
+        let (input, output) = (process.stdin().unwrap(), process.stdout().unwrap());
+        let mut talk = Self { input, output, status, _process: process };
+        talk.go_on().await;
+        talk
+    }
+
+    async fn go_on(&mut self) {
+        let mut said = [0; 6];
+        let said = async {
+            self.input.write_all(b"hello\n").await?;
+            self.output.read_exact(&mut said).await?;
+            Ok::<_, std::io::Error>(said)
+        };
+        let said = timeout(PATIENCE, said).await.expect("it comes back").unwrap();
+        assert_eq!(&said, b"hello\n");
+    }
+
+    async fn ends_cut_off(self) {
+        let status = timeout(PATIENCE, self.status).await.expect("it ends");
+        assert!(status.is_none(), "not by itself: {status:?}");
+    }
+}
+
+async fn figures(cluster: &TestCluster) -> kube::Result<String> {
+    let path = "/api/v1/nodes/node-1/proxy/stats/summary";
+    cluster.client().request_text(http::Request::get(path).body(Vec::new()).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_through_a_node_ends_when_it_is_cut_off_and_fails_until_it_is_healed() {
+    let (cluster, pods) = with_a_pod().await;
+    let (log, talk) = (following(&pods).await, Talk::begin(&pods).await);
+    figures(&cluster).await.unwrap();
+
+    cluster.faults().cut(NODE);
+    talk.ends_cut_off().await;
+    let mut lines = log.lines();
+    let ended = async { while let Some(Ok(_)) = lines.next().await {} };
+    timeout(PATIENCE, ended).await.expect("the log ends");
+    let is = |error: &kube::Error, code: u16, why: &str| matches!(error, kube::Error::Api(status) if status.code == code && status.message.contains(why));
+    let error = pods.logs("web", &LogParams::default()).await.unwrap_err();
+    assert!(is(&error, 500, "error dialing backend: dial tcp"), "{error}");
+    let error = figures(&cluster).await.unwrap_err();
+    assert!(is(&error, 503, "error trying to reach service: dial tcp"), "{error}");
+    assert!(pods.exec("web", ["cat"], &AttachParams::default()).await.is_err());
+
+    cluster.faults().heal(NODE);
+    let asking = async {
+        loop {
+            match pods.logs("web", &LogParams::default()).await {
+                Ok(log) => break log,
+                // The kubelet asks who asks it as soon as it can again.
+                Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, asking).await.expect("the node is reached again"), "hello\n");
+    figures(&cluster).await.unwrap();
+    drop(Talk::begin(&pods).await);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_loses_the_connections_that_it_took_over() {
+    let (cluster, pods) = with_a_pod().await;
+    let hers: Api<Pod> = Api::default_namespaced(her_client(&cluster));
+    let (her_talk, mut talk) = (Talk::begin(&hers).await, Talk::begin(&pods).await);
+    cluster.faults().cut(JANE);
+    her_talk.ends_cut_off().await;
+    talk.go_on().await;
+    assert!(hers.exec("web", ["cat"], &AttachParams::default()).await.is_err());
+    cluster.faults().heal(JANE);
+    drop((Talk::begin(&hers).await, talk));
+    cluster.stop().await.unwrap();
 }
