@@ -40,14 +40,16 @@ pub(crate) fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()
     }
 }
 
-/// Runs until a signal, saying on one line each when components are ready.
+/// Runs until a signal, saying on one line each when components are ready and when they have stopped; a second signal
+/// ends it at once.
 async fn supervise(plane: ControlPlane) -> anyhow::Result<()> {
     let plane = plane.on_ready(|name| eprintln!("{name} ready"));
+    let plane = plane.on_stopped(|name| eprintln!("{name} stopped"));
     let signal = async {
         shutdown_signal().await;
-        eprintln!("stopping");
+        eprintln!("stopping (a second signal ends it at once)");
     };
-    plane.run_until(signal).await?;
+    plane.run_until_hurried(signal, shutdown_signal()).await?;
     eprintln!("stopped");
     Ok(())
 }

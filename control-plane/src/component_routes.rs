@@ -4,7 +4,7 @@
 //! one process or on one machine cannot all have the original's.
 
 use async_trait::async_trait;
-use http::{Method, Response, request::Parts};
+use http::{HeaderValue, Method, Response, header, request::Parts};
 use kubeplane_apiserver::{
     Api, Route,
     body::{self, Body},
@@ -12,10 +12,14 @@ use kubeplane_apiserver::{
 use kubeplane_core::status::{ApiError, ApiResult};
 use kubeplane_telemetry::{Health, Probe, health_response};
 use parking_lot::RwLock;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// `GET /components/NAME/livez`, `readyz` and `healthz`, each with `?verbose`, `?exclude=` and single checks
 /// below it. Metrics are the process's: the API server's `/metrics` has them all.
+///
+/// `GET /components/` is an index in JSON, by name: `{"components": [{"name": "kubelet", "healthy": false, "failed":
+/// ["runtime"]}]}`, with the checks of `healthz` that fail. Why they do is for the log.
 ///
 /// To authorization they are paths like any other: members of `system:masters` may get them, and whoever a rule
 /// gives `get` on the path.
@@ -47,7 +51,11 @@ impl ComponentRoutes {
     }
 
     fn answer(&self, path: &str, query: &str) -> Option<Response<String>> {
-        let (name, rest) = path.strip_prefix(Self::PATH)?.strip_prefix('/')?.split_once('/')?;
+        let below = path.strip_prefix(Self::PATH)?.strip_prefix('/')?;
+        if below.is_empty() {
+            return Some(self.index());
+        }
+        let (name, rest) = below.split_once('/')?;
         let (probe_name, check) = match rest.split_once('/') {
             Some((probe, check)) => (probe, Some(check)),
             None => (rest, None),
@@ -60,6 +68,21 @@ impl ComponentRoutes {
         };
         let health = self.0.read().get(name).cloned()?;
         Some(health_response(&health, probe, probe_name, check, query))
+    }
+
+    /// Every component, and which of its checks fail.
+    fn index(&self) -> Response<String> {
+        let all = self.0.read().clone();
+        let rows = all.iter().map(|(name, health)| {
+            let report = health.report(Probe::Both, &[]);
+            let failed: Vec<_> = report.failures().map(|(check, _)| check).collect();
+            json!({"name": name, "healthy": failed.is_empty(), "failed": failed})
+        });
+        let index = json!({"components": rows.collect::<Vec<Value>>()});
+        let mut answer = Response::new(index.to_string());
+        let json = HeaderValue::from_static("application/json");
+        answer.headers_mut().insert(header::CONTENT_TYPE, json);
+        answer
     }
 }
 
@@ -100,12 +123,36 @@ mod tests {
         assert_eq!(one.unwrap(), (200, "ok".to_owned()));
         for path in [
             "/components",
-            "/components/",
+            "/components//livez",
             "/components/kube-proxy/livez",
             "/components/kube-scheduler",
             "/components/kube-scheduler/metrics",
         ] {
             assert_eq!(ask(path, ""), None, "{path}");
         }
+    }
+
+    #[test]
+    fn the_index_has_all_with_what_fails_and_not_why() {
+        let components = ComponentRoutes::new();
+        let index = || {
+            let answer = components.answer("/components/", "").unwrap();
+            assert_eq!(answer.headers()["content-type"], "application/json");
+            assert_eq!(answer.status(), 200);
+            serde_json::from_str::<Value>(answer.body()).unwrap()
+        };
+        assert_eq!(index(), json!({"components": []}));
+        let (proxy, kubelet) = (Health::new(), Health::new());
+        proxy.add("ping", Probe::Both, || Ok(()));
+        components.add("kube-proxy", proxy);
+        components.add("kubelet", kubelet.clone());
+        // Added after the component was, as a kubelet does when it starts.
+        kubelet.add("syncloop", Probe::Live, || Ok(()));
+        kubelet.add("runtime", Probe::Ready, || Err("a secret".to_owned()));
+        let expected = json!({"components": [
+            {"name": "kube-proxy", "healthy": true, "failed": []},
+            {"name": "kubelet", "healthy": false, "failed": ["runtime"]},
+        ]});
+        assert_eq!(index(), expected);
     }
 }

@@ -11,17 +11,22 @@
 //! client, store, runtime or clock. [`testing`] has a whole cluster for a test:
 //!
 //! ```
-//! # #[cfg(feature = "testing")] {
+//! # #[cfg(feature = "testing")]
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! use k8s_openapi::api::core::v1::Namespace;
 //! use kubeplane::testing::TestCluster;
 //!
-//! #[kubeplane::test]
-//! async fn every_cluster_has_its_own_namespaces(cluster: TestCluster) {
-//!     let namespaces: kube::Api<Namespace> = kube::Api::all(cluster.client());
-//!     assert!(namespaces.get("kube-system").await.is_ok());
-//! }
-//! # }
+//! let cluster = TestCluster::start().await?;
+//! let namespaces: kube::Api<Namespace> = kube::Api::all(cluster.client());
+//! assert!(namespaces.get("kube-system").await.is_ok());
+//! cluster.stop().await?;
+//! # Ok(()) }
+//! # #[cfg(not(feature = "testing"))]
+//! # fn main() {}
 //! ```
+//!
+//! `#[kubeplane::test]` in place of `#[tokio::test]` starts and stops one around a test, which takes it as its argument.
 //!
 //! # Contract
 //! What plugs into a part is told on the first page of that part's crate. A test may return whatever is an

@@ -5,6 +5,7 @@ mod commands;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use kubeplane::ControlPlaneError;
 use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
@@ -31,10 +32,12 @@ fn run(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    match runtime.block_on(command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+    let Err(error) = runtime.block_on(command) else { return ExitCode::SUCCESS };
+    if let Some(ControlPlaneError::Hurried { .. }) = error.downcast_ref() {
+        // Whoever is in a hurry does not wait for what blocks either.
+        runtime.shutdown_background();
     }
+    fail(&error)
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

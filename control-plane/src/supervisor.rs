@@ -8,8 +8,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 /// How long a component may take to stop, on the clock of the control plane, before it is dropped.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// Called with a component's name when it is ready.
-type OnReady = Arc<dyn Fn(&str) + Send + Sync>;
+/// Called with a component's name.
+type Callback = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Why a control plane ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,12 @@ pub enum ControlPlaneError {
         /// Its name.
         component: String,
     },
+    /// Somebody could not wait until everything had stopped.
+    #[error("ended at once, before these had stopped: {}", components.join(", "))]
+    Hurried {
+        /// The names of those that were cut off, in the order of their start.
+        components: Vec<String>,
+    },
 }
 
 /// A control plane: components that start one after the other, each when those before it are ready, and
@@ -50,7 +56,8 @@ pub enum ControlPlaneError {
 /// ```
 pub struct ControlPlane {
     components: Vec<Box<dyn Component>>,
-    on_ready: Option<OnReady>,
+    on_ready: Option<Callback>,
+    on_stopped: Option<Callback>,
     clock: SharedClock,
 }
 
@@ -76,7 +83,12 @@ impl ControlPlane {
     /// Without components, on the machine's clock.
     #[must_use]
     pub fn new() -> Self {
-        Self { components: Vec::new(), on_ready: None, clock: kubeplane_clock::real() }
+        Self {
+            components: Vec::new(),
+            on_ready: None,
+            on_stopped: None,
+            clock: kubeplane_clock::real(),
+        }
     }
 
     /// Takes time from this clock: a component gets 15 seconds of it to stop.
@@ -106,6 +118,14 @@ impl ControlPlane {
         self
     }
 
+    /// Calls back with a component's name when it has ended after it was asked to; what had to be dropped instead is
+    /// only logged.
+    #[must_use]
+    pub fn on_stopped(mut self, callback: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_stopped = Some(Arc::new(callback));
+        self
+    }
+
     /// Runs until `shutdown` ends or a component fails; either way everything is stopped, last started first.
     ///
     /// # Errors
@@ -117,6 +137,23 @@ impl ControlPlane {
         self,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ControlPlaneError> {
+        self.run_until_hurried(shutdown, std::future::pending()).await
+    }
+
+    /// As [`run_until`](Self::run_until), for whoever may lose patience: when `hurry` ends while components are being
+    /// stopped, those that still run are dropped at once, as `kill -9` would. It is polled only from the moment
+    /// the stop begins, so that two futures that wait for the same signal are a first one and a second one.
+    ///
+    /// # Errors
+    /// The first failure of a component, or [`ControlPlaneError::Hurried`].
+    ///
+    /// # Cancellation
+    /// Dropping the future stops all components at once, without grace.
+    pub async fn run_until_hurried(
+        self,
+        shutdown: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) -> Result<(), ControlPlaneError> {
         let mut tasks = JoinSet::new();
         let mut running: Vec<Running> = Vec::new();
         let outcome = {
@@ -127,15 +164,27 @@ impl ControlPlane {
                 () = shutdown => Ok(()),
             }
         };
-        let stopped = stop(&self.clock, &mut tasks, &mut running).await;
-        outcome.and(stopped)
+        let stopped = {
+            let stop = stop(&self.clock, self.on_stopped, &mut tasks, &mut running);
+            tokio::select! {
+                biased;
+                stopped = stop => Some(stopped),
+                () = hurry => None,
+            }
+        };
+        // What still runs goes with its tasks.
+        let hurried = || {
+            let components = running.into_iter().map(|component| component.name).collect();
+            Err(ControlPlaneError::Hurried { components })
+        };
+        outcome.and(stopped.unwrap_or_else(hurried))
     }
 }
 
 /// Starts everything, then waits; returns only when a component ends.
 async fn start(
     components: Vec<Box<dyn Component>>,
-    on_ready: Option<OnReady>,
+    on_ready: Option<Callback>,
     tasks: &mut JoinSet<Result<(), ComponentError>>,
     running: &mut Vec<Running>,
 ) -> Result<(), ControlPlaneError> {
@@ -195,6 +244,7 @@ fn settle(running: &mut Vec<Running>, ended: Ended) -> (String, Result<(), Contr
 /// Stops what still runs, last started first, each within [`STOP_LIMIT`].
 async fn stop(
     clock: &SharedClock,
+    on_stopped: Option<Callback>,
     tasks: &mut JoinSet<Result<(), ComponentError>>,
     running: &mut Vec<Running>,
 ) -> Result<(), ControlPlaneError> {
@@ -205,7 +255,11 @@ async fn stop(
         let wait = async {
             while running.iter().any(|component| component.task == task) {
                 let Some(ended) = tasks.join_next_with_id().await else { break };
-                let (_, outcome) = settle(running, ended);
+                let (component, outcome) = settle(running, ended);
+                tracing::info!(component, "stopped");
+                if let Some(callback) = &on_stopped {
+                    callback(&component);
+                }
                 first = std::mem::replace(&mut first, Ok(())).and(outcome);
             }
         };
@@ -275,13 +329,16 @@ mod tests {
         let (plane, log) = plane(false);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stop = Mutex::new(Some(stop));
+        let told = log.clone();
+        let plane = plane.on_stopped(move |name| told.lock().push(format!("{name} stopped")));
         let plane = plane.on_ready(move |name| {
             if name == "b" {
                 drop(stop.lock().take());
             }
         });
         plane.run_until(async { stopped.await.unwrap_or_default() }).await.unwrap();
-        assert_eq!(*log.lock(), ["start a", "start b", "stop b", "stop a"]);
+        let all = ["start a", "start b", "stop b", "b stopped", "stop a", "a stopped"];
+        assert_eq!(*log.lock(), all);
     }
 
     /// Is told to stop, and does not.
@@ -324,6 +381,32 @@ mod tests {
         clock.advance(STOP_LIMIT);
         running.await.unwrap().unwrap();
         assert_eq!(*log.lock(), ["start a", "stop a"], "the rest stops as ever");
+    }
+
+    /// As a first and a second Ctrl-C; the clock stands still, so that no limit helps.
+    #[tokio::test]
+    async fn whoever_asks_twice_does_not_wait() {
+        let (told, is_told) = tokio::sync::oneshot::channel::<()>();
+        let clock = Arc::new(kubeplane_clock::PausedClock::starting_at(Default::default()));
+        let log = Log::default();
+        let plane = ControlPlane::new()
+            .clock(clock)
+            .with(Part { name: "a", log: log.clone(), fails: false })
+            .with(Stubborn(Some(told)));
+        let (ready, is_ready) = tokio::sync::oneshot::channel::<()>();
+        let ready = Mutex::new(Some(ready));
+        let plane = plane.on_ready(move |name| {
+            if name == "stubborn" {
+                drop(ready.lock().take());
+            }
+        });
+        let first = async { is_ready.await.unwrap_or_default() };
+        // Only what is being stopped lets go of it.
+        let second = async { is_told.await.unwrap_or_default() };
+        let error = plane.run_until_hurried(first, second).await.unwrap_err();
+        let said = "ended at once, before these had stopped: a, stubborn";
+        assert_eq!(error.to_string(), said);
+        assert_eq!(*log.lock(), ["start a"], "nobody else was asked");
     }
 
     #[tokio::test]

@@ -7,21 +7,23 @@ export function signIn(value) {
   token = value.trim();
 }
 
-/** An answer that is none: the status, and why. */
+/** An answer that is none: the status, why, and the whole text. */
 export class Refused extends Error {
-  constructor(status, why) {
+  constructor(status, why, text) {
     super(why);
-    this.status = status;
+    [this.status, this.text] = [status, text];
   }
 }
 
-async function why(answer) {
+async function refused(answer) {
   const text = await answer.text();
+  let why;
   try {
-    return JSON.parse(text).message || answer.statusText;
+    why = JSON.parse(text).message;
   } catch {
-    return text.slice(0, 300) || answer.statusText;
+    why = text.slice(0, 300);
   }
+  return new Refused(answer.status, why || answer.statusText, text);
 }
 
 /** Asks; `options` as of fetch. */
@@ -29,7 +31,7 @@ export async function ask(path, options = {}) {
   const headers = { Accept: "application/json", ...options.headers };
   if (token) headers.Authorization = `Bearer ${token}`;
   const answer = await fetch(path, { cache: "no-store", redirect: "error", ...options, headers });
-  if (!answer.ok) throw new Refused(answer.status, await why(answer));
+  if (!answer.ok) throw await refused(answer);
   return answer;
 }
 

@@ -169,20 +169,49 @@ function square(pod) {
   return element("a", { class: `pod ${state}`, href: `#${podPath(pod)}`, title: `${name}: ${word}` }, pod.metadata.name);
 }
 
-/** A row for each part: those that the server knows, and its own checks. */
+/** What somebody may not ask, or nobody answers, is not shown. */
+const ifThere = async (answer, otherwise) => {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof Refused && [403, 404].includes(error.status)) return otherwise;
+    throw error;
+  }
+};
+
+const json = async (path, signal) => (await ask(path, { signal })).json();
+
+const row = (name, well, said) => [name, marked(well ? "good" : "bad", well ? "healthy" : "unhealthy"), said];
+
+/** The checks of the API server, a line each; one that is not ready answers with an error that has them too. */
+async function readiness(signal) {
+  try {
+    return await (await ask("/readyz?verbose", { signal, headers: { Accept: "text/plain" } })).text();
+  } catch (error) {
+    if (error instanceof Refused && error.status === 500) return error.text;
+    throw error;
+  }
+}
+
+/** A row for each part: those that the server asks, those that run in its process, and its own checks. */
 async function componentRows(signal) {
   const rows = [];
-  const parts = await (await ask("/api/v1/componentstatuses", { signal })).json();
-  for (const part of parts.items) {
+  const known = new Set();
+  const statuses = await ifThere(json("/api/v1/componentstatuses", signal), { items: [] });
+  for (const part of statuses.items) {
     const healthy = part.conditions?.find((condition) => condition.type === "Healthy");
-    const well = healthy?.status === "True";
-    const said = healthy?.error || healthy?.message;
-    rows.push([part.metadata.name, marked(well ? "good" : "bad", well ? "healthy" : "unhealthy"), said]);
+    known.add(part.metadata.name);
+    rows.push(row(part.metadata.name, healthy?.status === "True", healthy?.error || healthy?.message));
   }
-  const checks = await (await ask("/readyz?verbose", { signal, headers: { Accept: "text/plain" } })).text();
-  for (const [, sign, name, said] of checks.matchAll(/^\[([+-])\](\S+) (.*)$/gm)) {
-    const well = sign === "+";
-    rows.push([`API server: ${name}`, marked(well ? "good" : "bad", well ? "healthy" : "unhealthy"), said]);
+  // A server whose components are elsewhere, or somebody's own assembly, has no such path.
+  const inside = await ifThere(json("/components/", signal), { components: [] });
+  for (const { name, healthy, failed } of inside.components) {
+    // The server asks the same ones without the name of what they are of, and says why.
+    if (known.has(name.replace(/^kube-/, ""))) continue;
+    rows.push(row(name, healthy, healthy ? "ok" : failed.join(", ")));
+  }
+  for (const [, sign, name, said] of (await readiness(signal)).matchAll(/^\[([+-])\](\S+) (.*)$/gm)) {
+    rows.push(row(`API server: ${name}`, sign === "+", said));
   }
   return rows;
 }

@@ -1,4 +1,4 @@
-//! The assembly of the README: its text is compiled, and what it makes works.
+//! The assembly and the test of the README: their text is compiled, and what it makes works.
 
 use crate::{kubectl::SOON, parts::free_port, raw::Raw};
 use async_trait::async_trait;
@@ -38,14 +38,28 @@ mod readme {
     include!("assembly/readme.rs");
 }
 
-#[test]
-fn the_text_of_the_readme_is_what_is_compiled() {
+/// Compiled and run, as whoever copies it does.
+#[allow(unused_variables, reason = "what is done with the client is the reader's affair")]
+mod in_tests {
+    use kubeplane::testing::TestCluster;
+    include!("assembly/in_tests.rs");
+}
+
+/// The first Rust in a chapter of the README.
+fn fence(chapter: &str) -> String {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
     let text = std::fs::read_to_string(file).unwrap();
-    let after = text.split("## Assemble your own").nth(1).expect("the chapter");
+    let after = text.split(&format!("## {chapter}\n")).nth(1).expect("the chapter");
     let fence = after.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+    fence.expect("the fence").to_owned()
+}
+
+#[test]
+fn the_text_of_the_readme_is_what_is_compiled() {
     let compiled = include_str!("assembly/readme.rs");
-    assert_eq!(fence.expect("the fence"), compiled, "copy it to tests/it/assembly/readme.rs");
+    let copy = "copy it to tests/it/assembly";
+    assert_eq!(fence("Assemble your own"), compiled, "{copy}/readme.rs");
+    assert_eq!(fence("In tests"), include_str!("assembly/in_tests.rs"), "{copy}/in_tests.rs");
     let body = compiled.lines().skip_while(|line| !line.contains("async fn main")).skip(1);
     let lines = body.filter(|line| !line.trim().is_empty() && line.trim() != "}").count();
     assert!(lines <= 20, "the README promises twenty lines, these are {lines}");

@@ -25,8 +25,11 @@ fn fields(status: &Value) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_are_refused_and_lose_nothing() {
     let ground = Ground::simulated();
-    let cluster = ground.start();
-    let raw = Raw::admin(&cluster).await;
+    refused(&ground.start()).await;
+}
+
+async fn refused(cluster: &Cluster) {
+    let raw = Raw::admin(cluster).await;
     let answer = raw.post(CONFIG_MAPS, config_map("kept").to_string()).await;
     assert_eq!(answer.code, 201, "{}", answer.text);
     let before = answer.json();
@@ -37,7 +40,7 @@ async fn bad_requests_are_refused_and_lose_nothing() {
     versions(&raw, &before).await;
     paths(&raw).await;
     queries(&raw).await;
-    credentials(&cluster).await;
+    credentials(cluster).await;
     let after = raw.get(&format!("{CONFIG_MAPS}/kept")).await.json();
     assert_eq!(after, before);
     let named = raw.get(CONFIG_MAPS).await.json();
@@ -335,10 +338,12 @@ async fn an_upload_that_is_too_large_is_answered() {
     assert_eq!(raw.get(CONFIG_MAPS).await.code, 200);
 }
 
+/// The same on etcd; and a watch from a revision that is not there any more is told so.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_from_a_compacted_revision_is_told_so() {
+async fn etcd_refuses_the_same_and_watches_of_what_is_compacted() {
     let ground = Ground::simulated().on_etcd();
     let mut cluster = ground.start();
+    refused(&cluster).await;
     let raw = Raw::admin(&cluster).await;
     let mut last = Value::Null;
     for index in 0..20 {

@@ -108,6 +108,13 @@ fn replace(world: &World<'_>) {
         });
         let path = "jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}";
         assert_eq!(world.kubectl.ok(&["get", "pod", "-n", "web", &after[0], "-o", path]), "137");
+    } else {
+        // Nobody can kill what only seems to run, but a pod can be forgotten without being asked to end.
+        let line = ["delete", "pod", "-n", "web", &after[0], "--grace-period=0", "--force"];
+        let said = world.kubectl.ok(&line);
+        assert!(said.starts_with(&format!("pod \"{}\"", after[0])), "{said}");
+        world.wait_for_ready_pods(3);
+        assert!(!world.pods().contains(&after[0]));
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::{
     kubectl::Kubectl,
-    parts::{Etcd, RealRuntime, default_kubectl, eventually, free_port},
+    parts::{Etcd, RealRuntime, default_kubectl, etcds, eventually, free_port},
+    unprivileged::{command, with_containerd},
 };
+use kubeplane::runtime::CONTAINERD;
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -14,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long a debug build may take until everything is ready, on a busy machine.
-const START: Duration = Duration::from_secs(60);
+pub(crate) const START: Duration = Duration::from_secs(60);
 
 /// How a cluster is started, and what it stands on.
 #[derive(Debug)]
@@ -41,7 +43,12 @@ impl Ground {
     }
 
     pub(crate) fn on_etcd(self) -> Self {
-        Self { etcd: Some(Etcd::start()), ..self }
+        let first = etcds().remove(0);
+        self.on_etcd_of(&first)
+    }
+
+    pub(crate) fn on_etcd_of(self, program: &Path) -> Self {
+        Self { etcd: Some(Etcd::start(program)), ..self }
     }
 
     /// For tests that run in a network namespace of their own.
@@ -84,8 +91,36 @@ impl Ground {
 
     /// Starts the binary and waits until every component is ready.
     pub(crate) fn start(&self) -> Cluster {
-        let mut process = Process::start(&self.arguments());
+        let socket = self.runtime.as_ref().map(|real| real.containerd.socket());
+        self.started(Process::start(&self.arguments()), socket.as_deref())
+    }
+
+    /// Starts the binary where the real runtime is at containerd's usual place, without saying so: it is found.
+    pub(crate) fn start_by_itself(&self) -> Cluster {
+        let real = self.runtime.as_ref().expect("a real runtime");
+        let own = self.arguments().into_iter().map(|argument| {
+            if argument.starts_with("--runtime=") { "--runtime=auto".to_owned() } else { argument }
+        });
+        let line = std::iter::once(env!("CARGO_BIN_EXE_kubeplane").to_owned()).chain(own);
+        let line = with_containerd(Some(&real.containerd.socket()), line.collect());
+        self.started(Process::start_by(&mut command(&line)), Some(Path::new(CONTAINERD)))
+    }
+
+    /// Waits until every component is ready, the runtime with this socket, or a simulated one, being told of.
+    fn started(&self, mut process: Process, socket: Option<&Path>) -> Cluster {
         process.wait_for_line("kubelet ready", START);
+        let line = process.line("container runtime: ").expect("it says which runtime it found");
+        match socket {
+            Some(socket) => {
+                let place = format!(" at {}", socket.display());
+                assert!(line.starts_with("container runtime: containerd "), "{line}");
+                assert!(line.ends_with(&place), "{line}");
+            }
+            None => {
+                let start = "container runtime: simulated, no real containers (";
+                assert!(line.starts_with(start), "{line}");
+            }
+        }
         let line = process.line("export KUBECONFIG=").expect("it says where the kubeconfig is");
         let kubeconfig = PathBuf::from(line.trim_start_matches("export KUBECONFIG="));
         Cluster { process, kubeconfig, url: format!("https://127.0.0.1:{}", self.port) }

@@ -11,6 +11,9 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// Between two calls for the same.
+const PAUSE: Duration = Duration::from_millis(150);
+
 /// How long a change may take to be seen.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -58,14 +61,16 @@ impl Kubectl {
     /// Like [`Kubectl::ok`], with input.
     #[track_caller]
     pub(crate) fn ok_with(&self, line: &[&str], input: &str) -> String {
-        let mut command = self.command(line);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let (out, err) = texts(&output);
-        assert!(output.status.success(), "kubectl {line:?}: {}\n{out}\n{err}", output.status);
-        out
+        both(&mut self.command(line), input).0
+    }
+
+    /// The minor version, as 33 of 1.33.
+    #[track_caller]
+    pub(crate) fn minor(&self) -> u32 {
+        let said = self.json(&["version", "--client"]);
+        let whole = said["clientVersion"]["gitVersion"].as_str().unwrap_or_default();
+        let minor = whole.split('.').nth(1).and_then(|minor| minor.parse().ok());
+        minor.unwrap_or_else(|| panic!("it does not tell its version: {said}"))
     }
 
     /// The exit code and what a call complains of that must fail.
@@ -83,7 +88,12 @@ impl Kubectl {
         eventually(&format!("kubectl {line:?}: {what}"), SOON, || {
             let output = self.output(line);
             let (out, err) = texts(&output);
-            if output.status.success() && wish(&out) { Ok(out) } else { Err(format!("{out}{err}")) }
+            if output.status.success() && wish(&out) {
+                return Ok(out);
+            }
+            // A call takes a core for longer than a look at anything else does.
+            std::thread::sleep(PAUSE);
+            Err(format!("{out}{err}"))
         })
     }
 
@@ -96,18 +106,28 @@ impl Kubectl {
 
     /// Starts a call that goes on.
     pub(crate) fn start(&self, line: &[&str]) -> Going {
-        let mut command = self.command(line);
-        Going::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+        Going::start(&mut self.command(line))
     }
 
     /// Like [`Kubectl::start`], with input that goes on.
     pub(crate) fn start_with_input(&self, line: &[&str]) -> (Going, ChildStdin) {
         let mut command = self.command(line);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut going = Going::start(&mut command);
+        let mut going = Going::start(command.stdin(Stdio::piped()));
         let input = going.child.stdin.take().unwrap();
         (going, input)
     }
+}
+
+/// What a call with input that must succeed prints, and what it says beside that.
+#[track_caller]
+pub(crate) fn both(command: &mut Command, input: &str) -> (String, String) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
+    (out, err)
 }
 
 fn texts(output: &Output) -> (String, String) {
@@ -123,8 +143,8 @@ pub(crate) struct Going {
 }
 
 impl Going {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.spawn().unwrap();
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
         listen(child.stdout.take().unwrap(), said.clone());
         listen(child.stderr.take().unwrap(), said.clone());

@@ -2,13 +2,14 @@
 //!
 //! Four clusters, one for each pair of store and runtime. Half of the kubectls go to the first and the
 //! last of them, the other half to the two between: so each pair of kubectl and store, kubectl and
-//! runtime, store and runtime is met. Under `./test --long` every kubectl goes to all four.
+//! runtime, store and runtime is met. Under `./test --long` every kubectl goes to all four, and to those on
+//! etcd once for each etcd that is here.
 
 use crate::{
     calls::{self, World},
     cluster::Ground,
     network,
-    parts::{is_long, kubectls},
+    parts::{etcds, is_long, kubectls},
 };
 
 #[test]
@@ -18,7 +19,9 @@ fn memory_and_simulated() {
 
 #[test]
 fn etcd_and_simulated() {
-    run(Ground::simulated().on_etcd(), 1);
+    for etcd in etcds() {
+        run(Ground::simulated().on_etcd_of(&etcd), 1);
+    }
 }
 
 #[test]
@@ -31,7 +34,9 @@ fn memory_and_containerd() {
 #[test]
 fn etcd_and_containerd() {
     if !network::enter("matrix::etcd_and_containerd") {
-        run(Ground::simulated().on_etcd().on_containerd(), 0);
+        for etcd in etcds() {
+            run(Ground::simulated().on_etcd_of(&etcd).on_containerd(), 0);
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 
 use std::process::Command;
 
+/// The address the machine has in there towards others, and so the node.
+pub(crate) const NODE_ADDRESS: &str = "10.99.0.2";
+
 const INSIDE: &str = "KUBEPLANE_TEST_INSIDE";
 
 /// Loopback, and one interface with a default route as machines have.

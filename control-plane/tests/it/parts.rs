@@ -4,7 +4,7 @@ use kubeplane_runtime_cri::testing::{Containerd, ContainerdOptions, busybox_imag
 use std::{
     collections::BTreeMap,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -68,6 +68,14 @@ pub(crate) fn default_kubectl() -> PathBuf {
     first.unwrap_or_else(|| "kubectl".into())
 }
 
+/// The etcds to test with: one, or under `./test --long` each that is here.
+pub(crate) fn etcds() -> Vec<PathBuf> {
+    match std::env::var_os("KUBEPLANE_ETCDS") {
+        Some(list) if is_long() => std::env::split_paths(&list).collect(),
+        _ => vec![std::env::var_os("KUBEPLANE_ETCD").unwrap_or_else(|| "etcd".into()).into()],
+    }
+}
+
 /// A port of the loopback interface that is free now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -101,14 +109,13 @@ pub(crate) struct Etcd {
 }
 
 impl Etcd {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(program: &Path) -> Self {
         let memory = PathBuf::from("/dev/shm");
         let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
         let data = tempfile::tempdir_in(base).unwrap();
         let url = format!("http://127.0.0.1:{}", free_port());
         let peer = format!("http://127.0.0.1:{}", free_port());
-        let program = std::env::var_os("KUBEPLANE_ETCD").unwrap_or_else(|| "etcd".into());
-        let process = Command::new(&program)
+        let process = Command::new(program)
             .arg("--data-dir")
             .arg(data.path())
             .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
@@ -118,7 +125,7 @@ impl Etcd {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("these tests need etcd: {error}"));
+            .unwrap_or_else(|error| panic!("these tests need {}: {error}", program.display()));
         let etcd = Self { process, url, _data: data };
         let address = etcd.url.trim_start_matches("http://").to_owned();
         eventually("etcd listens", Duration::from_secs(30), || {

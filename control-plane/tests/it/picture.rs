@@ -2,9 +2,17 @@
 
 mod browser;
 
-use crate::{cluster::Ground, kubectl::Kubectl, raw::Raw};
+use crate::{cluster::Ground, kubectl::Kubectl, parts::default_kubectl, raw::Raw};
 use browser::Browser;
-use std::path::Path;
+use kubeplane::{
+    component_routes::ComponentRoutes,
+    credentials::{SCHEDULER, component_user},
+    prelude::*,
+    telemetry::{Health, Probe},
+    testing::{ClusterParts, TestCluster},
+    ui::Ui,
+};
+use std::{convert::Infallible, path::Path, sync::Arc};
 
 /// Files as a browser asks for them, and nothing more for whoever is not known.
 #[tokio::test(flavor = "multi_thread")]
@@ -17,11 +25,16 @@ async fn the_files_are_open_and_what_they_show_is_not() {
     for script in page.text.split('"').filter(|part| part.starts_with("/ui/")) {
         assert_eq!(nobody.get(script).await.code, 200, "{script}");
     }
-    for closed in ["/ui/trace/default/web", "/ui/other", "/ui/main.js/x"] {
+    for closed in ["/ui/trace/default/web", "/ui/other", "/ui/main.js/x", "/components/"] {
         nobody.get(closed).await.refused(403, "Forbidden", &["system:anonymous"]);
     }
     let admin = Raw::admin(&cluster).await;
     admin.get("/ui/other").await.refused(404, "NotFound", &[]);
+    let index = admin.get("/components/").await.json();
+    let rows = index["components"].as_array().unwrap().iter();
+    let names: Vec<_> = rows.map(|row| (row["name"].clone(), row["healthy"].clone())).collect();
+    let expected = ["kube-controller-manager", "kube-scheduler", "kubelet"];
+    assert_eq!(names, expected.map(|name| (name.into(), true.into())), "{index}");
     admin.get("/ui/trace/default/none").await.refused(404, "NotFound", &["\"none\" not found"]);
 }
 
@@ -61,6 +74,10 @@ async fn a_browser_shows_nodes_and_pods_live_and_where_they_came_from() {
     assert_eq!(who, "system:serviceaccount:kube-system:looker");
     browser.until(&format!("/scheduler\\s+healthy/.test({})", text("#components"))).await;
     browser.until(&format!("{}.includes('API server: ping')", text("#components"))).await;
+    browser.until(&format!("/kubelet\\s+healthy\\s+ok/.test({})", text("#components"))).await;
+    let rows = browser.value(&text("#components")).await;
+    let count = rows.as_str().unwrap().matches("scheduler").count();
+    assert_eq!(count, 1, "one row for each: {rows}");
 
     // What comes while somebody looks is drawn without a reload.
     kubectl.ok(&["create", "deployment", "web", "--image=web", "--replicas=3"]);
@@ -144,6 +161,10 @@ async fn who_sees_one_namespace_sees_its_pods_and_their_events() {
     sign_in(&mut browser, &token).await;
     let told = "You may not list the nodes and pods of the whole cluster";
     browser.until(&format!("{}.includes({told:?})", text("#failures"))).await;
+    // Of the components, too, what everybody may know.
+    browser.until(&format!("{}.includes('API server: ping')", text("#components"))).await;
+    let rows = browser.value(&text("#components")).await;
+    assert!(!rows.as_str().unwrap().contains("scheduler"), "{rows}");
     browser.follow("#failures a[href=\"#/kinds\"]").await;
     browser.follow("#kinds a[href=\"#/list/api/v1/pods\"]").await;
     browser.until(&format!("{}.includes('forbidden')", text("#failures"))).await;
@@ -165,4 +186,64 @@ async fn sign_in(browser: &mut Browser, token: &str) {
             "document.getElementById('token').value = {token:?}; document.querySelector('#sign-in button').click()"
         ))
         .await;
+}
+
+/// A cluster with the pages, a component that is not well, and a check of the API server that fails.
+async fn ailing() -> TestCluster {
+    let (ui, components) = (Ui::new(), ComponentRoutes::new());
+    let (well, ill) = (Health::new(), Health::new());
+    well.add("ping", Probe::Both, || Ok(()));
+    ill.add("sync-rules", Probe::Both, || Err("no nftables here".to_owned()));
+    components.add("kubelet", well);
+    components.add("kube-proxy", ill);
+    let mut options = ApiOptions::default();
+    options.health.add("own-part", Probe::Ready, || Err("not yet".to_owned()));
+    options.routes.push((ComponentRoutes::PATH.to_owned(), Arc::new(components)));
+    let pages = ui.clone();
+    let traces = move |parts: &ClusterParts| {
+        Ok::<_, Infallible>(ui.traces(parts.client_as(component_user(SCHEDULER))))
+    };
+    let builder = TestCluster::builder().options(options).api(move |server| pages.install(server));
+    let builder = builder.controllers().scheduler().simulated_nodes(2).component(traces);
+    builder.listen().start().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_shows_what_is_not_well_and_why_a_pod_has_no_node() {
+    let cluster = ailing().await;
+    let kubeconfig = cluster.kubeconfig().unwrap();
+    let file = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
+    let url = file.clusters[0].cluster.as_ref().unwrap().server.clone().unwrap();
+    let kubectl = Kubectl::new(&default_kubectl(), kubeconfig);
+    let wish = r#"--overrides={"apiVersion": "v1", "spec": {"nodeSelector": {"disk": "none"}}}"#;
+    kubectl.ok(&["run", "lost", "--image=lost", wish]);
+    let token = token(&kubectl);
+
+    let mut browser = Browser::start().await;
+    browser.open(&format!("{url}/ui/")).await;
+    browser.until("document.getElementById('sign-in')?.hidden === false").await;
+    sign_in(&mut browser, &token).await;
+    for row in [
+        "kube-proxy\\s+unhealthy\\s+sync-rules",
+        "kubelet\\s+healthy\\s+ok",
+        "API server: own-part\\s+unhealthy",
+        "API server: ping\\s+healthy",
+    ] {
+        browser.until(&format!("/{row}/.test({})", text("#components"))).await;
+    }
+    let marked = "[...document.querySelectorAll('#components td.bad')].length";
+    assert_eq!(browser.value(marked).await, 2, "these two and no other");
+
+    browser.until(&format!("{}.includes('No node')", text("#nodes"))).await;
+    browser.follow(".pod.busy[title=\"default/lost: Pending\"]").await;
+    let refusal = "NodeAffinity: node(s) didn't match Pod's node affinity/selector";
+    for node in ["simulated-1", "simulated-2"] {
+        let row = format!("{node}\\s+does not fit[^\\n]*");
+        browser.until(&format!("/{row}/.test({})", text("#trace"))).await;
+    }
+    browser.until(&format!("{}.split({refusal:?}).length > 2", text("#trace"))).await;
+    browser.until(&format!("{}.includes('FailedScheduling')", text("#events"))).await;
+    assert_eq!(browser.complaints, [""; 0]);
+    drop(browser);
+    cluster.stop().await.unwrap();
 }

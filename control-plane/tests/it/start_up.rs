@@ -1,9 +1,12 @@
 //! What is said at the start, and when there can be none.
 
 use crate::{
-    cluster::{Cluster, Ground, Process},
-    parts::free_port,
+    cluster::{Cluster, Ground, Process, START},
+    kubectl::Kubectl,
+    network,
+    parts::{default_kubectl, free_port},
     raw::Raw,
+    unprivileged::{command, is_root, with_containerd},
 };
 use http_body_util::BodyExt;
 use kubeplane::{
@@ -11,6 +14,7 @@ use kubeplane::{
     core::component::lifecycle,
     extensions::CustomResources,
     prelude::*,
+    runtime::CONTAINERD,
 };
 use serde_json::{Value, json};
 use std::{
@@ -272,13 +276,50 @@ async fn ready_means_that_what_every_cluster_has_and_what_was_defined_is_there()
 
 #[test]
 fn without_a_socket_auto_says_that_it_simulates() {
-    if Path::new("/run/containerd/containerd.sock").exists() {
+    // Only root can have a place without one made; for all others there is usually none.
+    assert!(
+        is_root() || !Path::new(CONTAINERD).exists(),
+        "{CONTAINERD} is there, and hidden by root only"
+    );
+    let ground = Ground::simulated();
+    let mut line = vec![env!("CARGO_BIN_EXE_kubeplane").to_owned()];
+    line.extend(with(&ground.arguments(), "runtime", "auto"));
+    let mut process = Process::start_by(&mut command(&with_containerd(None, line)));
+    let line = process.wait_for_line("container runtime: ", LIMIT);
+    let wanted = format!("simulated, no real containers (there is no {CONTAINERD})");
+    assert_eq!(line, format!("container runtime: {wanted}"));
+}
+
+/// As in a bare checkout: no word but the program's name, on its usual ports, which are free in a network of its own.
+#[test]
+fn the_plain_command_is_a_cluster_with_its_data_below_where_it_was_called() {
+    if network::enter(
+        "start_up::the_plain_command_is_a_cluster_with_its_data_below_where_it_was_called",
+    ) {
         return;
     }
-    let ground = Ground::simulated();
-    let mut process = Process::start(&with(&ground.arguments(), "runtime", "auto"));
-    let line = process.wait_for_line("simulated", LIMIT);
-    assert!(line.contains("/run/containerd/containerd.sock"), "{line}");
+    let home = tempfile::tempdir().unwrap();
+    let line = vec![env!("CARGO_BIN_EXE_kubeplane").to_owned()];
+    let mut plain = command(&with_containerd(None, line));
+    plain.current_dir(home.path());
+    for variable in ["KUBEPLANE_DATA_DIR", "KUBEPLANE_LOG", "KUBECONFIG"] {
+        plain.env_remove(variable);
+    }
+    let mut process = Process::start_by(&mut plain);
+    process.wait_for_line("kubelet ready", START);
+    assert!(process.line(": data in ./kubeplane-data").is_some(), "{}", process.log());
+    let data = fs::canonicalize(home.path()).unwrap().join("kubeplane-data");
+    let line = process.line("export KUBECONFIG=").expect("it says where the kubeconfig is");
+    let kubeconfig = PathBuf::from(line.trim_start_matches("export KUBECONFIG="));
+    assert!(kubeconfig.starts_with(&data), "{line}");
+    let made = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(made.count(), 1, "nothing else was made there");
+    let kubectl = Kubectl::new(&default_kubectl(), &kubeconfig);
+    assert!(kubectl.ok(&["cluster-info"]).contains(":6443"));
+    kubectl.until(&["get", "nodes", "--no-headers"], "a ready node", |rows| {
+        rows.lines().count() == 1 && rows.contains(" Ready ")
+    });
+    assert!(process.interrupt().success(), "{}", process.log());
 }
 
 #[test]

@@ -45,6 +45,13 @@ impl Process {
             .collect()
     }
 
+    /// Asks it to end as envtest does, which goes on to kill what has not ended within twenty seconds.
+    fn terminate(&mut self) -> String {
+        let id = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.end()
+    }
+
     fn end(&mut self) -> String {
         let ended =
             eventually("it ends", SOON, || self.0.try_wait().unwrap().ok_or("it runs".to_owned()));
@@ -147,7 +154,7 @@ fn it_stands_in_for_the_programs_of_envtest() {
 
     let (etcd_port, port) = (free_port(), free_port());
     let etcd_url = format!("http://127.0.0.1:{etcd_port}");
-    let _etcd = Process::start(
+    let etcd = Process::start(
         &assets.join("etcd"),
         &[
             &format!("--advertise-client-urls={etcd_url}"),
@@ -168,7 +175,7 @@ fn it_stands_in_for_the_programs_of_envtest() {
             Err(answer)
         }
     });
-    let _apiserver = Process::start(
+    let apiserver = Process::start(
         &assets.join("kube-apiserver"),
         &[
             "--allow-privileged=true",
@@ -214,4 +221,70 @@ fn it_stands_in_for_the_programs_of_envtest() {
         kubectl.ok(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]),
         "10.0.0.1"
     );
+    end_both(&kubectl, (apiserver, port), (etcd, etcd_port));
+}
+
+/// As envtest does when a suite is over, which leaves its informers to themselves.
+fn end_both(kubectl: &Kubectl, apiserver: (Process, u16), etcd: (Process, u16)) {
+    let mut watching = kubectl.command(&["get", "pods", "--watch", "--output=name"]);
+    let mut watching = Process(watching.stdout(Stdio::piped()).spawn().unwrap());
+    let mut first = String::new();
+    BufReader::new(watching.0.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "pod/pod\n", "it watches");
+    for (mut process, port) in [apiserver, etcd] {
+        assert_eq!(process.terminate(), "", "nothing to complain of");
+        TcpStream::connect(("127.0.0.1", port)).expect_err("nobody listens any more");
+    }
+}
+
+/// What a suite with `USE_EXISTING_CLUSTER=true` does, whose client is that of `KUBECONFIG`: it installs its definitions,
+/// waits until they are served, works with them, takes them away, and leaves the cluster as it is to the next one.
+fn suite(kubeconfig: &Path, home: &Path) {
+    let call = |line: &[&str]| {
+        let mut kubectl = Command::new(default_kubectl());
+        kubectl.env("USE_EXISTING_CLUSTER", "true").env("KUBECONFIG", kubeconfig);
+        let output = kubectl.env("HOME", home).args(line).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(text) } else { Err(why) }
+    };
+    let file = home.join("definition.yaml");
+    let text = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: sheets.paper.example.com}
+spec:
+  group: paper.example.com
+  scope: Namespaced
+  names: {plural: sheets, kind: Sheet}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+";
+    write(&file, text);
+    let file = file.to_str().unwrap();
+    call(&["create", "--filename", file]).unwrap();
+    eventually("the kind is served", SOON, || {
+        let kinds = call(&["get", "--raw", "/apis/paper.example.com/v1"])?;
+        if kinds.contains(r#""name":"sheets""#) { Ok(()) } else { Err(kinds) }
+    });
+    let sheet = home.join("sheet.yaml");
+    write(&sheet, "apiVersion: paper.example.com/v1\nkind: Sheet\nmetadata: {name: a4}\n");
+    call(&["create", "--filename", sheet.to_str().unwrap()]).unwrap();
+    assert_eq!(call(&["get", "sheets", "--output=name"]).unwrap(), "sheet.paper.example.com/a4\n");
+    call(&["delete", "--filename", file, "--timeout=30s"]).unwrap();
+    assert_eq!(call(&["get", "crds", "--output=name"]).unwrap(), "");
+}
+
+#[test]
+fn suites_of_envtest_use_a_testserver_that_is_there() {
+    let home = TempDir::new().unwrap();
+    let file = home.path().join("kubeconfig");
+    let copy = format!("--kubeconfig={}", file.display());
+    let mut server = Process::start(Path::new(PROGRAM), &["testserver", &copy]);
+    server.kubeconfig();
+    for _ in 0..2 {
+        suite(&file, home.path());
+    }
+    assert!(server.0.try_wait().unwrap().is_none(), "no suite ends it");
+    server.terminate();
 }

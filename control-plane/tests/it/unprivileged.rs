@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Whom nothing belongs to.
 const NOBODY: u32 = 65534;
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -37,7 +37,7 @@ fn as_nobody() -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
 
-fn command(words: &[String]) -> Command {
+pub(crate) fn command(words: &[String]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     command
@@ -77,21 +77,23 @@ fn serve(program: &Path, data: &Path) -> Vec<String> {
     [as_nobody(), words.to_vec()].concat()
 }
 
-/// Runs what follows its first argument, a socket, where that is containerd's.
+/// Runs what follows its first argument, a socket, where that is containerd's; where there is none if it is empty.
 const WITH_CONTAINERD: &str = "set -e
 mount -t tmpfs tmpfs /run
-mkdir /run/containerd
-touch /run/containerd/containerd.sock
-mount --bind \"$1\" /run/containerd/containerd.sock
+if [ -n \"$1\" ]; then
+  mkdir /run/containerd
+  touch /run/containerd/containerd.sock
+  mount --bind \"$1\" /run/containerd/containerd.sock
+fi
 shift
 exec \"$@\"";
 
-/// A command line in a mount namespace where `socket` is containerd's; only root can make one.
-fn with_containerd(socket: &Path, words: Vec<String>) -> Vec<String> {
+/// A command line in a mount namespace where `socket`, or nothing, is containerd's; only root can make one.
+pub(crate) fn with_containerd(socket: Option<&Path>, words: Vec<String>) -> Vec<String> {
     if !is_root() {
         return words;
     }
-    let socket = socket.display().to_string();
+    let socket = socket.map(|socket| socket.display().to_string()).unwrap_or_default();
     let start = [
         "unshare",
         "--mount",
@@ -119,7 +121,7 @@ fn a_user_without_rights_has_a_cluster_and_is_told_why_containers_are_simulated(
         chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     let line = serve(&program(home.path()), &data);
-    let mut process = Process::start_by(&mut command(&with_containerd(&socket, line)));
+    let mut process = Process::start_by(&mut command(&with_containerd(Some(&socket), line)));
     let line = process.wait_for_line("container runtime: ", LIMIT);
     assert!(line.starts_with("container runtime: simulated, no real containers ("), "{line}");
     assert!(line.contains(CONTAINERD), "{line}");

@@ -8,11 +8,13 @@
 //!   cargo xtask sizes                files and functions that grew too large
 //!   cargo xtask msrv                 nothing needs a newer Rust than Cargo.toml says
 //!   cargo xtask api [--write]        what crates show the world, held against control-plane/xtask/api and CHANGELOG.md
+//!   cargo xtask record-data          what `kubeplane serve` of this version keeps -> control-plane/tests/it/data
 //!   cargo xtask layout               the functions that a start of the release program runs -> control-plane/layout
 //!   cargo xtask schema [--check]     k8s-openapi + core/schema-facts -> core/src/generated/schema*
 //! ```
 
 mod api;
+mod data;
 mod docs;
 mod layers;
 mod layout;
@@ -51,6 +53,8 @@ enum Command {
     Portable,
     /// Check that nothing needs a newer Rust than Cargo.toml says.
     Msrv,
+    /// Record the data directory of this version, for later ones to open; once, before it is tagged.
+    RecordData,
     /// Check the size of files and functions.
     Sizes {
         /// Also name what is large but within the limits.
@@ -68,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         Command::Layers => layers::run(),
         Command::Layout => layout::run(),
         Command::Portable => portable::run(),
+        Command::RecordData => data::record(),
         Command::Msrv => msrv::run(),
         Command::Sizes { verbose } => sizes::run(verbose),
     }

@@ -76,7 +76,18 @@ fn contexts(world: &World<'_>) {
     let context = "kubernetes-admin@kubeplane";
     let table = world.kubectl.ok(&["config", "get-contexts"]);
     assert!(has_row(&table, &["*", context, "kubeplane", "kubernetes-admin"]), "{table}");
-    let said = world.kubectl.ok(&["config", "use-context", context]);
-    assert_eq!(said, format!("Switched to context \"{context}\".\n"));
     assert_eq!(world.kubectl.ok(&["config", "current-context"]), format!("{context}\n"));
+
+    // Another one, of the same user in another namespace, says where calls go that name none.
+    let parts = ["--cluster=kubeplane", "--user=kubernetes-admin", "--namespace=kube-system"];
+    let said = world.kubectl.ok(&[&["config", "set-context", "other"], &parts[..]].concat());
+    assert_eq!(said, "Context \"other\" created.\n");
+    let path = "jsonpath={.metadata.namespace}";
+    let asked = ["get", "serviceaccount", "default", "-o", path];
+    for (context, namespace) in [("other", "kube-system"), (context, "default")] {
+        let said = world.kubectl.ok(&["config", "use-context", context]);
+        assert_eq!(said, format!("Switched to context \"{context}\".\n"));
+        assert_eq!(world.kubectl.ok(&asked), namespace);
+    }
+    world.kubectl.ok(&["config", "delete-context", "other"]);
 }

@@ -1,7 +1,11 @@
 //! `logs`, `exec`, `attach`, `run -i` and `port-forward`: through the API server to the kubelet.
 
 use super::World;
-use crate::{kubectl::SOON, parts::eventually};
+use crate::{
+    kubectl::{Going, SOON, both},
+    network::NODE_ADDRESS,
+    parts::eventually,
+};
 use serde_json::json;
 use std::{
     cell::RefCell,
@@ -13,12 +17,53 @@ use std::{
 };
 
 pub(super) fn all(world: &World<'_>) {
+    let carrier = Carrier::of(world);
     logs(world);
-    exec(world);
-    attach(world);
+    exec(world, carrier);
+    attach(world, carrier);
     terminal(world);
     if world.real.is_some() {
+        forward(world, carrier);
         traffic(world);
+    } else {
+        let line = ["port-forward", "-n", "web", "deployment/web", ":8080"];
+        let (_, said) = world.kubectl.fails(&line);
+        assert!(said.contains("the simulated runtime forwards no ports"), "{said}");
+    }
+}
+
+/// From here on a kubectl tells how it streams.
+const CHATTY: &str = "-v=4";
+
+/// How a kubectl streams. One whose WebSocket is refused goes on over SPDY, and says so to whoever asks only.
+#[derive(Debug, Clone, Copy)]
+struct Carrier {
+    minor: u32,
+}
+
+impl Carrier {
+    fn of(world: &World<'_>) -> Self {
+        Self { minor: world.kubectl.minor() }
+    }
+
+    /// With WebSockets where this kubectl has them; from 1.31 on it takes them by itself.
+    fn wishes(self, command: &mut Command) {
+        if self.minor < 31 {
+            command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "true");
+            command.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", "true");
+        }
+    }
+
+    /// What a chatty call prints that must take the best way there is.
+    #[track_caller]
+    fn called(self, world: &World<'_>, line: &[&str], input: &str) -> String {
+        let mut command = world.kubectl.command(line);
+        self.wishes(&mut command);
+        let (out, said) = both(&mut command, input);
+        assert!(!said.contains("RemoteCommand fallback"), "{line:?}: {said}");
+        // Told once the server has agreed to it; SPDY has no fifth version.
+        assert_eq!(said.contains("v5.channel.k8s.io"), self.minor >= 29, "{line:?}: {said}");
+        out
     }
 }
 
@@ -65,14 +110,15 @@ fn logs(world: &World<'_>) {
     following.wait_for_end();
 }
 
-fn exec(world: &World<'_>) {
+fn exec(world: &World<'_>, carrier: Carrier) {
     let pod = world.pods().remove(0);
     let run = |command: &[&str]| {
         let line: Vec<&str> =
             ["exec", "-n", "web", &pod, "--"].iter().chain(command).copied().collect();
         world.kubectl.ok(&line)
     };
-    assert_eq!(run(&["echo", "hi"]), "hi\n");
+    let chatty = ["exec", CHATTY, "-n", "web", &pod, "--", "echo", "hi"];
+    assert_eq!(carrier.called(world, &chatty, ""), "hi\n");
     assert_eq!(run(&["sh", "-c", "echo \"$POD_NAME\""]), format!("{pod}\n"));
     assert_eq!(run(&["cat", "/www/index.html"]), "hello, world\n");
     let script = ["sh", "-c", "echo $GREETING"];
@@ -96,7 +142,7 @@ fn exec(world: &World<'_>) {
 }
 
 /// `run -i` takes part in a pod from its start to its end; `attach` as often as somebody likes.
-fn attach(world: &World<'_>) {
+fn attach(world: &World<'_>, carrier: Carrier) {
     let run = [
         "run",
         "-n",
@@ -135,7 +181,8 @@ fn attach(world: &World<'_>) {
         });
     }
     // At the end of its input kubectl leaves; the container goes on.
-    world.kubectl.ok_with(&["attach", "-n", "web", "-i", "listener"], "third\n");
+    let chatty = ["attach", CHATTY, "-n", "web", "-i", "listener"];
+    carrier.called(world, &chatty, "third\n");
     let log = ["logs", "-n", "web", "listener"];
     world.kubectl.until(&log, "what all of them said", |log| {
         log.starts_with("first\n") && log.contains("\nsecond\n") && log.ends_with("\nthird\n")
@@ -181,19 +228,46 @@ fn quoted(word: &OsStr) -> String {
     format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
-/// Port-forward, and the Service from the node.
-fn traffic(world: &World<'_>) {
-    let forward = world.kubectl.start(&["port-forward", "-n", "web", "deployment/web", ":8080"]);
-    let said = forward.until("forwarding", |text| text.contains("Forwarding from 127.0.0.1:"));
-    let port = said.split("127.0.0.1:").nth(1).unwrap().split_whitespace().next().unwrap();
+/// Port-forward, also over WebSocket.
+fn forward(world: &World<'_>, carrier: Carrier) {
+    const LISTENS: &str = "Forwarding from 127.0.0.1:";
+    let line = ["port-forward", CHATTY, "-n", "web", "deployment/web", ":8080"];
+    let mut command = world.kubectl.command(&line);
+    carrier.wishes(&mut command);
+    let forward = Going::start(&mut command);
+    let tunnelled = |text: &str| text.contains("negotiated protocol: ");
+    let said = forward.until("forwarding", |text| {
+        text.contains(LISTENS) && (carrier.minor < 30 || tunnelled(text))
+    });
+    assert!(!said.contains("fallback to secondary dialer"), "{said}");
+    assert_eq!(tunnelled(&said), carrier.minor >= 30, "{said}");
+    let port = said.split(LISTENS).nth(1).unwrap().split_whitespace().next().unwrap();
     for _ in 0..2 {
         let answer = fetch(&format!("127.0.0.1:{port}")).unwrap();
         assert!(answer.ends_with("hello, world\n"), "{answer}");
     }
+}
+
+/// The Service from the node, at its address and at a port of the node.
+fn traffic(world: &World<'_>) {
+    let proxy = ["get", "--raw", "/components/kube-proxy/readyz"];
+    world.kubectl.until(&proxy, "the proxy is ready", |said| said == "ok");
     let path = "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}";
     let address = world.kubectl.ok(&["get", "service", "-n", "web", "web", "-o", path]);
-    let answer = eventually("the Service answers", SOON, || {
-        fetch(&address).map_err(|error| format!("{address}: {error}"))
+    answers("the Service", &address);
+
+    let path = "jsonpath={.spec.ports[0].nodePort}";
+    let expose = ["expose", "-n", "web", "deployment/web", "--name=outside", "--type=NodePort"];
+    let ports = ["--port=80", "--target-port=8080", "-o", path];
+    let port = world.kubectl.ok(&[&expose[..], &ports[..]].concat());
+    answers("the port of the node", &format!("{NODE_ADDRESS}:{port}"));
+    world.kubectl.ok(&["delete", "service", "-n", "web", "outside"]);
+}
+
+#[track_caller]
+fn answers(who: &str, address: &str) {
+    let answer = eventually(&format!("{who} answers"), SOON, || {
+        fetch(address).map_err(|error| format!("{address}: {error}"))
     });
     assert!(answer.ends_with("hello, world\n"), "{answer}");
 }
