@@ -108,6 +108,12 @@ fn million(runtime: &Runtime, entries: usize) {
     let on_disk: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     drop(store);
     println!("{:.3}x on disk", ratio(on_disk as usize));
+    // The first flushed write says that all before it was flushed too, which the first who opens it has done.
+    let store = builder().open().unwrap();
+    let name = key(97, 0);
+    runtime.block_on(store.create(&name, "x".into(), Default::default())).unwrap();
+    runtime.block_on(store.close());
+    drop(store);
     let open = |which: &str| {
         let region = Region::new(ALLOCATOR);
         let started = Instant::now();

@@ -11,7 +11,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Lines},
     path::Path,
-    process::{ChildStdout, Command, Stdio},
+    process::{ChildStderr, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -40,11 +40,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
         .arg(format!("--callgrind-out-file={}", trace.display()))
         .args([PROGRAM, "serve", "--runtime=simulated", "--listen=127.0.0.1:0"])
         .arg(format!("--data-dir={}", scratch.join("data").display()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .context("valgrind is needed")?;
-    let mut printed = child.stdout.take().map(|output| BufReader::new(output).lines());
+    let mut printed = child.stderr.take().map(|output| BufReader::new(output).lines());
     let started = wait_for(&mut printed, STARTED);
     if started.is_ok() {
         thread::sleep(IDLE);
@@ -66,7 +66,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 /// Reads what the program prints until a line of it is there.
-fn wait_for(printed: &mut Option<Lines<BufReader<ChildStdout>>>, line: &str) -> anyhow::Result<()> {
+fn wait_for(printed: &mut Option<Lines<BufReader<ChildStderr>>>, line: &str) -> anyhow::Result<()> {
     let begin = Instant::now();
     for read in printed.iter_mut().flatten() {
         if read? == line {
