@@ -186,7 +186,10 @@ impl Controller for ResourceQuotas {
         }
         let status = quota.status.as_ref();
         let filled = status.is_some_and(|status| status.hard.is_some() && status.used.is_some());
-        if !filled || used != noted || hard != amounts(&object, &["status", "hard"]) {
+        // Nobody charged the quota for what is older than its limits, and a cache may yet have to see it.
+        let new = !filled || hard != amounts(&object, &["status", "hard"]);
+        let again = again.or(new.then_some(IN_FLIGHT));
+        if new || used != noted {
             let mut next = (*quota).clone();
             let status = next.status.get_or_insert_default();
             let shown = |list: Resources| {
