@@ -27,6 +27,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// That of the `kubeplane` binary: what one thread allocates, another frees.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Value sizes, writers and watchers of a measurement.
 type Case = (usize, u32, u32);
 

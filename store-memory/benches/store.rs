@@ -24,6 +24,10 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
+/// That of the `kubeplane` binary: what one thread allocates, another frees.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIZES: [usize; 3] = [256, 1024, 10 * 1024];
 
 fn main() {

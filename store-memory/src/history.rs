@@ -4,8 +4,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// The most changes of a segment, and the bytes (roughly) after which the next one begins.
-const CHANGES: usize = 128;
+/// The most changes of a segment, and the bytes (roughly) after which the next one begins. All segments are touched when
+/// one begins or goes, so that there should not be many.
+const CHANGES: usize = 256;
 const WEIGHT: usize = 1024 * 1024;
 
 /// The last changes, in order and without a gap. A clone shares everything: the writer adds behind what the clones
@@ -36,7 +37,7 @@ impl History {
             (self.filled, self.weight) = (0, 0);
         }
         if let Some(last) = self.segments.back() {
-            self.weight += change.weight();
+            self.weight += change.weight;
             // The slot is free: there is one writer, and it fills them in order.
             let _ = last.changes[self.filled].set(change);
             self.filled += 1;
@@ -45,8 +46,7 @@ impl History {
 
     /// The changes with a revision greater than `after` and not greater than `through`.
     pub(crate) fn between(&self, after: u64, through: u64) -> impl Iterator<Item = &Change> {
-        let first = self.segments.partition_point(|segment| segment.base <= after);
-        let segments = self.segments.range(first.saturating_sub(1)..);
+        let segments = self.segments.range(self.first(after)..);
         segments
             .flat_map(move |segment| {
                 let skipped = after.saturating_sub(segment.base);
@@ -54,6 +54,19 @@ impl History {
                 segment.changes.get(skipped..).unwrap_or_default().iter().map_while(OnceLock::get)
             })
             .take_while(move |change| change.revision <= through)
+    }
+
+    /// The segment in which the change after `after` is. Mostly that is the last one, or the first: what is new, and what
+    /// is to be forgotten.
+    fn first(&self, after: u64) -> usize {
+        let begins = |segment: &Arc<Segment>| segment.base <= after;
+        if self.segments.back().is_some_and(begins) {
+            self.segments.len() - 1
+        } else if self.segments.get(1).is_some_and(begins) {
+            self.segments.partition_point(begins).saturating_sub(1)
+        } else {
+            0
+        }
     }
 
     /// The same changes through `through`, for another writer to go on from.
@@ -88,11 +101,8 @@ mod tests {
     fn change(revision: u64, size: usize) -> Change {
         let key = Key::new("key").unwrap();
         let after = Arc::new(Record::new(key, vec![0; size].into(), revision, revision, None));
-        Change {
-            revision,
-            at: Duration::ZERO,
-            what: What::Put { before: Some(after.clone()), after },
-        }
+        let what = What::Put { before: Some(after.clone()), after };
+        Change::new(revision, Duration::ZERO, what)
     }
 
     fn revisions(history: &History, after: u64, through: u64) -> Vec<u64> {
@@ -110,8 +120,8 @@ mod tests {
             for after in (7..=1001).step_by(3) {
                 assert_eq!(revisions(&history, after, 990), (after + 1..=990).collect::<Vec<_>>());
             }
-            history.forget(500, 1000);
-            assert_eq!(revisions(&history, 500, 1000), (501..=1000).collect::<Vec<_>>());
+            history.forget(600, 1000);
+            assert_eq!(revisions(&history, 600, 1000), (601..=1000).collect::<Vec<_>>());
             assert!(revisions(&history, 0, 1000).len() < 700);
             history.forget(1000, 1000);
             assert!(revisions(&history, 0, 1000).is_empty());

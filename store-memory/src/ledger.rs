@@ -193,7 +193,7 @@ impl Ledger {
         if let Some(before) = &before {
             self.leave(before, after.deadline());
         }
-        self.record(Change { revision, at: now, what: What::Put { before, after } })
+        self.record(Change::new(revision, now, What::Put { before, after }))
     }
 
     /// Removes a key under the next revision, if it is there.
@@ -203,7 +203,7 @@ impl Ledger {
             return Revision(self.state.revision);
         };
         self.leave(&before, None);
-        self.record(Change { revision, at: now, what: What::Delete { before } })
+        self.record(Change::new(revision, now, What::Delete { before }))
     }
 
     /// Puts and removes what differs from `records`, in order of the keys; nothing if that is more than `limit`
@@ -282,7 +282,7 @@ impl Ledger {
             if kept {
                 break;
             }
-            weight -= change.weight();
+            weight -= change.weight;
             through = change.revision;
         }
         self.state.history_weight = weight;
@@ -291,9 +291,8 @@ impl Ledger {
 
     fn forget(&mut self, through: u64) {
         let state = &self.state;
-        let gone =
-            state.history.between(state.compacted, through).map(Change::weight).sum::<usize>();
-        self.state.history_weight -= gone;
+        let gone = state.history.between(state.compacted, through).map(|change| change.weight);
+        self.state.history_weight -= gone.sum::<usize>();
         self.release(through);
     }
 
@@ -329,7 +328,7 @@ impl Ledger {
     fn record(&mut self, change: Change) -> Revision {
         let revision = change.revision;
         self.state.revision = revision;
-        self.state.history_weight += change.weight();
+        self.state.history_weight += change.weight;
         self.state.history.push(change);
         self.note_next_deadline();
         Revision(revision)

@@ -75,6 +75,9 @@ pub(crate) struct Change {
     /// When it was made, in the clock's elapsed time.
     pub(crate) at: Duration,
     pub(crate) what: What,
+    /// What the history holds for it alone, in bytes, roughly. Asked again when it is forgotten, long after all that it
+    /// is the sum of was looked at.
+    pub(crate) weight: usize,
 }
 
 /// What stood under a key before and after.
@@ -85,6 +88,13 @@ pub(crate) enum What {
 }
 
 impl Change {
+    pub(crate) fn new(revision: u64, at: Duration, what: What) -> Self {
+        let mut change = Self { revision, at, what, weight: 256 };
+        let before = change.before().map_or(0, |before| before.value.len());
+        change.weight += before + change.key().as_bytes().len();
+        change
+    }
+
     pub(crate) fn key(&self) -> &Key {
         match &self.what {
             What::Put { after: record, .. } | What::Delete { before: record } => &record.key,
@@ -110,11 +120,6 @@ impl Change {
                 revision: Revision(self.revision),
             },
         }
-    }
-
-    /// What the history holds for it alone, in bytes, roughly.
-    pub(crate) fn weight(&self) -> usize {
-        self.before().map_or(0, |before| before.value.len()) + self.key().as_bytes().len() + 256
     }
 }
 

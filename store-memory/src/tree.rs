@@ -1,7 +1,10 @@
 use crate::state::Record;
+use bounds::Bounds;
 use kubeplane_store_trait::{Key, KeyRange};
 use std::sync::Arc;
 
+mod bounds;
+mod index;
 mod iter;
 mod leaf;
 
@@ -9,8 +12,8 @@ pub(crate) use iter::Iter;
 use leaf::Leaf;
 
 /// The most records of a leaf, and the most children of an inner node.
-const LEAF: usize = 32;
-const INNER: usize = 32;
+const LEAF: usize = 16;
+const INNER: usize = 16;
 
 /// A persistent B+ tree of records by key. A clone shares everything; a change copies one path of nodes, or nothing
 /// when no clone holds them. Inner nodes count what is below them, so the size of a range is found without a walk.
@@ -30,9 +33,8 @@ struct Inner {
     children: Vec<Arc<Node>>,
     /// How many records each child holds. Shared, because a record that is only replaced leaves it as it is.
     lens: Arc<[usize]>,
-    /// Between each two children: above every key of the left one, not above any of the right one. Shared,
-    /// because most changes leave it as it is.
-    bounds: Arc<Vec<Key>>,
+    /// Between each two children. Shared, because most changes leave it as it is.
+    bounds: Arc<Bounds>,
 }
 
 /// A node that was split off to the right, and the bound between the two.
@@ -78,7 +80,7 @@ impl Tree {
         if let Some((bound, right)) = split {
             let lens = [self.root.len(), right.len()].into();
             let children = vec![self.root.clone(), right];
-            let bounds = Arc::new(vec![bound]);
+            let bounds = Arc::new(Bounds::of(vec![bound]));
             self.root = Arc::new(Node::Inner(Inner { children, lens, bounds }));
         }
         old
@@ -146,7 +148,7 @@ impl Node {
 
 impl Inner {
     fn child(&self, key: &[u8]) -> usize {
-        self.bounds.partition_point(|bound| bound.as_bytes() <= key)
+        self.bounds.child(key)
     }
 
     /// Takes in what a child split off; splits itself when that is too much.
@@ -165,8 +167,7 @@ impl Inner {
         // Keys that come in order leave full nodes behind.
         let last = child + 2 == self.children.len();
         let at = if last { INNER } else { INNER / 2 };
-        let right_bounds = bounds.split_off(at);
-        let bound = bounds.pop()?;
+        let (bound, right_bounds) = bounds.split_at(at - 1);
         let children = self.children.split_off(at);
         let right_lens = lens.split_off(at);
         self.lens = lens.into();
@@ -181,7 +182,7 @@ impl Inner {
             self.children.remove(child);
             let kept = self.lens.iter().enumerate().filter(|(at, _)| *at != child);
             self.lens = kept.map(|(_, len)| *len).collect();
-            if !self.bounds.is_empty() {
+            if !self.bounds.keys().is_empty() {
                 Arc::make_mut(&mut self.bounds).remove(child.saturating_sub(1));
             }
         } else if width <= LEAF.min(INNER) / 4 {
@@ -202,14 +203,12 @@ impl Inner {
         let bound = Arc::make_mut(&mut self.bounds).remove(left);
         match (Arc::make_mut(&mut self.children[left]), &*right) {
             (Node::Leaf(leaf), Node::Leaf(more)) => {
-                leaf.change().extend_from_slice(more.records());
+                leaf.append(more);
             }
             (Node::Inner(inner), Node::Inner(more)) => {
                 inner.children.extend_from_slice(&more.children);
                 inner.lens = inner.lens.iter().chain(&*more.lens).copied().collect();
-                let bounds = Arc::make_mut(&mut inner.bounds);
-                bounds.push(bound);
-                bounds.extend_from_slice(&more.bounds);
+                Arc::make_mut(&mut inner.bounds).append(bound, &more.bounds);
             }
             _ => unreachable!("all leaves are equally deep"),
         }
@@ -220,7 +219,7 @@ impl Inner {
 fn stack(level: Vec<(Key, usize, Arc<Node>)>) -> Vec<(Key, usize, Arc<Node>)> {
     let mut above = Vec::with_capacity(level.len() / INNER + 1);
     for part in level.chunks(INNER) {
-        let bounds = part[1..].iter().map(|(least, ..)| least.clone()).collect();
+        let bounds = Bounds::of(part[1..].iter().map(|(least, ..)| least.clone()).collect());
         let lens: Arc<[_]> = part.iter().map(|(_, len, _)| *len).collect();
         let children = part.iter().map(|(.., node)| node.clone()).collect();
         let len = lens.iter().sum();
@@ -233,17 +232,12 @@ fn stack(level: Vec<(Key, usize, Arc<Node>)>) -> Vec<(Key, usize, Arc<Node>)> {
 fn insert(node: &mut Arc<Node>, record: Arc<Record>) -> (Option<Arc<Record>>, Split) {
     match Arc::make_mut(node) {
         Node::Leaf(leaf) => match leaf.search(record.key.as_bytes()) {
-            Ok(at) => (Some(std::mem::replace(&mut leaf.change()[at], record)), None),
+            Ok(at) => (Some(leaf.replace(at, record)), None),
             Err(at) => {
-                let records = leaf.change();
-                let last = at == records.len();
-                records.insert(at, record);
-                if records.len() <= LEAF {
-                    return (None, None);
-                }
-                let right = records.split_off(if last { LEAF } else { LEAF / 2 });
-                let bound = right[0].key.clone();
-                (None, Some((bound, Arc::new(Node::Leaf(Leaf::of(right))))))
+                let right = leaf.insert(at, record);
+                let split =
+                    |right: Leaf| (right.records()[0].key.clone(), Arc::new(Node::Leaf(right)));
+                (None, right.map(split))
             }
         },
         Node::Inner(inner) => {
@@ -262,7 +256,7 @@ fn remove(node: &mut Arc<Node>, key: &[u8]) -> Option<Arc<Record>> {
     match Arc::make_mut(node) {
         Node::Leaf(leaf) => {
             let at = leaf.search(key).ok()?;
-            Some(leaf.change().remove(at))
+            Some(leaf.remove(at))
         }
         Node::Inner(inner) => {
             let child = inner.child(key);

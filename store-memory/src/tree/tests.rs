@@ -33,13 +33,13 @@ fn keys_are(tree: &Tree, range: &KeyRange, page: usize, expected: &[(String, u64
 fn check(node: &Node, root: bool) {
     let Node::Inner(Inner { children, lens, bounds }) = node else { return };
     assert!(children.len() <= INNER && (root || !children.is_empty()));
-    assert_eq!((children.len(), children.len()), (lens.len(), bounds.len() + 1));
+    assert_eq!((children.len(), children.len()), (lens.len(), bounds.keys().len() + 1));
     for (child, len) in children.iter().zip(lens.iter()) {
         assert_eq!(child.len(), *len);
         check(child, false);
     }
     let tree = |node: &Arc<Node>| Tree { root: node.clone() };
-    for (at, bound) in bounds.iter().enumerate() {
+    for (at, bound) in bounds.keys().iter().enumerate() {
         assert!(tree(&children[at]).iter().all(|record| record.key < *bound));
         assert!(tree(&children[at + 1]).iter().all(|record| record.key >= *bound));
     }
