@@ -376,6 +376,22 @@ impl Api {
         options: &Object,
         dry_run: bool,
     ) -> ApiResult<()> {
+        self.admit_create_with(request, object, options, dry_run, |_| Ok(())).await
+    }
+
+    /// The same, with something to be done between: after the steps that change the object, and before those that
+    /// refuse it.
+    ///
+    /// # Errors
+    /// What an admission step refuses with, or `between`.
+    pub async fn admit_create_with(
+        &self,
+        request: &HandlerRequest,
+        object: &mut Object,
+        options: &Object,
+        dry_run: bool,
+        between: impl FnOnce(&mut Object) -> ApiResult<()> + Send,
+    ) -> ApiResult<()> {
         let mut writer = Writer::inside(
             self,
             &request.resource,
@@ -383,11 +399,12 @@ impl Api {
             &request.user,
             &request.warnings,
         );
-        writer.subresource = &request.info.subresource;
+        (writer.subresource, writer.verb) = (&request.info.subresource, &request.info.verb);
         writer.audit = request.audit.as_deref();
         writer.dry_run = dry_run;
         let name = request.info.name.as_str();
-        admit::mutate(&writer, Operation::Create, name, Some(object), None, options).await?;
+        admit::mutate(&writer, Operation::Create, name, Some(&mut *object), None, options).await?;
+        between(object)?;
         admit::validate(&writer, Operation::Create, name, Some(object), None, options).await
     }
 
@@ -403,7 +420,7 @@ impl Api {
             &request.user,
             &request.warnings,
         );
-        writer.subresource = &request.info.subresource;
+        (writer.subresource, writer.verb) = (&request.info.subresource, &request.info.verb);
         writer.audit = request.audit.as_deref();
         let mut object = options.clone();
         let name = request.info.name.as_str();

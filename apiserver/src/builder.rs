@@ -270,7 +270,7 @@ impl Builder {
         for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
             routes.push((path.to_owned(), health.clone() as Arc<dyn Route>));
         }
-        let desk = Desk::new(self.clock.clone());
+        let desk = Desk::new(self.clock.clone(), flows.clone());
         routes.push((Dump::PATH.to_owned(), Arc::new(Dump::new(desk.clone()))));
         let authorizer: Arc<dyn Authorizer> = Arc::new(Union(authorizers));
         let api = Api(Arc::new(Inner {
@@ -321,6 +321,7 @@ impl Builder {
                 metrics.clone(),
                 flows,
                 desk,
+                &api.0.features,
             )),
             Arc::new(Authorize { authorizer, clock, metrics: metrics.access }),
             Arc::new(Dispatch { api: api.clone() }),

@@ -23,41 +23,55 @@ const PIPE: usize = 64 * 1024;
 /// A client that is this user.
 pub(crate) fn of(pipeline: Pipeline, connections: Connections, user: UserInfo) -> Client {
     let user = Arc::new(user);
-    let agent = HeaderValue::from_str(&format!(
-        "{}/in-process",
-        user.name.rsplit(':').next().unwrap_or_default()
-    ))
-    .unwrap_or(HeaderValue::from_static("in-process"));
-    let service = tower_service_fn(move |mut request: Request<ClientBody>| {
-        request.extensions_mut().insert(InProcess(user.clone()));
-        if !request.headers().contains_key(header::USER_AGENT) {
-            request.headers_mut().insert(header::USER_AGENT, agent.clone());
-        }
-        answer(pipeline.clone(), connections.clone(), request)
+    let agent = agent(&user);
+    let service = tower_service_fn(move |request: Request<ClientBody>| {
+        let request = identified(request.map(body::boxed), user.clone(), || agent.clone());
+        let (pipeline, connections) = (pipeline.clone(), connections.clone());
+        let answer: BoxFuture<'static, Answer> =
+            Box::pin(async move { answer(pipeline, &connections, request).await });
+        answer
     });
     Client::new(service, "default")
 }
 
-fn answer(
+/// One request of this user, answered where it is awaited.
+pub(crate) async fn send(
     pipeline: Pipeline,
-    connections: Connections,
-    request: Request<ClientBody>,
-) -> BoxFuture<'static, Answer> {
-    Box::pin(async move {
-        if request.headers().contains_key(header::UPGRADE) {
-            return upgraded(pipeline, &connections, request).await;
-        }
-        Ok(pipeline.call(request.map(body::boxed)).await)
-    })
+    connections: &Connections,
+    user: Arc<UserInfo>,
+    request: Request<Body>,
+) -> Answer {
+    let request = identified(request, user.clone(), || agent(&user));
+    answer(pipeline, connections, request).await
+}
+
+/// What a user calls itself who says nothing else.
+fn agent(user: &UserInfo) -> HeaderValue {
+    let name = user.name.rsplit(':').next().unwrap_or_default();
+    HeaderValue::from_str(&format!("{name}/in-process"))
+        .unwrap_or(HeaderValue::from_static("in-process"))
+}
+
+fn identified(
+    mut request: Request<Body>,
+    user: Arc<UserInfo>,
+    agent: impl FnOnce() -> HeaderValue,
+) -> Request<Body> {
+    request.extensions_mut().insert(InProcess(user));
+    request.headers_mut().entry(header::USER_AGENT).or_insert_with(agent);
+    request
+}
+
+async fn answer(pipeline: Pipeline, connections: &Connections, request: Request<Body>) -> Answer {
+    if request.headers().contains_key(header::UPGRADE) {
+        return upgraded(pipeline, connections, request).await;
+    }
+    Ok(pipeline.call(request).await)
 }
 
 /// An upgrade needs a connection to take over: a pipe with HTTP/1.1 spoken at both ends. Whoever takes it over has the ends
 /// themselves, so that it is they that a [`CutOff`] has to end.
-async fn upgraded(
-    pipeline: Pipeline,
-    connections: &Connections,
-    request: Request<ClientBody>,
-) -> Answer {
+async fn upgraded(pipeline: Pipeline, connections: &Connections, request: Request<Body>) -> Answer {
     let user = request.extensions().get::<InProcess>().cloned();
     let cut = request.extensions().get::<CutOff>().cloned();
     let cut = cut.unwrap_or_else(|| CutOff::when(futures::future::pending()));
@@ -87,7 +101,7 @@ async fn upgraded(
     head.uri = path.parse()?;
     head.headers.entry(header::HOST).or_insert(HeaderValue::from_static("in-process"));
     // Upgrades carry no body to speak of.
-    let sent = http_body_util::Full::new(body::read(body::boxed(sent)).await?);
+    let sent = http_body_util::Full::new(body::read(sent).await?);
     let response = sender.send_request(Request::from_parts(head, sent)).await?;
     Ok(response.map(body::boxed))
 }

@@ -105,7 +105,7 @@ pub use held::Held;
 pub use info::RequestInfo;
 pub use namespaces::NamespaceDeletion;
 pub use options::{DeleteOptions, Preconditions, Propagation};
-pub use pipeline::Service;
+pub use pipeline::{Service, forbidden};
 pub use query::Query;
 pub use registry::{Registry, Resource};
 pub use requester::requester;

@@ -10,7 +10,7 @@ mod stored;
 pub(crate) use access::{AccessMetrics, Phase};
 pub(crate) use audit::AuditMetrics;
 pub(crate) use features::show;
-pub(crate) use flow::FlowMetrics;
+pub(crate) use flow::{FlowMetrics, Seats};
 pub(crate) use labels::Labels;
 pub(crate) use stored::{CallLabels, StoreMetrics};
 

@@ -21,7 +21,8 @@ mod observe;
 
 pub(crate) use audit::Audit;
 pub(crate) use authenticate::{Authenticate, InProcess};
-pub(crate) use authorize::{Authorize, Union, forbidden};
+pub use authorize::forbidden;
+pub(crate) use authorize::{Authorize, Union};
 pub(crate) use deadline::Deadline;
 pub(crate) use dispatch::Dispatch;
 pub(crate) use fairness::{Desk, Dump, Fairness, Placed};

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{self, Api},
-    body,
+    body::{self, Body, BoxError},
     builder::Builder,
     client, compaction,
     error::{Error, Result},
@@ -10,7 +10,8 @@ use crate::{
     tls::TlsOptions,
 };
 use async_trait::async_trait;
-use hyper::{Request, body::Incoming, service::service_fn};
+use bytes::Bytes;
+use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -132,6 +133,26 @@ impl Clients {
     #[must_use]
     pub fn client_as(&self, user: UserInfo) -> Client {
         client::of(self.0.clone(), self.1.clone(), user)
+    }
+
+    /// Sends one request as this user, by the same way: for a sender who is another user with each request, and would
+    /// make a client for each.
+    ///
+    /// # Errors
+    /// When what is to be another protocol cannot be; all that the server refuses is an answer.
+    ///
+    /// # Cancellation
+    /// As when a client goes away: a write that was begun goes on to its end.
+    pub async fn send_as<B>(
+        &self,
+        user: Arc<UserInfo>,
+        request: Request<B>,
+    ) -> std::result::Result<Response<Body>, BoxError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        client::send(self.0.clone(), &self.1, user, request.map(body::boxed)).await
     }
 }
 

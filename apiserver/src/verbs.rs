@@ -210,6 +210,7 @@ impl Call {
             resource: &self.resource,
             namespace: self.namespace(),
             subresource: &self.info.subresource,
+            verb: &self.info.verb,
             user: &self.user,
             warnings: &self.warnings,
             now: self.now,

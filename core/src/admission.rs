@@ -40,6 +40,8 @@ pub enum Does {
 pub struct Request<'a> {
     /// What it does.
     pub operation: Operation,
+    /// The verb of the request, as who authorizes knows it: `patch` where the operation is an update by a patch.
+    pub verb: &'a str,
     /// The kind written.
     pub definition: &'a Arc<Definition>,
     /// The subresource, or the empty text.

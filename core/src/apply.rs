@@ -34,7 +34,7 @@ pub use applier::{apply, apply_packed};
 pub use filter::{Filter, Step};
 pub use packed::{pack_managers, packed_set, refuse_packed_managers, unpack_managers};
 pub use path::{PathElement, Scalar};
-pub use scale::{scale_from_parent, scale_to_parent};
+pub use scale::{ReplicaPaths, scale_from_parent, scale_to_parent};
 pub use set::FieldSet;
 pub use times::settle_times;
 pub use versions::{Form, Versions};

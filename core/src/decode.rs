@@ -10,6 +10,7 @@
 mod context;
 mod custom;
 mod defaults;
+mod distinct;
 mod operations;
 mod scalar;
 mod settle;
@@ -187,6 +188,9 @@ pub fn decode_protobuf(
 /// The fields that come twice in a body of this shape, in the original's words; none in one that cannot be read.
 #[must_use]
 pub fn duplicates(body: &[u8], schema: &SchemaRef) -> Vec<String> {
+    if distinct::is_distinct(body) {
+        return Vec::new();
+    }
     let mut found = shape_json(body, schema, true).map(|shaped| shaped.found).unwrap_or_default();
     found.retain(|text| text.starts_with("duplicate field"));
     found

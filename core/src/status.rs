@@ -16,6 +16,8 @@ pub struct ApiError(Box<Inner>);
 struct Inner {
     code: StatusCode,
     reason: &'static str,
+    /// What clients are told in its place.
+    foreign: Option<String>,
     message: String,
     details: Option<Details>,
     continues: Option<String>,
@@ -59,6 +61,7 @@ impl ApiError {
         Self(Box::new(Inner {
             code,
             reason,
+            foreign: None,
             message: message.into(),
             details: None,
             continues: None,
@@ -79,6 +82,14 @@ impl ApiError {
     #[must_use]
     pub fn with_details(mut self, details: Details) -> Self {
         self.0.details = Some(details);
+        self
+    }
+
+    /// A reason that is none of the API's own, as a webhook may give one: clients are told it, and
+    /// [`reason`](Self::reason) stays as it is. Empty for none.
+    #[must_use]
+    pub fn with_foreign_reason(mut self, reason: impl Into<String>) -> Self {
+        self.0.foreign = Some(reason.into()).filter(|reason| !reason.is_empty());
         self
     }
 
@@ -321,8 +332,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.0.message, "code": self.0.code.as_u16(),
         });
-        if !self.0.reason.is_empty() {
-            status["reason"] = self.0.reason.into();
+        let reason = self.0.foreign.as_deref().unwrap_or(self.0.reason);
+        if !reason.is_empty() {
+            status["reason"] = reason.into();
         }
         if let Some(details) = &self.0.details {
             status["details"] = details.to_value();

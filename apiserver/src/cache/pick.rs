@@ -88,20 +88,19 @@ fn length(text: &str) -> Option<usize> {
     match text.as_bytes().first()? {
         b'"' => string(text),
         b'{' | b'[' => nested(text),
-        _ => text.find([',', '}', ']']),
+        _ => text.bytes().position(|byte| matches!(byte, b',' | b'}' | b']')),
     }
 }
 
 /// How long the string is, its quotes included.
 fn string(text: &str) -> Option<usize> {
-    let mut at = 1;
+    let (bytes, mut at) = (text.as_bytes(), 1);
     loop {
-        let quote = at + text[at..].find('"')?;
-        let escapes = text.as_bytes()[1..quote].iter().rev().take_while(|byte| **byte == b'\\');
-        if escapes.count() % 2 == 0 {
-            return Some(quote + 1);
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
         }
-        at = quote + 1;
     }
 }
 

@@ -61,8 +61,9 @@ fn note(record: &Record, decision: &Decision) {
     record.annotate("authorization.k8s.io/reason", reason);
 }
 
-/// The refusal, in the original's words.
-pub(crate) fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
+/// The refusal of what an authorizer does not allow, for this reason (or the empty text), in the original's words.
+#[must_use]
+pub fn forbidden(attributes: &Attributes, reason: &str) -> ApiError {
     let user = &attributes.user.name;
     let verb = &attributes.verb;
     let text = if attributes.is_resource() {

@@ -1,17 +1,16 @@
 //! API priority and fairness (KEP-1040): how many requests are served at once, and whose turn it is.
 //!
 //! ```text
-//!   request ─> Plan: the first FlowSchema about it ─> Desk: seat, queue or 429 of its level ─> served
-//!                                                       └─ /debug/api_priority_and_fairness/...
+//!   request ─> Plan: the first FlowSchema about it ─> Desk: seats, queue or 429 of its level ─> served
+//!           └> Estimator: how many seats                └─ /debug/api_priority_and_fairness/...
 //! ```
-//!
-//! Other than in the original idle seats are lent from one request to the next, and not for ten seconds at a time; and
-//! every request takes one seat.
 
 mod desk;
 mod dump;
+mod estimate;
 mod plan;
 mod rules;
+mod watchers;
 
 pub(crate) use desk::Desk;
 pub(crate) use dump::Dump;
@@ -26,17 +25,19 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use desk::{Asked, Turn};
+use desk::{Asked, Seat, Turn, Waiting};
+use estimate::Estimator;
 use http::{Response, StatusCode};
 use kubeplane_clock::SharedClock;
-use kubeplane_core::{ApiError, GroupResource, status::ApiResult};
+use kubeplane_core::{ApiError, GroupResource, features::Features, status::ApiResult};
 use parking_lot::Mutex;
-use plan::{Plan, Seen};
+use plan::{Plan, Schema, Seen};
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
 use tracing::Instrument;
+use watchers::Watchers;
 
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -55,6 +56,8 @@ pub(crate) struct Fairness {
     /// Held by who makes the next plan.
     making: Mutex<()>,
     desk: Arc<Desk>,
+    estimator: Estimator,
+    watchers: Watchers,
     unplaced: Arc<str>,
 }
 
@@ -65,10 +68,13 @@ impl Fairness {
         metrics: ApiMetrics,
         flows: FlowMetrics,
         desk: Arc<Desk>,
+        features: &Features,
     ) -> Self {
         // Shown from the start, though nobody waits.
         drop([false, true].map(|writes| metrics.waiting(writes)));
         Self {
+            estimator: Estimator::new(registry.clone(), clock.clone(), features),
+            watchers: Watchers::default(),
             registry,
             clock,
             metrics,
@@ -118,11 +124,55 @@ impl Fairness {
         Some([schemas?, levels?])
     }
 
-    fn refuse(&self, exchange: &Exchange, of: (&str, &str), reason: &'static str) -> ApiError {
-        self.flows.rejected(of.0, of.1, reason);
+    /// Asks for the seats of a request.
+    fn ask(&self, exchange: &Exchange, schema: Option<&Schema>) -> Turn {
+        let (info, user) = (exchange.info.clone(), exchange.user.clone());
+        let widest = schema.map_or(0, |schema| schema.widest);
+        let width = self.estimator.width(&info, &exchange.head.uri, widest, &self.watchers);
+        let Some(schema) = schema else {
+            let schema = self.unplaced.clone();
+            let asked = Asked { schema, by: None, info, user, hash: 0, width };
+            return self.desk.ask(&self.unplaced, asked);
+        };
+        self.desk.ask(&schema.level, schema.asked(info, user, width))
+    }
+
+    /// Waits for seats, though not for long.
+    async fn wait(&self, waiting: Waiting, writes: bool) -> Option<Seat> {
+        self.desk.attend();
+        let counted = self.metrics.waiting(writes);
+        let seat = kubeplane_clock::timeout(self.clock.as_ref(), PATIENCE, waiting.seat()).await;
+        drop(counted);
+        seat
+    }
+
+    fn refuse(
+        &self,
+        exchange: &Exchange,
+        schema: Option<&Schema>,
+        reason: &'static str,
+    ) -> ApiError {
+        let (schema, level) = schema.map_or(("", ""), |schema| (&schema.name, &schema.level));
+        self.flows.rejected(schema, level, reason);
         self.metrics.terminated(&exchange.labels, StatusCode::TOO_MANY_REQUESTS);
         ApiError::too_many_requests("Too many requests, please try again later.", 1)
     }
+
+    /// Serves a request, noting who watches.
+    async fn served(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
+        let watching = self.watchers.register(&exchange.info, &exchange.head.uri);
+        let answer = next.run(exchange).await;
+        match watching {
+            Some(watching) => {
+                answer.map(|answer| answer.map(|body| watchers::counted(body, watching)))
+            }
+            None => answer,
+        }
+    }
+}
+
+fn writes(verb: &str) -> bool {
+    !matches!(verb, "get" | "list" | "watch")
 }
 
 #[async_trait]
@@ -140,34 +190,26 @@ impl Step for Fairness {
             let _ = exchange.placed.set(placed);
         }
         if schema.is_none() && Plan::is_exempt(&exchange.user) {
-            return next.run(exchange).await;
+            return self.served(exchange, next).await;
         }
-        let level = schema.map_or(&self.unplaced, |schema| &schema.level);
-        let names = (schema.map_or("", |schema| &*schema.name), &**level);
-        let (info, user) = (exchange.info.clone(), exchange.user.clone());
-        let asked = match schema {
-            Some(schema) => schema.asked(info, user),
-            None => Asked { schema: self.unplaced.clone(), by: None, info, user, hash: 0 },
-        };
-        let exempt = schema.is_some_and(|schema| schema.exempt);
-        let writes = !watches && !matches!(exchange.info.verb.as_str(), "get" | "list");
-        let seat = match self.desk.ask(level, asked) {
+        let turn = self.ask(&exchange, schema);
+        let seat = match turn {
             Turn::Now(seat) => seat,
-            Turn::Never(reason) => return Err(self.refuse(&exchange, names, reason)),
+            Turn::Never(reason) => return Err(self.refuse(&exchange, schema, reason)),
             Turn::Later(waiting) => {
-                let counted = self.metrics.waiting(writes);
-                let seat = kubeplane_clock::timeout(self.clock.as_ref(), PATIENCE, waiting.seat());
-                let seat = seat.instrument(span).await;
-                drop(counted);
-                seat.ok_or_else(|| self.refuse(&exchange, names, "time-out"))?
+                let writes = writes(&exchange.info.verb);
+                let seat = self.wait(waiting, writes).instrument(span).await;
+                seat.ok_or_else(|| self.refuse(&exchange, schema, "time-out"))?
             }
         };
         if let Some(schema) = schema {
             schema.dispatched.inc();
         }
+        let exempt = schema.is_some_and(|schema| schema.exempt);
         // What watchers get is no work of this request's.
-        let counted = (!watches && !exempt).then(|| self.metrics.inflight(writes));
-        let answer = next.run(exchange).await;
+        let counted =
+            (!watches && !exempt).then(|| self.metrics.inflight(writes(&exchange.info.verb)));
+        let answer = self.served(exchange, next).await;
         drop((counted, seat));
         answer
     }

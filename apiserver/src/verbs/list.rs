@@ -70,11 +70,24 @@ pub(super) async fn find(call: &Call, options: &ListOptions) -> ApiResult<Found>
         Some(Revision(0)) => Freshness::Any,
         Some(version) => Freshness::AtLeast(version),
     };
-    let snapshot = resource.cache().snapshot(freshness).await;
-    let snapshot = snapshot.map_err(|error| without_cache(call, error))?;
+    let snapshot = match resource.cache().snapshot(freshness).await {
+        // A cache that is not told what is there in time keeps nobody from reading it.
+        Err(error) if freshness == Freshness::Consistent && is_behind(&error) => {
+            let limits = Limits { at: ReadAt::Latest, limit: options.limit, token: 0 };
+            let found = from_store(call, &options.filter, range, &limits).await;
+            return found.map_err(Unread::told);
+        }
+        snapshot => snapshot.map_err(|error| without_cache(call, error))?,
+    };
     // As in the original, whatever is there in its cache comes whole.
     let limit = options.limit.filter(|_| freshness != Freshness::Any || is_uncached(call));
     Ok(from_cache(resource, &options.filter, &range, limit, &snapshot))
+}
+
+/// Whether a cache did not come as far as it had to.
+fn is_behind(error: &ApiError) -> bool {
+    let causes = error.details().map(|details| details.causes.as_slice()).unwrap_or_default();
+    causes.iter().any(|cause| cause.reason == "ResourceVersionTooLarge")
 }
 
 /// The original keeps no cache of what does not last.

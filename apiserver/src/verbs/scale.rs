@@ -6,15 +6,16 @@ use crate::{
     decode,
     options::WriteOptions,
     output::{self, Accepted, Offer},
+    registry::Resource,
     storage::About,
     write,
 };
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use kubeplane_core::{
-    ApiError, GroupKind, GroupVersionKind, Object, apply,
+    ApiError, GroupKind, GroupVersion, GroupVersionKind, Object, apply,
     decode::FieldValidation,
-    definition::{Form, Verb},
+    definition::{Form, Strategy, Verb},
     field,
     schema::SchemaRef,
     selector::LabelSelector,
@@ -22,6 +23,10 @@ use kubeplane_core::{
 };
 use kubeplane_store_trait::ReadAt;
 use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The count of an object that has none, while its Scale is written.
+const UNSET: i64 = i32::MIN as i64;
 
 /// Where a kind keeps what a Scale shows.
 struct Paths {
@@ -29,6 +34,11 @@ struct Paths {
     wanted: String,
     counted: String,
     selector: Option<String>,
+    /// Where the counts of all served versions are.
+    counts: Vec<(GroupVersion, Option<String>)>,
+    strategy: Arc<dyn Strategy>,
+    /// Kinds that know their versions themselves are those of users: their own rules say what a count may be.
+    custom: bool,
 }
 
 /// Reads or writes the Scale of an object.
@@ -44,16 +54,45 @@ pub(super) async fn serve(call: Call, verb: Verb) -> ApiResult<Response<Body>> {
         wanted: spec_replicas.to_string(),
         counted: status_replicas.to_string(),
         selector: selector.as_ref().map(ToString::to_string),
+        counts: counts(&call),
+        strategy: definition.strategy.clone(),
+        custom: definition.strategy.shape_in(&definition.group_version()).is_some(),
     };
     let accepted = Accepted::of(&call.head, Offer::PLAIN)?;
     let object = match verb {
-        Verb::Get => read(&call).await?,
+        Verb::Get => {
+            let object = read(&call).await?;
+            if at(&object, &paths.wanted).is_none() && paths.custom {
+                let why = format!("the spec replicas field \".{}\" does not exist", paths.wanted);
+                return Err(ApiError::internal(why));
+            }
+            object
+        }
         _ => {
             let body = call.read_body().await?;
             change(&call, verb, &paths, &body).await?
         }
     };
     output::value(&accepted, StatusCode::OK, &paths.view(&object))
+}
+
+/// Where the served versions of the kind keep the count, as far as they have a scale.
+fn counts(call: &Call) -> Vec<(GroupVersion, Option<String>)> {
+    let definition = call.definition();
+    let served = call.api.registry().all().into_iter().filter(|resource| {
+        let other = resource.definition();
+        other.kind.group == definition.kind.group && other.plural == definition.plural
+    });
+    let count = |resource: Arc<Resource>| {
+        let other = resource.definition();
+        let scale = other.subresource(&call.info.subresource);
+        let path = scale.and_then(|scale| match &scale.form {
+            Form::Scale { spec_replicas, .. } => Some(spec_replicas.to_string()),
+            _ => None,
+        });
+        (other.group_version(), path)
+    };
+    served.map(count).collect()
 }
 
 async fn read(call: &Call) -> ApiResult<Object> {
@@ -136,7 +175,10 @@ impl Write<'_> {
             versions: None,
         };
         let mut before = Object::from_value(paths.view(live)).unwrap_or_default();
-        apply::scale_from_parent(live, &paths.count(), &mut before);
+        if at(live, &paths.wanted).is_none() && paths.custom {
+            before.set(&["spec", "replicas"], UNSET);
+        }
+        apply::scale_from_parent(live, &paths.known(live), &mut before);
         match (kind, sent) {
             (Some(patch::Kind::Apply), Some(applied)) => {
                 let merged = apply::apply(Some(&before), applied.clone(), options.force, &request)?;
@@ -167,6 +209,20 @@ impl Paths {
         self.wanted.trim_start_matches('.').split('.').collect()
     }
 
+    /// Where the counts of the versions are that an object's managers may have written. Of those that are no longer
+    /// served it is not told.
+    fn known(&self, live: &Object) -> apply::ReplicaPaths {
+        let entries = live.at(&["metadata", "managedFields"]).and_then(Value::as_array);
+        let versions = entries.into_iter().flatten().filter_map(|entry| {
+            GroupVersion::parse(entry.get("apiVersion").and_then(Value::as_str)?)
+        });
+        let kept = versions.filter(|version| self.strategy.shape_in(version).is_some());
+        let kept =
+            kept.fold(apply::ReplicaPaths::default(), |paths, version| paths.with(&version, None));
+        let served = self.counts.iter();
+        served.fold(kept, |paths, (version, count)| paths.with(version, count.as_deref()))
+    }
+
     fn view(&self, object: &Object) -> Value {
         let mut metadata = json!({});
         for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -190,7 +246,11 @@ impl Paths {
 
     fn merged(&self, live: &Object, scale: &Object) -> ApiResult<Object> {
         let replicas = scale.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or_default();
-        if replicas < 0 {
+        if self.custom && replicas == UNSET {
+            let why = format!("the spec replicas field \".{}\" cannot be empty", self.wanted);
+            return Err(ApiError::bad_request(why));
+        }
+        if replicas < 0 && !self.custom {
             let path = field::Path::new("spec.replicas");
             let errors =
                 [field::Error::invalid(&path, replicas, "must be greater than or equal to 0")];
@@ -203,7 +263,7 @@ impl Paths {
         let mut object = live.clone();
         object.set(&self.count(), replicas);
         let version = live.group_version().unwrap_or_default();
-        apply::scale_to_parent(scale, &self.count(), &version, &mut object);
+        apply::scale_to_parent(scale, &self.known(live), &version, &mut object);
         for field in ["resourceVersion", "uid"] {
             let sent = scale.text(&["metadata", field]);
             if !sent.is_empty() {

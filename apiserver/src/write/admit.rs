@@ -22,6 +22,7 @@ fn request<'a>(
 ) -> Request<'a> {
     Request {
         operation,
+        verb: writer.verb,
         definition: writer.definition(),
         subresource: writer.subresource,
         namespace: writer.namespace,

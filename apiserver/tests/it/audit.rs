@@ -263,7 +263,7 @@ async fn a_connection_that_was_taken_over_is_complete_when_it_ends() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(5), complete).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(30), complete).await.unwrap();
     assert_eq!(stages()[2], "ResponseComplete");
     assert_eq!(open(), ["0"]);
 }

@@ -91,23 +91,36 @@ async fn answers_name_the_schema_and_level_of_the_request() {
 
 #[tokio::test]
 async fn who_has_no_seats_is_sent_away_and_others_are_not() {
-    let server = Server::ready().await;
+    let permits = Arc::new(Semaphore::new(0));
+    let slow = Slow(permits.clone());
+    let server = Server::with(|builder| builder.route("/slow", Arc::new(slow)));
     let none = json!({"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0,
         "limitResponse": {"type": "Reject"}});
     level(&server, "none", none).await;
-    let everything = json!({"subjects": [{"kind": "User", "user": {"name": "noisy"}}],
-        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"],
-            "clusterScope": true, "namespaces": ["*"]}]});
-    schema(&server, "none", everything).await;
-    let refused =
-        eventually(&server, PODS, "Bearer noisy", |answer| answer.code.as_u16() == 429).await;
-    assert_eq!(refused.headers["retry-after"], "1");
-    assert_eq!(refused.json()["reason"], "TooManyRequests");
-    server.get(PODS).await.expect(200);
-    let metrics = server.get("/metrics").await.text;
-    let counted = "apiserver_flowcontrol_rejected_requests_total{flow_schema=\"none\",priority_level=\"none\",\
-                   reason=\"concurrency-limit\"}";
-    assert!(metrics.contains(counted), "{metrics}");
+    let rest = json!({"nominalConcurrencyShares": 10, "limitResponse": {"type": "Reject"}});
+    level(&server, "rest", rest).await;
+    let slow = json!({"subjects": [{"kind": "User", "user": {"name": "admin"}}],
+        "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/slow/*"]}]});
+    schema(&server, "none", slow).await;
+    let shown =
+        |answer: &Answer| answer.text.contains("dispatched_requests_total{flow_schema=\"none\"");
+    eventually(&server, "/metrics", "Bearer admin", shown).await;
+
+    // As in the original whoever is wider than the whole level is served alone.
+    let (alone, ()) = tokio::join!(server.get("/slow/a"), async {
+        self::shown(&server, "none", |row| row[5] == "1").await;
+        let refused = server.get("/slow/b").await;
+        assert_eq!(refused.code.as_u16(), 429);
+        assert_eq!(refused.headers["retry-after"], "1");
+        assert_eq!(refused.json()["reason"], "TooManyRequests");
+        server.get("/api").await.expect(200);
+        let metrics = server.get("/metrics").await.text;
+        let counted = "apiserver_flowcontrol_rejected_requests_total{flow_schema=\"none\",priority_level=\"none\",\
+                       reason=\"concurrency-limit\"}";
+        assert!(metrics.contains(counted), "{metrics}");
+        permits.add_permits(1);
+    });
+    assert_eq!(alone.text, "done");
 }
 
 #[tokio::test]
@@ -236,4 +249,90 @@ async fn flows_are_dealt_to_queues_and_shown_there() {
     assert_eq!((a.code.as_u16(), b.code.as_u16()), (403, 403));
     let listed = server.get("/").await.text;
     assert!(!listed.contains("/debug"), "{listed}");
+}
+
+/// The value of a metric, by its name and labels.
+async fn metric(server: &Server, name: &str) -> String {
+    let metrics = server.get("/metrics").await.text;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("no {name}: {metrics}")).to_owned()
+}
+
+#[tokio::test]
+async fn levels_show_what_they_have_and_may_have() {
+    let server = Server::ready().await;
+    let queuing = json!({"queues": 4, "handSize": 2, "queueLengthLimit": 9});
+    let lends = json!({"nominalConcurrencyShares": 10, "lendablePercent": 50, "borrowingLimitPercent": 10,
+        "limitResponse": {"type": "Queue", "queuing": queuing}});
+    level(&server, "lends", lends).await;
+    let other = json!({"nominalConcurrencyShares": 20, "limitResponse": {"type": "Reject"}});
+    level(&server, "other", other).await;
+    let found = |answer: &Answer| {
+        answer.text.contains("nominal_limit_seats{priority_level=\"lends\"} 200\n")
+    };
+    eventually(&server, "/metrics", "Bearer admin", found).await;
+    let seats = async |what: &str, level: &str| {
+        let name =
+            format!("apiserver_flowcontrol_{what}_limit_seats{{priority_level=\"{level}\"}}");
+        metric(&server, &name).await
+    };
+    assert_eq!(seats("lower", "lends").await, "100");
+    assert_eq!(seats("upper", "lends").await, "220");
+    // Nobody wants any, so that what is lent goes to the one that keeps more.
+    assert_eq!(
+        (seats("current", "lends").await, seats("current", "other").await),
+        ("120".into(), "480".into())
+    );
+    assert_eq!(
+        (seats("lower", "other").await, seats("upper", "other").await),
+        ("400".into(), "1000".into())
+    );
+}
+
+#[tokio::test]
+async fn lists_take_seats_by_their_size_and_writes_by_their_watchers() {
+    let server = Server::ready().await;
+    let queuing = json!({"queues": 1, "handSize": 1, "queueLengthLimit": 50});
+    let all = json!({"nominalConcurrencyShares": 10, "limitResponse": {"type": "Queue", "queuing": queuing}});
+    level(&server, "all", all).await;
+    let rule = json!({"subjects": [{"kind": "User", "user": {"name": "*"}}],
+        "resourceRules": [{"verbs": ["*"], "apiGroups": [""], "resources": ["configmaps"], "namespaces": ["*"]}]});
+    schema(&server, "all", rule).await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    eventually(&server, path, "Bearer admin", |answer| answer.headers.contains_key(SCHEMA)).await;
+    let body = json!({"metadata": {"name": "large"}, "data": {"a": "x".repeat(250_000)}});
+    server.post(path, &body).await.expect(201);
+    let listed = server.get(path).await.expect(200);
+    let since = listed["metadata"]["resourceVersion"].as_str().unwrap();
+    wanted(&server, "all", "3.0", async |_| server.get(path).await).await;
+
+    let mut watches = Vec::new();
+    for _ in 0..40 {
+        watches.push(server.watch(&format!("{path}?watch=true&resourceVersion={since}")).await);
+    }
+    wanted(&server, "all", "4.0", async |try_| {
+        server.post(path, &json!({"metadata": {"name": format!("small-{try_}")}})).await
+    })
+    .await;
+}
+
+/// Asks until the level is seen to have wanted so many seats. A change of the level ends the time that it is told of; it
+/// ends by itself every ten seconds, too, so that one try is not enough.
+async fn wanted(server: &Server, level: &str, seats: &str, ask: impl AsyncFn(usize) -> Answer) {
+    let line = format!(
+        "apiserver_flowcontrol_demand_seats_high_watermark{{priority_level=\"{level}\"}} {seats}\n"
+    );
+    let path = format!("{GROUP}/prioritylevelconfigurations/{level}");
+    for try_ in 0..5 {
+        assert!(ask(try_).await.code.is_success());
+        let change = json!({"metadata": {"labels": {"try": format!("{seats}-{try_}")}}});
+        server.patch(&path, "merge-patch+json", &change).await.expect(200);
+        for _ in 0..100 {
+            if server.get("/metrics").await.text.contains(&line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    panic!("{seats} seats were never wanted: {}", server.get("/metrics").await.text);
 }

@@ -192,7 +192,7 @@ impl Events {
                 let line: Vec<_> = self.buffer.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await;
+            let frame = tokio::time::timeout(Duration::from_secs(30), self.body.frame()).await;
             let frame = frame.expect("a frame in time")?;
             self.buffer.extend_from_slice(&frame.unwrap().into_data().unwrap());
         }

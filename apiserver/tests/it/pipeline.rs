@@ -9,12 +9,20 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use serde_json::json;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Semaphore,
+};
 
+/// How long a busy machine may take.
+const LIMIT: Duration = Duration::from_secs(30);
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 #[tokio::test]
@@ -238,8 +246,13 @@ async fn applying_something_new_needs_the_right_to_create() {
 
 #[tokio::test]
 async fn a_write_ends_well_though_its_client_left() {
+    /// Says when it has begun, and goes on when it may.
     #[derive(Debug)]
-    struct Slow(Arc<AtomicUsize>);
+    struct Slow {
+        began: Arc<Semaphore>,
+        may_go_on: Arc<Semaphore>,
+        done: Arc<AtomicUsize>,
+    }
 
     #[async_trait]
     impl WriteHook for Slow {
@@ -249,8 +262,9 @@ async fn a_write_ends_well_though_its_client_left() {
             _object: &mut Object,
             _dry_run: bool,
         ) -> ApiResult<Finish> {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            let done = self.0.clone();
+            self.began.add_permits(1);
+            self.may_go_on.acquire().await.unwrap().forget();
+            let done = self.done.clone();
             Ok(Finish::nothing().on_success(async move {
                 done.fetch_add(1, Ordering::SeqCst);
             }))
@@ -259,17 +273,25 @@ async fn a_write_ends_well_though_its_client_left() {
 
     let done = Arc::new(AtomicUsize::new(0));
     let maps = kubeplane_core::GroupResource::new("", "configmaps");
-    let server = Server::with(|builder| builder.hook(maps, Arc::new(Slow(done.clone()))));
+    let (began, may_go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let slow = Slow { began: began.clone(), may_go_on: may_go_on.clone(), done: done.clone() };
+    let server = Server::with(|builder| builder.hook(maps, Arc::new(slow)));
     server.post("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await.expect(201);
     let body = json!({"metadata": {"name": "one"}});
-    let gone = server.post("/api/v1/namespaces/default/configmaps", &body);
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(20), gone).await.is_err());
+    tokio::select! {
+        answer = server.post("/api/v1/namespaces/default/configmaps", &body) => {
+            panic!("it is answered before it is done: {}", answer.text)
+        }
+        begun = began.acquire() => begun.unwrap().forget(),
+    }
+    assert_eq!(done.load(Ordering::SeqCst), 0);
+    may_go_on.add_permits(1);
     let waiting = async {
         while done.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.unwrap();
+    tokio::time::timeout(LIMIT, waiting).await.unwrap();
     server.get("/api/v1/namespaces/default/configmaps/one").await.expect(200);
 }
 
@@ -332,7 +354,6 @@ async fn a_connection_that_was_taken_over_ends_when_its_way_is_cut() {
     tokio::task::yield_now().await;
     assert!(!reading.is_finished());
     cut.send(()).unwrap();
-    let limit = std::time::Duration::from_secs(5);
-    let error = tokio::time::timeout(limit, reading).await.expect("it ends").unwrap().unwrap_err();
+    let error = tokio::time::timeout(LIMIT, reading).await.expect("it ends").unwrap().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -185,7 +185,7 @@ async fn frame(watch: &mut kubeplane_apiserver::Body, buffer: &mut Vec<u8>) -> (
                 return (kind, opened(&frame[magic..]));
             }
         }
-        let next = tokio::time::timeout(Duration::from_secs(10), watch.frame()).await;
+        let next = tokio::time::timeout(Duration::from_secs(30), watch.frame()).await;
         let next = next.expect("a frame in time").expect("no end").unwrap();
         buffer.extend_from_slice(&next.into_data().unwrap());
     }

@@ -57,6 +57,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// Waits until `duration` has passed on this clock; dropping the future forgets the wait.
     fn sleep(&self, duration: Duration) -> Sleep;
+
+    /// Whether time passes only when somebody moves it on, however much is done meanwhile.
+    fn is_paused(&self) -> bool {
+        false
+    }
 }
 
 /// Runs `future` for at most `duration` of `clock`'s time; `None` when the time ran out first.

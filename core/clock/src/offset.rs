@@ -30,4 +30,8 @@ impl Clock for OffsetClock {
     fn sleep(&self, duration: Duration) -> Sleep {
         self.inner.sleep(duration)
     }
+
+    fn is_paused(&self) -> bool {
+        self.inner.is_paused()
+    }
 }

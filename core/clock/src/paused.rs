@@ -91,6 +91,10 @@ impl Clock for PausedClock {
             }
         })
     }
+
+    fn is_paused(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

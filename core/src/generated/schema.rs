@@ -21,6 +21,7 @@ mod node_v1;
 mod policy_v1;
 mod rbac_v1;
 mod resource_v1;
+mod resource_v1alpha3;
 mod resource_v1beta1;
 mod resource_v1beta2;
 mod scheduling_v1;
@@ -31,7 +32,7 @@ mod leaf;
 use crate::schema::Schema;
 
 /// Every built-in shape with a name, sorted by it.
-pub(crate) static BUILTIN: [(&str, &Schema); 601] = [
+pub(crate) static BUILTIN: [(&str, &Schema); 606] = [
     ("io.k8s.api.admissionregistration.v1.ApplyConfiguration", &admissionregistration_v1::APPLY_CONFIGURATION),
     ("io.k8s.api.admissionregistration.v1.AuditAnnotation", &admissionregistration_v1::AUDIT_ANNOTATION),
     ("io.k8s.api.admissionregistration.v1.ExpressionWarning", &admissionregistration_v1::EXPRESSION_WARNING),
@@ -481,6 +482,11 @@ pub(crate) static BUILTIN: [(&str, &Schema); 601] = [
     ("io.k8s.api.resource.v1.ResourcePool", &resource_v1::RESOURCE_POOL),
     ("io.k8s.api.resource.v1.ResourceSlice", &resource_v1::RESOURCE_SLICE),
     ("io.k8s.api.resource.v1.ResourceSliceSpec", &resource_v1::RESOURCE_SLICE_SPEC),
+    ("io.k8s.api.resource.v1alpha3.DeviceTaint", &resource_v1alpha3::DEVICE_TAINT),
+    ("io.k8s.api.resource.v1alpha3.DeviceTaintRule", &resource_v1alpha3::DEVICE_TAINT_RULE),
+    ("io.k8s.api.resource.v1alpha3.DeviceTaintRuleSpec", &resource_v1alpha3::DEVICE_TAINT_RULE_SPEC),
+    ("io.k8s.api.resource.v1alpha3.DeviceTaintRuleStatus", &resource_v1alpha3::DEVICE_TAINT_RULE_STATUS),
+    ("io.k8s.api.resource.v1alpha3.DeviceTaintSelector", &resource_v1alpha3::DEVICE_TAINT_SELECTOR),
     ("io.k8s.api.resource.v1beta1.AllocatedDeviceStatus", &resource_v1beta1::ALLOCATED_DEVICE_STATUS),
     ("io.k8s.api.resource.v1beta1.AllocationResult", &resource_v1beta1::ALLOCATION_RESULT),
     ("io.k8s.api.resource.v1beta1.BasicDevice", &resource_v1beta1::BASIC_DEVICE),

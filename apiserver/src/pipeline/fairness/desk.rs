@@ -1,26 +1,38 @@
 //! Who is served now, who waits, and who is sent away.
 //!
 //! ```text
-//!   ask ─┬─ a seat of the level, or one that others leave idle ──> Seat ── dropped ──> the next that waits
-//!        ├─ none: in the shortest queue of the flow's hand ──────> Waiting
-//!        └─ none, and that queue is full ────────────────────────> refused
+//!   ask ─┬─ seats of the level ───────────────────────────> Seat ── dropped, lingering ──> the next that waits
+//!        ├─ none: in the shortest queue of the flow's hand ──> Waiting
+//!        └─ none, and that queue is full ────────────────────> refused
 //! ```
+//!
+//! What is due at some time (seats that linger, seats that levels lend) is done by whoever comes next, and while somebody
+//! waits by a task of the desk's own.
 
+mod borrowing;
 mod dealer;
 mod level;
 
-pub(super) use level::{Entry, Level, Work};
+pub(super) use level::{Entry, Level, Queue, Work};
 
-use super::plan::By;
-use crate::info::RequestInfo;
+use super::{estimate::Width, plan::By};
+use crate::{info::RequestInfo, metrics::FlowMetrics};
 use kubeplane_clock::SharedClock;
 use kubeplane_core::auth::UserInfo;
-use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::oneshot;
+use level::Lingering;
+use parking_lot::{Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
-/// Requests served at once, those of exempt levels not counted.
+/// Seats of all levels together.
 pub(super) const SEATS: usize = 600;
+/// How many adjustments are made up for after nobody came for long.
+const MISSED: u32 = 60;
 /// Where requests wait that no schema is about.
 const UNPLACED: Queuing = Queuing { queues: 1, hand: 1, length: 6400 };
 
@@ -33,8 +45,10 @@ pub(super) struct Limits {
     pub(super) nominal: usize,
     /// Of those, the ones that it lends to nobody.
     pub(super) kept: usize,
-    /// Seats it may have with those of others that are idle.
+    /// Seats it may have with those of others.
     pub(super) most: usize,
+    /// Seats that one request may have; zero for as many as any.
+    pub(super) widest: usize,
     /// Where requests wait; without it they are refused.
     pub(super) queuing: Option<Queuing>,
 }
@@ -53,7 +67,7 @@ pub(super) struct Queuing {
 impl Default for Limits {
     fn default() -> Self {
         let queuing = Some(UNPLACED);
-        Self { exempt: false, nominal: SEATS, kept: 0, most: SEATS, queuing }
+        Self { exempt: false, nominal: SEATS, kept: SEATS, most: SEATS, widest: 0, queuing }
     }
 }
 
@@ -68,15 +82,20 @@ pub(super) struct Asked {
     pub(super) user: Arc<UserInfo>,
     /// Of its flow.
     pub(super) hash: u64,
+    pub(super) width: Width,
 }
 
 pub(super) type Levels = BTreeMap<Arc<str>, Level>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     levels: Levels,
     /// How many have asked.
     asked: u64,
+    /// Seats that are given back at a time, by it and the request they were of.
+    lingering: BTreeMap<(Duration, u64), (Arc<str>, Lingering)>,
+    /// When seats are shared out anew.
+    adjusts: Duration,
 }
 
 /// The seats of a server.
@@ -84,6 +103,10 @@ struct State {
 pub(crate) struct Desk {
     state: Mutex<State>,
     clock: SharedClock,
+    metrics: FlowMetrics,
+    /// Told when somebody begins to wait, or something is due earlier than before.
+    due: Arc<Notify>,
+    attendant: OnceLock<AbortOnDropHandle<()>>,
 }
 
 /// What a request is told.
@@ -117,42 +140,57 @@ pub(super) struct Waiting {
 }
 
 impl Desk {
-    pub(crate) fn new(clock: SharedClock) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), clock })
+    pub(crate) fn new(clock: SharedClock, metrics: FlowMetrics) -> Arc<Self> {
+        let adjusts = clock.elapsed().saturating_add(borrowing::PERIOD);
+        let (levels, lingering) = (Levels::new(), BTreeMap::new());
+        let state = Mutex::new(State { levels, asked: 0, lingering, adjusts });
+        Arc::new(Self { state, clock, metrics, due: Arc::default(), attendant: OnceLock::new() })
+    }
+
+    /// Does what is due while somebody waits, from now on.
+    pub(super) fn attend(self: &Arc<Self>) {
+        self.attendant.get_or_init(|| {
+            let task = attend(Arc::downgrade(self), self.clock.clone(), self.due.clone());
+            AbortOnDropHandle::new(tokio::spawn(task))
+        });
     }
 
     /// Gives levels what they may have from now on. Those that are left out go when nobody is left in them.
     pub(super) fn configure(&self, wanted: &BTreeMap<Arc<str>, Limits>) {
         let now = self.clock.elapsed();
-        let levels = &mut self.state.lock().levels;
+        let mut state = self.locked(now);
+        let levels = &mut state.levels;
         levels.retain(|name, level| {
             level.sync(now);
-            level.limits.kept = 0;
             level.ending = !wanted.contains_key(name);
-            !level.ending || level.used > 0 || level.waiting > 0
+            !level.ending || !level.is_idle()
         });
         for (name, limits) in wanted {
-            levels.entry(name.clone()).or_default().limits = *limits;
+            let level = levels.entry(name.clone()).or_insert_with(|| Level::of(*limits, now));
+            level.limits = *limits;
         }
-        seat_next(levels, "", now);
+        borrowing::adjust(levels, now);
+        levels.values_mut().for_each(|level| level.dispatch(now));
+        self.metrics.adjusted(levels.iter().map(|(name, level)| (&**name, level.shown())));
     }
 
     /// Asks for a seat.
     pub(super) fn ask(self: &Arc<Self>, level: &Arc<str>, asked: Asked) -> Turn {
         let now = self.clock.elapsed();
-        let state = &mut *self.state.lock();
+        let mut state = self.locked(now);
         state.asked += 1;
-        let (levels, id) = (&mut state.levels, state.asked);
-        let may = may_seat(levels, level);
+        let (id, limits) = (state.asked, Limits::default());
+        let levels = &mut state.levels;
         let own = match levels.get_mut(level) {
             Some(own) => own,
-            None => levels.entry(level.clone()).or_default(),
+            None => levels.entry(level.clone()).or_insert_with(|| Level::of(limits, now)),
         };
         own.sync(now);
         let at = |queue| At { desk: self.clone(), level: level.clone(), queue, id };
+        let room = own.has_room(asked.width.most());
         let (hash, entry) = (asked.hash, own.entry(asked, now));
         let Some(queuing) = own.limits.queuing else {
-            if may {
+            if room {
                 own.serve(None, id, entry, now);
                 return Turn::Now(Seat(at(None)));
             }
@@ -160,18 +198,18 @@ impl Desk {
             return Turn::Never("concurrency-limit");
         };
         let queue = own.choose(hash, queuing);
-        if may && own.waiting == 0 {
-            own.serve(Some(queue), id, entry, now);
+        let free = own.used < own.current;
+        if room && free && own.waiting == 0 {
+            own.serve(Some(queue), id, entry.within(own.current), now);
             return Turn::Now(Seat(at(Some(queue))));
         }
-        if !may && own.length(queue) >= queuing.length {
+        if !free && own.length(queue) >= queuing.length {
             own.counts.rejected += 1;
             return Turn::Never("queue-full");
         }
-        let told = own.push(queue, id, entry);
-        if may {
-            seat_next(levels, level, now);
-        }
+        let told = own.push(queue, id, entry, now);
+        own.dispatch(now);
+        self.due.notify_one();
         Turn::Later(Waiting { at: at(Some(queue)), told, seated: false })
     }
 
@@ -183,64 +221,110 @@ impl Desk {
     pub(super) fn clock(&self) -> &SharedClock {
         &self.clock
     }
+
+    /// The state, in which all is done that is due.
+    fn locked(&self, now: Duration) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        if state.advance(now) {
+            let levels = state.levels.iter();
+            self.metrics.adjusted(levels.map(|(name, level)| (&**name, level.shown())));
+        }
+        state
+    }
+
+    /// Does what is due; when the next is, if somebody waits for it.
+    fn next_due(&self) -> Option<Duration> {
+        let state = self.locked(self.clock.elapsed());
+        let waits = state.levels.values().any(|level| level.waiting > 0);
+        waits.then(|| state.next())
+    }
+}
+
+async fn attend(desk: Weak<Desk>, clock: SharedClock, due: Arc<Notify>) {
+    while let Some(next) = desk.upgrade().map(|desk| desk.next_due()) {
+        let Some(at) = next else {
+            due.notified().await;
+            continue;
+        };
+        let left = at.saturating_sub(clock.elapsed());
+        tokio::select! {
+            biased;
+            () = due.notified() => {}
+            () = clock.sleep(left) => {}
+        }
+    }
+}
+
+impl State {
+    /// When something is due.
+    fn next(&self) -> Duration {
+        let release = self.lingering.first_key_value().map(|((at, _), _)| *at);
+        release.map_or(self.adjusts, |release| release.min(self.adjusts))
+    }
+
+    /// Does what is due; whether seats were shared out anew.
+    fn advance(&mut self, now: Duration) -> bool {
+        if self.next() > now {
+            return false;
+        }
+        let missed = borrowing::PERIOD * MISSED;
+        self.adjusts = self.adjusts.max(now.saturating_sub(missed));
+        let mut adjusted = false;
+        while self.next() <= now {
+            let at = self.next();
+            let first = self.lingering.first_entry().filter(|first| first.key().0 == at);
+            if let Some((name, seats)) = first.map(|first| first.remove()) {
+                if let Some(level) = self.levels.get_mut(&name) {
+                    level.sync(at);
+                    level.release(seats, at);
+                }
+                continue;
+            }
+            borrowing::adjust(&mut self.levels, at);
+            self.adjusts = at + borrowing::PERIOD;
+            adjusted = true;
+        }
+        for level in self.levels.values_mut() {
+            level.sync(now);
+            level.dispatch(now);
+        }
+        adjusted
+    }
+
+    /// Lets those of a level go on who wait, or the level go when there is nobody.
+    fn go_on(&mut self, name: &Arc<str>, now: Duration) {
+        let Some(own) = self.levels.get_mut(name) else { return };
+        own.dispatch(now);
+        if own.ending && own.is_idle() {
+            self.levels.remove(name);
+        }
+    }
 }
 
 impl At {
     fn give_back(&self) {
         let now = self.desk.clock.elapsed();
-        let levels = &mut self.desk.state.lock().levels;
-        if let Some(own) = levels.get_mut(&self.level) {
-            own.sync(now);
-            own.finish(self.queue, self.id, now);
-            if own.ending && own.used == 0 && own.waiting == 0 {
-                levels.remove(&self.level);
+        let mut state = self.desk.locked(now);
+        let Some(own) = state.levels.get_mut(&self.level) else { return };
+        own.sync(now);
+        if let Some(seats) = own.finish(self.queue, self.id, now) {
+            if own.waiting > 0 {
+                self.desk.due.notify_one();
             }
+            let at = now.saturating_add(seats.time);
+            state.lingering.insert((at, self.id), (self.level.clone(), seats));
         }
-        seat_next(levels, &self.level, now);
+        state.go_on(&self.level, now);
     }
 
     fn leave(&self) {
         let now = self.desk.clock.elapsed();
-        let levels = &mut self.desk.state.lock().levels;
-        if let (Some(own), Some(queue)) = (levels.get_mut(&self.level), self.queue) {
+        let mut state = self.desk.locked(now);
+        if let (Some(own), Some(queue)) = (state.levels.get_mut(&self.level), self.queue) {
             own.sync(now);
-            own.leave(queue, self.id);
+            own.leave(queue, self.id, now);
         }
-    }
-}
-
-/// Whether one more of a level may be served: on a seat of its own, or on one that others neither use nor keep.
-fn may_seat(levels: &Levels, name: &str) -> bool {
-    let Some(own) = levels.get(name) else { return true };
-    if own.limits.exempt || own.used < own.limits.nominal {
-        return true;
-    }
-    let counts =
-        |(other, level): &(&Arc<str>, &Level)| other.as_ref() != name && !level.limits.exempt;
-    let others = levels.iter().filter(counts);
-    let others: usize = others.map(|(_, level)| level.used.max(level.limits.kept)).sum();
-    own.used < own.limits.most && others + own.used < SEATS
-}
-
-/// Seats those who wait, those of `first` before others.
-fn seat_next(levels: &mut Levels, first: &str, now: Duration) {
-    if levels.values().all(|level| level.waiting == 0) {
-        return;
-    }
-    let mut names: Vec<_> = levels
-        .iter()
-        .filter(|(_, level)| level.waiting > 0)
-        .map(|(name, _)| name.clone())
-        .collect();
-    names.sort_by_key(|name| name.as_ref() != first);
-    for name in names {
-        while may_seat(levels, &name) {
-            let Some(level) = levels.get_mut(&name) else { break };
-            level.sync(now);
-            if !level.serve_next(now) {
-                break;
-            }
-        }
+        state.go_on(&self.level, now);
     }
 }
 

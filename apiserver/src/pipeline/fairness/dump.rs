@@ -1,6 +1,9 @@
 //! What the levels do right now, for people, at the original's paths and in its form: values with commas, in columns.
 
-use super::desk::{Desk, Entry, Level, Levels, Work};
+use super::{
+    desk::{Desk, Entry, Level, Levels, Queue, Work},
+    estimate::Width,
+};
 use crate::{
     api::Api,
     body::{self, Body},
@@ -105,10 +108,10 @@ fn levels(levels: &Levels) -> String {
         vec![
             name.to_owned(),
             active.to_string(),
-            (level.used == 0 && level.waiting == 0).to_string(),
+            level.is_idle().to_string(),
             level.ending.to_string(),
             level.waiting.to_string(),
-            level.used.to_string(),
+            level.executing.to_string(),
             counts.dispatched.to_string(),
             counts.rejected.to_string(),
             // The original counts who waited too long with those who went away.
@@ -126,22 +129,26 @@ fn queues(levels: &Levels) -> String {
         let last = level.queues.last_key_value().map_or(0, |(index, _)| index + 1);
         for index in 0..wanted.max(last) {
             let queue = level.queues.get(&index);
-            let waiting = queue.map_or(0, |queue| queue.waiting().len());
-            let serving = queue.map_or(0, |queue| queue.serving().len());
+            let sum = |entries: &dyn Fn(&Queue) -> usize| queue.map_or(0, entries).to_string();
+            let waiting = sum(&|queue| queue.waiting().len());
             rows.push(vec![
                 name.to_owned(),
                 index.to_string(),
-                waiting.to_string(),
-                serving.to_string(),
-                serving.to_string(),
+                waiting,
+                sum(&|queue| queue.serving().len()),
+                sum(&|queue| seats(queue.serving(), Width::most)),
                 level.start(index).to_string(),
-                waiting.to_string(),
-                waiting.to_string(),
-                Work::estimated(waiting).to_string(),
+                sum(&|queue| seats(queue.waiting(), |width| width.seats)),
+                sum(&|queue| seats(queue.waiting(), Width::most)),
+                queue.map_or(Work::default(), |queue| queue.work).to_string(),
             ]);
         }
     }
     table(&QUEUES, rows)
+}
+
+fn seats<'e>(entries: impl Iterator<Item = &'e Entry>, of: impl Fn(Width) -> usize) -> usize {
+    entries.map(|entry| of(entry.asked.width)).sum()
 }
 
 fn requests(levels: &Levels, now: Now, detailed: bool) -> String {
@@ -179,11 +186,24 @@ fn request(level: &str, place: [Option<usize>; 2], entry: &Entry, now: Now) -> R
         index,
         distinguisher.unwrap_or_default().to_owned(),
         now.shown(entry.arrived),
-        1.to_string(),
-        0.to_string(),
-        "0s".to_owned(),
+        asked.width.seats.to_string(),
+        asked.width.last.to_string(),
+        duration(asked.width.linger),
         entry.began.map_or_else(|| NEVER.to_owned(), |began| now.shown(began)),
     ]
+}
+
+/// As the original writes it, below a minute.
+fn duration(time: Duration) -> String {
+    let (amount, unit) = match time {
+        Duration::ZERO => (0.0, "s"),
+        time if time < Duration::from_millis(1) => (time.as_secs_f64() * 1e6, "µs"),
+        time if time < Duration::from_secs(1) => (time.as_secs_f64() * 1e3, "ms"),
+        time => (time.as_secs_f64(), "s"),
+    };
+    // No more digits than a nanosecond has.
+    let amount = (amount * 1e6).round() / 1e6;
+    format!("{amount}{unit}")
 }
 
 fn details(entry: &Entry) -> Row {
@@ -251,9 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn work_is_printed_with_eight_places() {
-        assert_eq!(Work::estimated(0).to_string(), "0.00000000ss");
-        assert_eq!(Work::estimated(2).to_string(), "0.00600000ss");
-        assert_eq!(Work::estimated(1000).to_string(), "3.00000000ss");
+    fn work_is_printed_with_eight_places_and_time_with_those_it_has() {
+        let work = |seats| Work::of(seats, Duration::from_millis(3)).to_string();
+        assert_eq!(work(0.0), "0.00000000ss");
+        assert_eq!(work(2.0), "0.00600000ss");
+        assert_eq!(work(1000.0), "3.00000000ss");
+        let times = [0, 5_000_000, 7_500_000, 1_250_000_000].map(Duration::from_nanos);
+        assert_eq!(times.map(duration), ["0s", "5ms", "7.5ms", "1.25s"]);
     }
 }

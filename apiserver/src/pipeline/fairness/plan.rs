@@ -2,6 +2,7 @@
 
 use super::{
     desk::{Asked, Limits, Queuing, SEATS},
+    estimate::Width,
     rules::Rule,
 };
 use crate::{cache::Snapshot, info::RequestInfo, metrics::FlowMetrics};
@@ -43,6 +44,8 @@ pub(super) struct Schema {
     rules: Vec<Rule>,
     pub(super) level: Arc<str>,
     pub(super) exempt: bool,
+    /// Seats that one request may have; zero for as many as any.
+    pub(super) widest: usize,
     pub(super) answer: Option<Placed>,
     pub(super) dispatched: Counter,
 }
@@ -73,13 +76,13 @@ impl By {
 
 impl Schema {
     /// A request as it asks for a seat.
-    pub(super) fn asked(&self, info: Arc<RequestInfo>, user: Arc<UserInfo>) -> Asked {
+    pub(super) fn asked(&self, info: Arc<RequestInfo>, user: Arc<UserInfo>, width: Width) -> Asked {
         let flow = self.flows.as_ref().map(|(by, hash)| {
             let own = by.map_or("", |by| by.distinguisher(&info, &user));
             (*by, hash_of(hash.clone().chain_update(own)))
         });
         let (by, hash) = flow.unwrap_or_default();
-        Asked { schema: self.name.clone(), by, info, user, hash }
+        Asked { schema: self.name.clone(), by, info, user, hash, width }
     }
 }
 
@@ -98,12 +101,14 @@ impl Plan {
         let [schemas, levels] = snapshots;
         let levels: BTreeMap<Arc<str>, Object> =
             objects(levels).map(|level| (Arc::from(level.name()), level)).collect();
-        let mut schemas: Vec<_> =
-            objects(schemas).filter_map(|schema| read(&schema, &levels, metrics)).collect();
-        schemas.sort_by(|a: &Schema, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
         let limits = limits(&levels);
-        let limited = limits.iter().filter(|(_, limits)| !limits.exempt);
-        metrics.nominal(limited.map(|(name, limits)| (&**name, limits.nominal)));
+        let widened = |schema: Object| {
+            let mut read = read(&schema, &levels, metrics)?;
+            read.widest = limits.get(&read.level).map_or(0, |limits| limits.widest);
+            Some(read)
+        };
+        let mut schemas: Vec<_> = objects(schemas).filter_map(widened).collect();
+        schemas.sort_by(|a: &Schema, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
         Self { seen: Some(seen), schemas, limits }
     }
 
@@ -153,6 +158,7 @@ fn read(
         rules: rules.into_iter().flatten().map(Rule::of).collect(),
         level: level.clone(),
         exempt: is_exempt(object),
+        widest: 0,
         answer,
         dispatched: metrics.dispatched(schema.name(), level),
     })
@@ -160,26 +166,33 @@ fn read(
 
 /// What each level may have, as its share of all seats.
 fn limits(levels: &BTreeMap<Arc<str>, Object>) -> BTreeMap<Arc<str>, Limits> {
-    let limited = |level: &Object, field: &str| number(level.at(&["spec", "limited", field]));
-    let shares = |level: &Object| {
+    let own = |level: &Object, field: &str| {
         let kind = if is_exempt(level) { "exempt" } else { "limited" };
-        number(level.at(&["spec", kind, "nominalConcurrencyShares"])).unwrap_or_default()
+        number(level.at(&["spec", kind, field]))
     };
+    let shares = |level: &Object| own(level, "nominalConcurrencyShares").unwrap_or_default();
     let all: usize = levels.values().map(shares).sum::<usize>().max(1);
     let of_level = |level: &Object| {
         let nominal = SEATS.saturating_mul(shares(level)).div_ceil(all);
         let percent = |percent: usize| nominal.saturating_mul(percent).saturating_add(50) / 100;
-        let lent = percent(limited(level, "lendablePercent").unwrap_or_default());
-        let borrowed = limited(level, "borrowingLimitPercent").map_or(SEATS, percent);
+        let lent = percent(own(level, "lendablePercent").unwrap_or_default());
+        let borrowed = own(level, "borrowingLimitPercent").map_or(SEATS, percent);
+        let queuing = queuing(level);
         Limits {
             exempt: is_exempt(level),
             nominal,
             kept: nominal.saturating_sub(lent),
             most: nominal.saturating_add(borrowed),
-            queuing: queuing(level),
+            widest: queuing.map_or(0, |queuing| widest(nominal, queuing.hand)),
+            queuing,
         }
     };
     levels.iter().map(|(name, level)| (name.clone(), of_level(level))).collect()
+}
+
+/// Seats that one request of a level may have: so few that one flow, with all its queues, leaves some to others.
+fn widest(nominal: usize, hand: usize) -> usize {
+    nominal.saturating_mul(15).div_ceil(100).min(nominal / hand.max(1)).max(1)
 }
 
 /// Where requests of a level wait, if they do.
@@ -228,10 +241,20 @@ mod tests {
         ]);
         let found = limits(&levels);
         let queuing = Some(Queuing { queues: 4, hand: 2, length: 10 });
-        let a = Limits { exempt: false, nominal: 450, kept: 301, most: 450 + SEATS, queuing };
-        let b = Limits { exempt: false, nominal: 150, kept: 150, most: 150, queuing: None };
+        let (most, widest) = (450 + SEATS, 68);
+        let a = Limits { exempt: false, nominal: 450, kept: 301, most, widest, queuing };
+        let (most, widest) = (150, 0);
+        let b = Limits { exempt: false, nominal: 150, kept: 150, most, widest, queuing: None };
         assert_eq!((found["a"], found["b"]), (a, b));
         assert!(found["exempt"].exempt);
+    }
+
+    #[test]
+    fn a_request_gets_a_part_of_its_level_at_most() {
+        assert_eq!(
+            [(245, 6), (40, 6), (13, 1), (0, 1)].map(|(nominal, hand)| widest(nominal, hand)),
+            [37, 6, 2, 1]
+        );
     }
 
     #[test]

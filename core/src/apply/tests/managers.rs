@@ -168,9 +168,10 @@ fn scales_share_the_managers_of_the_replica_count() {
         json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "x", "uid": "u"},
                "spec": {"replicas": count}})
     };
-    let path = ["spec", "replicas"];
+    let version = GroupVersionKind::new("apps", "v1", "Deployment").group_version();
+    let paths = ReplicaPaths::default().with(&version, Some("spec.replicas"));
     let mut scale = Object::from_value(body(1)).unwrap();
-    scale_from_parent(&parent, &path, &mut scale);
+    scale_from_parent(&parent, &paths, &mut scale);
     let mut scales = Server::of(
         GroupVersionKind::new("autoscaling", "v1", "Scale"),
         schema::builtin("io.k8s.api.autoscaling.v1.Scale").unwrap(),
@@ -184,12 +185,7 @@ fn scales_share_the_managers_of_the_replica_count() {
     scales.second = 10;
     scales.update("hpa", body(3));
     let written = scales.live.clone().unwrap();
-    scale_to_parent(
-        &written,
-        &path,
-        &GroupVersionKind::new("apps", "v1", "Deployment").group_version(),
-        &mut parent,
-    );
+    scale_to_parent(&written, &paths, &version, &mut parent);
     server.live = Some(parent);
     assert_eq!(server.fields("applier"), json!({"f:spec": {"f:paused": {}}}));
     assert_eq!(server.fields("hpa"), json!({"f:spec": {"f:replicas": {}}}));
@@ -198,4 +194,89 @@ fn scales_share_the_managers_of_the_replica_count() {
         error.message(),
         "Apply failed with 1 conflict: conflict with \"hpa\" with subresource \"scale\" using apps/v1: .spec.replicas"
     );
+}
+
+/// `metadata.managedFields` of an object, each as `manager/operation/version/subresource/time fields`.
+fn entries(object: &Object) -> Vec<String> {
+    let list = object.at(&["metadata", "managedFields"]).and_then(Value::as_array).cloned();
+    let shown = |entry: &Value| {
+        let text = |key: &str| entry[key].as_str().unwrap_or_default();
+        let keys = ["manager", "operation", "apiVersion", "subresource", "time"].map(text);
+        format!("{} {}", keys.join("/"), entry["fieldsV1"])
+    };
+    list.unwrap_or_default().iter().map(shown).collect()
+}
+
+fn managed(kind: &str, entries: &[(&str, &str, &str, &str, Value)]) -> Object {
+    let entry = |(manager, operation, version, part, fields): &(&str, &str, &str, &str, Value)| {
+        json!({"manager": manager, "operation": operation, "apiVersion": version, "subresource": part,
+               "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": fields})
+    };
+    let list: Vec<_> = entries.iter().map(entry).collect();
+    let object = json!({"kind": kind, "metadata": {"name": "x", "managedFields": list}});
+    Object::from_value(object).unwrap()
+}
+
+#[test]
+fn managers_of_a_scale_are_translated_by_the_path_of_each_version() {
+    let [one, two, three] = ["v1", "v2", "v3"]
+        .map(|version| GroupVersionKind::new("x.io", version, "X").group_version());
+    let paths = ReplicaPaths::default()
+        .with(&one, Some(".spec.replicas"))
+        .with(&two, Some(".spec.size.count"))
+        .with(&three, None);
+    let count = json!({"f:spec": {"f:replicas": {}}});
+    let size = json!({"f:spec": {"f:size": {"f:count": {}}}});
+    let mut parent = managed(
+        "X",
+        &[
+            ("first", "Update", "x.io/v1", "", json!({"f:spec": {"f:a": {}, "f:replicas": {}}})),
+            ("second", "Apply", "x.io/v2", "", size.clone()),
+            ("third", "Update", "x.io/v3", "", count.clone()),
+            ("alien", "Update", "x.io/v9", "", count.clone()),
+        ],
+    );
+    let mut scale =
+        Object::from_value(json!({"kind": "Scale", "metadata": {"name": "x"}})).unwrap();
+    scale_from_parent(&parent, &paths, &mut scale);
+    let time = "2026-01-01T00:00:00Z";
+    let seen = [
+        format!("second/Apply/autoscaling/v1//{time} {count}"),
+        format!("first/Update/autoscaling/v1//{time} {count}"),
+    ];
+    assert_eq!(entries(&scale), seen, "what has no scale or is not known has no part in it");
+
+    let written = managed("Scale", &[("hpa", "Update", "autoscaling/v1", "scale", count.clone())]);
+    scale_to_parent(&written, &paths, &two, &mut parent);
+    let left = [
+        format!("hpa/Update/x.io/v2/scale/ {size}"),
+        format!("first/Update/x.io/v1//{time} {}", json!({"f:spec": {"f:a": {}}})),
+        format!("third/Update/x.io/v3//{time} {count}"),
+    ];
+    assert_eq!(entries(&parent), left, "the count is in the words of the version that was written");
+}
+
+#[test]
+fn who_keeps_the_count_of_a_scale_keeps_it() {
+    let version = GroupVersionKind::new("apps", "v1", "Deployment").group_version();
+    let paths = ReplicaPaths::default().with(&version, Some("spec.replicas"));
+    let count = json!({"f:spec": {"f:replicas": {}}});
+    let both = json!({"f:spec": {"f:paused": {}, "f:replicas": {}}});
+    let owners = [
+        ("applier", "Apply", "apps/v1", "", both.clone()),
+        ("updater", "Update", "apps/v1", "", both.clone()),
+    ];
+    let mut parent = managed("Deployment", &owners);
+    let mut scale =
+        Object::from_value(json!({"kind": "Scale", "metadata": {"name": "x"}})).unwrap();
+    scale_from_parent(&parent, &paths, &mut scale);
+    scale_to_parent(&scale, &paths, &version, &mut parent);
+    let time = "2026-01-01T00:00:00Z";
+    let paused = json!({"f:spec": {"f:paused": {}}});
+    let left = [
+        format!("applier/Apply/apps/v1//{time} {both}"),
+        format!("updater/Update/apps/v1// {count}"),
+        format!("updater/Update/apps/v1//{time} {paused}"),
+    ];
+    assert_eq!(entries(&parent), left, "an updater has it in an entry of its own");
 }

@@ -219,6 +219,7 @@ pub(super) static TEXT_V1_VALIDATION_ACTION: Schema = text("v1.ValidationAction"
 pub(super) static TEXT_V1_VOLUME_BINDING_MODE: Schema = text("v1.VolumeBindingMode");
 pub(super) static TEXT_V1_VOLUME_LIFECYCLE_MODE: Schema = text("v1.VolumeLifecycleMode");
 pub(super) static TEXT_V1ALPHA2_DISRUPTION_MODE: Schema = text("v1alpha2.DisruptionMode");
+pub(super) static TEXT_V1ALPHA3_DEVICE_TAINT_EFFECT: Schema = text("v1alpha3.DeviceTaintEffect");
 pub(super) static TEXT_V1BETA1_ALLOCATION_CONFIG_SOURCE: Schema = text("v1beta1.AllocationConfigSource");
 pub(super) static TEXT_V1BETA1_DEVICE_ALLOCATION_MODE: Schema = text("v1beta1.DeviceAllocationMode");
 pub(super) static TEXT_V1BETA1_DEVICE_TAINT_EFFECT: Schema = text("v1beta1.DeviceTaintEffect");

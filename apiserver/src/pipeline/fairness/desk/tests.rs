@@ -11,19 +11,32 @@ const fn queuing(queues: usize, hand: usize, length: usize) -> Option<Queuing> {
 
 fn desk(levels: &[(&str, Limits)]) -> (Arc<Desk>, Arc<PausedClock>) {
     let clock = Arc::new(PausedClock::starting_at(Timestamp::UNIX_EPOCH));
-    let desk = Desk::new(clock.clone());
+    let desk = Desk::new(clock.clone(), FlowMetrics::default());
     let levels = levels.iter().map(|(name, limits)| (Arc::from(*name), *limits)).collect();
     desk.configure(&levels);
     (desk, clock)
 }
 
 fn alone(nominal: usize, queuing: Option<Queuing>) -> Limits {
-    Limits { exempt: false, nominal, kept: nominal, most: nominal, queuing }
+    Limits { exempt: false, nominal, kept: nominal, most: nominal, widest: 0, queuing }
 }
 
 fn ask(desk: &Arc<Desk>, level: &str, hash: u64) -> Turn {
+    ask_wide(desk, level, hash, Width::ONE)
+}
+
+fn ask_wide(desk: &Arc<Desk>, level: &str, hash: u64, width: Width) -> Turn {
     let (info, user) = (Arc::default(), Arc::new(UserInfo::anonymous()));
-    desk.ask(&Arc::from(level), Asked { schema: Arc::from("s"), by: None, info, user, hash })
+    let asked = Asked { schema: Arc::from("s"), by: None, info, user, hash, width };
+    desk.ask(&Arc::from(level), asked)
+}
+
+fn used(desk: &Arc<Desk>, level: &str) -> usize {
+    desk.look(|levels| levels[level].used)
+}
+
+fn current(desk: &Arc<Desk>, level: &str) -> usize {
+    desk.look(|levels| levels[level].current)
 }
 
 fn seated(turn: Turn) -> Seat {
@@ -121,15 +134,95 @@ fn who_stops_waiting_leaves_neither_a_place_nor_a_seat_behind() {
 }
 
 #[test]
-fn idle_seats_are_borrowed_but_not_those_that_are_kept() {
-    let lends = Limits { kept: SEATS / 2 - 2, most: SEATS, ..alone(SEATS / 2, None) };
-    let (desk, _clock) = desk(&[("borrower", lends), ("lender", lends)]);
-    let borrowed: Vec<_> = (0..SEATS / 2 + 2).map(|_| seated(ask(&desk, "borrower", 0))).collect();
+fn seats_are_lent_every_ten_seconds_but_not_those_that_are_kept() {
+    let half = SEATS / 2;
+    let lends = Limits { kept: half - 100, most: half + 60, ..alone(half, None) };
+    let (desk, clock) = desk(&[("borrower", lends), ("lender", lends)]);
+    assert_eq!((current(&desk, "borrower"), current(&desk, "lender")), (half, half));
+    let own: Vec<_> = (0..half).map(|_| seated(ask(&desk, "borrower", 0))).collect();
     assert_eq!(refused(ask(&desk, "borrower", 0)), "concurrency-limit");
-    let own = seated(ask(&desk, "lender", 0));
-    drop(borrowed);
-    drop(own);
-    let _again = seated(ask(&desk, "borrower", 0));
+
+    // It has wanted all of its seats for a whole period, and the other one none.
+    clock.advance(Duration::from_secs(10));
+    let borrowed: Vec<_> = (0..60).map(|_| seated(ask(&desk, "borrower", 0))).collect();
+    assert_eq!(refused(ask(&desk, "borrower", 0)), "concurrency-limit", "it may not borrow more");
+    assert_eq!((current(&desk, "borrower"), current(&desk, "lender")), (half + 60, half - 60));
+
+    // What the other one wants it gets back with the next adjustment.
+    let _lent: Vec<_> = (0..half - 60).map(|_| seated(ask(&desk, "lender", 0))).collect();
+    assert_eq!(refused(ask(&desk, "lender", 0)), "concurrency-limit");
+    drop((own, borrowed));
+    clock.advance(Duration::from_secs(10));
+    let _again = seated(ask(&desk, "lender", 0));
+}
+
+#[tokio::test]
+async fn who_waits_gets_seats_that_are_lent_though_nobody_else_comes() {
+    let lends = Limits { kept: 0, most: 20, ..alone(10, ONE_QUEUE) };
+    let (desk, clock) = desk(&[("busy", lends), ("idle", lends)]);
+    desk.attend();
+    let seats = current(&desk, "busy");
+    let _own: Vec<_> = (0..seats).map(|_| seated(ask(&desk, "busy", 0))).collect();
+    let next = tokio::spawn(waiting(ask(&desk, "busy", 0)));
+    while clock.next_wake().is_none() {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(Duration::from_secs(10));
+    let _seat = next.await.unwrap();
+}
+
+#[test]
+fn wide_requests_take_so_many_seats() {
+    let (desk, _clock) = desk(&[("small", alone(10, queuing(2, 1, 9)))]);
+    let wide = |seats| Width { seats, ..Width::ONE };
+    let six = seated(ask_wide(&desk, "small", 0, wide(6)));
+    assert_eq!(used(&desk, "small"), 6);
+    let mut five = waiting(ask_wide(&desk, "small", 0, wide(5)));
+    // Nobody passes the one whose turn it is.
+    let mut one = waiting(ask(&desk, "small", 0));
+    assert!((&mut five).now_or_never().is_none() && (&mut one).now_or_never().is_none());
+    drop(six);
+    let five = (&mut five).now_or_never().expect("the next in line");
+    let one = (&mut one).now_or_never().expect("and the one behind it");
+    assert_eq!(used(&desk, "small"), 6);
+
+    // Who is wider than the level is served alone.
+    let mut all = waiting(ask_wide(&desk, "small", 1, wide(12)));
+    drop(five);
+    assert!((&mut all).now_or_never().is_none());
+    drop(one);
+    let _all = (&mut all).now_or_never().expect("nobody else is served");
+    assert_eq!(used(&desk, "small"), 12);
+}
+
+#[test]
+fn seats_linger_after_a_write_that_many_watch() {
+    let (desk, clock) = desk(&[("small", alone(4, ONE_QUEUE))]);
+    let linger = Duration::from_millis(5);
+    let write = Width { last: 3, linger, ..Width::ONE };
+    let seat = seated(ask_wide(&desk, "small", 0, write));
+    assert_eq!(used(&desk, "small"), 3);
+    drop(seat);
+    let shown = desk.look(|levels| (levels["small"].used, levels["small"].executing));
+    assert_eq!(shown, (3, 0), "it is answered, and its seats are not free yet");
+    let mut next = waiting(ask_wide(&desk, "small", 0, write));
+    clock.advance(linger);
+    assert!(desk.next_due().is_none(), "nobody waits any more");
+    assert!((&mut next).now_or_never().is_some());
+    clock.advance(linger);
+    let _more = seated(ask(&desk, "small", 0));
+    assert_eq!(used(&desk, "small"), 1);
+
+    // More seats than the level has are as many of its own for longer.
+    let (desk, clock) = self::desk(&[("small", alone(2, ONE_QUEUE))]);
+    let write = Width { last: 8, linger, ..Width::ONE };
+    drop(seated(ask_wide(&desk, "small", 0, write)));
+    clock.advance(linger * 4 - Duration::from_millis(1));
+    let mut next = waiting(ask(&desk, "small", 0));
+    assert!((&mut next).now_or_never().is_none());
+    clock.advance(Duration::from_millis(1));
+    let _due = desk.next_due();
+    assert!((&mut next).now_or_never().is_some());
 }
 
 #[test]
