@@ -162,7 +162,8 @@ impl Worker {
                         through = batch.through.max(through);
                         self.apply(batch.events).await;
                     }
-                    Some(Err(store::Error::Compacted { .. })) => return,
+                    // What is missing may lie before the last bookmark.
+                    Some(Err(store::Error::Compacted { .. } | store::Error::Lagged)) => return,
                     Some(Err(_)) | None => break,
                 }
             }

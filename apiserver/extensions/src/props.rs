@@ -48,6 +48,8 @@ pub(crate) struct Props {
     pub(crate) rules: Vec<Rule>,
     /// Names of fields that are set and that nothing here understands, as in `patternProperties`.
     pub(crate) unsupported: Vec<&'static str>,
+    /// `$schema` is set.
+    pub(crate) dialect: bool,
 }
 
 /// The pattern of a node, compiled when it is first asked for: an object may have very many values to hold against it.
@@ -114,7 +116,8 @@ impl Props {
         Self {
             unsupported: unsupported.collect(),
             items: map.get("items").filter(|items| items.is_object()).map(boxed),
-            items_list: map.get("items").is_some_and(Value::is_array),
+            items_list: !list(map, "items").is_empty(),
+            dialect: !text(map, "$schema").is_empty(),
             not: map.get("not").filter(|not| not.is_object()).map(boxed),
             all_of: schemas(map, "allOf"),
             one_of: schemas(map, "oneOf"),

@@ -223,7 +223,9 @@ impl Node {
             .iter()
             .filter_map(|(name, props)| {
                 let schema = below("properties").get(name).unwrap_or(&NULL);
-                Some((name.clone(), Self::of(environment, schema, props, false)?))
+                let node = Self::of(environment, schema, props, false)?;
+                // Rules below what has no type of its own are not run.
+                Shape::is_known(schema).then(|| (name.clone(), node))
             })
             .collect();
         if rules.is_empty() && items.is_none() && values.is_none() && properties.is_empty() {
@@ -292,6 +294,10 @@ impl Node {
         path: &Path,
     ) {
         let Some(shape) = self.shape.as_ref().filter(|_| !self.rules.is_empty()) else { return };
+        if run.left == 0 {
+            let error = Error::invalid(path, self.kind.as_str(), SPENT);
+            return run.end(error);
+        }
         let bound = shape.bind(value);
         let old = old.map(|old| shape.bind(old));
         for rule in &self.rules {

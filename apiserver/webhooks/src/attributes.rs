@@ -56,12 +56,9 @@ pub(crate) fn is_namespace(definition: &Definition) -> bool {
     definition.kind.group.is_empty() && definition.plural == "namespaces"
 }
 
-/// The namespace a write belongs to: of a namespace that is there, its own.
+/// The namespace a write belongs to: of a namespace, also of one that is to be made, its own.
 pub(crate) fn namespace<'a>(request: &Request<'a>) -> &'a str {
-    match is_namespace(request.definition) && request.operation != Operation::Create {
-        true => request.name,
-        false => request.namespace,
-    }
+    if is_namespace(request.definition) { request.name } else { request.namespace }
 }
 
 /// The kind of what is written: of a subresource, its own.

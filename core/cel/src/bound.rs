@@ -89,10 +89,54 @@ impl<'a> Bound<'a> {
         self.0.to_json()
     }
 
+    /// The objects in it whose names are not those of the fields they stand in, in the original's words and one on a line:
+    /// in an `Object.spec` the field `template` holds an `Object.spec.template`. Lists and maps between them have no names. Of
+    /// a list of JSON patches, those of the first that has any.
+    #[must_use]
+    pub fn misnamed(&self) -> Option<String> {
+        match &self.0 {
+            Value::List(patches) => patches.iter().find_map(|patch| match patch {
+                Value::Map(patch) => misnamed(&patch.field("value")?),
+                _ => None,
+            }),
+            value => misnamed(value),
+        }
+    }
+
     /// The same without what it borrows.
     #[must_use]
     pub fn owned(&self) -> Bound<'static> {
         Bound(self.0.owned())
+    }
+}
+
+/// What is misnamed in an object, by its own name.
+fn misnamed(value: &Value<'_>) -> Option<String> {
+    let Value::Map(map) = value else { return None };
+    let mut found = Vec::new();
+    compare(value, map.made_as()?, &mut found);
+    (!found.is_empty()).then(|| found.join("\n"))
+}
+
+fn compare(value: &Value<'_>, wanted: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Map(map) => {
+            let name = map.made_as();
+            if let Some(name) = name.filter(|name| ***name != *wanted) {
+                found.push(format!(
+                    "unexpected type name {name:?}, expected {wanted:?}, which matches field name path from root Object \
+                     type"
+                ));
+            }
+            for (key, below) in map.entries() {
+                match name {
+                    Some(_) => compare(&below, &format!("{wanted}.{}", key.to_text()), found),
+                    None => compare(&below, wanted, found),
+                }
+            }
+        }
+        Value::List(list) => list.iter().for_each(|item| compare(&item, wanted, found)),
+        _ => {}
     }
 }
 

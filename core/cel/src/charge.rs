@@ -116,6 +116,7 @@ impl Charge {
     /// The cost of a call with these arguments; what failed counts as one.
     pub(crate) fn cost(self, args: &[Option<&Value<'_>>], result: Option<&Value<'_>>) -> u64 {
         let size = |index: usize| args.get(index).copied().flatten().map_or(1, Value::size);
+        let inner = |index: usize| args.get(index).copied().flatten().map_or(1, Value::inner_size);
         match self {
             Self::Fixed(units) => units,
             Self::Traversal => scaled(size(0), TRAVERSAL),
@@ -142,7 +143,7 @@ impl Charge {
             },
             Self::InList => size(1),
             Self::Equality if matches!(args.first(), Some(Some(Value::Extra(_)))) => 1,
-            Self::Equality | Self::Comparison => scaled(size(0).min(size(1)), TRAVERSAL),
+            Self::Equality | Self::Comparison => scaled(inner(0).min(inner(1)), TRAVERSAL),
             Self::Concat => scaled(size(0).saturating_add(size(1)), TRAVERSAL),
             Self::Made => made(result.map_or(1, Value::size)),
             Self::Flatten => match args.get(1) {
@@ -177,7 +178,7 @@ fn traversal(value: &Value<'_>) -> u64 {
         Value::String(text) => text.as_str().len() as u64 / 10,
         Value::Bytes(bytes) => bytes.len() as u64 / 10,
         Value::List(list) => list.iter().map(|item| traversal(&item)).sum(),
-        Value::Map(map) => {
+        Value::Map(map) if map.made_as().is_none() => {
             map.entries().map(|(key, value)| traversal(&key.value()) + traversal(&value)).sum()
         }
         _ => 1,

@@ -2,6 +2,7 @@
 //! quirks included: which expressions a definition may have depends on the last unit.
 
 mod calls;
+mod path;
 
 pub(crate) use calls::{is_comparison, is_nominal};
 
@@ -12,9 +13,8 @@ use crate::{
     shape::{Kind as Shapes, Shape},
     types::Type,
 };
+use path::Path;
 use std::{collections::HashMap, sync::Arc};
-
-type Path = Vec<Arc<str>>;
 
 /// The largest cost of an expression; `root` is the shape of its variables.
 pub(crate) fn estimate(expr: &Expr, checked: &Checked, root: Option<&Shape>) -> u64 {
@@ -89,8 +89,8 @@ impl<'a> Coster<'a> {
             Kind::Literal(_) => Bounds::ZERO,
             Kind::Ident(name) => {
                 // A local variable shadows only the name; what was typed here is in the tree itself.
-                let path =
-                    self.local(name).map_or_else(|| vec![name.clone()], |local| local.path.clone());
+                let local = self.local(name).map(|local| local.path.clone());
+                let path = local.unwrap_or_else(|| Path::variable(name));
                 self.paths.insert(expr.id, path);
                 Bounds::ONE
             }
@@ -133,15 +133,14 @@ impl<'a> Coster<'a> {
 
     fn select(&mut self, expr: &Expr, operand: &Expr, field: &Arc<str>, test: bool) -> Bounds {
         if let Some(Meaning::Ident(name)) = self.checked.meanings.get(&expr.id) {
-            self.paths.insert(expr.id, vec![name.clone()]);
+            self.paths.insert(expr.id, Path::variable(name));
             return Bounds::ONE;
         }
         let below = self.cost(operand);
         if test {
             return below;
         }
-        let mut path = self.path(operand);
-        path.push(field.clone());
+        let path = self.path(operand).to(field.clone());
         self.paths.insert(expr.id, path);
         match self.checked.of(operand) {
             Type::Map(_) | Type::Object(_) => below.plus(Bounds::ONE),
@@ -198,8 +197,8 @@ impl<'a> Coster<'a> {
             };
             if let ("index_list" | "index_map", Some(of)) = (*form, args.first()) {
                 size = self.entries_of(of).map(|entries| entries.value);
-                let mut path = self.path(of);
-                path.push(if *form == "index_list" { "@items" } else { "@values" }.into());
+                let part = if *form == "index_list" { "@items" } else { "@values" };
+                let path = self.path(of).to(part.into());
                 self.paths.insert(expr.id, path);
             }
             if size.is_none() {
@@ -228,8 +227,7 @@ impl<'a> Coster<'a> {
         let (key, value) = (entries.map(|found| found.key), entries.map(|found| found.value));
         let is_list = container == Container::List;
         let push = |coster: &mut Self, name: &Arc<str>, part: &str, size| {
-            let mut path = coster.path(&fold.range);
-            path.push(part.into());
+            let path = coster.path(&fold.range).to(part.into());
             coster.locals.push(Local { name: name.clone(), path, size, entries: None });
         };
         match &fold.item2 {
@@ -300,8 +298,8 @@ impl<'a> Coster<'a> {
 
     fn node<'e>(&mut self, expr: &'e Expr) -> Node<'e> {
         let mut path = self.path(expr);
-        if path.first().is_some_and(|name| &**name == ACCUMULATOR) {
-            path.clear();
+        if path.is_of(ACCUMULATOR) {
+            path = Path::default();
         }
         let of = self.checked.of(expr).clone();
         Node { path, of, expr: Some(expr), derived: self.size(expr) }
@@ -333,10 +331,9 @@ impl<'a> Coster<'a> {
 
     /// The most that the schema allows at a place.
     fn size_at(&self, path: &Path) -> Option<Bounds> {
-        let (_, below) = path.split_first()?;
         let mut shape = self.root?;
-        for part in below {
-            shape = match (&**part, &shape.kind) {
+        for part in path.below()? {
+            shape = match (&*part, &shape.kind) {
                 ("@items" | "@values", Shapes::List(inner) | Shapes::Map(inner)) => inner,
                 // Keys are texts of which nothing is known.
                 ("@keys", Shapes::Map(_)) => return Some(Bounds::ZERO),

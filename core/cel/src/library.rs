@@ -62,7 +62,7 @@ pub(crate) fn is_conversion(name: &str) -> bool {
 
 pub(crate) fn map_of<'a>(entries: Vec<(Key<'a>, Value<'a>)>) -> Value<'a> {
     let map: BTreeMap<_, _> = entries.into_iter().collect();
-    Value::Map(Map::Shared(Arc::new(map)))
+    Value::Map(Map::Shared(Arc::new(map), None))
 }
 
 /// Standard base64 with padding.

@@ -26,7 +26,8 @@ pub(crate) enum Node {
         optional: Vec<usize>,
     },
     Map(Vec<(Node, Node, bool)>),
-    Struct(Vec<(Arc<str>, Node, bool)>),
+    /// Of a name, with its fields.
+    Struct(Arc<str>, Vec<(Arc<str>, Node, bool)>),
     Loop(Box<Loop>),
     /// Whether a value is one of these.
     Among(Box<Node>, Vec<Value<'static>>),
@@ -179,11 +180,12 @@ impl Planner<'_> {
                     None => Node::Map(planned),
                 })
             }
-            Kind::Struct { fields, .. } => {
+            Kind::Struct { name, fields } => {
+                let name = name.strip_prefix('.').map_or_else(|| name.clone(), Into::into);
                 let made = fields.iter().map(|Field { name, value, optional, .. }| {
                     Ok((crate::escape::unescape(name).into(), self.node(value)?, *optional))
                 });
-                Ok(Node::Struct(made.collect::<Planned<_>>()?))
+                Ok(Node::Struct(name, made.collect::<Planned<_>>()?))
             }
             Kind::Fold(fold) => self.fold(fold),
         }

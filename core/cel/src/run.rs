@@ -7,9 +7,9 @@ use crate::{
     fault::Fault,
     library::{map_of, regex},
     plan::{Base, Call, Node, Path, Plan, Step},
-    value::{Key, List, Value},
+    value::{Key, List, Map, Value},
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 type Outcome<'a> = Result<Value<'a>, Fault>;
 
@@ -93,8 +93,8 @@ impl<'p, 'a> Run<'_, 'p, 'a> {
                 let result = self.entries(entries);
                 self.constructed(result, MAP)
             }
-            Node::Struct(fields) => {
-                let result = self.fields(fields);
+            Node::Struct(name, fields) => {
+                let result = self.fields(name, fields);
                 self.constructed(result, STRUCT)
             }
             Node::Loop(of) => self.looped(of),
@@ -219,17 +219,18 @@ impl<'p, 'a> Run<'_, 'p, 'a> {
         Ok(map_of(made))
     }
 
-    fn fields(&mut self, fields: &'p [(Arc<str>, Node, bool)]) -> Outcome<'a> {
-        let mut made = Vec::with_capacity(fields.len());
+    fn fields(&mut self, name: &Arc<str>, fields: &'p [(Arc<str>, Node, bool)]) -> Outcome<'a> {
+        let of = Some(name.clone());
+        let mut made = BTreeMap::new();
         for (name, value, optional) in fields {
             let value = self.node(value)?;
             let key = || Key::Text(crate::value::Text::Shared(name.clone()));
             match optional {
                 true => made.extend(inner(value)?.map(|value| (key(), value))),
-                false => made.push((key(), value)),
+                false => made.extend([(key(), value)]),
             }
         }
-        Ok(map_of(made))
+        Ok(Value::Map(Map::Shared(Arc::new(made), of)))
     }
 
     fn path(&mut self, path: &'p Path) -> Outcome<'a> {

@@ -95,15 +95,12 @@ impl Shape {
     pub fn of_schema(schema: &Value, resource: bool) -> Option<Self> {
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or_default();
         if flag("x-kubernetes-int-or-string") {
-            let length = bound(schema, "maxLength").map(|length| length.saturating_mul(4));
-            let max = length.unwrap_or(REQUEST_BYTES - 2);
+            let max = bound(schema, "maxLength").map_or(REQUEST_BYTES - 2, bytes);
             return Some(Self::plain(Kind::Dyn, max, 1));
         }
         match schema.get("type").and_then(Value::as_str)? {
             "array" => Self::list(schema),
-            "object" => {
-                Some(Self::object(schema, resource || flag("x-kubernetes-embedded-resource")))
-            }
+            "object" => Self::object(schema, resource || flag("x-kubernetes-embedded-resource")),
             "string" => Some(Self::string(schema)),
             "boolean" => Some(Self::plain(Kind::Bool, 1, 4)),
             "number" => Some(Self::plain(Kind::Double, 1, 1)),
@@ -130,19 +127,36 @@ impl Shape {
         Some(Self { kind: Kind::List(Arc::new(items)), max, min_bytes: 2, list })
     }
 
-    fn object(schema: &Value, resource: bool) -> Self {
+    /// Whether a schema says of what type its values are: [`of_schema`](Self::of_schema) makes a shape of it.
+    #[must_use]
+    pub fn is_known(schema: &Value) -> bool {
+        if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+            return true;
+        }
+        let below = |key: &str| schema.get(key).filter(|below| below.is_object());
+        match schema.get("type").and_then(Value::as_str) {
+            Some("array") => below("items").is_some_and(Self::is_known),
+            Some("object") => below("additionalProperties").is_none_or(Self::is_known),
+            Some("string" | "boolean" | "number" | "integer") => true,
+            _ => false,
+        }
+    }
+
+    fn object(schema: &Value, resource: bool) -> Option<Self> {
         let additional =
             schema.get("additionalProperties").filter(|additional| additional.is_object());
-        if let Some(values) = additional.and_then(|values| Self::of_schema(values, false)) {
+        if let Some(values) = additional {
+            // Of values of unknown type nothing is known of the map either.
+            let values = Self::of_schema(values, false)?;
             // A key takes two bytes and its quotes, an entry a colon and a comma.
             let unbounded = (REQUEST_BYTES - 2) / (values.min_bytes + 6);
             let max = bound(schema, "maxProperties").unwrap_or(unbounded);
-            return Self::plain(Kind::Map(Arc::new(values)), max, 2);
+            return Some(Self::plain(Kind::Map(Arc::new(values)), max, 2));
         }
         let empty = Map::new();
         let declared = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
         let mut properties = declared.clone();
-        if resource {
+        if resource && !says_what_it_is(declared) {
             let text = json!({"type": "string"});
             properties.insert("apiVersion".into(), text.clone());
             properties.insert("kind".into(), text.clone());
@@ -167,7 +181,7 @@ impl Shape {
                 fields.insert(name.clone(), Property { escaped, shape: Arc::new(shape) });
             }
         }
-        Self::plain(Kind::Object(Properties(fields)), 0, min_bytes)
+        Some(Self::plain(Kind::Object(Properties(fields)), 0, min_bytes))
     }
 
     fn string(schema: &Value) -> Self {
@@ -179,12 +193,13 @@ impl Shape {
                 "date" => (Kind::Timestamp, 12, 12),
                 "date-time" => (Kind::Timestamp, 32, 21),
                 _ => {
-                    let longest = schema.get("enum").and_then(Value::as_array).map(|values| {
+                    let allowed = schema.get("enum").and_then(Value::as_array);
+                    let allowed = allowed.filter(|values| !values.is_empty());
+                    let longest = allowed.map(|values| {
                         values.iter().filter_map(Value::as_str).map(str::len).max().unwrap_or(0)
                             as u64
                     });
-                    // A character may take up to four bytes.
-                    let max = length.map(|length| length.saturating_mul(4)).or(longest);
+                    let max = length.map(bytes).or(longest);
                     (Kind::String, max.unwrap_or(REQUEST_BYTES - 2), 2)
                 }
             };
@@ -196,6 +211,26 @@ impl Shape {
     pub fn max_cardinality(&self) -> u64 {
         REQUEST_BYTES / (self.min_bytes + 1)
     }
+}
+
+/// The most bytes of so many characters, of which one may take up to four; counted as the original does, which ends nowhere.
+fn bytes(characters: u64) -> u64 {
+    characters.wrapping_mul(4)
+}
+
+/// Whether a resource declares all by itself that expressions may ask of every resource.
+fn says_what_it_is(declared: &Map<String, Value>) -> bool {
+    let is = |schema: Option<&Value>, kind: &str| {
+        schema.and_then(|schema| schema.get("type")).is_some_and(|own| own == kind)
+    };
+    let metadata = declared.get("metadata");
+    let names = metadata.and_then(|metadata| metadata.get("properties"));
+    let named = |name: &str| names.and_then(|names| names.get(name));
+    is(declared.get("kind"), "string")
+        && is(declared.get("apiVersion"), "string")
+        && is(metadata, "object")
+        && is(named("name"), "string")
+        && is(named("generateName"), "string")
 }
 
 fn bound(schema: &Value, name: &str) -> Option<u64> {

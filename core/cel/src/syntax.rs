@@ -46,7 +46,7 @@ pub(crate) fn parse(source: &str, binds: bool) -> Found<Parsed> {
     if characters.len() > LENGTH {
         let size = characters.len();
         return fault(
-            0,
+            usize::MAX,
             format!("expression code point size exceeds limit: size: {size}, limit {LENGTH}"),
         );
     }

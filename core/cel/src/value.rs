@@ -64,7 +64,8 @@ pub(crate) enum List<'a> {
 #[derive(Debug, Clone)]
 pub(crate) enum Map<'a> {
     Json(&'a JsonMap<String, Json>, Option<&'a Shape>),
-    Shared(Arc<BTreeMap<Key<'a>, Value<'a>>>),
+    /// With the name that an object was made under.
+    Shared(Arc<BTreeMap<Key<'a>, Value<'a>>>, Option<Arc<str>>),
 }
 
 /// A key of a map.
@@ -184,7 +185,10 @@ impl<'a> Value<'a> {
             Self::String(_) => Type::String,
             Self::Bytes(_) => Type::Bytes,
             Self::List(_) => Type::list(Type::Dyn),
-            Self::Map(_) => Type::map(Type::Dyn, Type::Dyn),
+            Self::Map(map) => match map.made_as() {
+                Some(name) => Type::opaque(name),
+                None => Type::map(Type::Dyn, Type::Dyn),
+            },
             Self::Timestamp(_) => Type::Timestamp,
             Self::Duration(_) => Type::Duration,
             Self::Optional(_) => Type::optional(Type::Dyn),
@@ -200,7 +204,7 @@ impl<'a> Value<'a> {
             Self::String(text) => text.as_str().chars().count() as u64,
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::List(list) => list.len() as u64,
-            Self::Map(map) => map.len() as u64,
+            Self::Map(map) if map.made_as().is_none() => map.len() as u64,
             Self::Extra(Extra::Ip(address)) => {
                 if address.is_ipv4() {
                     4
@@ -210,6 +214,14 @@ impl<'a> Value<'a> {
             }
             Self::Extra(Extra::Cidr(prefix)) => u64::from(prefix.bits).div_ceil(8),
             _ => 1,
+        }
+    }
+
+    /// The same of what stands in an optional value, as the language itself counts; its libraries do not look inside.
+    pub(crate) fn inner_size(&self) -> u64 {
+        match self {
+            Self::Optional(Some(inner)) => inner.inner_size(),
+            other => other.size(),
         }
     }
 
@@ -293,7 +305,7 @@ impl<'a> Value<'a> {
                 Json::Array(items.iter().map(Self::to_json).collect::<Option<_>>()?)
             }
             Self::Map(Map::Json(map, _)) => Json::Object((*map).clone()),
-            Self::Map(Map::Shared(map)) => {
+            Self::Map(Map::Shared(map, _)) => {
                 let entries = map
                     .iter()
                     .map(|(key, value)| Some((key.to_text().into_owned(), value.to_json()?)));
@@ -322,7 +334,7 @@ impl<'a> Value<'a> {
             }
             Self::Map(map) => {
                 let entries = map.entries().map(|(key, value)| (key.owned(), value.owned()));
-                Value::Map(Map::Shared(Arc::new(entries.collect())))
+                Value::Map(Map::Shared(Arc::new(entries.collect()), map.made_as().cloned()))
             }
             Self::Timestamp(moment) => Value::Timestamp(*moment),
             Self::Duration(span) => Value::Duration(*span),
@@ -403,7 +415,15 @@ impl<'a> Map<'a> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Json(map, _) => map.len(),
-            Self::Shared(map) => map.len(),
+            Self::Shared(map, _) => map.len(),
+        }
+    }
+
+    /// The name of the type it was made as, as `Object.spec`.
+    pub(crate) fn made_as(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Json(..) => None,
+            Self::Shared(_, name) => name.as_ref(),
         }
     }
 
@@ -420,7 +440,7 @@ impl<'a> Map<'a> {
                 }
                 _ => map.get(name).map(Value::plain),
             },
-            Self::Shared(map) => {
+            Self::Shared(map, _) => {
                 // A key that borrows for as short as this is enough to look for.
                 let found = map
                     .iter()
@@ -441,10 +461,10 @@ impl<'a> Map<'a> {
         match (self, key) {
             (Self::Json(..), Key::Text(name)) => self.field(name.as_str()),
             (Self::Json(..), _) => None,
-            (Self::Shared(map), Key::Number(number, unsigned)) => {
+            (Self::Shared(map, _), Key::Number(number, unsigned)) => {
                 map.get(key).or_else(|| map.get(&Key::Number(*number, !unsigned))).cloned()
             }
-            (Self::Shared(map), key) => map.get(key).cloned(),
+            (Self::Shared(map, _), key) => map.get(key).cloned(),
         }
     }
 
@@ -462,7 +482,7 @@ impl<'a> Map<'a> {
                     Some((Key::Text(Text::Borrowed(name)), Value::shaped(json, below)))
                 }))
             }
-            Self::Shared(map) => {
+            Self::Shared(map, _) => {
                 Box::new(map.iter().map(|(key, value)| (key.clone(), value.clone())))
             }
         }
@@ -470,6 +490,7 @@ impl<'a> Map<'a> {
 
     fn equals(&self, other: &Self) -> bool {
         self.len() == other.len()
+            && self.made_as() == other.made_as()
             && self
                 .entries()
                 .all(|(key, value)| other.get(&key).is_some_and(|found| value.equals(&found)))

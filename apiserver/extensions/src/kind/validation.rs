@@ -22,6 +22,7 @@ use kubeplane_core::{
     field::{Error, ErrorKind, Errors, Path, go_quote, verbatim},
     names as rules,
 };
+use schema::is_extended;
 use serde_json::{Value, json};
 use versions::Version;
 
@@ -82,9 +83,11 @@ impl Options {
             schema: before.iter().all(|version| version.schema.is_some()),
             valid_types: none(&|node| !schema::is_valid_type(&node.kind)),
             structural: !preserves(object)
-                || schemas
-                    .iter()
-                    .all(|schema| structural::validate(schema, &Path::root()).is_empty()),
+                || schemas.iter().all(|schema| {
+                    nonstructural::unreadable(schema).is_none()
+                        && structural::validate(schema, &Path::root()).is_empty()
+                })
+                || after.iter().filter_map(|version| version.schema.as_ref()).any(is_extended),
             pruned_defaults: schemas.iter().all(|schema| defaults::are_pruned(schema)),
             atomic_sets: none(&schema::has_open_set),
             map_keys: none(&|node| !schema::map_keys(node, &Path::root()).is_empty()),
@@ -188,6 +191,12 @@ fn spec(object: &Object, options: &Options) -> Errors {
             errors.push(Error::required(&at, "because otherwise all fields are pruned"));
         }
     }
+    let has_default = |schema: &Props| schema.any(|node| node.default.is_some());
+    if preserves(object) && versions.iter().any(|one| one.schema.as_ref().is_some_and(has_default))
+    {
+        let detail = "must be false in order to use defaults in the schema";
+        errors.push(Error::invalid(&path.child("preserveUnknownFields"), true, detail));
+    }
     let shared = versions::Shared::of(&versions);
     for (index, version) in versions.iter().enumerate() {
         let at = path.child("versions").index(index);
@@ -205,6 +214,15 @@ fn spec(object: &Object, options: &Options) -> Errors {
         errors.extend(versions::shared_parts(first, &versions, &shared, options, &path));
     }
     if let Some(conversion) = object.at(&["spec", "conversion"]).filter(|value| !value.is_null()) {
+        let strategy = object.text(&["spec", "conversion", "strategy"]);
+        if preserves(object) && strategy != "None" {
+            let detail = "must be None if spec.preserveUnknownFields is true";
+            errors.push(Error::invalid(
+                &path.child("conversion").child("strategy"),
+                strategy,
+                detail,
+            ));
+        }
         errors.extend(conversion::validate(
             conversion,
             options.conversion,

@@ -91,3 +91,22 @@ fn a_message_that_costs_too_much_ends_all_rules() {
         ]
     );
 }
+
+/// The original has no type for what may be anything, and looks at no rule below it.
+#[test]
+fn rules_below_values_of_unknown_type_are_not_run() {
+    let inner = json!({"type": "object", "properties": {"n": {"type": "integer"}},
+        "x-kubernetes-validations": [{"rule": "self.n > 5", "message": "too few inside"}]});
+    let found = |outer: Value, value: Value| {
+        let schema = broken(json!({"outer": outer}));
+        told(&schema, None, &json!({"n": 9, "outer": value})).0
+    };
+    let known = json!({"type": "object", "properties": {"inner": inner}});
+    let value = json!({"inner": {"n": 1}});
+    assert_eq!(found(known, value.clone()), ["spec.outer.inner: Invalid value: too few inside"]);
+    let unknown =
+        json!({"x-kubernetes-preserve-unknown-fields": true, "properties": {"inner": inner}});
+    assert_eq!(found(unknown.clone(), value.clone()), Vec::<String>::new());
+    let map = json!({"type": "object", "additionalProperties": unknown});
+    assert_eq!(found(map, json!({"key": value})), Vec::<String>::new());
+}

@@ -90,7 +90,7 @@ impl Server {
         let mut body = self.api.service().oneshot(request).await.unwrap().into_body();
         let (mut text, mut found) = (String::new(), Vec::new());
         while found.len() < lines {
-            let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await;
+            let frame = tokio::time::timeout(Duration::from_secs(30), body.frame()).await;
             let data = frame.unwrap().unwrap().unwrap().into_data().unwrap();
             text.push_str(std::str::from_utf8(&data).unwrap());
             found = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -153,7 +153,7 @@ impl Server {
 
     /// Asks until the answer is as wanted.
     pub(crate) async fn until(&self, path: &str, wanted: impl Fn(u16, &Value) -> bool) -> Value {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
             let (code, answer) = self.send("GET", path, Value::Null).await;
             if wanted(code, &answer) {

@@ -40,6 +40,8 @@ pub(super) struct Misconfigured {
     pub(super) why: String,
     /// Why in one word, where there is one.
     pub(super) reason: &'static str,
+    /// How many invocations come before it.
+    pub(super) before: usize,
 }
 
 /// Both, in the order of policies and bindings.
@@ -101,6 +103,7 @@ impl Selected {
             binding: binding.cloned(),
             why: format!("failed to configure {what}: {why}"),
             reason: "",
+            before: self.invocations.len(),
         });
     }
 

@@ -195,6 +195,9 @@ impl MutatingAdmissionPolicy {
             own.evaluate(expression).map(|made| made.owned())
         });
         let made = made.await.map_err(|failure| failure.message())?;
+        if let Some(why) = made.misnamed() {
+            return Err(Unmade::Broken(format!("type mismatch: {why}")));
+        }
         let made = made.to_json().ok_or_else(|| {
             format!("expression '{}' resulted in a value without a JSON form", expression.source)
         })?;
@@ -231,6 +234,7 @@ fn broken(invocation: &Invocation, why: String) -> Misconfigured {
         binding: Some(invocation.binding.clone()),
         why,
         reason: "Invalid",
+        before: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 use super::{
     definition::Binding,
-    invocation::{Invocation, Rules, namespace_of},
+    invocation::{Invocation, Misconfigured, Rules, namespace_of},
     may_judge,
     validator::{Judgement, judge},
 };
@@ -33,6 +33,17 @@ struct Denied {
     binding: Option<String>,
     message: String,
     reason: String,
+}
+
+impl From<Misconfigured> for Denied {
+    fn from(broken: Misconfigured) -> Self {
+        Self {
+            policy: broken.policy.name.clone(),
+            binding: broken.binding.map(|binding| binding.name.clone()),
+            message: broken.why,
+            reason: String::new(),
+        }
+    }
 }
 
 impl ValidatingAdmissionPolicy {
@@ -179,23 +190,21 @@ impl Admission for ValidatingAdmissionPolicy {
 
     async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
         let selected = self.rules.select(&self.shared, request).await?;
-        let mut denied: Vec<Denied> = selected
-            .misconfigured
-            .into_iter()
-            .filter(|broken| !broken.policy.ignore)
-            .map(|broken| Denied {
-                policy: broken.policy.name.clone(),
-                binding: broken.binding.map(|binding| binding.name.clone()),
-                message: broken.why,
-                reason: String::new(),
-            })
-            .collect();
+        let broken = selected.misconfigured.into_iter();
+        let mut broken = broken.filter(|broken| !broken.policy.ignore).peekable();
+        let mut denied: Vec<Denied> = Vec::new();
         if !selected.invocations.is_empty() {
             let namespace = namespace_of(request).await?;
             let invocations = &selected.invocations;
             let judgements = self.judge(invocations, request, namespace.as_deref()).await?;
             let mut annotations: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            for (invocation, mut judgement) in invocations.iter().zip(judgements) {
+            for (index, (invocation, mut judgement)) in
+                invocations.iter().zip(judgements).enumerate()
+            {
+                // The first that refuses has the word, whatever its reason.
+                while let Some(before) = broken.next_if(|broken| broken.before <= index) {
+                    denied.push(before.into());
+                }
                 for (key, value) in judgement.annotations.drain(..) {
                     let key = format!("{}/{key}", invocation.policy.name);
                     let values = annotations.entry(key).or_default();
@@ -209,6 +218,7 @@ impl Admission for ValidatingAdmissionPolicy {
                 request.notes.annotate(key, values.join(", "));
             }
         }
+        denied.extend(broken.map(Denied::from));
         match denied.first() {
             Some(first) => Err(refusal(request, first)),
             None => Ok(()),

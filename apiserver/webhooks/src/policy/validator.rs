@@ -160,6 +160,13 @@ fn annotate<'a>(invocation: &'a Invocation, evaluation: &mut Evaluation<'a>, int
                     value.type_name()
                 )),
             },
+            Err(Failure::Budget) => {
+                // Nothing of what was found counts any more.
+                let why = Denial::error(0, Failure::Budget.message());
+                let denials = if policy.ignore { Vec::new() } else { vec![why] };
+                *into = Judgement { denials, ..Judgement::default() };
+                return;
+            }
             Err(_) if policy.ignore => {}
             Err(failure) => into.broken_annotations.push(failure.message()),
         }

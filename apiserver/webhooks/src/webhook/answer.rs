@@ -55,17 +55,18 @@ pub(super) fn denied(webhook: &str, result: Option<&Value>) -> ApiError {
     let code = result.and_then(|result| result.get("code")).and_then(Value::as_u64);
     let code = code
         .and_then(|code| u16::try_from(code).ok())
-        .filter(|code| (400..600).contains(code))
+        .filter(|code| *code >= 400)
         .and_then(|code| StatusCode::from_u16(code).ok())
         .unwrap_or(StatusCode::BAD_REQUEST);
-    let error = ApiError::new(code, reason(text("reason")), message);
+    let error =
+        ApiError::new(code, reason(text("reason")), message).with_foreign_reason(text("reason"));
     match result.and_then(|result| result.get("details")).filter(|details| details.is_object()) {
         Some(details) => error.with_details(self::details(details)),
         None => error,
     }
 }
 
-/// Reasons are of a fixed set here; others are left out.
+/// Reasons are of a fixed set here; others are left out, and only told to clients.
 pub(crate) fn reason(sent: &str) -> &'static str {
     const KNOWN: [&str; 19] = [
         "Unauthorized",
@@ -131,5 +132,13 @@ mod tests {
             said(json!({"code": 403, "reason": "Forbidden"})),
             (403, "Forbidden", by(": Forbidden"))
         );
+        // A reason of its own is passed on, though nothing here knows it.
+        let own = denied("a.b.c", Some(&json!({"code": 451, "reason": "Unlawful"})));
+        assert_eq!(
+            (own.code().as_u16(), own.reason(), own.message()),
+            (451, "", &*by(": Unlawful"))
+        );
+        assert_eq!(own.to_status()["reason"], "Unlawful");
+        assert_eq!(denied("a.b.c", None).to_status().get("reason"), None);
     }
 }

@@ -51,9 +51,8 @@ pub(super) async fn ask(
         .clients
         .post(&shared.clock, &hook.endpoint, request.reader, review, hook.timeout)
         .await?;
-    let answer = review::read(&body, version, &uid, phase == Phase::Mutating).map_err(|why| {
-        CallError::failed(503, format!("received invalid webhook response: {why}"))
-    })?;
+    let answer = review::read(&body, version, &uid, phase == Phase::Mutating)
+        .map_err(|why| CallError::failed(503, why))?;
     for (key, value) in &answer.annotations {
         request.notes.annotate(format!("{}/{key}", hook.name), value.as_str());
     }

@@ -72,6 +72,33 @@ async fn lists_that_can_only_be_replaced_are_not_touched() {
     assert_eq!(refused.body["reason"], "Invalid");
 }
 
+#[tokio::test]
+async fn objects_are_made_under_the_names_of_their_fields() {
+    for (kind, expression, said) in [
+        (
+            json!(["ApplyConfiguration", "applyConfiguration"]),
+            "Object{metadata: Object.meta{labels: {'a': 'b'}}}",
+            r#"unexpected type name "Object.meta", expected "Object.metadata""#,
+        ),
+        (
+            json!(["JSONPatch", "jsonPatch"]),
+            "[JSONPatch{op: 'add', path: '/data', value: Object.data{a: Object.b{}}}]",
+            r#"unexpected type name "Object.b", expected "Object.data.a""#,
+        ),
+    ] {
+        let server = Server::start().await;
+        let mut mutation = json!({"patchType": kind[0]});
+        mutation[kind[1].as_str().unwrap()] = json!({"expression": expression});
+        mutate(&server, ("", "v1", "configmaps"), json!([mutation])).await;
+        let refused = server.map("m", json!({})).await;
+        let said = format!(
+            "policy 'p' with binding 'b' denied request: type mismatch: {said}, which matches field name path from root \
+             Object type"
+        );
+        assert_eq!(refused.refusal(), (403, said.as_str()));
+    }
+}
+
 /// Whoever wants to be called again is, once anything was applied: also by itself.
 #[tokio::test]
 async fn a_policy_sees_its_own_change_once_more_if_it_wants_to() {

@@ -109,7 +109,7 @@ async fn parameters_come_from_any_kind() {
     }});
     server.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd).await.expect(201);
     let limits = "/apis/example.com/v1/namespaces/default/limits";
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     while server.call("GET", limits, &Value::Null).await.code != 200 {
         assert!(tokio::time::Instant::now() < deadline, "limits are not served");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -261,5 +261,63 @@ async fn a_message_that_costs_all_there_is_is_told_instead() {
     let refused = server.map("m", json!({})).await;
     let why = "failed messageExpression: validation failed due to running out of cost budget, no further validation \
                rules will be run";
+    assert_eq!(refused.refusal(), (422, &*denied("m", why)));
+}
+
+/// The first policy that refuses has the word, also where another cannot be configured.
+#[tokio::test]
+async fn refusals_are_told_in_the_order_of_policies() {
+    let server = Server::start().await;
+    let maps = json!({"resourceRules": [
+        {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]},
+    ]});
+    let policies = [
+        (
+            "first",
+            json!({"matchConstraints": maps,
+            "matchConditions": [{"name": "early", "expression": "object.metadata.name != 'free'"}],
+            "validations": [{"expression": "false", "message": "never"}]}),
+        ),
+        (
+            "second",
+            json!({"matchConstraints": maps,
+            "paramKind": {"apiVersion": "example.com/v1", "kind": "Nothing"},
+            "validations": [{"expression": "true"}]}),
+        ),
+    ];
+    for (name, spec) in policies {
+        server.configure("validatingadmissionpolicies", name, spec).await;
+        let bound = json!({"policyName": name, "validationActions": ["Deny"],
+            "paramRef": {"name": "x", "parameterNotFoundAction": "Deny"}});
+        let bound = match name {
+            "first" => json!({"policyName": name, "validationActions": ["Deny"]}),
+            _ => bound,
+        };
+        server.configure("validatingadmissionpolicybindings", name, bound).await;
+    }
+    let refused = server.map("m", json!({})).await;
+    let why = "ValidatingAdmissionPolicy 'first' with binding 'first' denied request: never";
+    assert!(refused.refusal().1.ends_with(why), "{}", refused.body);
+    let refused = server.map("free", json!({})).await;
+    let why = "ValidatingAdmissionPolicy 'second' denied request: failed to configure policy: ";
+    assert!(refused.refusal().1.contains(why), "{}", refused.body);
+}
+
+/// Annotations have a budget of their own; one who spends it all is refused, whatever was found before.
+#[tokio::test]
+async fn annotations_that_cost_all_there_is_refuse() {
+    let server = Server::start().await;
+    let numbers = "[0,1,2,3,4,5,6,7,8,9]";
+    let costly = format!(
+        "{numbers}.all(a, {numbers}.all(b, {numbers}.all(c, {numbers}.all(d, {numbers}.all(e, {numbers}.all(f, a + b + c + d + e + f < 100)))))) ? 'x' : 'y'"
+    );
+    let annotations: Vec<_> =
+        (0..12).map(|at| json!({"key": format!("a{at}"), "valueExpression": costly})).collect();
+    let fields = json!({
+        "validations": [{"expression": "false", "message": "never"}], "auditAnnotations": annotations,
+    });
+    policy(&server, fields, json!({})).await;
+    let refused = server.map("m", json!({})).await;
+    let why = "validation failed due to running out of cost budget, no further validation rules will be run";
     assert_eq!(refused.refusal(), (422, &*denied("m", why)));
 }

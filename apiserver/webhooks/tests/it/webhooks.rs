@@ -231,3 +231,49 @@ async fn a_webhook_behind_a_service_is_found_and_may_speak_the_old_version() {
     let made = server.map("m", json!({"x": "y"})).await.expect(201);
     assert_eq!(made["metadata"]["labels"]["by"], "old");
 }
+
+/// A namespace is in itself, also before it is there.
+#[tokio::test]
+async fn a_namespace_is_shown_as_its_own() {
+    let (server, webhook) =
+        (Server::start().await, Webhook::answering(json!({"allowed": true})).await);
+    let rules = json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+        "resources": ["namespaces"], "scope": "Cluster"}]);
+    let conditions =
+        json!([{"name": "own", "expression": "request.namespace == object.metadata.name"}]);
+    let fields = json!({"rules": rules, "matchConditions": conditions});
+    server.webhooks("validating", "v", vec![webhook.hook("a.example.com", fields)]).await;
+    server.namespace("team", json!({})).await;
+    let calls = webhook.calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!((&calls[0]["name"], &calls[0]["namespace"]), (&json!("team"), &json!("team")));
+}
+
+/// An answer of the wrong form is a failure, which may be ignored, and no refusal, which may not.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_a_failed_call() {
+    let (server, webhook) =
+        (Server::start().await, Webhook::answering(json!({"allowed": "yes"})).await);
+    let ignore = json!({"failurePolicy": "Ignore"});
+    server.webhooks("validating", "a", vec![webhook.hook("a.example.com", ignore)]).await;
+    server.map("one", json!({})).await.expect(201);
+    server.webhooks("validating", "b", vec![webhook.hook("b.example.com", json!({}))]).await;
+    let refused = server.map("two", json!({})).await;
+    let said = "Internal error occurred: failed calling webhook \"b.example.com\": failed to call webhook: \
+         json: cannot unmarshal string into Go struct field AdmissionResponse.response.allowed of type bool";
+    assert_eq!(refused.refusal(), (500, said));
+}
+
+#[tokio::test]
+async fn a_reason_of_a_webhooks_own_is_passed_on() {
+    let server = Server::start().await;
+    let webhook = Webhook::answering(json!({
+        "allowed": false, "status": {"code": 451, "reason": "Unlawful", "message": "not here"},
+    }))
+    .await;
+    server.webhooks("validating", "v", vec![webhook.hook("a.example.com", json!({}))]).await;
+    let refused = server.map("m", json!({})).await;
+    let said = "admission webhook \"a.example.com\" denied the request: not here";
+    assert_eq!(refused.refusal(), (451, said));
+    assert_eq!(refused.body["reason"], "Unlawful");
+}

@@ -48,6 +48,52 @@ fn objects_are_made_field_by_field() {
 }
 
 #[test]
+fn objects_are_named_after_the_fields_they_stand_in() {
+    let misnamed = |source: &str| {
+        let object = json!({});
+        let activation = Activation::new().with("object", Bound::plain(&object));
+        program(source).run(&activation, 10_000).result.unwrap().misnamed()
+    };
+    for fine in [
+        "Object{spec: Object.spec{m: {'k': Object.spec.m{}}, l: [Object.spec.l{a: 1}]}}",
+        "Object{?spec: optional.of(Object.spec{})}",
+        "[JSONPatch{op: 'add', path: '/spec', value: Object.spec{a: Object.spec.a{}}}]",
+        "[JSONPatch{op: 'add', path: '/spec', value: [Object.spec{a: Object.wrong{}}]}]",
+        "[JSONPatch{op: 'remove', path: '/spec'}]",
+    ] {
+        assert_eq!(misnamed(fine), None, "{fine}");
+    }
+    for (wrong, name, wanted) in [
+        ("Object{invalid: Object.spec{a: 1}}", "Object.spec", "Object.invalid"),
+        (
+            "Object{spec: Object.spec{m: {'k': Object.spec.other{}}}}",
+            "Object.spec.other",
+            "Object.spec.m",
+        ),
+        (
+            "Object{spec: Object.spec{l: [1].map(i, Object.spec.other{a: i})}}",
+            "Object.spec.other",
+            "Object.spec.l",
+        ),
+        (
+            "[JSONPatch{op: 'add', path: '/x', value: Object.spec{a: Object.b{}}}]",
+            "Object.b",
+            "Object.spec.a",
+        ),
+    ] {
+        let said = format!(
+            "unexpected type name \"{name}\", expected \"{wanted}\", which matches field name path from root Object type"
+        );
+        assert_eq!(misnamed(wrong), Some(said), "{wrong}");
+    }
+    let two = misnamed("Object{a: Object.b{}, c: Object.d{}}").unwrap();
+    assert_eq!(two.lines().count(), 2, "{two}");
+    let types = "type(Object.spec{}) == type(Object.spec{a: 1}) && Object.spec{a: 1} == Object.spec{a: 1} && \
+                 dyn(Object.spec{}) != dyn(Object.status{})";
+    assert_eq!(run(types, &json!({})), Ok(Some(json!(true))));
+}
+
+#[test]
 fn a_runaway_expression_is_stopped() {
     let numbers: Vec<_> = (0..200).collect();
     let object = json!({"list": numbers});

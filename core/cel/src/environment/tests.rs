@@ -27,6 +27,14 @@ fn mistakes_are_told_where_they_are() {
     );
     let deep = format!("{}1{}", "(".repeat(300), ")".repeat(300));
     assert_eq!(refused(&deep), "ERROR: <input>:-1:0: expression recursion limit exceeded: 250");
+    // Characters count, not bytes.
+    let long = |count: usize| format!("'{}' == ''", "ä".repeat(count - 8));
+    let read = Environment::new().compile(&long(100_000), &[("self", &widget())]);
+    assert!(read.is_ok(), "{:?}", read.err());
+    assert_eq!(
+        refused(&long(100_001)),
+        "ERROR: <input>:-1:0: expression code point size exceeds limit: size: 100001, limit 100000"
+    );
 }
 
 #[test]
@@ -96,4 +104,152 @@ fn long_sets_and_keyed_lists_are_compared_without_regard_to_their_order() {
     assert_eq!(holds("self.keyed == oldSelf.keyed"), Some(false));
     assert_eq!(holds("(self.set + oldSelf.set).size() == 30000"), Some(true));
     assert_eq!(holds("(self.keyed + oldSelf.keyed)[0].size == 2"), Some(true));
+}
+
+/// A schema with a list of objects that have two lists, of which the first may have so many items and the second so many.
+fn two_lists(first: u32, second: u32) -> serde_json::Value {
+    let numbers =
+        |most: u32| json!({"type": "array", "maxItems": most, "items": {"type": "integer"}});
+    let item = json!({"type": "object",
+        "properties": {"a": numbers(first), "b": numbers(second)}});
+    json!({"type": "array", "maxItems": 3, "items": item})
+}
+
+#[test]
+fn loops_over_two_fields_of_an_item_cost_what_the_later_one_allows() {
+    let costs = |source: &str, schema: serde_json::Value| {
+        let shape = Arc::new(Shape::of_schema(&schema, false).unwrap());
+        Environment::new().compile(source, &[("self", &shape)]).unwrap().max_cost()
+    };
+    let object =
+        |lists: serde_json::Value| json!({"type": "object", "properties": {"items": lists}});
+    let nested = "self.items.all(x, x.a.all(y, x.b.exists(z, z == y)))";
+    let cost = |first, second| costs(nested, object(two_lists(first, second)));
+    // The place of `x.a` has become that of `x.b` when the rounds are counted.
+    assert_eq!(cost(10, 2), cost(2, 2));
+    assert_eq!(cost(2, 10), cost(10, 10));
+    assert!(cost(2, 2) < cost(2, 10));
+    // Above that, and for one list alone, nothing is shared.
+    let nested = "self.all(x, x.a.all(y, x.b.exists(z, z == y)))";
+    assert!(costs(nested, two_lists(2, 2)) < costs(nested, two_lists(10, 2)));
+    let one = "self.items.all(x, x.a.all(y, y > 0) && x.b.all(y, y > 0))";
+    let cost = |first, second| costs(one, object(two_lists(first, second)));
+    assert!(cost(2, 2) < cost(10, 2) && cost(2, 2) < cost(2, 10));
+}
+
+/// The most an expression can cost, by what the schema says of the value.
+#[test]
+fn what_no_schema_bounds_is_bounded_by_the_request() {
+    const REQUEST: u64 = 3 * 1024 * 1024;
+    let cost = |source: &str, schema: serde_json::Value| {
+        let shape = Arc::new(Shape::of_schema(&schema, false).unwrap());
+        Environment::new().compile(source, &[("self", &shape)]).unwrap().max_cost()
+    };
+    let text = |limits: serde_json::Value| {
+        let mut schema = json!({"type": "string"});
+        schema.as_object_mut().unwrap().extend(limits.as_object().cloned().unwrap());
+        schema
+    };
+    // One for `self`, and a tenth of each character, twice over for an empty pattern.
+    let traversed = |length: u64| 1 + length.div_ceil(10);
+    for (schema, length) in [
+        (text(json!({})), REQUEST - 2),
+        (text(json!({"maxLength": 25})), 100),
+        (text(json!({"maxLength": -1})), 0),
+        (text(json!({"enum": ["a", "abc"]})), 3),
+        (text(json!({"enum": []})), REQUEST - 2),
+        (text(json!({"enum": ["a"], "maxLength": 5})), 20),
+    ] {
+        let shown = schema.to_string();
+        assert_eq!(cost("self.trim() != ''", schema), traversed(length), "{shown}");
+    }
+    // A round for each item: the item itself, and what holds the rounds together.
+    let per_item = 4;
+    let base = cost(
+        "self.all(x, x)",
+        json!({"type": "array", "maxItems": 0, "items": {"type": "boolean"}}),
+    );
+    for (schema, items) in [
+        (json!({"type": "array", "maxItems": 7, "items": {"type": "boolean"}}), 7),
+        (json!({"type": "array", "items": {"type": "boolean"}}), (REQUEST - 2) / 5),
+        (
+            json!({"type": "array", "items": {"type": "string", "format": "duration"}}),
+            (REQUEST - 2) / 4,
+        ),
+        (
+            json!({"type": "array", "items": {"type": "string", "format": "date"}}),
+            (REQUEST - 2) / 13,
+        ),
+        (
+            json!({"type": "array", "items": {"type": "string", "format": "date-time"}}),
+            (REQUEST - 2) / 22,
+        ),
+        (
+            json!({"type": "array", "items": {"type": "object", "required": ["ab"],
+            "properties": {"ab": {"type": "integer"}}}}),
+            (REQUEST - 2) / (2 + 2 + 1 + 4 + 1),
+        ),
+        (
+            json!({"type": "array", "items": {"type": "object", "required": ["ab"],
+            "properties": {"ab": {"type": "integer", "default": 1}}}}),
+            (REQUEST - 2) / (2 + 1),
+        ),
+        (
+            json!({"type": "object", "maxProperties": 9, "additionalProperties": {"type": "integer"}}),
+            9,
+        ),
+        (json!({"type": "object", "additionalProperties": {"type": "integer"}}), (REQUEST - 2) / 7),
+    ] {
+        let shown = schema.to_string();
+        let cost = cost("self.all(x, true)", schema) - base;
+        assert_eq!(cost % items, 0, "{shown}: {cost}");
+        assert!(cost / items < per_item, "{shown}: {cost}");
+    }
+}
+
+#[test]
+fn maps_of_unknown_values_are_unknown_and_resources_may_say_what_they_are() {
+    let open = json!({"x-kubernetes-preserve-unknown-fields": true});
+    let map = json!({"type": "object", "additionalProperties": open});
+    assert!(Shape::of_schema(&map, false).is_none() && !Shape::is_known(&map));
+    let schema = json!({"type": "object", "properties": {"map": map, "size": {"type": "integer"}}});
+    assert!(Shape::is_known(&schema));
+    let shape = Arc::new(Shape::of_schema(&schema, false).unwrap());
+    let compile = |source: &str| Environment::new().compile(source, &[("self", &shape)]);
+    assert!(compile("self.size > 0").is_ok());
+    assert!(compile("has(self.map)").unwrap_err().to_string().contains("undefined field 'map'"));
+    assert!(!Shape::is_known(&json!({"type": "array", "items": open})));
+    assert!(Shape::is_known(&json!({"x-kubernetes-int-or-string": true})));
+
+    let text = |most: u32| json!({"type": "string", "maxLength": most});
+    let plain = json!({"type": "string"});
+    let names = |names: serde_json::Value| {
+        json!({"type": "object", "properties": {
+        "kind": plain, "apiVersion": plain, "metadata": {"type": "object", "properties": names}}})
+    };
+    let cost = |schema: &serde_json::Value| {
+        let shape = Arc::new(Shape::of_schema(schema, true).unwrap());
+        let source = "self.metadata.name.contains('a')";
+        Environment::new().compile(source, &[("self", &shape)]).unwrap().max_cost()
+    };
+    let whole = names(json!({"name": text(5), "generateName": plain}));
+    let part = names(json!({"name": text(5)}));
+    assert!(cost(&whole) < 10);
+    assert!(cost(&part) > 300_000);
+}
+
+/// What two optional values cost to compare is what is in them.
+#[test]
+fn optional_values_are_compared_for_what_is_in_them() {
+    let shape = widget();
+    let source = "optional.of(self.mode) == optional.of(self.mode)";
+    let program = Environment::new().compile(source, &[("self", &shape)]).unwrap();
+    let cost = |length: usize| {
+        let value = json!({"mode": "a".repeat(length)});
+        let ran = program.run(&Activation::new().with("self", shape.bind(&value)), 1000);
+        assert_eq!(ran.result.unwrap().as_bool(), Some(true));
+        ran.cost
+    };
+    assert_eq!(cost(100) - cost(10), 9);
+    assert_eq!(cost(10), cost(1));
 }

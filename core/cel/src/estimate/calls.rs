@@ -67,10 +67,10 @@ impl Coster<'_> {
     /// The items of a list that a node is.
     fn items<'e>(&self, list: &Node<'_>) -> Option<Node<'e>> {
         let of = list.of.params().first().map(|of| Type::clone(of))?;
-        let mut path = list.path.clone();
-        if !path.is_empty() {
-            path.push("@items".into());
-        }
+        let path = match list.path.is_empty() {
+            true => list.path.clone(),
+            false => list.path.copied("@items".into()),
+        };
         Some(Node { path, of, expr: None, derived: None })
     }
 

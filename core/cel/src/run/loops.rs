@@ -109,7 +109,7 @@ impl<'p, 'a> Run<'_, 'p, 'a> {
             _ => return Err(Fault::overload()),
         };
         let mut map = match before {
-            Map::Shared(map) => map,
+            Map::Shared(map, None) => map,
             map => Arc::new(map.entries().collect()),
         };
         let all = Arc::make_mut(&mut map);
@@ -122,6 +122,6 @@ impl<'p, 'a> Run<'_, 'p, 'a> {
             }
             all.insert(key, value);
         }
-        Ok(Value::Map(Map::Shared(map)))
+        Ok(Value::Map(Map::Shared(map, None)))
     }
 }

@@ -9,6 +9,9 @@ use kubeplane_cel::{EXPRESSION_COST_LIMIT, Environment, SCHEMA_COST_LIMIT, Shape
 use kubeplane_core::field::{Error, Errors, Path};
 use serde_json::Value;
 
+/// What is said of rules about values of which the schema does not say what they are.
+const UNTYPED: &str = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert structural schema to CEL declarations";
+
 /// The rules of one schema, as they are met.
 #[derive(Debug)]
 pub(super) struct Rules {
@@ -33,10 +36,12 @@ impl Rules {
         resource: bool,
         count: Option<u64>,
     ) -> Errors {
+        let Some(shape) = Shape::of_schema(json, resource) else {
+            let at = place.path.child("x-kubernetes-validations");
+            return vec![Error::internal(&at, UNTYPED)];
+        };
         let mut errors = Vec::new();
-        let unbounded =
-            || Shape::of_schema(json, resource).map_or(1, |shape| shape.max_cardinality());
-        let count = count.unwrap_or_else(unbounded);
+        let count = count.unwrap_or_else(|| shape.max_cardinality());
         for (index, rule) in compile(&self.environment, json, props, resource).iter().enumerate() {
             let at = place.path.child("x-kubernetes-validations").index(index);
             errors.extend(self.rule(rule, place, count, &at));

@@ -51,21 +51,29 @@ fn found(crd: &Object) -> Option<(&'static str, &'static str, String)> {
 }
 
 /// Why a schema cannot be read as a structural one at all.
-fn unreadable(schema: &Props) -> Option<String> {
+pub(super) fn unreadable(schema: &Props) -> Option<String> {
     let mut why = None;
     schema.walk(&mut |node| {
-        let unsupported = UNREADABLE.iter().find(|name| node.unsupported.contains(name));
         if why.is_none() {
-            why = match unsupported {
-                Some(name) => Some(format!("OpenAPIV3Schema '{name}' is not supported")),
-                None if node.items_list => {
-                    Some("OpenAPIV3Schema 'items' must be a schema, but is an array".to_owned())
-                }
-                None => None,
-            };
+            why = unreadable_node(node);
         }
     });
     why
+}
+
+fn unreadable_node(node: &Props) -> Option<String> {
+    if node.dialect && !node.unsupported.contains(&"id") {
+        return Some("OpenAPIV3Schema 'schema' is not supported".to_owned());
+    }
+    if let Some(name) = UNREADABLE.iter().find(|name| node.unsupported.contains(name)) {
+        return Some(format!("OpenAPIV3Schema '{name}' is not supported"));
+    }
+    if node.preserve_unknown == Some(false) {
+        let why =
+            "internal error: 'x-kubernetes-preserve-unknown-fields' must be true or undefined";
+        return Some(why.to_owned());
+    }
+    node.items_list.then(|| "OpenAPIV3Schema 'items' must be a schema, but is an array".to_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What the schema of a version may say.
 
-use super::{Options, cel::Rules, defaults, structural, unsupported, versions::Version};
+use super::{
+    Options, cel::Rules, defaults, nonstructural, structural, unsupported, versions::Version,
+};
 use crate::{
     fieldpath,
     props::{Additional, Props},
@@ -57,9 +59,9 @@ pub(super) fn validate(
             .push(Error::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
     }
     let mut rules = None;
-    // What cannot be read as structural is refused below.
-    let readable = !props.any(|node| !node.unsupported.is_empty() || node.items_list);
-    if readable && (options.structural || is_extended(props)) {
+    let unreadable = nonstructural::unreadable(props);
+    let structural = options.structural || is_extended(props);
+    if unreadable.is_none() && structural {
         let mut found = structural::validate(props, &path);
         if found.is_empty() {
             found = defaults::validate(props, json, options.pruned_defaults, &path);
@@ -72,13 +74,18 @@ pub(super) fn validate(
     let mut walk = Walk { options, rules, broken: Vec::new() };
     errors.extend(walk.node(props, json, &Place::root(path.clone()), Some(1)));
     errors.append(&mut walk.broken);
+    // Mostly it was refused above, with its place.
+    if let Some(why) = unreadable.filter(|_| structural && errors.is_empty()) {
+        errors.push(Error::invalid(&path, "", why));
+    }
     if let Some(rules) = walk.rules {
         errors.extend(rules.finish(&path));
     }
     errors
 }
 
-fn is_extended(props: &Props) -> bool {
+/// Whether a schema uses what only structural schemas can have.
+pub(super) fn is_extended(props: &Props) -> bool {
     props.any(|node| {
         node.embedded
             || node.preserve_unknown.is_some()
@@ -101,6 +108,7 @@ fn root_with_status(props: &Props, json: &Value, path: &Path) -> Errors {
     }
     let refused = [
         !props.unsupported.is_empty(),
+        props.dialect,
         !props.allowed.is_empty(),
         !props.all_of.is_empty(),
         !props.any_of.is_empty(),
@@ -158,6 +166,9 @@ impl Walk<'_> {
         }
         for (name, property) in &props.properties {
             let mut next = place.at(path.child("properties").key(name));
+            if !matches!(props.map_type.as_deref(), None | Some("granular" | "atomic")) {
+                next.uncorrelated.get_or_insert_with(|| path.clone());
+            }
             if (place.root || props.embedded)
                 && matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
             {
@@ -331,12 +342,16 @@ fn list_map(props: &Props, path: &Path) -> Errors {
     }
     let items_at = path.child("items");
     let Some(items) = &props.items else {
-        if !props.items_list {
-            errors.push(Error::required(
-                &items_at,
-                "must have a schema if x-kubernetes-list-type is map",
-            ));
-        }
+        errors.push(match props.items_list {
+            true => {
+                let detail = "must only have a single schema if x-kubernetes-list-type is map";
+                Error::invalid(&items_at, Value::Null, detail)
+            }
+            false => {
+                let detail = "must have a schema if x-kubernetes-list-type is map";
+                Error::required(&items_at, detail)
+            }
+        });
         return errors;
     };
     if items.kind != "object" {

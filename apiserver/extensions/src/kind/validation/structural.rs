@@ -1,6 +1,9 @@
 //! Structural schemas: every field has one type, and what stands under `anyOf` and the like only narrows it.
 
-use crate::{props::Props, value};
+use crate::{
+    props::{Additional, Props},
+    value,
+};
 use kubeplane_core::field::{Error, Errors, Path};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -151,6 +154,11 @@ fn narrowing(props: &Props, skip_any_of: bool, skip_first_all_of: bool, path: &P
     errors
 }
 
+/// Whether anything may stand beside the properties of a nested schema, or is asked of it.
+fn additional_is_open(props: &Props) -> bool {
+    props.additional.as_ref().is_some_and(|additional| *additional != Additional::Any(false))
+}
+
 fn nested(props: &Props, skip_any_of: bool, path: &Path) -> Errors {
     let mut errors = narrowing(props, skip_any_of, false, path);
     if let Some(items) = &props.items {
@@ -161,7 +169,7 @@ fn nested(props: &Props, skip_any_of: bool, path: &Path) -> Errors {
     }
     let refused = [
         ("type", !props.kind.is_empty(), "empty"),
-        ("additionalProperties", props.additional.is_some(), "undefined"),
+        ("additionalProperties", additional_is_open(props), "undefined"),
         ("default", props.default.is_some(), "undefined"),
         ("title", !props.title.is_empty(), "empty"),
         ("description", !props.description.is_empty(), "empty"),

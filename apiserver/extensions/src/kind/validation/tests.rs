@@ -324,3 +324,111 @@ fn all_rules_are_looked_at() {
         "{found:#?}"
     );
 }
+
+/// What has no place in a structural schema, and what only looks as if it had none.
+#[test]
+fn schemas_are_read_as_the_original_reads_them() {
+    let one_of = |additional: Value| {
+        with(json!({"type": "object", "properties": {"a": {"type": "string"}},
+            "oneOf": [{"required": ["a"], "additionalProperties": additional}]}))
+    };
+    assert_eq!(one_of(json!(false)), Vec::<String>::new());
+    for open in [json!(true), json!({})] {
+        assert_eq!(
+            one_of(open),
+            ["S.oneOf[0].additionalProperties: Forbidden: must be undefined to be structural"]
+        );
+    }
+    assert_eq!(
+        with(json!({"type": "object", "$schema": "https://json-schema.org/draft-04/schema"})),
+        [
+            r#"spec.validation.openAPIV3Schema: Invalid value: "": OpenAPIV3Schema 'schema' is not supported"#
+        ]
+    );
+    // That it cannot be read is enough: nothing is said of its missing type.
+    assert_eq!(
+        with(json!({"x-kubernetes-preserve-unknown-fields": false})),
+        ["S.x-kubernetes-preserve-unknown-fields: Invalid value: false: must be true or undefined"]
+    );
+    assert_eq!(
+        with(json!({"type": "array", "items": []})),
+        ["S.items: Required value: must be specified"]
+    );
+    let found = with(json!({"type": "array", "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["a"], "items": [{"type": "string"}]}));
+    assert_eq!(
+        found,
+        [
+            "S.items: Forbidden: items must be a schema object and not an array",
+            "S.items: Invalid value: null: must only have a single schema if x-kubernetes-list-type is map",
+        ]
+    );
+}
+
+#[test]
+fn rules_need_values_of_known_types_that_can_be_told_apart() {
+    let rule = |rule: &str| json!([{"rule": rule}]);
+    assert_eq!(
+        with(json!({"x-kubernetes-preserve-unknown-fields": true,
+            "x-kubernetes-validations": rule("true")})),
+        [
+            "S.x-kubernetes-validations: Internal error: internal error: failed to construct type information for x-kubernetes-validations rules: unable to convert structural schema to CEL declarations"
+        ]
+    );
+    let found = with(json!({"type": "object", "x-kubernetes-map-type": "odd", "properties": {
+        "a": {"type": "string", "x-kubernetes-validations": rule("self == oldSelf")}}}));
+    assert_eq!(
+        found,
+        [
+            r#"S.x-kubernetes-map-type: Unsupported value: "odd": supported values: "atomic", "granular""#,
+            r#"S.properties[a].x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema within S"#,
+        ]
+    );
+}
+
+/// What a definition of old keeps, it cannot use together with what came later.
+#[test]
+fn definitions_that_keep_unknown_fields_have_neither_defaults_nor_webhooks() {
+    let mut old = widgets();
+    old["spec"]["preserveUnknownFields"] = json!(true);
+    let mut new = old.clone();
+    new["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["size"]
+        ["default"] = json!(1);
+    new["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"], "clientConfig": {"url": "https://a.b"}}});
+    let both = |new: &Value, old: &Value| {
+        let object = |value: &Value| Object::from_value(value.clone()).unwrap();
+        told(&update(&object(new), &object(old)))
+    };
+    assert_eq!(both(&old, &old), Vec::<String>::new());
+    assert_eq!(
+        both(&new, &old),
+        [
+            "spec.preserveUnknownFields: Invalid value: true: must be false in order to use defaults in the schema",
+            r#"spec.conversion.strategy: Invalid value: "Webhook": must be None if spec.preserveUnknownFields is true"#,
+        ]
+    );
+}
+
+#[test]
+fn warnings_of_versions_can_be_printed() {
+    let warned = |warning: &str| {
+        changed(|crd| {
+            crd["spec"]["versions"][0]["deprecated"] = json!(true);
+            crd["spec"]["versions"][0]["deprecationWarning"] = json!(warning);
+        })
+    };
+    for fine in ["use v2", "naïve – “quoted” 日本 ✓ e\u{301}"] {
+        assert_eq!(warned(fine), Vec::<String>::new());
+    }
+    for odd in ["a\tb", "a\u{a0}b", "a\u{200b}b", "a\u{feff}b", "a\u{e000}b", "a\u{2028}b"] {
+        let found = warned(odd);
+        assert_eq!(found.len(), 1, "{odd:?}: {found:?}");
+        assert!(
+            found[0].ends_with(
+                "must only contain printable UTF-8 characters; non-printable character found at index 1"
+            ),
+            "{odd:?}: {found:?}"
+        );
+    }
+}

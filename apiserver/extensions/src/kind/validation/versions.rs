@@ -207,12 +207,27 @@ fn deprecation(version: &Value, path: &Path) -> Errors {
     if warning.is_empty() {
         errors.push(invalid("must not be an empty string".to_owned()));
     }
-    if let Some((index, _)) = warning.char_indices().find(|(_, c)| c.is_control()) {
+    if let Some((index, _)) = warning.char_indices().find(|(_, c)| !is_printable(*c)) {
         errors.push(invalid(format!(
             "must only contain printable UTF-8 characters; non-printable character found at index {index}"
         )));
     }
     errors
+}
+
+/// Whether a character can be printed by the standards of the original: letters, marks, numbers, signs and the plain space.
+fn is_printable(c: char) -> bool {
+    match c {
+        ' ' => true,
+        // What Unicode counts to formats, what is for private use and what is no character.
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{110bd}' | '\u{110cd}' => false,
+        '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' => false,
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => false,
+        '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' => false,
+        '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' => false,
+        '\u{e0000}'..='\u{e007f}' | '\u{f0000}'..='\u{10ffff}' => false,
+        c => !c.is_control() && !c.is_whitespace(),
+    }
 }
 
 fn subresources(version: &Version<'_>, path: &Path) -> Errors {
