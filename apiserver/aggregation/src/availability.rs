@@ -8,7 +8,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use http::Response;
 use kubeplane_apiserver::Api;
 use kubeplane_core::{
-    GroupResource, Object,
+    ApiError, GroupResource, Object,
     auth::{GROUP_MASTERS, UserInfo},
 };
 use serde_json::Value;
@@ -31,7 +31,14 @@ pub(crate) async fn check(
 ) -> Condition {
     let (name, namespace) = (&wanted.name, &wanted.namespace);
     let services = GroupResource::new("", "services");
-    let service = match api.reader().get(&services, namespace, name).await {
+    // The change that this check follows was told by the store; the caches, by which the extension is reached, too, may
+    // yet have to see it, and nobody would say when they have.
+    let caught_up = api.reader().catch_up(&services).await;
+    let service = match caught_up {
+        Ok(()) => api.reader().get(&services, namespace, name).await,
+        Err(error) => Err(error),
+    };
+    let service = match service {
         Ok(Some(service)) => service,
         Ok(None) => {
             let why = format!("service/{name} in {namespace:?} is not present");
@@ -74,10 +81,12 @@ async fn endpoints(api: &Api, service: &Object, wanted: &Service) -> Result<(), 
     };
     let port_name = declared["name"].as_str().unwrap_or_default();
     let slices = GroupResource::new("discovery.k8s.io", "endpointslices");
-    let slices = api.reader().list(&slices, namespace).await.map_err(|error| {
+    let unread = |error: ApiError| {
         let why = format!("service/{name} in {namespace:?} cannot be checked due to: {error}");
         Condition::unknown("EndpointsAccessError", why)
-    })?;
+    };
+    api.reader().catch_up(&slices).await.map_err(unread)?;
+    let slices = api.reader().list(&slices, namespace).await.map_err(unread)?;
     let own = |slice: &&Arc<Object>| slice.label("kubernetes.io/service-name") == Some(name);
     let own: Vec<_> = slices.items.iter().filter(own).collect();
     if own.is_empty() {

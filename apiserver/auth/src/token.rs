@@ -295,8 +295,13 @@ impl ServiceAccountTokens {
         bound: &BoundObject,
         lingers: bool,
     ) -> Result<(), String> {
-        let found =
-            self.reader.get(&GroupResource::new("", resource), namespace, &bound.name).await;
+        let kind = GroupResource::new("", resource);
+        let mut found = self.reader.get(&kind, namespace, &bound.name).await;
+        // It may have been made a moment ago, and its token right after it.
+        if found.as_ref().is_ok_and(|found| found.as_ref().is_none_or(|own| own.uid() != bound.uid))
+        {
+            found = self.reader.get_fresh(&kind, namespace, &bound.name).await;
+        }
         let object = found
             .map_err(|error| error.to_string())?
             .ok_or_else(|| format!("{resource} is gone"))?;

@@ -19,6 +19,8 @@ mod pem;
 mod signer;
 mod validation;
 
+pub(crate) use signer::signer_name;
+
 pub(crate) fn definition() -> Definition {
     let row = Row {
         group: "certificates.k8s.io",

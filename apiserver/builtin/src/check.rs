@@ -35,6 +35,12 @@ pub(crate) fn dns_subdomain(at: &At<'_>, errors: &mut Errors) {
     messages(at, names::is_dns1123_subdomain(at.str()), errors);
 }
 
+pub(crate) fn required_dns_subdomain(at: &At<'_>, errors: &mut Errors) {
+    if required(at, errors) {
+        dns_subdomain(at, errors);
+    }
+}
+
 /// A DNS subdomain, if there is a text at all.
 pub(crate) fn optional_dns_subdomain(at: &At<'_>, errors: &mut Errors) {
     if !at.str().is_empty() {
@@ -130,6 +136,11 @@ pub(crate) fn label_selector(at: &At<'_>, errors: &mut Errors) {
     for requirement in at.get("matchExpressions").items() {
         label_requirement(&requirement, false, errors);
     }
+}
+
+/// Takes out what is wrong with the values that selectors look for: what was stored with such may keep them.
+pub(crate) fn forgive_selected_values(errors: &mut Errors) {
+    errors.retain(|error| !error.path.as_str().contains(".values["));
 }
 
 /// One requirement of a LabelSelector.

@@ -6,7 +6,7 @@ use crate::{
     hooks::{change_only, keep, start_generation, step_generation},
     job,
     look::{At, Look, sub},
-    pod::features::drop_disabled,
+    pod::{features::drop_disabled, validation::forgive_template},
     row::{Part, Row},
     table::{age, containers, selector, since},
     workload::warn_of_name,
@@ -63,7 +63,7 @@ impl Strategy for CronJobs {
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({}));
         start_generation(object);
-        drop_off(context.features, object);
+        drop_off(context.features, object, None);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -71,7 +71,7 @@ impl Strategy for CronJobs {
             return change_only(object, old, "status");
         }
         keep(object, old, "status");
-        drop_off(context.features, object);
+        drop_off(context.features, object, Some(old));
         step_generation(object, old, &["spec"]);
     }
 
@@ -97,6 +97,8 @@ impl Strategy for CronJobs {
         }
         let spec = At::top(object.map(), "spec");
         validate(&spec, Some(sub(old.map(), "spec")), &mut errors);
+        let template = At::top(old.map(), "spec").get("jobTemplate").get("spec").get("template");
+        forgive_template(&mut errors, &template);
         if errors.is_empty() {
             if object.generation() != old.generation() {
                 job::warn(context, &spec.get("jobTemplate").get("spec"));
@@ -139,10 +141,11 @@ impl Strategy for CronJobs {
     }
 }
 
-fn drop_off(features: &Features, object: &mut Object) {
+fn drop_off(features: &Features, object: &mut Object, old: Option<&Object>) {
     let path = ["spec", "jobTemplate", "spec", "template"];
+    let before = old.and_then(|old| old.at(&path)).map_or(&Value::Null, |pod| pod.sub("spec"));
     if let Some(pod) = map_in(object.map_at_mut(&path), "spec") {
-        drop_disabled(features, pod);
+        drop_disabled(features, pod, before);
     }
 }
 

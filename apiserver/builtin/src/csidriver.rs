@@ -37,7 +37,7 @@ pub(crate) fn definition() -> Definition {
     };
     row.define(Plain {
         default,
-        create: |_, object| drop_gated(object, None),
+        create: |context, object| drop_gated(context, object, None),
         change,
         warn,
         validate,
@@ -61,15 +61,18 @@ fn default(object: &mut Object) {
 }
 
 /// The field of a feature that is off by default: kept only where it already is.
-fn drop_gated(object: &mut Object, old: Option<&Object>) {
+fn drop_gated(context: &Context<'_>, object: &mut Object, old: Option<&Object>) {
     const FIELD: [&str; 2] = ["spec", "preventPodSchedulingIfMissing"];
+    if context.features.is_on("VolumeLimitScaling") {
+        return;
+    }
     if old.is_none_or(|old| old.at(&FIELD).is_none_or(Value::is_null)) {
         object.remove(&FIELD);
     }
 }
 
-fn change(_context: &Context<'_>, object: &mut Object, old: &Object) {
-    drop_gated(object, Some(old));
+fn change(context: &Context<'_>, object: &mut Object, old: &Object) {
+    drop_gated(context, object, Some(old));
     if object.at(&["spec"]) != old.at(&["spec"]) {
         object.set(&["metadata", "generation"], old.generation() + 1);
     }

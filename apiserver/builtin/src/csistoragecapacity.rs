@@ -22,6 +22,7 @@ pub(crate) fn definition() -> Definition {
     row.define(Plain {
         warn,
         validate,
+        revalidate: false,
         update,
         row: |object, _| vec![object.name().into(), created_at(object)],
         ..Plain::NEW
@@ -56,7 +57,12 @@ fn validate(object: &Object) -> Errors {
 }
 
 fn update(object: &Object, old: &Object) -> Errors {
-    let mut errors = Errors::new();
+    let mut errors = validate(object);
+    let mut before = Errors::new();
+    check::label_selector(&At::top(old.map(), "nodeTopology"), &mut before);
+    if !before.is_empty() {
+        check::forgive_selected_values(&mut errors);
+    }
     for field in ["nodeTopology", "storageClassName"] {
         check::unchanged(&At::top(object.map(), field), sub(old.map(), field), &mut errors);
     }

@@ -80,7 +80,7 @@ impl Strategy for DaemonSets {
         start_generation(object);
         let generation = template_generation(object).max(1);
         set_template_generation(object, generation);
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, None);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -89,7 +89,7 @@ impl Strategy for DaemonSets {
             change_status(object, old);
             return set_template_generation(object, before);
         }
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, Some(old));
         keep(object, old, "status");
         let template = ["spec", "template"];
         let moved = object.at(&template) != old.at(&template);

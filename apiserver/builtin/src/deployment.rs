@@ -60,7 +60,7 @@ impl Strategy for Deployments {
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({}));
         start_generation(object);
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, None);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -69,7 +69,7 @@ impl Strategy for Deployments {
             return keep_metadata(object, old, "labels");
         }
         keep(object, old, "status");
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, Some(old));
         // Annotations count too: a rollback was once asked for with one.
         let annotations = ["metadata", "annotations"];
         let changed = object.at(&["spec"]) != old.at(&["spec"])

@@ -1,7 +1,8 @@
 //! Endpoints, the older form of EndpointSlices.
 
 use crate::{
-    look::{Look, sub},
+    addresses::warn_of_ip,
+    look::{At, Look, sub},
     row::Row,
     table::{age, first_three},
 };
@@ -41,16 +42,34 @@ impl Strategy for Endpoints {
         }
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::endpoints(object)
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        let errors = validation::endpoints(object);
+        warn(context, object, &errors);
+        errors
     }
 
-    fn validate_update(&self, _context: &Context<'_>, object: &Object, old: &Object) -> Errors {
-        validation::update(object, old)
+    fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
+        let errors = validation::update(object, old);
+        warn(context, object, &errors);
+        errors
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
         vec![object.name().into(), addresses(object).into(), age(object, now)]
+    }
+}
+
+/// Warns of addresses, but for those that the controller wrote.
+fn warn(context: &Context<'_>, object: &Object, errors: &Errors) {
+    let by_controller =
+        object.label("endpoints.kubernetes.io/managed-by") == Some("endpoint-controller");
+    if !errors.is_empty() || by_controller {
+        return;
+    }
+    for subset in At::top(object.map(), "subsets").items() {
+        for list in ["addresses", "notReadyAddresses"] {
+            subset.get(list).items().for_each(|at| warn_of_ip(context.warnings, &at.get("ip")));
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! EndpointSlices.
 
 use crate::{
+    addresses::warn_of_ip,
     defaulting,
     hooks::start_generation,
-    look::{Look, sub},
+    look::{At, Look, sub},
     row::Row,
     table::{age, first_three, or},
 };
@@ -36,12 +37,9 @@ impl Strategy for EndpointSlices {
         }
     }
 
-    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
         start_generation(object);
         drop_topology(object);
-        if object.text(&["addressType"]) == "FQDN" {
-            context.warnings.add("spec.addressType: FQDN endpoints are deprecated");
-        }
     }
 
     fn prepare_update(&self, _context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -56,12 +54,19 @@ impl Strategy for EndpointSlices {
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }
 
-    fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
-        validation::slice(object)
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
+        let errors = validation::slice(object);
+        if errors.is_empty() && object.text(&["addressType"]) == "FQDN" {
+            context.warnings.add("spec.addressType: FQDN endpoints are deprecated");
+        }
+        warn(context, object, &errors);
+        errors
     }
 
-    fn validate_update(&self, _context: &Context<'_>, object: &Object, old: &Object) -> Errors {
-        validation::update(object, old)
+    fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
+        let errors = validation::update(object, old);
+        warn(context, object, &errors);
+        errors
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {
@@ -85,6 +90,20 @@ fn port_text(port: &Value) -> String {
         (Some(number), _) => number.to_string(),
         (None, Some(name)) => name.to_owned(),
         (None, None) => "*".to_owned(),
+    }
+}
+
+/// Warns of addresses, but for those that controllers wrote.
+fn warn(context: &Context<'_>, object: &Object, errors: &Errors) {
+    let by_controller = matches!(
+        object.label("endpointslice.kubernetes.io/managed-by"),
+        Some("endpointslice-controller.k8s.io" | "endpointslicemirroring-controller.k8s.io")
+    );
+    if !errors.is_empty() || by_controller {
+        return;
+    }
+    for endpoint in At::top(object.map(), "endpoints").items() {
+        endpoint.get("addresses").items().for_each(|ip| warn_of_ip(context.warnings, &ip));
     }
 }
 

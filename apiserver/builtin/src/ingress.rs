@@ -1,6 +1,7 @@
 //! Ingresses.
 
 use crate::{
+    addresses::warn_of_balancers,
     check,
     ingressclass::object_reference,
     look::{At, Look, sub},
@@ -29,7 +30,10 @@ pub(crate) fn definition() -> Definition {
         status: Some(|| json!({"loadBalancer": {}})),
         counted: &["spec"],
         validate,
+        revalidate: false,
+        update,
         update_status,
+        warn_status: |context, object| warn_of_balancers(context.warnings, object),
         row: cells,
         ..Plain::NEW
     })
@@ -62,7 +66,50 @@ fn hosts(rules: &[Value]) -> String {
     }
 }
 
+/// What is let pass because the stored object has it.
+#[derive(Debug, Default, Clone, Copy)]
+struct Leniency {
+    secrets: bool,
+    wildcard_rules: bool,
+}
+
 fn validate(object: &Object) -> Errors {
+    let mut errors = spec(object, Leniency::default());
+    let class = At::top(object.map(), "spec").get("ingressClassName");
+    let annotation = object.annotation(CLASS);
+    if let Some(annotation) = annotation.filter(|text| class.is_set() && *text != class.str()) {
+        let at = At::top(object.map(), "annotations").get(CLASS);
+        errors.push(
+            at.invalid_as(annotation, "must match `ingressClassName` when both are specified"),
+        );
+    }
+    errors
+}
+
+fn update(object: &Object, old: &Object) -> Errors {
+    let before = At::top(old.map(), "spec");
+    let mut secrets = Errors::new();
+    for tls in before.get("tls").items() {
+        check::optional_dns_subdomain(&tls.get("secretName"), &mut secrets);
+    }
+    let wildcard_rules = before.get("rules").items().any(|rule| {
+        let mut wrong = Errors::new();
+        http(&rule.get("http"), &mut wrong);
+        rule.get("host").str().contains('*')
+            && (!wrong.is_empty() || names_a_service_oddly(&rule.get("http")))
+    });
+    spec(object, Leniency { secrets: !secrets.is_empty(), wildcard_rules })
+}
+
+/// Services of names that were none once.
+fn names_a_service_oddly(http: &At<'_>) -> bool {
+    http.get("paths").items().any(|path| {
+        let name = path.get("backend").get("service").get("name");
+        !name.str().is_empty() && !names::is_dns1035_label(name.str()).is_empty()
+    })
+}
+
+fn spec(object: &Object, leniency: Leniency) -> Errors {
     let mut errors = Errors::new();
     let spec = At::top(object.map(), "spec");
     let (backend, rules, class) =
@@ -77,23 +124,20 @@ fn validate(object: &Object) -> Errors {
     }
     for rule in rules.items() {
         host(&rule.get("host"), &mut errors);
-        http(&rule.get("http"), &mut errors);
+        if !(leniency.wildcard_rules && rule.get("host").str().contains('*')) {
+            http(&rule.get("http"), &mut errors);
+        }
     }
     for tls in spec.get("tls").items() {
         for host in tls.get("hosts").items() {
             wildcard_or_name(&host, &mut errors);
         }
-        check::optional_dns_subdomain(&tls.get("secretName"), &mut errors);
+        if !leniency.secrets {
+            check::optional_dns_subdomain(&tls.get("secretName"), &mut errors);
+        }
     }
     if class.is_set() {
         check::dns_subdomain(&class, &mut errors);
-    }
-    let annotation = object.annotation(CLASS);
-    if let Some(annotation) = annotation.filter(|text| class.is_set() && *text != class.str()) {
-        let at = At::top(object.map(), "annotations").get(CLASS);
-        errors.push(
-            at.invalid_as(annotation, "must match `ingressClassName` when both are specified"),
-        );
     }
     errors
 }

@@ -74,7 +74,7 @@ impl Strategy for Jobs {
         take_labels(object);
         object.set(&["status"], json!({}));
         start_generation(object);
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, None);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -82,7 +82,7 @@ impl Strategy for Jobs {
             return change_only(object, old, "status");
         }
         keep(object, old, "status");
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, Some(old));
         step_generation(object, old, &["spec"]);
     }
 

@@ -15,6 +15,7 @@
 use kubeplane_core::{Definition, features::Features};
 use std::sync::Arc;
 
+mod addresses;
 mod admissionregistration;
 mod apiservice;
 mod binding;

@@ -1,6 +1,7 @@
 //! NetworkPolicies.
 
 use crate::{
+    addresses::warn_of_cidr,
     check,
     defaulting::{maps_in, missing},
     look::{At, Look, sub},
@@ -11,10 +12,13 @@ use crate::{
 use jiff::Timestamp;
 use kubeplane_core::{
     Definition, Object,
+    definition::Context,
     field::Errors,
     names::{self, address},
 };
 use serde_json::{Value, json};
+
+const PEERS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
 
 pub(crate) fn definition() -> Definition {
     let row = Row {
@@ -25,7 +29,27 @@ pub(crate) fn definition() -> Definition {
         columns: &["Name", "Pod-Selector", "Age"],
         ..Row::NAMESPACED
     };
-    row.define(Plain { default, counted: &["spec"], validate, row: cells, ..Plain::NEW })
+    row.define(Plain {
+        default,
+        counted: &["spec"],
+        warn,
+        validate: |object| policy(object, &[]),
+        revalidate: false,
+        update,
+        row: cells,
+        ..Plain::NEW
+    })
+}
+
+fn warn(context: &Context<'_>, object: &Object, _old: Option<&Object>) {
+    for (rules, peers) in PEERS {
+        let rules = At::top(object.map(), "spec").get(rules);
+        let blocks = rules.items().flat_map(|rule| rule.get(peers).items().collect::<Vec<_>>());
+        for block in blocks.map(|peer| peer.get("ipBlock")) {
+            warn_of_cidr(context.warnings, &block.get("cidr"));
+            block.get("except").items().for_each(|at| warn_of_cidr(context.warnings, &at));
+        }
+    }
 }
 
 fn default(object: &mut Object) {
@@ -49,17 +73,39 @@ fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
     vec![object.name().into(), selector(pods).into(), age(object, now)]
 }
 
-fn validate(object: &Object) -> Errors {
+/// Networks that were there may stay as they are written, and values of selectors that are no values of labels if the
+/// policy's own selector has such.
+fn update(object: &Object, old: &Object) -> Errors {
+    let before = At::top(old.map(), "spec");
+    let mut known = Vec::new();
+    for (rules, peers) in PEERS {
+        for rule in before.get(rules).items() {
+            for block in rule.get(peers).items().map(|peer| peer.get("ipBlock")) {
+                known.push(block.get("cidr").str());
+                known.extend(block.get("except").items().map(|except| except.str()));
+            }
+        }
+    }
+    let mut errors = policy(object, &known);
+    let mut selector = Errors::new();
+    check::label_selector(&before.get("podSelector"), &mut selector);
+    if !selector.is_empty() {
+        check::forgive_selected_values(&mut errors);
+    }
+    errors
+}
+
+fn policy(object: &Object, known: &[&str]) -> Errors {
     let mut errors = Errors::new();
     let spec = At::top(object.map(), "spec");
     check::label_selector(&spec.get("podSelector"), &mut errors);
-    for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+    for (rules, peers) in PEERS {
         for rule in spec.get(rules).items() {
             for port in rule.get("ports").items() {
                 self::port(&port, &mut errors);
             }
             for peer in rule.get(peers).items() {
-                self::peer(&peer, &mut errors);
+                self::peer(&peer, known, &mut errors);
             }
         }
     }
@@ -102,13 +148,13 @@ fn port(port: &At<'_>, errors: &mut Errors) {
     }
 }
 
-fn peer(peer: &At<'_>, errors: &mut Errors) {
+fn peer(peer: &At<'_>, known: &[&str], errors: &mut Errors) {
     let (pods, namespaces, block) =
         (peer.get("podSelector"), peer.get("namespaceSelector"), peer.get("ipBlock"));
     check::label_selector(&pods, errors);
     check::label_selector(&namespaces, errors);
     if block.is_set() {
-        ip_block(&block, errors);
+        ip_block(&block, known, errors);
     }
     match (pods.is_set() || namespaces.is_set(), block.is_set()) {
         (false, false) => errors.push(peer.required("must specify a peer")),
@@ -119,15 +165,15 @@ fn peer(peer: &At<'_>, errors: &mut Errors) {
     }
 }
 
-fn ip_block(block: &At<'_>, errors: &mut Errors) {
+fn ip_block(block: &At<'_>, known: &[&str], errors: &mut Errors) {
     let network = block.get("cidr");
     if !check::required(&network, errors) {
         return;
     }
-    check::legacy_cidr(&network, &[], errors);
+    check::legacy_cidr(&network, known, errors);
     let Some((base, length)) = address::parse_cidr_sloppy(network.str()) else { return };
     for except in block.get("except").items() {
-        check::legacy_cidr(&except, &[], errors);
+        check::legacy_cidr(&except, known, errors);
         let Some((inner, inner_length)) = address::parse_cidr_sloppy(except.str()) else {
             continue;
         };

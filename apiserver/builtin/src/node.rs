@@ -1,8 +1,9 @@
 //! Nodes.
 
 use crate::{
+    addresses::warn_of_cidr,
     hooks::{change_only, keep},
-    look::{Look, sub},
+    look::{At, Look, sub},
     row::{PROXY, Part, Row},
     table::{age, or},
 };
@@ -11,6 +12,7 @@ use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::E
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+mod annotations;
 mod validation;
 
 pub(crate) fn definition() -> Definition {
@@ -53,7 +55,10 @@ impl Strategy for Nodes {
         object.set(&["status", "allocatable"], capacity);
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
+        if !context.features.is_on("NodeDeclaredFeatures") {
+            object.remove(&["status", "declaredFeatures"]);
+        }
         object.remove(&["spec", "configSource"]);
         object.remove(&["status", "config"]);
     }
@@ -73,8 +78,11 @@ impl Strategy for Nodes {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        warn(context, object);
-        validation::node(object)
+        let errors = validation::node(object);
+        if errors.is_empty() {
+            warn(context, object);
+        }
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
@@ -83,6 +91,9 @@ impl Strategy for Nodes {
             errors.extend(validation::node(object));
         }
         errors.extend(validation::update(object, old));
+        if errors.is_empty() && context.subresource != "status" {
+            warn(context, object);
+        }
         errors
     }
 
@@ -141,6 +152,9 @@ fn warn(context: &Context<'_>, object: &Object) {
         context
             .warnings
             .add("spec.externalID: this field is deprecated, and is unused by Kubernetes");
+    }
+    for network in At::top(object.map(), "spec").get("podCIDRs").items() {
+        warn_of_cidr(context.warnings, &network);
     }
 }
 

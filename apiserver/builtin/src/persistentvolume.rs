@@ -97,7 +97,8 @@ impl Strategy for Volumes {
         if context.subresource == "status" {
             return validation::status(object);
         }
-        let errors = validation::update(object, old);
+        let moves = context.features.is_on("MutablePVNodeAffinity");
+        let errors = validation::update(object, old, moves);
         if errors.is_empty() {
             warn(context, object);
         }

@@ -23,6 +23,8 @@ pub(crate) struct Plain {
     pub(crate) change: fn(&Context<'_>, &mut Object, &Object),
     /// Warnings about a new object or, with the one before, a changed one; not for subresources.
     pub(crate) warn: fn(&Context<'_>, &Object, Option<&Object>),
+    /// Warnings about a changed status.
+    pub(crate) warn_status: fn(&Context<'_>, &Object),
     pub(crate) name: NameRule,
     pub(crate) validate: fn(&Object) -> Errors,
     /// What of a change is wrong beside what is wrong with the object.
@@ -43,6 +45,7 @@ impl Plain {
         create: |_, _| {},
         change: |_, _, _| {},
         warn: |_, _, _| {},
+        warn_status: |_, _| {},
         name: NameRule::DnsSubdomain,
         validate: |_| Errors::new(),
         update: |_, _| Errors::new(),
@@ -93,19 +96,28 @@ impl Strategy for Plain {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        (self.warn)(context, object, None);
-        (self.validate)(object)
+        let errors = (self.validate)(object);
+        if errors.is_empty() {
+            (self.warn)(context, object, None);
+        }
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         if context.subresource == "status" {
-            return (self.update_status)(object, old);
+            let errors = (self.update_status)(object, old);
+            if errors.is_empty() {
+                (self.warn_status)(context, object);
+            }
+            return errors;
         }
-        (self.warn)(context, object, Some(old));
         let whole = if self.revalidate { (self.validate)(object) } else { Errors::new() };
         let change = (self.update)(object, old);
         let (mut errors, rest) = if self.update_first { (change, whole) } else { (whole, change) };
         errors.extend(rest);
+        if errors.is_empty() {
+            (self.warn)(context, object, Some(old));
+        }
         errors
     }
 

@@ -22,9 +22,15 @@ pub(crate) fn definition() -> Definition {
     row.define(Plain {
         default,
         counted: &["template"],
-        create: drop_off,
-        change: |context, object, _| drop_off(context, object),
+        create: |context, object| drop_off(context, object, None),
+        change: |context, object, old| drop_off(context, object, Some(old)),
         validate,
+        revalidate: false,
+        update: |object, old| {
+            let mut errors = validate(object);
+            validation::forgive_template(&mut errors, &At::top(old.map(), "template"));
+            errors
+        },
         row: cells,
         ..Plain::NEW
     })
@@ -34,11 +40,12 @@ fn default(object: &mut Object) {
     defaults::pod_template(object.map_mut().entry("template").or_insert_with(|| json!({})));
 }
 
-/// Fields of features that are off.
-fn drop_off(context: &Context<'_>, object: &mut Object) {
+/// Fields of features that are off, but for those that the template before uses.
+fn drop_off(context: &Context<'_>, object: &mut Object, old: Option<&Object>) {
+    let before = old.map_or(&Value::Null, |old| sub(old.map(), "template").sub("spec"));
     let template = map_in(object.map_mut(), "template");
     if let Some(spec) = template.and_then(|template| map_in(template, "spec")) {
-        drop_disabled(context.features, spec);
+        drop_disabled(context.features, spec, before);
     }
 }
 

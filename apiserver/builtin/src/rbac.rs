@@ -59,8 +59,8 @@ impl Strategy for Roles {
         validation::role(object, self.cluster)
     }
 
-    fn validate_update(&self, _context: &Context<'_>, object: &Object, _old: &Object) -> Errors {
-        validation::role(object, self.cluster)
+    fn validate_update(&self, _context: &Context<'_>, object: &Object, old: &Object) -> Errors {
+        validation::role_update(object, old, self.cluster)
     }
 
     fn name_rule(&self) -> NameRule {

@@ -51,7 +51,7 @@ impl Strategy for ReplicaSets {
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"replicas": 0}));
         start_generation(object);
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, None);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -59,7 +59,7 @@ impl Strategy for ReplicaSets {
             return change_status(object, old);
         }
         keep(object, old, "status");
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, Some(old));
         step_generation(object, old, &["spec"]);
     }
 

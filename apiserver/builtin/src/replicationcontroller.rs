@@ -76,7 +76,7 @@ impl Strategy for ReplicationControllers {
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         object.set(&["status"], json!({"replicas": 0}));
         start_generation(object);
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, None);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -84,7 +84,7 @@ impl Strategy for ReplicationControllers {
             return change_status(object, old);
         }
         keep(object, old, "status");
-        drop_from_template(context.features, object);
+        drop_from_template(context.features, object, Some(old));
         step_generation(object, old, &["spec"]);
     }
 
@@ -101,7 +101,7 @@ impl Strategy for ReplicationControllers {
         match context.subresource {
             "status" => crate::workload::validation::replica_status(object, old),
             _ => {
-                let errors = validation::controller(object);
+                let errors = validation::update(object, old);
                 if errors.is_empty() {
                     warn_of_template(context, object, Some(old));
                 }

@@ -30,8 +30,8 @@ pub(crate) fn definitions() -> Vec<Definition> {
 /// Their older versions and the rules about taints, off by default; the rules also need the gate
 /// `DRADeviceTaintRules`.
 pub(crate) fn optional(features: &Features) -> Vec<Definition> {
-    let rules = features.is_on("DRADeviceTaintRules").then(rule::definition);
-    kinds().iter().flat_map(versions::older).chain(rules).collect()
+    let rules = features.is_on("DRADeviceTaintRules").then(rule::definitions);
+    kinds().iter().flat_map(versions::older).chain(rules.into_iter().flatten()).collect()
 }
 
 fn kinds() -> [Definition; 4] {

@@ -47,6 +47,8 @@ pub(crate) fn optional() -> Vec<Definition> {
             create: |context, object| drop_of_templates(context.features, object, None),
             change: |context, object, old| drop_of_templates(context.features, object, Some(old)),
             validate: workload_spec,
+            // What does not change is not looked at again, and nothing may change.
+            revalidate: false,
             update: workload_update,
             ..Plain::NEW
         }),
@@ -58,8 +60,9 @@ pub(crate) fn optional() -> Vec<Definition> {
             },
             change: change_group,
             validate: group_spec,
+            revalidate: false,
             update: group_update,
-            update_status: |object, _| group_status(object),
+            update_status: group_status,
             row: cells,
             ..Plain::NEW
         }),
@@ -158,23 +161,39 @@ fn group_update(object: &Object, old: &Object) -> Errors {
     errors
 }
 
-fn group_status(object: &Object) -> Errors {
+fn group_status(object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
     let status = At::top(object.map(), "status");
     conditions(&status.get("conditions"), &mut errors);
     let spec = At::top(object.map(), "spec");
     let claims = check::texts(&spec.get("resourceClaims"), "name");
     let statuses = status.get("resourceClaimStatuses");
-    for claim in statuses.items() {
-        let name = claim.get("name");
+    for name in statuses.items().map(|claim| claim.get("name")) {
         if !claims.contains(name.str()) {
             let said = "must match the name of an entry in `spec.resourceClaims`";
             errors.push(name.invalid(said));
         }
-        check::optional_dns_subdomain(&claim.get("resourceClaimName"), &mut errors);
+    }
+    // What follows is declared in the original, and what is declared is looked at where it changed.
+    let before = sub(old.map(), "status").sub("resourceClaimStatuses");
+    if statuses.value() == before {
+        return errors;
     }
     if statuses.len() > CLAIMS_MAX {
         errors.push(statuses.too_many(CLAIMS_MAX));
+        return errors;
+    }
+    let mut seen = Vec::new();
+    for claim in statuses.items() {
+        let name = claim.get("name").str();
+        if seen.contains(&name) {
+            errors.push(claim.duplicate_as(json!({"name": name})));
+        }
+        seen.push(name);
+        let known = before.as_array().is_some_and(|before| before.contains(claim.value()));
+        if !known {
+            check::optional_dns_subdomain(&claim.get("resourceClaimName"), &mut errors);
+        }
     }
     errors
 }

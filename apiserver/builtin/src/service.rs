@@ -1,6 +1,7 @@
 //! Services.
 
 use crate::{
+    addresses::warn_of_balancers,
     hooks::{change_only, keep},
     look::{Look, sub},
     row::{PROXY, Part, Row},
@@ -71,7 +72,13 @@ impl Strategy for Services {
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         match context.subresource {
-            "status" => validation::status(object, old),
+            "status" => {
+                let errors = validation::status(object, old);
+                if errors.is_empty() {
+                    warn_of_balancers(context.warnings, object);
+                }
+                errors
+            }
             _ => {
                 let errors = validation::update(object, old);
                 if errors.is_empty() {

@@ -123,7 +123,7 @@ fn claim_template(claim: &mut Map<String, Value>) {
 
 /// How many pods may be away at once is a feature that can be off, but for those who have set it already.
 fn drop_disabled(features: &Features, object: &mut Object, old: Option<&Object>) {
-    drop_from_template(features, object);
+    drop_from_template(features, object, old);
     if features.is_on("MaxUnavailableStatefulSet") {
         return;
     }

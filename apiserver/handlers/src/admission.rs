@@ -3,6 +3,7 @@
 mod always_pull;
 mod certificates;
 mod claims;
+mod device_access;
 mod event_rate;
 mod external_ips;
 mod ingress_class;

@@ -29,6 +29,8 @@ use tokio::sync::watch;
 
 /// How often what servers and controllers leave behind when they end is put right.
 const REPAIR: Duration = Duration::from_secs(60);
+/// How soon what could not be put right is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -245,18 +247,19 @@ impl Bootstrap {
     }
 
     /// Keeps what comes and goes in step until the server stops.
-    async fn keep(&self) {
-        let mut changes = self.api.registry().changes();
+    async fn keep(&self, mut changes: watch::Receiver<u64>) {
+        let mut pause = REPAIR;
         loop {
-            let pause = self.api.clock().sleep(REPAIR);
+            let pausing = self.api.clock().sleep(pause);
             let outcome = tokio::select! {
                 biased;
                 changed = changes.changed() => match changed {
                     Ok(()) => self.ensure_api_services().await,
                     Err(_) => return,
                 },
-                () = pause => self.repair().await,
+                () = pausing => self.repair().await,
             };
+            pause = if outcome.is_ok() { REPAIR } else { RETRY };
             if let Err(error) = outcome {
                 tracing::warn!(%error, "bootstrap objects could not be put right; trying again");
             }
@@ -308,6 +311,8 @@ impl Component for Bootstrap {
     }
 
     async fn run(self: Box<Self>, lifecycle: Lifecycle) -> Result<(), ComponentError> {
+        // What is served anew while the objects are made, or just after, is a change, too.
+        let changes = self.api.registry().changes();
         self.apply().await?;
         lifecycle.ready();
         let identity = self.identity();
@@ -320,7 +325,7 @@ impl Component for Bootstrap {
         tokio::select! {
             biased;
             () = lifecycle.stopping() => {}
-            () = self.keep() => lifecycle.stopping().await,
+            () = self.keep(changes) => lifecycle.stopping().await,
             () = self.watch_flow_control() => {}
             () = held => {}
         }

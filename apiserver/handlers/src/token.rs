@@ -41,17 +41,25 @@ impl Handler for ServiceAccountToken {
             request.api.get(&GroupResource::new("", "serviceaccounts"), &namespace, &name).await?;
         let kind = GroupKind::new("authentication.k8s.io", "TokenRequest");
         check_identity(&review, &account, &kind)?;
-        fill(&mut review, &account, self.issuer.audiences());
+        fill(&mut review, &account);
         review.set(
             &["metadata", "creationTimestamp"],
             json!(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(request.api.clock().now())),
         );
-        let errors = validate(&review);
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(&kind, "", &errors));
-        }
         let dry_run = request.query().all("dryRun").any(|value| value == "All");
-        request.api.admit_create(&request, &mut review, &Object::default(), dry_run).await?;
+        // Whom it is for is filled in when admission has seen what was asked for.
+        let complete = |review: &mut Object| {
+            if texts(review, &["spec", "audiences"]).is_empty() {
+                review.set(&["spec", "audiences"], self.issuer.audiences().to_vec());
+            }
+            let errors = validate(review);
+            match errors.is_empty() {
+                true => Ok(()),
+                false => Err(ApiError::invalid(&kind, "", &errors)),
+            }
+        };
+        let (api, options) = (&request.api, Object::default());
+        api.admit_create_with(&request, &mut review, &options, dry_run, complete).await?;
         let mut wanted = TokenRequest {
             namespace: namespace.clone(),
             service_account: name.clone(),
@@ -116,13 +124,10 @@ fn fill_time(review: &mut Object) {
     }
 }
 
-fn fill(review: &mut Object, account: &Object, audiences: &[String]) {
+fn fill(review: &mut Object, account: &Object) {
     review.set(&["metadata", "name"], account.name());
     review.set(&["metadata", "namespace"], account.namespace());
     review.set(&["metadata", "uid"], account.uid());
-    if texts(review, &["spec", "audiences"]).is_empty() {
-        review.set(&["spec", "audiences"], audiences.to_vec());
-    }
     review.remove(&["status"]);
 }
 
@@ -201,7 +206,8 @@ async fn node_of(api: &Api, pod: &Object) -> Option<BoundObject> {
     if name.is_empty() {
         return None;
     }
-    let node = api.reader().get(&GroupResource::new("", "nodes"), "", name).await.ok().flatten();
+    let nodes = GroupResource::new("", "nodes");
+    let node = api.reader().get_fresh(&nodes, "", name).await.ok().flatten();
     let uid = node.map(|node| node.uid().to_owned()).unwrap_or_default();
     Some(BoundObject { name: name.to_owned(), uid })
 }

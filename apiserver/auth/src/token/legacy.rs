@@ -159,7 +159,11 @@ impl ServiceAccountTokens {
         namespace: &str,
         name: &str,
     ) -> Result<Arc<Object>, String> {
-        let found = self.reader.get(&GroupResource::new("", resource), namespace, name).await;
+        let kind = GroupResource::new("", resource);
+        let mut found = self.reader.get(&kind, namespace, name).await;
+        if matches!(found, Ok(None)) {
+            found = self.reader.get_fresh(&kind, namespace, name).await;
+        }
         let found = found.map_err(|error| error.to_string())?;
         found
             .filter(|object| !object.is_deleting())

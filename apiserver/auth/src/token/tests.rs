@@ -3,10 +3,18 @@ use kubeplane_clock::{Clock, PausedClock};
 use kubeplane_core::reader::ObjectList;
 use serde_json::json;
 
+type Objects = parking_lot::Mutex<BTreeMap<(String, String), Arc<Object>>>;
+
+/// What a cache has, and what only the store has yet.
 #[derive(Debug, Default)]
-struct Cluster(parking_lot::Mutex<BTreeMap<(String, String), Arc<Object>>>);
+struct Cluster(Objects, Objects);
 
 impl Cluster {
+    fn put_just_now(&self, resource: &str, name: &str, uid: &str) {
+        let object = Object::from_value(json!({"metadata": {"name": name, "uid": uid}})).unwrap();
+        self.1.lock().insert((resource.into(), name.into()), Arc::new(object));
+    }
+
     fn put(&self, resource: &str, name: &str, uid: &str) {
         let object = Object::from_value(json!({"metadata": {"name": name, "uid": uid}})).unwrap();
         self.0.lock().insert((resource.into(), name.into()), Arc::new(object));
@@ -26,6 +34,16 @@ impl ObjectReader for Cluster {
         name: &str,
     ) -> ApiResult<Option<Arc<Object>>> {
         Ok(self.0.lock().get(&(resource.resource.to_string(), name.to_owned())).cloned())
+    }
+
+    async fn get_fresh(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+    ) -> ApiResult<Option<Arc<Object>>> {
+        let new = self.1.lock().get(&(resource.resource.to_string(), name.to_owned())).cloned();
+        if new.is_some() { Ok(new) } else { self.get(resource, namespace, name).await }
     }
 
     async fn list(&self, _: &GroupResource, _: &str) -> ApiResult<ObjectList> {
@@ -75,6 +93,31 @@ async fn a_token_is_good_for_its_time_its_audience_and_while_its_pod_lives() {
     cluster.put("pods", "web-0", "p1");
     clock.advance(Duration::from_secs(3600));
     assert!(tokens.verify(&token, &[]).await.is_err(), "expired");
+}
+
+#[tokio::test]
+async fn a_token_is_good_at_once_though_the_cache_has_not_seen_what_it_is_for() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let key = kubeplane_pki::generate_key().unwrap();
+    let issuer =
+        TokenIssuer::new("https://kubernetes", &key, vec![], kubeplane_clock::real()).unwrap();
+    let cluster = Arc::new(Cluster::default());
+    let tokens = ServiceAccountTokens::new(issuer.clone(), cluster.clone());
+    let (token, _) = issuer.issue(&request()).unwrap();
+    cluster.put("pods", "web-0", "p0");
+    assert!(tokens.verify(&token, &[]).await.is_err(), "there is no account");
+    cluster.put_just_now("serviceaccounts", "web", "u1");
+    assert!(tokens.verify(&token, &[]).await.is_err(), "the pod is another one");
+    cluster.put_just_now("pods", "web-0", "p1");
+    assert!(tokens.verify(&token, &[]).await.unwrap().is_some());
+
+    let token = issuer.issue_for_secret("default", "web", "u1", "kept").unwrap();
+    assert!(tokens.verify(&token, &[]).await.is_err(), "there is no Secret");
+    let meta = json!({"name": "kept", "namespace": "default", "uid": "s1"});
+    let secret = json!({"metadata": meta, "data": {"token": STANDARD.encode(&token)}});
+    let secret = Arc::new(Object::from_value(secret).unwrap());
+    cluster.1.lock().insert(("secrets".into(), "kept".into()), secret);
+    assert!(tokens.verify(&token, &[]).await.unwrap().is_some());
 }
 
 #[tokio::test]

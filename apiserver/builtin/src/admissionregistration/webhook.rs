@@ -21,6 +21,7 @@ use kubeplane_core::{Definition, Object, field::Errors, names};
 use serde_json::Value;
 use std::collections::HashSet;
 
+const SELECTORS: [&str; 2] = ["namespaceSelector", "objectSelector"];
 const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 const QUIET: [&str; 2] = ["None", "NoneOnDryRun"];
 const SIDE_EFFECTS: [&str; 4] = ["None", "NoneOnDryRun", "Some", "Unknown"];
@@ -88,13 +89,26 @@ struct Strictness {
     known_reviews: bool,
     unique_names: bool,
     conditions: bool,
+    selectors: bool,
 }
 
 impl Strictness {
     fn of(old: Option<&Object>, object: &Object) -> Self {
         let Some(old) = old else {
-            return Self { quiet: true, known_reviews: true, unique_names: true, conditions: true };
+            return Self {
+                quiet: true,
+                known_reviews: true,
+                unique_names: true,
+                conditions: true,
+                selectors: true,
+            };
         };
+        let mut selectors = Errors::new();
+        for hook in At::top(old.map(), "webhooks").items() {
+            SELECTORS
+                .iter()
+                .for_each(|field| check::label_selector(&hook.get(field), &mut selectors));
+        }
         let (before, after) = (sub(old.map(), "webhooks"), sub(object.map(), "webhooks"));
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let (before, after) = (list(before), list(after));
@@ -110,6 +124,7 @@ impl Strictness {
             known_reviews: before.iter().all(knows),
             unique_names: before.iter().all(|hook| names.insert(hook.text("name"))),
             conditions: before.len() != after.len() || !before.iter().zip(&after).all(same),
+            selectors: selectors.is_empty(),
         }
     }
 }
@@ -144,9 +159,12 @@ fn webhook(at: &At<'_>, strictness: &Strictness, errors: &mut Errors) {
     if timeout.int().is_some_and(|seconds| !(1..=30).contains(&seconds)) {
         errors.push(timeout.invalid("the timeout value must be between 1 and 30 seconds"));
     }
-    for selector in ["namespaceSelector", "objectSelector"] {
-        check::label_selector(&at.get(selector), errors);
+    let mut selectors = Errors::new();
+    SELECTORS.iter().for_each(|field| check::label_selector(&at.get(field), &mut selectors));
+    if !strictness.selectors {
+        check::forgive_selected_values(&mut selectors);
     }
+    errors.append(&mut selectors);
     check::one_of_if_set(&at.get("reinvocationPolicy"), &REINVOCATION_POLICIES, errors);
     let client = at.get("clientConfig");
     match (client.get("url").is_set(), client.get("service").is_set()) {

@@ -3,7 +3,7 @@
 use crate::{
     check,
     look::At,
-    pod::validation::pod_template,
+    pod::validation::{forgive_template, pod_template},
     workload::validation::{
         amount, at_most_whole, count_or_percent, keeps_running, not_decremented,
     },
@@ -25,6 +25,7 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     check::label_selector(&before.get("selector"), &mut earlier);
     let lenient = earlier.iter().any(|error| error.path.as_str().contains("values["));
     spec(&new, lenient, &mut errors);
+    forgive_template(&mut errors, &before.get("template"));
     errors
 }
 

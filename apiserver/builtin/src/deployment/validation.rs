@@ -3,6 +3,7 @@
 use crate::{
     check,
     look::At,
+    pod::validation::forgive_template,
     workload::validation::{
         amount, at_most_whole, count_or_percent, not_decremented, selector_and_template, within,
     },
@@ -30,6 +31,7 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     let (selector, before) =
         (At::top(object.map(), "spec").get("selector"), At::top(old.map(), "spec"));
     check::unchanged(&selector, before.get("selector").value(), &mut errors);
+    forgive_template(&mut errors, &before.get("template"));
     errors
 }
 

@@ -4,7 +4,7 @@ use super::{NAME, OLD_NAME, OLD_UID, UID, holds, indexes};
 use crate::{
     check,
     look::{At, Look, sub},
-    pod::validation::pod_template,
+    pod::validation::{forgive_template, pod_template},
 };
 use kubeplane_core::{
     Object,
@@ -54,6 +54,7 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     {
         check::unchanged(&new.get(field), before.get(field).value(), &mut errors);
     }
+    forgive_template(&mut errors, &before.get("template"));
     errors
 }
 

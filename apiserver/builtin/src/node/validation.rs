@@ -1,5 +1,6 @@
 //! Whether a Node makes sense.
 
+use super::annotations::annotations;
 use crate::{
     check,
     look::At,
@@ -16,8 +17,10 @@ use std::collections::BTreeSet;
 pub(super) fn node(object: &Object) -> Errors {
     let mut errors = Errors::new();
     let spec = At::top(object.map(), "spec");
+    annotations(object, &mut errors);
     taints(object, &mut errors);
     resources(object, &mut errors);
+    swap(object, &mut errors);
     declared_features(object, &mut errors);
     let networks = spec.get("podCIDRs");
     for network in networks.items() {
@@ -52,7 +55,10 @@ fn pair(networks: &At<'_>, errors: &mut Errors) {
 /// The original's path of taints is one of the metadata.
 fn taints(object: &Object, errors: &mut Errors) {
     let spec = At::top(object.map(), "spec").get("taints");
-    let list = At::top(object.map(), "metadata").get("taints").with(spec.value());
+    unique_taints(&At::top(object.map(), "metadata").get("taints").with(spec.value()), errors);
+}
+
+pub(super) fn unique_taints(list: &At<'_>, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
     for taint in list.items() {
         let (key, value, effect) = (taint.get("key"), taint.get("value"), taint.get("effect"));
@@ -85,6 +91,15 @@ fn resources(object: &Object, errors: &mut Errors) {
                     .map(|error| kubeplane_core::field::Error { path: path.clone(), ..error }),
             );
         }
+    }
+}
+
+/// The original's path of swap is one of the metadata.
+fn swap(object: &Object, errors: &mut Errors) {
+    let swap = At::top(object.map(), "status").get("nodeInfo").get("swap").get("capacity");
+    if swap.is_set() {
+        let at = At::top(object.map(), "metadata").get("nodeSwapStatus").get("capacity");
+        check::positive(&at.with(swap.value()), errors);
     }
 }
 
@@ -121,9 +136,9 @@ fn declared_features(object: &Object, errors: &mut Errors) {
 
 pub(super) fn update(object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
+    annotations(object, &mut errors);
     resources(object, &mut errors);
     declared_features(object, &mut errors);
-    taints(object, &mut errors);
     let mut seen = Vec::new();
     for address in At::top(object.map(), "status").get("addresses").items() {
         if seen.contains(&address.value()) {
@@ -133,17 +148,25 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     }
     let (spec, before) = (At::top(object.map(), "spec"), At::top(old.map(), "spec"));
     let (networks, old_networks) = (spec.get("podCIDRs"), before.get("podCIDRs"));
-    if !old_networks.is_empty() && networks.value() != old_networks.value() {
-        errors.push(
-            networks.forbidden("node updates may not change podCIDR except from \"\" to valid"),
-        );
-    }
+    // The original tells of each that is another one.
+    let others = if networks.len() == old_networks.len() {
+        networks
+            .items()
+            .zip(old_networks.items())
+            .filter(|(new, old)| new.str() != old.str())
+            .count()
+    } else {
+        usize::from(!old_networks.is_empty())
+    };
+    let detail = "node updates may not change podCIDR except from \"\" to valid";
+    errors.extend((0..others).map(|_| networks.forbidden(detail)));
     let (provider, old_provider) = (spec.get("providerID"), before.get("providerID"));
     if !old_provider.str().is_empty() && provider.str() != old_provider.str() {
         errors.push(
             provider.forbidden("node updates may not change providerID except from \"\" to valid"),
         );
     }
+    taints(object, &mut errors);
     if spec.get("externalID").str() != before.get("externalID").str() {
         errors.push(spec.get("externalID").forbidden("may not be updated"));
     }

@@ -67,7 +67,8 @@ pub(super) fn create(object: &Object) -> Errors {
     errors
 }
 
-pub(super) fn update(object: &Object, old: &Object) -> Errors {
+/// `moves` lets the nodes change from which a volume can be reached.
+pub(super) fn update(object: &Object, old: &Object, moves: bool) -> Errors {
     let lenient = has_odd_values(old);
     let mut errors = Errors::new();
     spec(object, lenient, &mut errors);
@@ -93,7 +94,7 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
         let path = Path::new("volumeMode");
         errors.push(Error::invalid(&path, mode.clone(), check::IMMUTABLE));
     }
-    if before.has("nodeAffinity") && !same_affinity(new, before) {
+    if !moves && before.has("nodeAffinity") && !same_affinity(new, before) {
         let detail = format!("{}, except for updating from beta label to GA", check::IMMUTABLE);
         let value = new.sub("nodeAffinity").clone();
         errors.push(Error::invalid(&Path::new("nodeAffinity"), value, detail));

@@ -1,6 +1,10 @@
 //! The hooks of pods.
 
-use super::{defaults, features::drop_disabled, table, validation, warnings};
+use super::{
+    defaults,
+    features::{drop_disabled, drop_from_status},
+    table, validation, warnings,
+};
 use crate::{
     hooks::{change_only, keep, keep_metadata, put, start_generation},
     look::{Look, sub},
@@ -26,7 +30,7 @@ impl Strategy for Pods {
 
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         start_generation(object);
-        drop_disabled(context.features, object.map_at_mut(&["spec"]));
+        drop_disabled(context.features, object.map_at_mut(&["spec"]), &Value::Null);
         prepare::app_armor(context, object);
         let class = prepare::qos_class(object);
         object.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
@@ -36,7 +40,10 @@ impl Strategy for Pods {
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         match context.subresource {
-            "status" => return change_status(object, old),
+            "status" => {
+                change_status(object, old);
+                return drop_from_status(context.features, object, old);
+            }
             "ephemeralcontainers" => change_in_spec(object, old, |spec, old| {
                 let mut changed = old.clone();
                 put(
@@ -49,7 +56,8 @@ impl Strategy for Pods {
             "resize" => change_in_spec(object, old, prepare::resized),
             _ => keep(object, old, "status"),
         }
-        drop_disabled(context.features, object.map_at_mut(&["spec"]));
+        let before = sub(old.map(), "spec");
+        drop_disabled(context.features, object.map_at_mut(&["spec"]), before);
         let changed = object.at(&["spec"]) != old.at(&["spec"]);
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }
@@ -65,7 +73,13 @@ impl Strategy for Pods {
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         match context.subresource {
-            "status" => validation::update::status(object, old),
+            "status" => {
+                let errors = validation::update::status(object, old);
+                if errors.is_empty() {
+                    warnings::status(context.warnings, object);
+                }
+                errors
+            }
             "ephemeralcontainers" => validation::update::ephemeral_containers(object, old),
             "resize" => validation::update::resize(object, old),
             _ => validation::update::pod(object, old),

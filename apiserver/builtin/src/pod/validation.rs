@@ -11,6 +11,7 @@ mod env;
 mod handlers;
 mod mounts;
 mod projected;
+mod ratchet;
 pub(crate) mod resources;
 mod security;
 mod spec;
@@ -21,6 +22,7 @@ pub(crate) mod volumes;
 mod windows;
 
 pub(crate) use annotations::pod_annotations;
+pub(crate) use ratchet::forgive_template;
 pub(crate) use resources::{overhead, quantity_value};
 pub(crate) use spec::{Owner, pod_spec};
 pub(crate) use tolerations::{taint_effect, tolerations};

@@ -2,10 +2,11 @@
 
 use super::validation::containers;
 use crate::{
+    addresses::warn_of_ip,
     check,
     look::{At, Look},
 };
-use kubeplane_core::{Object, admission::Warnings, names::address::warning_for_ip};
+use kubeplane_core::{Object, admission::Warnings};
 use std::collections::BTreeSet;
 
 mod paths;
@@ -55,9 +56,15 @@ fn metadata_and_spec(warnings: &Warnings, metadata: &At<'_>, spec: &At<'_>) {
     selectors(warnings, &spec.get("affinity"));
     let aliases = spec.get("hostAliases").items().map(|alias| alias.get("ip"));
     for ip in spec.get("dnsConfig").get("nameservers").items().chain(aliases) {
-        if let Some(warning) = warning_for_ip(ip.path().as_str(), ip.str()) {
-            warnings.add(warning);
-        }
+        warn_of_ip(warnings, &ip);
+    }
+}
+
+/// Warns of the addresses in the status of a pod.
+pub(super) fn status(warnings: &Warnings, pod: &Object) {
+    let status = At::top(pod.map(), "status");
+    for at in ["podIPs", "hostIPs"].iter().flat_map(|list| status.get(list).items()) {
+        warn_of_ip(warnings, &at.get("ip"));
     }
 }
 

@@ -29,6 +29,19 @@ pub(super) fn role(object: &Object, cluster: bool) -> Errors {
     errors
 }
 
+/// Values that an aggregation looks for, and that are no values of labels, stay if there were such.
+pub(super) fn role_update(object: &Object, old: &Object, cluster: bool) -> Errors {
+    let mut errors = role(object, cluster);
+    let mut before = Errors::new();
+    for selector in At::top(old.map(), "aggregationRule").get("clusterRoleSelectors").items() {
+        check::label_selector(&selector, &mut before);
+    }
+    if cluster && !before.is_empty() {
+        check::forgive_selected_values(&mut errors);
+    }
+    errors
+}
+
 fn rule(rule: &At<'_>, cluster: bool, errors: &mut Errors) {
     let [verbs, urls, groups, resources, resource_names] =
         ["verbs", "nonResourceURLs", "apiGroups", "resources", "resourceNames"]

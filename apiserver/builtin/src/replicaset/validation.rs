@@ -1,6 +1,8 @@
 //! Whether a ReplicaSet makes sense.
 
-use crate::{check, look::At, workload::validation::selector_and_template};
+use crate::{
+    check, look::At, pod::validation::forgive_template, workload::validation::selector_and_template,
+};
 use kubeplane_core::{Object, field::Errors};
 
 pub(super) fn replica_set(object: &Object) -> Errors {
@@ -17,5 +19,6 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     let (selector, before) =
         (At::top(object.map(), "spec").get("selector"), At::top(old.map(), "spec"));
     check::unchanged(&selector, before.get("selector").value(), &mut errors);
+    forgive_template(&mut errors, &before.get("template"));
     errors
 }

@@ -3,10 +3,16 @@
 use crate::{
     check,
     look::At,
-    pod::validation::pod_template,
+    pod::validation::{forgive_template, pod_template},
     workload::validation::{keeps_running, matched_template},
 };
 use kubeplane_core::{Object, field::Errors, selector::LabelSelector};
+
+pub(super) fn update(object: &Object, old: &Object) -> Errors {
+    let mut errors = controller(object);
+    forgive_template(&mut errors, &At::top(old.map(), "spec").get("template"));
+    errors
+}
 
 pub(super) fn controller(object: &Object) -> Errors {
     let mut errors = Errors::new();

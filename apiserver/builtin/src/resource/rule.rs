@@ -18,18 +18,24 @@ use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, definition::Context, field::Errors};
 use serde_json::{Value, json};
 
+const CURRENT: &str = "v1beta2";
 const CONDITIONS_MAX: usize = 8;
 
-pub(super) fn definition() -> Definition {
+/// Its versions, which have one shape: the current one, and an older one that is off by default.
+pub(super) fn definitions() -> [Definition; 2] {
+    [CURRENT, "v1alpha3"].map(definition)
+}
+
+fn definition(version: &'static str) -> Definition {
     let row = Row {
-        version: "v1beta2",
+        version,
         kind: "DeviceTaintRule",
         plural: "devicetaintrules",
         columns: &["Name", "Key", "Value", "Effect", "TimeAdded", "Age"],
         parts: &[Part::Status],
         ..ROW
     };
-    row.define(Plain {
+    let mut definition = row.define(Plain {
         status: Some(|| json!({})),
         counted: &["spec"],
         create: |context, object| stamp(object, context.now),
@@ -38,7 +44,9 @@ pub(super) fn definition() -> Definition {
         update_status: |object, _| status(object),
         row: cells,
         ..Plain::NEW
-    })
+    });
+    definition.storage_version = CURRENT.into();
+    definition
 }
 
 fn stamp(object: &mut Object, now: Timestamp) {
@@ -122,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_time_is_that_of_the_effect() {
-        let definition = definition();
+        let definition = definition(CURRENT);
         let (warnings, features) = (Warnings::default(), Features::default());
         let user = UserInfo::new("u", Vec::<String>::new());
         let at = |now: &str| Context {
@@ -150,5 +158,26 @@ mod tests {
         assert!(definition.strategy.validate(&at(later), &said).is_empty());
         let wrong = definition.strategy.validate(&at(later), &rule("Sometimes", Some(first)));
         assert_eq!(wrong.len(), 1, "{wrong:?}");
+    }
+
+    #[test]
+    fn both_versions_have_one_shape_and_are_kept_in_one() {
+        let definitions = definitions();
+        let versions = definitions.each_ref().map(|known| known.kind.version.to_string());
+        assert_eq!(versions, ["v1beta2", "v1alpha3"]);
+        let [current, older] = &definitions;
+        assert_eq!(older.storage_version, current.storage_version);
+        assert_eq!(older.storage_path(), current.storage_path());
+        let made = rule("NoSchedule", None);
+        let to = kubeplane_core::GroupVersion::new("resource.k8s.io", "v1alpha3");
+        let there = older.strategy.convert(made.clone(), &to);
+        assert_eq!(there.at(&["spec"]), made.at(&["spec"]));
+        let mut strange = made.clone();
+        strange.set(&["spec", "deviceSelector", "deviceClassName"], "gpu");
+        // What versions of the past selected by is known to neither.
+        for known in &definitions {
+            let found = kubeplane_core::decode::conform(&mut strange.clone(), &known.schema);
+            assert!(!found.unwrap().is_empty(), "{known:?}");
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! What is allowed in a Service, but does nothing or is on its way out.
 
 use super::Shape;
-use crate::look::At;
-use kubeplane_core::{
-    Object,
-    admission::Warnings,
-    names::address::{warning_for_ip, warnings_for_cidr},
+use crate::{
+    addresses::{warn_of_cidr, warn_of_ip},
+    look::At,
 };
+use kubeplane_core::{Object, admission::Warnings};
 
 const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 
@@ -31,9 +30,7 @@ pub(super) fn service(warnings: &Warnings, object: &Object) {
     }
     let inside = spec.get("clusterIPs").items().filter(|ip| ip.str() != "None");
     for ip in inside.chain(outside.items()).chain([spec.get("loadBalancerIP")]) {
-        if let Some(warning) = warning_for_ip(ip.path().as_str(), ip.str()) {
-            warnings.add(warning);
-        }
+        warn_of_ip(warnings, &ip);
     }
     if !outside.is_empty() && !headless && shape.has_cluster_ip() {
         warnings.add(
@@ -41,9 +38,7 @@ pub(super) fn service(warnings: &Warnings, object: &Object) {
         );
     }
     for range in spec.get("loadBalancerSourceRanges").items() {
-        for warning in warnings_for_cidr(range.path().as_str(), range.str()) {
-            warnings.add(warning);
-        }
+        warn_of_cidr(warnings, &range);
     }
     if !shape.has_cluster_ip() && !outside.is_empty() {
         warnings.add("spec.externalIPs is ignored when spec.type is \"ExternalName\"");

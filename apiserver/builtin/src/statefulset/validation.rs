@@ -4,7 +4,7 @@ use crate::{
     check,
     defaulting::maps_in,
     look::{At, Look},
-    pod::validation::{pod_template, template_metadata, volumes::claim},
+    pod::validation::{forgive_template, pod_template, template_metadata, volumes::claim},
     workload::validation::{
         amount, at_most_whole, count_or_percent, keeps_running, matched_template, not_decremented,
     },
@@ -39,10 +39,13 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     let mut skipped = Skipped { immutable: true, template: false };
     let mut before = Errors::new();
     spec(&At::top(old.map(), "spec"), skipped, &mut before);
+    let template = At::top(old.map(), "spec").get("template");
+    forgive_template(&mut before, &template);
     skipped.template = !before.is_empty();
     let mut errors = Errors::new();
     let new = At::top(object.map(), "spec");
     spec(&new, skipped, &mut errors);
+    forgive_template(&mut errors, &template);
     if fixed(object) != fixed(old) {
         errors.push(new.forbidden(
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', \

@@ -1,6 +1,6 @@
 //! The hooks of single kinds: what creating, changing and deleting make of an object.
 
-use kubeplane_builtin::all;
+use kubeplane_builtin::{all, optional};
 use kubeplane_core::{
     Definition, Object,
     admission::Warnings,
@@ -12,15 +12,20 @@ use kubeplane_core::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// One kind with its hooks in the order a handler calls them.
-pub(crate) struct Kind(Arc<Definition>);
+/// One kind with its hooks in the order a handler calls them, and the gates that are on or off.
+pub(crate) struct Kind(Arc<Definition>, Features);
 
 impl Kind {
     pub(crate) fn of(api_version: &str, kind: &str) -> Self {
-        let found = all().into_iter().find(|known| {
+        Self::gated("", api_version, kind)
+    }
+
+    pub(crate) fn gated(gates: &str, api_version: &str, kind: &str) -> Self {
+        let features: Features = gates.parse().unwrap();
+        let found = all().into_iter().chain(optional(&features)).find(|known| {
             known.group_version().to_string() == api_version && known.kind.kind == kind
         });
-        Self(found.unwrap())
+        Self(found.unwrap(), features)
     }
 
     pub(crate) fn object(&self, value: Value) -> Object {
@@ -33,9 +38,8 @@ impl Kind {
 
     pub(crate) fn with<T>(&self, subresource: &str, run: impl FnOnce(&Context<'_>) -> T) -> T {
         let (user, warnings) = (UserInfo::default(), Warnings::default());
-        let features = Features::default();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        run(&Context { now, user: &user, subresource, warnings: &warnings, features: &features })
+        run(&Context { now, user: &user, subresource, warnings: &warnings, features: &self.1 })
     }
 
     pub(crate) fn created(&self, value: Value) -> Object {
@@ -45,8 +49,29 @@ impl Kind {
     }
 
     pub(crate) fn create_errors(&self, value: Value) -> Vec<String> {
-        let object = self.created(value);
-        texts(&self.with("", |context| self.0.strategy.validate(context, &object)))
+        self.errors_of(&self.created(value))
+    }
+
+    /// What is wrong with one that was made already.
+    pub(crate) fn errors_of(&self, object: &Object) -> Vec<String> {
+        texts(&self.with("", |context| self.0.strategy.validate(context, object)))
+    }
+
+    /// The warnings about one that is right, new or changed.
+    pub(crate) fn warnings_of(
+        &self,
+        subresource: &str,
+        object: &Object,
+        old: Option<&Object>,
+    ) -> Vec<String> {
+        self.with(subresource, |context| {
+            let errors = match old {
+                Some(old) => self.0.strategy.validate_update(context, object, old),
+                None => self.0.strategy.validate(context, object),
+            };
+            assert_eq!(texts(&errors), Vec::<String>::new());
+            context.warnings.take()
+        })
     }
 
     /// The object as it would be stored, and what is wrong with it.

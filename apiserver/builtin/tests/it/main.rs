@@ -11,6 +11,8 @@ mod hooks;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod states;
 #[cfg(test)]
 mod storage;

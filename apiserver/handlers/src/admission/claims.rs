@@ -112,7 +112,8 @@ impl Admission for PersistentVolumeClaimResize {
         let name = class_of(claim);
         let class = match name.is_empty() || name != class_of(old) {
             true => None,
-            false => request.reader.get(&classes(), "", name).await?,
+            // As it is: a class that was changed a moment ago may allow it.
+            false => request.reader.get_fresh(&classes(), "", name).await?,
         };
         let grows = class
             .and_then(|class| class.at(&["allowVolumeExpansion"]).and_then(Value::as_bool))

@@ -7,7 +7,7 @@ use super::{
     OwnerReferencesPermissionEnforcement, PersistentVolumeClaimResize, PodResizeValidator,
     PodSecurity, PodSecurityOptions, PodTolerationRestriction, PodTopologyLabels, Priority,
     ResourceQuota, RuntimeClass, ServiceAccount, StorageObjectInUseProtection,
-    TaintNodesByCondition,
+    TaintNodesByCondition, device_access::DeviceAccess,
 };
 use kubeplane_apiserver::{Builder, admission::NamespaceLifecycle};
 use kubeplane_clock::{Seed, SharedClock};
@@ -15,7 +15,7 @@ use kubeplane_core::features::Features;
 use std::collections::BTreeSet;
 
 /// All steps by the original's names, in its order; whether one runs unless it is switched off.
-const ORDER: [(&str, bool); 30] = [
+const ORDER: [(&str, bool); 31] = [
     ("NamespaceLifecycle", true),
     ("LimitRanger", true),
     ("ServiceAccount", true),
@@ -42,14 +42,16 @@ const ORDER: [(&str, bool); 30] = [
     ("NodeDeclaredFeatureValidator", true),
     ("PodResizeValidator", true),
     (RBAC, true),
+    (DEVICES, true),
     ("MutatingAdmissionPolicy", true),
     ("MutatingAdmissionWebhook", true),
     ("ValidatingAdmissionPolicy", true),
     ("ValidatingAdmissionWebhook", true),
     ("ResourceQuota", true),
 ];
-/// No plug-in of the original, whose storage of roles does it: nobody switches it off.
+/// No plug-ins of the original, whose storage of roles and of claims does it: nobody switches them off.
 const RBAC: &str = "RbacEscalation";
+const DEVICES: &str = "DeviceAccess";
 
 /// Why a choice of steps makes no sense, in the original's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +106,7 @@ impl AdmissionPlugins {
 
     /// The names that can be switched, in the order the steps run.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        ORDER.iter().map(|(name, _)| *name).filter(|name| *name != RBAC)
+        ORDER.iter().map(|(name, _)| *name).filter(|name| ![RBAC, DEVICES].contains(name))
     }
 
     /// Switches steps on and off, by name.
@@ -204,6 +206,7 @@ impl AdmissionPlugins {
                     builder.admit(NodeDeclaredFeatureValidator::new(self.features.clone()))
                 }
                 "PodResizeValidator" => builder.admit(PodResizeValidator),
+                DEVICES => builder.admit(DeviceAccess::new(&self.features)),
                 "ResourceQuota" => builder.admit(ResourceQuota::new(clock.clone())),
                 other => others(other, builder),
             };

@@ -36,7 +36,12 @@ async fn class_of(request: &Request<'_>, name: &str) -> ApiResult<Option<Arc<Obj
     if name.is_empty() {
         return default_class(request).await;
     }
-    let found = request.reader.get(&GroupResource::new(GROUP, "priorityclasses"), "", name).await?;
+    let classes = GroupResource::new(GROUP, "priorityclasses");
+    let mut found = request.reader.get(&classes, "", name).await?;
+    if found.is_none() {
+        // It may have been made a moment ago.
+        found = request.reader.get_fresh(&classes, "", name).await?;
+    }
     match found {
         Some(class) => Ok(Some(class)),
         None => Err(refuse(request, format!("no PriorityClass with name {name} was found"))),

@@ -83,15 +83,37 @@ impl Admission for ResourceQuota {
         if !concerned || request.reader.revision(&quotas()).is_none() {
             return Ok(());
         }
-        let present = request.reader.list(&quotas(), request.namespace).await?.items;
+        let present = in_force(request).await?;
         if !present.iter().any(|quota| evaluator.matches(quota, object)) {
             return Ok(());
         }
         let usage = evaluator.usage(object, self.clock.now());
         let write = Write { request, object, evaluator, usage, now: self.clock.now() };
+        // Whatever must be said for one quota is asked before another is looked at for room.
+        for quota in &present {
+            if write.evaluator.matches(quota, object) {
+                write.constrained(quota)?;
+            }
+        }
         let _turn = self.turn(request.namespace).await;
         write.charge_all(&present).await
     }
+}
+
+/// The quotas of the namespace. Those whose limits do not count yet as far as the cache has seen are read anew: whoever
+/// was told that they do may rely on it.
+async fn in_force(request: &Request<'_>) -> ApiResult<Vec<Arc<Object>>> {
+    let (reader, namespace) = (request.reader, request.namespace);
+    let listed = reader.list(&quotas(), namespace).await?.items;
+    let mut all = Vec::with_capacity(listed.len());
+    for quota in listed {
+        if amounts(&quota, &["spec", "hard"]) == amounts(&quota, &["status", "hard"]) {
+            all.push(quota);
+        } else {
+            all.extend(reader.get_fresh(&quotas(), namespace, quota.name()).await?);
+        }
+    }
+    Ok(all)
 }
 
 /// What is written and what it takes.
@@ -165,13 +187,10 @@ impl Write<'_> {
         if !self.evaluator.matches(quota, self.object) {
             return Ok(Resources::new());
         }
+        self.constrained(quota)?;
         let (name, hard) = (quota.name(), amounts(quota, &["status", "hard"]));
         let used = amounts(quota, &["status", "used"]);
-        let limited: Vec<&str> =
-            hard.keys().map(String::as_str).filter(|name| self.evaluator.counts(name)).collect();
-        if let Err(why) = self.evaluator.check(&limited, self.object) {
-            return Err(self.refuse(format!("failed quota: {name}: {why}")));
-        }
+        let limited = self.limited(&hard);
         if limited.iter().any(|limited| !used.contains_key(*limited)) {
             let resources = limited.join(",");
             return Err(
@@ -206,6 +225,18 @@ impl Write<'_> {
         let why =
             format!("exceeded quota: {name}, requested: {asked}, used: {used}, limited: {hard}");
         Err(self.refuse(why))
+    }
+
+    /// What a quota limits of such objects.
+    fn limited<'h>(&self, hard: &'h Resources) -> Vec<&'h str> {
+        hard.keys().map(String::as_str).filter(|name| self.evaluator.counts(name)).collect()
+    }
+
+    /// Whether the object says what a quota that it falls under limits.
+    fn constrained(&self, quota: &Object) -> ApiResult<()> {
+        let hard = amounts(quota, &["status", "hard"]);
+        let checked = self.evaluator.check(&self.limited(&hard), self.object);
+        checked.map_err(|why| self.refuse(format!("failed quota: {}: {why}", quota.name())))
     }
 
     /// What the object takes now and did not before, if the quota counted it before.

@@ -165,9 +165,10 @@ impl KubeletClient {
     /// Where a node's kubelet listens.
     pub(crate) async fn address(&self, api: &Api, node: &str) -> ApiResult<(String, u16)> {
         let nodes = GroupResource::new("", "nodes");
+        // As it is: a kubelet may have come back elsewhere a moment ago.
         let object = api
             .reader()
-            .get(&nodes, "", node)
+            .get_fresh(&nodes, "", node)
             .await?
             .ok_or_else(|| ApiError::not_found(&nodes, node))?;
         let port = object

@@ -2,17 +2,21 @@ use super::KubeletClient;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
-use kubeplane_apiserver::{Body, Handler, HandlerRequest, body, forward::switch};
+use kubeplane_apiserver::{Body, Handler, HandlerRequest, Query, body, forward::switch};
 use kubeplane_core::{
     GroupKind, GroupResource, Object,
     auth::Decision,
     decode::misfit,
+    features::Features,
     field::{self, Path},
     schema::{Kind, Schema},
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+
+const ALL: &str = "All";
+const STREAMS: [&str; 3] = [ALL, "Stderr", "Stdout"];
 
 /// `pods/log`.
 #[derive(Debug, Clone)]
@@ -76,33 +80,45 @@ fn plain(content: Body) -> Response<Body> {
 
 fn log_errors(request: &HandlerRequest) -> ApiResult<field::Errors> {
     let query = request.query();
-    let mut errors = Vec::new();
-    for (name, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
-        if let Some(value) = query.integer(name)?.filter(|value| *value < least) {
-            let why = if least == 0 {
-                "must be greater than or equal to 0"
-            } else {
-                "must be greater than 0"
-            };
-            errors.push(field::Error::invalid(&Path::new(name), value, why));
-        }
-    }
     let time = Schema::anonymous(Kind::Time { micro: false });
     let since = Value::from(query.text("sinceTime"));
     if let Some(why) = misfit(&since, &time).filter(|_| since != "") {
         return Err(ApiError::bad_request(why));
     }
-    if !query.text("stream").is_empty() && !request.api.features().is_on("PodLogsQuerySplitStreams")
-    {
-        errors.push(field::Error::forbidden(&Path::new("stream"), "may not be specified"));
+    let mut errors = Vec::new();
+    let mut least = |name: &str, least: i64, why: &str| -> ApiResult<()> {
+        let low = query.integer(name)?.filter(|value| *value < least);
+        errors.extend(low.map(|value| field::Error::invalid(&Path::new(name), value, why)));
+        Ok(())
+    };
+    least("tailLines", 0, "must be greater than or equal to 0")?;
+    least("limitBytes", 1, "must be greater than 0")?;
+    if query.integer("sinceSeconds")?.is_none() || query.text("sinceTime").is_empty() {
+        least("sinceSeconds", 1, "must be greater than 0")?;
+    } else {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(field::Error::forbidden(&Path::new("[]"), why));
     }
-    if !query.text("sinceSeconds").is_empty() && !query.text("sinceTime").is_empty() {
-        errors.push(field::Error::forbidden(
-            &Path::new("[]"),
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
-        ));
-    }
+    errors.extend(stream_errors(&query, request.api.features()));
     Ok(errors)
+}
+
+/// What is wrong with which of a container's streams are asked for.
+fn stream_errors(query: &Query, features: &Features) -> field::Errors {
+    let Some(stream) = query.first("stream") else { return Vec::new() };
+    let at = Path::new("stream");
+    if !features.is_on("PodLogsQuerySplitStreams") {
+        return vec![field::Error::forbidden(&at, "may not be specified")];
+    }
+    let mut errors = Vec::new();
+    if !STREAMS.contains(&stream) {
+        errors.push(field::Error::not_supported(&at, stream, &STREAMS));
+    }
+    if stream != ALL && !query.text("tailLines").is_empty() {
+        let why = "`tailLines` and specific `stream` are mutually exclusive for now";
+        errors.push(field::Error::forbidden(&Path::new("[]"), why));
+    }
+    errors
 }
 
 /// What the kubelet says of its failure.
@@ -311,4 +327,30 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stream_of_a_container_is_asked_for_without_a_number_of_lines() {
+        let errors = |gate: &str, query: &str| {
+            let found = stream_errors(&Query::parse(query), &gate.parse().unwrap());
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let (on, off) = ("PodLogsQuerySplitStreams=true", "PodLogsQuerySplitStreams=false");
+        let none = Vec::<String>::new();
+        assert_eq!(errors(off, "tailLines=1"), none);
+        assert_eq!(errors(off, "stream=All"), ["stream: Forbidden: may not be specified"]);
+        for query in ["tailLines=1", "stream=All&tailLines=1", "stream=Stderr"] {
+            assert_eq!(errors(on, query), none, "{query}");
+        }
+        let exclusive =
+            "[]: Forbidden: `tailLines` and specific `stream` are mutually exclusive for now";
+        assert_eq!(errors(on, "stream=Stdout&tailLines=1"), [exclusive]);
+        let unknown =
+            "stream: Unsupported value: \"x\": supported values: \"All\", \"Stderr\", \"Stdout\"";
+        assert_eq!(errors(on, "stream=x"), [unknown]);
+    }
 }

@@ -12,6 +12,7 @@ use kubeplane_core::{
 };
 use kubeplane_handlers::{PodBinding, PodEviction};
 use kubeplane_store_memory::MemoryStore;
+use kubeplane_store_trait::Store;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tower::ServiceExt;
@@ -33,7 +34,7 @@ impl Authenticator for Names {
 }
 
 /// What is refused here is refused by admission, but that only `admin` speaks for signers,
-/// `guest` can neither delete nor finalize and `looker` can only get.
+/// `guest` can neither delete nor finalize, `looker` can only get and nodes have tokens for `open` alone.
 #[derive(Debug)]
 struct Everyone;
 
@@ -43,7 +44,15 @@ impl Authorizer for Everyone {
         if wanted.resource == "signers" && wanted.user.name != "admin" {
             return Decision::NoOpinion(String::new());
         }
+        if wanted.verb == "request-serviceaccounts-token-audience" && wanted.resource != "open" {
+            return Decision::NoOpinion(String::new());
+        }
         let removes = wanted.verb == "delete" || wanted.subresource == "finalizers";
+        let of_claims = wanted.resource == "resourceclaims"
+            && matches!(wanted.subresource.as_str(), "binding" | "driver");
+        if of_claims && wanted.user.name == "guest" {
+            return Decision::NoOpinion("for no guest".to_owned());
+        }
         if removes && wanted.user.name == "guest" {
             return Decision::NoOpinion("for no guest".to_owned());
         }
@@ -83,10 +92,7 @@ impl Server {
     }
 
     /// A server on a store that others may share.
-    pub(crate) async fn on(
-        store: Arc<MemoryStore>,
-        change: impl FnOnce(Builder) -> Builder,
-    ) -> Self {
+    pub(crate) async fn on(store: Arc<dyn Store>, change: impl FnOnce(Builder) -> Builder) -> Self {
         let pods = GroupResource::new("", "pods");
         let builder = ApiServer::builder(store)
             .resources(kubeplane_builtin::all())

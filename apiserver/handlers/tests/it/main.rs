@@ -6,6 +6,8 @@
 )]
 
 mod addresses;
+mod behind;
+mod devices;
 mod eviction;
 mod harness;
 mod identity;

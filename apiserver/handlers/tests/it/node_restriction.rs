@@ -2,13 +2,16 @@
 
 use crate::harness::Server;
 use async_trait::async_trait;
+use base64::Engine as _;
+use kubeplane_auth::TokenIssuer;
 use kubeplane_core::{
-    Definition,
+    Definition, GroupResource,
     admission::{Admission, Operation, Request},
     status::{ApiError, ApiResult},
 };
-use kubeplane_handlers::admission::NodeRestriction;
+use kubeplane_handlers::{ServiceAccountToken, admission::NodeRestriction};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const ONE: &str = "system:node:one";
@@ -55,7 +58,13 @@ async fn a_node_writes_the_status_of_its_own_pods_and_not_their_labels() {
     assert_eq!(mine["metadata"]["labels"], json!({"app": "web"}));
     assert_eq!(mine["status"]["phase"], "Running");
     let whole = server.as_user(ONE, "PATCH", &format!("{PODS}/mine"), &running).await;
-    whole.forbidden("unexpected operation");
+    whole.forbidden(
+        "unexpected operation \"UPDATE\", node \"one\" can only create and delete mirror pods",
+    );
+    let claims =
+        json!({"status": {"resourceClaimStatuses": [{"name": "a", "resourceClaimName": "b"}]}});
+    let refused = server.as_user(ONE, "PATCH", &path("mine"), &claims).await;
+    refused.forbidden("node \"one\" cannot update resource claim statues");
 }
 
 #[tokio::test]
@@ -65,7 +74,9 @@ async fn a_node_leaves_the_labels_of_operators_as_they_are() {
     let nodes = "/api/v1/nodes";
     let named = |labels: Value| json!({"metadata": {"name": "one", "labels": labels}});
     let refused = server.as_user(ONE, "POST", nodes, &named(json!({RESERVED: "gold"}))).await;
-    refused.forbidden("is not allowed to modify labels: node-restriction.kubernetes.io/tier");
+    refused.forbidden(
+        "node \"one\" is not allowed to set the following labels: node-restriction.kubernetes.io/tier",
+    );
     let own = json!({"kubernetes.io/hostname": "one", "example.org/rack": "4"});
     server.as_user(ONE, "POST", nodes, &named(own)).await.expect(201);
     let path = "/api/v1/nodes/one";
@@ -127,7 +138,10 @@ async fn bindings_pass_admission() {
         json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "free"},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node}})
     };
-    server.as_user(ONE, "POST", &path, &binding("one")).await.forbidden("unexpected operation");
+    let refused = server.as_user(ONE, "POST", &path, &binding("one")).await;
+    refused.forbidden(
+        "unexpected pod subresource \"binding\", only 'status' and 'eviction' are allowed",
+    );
     let refused = server.as_user("system:kube-scheduler", "POST", &path, &binding("two")).await;
     assert!(refused.expect(400)["message"].as_str().unwrap().contains("node two is closed"));
     let pod = server.admin("GET", &format!("{PODS}/free"), &Value::Null).await.expect(200);
@@ -135,4 +149,179 @@ async fn bindings_pass_admission() {
     server.as_user("system:kube-scheduler", "POST", &path, &binding("one")).await.expect(201);
     let pod = server.admin("GET", &format!("{PODS}/free"), &Value::Null).await.expect(200);
     assert_eq!(pod["spec"]["nodeName"], "one");
+}
+
+#[tokio::test]
+async fn what_is_named_after_a_node_is_that_nodes() {
+    let server = server().await;
+    let named = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+    let csi = "/apis/storage.k8s.io/v1/csinodes";
+    let drivers = || json!({"drivers": []});
+    let refused = server.as_user(ONE, "POST", csi, &named("two", drivers())).await;
+    refused.forbidden("can only access CSINode with the same name as the requesting node");
+    server.as_user(ONE, "POST", csi, &named("one", drivers())).await.expect(201);
+    server.admin("POST", csi, &named("two", drivers())).await.expect(201);
+    let refused = server.as_user(ONE, "DELETE", &format!("{csi}/two"), &Value::Null).await;
+    refused.forbidden("can only access CSINode with the same name as the requesting node");
+
+    let slices = "/apis/resource.k8s.io/v1/resourceslices";
+    let slice = |name: &str, node: &str| {
+        let pool = json!({"name": node, "generation": 1, "resourceSliceCount": 1});
+        named(
+            name,
+            json!({"driver": "d.example.com", "nodeName": node, "pool": pool, "devices": []}),
+        )
+    };
+    let refused = server.as_user(ONE, "POST", slices, &slice("a", "two")).await;
+    let why = "can only create ResourceSlice with the same NodeName as the requesting node";
+    refused.forbidden(why);
+    server.as_user(ONE, "POST", slices, &slice("a", "one")).await.expect(201);
+    server.admin("POST", slices, &slice("b", "two")).await.expect(201);
+    let refused = server.as_user(ONE, "DELETE", &format!("{slices}/b"), &Value::Null).await;
+    refused
+        .forbidden("can only delete ResourceSlice with the same NodeName as the requesting node");
+
+    let leases =
+        |namespace: &str| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    let refused = server.as_user(ONE, "POST", &leases("default"), &named("one", json!({}))).await;
+    refused.forbidden("can only access leases in the \"kube-node-lease\" system namespace");
+    let own = leases("kube-node-lease");
+    let refused = server.as_user(ONE, "POST", &own, &named("two", json!({}))).await;
+    refused.forbidden("can only access node lease with the same name as the requesting node");
+    server.as_user(ONE, "POST", &own, &named("one", json!({}))).await.expect(201);
+    let nobody = server.as_user("system:node:", "POST", &own, &named("one", json!({}))).await;
+    nobody.forbidden("could not determine node from user \"system:node:\"");
+}
+
+#[tokio::test]
+async fn a_node_reports_the_size_of_claims_and_nothing_else() {
+    let server = server().await;
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let claim = json!({"metadata": {"name": "c"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let refused = server.as_user(ONE, "POST", claims, &claim).await;
+    refused.forbidden("may only update PVC status");
+    server.admin("POST", claims, &claim).await.expect(201);
+    let path = format!("{claims}/c/status");
+    let resizing = json!({"status": {"conditions": [{"type": "Resizing", "status": "True"}]}});
+    server.as_user(ONE, "PATCH", &path, &resizing).await.expect(200);
+    for change in [
+        json!({"status": {"phase": "Lost"}}),
+        json!({"metadata": {"labels": {"a": "b"}}}),
+        json!({"metadata": {"finalizers": ["a.b/c"]}}),
+    ] {
+        let refused = server.as_user(ONE, "PATCH", &path, &change).await;
+        refused.forbidden(
+            "node \"one\" is not allowed to update fields other than status.quantity and status.conditions: ",
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_node_asks_for_no_certificate_but_its_own() {
+    let server = server().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let request = |name: &str, signer: &str, usage: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let text = params.serialize_request(&key).unwrap().pem().unwrap();
+        let text = base64::engine::general_purpose::STANDARD.encode(text);
+        json!({"metadata": {"generateName": "r-"}, "spec": {
+            "request": text, "signerName": format!("kubernetes.io/{signer}"), "usages": [usage]}})
+    };
+    for (signer, usage) in
+        [("kubelet-serving", "server auth"), ("kube-apiserver-client-kubelet", "client auth")]
+    {
+        let other = request("system:node:two", signer, usage);
+        let refused = server.as_user(ONE, "POST", requests, &other).await;
+        refused.forbidden("can only create a node CSR with CN=system:node:one");
+        let own = request("system:node:one", signer, usage);
+        server.as_user(ONE, "POST", requests, &own).await.expect(201);
+    }
+    let plain = request("jane", "kube-apiserver-client", "client auth");
+    server.as_user(ONE, "POST", requests, &plain).await.expect(201);
+}
+
+/// A server that gives out tokens, with pods that have one for `vault`, for the API server, and for what a driver wants.
+async fn with_tokens() -> Server {
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let issuer = TokenIssuer::new("https://issuer", &key, vec![], kubeplane_clock::real()).unwrap();
+    let accounts = GroupResource::new("", "serviceaccounts");
+    let tokens = Arc::new(ServiceAccountToken::new(issuer));
+    let server =
+        Server::with(|builder| builder.admit(NodeRestriction).handler(accounts, "token", tokens))
+            .await;
+    let account = json!({"metadata": {"name": "default"}});
+    server.admin("POST", ACCOUNTS, &account).await.expect(201);
+    let driver = json!({"metadata": {"name": "d.example.com"}, "spec": {"tokenRequests": [{"audience": "disk"}]}});
+    let drivers = "/apis/storage.k8s.io/v1/csidrivers";
+    server.admin("POST", drivers, &driver).await.expect(201);
+    let token = |token: Value| json!({"name": "t", "projected": {"sources": [{"serviceAccountToken": token}]}});
+    for (name, node, volume) in [
+        ("vault", "one", token(json!({"path": "p", "audience": "vault"}))),
+        ("plain", "one", token(json!({"path": "p"}))),
+        ("disk", "one", json!({"name": "v", "csi": {"driver": "d.example.com"}})),
+        ("far", "two", token(json!({"path": "p"}))),
+    ] {
+        let pod = json!({"metadata": {"name": name}, "spec": {
+            "nodeName": node, "serviceAccountName": "default", "volumes": [volume],
+            "containers": [{"name": "c", "image": "i"}]}});
+        server.admin("POST", PODS, &pod).await.expect(201);
+    }
+    // What is listed is what admission sees.
+    for path in [PODS, drivers] {
+        server.admin("GET", path, &Value::Null).await.expect(200);
+    }
+    server
+}
+
+const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
+
+#[tokio::test]
+async fn a_node_gets_tokens_for_those_whom_its_pods_name() {
+    let server = with_tokens().await;
+    let ask = async |pod: &str, audiences: Value| {
+        let bound = server.admin("GET", &format!("{PODS}/{pod}"), &Value::Null).await.expect(200);
+        let reference = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": bound["metadata"]["uid"]});
+        let body = json!({"spec": {"audiences": audiences, "boundObjectRef": reference}});
+        server.as_user(ONE, "POST", &format!("{ACCOUNTS}/default/token"), &body).await
+    };
+    ask("vault", json!(["vault"])).await.expect(201);
+    ask("disk", json!(["disk"])).await.expect(201);
+    let own = ask("plain", Value::Null).await.expect(201);
+    assert_eq!(own["spec"]["audiences"], json!(["https://issuer"]));
+    // The authorizer lets nodes have these.
+    ask("plain", json!(["open"])).await.expect(201);
+    for (pod, audiences, asked) in [
+        ("vault", json!(["other"]), "other"),
+        ("vault", Value::Null, ""),
+        ("plain", json!(["vault"]), "vault"),
+        ("disk", json!(["vault"]), "vault"),
+    ] {
+        let why = format!(
+            "audience {asked:?} not found in pod spec volume, {ONE} is not authorized to request tokens for this audience"
+        );
+        ask(pod, audiences).await.forbidden(&why);
+    }
+    let both = ask("vault", json!(["vault", "other"])).await;
+    both.forbidden("node may only request 0 or 1 audiences");
+    let far = ask("far", Value::Null).await;
+    far.forbidden("node requested token bound to a pod scheduled on a different node");
+    let path = format!("{ACCOUNTS}/default/token");
+    for (reference, why) in [
+        (Value::Null, "node requested token not bound to a pod"),
+        (
+            json!({"kind": "Pod", "apiVersion": "v1", "name": "plain"}),
+            "node requested token with a pod binding without a uid",
+        ),
+        (
+            json!({"kind": "Pod", "apiVersion": "v1", "name": "plain", "uid": "x"}),
+            "the UID in the bound object reference (x) does not match the UID in record. The object might have been deleted and then recreated",
+        ),
+    ] {
+        let body = json!({"spec": {"boundObjectRef": reference}});
+        server.as_user(ONE, "POST", &path, &body).await.forbidden(why);
+    }
 }

@@ -98,6 +98,20 @@ async fn scopes_choose_pods_and_a_refusal_by_one_quota_charges_no_other() {
 }
 
 #[tokio::test]
+async fn what_one_quota_must_be_told_comes_before_the_room_in_another() {
+    let server = server().await;
+    quota(&server, "a", json!({"hard": {"pods": "1"}})).await;
+    server.admin("POST", PODS, &pod("first", json!({}))).await.expect(201);
+    quota(&server, "b", json!({"hard": {"requests.cpu": "1"}})).await;
+    let refused = server.admin("POST", PODS, &pod("second", json!({}))).await;
+    refused.forbidden("failed quota: b: must specify requests.cpu for: c");
+    let asks = json!({"requests": {"cpu": "1"}});
+    let refused = server.admin("POST", PODS, &pod("second", asks)).await;
+    refused.forbidden("exceeded quota: a, requested: pods=1, used: pods=1, limited: pods=1");
+    assert_eq!(used(&server, "b").await, json!({"requests.cpu": "0"}));
+}
+
+#[tokio::test]
 async fn services_that_become_node_ports_are_charged_with_the_difference() {
     let server = server().await;
     quota(&server, "services", json!({"hard": {"services": "1", "services.nodeports": "1"}})).await;

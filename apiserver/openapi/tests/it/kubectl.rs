@@ -4,7 +4,7 @@ use crate::server::{builder, serve_custom_resources};
 use kubeplane_apiserver::TlsOptions;
 use kubeplane_core::component::{Component, lifecycle};
 use kubeplane_pki::{Authority, Request, Usage};
-use std::{net::SocketAddr, path::Path, process::Stdio};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, process::Command, task::JoinHandle};
 
 struct Served {
@@ -147,7 +147,15 @@ async fn kubectl_knows_custom_resources() {
         served.expect(&kubectl, &["apply", "-f", "-"], WIDGETS).await;
         let established =
             ["wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=20s"];
-        served.expect(&kubectl, &established, "").await;
+        // It fails while there are no conditions at all.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let waited = served.kubectl(&kubectl, &established, "").await;
+            if waited.success {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{kubectl}: {}", waited.text);
+        }
         let spec = served.expect(&kubectl, &["explain", "widgets.spec"], "").await;
         assert!(spec.contains("How large it is."), "{spec}");
         let root = served.expect(&kubectl, &["explain", "widgets"], "").await;

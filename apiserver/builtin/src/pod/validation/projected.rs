@@ -1,32 +1,48 @@
 //! Volumes projected from several sources.
 
+mod certificates;
+
 use super::volumes::{downward_file, key_to_path, mode};
 use crate::{check, look::At};
 use kubeplane_core::field::Errors;
 use std::collections::BTreeSet;
 
+const KINDS: [&str; 6] = [
+    "secret",
+    "configMap",
+    "downwardAPI",
+    "serviceAccountToken",
+    "clusterTrustBundle",
+    "podCertificate",
+];
+
 pub(super) fn projected(volume: &At<'_>, errors: &mut Errors) {
     mode(&volume.get("defaultMode"), errors);
-    let mut paths = BTreeSet::new();
+    let mut paths = Paths::default();
     for source in volume.get("sources").items() {
-        let kinds = ["secret", "configMap", "downwardAPI", "serviceAccountToken"]
-            .map(|kind| source.get(kind));
-        let [secret, config_map, downward, token] = &kinds;
+        let kinds = KINDS.map(|kind| source.get(kind));
+        let [secret, config_map, downward, token, bundle, certificate] = &kinds;
         for at in [secret, config_map].into_iter().filter(|at| at.is_set()) {
             let name = at.get("name");
             check::required(&name, errors);
             for item in at.get("items").items() {
                 key_to_path(&item, errors);
-                once(volume, item.get("path").str(), name.str(), &mut paths, errors);
+                paths.add_if_set(volume, item.get("path").str(), name.str(), errors);
             }
         }
         for item in downward.get("items").items() {
             downward_file(&downward.with(item.value()), errors);
             let path = item.get("path").str();
-            once(volume, path, path, &mut paths, errors);
+            paths.add_if_set(volume, path, path, errors);
         }
         if token.is_set() {
             self::token(volume, token, errors);
+        }
+        if bundle.is_set() {
+            certificates::bundle(volume, bundle, &mut paths, errors);
+        }
+        if certificate.is_set() {
+            certificates::certificate(volume, certificate, &mut paths, errors);
         }
         if kinds.iter().filter(|kind| kind.is_set()).count() > 1 {
             errors.push(source.forbidden("may not specify more than 1 volume type per source"));
@@ -34,15 +50,21 @@ pub(super) fn projected(volume: &At<'_>, errors: &mut Errors) {
     }
 }
 
-fn once<'a>(
-    volume: &At<'_>,
-    path: &'a str,
-    value: &str,
-    paths: &mut BTreeSet<&'a str>,
-    errors: &mut Errors,
-) {
-    if !path.is_empty() && !paths.insert(path) {
-        errors.push(volume.invalid_as(value, "conflicting duplicate paths"));
+/// The paths of a volume, which may be there only once.
+#[derive(Debug, Default)]
+struct Paths<'a>(BTreeSet<&'a str>);
+
+impl<'a> Paths<'a> {
+    fn add(&mut self, volume: &At<'_>, path: &'a str, shown: &str, errors: &mut Errors) {
+        if !self.0.insert(path) {
+            errors.push(volume.invalid_as(shown, "conflicting duplicate paths"));
+        }
+    }
+
+    fn add_if_set(&mut self, volume: &At<'_>, path: &'a str, shown: &str, errors: &mut Errors) {
+        if !path.is_empty() {
+            self.add(volume, path, shown, errors);
+        }
     }
 }
 

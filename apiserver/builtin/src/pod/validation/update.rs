@@ -1,6 +1,6 @@
 //! What may change in a pod once it is there.
 
-use super::{annotations, metadata_and_spec, tolerations};
+use super::{annotations, metadata_and_spec, ratchet::forgive_pod, tolerations};
 use crate::{check, look::At};
 use kubeplane_core::{
     Object,
@@ -25,6 +25,7 @@ const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].ima
 pub(crate) fn pod(pod: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
     metadata_and_spec(pod, &mut errors);
+    forgive_pod(&mut errors, old);
     annotations::updates(pod, old, &mut errors);
     let (spec, before) = (At::top(pod.map(), "spec"), At::top(old.map(), "spec"));
     for list in ["containers", "initContainers"] {
@@ -162,6 +163,7 @@ pub(crate) fn ephemeral_containers(pod: &Object, old: &Object) -> Errors {
     }
     let mut errors = Errors::new();
     metadata_and_spec(pod, &mut errors);
+    forgive_pod(&mut errors, old);
     annotations::updates(pod, old, &mut errors);
     let list = At::top(pod.map(), "spec").get("ephemeralContainers");
     for before in At::top(old.map(), "spec").get("ephemeralContainers").items() {

@@ -40,7 +40,8 @@ fn list(spec: &At<'_>, before: &At<'_>, field: &'static str, what: &str, errors:
         errors.push(at_first().invalid(format!("primary {what} can not be unset")));
     }
     if first_changed {
-        errors.push(at_first().invalid(CHANGED));
+        // The original shows the addresses, of whichever the first has changed.
+        errors.push(new.index(0).with(spec.get("clusterIPs").value()).invalid(CHANGED));
     }
     let policy = spec.get("ipFamilyPolicy");
     if old.len() > new.len() && new.len() == 1 && policy.str() != "SingleStack" {

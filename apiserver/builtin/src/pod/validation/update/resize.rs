@@ -1,9 +1,8 @@
 //! Changing the CPU and memory of a running pod.
 
-use super::copy;
 use crate::{
     look::{At, Look, sub},
-    pod::validation::{annotations, metadata_and_spec},
+    pod::validation::{annotations, metadata_and_spec, ratchet::forgive_pod},
 };
 use kubeplane_core::{
     Object,
@@ -11,6 +10,8 @@ use kubeplane_core::{
 };
 use kubeplane_workload::{pod_spec, qos_class};
 use serde_json::{Map, Value};
+
+const ONLY_AMOUNTS: &str = "only cpu and memory resources are mutable";
 
 /// A write to the subresource `resize`.
 pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
@@ -23,6 +24,7 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
     }
     let mut errors = Errors::new();
     metadata_and_spec(pod, &mut errors);
+    forgive_pod(&mut errors, old);
     let (spec, before) = (At::top(pod.map(), "spec"), At::top(old.map(), "spec"));
     if class(old) != class_of(spec.value()) {
         let shown = pod.text(&["status", "qosClass"]);
@@ -35,7 +37,12 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
     if running.is_some_and(|container| !container.has("resources")) {
         errors.push(spec.forbidden("Pod running on node without support for resize"));
     }
-    removed(&spec.get("resources"), &before.get("resources"), "pod-level resource ", &mut errors);
+    let mut masked = spec.value().clone();
+    pod_level(&spec, &before, &mut masked, &mut errors);
+    if !At::top(old.map(), "status").get("nodeAllocatableResourceClaimStatuses").is_empty() {
+        let detail = "pods with node allocatable resource claims cannot be resized";
+        errors.push(spec.forbidden(detail));
+    }
     let found = errors.len();
     for list in ["containers", "initContainers"] {
         same_containers(&spec.get(list), &before.get(list), list, &mut errors);
@@ -48,10 +55,70 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
             removed(&new.get("resources"), &old.get("resources"), "resource ", &mut errors);
         }
     }
-    if without_amounts(spec.value(), before.value()) != *before.value() {
-        errors.push(spec.forbidden("only cpu and memory resources are mutable"));
+    for list in ["containers", "initContainers"] {
+        only_amounts(&spec, &before, list, &mut masked, &mut errors);
+    }
+    if errors.is_empty() && masked != *before.value() {
+        errors.push(spec.forbidden(ONLY_AMOUNTS));
     }
     errors
+}
+
+/// What the pod has as a whole.
+fn pod_level(spec: &At<'_>, before: &At<'_>, masked: &mut Value, errors: &mut Errors) {
+    let (new, old) = (spec.get("resources"), before.get("resources"));
+    let has_some = |at: &At<'_>| !at.get("requests").is_empty() || !at.get("limits").is_empty();
+    if !has_some(&new) && !has_some(&old) {
+        return;
+    }
+    if old.is_set() && !new.is_set() {
+        return errors.push(new.forbidden("pod-level resources cannot be removed"));
+    }
+    removed(&new, &old, "pod-level resource ", errors);
+    old_amounts(masked, before.value());
+    if masked.sub("resources") != old.value() {
+        let detail = "only cpu and memory resources are mutable at pod-level";
+        errors.push(spec.forbidden(detail));
+    }
+}
+
+/// That containers stay as they are but for the amounts that they ask for. Claims are nothing that can be kept.
+fn only_amounts(
+    spec: &At<'_>,
+    before: &At<'_>,
+    list: &'static str,
+    masked: &mut Value,
+    errors: &mut Errors,
+) {
+    let containers = masked.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+    for (at, (container, old)) in
+        spec.get(list).items().zip(containers.zip(before.value().list(list)))
+    {
+        let changed = container != old;
+        old_amounts(container, old);
+        if let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) {
+            resources.remove("claims");
+        }
+        let differs = container != old;
+        if list == "containers" {
+            if differs {
+                errors.push(spec.forbidden(ONLY_AMOUNTS));
+            }
+            continue;
+        }
+        if differs {
+            let detail = "only cpu and memory resources for init or sidecar containers are mutable";
+            errors.push(at.forbidden(detail));
+        }
+        if changed && container.text("restartPolicy") != "Always" {
+            let restarts = |policy: &&Value| policy.text("restartPolicy") == "RestartContainer";
+            for _ in container.list("resizePolicy").iter().filter(restarts) {
+                errors.push(at.forbidden(
+                    "non-sidecar init containers with a resize policy of RestartContainer cannot be resized",
+                ));
+            }
+        }
+    }
 }
 
 fn class(pod: &Object) -> String {
@@ -87,20 +154,7 @@ fn removed(new: &At<'_>, old: &At<'_>, what: &str, errors: &mut Errors) {
     }
 }
 
-/// The new spec with the old amounts of CPU and memory.
-fn without_amounts(new: &Value, old: &Value) -> Value {
-    let mut spec = new.clone();
-    for list in ["containers", "initContainers"] {
-        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
-        for (container, old) in containers.into_iter().flatten().zip(old.list(list)) {
-            old_amounts(container, old);
-            copy(container, old, "resizePolicy");
-        }
-    }
-    old_amounts(&mut spec, old);
-    spec
-}
-
+/// Puts the old amounts of CPU and memory in the place of the new ones.
 fn old_amounts(owner: &mut Value, old: &Value) {
     if owner.sub("resources") == old.sub("resources") {
         return;

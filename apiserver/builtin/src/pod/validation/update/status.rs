@@ -3,11 +3,13 @@
 use crate::{
     check,
     look::{At, Look},
-    pod::validation::annotations,
+    pod::validation::{annotations, ratchet::forgive_pod},
 };
 use kubeplane_core::{Object, field::Errors, names::address};
 use serde_json::Value;
 use std::net::IpAddr;
+
+mod containers;
 
 /// A write to `status`.
 pub(crate) fn status(pod: &Object, old: &Object) -> Errors {
@@ -19,6 +21,7 @@ pub(crate) fn status(pod: &Object, old: &Object) -> Errors {
         &spec,
         &mut errors,
     );
+    forgive_pod(&mut errors, old);
     let before = At::top(old.map(), "status");
     conditions(&status.get("conditions"), &mut errors);
     nominated(&spec, &status, &before, &mut errors);
@@ -34,6 +37,8 @@ pub(crate) fn status(pod: &Object, old: &Object) -> Errors {
         transitions(&status.get(list), &before.get(list), &spec, containers, &mut errors);
     }
     claims(&status.get("resourceClaimStatuses"), &spec, &mut errors);
+    containers::extended_claim(&spec, &status, &mut errors);
+    containers::node_claims(&spec, &status, &mut errors);
     addresses(&status.get("podIPs"), &before.get("podIPs"), &mut errors);
     let hosts = status.get("hostIPs");
     if let Some(first) = hosts.items().next().map(|host| host.get("ip"))
@@ -42,6 +47,7 @@ pub(crate) fn status(pod: &Object, old: &Object) -> Errors {
         errors.push(first.invalid("must be equal to `hostIP`"));
     }
     addresses(&hosts, &before.get("hostIPs"), &mut errors);
+    containers::statuses(&spec, &status, &mut errors);
     errors
 }
 

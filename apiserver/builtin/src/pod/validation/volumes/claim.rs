@@ -12,7 +12,9 @@ pub(super) fn template(template: &At<'_>, errors: &mut Errors) {
     for (field, value) in metadata.entries() {
         let known = matches!(field, "annotations" | "labels") || !value.is_set();
         if !known {
-            let path = metadata.path().child(field);
+            // As the original spells it.
+            let shown = if field == "uid" { "uID" } else { field };
+            let path = metadata.path().child(shown);
             errors.push(kubeplane_core::field::Error::forbidden(&path, "cannot be set"));
         }
     }
