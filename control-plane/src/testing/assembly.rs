@@ -5,7 +5,7 @@ use super::{
     builder::ClusterParts,
     clock::{ClusterClock, PartClock},
     faults::{ADMIN, Chance, Faults},
-    gate::Gate,
+    gate::{Asking, Gate},
     history::History,
     keys,
     kinds::CustomKinds,
@@ -282,9 +282,11 @@ impl TestClusterBuilder {
 
     fn simulated(&self, gate: &Arc<Gate>, clocks: &Clocks) -> Result<SimulatedNodes, BoxError> {
         let watching = UserInfo::new(SIMULATED, [GROUP_MASTERS, GROUP_AUTHENTICATED]);
-        let (own, each) = (gate.clone(), clocks.clone());
+        let each = clocks.clone();
         let nodes = SimulatedNodes::builder(gate.client(watching), self.simulation.clone())
-            .client_for(move |node| own.client(simulated(node)))
+            .identify(|node, head| {
+                head.extensions.insert(Asking(Arc::new(simulated(node))));
+            })
             .clock(clocks.of(SIMULATED_PART, SIMULATED))
             .clock_for(move |node| each.of_simulated(node))
             .seed(self.options.seed.clone());

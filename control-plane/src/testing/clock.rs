@@ -33,6 +33,10 @@ impl Clock for PartClock {
     fn sleep(&self, duration: Duration) -> Sleep {
         self.inner.sleep(duration)
     }
+
+    fn is_paused(&self) -> bool {
+        self.inner.is_paused()
+    }
 }
 
 #[derive(Debug, Clone)]

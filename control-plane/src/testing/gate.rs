@@ -9,7 +9,7 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use kube::client::Body as ClientBody;
-use kubeplane_apiserver::{Clients, CutOff};
+use kubeplane_apiserver::{Clients, CutOff, body};
 use kubeplane_clock::watch;
 use kubeplane_core::{auth::UserInfo, reader::ObjectReader};
 use std::{
@@ -30,6 +30,10 @@ pub(super) struct Server {
     pub(super) reader: Arc<dyn ObjectReader>,
 }
 
+/// Who asks, in a request through a client that several users share.
+#[derive(Debug, Clone)]
+pub(super) struct Asking(pub(super) Arc<UserInfo>);
+
 /// Who wants the server to start anew is told when it has.
 pub(super) type Restart = oneshot::Sender<()>;
 
@@ -43,11 +47,12 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// A client that is this user, of whichever server there is when it asks.
+    /// A client that is this user, but for requests that say who is [`Asking`]; of whichever server there is when it asks.
     pub(super) fn client(self: &Arc<Self>, user: UserInfo) -> kube::Client {
         let (gate, user) = (self.clone(), Arc::new(user));
-        let service = tower::service_fn(move |request: Request<ClientBody>| {
-            let (gate, user) = (gate.clone(), user.clone());
+        let service = tower::service_fn(move |mut request: Request<ClientBody>| {
+            let own = request.extensions_mut().remove().map(|Asking(own)| own);
+            let (gate, user) = (gate.clone(), own.unwrap_or_else(|| user.clone()));
             async move { gate.send(&user, request).await }.boxed()
                 as BoxFuture<'static, Result<Response<GatedBody>, BoxError>>
         });
@@ -85,11 +90,10 @@ impl Gate {
             let cut = CutOff::when(async move { drop(way.parted().await) });
             request.extensions_mut().insert(cut);
         }
-        let client = server.clients.client_as(UserInfo::clone(user));
         let answer = tokio::select! {
             biased;
             why = way.parted() => return Err(why.into()),
-            answer = client.send(request) => answer?,
+            answer = server.clients.send_as(user.clone(), request) => answer?,
         };
         if fault == Some(Fault::AnswerLost) {
             return Err("timed out (planned: it was carried out)".into());
@@ -101,7 +105,7 @@ impl Gate {
         // What is all there already cannot be cut short.
         let is_long = watch || answer.body().size_hint().exact().is_none();
         let way = is_long.then_some(way);
-        Ok(answer.map(|inner| GatedBody::new(Box::pin(inner), left, way)))
+        Ok(answer.map(|inner| GatedBody::new(inner, left, way)))
     }
 
     /// Why somebody hears nothing more of the server of this number.
@@ -148,11 +152,11 @@ fn conflict() -> Result<Response<GatedBody>, BoxError> {
         "message": "Operation cannot be fulfilled: the object has been modified; please apply your changes to the \
             latest version and try again (planned)",
     });
-    let body = ClientBody::from(serde_json::to_vec(&status)?);
+    let body = body::full(serde_json::to_vec(&status)?);
     Ok(Response::builder()
         .status(StatusCode::CONFLICT)
         .header(header::CONTENT_TYPE, "application/json")
-        .body(GatedBody::new(Box::pin(body), None, None))?)
+        .body(GatedBody::new(body, None, None))?)
 }
 
 /// Between a user and the server it asked.
@@ -181,7 +185,7 @@ impl Way {
 
 /// An answer that may be cut short.
 struct GatedBody {
-    inner: Pin<Box<ClientBody>>,
+    inner: body::Body,
     /// How many pieces come through.
     left: Option<u64>,
     /// Ends when nothing comes through any more.
@@ -189,7 +193,7 @@ struct GatedBody {
 }
 
 impl GatedBody {
-    fn new(inner: Pin<Box<ClientBody>>, left: Option<u64>, way: Option<Way>) -> Self {
+    fn new(inner: body::Body, left: Option<u64>, way: Option<Way>) -> Self {
         let parted = way.map(|mut way| async move { way.parted().await }.boxed());
         Self { inner, left, parted }
     }
@@ -213,10 +217,10 @@ impl Body for GatedBody {
         if self.left == Some(0) {
             return Poll::Ready(None);
         }
-        let polled = self.inner.as_mut().poll_frame(context);
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
         if let (Poll::Ready(Some(_)), Some(left)) = (&polled, &mut self.left) {
             *left -= 1;
         }
-        polled.map_err(Into::into)
+        polled
     }
 }

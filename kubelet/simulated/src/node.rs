@@ -17,6 +17,8 @@ pub(crate) fn node(group: &NodeGroup, number: u32, now: Timestamp) -> serde_json
         ("kubernetes.io/hostname", name.as_str()),
         ("kubernetes.io/os", "linux"),
         ("kubernetes.io/arch", "amd64"),
+        ("beta.kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", "amd64"),
         ("kubeplane.dev/simulated", "true"),
     ] {
         labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());

@@ -1,9 +1,12 @@
 //! What becomes of a pod next.
 
+mod seen;
+
+pub(crate) use seen::Pod;
+
 use crate::{Logs, PodStages, node::whole};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
-use kubeplane_workload::is_terminal;
+use seen::{Container, ContainerStatus};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -96,7 +99,7 @@ impl Progress {
         let deleted = pod.metadata.deletion_timestamp.is_some();
         if deleted && !matches!(self.stage, Stage::Stopping { .. }) {
             self.stage = Stage::Stopping { until: moment.elapsed + stages.stop_delay };
-        } else if is_terminal(pod) {
+        } else if matches!(phase(pod), "Succeeded" | "Failed") {
             self.stage = Stage::Over;
         }
         let left =

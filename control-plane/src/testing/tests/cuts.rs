@@ -39,6 +39,13 @@ async fn becomes(cluster: &TestCluster, name: &str, wanted: &str) {
     until(cluster, &format!("{name} is ready: {wanted}"), is_so).await;
 }
 
+async fn make(pods: &Api<Pod>, name: &str, node: &str) {
+    let pod = json!({"metadata": {"name": name}, "spec": {
+        "nodeName": node, "containers": [{"name": "c", "image": "i"}]}});
+    let pod = serde_json::from_value(pod).unwrap();
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+}
+
 async fn runs(pods: &Api<Pod>, name: &str) -> bool {
     let status = pods.get(name).await.unwrap().status.unwrap_or_default();
     status.phase.as_deref() == Some("Running")
@@ -59,12 +66,8 @@ fn one_simulated_node_of_many_is_silent_while_it_is_cut_off() {
         cluster.advance(Duration::from_secs(60)).await;
         assert_eq!(not_ready(&cluster).await, ["node-17"], "the others are heard of");
         let pods: Api<Pod> = Api::default_namespaced(cluster.client());
-        for (name, node) in [("cut", "node-17"), ("other", "node-1")] {
-            let pod = json!({"metadata": {"name": name}, "spec": {
-                "nodeName": node, "containers": [{"name": "c", "image": "i"}]}});
-            let pod = serde_json::from_value(pod).unwrap();
-            pods.create(&PostParams::default(), &pod).await.unwrap();
-        }
+        make(&pods, "cut", "node-17").await;
+        make(&pods, "other", "node-1").await;
         cluster.advance(Duration::from_secs(30)).await;
         assert_eq!((runs(&pods, "cut").await, runs(&pods, "other").await), (false, true));
 
@@ -88,6 +91,27 @@ fn a_slow_simulated_node_holds_up_no_other() {
         cluster.faults().clear();
         cluster.advance(Duration::from_secs(300)).await;
         becomes(&cluster, "simulated-3", "True").await;
+    });
+}
+
+#[test]
+fn pods_of_others_run_while_a_node_with_many_is_slow() {
+    let builder = TestCluster::builder().controllers_named("serviceaccount-controller").paused();
+    run(builder.simulated_nodes(2), async |cluster| {
+        let plan = FaultPlan::seeded(1).slow_store(1.0, Duration::from_secs(300));
+        cluster.faults().set(plan.only("system:simulated-nodes:simulated-1"));
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+        for number in 0..40 {
+            make(&pods, &format!("slow-{number}"), "simulated-1").await;
+        }
+        make(&pods, "other", "simulated-2").await;
+        cluster.advance(Duration::from_secs(20)).await;
+        assert_eq!((runs(&pods, "other").await, runs(&pods, "slow-0").await), (true, false));
+
+        cluster.faults().clear();
+        let pending = ListParams::default().fields("status.phase=Pending");
+        let none = async || pods.list(&pending).await.unwrap().items.is_empty();
+        until(&cluster, "all pods run", none).await;
     });
 }
 
