@@ -51,6 +51,8 @@ pub struct KubeconfigClients(Arc<Shared>);
 
 struct Shared {
     path: PathBuf,
+    /// What the user shows in place of the kubeconfig's certificate, from when on it is there.
+    certificate: Option<PathBuf>,
     clock: SharedClock,
     now: RwLock<Arc<Generation>>,
     looking: Mutex<()>,
@@ -70,10 +72,32 @@ impl KubeconfigClients {
     /// # Errors
     /// When the file, or one that it names, cannot be read or used.
     pub async fn open(path: impl Into<PathBuf>, clock: SharedClock) -> Result<Self> {
-        let path = path.into();
-        let first = Generation::read(&path, Files::of(&path)?, None).await?;
+        Self::begin(path.into(), None, clock).await
+    }
+
+    /// The same, but its user shows the certificate in this file (PEM, its key behind it) in place of the kubeconfig's,
+    /// while there is such a file. The kubeconfig stays as it is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); also when the file is there and cannot be used.
+    pub async fn open_with_certificate(
+        path: impl Into<PathBuf>,
+        certificate: impl Into<PathBuf>,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        Self::begin(path.into(), Some(certificate.into()), clock).await
+    }
+
+    async fn begin(
+        path: PathBuf,
+        certificate: Option<PathBuf>,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let files = Files::of(&path, certificate.as_deref())?;
+        let first = Generation::read(&path, certificate.as_deref(), files, None).await?;
         Ok(Self(Arc::new(Shared {
             path,
+            certificate,
             clock,
             now: RwLock::new(Arc::new(first)),
             looking: Mutex::new(()),
@@ -124,11 +148,12 @@ impl KubeconfigClients {
     /// Either everything is taken up or nothing.
     pub async fn look(&self) -> Result<bool> {
         let _only = self.0.looking.lock().await;
-        let (files, now) = (Files::of(&self.0.path)?, self.0.current());
+        let certificate = self.0.certificate.as_deref();
+        let (files, now) = (Files::of(&self.0.path, certificate)?, self.0.current());
         if files == now.files {
             return Ok(false);
         }
-        let next = Generation::read(&self.0.path, files, Some(&now)).await?;
+        let next = Generation::read(&self.0.path, certificate, files, Some(&now)).await?;
         let replaced = !next.shares_connections_with(&now);
         *self.0.now.write() = Arc::new(next);
         if replaced {

@@ -1,5 +1,7 @@
 //! Objects of any kind behind one type, so that what keeps and passes them on is compiled once and not per kind.
 
+mod managers;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use std::{
@@ -25,9 +27,11 @@ pub(crate) fn decode<K>(text: &str) -> serde_json::Result<Arc<dyn Object>>
 where
     K: kube::Resource + DeserializeOwned + Send + Sync + 'static,
 {
-    // From a `str`, as a client reads its answers: the code for that, most of what a kind costs, is there once.
-    let mut object: K = serde_json::from_str(text)?;
     // They make up half of an object, and writing an object without them leaves them as they are.
+    let text = managers::without(text);
+    // From a `str`, as a client reads its answers: the code for that, most of what a kind costs, is there once.
+    let mut object: K = serde_json::from_str(&text)?;
+    // Those that could not be told apart from the text.
     object.meta_mut().managed_fields = None;
     Ok(Arc::new(object))
 }

@@ -9,7 +9,7 @@ use crate::{
     sandbox, spec,
     volumes::{self, Facts, Mounted},
 };
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_client::EventType;
 use kubeplane_runtime_cri::{SandboxId, v1};
 use std::{collections::HashMap, fs, sync::Arc, time::Duration};
@@ -22,7 +22,7 @@ impl Worker {
     pub(super) async fn synchronize(&mut self) -> Result<Next> {
         let pod = self.pod();
         let observed = self.observe(&pod).await?;
-        if !self.admitted && !self.admit(&pod, &observed) {
+        if !self.admitted && !self.admit(&pod, &observed).await {
             self.stage = Stage::Ending;
             return Ok(Next::Again);
         }
@@ -50,13 +50,22 @@ impl Worker {
     }
 
     /// Whether the pod may run here; one that already runs is not asked again.
-    fn admit(&mut self, pod: &Arc<Pod>, observed: &ObservedPod) -> bool {
-        let node = self.host.node();
+    async fn admit(&mut self, pod: &Arc<Pod>, observed: &ObservedPod) -> bool {
         let allocatable = self.host.machine.allocatable_amounts();
         let known = !observed.is_empty();
-        let verdict = self.host.pods.admit(&self.id.uid, |others| {
-            if known { Ok(()) } else { admit::check(pod, others, node.as_deref(), &allocatable) }
-        });
+        let check = |node: Option<&Node>| {
+            self.host.pods.admit(&self.id.uid, |others| {
+                if known { Ok(()) } else { admit::check(pod, others, node, &allocatable) }
+            })
+        };
+        let mut verdict = check(self.host.node().as_deref());
+        if verdict.is_err() {
+            // A pod that is refused has failed for good, and the cache may be older than what it was put here by.
+            let nodes = kube::Api::<Node>::all(self.host.client.clone());
+            if let Ok(node) = nodes.get(&self.host.config.node_name).await {
+                verdict = check(Some(&node));
+            }
+        }
         match verdict {
             Ok(()) => {
                 self.host.objects.forget(&self.id.namespace);

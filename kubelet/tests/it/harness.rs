@@ -13,7 +13,7 @@ use kubeplane_kubelet::{Kubelet, KubeletConfig};
 use kubeplane_runtime_cri::{ContainerRuntime, SimulatedOptions, SimulatedRuntime};
 use kubeplane_store_memory::MemoryStore;
 use serde_json::{Value, json};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -36,11 +36,6 @@ impl Running {
         self.supervision.stop();
         tokio::time::timeout(PATIENCE, self.task).await.expect("the kubelet stops").unwrap();
     }
-}
-
-/// A free port of this machine; taken again by the kubelet right after.
-pub(crate) fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl World {

@@ -1,4 +1,5 @@
 use super::{BUSYBOX_IMAGE, PAUSE_IMAGE, busybox_image, pause_image};
+use crate::{CriClient, Images, v1};
 use std::{
     fs, io,
     os::unix::net::UnixStream,
@@ -83,13 +84,24 @@ impl Containerd {
         fs::read_to_string(self.directory.path().join("containerd.log")).unwrap_or_default()
     }
 
-    /// Takes an image from an archive.
+    /// Takes an image from an archive; containers can be made from it on return.
     ///
     /// # Errors
-    /// When `ctr` is missing or refuses the archive.
+    /// When `ctr` is missing or refuses the archive, or the image is not listed in time.
     pub fn import(&self, archive: &Path) -> io::Result<()> {
         let path = archive.to_string_lossy();
-        self.ctr(&["images", "import", "--snapshotter", "native", &path]).map(drop)
+        self.ctr(&["images", "import", "--snapshotter", "native", &path])?;
+        let names = self.ctr(&["images", "list", "--quiet"])?;
+        let names: Vec<_> = names.lines().filter(|name| !name.starts_with("sha256:")).collect();
+        // By a runtime of its own: the caller may be in one that must not be blocked.
+        std::thread::scope(|scope| {
+            let listed = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(wait_listed(&self.socket(), &names))
+            };
+            let ended = scope.spawn(listed).join();
+            ended.unwrap_or_else(|_| Err(io::Error::other("looking for images panicked")))
+        })
     }
 
     /// Runs `ctr` in the namespace of the container runtime interface; what it prints.
@@ -148,6 +160,23 @@ impl Containerd {
             // What stays mounted keeps its directory, and nothing else.
             let _ = Command::new("umount").args(["--lazy", mount]).status();
         }
+    }
+}
+
+/// Waits until the container runtime interface knows these images, of which it is told after they are there.
+async fn wait_listed(socket: &Path, names: &[&str]) -> io::Result<()> {
+    let client = CriClient::connect(socket).await.map_err(io::Error::other)?;
+    let start = Instant::now();
+    loop {
+        let images = client.list_images(v1::ImageFilter::default()).await;
+        let images = images.map_err(io::Error::other)?;
+        let known =
+            |name: &&str| images.iter().any(|own| own.repo_tags.iter().any(|tag| tag == name));
+        let Some(missing) = names.iter().find(|name| !known(name)) else { return Ok(()) };
+        if start.elapsed() > START {
+            return Err(io::Error::other(format!("containerd does not list the image {missing}")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -42,7 +42,8 @@ where
 }
 
 impl Files {
-    pub(super) fn of(path: &Path) -> Result<Self> {
+    /// Of the kubeconfig, of what it names, and of the certificate that counts more than its own.
+    pub(super) fn of(path: &Path, certificate: Option<&Path>) -> Result<Self> {
         // Read before it is parsed: what comes between is seen by the next look.
         let own = std::fs::read(path).map_err(failed(path))?;
         let file = Kubeconfig::read_from(path).map_err(failed(path))?;
@@ -53,6 +54,7 @@ impl Files {
         let clusters = file.clusters.iter().filter_map(|own| own.cluster.as_ref());
         let clusters = clusters.filter_map(|own| own.certificate_authority.as_ref());
         let named = users.chain(clusters).map(PathBuf::from);
+        let named = named.chain(certificate.map(Path::to_owned));
         let mut all: BTreeMap<_, _> = named
             .map(|file| {
                 let content = std::fs::read(&file).ok();
@@ -69,11 +71,25 @@ impl Files {
 }
 
 impl Generation {
-    /// Makes clients of what the file says, in place of those of `before`.
-    pub(super) async fn read(path: &Path, files: Files, before: Option<&Self>) -> Result<Self> {
+    /// Makes clients of what the file says, in place of those of `before`; what is in `certificate` counts more than
+    /// its own.
+    pub(super) async fn read(
+        path: &Path,
+        certificate: Option<&Path>,
+        files: Files,
+        before: Option<&Self>,
+    ) -> Result<Self> {
         let file = Kubeconfig::read_from(path).map_err(failed(path))?;
         let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(file, &options).await.map_err(failed(path))?;
+        let mut config =
+            Config::from_custom_kubeconfig(file, &options).await.map_err(failed(path))?;
+        let other = certificate.and_then(Path::to_str);
+        if let Some(other) = other.filter(|other| files.content(other).is_some()) {
+            config.auth_info.client_certificate = Some(other.to_owned());
+            config.auth_info.client_key = Some(other.to_owned());
+            config.auth_info.client_certificate_data = None;
+            config.auth_info.client_key_data = None;
+        }
         let mut shown = config.clone();
         let user = &mut shown.auth_info;
         // Read here, for the client would go by the time of the machine.

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use kubeplane_clock::{Clock as _, PausedClock};
 use kubeplane_core::component::lifecycle;
 use kubeplane_pki::{Authority, Identity, Request as Wanted, Usage};
-use std::convert::Infallible;
+use std::{convert::Infallible, path::Path};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -165,12 +165,46 @@ async fn files_are_read_anew_on_the_clock_and_when_the_user_is_not_known_any_mor
     ground.write("token", "third");
     let deadline = tokio::time::Instant::now() + LIMIT;
     while shown(&user).await != Ok("Bearer third".to_owned()) {
-        ground.clock.advance(SPACING);
+        // Time passes while it waits, and not while it reads.
+        if ground.clock.next_wake().is_some() {
+            ground.clock.advance(SPACING);
+        }
         assert!(tokio::time::Instant::now() < deadline, "the new token is not read");
     }
     assert!(ground.clock.elapsed() < PERIOD * 3, "{:?}", ground.clock.elapsed());
     supervision.stop();
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_beside_the_kubeconfig_counts_more_while_it_is_there() {
+    let ground = Ground::new().await;
+    let beside = ground.path("current.pem");
+    let clock: SharedClock = Arc::new(ground.clock.clone());
+    let opened =
+        KubeconfigClients::open_with_certificate(ground.path("kubeconfig"), &beside, clock).await;
+    let clients = opened.unwrap();
+    let named = || clients.config().auth_info.client_certificate.unwrap_or_default();
+    assert!(named().ends_with("own.crt"), "{}", named());
+    let user = clients.client();
+    let watch = Request::get("/all?watch=true").body(Vec::new()).unwrap();
+    let mut lines = Box::pin(user.request_stream(watch).await.unwrap()).lines();
+    assert_eq!(lines.next().await.unwrap().unwrap(), "Bearer first");
+
+    let other = identity();
+    ground.write("current.pem", &other.certificate);
+    clients.look().await.unwrap_err();
+    assert!(named().ends_with("own.crt"), "there is no key to it yet: {}", named());
+    ground.write("current.pem", &format!("{}{}", other.certificate, other.key));
+    assert!(clients.look().await.unwrap());
+    assert_eq!(Path::new(&named()), beside);
+    assert_eq!(shown(&user).await, Ok("Bearer first".to_owned()), "its token is the same");
+    let end = tokio::time::timeout(LIMIT, lines.next()).await.unwrap().unwrap().unwrap_err();
+    assert!(end.to_string().contains("renewed"), "{end}");
+
+    std::fs::remove_file(&beside).unwrap();
+    assert!(clients.look().await.unwrap());
+    assert!(named().ends_with("own.crt"), "{}", named());
 }
 
 async fn until(client: &Client, expected: std::result::Result<String, u16>) {
