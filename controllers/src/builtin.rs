@@ -17,6 +17,7 @@ mod disruption;
 mod endpoints;
 mod endpointslices;
 mod ephemeral_volumes;
+mod figures;
 mod garbage;
 mod job;
 mod job_ttl;
@@ -46,13 +47,23 @@ mod written;
 pub use account_tokens::TokenSigner;
 pub use local_path::LOCAL_PATH_PROVISIONER;
 
-use crate::BoxController;
+use crate::{BoxController, Retry};
 use ipnet::IpNet;
 use kubeplane_clock::SharedClock;
 use kubeplane_core::features::Features;
 use kubeplane_pki::Authority;
 use kubeplane_telemetry::Metrics;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// After so many failures in a row the pauses do not get longer any more.
+const MAX_RETRIES: u32 = 15;
+/// How often what failed so often is tried again: nobody may tell when it would work.
+const LATER: Duration = Duration::from_secs(60);
+
+/// What follows a failure whose cause may go without anybody being told.
+fn patient(failures: u32) -> Retry {
+    if failures > MAX_RETRIES { Retry::After(LATER) } else { Retry::Backoff }
+}
 
 /// What the built-in controllers need to know.
 #[derive(Debug, Clone)]
@@ -125,46 +136,46 @@ impl BuiltinOptions {
 #[must_use]
 pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
     let clock = || options.clock.clone();
+    let metrics = options.metrics.as_ref();
+    let ages = replicas::ages(metrics);
     let mut all = vec![
-        BoxController::new(replicas::replica_sets(clock())),
-        BoxController::new(replicas::replication_controllers(clock())),
+        BoxController::new(replicas::replica_sets(clock(), ages.clone())),
+        BoxController::new(replicas::replication_controllers(clock(), ages)),
         BoxController::new(deployment::DeploymentController::new(clock())),
         BoxController::new(endpoints::EndpointsController::new(clock())),
-        BoxController::new(endpointslices::EndpointSlices::new(clock())),
-        BoxController::new(mirroring::Mirroring::new(clock())),
+        BoxController::new(endpointslices::EndpointSlices::new(clock(), metrics)),
+        BoxController::new(mirroring::Mirroring::new(clock(), metrics)),
         BoxController::new(namespaces::Namespaces),
         BoxController::new(service_accounts::ServiceAccounts),
-        BoxController::new(root_ca::RootCa::new(options.root_ca.clone())),
+        BoxController::new(root_ca::RootCa::new(options.root_ca.clone(), metrics)),
         BoxController::new(cluster_roles::ClusterRoles),
-        BoxController::new(garbage::Garbage::new()),
-        BoxController::new(job::Jobs::new(clock())),
-        BoxController::new(job_ttl::JobTtl),
-        BoxController::new(cronjob::CronJobs::new(clock())),
-        BoxController::new(statefulset::StatefulSets::new(clock())),
-        BoxController::new(daemonset::DaemonSets::new(clock())),
+        BoxController::new(garbage::Garbage::new(metrics)),
+        BoxController::new(job::Jobs::new(clock(), metrics)),
+        BoxController::new(job_ttl::JobTtl::new(metrics)),
+        BoxController::new(cronjob::CronJobs::new(clock(), metrics)),
+        BoxController::new(statefulset::StatefulSets::new(clock(), metrics)),
+        BoxController::new(daemonset::DaemonSets::new(clock(), metrics)),
         BoxController::new(disruption::Disruption),
         BoxController::new(volume_protection::ClaimProtection),
         BoxController::new(volume_protection::VolumeProtection),
         BoxController::new(attributes_protection::AttributesProtection),
-        BoxController::new(persistent_volumes::PersistentVolumes::default()),
-        BoxController::new(ephemeral_volumes::EphemeralVolumes),
+        BoxController::new(persistent_volumes::PersistentVolumes::new(metrics)),
+        BoxController::new(ephemeral_volumes::EphemeralVolumes::new(metrics)),
         BoxController::new(volume_expansion::VolumeExpansion),
         BoxController::new(local_path::LocalPath),
-        BoxController::new(attach_detach::AttachDetach::new(clock())),
+        BoxController::new(attach_detach::AttachDetach::new(clock(), metrics)),
         BoxController::new(resource_claims::ResourceClaims::new(
             clock(),
             options.features.is_on("DRAWorkloadResourceClaims"),
+            metrics,
         )),
-        BoxController::new(nodes::NodeLifecycle::new()),
-        BoxController::new(nodes::TaintEviction::new()),
-        BoxController::new(pod_gc::PodGc::new()),
+        BoxController::new(nodes::NodeLifecycle::new(metrics)),
+        BoxController::new(nodes::TaintEviction::new(metrics)),
+        BoxController::new(pod_gc::PodGc::new(metrics)),
         BoxController::new(resource_quota::ResourceQuotas::new()),
         BoxController::new(certificates::CertificateApproving),
         BoxController::new(certificates::CertificateCleaning),
-        BoxController::new(autoscaler::Autoscaler::new(
-            &options.features,
-            options.metrics.as_ref(),
-        )),
+        BoxController::new(autoscaler::Autoscaler::new(&options.features, metrics)),
         BoxController::new(bootstrap_tokens::BootstrapSigner),
         BoxController::new(bootstrap_tokens::TokenCleaner),
         BoxController::new(account_tokens::UnusedTokens),
@@ -181,6 +192,7 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
     if options.features.is_on("DRADeviceTaints") {
         all.push(BoxController::new(device_taints::DeviceTaints::new(
             options.features.is_on("DRADeviceTaintRules"),
+            metrics,
         )));
     }
     if !options.cluster_cidrs.is_empty() {

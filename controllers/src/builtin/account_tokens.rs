@@ -4,6 +4,7 @@ mod unused;
 
 pub(super) use unused::UnusedTokens;
 
+use super::patient;
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
 use k8s_openapi::{
@@ -20,7 +21,6 @@ use std::{fmt, sync::Arc};
 const TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT: &str = "kubernetes.io/service-account.name";
 const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
-const MAX_RETRIES: u32 = 10;
 
 /// Signs tokens that are kept in Secrets and live as long as those.
 pub trait TokenSigner: fmt::Debug + Send + Sync + 'static {
@@ -177,8 +177,8 @@ impl Controller for AccountTokens {
                 let same = |cached: &Arc<Secret>| cached.metadata.uid.as_ref() == Some(&secret.uid);
                 let present = account(context, &secret.namespace, name, account_uid);
                 match (cached.filter(same), present) {
-                    (None, None) => {}
-                    (None, Some(_)) => forget(context, secret, name, account_uid).await?,
+                    // Also where the account is not known: it may have been made a moment ago.
+                    (None, _) => forget(context, secret, name, account_uid).await?,
                     (Some(cached), Some(account)) => self.fill(context, &account, &cached).await?,
                     (Some(cached), None) => {
                         // It may have been made a moment ago.
@@ -197,7 +197,7 @@ impl Controller for AccountTokens {
     }
 
     fn on_error(&self, _: &Work, _: &Error, failures: u32) -> Retry {
-        if failures > MAX_RETRIES { Retry::Drop } else { Retry::Backoff }
+        patient(failures)
     }
 }
 

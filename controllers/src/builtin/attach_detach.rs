@@ -1,7 +1,12 @@
 mod sync;
 mod volumes;
 
-use super::{claimed, nodes, written::Written};
+use super::{
+    claimed,
+    figures::{Labels, Place},
+    nodes,
+    written::Written,
+};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
 use k8s_openapi::api::{
@@ -10,8 +15,10 @@ use k8s_openapi::api::{
 };
 use kubeplane_client::{Change, Informer, ObjectKey};
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{phase::node_name, storage::claim_ref};
 use parking_lot::Mutex;
+use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -28,6 +35,8 @@ const BY_VOLUME: &str = "attachment-volume";
 pub(super) struct AttachDetach {
     state: Arc<Mutex<State>>,
     written: Written,
+    /// Volumes taken away without asking the node, by reason; the original's name does not end in `_total`.
+    forced: Family<Labels<1>, Gauge>,
 }
 
 /// What is remembered from one look at a node to the next.
@@ -44,8 +53,11 @@ struct State {
 }
 
 impl AttachDetach {
-    pub(super) fn new(clock: SharedClock) -> Self {
-        Self { state: Arc::default(), written: Written::new(clock) }
+    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "attach_detach_controller");
+        let help = "Volumes taken from nodes that did not let them go, by reason";
+        let forced = place.show("attachdetach_controller_forced_detaches", help);
+        Self { state: Arc::default(), written: Written::new(clock), forced }
     }
 }
 

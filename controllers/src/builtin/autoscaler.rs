@@ -5,6 +5,8 @@ mod monitor;
 mod normal;
 mod scale;
 
+pub(super) use compute::printed;
+
 use super::discovery::{self, Resources};
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;

@@ -2,6 +2,7 @@ mod start;
 mod times;
 
 use super::{
+    figures::{Place, growing},
     job,
     written::{LAGGING, Written},
 };
@@ -17,17 +18,25 @@ use kube::{
 };
 use kubeplane_client::{Change, EventType, ObjectKey, controller_of};
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
+use prometheus_client::metrics::histogram::Histogram;
 use std::sync::Arc;
 
 /// Starts Jobs at the times of a schedule.
 pub(super) struct CronJobs {
     clock: SharedClock,
     written: Written,
+    /// How much later than its time a Job was made, in seconds.
+    skew: Histogram,
 }
 
 impl CronJobs {
-    pub(super) fn new(clock: SharedClock) -> Self {
-        Self { written: Written::new(clock.clone()), clock }
+    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "cronjob_controller");
+        let help = "Seconds from when Jobs were to start to when they were made";
+        let skew = growing(1.0, 2.0, 10);
+        let skew = place.show_this("job_creation_skew_duration_seconds", help, skew);
+        Self { written: Written::new(clock.clone()), clock, skew }
     }
 }
 
@@ -74,7 +83,8 @@ impl Controller for CronJobs {
         let uid = cron.metadata.uid.as_deref();
         let jobs = informers.of::<Job>().list_in(&key.namespace).into_iter();
         let jobs = jobs.filter(|job| controller_of(&**job).map(|owner| owner.uid.as_str()) == uid);
-        let mut sync = Sync { context, key, cron: (*cron).clone(), dirty: false };
+        let (cron, skew) = ((*cron).clone(), &self.skew);
+        let mut sync = Sync { context, key, cron, skew, dirty: false };
         let jobs: Vec<_> = jobs.collect();
         sync.clean_up(&jobs).await;
         let result = sync.run(&jobs).await;
@@ -95,6 +105,7 @@ struct Sync<'a> {
     context: &'a Context,
     key: &'a ObjectKey,
     cron: CronJob,
+    skew: &'a Histogram,
     /// Whether the status must be written.
     dirty: bool,
 }

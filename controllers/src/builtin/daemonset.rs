@@ -4,11 +4,12 @@ mod rolling;
 mod sync;
 
 use super::{
+    figures::Place,
     pods,
     revisions::History,
     written::{LAGGING, Written},
 };
-use crate::{Action, Context, Controller, Error, Sources, error::unless_gone, sources::owner_key};
+use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
 use async_trait::async_trait;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
@@ -20,6 +21,7 @@ use kube::{
 };
 use kubeplane_client::{Change, ControllerRefManager, EventType, ObjectKey, controller_of};
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
 use pace::Pace;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -34,8 +36,9 @@ pub(super) struct DaemonSets {
 }
 
 impl DaemonSets {
-    pub(super) fn new(clock: SharedClock) -> Self {
-        let written = || Written::new(clock.clone());
+    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+        let skips = Place::new(metrics, "daemonset_controller").skips();
+        let written = || Written::new(clock.clone()).counted(&skips);
         Self { sets: written(), pods: written(), revisions: written(), pace: Pace::new(clock) }
     }
 
@@ -66,13 +69,16 @@ impl Controller for DaemonSets {
         sources.objects::<DaemonSet>();
         sources.for_owner::<DaemonSet, Pod>();
         sources.for_owner::<DaemonSet, ControllerRevision>();
+        let written = self.revisions.clone();
+        sources.watch::<ControllerRevision>(move |change| {
+            written.gone_of::<DaemonSet, _>(change);
+            Vec::new()
+        });
         let (written, all) = (self.pods.clone(), sets.clone());
         sources.watch::<Pod>(move |change| {
             let pod = change.object();
+            written.gone_of::<DaemonSet, _>(change);
             if change.is_deleted() {
-                if let Some(owner) = owner_key::<DaemonSet, _>(&**pod) {
-                    written.gone(&owner, &**pod);
-                }
                 return Vec::new();
             }
             if controller_of(&**pod).is_some() || pod.metadata.labels.is_none() {
@@ -150,7 +156,10 @@ impl Controller for DaemonSets {
             };
             live.extend(history.all.iter().filter(used).map(ResourceExt::name_any));
         }
-        history.truncate(&live, spec.revision_history_limit.unwrap_or(10)).await?;
+        // Old revisions count towards the limit also while pods have them.
+        let in_use = i32::try_from(live.len() - 1).unwrap_or(i32::MAX);
+        let keep = spec.revision_history_limit.unwrap_or(10).saturating_sub(in_use).max(0);
+        history.truncate(&live, keep).await?;
         Ok(sync.again.map_or(Action::Done, |again: Duration| Action::RequeueAfter(again)))
     }
 }

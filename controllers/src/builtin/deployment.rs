@@ -1,5 +1,6 @@
 pub(super) mod hash;
 mod revision;
+mod rollback;
 mod rollout;
 mod scale;
 mod sets;
@@ -7,7 +8,7 @@ mod status;
 pub(super) mod steps;
 
 use super::{
-    pods,
+    patient, pods,
     written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Error, Sources, sources::owner_key};
@@ -51,10 +52,7 @@ impl Controller for DeploymentController {
         sources.for_owner::<Deployment, ReplicaSet>();
         let (all, written) = (deployments.clone(), self.sets.clone());
         sources.watch::<ReplicaSet>(move |change| {
-            let owner = owner_key::<Deployment, _>(&**change.object());
-            if let Some(owner) = owner.filter(|_| change.is_deleted()) {
-                written.gone(&owner, &**change.object());
-            }
+            written.gone_of::<Deployment, _>(change);
             adopters(&all, change)
         });
         // A Recreate rollout goes on when the last old pod is gone.
@@ -94,14 +92,9 @@ impl Controller for DeploymentController {
 
     fn on_error(&self, _: &ObjectKey, error: &Error, failures: u32) -> crate::Retry {
         // A namespace that is going away takes no new replica sets, so there is nothing left to do.
-        if error.is_namespace_terminating() || failures > MAX_RETRIES {
-            return crate::Retry::Drop;
-        }
-        crate::Retry::Backoff
+        if error.is_namespace_terminating() { crate::Retry::Drop } else { patient(failures) }
     }
 }
-
-const MAX_RETRIES: u32 = 15;
 
 /// Those who might adopt a ReplicaSet that nobody manages.
 fn adopters(deployments: &Informer<Deployment>, change: &Change<ReplicaSet>) -> Vec<ObjectKey> {

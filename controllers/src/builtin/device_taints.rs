@@ -3,7 +3,7 @@
 mod due;
 mod rules;
 
-use super::{pods, resource_claims};
+use super::{figures::Place, pods, resource_claims};
 use crate::{Action, Context, Controller, Enqueue, Error, Sources};
 use async_trait::async_trait;
 use due::{Due, consumers, devices, drives_out, given};
@@ -13,8 +13,10 @@ use k8s_openapi::api::{
 };
 use kube::{Api, ResourceExt};
 use kubeplane_client::{EventType, Informer, ObjectKey};
+use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{DeviceTaintRule, phase::node_name};
 use parking_lot::Mutex;
+use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -37,7 +39,13 @@ pub(super) struct DeviceTaints {
     evicted: Arc<Mutex<BTreeMap<String, u64>>>,
     /// Known when there is a rule.
     queue: Arc<Mutex<Option<Enqueue<Request>>>>,
+    deleted: Counter,
+    /// Seconds from when pods were to go to their deletion.
+    late: Histogram,
 }
+
+/// The bounds of the original's histogram, in seconds.
+const LATE: [f64; 12] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0];
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,9 +56,14 @@ pub(super) enum Request {
 
 impl DeviceTaints {
     /// `with_rules` where the API has DeviceTaintRules.
-    pub(super) fn new(with_rules: bool) -> Self {
+    pub(super) fn new(with_rules: bool, metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "device_taint_eviction_controller");
+        let help = "Seconds from when a pod was to go by its device's taint to its deletion";
+        let late = Histogram::new(LATE);
         Self {
             with_rules,
+            deleted: place.show("pod_deletions", "Pods deleted by the taints of their devices"),
+            late: place.show_this("pod_deletion_duration_seconds", help, late),
             planned: Mutex::default(),
             evicted: Arc::default(),
             queue: Arc::default(),
@@ -128,6 +141,9 @@ impl DeviceTaints {
         }
         if evict(context, key, pod.metadata.uid.as_deref()).await? {
             self.count(&due);
+            let late = Duration::try_from(context.now().duration_since(due.at));
+            self.deleted.inc();
+            self.late.observe(late.unwrap_or_default().as_secs_f64());
         }
         self.forget(key);
         Ok(Action::Done)

@@ -64,3 +64,19 @@ pub(super) async fn discover(client: kube::Client) -> Result<Resources, Error> {
     }
     Ok(resources)
 }
+
+/// The group versions, as in `metrics.k8s.io/v1beta1`, of which the API server does not know now what they serve, since
+/// those who serve them do not answer. Servers of before 1.26 tell of none.
+pub(super) async fn stale(client: &kube::Client) -> Vec<String> {
+    let Ok(groups) = client.list_api_groups_aggregated().await else { return Vec::new() };
+    let mut stale = Vec::new();
+    for group in groups.items {
+        let name = group.metadata.and_then(|meta| meta.name).unwrap_or_default();
+        let versions = group.versions.into_iter();
+        let old = versions.filter(|version| version.freshness.as_deref() == Some("Stale"));
+        let old = old.filter_map(|version| version.version);
+        stale.extend(old.map(|version| format!("{name}/{version}")));
+    }
+    stale.sort();
+    stale
+}

@@ -2,17 +2,17 @@ mod expected;
 mod stale;
 mod status;
 
-use super::pods;
+use super::{autoscaler::printed, pods};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet, StatefulSet},
-    core::v1::{Pod, ReplicationController},
+    core::v1::{Pod, PodTemplateSpec, ReplicationController},
     policy::v1::PodDisruptionBudget,
 };
 use kube::ResourceExt;
-use kubeplane_client::{EventType, ObjectKey};
-use std::sync::Arc;
+use kubeplane_client::{EventType, Informer, ObjectKey, Watchable};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Tells how many pods of each budget may be evicted.
 pub(super) struct Disruption;
@@ -36,10 +36,22 @@ impl Controller for Disruption {
 
     fn watches(&self, sources: &mut Sources<Request>) {
         let budgets = sources.informer::<PodDisruptionBudget>();
-        sources.informer::<Deployment>();
-        sources.informer::<ReplicaSet>();
-        sources.informer::<StatefulSet>();
-        sources.informer::<ReplicationController>();
+        watch_owners::<Deployment>(sources, &budgets, |owner| {
+            let spec = owner.spec.as_ref();
+            (spec.and_then(|spec| spec.replicas), spec.map(|spec| &spec.template))
+        });
+        watch_owners::<ReplicaSet>(sources, &budgets, |owner| {
+            let spec = owner.spec.as_ref();
+            (spec.and_then(|spec| spec.replicas), spec.and_then(|spec| spec.template.as_ref()))
+        });
+        watch_owners::<StatefulSet>(sources, &budgets, |owner| {
+            let spec = owner.spec.as_ref();
+            (spec.and_then(|spec| spec.replicas), spec.map(|spec| &spec.template))
+        });
+        watch_owners::<ReplicationController>(sources, &budgets, |owner| {
+            let spec = owner.spec.as_ref();
+            (spec.and_then(|spec| spec.replicas), spec.and_then(|spec| spec.template.as_ref()))
+        });
         sources.watch::<PodDisruptionBudget>(|change| {
             let present = !change.is_deleted();
             let key = || Request::Budget(ObjectKey::of(&**change.object()));
@@ -50,7 +62,8 @@ impl Controller for Disruption {
         sources.handle::<Pod>(move |change, queue| {
             let pod = change.object();
             let all = budgets.list_in(pod.metadata.namespace.as_deref().unwrap_or_default());
-            let matching: Vec<_> = all.iter().filter(|budget| selects(budget, pod)).collect();
+            let labels = pod.metadata.labels.as_ref();
+            let matching: Vec<_> = all.iter().filter(|budget| selects(budget, labels)).collect();
             if let [first, _, ..] = matching[..]
                 && change.old().is_none()
                 && !change.is_deleted()
@@ -63,7 +76,11 @@ impl Controller for Disruption {
                 let reason = "MultiplePodDisruptionBudgets";
                 recorder.event_for(&**pod, EventType::Warning, reason, message);
             }
-            for budget in matching {
+            // Also those that selected it before.
+            let before = change.old().map(|old| old.metadata.labels.as_ref());
+            let before = before.filter(|before| *before != labels);
+            let left = all.iter().filter(|own| before.is_some_and(|before| selects(own, before)));
+            for budget in matching.into_iter().chain(left) {
                 queue.add(Request::Budget(ObjectKey::of(&**budget)));
             }
             if let Some(wait) = stale::wait(pod, clock.now()).filter(|_| !change.is_deleted()) {
@@ -81,10 +98,10 @@ impl Controller for Disruption {
                     return Ok(Action::Done);
                 };
                 match sync(context, &budget).await {
-                    // What cannot be counted must not be evicted.
+                    // What cannot be counted must not be evicted. Nobody tells when it can be.
                     Err(error) if !error.is_conflict() => {
                         status::fail(context, &budget, &error.text()).await?;
-                        Ok(Action::Done)
+                        Err(error)
                     }
                     result => result,
                 }
@@ -93,15 +110,41 @@ impl Controller for Disruption {
     }
 }
 
-fn selects(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
+fn selects(budget: &PodDisruptionBudget, labels: Option<&BTreeMap<String, String>>) -> bool {
     let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    selector.is_some_and(|selector| pods::selects(selector, pod.metadata.labels.as_ref()))
+    selector.is_some_and(|selector| pods::selects(selector, labels))
+}
+
+/// How many pods an owner asks for, and of what kind.
+type Wanted<'a> = (Option<i32>, Option<&'a PodTemplateSpec>);
+
+/// Asks for the budgets of pods whose owner is seen, perhaps after them, or asks for another number.
+fn watch_owners<K>(
+    sources: &mut Sources<Request>,
+    budgets: &Informer<PodDisruptionBudget>,
+    wanted: fn(&K) -> Wanted<'_>,
+) where
+    K: Watchable,
+{
+    let budgets = budgets.clone();
+    sources.watch::<K>(move |change| {
+        let owner = change.object();
+        let (replicas, template) = wanted(owner);
+        if change.is_deleted() || change.old().is_some_and(|old| wanted(old).0 == replicas) {
+            return Vec::new();
+        }
+        let labels = template.and_then(|template| template.metadata.as_ref()?.labels.as_ref());
+        let all = budgets.list_in(owner.meta().namespace.as_deref().unwrap_or_default());
+        let theirs = all.iter().filter(|budget| selects(budget, labels));
+        theirs.map(|budget| Request::Budget(ObjectKey::of(&**budget))).collect()
+    });
 }
 
 async fn sync(context: &Context, budget: &PodDisruptionBudget) -> Result<Action, Error> {
     let namespace = budget.metadata.namespace.as_deref().unwrap_or_default();
     let all = context.informers().of::<Pod>().list_in(namespace);
-    let pods: Vec<Arc<Pod>> = all.into_iter().filter(|pod| selects(budget, pod)).collect();
+    let pods: Vec<Arc<Pod>> =
+        all.into_iter().filter(|pod| selects(budget, pod.metadata.labels.as_ref())).collect();
     let event = |kind, reason: &str, message: String| {
         context.recorder().event_for(budget, kind, reason, message);
     };
@@ -118,8 +161,8 @@ async fn sync(context: &Context, budget: &PodDisruptionBudget) -> Result<Action,
         }
     };
     if expected.unmanaged {
-        let selector = budget.spec.as_ref().and_then(|spec| spec.selector.clone());
-        let selector = serde_json::to_string(&selector).unwrap_or_default();
+        let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        let selector = printed(selector);
         let message = format!(
             "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be \
              unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may \

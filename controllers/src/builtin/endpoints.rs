@@ -1,4 +1,5 @@
 use super::{
+    patient,
     services::{self, TriggerTimes, addresses, hostname, is_endpoint, target_port},
     written::{LAGGING, Written},
 };
@@ -29,7 +30,6 @@ const CONTROLLER: &str = "endpoint-controller";
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 /// The most addresses in one Endpoints object.
 const LARGEST: usize = 1000;
-const MAX_RETRIES: u32 = 15;
 
 /// Keeps Endpoints, the older form of endpoint slices, equal to the pods that Services select.
 pub(super) struct EndpointsController {
@@ -116,13 +116,12 @@ impl Controller for EndpointsController {
             Err(error) if error.is_namespace_terminating() => {}
             Err(error) => {
                 if !error.is_conflict() && !error.is_already_exists() {
-                    let message = format!("Failed to update endpoint {request}: {}", error.text());
-                    context.recorder().event_for(
-                        &next,
-                        EventType::Warning,
-                        "FailedToUpdateEndpoint",
-                        message,
-                    );
+                    let (reason, doing) = match is_new {
+                        true => ("FailedToCreateEndpoint", "create endpoint for service"),
+                        false => ("FailedToUpdateEndpoint", "update endpoint"),
+                    };
+                    let message = format!("Failed to {doing} {request}: {}", error.text());
+                    context.recorder().event_for(&next, EventType::Warning, reason, message);
                 }
                 return Err(error);
             }
@@ -131,7 +130,7 @@ impl Controller for EndpointsController {
     }
 
     fn on_error(&self, _: &ObjectKey, _: &Error, failures: u32) -> Retry {
-        if failures > MAX_RETRIES { Retry::Drop } else { Retry::Backoff }
+        patient(failures)
     }
 }
 

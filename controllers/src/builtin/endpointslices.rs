@@ -1,43 +1,52 @@
 mod desired;
 mod diff;
+mod figures;
 mod plan;
 mod topology;
 
 pub(super) use desired::port_key;
-pub(super) use plan::{MANAGED_BY, Plan, SERVICE_NAME, service_of};
+pub(super) use figures::{Had, Sums, count, float};
+pub(super) use plan::{Failure, MANAGED_BY, Plan, SERVICE_NAME, service_of};
 
 use super::{
+    patient,
     services::{self, TriggerTimes},
     written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Error, Retry, Sources};
 use async_trait::async_trait;
 use desired::Desired;
+use figures::Figures;
 use k8s_openapi::api::{
     core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use kubeplane_client::{EventType, ObjectKey};
+use kubeplane_client::{Change, EventType, ObjectKey};
 use kubeplane_clock::SharedClock;
-use std::time::Duration;
+use kubeplane_telemetry::Metrics;
+use parking_lot::Mutex;
+use std::{collections::BTreeSet, sync::Arc};
 use topology::Topology;
 
 const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 /// The most endpoints in one slice.
 const LARGEST: usize = 100;
-const MAX_RETRIES: u32 = 15;
 
 /// Keeps EndpointSlices equal to the pods that Services select.
 pub(super) struct EndpointSlices {
     triggers: TriggerTimes,
     topology: Topology,
     written: Written,
+    /// Services with pods on nodes that are not known.
+    waiting: Arc<Mutex<BTreeSet<ObjectKey>>>,
+    figures: Figures,
 }
 
 impl EndpointSlices {
-    pub(super) fn new(clock: SharedClock) -> Self {
+    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
         let (triggers, topology) = (TriggerTimes::default(), Topology::default());
-        Self { triggers, topology, written: Written::new(clock) }
+        let figures = Figures::shown(metrics);
+        Self { triggers, topology, written: Written::new(clock), waiting: Arc::default(), figures }
     }
 }
 
@@ -52,14 +61,18 @@ impl Controller for EndpointSlices {
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let all = sources.informer::<Service>();
-        let asking = all.clone();
+        let (asking, waiting) = (all.clone(), self.waiting.clone());
         sources.watch::<Node>(move |change| {
             if !topology::matters(change) {
                 return Vec::new();
             }
             let services = asking.list();
             let asking = services.iter().filter(|service| topology::is_asked_for(service));
-            asking.map(|service| ObjectKey::of(&**service)).collect()
+            let mut keys: BTreeSet<_> = asking.map(|service| ObjectKey::of(&**service)).collect();
+            if matches!(change, Change::Added(_)) {
+                keys.append(&mut waiting.lock());
+            }
+            keys.into_iter().collect()
         });
         sources.objects::<Service>();
         sources.watch::<Pod>(move |change| services::touched(&all, change));
@@ -82,11 +95,14 @@ impl Controller for EndpointSlices {
             self.triggers.forget(request);
             self.topology.forget(request);
             self.written.forget(request);
+            self.waiting.lock().remove(request);
+            self.figures.forget(request);
             return Ok(Action::Done);
         };
         let Some(spec) = services::selecting(&service) else { return Ok(Action::Done) };
         let slices = informers.of::<EndpointSlice>();
         if !self.written.is_seen(request, &slices) {
+            self.figures.synced("stale");
             return Ok(LAGGING);
         }
         let pods = services::pods_of(context, &request.namespace, spec);
@@ -106,24 +122,38 @@ impl Controller for EndpointSlices {
         for slice in plan.create.iter_mut().chain(&mut plan.update) {
             services::note_trigger(&mut slice.metadata.annotations, trigger);
         }
-        let alive = service.metadata.deletion_timestamp.is_none();
-        if let Err(error) = plan.carry_out(context, request, &self.written, alive).await {
-            let message =
-                format!("Error updating Endpoint Slices for Service {request}: {}", error.text());
-            context.recorder().event_for(
-                &*service,
-                EventType::Warning,
-                "FailedToUpdateEndpointSlices",
-                message,
-            );
-            return Err(error);
+        if !desired.missing.is_empty() {
+            // Whoever comes before this is noted comes before the next try, which is soon.
+            self.waiting.lock().insert(request.clone());
         }
+        let alive = service.metadata.deletion_timestamp.is_none();
+        let asked = (topology::is_asked_for(&service), spec.traffic_distribution.as_deref());
+        self.figures.planned(request, asked, &desired, (&plan, &present));
+        let sizes = [plan.create.len(), plan.update.len(), plan.delete.len()];
+        let written = plan.carry_out(context, ("Service", request), &self.written, alive).await;
+        let mut failures = desired.missing;
+        failures.extend(written.as_ref().err().map(Failure::text));
+        let told = match failures.as_slice() {
+            [] => {
+                for (operation, slices) in ["create", "update", "delete"].into_iter().zip(sizes) {
+                    self.figures.wrote(operation, slices);
+                }
+                self.figures.synced("success");
+                return Ok(Action::Done);
+            }
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        self.figures.synced("error");
+        let message = format!("Error updating Endpoint Slices for Service {request}: {told}");
+        let reason = "FailedToUpdateEndpointSlices";
+        context.recorder().event_for(&*service, EventType::Warning, reason, message);
+        written.map_err(|failure| failure.error)?;
         // A pod may be seen before its node.
-        let wait = desired.missing_node.is_some();
-        Ok(if wait { Action::RequeueAfter(Duration::from_secs(1)) } else { Action::Done })
+        Err(Error::Incomplete(told))
     }
 
     fn on_error(&self, _: &ObjectKey, _: &Error, failures: u32) -> Retry {
-        if failures > MAX_RETRIES { Retry::Drop } else { Retry::Backoff }
+        patient(failures)
     }
 }

@@ -2,11 +2,13 @@ mod collect;
 mod graph;
 mod monitors;
 
-use super::discovery::Resources;
+use super::{discovery::Resources, figures::Place};
 use crate::{Action, Context, Controller, Enqueue, Error, Sources};
 use async_trait::async_trait;
 use graph::{Graph, Work};
+use kubeplane_telemetry::Metrics;
 use parking_lot::{Mutex, RwLock};
+use prometheus_client::metrics::counter::Counter;
 use std::{
     sync::{
         Arc, OnceLock,
@@ -18,6 +20,10 @@ use tokio::sync::Notify;
 
 /// How long work waits for the graph to be built for the first time before looking again.
 const NOT_READY: Duration = Duration::from_millis(200);
+
+/// How often it is asked about an owner that is there but was never seen: when it came and went while nothing was
+/// watched, nobody tells.
+const UNSEEN: Duration = Duration::from_secs(60);
 
 /// Deletes what has lost all its owners, and carries out foreground and orphaning deletion.
 pub(super) struct Garbage {
@@ -35,11 +41,16 @@ struct Shared {
     refresh: Notify,
     /// Whether the graph shows everything that was there at the start.
     ready: AtomicBool,
+    /// How often it was not told which resources there are.
+    untold: Counter,
 }
 
 impl Garbage {
-    pub(super) fn new() -> Self {
-        Self { shared: Arc::default() }
+    pub(super) fn new(metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "garbagecollector_controller");
+        let help = "Times that it could not be found out what to collect";
+        let untold = place.show("resources_sync_error", help);
+        Self { shared: Arc::new(Shared { untold, ..Shared::default() }) }
     }
 }
 
@@ -76,6 +87,11 @@ impl Controller for Garbage {
         };
         if let Some(queue) = self.shared.queue.get() {
             more.into_iter().for_each(|work| queue.add(work));
+        }
+        if let Work::Delete(uid) = request
+            && self.shared.graph.lock().is_unseen(uid)
+        {
+            return Ok(Action::RequeueAfter(UNSEEN));
         }
         Ok(Action::Done)
     }

@@ -1,5 +1,6 @@
 mod backoff;
 mod conditions;
+mod figures;
 mod indexes;
 mod manage;
 mod orphans;
@@ -8,16 +9,19 @@ mod sync;
 mod track;
 
 use super::{
+    figures::Place,
     pods,
     written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Enqueue, Error, Sources, sources::owner_key};
 use async_trait::async_trait;
+use figures::Figures;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kubeplane_client::{
     Change, ControllerRefManager, EventType, Informer, ObjectKey, controller_of, finalizers,
 };
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
 use std::sync::Arc;
 use sync::Sync;
 
@@ -33,14 +37,17 @@ pub(super) struct Jobs {
     jobs: Written,
     pods: Written,
     backoffs: backoff::Records,
+    figures: Figures,
 }
 
 impl Jobs {
-    pub(super) fn new(clock: SharedClock) -> Self {
+    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+        let skips = Place::new(metrics, "job_controller").skips();
         Self {
-            jobs: Written::new(clock.clone()),
-            pods: Written::new(clock),
+            jobs: Written::new(clock.clone()).counted(&skips),
+            pods: Written::new(clock).counted(&skips),
             backoffs: backoff::Records::default(),
+            figures: Figures::shown(metrics),
         }
     }
 
@@ -102,9 +109,14 @@ async fn claim(context: &Context, job: &Job, all: &Informer<Pod>) -> Result<Vec<
     Ok(claimed.into_iter().map(with_finalizer).collect())
 }
 
+/// Who manages the Job in this controller's place.
+fn other_manager(job: &Job) -> Option<&str> {
+    let manager = job.spec.as_ref()?.managed_by.as_deref()?;
+    (manager != NAME).then_some(manager)
+}
+
 fn managed_elsewhere(job: &Job) -> bool {
-    let manager = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
-    manager.is_some_and(|manager| manager != NAME)
+    other_manager(job).is_some()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -128,8 +140,12 @@ impl Controller for Jobs {
         let jobs = sources.informer::<Job>();
         let all = sources.informer::<Pod>();
         pods::index(&all);
+        let figures = self.figures.clone();
         sources.handle::<Job>(move |change, queue| {
             let job = change.object();
+            if let (Change::Added(_), Some(manager)) = (change, other_manager(job)) {
+                figures.managed_elsewhere(manager);
+            }
             if change.is_deleted() || is_finished(job) {
                 // Mostly they have no finalizer any more; this is for those that still have.
                 let uid = job.metadata.uid.as_deref().unwrap_or_default();
@@ -141,7 +157,8 @@ impl Controller for Jobs {
             }
             queue.add(Request::Job(ObjectKey::of(&**job)));
         });
-        let handler = PodHandler { jobs, written: self.pods.clone() };
+        let figures = self.figures.clone();
+        let handler = PodHandler { jobs, written: self.pods.clone(), figures };
         sources.handle::<Pod>(move |change, queue| handler.handle(change, queue));
     }
 
@@ -156,10 +173,12 @@ impl Controller for Jobs {
 struct PodHandler {
     jobs: Informer<Job>,
     written: Written,
+    figures: Figures,
 }
 
 impl PodHandler {
     fn handle(&self, change: &Change<Pod>, queue: &Enqueue<Request>) {
+        self.figures.saw(change);
         let pod = change.object();
         let owner = owner_key::<Job, _>(&**pod);
         if let Some(owner) = owner.as_ref().filter(|_| change.is_deleted()) {

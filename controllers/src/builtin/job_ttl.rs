@@ -1,4 +1,7 @@
-use super::job;
+use super::{
+    figures::{Place, growing},
+    job,
+};
 use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -8,10 +11,23 @@ use kube::{
     api::{DeleteParams, Preconditions},
 };
 use kubeplane_client::ObjectKey;
+use kubeplane_telemetry::Metrics;
+use prometheus_client::metrics::histogram::Histogram;
 use std::time::Duration;
 
 /// Deletes Jobs some time after they have ended.
-pub(super) struct JobTtl;
+pub(super) struct JobTtl {
+    durations: Histogram,
+}
+
+impl JobTtl {
+    pub(super) fn new(metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "ttl_after_finished_controller");
+        let help = "Seconds from when Jobs were to be deleted to their deletion";
+        let durations = growing(0.1, 2.0, 14);
+        Self { durations: place.show_this("job_deletion_duration_seconds", help, durations) }
+    }
+}
 
 #[async_trait]
 impl Controller for JobTtl {
@@ -48,6 +64,8 @@ impl Controller for JobTtl {
         let params =
             DeleteParams { preconditions: Some(preconditions), ..DeleteParams::foreground() };
         unless_gone(api.delete(&key.name, &params).await)?;
+        let late = Duration::try_from(context.now().duration_since(at)).unwrap_or_default();
+        self.durations.observe(late.as_secs_f64());
         Ok(Action::Done)
     }
 }

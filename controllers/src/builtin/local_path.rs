@@ -16,7 +16,7 @@ use k8s_openapi::api::{
     storage::v1::StorageClass,
 };
 use kubeplane_client::ObjectKey;
-use kubeplane_workload::storage::{LOCAL_VOLUME, PROVISIONED_BY, annotation};
+use kubeplane_workload::storage::{LOCAL_VOLUME, PROVISIONED_BY, annotation, claim_class};
 
 /// The provisioner of StorageClasses whose volumes are directories of nodes.
 pub const LOCAL_PATH_PROVISIONER: &str = "kubeplane.dev/local-path";
@@ -47,7 +47,19 @@ impl Controller for LocalPath {
     }
 
     fn watches(&self, sources: &mut Sources<Request>) {
-        sources.informer::<StorageClass>();
+        let claims = sources.informer::<PersistentVolumeClaim>();
+        // The class may be seen after the claims of it.
+        sources.watch::<StorageClass>(move |change| {
+            let class = change.object();
+            if change.is_deleted() || class.provisioner != LOCAL_PATH_PROVISIONER {
+                return Vec::new();
+            }
+            let all = claims.list();
+            let asked = all.iter().filter(|claim| {
+                make::is_asked(claim) && Some(claim_class(claim)) == class.metadata.name.as_deref()
+            });
+            asked.map(|claim| Request::Claim(ObjectKey::of(&**claim))).collect()
+        });
         sources.watch::<PersistentVolumeClaim>(|change| {
             let claim = change.object();
             let ours = !change.is_deleted() && make::is_asked(claim);

@@ -1,12 +1,15 @@
+mod figures;
 mod repack;
 
 use super::{
     endpointslices::{MANAGED_BY, Plan, SERVICE_NAME, port_key, service_of},
+    patient,
     services::TRIGGER_TIME,
     written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Error, Retry, Sources};
 use async_trait::async_trait;
+use figures::Figures;
 use k8s_openapi::{
     api::{
         core::v1::{self as core, EndpointAddress, Endpoints, Service},
@@ -14,8 +17,9 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kubeplane_client::{ObjectKey, controller_ref};
+use kubeplane_client::{EventType, ObjectKey, controller_ref};
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 const CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
@@ -24,16 +28,16 @@ const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The most addresses that are copied from one subset.
 const LARGEST: usize = 1000;
-const MAX_RETRIES: u32 = 15;
 
 /// Copies Endpoints that someone wrote by hand, for a Service without a selector, to EndpointSlices.
 pub(super) struct Mirroring {
     written: Written,
+    figures: Figures,
 }
 
 impl Mirroring {
-    pub(super) fn new(clock: SharedClock) -> Self {
-        Self { written: Written::new(clock) }
+    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+        Self { written: Written::new(clock), figures: Figures::shown(metrics) }
     }
 }
 
@@ -73,6 +77,19 @@ impl Controller for Mirroring {
     }
 
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let started = context.clock().elapsed();
+        let result = self.mirror(request, context).await;
+        self.figures.took(context.clock().elapsed().saturating_sub(started));
+        result
+    }
+
+    fn on_error(&self, _: &ObjectKey, _: &Error, failures: u32) -> Retry {
+        patient(failures)
+    }
+}
+
+impl Mirroring {
+    async fn mirror(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
         let slices = informers.of::<EndpointSlice>();
         if !self.written.is_seen(request, &slices) {
@@ -92,23 +109,68 @@ impl Controller for Mirroring {
         let alive = wanted
             .as_ref()
             .is_some_and(|endpoints| endpoints.metadata.deletion_timestamp.is_none());
-        let desired = wanted.map(|endpoints| mirror(&endpoints)).unwrap_or_default();
-        plan(desired, &present).carry_out(context, request, &self.written, alive).await?;
+        let mirrored = wanted.as_deref().map(mirror).unwrap_or_default();
+        if let Some(endpoints) = wanted.as_deref() {
+            mirrored.tell(context, endpoints);
+        }
+        self.figures.planned(request, &mirrored, &present);
+        let plan = plan(mirrored.slices, &present);
+        let sizes = figures::sizes(&plan);
+        let written = plan.carry_out(context, ("Endpoints", request), &self.written, alive).await;
+        written.map_err(|failure| failure.error)?;
+        self.figures.wrote(sizes);
         Ok(Action::Done)
     }
+}
 
-    fn on_error(&self, _: &ObjectKey, _: &Error, failures: u32) -> Retry {
-        if failures > MAX_RETRIES { Retry::Drop } else { Retry::Backoff }
+/// What is copied, and how much is not.
+#[derive(Debug, Default)]
+struct Mirrored {
+    slices: Vec<EndpointSlice>,
+    /// Addresses that are none.
+    invalid: usize,
+    /// Addresses that were left out, invalid ones included.
+    skipped: usize,
+}
+
+impl Mirrored {
+    fn tell(&self, context: &Context, endpoints: &Endpoints) {
+        let warn = |reason: &str, message: String| {
+            context.recorder().event_for(endpoints, EventType::Warning, reason, message);
+        };
+        let (invalid, skipped) = (self.invalid, self.skipped);
+        if invalid > 0 {
+            let what = format!("Skipped {invalid} invalid IP addresses");
+            warn("InvalidIPAddress", format!("{what} when mirroring to EndpointSlices"));
+        }
+        if skipped > invalid {
+            let message = format!(
+                "A max of {LARGEST} addresses can be mirrored to EndpointSlices per Endpoints subset. \
+                 {skipped} addresses were skipped"
+            );
+            warn("TooManyAddressesToMirror", message);
+        }
     }
 }
 
 /// One slice for each address family and set of ports.
-fn mirror(endpoints: &Endpoints) -> Vec<EndpointSlice> {
+fn mirror(endpoints: &Endpoints) -> Mirrored {
     let mut slices: BTreeMap<(&str, String), EndpointSlice> = BTreeMap::new();
+    let (mut invalid, mut skipped) = (0, 0);
     for pack in repack::packed(endpoints.subsets.as_deref().unwrap_or_default()) {
         let ports = ports(&pack.ports);
-        for (address, ready) in pack.addresses.into_iter().take(LARGEST) {
-            let Ok(ip) = address.ip.parse::<IpAddr>() else { continue };
+        let mut taken = 0;
+        for (address, ready) in pack.addresses {
+            if taken == LARGEST {
+                skipped += 1;
+                continue;
+            }
+            let Ok(ip) = address.ip.parse::<IpAddr>() else {
+                invalid += 1;
+                skipped += 1;
+                continue;
+            };
+            taken += 1;
             let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
             let slice = slices
                 .entry((family, port_key(&ports)))
@@ -116,7 +178,7 @@ fn mirror(endpoints: &Endpoints) -> Vec<EndpointSlice> {
             slice.endpoints.get_or_insert_default().push(endpoint(address, ip, ready));
         }
     }
-    slices.into_values().collect()
+    Mirrored { slices: slices.into_values().collect(), invalid, skipped }
 }
 
 fn ports(ports: &[&core::EndpointPort]) -> Vec<EndpointPort> {
@@ -209,7 +271,7 @@ mod tests {
             }],
         }))
         .unwrap();
-        let first = plan(mirror(&endpoints), &[]);
+        let first = plan(mirror(&endpoints).slices, &[]);
         let shape: Vec<_> = first
             .create
             .iter()
@@ -219,9 +281,9 @@ mod tests {
             .collect();
         assert_eq!(shape, [("IPv4", 2), ("IPv6", 1)]);
         let present: Vec<_> = first.create.into_iter().map(Arc::new).collect();
-        assert_eq!(plan(mirror(&endpoints), &present), Plan::default());
+        assert_eq!(plan(mirror(&endpoints).slices, &present), Plan::default());
         endpoints.subsets.as_mut().unwrap()[0].addresses.as_mut().unwrap().pop();
-        let second = plan(mirror(&endpoints), &present);
+        let second = plan(mirror(&endpoints).slices, &present);
         assert_eq!((second.create.len(), second.update.len(), second.delete.len()), (0, 0, 1));
     }
 }

@@ -113,7 +113,13 @@ async fn empty(context: &Context, namespace: &str) -> Findings {
             return findings;
         }
     };
-    let deletable = |served: &&Served| served.namespaced && served.supports("delete");
+    // What is known of others is emptied all the same, but the namespace stays.
+    let stale = discovery::stale(&context.client()).await;
+    findings.discovery = conditions::unknown(&stale);
+    let deletable = |served: &&Served| {
+        let known = !stale.contains(&served.resource.api_version);
+        known && served.namespaced && served.supports("delete")
+    };
     let is_pods =
         |served: &Served| served.resource.group.is_empty() && served.resource.plural == "pods";
     let (pods, others): (Vec<_>, Vec<_>) =

@@ -1,6 +1,7 @@
 //! What the controllers that look after nodes share.
 
 mod eviction;
+mod figures;
 mod health;
 mod ipam;
 mod lifecycle;

@@ -1,4 +1,5 @@
 mod claim;
+mod figures;
 mod provision;
 mod reclaim;
 mod recycle;
@@ -8,11 +9,13 @@ mod write;
 use super::{claimed, newest::Newest};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
+use figures::Figures;
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use kubeplane_client::{EventType, Informer, ObjectKey};
+use kubeplane_telemetry::Metrics;
 use kubeplane_workload::storage::{
     BIND_COMPLETED, annotation, claim_class, claim_phase, claim_ref, volume_class, volume_name,
     volume_phase,
@@ -31,10 +34,18 @@ const UNBOUND: &str = "unbound-class";
 ///
 /// Volumes are made and destroyed by others, but for directories of this machine; the claim's annotations and the
 /// volume's phase ask for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PersistentVolumes {
     claims: Newest<PersistentVolumeClaim>,
     volumes: Newest<PersistentVolume>,
+    figures: Figures,
+}
+
+impl PersistentVolumes {
+    pub(super) fn new(metrics: Option<&Metrics>) -> Self {
+        let (claims, volumes) = (Newest::default(), Newest::default());
+        Self { claims, volumes, figures: Figures::shown(metrics) }
+    }
 }
 
 /// What is looked at.
@@ -83,14 +94,23 @@ impl Controller for PersistentVolumes {
             let open = !is_completed(claim);
             open.then(|| claim_class(claim).to_owned()).into_iter().collect()
         });
-        sources.informer::<PersistentVolume>().add_index(BY_CLAIM, |volume| {
+        let volumes = sources.informer::<PersistentVolume>();
+        volumes.add_index(BY_CLAIM, |volume| {
             vec![claim_key(volume).map_or_else(String::new, |key| key.to_string())]
         });
-        sources.watch::<PersistentVolumeClaim>(|change| {
+        self.figures.know(volumes.clone(), claims.clone());
+        sources.watch::<PersistentVolumeClaim>(move |change| {
             let claim = change.object();
-            let mut requests = vec![Request::Claim(ObjectKey::of(&**claim))];
-            let volume = volume_name(claim).filter(|_| change.is_deleted());
-            requests.extend(volume.map(|name| Request::Volume(name.to_owned())));
+            let key = ObjectKey::of(&**claim);
+            let mut requests = Vec::new();
+            if change.is_deleted() {
+                requests.extend(volume_name(claim).map(|name| Request::Volume(name.to_owned())));
+                // One that was being bound to it may not have been named yet.
+                let own = volumes.by_index(BY_CLAIM, &key.to_string()).into_iter();
+                requests
+                    .extend(own.filter_map(|own| own.metadata.name.clone()).map(Request::Volume));
+            }
+            requests.push(Request::Claim(key));
             requests
         });
         let known = claims.clone();

@@ -1,4 +1,7 @@
-use super::nodes::{is_ready, taints};
+use super::{
+    figures::{Labels, Place, labels},
+    nodes::{is_ready, taints},
+};
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
 use k8s_openapi::{
@@ -9,8 +12,10 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
+use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{is_terminal, phase::node_name};
 use parking_lot::Mutex;
+use prometheus_client::metrics::{counter::Counter, family::Family};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,11 +35,53 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// Removes pods that no kubelet will ever remove, and the oldest of too many that have ended.
 pub(super) struct PodGc {
     missing: Mutex<BTreeMap<String, Duration>>,
+    removed: Family<Labels<2>, Counter>,
+    failed: Family<Labels<2>, Counter>,
+}
+
+/// Why a pod is removed, as it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It has ended, as too many others have.
+    Terminated,
+    OutOfService,
+    /// Its node is gone.
+    Orphaned,
+    Unscheduled,
+}
+
+impl Why {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Terminated => "terminated",
+            Self::OutOfService => "out-of-service",
+            Self::Orphaned => "orphaned",
+            Self::Unscheduled => "unscheduled",
+        }
+    }
 }
 
 impl PodGc {
-    pub(super) fn new() -> Self {
-        Self { missing: Mutex::default() }
+    pub(super) fn new(metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "pod_gc_collector");
+        let help = "Pods that could not be removed by force, by namespace and why they were to be";
+        Self {
+            missing: Mutex::default(),
+            removed: place.show("force_delete_pods", "Pods removed by force, by namespace and why"),
+            failed: place.show("force_delete_pod_errors", help),
+        }
+    }
+
+    async fn remove(&self, context: &Context, pod: &Pod, why: Why) -> Result<(), Error> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let label = labels([("namespace", namespace), ("reason", why.label())]);
+        self.removed.get_or_create(&label).inc();
+        let message = (why == Why::Orphaned).then_some("PodGC: node no longer exists");
+        let result = remove(context, pod, message).await;
+        if result.is_err() {
+            self.failed.get_or_create(&label).inc();
+        }
+        result
     }
 
     /// The nodes that have been missing for long enough, and still are.
@@ -110,10 +157,10 @@ impl Controller for PodGc {
         for pod in &pods {
             let going = pod.metadata.deletion_timestamp.is_some();
             match node_name(pod) {
-                None if going => note(remove(context, pod, None).await),
+                None if going => note(self.remove(context, pod, Why::Unscheduled).await),
                 None => {}
                 Some(name) if lost.contains(name) => {
-                    note(remove(context, pod, Some("PodGC: node no longer exists")).await);
+                    note(self.remove(context, pod, Why::Orphaned).await);
                 }
                 Some(name) => {
                     let out = nodes.get("", name).is_some_and(|node| {
@@ -121,7 +168,7 @@ impl Controller for PodGc {
                             && taints(&node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
                     });
                     if going && out {
-                        note(remove(context, pod, None).await);
+                        note(self.remove(context, pod, Why::OutOfService).await);
                     }
                 }
             }
@@ -136,7 +183,7 @@ impl Controller for PodGc {
                 (!evicted(pod), pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
             });
             for pod in &ended[..ended.len() - ENDED] {
-                note(remove(context, pod, None).await);
+                note(self.remove(context, pod, Why::Terminated).await);
             }
         }
         failed.map_or(Ok(Action::RequeueAfter(PERIOD)), Err)

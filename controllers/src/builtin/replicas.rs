@@ -3,7 +3,10 @@ pub(super) mod rank;
 pub(super) mod scale;
 mod status;
 
-use super::pods;
+use super::{
+    figures::{Place, growing},
+    pods,
+};
 use crate::{Action, Context, Controller, Enqueue, Error, Sources, sources::owner_key};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -16,29 +19,39 @@ use kubeplane_client::{
     is_controlled_by,
 };
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{condition, is_active, is_ready, is_terminal};
 use owner::Owner;
+use prometheus_client::metrics::histogram::Histogram;
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
+/// How old pods are that were chosen to go, as a multiple of the age of the youngest; for both controllers.
+pub(super) fn ages(metrics: Option<&Metrics>) -> Histogram {
+    let place = Place::new(metrics, "replicaset_controller");
+    let help = "Ages of ready pods chosen for deletion, as multiples of that of the youngest one";
+    place.show_this("sorting_deletion_age_ratio", help, growing(0.25, 2.0, 6))
+}
+
 /// The controller of ReplicaSets.
-pub(super) fn replica_sets(clock: SharedClock) -> impl Controller {
-    Replicas::<ReplicaSet>::new(clock)
+pub(super) fn replica_sets(clock: SharedClock, ages: Histogram) -> impl Controller {
+    Replicas::<ReplicaSet>::new(clock, ages)
 }
 
 /// The controller of ReplicationControllers.
-pub(super) fn replication_controllers(clock: SharedClock) -> impl Controller {
-    Replicas::<ReplicationController>::new(clock)
+pub(super) fn replication_controllers(clock: SharedClock, ages: Histogram) -> impl Controller {
+    Replicas::<ReplicationController>::new(clock, ages)
 }
 
 /// Keeps as many pods of one template as an owner asks for.
 struct Replicas<O> {
     expectations: Expectations,
+    ages: Histogram,
     owner: PhantomData<fn() -> O>,
 }
 
 impl<O: Owner> Replicas<O> {
-    fn new(clock: SharedClock) -> Self {
-        Self { expectations: Expectations::new(clock), owner: PhantomData }
+    fn new(clock: SharedClock, ages: Histogram) -> Self {
+        Self { expectations: Expectations::new(clock), ages, owner: PhantomData }
     }
 }
 
@@ -101,6 +114,7 @@ impl<O: Owner> Controller for Replicas<O> {
                 owner: &*owner,
                 key: request,
                 expectations: &self.expectations,
+                ages: &self.ages,
             };
             managed = scale.run(active.clone()).await;
         }

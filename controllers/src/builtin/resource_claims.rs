@@ -2,7 +2,10 @@ mod claim;
 mod group;
 mod pod;
 
-use super::written::{LAGGING, Written};
+use super::{
+    figures::{Counts, Labels, Place, Slot, labels, listed},
+    written::{LAGGING, Written},
+};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
 use group::PodGroup;
@@ -13,10 +16,14 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use kubeplane_client::{ObjectKey, controller_of};
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{is_terminal, phase::node_name};
+use prometheus_client::metrics::{counter::Counter, family::Family};
 
 /// On claims that were made for a pod: the pod's own name of the claim.
 const POD_CLAIM: &str = "resource.kubernetes.io/pod-claim-name";
+/// On claims that were made for a pod's extended resources: `true`.
+const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 /// Held by claims that are allocated by the scheduler.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 
@@ -35,6 +42,38 @@ pub(super) struct ResourceClaims {
     written: Written,
     /// Whether PodGroups have claims.
     groups: bool,
+    /// By whether it worked, and whether the claim asks for access as an administrator.
+    made: Family<Labels<2>, Counter>,
+    known: Slot<ResourceClaim>,
+}
+
+/// Whether a claim asks for access as an administrator, as metrics have it.
+fn admin_access(claim: &ResourceClaim) -> &'static str {
+    let requests = claim.spec.devices.iter().flat_map(|devices| devices.requests.iter().flatten());
+    let mut exact = requests.filter_map(|request| request.exactly.as_ref());
+    if exact.any(|own| own.admin_access == Some(true)) { "true" } else { "false" }
+}
+
+/// How many claims there are, by what they are.
+fn counts(known: &Slot<ResourceClaim>) -> Counts<3> {
+    let mut counts = Counts::new();
+    for claim in listed(known) {
+        let status = claim.status.as_ref();
+        let allocated = status.is_some_and(|status| status.allocation.is_some());
+        let has = |name: &str| claim.annotations().get(name).map(String::as_str);
+        let source = match (has(EXTENDED), has(POD_CLAIM)) {
+            (Some("true"), _) => "extended_resource",
+            (_, Some(name)) if !name.is_empty() => "resource_claim_template",
+            _ => "",
+        };
+        let label = labels([
+            ("allocated", if allocated { "true" } else { "false" }),
+            ("admin_access", admin_access(&claim)),
+            ("source", source),
+        ]);
+        *counts.entry(label).or_default() += 1;
+    }
+    counts
 }
 
 /// What is looked at.
@@ -47,8 +86,21 @@ pub(super) enum Request {
 
 impl ResourceClaims {
     /// `groups` where PodGroups have claims, too.
-    pub(super) fn new(clock: SharedClock, groups: bool) -> Self {
-        Self { written: Written::new(clock), groups }
+    pub(super) fn new(clock: SharedClock, groups: bool, metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "resourceclaim_controller");
+        let known = Slot::default();
+        let shown = known.clone();
+        place
+            .count("resource_claims", "Claims there are, by what they are", move || counts(&shown));
+        let help = "Claims that were to be made, by whether that worked and what they ask for";
+        Self { written: Written::new(clock), groups, made: place.show("creates", help), known }
+    }
+
+    /// Counts a claim that was to be made.
+    fn count(&self, claim: &ResourceClaim, worked: bool) {
+        let status = if worked { "success" } else { "failure" };
+        let label = labels([("status", status), ("admin_access", admin_access(claim))]);
+        self.made.get_or_create(&label).inc();
     }
 
     /// What follows from PodGroups, and for them from claims and templates.
@@ -207,7 +259,9 @@ impl Controller for ResourceClaims {
     fn watches(&self, sources: &mut Sources<Request>) {
         let pods = sources.informer::<Pod>();
         pods.add_index(BY_CLAIM, keys);
-        sources.informer::<ResourceClaim>().add_index(BY_OWNER, |claim| {
+        let known = sources.informer::<ResourceClaim>();
+        *self.known.lock() = Some(known.clone());
+        known.add_index(BY_OWNER, |claim| {
             let owner = controller_of(claim).filter(|own| matches!(&*own.kind, "Pod" | "PodGroup"));
             owner.map(|own| own.uid.clone()).into_iter().collect()
         });

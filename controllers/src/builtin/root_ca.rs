@@ -1,4 +1,7 @@
-use super::service_accounts::is_active;
+use super::{
+    figures::{Labels, Place, growing, labels},
+    service_accounts::is_active,
+};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
 use k8s_openapi::{
@@ -7,6 +10,8 @@ use k8s_openapi::{
 };
 use kube::{Api, api::PostParams};
 use kubeplane_client::ObjectKey;
+use kubeplane_telemetry::Metrics;
+use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use std::collections::BTreeMap;
 
 const NAME: &str = "kube-root-ca.crt";
@@ -16,11 +21,22 @@ const TEXT: &str = "The authorities that sign the certificate of this cluster's 
 /// Publishes the authority of the API server's certificate into every namespace.
 pub(super) struct RootCa {
     pem: String,
+    /// By the code of the answer.
+    looks: Family<Labels<1>, Counter>,
+    durations: Family<Labels<1>, Histogram>,
 }
 
 impl RootCa {
-    pub(super) fn new(pem: String) -> Self {
-        Self { pem }
+    pub(super) fn new(pem: String, metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "root_ca_cert_publisher");
+        let durations =
+            Family::new_with_constructor((|| growing(0.001, 2.0, 15)) as fn() -> Histogram);
+        let help = "Seconds that looks at a namespace took, by the code of the answer";
+        Self {
+            pem,
+            looks: place.show("sync", "Looks at namespaces, by the code of the answer"),
+            durations: place.show_this("sync_duration_seconds", help, durations),
+        }
     }
 
     fn config_map(&self, namespace: &str) -> ConfigMap {
@@ -62,6 +78,21 @@ impl Controller for RootCa {
     }
 
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
+        let started = context.clock().elapsed();
+        let result = self.publish(request, context).await;
+        let code = result.as_ref().err().map_or(200, |error| {
+            error.status().map(|own| own.code).filter(|code| *code != 0).unwrap_or(500)
+        });
+        let label = labels([("code", &*code.to_string())]);
+        let took = context.clock().elapsed().saturating_sub(started);
+        self.looks.get_or_create(&label).inc();
+        self.durations.get_or_create(&label).observe(took.as_secs_f64());
+        result
+    }
+}
+
+impl RootCa {
+    async fn publish(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
         if !is_active(context, &request.name) {
             return Ok(Action::Done);
         }

@@ -1,3 +1,4 @@
+use super::patient;
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
 use ipnet::IpNet;
@@ -20,7 +21,6 @@ const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
 const ALLOCATOR: &str = "ipallocator.k8s.io";
 /// Until every allocator has seen that addresses are no longer given from a network.
 const GRACE: Duration = Duration::from_secs(10);
-const MAX_RETRIES: u32 = 15;
 
 /// Says which networks of Services are ready, and keeps those whose addresses are in use.
 pub(super) struct ServiceCidrs;
@@ -138,7 +138,7 @@ impl Controller for ServiceCidrs {
     }
 
     fn on_error(&self, _: &ObjectKey, _: &Error, failures: u32) -> Retry {
-        if failures > MAX_RETRIES { Retry::Drop } else { Retry::Backoff }
+        patient(failures)
     }
 }
 

@@ -4,6 +4,7 @@ mod status;
 mod steps;
 
 use super::{
+    figures::{Labels, Place, labels},
     pods,
     revisions::{self, History},
     written::{LAGGING, Written},
@@ -18,8 +19,11 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use kubeplane_client::{Change, ControllerRefManager, Informer, ObjectKey, controller_of};
 use kubeplane_clock::SharedClock;
+use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{condition, is_ready};
-use std::{sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use prometheus_client::metrics::{family::Family, gauge::Gauge};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use steps::Sync;
 
 /// Keeps pods that have names, and storage of their own, in order.
@@ -28,12 +32,64 @@ pub(super) struct StatefulSets {
     pods: Written,
     claims: Written,
     revisions: Written,
+    figures: Figures,
+}
+
+/// What is told of each set, under the original's names.
+struct Figures {
+    /// How many pods may be unavailable.
+    most: Family<Labels<3>, Gauge>,
+    unavailable: Family<Labels<3>, Gauge>,
+    /// Under which labels sets were told of.
+    told: Mutex<HashMap<ObjectKey, Labels<3>>>,
+}
+
+impl Figures {
+    fn shown(metrics: Option<&Metrics>) -> Self {
+        let place = Place::new(metrics, "statefulset_controller");
+        let help = "Pods of a StatefulSet that may be unavailable during an update";
+        Self {
+            most: place.show("statefulset_max_unavailable", help),
+            unavailable: place.show(
+                "statefulset_unavailable_replicas",
+                "Pods of a StatefulSet that are missing or not available",
+            ),
+            told: Mutex::default(),
+        }
+    }
+
+    fn tell(&self, key: &ObjectKey, policy: &str, (most, unavailable): (i32, Option<i32>)) {
+        let label = labels([
+            ("statefulset_namespace", &key.namespace),
+            ("statefulset_name", &key.name),
+            ("pod_management_policy", policy),
+        ]);
+        self.most.get_or_create(&label).set(i64::from(most));
+        if let Some(unavailable) = unavailable {
+            self.unavailable.get_or_create(&label).set(i64::from(unavailable));
+        }
+        self.told.lock().insert(key.clone(), label);
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        if let Some(label) = self.told.lock().remove(key) {
+            self.most.remove(&label);
+            self.unavailable.remove(&label);
+        }
+    }
 }
 
 impl StatefulSets {
-    pub(super) fn new(clock: SharedClock) -> Self {
-        let written = || Written::new(clock.clone());
-        Self { sets: written(), pods: written(), claims: written(), revisions: written() }
+    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+        let skips = Place::new(metrics, "statefulset_controller").skips();
+        let written = || Written::new(clock.clone()).counted(&skips);
+        Self {
+            sets: written(),
+            pods: written(),
+            claims: written(),
+            revisions: written(),
+            figures: Figures::shown(metrics),
+        }
     }
 
     fn caches_are_current(&self, key: &ObjectKey, context: &Context) -> bool {
@@ -57,20 +113,26 @@ impl Controller for StatefulSets {
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let sets = sources.informer::<StatefulSet>();
         pods::index(&sources.informer::<Pod>());
-        sources.informer::<PersistentVolumeClaim>();
         sources.objects::<StatefulSet>();
         sources.for_owner::<StatefulSet, Pod>();
         sources.for_owner::<StatefulSet, ControllerRevision>();
+        let written = self.revisions.clone();
+        sources.watch::<ControllerRevision>(move |change| {
+            written.gone_of::<StatefulSet, _>(change);
+            Vec::new()
+        });
+        let (written, all) = (self.claims.clone(), sets.clone());
+        // A pod may wait for the claim of the one before it to go.
+        sources.watch::<PersistentVolumeClaim>(move |change| {
+            let users =
+                if change.is_deleted() { claims::users(&all, change.object()) } else { Vec::new() };
+            users.iter().for_each(|set| written.gone(set, &**change.object()));
+            users
+        });
         let written = self.pods.clone();
         sources.watch::<Pod>(move |change| {
-            let pod = change.object();
-            if change.is_deleted() {
-                if let Some(owner) = crate::sources::owner_key::<StatefulSet, _>(&**pod) {
-                    written.gone(&owner, &**pod);
-                }
-                return Vec::new();
-            }
-            adopters(&sets, change)
+            written.gone_of::<StatefulSet, _>(change);
+            if change.is_deleted() { Vec::new() } else { adopters(&sets, change) }
         });
     }
 
@@ -81,6 +143,7 @@ impl Controller for StatefulSets {
             for written in [&self.sets, &self.pods, &self.claims, &self.revisions] {
                 written.forget(key);
             }
+            self.figures.forget(key);
             return Ok(Action::Done);
         };
         if !seen {
@@ -105,6 +168,9 @@ impl Controller for StatefulSets {
         let current = current.cloned().unwrap_or_else(|| update.clone());
         let sync = Sync::new(self, context, key, &set, &current, &update, &pods)?;
         let (mut status, result) = sync.run().await;
+        let policy = spec.pod_management_policy.as_deref().unwrap_or("OrderedReady");
+        let unavailable = result.is_ok().then(|| sync.unavailable());
+        self.figures.tell(key, policy, (sync.most_unavailable(), unavailable));
         status.collision_count = Some(history.collisions);
         let (ready, available) = (status.ready_replicas, status.available_replicas);
         let written = status::write(self, context, key, &set, status).await;

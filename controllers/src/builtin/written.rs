@@ -1,7 +1,8 @@
 //! What a controller wrote and its cache does not show yet.
 
-use crate::Action;
-use kubeplane_client::{Informer, ObjectKey, Watchable};
+use super::figures::{Skips, labels};
+use crate::{Action, sources::owner_key};
+use kubeplane_client::{Change, Informer, ObjectKey, Watchable};
 use kubeplane_clock::SharedClock;
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -16,6 +17,7 @@ pub(super) const LAGGING: Action = Action::RequeueAfter(Duration::from_secs(1));
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     clock: SharedClock,
+    skips: Skips,
     writes: Arc<Mutex<HashMap<ObjectKey, HashMap<ObjectKey, Write>>>>,
 }
 
@@ -40,7 +42,12 @@ fn version<K: kube::Resource>(object: &K) -> Option<u64> {
 
 impl Written {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { clock, writes: Arc::default() }
+        Self { clock, skips: Skips::default(), writes: Arc::default() }
+    }
+
+    /// Counts there how often something was not seen.
+    pub(super) fn counted(self, skips: &Skips) -> Self {
+        Self { skips: skips.clone(), ..self }
     }
 
     fn note(&self, request: &ObjectKey, object: ObjectKey, what: What) {
@@ -79,6 +86,17 @@ impl Written {
         }
     }
 
+    /// The same of an object whose deletion was seen, for the `O` that managed it.
+    pub(super) fn gone_of<O, K>(&self, change: &Change<K>)
+    where
+        O: kube::Resource<DynamicType = ()>,
+        K: kube::Resource,
+    {
+        if let Some(owner) = owner_key::<O, K>(change.object()).filter(|_| change.is_deleted()) {
+            self.gone(&owner, &**change.object());
+        }
+    }
+
     /// Whether `informer` shows everything that was written for `request`. To be asked before anything is read to
     /// decide on: what was read earlier may be older than what this finds.
     pub(super) fn is_seen<K: Watchable>(
@@ -106,6 +124,10 @@ impl Written {
         let seen = writes.is_empty();
         if seen {
             all.remove(request);
+        } else {
+            let (group, resource) = (K::group(&()), K::plural(&()));
+            let label = labels([("group", &*group), ("resource", &*resource)]);
+            self.skips.get_or_create(&label).inc();
         }
         seen
     }

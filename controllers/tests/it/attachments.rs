@@ -1,7 +1,7 @@
 //! Volumes of drivers are attached where pods need them.
 
 use crate::{
-    cluster::{Cluster, NODE, eventually, gone},
+    cluster::{Cluster, NODE, eventually, gone, trickle},
     volumes::{claim, make, told, until, volume},
 };
 use k8s_openapi::api::{
@@ -115,6 +115,7 @@ async fn a_volume_goes_from_node_to_node_and_is_never_on_two() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_not_well_loses_its_volumes_after_six_minutes() {
     let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let _time = trickle(&clock);
     let cluster = Cluster::with_clock(Arc::new(clock.clone())).await;
     node(&cluster, NODE).await;
     disk(&cluster, "disks.example.com").await;

@@ -169,11 +169,14 @@ async fn a_workload_grows_with_its_use_and_shrinks_after_a_while() {
     assert_eq!(current.average_utilization, Some(100));
     assert_eq!(current.average_value.unwrap().0, "100m");
     scaled.becomes(2, "10m").await;
-    let events = scaled.cluster.list::<Event>().await;
-    let mut messages = events.iter().filter_map(|event| event.message.as_deref());
     let grown =
         "New size: 4; reason: cpu resource utilization (percentage of request) above target";
-    assert!(messages.any(|message| message == grown), "{events:?}");
+    eventually("the growth is told", || async {
+        let events = scaled.cluster.list::<Event>().await;
+        let mut messages = events.iter().filter_map(|event| event.message.as_deref());
+        if messages.any(|message| message == grown) { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -126,8 +126,10 @@ async fn many_claims_and_volumes_come_together_one_to_one_and_stay_so() {
         (0..COUNT).map(|index| world.make(CLAIM, claim(&format!("claim-{index}"), json!({}))));
     futures::future::join(futures::future::join_all(volumes), futures::future::join_all(claims))
         .await;
-    let all_bound =
-        |all: &[Value]| all.len() == COUNT && all.iter().all(|own| phase(own) == "Bound");
+    // Those who hold them back while they are in use are done with them, too.
+    let is_settled =
+        |own: &Value| phase(own) == "Bound" && own.pointer("/metadata/finalizers/0").is_some();
+    let all_bound = |all: &[Value]| all.len() == COUNT && all.iter().all(is_settled);
     world.until_all(CLAIM, "all claims are bound", all_bound).await;
     world.until_all(VOLUME, "all volumes are bound", all_bound).await;
     let pairs = async || {
@@ -183,6 +185,19 @@ async fn a_claim_that_lost_its_volume_has_it_again_when_that_is_back() {
     world.make(VOLUME, volume("disk", "10G", of)).await;
     bound(&world, "keeps").await;
     world.until(VOLUME, "disk", "it is bound", |disk| phase(disk) == "Bound").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_is_released_though_its_claim_never_named_it() {
+    let world = World::selected("persistentvolume-binder-controller").await;
+    let waits = world.make(CLAIM, claim("waits", json!({}))).await;
+    let of = json!({"claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "namespace": "default", "name": "waits", "uid": uid(&waits)}, "volumeMode": "Block"});
+    world.make(VOLUME, volume("disk", "5Gi", of)).await;
+    // It is the claim's, which cannot take it.
+    world.told("disk", "VolumeMismatch").await;
+    world.delete(CLAIM, "waits").await;
+    world.until(VOLUME, "disk", "it is released", |disk| phase(disk) == "Released").await;
 }
 
 fn class(name: &str, default: bool) -> Value {

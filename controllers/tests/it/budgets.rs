@@ -1,8 +1,8 @@
 //! What is left of pods when nodes go, evictions, and the budgets that hold them back.
 
 use crate::world::{
-    BUDGET, JOB, Kind, NODES, POD, World, condition, is_going, name, number, owner, says, template,
-    text,
+    BUDGET, JOB, Kind, NODES, POD, RS, World, condition, is_going, name, number, owner, says,
+    template, text,
 };
 use async_trait::async_trait;
 use kube::api::{DynamicObject, EvictParams, Patch, PatchParams};
@@ -77,6 +77,30 @@ async fn a_budget_asks_the_scale_of_whatever_owns_the_pods() {
     let status = healthy(&world, 4).await["status"].clone();
     let of = |field: &str| status[field].as_i64().unwrap();
     assert_eq!([of("expectedPods"), of("desiredHealthy"), of("disruptionsAllowed")], [4, 2, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_follows_the_size_of_what_owns_its_pods_and_their_labels() {
+    let world = World::selected("disruption-controller").await;
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template("web")});
+    let set = world.make_spec(RS, "set", spec).await;
+    for index in 0..2 {
+        let owners = json!({"ownerReferences": [owner(&set, true)]});
+        running(&world, &format!("pod-{index}"), owners).await;
+    }
+    budget(&world, json!({"maxUnavailable": 1})).await;
+    let expects = async |pods: i64| {
+        let wish = |budget: &Value| {
+            number(budget, "/status/expectedPods") == pods
+                && number(budget, "/status/currentHealthy") == 2
+        };
+        world.until(BUDGET, "budget", &format!("{pods} are expected"), wish).await
+    };
+    expects(2).await;
+    world.merge(RS, "set", json!({"spec": {"replicas": 4}})).await;
+    expects(4).await;
+    world.merge(POD, "pod-0", json!({"metadata": {"labels": {"app": "other"}}})).await;
+    healthy(&world, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use kube::{
 use kubeplane_apiserver::{ApiServer, Builder, Clients, admission::NamespaceLifecycle};
 use kubeplane_auth::{Masters, Rbac};
 use kubeplane_client::{Informers, Watchable};
-use kubeplane_clock::SharedClock;
+use kubeplane_clock::{PausedClock, SharedClock};
 use kubeplane_controllers::{BuiltinOptions, Manager, Selection, TokenSigner, builtin};
 use kubeplane_core::{
     GroupResource, Object,
@@ -26,6 +26,7 @@ use kubeplane_handlers::{AccessReview, ReviewKind};
 use kubeplane_pki::Authority;
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::Store;
+use kubeplane_telemetry::Metrics;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
@@ -59,6 +60,8 @@ fn controller(name: &str) -> UserInfo {
 pub(crate) struct Cluster {
     /// An administrator's.
     pub(crate) client: Client,
+    /// What the controllers tell of themselves.
+    pub(crate) metrics: Metrics,
     clients: Clients,
     options: Option<BuiltinOptions>,
     selection: String,
@@ -67,6 +70,9 @@ pub(crate) struct Cluster {
 }
 
 pub(crate) const NODE: &str = "node-1";
+
+/// How long is waited for what is to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Cluster {
     /// With all built-in controllers, on the machine's clock.
@@ -112,7 +118,8 @@ impl Cluster {
         let options = BuiltinOptions::new(clock, "the root")
             .with_authority(Arc::new(authority))
             .with_token_signer(Arc::new(Signer))
-            .with_features(features);
+            .with_features(features)
+            .with_metrics(cluster.metrics.clone());
         cluster.options = Some(options);
         cluster.selection = selection.to_owned();
         cluster.start_controllers().await;
@@ -209,9 +216,15 @@ impl Cluster {
             let (life, _watch) = lifecycle();
             let _running = Box::new(server).run(life).await;
         });
-        let controllers = Mutex::default();
-        let cluster =
-            Self { client, clients, options: None, selection: "*".to_owned(), controllers, tasks };
+        let cluster = Self {
+            client,
+            metrics: Metrics::new(),
+            clients,
+            options: None,
+            selection: "*".to_owned(),
+            controllers: Mutex::default(),
+            tasks,
+        };
         cluster.create::<Namespace>(json!({"metadata": {"name": "default"}})).await;
         cluster
     }
@@ -278,7 +291,7 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, String>>,
 {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match check().await {
             Ok(value) => return value,
@@ -286,6 +299,19 @@ where
             Err(_) => sleep(Duration::from_millis(20)).await,
         }
     }
+}
+
+/// Lets time that stands still go on slowly until this is dropped, as whatever is tried again waits for it.
+pub(crate) fn trickle(clock: &PausedClock) -> JoinSet<()> {
+    let clock = clock.clone();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        loop {
+            sleep(Duration::from_millis(20)).await;
+            clock.advance(Duration::from_millis(2));
+        }
+    });
+    task
 }
 
 /// Waits until the object is gone.

@@ -1,4 +1,5 @@
 use crate::cluster::{Cluster, eventually};
+use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
     core::v1::Event,
@@ -19,8 +20,11 @@ struct Cron {
 }
 
 impl Cron {
+    /// Some seconds after a full minute, so that what waiting takes does not lead into the next.
     async fn start(spec: Value) -> Self {
-        let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+        let now = kubeplane_clock::real().now().as_second();
+        let start = Timestamp::from_second(now - now.rem_euclid(60) + 5).unwrap();
+        let clock = PausedClock::starting_at(start);
         let cluster = Cluster::with_clock(Arc::new(clock.clone())).await;
         let mut spec = spec;
         spec["schedule"] = json!("* * * * *");

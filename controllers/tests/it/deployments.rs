@@ -93,16 +93,17 @@ async fn a_deployment_is_rolled_out_updated_scaled_undone_and_deleted() {
     assert_eq!(annotations["deployment.kubernetes.io/revision"], "3");
     assert_eq!(annotations["deployment.kubernetes.io/revision-history"], "1");
 
-    let events = eventually("the scaling is told", || async {
+    eventually("the scaling is told", || async {
         let events = cluster.list::<Event>().await;
         let mut texts = events.iter().filter_map(|event| event.message.clone());
-        let found = texts.any(|text| {
+        let scaled = texts.any(|text| {
             text.starts_with("Scaled up replica set web-") && text.ends_with("from 0 to 3")
         });
-        if found { Ok(events) } else { Err(format!("{} events", events.len())) }
+        let created =
+            events.iter().any(|event| event.reason.as_deref() == Some("SuccessfulCreate"));
+        if scaled && created { Ok(()) } else { Err(format!("{events:?}")) }
     })
     .await;
-    assert!(events.iter().any(|event| event.reason.as_deref() == Some("SuccessfulCreate")));
 
     let api = cluster.api::<Deployment>();
     api.delete("web", &DeleteParams::background()).await.unwrap();

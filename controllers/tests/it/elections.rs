@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 fn quick(identity: &str) -> LeaseConfig {
     LeaseConfig {
-        lease_duration: Duration::from_secs(3),
-        renew_deadline: Duration::from_secs(2),
+        // Longer than any test waits: who follows was let, and who leads is not late however busy the machine is.
+        lease_duration: Duration::from_secs(180),
+        renew_deadline: Duration::from_secs(120),
         retry_period: Duration::from_millis(100),
         ..LeaseConfig::new("default", "election", identity)
     }

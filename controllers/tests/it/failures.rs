@@ -1,4 +1,4 @@
-use crate::cluster::{Cluster, NODE, eventually};
+use crate::cluster::{Cluster, NODE, eventually, trickle};
 use async_trait::async_trait;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -106,6 +106,7 @@ async fn pods_that_are_refused_show_in_the_status_and_are_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_without_progress_misses_its_deadline_and_recovers() {
     let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let _time = trickle(&clock);
     // Nobody makes pods ready.
     let cluster = Cluster::with_clock(Arc::new(clock.clone())).await;
     cluster.create::<Node>(json!({"metadata": {"name": NODE}})).await;

@@ -2,7 +2,7 @@
 
 use crate::{
     job_scenes::{HELD, NO_POD_GC, active, counted, held, job, restart},
-    world::{CONFIG_MAP, EVENT, JOB, POD, World, items, name, says, text},
+    world::{CONFIG_MAP, JOB, POD, World, items, name, says, text},
 };
 use serde_json::{Value, json};
 
@@ -89,5 +89,5 @@ async fn where_and_with_what_pods_run_may_change_while_none_runs() {
     for pod in active(&world).await {
         assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["cpu"], "2");
     }
-    assert!(world.list(EVENT).await.iter().any(|event| event["reason"] == "Suspended"));
+    world.told("work", "Suspended").await;
 }

@@ -1,4 +1,4 @@
-use crate::cluster::{Cluster, eventually, gone};
+use crate::cluster::{Cluster, eventually};
 use k8s_openapi::api::{
     batch::v1::{Job, JobStatus},
     core::v1::{Event, Pod},
@@ -218,7 +218,7 @@ async fn policies_end_a_job_early() {
     assert_eq!(message, expected);
     let api = jobs.cluster.api::<Job>();
     api.delete("work", &DeleteParams::background()).await.unwrap();
-    gone(&api, "work").await;
+    jobs.gone().await;
     jobs.pods_gone().await;
 
     jobs.create(json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3,
@@ -234,6 +234,15 @@ async fn policies_end_a_job_early() {
 }
 
 impl Jobs {
+    async fn gone(&self) {
+        let api = self.cluster.api::<Job>();
+        let check = async || match api.get_opt("work").await.unwrap() {
+            None => Ok(()),
+            Some(job) => Err(format!("{job:?}")),
+        };
+        self.eventually("the job goes", check).await;
+    }
+
     async fn pods_gone(&self) {
         let check = async || {
             let pods = self.cluster.list::<Pod>().await;
@@ -275,7 +284,7 @@ async fn jobs_go_some_time_after_their_end_and_others_are_left_alone() {
     jobs.end(&pods[0], 0).await;
     jobs.status("it completes", |status| is(status, "Complete")).await;
     jobs.clock.advance(Duration::from_secs(61));
-    gone(&jobs.cluster.api::<Job>(), "work").await;
+    jobs.gone().await;
     jobs.pods_gone().await;
     let foreign = jobs.cluster.api::<Job>().get("foreign").await.unwrap();
     assert_eq!(foreign.status.unwrap_or_default(), JobStatus::default());

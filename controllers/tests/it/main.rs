@@ -14,6 +14,7 @@ mod cronjobs;
 mod daemons;
 mod daemonsets;
 mod deployments;
+mod edges;
 mod elections;
 mod endpoints;
 mod failures;

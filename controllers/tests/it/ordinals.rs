@@ -195,6 +195,23 @@ async fn claims_are_owned_as_the_retention_policy_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_waits_for_the_claim_of_the_one_before_it_to_go() {
+    let world = World::selected("statefulset-controller").await;
+    let mut left = claims()[0].clone();
+    let before = json!({"apiVersion": "v1", "kind": "Pod", "name": "db-0", "uid": "before"});
+    left["metadata"] = json!({"name": "data-db-0", "ownerReferences": [before]});
+    world.make(CLAIM, left).await;
+    let policy = json!({"whenDeleted": "Retain", "whenScaled": "Delete"});
+    let more =
+        json!({"volumeClaimTemplates": claims(), "persistentVolumeClaimRetentionPolicy": policy});
+    world.make_spec(SETS, "db", set(1, more)).await;
+    counted(&world, [0, 0, 0]).await;
+    assert!(world.list(POD).await.is_empty());
+    world.delete(CLAIM, "data-db-0").await;
+    world.pods(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_below_the_partition_comes_back_as_it_was() {
     let world = World::start().await;
     let partition = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}});

@@ -56,7 +56,12 @@ async fn creations_at_once_never_exceed_a_quota_and_deletions_make_room() {
     }
     used(&cluster, "few", json!({"pods": "5", "requests.cpu": "500m"})).await;
 
-    let present = pods.list(&Default::default()).await.unwrap().items;
+    // What the kubelet still had to say of a pod would undo what is said of it below.
+    let present = eventually("all run", || async {
+        let all = pods.list(&Default::default()).await.unwrap().items;
+        if all.iter().all(kubeplane_workload::is_ready) { Ok(all) } else { Err(format!("{all:?}")) }
+    })
+    .await;
     let name = |index: usize| present[index].metadata.name.clone().unwrap();
     pods.delete(&name(0), &DeleteParams::default()).await.unwrap();
     used(&cluster, "few", json!({"pods": "4", "requests.cpu": "400m"})).await;

@@ -1,7 +1,7 @@
 //! Resource claims of pods: made by a template, reserved, and given back.
 
 use crate::{
-    cluster::{Cluster, NODE, gone},
+    cluster::{Cluster, NODE, gone, trickle},
     volumes::{told, until},
 };
 use k8s_openapi::{
@@ -117,6 +117,7 @@ fn disrupted(pod: &Pod) -> Option<&str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_leave_devices_that_drive_them_out() {
     let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let _time = trickle(&clock);
     let wanted = "device-taint-eviction-controller,resourceclaim-controller";
     let shared = Arc::new(clock.clone());
     let cluster = Cluster::selected(shared, |builder| builder, wanted).await;

@@ -1,4 +1,4 @@
-use crate::cluster::{Cluster, NODE, eventually, gone};
+use crate::cluster::{Cluster, NODE, eventually, gone, trickle};
 use k8s_openapi::api::{
     core::v1::Node,
     networking::v1::{IPAddress, ServiceCIDR},
@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_is_ready_and_stays_while_its_addresses_are_in_use() {
     let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let _time = trickle(&clock);
     let cluster = Cluster::with_clock(Arc::new(clock.clone())).await;
     let network = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.7.0.0/24"]}});
     cluster.create::<ServiceCIDR>(network).await;

@@ -1,4 +1,4 @@
-use crate::cluster::{Cluster, eventually, gone};
+use crate::cluster::{Cluster, eventually, gone, trickle};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::{
     Api,
@@ -68,6 +68,7 @@ async fn a_secret_of_no_account_goes_and_one_that_goes_is_no_longer_listed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_a_token_to_join_can_believe_cluster_info_until_it_ends() {
     let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let _time = trickle(&clock);
     let cluster = Cluster::with_clock(Arc::new(clock.clone())).await;
     let public: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "kube-public");
     let info =

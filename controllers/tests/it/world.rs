@@ -48,6 +48,7 @@ pub(crate) const STATEFUL_SET: Kind = kind("apps/v1", "StatefulSet", "statefulse
 pub(crate) const DAEMON_SET: Kind = kind("apps/v1", "DaemonSet", "daemonsets");
 pub(crate) const REVISION: Kind = kind("apps/v1", "ControllerRevision", "controllerrevisions");
 pub(crate) const JOB: Kind = kind("batch/v1", "Job", "jobs");
+pub(crate) const CRON_JOB: Kind = kind("batch/v1", "CronJob", "cronjobs");
 pub(crate) const SLICE: Kind = kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices");
 pub(crate) const BUDGET: Kind = kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets");
 pub(crate) const CLASS: Kind = global("storage.k8s.io/v1", "StorageClass", "storageclasses");

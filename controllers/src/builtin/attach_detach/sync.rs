@@ -4,11 +4,11 @@ use super::{
     AttachDetach, BY_NODE, BY_VOLUME, nodes,
     volumes::{self, Needed},
 };
-use crate::{Action, Context, Error, error::unless_gone};
+use crate::{Action, Context, Error, builtin::figures::labels, error::unless_gone};
 use k8s_openapi::{
     api::{
         core::v1::{AttachedVolume, Node, PersistentVolume, Pod},
-        storage::v1::{VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec},
+        storage::v1::{CSIDriver, VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -159,6 +159,10 @@ impl Sync<'_> {
         let preconditions = Preconditions { uid, resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         unless_gone(api.delete(&own.object.name_any(), &params).await)?;
+        if expired || out_of_service {
+            let reason = if expired { "timeout" } else { "out-of-service" };
+            self.controller.forced.get_or_create(&labels([("reason", reason)])).inc();
+        }
         Ok(None)
     }
 
@@ -203,6 +207,8 @@ impl Sync<'_> {
         let volume = wanted.volume.name_any();
         if !volumes::is_shared(&wanted.volume) {
             let attachments = self.context.informers().of::<VolumeAttachment>();
+            // Before it is looked who has the volume: what goes right after that brings the node back.
+            self.controller.state.lock().waiting.insert(self.node.to_owned());
             let all = attachments.by_index(BY_VOLUME, &volume);
             let others: Vec<_> = all
                 .iter()
@@ -210,7 +216,6 @@ impl Sync<'_> {
                 .filter(|other| other != self.node)
                 .collect();
             if !others.is_empty() {
-                self.controller.state.lock().waiting.insert(self.node.to_owned());
                 self.tell_of_others(unique, wanted, &others);
                 return Ok(());
             }
@@ -219,6 +224,9 @@ impl Sync<'_> {
                     "an attachment made elsewhere is not seen yet".into(),
                 ));
             }
+        }
+        if !self.attaches(&source.driver).await? {
+            return Ok(());
         }
         let attachment = VolumeAttachment {
             metadata: ObjectMeta {
@@ -246,6 +254,16 @@ impl Sync<'_> {
             Err(error) if error.is_already_exists() => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the driver has its volumes attached. One that the cache does not show may have come a moment ago.
+    async fn attaches(&self, driver: &str) -> Result<bool, Error> {
+        if self.context.informers().of::<CSIDriver>().get("", driver).is_some() {
+            return Ok(true);
+        }
+        let api: Api<CSIDriver> = Api::all(self.context.client());
+        let found = api.get_opt(driver).await?;
+        Ok(found.is_none_or(|driver| driver.spec.attach_required != Some(false)))
     }
 
     /// Whether the cache shows every attachment that was made to any node.

@@ -88,7 +88,7 @@ fn text(selector: Option<&v1::LabelSelector>) -> Result<String, String> {
 }
 
 /// A selector as Go prints it.
-fn printed(selector: Option<&v1::LabelSelector>) -> String {
+pub(in crate::builtin) fn printed(selector: Option<&v1::LabelSelector>) -> String {
     let Some(selector) = selector else { return "nil".to_owned() };
     let labels = selector.match_labels.iter().flatten();
     let labels: String = labels.map(|(name, value)| format!("{name}: {value},")).collect();

@@ -19,7 +19,18 @@ impl Sync<'_> {
         let now = self.context.now();
         let Some(schedule) = self.readable_schedule() else { return Ok(Action::Done) };
         let later = Action::RequeueAfter(times::until_next(&self.cron, &schedule, now));
-        let Some((time, many)) = times::due(&self.cron, &schedule, now) else { return Ok(later) };
+        let (time, many) = match times::due(&self.cron, &schedule, now) {
+            Ok(Some(due)) => due,
+            Ok(None) => return Ok(later),
+            Err(times::Never) => {
+                let message = format!(
+                    "invalid schedule: {} : time difference between two schedules is less than 1 second",
+                    self.cron.spec.schedule
+                );
+                self.event(EventType::Warning, "InvalidSchedule", message);
+                return Ok(Action::Done);
+            }
+        };
         if many {
             let message = "too many missed start times. Set or decrease \
                 .spec.startingDeadlineSeconds or check clock skew";
@@ -48,8 +59,8 @@ impl Sync<'_> {
         }
         match self.create(time).await? {
             Some(job) => self.note(&job, time),
-            // Another object has the name of the Job.
-            None => return Ok(Action::Done),
+            // Another object has the name of the Job; those of later times have other names.
+            None => return Ok(later),
         }
         Ok(Action::RequeueAfter(times::until_next(&self.cron, &schedule, now)))
     }
@@ -120,6 +131,9 @@ impl Sync<'_> {
             Ok(created) => {
                 let message = format!("Created job {}", created.name_any());
                 self.event(EventType::Normal, "SuccessfulCreate", message);
+                let made = created.metadata.creation_timestamp.as_ref().map(|made| made.0);
+                let late = made.map(|made| made.duration_since(time).as_secs_f64());
+                self.skew.observe(late.unwrap_or_default());
                 Ok(Some(created))
             }
             Err(error) if error.is_already_exists() => {

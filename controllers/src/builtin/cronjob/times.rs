@@ -20,6 +20,10 @@ pub(super) fn schedule(cron: &CronJob) -> Result<Schedule, ScheduleError> {
     }
 }
 
+/// The schedule has no times, as one on a day that no month has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Never;
+
 /// What has been due since the last start.
 #[derive(Debug, PartialEq, Eq)]
 struct Missed {
@@ -28,12 +32,17 @@ struct Missed {
     count: i64,
 }
 
-fn next(schedule: &Schedule, after: Timestamp) -> Timestamp {
-    let next = schedule.next_after(&after.to_zoned(TimeZone::UTC));
-    next.map_or(Timestamp::MAX, |next| next.timestamp())
+fn next(schedule: &Schedule, after: Timestamp) -> Result<Timestamp, Never> {
+    let next = schedule.next_after(&after.to_zoned(TimeZone::UTC)).ok_or(Never)?;
+    Ok(next.timestamp())
 }
 
-fn missed(cron: &CronJob, schedule: &Schedule, now: Timestamp, with_deadline: bool) -> Missed {
+fn missed(
+    cron: &CronJob,
+    schedule: &Schedule,
+    now: Timestamp,
+    with_deadline: bool,
+) -> Result<Missed, Never> {
     let last = cron.status.as_ref().and_then(|status| status.last_schedule_time.as_ref());
     let first = last.or(cron.metadata.creation_timestamp.as_ref());
     let mut earliest = first.map_or(now, |time| time.0);
@@ -41,25 +50,25 @@ fn missed(cron: &CronJob, schedule: &Schedule, now: Timestamp, with_deadline: bo
         let start = now.saturating_sub(SignedDuration::from_secs(seconds));
         earliest = earliest.max(start.unwrap_or(earliest));
     }
-    let one = next(schedule, earliest);
-    let two = next(schedule, one);
+    let one = next(schedule, earliest)?;
     if now < one {
-        return Missed { earliest, latest: None, count: 0 };
+        return Ok(Missed { earliest, latest: None, count: 0 });
     }
+    let two = next(schedule, one)?;
     if now < two {
-        return Missed { earliest, latest: Some(one), count: 0 };
+        return Ok(Missed { earliest, latest: Some(one), count: 0 });
     }
     let between = two.duration_since(one).as_secs().max(1);
     let count = now.duration_since(one).as_secs() / between + 1;
     // The times may be unevenly spread, so the last steps are taken one by one.
     let jump = SignedDuration::from_secs((count - 2).saturating_mul(between));
-    let mut time = next(schedule, one.saturating_add(jump).unwrap_or(one));
+    let mut time = next(schedule, one.saturating_add(jump).unwrap_or(one))?;
     let mut latest = None;
     while time <= now {
         latest = Some(time);
-        time = next(schedule, time);
+        time = next(schedule, time)?;
     }
-    Missed { earliest, latest, count }
+    Ok(Missed { earliest, latest, count })
 }
 
 fn deadline(cron: &CronJob) -> Option<i64> {
@@ -71,16 +80,21 @@ pub(super) fn due(
     cron: &CronJob,
     schedule: &Schedule,
     now: Timestamp,
-) -> Option<(Timestamp, bool)> {
-    let missed = missed(cron, schedule, now, true);
-    missed.latest.map(|latest| (latest, missed.count > MANY))
+) -> Result<Option<(Timestamp, bool)>, Never> {
+    let missed = missed(cron, schedule, now, true)?;
+    Ok(missed.latest.map(|latest| (latest, missed.count > MANY)))
 }
 
 /// How long until the next time.
 pub(super) fn until_next(cron: &CronJob, schedule: &Schedule, now: Timestamp) -> Duration {
-    let missed = missed(cron, schedule, now, false);
-    let from = missed.latest.unwrap_or(if missed.count == 0 { missed.earliest } else { now });
-    let next = next(schedule, from);
+    let from = match missed(cron, schedule, now, false) {
+        Ok(missed) => {
+            missed.latest.unwrap_or(if missed.count == 0 { missed.earliest } else { now })
+        }
+        Err(Never) => now,
+    };
+    // Where there is none, it is told at once.
+    let next = next(schedule, from).unwrap_or(now);
     Duration::try_from(next.duration_since(now)).unwrap_or_default().saturating_add(SLACK)
 }
 
@@ -122,8 +136,11 @@ mod tests {
             let cron = cron(text, None, deadline);
             let schedule = schedule(&cron).unwrap();
             let expected = expected.map(|time| (at(time), many));
-            assert_eq!(due(&cron, &schedule, at(now)), expected, "{text} at {now}");
+            assert_eq!(due(&cron, &schedule, at(now)), Ok(expected), "{text} at {now}");
         }
+        let never = cron("59 23 31 2 *", None, None);
+        let none = schedule(&never).unwrap();
+        assert_eq!(due(&never, &none, at("2026-01-02T00:00:00Z")), Err(Never));
     }
 
     #[test]

@@ -16,8 +16,11 @@ const OWN: &[&str] = &[
     HISTORY,
     DESIRED,
     MAX,
-    "deprecated.deployment.rollback.rollback-to",
+    ROLLBACK,
 ];
+
+/// By which revision to go back to is asked for; zero stands for the last one.
+pub(super) const ROLLBACK: &str = "deprecated.deployment.rollback.rollback-to";
 
 /// The longest history that is kept, in bytes.
 const LONGEST_HISTORY: usize = 2000;
@@ -30,6 +33,22 @@ pub(super) fn of(set: &ReplicaSet) -> Option<i64> {
 /// The next revision after those of `sets`.
 pub(super) fn next<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> i64 {
     sets.into_iter().filter_map(of).max().unwrap_or_default().max(0) + 1
+}
+
+/// The second newest of the revisions of `sets`, zero when there is none.
+pub(super) fn last<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> i64 {
+    let mut all: Vec<_> = sets.into_iter().filter_map(of).filter(|own| *own > 0).collect();
+    all.sort_unstable();
+    all.iter().rev().nth(1).copied().unwrap_or_default()
+}
+
+/// Gives a deployment that goes back to this set the set's annotations in the place of its own.
+pub(super) fn take_back(deployment: &mut Deployment, set: &ReplicaSet) {
+    let annotations = deployment.metadata.annotations.get_or_insert_default();
+    let is_own = |name: &String| OWN.contains(&name.as_str());
+    annotations.retain(|name, _| is_own(name));
+    let of_set = set.metadata.annotations.iter().flatten().filter(|(name, _)| !is_own(name));
+    annotations.extend(of_set.map(|(name, value)| (name.clone(), value.clone())));
 }
 
 fn annotation<'a>(set: &'a ReplicaSet, name: &str) -> Option<&'a str> {

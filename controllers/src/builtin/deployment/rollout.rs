@@ -1,5 +1,5 @@
 use super::{
-    DeploymentController, hash, revision,
+    DeploymentController, hash, revision, rollback,
     sets::{self, replicas, set_replicas, size},
     status, steps,
 };
@@ -63,9 +63,13 @@ impl<'a> Rollout<'a> {
         }
         let new = self.sync_new(false).await?;
         let paused = self.deployment.spec.as_ref().and_then(|spec| spec.paused).unwrap_or_default();
+        let back = rollback::asked_for(&self.deployment);
+        if let Some(revision) = back.filter(|_| !paused) {
+            return self.roll_back(revision).await;
+        }
         if paused || self.is_scaling() {
             self.scale(new.as_ref()).await?;
-            if paused {
+            if paused && back.is_none() {
                 self.clean_up(new.as_deref()).await?;
             }
             let new = sets::find_new(&self.deployment, &self.sets);
@@ -148,7 +152,10 @@ impl<'a> Rollout<'a> {
     }
 
     /// The set of the deployment's present template with its notes up to date; made when `create` says so.
-    async fn sync_new(&mut self, create: bool) -> Result<Option<Arc<ReplicaSet>>, Error> {
+    pub(super) async fn sync_new(
+        &mut self,
+        create: bool,
+    ) -> Result<Option<Arc<ReplicaSet>>, Error> {
         let found = sets::find_new(&self.deployment, &self.sets);
         let old = sets::old(&self.sets, found.as_deref());
         let next = revision::next(old.into_iter().map(|set| &**set));

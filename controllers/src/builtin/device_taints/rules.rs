@@ -57,11 +57,10 @@ pub(super) async fn tell(context: &Context, name: &str, evicted: u64) -> Result<
     let same = present.is_some_and(|own| {
         Condition { last_transition_time: own.last_transition_time.clone(), ..next.clone() } == *own
     });
-    // As long as pods are to go, how many there are changes.
-    let then = match next.status.as_str() {
-        "True" => Action::RequeueAfter(PERIOD),
-        _ => Action::Done,
-    };
+    let fresh = present.is_none_or(|own| own.observed_generation != rule.metadata.generation);
+    // As long as pods are to go, how many there are changes; and what is older than the rule may be seen after it.
+    let again = fresh || next.status == "True";
+    let then = if again { Action::RequeueAfter(PERIOD) } else { Action::Done };
     if same {
         return Ok(then);
     }

@@ -122,7 +122,15 @@ async fn by_subresource(
     }
     let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
     let kind = GroupVersionKind::gvk(group, version, &owner.kind);
-    let Ok((resource, _)) = pinned_kind(&context.client(), &kind).await else { return Ok(None) };
+    let resource = match pinned_kind(&context.client(), &kind).await {
+        Ok((resource, _)) => resource,
+        Err(error) if is_unknown(&error) => {
+            let (kind, version) = (&owner.kind, &owner.api_version);
+            let why = format!("no matches for kind {kind:?} in version {version:?}");
+            return Err(Error::Invalid(why));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let api: Api<DynamicObject> = Api::namespaced_with(context.client(), namespace, &resource);
     match api.get_scale(&owner.name).await {
         Ok(scale) => {
@@ -142,6 +150,15 @@ async fn by_subresource(
             Err(Error::Invalid(format!("{name} does not implement the scale subresource")))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the server told that there is no such kind.
+fn is_unknown(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Discovery(_) => true,
+        kube::Error::Api(status) => status.is_not_found(),
+        _ => false,
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Desired {
     pub(super) families: BTreeMap<&'static str, BTreeMap<String, Group>>,
-    /// A pod was left out because its node is not known (yet).
-    pub(super) missing_node: Option<String>,
+    /// Why pods were left out: their nodes are not known (yet).
+    pub(super) missing: Vec<String>,
 }
 
 impl Desired {
@@ -38,7 +38,10 @@ impl Desired {
             for pod in pods.iter().filter(|pod| is_endpoint(pod, true)) {
                 let node = node_name(pod).and_then(|name| nodes.get("", name));
                 if node.is_none() && !publish {
-                    desired.missing_node = pod.metadata.name.clone();
+                    let why = without_node(service, pod);
+                    if !desired.missing.contains(&why) {
+                        desired.missing.push(why);
+                    }
                     continue;
                 }
                 let endpoint = endpoint(service, spec, pod, node.as_deref(), family);
@@ -53,6 +56,13 @@ impl Desired {
         }
         desired
     }
+}
+
+fn without_node(service: &Service, pod: &Pod) -> String {
+    let name = |name: &Option<String>| name.clone().unwrap_or_default();
+    let (namespace, service) = (name(&service.metadata.namespace), name(&service.metadata.name));
+    let (pod, node) = (name(&pod.metadata.name), node_name(pod).unwrap_or_default());
+    format!("skipping Pod {pod} for Service {namespace}/{service}: Node {node} Not Found")
 }
 
 /// The same for equal sets of ports.

@@ -217,7 +217,7 @@ mod tests {
         let ports: Vec<EndpointPort> =
             vec![serde_json::from_value(json!({"port": 80, "name": ""})).unwrap()];
         let group = BTreeMap::from([(port_key(&ports), Group { ports, endpoints })]);
-        Desired { families: BTreeMap::from([("IPv4", group)]), missing_node: None }
+        Desired { families: BTreeMap::from([("IPv4", group)]), missing: Vec::new() }
     }
 
     fn step(
@@ -227,7 +227,7 @@ mod tests {
         let service = service();
         let spec = service.spec.clone().unwrap();
         let desired = if endpoints.is_empty() {
-            Desired { families: BTreeMap::from([("IPv4", BTreeMap::new())]), missing_node: None }
+            Desired { families: BTreeMap::from([("IPv4", BTreeMap::new())]), missing: Vec::new() }
         } else {
             desired(endpoints)
         };

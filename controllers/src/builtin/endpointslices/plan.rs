@@ -21,6 +21,20 @@ pub(in crate::builtin) fn service_of(slice: &EndpointSlice, manager: &str) -> Op
     Some(ObjectKey::new(slice.metadata.namespace.clone().unwrap_or_default(), name))
 }
 
+/// A write that failed.
+#[derive(Debug)]
+pub(in crate::builtin) struct Failure {
+    /// What was tried, as users are told.
+    doing: String,
+    pub(in crate::builtin) error: Error,
+}
+
+impl Failure {
+    pub(in crate::builtin) fn text(&self) -> String {
+        format!("{}: {}", self.doing, self.error.text())
+    }
+}
+
 /// The writes that lead from the present slices to the desired ones.
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::builtin) struct Plan {
@@ -52,31 +66,40 @@ impl Plan {
         self.delete = kept;
     }
 
-    /// Makes the writes; without `may_create` nothing new, as the garbage collector would not know of it.
+    /// Makes the writes for the object of this kind and name; without `may_create` nothing new, as the garbage collector
+    /// would not know of it.
     pub(in crate::builtin) async fn carry_out(
         self,
         context: &Context,
-        key: &ObjectKey,
+        (kind, key): (&str, &ObjectKey),
         written: &Written,
         may_create: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let api: Api<EndpointSlice> = Api::namespaced(context.client(), &key.namespace);
+        let failed = |what: String, error: Error| {
+            let doing = format!("failed to {what} for {kind} {key}");
+            Failure { doing, error }
+        };
         let create = if may_create { self.create } else { Vec::new() };
         for slice in create {
             match api.create(&PostParams::default(), &slice).await.map_err(Error::from) {
                 Ok(created) => written.created(key, &created),
                 Err(error) if error.is_namespace_terminating() => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => return Err(failed("create EndpointSlice".to_owned(), error)),
             }
         }
         for slice in self.update {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
-            let updated = api.replace(name, &PostParams::default(), &slice).await?;
+            let updated = api.replace(name, &PostParams::default(), &slice).await;
+            let doing = || format!("update {name} EndpointSlice");
+            let updated = updated.map_err(|error| failed(doing(), error.into()))?;
             written.updated(key, &updated);
         }
         for slice in self.delete {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
-            unless_gone(api.delete(name, &DeleteParams::default()).await)?;
+            let deleted = unless_gone(api.delete(name, &DeleteParams::default()).await);
+            let doing = || format!("delete {name} EndpointSlice");
+            deleted.map_err(|error| failed(doing(), error))?;
             written.deleted(key, &slice);
         }
         Ok(())

@@ -220,6 +220,11 @@ impl Graph {
         lost.into_iter().flat_map(|uid| self.gone(&uid)).collect()
     }
 
+    /// Whether the object of this uid is only known as somebody's owner.
+    pub(super) fn is_unseen(&self, uid: &str) -> bool {
+        self.nodes.get(uid).is_some_and(|node| !node.observed)
+    }
+
     /// Whether the object of this uid was seen to go, not long ago.
     pub(super) fn is_gone(&self, uid: &str) -> bool {
         self.absent.contains(uid)
@@ -306,7 +311,7 @@ mod tests {
     fn an_owner_that_was_never_seen_is_looked_at() {
         let mut graph = Graph::default();
         assert_eq!(see(&mut graph, "Pod", owned("p", "a", true)), [delete("a")]);
-        assert!(graph.snapshot("a").is_some());
+        assert!(graph.snapshot("a").is_some() && graph.is_unseen("a"));
         assert_eq!(graph.forget("a"), [delete("p")]);
     }
 

@@ -19,6 +19,9 @@ use std::{
     time::Duration,
 };
 
+/// How soon the API server is asked again when it did not tell what it serves.
+const UNTOLD: Duration = Duration::from_secs(2);
+
 /// Keeps the graph equal to the metadata of everything that can be deleted.
 pub(super) async fn run(shared: Arc<Shared>, queue: Enqueue<Work>, context: Context) {
     // A controller runs once, so the queue is set once.
@@ -44,9 +47,8 @@ pub(super) async fn run(shared: Arc<Shared>, queue: Enqueue<Work>, context: Cont
             Some(_) = definitions.next() => again = clock.sleep(SETTLING),
             () = builder.shared.refresh.notified() => again = clock.sleep(SETTLING),
             () = &mut again => {
-                // The next look comes soon enough.
-                let _ = builder.sync().await;
-                again = clock.sleep(RESYNC);
+                let told = builder.sync().await;
+                again = clock.sleep(if told { RESYNC } else { UNTOLD });
             }
         }
     }
@@ -80,6 +82,7 @@ impl Builder {
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot discover what to collect");
+                self.shared.untold.inc();
                 false
             }
         }

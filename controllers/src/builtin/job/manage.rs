@@ -3,6 +3,7 @@
 use super::{
     TRACKING,
     backoff::{self, FAILURES, IGNORED},
+    figures::Action as Done,
     indexes::{INDEX, Indexes, index_of, taken},
     orphans::without_finalizer,
     policy,
@@ -63,6 +64,7 @@ impl Sync<'_> {
 
     /// Brings the number of active pods to what is wanted.
     pub(super) async fn manage(&mut self, active: &mut i32) -> Result<(), Error> {
+        self.action = Done::Tracking;
         let parallelism = self.spec().parallelism.unwrap_or(1);
         let wanted = match self.spec().completions {
             _ if is_suspended(self.spec()) => 0,
@@ -77,6 +79,7 @@ impl Sync<'_> {
             doomed.truncate(BURST);
         }
         if !doomed.is_empty() {
+            self.action = Done::PodsDeleted;
             return self.remove(&doomed, active).await;
         }
         let going = if only_replaces_failed(self.spec()) { self.terminating } else { 0 };
@@ -84,6 +87,7 @@ impl Sync<'_> {
         if is_suspended(self.spec()) || missing == 0 {
             return Ok(());
         }
+        self.action = Done::PodsCreated;
         self.create(missing.min(BURST), active).await
     }
 
@@ -159,7 +163,8 @@ impl Sync<'_> {
         } else {
             vec![None; missing]
         };
-        let (next, this) = (AtomicUsize::new(0), &*self);
+        let (next, refused, this) = (AtomicUsize::new(0), AtomicUsize::new(0), &*self);
+        let refused = &refused;
         let (created, result) = slow_start(indexes.len(), || {
             let index = indexes.get(next.fetch_add(1, Ordering::Relaxed)).copied().flatten();
             let pod = this.pod(index);
@@ -171,11 +176,17 @@ impl Sync<'_> {
                     }
                     // Creation fails until the namespace is gone, and the Job with it.
                     Err(error) if error.is_namespace_terminating() => Ok(()),
-                    Err(error) => Err(error),
+                    Err(error) => {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        Err(error)
+                    }
                 }
             }
         })
         .await;
+        let (before, made) =
+            ((self.failed, self.terminating), (created, refused.load(Ordering::Relaxed)));
+        self.controller.figures.made(self.spec(), before, made);
         *active += i32::try_from(created).unwrap_or(i32::MAX);
         result
     }

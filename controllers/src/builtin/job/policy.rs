@@ -45,6 +45,12 @@ pub(super) fn judge(spec: &JobSpec, pod: &Pod) -> Verdict {
     Verdict::Count
 }
 
+/// The action of the first rule that matches a failed pod.
+pub(super) fn action<'a>(spec: &'a JobSpec, pod: &Pod) -> Option<&'a str> {
+    let mut rules = spec.pod_failure_policy.iter().flat_map(|policy| &policy.rules);
+    rules.find(|rule| matching(rule, pod).is_some()).map(|rule| rule.action.as_str())
+}
+
 /// What of the pod the rule matches.
 fn matching(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {
     let name = |part: &Option<String>| part.clone().unwrap_or_default();

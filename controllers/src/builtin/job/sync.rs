@@ -4,6 +4,7 @@ use super::{
     Jobs, TRACKING,
     backoff::{Record, absolute_failures, failures, finished_at},
     conditions::{self, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET},
+    figures::Action as Done,
     indexes::{Indexes, index_of},
     policy::{self, Verdict},
 };
@@ -37,6 +38,7 @@ pub(super) struct Sync<'a> {
     pub(super) now: Timestamp,
     pub(super) uncounted: Uncounted,
     pub(super) succeeded: i32,
+    pub(super) failed: i32,
     pub(super) previous: Indexes,
     pub(super) done: Indexes,
     pub(super) failed_indexes: Option<Indexes>,
@@ -49,6 +51,9 @@ pub(super) struct Sync<'a> {
     pub(super) backoff: Record,
     /// When to look again although nothing changed.
     pub(super) again: Option<Duration>,
+    pub(super) action: Done,
+    /// The status that was written last.
+    pub(super) told: JobStatus,
 }
 
 /// The uids of pods that have ended and are not in the counters yet.
@@ -108,7 +113,7 @@ impl<'a> Sync<'a> {
     ) -> Self {
         let active: Vec<_> = pods.iter().filter(|pod| is_active(pod)).cloned().collect();
         let status = job.status.get_or_insert_default();
-        let uncounted = Uncounted::of(status);
+        let (uncounted, told) = (Uncounted::of(status), status.clone());
         Self {
             controller,
             context,
@@ -116,6 +121,7 @@ impl<'a> Sync<'a> {
             now: context.now(),
             uncounted,
             succeeded: 0,
+            failed: 0,
             previous: Indexes::default(),
             done: Indexes::default(),
             failed_indexes: None,
@@ -125,6 +131,8 @@ impl<'a> Sync<'a> {
             delayed: BTreeMap::new(),
             backoff: controller.backoffs.of(key),
             again: None,
+            action: Done::default(),
+            told,
             job,
             pods,
             active,
@@ -150,8 +158,18 @@ impl<'a> Sync<'a> {
     }
 
     pub(super) async fn run(mut self) -> Result<Action, Error> {
+        let started = self.context.clock().elapsed();
+        let result = self.step().await;
+        let took = self.context.clock().elapsed().saturating_sub(started);
+        let figures = &self.controller.figures;
+        figures.synced(self.spec(), self.action, result.is_ok(), took);
+        result
+    }
+
+    async fn step(&mut self) -> Result<Action, Error> {
         let before = self.job.status.clone().unwrap_or_default();
         let failed = self.count_ended(&before);
+        self.failed = failed;
         if before.start_time.is_none() && !is_suspended(self.spec()) {
             let now = self.now;
             self.status().start_time = Some(Time(now));

@@ -4,14 +4,14 @@
 use super::{
     TRACKING,
     conditions::{self, COMPLETE, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET},
-    indexes::index_of,
+    indexes::{Indexes, index_of},
     policy,
     sync::{Sync, count, is_failed, is_indexed, uid},
 };
 use crate::Error;
 use futures::future::join_all;
 use k8s_openapi::api::{
-    batch::v1::{Job, UncountedTerminatedPods},
+    batch::v1::{Job, JobStatus, UncountedTerminatedPods},
     core::v1::Pod,
 };
 use kube::{Api, api::PostParams};
@@ -24,7 +24,7 @@ const MOST_UNCOUNTED: usize = 500;
 
 impl Sync<'_> {
     /// Counts what has ended and writes the status; `changed` when it must be written in any case.
-    pub(super) async fn track(mut self, changed: bool) -> Result<(), Error> {
+    pub(super) async fn track(&mut self, changed: bool) -> Result<(), Error> {
         let mut dirty = changed;
         let tracked = self.pods.iter().filter(|pod| finalizers::has(&***pod, TRACKING));
         let mut tracked: BTreeSet<String> = tracked.map(|pod| uid(pod).to_owned()).collect();
@@ -103,9 +103,14 @@ impl Sync<'_> {
                 }
             } else if (is_failed(self.spec(), pod) || self.is_failing())
                 && (!indexed || index.is_some())
-                && policy::judge(self.spec(), pod).counts()
+                && !noted_failed.contains(&id)
             {
-                *dirty |= self.uncounted.failed.insert(id);
+                if let Some(action) = policy::action(self.spec(), pod) {
+                    self.controller.figures.handled(action);
+                }
+                if policy::judge(self.spec(), pod).counts() {
+                    *dirty |= self.uncounted.failed.insert(id);
+                }
             }
             let uncounted = self.uncounted.succeeded.len() + self.uncounted.failed.len();
             if new_indexes.len() + uncounted >= MOST_UNCOUNTED {
@@ -186,6 +191,7 @@ impl Sync<'_> {
         if finish.type_ != COMPLETE {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             let (reason, message) = (text(&finish.reason), text(&finish.message));
+            self.controller.figures.ended(self.spec(), false, &reason);
             recorder.event_for(&self.job, EventType::Warning, &reason, message);
             return;
         }
@@ -196,6 +202,8 @@ impl Sync<'_> {
             recorder.event_for(&self.job, EventType::Warning, reason, message);
         }
         recorder.event_for(&self.job, EventType::Normal, "Completed", "Job completed");
+        let reason = finish.reason.as_deref().unwrap_or_default();
+        self.controller.figures.ended(self.spec(), true, reason);
     }
 
     async fn write(&mut self) -> Result<(), Error> {
@@ -210,6 +218,14 @@ impl Sync<'_> {
         let api: Api<Job> = Api::namespaced(self.context.client(), &self.key.namespace);
         self.job = api.replace_status(&self.key.name, &PostParams::default(), &self.job).await?;
         self.controller.jobs.updated(self.key, &self.job);
+        let now = self.job.status.clone().unwrap_or_default();
+        let before = std::mem::replace(&mut self.told, now);
+        let failed = |status: &JobStatus| {
+            let text = status.failed_indexes.as_deref().unwrap_or_default();
+            Indexes::parse(text, self.completions()).total()
+        };
+        let (before, now) = ((&before, failed(&before)), (&self.told, failed(&self.told)));
+        self.controller.figures.counted(self.spec(), before, now);
         Ok(())
     }
 }

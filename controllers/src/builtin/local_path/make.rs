@@ -18,7 +18,7 @@ use kubeplane_workload::storage::{
     LOCAL_NODE, LOCAL_VOLUMES, PROVISIONED_BY, SELECTED_NODE, STORAGE_PROVISIONER, annotation,
     bound, claim_class, volume_name,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 const HOST: &str = "kubernetes.io/hostname";
 
@@ -67,7 +67,7 @@ pub(super) async fn make(context: &Context, claim: &PersistentVolumeClaim) -> Re
         fail("no node was selected: the class must have volumeBindingMode WaitForFirstConsumer");
         return Ok(());
     };
-    let node = context.informers().of::<Node>().get("", selected);
+    let node = node(context, selected).await?;
     let directory = node.as_ref().and_then(|node| annotation(&node.metadata, LOCAL_VOLUMES));
     let (Some(node), Some(directory)) = (&node, directory) else {
         fail(&format!("node {selected:?} has no directory for volumes"));
@@ -90,6 +90,16 @@ pub(super) async fn make(context: &Context, claim: &PersistentVolumeClaim) -> Re
             Err(error)
         }
     }
+}
+
+/// The node that was selected. One that the cache does not show with a directory may have told of it a moment ago.
+async fn node(context: &Context, name: &str) -> Result<Option<Arc<Node>>, Error> {
+    let known = context.informers().of::<Node>().get("", name);
+    if known.as_ref().is_some_and(|node| annotation(&node.metadata, LOCAL_VOLUMES).is_some()) {
+        return Ok(known);
+    }
+    let nodes: Api<Node> = Api::all(context.client());
+    Ok(nodes.get_opt(name).await?.map(Arc::new))
 }
 
 /// Lets the scheduler choose another node.

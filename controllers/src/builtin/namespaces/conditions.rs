@@ -7,6 +7,23 @@ use k8s_openapi::{
 use kube::discovery::ApiResource;
 use std::collections::BTreeMap;
 
+/// Why it is not known what there is, when nobody tells what these group versions serve.
+pub(super) fn unknown(stale: &[String]) -> Option<String> {
+    if stale.is_empty() {
+        return None;
+    }
+    let each = stale.iter().map(|version| {
+        let why = "stale GroupVersion discovery";
+        format!("{version}: {why}: {version}")
+    });
+    let each: Vec<_> = each.collect();
+    Some(format!(
+        "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+        stale.len(),
+        each.join(", ")
+    ))
+}
+
 /// What an attempt to empty a namespace left.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -162,6 +179,26 @@ fn set(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_tells_of_keeps_the_namespace() {
+        assert_eq!(unknown(&[]), None);
+        let stale = ["a.example.com/v1".to_owned(), "metrics.k8s.io/v1beta1".to_owned()];
+        let findings = Findings { discovery: unknown(&stale), ..Findings::default() };
+        let mut status = NamespaceStatus::default();
+        assert!(findings.write(&mut status, Timestamp::UNIX_EPOCH));
+        let bad = status.conditions.iter().flatten().find(|own| own.status == "True").unwrap();
+        assert_eq!(bad.type_, "NamespaceDeletionDiscoveryFailure");
+        assert_eq!(
+            bad.message.as_deref(),
+            Some(
+                "Discovery failed for some groups, 2 failing: unable to retrieve the complete list of server \
+                 APIs: a.example.com/v1: stale GroupVersion discovery: a.example.com/v1, \
+                 metrics.k8s.io/v1beta1: stale GroupVersion discovery: metrics.k8s.io/v1beta1"
+            )
+        );
+        assert!(findings.into_error("n").is_some());
+    }
 
     #[test]
     fn what_remains_is_named_with_its_finalizers() {

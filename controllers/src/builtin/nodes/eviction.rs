@@ -1,8 +1,9 @@
-use super::{pods_on, taints};
+use super::{figures::Evictions, pods_on, taints};
 use crate::{Action, Context, Controller, Error, Sources, builtin::pods};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kubeplane_client::{Change, EventType, ObjectKey};
+use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{phase::node_name, tolerates_taint};
 use parking_lot::Mutex;
 use std::{collections::HashMap, time::Duration};
@@ -11,6 +12,7 @@ use std::{collections::HashMap, time::Duration};
 pub(crate) struct TaintEviction {
     /// Since when each pod (by uid) has been tolerating.
     since: Mutex<HashMap<ObjectKey, (String, Duration)>>,
+    figures: Evictions,
 }
 
 /// What follows from a pod's tolerations for the taints of its node.
@@ -22,8 +24,8 @@ enum Verdict {
 }
 
 impl TaintEviction {
-    pub(crate) fn new() -> Self {
-        Self { since: Mutex::default() }
+    pub(crate) fn new(metrics: Option<&Metrics>) -> Self {
+        Self { since: Mutex::default(), figures: Evictions::shown(metrics) }
     }
 
     /// Forgets a deletion that was planned, and says so.
@@ -138,6 +140,7 @@ impl Controller for TaintEviction {
             return Ok(Action::RequeueAfter(due.saturating_sub(now)));
         }
         evict(context, request, &pod).await?;
+        self.figures.deleted(context.clock().elapsed().saturating_sub(due));
         self.since.lock().remove(request);
         Ok(Action::Done)
     }

@@ -42,7 +42,8 @@ impl Pulse {
             heartbeat: heartbeat(node),
             renewed: renewed(lease),
             at: elapsed.saturating_sub(age.unwrap_or_default()),
-            unmarked: false,
+            // Whoever looked at it before may have ended before its pods were marked.
+            unmarked: condition(node, "Ready").is_some_and(|ready| ready.status != "True"),
         }
     }
 

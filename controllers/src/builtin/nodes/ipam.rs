@@ -77,7 +77,17 @@ impl Controller for NodeIpam {
     }
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
-        sources.objects::<Node>();
+        let nodes = sources.informer::<Node>();
+        sources.watch::<Node>(move |change| {
+            let mut keys = vec![ObjectKey::of(&**change.object())];
+            if change.is_deleted() {
+                // Its range is free for one that got none.
+                let all = nodes.list();
+                let without = all.iter().filter(|node| ranges(node).next().is_none());
+                keys.extend(without.map(|node| ObjectKey::of(&**node)));
+            }
+            keys
+        });
     }
 
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {

@@ -1,5 +1,6 @@
 use super::{
     NOT_READY, UNREACHABLE, condition,
+    figures::Figures,
     health::{self, Pulse},
     is_ready, pods_on, reference, swap_taints, taints,
     zones::{self, Turn, Zones, zone_of},
@@ -18,7 +19,9 @@ use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
-use kubeplane_client::EventType;
+use kubeplane_client::{EventType, ObjectKey};
+use kubeplane_telemetry::Metrics;
+use kubeplane_workload::phase::node_name;
 use parking_lot::Mutex;
 use serde_json::json;
 use std::{
@@ -40,11 +43,17 @@ const FROM_CONDITIONS: [(&str, &str, &str); 6] = [
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
 ];
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Labels that some still read under their first names: as it is now, and as it was.
+const RENAMED: [(&str, &str); 2] = [
+    ("kubernetes.io/os", "beta.kubernetes.io/os"),
+    ("kubernetes.io/arch", "beta.kubernetes.io/arch"),
+];
 
 /// Notices nodes that fall silent, and taints nodes by their conditions.
 pub(crate) struct NodeLifecycle {
     pulses: Mutex<HashMap<String, Pulse>>,
     zones: Mutex<Zones>,
+    figures: Figures,
 }
 
 /// What is looked at.
@@ -52,6 +61,8 @@ pub(crate) struct NodeLifecycle {
 pub(crate) enum Request {
     /// One node.
     Node(String),
+    /// A pod that says it is ready on a node that is not.
+    Pod(ObjectKey),
     /// How many nodes of each zone are ready.
     Zones,
 }
@@ -76,6 +87,19 @@ impl Controller for NodeLifecycle {
     fn watches(&self, sources: &mut Sources<Request>) {
         sources.informer::<Lease>();
         super::index(&sources.informer::<Pod>());
+        let nodes = sources.informer::<Node>();
+        // One that was bound after its node fell silent.
+        sources.watch::<Pod>(move |change| {
+            let pod = change.object();
+            let moved = change.old().is_none_or(|old| node_name(old) != node_name(pod));
+            if change.is_deleted() || !moved || !kubeplane_workload::is_ready(pod) {
+                return Vec::new();
+            }
+            let node = node_name(pod).and_then(|name| nodes.get("", name));
+            let told =
+                node.is_some_and(|node| condition(&node, "Ready").is_some() && !is_ready(&node));
+            if told { vec![Request::Pod(ObjectKey::of(&**pod))] } else { Vec::new() }
+        });
         sources.watch::<Node>(|change| {
             vec![Request::Node(change.object().metadata.name.clone().unwrap_or_default())]
         });
@@ -84,15 +108,36 @@ impl Controller for NodeLifecycle {
 
     async fn reconcile(&self, request: &Request, context: &Context) -> Result<Action, Error> {
         match request {
-            Request::Node(name) => self.check(name, context).await,
-            Request::Zones => self.check_zones(context).await,
+            Request::Node(name) => {
+                let started = context.clock().elapsed();
+                let checked = self.check(name, context).await;
+                self.figures.one_took(context.clock().elapsed().saturating_sub(started));
+                checked
+            }
+            Request::Pod(key) => {
+                let informers = context.informers();
+                let pod = informers.of::<Pod>().get(&key.namespace, &key.name);
+                let Some(pod) = pod else { return Ok(Action::Done) };
+                let node = node_name(&pod).and_then(|name| informers.of::<Node>().get("", name));
+                if node.is_some_and(|node| !is_ready(&node)) {
+                    mark(context, &pod).await?;
+                }
+                Ok(Action::Done)
+            }
+            Request::Zones => {
+                let started = context.clock().elapsed();
+                let checked = self.check_zones(context).await;
+                self.figures.all_took(context.clock().elapsed().saturating_sub(started));
+                checked
+            }
         }
     }
 }
 
 impl NodeLifecycle {
-    pub(crate) fn new() -> Self {
-        Self { pulses: Mutex::default(), zones: Mutex::default() }
+    pub(crate) fn new(metrics: Option<&Metrics>) -> Self {
+        let figures = Figures::shown(metrics);
+        Self { pulses: Mutex::default(), zones: Mutex::default(), figures }
     }
 
     async fn check_zones(&self, context: &Context) -> Result<Action, Error> {
@@ -107,7 +152,12 @@ impl NodeLifecycle {
             }
         }
         let now = context.clock().elapsed();
-        let turn = self.zones.lock().update(&counts, now);
+        let (turn, before) = {
+            let mut zones = self.zones.lock();
+            let before = zones.names();
+            (zones.update(&counts, now), before)
+        };
+        self.figures.zones(&counts, &before);
         match turn {
             Turn::None => {}
             Turn::Stop => {
@@ -150,6 +200,7 @@ impl NodeLifecycle {
         let mut node = (*node).clone();
         self.check_pulse(&mut node, context).await?;
         taint_by_conditions(context, &node).await?;
+        rename_labels(context, &node).await?;
         // The write before made the cached version old; the next look, soon, sees the new one.
         if let Some(fresh) = context.informers().of::<Node>().get("", name)
             && fresh.metadata.resource_version == node.metadata.resource_version
@@ -198,7 +249,8 @@ impl NodeLifecycle {
         if turned || (unmarked && !is_ready(node)) {
             let marked = mark_pods(context, &name).await;
             if let Some(pulse) = self.pulses.lock().get_mut(&name) {
-                pulse.unmarked = marked.is_err();
+                // Once more after the turn: a pod may be seen after this, but before the turn itself is.
+                pulse.unmarked = marked.is_err() || turned;
             }
             marked?;
         }
@@ -220,12 +272,33 @@ impl NodeLifecycle {
             return Ok(());
         }
         let now = context.clock().elapsed();
-        if has(remove) || self.zones.lock().take(&zone_of(node), now) {
-            return swap_taints(context, node, &[(add, "NoExecute")], &[(remove, "NoExecute")])
-                .await;
+        let (add, remove) = ([(add, "NoExecute")], [(remove, "NoExecute")]);
+        if has(remove[0].0) {
+            return swap_taints(context, node, &add, &remove).await;
+        }
+        if self.zones.lock().take(&zone_of(node), now) {
+            swap_taints(context, node, &add, &remove).await?;
+            self.figures.evicted(&zone_of(node));
         }
         Ok(())
     }
+}
+
+/// Gives what has a new name its old one, too.
+async fn rename_labels(context: &Context, node: &Node) -> Result<(), Error> {
+    let Some(labels) = &node.metadata.labels else { return Ok(()) };
+    let differing = RENAMED.iter().filter_map(|(now, before)| {
+        let value = labels.get(*now)?;
+        (labels.get(*before) != Some(value)).then(|| ((*before).to_owned(), value.clone()))
+    });
+    let differing: BTreeMap<String, String> = differing.collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let patch = json!({"metadata": {"uid": node.metadata.uid, "labels": differing}});
+    let api: Api<Node> = Api::all(context.client());
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    unless_gone(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await)
 }
 
 async fn taint_by_conditions(context: &Context, node: &Node) -> Result<(), Error> {
@@ -248,27 +321,26 @@ async fn taint_by_conditions(context: &Context, node: &Node) -> Result<(), Error
 /// Says of the pods on a silent node that they are not ready.
 async fn mark_pods(context: &Context, node: &str) -> Result<(), Error> {
     for pod in pods_on(&context.informers().of::<Pod>(), node) {
-        if !kubeplane_workload::is_ready(&pod) {
-            continue;
-        }
-        let meta = &pod.metadata;
-        let api: Api<Pod> =
-            Api::namespaced(context.client(), meta.namespace.as_deref().unwrap_or_default());
-        let patch = json!({
-            "metadata": {"uid": meta.uid},
-            "status": {"conditions": [
-                {"type": "Ready", "status": "False", "lastTransitionTime": Time(context.now())}]},
-        });
-        let name = meta.name.as_deref().unwrap_or_default();
-        unless_gone(
-            api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await,
-        )?;
-        context.recorder().event_for(
-            &*pod,
-            EventType::Warning,
-            "NodeNotReady",
-            "Node is not ready",
-        );
+        mark(context, &pod).await?;
     }
+    Ok(())
+}
+
+async fn mark(context: &Context, pod: &Pod) -> Result<(), Error> {
+    if !kubeplane_workload::is_ready(pod) {
+        return Ok(());
+    }
+    let meta = &pod.metadata;
+    let api: Api<Pod> =
+        Api::namespaced(context.client(), meta.namespace.as_deref().unwrap_or_default());
+    let patch = json!({
+        "metadata": {"uid": meta.uid},
+        "status": {"conditions": [
+            {"type": "Ready", "status": "False", "lastTransitionTime": Time(context.now())}]},
+    });
+    let name = meta.name.as_deref().unwrap_or_default();
+    unless_gone(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await)?;
+    let (reason, message) = ("NodeNotReady", "Node is not ready");
+    context.recorder().event_for(pod, EventType::Warning, reason, message);
     Ok(())
 }

@@ -72,6 +72,11 @@ pub(super) enum Turn {
 }
 
 impl Zones {
+    /// The zones that were there at the last look.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.zones.keys().cloned().collect()
+    }
+
     /// Takes in how many nodes are ready and not ready in each zone.
     pub(super) fn update(
         &mut self,

@@ -82,7 +82,9 @@ impl Sync<'_> {
         };
         let mut next = (**claim).clone();
         next.spec.get_or_insert_default().storage_class_name = Some(class.name_any());
-        self.write_claim(next).await?;
+        let written = self.write_claim(next).await;
+        self.controller.figures.gave_class(written.is_ok());
+        written?;
         Ok(true)
     }
 

@@ -1,8 +1,11 @@
 use super::{owner::Owner, rank};
 use crate::{Context, Error, builtin::pods};
 use futures::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kubeplane_client::{Expectations, ObjectKey, controller_of, is_controlled_by};
+use kubeplane_workload::is_ready;
+use prometheus_client::metrics::histogram::Histogram;
 use std::{any::Any, sync::Arc};
 
 /// The most pods that are created or deleted before their events are awaited.
@@ -14,6 +17,7 @@ pub(super) struct Scale<'a, O> {
     pub(super) owner: &'a O,
     pub(super) key: &'a ObjectKey,
     pub(super) expectations: &'a Expectations,
+    pub(super) ages: &'a Histogram,
 }
 
 impl<O: Owner> Scale<'_, O> {
@@ -46,7 +50,19 @@ impl<O: Owner> Scale<'_, O> {
     }
 
     async fn delete(&self, active: Vec<Arc<Pod>>, count: usize) -> Result<(), Error> {
-        let doomed = rank::to_delete(active, &self.related(), count, self.context.now());
+        let now = self.context.now();
+        let youngest = active.iter().filter(|pod| is_ready(pod)).filter_map(|pod| created(pod));
+        let youngest = youngest.max().filter(|_| count < active.len());
+        let doomed = rank::to_delete(active, &self.related(), count, now);
+        if let Some(youngest) = youngest {
+            let age = |made: Timestamp| now.duration_since(made).as_millis();
+            // In whole numbers, as the original does.
+            let ages = doomed.iter().filter(|pod| is_ready(pod)).filter_map(|pod| created(pod));
+            let ratios = ages.map(|made| age(made) / age(youngest).max(1));
+            ratios.for_each(|ratio| {
+                self.ages.observe(i32::try_from(ratio).map_or(f64::MAX, f64::from))
+            });
+        }
         let uid = |pod: &Pod| pod.metadata.uid.clone().unwrap_or_default();
         self.expectations.expect_deletions(self.key, doomed.iter().map(|pod| uid(pod)));
         let deletions = doomed.iter().map(|pod| async move {
@@ -75,6 +91,10 @@ impl<O: Owner> Scale<'_, O> {
             .flat_map(|set| pods::managed(&pods, set.metadata.uid.as_deref().unwrap_or_default()))
             .collect()
     }
+}
+
+fn created(pod: &Pod) -> Option<Timestamp> {
+    pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
 /// Calls `step` up to `count` times in batches of 1, 2, 4 and so on, until a batch has a failure, so that what

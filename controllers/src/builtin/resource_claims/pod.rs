@@ -134,6 +134,7 @@ where
     let claims: Api<ResourceClaim> = Api::namespaced(context.client(), &namespace);
     let claim = from_template(owner, entry, &found);
     let created = claims.create(&PostParams::default(), &claim).await.map_err(Error::from);
+    controller.count(&claim, created.is_ok());
     let created = created.map_err(|error| {
         Error::Invalid(format!("create ResourceClaim {}: {}", claim.name_any(), error.text()))
     })?;

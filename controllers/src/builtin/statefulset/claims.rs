@@ -10,11 +10,26 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Api, Resource, ResourceExt, api::PostParams};
-use kubeplane_client::{EventType, controller_ref};
+use kubeplane_client::{EventType, Informer, ObjectKey, controller_ref};
 use std::sync::Arc;
 
 pub(super) fn name(set: &StatefulSet, template: &PersistentVolumeClaim, ordinal: i32) -> String {
     format!("{}-{}-{ordinal}", template.name_any(), set.name_any())
+}
+
+/// The sets that a claim is of, by its name.
+pub(super) fn users(sets: &Informer<StatefulSet>, claim: &PersistentVolumeClaim) -> Vec<ObjectKey> {
+    let own = claim.name_any();
+    let is_of = |set: &StatefulSet| {
+        let templates =
+            set.spec.iter().flat_map(|spec| spec.volume_claim_templates.iter().flatten());
+        let mut ordinals = templates.filter_map(|template| {
+            own.strip_prefix(&*format!("{}-{}-", template.name_any(), set.name_any()))
+        });
+        ordinals.any(|ordinal| ordinal.parse::<i32>().is_ok())
+    };
+    let all = sets.list_in(claim.namespace().as_deref().unwrap_or_default());
+    all.iter().filter(|set| is_of(set)).map(|set| ObjectKey::of(&**set)).collect()
 }
 
 fn claims(set: &StatefulSet, spec: &StatefulSetSpec, ordinal: i32) -> Vec<PersistentVolumeClaim> {
@@ -100,36 +115,49 @@ impl Sync<'_> {
 
     /// Creates the claims that are not there.
     pub(super) async fn create_claims(&self, pod: &str, ordinal: i32) -> Result<(), Error> {
+        let mut failures = Vec::new();
         for claim in claims(self.set, self.spec, ordinal) {
             let name = claim.name_any();
             match self.claim(&name) {
                 Some(present) if present.metadata.deletion_timestamp.is_some() => {
-                    return Err(Error::Incomplete(format!("pvc {name} is being deleted")));
+                    failures.push(format!("pvc {name} is being deleted"));
                 }
-                Some(_) => continue,
-                None => {}
+                Some(_) => {}
+                None => {
+                    if let Err(why) = self.create_claim(pod, &claim).await {
+                        failures.push(format!("failed to create PVC {name}: {why}"));
+                    }
+                }
             }
-            let result = self.claim_api().create(&PostParams::default(), &claim).await;
-            match result.map_err(Error::from) {
-                Ok(created) => {
-                    self.controller.claims.created(self.key, &created);
-                    let set = &self.key.name;
-                    let message =
-                        format!("Create Claim {name} Pod {pod} in StatefulSet {set} success");
-                    self.event(EventType::Normal, "SuccessfulCreate", message);
-                }
-                Err(error) if error.is_already_exists() => return Err(error),
-                Err(error) => {
-                    let (set, text) = (&self.key.name, error.text());
+        }
+        match failures.as_slice() {
+            [] => Ok(()),
+            [one] => Err(Error::Incomplete(one.clone())),
+            several => Err(Error::Incomplete(format!("[{}]", several.join(", ")))),
+        }
+    }
+
+    async fn create_claim(&self, pod: &str, claim: &PersistentVolumeClaim) -> Result<(), String> {
+        let (name, set) = (claim.name_any(), &self.key.name);
+        let result = self.claim_api().create(&PostParams::default(), claim).await;
+        match result.map_err(Error::from) {
+            Ok(created) => {
+                self.controller.claims.created(self.key, &created);
+                let message = format!("Create Claim {name} Pod {pod} in StatefulSet {set} success");
+                self.event(EventType::Normal, "SuccessfulCreate", message);
+                Ok(())
+            }
+            Err(error) => {
+                let text = error.text();
+                if !error.is_already_exists() {
                     let message = format!(
                         "Create Claim {name} for Pod {pod} in StatefulSet {set} failed error: {text}"
                     );
                     self.event(EventType::Warning, "FailedCreate", message);
-                    return Err(error);
                 }
+                Err(text)
             }
         }
-        Ok(())
     }
 
     /// Brings the owners of a pod's claims into line with the retention policy.

@@ -167,6 +167,10 @@ impl<'a> Sync<'a> {
         }
         if phase(pod) == "Pending" {
             self.create_claims(&pod.name_any(), *ordinal).await?;
+            if let Err(error) = self.own_claims(pod, *ordinal).await {
+                self.tell("Update", pod, Some(&error));
+                return Err(error);
+            }
         }
         if self.is_ordered() && (is_deleting(pod) || !self.is_healthy(pod)) {
             return Ok(true);
@@ -226,13 +230,7 @@ impl<'a> Sync<'a> {
         }
         let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
         let partition = rolling.and_then(|rolling| rolling.partition).unwrap_or_default();
-        let most = rolling.and_then(|rolling| rolling.max_unavailable.clone());
-        let most = most.unwrap_or(IntOrString::Int(1));
-        let most = resolve(Some(&most), identity::replicas(self.spec), false).max(1);
-        let down = self.wanted.iter().filter(|(_, pod)| {
-            pod.as_ref().is_none_or(|pod| is_deleting(pod) || !self.is_available(pod))
-        });
-        let down = i32::try_from(down.count()).unwrap_or(i32::MAX);
+        let (most, down) = (self.most_unavailable(), self.unavailable());
         let first = usize::try_from(partition).unwrap_or_default().min(self.wanted.len());
         for (_, pod) in self.wanted[first..].iter().rev() {
             if down + *deleted >= most {
@@ -245,6 +243,23 @@ impl<'a> Sync<'a> {
             }
         }
         Ok(())
+    }
+
+    /// How many pods an update may leave unavailable at a time.
+    pub(super) fn most_unavailable(&self) -> i32 {
+        let strategy = self.spec.update_strategy.as_ref();
+        let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+        let most = rolling.and_then(|rolling| rolling.max_unavailable.clone());
+        let most = most.unwrap_or(IntOrString::Int(1));
+        resolve(Some(&most), identity::replicas(self.spec), false).max(1)
+    }
+
+    /// How many of the pods that are wanted are not available.
+    pub(super) fn unavailable(&self) -> i32 {
+        let down = self.wanted.iter().filter(|(_, pod)| {
+            pod.as_ref().is_none_or(|pod| is_deleting(pod) || !self.is_available(pod))
+        });
+        i32::try_from(down.count()).unwrap_or(i32::MAX)
     }
 
     fn status(&self) -> StatefulSetStatus {
