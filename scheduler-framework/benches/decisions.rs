@@ -3,12 +3,16 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "prints its findings")]
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod},
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
+};
 use kubeplane_clock::Seed;
 use kubeplane_scheduler_framework::{
-    Bind, BindVerdict, Cache, CycleState, Failure, Framework, Nomination, PodInfo, Profile,
-    SchedulerPlugin, Score,
+    Bind, BindVerdict, Cache, ClusterObjects, CycleState, Failure, Framework, Nomination, PodInfo,
+    Profile, SchedulerPlugin, Score,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Instant};
 
@@ -85,9 +89,19 @@ fn pods(count: usize, labels: &Value, spec: &Value) -> Vec<Arc<PodInfo>> {
 }
 
 async fn run(name: &str, profile: Profile, nodes: usize, pods: Vec<Arc<PodInfo>>) {
+    run_with(name, profile, nodes, pods, ClusterObjects::default()).await;
+}
+
+async fn run_with(
+    name: &str,
+    profile: Profile,
+    nodes: usize,
+    pods: Vec<Arc<PodInfo>>,
+    objects: ClusterObjects,
+) {
     let profile = profile.add(Nowhere, 1).percentage_of_nodes(100);
     let framework = Framework::new(profile, kubeplane_clock::real(), Seed::new(1)).unwrap();
-    let mut cache = Cache::default();
+    let mut cache = Cache::with_objects(Arc::new(objects));
     (0..nodes).for_each(|index| cache.set_node(node(index)));
     let (mut followed, mut placed) = (0, 0);
     let began = Instant::now();
@@ -104,6 +118,50 @@ async fn run(name: &str, profile: Profile, nodes: usize, pods: Vec<Arc<PodInfo>>
     println!(
         "{name:<28} {nodes:>7} nodes {placed:>7} pods {followed:>7} followed {took:>10.2?} {rate:>9.0}/s"
     );
+}
+
+/// Pods alike with a claim for a device each, of which every node has ten: devices are looked for on the best nodes only.
+async fn claim(nodes: usize, count: usize) {
+    let class = json!({"metadata": {"name": "gpu"},
+        "spec": {"selectors": [{"cel": {"expression": "device.driver == 'bench'"}}]}});
+    let slice = |index: usize| {
+        let name = format!("node-{index}");
+        let devices: Vec<_> = (0..10).map(|own| json!({"name": format!("d{own}")})).collect();
+        read::<ResourceSlice>(
+            json!({"metadata": {"name": name}, "spec": {"driver": "bench", "nodeName": name,
+            "pool": {"name": name, "generation": 1, "resourceSliceCount": 1}, "devices": devices}}),
+        )
+    };
+    let request = json!({"name": "r", "exactly": {"deviceClassName": "gpu",
+        "allocationMode": "ExactCount", "count": 1}});
+    let claim = |index: usize| {
+        read::<ResourceClaim>(
+            json!({"metadata": {"namespace": "bench", "name": format!("claim-{index}"),
+                "uid": format!("claim-{index}"), "ownerReferences": [{"apiVersion": "v1", "kind": "Pod",
+                    "name": format!("pod-{index}"), "uid": format!("uid-{index}"), "controller": true}]},
+            "spec": {"devices": {"requests": [request]}}}),
+        )
+    };
+    let objects = ClusterObjects {
+        device_classes: Arc::new(vec![read::<DeviceClass>(class)]),
+        resource_slices: Arc::new((0..nodes).map(slice).collect::<Vec<_>>()),
+        resource_claims: Arc::new((0..count).map(claim).collect::<Vec<_>>()),
+        ..ClusterObjects::default()
+    };
+    let spec = json!({"resourceClaims": [{"name": "c", "resourceClaimTemplateName": "t"}]});
+    let named = |(index, own): (usize, Arc<PodInfo>)| {
+        let mut pod = Pod::clone(own.pod());
+        let status = json!({"resourceClaimStatuses": [
+            {"name": "c", "resourceClaimName": format!("claim-{index}")}]});
+        pod.status = serde_json::from_value(status).unwrap();
+        Arc::new(PodInfo::new(Arc::new(pod)))
+    };
+    let all = pods(count, &json!({"app": "bench"}), &spec).into_iter().enumerate();
+    run_with("claims", Profile::default(), nodes, all.map(named).collect(), objects).await;
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(value).unwrap())
 }
 
 /// Nodes full of pods that others push away: each decision finds victims, which leave at once.
@@ -184,6 +242,7 @@ async fn main() {
     run("anti-affinity (host, required)", Profile::default(), nodes, pods(nodes, &labels, &spec))
         .await;
     preempt(nodes / 5).await;
+    claim(nodes, count / 50).await;
     let opaque = Profile::default().add(Opaque, 1);
     run("basic, opaque plugin", opaque, nodes, pods(count / 250, &labels, &json!({}))).await;
 }

@@ -104,10 +104,10 @@ impl Cache {
         self.place(node, pod, false);
     }
 
-    /// Takes an assumed pod as placed where it was assumed to be; `false` when it is not so.
+    /// Takes a newer state of a pod that counts the same, and one that was assumed as placed; `false` when it is not so.
     fn confirm(&mut self, node: &str, pod: &Arc<PodInfo>) -> bool {
         let Some(placed) = self.pods.get_mut(pod.uid()) else { return false };
-        if !placed.assumed || placed.node != node {
+        if placed.node != node {
             return false;
         }
         let Some(index) = self.now.index(node) else { return false };
@@ -117,8 +117,7 @@ impl Cache {
             None
         });
         if same {
-            placed.assumed = false;
-            self.assumed -= 1;
+            self.assumed -= usize::from(std::mem::take(&mut placed.assumed));
         }
         same
     }

@@ -3,7 +3,8 @@
 //! ```text
 //!   class of pods ─┬─ Alone plugins:  one number for each node ──> score heap of its group
 //!                  ├─ Ranked plugins: raw score ──┐
-//!                  └─ Placed plugins: place ──────┴──> group: nodes that normalized scores and counters treat alike
+//!                  ├─ Placed plugins: place ──────┴──> group: nodes that normalized scores and counters treat alike
+//!                  └─ Late plugins:   asked for the best node of each group, and the next, until one fits
 //!   decision = over the groups (few): fits? normalized score + best number of the heap
 //!   change of a node or pod ──History──> the classes that are used next move that node, and nothing else
 //! ```
@@ -13,7 +14,7 @@ mod history;
 mod remembered;
 
 use crate::{PodInfo, Snapshot, WeightedPlugin};
-use class::Class;
+use class::{Ask, Class};
 pub(crate) use history::{Change, History, Moment};
 use kubeplane_clock::Seed;
 use parking_lot::Mutex;
@@ -32,6 +33,7 @@ const SEEN: usize = 4096;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) node: usize,
+    /// On how many nodes the pod fits, as far as that is known.
     pub(crate) feasible: usize,
 }
 
@@ -65,6 +67,7 @@ impl Engine {
         pod: &PodInfo,
         nodes: &Snapshot,
         seed: &Seed,
+        ask: &mut Ask<'_>,
     ) -> Option<Choice> {
         let (history, moment) = nodes.history()?;
         if moment != history.now() || nodes.nodes().is_empty() {
@@ -90,7 +93,7 @@ impl Engine {
             let anew = Class::new(plugins, pod, nodes);
             kept.class = anew.filter(|own| own.is_exact(pod, nodes));
         }
-        kept.class.as_mut()?.choose_yielding(plugins, pod, nodes, seed)
+        kept.class.as_mut()?.choose_yielding(plugins, pod, nodes, seed, ask)
     }
 }
 

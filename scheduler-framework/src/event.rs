@@ -1,6 +1,12 @@
-use crate::groups::PodGroupObject;
+use crate::{
+    groups::PodGroupObject,
+    info::{counted, differs},
+};
 use k8s_openapi::api::{
-    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec},
+    core::v1::{
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodResourceClaimStatus,
+        PodSpec,
+    },
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
@@ -38,6 +44,8 @@ pub enum EventResource {
     DeviceClass,
     /// A group of pods.
     PodGroup,
+    /// A namespace.
+    Namespace,
     /// Anything at all.
     Any,
 }
@@ -69,10 +77,12 @@ impl ActionType {
     pub const UPDATE_GENERATED_CLAIM: Self = Self(1 << 10);
     /// A node declares other features.
     pub const UPDATE_DECLARED_FEATURES: Self = Self(1 << 11);
+    /// A node's annotations changed.
+    pub const UPDATE_ANNOTATIONS: Self = Self(1 << 12);
     /// Something else of it changed.
     pub const UPDATE_OTHER: Self = Self(1 << 9);
     /// All of them.
-    pub const ALL: Self = Self((1 << 12) - 1);
+    pub const ALL: Self = Self((1 << 13) - 1);
 
     /// Both.
     #[must_use]
@@ -132,6 +142,7 @@ impl ClusterEvent {
             EventResource::ResourceSlice => "ResourceSlice",
             EventResource::DeviceClass => "DeviceClass",
             EventResource::PodGroup => "PodGroup",
+            EventResource::Namespace => "Namespace",
             EventResource::Any => "*",
         };
         let node = self.resource == EventResource::Node;
@@ -144,6 +155,7 @@ impl ClusterEvent {
             ActionType::UPDATE_TAINTS => "UpdateNodeTaint",
             ActionType::UPDATE_CONDITIONS => "UpdateNodeCondition",
             ActionType::UPDATE_DECLARED_FEATURES => "UpdateNodeDeclaredFeature",
+            ActionType::UPDATE_ANNOTATIONS => "UpdateNodeAnnotation",
             ActionType::UPDATE_SCALE_DOWN => "UpdatePodScaleDown",
             ActionType::UPDATE_TOLERATIONS => "UpdatePodToleration",
             ActionType::UPDATE_GATES_ELIMINATED => "UpdatePodSchedulingGatesEliminated",
@@ -257,6 +269,13 @@ pub enum EventObject {
         /// As it is; `None` when it is gone.
         new: Option<Arc<PodGroupObject>>,
     },
+    /// A namespace.
+    Namespace {
+        /// As it was; `None` when it is new.
+        old: Option<Arc<Namespace>>,
+        /// As it is; `None` when it is gone.
+        new: Option<Arc<Namespace>>,
+    },
     /// Time passed: pods left over are tried again.
     Flush,
 }
@@ -273,25 +292,31 @@ pub enum Hint {
 /// What of a pod changed that may matter to scheduling.
 pub(crate) fn pod_action(old: &Pod, new: &Pod) -> ActionType {
     let mut action = ActionType::default();
-    let spec = |pod: &Pod| pod.spec.clone().unwrap_or_default();
-    let (before, after) = (spec(old), spec(new));
+    let none = PodSpec::default();
+    let (before, after) = (old.spec.as_ref().unwrap_or(&none), new.spec.as_ref().unwrap_or(&none));
     let gates = |spec: &PodSpec| spec.scheduling_gates.as_ref().map_or(0, Vec::len);
     let asks_less = || {
-        let (before, after) =
-            (kubeplane_workload::requests(&before), kubeplane_workload::requests(&after));
+        let (before, after) = (
+            kubeplane_workload::requests(&counted(old, before)),
+            kubeplane_workload::requests(&counted(new, after)),
+        );
         before.iter().any(|(name, amount)| after.get(name).is_none_or(|own| own < amount))
     };
-    let resized = before.containers != after.containers
-        || before.init_containers != after.init_containers
-        || before.resources != after.resources;
-    let made =
-        |pod: &Pod| pod.status.as_ref().and_then(|status| status.resource_claim_statuses.clone());
+    let resized = || {
+        before.containers != after.containers
+            || before.init_containers != after.init_containers
+            || before.resources != after.resources
+    };
+    fn made(pod: &Pod) -> Option<&Vec<PodResourceClaimStatus>> {
+        pod.status.as_ref()?.resource_claim_statuses.as_ref()
+    }
+    let same = before == after;
     for (changed, what) in [
         (made(old) != made(new), ActionType::UPDATE_GENERATED_CLAIM),
         (old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS),
         (before.tolerations != after.tolerations, ActionType::UPDATE_TOLERATIONS),
-        (gates(&before) > 0 && gates(&after) == 0, ActionType::UPDATE_GATES_ELIMINATED),
-        (resized && asks_less(), ActionType::UPDATE_SCALE_DOWN),
+        (gates(before) > 0 && gates(after) == 0, ActionType::UPDATE_GATES_ELIMINATED),
+        ((!same && resized() || differs(old, new)) && asks_less(), ActionType::UPDATE_SCALE_DOWN),
     ] {
         if changed {
             action = action.or(what);
@@ -305,7 +330,8 @@ pub(crate) fn pod_action(old: &Pod, new: &Pod) -> ActionType {
         resources: None,
         ..spec.clone()
     };
-    if action.is_empty() && rest(&before) != rest(&after) {
+    let noted = old.metadata.annotations != new.metadata.annotations;
+    if action.is_empty() && (noted || !same && rest(before) != rest(after)) {
         action = ActionType::UPDATE_OTHER;
     }
     action

@@ -3,6 +3,7 @@
 mod binding;
 mod groups;
 mod judging;
+mod late;
 mod meter;
 mod selection;
 mod what_if;
@@ -22,12 +23,14 @@ use binding::Waiting;
 pub(crate) use binding::{Permission, Setback};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_telemetry::Metrics;
+use late::Late;
 use meter::{Meter, status};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::AtomicUsize},
 };
+use tokio::sync::oneshot;
 pub use what_if::WhatIf;
 
 /// Stands in for a plugin's name where an extender refused: any event may help.
@@ -42,7 +45,8 @@ pub struct Placement {
     pub node: String,
     /// How many nodes were looked at.
     pub evaluated: usize,
-    /// On how many of them it fits.
+    /// On how many of them it fits; of a pod that a plugin follows as [`Late`](crate::Tracking::Late), on how many it is
+    /// known to.
     pub feasible: usize,
     /// Whether it was found by what is kept for pods alike, without asking every plugin for every node.
     pub followed: bool,
@@ -75,6 +79,8 @@ pub struct Framework {
     /// Where the last search for nodes ended, so that the next looks at others first.
     next_node: AtomicUsize,
     waiting: Mutex<HashMap<String, Waiting>>,
+    /// The pods that PreBind plugins work for, by uid, and what ends that.
+    preparing: Mutex<HashMap<String, oneshot::Sender<()>>>,
     meter: Meter,
     /// Decides for pods alike; `None` when a plugin does not let it.
     engine: Option<Engine>,
@@ -83,6 +89,8 @@ pub struct Framework {
     extenders: Vec<Arc<Extender>>,
     /// Whether pods of a group are placed in one go although no plugin asks for it.
     grouping: bool,
+    /// Whether pods say where they will be while binding takes a while.
+    expecting: bool,
 }
 
 impl Framework {
@@ -118,10 +126,12 @@ impl Framework {
             refusals: Remembered::default(),
             extenders: Vec::new(),
             grouping: false,
+            expecting: true,
             clock,
             seed,
             next_node: AtomicUsize::new(0),
             waiting: Mutex::default(),
+            preparing: Mutex::default(),
         };
         let points = [Point::PreFilter, Point::Filter, Point::PreScore, Point::Score];
         framework.deciding = (0..framework.plugins.len())
@@ -151,11 +161,13 @@ impl Framework {
         }
         let began = self.meter.begin();
         let plugins: Vec<_> = self.deciding().collect();
-        let choice = engine.decide(&plugins, pod, nodes, &self.seed)?;
+        let mut late = Late::new(self, &plugins, pod, nodes);
+        let mut ask = |asked: &[usize], node: usize| late.fits(asked, node);
+        let choice = engine.decide(&plugins, pod, nodes, &self.seed, &mut ask)?;
         self.meter.end("Filter", status::SUCCESS, began);
         let node = nodes.nodes().get(choice.node)?.name().to_owned();
         let (evaluated, feasible) = (nodes.nodes().len(), choice.feasible);
-        Some(Placement { node, evaluated, feasible, followed: true, state: CycleState::new() })
+        Some(Placement { node, evaluated, feasible, followed: true, state: late.into_state() })
     }
 
     /// Asks these too.
@@ -168,6 +180,12 @@ impl Framework {
     /// The extenders that have a say for a pod.
     pub(crate) fn extenders(&self, pod: &PodInfo) -> impl Iterator<Item = &Arc<Extender>> {
         self.extenders.iter().filter(|own| own.is_interested(pod))
+    }
+
+    /// Has pods say where they will be while binding takes a while, if `expecting`.
+    pub(crate) fn expecting(mut self, expecting: bool) -> Self {
+        self.expecting = expecting;
+        self
     }
 
     /// Counts and times there.
@@ -432,6 +450,7 @@ impl Framework {
                 PostFilterVerdict::Unschedulable(_) | PostFilterVerdict::Unchanged(_) => {
                     status::UNSCHEDULABLE
                 }
+                PostFilterVerdict::Unresolvable(_) => status::UNRESOLVABLE,
                 PostFilterVerdict::Error(_) => status::ERROR,
             };
             self.meter.end_plugin(POINT, plugin.name(), status, began);
@@ -447,6 +466,12 @@ impl Framework {
                     messages.push(message);
                 }
                 PostFilterVerdict::Unchanged(message) => messages.push(message),
+                PostFilterVerdict::Unresolvable(message) => {
+                    outcome = status::UNRESOLVABLE;
+                    diagnosis.nomination = Nomination::Keep;
+                    messages = vec![message];
+                    break;
+                }
                 PostFilterVerdict::Error(why) => {
                     // The pod fits nowhere all the same.
                     outcome = status::ERROR;

@@ -3,13 +3,14 @@
 use crate::PodInfo;
 use k8s_openapi::{
     NamespaceResourceScope,
+    api::core::v1::{PodResourceClaim, PodResourceClaimStatus},
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -36,6 +37,9 @@ pub struct PodGroupSpec {
     /// Where they may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_constraints: Option<GroupConstraints>,
+    /// Claims for devices that its pods have together (KEP-5729).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resource_claims: Vec<PodResourceClaim>,
 }
 
 /// One of the ways in which pods of a group are placed.
@@ -77,6 +81,9 @@ pub struct GroupTopology {
 pub struct PodGroupStatus {
     /// `PodGroupScheduled` among them.
     pub conditions: Vec<Condition>,
+    /// The claims that were made for it by templates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resource_claim_statuses: Vec<PodResourceClaimStatus>,
 }
 
 impl kube::Resource for PodGroupObject {
@@ -116,6 +123,15 @@ impl PodInfo {
         let name = group.pod_group_name.as_deref()?;
         Some(format!("{}/{name}", self.namespace()))
     }
+}
+
+/// What pods of a group have in common while they are placed in one go.
+#[derive(Debug, Default)]
+pub(crate) struct GroupCycle {
+    /// Whether pods of the group had a node before.
+    pub(crate) has_placed: bool,
+    /// The uids of the claims that got devices in this cycle, and wait to be written.
+    pub(crate) claims: Mutex<HashSet<String>>,
 }
 
 /// The pods of one group.

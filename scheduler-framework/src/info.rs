@@ -1,4 +1,5 @@
 mod class;
+mod resized;
 mod terms;
 
 pub(crate) use class::digest;
@@ -7,7 +8,8 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use kubeplane_core::quantity::Quantity;
-use kubeplane_workload::{HostPort, Resources, host_ports, requests};
+use kubeplane_workload::{HostPort, Resources, host_ports, requests, resources::is_pod_level};
+pub(crate) use resized::{counted, differs};
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock, OnceLock},
@@ -107,11 +109,11 @@ impl PodInfo {
     #[must_use]
     pub fn new(pod: Arc<Pod>) -> Self {
         let spec = pod.spec.as_ref().unwrap_or(&EMPTY);
-        let requests = Amounts::of(&requests(spec));
-        let scored = scored(spec, &requests);
+        let as_counted = counted(&pod, spec);
+        let (requests, scored) = amounts(&as_counted);
         let arriving = spec.resources.is_some().then(|| {
             let alone = PodSpec { resources: None, ..spec.clone() };
-            self::scored(&alone, &Amounts::of(&kubeplane_workload::requests(&alone)))
+            amounts(&alone).1
         });
         Self {
             key: format!(
@@ -227,29 +229,38 @@ impl PodInfo {
     }
 }
 
-/// What a pod counts as when nodes are scored: containers that say nothing of CPU or memory are taken for small
-/// ones, also among those that only start the pod.
-fn scored(spec: &PodSpec, requests: &Amounts) -> Amounts {
+/// What a pod requests, and what it counts as when nodes are scored: containers that say nothing of CPU or memory are
+/// taken for small ones, also among those that only start the pod. Where the pod requests something as a whole they are
+/// so only for what is not requested at all.
+fn amounts(spec: &PodSpec) -> (Amounts, Amounts) {
+    let sum = requests(spec);
+    let requests = Amounts::of(&sum);
+    let whole = spec.resources.as_ref().and_then(|own| own.requests.as_ref());
+    let as_whole = whole.is_some_and(|own| own.keys().any(|name| is_pod_level(name)));
+    let mut defaults = vec![("cpu", DEFAULT_CPU), ("memory", DEFAULT_MEMORY)];
+    defaults.retain(|(name, _)| !as_whole || !sum.contains_key(*name));
     let quantity = |amount: &str| ApiQuantity(amount.to_owned());
     let all = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let lacks = |container: &Container, name: &str| {
         let requests = container.resources.as_ref().and_then(|own| own.requests.as_ref());
         requests.is_none_or(|requests| !requests.contains_key(name))
     };
-    if !all().any(|container| lacks(container, "cpu") || lacks(container, "memory")) {
-        return requests.clone();
+    if !all().any(|container| defaults.iter().any(|(name, _)| lacks(container, name))) {
+        return (requests.clone(), requests);
     }
     let mut lenient = spec.clone();
     let init = lenient.init_containers.iter_mut().flatten();
     for container in lenient.containers.iter_mut().chain(init) {
         let requests = container.resources.get_or_insert_default().requests.get_or_insert_default();
-        for (name, amount) in [("cpu", DEFAULT_CPU), ("memory", DEFAULT_MEMORY)] {
-            requests.entry(name.to_owned()).or_insert_with(|| quantity(amount));
+        for (name, amount) in &defaults {
+            requests.entry((*name).to_owned()).or_insert_with(|| quantity(amount));
         }
     }
     let lenient = Amounts::of(&kubeplane_workload::requests(&lenient));
     // Nothing else is counted otherwise.
-    Amounts { milli_cpu: lenient.milli_cpu, memory: lenient.memory, ..requests.clone() }
+    let scored =
+        Amounts { milli_cpu: lenient.milli_cpu, memory: lenient.memory, ..requests.clone() };
+    (requests, scored)
 }
 
 /// A node and the pods on it, assumed ones among them.
@@ -358,6 +369,7 @@ impl NodeInfo {
         let alike = own.requests == pod.requests
             && own.scored == pod.scored
             && own.labels() == pod.labels()
+            && own.pod.metadata.annotations == pod.pod.metadata.annotations
             && own.spec().affinity == pod.spec().affinity
             && own.is_terminating() == pod.is_terminating();
         if alike {

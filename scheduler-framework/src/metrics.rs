@@ -1,4 +1,9 @@
+mod groups;
+mod preemption;
+
+use groups::GroupMetrics;
 use kubeplane_telemetry::Metrics;
+pub(crate) use preemption::PreemptionMetrics;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -25,6 +30,11 @@ struct QueueName {
 struct Incoming {
     event: String,
     queue: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabel {
+    event: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +101,12 @@ pub(crate) struct SchedulerMetrics {
     refusals: Family<Refusal, Gauge>,
     permits: Family<ResultLabel, Histogram>,
     goroutines: Family<OperationLabel, Gauge>,
+    flushed: Counter,
+    events: Family<EventLabel, Histogram>,
+    /// Of pods that others leave for.
+    pub(crate) preemption: PreemptionMetrics,
+    /// Of pods that are placed together.
+    pub(crate) groups: GroupMetrics,
 }
 
 fn seconds() -> Histogram {
@@ -120,6 +136,12 @@ impl SchedulerMetrics {
             refusals: Family::default(),
             permits: Family::new_with_constructor(seconds),
             goroutines: Family::default(),
+            flushed: Counter::default(),
+            events: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.0001, 2.0, 12))
+            }),
+            preemption: PreemptionMetrics::new(metrics),
+            groups: GroupMetrics::new(metrics),
         };
         own.register(metrics);
         own
@@ -161,6 +183,12 @@ impl SchedulerMetrics {
             registry.register("permit_wait_duration_seconds", help, self.permits.clone());
             let help = "Tasks under way, by what they do";
             registry.register("goroutines", help, self.goroutines.clone());
+            let help =
+                "Pods bound after they were tried again without an event that would help them";
+            registry.register("pod_scheduled_after_flush", help, self.flushed.clone());
+            let help = "How long it took to see which pods an event helps";
+            let name = "event_handling_duration_seconds";
+            registry.register(name, help, self.events.clone());
         });
     }
 
@@ -174,7 +202,11 @@ impl SchedulerMetrics {
         self.algorithm.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn bound(&self, attempts: u32, since_first_seen: Duration) {
+    /// A pod is bound; whether it was tried only because it had waited for long.
+    pub(crate) fn bound(&self, attempts: u32, since_first_seen: Duration, flushed: bool) {
+        if flushed {
+            self.flushed.inc();
+        }
         self.tries.observe(f64::from(attempts));
         let attempts = if attempts >= 15 { "15+".to_owned() } else { attempts.to_string() };
         let label = AttemptCount { attempts };
@@ -216,6 +248,11 @@ impl SchedulerMetrics {
 
     pub(crate) fn permitted(&self, result: &'static str, waited: Duration) {
         self.permits.get_or_create(&ResultLabel { result }).observe(waited.as_secs_f64());
+    }
+
+    /// An event was taken in.
+    pub(crate) fn handled(&self, event: String, took: Duration) {
+        self.events.get_or_create(&EventLabel { event }).observe(took.as_secs_f64());
     }
 
     /// A pod came into a queue.

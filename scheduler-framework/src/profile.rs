@@ -38,9 +38,10 @@ impl Default for Profile {
 
 impl Profile {
     /// The original's set of plugins where these gates are: `GangScheduling` and `TopologyAwareWorkloadScheduling` add
-    /// theirs.
+    /// theirs, and with `DRAWorkloadResourceClaims` PodGroups have claims.
     #[must_use]
     pub fn with_features(features: &Features) -> Self {
+        let group_claims = features.is_on("DRAWorkloadResourceClaims");
         let mut profile = Self::empty("default-scheduler")
             .add(SchedulingGates, 1)
             .add(PrioritySort, 1)
@@ -56,7 +57,7 @@ impl Profile {
             .add(VolumeZone, 1)
             .add(PodTopologySpread::default(), 2)
             .add(InterPodAffinity::default(), 2)
-            .add(DynamicResources::default(), 2)
+            .add(DynamicResources::default().with_group_claims(group_claims), 2)
             .add(DefaultPreemption::default(), 1)
             .add(NodeResourcesBalancedAllocation::default(), 1)
             .add(ImageLocality, 1);

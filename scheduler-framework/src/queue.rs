@@ -22,6 +22,9 @@ use std::{
 pub(crate) use waiting::{Backoff, QueuedPod};
 use waiting::{Entry, FLUSH_AFTER, Place, Waiting, cause};
 
+/// How many pods whose back-off ends in one second are compared.
+const WINDOW: usize = 256;
+
 /// The waiting pods: active ones in the profile's order, those that back off, those that wait for an event,
 /// and gated ones. Owned by the scheduling loop alone.
 #[derive(Debug)]
@@ -94,6 +97,7 @@ impl Queue {
             failures: 0,
             since: now,
             first_seen: now,
+            flushed: false,
             plugins: BTreeSet::new(),
         };
         let event = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::ADD);
@@ -205,10 +209,7 @@ impl Queue {
     /// The next pod; it is in flight until [`done`](Self::done), [`retry`](Self::retry) or
     /// [`set_unschedulable`](Self::set_unschedulable). While no pod is active, one that backs off is taken early.
     pub(crate) fn take(&mut self) -> Option<QueuedPod> {
-        let uid = self.next_active().or_else(|| {
-            let (_, uid) = self.backing_off.first()?;
-            Some(uid.clone())
-        })?;
+        let uid = self.next_active().or_else(|| self.next_backing_off())?;
         let waiting = self.lift(&uid)?;
         let mut pod = waiting.pod;
         if waiting.place == Place::Backoff
@@ -219,10 +220,24 @@ impl Queue {
             self.put(pod, Place::Gated, Duration::ZERO, cause::BACKOFF);
             return self.take();
         }
+        if waiting.place == Place::Backoff {
+            self.metrics.incoming(Place::Active.queue(), cause::EARLY);
+        }
         pod.attempts += 1;
         pod.plugins.clear();
         self.in_flight.begin(uid);
         Some(pod)
+    }
+
+    /// Of the pods whose back-off is over within the same second as the first one's the one that comes before others.
+    fn next_backing_off(&self) -> Option<String> {
+        let sort = sorter(&self.frameworks)?.as_queue_sort()?;
+        let window = self.backing_off.first()?.0.as_secs();
+        let same = self.backing_off.iter().take_while(|(until, _)| until.as_secs() == window);
+        let pods = same.take(WINDOW).filter_map(|(_, uid)| Some(&self.pods.get(uid)?.pod));
+        let order =
+            |a: &&QueuedPod, b: &&QueuedPod| sort.compare((&a.info, a.since), (&b.info, b.since));
+        pods.min_by(order).map(|pod| pod.info.uid().to_owned())
     }
 
     /// A certain pod, unless it is gated; it is in flight as one that [`take`](Self::take) gives.
@@ -252,6 +267,11 @@ impl Queue {
         self.in_flight.contains(uid)
     }
 
+    /// A pod that is in flight as it is now, if it changed since it was taken.
+    pub(crate) fn latest(&self, uid: &str) -> Option<Arc<PodInfo>> {
+        self.in_flight.latest(uid).cloned()
+    }
+
     /// The pod is bound, or gone.
     pub(crate) fn done(&mut self, uid: &str) {
         self.in_flight.end(uid, |_, _| false);
@@ -262,6 +282,7 @@ impl Queue {
         let Some((latest, _)) = self.in_flight.end(pod.info.uid(), |_, _| false) else { return };
         pod.info = latest.unwrap_or(pod.info);
         pod.failures += 1;
+        pod.flushed = false;
         pod.since = self.clock.elapsed();
         let until = pod.since + self.backoff.after(pod.failures);
         self.put(pod, Place::Failing, until, cause::FAILURE);
@@ -275,6 +296,7 @@ impl Queue {
         plugins: BTreeSet<&'static str>,
     ) {
         pod.plugins = plugins;
+        pod.flushed = false;
         let mut in_flight = std::mem::take(&mut self.in_flight);
         let ended = in_flight.end(pod.info.uid(), |event, object| self.helps(&pod, event, object));
         self.in_flight = in_flight;

@@ -156,6 +156,7 @@ impl SchedulerBuilder {
             false => self.profiles,
         };
         let grouping = self.features.is_on("GenericWorkload");
+        let expecting = self.features.is_on("NominatedNodeNameForExpectation");
         let metrics = SchedulerMetrics::new(&self.metrics);
         let mut frameworks = HashMap::new();
         for mut profile in profiles {
@@ -165,7 +166,8 @@ impl SchedulerBuilder {
             let framework = Framework::new(profile, self.clock.clone(), self.seed.clone())?
                 .measured(metrics.clone())
                 .with_extenders(self.extenders.clone())
-                .grouping(grouping);
+                .grouping(grouping)
+                .expecting(expecting);
             let name = framework.name().to_owned();
             if frameworks.insert(name.clone(), Arc::new(framework)).is_some() {
                 return Err(Error::DuplicateProfile(name));
@@ -325,6 +327,7 @@ impl Scheduler {
             groups: groups.clone(),
             frameworks: self.frameworks.values().map(Arc::downgrade).collect(),
             wake,
+            metrics: self.metrics.clone(),
         };
         for plugin in self.frameworks.values().flat_map(|framework| framework.plugins()) {
             plugin.start(&handle);

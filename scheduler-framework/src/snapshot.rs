@@ -1,6 +1,7 @@
 use crate::{
     NodeInfo, PodInfo,
     engine::{Change, History, Moment},
+    groups::GroupCycle,
     objects::ClusterObjects,
     tally::Tallies,
 };
@@ -16,6 +17,8 @@ pub struct Snapshot {
     tallies: Arc<Tallies>,
     /// How it came to be, when it is one of a cache.
     history: Option<(Arc<History>, Moment)>,
+    /// In which the pods of one group are placed.
+    group: Option<Arc<GroupCycle>>,
 }
 
 impl Snapshot {
@@ -30,6 +33,17 @@ impl Snapshot {
     /// Some of its nodes, with all else; pods alike are not followed in it.
     pub(crate) fn narrowed(&self, nodes: Vec<Arc<NodeInfo>>) -> Self {
         Self::new(nodes).with_objects(self.objects.clone()).with_nominated(self.nominated.clone())
+    }
+
+    /// As pods of one group see it that are placed in one go.
+    pub(crate) fn in_group(mut self, group: Arc<GroupCycle>) -> Self {
+        self.group = Some(group);
+        self
+    }
+
+    /// What the pods of the group have in common that is placed in one go, if that is so.
+    pub(crate) fn group(&self) -> Option<&Arc<GroupCycle>> {
+        self.group.as_ref()
     }
 
     /// With these other objects.

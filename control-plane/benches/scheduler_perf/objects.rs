@@ -166,6 +166,50 @@ pub(crate) fn with_secret() -> Template {
     template(&json!({}), &json!({"volumes": [volume]}), &small())
 }
 
+/// The driver whose devices pods get.
+const DRIVER: &str = "test-driver.cdi.k8s.io";
+const CLASS: &str = "test-class";
+const CLAIM: &str = "test-claim-template";
+
+/// With a device of its own.
+pub(crate) fn with_claim() -> Template {
+    let claim = json!({"name": "resource", "resourceClaimTemplateName": CLAIM});
+    let mut own = template(&json!({}), &json!({"resourceClaims": [claim]}), &json!({}));
+    own.spec["containers"][0]["resources"] = json!({"claims": [{"name": "resource"}]});
+    own
+}
+
+/// The class of all devices there are.
+pub(crate) fn device_class() -> Value {
+    let expression = format!("device.driver == {DRIVER:?}");
+    json!({"metadata": {"name": CLASS}, "spec": {"selectors": [{"cel": {"expression": expression}}]}})
+}
+
+/// What claims for one device are made from.
+pub(crate) fn claim_template() -> Value {
+    let request = json!({"name": "req-0", "exactly": {"deviceClassName": CLASS}});
+    json!({"metadata": {"name": CLAIM}, "spec": {"spec": {"devices": {"requests": [request]}}}})
+}
+
+/// The devices of a node.
+pub(crate) fn devices(node: &str, count: usize) -> Value {
+    let device = |index: usize| {
+        json!({
+            "name": format!("instance-{index}"),
+            "attributes": {
+                "model": {"string": "A100"},
+                "family": {"string": "GPU"},
+                "driverVersion": {"version": "1.2.3"},
+                "dra.example.com/numa": {"int": index},
+            },
+            "capacity": {"memory": {"value": "1Gi"}},
+        })
+    };
+    let all: Vec<_> = (0..count).map(device).collect();
+    json!({"metadata": {"name": node}, "spec": {"driver": DRIVER, "nodeName": node,
+        "pool": {"name": node, "generation": 0, "resourceSliceCount": 1}, "devices": all}})
+}
+
 /// The volume and the claim of a pod, bound to each other.
 pub(crate) fn volume(namespace: &str, pod: &str, source: &Value) -> (Value, Value) {
     let modes = json!(["ReadOnlyMany"]);

@@ -24,6 +24,9 @@ pub(crate) async fn once(
     let admission = AdmissionPlugins::new().switch(&[], &off).map_err(|error| error.to_string())?;
     let options = ApiOptions { admission, ..ApiOptions::default() };
     let mut builder = TestCluster::builder().options(options);
+    if let Some(names) = row.controllers() {
+        builder = builder.controllers_named(names);
+    }
     if scheduler.is_apart() {
         builder = builder.listen();
     }

@@ -9,6 +9,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service},
+        resource::v1::{DeviceClass, ResourceClaimTemplate, ResourceSlice},
         scheduling::v1::PriorityClass,
         storage::v1::CSINode,
     },
@@ -132,6 +133,16 @@ impl Run {
         .await?;
         self.nodes += count;
         Ok(())
+    }
+
+    /// So many devices on each of the nodes that there are.
+    async fn devices(&self, each: usize) -> Result<(), String> {
+        create(&self.all::<DeviceClass>(), objects::device_class()).await?;
+        let slices = self.all::<ResourceSlice>();
+        many(self.nodes, async |index| {
+            create(&slices, objects::devices(&format!("node-{index}"), each)).await
+        })
+        .await
     }
 
     async fn namespaces(&self, prefix: &str, count: usize) -> Result<(), String> {
@@ -322,6 +333,11 @@ pub(crate) async fn run(client: Client, row: &Row, divisor: usize) -> Result<Mea
             }
             Step::Churn(churn) => own.churn(churn),
             Step::Delete(namespace, per_second) => own.delete(namespace, *per_second).await?,
+            Step::Devices(each) => own.devices(*each).await?,
+            Step::ClaimTemplate(namespace) => {
+                let templates = own.within::<ResourceClaimTemplate>(namespace);
+                create(&templates, objects::claim_template()).await?;
+            }
             Step::Pods(pods) if pods.measured => measured = Some(own.measured(pods).await?),
             Step::Pods(pods) => own.pods(pods).await?,
         }

@@ -7,6 +7,7 @@ use kube::{Api, api::ListParams};
 use kubeplane::testing::TestCluster;
 use parking_lot::Mutex;
 use std::{
+    fs::File,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -30,14 +31,21 @@ pub(crate) enum Who {
 }
 
 /// The controllers in a process of their own.
-pub(crate) struct Apart(Child);
+pub(crate) struct Apart {
+    child: Child,
+    /// What it says.
+    log: PathBuf,
+}
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
+
+/// How much of what it said last is shown when it ends by itself.
+const LAST_WORDS: usize = 20;
 
 impl Apart {
     fn start(cluster: &TestCluster, who: &Who) -> anyhow::Result<Self> {
@@ -66,13 +74,15 @@ impl Apart {
             command
         };
         command.arg("--kubeconfig").arg(kubeconfig);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Ok(Self(child.with_context(|| format!("{who:?}"))?))
+        let log = cluster.directory().join("controllers.log");
+        let file = File::create(&log)?;
+        let child = command.stdout(Stdio::null()).stderr(file).spawn();
+        Ok(Self { child: child.with_context(|| format!("{who:?}"))?, log })
     }
 
     /// What it computed so far, in user and kernel.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, rest) = stat.rsplit_once(") ").context("stat")?;
         let fields: Vec<_> = rest.split(' ').collect();
         let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
@@ -81,15 +91,16 @@ impl Apart {
 
     /// Fails when it has ended, for then nothing more comes.
     fn check(&mut self) -> anyhow::Result<()> {
-        match self.0.try_wait()? {
-            None => Ok(()),
-            Some(status) => anyhow::bail!("the controllers have ended: {status}"),
-        }
+        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = said.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LAST_WORDS)..];
+        anyhow::bail!("the controllers have ended: {status}\n{}", last.join("\n"))
     }
 
     /// Its resident memory, in KiB.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
@@ -99,7 +110,12 @@ impl Apart {
 pub(crate) struct Ground {
     pub(crate) cluster: TestCluster,
     pub(crate) apart: Option<Mutex<Apart>>,
+    /// Whether what goes wrong is ours.
+    pub(crate) is_own: bool,
 }
+
+/// The longest time that is waited for controllers to come to rest after their start.
+const REST: u32 = 120;
 
 impl Ground {
     pub(crate) async fn new(nodes: u32, who: &Who) -> anyhow::Result<Self> {
@@ -113,13 +129,29 @@ impl Ground {
             Who::Here => None,
             Who::Apart | Who::Original(_) => Some(Mutex::new(Apart::start(&cluster, who)?)),
         };
-        let ground = Self { cluster, apart };
+        let ground = Self { cluster, apart, is_own: !matches!(who, Who::Original(_)) };
         let accounts: Api<ServiceAccount> = Api::default_namespaced(ground.cluster.client());
         let works = async || anyhow::Ok(accounts.get_opt("default").await?.is_some());
         ground.until("the controllers do not work", works).await?;
-        // Nothing is to be left of the start.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        ground.rest().await?;
         Ok(ground)
+    }
+
+    /// Nothing is to be left of the start, as thousands of nodes that are looked at for the first time: waits until the
+    /// controllers compute no less from one second to the next.
+    async fn rest(&self) -> anyhow::Result<()> {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut last = f64::MAX;
+        for _ in 0..REST {
+            let before = self.cpu()?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = (self.cpu()? - before).as_secs_f64();
+            if now < 0.05 || (now > last * 0.8 && now < 0.5) {
+                return Ok(());
+            }
+            last = now;
+        }
+        Ok(())
     }
 
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {

@@ -71,7 +71,7 @@ impl Registry {
             return Some(make(raw));
         }
         if let Some(default) = PluginArgs::default_of(name) {
-            return from_args(args.unwrap_or(&default), managed).map(Ok);
+            return from_args(args.unwrap_or(&default), managed, &self.features).map(Ok);
         }
         self.plain(name).map(Ok)
     }
@@ -99,7 +99,11 @@ impl Registry {
     }
 }
 
-fn from_args(args: &PluginArgs, managed: &[String]) -> Option<Arc<dyn SchedulerPlugin>> {
+fn from_args(
+    args: &PluginArgs,
+    managed: &[String],
+    features: &Features,
+) -> Option<Arc<dyn SchedulerPlugin>> {
     let count = |number: i32| usize::try_from(number).unwrap_or_default();
     Some(match args {
         PluginArgs::DefaultPreemption(own) => Arc::new(DefaultPreemption::new(
@@ -136,10 +140,13 @@ fn from_args(args: &PluginArgs, managed: &[String]) -> Option<Arc<dyn SchedulerP
         PluginArgs::VolumeBinding(own) => Arc::new(VolumeBinding::with_timeout(
             Duration::from_secs(own.bind_timeout_seconds.unsigned_abs()),
         )),
-        PluginArgs::DynamicResources(own) => Arc::new(DynamicResources::with_timeouts(
-            own.filter_timeout.unwrap_or_default(),
-            own.binding_timeout.unwrap_or(Duration::from_secs(600)),
-        )),
+        PluginArgs::DynamicResources(own) => Arc::new(
+            DynamicResources::with_timeouts(
+                own.filter_timeout.unwrap_or_default(),
+                own.binding_timeout.unwrap_or(Duration::from_secs(600)),
+            )
+            .with_group_claims(features.is_on("DRAWorkloadResourceClaims")),
+        ),
     })
 }
 

@@ -80,7 +80,7 @@ fn gates_bring_their_plugins() {
     assert!(names(&gangs, Point::PlacementGenerate).is_empty());
     let places = with("GenericWorkload=true,TopologyAwareWorkloadScheduling=true");
     assert_eq!(names(&places, Point::PlacementGenerate), ["TopologyPlacementGenerator"]);
-    assert_eq!(names(&places, Point::PlacementScore), ["PodGroupPodsCount"]);
+    assert_eq!(names(&places, Point::PlacementScore), ["NodeResourcesFit", "PodGroupPodsCount"]);
     let dependents = "ExtendWebSocketsToKubelet=false,InPlacePodLevelResourcesVerticalScaling=false,\
         InPlacePodVerticalScalingInitContainers=false,RestartAllContainersOnContainerExits=false";
     let plain = with(&format!("NodeDeclaredFeatures=false,{dependents}"));

@@ -1,6 +1,8 @@
-use super::{Change, Choice, History, Moment};
-use crate::{CycleState, NodeInfo, Places, PodInfo, Rate, Snapshot, Tracking, WeightedPlugin};
-use kubeplane_clock::Seed;
+mod choosing;
+
+use super::{Change, History, Moment};
+use crate::{NodeInfo, Places, PodInfo, Rate, Snapshot, Tracking, WeightedPlugin};
+pub(super) use choosing::Ask;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
@@ -45,6 +47,11 @@ pub(super) struct Class {
     /// With the weights of their scores.
     alone: Vec<(Rate, i64)>,
     rankings: Vec<Ranking>,
+    /// The plugins that are asked for one node after the other.
+    late: Vec<usize>,
+    /// How often in a row that found nothing, and for how many pods it is not tried: each try is beside a full pass.
+    misses: u32,
+    pause: u32,
     slots: Vec<Slot>,
     /// The places of each node, one for each ranking.
     places: Vec<u64>,
@@ -70,7 +77,7 @@ impl Class {
         pod: &PodInfo,
         nodes: &Snapshot,
     ) -> Option<Self> {
-        let (mut alone, mut rankings) = (Vec::new(), Vec::new());
+        let (mut alone, mut rankings, mut late) = (Vec::new(), Vec::new(), Vec::new());
         for (plugin, own) in plugins.iter().enumerate() {
             match own.plugin.as_track()?.track(pod, nodes) {
                 Tracking::Indifferent => {}
@@ -81,6 +88,7 @@ impl Class {
                 Tracking::Placed(places) => {
                     rankings.push(Ranking { plugin, kind: Kind::Placed(places) });
                 }
+                Tracking::Late => late.push(plugin),
                 Tracking::Opaque => return None,
             }
         }
@@ -91,6 +99,9 @@ impl Class {
             places: vec![0; count * rankings.len()],
             alone,
             rankings,
+            late,
+            misses: 0,
+            pause: 0,
             groups: Vec::new(),
             free: Vec::new(),
             ids: HashMap::new(),
@@ -231,105 +242,4 @@ impl Class {
         self.ids.insert(key, id);
         id
     }
-
-    /// As [`choose`](Self::choose), without nodes that have no room beside pods for which room is being made there;
-    /// `None` also when that takes more than looking at nodes alone.
-    pub(super) fn choose_yielding(
-        &mut self,
-        plugins: &[&WeightedPlugin],
-        pod: &PodInfo,
-        nodes: &Snapshot,
-        seed: &Seed,
-    ) -> Option<Choice> {
-        let mut full = Vec::new();
-        for (index, others) in nodes.yielding(pod) {
-            if self.slots[index].group == NOWHERE {
-                // Where there is no room without them there is none beside them.
-                continue;
-            }
-            let others: Vec<_> = others.collect();
-            if others.is_empty() {
-                continue;
-            }
-            let alone = |own: &PodInfo| own.affinity().is_empty();
-            if !is_unconcerned(pod) || !others.iter().all(|own| alone(own)) {
-                return None;
-            }
-            let mut crowded = NodeInfo::clone(&nodes.nodes()[index]);
-            others.into_iter().for_each(|own| crowded.add_pod(own.clone()));
-            if !self.alone.iter().all(|(rate, _)| rate(&crowded).is_some()) {
-                full.push(index);
-            }
-        }
-        // Not in the order of a map: which of several equals is chosen later hangs on it.
-        full.sort_unstable();
-        full.iter().for_each(|index| self.take_out(*index));
-        let choice = self.choose(plugins, pod, seed);
-        full.iter().for_each(|index| self.reposition(*index, &nodes.nodes()[*index]));
-        choice
-    }
-
-    /// One of the best nodes by chance; `None` when the pod fits nowhere.
-    fn choose(
-        &mut self,
-        plugins: &[&WeightedPlugin],
-        pod: &PodInfo,
-        seed: &Seed,
-    ) -> Option<Choice> {
-        let left: Vec<usize> = (0..self.groups.len())
-            .filter(|index| self.groups[*index].size > 0 && self.fits(*index))
-            .collect();
-        let feasible = left.iter().map(|index| self.groups[*index].size).sum();
-        let mut totals: Vec<i64> = left.iter().map(|index| self.best_alone(*index)).collect();
-        let state = CycleState::new();
-        let mut raw = Vec::with_capacity(left.len());
-        for (column, own) in self.rankings.iter_mut().enumerate() {
-            let weighted = plugins[own.plugin];
-            let Some(point) = weighted.plugin.as_score() else { continue };
-            let place = |index: &usize| self.groups[*index].key[column];
-            raw.clear();
-            match &mut own.kind {
-                Kind::Rated(_) => raw.extend(left.iter().map(|own| place(own).cast_signed())),
-                Kind::Placed(places) => {
-                    let sizes: Vec<_> =
-                        left.iter().map(|own| (place(own), self.groups[*own].size)).collect();
-                    places.prepare(&sizes);
-                    raw.extend(left.iter().map(|own| places.score(place(own))));
-                }
-            }
-            point.normalize(&state, pod, &mut raw);
-            for (total, score) in totals.iter_mut().zip(&raw) {
-                *total += score * weighted.weight;
-            }
-        }
-        let best = totals.iter().max().copied()?;
-        let ties = || {
-            let all = left.iter().zip(&totals).filter(|(_, total)| **total == best);
-            all.filter_map(|(index, _)| self.groups[*index].heap.last_key_value())
-        };
-        let count: usize = ties().map(|(_, list)| list.len()).sum();
-        let pick = usize::try_from(seed.below(count as u64)).unwrap_or_default();
-        let node = ties().flat_map(|(_, list)| list).nth(pick)?;
-        Some(Choice { node: *node as usize, feasible })
-    }
-
-    fn fits(&self, group: usize) -> bool {
-        let key = &self.groups[group].key;
-        self.rankings.iter().zip(key).all(|(own, place)| match &own.kind {
-            Kind::Rated(_) => true,
-            Kind::Placed(places) => places.fits(*place),
-        })
-    }
-
-    fn best_alone(&self, group: usize) -> i64 {
-        self.groups[group].heap.last_key_value().map_or(0, |(score, _)| *score)
-    }
-}
-
-/// Whether other pods on a node do not decide if a pod fits there, but for what they take.
-fn is_unconcerned(pod: &PodInfo) -> bool {
-    let spread = pod.spec().topology_spread_constraints.iter().flatten();
-    pod.affinity().required.is_empty()
-        && pod.affinity().required_anti.is_empty()
-        && spread.into_iter().all(|own| own.when_unsatisfiable == "ScheduleAnyway")
 }

@@ -6,6 +6,9 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+/// What is said of a pod whose place was taken while it was made ready.
+const PREEMPTED: &str = "preempted by DefaultPreemption";
+
 /// No plugin may have a placed pod wait for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
@@ -195,10 +198,34 @@ impl Framework {
         pod.answer.send(Err(Setback::Rejected { plugin, why: why.to_owned() })).is_ok()
     }
 
-    /// Takes a waiting pod's place for another; it is tried again by itself. `false` when it does not wait.
+    /// Takes the place of a pod that waits, or is made ready, for another; it is tried again by itself. `false` when it
+    /// is neither.
     pub(crate) fn preempt(&self, uid: &str) -> bool {
-        let pod = self.waiting.lock().remove(uid);
-        pod.is_some_and(|pod| pod.answer.send(Err(Setback::Failed("preempted".into()))).is_ok())
+        let waiting = self.waiting.lock().remove(uid);
+        if let Some(pod) = waiting {
+            return pod.answer.send(Err(Setback::Failed("preempted".into()))).is_ok();
+        }
+        let preparing = self.preparing.lock().remove(uid);
+        // Should it be ready this very moment, it finds that it is not there any more.
+        preparing.map(|cancel| cancel.send(())).is_some()
+    }
+
+    /// Whether it takes a while until a placed pod is bound, and the pod is to say meanwhile where it will be.
+    pub(crate) fn announces(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+        permission: &Permission,
+    ) -> bool {
+        let waits = || matches!(permission, Permission::Pending { .. });
+        self.expecting && (waits() || self.prepares(state, pod, node))
+    }
+
+    /// Whether something is to be done before a pod can be bound.
+    fn prepares(&self, state: &CycleState, pod: &PodInfo, node: &str) -> bool {
+        let mut points = self.at(Point::PreBind).filter_map(|plugin| plugin.as_pre_bind());
+        points.any(|point| point.preflight(state, pod, node) == PreBindVerdict::Needed)
     }
 
     /// The uids of the pods that wait for permission.
@@ -215,7 +242,7 @@ impl Framework {
         node: &str,
     ) -> Result<(), String> {
         let began = self.meter.begin();
-        let prepared = self.pre_bind(state, pod, node).await;
+        let prepared = self.prepare(state, pod, node).await;
         self.meter.end("PreBind", status_of(&prepared), began);
         prepared?;
         let began = self.meter.begin();
@@ -232,6 +259,22 @@ impl Framework {
         }
         self.meter.end("PostBind", status::SUCCESS, start);
         Ok(())
+    }
+
+    /// Runs PreBind; until that is done another pod may take this one's place.
+    async fn prepare(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+        if !self.prepares(state, pod, node) {
+            return Ok(());
+        }
+        let (cancel, cancelled) = oneshot::channel();
+        self.preparing.lock().insert(pod.uid().to_owned(), cancel);
+        let prepared = tokio::select! {
+            biased;
+            Ok(()) = cancelled => Err(PREEMPTED.to_owned()),
+            prepared = self.pre_bind(state, pod, node) => prepared,
+        };
+        let is_left = self.preparing.lock().remove(pod.uid()).is_some();
+        if is_left { prepared } else { Err(PREEMPTED.to_owned()) }
     }
 
     async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {

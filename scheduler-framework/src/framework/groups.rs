@@ -1,5 +1,9 @@
 use super::Framework;
-use crate::{GroupPlacement, PodGroup, Point, Snapshot};
+use crate::{GroupPlacement, PodGroup, PodInfo, Point, Snapshot};
+use std::sync::Arc;
+
+/// The pods of a group that found a node, with it.
+type Assigned = Vec<(Arc<PodInfo>, String)>;
 
 impl Framework {
     /// Whether pods of a group are placed in one go: where that was asked for, or a plugin needs it.
@@ -38,11 +42,11 @@ impl Framework {
         Ok(proposed.then_some(proposals))
     }
 
-    /// The best of the proposals where enough pods found a node, with how many; by chance among the best.
+    /// The best of the proposals where enough pods found a node, with those; by chance among the best.
     pub(crate) fn best_placement<'a>(
         &self,
         group: &PodGroup,
-        found: &[(&'a GroupPlacement, usize)],
+        found: &[(&'a GroupPlacement, Assigned)],
         nodes: &Snapshot,
     ) -> Option<&'a GroupPlacement> {
         let mut totals = vec![0; found.len()];
@@ -51,7 +55,7 @@ impl Framework {
             let Some(point) = own.plugin.as_placement_score() else { continue };
             let each = found
                 .iter()
-                .map(|(placement, assigned)| point.score(group, placement, *assigned, nodes));
+                .map(|(placement, assigned)| point.score(group, placement, assigned, nodes));
             let mut scores: Vec<_> = each.collect();
             point.normalize(group, &mut scores);
             for (total, score) in totals.iter_mut().zip(scores) {

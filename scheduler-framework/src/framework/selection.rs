@@ -54,7 +54,10 @@ impl Framework {
     ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
         let mut asked = vec![0; self.orders[Point::Filter as usize].len()];
         let all = nodes.nodes();
-        let limit = enough(candidates.map_or(all.len(), BTreeSet::len), self.percentage);
+        let limit = match self.prefers(pod) {
+            true => enough(candidates.map_or(all.len(), BTreeSet::len), self.percentage),
+            false => 1,
+        };
         if let Some(names) = candidates.filter(|names| names.len() <= limit) {
             // All of the few are looked at, and none of the others.
             let mut feasible = Vec::new();
@@ -88,6 +91,12 @@ impl Framework {
         }
         self.count_asked(asked);
         feasible
+    }
+
+    /// Whether anybody who is asked tells better nodes from worse ones, or leaves some out after all filters.
+    fn prefers(&self, pod: &PodInfo) -> bool {
+        !self.orders[Point::Score as usize].is_empty()
+            || self.extenders(pod).any(|own| own.decides())
     }
 
     /// Looks at nodes, after those of the last search, until enough fit. A node that is known to refuse such pods as

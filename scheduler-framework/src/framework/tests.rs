@@ -139,3 +139,178 @@ fn profiles_are_checked() {
     let unsorted = Profile::empty("x").add(Bound, 1);
     assert!(matches!(build(unsorted), Err(Error::QueueSort { found: 0, .. })));
 }
+
+/// Never done with what has to be done before a pod is bound.
+#[derive(Debug)]
+struct Slow;
+
+impl SchedulerPlugin for Slow {
+    fn name(&self) -> &'static str {
+        "Slow"
+    }
+
+    fn as_pre_bind(&self) -> Option<&dyn crate::PreBind> {
+        Some(self)
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::PreBind for Slow {
+    async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), String> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_is_made_ready_says_where_it_will_be_and_gives_way_to_others() {
+    let clock = Arc::new(PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let profile = Profile::default().add(Bound, 1).add(Slow, 1);
+    let slow = Framework::new(profile, clock, Seed::new(7)).unwrap();
+    let (own, state) = (pod(json!({}), "1"), CycleState::new());
+    assert!(slow.announces(&state, &own, "a", &Permission::Granted));
+    assert!(!framework().announces(&state, &own, "a", &Permission::Granted), "bound at once");
+    let preempt = async {
+        while !slow.preempt(own.uid()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (bound, ()) = tokio::join!(slow.bind(&state, &own, "a"), preempt);
+    assert_eq!(bound, Err("preempted by DefaultPreemption".to_owned()));
+    assert!(!slow.preempt(own.uid()), "it has given way already");
+    assert_eq!(framework().bind(&state, &own, "a").await, Ok(()));
+}
+
+/// Lets a pod go where its annotation says; asked late, it may say so for each of several pods alike.
+#[derive(Debug)]
+struct Disks;
+
+impl SchedulerPlugin for Disks {
+    fn name(&self) -> &'static str {
+        "Disks"
+    }
+
+    fn as_filter(&self) -> Option<&dyn crate::Filter> {
+        Some(self)
+    }
+
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+}
+
+impl crate::Filter for Disks {
+    fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> crate::FilterVerdict {
+        let wanted = pod.pod().metadata.annotations.as_ref().and_then(|own| own.get("disk"));
+        match node.label("disk") == wanted.map(String::as_str) {
+            true => crate::FilterVerdict::Fits,
+            false => crate::FilterVerdict::Unschedulable(vec!["wrong disk".to_owned()]),
+        }
+    }
+}
+
+impl crate::Track for Disks {
+    fn track(&self, _: &PodInfo, _: &Snapshot) -> crate::Tracking {
+        crate::Tracking::Late
+    }
+}
+
+fn wanting(number: usize, disk: &str) -> Arc<PodInfo> {
+    let metadata = json!({"name": format!("p{number}"), "namespace": "d", "uid": format!("u{number}"),
+        "annotations": {"disk": disk}});
+    let requests = json!({"cpu": "1", "memory": "1Gi"});
+    let value = json!({"metadata": metadata, "spec": {"containers": [
+        {"name": "c", "resources": {"requests": requests}}]}});
+    Arc::new(PodInfo::new(Arc::new(serde_json::from_value(value).unwrap())))
+}
+
+#[tokio::test]
+async fn plugins_asked_late_decide_as_a_full_pass_would() {
+    let clock = Arc::new(PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let profile = Profile::default().add(Bound, 1).add(Disks, 1);
+    let framework = Framework::new(profile, clock, Seed::new(7)).unwrap();
+    let mut cache = crate::Cache::default();
+    for index in 0..30 {
+        // Some nodes are better avoided, so that the scores hang on which nodes are left.
+        let taints = if index % 3 == 0 {
+            json!([{"key": "soft", "effect": "PreferNoSchedule"}])
+        } else {
+            json!([])
+        };
+        let value = json!({"metadata": {"name": format!("n{index}"), "labels": {"disk": format!("d{}", index % 5)}},
+            "spec": {"taints": taints},
+            "status": {"allocatable": {"cpu": "8", "memory": "16Gi", "pods": "4"}}});
+        cache.set_node(Arc::new(serde_json::from_value(value).unwrap()));
+    }
+    let mut followed = 0;
+    for number in 0..88 {
+        let own = wanting(number, &format!("d{}", number % 4));
+        let snapshot = cache.snapshot();
+        let trace = framework.trace(&own, &snapshot).unwrap();
+        let placement = framework.schedule(&own, &snapshot).await.unwrap();
+        assert!(trace.best.contains(&placement.node), "{} {trace}", placement.node);
+        followed += usize::from(placement.followed);
+        drop(snapshot);
+        cache.assume(&placement.node, own);
+    }
+    assert_eq!(followed, 87, "all but the first");
+    let none = wanting(99, "none");
+    let Err(Failure::Unschedulable(own)) = framework.schedule(&none, &cache.snapshot()).await
+    else {
+        panic!("there is no such disk")
+    };
+    // Of the nodes with other disks those that are full are not asked.
+    assert_eq!(own.reasons.get("wrong disk"), Some(&14), "{own}");
+}
+
+/// A volume that can be used in one zone, and the claim it is bound to.
+fn bound(number: usize) -> (Value, Value) {
+    let (volume, claim) = (format!("v{number}"), format!("c{number}"));
+    let zone = json!({"key": "zone", "operator": "In", "values": [format!("z{}", number % 3)]});
+    let affinity = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [zone]}]}});
+    let modes = json!(["ReadWriteOnce"]);
+    let own = json!({"metadata": {"name": volume}, "spec": {"accessModes": modes,
+        "capacity": {"storage": "1Gi"}, "nodeAffinity": affinity,
+        "claimRef": {"namespace": "d", "name": claim}}, "status": {"phase": "Bound"}});
+    let annotations = json!({"pv.kubernetes.io/bind-completed": "yes"});
+    let of = json!({"metadata": {"name": claim, "namespace": "d", "annotations": annotations},
+        "spec": {"accessModes": modes, "volumeName": volume, "storageClassName": "",
+            "resources": {"requests": {"storage": "1Gi"}}}, "status": {"phase": "Bound"}});
+    (own, of)
+}
+
+fn typed<K: serde::de::DeserializeOwned>(values: Vec<Value>) -> Arc<Vec<Arc<K>>> {
+    let one = |own| Arc::new(serde_json::from_value(own).unwrap());
+    Arc::new(values.into_iter().map(one).collect())
+}
+
+#[tokio::test]
+async fn pods_that_differ_by_their_claims_only_are_decided_as_in_a_full_pass() {
+    let framework = framework();
+    let (volumes, claims) = (0..30).map(bound).unzip();
+    let objects = crate::ClusterObjects {
+        volumes: typed(volumes),
+        claims: typed(claims),
+        ..crate::ClusterObjects::default()
+    };
+    let mut cache = crate::Cache::with_objects(Arc::new(objects));
+    for index in 0..12 {
+        let value = json!({"metadata": {"name": format!("n{index}"), "labels": {"zone": format!("z{}", index % 3)}},
+            "status": {"allocatable": {"cpu": "8", "memory": "16Gi", "pods": "9"}}});
+        cache.set_node(Arc::new(serde_json::from_value(value).unwrap()));
+    }
+    for number in 0..30 {
+        let claim = json!({"claimName": format!("c{number}")});
+        let own = pod(json!({"volumes": [{"name": "v", "persistentVolumeClaim": claim}]}), "1");
+        let mut named = own.pod().as_ref().clone();
+        named.metadata.uid = Some(format!("u{number}"));
+        let own = Arc::new(PodInfo::new(Arc::new(named)));
+        let snapshot = cache.snapshot();
+        let trace = framework.trace(&own, &snapshot).unwrap();
+        let placement = framework.schedule(&own, &snapshot).await.unwrap();
+        assert!(trace.best.contains(&placement.node), "{} {trace}", placement.node);
+        assert_eq!(trace.nodes.iter().filter(|node| node.fits).count(), 4, "one zone only");
+        assert_eq!(placement.followed, number > 0);
+        drop(snapshot);
+        cache.assume(&placement.node, own);
+    }
+}

@@ -103,7 +103,8 @@ fn matters(volume: &Volume) -> bool {
         && volume.host_path.is_none()
 }
 
-/// What of a pod decides where it may go, as a number: pods alike in all of it are one class.
+/// What of a pod decides where it may go, as a number: pods alike in all of it, but for the claims that they name, are
+/// one class.
 pub(super) fn class(pod: &Pod, spec: &PodSpec) -> u128 {
     let mut digest = Digest::new();
     digest.hash((&pod.metadata.namespace, &pod.metadata.labels));
@@ -116,9 +117,13 @@ pub(super) fn class(pod: &Pod, spec: &PodSpec) -> u128 {
     digest.containers(spec.init_containers.as_deref().unwrap_or_default());
     digest.resources(spec.resources.as_ref());
     digest.amounts(&spec.overhead);
-    digest.serialized(spec.resource_claims.as_ref());
+    // Which claims they are is seen for each pod.
+    digest.hash(spec.resource_claims.as_ref().map(Vec::len));
     for volume in spec.volumes.iter().flatten().filter(|own| matters(own)) {
-        digest.serialized(Some(volume));
+        match &volume.persistent_volume_claim {
+            Some(claim) => digest.hash(("claim", claim.read_only)),
+            None => digest.serialized(Some(volume)),
+        }
     }
     digest.done()
 }

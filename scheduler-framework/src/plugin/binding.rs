@@ -55,7 +55,8 @@ pub trait PreBind: Send + Sync {
     /// The pod is not bound.
     ///
     /// # Cancellation
-    /// May be dropped when the scheduler stops.
+    /// May be dropped when the scheduler stops, or another pod takes this one's place: then
+    /// [`unreserve`](Reserve::unreserve) is called.
     async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String>;
 }
 

@@ -72,6 +72,8 @@ pub enum PostFilterVerdict {
     Unschedulable(String),
     /// Nothing was done now, and a nomination stays; the message is added to the pod's.
     Unchanged(String),
+    /// Something was done that has to show first: no other plugin is asked, and this is all that is said.
+    Unresolvable(String),
     /// The plugin failed.
     Error(String),
 }

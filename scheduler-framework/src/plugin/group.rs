@@ -49,12 +49,12 @@ pub trait PlacementGenerate: Send + Sync {
 
 /// Scores such proposals.
 pub trait PlacementScore: Send + Sync {
-    /// The score of one proposal, where so many of the group's pods found a node.
+    /// The score of one proposal, where these of the group's pods found a node.
     fn score(
         &self,
         group: &PodGroup,
         placement: &GroupPlacement,
-        assigned: usize,
+        assigned: &[(Arc<PodInfo>, String)],
         nodes: &Snapshot,
     ) -> i64;
 

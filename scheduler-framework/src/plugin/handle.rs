@@ -1,4 +1,6 @@
-use crate::{Framework, GroupMembers, groups::Groups, objects::ClusterObjects};
+use crate::{
+    Framework, GroupMembers, groups::Groups, metrics::SchedulerMetrics, objects::ClusterObjects,
+};
 use kubeplane_client::EventRecorder;
 use kubeplane_clock::SharedClock;
 use std::{
@@ -21,6 +23,7 @@ pub struct Handle {
     pub(crate) groups: Arc<Groups>,
     pub(crate) frameworks: Vec<Weak<Framework>>,
     pub(crate) wake: mpsc::Sender<Wake>,
+    pub(crate) metrics: SchedulerMetrics,
 }
 
 /// A waiting pod is to be looked at again.

@@ -29,7 +29,8 @@ pub trait EnqueueExtensions: Send + Sync {
     fn hint(&self, pod: &PodInfo, event: ClusterEvent, object: &EventObject) -> Hint;
 
     /// Whether what it says of an event of a node, or of a pod that is on one, goes by nothing but the waiting pod's
-    /// namespace, labels, owner, scheduler and those parts of its spec that decide where it may go. Then one of several
+    /// namespace, labels, owner, scheduler and those parts of its spec that decide where it may go, but for the names of
+    /// claims. Then one of several
     /// pods alike is asked for all of them, however many wait.
     fn is_same_for_pods_alike(&self) -> bool {
         false

@@ -1,4 +1,4 @@
-use crate::{NodeInfo, PodInfo, Snapshot};
+use crate::{CycleState, NodeInfo, PodInfo, Snapshot};
 use std::fmt;
 
 /// Says of a node whether pods of a class fit there (`None`: they do not), and with which score.
@@ -15,6 +15,9 @@ pub enum Tracking {
     Ranked(Rate),
     /// They depend also on what else there is, by the place a node has.
     Placed(Box<dyn Places>),
+    /// The verdict depends on more than can be followed, but no node scores more than another: `PreFilter` is asked for
+    /// each pod, and `Filter` for the best of the nodes that others leave, one after the other, until one fits.
+    Late,
     /// They cannot be followed: such pods are decided by asking every filter and score for every node.
     Opaque,
 }
@@ -26,6 +29,7 @@ impl fmt::Debug for Tracking {
             Self::Alone(_) => "Alone",
             Self::Ranked(_) => "Ranked",
             Self::Placed(_) => "Placed",
+            Self::Late => "Late",
             Self::Opaque => "Opaque",
         })
     }
@@ -38,13 +42,20 @@ impl fmt::Debug for Tracking {
 /// What is followed answers for a node exactly as the plugin's `PreFilter`, `Filter`, `PreScore` and `Score`
 /// would. Of the pod it depends on no more than its namespace, labels and controller, on what its containers
 /// ask for (resources, ports, images), on node selector, affinity, tolerations, spread constraints, overhead,
-/// claims and volumes, and on what [`Sign`](crate::Sign) adds. `Score::normalize` depends on no more than which
-/// raw scores there are: not on how often, or in which order.
+/// volumes, how many claims for volumes and devices it has but not which, and on what [`Sign`](crate::Sign)
+/// adds. `Score::normalize` depends on no more than which raw scores there are: not on how often, or in which
+/// order.
 ///
 /// Every plugin of a profile that filters or scores must have it; else all its pods get a full pass.
 pub trait Track: Send + Sync {
     /// How pods like this one are followed.
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking;
+
+    /// Whether for a pod that is tracked as [`Late`](Tracking::Late), after its `PreFilter`, really no node scores more
+    /// than another; if not, it is decided by asking every filter and score for every node.
+    fn is_level(&self, _state: &CycleState, _pod: &PodInfo) -> bool {
+        true
+    }
 }
 
 /// Nodes by the place they have: nodes of one place get the same answer.
@@ -52,7 +63,8 @@ pub trait Places: Send + Sync {
     /// Takes in a node as it is now, in place of what it was under this index.
     fn observe(&mut self, index: usize, node: &NodeInfo);
 
-    /// A pod was added to the node (`sign` 1) or left it (-1).
+    /// A pod was added to the node (`sign` 1) or left it (-1). One that changed left and was added; but of changes of its
+    /// status only those are told by which it takes more or less, or is about to leave.
     fn pod_changed(&mut self, index: usize, node: &NodeInfo, pod: &PodInfo, sign: i64) {
         let _ = (pod, sign);
         self.observe(index, node);
@@ -68,6 +80,11 @@ pub trait Places: Send + Sync {
 
     /// Whether pods fit at a place.
     fn fits(&self, place: u64) -> bool;
+
+    /// Whether the score of a place may hang on which others are left, or on how many nodes they have.
+    fn is_relative(&self) -> bool {
+        true
+    }
 
     /// The places that are left, and how many nodes each has, before they are scored.
     fn prepare(&mut self, _left: &[(u64, usize)]) {}

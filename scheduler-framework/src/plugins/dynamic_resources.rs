@@ -20,16 +20,19 @@ mod pools;
 mod request;
 mod reserving;
 mod selectors;
+mod shelf;
 mod tracker;
 
 use super::device_classes::concern;
 use crate::{
-    ActionType, ClusterEvent, EnqueueExtensions, EventResource, Filter, Handle, PodInfo,
-    PostFilter, PreBind, PreEnqueue, PreFilter, Reserve, SchedulerPlugin, Score, Sign, Snapshot,
-    Track, Tracking, objects::ClusterObjects,
+    ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter, Handle,
+    PodInfo, PostFilter, PreBind, PreEnqueue, PreFilter, Reserve, SchedulerPlugin, Score, Sign,
+    Snapshot, Track, Tracking, objects::ClusterObjects,
 };
+use filtering::Cycle;
 use parking_lot::Mutex;
 use selectors::Selectors;
+use shelf::Shelves;
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
@@ -47,6 +50,9 @@ pub struct DynamicResources {
     binding_timeout: Duration,
     tracker: Tracker,
     selectors: Arc<Selectors>,
+    shelves: Shelves,
+    /// Whether PodGroups have claims.
+    group_claims: bool,
     handle: OnceLock<Handle>,
     /// What is taken back beside the scheduling loop.
     tasks: Mutex<JoinSet<()>>,
@@ -68,9 +74,18 @@ impl DynamicResources {
             binding_timeout: binding,
             tracker: Tracker::default(),
             selectors: Arc::default(),
+            shelves: Shelves::default(),
+            group_claims: false,
             handle: OnceLock::new(),
             tasks: Mutex::default(),
         }
+    }
+
+    /// Has claims of PodGroups too, which all pods of a group use together: what the gate `DRAWorkloadResourceClaims`
+    /// is for (KEP-5729).
+    #[must_use]
+    pub fn with_group_claims(self, group_claims: bool) -> Self {
+        Self { group_claims, ..self }
     }
 
     fn has_claims(pod: &PodInfo) -> bool {
@@ -151,20 +166,24 @@ impl Track for DynamicResources {
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
         if Self::is_indifferent(pod, nodes.objects()) {
             Tracking::Indifferent
-        } else {
+        } else if concern(nodes.objects(), pod) {
             Tracking::Opaque
+        } else {
+            Tracking::Late
         }
+    }
+
+    fn is_level(&self, state: &CycleState, _: &PodInfo) -> bool {
+        state.value::<Cycle>().is_none_or(|own| !own.has_preferences())
     }
 }
 
-/// A class that comes to stand for what a pod asks for makes another pod of it.
+/// Which claims a pod has is seen for each pod. A class that comes to stand for what a pod asks for makes another pod of
+/// it.
 impl Sign for DynamicResources {
     fn sign(&self, pod: &PodInfo) -> Option<Vec<u8>> {
-        let indifferent = match self.handle.get() {
-            Some(handle) => Self::is_indifferent(pod, &handle.objects),
-            None => !Self::has_claims(pod),
-        };
-        indifferent.then(Vec::new)
+        let stood_for = self.handle.get().is_some_and(|own| concern(&own.objects, pod));
+        (!stood_for).then(|| if Self::has_claims(pod) { vec![1] } else { Vec::new() })
     }
 }
 

@@ -1,12 +1,14 @@
 //! NodeResourcesFit: room for what a pod requests.
 
 mod hints;
+mod placement;
 mod strategy;
 
 use super::device_classes::{class_for, concern};
 use crate::{
     ActionType, Amounts, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter,
-    FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin, Score, objects::ClusterObjects,
+    FilterVerdict, NodeInfo, PlacementScore, PodInfo, SchedulerPlugin, Score,
+    objects::ClusterObjects,
 };
 use std::collections::BTreeSet;
 pub use strategy::{ScoringStrategy, ShapePoint};
@@ -194,6 +196,10 @@ impl SchedulerPlugin for NodeResourcesFit {
     }
 
     fn as_score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+
+    fn as_placement_score(&self) -> Option<&dyn PlacementScore> {
         Some(self)
     }
 }

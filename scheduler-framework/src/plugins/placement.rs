@@ -1,10 +1,10 @@
 //! Where groups of pods could be placed.
 
 use crate::{
-    GroupPlacement, MAX_SCORE, PlacementGenerate, PlacementScore, PodGroup, SchedulerPlugin,
-    Snapshot,
+    GroupPlacement, MAX_SCORE, PlacementGenerate, PlacementScore, PodGroup, PodInfo,
+    SchedulerPlugin, Snapshot,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Proposes the nodes of one topology domain each, for groups that want to be in one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,8 +81,14 @@ impl SchedulerPlugin for PodGroupPodsCount {
 }
 
 impl PlacementScore for PodGroupPodsCount {
-    fn score(&self, group: &PodGroup, _: &GroupPlacement, assigned: usize, _: &Snapshot) -> i64 {
-        i64::try_from(group.placed.len() + assigned).unwrap_or(i64::MAX)
+    fn score(
+        &self,
+        group: &PodGroup,
+        _: &GroupPlacement,
+        assigned: &[(Arc<PodInfo>, String)],
+        _: &Snapshot,
+    ) -> i64 {
+        i64::try_from(group.placed.len() + assigned.len()).unwrap_or(i64::MAX)
     }
 
     fn normalize(&self, _: &PodGroup, scores: &mut [i64]) {

@@ -53,6 +53,11 @@ impl SchedulerPlugin for InterPodAffinity {
             ClusterEvent::new(EventResource::AssignedPod, pods),
             ClusterEvent::new(EventResource::UnscheduledPod, pods),
             ClusterEvent::new(EventResource::Node, nodes),
+            // Which the original does not wait for: a namespace may be seen, or get its labels, after its pods.
+            ClusterEvent::new(
+                EventResource::Namespace,
+                ActionType::ADD.or(ActionType::UPDATE_OTHER),
+            ),
         ]
     }
 

@@ -1,7 +1,8 @@
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo,
-    PreFilter, PreFilterVerdict, SchedulerPlugin, Snapshot,
+    ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventObject, EventResource, Filter,
+    FilterVerdict, Hint, NodeInfo, PodInfo, PreFilter, PreFilterVerdict, SchedulerPlugin, Snapshot,
 };
+use kubeplane_workload::host_ports;
 
 /// Only nodes where the host ports of a pod are free.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,6 +21,10 @@ impl SchedulerPlugin for NodePorts {
     }
 
     fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
+    fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {
         Some(self)
     }
 
@@ -46,5 +51,19 @@ impl Filter for NodePorts {
             return FilterVerdict::Unschedulable(vec![reason.into()]);
         }
         FilterVerdict::Fits
+    }
+}
+
+impl EnqueueExtensions for NodePorts {
+    /// A pod that left helps if it had a port that is wanted.
+    fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
+        let EventObject::Pod { old: Some(old), new: None } = object else { return Hint::Queue };
+        let had = old.spec.as_ref().map(host_ports).unwrap_or_default();
+        let wanted = |port| pod.ports().iter().any(|own| own.conflicts(port));
+        if had.iter().any(wanted) { Hint::Queue } else { Hint::Skip }
+    }
+
+    fn is_same_for_pods_alike(&self) -> bool {
+        true
     }
 }

@@ -58,6 +58,13 @@ impl DefaultPreemption {
     /// Why a pod may not preempt others now.
     fn objection(what_if: &WhatIf<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
         let pod = what_if.pod();
+        let group =
+            pod.group().and_then(|key| key.split_once('/').map(|(_, name)| name.to_owned()));
+        let groups = &what_if.nodes().objects().pod_groups;
+        let group = group.and_then(|name| groups.find(pod.namespace(), &name));
+        if group.is_some_and(|own| own.spec.scheduling_constraints.is_some()) {
+            return Some("not eligible due to placement-based pod group scheduling limitation");
+        }
         if pod.spec().preemption_policy.as_deref() == Some("Never") {
             return Some("not eligible due to preemptionPolicy=Never.");
         }
@@ -211,6 +218,9 @@ impl PostFilter for DefaultPreemption {
         what_if: &mut WhatIf<'_>,
         diagnosis: &Diagnosis,
     ) -> PostFilterVerdict {
+        if let Some(evictions) = self.evictions.get() {
+            evictions.attempted();
+        }
         if let Some(why) = Self::objection(what_if, diagnosis) {
             return PostFilterVerdict::Unchanged(format!("preemption: {why}"));
         }

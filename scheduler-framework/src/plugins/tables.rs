@@ -1,6 +1,7 @@
 //! The scenarios of the original's unit tests of single plugins, with what it answers and scores.
 
 mod amounts;
+mod hints;
 mod nodes;
 
 use super::fixtures::{filter, pod, scores};

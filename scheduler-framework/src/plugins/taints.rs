@@ -1,9 +1,9 @@
 use super::normalize::normalize;
 use crate::{
-    ActionType, ClusterEvent, CycleState, EventResource, Filter, FilterVerdict, NodeInfo, PodInfo,
-    SchedulerPlugin, Score,
+    ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventObject, EventResource, Filter,
+    FilterVerdict, Hint, NodeInfo, PodInfo, SchedulerPlugin, Score,
 };
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 use kubeplane_workload::{first_untolerated, tolerates};
 
 /// Leaves out nodes with taints that a pod does not tolerate; avoids those it is asked to avoid.
@@ -26,6 +26,10 @@ impl SchedulerPlugin for TaintToleration {
         Some(self)
     }
 
+    fn as_enqueue_extensions(&self) -> Option<&dyn EnqueueExtensions> {
+        Some(self)
+    }
+
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
@@ -35,8 +39,13 @@ impl SchedulerPlugin for TaintToleration {
     }
 }
 
-fn taints(node: &NodeInfo) -> &[Taint] {
-    node.node().spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+fn taints(node: &Node) -> &[Taint] {
+    node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+}
+
+/// Whether a pod may be on a node.
+fn is_tolerated(pod: &PodInfo, node: &Node) -> bool {
+    first_untolerated(taints(node), tolerations(pod), &["NoSchedule", "NoExecute"]).is_none()
 }
 
 fn tolerations(pod: &PodInfo) -> &[Toleration] {
@@ -45,9 +54,9 @@ fn tolerations(pod: &PodInfo) -> &[Toleration] {
 
 impl Filter for TaintToleration {
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
-        match first_untolerated(taints(node), tolerations(pod), &["NoSchedule", "NoExecute"]) {
-            None => FilterVerdict::Fits,
-            Some(_) => FilterVerdict::Unresolvable(vec!["node(s) had untolerated taint(s)".into()]),
+        match is_tolerated(pod, node.node()) {
+            true => FilterVerdict::Fits,
+            false => FilterVerdict::Unresolvable(vec!["node(s) had untolerated taint(s)".into()]),
         }
     }
 }
@@ -59,12 +68,32 @@ impl Score for TaintToleration {
             matches!(toleration.effect.as_deref(), None | Some("" | "PreferNoSchedule"))
         };
         let tolerations: Vec<_> = tolerations(pod).iter().filter(soft).cloned().collect();
-        let avoided = taints(node).iter().filter(|taint| taint.effect == "PreferNoSchedule");
+        let avoided = taints(node.node()).iter().filter(|taint| taint.effect == "PreferNoSchedule");
         i64::try_from(avoided.filter(|taint| !tolerates(&tolerations, taint)).count())
             .unwrap_or(i64::MAX)
     }
 
     fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [i64]) {
         normalize(scores, true);
+    }
+}
+
+impl EnqueueExtensions for TaintToleration {
+    /// A node helps whose taints are tolerated, and were not; so does another toleration of the pod itself.
+    fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
+        let helps = match object {
+            EventObject::Node { old, new: Some(new) } => {
+                old.as_ref().is_none_or(|old| !is_tolerated(pod, old)) && is_tolerated(pod, new)
+            }
+            EventObject::Pod { new: Some(new), .. } => {
+                new.metadata.uid.as_deref() == Some(pod.uid())
+            }
+            _ => true,
+        };
+        if helps { Hint::Queue } else { Hint::Skip }
+    }
+
+    fn is_same_for_pods_alike(&self) -> bool {
+        true
     }
 }

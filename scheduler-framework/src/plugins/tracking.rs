@@ -87,7 +87,7 @@ impl Track for NodeResourcesBalancedAllocation {
     }
 }
 
-/// Volumes change by themselves; pods that have some that matter are not followed.
+/// Volumes change by themselves, and pods alike have others: of pods that have some that matter single nodes are asked.
 fn by_volumes(pod: &PodInfo) -> Tracking {
     let volumes = || pod.spec().volumes.iter().flatten();
     let plain = volumes().all(|own| {
@@ -101,7 +101,7 @@ fn by_volumes(pod: &PodInfo) -> Tracking {
             && own.rbd.is_none()
             && own.iscsi.is_none()
     });
-    if plain { Tracking::Indifferent } else { Tracking::Opaque }
+    if plain { Tracking::Indifferent } else { Tracking::Late }
 }
 
 impl Track for VolumeRestrictions {

@@ -129,22 +129,23 @@ impl Queue {
     /// Moves pods whose back-off is over, or that have waited long without an event.
     pub(crate) fn flush(&mut self) {
         let now = self.clock.elapsed();
-        for (set, cause) in [
+        for (set, why) in [
             (&self.backing_off, cause::BACKOFF),
             (&self.failing, cause::BACKOFF),
             (&self.left_over, cause::TIMEOUT),
         ]
-        .map(|(set, cause)| {
+        .map(|(set, why)| {
             let due: Vec<_> = set
                 .iter()
                 .take_while(|(until, _)| *until <= now)
                 .map(|(_, uid)| uid.clone())
                 .collect();
-            (due, cause)
+            (due, why)
         }) {
             for uid in set {
-                if let Some(waiting) = self.lift(&uid) {
-                    self.enqueue(waiting.pod, cause);
+                if let Some(mut waiting) = self.lift(&uid) {
+                    waiting.pod.flushed |= why == cause::TIMEOUT;
+                    self.enqueue(waiting.pod, why);
                 }
             }
         }

@@ -44,6 +44,11 @@ impl InFlight {
         }
     }
 
+    /// The pod as it is meanwhile, if it changed.
+    pub(super) fn latest(&self, uid: &str) -> Option<&Arc<PodInfo>> {
+        self.pods.get(uid)?.latest.as_ref()
+    }
+
     pub(super) fn record(&mut self, event: ClusterEvent, object: &EventObject) {
         if !self.pods.is_empty() {
             self.events.push_back((event, object.clone()));

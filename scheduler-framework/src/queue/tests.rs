@@ -316,3 +316,48 @@ fn one_of_many_pods_alike_is_asked_whether_an_event_helps() {
     queue.on_event(event, &EventObject::Flush);
     assert_eq!(asked(&plugin), 100, "what happens to a waiting pod may be its own");
 }
+
+#[test]
+fn pods_whose_back_off_ends_in_the_same_second_come_by_priority() {
+    let (mut queue, clock) = queue();
+    for (name, priority) in [("low", 0), ("high", 10), ("later", 20)] {
+        queue.add(pod(name, json!({"priority": priority})));
+    }
+    let taken: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
+    // They back off until 1.2, 1.6 and 2.1 seconds.
+    for (wait, name) in [(200, "low"), (400, "high"), (500, "later")] {
+        clock.advance(Duration::from_millis(wait));
+        let own = taken.iter().find(|own| own.info.name() == name).unwrap().clone();
+        queue.set_unschedulable(own, BTreeSet::from(["NodeResourcesFit"]));
+    }
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert_eq!(names(&mut queue), ["high", "low", "later"]);
+}
+
+#[test]
+fn a_pod_tried_because_it_had_waited_for_long_is_known_as_that() {
+    let (mut queue, clock) = queue();
+    queue.add(pod("a", json!({})));
+    let refused = || BTreeSet::from(["NodeResourcesFit"]);
+    let taken = queue.take().unwrap();
+    queue.set_unschedulable(taken, refused());
+    clock.advance(Duration::from_secs(300));
+    queue.flush();
+    let taken = queue.take().unwrap();
+    assert!(taken.flushed);
+    queue.set_unschedulable(taken, refused());
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert!(!queue.take().unwrap().flushed, "an event brought it back");
+}
+
+#[test]
+fn a_pod_in_flight_is_known_as_it_is() {
+    let (mut queue, _) = queue();
+    queue.add(pod("a", json!({})));
+    let _taken = queue.take().unwrap();
+    assert!(queue.latest("a").is_none());
+    queue.add(pod("a", json!({"priority": 7})));
+    assert_eq!(queue.latest("a").unwrap().priority(), 7);
+    queue.done("a");
+    assert!(queue.latest("a").is_none());
+}

@@ -31,6 +31,7 @@ pub(super) const FLUSH_AFTER: Duration = Duration::from_secs(300);
 pub(super) mod cause {
     pub(in crate::queue) const FAILURE: &str = "ScheduleAttemptFailure";
     pub(in crate::queue) const BACKOFF: &str = "BackoffComplete";
+    pub(in crate::queue) const EARLY: &str = "PopFromBackoffQ";
     pub(in crate::queue) const WOKEN: &str = "ForceActivate";
     pub(in crate::queue) const TIMEOUT: &str = "UnschedulableTimeout";
 }
@@ -48,6 +49,8 @@ pub(crate) struct QueuedPod {
     pub(crate) since: Duration,
     /// When it was first seen.
     pub(crate) first_seen: Duration,
+    /// Whether it was tried this time only because it had waited for long.
+    pub(crate) flushed: bool,
     /// The plugins that refused or hold it.
     pub(crate) plugins: BTreeSet<&'static str>,
 }

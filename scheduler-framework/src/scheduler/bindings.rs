@@ -5,8 +5,12 @@ use crate::{
     queue::QueuedPod,
 };
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use kubeplane_clock::SharedClock;
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// How a binding went.
@@ -14,6 +18,8 @@ pub(super) struct Bound {
     pub(super) pod: QueuedPod,
     pub(super) node: String,
     pub(super) outcome: Result<(), Setback>,
+    /// Whether the pod was told the node before it was bound.
+    pub(super) announced: bool,
     pub(super) framework: Arc<Framework>,
     /// When the attempt began.
     pub(super) started: Duration,
@@ -30,6 +36,8 @@ pub(super) async fn bind(
     started: Duration,
 ) -> Bound {
     let Placement { node, mut state, .. } = placement;
+    let announced = framework.announces(&state, &pod.info, &node, &permission)
+        && announce(client.clone(), &pod.info, &node).await;
     let outcome = match framework.permitted(&pod.info, permission).await {
         Ok(()) => match framework.bind(&state, &pod.info, &node).await {
             Err(_) if is_there(client, &clock, &pod.info, &node).await => Ok(()),
@@ -40,7 +48,23 @@ pub(super) async fn bind(
     if outcome.is_err() {
         framework.unreserve(&mut state, &pod.info, &node);
     }
-    Bound { pod, node, outcome, framework, started }
+    Bound { pod, node, outcome, announced, framework, started }
+}
+
+/// Has the pod say where it will be: binding may take a while, and others may want to know. It is no reason not to go on
+/// if that fails.
+async fn announce(client: kube::Client, pod: &PodInfo, node: &str) -> bool {
+    if pod.nominated_node() == Some(node) {
+        return false;
+    }
+    let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"nominatedNodeName": node}});
+    let pods: Api<Pod> = Api::namespaced(client, pod.namespace());
+    let patch = Patch::Strategic(patch);
+    let told = pods.patch_status(pod.name(), &PatchParams::default(), &patch).await;
+    if let Err(error) = &told {
+        tracing::debug!(pod = pod.key(), node, %error, "node not announced");
+    }
+    told.is_ok()
 }
 
 /// Whether the pod has the node although its binding failed: only the answer was lost. Were its room given to others,

@@ -2,7 +2,7 @@
 
 use super::cycle::Loop;
 use crate::{ActionType, ClusterEvent, EventObject, EventResource, PodInfo, event::pod_action};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod, Taint};
 use kubeplane_client::Change;
 use kubeplane_workload::is_terminal;
 use std::sync::Arc;
@@ -67,7 +67,14 @@ impl Loop {
         if pod.metadata.deletion_timestamp.is_some() {
             return self.lose_pod(pod);
         }
-        if self.framework(&pod).is_none() || self.cache.is_assumed(info.uid()) {
+        if self.framework(&pod).is_none() {
+            return;
+        }
+        if self.cache.is_assumed(info.uid()) {
+            // Should it not be bound it is tried again as it is by then.
+            if self.queue.is_in_flight(info.uid()) {
+                self.queue.update(info.clone());
+            }
             return;
         }
         self.groups.set(info, None);
@@ -122,6 +129,13 @@ impl Loop {
         self.queue.on_event_for_others(event, &object, &uid);
     }
 
+    /// Has the queue look which pods an event helps.
+    pub(super) fn tell(&mut self, event: ClusterEvent, object: &EventObject) {
+        let began = self.clock.elapsed();
+        self.queue.on_event(event, object);
+        self.metrics.handled(event.label(), self.clock.elapsed().saturating_sub(began));
+    }
+
     pub(super) fn announce(
         &mut self,
         resource: EventResource,
@@ -129,7 +143,7 @@ impl Loop {
         object: &EventObject,
     ) {
         if !action.is_empty() {
-            self.queue.on_event(ClusterEvent::new(resource, action), object);
+            self.tell(ClusterEvent::new(resource, action), object);
         }
     }
 }
@@ -150,23 +164,25 @@ fn node_action(old: &Node, new: &Node) -> ActionType {
             action = action.or(what);
         }
     };
-    let allocatable =
-        |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
-    let conditions = |node: &Node| {
-        let all =
-            node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-        all.into_iter().map(|own| (own.type_, own.status)).collect::<Vec<_>>()
-    };
-    let taints = |node: &Node| {
-        let spec = node.spec.clone().unwrap_or_default();
-        (spec.taints, spec.unschedulable.unwrap_or_default())
-    };
-    when(allocatable(old) != allocatable(new), ActionType::UPDATE_ALLOCATABLE);
+    let none = NodeStatus::default();
+    let (before, after) =
+        (old.status.as_ref().unwrap_or(&none), new.status.as_ref().unwrap_or(&none));
+    fn conditions(status: &NodeStatus) -> impl Iterator<Item = (&str, &str)> {
+        let all = status.conditions.iter().flatten();
+        all.map(|own| (own.type_.as_str(), own.status.as_str()))
+    }
+    fn taints(node: &Node) -> (Option<&Vec<Taint>>, bool) {
+        let spec = node.spec.as_ref();
+        let closed = spec.and_then(|spec| spec.unschedulable).unwrap_or_default();
+        (spec.and_then(|spec| spec.taints.as_ref()), closed)
+    }
+    when(before.allocatable != after.allocatable, ActionType::UPDATE_ALLOCATABLE);
     when(old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS);
     when(taints(old) != taints(new), ActionType::UPDATE_TAINTS);
-    when(conditions(old) != conditions(new), ActionType::UPDATE_CONDITIONS);
-    let features =
-        |node: &Node| node.status.as_ref().and_then(|status| status.declared_features.clone());
-    when(features(old) != features(new), ActionType::UPDATE_DECLARED_FEATURES);
+    when(old.metadata.annotations != new.metadata.annotations, ActionType::UPDATE_ANNOTATIONS);
+    let same = conditions(before).eq(conditions(after));
+    when(!same, ActionType::UPDATE_CONDITIONS);
+    let same = before.declared_features == after.declared_features;
+    when(!same, ActionType::UPDATE_DECLARED_FEATURES);
     action
 }

@@ -91,7 +91,7 @@ impl Loop {
                 biased;
                 () = token.cancelled() => break,
                 Some(change) = nodes.next() => self.on_node(change),
-                Some((event, object)) = others.next() => self.queue.on_event(event, &object),
+                Some((event, object)) = others.next() => self.tell(event, &object),
                 Some(change) = pods.next() => self.on_pod(change),
                 Some(wake) = wakes.recv() => self.queue.wake(&wake.uid, wake.always),
                 () = std::future::ready(()), if !self.caught_up.load(Ordering::Relaxed) => {
@@ -137,10 +137,10 @@ impl Loop {
             let snapshot = self.cache.snapshot();
             framework.schedule(&pod.info, &snapshot).await
         };
+        self.metrics.algorithm(self.clock.elapsed().saturating_sub(started));
         let result = match outcome {
             Ok(mut placement) => match self.place(&framework, &pod, &mut placement) {
                 Ok(permission) => {
-                    self.metrics.algorithm(self.clock.elapsed().saturating_sub(started));
                     // The attempt counts when it is known how the binding went.
                     let before = self.reports.turn(pod.info.uid());
                     let (client, clock) = (self.client.clone(), self.clock.clone());
@@ -179,7 +179,7 @@ impl Loop {
         }
     }
 
-    fn attempted(&self, framework: &Framework, result: &'static str, started: Duration) {
+    pub(super) fn attempted(&self, framework: &Framework, result: &'static str, started: Duration) {
         let took = self.clock.elapsed().saturating_sub(started);
         self.metrics.attempt(result, framework.name(), took);
     }
@@ -216,13 +216,20 @@ impl Loop {
                 let message = format!("Successfully assigned {} to {}", info.key(), bound.node);
                 self.recorder.event_for(&**info.pod(), EventType::Normal, "Scheduled", message);
                 let waited = self.clock.elapsed().saturating_sub(bound.pod.first_seen);
-                self.metrics.bound(bound.pod.attempts, waited);
+                self.metrics.bound(bound.pod.attempts, waited, bound.pod.flushed);
                 "scheduled"
             }
             Err(setback) => {
-                let own = bound.pod.info.pod().clone();
-                let held = self.cache.is_assumed(bound.pod.info.uid());
-                let result = self.give_up(bound.pod, &bound.node, &setback);
+                let mut pod = bound.pod;
+                let latest = self.queue.latest(pod.info.uid());
+                pod.info = latest.unwrap_or(pod.info);
+                if bound.announced && pod.info.nominated_node().is_none() {
+                    // What says so is on its way here.
+                    pod.info = Arc::new(nominated(&pod.info, &bound.node));
+                }
+                let own = pod.info.pod().clone();
+                let held = self.cache.is_assumed(pod.info.uid());
+                let result = self.give_up(pod, &bound.node, &setback);
                 if held {
                     // Others may have been refused because of it.
                     self.announce_leaving(&own, &bound.node);
@@ -275,7 +282,8 @@ impl Loop {
         message: &str,
         nomination: &Nomination,
     ) {
-        self.recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", message);
+        let note = super::report::shortened(message);
+        self.recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", note);
         let now = self.clock.now();
         if let Some(patch) =
             super::report::condition_patch(info.pod(), reason, message, nomination, now)
@@ -286,4 +294,11 @@ impl Loop {
             });
         }
     }
+}
+
+/// The pod with a node where room is held for it.
+fn nominated(info: &PodInfo, node: &str) -> PodInfo {
+    let mut pod = Pod::clone(info.pod());
+    pod.status.get_or_insert_default().nominated_node_name = Some(node.to_owned());
+    PodInfo::new(Arc::new(pod))
 }

@@ -1,5 +1,5 @@
 use super::{Scheduler, others};
-use crate::{Cache, Error, PodInfo, Trace, objects::ClusterObjects};
+use crate::{Cache, Error, PodInfo, Trace, groups::PodGroupObject, objects::ClusterObjects};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_client::Informers;
 use kubeplane_workload::is_terminal;
@@ -22,8 +22,12 @@ impl Scheduler {
         if self.device_rules {
             objects = objects.with_device_rules(&informers);
         }
+        let groups = self.frameworks.values().any(|own| own.is_for_groups());
+        if groups {
+            objects.pod_groups = Arc::new(informers.of::<PodGroupObject>().lister());
+        }
         let objects = Arc::new(objects);
-        let optional = others::Optional { groups: false, device_rules: self.device_rules };
+        let optional = others::Optional { groups, device_rules: self.device_rules };
         others::synced(&informers, optional).await;
         let (pods, nodes) = (informers.of::<Pod>().lister(), informers.of::<Node>().lister());
         let missing = || Error::NoSuchPod { namespace: namespace.into(), name: name.into() };

@@ -98,6 +98,10 @@ pub(super) fn changes(informers: &Informers, optional: Optional) -> OtherChanges
         of::<DeviceClass>(informers, EventResource::DeviceClass, |old, new| {
             EventObject::DeviceClass { old, new }
         }),
+        of::<Namespace>(informers, EventResource::Namespace, |old, new| EventObject::Namespace {
+            old,
+            new,
+        }),
     ];
     stream::select_all(others.into_iter().chain(groups).chain(rules)).boxed()
 }

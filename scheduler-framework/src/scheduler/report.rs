@@ -4,6 +4,22 @@ use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use kube::api::{Api, Patch, PatchParams};
 use kubeplane_workload::condition;
 use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// The longest text of an event, in bytes.
+const NOTE_MOST: usize = 1024;
+/// Ends one that was longer.
+const MORE: &str = " ...";
+
+/// A text as events may have it.
+pub(super) fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= NOTE_MOST {
+        return text.into();
+    }
+    let most = NOTE_MOST - MORE.len();
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    format!("{}{MORE}", &text[..end]).into()
+}
 
 /// The change that makes the pod say why it is not scheduled; `None` when it says so already.
 pub(super) fn condition_patch(
@@ -83,5 +99,13 @@ mod tests {
         let cleared = patch(&told, "no room", &Nomination::Clear).unwrap();
         assert_eq!(cleared["status"].get("nominatedNodeName"), Some(&Value::Null));
         assert!(patch(&told, "no room at all", &Nomination::Keep).is_some());
+    }
+
+    #[test]
+    fn long_texts_are_cut_where_events_would_be_refused() {
+        assert_eq!(shortened("short"), "short");
+        let long = "é".repeat(600);
+        let cut = shortened(&long);
+        assert!(cut.len() <= NOTE_MOST && cut.ends_with("é ..."), "{}", cut.len());
     }
 }

@@ -4,7 +4,8 @@ mod outcome;
 
 use super::cycle::Loop;
 use crate::{
-    Failure, Framework, GroupPlacement, Nomination, PodGroup, Snapshot, groups::PodGroupObject,
+    Failure, Framework, GroupPlacement, Nomination, PodGroup, Snapshot,
+    groups::{GroupCycle, PodGroupObject},
     queue::QueuedPod,
 };
 use outcome::{Attempt, Fate, Verdict};
@@ -49,12 +50,18 @@ impl Loop {
         let profile = first.info.spec().scheduler_name.clone();
         let pods = self.gather(first, key);
         if pods.iter().any(|pod| pod.info.spec().scheduler_name != profile) {
-            let why = "all pods in a single pod group should have the same .spec.schedulerName set";
-            return self.fail_group(pods, key, why);
+            let other = pods.iter().find(|pod| pod.info.spec().scheduler_name != profile);
+            let other = other.and_then(|pod| pod.info.spec().scheduler_name.clone());
+            let (first, other) = (profile.unwrap_or_default(), other.unwrap_or_default());
+            let why = format!(
+                "all pods in a single pod group should have the same .spec.schedulerName set, got: {first:?} and {other:?}"
+            );
+            return self.fail_group(pods, key, &why);
         }
         if pods.is_empty() {
             return;
         }
+        let started = self.clock.elapsed();
         let object = self.group_object(key);
         let topology = object.as_ref().and_then(|own| own.spec.scheduling_constraints.as_ref());
         let topology = topology.and_then(|own| own.topology.first());
@@ -69,7 +76,10 @@ impl Loop {
             Ok(Some(proposals)) => self.best_of(&framework, &pods, &group, &proposals).await,
             Err(why) => return self.fail_group(pods, key, &why),
         };
-        self.settle(&framework, pods, attempt, object);
+        let took = self.clock.elapsed().saturating_sub(started);
+        self.metrics.groups.algorithm(took);
+        self.metrics.groups.attempt(attempt.result(), framework.name(), took);
+        self.settle(&framework, pods, attempt, object, started);
     }
 
     /// What plugins propose, one within the other; `None` when there are none that do.
@@ -99,7 +109,7 @@ impl Loop {
                 return attempt;
             }
             if matches!(attempt.verdict, Verdict::Placed | Verdict::Preempting) {
-                found.push((proposal, attempt.assigned()));
+                found.push((proposal, attempt.assigned(pods)));
             }
             first.get_or_insert(attempt);
         }
@@ -128,12 +138,17 @@ impl Loop {
     ) -> Attempt {
         let mut attempt = Attempt::refused(String::new());
         let mut preempting = false;
+        let group = pods.first().and_then(|pod| pod.info.group()).unwrap_or_default();
+        let has_placed = !self.groups.members(&group).placed.is_empty();
+        let group = Arc::new(GroupCycle { has_placed, ..GroupCycle::default() });
         for pod in pods {
+            let started = self.clock.elapsed();
             let outcome = {
                 let snapshot = self.cache.snapshot();
                 let snapshot = within.map_or_else(|| snapshot.clone(), |own| only(&snapshot, own));
-                framework.schedule(&pod.info, &snapshot).await
+                framework.schedule(&pod.info, &snapshot.in_group(group.clone())).await
             };
+            self.metrics.algorithm(self.clock.elapsed().saturating_sub(started));
             let (node, mut state, diagnosis) = match outcome {
                 Ok(placement) => (placement.node, placement.state, None),
                 Err(Failure::Unschedulable(diagnosis)) => match &diagnosis.nomination {

@@ -10,6 +10,7 @@ use super::{
     pools::{Pool, Standing, device_is_for, devices, gather},
     request::Request,
     selectors::Selectors,
+    shelf::{Shelf, Sight},
 };
 use crate::Objects;
 use k8s_openapi::api::{
@@ -19,7 +20,6 @@ use k8s_openapi::api::{
         ResourceSlice,
     },
 };
-use kubeplane_cel::Device as Seen;
 use kubeplane_clock::SharedClock;
 use parking_lot::Mutex;
 use search::Search;
@@ -42,26 +42,18 @@ pub(super) enum Trouble {
 /// How long one node may take, and on which clock.
 pub(super) type Limit = Option<(SharedClock, Duration)>;
 
-/// A device as expressions see it, or why they cannot.
-type Sight = Arc<Result<Seen, String>>;
-
 /// Devices of a cluster, for the claims of one pod: asked for many nodes.
 pub(super) struct Allocator {
     allocated: Arc<Allocated>,
     classes: Objects<DeviceClass>,
-    slices: Vec<Arc<ResourceSlice>>,
-    /// Slices of single nodes, and those that may concern several.
-    near: HashMap<String, Vec<usize>>,
-    wide: Vec<usize>,
+    shelf: Arc<Shelf>,
     selectors: Arc<Selectors>,
-    /// Devices as expressions see them, by slice and place in it.
-    seen: Mutex<HashMap<(usize, usize), Sight>>,
     limit: Limit,
 }
 
 impl fmt::Debug for Allocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Allocator").field("slices", &self.slices.len()).finish_non_exhaustive()
+        f.debug_struct("Allocator").field("shelf", &self.shelf).finish_non_exhaustive()
     }
 }
 
@@ -87,20 +79,11 @@ impl Allocator {
     pub(super) fn new(
         allocated: Arc<Allocated>,
         classes: Objects<DeviceClass>,
-        slices: Vec<Arc<ResourceSlice>>,
+        shelf: Arc<Shelf>,
         selectors: Arc<Selectors>,
         limit: Limit,
     ) -> Self {
-        let (mut near, mut wide): (HashMap<String, Vec<usize>>, _) = Default::default();
-        for (index, slice) in slices.iter().enumerate() {
-            let counters = slice.spec.shared_counters.as_ref().is_some_and(|own| !own.is_empty());
-            match slice.spec.node_name.as_ref().filter(|name| !name.is_empty() && !counters) {
-                Some(node) => near.entry(node.clone()).or_default().push(index),
-                None => Vec::push(&mut wide, index),
-            }
-        }
-        let seen = Mutex::default();
-        Self { allocated, classes, slices, near, wide, selectors, seen, limit }
+        Self { allocated, classes, shelf, selectors, limit }
     }
 
     /// Devices for all claims, or `None` when there are too few.
@@ -113,8 +96,7 @@ impl Allocator {
         claims: &[Arc<ResourceClaim>],
     ) -> Result<Option<Vec<AllocationResult>>, Trouble> {
         let name = node.metadata.name.as_deref().unwrap_or_default();
-        let near = self.near.get(name).into_iter().flatten().chain(&self.wide);
-        let pools = gather(near.map(|index| &self.slices[*index]), &self.slices, node);
+        let pools = gather(self.shelf.near(name), &self.shelf.slices, node);
         let view = View { allocator: self, node, pools: &pools, matches: Mutex::default() };
         let mut search = Search::new(&view, claims)?;
         if search.run()? {
@@ -164,11 +146,8 @@ impl<'a> View<'a> {
     }
 
     fn seen(&self, at: At) -> Sight {
-        let slice = self.slice(at);
-        let place = (Arc::as_ptr(slice).addr(), at.device);
-        let mut all = self.allocator.seen.lock();
-        let make = || Arc::new(self.allocator.selectors.seen(slice, self.device(at)));
-        all.entry(place).or_insert_with(make).clone()
+        let selectors = &self.allocator.selectors;
+        self.allocator.shelf.seen(selectors, self.slice(at), (at.device, self.device(at)))
     }
 
     /// Whether a device suits a wish, whatever else is in use.

@@ -1,6 +1,7 @@
 use super::{
     DynamicResources,
     claims::{allocation, has_conditions, is_late, is_ready, users},
+    devices::results,
     extended::{UNWRITTEN, is_unwritten},
     filtering::Cycle,
     freeing::{TRIES, api, is_conflict},
@@ -45,7 +46,7 @@ impl PreBind for DynamicResources {
         let count = cycle.claims.lock().len();
         for index in 0..count {
             let claim = cycle.claims.lock()[index].clone();
-            if !users(&claim).any(|own| own == pod.uid()) {
+            if !self.is_reserved(&claim, pod) {
                 self.bind_claim(handle, cycle, index, pod, node).await?;
             }
         }
@@ -135,7 +136,15 @@ impl DynamicResources {
             // It is deleted again if the pod is not bound.
             cycle.claims.lock()[index] = claim.clone();
         }
-        let claim = Arc::new(update(handle, ResourceClaim::clone(&claim), pod, reserved).await?);
+        let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
+        let together = cycle.group.is_some() && !extended;
+        let now = together.then(|| self.tracker.claim(&handle.objects, &namespace, &name));
+        if let Some(now) = now.flatten().filter(|now| now.metadata.uid == claim.metadata.uid) {
+            // Another pod of the group may have written it meanwhile.
+            claim = now;
+        }
+        let entry = Entry { user: cycle.consumer(index, pod), reserved, together };
+        let claim = Arc::new(update(handle, ResourceClaim::clone(&claim), &entry).await?);
         cycle.claims.lock()[index] = claim.clone();
         if extended {
             tell_pod(handle, cycle, pod, node, &claim).await?;
@@ -157,16 +166,35 @@ async fn create(handle: &Handle, cycle: &Cycle, node: &str) -> Result<ResourceCl
     })
 }
 
+/// What is to be written into a claim.
+struct Entry<'a> {
+    user: ResourceClaimConsumerReference,
+    /// The devices, unless it has them.
+    reserved: Option<&'a AllocationResult>,
+    /// Whether others write the same devices into it.
+    together: bool,
+}
+
+/// Whether a claim has these very devices.
+fn has_same(claim: &ResourceClaim, wanted: &AllocationResult) -> bool {
+    let wanted = wanted.devices.as_ref().and_then(|own| own.results.as_deref());
+    let (own, wanted) = (results(claim), wanted.unwrap_or_default());
+    own.len() == wanted.len()
+        && own.iter().zip(wanted).all(|(a, b)| {
+            (&a.request, &a.driver, &a.pool, &a.device, &a.share_id)
+                == (&b.request, &b.driver, &b.pool, &b.device, &b.share_id)
+        })
+}
+
 /// Until nobody else wrote meanwhile.
 async fn update(
     handle: &Handle,
     mut claim: ResourceClaim,
-    pod: &PodInfo,
-    reserved: Option<&AllocationResult>,
+    entry: &Entry<'_>,
 ) -> Result<ResourceClaim, String> {
     let (api, name) = (api(handle, &claim), claim.name_any());
     for attempt in 1.. {
-        match update_once(handle, &api, &mut claim, pod, reserved).await {
+        match update_once(handle, &api, &mut claim, entry).await {
             Ok(written) => return Ok(written),
             Err((Some(error), _)) if is_conflict(&error) && attempt < TRIES => {
                 claim = api.get(&name).await.map_err(|error| {
@@ -185,8 +213,7 @@ async fn update_once(
     handle: &Handle,
     api: &Api<ResourceClaim>,
     claim: &mut ResourceClaim,
-    pod: &PodInfo,
-    reserved: Option<&AllocationResult>,
+    entry: &Entry<'_>,
 ) -> Result<ResourceClaim, Failed> {
     let (name, key) = (claim.name_any(), key(&claim.metadata));
     let parameters = PostParams::default();
@@ -200,10 +227,15 @@ async fn update_once(
     if claim.metadata.deletion_timestamp.is_some() {
         return Err((None, format!("claim {key} got deleted in the meantime")));
     }
-    if let Some(result) = reserved {
-        if allocation(claim).is_some() {
-            return Err((None, format!("claim {key} got allocated elsewhere in the meantime")));
-        }
+    let is_there = allocation(claim).is_some();
+    let others = |own: &AllocationResult| !(entry.together && has_same(claim, own));
+    if is_there && entry.reserved.is_some_and(others) {
+        return Err((None, format!("claim {key} got allocated elsewhere in the meantime")));
+    }
+    if is_there && users(claim).any(|own| own == entry.user.uid) {
+        return Ok(claim.clone());
+    }
+    if let Some(result) = entry.reserved.filter(|_| !is_there) {
         if add_finalizer(claim) {
             let written = api.replace(&name, &parameters, claim).await;
             *claim = written.map_err(failed(&format!("add finalizer to claim {key}")))?;
@@ -211,17 +243,12 @@ async fn update_once(
         claim.status.get_or_insert_default().allocation = Some(result.clone());
     }
     let status = claim.status.get_or_insert_default();
-    status.reserved_for.get_or_insert_default().push(ResourceClaimConsumerReference {
-        api_group: None,
-        resource: "pods".to_owned(),
-        name: pod.name().to_owned(),
-        uid: pod.uid().to_owned(),
-    });
+    status.reserved_for.get_or_insert_default().push(entry.user.clone());
     let Some(allocation) = &mut status.allocation else {
         return Err((None, format!("claim {key} got deallocated elsewhere in the meantime")));
     };
     allocation.allocation_timestamp.get_or_insert_with(|| Time(handle.clock.now()));
-    let what = if reserved.is_some() { "allocation and reservation" } else { "reservation" };
+    let what = if entry.reserved.is_some() { "allocation and reservation" } else { "reservation" };
     let written = api.replace_status(&name, &parameters, claim).await;
     written.map_err(failed(&format!("add {what} to claim {key}")))
 }

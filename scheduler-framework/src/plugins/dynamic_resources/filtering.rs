@@ -1,17 +1,20 @@
 use super::{
     DynamicResources,
     allocator::{Allocator, Trouble},
-    claims::{allocation, is_late, is_ready, users},
+    claims::{allocation, consumer, is_late, is_ready, users},
     devices::results as given,
     extended::{self, Mappings, claim_for, is_unwritten},
 };
 use crate::{
     CycleState, Filter, FilterVerdict, NodeInfo, PodInfo, PreEnqueue, PreEnqueueVerdict, PreFilter,
     PreFilterVerdict, Score, Snapshot,
+    groups::GroupCycle,
     objects::ClusterObjects,
     plugins::{device_classes::concern, normalize::normalize, volumes::key},
 };
-use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequest, ResourceClaim};
+use k8s_openapi::api::resource::v1::{
+    AllocationResult, DeviceRequest, ResourceClaim, ResourceClaimConsumerReference,
+};
 use kubeplane_workload::node_selector_matches;
 use parking_lot::Mutex;
 use std::{
@@ -29,8 +32,14 @@ pub(super) struct Cycle {
     pub(super) claims: Mutex<Vec<Arc<ResourceClaim>>>,
     /// How many are the user's.
     pub(super) users: usize,
+    /// Who is to use each of the user's claims.
+    consumers: Vec<ResourceClaimConsumerReference>,
     /// There is something to allocate.
     allocator: Option<Allocator>,
+    /// What pods of the same group got a moment ago, and this one uses with them.
+    shared: HashMap<usize, AllocationResult>,
+    /// The group whose pods are placed in one go, if it is one of them.
+    pub(super) group: Option<Arc<GroupCycle>>,
     /// Allocated claims that some node cannot use.
     pub(super) unavailable: Mutex<BTreeSet<usize>>,
     /// What Filter found, by node.
@@ -52,6 +61,21 @@ impl Cycle {
     /// The claim for extended resources, and which it is.
     pub(super) fn extended(&self) -> Option<(usize, Arc<ResourceClaim>)> {
         self.claims.lock().get(self.users).map(|own| (self.users, own.clone()))
+    }
+
+    /// Who is to use a claim: what is for extended resources is the pod's.
+    pub(super) fn consumer(&self, index: usize, pod: &PodInfo) -> ResourceClaimConsumerReference {
+        self.consumers.get(index).cloned().unwrap_or_else(|| consumer(pod))
+    }
+
+    /// Whether some claims still lack devices for which there are alternatives, of which nodes may have better ones.
+    pub(super) fn has_preferences(&self) -> bool {
+        let open = |claim: &&Arc<ResourceClaim>| allocation(claim).is_none();
+        self.claims.lock().iter().filter(open).any(|claim| {
+            let devices = claim.spec.devices.as_ref();
+            let mut requests = devices.and_then(|own| own.requests.as_ref()).into_iter().flatten();
+            requests.any(|own| own.exactly.is_none())
+        })
     }
 }
 
@@ -102,20 +126,26 @@ fn check_classes(
 }
 
 impl DynamicResources {
-    /// Whether any claim is to be allocated.
+    /// Whether any claim is to be allocated, and which of them pods of the same group have just been given devices for.
     fn check(
         &self,
         objects: &ClusterObjects,
         claims: &[Arc<ResourceClaim>],
         users: usize,
-    ) -> Result<bool, PreFilterVerdict> {
-        let mut any = false;
+        group: Option<&GroupCycle>,
+    ) -> Result<(bool, HashMap<usize, AllocationResult>), PreFilterVerdict> {
+        let (mut any, mut shared) = (false, HashMap::new());
         for (index, claim) in claims.iter().enumerate() {
             if allocation(claim).is_some() {
                 continue;
             }
             any = true;
-            if self.tracker.is_pending(claim.metadata.uid.as_deref().unwrap_or_default()) {
+            let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+            if let Some(pending) = self.tracker.pending(uid) {
+                if group.is_some_and(|own| own.claims.lock().contains(uid)) {
+                    shared.insert(index, pending);
+                    continue;
+                }
                 let why = format!(
                     "resource claim {} is in the process of being allocated",
                     key(&claim.metadata)
@@ -130,28 +160,27 @@ impl DynamicResources {
                 check_classes(objects, claim, request)?;
             }
         }
-        Ok(any)
+        Ok((any, shared))
     }
 
-    fn cycle(
-        &self,
-        objects: &ClusterObjects,
-        pod: &PodInfo,
-    ) -> Result<Option<Cycle>, PreFilterVerdict> {
+    fn cycle(&self, nodes: &Snapshot, pod: &PodInfo) -> Result<Option<Cycle>, PreFilterVerdict> {
+        let (objects, group) = (nodes.objects(), nodes.group());
         let mut claims = self.claims(objects, pod).map_err(PreFilterVerdict::Unresolvable)?;
         let users = claims.len();
         if concern(objects, pod) {
             claims.push(claim_for(objects, pod));
         }
+        let consumers = self.consumers(objects, pod).map_err(PreFilterVerdict::Unresolvable)?;
         if claims.is_empty() {
             return Ok(None);
         }
-        let allocator = self.check(objects, &claims, users)?.then(|| {
+        let (any, shared) = self.check(objects, &claims, users, group.map(Arc::as_ref))?;
+        let allocator = any.then(|| {
             let limit = self.handle.get().map(|own| (own.clock.clone(), self.filter_timeout));
             Allocator::new(
                 self.tracker.allocated(objects),
                 objects.device_classes.clone(),
-                objects.resource_slices.all(),
+                self.shelves.of(objects.resource_slices.all()),
                 self.selectors.clone(),
                 limit,
             )
@@ -159,7 +188,10 @@ impl DynamicResources {
         Ok(Some(Cycle {
             claims: Mutex::new(claims),
             users,
+            consumers,
             allocator,
+            shared,
+            group: group.cloned(),
             unavailable: Mutex::default(),
             found: Mutex::default(),
             reserved: Mutex::default(),
@@ -174,7 +206,7 @@ impl PreFilter for DynamicResources {
         pod: &PodInfo,
         nodes: &Snapshot,
     ) -> PreFilterVerdict {
-        match self.cycle(nodes.objects(), pod) {
+        match self.cycle(nodes, pod) {
             Ok(Some(cycle)) => {
                 state.insert(cycle);
                 PreFilterVerdict::Continue
@@ -228,7 +260,14 @@ impl DynamicResources {
         let unusable: Vec<_> =
             (0..claims.len()).filter(|index| unusable(&claims[*index])).collect();
         if let Some(allocator) = &cycle.allocator {
-            found.allocations = allocated(allocator, cycle.users, &claims, &found, node)?;
+            found.allocations = allocated(allocator, cycle, &claims, &found, node)?;
+        }
+        let here = |own: &AllocationResult| {
+            own.node_selector.as_ref().is_none_or(|own| node_selector_matches(own, node.node()))
+        };
+        if !cycle.shared.values().all(here) {
+            // Nothing of them is written that could be taken back.
+            return refused("resourceclaim not available on the node");
         }
         if !unusable.is_empty() {
             cycle.unavailable.lock().extend(unusable);
@@ -255,17 +294,20 @@ impl DynamicResources {
     }
 }
 
-/// Devices on a node for all claims that have none.
+/// Devices on a node for all claims that have none; those that pods of the same group have got are among them.
 fn allocated(
     allocator: &Allocator,
-    users: usize,
+    cycle: &Cycle,
     claims: &[Arc<ResourceClaim>],
     found: &Found,
     node: &NodeInfo,
 ) -> Result<Vec<(usize, AllocationResult)>, FilterVerdict> {
     let (mut wanting, mut indices) = (Vec::new(), Vec::new());
     for (index, claim) in claims.iter().enumerate().filter(|(_, own)| allocation(own).is_none()) {
-        let claim = match (&found.extended, index >= users) {
+        if cycle.shared.contains_key(&index) {
+            continue;
+        }
+        let claim = match (&found.extended, index >= cycle.users) {
             (Some(own), true) => Arc::new(own.clone()),
             (None, true) => continue,
             (_, false) => claim.clone(),
@@ -273,8 +315,12 @@ fn allocated(
         indices.push(index);
         wanting.push(claim);
     }
+    let shared = || cycle.shared.iter().map(|(index, own)| (*index, own.clone()));
+    if wanting.is_empty() {
+        return Ok(shared().collect());
+    }
     match allocator.allocate(node.node(), &wanting) {
-        Ok(Some(results)) => Ok(indices.into_iter().zip(results).collect()),
+        Ok(Some(results)) => Ok(indices.into_iter().zip(results).chain(shared()).collect()),
         Ok(None) => refused("cannot allocate all claims"),
         Err(Trouble::Node(why)) => refused(why),
         Err(Trouble::Timeout) => Err(FilterVerdict::Error(format!(

@@ -1,15 +1,20 @@
 use super::{
     DynamicResources, FINALIZER,
+    claims::{allocation, claim_of_group},
     extended::is_unwritten,
     filtering::{Cycle, is_idle},
+    reserving::leave,
 };
-use crate::{Diagnosis, Handle, PostFilter, PostFilterVerdict, WhatIf};
+use crate::{
+    Diagnosis, Handle, PodInfo, PostFilter, PostFilterVerdict, WhatIf, objects::ClusterObjects,
+};
 use async_trait::async_trait;
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, PostParams},
 };
+use kubeplane_client::is_controlled_by;
 use std::sync::Arc;
 
 /// How often a write is tried again when others wrote meanwhile.
@@ -57,7 +62,47 @@ impl PostFilter for DynamicResources {
                 Err(error) => PostFilterVerdict::Error(error.to_string()),
             };
         }
+        let begun = what_if.nodes().group().is_none_or(|own| own.has_placed);
+        if self.group_claims && !begun {
+            let freed = self.leave_as_group(handle, what_if.nodes().objects(), pod).await;
+            match freed {
+                Ok(false) => {}
+                Ok(true) => {
+                    let text = "ResourceClaim unreserved for PodGroup";
+                    return PostFilterVerdict::Unresolvable(text.to_owned());
+                }
+                Err(why) => return PostFilterVerdict::Error(why),
+            }
+        }
         unchanged("still not schedulable")
+    }
+}
+
+impl DynamicResources {
+    /// Has the group of a pod use one of its claims no more, so that other devices can be found for it: it would do so
+    /// for ever, as no pod of the group has a node. Whether there was one.
+    async fn leave_as_group(
+        &self,
+        handle: &Handle,
+        objects: &ClusterObjects,
+        pod: &PodInfo,
+    ) -> Result<bool, String> {
+        let Some(group) = self.group_of(objects, pod)? else { return Ok(false) };
+        let uid = group.metadata.uid.as_deref().unwrap_or_default();
+        for own in &group.spec.resource_claims {
+            let Some((name, made)) = claim_of_group(&group, own)? else { continue };
+            let claim = self.tracker.claim(objects, pod.namespace(), name);
+            let claim = claim.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
+            let foreign = made && !is_controlled_by(&*claim, uid);
+            if foreign || allocation(&claim).is_none() || !self.is_reserved(&claim, pod) {
+                continue;
+            }
+            match leave(handle, &claim, uid).await {
+                Ok(()) => return Ok(true),
+                Err(error) => tracing::warn!(claim = name, %error, "claim stays reserved"),
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -32,6 +32,10 @@ impl Reserve for DynamicResources {
             let claim = own.unwrap_or(&claims[*index]);
             self.tracker.begin(Arc::new(with_allocation(claim, result)));
             cycle.reserved.lock().insert(*index, result.clone());
+            if let Some(group) = &cycle.group {
+                let uid = claim.metadata.uid.clone().unwrap_or_default();
+                group.claims.lock().insert(uid);
+            }
         }
         Ok(())
     }
@@ -39,10 +43,9 @@ impl Reserve for DynamicResources {
     fn unreserve(&self, state: &mut CycleState, pod: &PodInfo, _: &str) {
         let Some(cycle) = state.value::<Cycle>() else { return };
         let claims = cycle.claims.lock();
-        let reserved = cycle.reserved.lock();
-        for index in reserved.keys() {
-            let uid = match *index < cycle.users {
-                true => claims[*index].metadata.uid.clone().unwrap_or_default(),
+        for index in std::mem::take(&mut *cycle.reserved.lock()).into_keys() {
+            let uid = match index < cycle.users {
+                true => claims[index].metadata.uid.clone().unwrap_or_default(),
                 false => format!("{}/{}", pod.uid(), super::extended::UNWRITTEN),
             };
             self.tracker.end(&uid, None);
@@ -50,7 +53,13 @@ impl Reserve for DynamicResources {
         let Some(handle) = self.handle.get() else { return };
         for claim in claims.iter().take(cycle.users) {
             if allocation(claim).is_some() && users(claim).any(|own| own == pod.uid()) {
-                self.spawn(unreserved(handle.clone(), claim.clone(), pod.uid().to_owned()));
+                let (handle, claim) = (handle.clone(), claim.clone());
+                let user = pod.uid().to_owned();
+                self.spawn(async move {
+                    if let Err(error) = leave(&handle, &claim, &user).await {
+                        tracing::warn!(claim = claim.name_any(), %error, "claim stays reserved");
+                    }
+                });
             }
         }
         if let Some(claim) = claims.get(cycle.users).filter(|own| !is_unwritten(own)).cloned() {
@@ -90,14 +99,15 @@ pub(super) fn add_finalizer(claim: &mut ResourceClaim) -> bool {
     missing
 }
 
-/// The pod uses the claim no more; it comes here again when it is tried again.
-async fn unreserved(handle: Handle, claim: Arc<ResourceClaim>, pod: String) {
+/// One of its users, a pod or a group, uses the claim no more.
+pub(super) async fn leave(
+    handle: &Handle,
+    claim: &ResourceClaim,
+    user: &str,
+) -> Result<(), kube::Error> {
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-    let users = json!([{"$patch": "delete", "uid": pod}]);
+    let users = json!([{"$patch": "delete", "uid": user}]);
     let patch = json!({"metadata": {"uid": uid}, "status": {"reservedFor": users}});
-    let api = api(&handle, &claim);
-    let patch = Patch::Strategic(patch);
-    if let Err(error) = api.patch_status(&claim.name_any(), &PatchParams::default(), &patch).await {
-        tracing::warn!(claim = claim.name_any(), %error, "claim stays reserved");
-    }
+    let (api, patch) = (api(handle, claim), Patch::Strategic(patch));
+    api.patch_status(&claim.name_any(), &PatchParams::default(), &patch).await.map(|_| ())
 }

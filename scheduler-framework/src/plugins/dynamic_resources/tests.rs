@@ -212,3 +212,88 @@ fn devices_stand_for_extended_resources() {
     let told: Vec<_> = found["b"].mappings.iter().map(|own| own.request_name.clone()).collect();
     assert_eq!(told, ["container-1-request-0", "container-1-request-0"]);
 }
+
+/// Another pod with the same claims.
+fn like(own: &PodInfo, uid: &str) -> PodInfo {
+    let mut pod = own.pod().as_ref().clone();
+    (pod.metadata.name, pod.metadata.uid) = (Some(uid.to_owned()), Some(uid.to_owned()));
+    PodInfo::new(Arc::new(pod))
+}
+
+#[test]
+fn pods_of_one_group_use_what_the_first_of_them_got() {
+    let plugin = DynamicResources::default();
+    let alone = cluster(&[claim("x", 1), claim("y", 1)], class(json!({})));
+    let together = || alone.clone().in_group(Arc::default());
+    let cycle = together();
+    let first = using(&["x"]);
+    let mut state = prepared(&plugin, &first, &cycle);
+    plugin.reserve(&mut state, &first, "b").unwrap();
+    // Neither those outside of the group nor those of its next turn know what will come of it.
+    let second = like(&first, "q");
+    let waits = "resource claim d/x is in the process of being allocated";
+    for others in [alone.clone(), together()] {
+        let mut state = CycleState::of(others.clone());
+        let verdict = plugin.pre_filter(&mut state, &second, &others);
+        assert_eq!(verdict, PreFilterVerdict::Unresolvable(waits.to_owned()));
+    }
+    assert_eq!(fitting(&plugin, &second, &cycle), "b", "where the device is");
+    let mut other = prepared(&plugin, &second, &cycle);
+    plugin.reserve(&mut other, &second, "b").unwrap();
+    plugin.unreserve(&mut state, &first, "b");
+    plugin.unreserve(&mut state, &first, "b");
+    assert_eq!(fitting(&plugin, &using(&["y"]), &alone), "a", "the second still counts on it");
+    plugin.unreserve(&mut other, &second, "b");
+    assert_eq!(fitting(&plugin, &using(&["y"]), &alone), "a b");
+}
+
+#[test]
+fn claims_of_a_group_are_used_by_the_group() {
+    let mut made = claim("x", 1);
+    made["metadata"]["ownerReferences"] = json!([{"apiVersion": "scheduling.k8s.io/v1alpha2",
+        "kind": "PodGroup", "name": "g", "uid": "gu", "controller": true}]);
+    let template = json!({"name": "c", "resourceClaimTemplateName": "t"});
+    let group = json!({"metadata": {"name": "g", "namespace": "d", "uid": "gu"},
+        "spec": {"resourceClaims": [template]},
+        "status": {"resourceClaimStatuses": [{"name": "c", "resourceClaimName": "x"}]}});
+    let member = |name: &str| {
+        let spec = json!({"schedulingGroup": {"podGroupName": name},
+            "resourceClaims": [template, {"name": "own", "resourceClaimName": "y"}]});
+        let status = json!({"resourceClaimStatuses": [{"name": "c", "resourceClaimName": "x"}]});
+        pod(spec, status)
+    };
+    let plain = cluster(&[made.clone(), claim("y", 1)], class(json!({})));
+    let objects = ClusterObjects { pod_groups: read(&[group]), ..plain.objects().clone() };
+    let nodes = plain.with_objects(Arc::new(objects));
+    let foreign = |own: &str| format!("ResourceClaim d/x was not created for Pod d/p ({own})");
+    assert_eq!(reason(&member("g"), &nodes, 0), foreign("Pod is not owner"), "without the gate");
+    let plugin = DynamicResources::default().with_group_claims(true);
+    assert_eq!(fitting(&plugin, &member("g"), &nodes), "a");
+    let why = plugin.claims(nodes.objects(), &member("h")).unwrap_err();
+    assert_eq!(why, foreign("neither Pod nor PodGroup h is the owner"));
+    let users = plugin.consumers(nodes.objects(), &member("g")).unwrap();
+    let users: Vec<_> = users.iter().map(|own| (own.resource.as_str(), own.uid.as_str())).collect();
+    assert_eq!(users, [("podgroups", "gu"), ("pods", "p")]);
+    made["status"] = json!({"reservedFor": [{"apiGroup": "scheduling.k8s.io",
+        "resource": "podgroups", "name": "g", "uid": "gu"}]});
+    let reserved: ResourceClaim = serde_json::from_value(made).unwrap();
+    assert!(
+        plugin.is_reserved(&reserved, &member("g")) && !plugin.is_reserved(&reserved, &member("h"))
+    );
+    assert!(!DynamicResources::default().is_reserved(&reserved, &member("g")));
+}
+
+#[test]
+fn alternatives_that_are_wanted_more_are_not_decided_node_by_node() {
+    let plugin = DynamicResources::default();
+    let mut wish = claim("x", 1);
+    let sub = json!({"name": "one", "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1});
+    wish["spec"]["devices"]["requests"] = json!([{"name": "r", "firstAvailable": [sub]}]);
+    let nodes = cluster(&[wish, claim("y", 1)], class(json!({})));
+    let level = |pod: &PodInfo| {
+        let track = crate::SchedulerPlugin::as_track(&plugin).unwrap();
+        assert!(matches!(track.track(pod, &nodes), crate::Tracking::Late));
+        track.is_level(&prepared(&plugin, pod, &nodes), pod)
+    };
+    assert!(level(&using(&["y"])) && !level(&using(&["x"])));
+}

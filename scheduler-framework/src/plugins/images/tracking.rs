@@ -76,6 +76,10 @@ impl Places for Images {
         true
     }
 
+    fn is_relative(&self) -> bool {
+        false
+    }
+
     fn score(&self, place: u64) -> i64 {
         let sizes = self.sizes.get(usize::try_from(place).unwrap_or(usize::MAX));
         let sizes = sizes.into_iter().flatten().zip(&self.having);

@@ -2,7 +2,7 @@ use super::{InterPodAffinity, all_match, tracking::selects_namespaces};
 use crate::{
     AffinityTerm, AffinityTerms, ClusterEvent, EnqueueExtensions, EventObject, Hint, PodInfo,
 };
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kubeplane_core::selector::LabelSelector;
 use std::{borrow::Cow, sync::Arc};
 
@@ -12,6 +12,9 @@ impl EnqueueExtensions for InterPodAffinity {
             EventObject::Pod { old, new } => pod_helps(pod, old.as_ref(), new.as_ref()),
             EventObject::Node { old, new: Some(new) } => {
                 node_helps(pod.affinity(), old.as_deref(), new)
+            }
+            EventObject::Namespace { old, new: Some(new) } => {
+                namespace_helps(pod.affinity(), old.as_deref(), new)
             }
             _ => true,
         };
@@ -53,6 +56,14 @@ fn pod_helps(pod: &PodInfo, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) -> b
                 || others.iter().any(|term| term.matches(pod, None))
         }
         (None, None) => true,
+    }
+}
+
+/// Whether terms may mean a namespace that they did not mean, or no longer one that they did; also those of other pods.
+fn namespace_helps(terms: &AffinityTerms, old: Option<&Namespace>, new: &Namespace) -> bool {
+    match old {
+        None => terms.required.iter().chain(&terms.required_anti).any(selects_namespaces),
+        Some(old) => old.metadata.labels != new.metadata.labels,
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::plugins::fixtures::{filter, fitting, namespaces, node, pod, scores};
 use crate::{EventObject, Hint};
+use k8s_openapi::api::core::v1::Namespace;
 use kubeplane_clock::Seed;
 use serde_json::{Value, json};
 
@@ -153,6 +154,30 @@ fn hints_tell_what_may_help() {
     };
     assert_eq!(hint(appeared("zone=1")), Hint::Queue);
     assert_eq!(hint(appeared("rack=1")), Hint::Skip);
+}
+
+#[test]
+fn a_namespace_that_comes_late_helps_those_who_select_it() {
+    let mut selecting = term("zone", "web");
+    selecting["namespaceSelector"] = json!({"matchLabels": {"team": "x"}});
+    let selecting = pod("p", "", required(WITH, &[selecting]));
+    let plain = pod("q", "", required(WITH, &[term("zone", "web")]));
+    let plugin = InterPodAffinity::default();
+    let event = |action| ClusterEvent::new(EventResource::Namespace, action);
+    let waits = |event| plugin.requeue_on().iter().any(|own| own.matches(event));
+    assert!(waits(event(ActionType::ADD)) && waits(event(ActionType::UPDATE_OTHER)));
+    let namespace = |labels: Value| -> Arc<Namespace> {
+        let namespace = json!({"metadata": {"name": "n1", "labels": labels}});
+        Arc::new(serde_json::from_value(namespace).unwrap())
+    };
+    let named = || namespace(json!({"team": "x"}));
+    let added = EventObject::Namespace { old: None, new: Some(named()) };
+    assert_eq!(plugin.hint(&selecting, event(ActionType::ADD), &added), Hint::Queue);
+    assert_eq!(plugin.hint(&plain, event(ActionType::ADD), &added), Hint::Skip);
+    for (old, hint) in [(namespace(json!({})), Hint::Queue), (named(), Hint::Skip)] {
+        let changed = EventObject::Namespace { old: Some(old), new: Some(named()) };
+        assert_eq!(plugin.hint(&selecting, event(ActionType::UPDATE_OTHER), &changed), hint);
+    }
 }
 
 /// The rules as the documentation states them, with every pod looked at for every node.

@@ -342,6 +342,10 @@ impl Places for Near {
             && self.numbers(place).all(|(_, own)| own.is_none_or(|own| own.existing_anti <= 0))
     }
 
+    fn is_relative(&self) -> bool {
+        false
+    }
+
     fn score(&self, place: u64) -> i64 {
         self.numbers(place).filter_map(|(_, own)| own).map(|own| own.soft).sum()
     }

@@ -32,6 +32,11 @@ impl Evictions {
         Self { handle, running: Arc::default(), tasks: Mutex::default() }
     }
 
+    /// Room is looked for.
+    pub(super) fn attempted(&self) {
+        self.handle.metrics.preemption.attempted();
+    }
+
     /// Whether victims of this pod are being deleted.
     pub(super) fn is_running(&self, uid: &str) -> bool {
         self.running.lock().contains(uid)
@@ -39,6 +44,7 @@ impl Evictions {
 
     /// Deletes the victims; `lower` are nominated there too and must look elsewhere.
     pub(super) fn start(&self, pod: &PodInfo, candidate: Candidate, lower: Vec<Arc<PodInfo>>) {
+        let chosen = candidate.victims.len();
         let victims: Vec<_> =
             candidate.victims.into_iter().filter(|victim| !victim.is_terminating()).collect();
         if victims.is_empty() {
@@ -52,18 +58,21 @@ impl Evictions {
             scheduler: pod.spec().scheduler_name.clone().unwrap_or("default-scheduler".into()),
             node: candidate.node,
         };
+        let metrics = self.handle.metrics.preemption.clone();
+        metrics.chosen(chosen);
         let running = self.running.clone();
         let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
+            let began = preemption.handle.clock.elapsed();
             join_all(lower.iter().map(|other| preemption.clear(other))).await;
-            let all = join_all(victims.iter().map(|victim| preemption.evict(victim))).await;
+            let well = preemption.evict_all(&victims).await;
+            metrics.done(well, preemption.handle.clock.elapsed().saturating_sub(began));
             running.lock().remove(&uid);
-            let woken = if all.contains(&false) {
+            let woken = match well {
+                true => preemption.handle.release(&uid),
                 // Nothing may ever leave: the pod is tried again by itself.
-                preemption.handle.activate(&uid)
-            } else {
-                preemption.handle.release(&uid)
+                false => preemption.handle.activate(&uid),
             };
             if !woken {
                 tracing::warn!(uid, "preempting pod not woken, it waits for the next event");
@@ -94,6 +103,13 @@ impl Preemption {
         {
             tracing::debug!(pod = pod.key(), %error, "nomination not cleared");
         }
+    }
+
+    /// Whether all victims are on their way out. The last one stays while another does: there would be no room anyway.
+    async fn evict_all(&self, victims: &[Arc<PodInfo>]) -> bool {
+        let Some((last, others)) = victims.split_last() else { return true };
+        let others = join_all(others.iter().map(|victim| self.evict(victim))).await;
+        !others.contains(&false) && self.evict(last).await
     }
 
     /// Whether the victim is on its way out.

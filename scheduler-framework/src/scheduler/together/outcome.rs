@@ -4,7 +4,7 @@ use super::super::{
     reports::insist,
 };
 use crate::{
-    CycleState, Diagnosis, Framework, Nomination, groups::PodGroupObject, queue::QueuedPod,
+    CycleState, Diagnosis, Framework, Nomination, PodInfo, groups::PodGroupObject, queue::QueuedPod,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{
@@ -12,7 +12,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 const UNSCHEDULABLE: &str = "pod group is unschedulable";
 const SHORT: &str = "waiting for minCount pods from a gang to be scheduled";
@@ -52,9 +52,23 @@ impl Attempt {
         Self { fates: Vec::new(), verdict: Verdict::Refused(why) }
     }
 
-    /// How many pods found a node.
-    pub(super) fn assigned(&self) -> usize {
-        self.fates.iter().filter(|fate| matches!(fate, Fate::Held { .. })).count()
+    /// The pods that found a node, with it.
+    pub(super) fn assigned(&self, pods: &[QueuedPod]) -> Vec<(Arc<PodInfo>, String)> {
+        let each = pods.iter().zip(&self.fates).filter_map(|(pod, fate)| match fate {
+            Fate::Held { node, .. } => Some((pod.info.clone(), node.clone())),
+            Fate::Unschedulable(_) | Fate::Failed(_) => None,
+        });
+        each.collect()
+    }
+
+    /// What it counts as.
+    pub(super) fn result(&self) -> &'static str {
+        match &self.verdict {
+            Verdict::Placed => "scheduled",
+            Verdict::Preempting => "waiting_on_preemption",
+            Verdict::Refused(_) => "unschedulable",
+            Verdict::Failed(_) => "error",
+        }
     }
 
     /// What is said of the group.
@@ -76,6 +90,7 @@ impl Loop {
         pods: Vec<QueuedPod>,
         mut attempt: Attempt,
         object: Option<Arc<PodGroupObject>>,
+        started: Duration,
     ) {
         let message = attempt.message();
         let (status, reason) = match &attempt.verdict {
@@ -92,13 +107,17 @@ impl Loop {
         let mut fates = attempt.fates.into_iter();
         for pod in pods {
             let fate = fates.next();
+            let mut result = "unschedulable";
             match (&attempt.verdict, fate) {
-                (Verdict::Failed(_), Some(Fate::Failed(why))) => self.fail(pod, &why),
+                (_, Some(Fate::Failed(why))) => {
+                    result = "error";
+                    self.fail(pod, &why);
+                }
                 (Verdict::Failed(why), _) => {
+                    result = "error";
                     let why = format!("failed to schedule other pod from a pod group: {why}");
                     self.fail(pod, &why);
                 }
-                (_, Some(Fate::Failed(why))) => self.fail(pod, &why),
                 (_, Some(Fate::Unschedulable(diagnosis))) => self.refuse(pod, &diagnosis),
                 (Verdict::Preempting, Some(Fate::Held { diagnosis: Some(own), .. })) => {
                     self.refuse(pod, &own);
@@ -107,7 +126,9 @@ impl Loop {
                     self.wait_for_group(pod, &message, &Nomination::Node(node));
                 }
                 (Verdict::Placed, Some(Fate::Held { node, state, .. })) => {
+                    // It counts when it is known how the binding went.
                     self.commit(framework, pod, node, *state);
+                    continue;
                 }
                 (Verdict::Refused(_), Some(Fate::Held { .. })) => {
                     let message = format!("{UNSCHEDULABLE}, {SHORT}");
@@ -115,6 +136,7 @@ impl Loop {
                 }
                 (_, None) => self.wait_for_group(pod, &message, &Nomination::Clear),
             }
+            self.attempted(framework, result, started);
         }
     }
 

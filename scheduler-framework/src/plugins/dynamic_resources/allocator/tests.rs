@@ -124,8 +124,8 @@ impl World {
             json!({"metadata": {"name": "class-c"}, "spec": {"selectors": of_driver, "config": config}}),
         ]);
         let allocated = Ledger::default().sum(read(&self.taken).into_iter());
-        let allocator =
-            Allocator::new(allocated, Arc::new(classes), read(&self.slices), Arc::default(), None);
+        let shelf = Arc::new(Shelf::new(read(&self.slices)));
+        let allocator = Allocator::new(allocated, Arc::new(classes), shelf, Arc::default(), None);
         let node = json!({"metadata": {"name": "n1", "labels": {"region": "west"}}});
         let node: Node = serde_json::from_value(node).unwrap();
         allocator.allocate(&node, &read(claims))

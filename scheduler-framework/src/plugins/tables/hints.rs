@@ -1,0 +1,103 @@
+//! What brings a pod back that a plugin refused.
+
+use super::asking;
+use crate::{
+    ActionType, ClusterEvent, EventObject, EventResource, Hint, NodePorts, NodeUnschedulable,
+    PodInfo, SchedulerPlugin, TaintToleration, plugins::fixtures::pod,
+};
+use k8s_openapi::api::core::v1::Node;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn node(spec: &Value) -> Option<Arc<Node>> {
+    let value = json!({"metadata": {"name": "n"}, "spec": spec});
+    (!spec.is_null()).then(|| Arc::new(serde_json::from_value(value).unwrap()))
+}
+
+fn helps(plugin: &dyn SchedulerPlugin, own: &PodInfo, object: &EventObject) -> bool {
+    let event = ClusterEvent::new(EventResource::Node, ActionType::ALL);
+    plugin.as_enqueue_extensions().unwrap().hint(own, event, object) == Hint::Queue
+}
+
+/// A node before (null: it is new) and after, and whether that helps.
+fn on_nodes(plugin: &dyn SchedulerPlugin, own: &PodInfo, cases: &[(Value, Value, bool)]) {
+    for (old, new, expected) in cases {
+        let object = EventObject::Node { old: node(old), new: node(new) };
+        assert_eq!(helps(plugin, own, &object), *expected, "{old} to {new}");
+    }
+}
+
+/// Another state of a pod that waits.
+fn changed(pod: &PodInfo) -> EventObject {
+    EventObject::Pod { old: Some(pod.pod().clone()), new: Some(pod.pod().clone()) }
+}
+
+#[test]
+fn nodes_whose_taints_are_tolerated_help_if_they_were_not_before() {
+    let tolerating = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
+    let own = pod("p", "", tolerating);
+    let with = |key: &str| json!({"taints": [{"key": key, "effect": "NoSchedule"}]});
+    let soft = json!({"taints": [{"key": "other", "effect": "PreferNoSchedule"}]});
+    on_nodes(
+        &TaintToleration,
+        &own,
+        &[
+            (Value::Null, with("other"), false),
+            (Value::Null, with("k"), true),
+            (Value::Null, json!({}), true),
+            (with("other"), with("k"), true),
+            (with("k"), json!({}), false),
+            (with("other"), with("another"), false),
+            (with("k"), with("other"), false),
+            (soft, json!({}), false),
+        ],
+    );
+    assert!(helps(&TaintToleration, &own, &changed(&own)));
+    assert!(!helps(&TaintToleration, &own, &changed(&pod("q", "", json!({})))));
+}
+
+#[test]
+fn nodes_that_are_open_help_if_they_were_not_before() {
+    let own = pod("p", "", json!({}));
+    let (closed, open) = (json!({"unschedulable": true}), json!({}));
+    on_nodes(
+        &NodeUnschedulable,
+        &own,
+        &[
+            (Value::Null, closed.clone(), false),
+            (Value::Null, open.clone(), true),
+            (closed.clone(), open.clone(), true),
+            (closed.clone(), closed.clone(), false),
+            (open.clone(), open, false),
+        ],
+    );
+    assert!(!helps(&NodeUnschedulable, &own, &changed(&own)), "it tolerates no more than before");
+    let key = "node.kubernetes.io/unschedulable";
+    let tolerant = json!({"tolerations": [{"key": key, "operator": "Exists"}]});
+    let changes = |name: &str| changed(&pod(name, "", tolerant.clone()));
+    assert!(helps(&NodeUnschedulable, &own, &changes("p")));
+    assert!(!helps(&NodeUnschedulable, &own, &changes("q")), "another pod's matter");
+}
+
+#[test]
+fn pods_that_leave_help_if_they_had_a_port_that_is_wanted() {
+    let with = |name: &str, port: Value| {
+        pod(name, "", json!({"containers": [{"name": "c", "ports": [port]}]}))
+    };
+    let own = with("p", json!({"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}));
+    let left = |pod: &PodInfo| EventObject::Pod { old: Some(pod.pod().clone()), new: None };
+    for (port, expected) in [
+        (json!({"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}), true),
+        (
+            json!({"containerPort": 80, "hostPort": 8080, "hostIP": "10.0.0.1", "protocol": "TCP"}),
+            true,
+        ),
+        (json!({"containerPort": 80, "hostPort": 8080, "protocol": "UDP"}), false),
+        (json!({"containerPort": 80, "hostPort": 8081, "protocol": "TCP"}), false),
+        (json!({"containerPort": 8080, "protocol": "TCP"}), false),
+    ] {
+        assert_eq!(helps(&NodePorts, &own, &left(&with("q", port.clone()))), expected, "{port}");
+    }
+    assert!(!helps(&NodePorts, &own, &left(&asking("q", &[json!({})]))));
+    on_nodes(&NodePorts, &own, &[(Value::Null, json!({}), true)]);
+}
