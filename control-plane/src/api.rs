@@ -39,7 +39,7 @@ pub struct ApiOptions {
     /// The feature gates.
     pub features: Features,
     /// Which of the versions there are kinds of are served; that of PodGroups is with the gate `GenericWorkload`, and that
-    /// of DeviceTaintRules with `DRADeviceTaintRules`, unless it is said that it is not.
+    /// of DeviceTaintRules (`v1beta2`) with `DRADeviceTaintRules`, unless it is said that it is not.
     pub versions: Versions,
     /// Which admission steps run, and how.
     pub admission: AdmissionPlugins,

@@ -348,6 +348,10 @@ pub(crate) struct KubeletArgs {
     /// certificate in --cert-dir, for which another is asked before it ends.
     #[arg(long, value_name = "FILE")]
     pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
+    /// Ask for the next client certificate through the API before the present one, of whatever kubeconfig, ends, and at
+    /// once where that is not the node's own. The kubeconfig stays as it is: what is in --cert-dir counts more.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) rotate_certificates: bool,
     /// Where a client certificate that was asked for is kept with its key, as kubelet-client-current.pem; by default
     /// kubelet/pki in the data directory.
     #[arg(long, value_name = "DIR")]

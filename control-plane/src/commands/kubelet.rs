@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cli::KubeletArgs;
 use anyhow::Context as _;
-use bootstrap::Bootstrapped;
+use bootstrap::Credentials;
 use kubeplane::{
     ControlPlane, DataDir,
     pki::{Error, Identity, LiveIdentity},
@@ -30,11 +30,10 @@ pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     DataDir::make(&data_dir.join("pod-logs"))?;
     let node = args.node.node_name.clone().unwrap_or_else(machine::name);
     let clock = kubeplane::clock::real();
-    let bootstrapped = tokio::select! {
-        found = Bootstrapped::ensure(&args, &data_dir, &node, &clock) => found?,
+    let Credentials { clients, rotation } = tokio::select! {
+        found = Credentials::find(&args, &data_dir, &node, &clock) => found?,
         () = shutdown_signal() => return Ok(()),
     };
-    let clients = components::clients(&args.component).await?;
     let address = args.node_ip.unwrap_or_else(machine::address);
     let mut own = kubelet_config(&args.node, &data_dir, address, &node);
     let serving = serving(&args, &data_dir, &node, address)?;
@@ -44,13 +43,14 @@ pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     let found = runtime::find_with(&args.node.runtime, clock.clone(), args.node.simulated()).await;
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("container runtime: {}", found.description);
+    let metrics = Metrics::new().with_process();
     let kubelet = Kubelet::builder(clients.client(), found.runtime, own)
         .clock(clock.clone())
-        .metrics(Metrics::new().with_process())
+        .metrics(metrics.clone())
         .build()?;
     let mut plane = ControlPlane::new().clock(clock).with(clients.reload()).with(serving.renewal);
-    if let Some(rotation) = bootstrapped.and_then(|own| own.rotation(&clients)) {
-        plane = plane.with(rotation);
+    if let Some(rotation) = rotation {
+        plane = plane.with(rotation.metrics(&metrics));
     }
     supervise(plane.with(kubelet)).await?;
     drop(data);

@@ -152,7 +152,7 @@ async fn a_cluster_of_both_families_serves_older_versions_and_keeps_a_log() {
     assert!(posted.any(|event| event["auditID"] == made["auditID"]));
 
     kubectl.ok_with(&["create", "-f", "-"], CRD);
-    kubectl.ok(&["wait", "--for=condition=Established", "crd/widgets.example.com"]);
+    kubectl.wait_for_kind("widgets.example.com");
     kubectl.until(&["get", "apiservices"], "an APIService", |out| out.contains("v1.example.com"));
     let before = api_service(&cluster);
     cluster.process.kill();

@@ -154,6 +154,36 @@ fn a_node_asks_for_its_certificate_and_for_the_next_one_in_time() {
     });
 }
 
+/// As kubeadm leaves its first node, whose kubeconfig is that of an administrator.
+#[test]
+fn a_node_with_a_certificate_of_somebody_else_gets_its_own_at_once() {
+    const CONTROLLERS: &str = "certificatesigningrequest-approving-controller,\
+         certificatesigningrequest-signing-controller";
+    let builder = TestCluster::builder().controllers_named(CONTROLLERS).paused();
+    run(builder, async |cluster| {
+        bind(&cluster).await;
+        let now = cluster.clock().now();
+        let authority = Authority::generate("kubernetes", now).unwrap();
+        let admin = Request::new("kubernetes-admin", Usage::Client).organization("system:masters");
+        let admin = authority.issue(&admin, now).unwrap().certificate;
+        let directory = cluster.directory().join("node");
+        let certificate = ClientCertificate::new("a", &directory, cluster.clock());
+        let certificate = certificate.until_then(admin);
+        assert!(!certificate.file().exists());
+        let rotation = certificate.clone().rotation(cluster.client());
+        let (own, supervision) = lifecycle();
+        let running = AbortOnDropHandle::new(tokio::spawn(Box::new(rotation).run(own)));
+        cluster.advance(Duration::from_secs(30)).await;
+        assert_eq!(certificate.valid().unwrap().common_name, "system:node:a");
+        let said = asked(&cluster).await;
+        cluster.advance(Duration::from_secs(3600)).await;
+        assert_eq!(asked(&cluster).await, said, "that one is good for long");
+        assert_eq!(said.len(), 1, "{said:?}");
+        supervision.stop();
+        running.await.unwrap().unwrap();
+    });
+}
+
 const TOKEN: &str = r#"
 apiVersion: v1
 kind: Secret

@@ -1,7 +1,7 @@
 //! The built binary as a process.
 
 use crate::{
-    kubectl::Kubectl,
+    kubectl::{Kubectl, SOON},
     parts::{Etcd, RealRuntime, default_kubectl, etcds, eventually, free_port},
     unprivileged::{command, with_containerd},
 };
@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -132,6 +133,8 @@ impl Ground {
 pub(crate) struct Process {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    /// Ends with what the process says.
+    reading: JoinHandle<()>,
 }
 
 impl Process {
@@ -149,12 +152,20 @@ impl Process {
             .unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (output, seen) = (child.stderr.take().unwrap(), lines.clone());
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 seen.lock().unwrap().push(line);
             }
         });
-        Self { child, lines }
+        Self { child, lines, reading }
+    }
+
+    /// Returns when all that it said before its end was read: that takes a moment more.
+    fn wait_for_last_words(&self) {
+        eventually("its last words", SOON, || match self.reading.is_finished() {
+            true => Ok(()),
+            false => Err(self.log()),
+        });
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -177,17 +188,24 @@ impl Process {
                 return Ok(line);
             }
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("{status} before {text:?}:\n{}", self.log());
+                self.wait_for_last_words();
+                let said = self.line(text);
+                return Ok(
+                    said.unwrap_or_else(|| panic!("{status} before {text:?}:\n{}", self.log()))
+                );
             }
             Err(self.log())
         })
     }
 
     pub(crate) fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
-        eventually("the end of the process", limit, || match self.child.try_wait().unwrap() {
-            Some(status) => Ok(status),
-            None => Err(self.log()),
-        })
+        let status =
+            eventually("the end of the process", limit, || match self.child.try_wait().unwrap() {
+                Some(status) => Ok(status),
+                None => Err(self.log()),
+            });
+        self.wait_for_last_words();
+        status
     }
 
     /// Asks it to stop, as Ctrl-C does.

@@ -1,6 +1,11 @@
 //! Kinds made at run time, with an unmodified kubectl.
 
-use crate::{cluster::Ground, kubectl::has_row, raw::Raw};
+use crate::{
+    cluster::Ground,
+    kubectl::{SOON, has_row},
+    raw::Raw,
+};
+use std::time::Duration;
 
 const DEFINITION: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
@@ -55,12 +60,7 @@ async fn a_kind_made_at_run_time_is_like_any_other() {
         said,
         "customresourcedefinition.apiextensions.k8s.io/boats.harbour.example.com created\n"
     );
-    kubectl.ok(&[
-        "wait",
-        "--for=condition=Established",
-        "crd/boats.harbour.example.com",
-        "--timeout=30s",
-    ]);
+    kubectl.wait_for_kind("boats.harbour.example.com");
     let said = kubectl.ok_with(&["apply", "-f", "-"], &boat("ketch", "{masts: 2}"));
     assert_eq!(said, "boat.harbour.example.com/ketch created\n");
     let table = kubectl.ok(&["get", "boats"]);
@@ -121,6 +121,14 @@ async fn a_kind_made_at_run_time_is_like_any_other() {
     });
     kubectl.ok(&["delete", "crd", "boats.harbour.example.com"]);
     let raw = Raw::admin(&cluster).await;
-    let answer = raw.get("/apis/harbour.example.com/v1/boats").await;
-    assert_eq!(answer.code, 404, "{}", answer.text);
+    let deadline = tokio::time::Instant::now() + SOON;
+    // The kind goes a moment after its definition.
+    loop {
+        let answer = raw.get("/apis/harbour.example.com/v1/boats").await;
+        if answer.code == 404 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{} {}", answer.code, answer.text);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

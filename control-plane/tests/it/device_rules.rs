@@ -104,6 +104,15 @@ async fn play(cluster: TestCluster) {
     let made = rules.create(&PostParams::default(), &serde_json::from_value(rule).unwrap()).await;
     let made = made.unwrap();
     assert!(made.data["spec"]["taint"]["timeAdded"].is_string(), "{made:?}");
+    let older = ApiResource {
+        version: "v1alpha3".to_owned(),
+        api_version: "resource.k8s.io/v1alpha3".to_owned(),
+        ..kind
+    };
+    let older: Api<DynamicObject> = Api::all_with(world.cluster.client(), &older);
+    let told = older.get("r").await.unwrap();
+    assert_eq!(told.types.map(|types| types.api_version), Some("resource.k8s.io/v1alpha3".into()));
+    assert_eq!(told.data["spec"], made.data["spec"], "it is the same rule");
     world.pass(15).await;
     let told = world.told().await;
     assert_eq!((told.status.as_str(), told.reason.as_str()), ("False", "NoEffect"));
@@ -136,6 +145,7 @@ async fn play(cluster: TestCluster) {
 fn a_rule_taints_devices_drives_pods_out_and_tells_of_it() {
     let options = ApiOptions {
         features: "DRADeviceTaintRules=true".parse().unwrap(),
+        versions: "resource.k8s.io/v1alpha3=true".parse().unwrap(),
         ..ApiOptions::default()
     };
     let builder = TestCluster::builder().options(options).controllers().scheduler().paused();

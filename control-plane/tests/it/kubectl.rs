@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -97,6 +98,15 @@ impl Kubectl {
         })
     }
 
+    /// Waits until a CustomResourceDefinition is established. One that has no conditions at all, as it has none at first
+    /// here and at the original, ends a kubectl that waits for one of them.
+    #[track_caller]
+    pub(crate) fn wait_for_kind(&self, definition: &str) {
+        let name = format!("crd/{definition}");
+        let line = ["wait", "--for=condition=Established", &name, "--timeout=30s"];
+        self.until(&line, "it is established", |_| true);
+    }
+
     /// An object or a list.
     #[track_caller]
     pub(crate) fn json(&self, line: &[&str]) -> Value {
@@ -140,15 +150,19 @@ fn texts(output: &Output) -> (String, String) {
 pub(crate) struct Going {
     child: Child,
     said: Arc<Mutex<String>>,
+    /// They end with what it says.
+    reading: [JoinHandle<()>; 2],
 }
 
 impl Going {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
-        listen(child.stdout.take().unwrap(), said.clone());
-        listen(child.stderr.take().unwrap(), said.clone());
-        Self { child, said }
+        let reading = [
+            listen(child.stdout.take().unwrap(), said.clone()),
+            listen(child.stderr.take().unwrap(), said.clone()),
+        ];
+        Self { child, said, reading }
     }
 
     /// Waits until what it has said so far is as wished.
@@ -163,9 +177,11 @@ impl Going {
     /// Waits for its own end.
     #[track_caller]
     pub(crate) fn wait_for_end(&mut self) -> String {
-        eventually("the end of kubectl", SOON, || match self.child.try_wait().unwrap() {
-            Some(_) => Ok(()),
-            None => Err(self.said.lock().unwrap().clone()),
+        eventually("the end of kubectl", SOON, || {
+            let ended = self.child.try_wait().unwrap().is_some();
+            // What it said last is read a moment later.
+            let read = self.reading.iter().all(JoinHandle::is_finished);
+            if ended && read { Ok(()) } else { Err(self.said.lock().unwrap().clone()) }
         });
         self.said.lock().unwrap().clone()
     }
@@ -178,7 +194,7 @@ impl Drop for Going {
     }
 }
 
-fn listen(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
+fn listen(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut from = BufReader::new(from);
         let mut line = String::new();
@@ -186,7 +202,7 @@ fn listen(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
             into.lock().unwrap().push_str(&line);
             line.clear();
         }
-    });
+    })
 }
 
 /// Whether a table has a row with these cells at its start.

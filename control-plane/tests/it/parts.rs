@@ -3,7 +3,7 @@
 use kubeplane_runtime_cri::testing::{Containerd, ContainerdOptions, busybox_image};
 use std::{
     collections::BTreeMap,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -76,9 +76,15 @@ pub(crate) fn etcds() -> Vec<PathBuf> {
     }
 }
 
-/// A port of the loopback interface that is free now.
+/// A port of the loopback interface that is free, and is given to nobody else for a minute: of a connection that was there
+/// the system remembers the side that ended it, and picks no port that it remembers; whoever asks for it by its number
+/// gets it.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let _client = TcpStream::connect(address).unwrap();
+    drop(listener.accept().unwrap());
+    address.port()
 }
 
 /// Waits for a condition; panics with what the last look gave when the time is over.
@@ -129,7 +135,7 @@ impl Etcd {
         let etcd = Self { process, url, _data: data };
         let address = etcd.url.trim_start_matches("http://").to_owned();
         eventually("etcd listens", Duration::from_secs(30), || {
-            std::net::TcpStream::connect(&address).map_err(|error| error.to_string())
+            TcpStream::connect(&address).map_err(|error| error.to_string())
         });
         etcd
     }

@@ -3,9 +3,7 @@
 use crate::{
     calls::{MANIFEST, World},
     cluster::{Cluster, Ground, Process},
-    kubectl::SOON,
     network,
-    parts::eventually,
 };
 use serde_json::{Value, json};
 use std::{
@@ -104,15 +102,17 @@ fn fill(cluster: &Cluster) {
     kubectl.until(&["get", "clusterrole", "admin", "-o", path], "what it is made of", |rules| {
         ["rolebindings", "pods/exec", "limitranges"].iter().all(|part| rules.contains(part))
     });
-    let line = [
-        "get",
-        "-n",
-        "web",
-        "endpoints/web",
-        "serviceaccount/default",
-        "configmap/kube-root-ca.crt",
-    ];
-    kubectl.until(&line, "what the namespace gets by itself", |_| true);
+    let namespaces = kubectl.ok(&["get", "namespaces", "-o", "name"]).lines().count();
+    let line = ["get", "-A", "--no-headers", "endpoints,serviceaccounts,configmaps"];
+    kubectl.until(&line, "what namespaces get by themselves", |table| {
+        let rows = |name: &str| {
+            let names = table.lines().filter_map(|row| row.split_whitespace().nth(1));
+            names.filter(|own| *own == name).count()
+        };
+        rows("serviceaccount/default") == namespaces
+            && rows("configmap/kube-root-ca.crt") == namespaces
+            && rows("endpoints/web") == 1
+    });
 }
 
 /// Who has said this of itself, in order: `kubelet ready` is one's.
@@ -131,11 +131,8 @@ fn a_stop_ends_in_order_and_a_start_finds_everything() {
     let before = objects(&cluster);
     let status = cluster.process.interrupt();
     assert!(status.success(), "{status}\n{}", cluster.process.log());
-    // Its last words may still be on their way.
-    eventually("the last word", SOON, || match cluster.process.log() {
-        log if log.ends_with("\nstopped") => Ok(()),
-        log => Err(log),
-    });
+    let log = cluster.process.log();
+    assert!(log.ends_with("\nstopped"), "{log}");
     let (mut ready, stopped) = (told(&cluster, "ready"), told(&cluster, "stopped"));
     ready.reverse();
     assert_eq!(stopped, ready, "the last that was ready stops first");

@@ -81,7 +81,12 @@ fn sizes(row: &Row) -> (usize, usize, usize) {
             Step::Pods(own) if own.measured => measured += own.count,
             Step::Pods(own) => before += own.count,
             Step::Everywhere { namespaces, each, .. } => before += namespaces * each,
-            Step::Namespaces(..) | Step::Service(_) | Step::Churn(_) | Step::Delete(..) => {}
+            Step::Namespaces(..)
+            | Step::Service(_)
+            | Step::Churn(_)
+            | Step::Delete(..)
+            | Step::Devices(_)
+            | Step::ClaimTemplate(_) => {}
         }
     }
     (nodes, before, measured)

@@ -273,6 +273,13 @@ spec:
     assert_eq!(call(&["get", "sheets", "--output=name"]).unwrap(), "sheet.paper.example.com/a4\n");
     call(&["delete", "--filename", file, "--timeout=30s"]).unwrap();
     assert_eq!(call(&["get", "crds", "--output=name"]).unwrap(), "");
+    // The kind goes a moment after its definition; the next suite is not to take it for its own.
+    eventually("the kind is gone", SOON, || {
+        match call(&["get", "--raw", "/apis/paper.example.com/v1"]) {
+            Ok(kinds) => Err(kinds),
+            Err(_) => Ok(()),
+        }
+    });
 }
 
 #[test]

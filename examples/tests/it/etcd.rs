@@ -16,8 +16,13 @@ pub(crate) struct Etcd {
     _data: TempDir,
 }
 
+/// An address that is given to nobody else for a minute: the system remembers the connection that was there.
 fn free() -> String {
-    format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let _client = std::net::TcpStream::connect(address).unwrap();
+    drop(listener.accept().unwrap());
+    address.to_string()
 }
 
 impl Etcd {

@@ -83,7 +83,8 @@ async fn kubectl_converts_between_versions_through_the_webhook() {
     let crd = conversion_webhook::definition(port, &authority).unwrap().to_string();
     kubectl.ok(&["apply", "-f", "-"], &crd).await;
     let established = ["wait", "--for=condition=Established", "crd/sheets.paper.example.com"];
-    kubectl.ok(&established, "").await;
+    // It fails while there are no conditions at all.
+    kubectl.until(&established, |success, _| success).await;
     let sheet = "apiVersion: paper.example.com/v2\nkind: Sheet\nmetadata: {name: card}\nspec: {width: 5, height: 2}\n";
     kubectl.ok(&["apply", "-f", "-"], sheet).await;
     let get = |version: &str, output: &str| {
@@ -167,8 +168,7 @@ async fn kubectl_uses_an_extension_api_server_as_any_other() {
     kubectl.until(&jane, |success, _| success).await;
     // Watches come through, and both forms of OpenAPI.
     let watch = ["get", "greetings", "-w", "--request-timeout=2s", "-o", "name"];
-    let (_, said) = kubectl.run(&watch, "").await;
-    assert!(said.contains("greeting.hello.example.com/first"), "{said}");
+    kubectl.until(&watch, |_, said| said.contains("greeting.hello.example.com/first")).await;
     let swagger =
         kubectl.until(&["get", "--raw", "/openapi/v2"], |_, said| said.contains(path)).await;
     assert!(serde_json::from_str::<Value>(&swagger).is_ok());

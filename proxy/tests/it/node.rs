@@ -137,11 +137,11 @@ impl Node {
     }
 }
 
-/// Tries until it holds, for at most twenty seconds.
+/// Tries until it holds, for at most a minute.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool + Send + 'static) {
     let what = what.to_owned();
     let tried = tokio::task::spawn_blocking(move || {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !holds() {
             assert!(Instant::now() < deadline, "never: {what}");
             std::thread::sleep(Duration::from_millis(10));

@@ -23,14 +23,21 @@ impl Server {
         let clock = PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
         let mut options = etcd.options();
         options.clock = Arc::new(clock.clone());
-        Self { store: connect(options).await, clock }
+        let server = Self { store: connect(options).await, clock };
+        server.waits().await;
+        server
     }
 
     /// Lets the server's interval pass, and waits until it waits for the next one.
     async fn interval(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
         self.clock.advance(INTERVAL);
-        while self.clock.next_wake().is_none() {
+        self.waits().await;
+    }
+
+    /// Until it waits for a whole interval: a call that is under way waits on the clock, too, though not for so long.
+    async fn waits(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.clock.next_wake() != Some(INTERVAL) {
             assert!(Instant::now() < deadline, "the server does not go on");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

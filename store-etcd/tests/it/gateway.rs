@@ -11,7 +11,7 @@ use std::{
 pub(crate) fn try_call(url: &str, path: &str, body: &Value, token: &str) -> Option<Value> {
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let body = body.to_string();
     let token =
         if token.is_empty() { String::new() } else { format!("Authorization: {token}\r\n") };

@@ -4,7 +4,7 @@ use kubeplane_store_etcd::{EtcdOptions, EtcdStore, EtcdTls};
 use kubeplane_store_trait::{Store, conformance::Factory};
 use std::{
     fs,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -187,10 +187,17 @@ fn directory() -> TempDir {
     tempfile::tempdir_in(base).unwrap()
 }
 
-/// Two URLs on free ports.
+/// Two URLs on free ports, which are given to nobody else for a minute: of a connection that was there the system
+/// remembers the side that ended it, and picks no port that it remembers; whoever asks for it by its number gets it.
 pub(crate) fn urls() -> [String; 2] {
-    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
-    [listen(), listen()].map(|socket| format!("http://{}", socket.local_addr().unwrap()))
+    let free = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        drop(listener.accept().unwrap());
+        format!("http://{address}")
+    };
+    [free(), free()]
 }
 
 /// What a member is called, where it is reached, and the members it begins with, as in `a=http://…,b=http://…`.

@@ -104,9 +104,11 @@ fn describe(world: &World<'_>) {
     ] {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
-    let text = world.kubectl.ok(&["describe", "service", "-n", "web", "web"]);
+    // Of Endpoints or EndpointSlices, as the version of kubectl has it: each has a controller of its own.
+    let line = ["describe", "service", "-n", "web", "web"];
+    let text =
+        world.kubectl.until(&line, "all its endpoints", |text| text.matches(":8080").count() == 3);
     assert!(text.contains("Selector:") && text.contains("app=web"), "{text}");
-    assert_eq!(text.matches(":8080").count(), 3, "{text}");
     let text = world.kubectl.ok(&["describe", "node", "node-1"]);
     assert!(text.contains("KubeletReady") && text.contains("Allocated resources:"), "{text}");
     let text = world.kubectl.ok(&["describe", "configmap", "-n", "web", "web"]);

@@ -243,7 +243,7 @@ fn forward(world: &World<'_>, carrier: Carrier) {
     assert_eq!(tunnelled(&said), carrier.minor >= 30, "{said}");
     let port = said.split(LISTENS).nth(1).unwrap().split_whitespace().next().unwrap();
     for _ in 0..2 {
-        let answer = fetch(&format!("127.0.0.1:{port}")).unwrap();
+        let answer = fetch(&format!("127.0.0.1:{port}"), SOON).unwrap();
         assert!(answer.ends_with("hello, world\n"), "{answer}");
     }
 }
@@ -267,13 +267,15 @@ fn traffic(world: &World<'_>) {
 #[track_caller]
 fn answers(who: &str, address: &str) {
     let answer = eventually(&format!("{who} answers"), SOON, || {
-        fetch(address).map_err(|error| format!("{address}: {error}"))
+        fetch(address, TRY).map_err(|error| format!("{address}: {error}"))
     });
     assert!(answer.ends_with("hello, world\n"), "{answer}");
 }
 
-fn fetch(address: &str) -> std::io::Result<String> {
-    let limit = Duration::from_secs(2);
+/// How long one of several tries may take.
+const TRY: Duration = Duration::from_secs(2);
+
+fn fetch(address: &str, limit: Duration) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;

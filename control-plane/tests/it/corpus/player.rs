@@ -198,7 +198,9 @@ impl Player {
         let body = body.unwrap_or_default();
         let mut answer = self.ask(method, &path, content, accept, body.clone()).await;
         if let Some(until) = step["until"].as_str() {
-            let end = Instant::now() + Duration::from_secs(3);
+            // What was not there when the answer was recorded is not waited for any longer than then.
+            let comes = step["want"]["delta"].pointer(until).is_some();
+            let end = Instant::now() + Duration::from_secs(if comes { 60 } else { 3 });
             while !settled(&answer.body, until) && Instant::now() < end {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 answer = self.ask(method, &path, content, accept, body.clone()).await;

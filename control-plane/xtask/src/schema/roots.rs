@@ -80,6 +80,7 @@ const ROOTS: &[fn(&mut SchemaGenerator)] = &[
     add::<k8s_openapi::api::resource::v1::ResourceClaim>,
     add::<k8s_openapi::api::resource::v1::ResourceClaimTemplate>,
     add::<k8s_openapi::api::resource::v1::ResourceSlice>,
+    add::<k8s_openapi::api::resource::v1alpha3::DeviceTaintRule>,
     add::<k8s_openapi::api::resource::v1beta1::DeviceClass>,
     add::<k8s_openapi::api::resource::v1beta1::ResourceClaim>,
     add::<k8s_openapi::api::resource::v1beta1::ResourceClaimTemplate>,
