@@ -23,8 +23,10 @@ use std::{
 use tokio::{sync::mpsc, task::JoinSet};
 pub(crate) use watching::Watching;
 
-/// How many entries each writer updates in turn.
+/// How many entries each writer updates in turn, at most.
 const KEYS: usize = 100;
+/// And all of them together: what the store holds is then the same whether there are a hundred writers or a thousand.
+const ALL_KEYS: usize = 10_000;
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -65,26 +67,29 @@ pub(crate) async fn fill(store: &dyn Store, entries: usize, size: usize) {
     }
 }
 
-/// Writers that each update a hundred entries in turn, from round to round.
+/// Writers that each update some entries of their own in turn, from round to round.
 pub(crate) struct Load<S: ?Sized> {
     store: Arc<S>,
     writers: Vec<Writer>,
 }
 
 struct Writer {
-    number: usize,
     size: usize,
     turn: usize,
-    /// Of its entries, the latest.
+    /// Of its entries; made before, since the store's time is measured.
+    keys: Vec<Key>,
+    /// Of those it has written, the latest.
     revisions: Vec<Revision>,
     latencies: Vec<Duration>,
 }
 
 impl<S: Store + ?Sized> Load<S> {
     pub(crate) fn new(store: Arc<S>, writers: u32, size: usize) -> Self {
+        let entries = (ALL_KEYS / writers as usize).clamp(1, KEYS);
         let writer = |number| {
+            let keys = (0..entries).map(|entry| key(number, entry)).collect();
             let (revisions, latencies) = (Vec::new(), Vec::new());
-            Writer { number, size, turn: 0, revisions, latencies }
+            Writer { size, turn: 0, keys, revisions, latencies }
         };
         Self { store, writers: (0..writers as usize).map(writer).collect() }
     }
@@ -166,19 +171,19 @@ impl<S: Store + ?Sized> Load<S> {
 impl Writer {
     /// One put; how long it took since `sent`.
     async fn put(&mut self, store: &(impl Store + ?Sized), sent: Instant) {
-        let at = self.turn % KEYS;
+        let at = self.turn % self.keys.len();
         self.turn += 1;
         // The value is made by the writer, as an encoded object would be.
         let value = Bytes::from(vec![b'x'; self.size]);
-        let (key, options) = (key(self.number, at), WriteOptions::default());
+        let (key, options) = (&self.keys[at], WriteOptions::default());
         let revision = match self.revisions.get(at) {
-            None => match store.create(&key, value.clone(), options).await {
+            None => match store.create(key, value.clone(), options).await {
                 Err(Error::Exists { current, .. }) => {
-                    store.update(&key, value, current.revision, options).await.unwrap()
+                    store.update(key, value, current.revision, options).await.unwrap()
                 }
                 written => written.unwrap(),
             },
-            Some(revision) => store.update(&key, value, *revision, options).await.unwrap(),
+            Some(revision) => store.update(key, value, *revision, options).await.unwrap(),
         };
         self.latencies.push(sent.elapsed());
         match self.revisions.get_mut(at) {

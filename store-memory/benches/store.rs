@@ -93,11 +93,20 @@ async fn durable(plan: Plan) {
     }
 }
 
+/// As many writers as it was saturated by: of fewer, each would wait for itself. Beside it what the disk alone does for the
+/// same puts at the same time, in the hands of a log that does nothing but flush all that came since.
 async fn half_load(store: Arc<MemoryStore>, rate: f64, plan: Plan, probe: &mut Probe) {
-    let seen = Load::new(store, 100, 1024).rounds_at(rate, plan, Some(&mut *probe)).await;
+    let mut load = Load::new(store, 1000, 1024);
+    let mut alone = Rounds::default();
+    let mut seen = Rounds::default();
+    for _ in 0..plan.rounds {
+        seen.extend(load.rounds_at(rate, Plan { rounds: 1, ..plan }, Some(&mut *probe)).await);
+        alone.push(probe.groups(rate, plan.round));
+    }
     let disk = probe.told();
     let note = format!("target p99 2000 us where fdatasync is under 300: {disk}");
     seen.print("durable put", "1024 B, at half load", &note);
+    alone.print("fdatasync", "of all 1024 B that came since the last", "the same at that load");
 }
 
 async fn volatile(plan: Plan) {

@@ -1,7 +1,7 @@
 use crate::{state::State, watch::Watchers};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::{sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker, time::Duration};
 use tokio::sync::Notify;
 
 /// What readers and watchers see: the latest durable state. Reading it never blocks.
@@ -23,6 +23,11 @@ impl Published {
 
     pub(crate) fn state(&self) -> Arc<State> {
         self.state.load_full()
+    }
+
+    /// When the next entry expires, in the clock's elapsed time. Asked with every write: the state is looked at, not shared.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.state.load().next_deadline
     }
 
     pub(crate) fn watchers(&self) -> &Mutex<Watchers> {

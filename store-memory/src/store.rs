@@ -188,7 +188,7 @@ impl Inner {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.published.state().next_deadline
+        self.published.next_deadline()
     }
 
     pub(crate) async fn expire(&self) -> Result<()> {

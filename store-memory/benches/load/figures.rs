@@ -43,6 +43,10 @@ impl Rounds {
         self.0.push(seen);
     }
 
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Least, median and most of a figure.
     fn spread(&self, figure: impl Fn(&Seen) -> f64) -> [f64; 3] {
         let mut figures: Vec<_> = self.0.iter().map(figure).collect();

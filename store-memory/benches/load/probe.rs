@@ -50,6 +50,26 @@ impl Probe {
         Seen::new(times.len() as f64, times, started.elapsed(), 0.0)
     }
 
+    /// What writes that come so often per second, evenly, wait for the disk alone, when each call makes all durable that
+    /// came during the one before.
+    pub(crate) fn groups(&mut self, rate: f64, round: Duration) -> Seen {
+        let (started, gap) = (Instant::now(), Duration::from_secs_f64(1.0 / rate));
+        let (mut times, mut bytes) = (Vec::new(), Vec::new());
+        while started.elapsed() < round {
+            let came = started.elapsed().div_duration_f64(gap) as usize;
+            let Some(first) = (came > times.len()).then_some(times.len()) else {
+                std::hint::spin_loop();
+                continue;
+            };
+            bytes.resize((came - first) * self.bytes.len(), b'x');
+            self.file.write_all(&bytes).unwrap();
+            self.file.sync_data().unwrap();
+            let done = started.elapsed();
+            times.extend((first..came).map(|number| done.saturating_sub(gap.mul_f64(number as f64))));
+        }
+        Seen::new(times.len() as f64, times, started.elapsed(), 0.0)
+    }
+
     /// The median of some calls, made now.
     pub(crate) fn ask(&mut self) -> Duration {
         let first = self.times.len();
