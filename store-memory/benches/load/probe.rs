@@ -65,7 +65,9 @@ impl Probe {
             self.file.write_all(&bytes).unwrap();
             self.file.sync_data().unwrap();
             let done = started.elapsed();
-            times.extend((first..came).map(|number| done.saturating_sub(gap.mul_f64(number as f64))));
+            times.extend(
+                (first..came).map(|number| done.saturating_sub(gap.mul_f64(number as f64))),
+            );
         }
         Seen::new(times.len() as f64, times, started.elapsed(), 0.0)
     }
