@@ -85,6 +85,7 @@ mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod ui;
+mod ways;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use supervisor::{ControlPlane, ControlPlaneError, shutdown_signal};

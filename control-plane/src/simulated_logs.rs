@@ -1,7 +1,9 @@
 //! `pods/log` of pods whose nodes have no kubelet: what their annotations say they said.
 
+use crate::ways::Ways;
 use async_trait::async_trait;
 use axum::body::Body as Stream;
+use futures::future::BoxFuture;
 use http::{Response, header};
 use jiff::Timestamp;
 use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest, Query, body};
@@ -12,18 +14,24 @@ use kubeplane_core::{
 use kubeplane_handlers::PodLog;
 use kubeplane_simulated::Logs;
 use serde_json::Value;
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, io, sync::Arc, time::Duration};
 
-/// Answers for nodes without kubelets, and passes on what is asked of others.
+/// Answers for nodes without kubelets as long as the ways to them are open, and passes on what is asked of others.
 #[derive(Debug)]
-pub(crate) struct LogsOfAll(pub(crate) PodLog);
+pub(crate) struct LogsOfAll {
+    pub(crate) kubelets: PodLog,
+    pub(crate) ways: Arc<dyn Ways>,
+}
 
 #[async_trait]
 impl Handler for LogsOfAll {
     async fn handle(&self, request: HandlerRequest) -> ApiResult<Response<Body>> {
-        match own(&request).await? {
-            Some(log) => log.answer(request.api).await,
-            None => self.0.handle(request).await,
+        match own(&request, &*self.ways).await? {
+            Some(log) => {
+                let parted = self.ways.cut(log.pod.text(&["spec", "nodeName"]));
+                log.answer(request.api, parted).await
+            }
+            None => self.kubelets.handle(request).await,
         }
     }
 }
@@ -69,13 +77,13 @@ impl Wish {
 }
 
 /// A log that is ours to tell; whatever is wrong with the request others say.
-async fn own(request: &HandlerRequest) -> ApiResult<Option<Log>> {
+async fn own(request: &HandlerRequest, ways: &dyn Ways) -> ApiResult<Option<Log>> {
     let reader = request.api.reader();
     let pods = GroupResource::new("", "pods");
     let info = &request.info;
     let Some(pod) = reader.get(&pods, &info.namespace, &info.name).await? else { return Ok(None) };
     let node = pod.text(&["spec", "nodeName"]);
-    if node.is_empty() {
+    if node.is_empty() || ways.is_cut(node) {
         return Ok(None);
     }
     let node = reader.get(&GroupResource::new("", "nodes"), "", node).await?;
@@ -153,7 +161,8 @@ impl Log {
         text
     }
 
-    async fn answer(self, api: Api) -> ApiResult<Response<Body>> {
+    /// What is asked for; what goes on ends when `parted` does.
+    async fn answer(self, api: Api, parted: BoxFuture<'static, ()>) -> ApiResult<Response<Body>> {
         let (container, pod) = (&self.container, self.pod.name());
         let Some(run) = run(&self.pod, container, self.wish.previous) else {
             let what = if self.wish.previous { "previous terminated " } else { "" };
@@ -168,12 +177,17 @@ impl Log {
         let left = self.wish.bytes.map(|bytes| bytes.saturating_sub(text.len()));
         cut(&mut text, self.wish.bytes);
         let content = if self.wish.follow && run.end.is_none() && left != Some(0) {
-            let stream = futures::stream::unfold(Some((self, api, said)), move |state| {
+            let start = Some((self, api, parted, said));
+            let stream = futures::stream::unfold(start, move |state| {
                 let logs = logs.clone();
                 async move {
-                    let (log, api, said) = state?;
-                    let (more, next) = log.more(&logs, &api, run, said).await?;
-                    Some((Ok::<_, std::io::Error>(more), next.map(|said| (log, api, said))))
+                    let (log, api, mut parted, said) = state?;
+                    let (more, next) = tokio::select! {
+                        biased;
+                        () = &mut parted => return Some((Err(reset()), None)),
+                        more = log.more(&logs, &api, run, said) => more?,
+                    };
+                    Some((Ok(more), next.map(|said| (log, api, parted, said))))
                 }
             });
             let before = futures::stream::iter([Ok(text)]);
@@ -214,6 +228,11 @@ impl Log {
             }
         }
     }
+}
+
+/// As a connection to a kubelet ends that is cut.
+fn reset() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
 }
 
 /// How often it is looked for more lines.
