@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 
-fn cron_job() -> CronJob {
+pub(super) fn cron_job() -> CronJob {
     serde_json::from_value(json!({
         "metadata": {"name": "tick"},
         "spec": {
