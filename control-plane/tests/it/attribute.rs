@@ -1,7 +1,7 @@
 //! `#[kubeplane::test]` as those write it who use it.
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::{Api, api::ListParams};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::{Api, Client, api::ListParams};
 use kubeplane::testing::TestCluster;
 use std::time::Duration;
 
@@ -17,6 +17,13 @@ async fn each_word_in_parentheses_is_done(cluster: TestCluster) -> kube::Result<
     assert_eq!(cluster.clock().elapsed() - before, HOUR, "no more than was asked for");
     let accounts: Api<ServiceAccount> = Api::default_namespaced(cluster.client());
     assert_eq!(accounts.list(&ListParams::default()).await?.items.len(), 1);
+    Ok(())
+}
+
+#[kubeplane::test]
+async fn a_test_may_take_no_more_than_a_client(client: Client) -> kube::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client);
+    assert!(namespaces.get_opt("kube-system").await?.is_some());
     Ok(())
 }
 
