@@ -245,6 +245,34 @@ fn every_example_is_run_and_linked() {
     assert!(count >= 16, "{count}");
 }
 
+/// First pages, by the folders of their crates, and the examples that they lead to.
+const PAGES: [(&str, &str); 13] = [
+    ("core", "custom_admission"),
+    ("core", "custom_authenticator"),
+    ("store-trait", "custom_store"),
+    ("store-etcd", "apiserver_etcd"),
+    ("runtime-cri", "custom_runtime"),
+    ("controllers", "custom_controller"),
+    ("scheduler-framework", "custom_scheduler_plugin"),
+    ("scheduler-framework", "scheduler_extender"),
+    ("apiserver", "apiserver_memory"),
+    ("apiserver", "embed_in_axum"),
+    ("apiserver/extensions", "bespoke_distribution"),
+    ("apiserver/extensions", "conversion_webhook"),
+    ("apiserver/aggregation", "extension_apiserver"),
+];
+
+#[test]
+fn first_pages_lead_to_examples_of_what_they_tell() {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (page, example) in PAGES {
+        let text = std::fs::read_to_string(workspace.join(page).join("src/lib.rs")).unwrap();
+        let link = format!("//! [{example}]: https://github.com/kubeplane/kubeplane/blob/main/");
+        assert!(text.contains(&format!("{link}examples/{example}.rs\n")), "{page}: {example}");
+        assert!(workspace.join(format!("examples/{example}.rs")).is_file(), "{example}");
+    }
+}
+
 mod conformance {
     use crate::custom_store::SmallStore;
     use async_trait::async_trait;
