@@ -33,5 +33,5 @@ async fn a_test_may_leave_its_cluster_alone() {}
 #[kubeplane::test]
 #[should_panic(expected = "wrong number")]
 async fn what_else_is_said_of_a_test_holds(cluster: TestCluster) {
-    assert_eq!(cluster.kubeconfig().map_or(0, |_| 1), 1, "wrong number");
+    assert!(cluster.kubeconfig().is_some(), "wrong number");
 }
