@@ -114,10 +114,14 @@ struct Run {
     end: Option<Timestamp>,
 }
 
+fn status<'a>(pod: &'a Object, container: &str) -> Option<&'a Value> {
+    let all = pod.at(&["status", "containerStatuses"]).and_then(Value::as_array);
+    all.into_iter().flatten().find(|own| own["name"] == container)
+}
+
 /// The run that is asked for, as the status tells it.
 fn run(pod: &Object, container: &str, previous: bool) -> Option<Run> {
-    let all = pod.at(&["status", "containerStatuses"]).and_then(Value::as_array);
-    let status = all.into_iter().flatten().find(|own| own["name"] == container)?;
+    let status = status(pod, container)?;
     let time = |value: &Value| value.as_str()?.parse().ok();
     let ended = |state: &Value| {
         let start = time(&state["terminated"]["startedAt"])?;
@@ -165,8 +169,12 @@ impl Log {
     async fn answer(self, api: Api, parted: BoxFuture<'static, ()>) -> ApiResult<Response<Body>> {
         let (container, pod) = (&self.container, self.pod.name());
         let Some(run) = run(&self.pod, container, self.wish.previous) else {
-            let what = if self.wish.previous { "previous terminated " } else { "" };
-            let why = format!("{what}container {container:?} in pod {pod:?} not found");
+            let (which, what) = match (status(&self.pod, container), self.wish.previous) {
+                (None, _) => ("", "is not available"),
+                (Some(_), true) => ("previous terminated ", "not found"),
+                (Some(_), false) => ("", "is waiting to start - no logs yet"),
+            };
+            let why = format!("{which}container {container:?} in pod {pod:?} {what}");
             return Err(ApiError::bad_request(why));
         };
         let logs = self.logs();
@@ -177,17 +185,21 @@ impl Log {
         let left = self.wish.bytes.map(|bytes| bytes.saturating_sub(text.len()));
         cut(&mut text, self.wish.bytes);
         let content = if self.wish.follow && run.end.is_none() && left != Some(0) {
-            let start = Some((self, api, parted, said));
+            let start = Some((self, api, parted, said, left));
             let stream = futures::stream::unfold(start, move |state| {
                 let logs = logs.clone();
                 async move {
-                    let (log, api, mut parted, said) = state?;
-                    let (more, next) = tokio::select! {
+                    let (log, api, mut parted, said, left) = state?;
+                    let (mut more, next) = tokio::select! {
                         biased;
                         () = &mut parted => return Some((Err(reset()), None)),
                         more = log.more(&logs, &api, run, said) => more?,
                     };
-                    Some((Ok(more), next.map(|said| (log, api, parted, said))))
+                    let is_all = left.is_some_and(|left| more.len() >= left);
+                    cut(&mut more, left);
+                    let left = left.map(|left| left.saturating_sub(more.len()));
+                    let next = next.filter(|_| !is_all);
+                    Some((Ok(more), next.map(|said| (log, api, parted, said, left))))
                 }
             });
             let before = futures::stream::iter([Ok(text)]);

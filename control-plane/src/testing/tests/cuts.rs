@@ -138,7 +138,7 @@ kind: Nodes
 metadata: {name: node}
 ---
 kind: PodStages
-spec: {runFor: 25s, logs: {lines: [one, two, three, four], every: 10s}}
+spec: {startDelay: 2s, runFor: 25s, logs: {lines: [one, two, three, four], every: 10s}}
 ";
     let builder = TestCluster::builder().controllers_named("serviceaccount-controller").paused();
     run(builder.simulation(simulation.parse().unwrap()), async |cluster| {
@@ -147,11 +147,20 @@ spec: {runFor: 25s, logs: {lines: [one, two, three, four], every: 10s}}
             "restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
         let pod = serde_json::from_value(pod).unwrap();
         pods.create(&PostParams::default(), &pod).await.unwrap();
+        cluster.settle().await;
+        let error = pods.logs("work", &LogParams::default()).await.unwrap_err().to_string();
+        assert!(error.contains("container \"c\" in pod \"work\" is not available"), "{error}");
         cluster.advance(Duration::from_secs(5)).await;
         let follow = LogParams { follow: true, ..LogParams::default() };
         let followed = Box::pin(pods.log_stream("work", &follow).await.unwrap()).lines();
         let reading = timeout(PATIENCE, followed.collect::<Vec<_>>());
-        let (all, ()) = tokio::join!(reading, cluster.advance(Duration::from_secs(60)));
+        let path = "/api/v1/namespaces/default/pods/work/log?follow=true&limitBytes=6";
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        let client = cluster.client();
+        let some = timeout(PATIENCE, client.request_text(request));
+        let passing = cluster.advance(Duration::from_secs(60));
+        let (all, some, ()) = tokio::join!(reading, some, passing);
+        assert_eq!(some.expect("it ends with what was asked for").unwrap(), "one\ntw");
         let all = all.expect("it ends with its pod");
         let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
         assert_eq!(all, ["one", "two", "three"]);
