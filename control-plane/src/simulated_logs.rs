@@ -147,6 +147,12 @@ impl Log {
         Duration::try_from(time).map_or(0, |time| logs.said(time))
     }
 
+    /// The first line that is told, of so many. Who wants the last ones is not made to wait for those before.
+    fn first(&self, logs: &Logs, said: u64) -> u64 {
+        let wished = self.wish.tail.unwrap_or(u64::MAX);
+        said.saturating_sub(wished.min(kept(logs)))
+    }
+
     /// These lines as they are sent.
     fn text(&self, logs: &Logs, run: Run, numbers: std::ops::Range<u64>) -> String {
         let mut text = String::new();
@@ -179,9 +185,7 @@ impl Log {
         };
         let logs = self.logs();
         let said = self.said(&logs, run, api.clock().now());
-        // Who wants the last lines is not made to wait for the first.
-        let first = self.wish.tail.map_or(0, |tail| said.saturating_sub(tail));
-        let mut text = self.text(&logs, run, first..said);
+        let mut text = self.text(&logs, run, self.first(&logs, said)..said);
         let left = self.wish.bytes.map(|bytes| bytes.saturating_sub(text.len()));
         cut(&mut text, self.wish.bytes);
         let content = if self.wish.follow && run.end.is_none() && left != Some(0) {
@@ -235,11 +239,22 @@ impl Log {
                 return None;
             }
             if until > said || end.is_some() {
-                let text = self.text(logs, run, said..until);
+                let text = self.text(logs, run, said.max(until.saturating_sub(kept(logs)))..until);
                 return Some((text, end.is_none().then_some(until)));
             }
         }
     }
+}
+
+/// How many bytes of a log there are at most: a kubelet begins another file then, and tells the last.
+const KEPT: usize = 10 << 20;
+/// How long the end of a line is, and its time before it.
+const AROUND: usize = 32;
+
+/// How many of the last lines there are.
+fn kept(logs: &Logs) -> u64 {
+    let longest = logs.lines.iter().map(String::len).max().unwrap_or_default();
+    (KEPT / (longest + AROUND)).max(1) as u64
 }
 
 /// As a connection to a kubelet ends that is cut.
@@ -289,6 +304,18 @@ mod tests {
         assert_eq!(text(previous, "2026-01-01T00:01:25Z"), expected);
         let since = Some("2026-01-01T00:01:10Z".parse().unwrap());
         assert_eq!(text(Wish { since, ..Wish::default() }, "2026-01-01T00:01:25Z"), "b\na\n");
+    }
+
+    #[test]
+    fn who_says_much_is_told_of_as_far_back_as_a_kubelet_would() {
+        let all = log(Wish::default());
+        let last = log(Wish { tail: Some(2), ..Wish::default() });
+        let line = "x".repeat(1000);
+        let logs = Logs { lines: vec![line], every: Duration::from_millis(1), repeat: true };
+        let (run, said) = (run(&all.pod, "c", false).unwrap(), 365 * 86_400_000);
+        let text = all.text(&logs, run, all.first(&logs, said)..said);
+        assert!((KEPT / 2..=KEPT).contains(&text.len()), "{} bytes", text.len());
+        assert_eq!(last.first(&logs, said), said - 2);
     }
 
     #[test]
