@@ -54,6 +54,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Whole programs: [an API server on memory][apiserver_memory] and [one behind your own web service][embed_in_axum].
+//!
+//! [apiserver_memory]: https://github.com/kubeplane/kubeplane/blob/main/examples/apiserver_memory.rs
+//! [embed_in_axum]: https://github.com/kubeplane/kubeplane/blob/main/examples/embed_in_axum.rs
 
 pub mod admission;
 mod api;

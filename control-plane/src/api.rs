@@ -1,6 +1,10 @@
 //! The API server with everything a cluster expects of it.
 
-use crate::credentials::{Credentials, FRONT_PROXY, KUBELET_CLIENT, PROXY};
+use crate::{
+    credentials::{Credentials, FRONT_PROXY, KUBELET_CLIENT, PROXY},
+    simulated_logs::LogsOfAll,
+    ways::Ways,
+};
 use ipnet::{IpNet, Ipv4Net};
 use kubeplane_aggregation::{Aggregation, Identity};
 use kubeplane_apiserver::{ApiServer, Builder, Route, TlsOptions, Versions, audit::AuditLog};
@@ -161,12 +165,12 @@ pub fn standard_api_server(
     standard_api_server_dialing(store, credentials, options, Arc::new(Tcp))
 }
 
-/// The same, which reaches nodes and pods through `dial`.
+/// The same, which reaches nodes and pods by these ways.
 pub(crate) fn standard_api_server_dialing(
     store: Arc<dyn Store>,
     credentials: &Credentials,
     options: &ApiOptions,
-    dial: Arc<dyn Dial>,
+    ways: Arc<dyn Ways>,
 ) -> Result<ApiServer, AssemblyError> {
     let clock = options.clock.clone();
     let used = UsedTokens::default();
@@ -209,7 +213,7 @@ pub(crate) fn standard_api_server_dialing(
     for path in IssuerDiscovery::PATHS {
         builder = builder.route(path, Arc::new(IssuerDiscovery::new(issuer.clone())));
     }
-    builder = with_handlers(builder, credentials, issuer, options, dial)?;
+    builder = with_handlers(builder, credentials, issuer, options, ways)?;
     for (path, route) in OpenApi::routes() {
         builder = builder.route(path, route);
     }
@@ -273,7 +277,7 @@ fn with_handlers(
     credentials: &Credentials,
     issuer: TokenIssuer,
     options: &ApiOptions,
-    dial: Arc<dyn Dial>,
+    ways: Arc<dyn Ways>,
 ) -> Result<Builder, AssemblyError> {
     let core = |resource: &'static str| GroupResource::new("", resource);
     let authentication =
@@ -282,12 +286,14 @@ fn with_handlers(
         |resource: &'static str| GroupResource::new("authorization.k8s.io", resource);
     let own = credentials.live_kubelet_client().map_err(AssemblyError::KubeletClient)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let dial: Arc<dyn Dial> = ways.clone();
     let kubelets = KubeletClient::resolving(credentials.authority(), own, provider.clone())?
         .dialing(dial.clone());
     let proxy = Arc::new(ResourceProxy::new(kubelets.clone(), provider).dial(dial));
     let stream = Arc::new(PodStream(kubelets.clone()));
     let access = |kind| Arc::new(AccessReview(kind));
-    let builder = crate::metrics_api::install(builder, kubelets.clone());
+    let builder = crate::metrics_api::install(builder, kubelets.clone(), ways.clone());
+    let logs = Arc::new(LogsOfAll { kubelets: PodLog(kubelets), ways });
     Ok(builder
         .handler(core("bindings"), "", Arc::new(PodBinding))
         .handler(core("componentstatuses"), "", Arc::new(options.components.clone()))
@@ -296,7 +302,7 @@ fn with_handlers(
         .handler(core("services"), "proxy", proxy)
         .handler(core("pods"), "binding", Arc::new(PodBinding))
         .handler(core("pods"), "eviction", Arc::new(PodEviction))
-        .handler(core("pods"), "log", Arc::new(crate::simulated_logs::LogsOfAll(PodLog(kubelets))))
+        .handler(core("pods"), "log", logs)
         .handler(core("pods"), "exec", stream.clone())
         .handler(core("pods"), "attach", stream.clone())
         .handler(core("pods"), "portforward", stream)

@@ -50,6 +50,7 @@
 //! * [a store][custom_store]
 //! * [a conversion webhook][conversion_webhook]
 //! * [an extension API server][extension_apiserver]
+//! * [a load generator][load] for any API servers, side by side
 //!
 //! [apiserver_memory]: https://github.com/kubeplane/kubeplane/blob/main/examples/apiserver_memory.rs
 //! [apiserver_etcd]: https://github.com/kubeplane/kubeplane/blob/main/examples/apiserver_etcd.rs
@@ -66,6 +67,7 @@
 //! [custom_store]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_store.rs
 //! [conversion_webhook]: https://github.com/kubeplane/kubeplane/blob/main/examples/conversion_webhook.rs
 //! [extension_apiserver]: https://github.com/kubeplane/kubeplane/blob/main/examples/extension_apiserver.rs
+//! [load]: https://github.com/kubeplane/kubeplane/blob/main/examples/load/main.rs
 
 pub mod api;
 pub mod audit_webhook;
@@ -85,6 +87,7 @@ mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod ui;
+mod ways;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use supervisor::{ControlPlane, ControlPlaneError, shutdown_signal};

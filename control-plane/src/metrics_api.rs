@@ -12,6 +12,7 @@
 mod figures;
 mod simulated;
 
+use crate::ways::Ways;
 use async_trait::async_trait;
 use figures::{Figures, Usage};
 use http::Response;
@@ -38,10 +39,10 @@ const VERSION: &str = "v1beta1";
 /// On nodes that are nothing but objects.
 const SIMULATED: &str = "kubeplane.dev/simulated";
 
-/// Adds the kinds and what serves them to an API server that reaches kubelets with `kubelets`.
-pub(crate) fn install(builder: Builder, kubelets: KubeletClient) -> Builder {
+/// Adds the kinds and what serves them to an API server that reaches kubelets with `kubelets`, and nodes by `ways`.
+pub(crate) fn install(builder: Builder, kubelets: KubeletClient, ways: Arc<dyn Ways>) -> Builder {
     let figures = Arc::new(Figures::new(kubelets));
-    let serve = |of| Arc::new(Metrics { of, figures: figures.clone() });
+    let serve = |of| Arc::new(Metrics { of, figures: figures.clone(), ways: ways.clone() });
     builder
         .resources(vec![Arc::new(definition(Of::Nodes)), Arc::new(definition(Of::Pods))])
         .handler(GroupResource::new(GROUP, "nodes"), "", serve(Of::Nodes))
@@ -124,6 +125,7 @@ impl Strategy for Rows {
 struct Metrics {
     of: Of,
     figures: Arc<Figures>,
+    ways: Arc<dyn Ways>,
 }
 
 #[async_trait]
@@ -181,7 +183,8 @@ impl Metrics {
                 simulated::of_pod(pod).into_iter().for_each(|(_, usage)| sum.add(usage));
             }
             let now = request.api.clock().now();
-            metrics.extend(simulated.iter().filter_map(|node| {
+            let heard_of = simulated.iter().filter(|node| !self.ways.is_cut(node.name()));
+            metrics.extend(heard_of.filter_map(|node| {
                 let usage = sums.get(node.name()).copied().unwrap_or_else(Usage::nothing);
                 metrics_of(self.of, node, now, json!({"usage": amounts(&usage)?}))
             }));
@@ -198,6 +201,7 @@ impl Metrics {
             let nodes = GroupResource::new("", "nodes");
             let found = request.api.reader().get(&nodes, "", &name).await?;
             match found.is_some_and(|node| is_simulated(&node)) {
+                true if self.ways.is_cut(&name) => false,
                 true => without.insert(name),
                 false => real.insert(name),
             };

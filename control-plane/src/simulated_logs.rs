@@ -1,7 +1,9 @@
 //! `pods/log` of pods whose nodes have no kubelet: what their annotations say they said.
 
+use crate::ways::Ways;
 use async_trait::async_trait;
 use axum::body::Body as Stream;
+use futures::future::BoxFuture;
 use http::{Response, header};
 use jiff::Timestamp;
 use kubeplane_apiserver::{Api, Body, Handler, HandlerRequest, Query, body};
@@ -12,18 +14,24 @@ use kubeplane_core::{
 use kubeplane_handlers::PodLog;
 use kubeplane_simulated::Logs;
 use serde_json::Value;
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, io, sync::Arc, time::Duration};
 
-/// Answers for nodes without kubelets, and passes on what is asked of others.
+/// Answers for nodes without kubelets as long as the ways to them are open, and passes on what is asked of others.
 #[derive(Debug)]
-pub(crate) struct LogsOfAll(pub(crate) PodLog);
+pub(crate) struct LogsOfAll {
+    pub(crate) kubelets: PodLog,
+    pub(crate) ways: Arc<dyn Ways>,
+}
 
 #[async_trait]
 impl Handler for LogsOfAll {
     async fn handle(&self, request: HandlerRequest) -> ApiResult<Response<Body>> {
-        match own(&request).await? {
-            Some(log) => log.answer(request.api).await,
-            None => self.0.handle(request).await,
+        match own(&request, &*self.ways).await? {
+            Some(log) => {
+                let parted = self.ways.cut(log.pod.text(&["spec", "nodeName"]));
+                log.answer(request.api, parted).await
+            }
+            None => self.kubelets.handle(request).await,
         }
     }
 }
@@ -69,13 +77,13 @@ impl Wish {
 }
 
 /// A log that is ours to tell; whatever is wrong with the request others say.
-async fn own(request: &HandlerRequest) -> ApiResult<Option<Log>> {
+async fn own(request: &HandlerRequest, ways: &dyn Ways) -> ApiResult<Option<Log>> {
     let reader = request.api.reader();
     let pods = GroupResource::new("", "pods");
     let info = &request.info;
     let Some(pod) = reader.get(&pods, &info.namespace, &info.name).await? else { return Ok(None) };
     let node = pod.text(&["spec", "nodeName"]);
-    if node.is_empty() {
+    if node.is_empty() || ways.is_cut(node) {
         return Ok(None);
     }
     let node = reader.get(&GroupResource::new("", "nodes"), "", node).await?;
@@ -106,10 +114,14 @@ struct Run {
     end: Option<Timestamp>,
 }
 
+fn status<'a>(pod: &'a Object, container: &str) -> Option<&'a Value> {
+    let all = pod.at(&["status", "containerStatuses"]).and_then(Value::as_array);
+    all.into_iter().flatten().find(|own| own["name"] == container)
+}
+
 /// The run that is asked for, as the status tells it.
 fn run(pod: &Object, container: &str, previous: bool) -> Option<Run> {
-    let all = pod.at(&["status", "containerStatuses"]).and_then(Value::as_array);
-    let status = all.into_iter().flatten().find(|own| own["name"] == container)?;
+    let status = status(pod, container)?;
     let time = |value: &Value| value.as_str()?.parse().ok();
     let ended = |state: &Value| {
         let start = time(&state["terminated"]["startedAt"])?;
@@ -135,6 +147,12 @@ impl Log {
         Duration::try_from(time).map_or(0, |time| logs.said(time))
     }
 
+    /// The first line that is told, of so many. Who wants the last ones is not made to wait for those before.
+    fn first(&self, logs: &Logs, said: u64) -> u64 {
+        let wished = self.wish.tail.unwrap_or(u64::MAX);
+        said.saturating_sub(wished.min(kept(logs)))
+    }
+
     /// These lines as they are sent.
     fn text(&self, logs: &Logs, run: Run, numbers: std::ops::Range<u64>) -> String {
         let mut text = String::new();
@@ -153,27 +171,39 @@ impl Log {
         text
     }
 
-    async fn answer(self, api: Api) -> ApiResult<Response<Body>> {
+    /// What is asked for; what goes on ends when `parted` does.
+    async fn answer(self, api: Api, parted: BoxFuture<'static, ()>) -> ApiResult<Response<Body>> {
         let (container, pod) = (&self.container, self.pod.name());
         let Some(run) = run(&self.pod, container, self.wish.previous) else {
-            let what = if self.wish.previous { "previous terminated " } else { "" };
-            let why = format!("{what}container {container:?} in pod {pod:?} not found");
+            let (which, what) = match (status(&self.pod, container), self.wish.previous) {
+                (None, _) => ("", "is not available"),
+                (Some(_), true) => ("previous terminated ", "not found"),
+                (Some(_), false) => ("", "is waiting to start - no logs yet"),
+            };
+            let why = format!("{which}container {container:?} in pod {pod:?} {what}");
             return Err(ApiError::bad_request(why));
         };
         let logs = self.logs();
         let said = self.said(&logs, run, api.clock().now());
-        // Who wants the last lines is not made to wait for the first.
-        let first = self.wish.tail.map_or(0, |tail| said.saturating_sub(tail));
-        let mut text = self.text(&logs, run, first..said);
+        let mut text = self.text(&logs, run, self.first(&logs, said)..said);
         let left = self.wish.bytes.map(|bytes| bytes.saturating_sub(text.len()));
         cut(&mut text, self.wish.bytes);
         let content = if self.wish.follow && run.end.is_none() && left != Some(0) {
-            let stream = futures::stream::unfold(Some((self, api, said)), move |state| {
+            let start = Some((self, api, parted, said, left));
+            let stream = futures::stream::unfold(start, move |state| {
                 let logs = logs.clone();
                 async move {
-                    let (log, api, said) = state?;
-                    let (more, next) = log.more(&logs, &api, run, said).await?;
-                    Some((Ok::<_, std::io::Error>(more), next.map(|said| (log, api, said))))
+                    let (log, api, mut parted, said, left) = state?;
+                    let (mut more, next) = tokio::select! {
+                        biased;
+                        () = &mut parted => return Some((Err(reset()), None)),
+                        more = log.more(&logs, &api, run, said) => more?,
+                    };
+                    let is_all = left.is_some_and(|left| more.len() >= left);
+                    cut(&mut more, left);
+                    let left = left.map(|left| left.saturating_sub(more.len()));
+                    let next = next.filter(|_| !is_all);
+                    Some((Ok(more), next.map(|said| (log, api, parted, said, left))))
                 }
             });
             let before = futures::stream::iter([Ok(text)]);
@@ -209,11 +239,27 @@ impl Log {
                 return None;
             }
             if until > said || end.is_some() {
-                let text = self.text(logs, run, said..until);
+                let text = self.text(logs, run, said.max(until.saturating_sub(kept(logs)))..until);
                 return Some((text, end.is_none().then_some(until)));
             }
         }
     }
+}
+
+/// How many bytes of a log there are at most: a kubelet begins another file then, and tells the last.
+const KEPT: usize = 10 << 20;
+/// How long the end of a line is, and its time before it.
+const AROUND: usize = 32;
+
+/// How many of the last lines there are.
+fn kept(logs: &Logs) -> u64 {
+    let longest = logs.lines.iter().map(String::len).max().unwrap_or_default();
+    (KEPT / (longest + AROUND)).max(1) as u64
+}
+
+/// As a connection to a kubelet ends that is cut.
+fn reset() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
 }
 
 /// How often it is looked for more lines.
@@ -258,6 +304,18 @@ mod tests {
         assert_eq!(text(previous, "2026-01-01T00:01:25Z"), expected);
         let since = Some("2026-01-01T00:01:10Z".parse().unwrap());
         assert_eq!(text(Wish { since, ..Wish::default() }, "2026-01-01T00:01:25Z"), "b\na\n");
+    }
+
+    #[test]
+    fn who_says_much_is_told_of_as_far_back_as_a_kubelet_would() {
+        let all = log(Wish::default());
+        let last = log(Wish { tail: Some(2), ..Wish::default() });
+        let line = "x".repeat(1000);
+        let logs = Logs { lines: vec![line], every: Duration::from_millis(1), repeat: true };
+        let (run, said) = (run(&all.pod, "c", false).unwrap(), 365 * 86_400_000);
+        let text = all.text(&logs, run, all.first(&logs, said)..said);
+        assert!((KEPT / 2..=KEPT).contains(&text.len()), "{} bytes", text.len());
+        assert_eq!(last.first(&logs, said), said - 2);
     }
 
     #[test]

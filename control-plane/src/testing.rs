@@ -41,8 +41,8 @@
 //! ```
 //!
 //! [`#[kubeplane::test]`](macro@crate::test) in place of `#[tokio::test]` does more: it stops the cluster in order, chooses
-//! its parts, and a test that fails tells its seed. For that the test takes the cluster as its argument, and its client
-//! from there.
+//! its parts, and a test that fails tells its seed. For that the test takes its client as its argument
+//! (`async fn it(client: kube::Client)`), or the cluster itself.
 //!
 //! # Other languages
 //! `kubeplane testserver` is the same in a process of its own: it prints a kubeconfig when it is ready and ends
@@ -418,6 +418,13 @@ impl TestCluster {
             ended = plane => ended.map_err(panicked)?,
             () = self.0.clock.pass(&activity) => Ok(()),
         }
+    }
+}
+
+/// As [`TestCluster::into_client`]: a test under `#[kubeplane::test]` may take no more than that.
+impl From<TestCluster> for kube::Client {
+    fn from(cluster: TestCluster) -> Self {
+        cluster.into_client()
     }
 }
 

@@ -48,6 +48,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A whole program: [a kind of your own and its controller][custom_controller].
+//!
+//! [custom_controller]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_controller.rs
 
 pub mod builtin;
 mod context;

@@ -60,6 +60,11 @@
 //! assert_eq!(Readers.authorize(&asked("delete")).await, Decision::NoOpinion(String::new()));
 //! # }
 //! ```
+//!
+//! Whole programs: [an admission step][custom_admission] and [an authenticator][custom_authenticator].
+//!
+//! [custom_admission]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_admission.rs
+//! [custom_authenticator]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_authenticator.rs
 
 pub mod admission;
 pub mod apply;

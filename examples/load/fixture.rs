@@ -1,4 +1,4 @@
-use crate::{
+use super::{
     connection::{Call, Connection},
     meter::each,
     server::Server,

@@ -11,6 +11,7 @@
 //! The processes are on this machine: their CPU time and memory are read from `/proc`. Requests travel over HTTP/2 as those
 //! of client-go do, and answers are read but not parsed, so that the client costs little. The namespace `load` is made, filled
 //! and emptied.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 mod connection;
 mod fixture;
@@ -25,7 +26,7 @@ use server::Server;
 
 /// Puts one load on any API servers, in turn.
 #[derive(Debug, Parser)]
-struct Arguments {
+pub(crate) struct Arguments {
     /// NAME=KUBECONFIG[,PID...]: a server, and the processes that it is made of.
     #[arg(long = "server", required = true)]
     servers: Vec<String>,
@@ -53,11 +54,13 @@ struct Arguments {
     /// Informers that sync at once.
     #[arg(long, default_value_t = 50)]
     informers: usize,
+    /// CustomResourceDefinitions that are installed at once.
+    #[arg(long, default_value_t = 500)]
+    definitions: usize,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+/// Runs the phases; returns the lines of the table.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Vec<String>> {
     let mut servers = Vec::new();
     for text in &arguments.servers {
         servers.push(Server::connect(text, arguments.connections).await?);
@@ -68,6 +71,7 @@ async fn main() -> anyhow::Result<()> {
         pods: arguments.pods,
         watchers: arguments.watchers,
         informers: arguments.informers,
+        definitions: arguments.definitions,
     };
     for server in &servers {
         fixture::prepare(server).await?;
@@ -96,6 +100,11 @@ async fn main() -> anyhow::Result<()> {
             fixture::empty(server).await?;
         }
     }
-    table.print();
+    Ok(table.lines())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    run(Arguments::parse()).await?.iter().for_each(|line| println!("{line}"));
     Ok(())
 }

@@ -1,4 +1,4 @@
-use crate::{connection::Connection, server::Server};
+use super::{connection::Connection, server::Server};
 use anyhow::Result;
 use futures::{StreamExt, stream};
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ mod read;
 mod watch;
 mod write;
 
-use crate::{fixture, meter::Sample, server::Server};
+use super::{fixture, meter::Sample, server::Server};
 use anyhow::Result;
 use futures::future::{BoxFuture, FutureExt, ready};
 
@@ -17,6 +17,7 @@ pub(crate) struct Plan {
     pub(crate) pods: usize,
     pub(crate) watchers: usize,
     pub(crate) informers: usize,
+    pub(crate) definitions: usize,
 }
 
 type Run<T> = for<'a> fn(&'a Server, &'a Plan) -> BoxFuture<'a, Result<T>>;

@@ -1,4 +1,4 @@
-use crate::meter::Sample;
+use super::meter::Sample;
 use std::{collections::HashMap, time::Duration};
 
 /// The samples of every phase, a column a server.
@@ -24,10 +24,10 @@ impl Table {
         eprintln!("{phase:<24} {:<10} {}", self.columns[column], last.line());
     }
 
-    /// Prints the median of each figure, its spread for operations per CPU second, and the ratio to the last server.
-    #[expect(clippy::print_stdout, reason = "this is what the program is for")]
-    pub(crate) fn print(&self) {
-        println!(
+    /// Lines with the median of each figure, its spread for operations per CPU second, and the ratio to the last server,
+    /// below one with what they are.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!(
             "{:<24} {:<10} {:>10} {:>12} {:>18} {:>9} {:>9} {:>9} {:>9} {:>7}",
             "phase",
             "server",
@@ -39,7 +39,7 @@ impl Table {
             "max ms",
             "RSS MiB",
             "ratio"
-        );
+        )];
         for phase in &self.order {
             let all: Vec<Vec<Figures>> = (0..self.columns.len())
                 .map(|column| {
@@ -53,7 +53,7 @@ impl Table {
                 let of = |pick: fn(&Figures) -> f64| median(figures.iter().map(pick));
                 let least = figures.iter().map(|f| f.per_cpu).fold(f64::INFINITY, f64::min);
                 let most = figures.iter().map(|f| f.per_cpu).fold(0.0, f64::max);
-                println!(
+                lines.push(format!(
                     "{phase:<24} {name:<10} {:>10.0} {:>12.0} {:>18} {:>9.2} {:>9.2} {:>9.2} {:>9.0} {:>6.1}x",
                     of(|f| f.per_second),
                     of(|f| f.per_cpu),
@@ -63,9 +63,10 @@ impl Table {
                     of(|f| f.longest),
                     of(|f| f.resident),
                     of(|f| f.per_cpu) / reference,
-                );
+                ));
             }
         }
+        lines
     }
 }
 

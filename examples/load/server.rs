@@ -1,4 +1,4 @@
-use crate::connection::Connection;
+use super::connection::Connection;
 use anyhow::{Context, Result};
 use std::{
     fs,

@@ -31,6 +31,10 @@
 //! assert!(image.as_str().starts_with("sha256:"));
 //! # });
 //! ```
+//!
+//! A whole program: [a runtime around another one][custom_runtime].
+//!
+//! [custom_runtime]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_runtime.rs
 
 mod client;
 #[cfg(feature = "conformance")]

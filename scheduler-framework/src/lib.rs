@@ -48,6 +48,11 @@
 //!     }
 //! }
 //! ```
+//!
+//! Whole programs: [a score of your own][custom_scheduler_plugin] and [an extender][scheduler_extender].
+//!
+//! [custom_scheduler_plugin]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_scheduler_plugin.rs
+//! [scheduler_extender]: https://github.com/kubeplane/kubeplane/blob/main/examples/scheduler_extender.rs
 
 mod cache;
 pub mod config;

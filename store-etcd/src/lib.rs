@@ -22,6 +22,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A whole program: [two API servers on one etcd][apiserver_etcd].
+//!
+//! [apiserver_etcd]: https://github.com/kubeplane/kubeplane/blob/main/examples/apiserver_etcd.rs
 
 mod client;
 mod compact;

@@ -43,6 +43,10 @@
 //!     }
 //! }
 //! ```
+//!
+//! A whole program: [a store of your own][custom_store].
+//!
+//! [custom_store]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_store.rs
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

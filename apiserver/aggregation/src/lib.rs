@@ -34,6 +34,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A whole program: [an extension API server][extension_apiserver].
+//!
+//! [extension_apiserver]: https://github.com/kubeplane/kubeplane/blob/main/examples/extension_apiserver.rs
 
 mod availability;
 mod component;

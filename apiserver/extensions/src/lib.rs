@@ -26,6 +26,11 @@
 //! let definition = kubeplane_extensions::definition_of(&crd.unwrap(), "v1").unwrap();
 //! assert_eq!(definition.kind.to_string(), "example.com/v1, Kind=Widget");
 //! ```
+//!
+//! Whole programs: [a choice of kinds][bespoke_distribution] and [a conversion webhook][conversion_webhook].
+//!
+//! [bespoke_distribution]: https://github.com/kubeplane/kubeplane/blob/main/examples/bespoke_distribution.rs
+//! [conversion_webhook]: https://github.com/kubeplane/kubeplane/blob/main/examples/conversion_webhook.rs
 
 mod approval;
 mod beta;

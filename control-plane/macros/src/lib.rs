@@ -12,10 +12,10 @@ use syn::{Error, ItemFn, Meta, Token, parse::Parser, punctuated::Punctuated, spa
 
 /// Runs an async test with a control plane of its own.
 ///
-/// The function takes one argument, the started `kubeplane::testing::TestCluster`, or none. The cluster is
-/// stopped when the test ends, also when it panics; a part that failed fails the test. What the function returns is a
-/// `kubeplane::testing::Outcome`: nothing, a `Result` or an `ExitCode`. A test that fails, by a panic or an error, tells
-/// its seed, the planned faults and the last writes.
+/// The function takes one argument, the started `kubeplane::testing::TestCluster` or its administrator's
+/// `kube::Client`, or none. The cluster is stopped when the test ends, also when it panics; a part that failed fails
+/// the test. What the function returns is a `kubeplane::testing::Outcome`: nothing, a `Result` or an `ExitCode`. A test
+/// that fails, by a panic or an error, tells its seed, the planned faults and the last writes.
 ///
 /// In parentheses stand the parts it has beside the API server, as methods of its builder are called:
 /// `controllers`, `scheduler`, `listen`, `paused`, `nodes = 2`, `simulated_nodes = 1000`, `seed = 7`,
@@ -45,7 +45,10 @@ fn expand(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
         return Err(Error::new_spanned(&sig.inputs, "the test takes the cluster and nothing else"));
     }
     let (name, inputs, output) = (&sig.ident, &sig.inputs, &sig.output);
-    let test = if inputs.is_empty() { quote!(async |_| body().await) } else { quote!(body) };
+    let test = match inputs.is_empty() {
+        true => quote!(async |_| body().await),
+        false => quote!(async |cluster| body(::core::convert::Into::into(cluster)).await),
+    };
     Ok(quote! {
         #[::core::prelude::v1::test]
         #(#attrs)*
@@ -95,7 +98,7 @@ mod tests {
             async fn it(cluster: TestCluster) {}
         );
         let expanded = expand(quote!(controllers, nodes = 2), item).unwrap().to_string();
-        let builder = quote!(TestCluster::builder().controllers().nodes(2), body).to_string();
+        let builder = quote!(TestCluster::builder().controllers().nodes(2), async).to_string();
         assert!(expanded.contains(&builder), "{expanded}");
     }
 

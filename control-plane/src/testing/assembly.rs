@@ -141,6 +141,7 @@ impl TestClusterBuilder {
             credentials: credentials.clone(),
             options: self.options.clone(),
             local_storage: self.controllers.is_some(),
+            simulation: self.simulation.clone(),
             restarts: asked,
             bound: bound.clone(),
         };
@@ -386,7 +387,7 @@ fn kubeconfig(
 }
 
 /// The user a simulated node is.
-fn simulated(node: &str) -> UserInfo {
+pub(super) fn simulated(node: &str) -> UserInfo {
     UserInfo::new(format!("{SIMULATED}:{node}"), [GROUP_MASTERS, GROUP_AUTHENTICATED])
 }
 

@@ -323,8 +323,11 @@ impl Faults {
     /// * the controllers are `system:kube-controller-manager`, which reads, and `system:serviceaccount:kube-system:*`;
     /// * a node with a kubelet is `system:node:NAME`. The API server does not reach it either: logs, exec, attach,
     ///   port-forward, `nodes/proxy` and its figures fail for everybody, and those that are under way end;
-    /// * a simulated node is `system:simulated-nodes:NAME` in everything that it writes, for itself and for its pods;
-    ///   `system:simulated-nodes` watches the pods of all of them. What their pods say the API server knows by itself.
+    /// * a simulated node is `system:simulated-nodes:NAME` in everything that it writes, for itself and for its pods, and
+    ///   `system:simulated-nodes` watches the pods of all of them. What the pods of a node that is cut off say and use the
+    ///   API server does not tell either: logs fail, also those that are under way, and there are no figures;
+    /// * [controllers of your own](super::TestClusterBuilder::controller) are `system:test-controllers`, and a component of
+    ///   your own is whom it [asks as](super::ClusterParts::client_as).
     ///
     /// Clients over a socket are not cut off, nor is the way from the API server to webhooks and extension API servers or
     /// from the scheduler to extenders: these are servers of the test's own, which it can let fail.

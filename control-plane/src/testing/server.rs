@@ -3,7 +3,7 @@
 use super::{
     BoxError,
     gate::{Gate, Restart, Server},
-    ways::Ways,
+    ways::NodeWays,
 };
 use crate::{
     ControlPlane,
@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use kubeplane_clock::watch;
 use kubeplane_core::component::{Component, ComponentError, Lifecycle};
 use kubeplane_extensions::CustomResources;
+use kubeplane_simulated::Simulation;
 use kubeplane_telemetry::{Health, Metrics};
 use kubeplane_webhooks::PolicyTypeChecking;
 use std::{
@@ -36,6 +37,8 @@ pub(super) struct ApiPart {
     pub(super) credentials: Arc<Credentials>,
     pub(super) options: ApiOptions,
     pub(super) local_storage: bool,
+    /// The nodes without kubelets.
+    pub(super) simulation: Simulation,
     pub(super) restarts: mpsc::Receiver<Restart>,
     /// Where it listens, once it does.
     pub(super) bound: watch::Sender<Option<SocketAddr>>,
@@ -48,7 +51,8 @@ impl ApiPart {
         // A server that starts again is found where the first was.
         options.listen = options.listen.map(|address| self.bound.borrow().unwrap_or(address));
         let store = self.gate.store.clone();
-        let ways = Arc::new(Ways(self.gate.faults.clone()));
+        let (faults, simulation) = (self.gate.faults.clone(), self.simulation.clone());
+        let ways = Arc::new(NodeWays { faults, simulation });
         let api = standard_api_server_dialing(store, &self.credentials, &options, ways)?;
         let address = options.listen.unwrap_or(NOWHERE);
         let bootstrap = standard_bootstrap(&api, &self.credentials, &options, address)?;

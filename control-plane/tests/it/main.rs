@@ -4,6 +4,7 @@
 mod apart;
 mod api_options;
 mod assembly;
+mod attribute;
 mod bad_input;
 mod bootstrap;
 mod calls;

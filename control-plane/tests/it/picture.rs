@@ -123,6 +123,9 @@ async fn a_browser_shows_nodes_and_pods_live_and_where_they_came_from() {
     assert_eq!(browser.value(kept).await, 0, "the token is nowhere but in memory");
     let address = browser.value("location.href").await;
     assert!(!address.as_str().unwrap().contains(&token[..20]), "{address}");
+    let fetched = "performance.getEntriesByType('resource').map((one) => new URL(one.name).origin)";
+    let origins = browser.value(&format!("[...new Set({fetched})]")).await;
+    assert_eq!(origins, serde_json::json!([cluster.url]), "nothing comes from elsewhere");
     assert_eq!(browser.complaints, [""; 0]);
     // What was drawn is seen.
     let pixel = Browser::start().await.pixel(&shot, &good[0], &good[1]).await;

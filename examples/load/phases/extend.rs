@@ -1,12 +1,12 @@
 //! What extending the API costs: objects of a large definition with rules, many definitions, and a policy on writes.
 
-use super::Plan;
-use crate::{
+use super::super::{
     connection::Call,
     fixture::{self, configmaps, path},
     meter::{Sample, each, measure},
     server::Server,
 };
+use super::Plan;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
@@ -15,8 +15,6 @@ const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitio
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 /// The group of everything here.
 const GROUP: &str = "load.example.com";
-/// How many definitions are installed at once.
-const MANY: usize = 500;
 /// How long something may take to be in force.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -117,25 +115,25 @@ pub(crate) async fn delete(server: &Server, plan: &Plan) -> Result<Sample> {
 /// Installs many definitions: an operation is one that is established. The memory at the end is with all of them.
 pub(crate) async fn install(server: &Server, plan: &Plan) -> Result<Sample> {
     let sample = measure(server, async {
-        each(server, MANY, plan.concurrency, |connection, index| async move {
+        each(server, plan.definitions, plan.concurrency, |connection, index| async move {
             let spec = json!({"type": "object", "properties": properties(60)});
             let one = definition(&format!("things{index}"), &format!("Thing{index}"), spec);
             connection.succeed(Call::post(DEFINITIONS, one.to_string())).await.map(drop)
         })
         .await?;
         let began = Instant::now();
-        while established(server).await? < MANY {
+        while established(server).await? < plan.definitions {
             if began.elapsed() > DEADLINE {
                 bail!("not all definitions are established");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok((MANY, Vec::new()))
+        Ok((plan.definitions, Vec::new()))
     });
     sample.await
 }
 
-/// How many of the many are established.
+/// How many of the plan's are established.
 async fn established(server: &Server) -> Result<usize> {
     let answer = server.connection().read(Call::get(DEFINITIONS)).await?;
     let list: Value = serde_json::from_slice(&answer)?;
@@ -153,7 +151,7 @@ async fn established(server: &Server) -> Result<usize> {
 
 /// Removes them again.
 pub(crate) async fn remove(server: &Server, plan: &Plan) -> Result<Sample> {
-    each(server, MANY, plan.concurrency, |connection, index| async move {
+    each(server, plan.definitions, plan.concurrency, |connection, index| async move {
         let path = format!("{DEFINITIONS}/things{index}.{GROUP}");
         connection.succeed(Call::delete(path)).await.map(drop)
     })

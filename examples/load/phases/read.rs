@@ -1,10 +1,10 @@
-use super::Plan;
-use crate::{
+use super::super::{
     connection::Call,
     fixture::pods,
     meter::{Sample, each, measure},
     server::Server,
 };
+use super::Plan;
 use anyhow::{Context, Result, ensure};
 use std::time::Instant;
 

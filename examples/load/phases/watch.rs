@@ -1,10 +1,10 @@
-use super::Plan;
-use crate::{
+use super::super::{
     connection::{Answer, Call, Connection},
     fixture::{configmaps, pods},
     meter::{Sample, measure},
     server::Server,
 };
+use super::Plan;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::{StreamExt, future::try_join_all, stream};

@@ -1,10 +1,10 @@
-use super::Plan;
-use crate::{
+use super::super::{
     connection::Call,
     fixture::{create_pod, leases, pod_path},
     meter::{Sample, each},
     server::Server,
 };
+use super::Plan;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::HashMap;

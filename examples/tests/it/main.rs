@@ -24,12 +24,17 @@ example!(custom_store, "../../custom_store.rs");
 example!(embed_in_axum, "../../embed_in_axum.rs");
 example!(many_clusters, "../../many_clusters.rs");
 example!(extension_apiserver, "../../extension_apiserver.rs");
+example!(load, "../../load/main.rs");
 example!(test_with_cluster, "../../test_with_cluster.rs");
 
 mod etcd;
 
 mod kubectl;
 
+use clap::Parser as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::ListParams};
+use kubeplane::testing::TestCluster;
 use std::{fmt::Debug, time::Duration};
 use tokio::time::timeout;
 
@@ -161,6 +166,53 @@ async fn many_clusters_share_nothing() {
     assert_eq!(lines(many_clusters::run(100)).await, expected);
 }
 
+/// What the load generator measures.
+const PHASES: [&str; 23] = [
+    "create",
+    "get",
+    "patch strategic",
+    "patch apply",
+    "patch status",
+    "delete",
+    "lease create",
+    "lease update",
+    "lease delete",
+    "list json",
+    "list protobuf",
+    "list selector",
+    "list paged",
+    "list metadata",
+    "informers sync",
+    "write during sync",
+    "watch fan-out",
+    "custom create",
+    "custom delete",
+    "config create",
+    "config create with policy",
+    "definitions install",
+    "definitions remove",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn load_measures_every_phase_and_leaves_nothing() {
+    let cluster = TestCluster::builder().listen().start().await.unwrap();
+    let file = cluster.kubeconfig().unwrap().display();
+    let server = format!("--server=ours={file},{}", std::process::id());
+    let sizes = ["--rounds=1", "--objects=20", "--pods=30", "--watchers=5", "--informers=2"];
+    let line = ["load", &server, "--definitions=5"].into_iter().chain(sizes);
+    let arguments = load::Arguments::try_parse_from(line).unwrap();
+    let table = lines(load::run(arguments)).await;
+    let (head, rows) = table.split_first().unwrap();
+    assert!(head.starts_with("phase "), "{head}");
+    let phases = rows.iter().filter_map(|row| Some(row.split_once(" ours ")?.0.trim_end()));
+    assert_eq!(phases.collect::<Vec<_>>(), PHASES, "{table:#?}");
+    // Each did something, and did as much as itself.
+    assert!(rows.iter().all(|row| row.ends_with(" 1.0x")), "{table:#?}");
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), "load");
+    assert!(pods.list(&ListParams::default()).await.unwrap().items.is_empty());
+    cluster.stop().await.unwrap();
+}
+
 #[test]
 fn custom_store_names_no_other_crate_of_ours() {
     let source = include_str!("../../custom_store.rs");
@@ -175,12 +227,14 @@ fn every_example_is_run_and_linked() {
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let (declared, told, linked) = (read("Cargo.toml"), read("src/lib.rs"), read("../README.md"));
     let (run, book) = (include_str!("main.rs"), read("../control-plane/src/lib.rs"));
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    // One that needs several files has a folder.
+    let files = entries.map(|path| if path.is_dir() { path.join("main.rs") } else { path });
     let examples = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
     let mut count = 0;
-    for path in examples {
-        let (name, file) = (path.file_stem().unwrap().to_str().unwrap(), path.file_name().unwrap());
-        let file = file.to_str().unwrap();
+    for path in examples.filter(|path| path.is_file()) {
+        let file = path.strip_prefix(folder).unwrap().to_str().unwrap();
+        let name = file.trim_end_matches(".rs").trim_end_matches("/main");
         assert!(declared.contains(&format!("path = \"{file}\"")), "{name}: Cargo.toml");
         assert!(run.contains(&format!("example!({name}, ")), "{name}: tests");
         assert!(told.contains(&format!("`{name}`")), "{name}: crate docs of the examples");
@@ -188,7 +242,35 @@ fn every_example_is_run_and_linked() {
         assert!(book.contains(&format!("examples/{file}\n")), "{name}: crate docs of kubeplane");
         count += 1;
     }
-    assert!(count >= 15, "{count}");
+    assert!(count >= 16, "{count}");
+}
+
+/// First pages, by the folders of their crates, and the examples that they lead to.
+const PAGES: [(&str, &str); 13] = [
+    ("core", "custom_admission"),
+    ("core", "custom_authenticator"),
+    ("store-trait", "custom_store"),
+    ("store-etcd", "apiserver_etcd"),
+    ("runtime-cri", "custom_runtime"),
+    ("controllers", "custom_controller"),
+    ("scheduler-framework", "custom_scheduler_plugin"),
+    ("scheduler-framework", "scheduler_extender"),
+    ("apiserver", "apiserver_memory"),
+    ("apiserver", "embed_in_axum"),
+    ("apiserver/extensions", "bespoke_distribution"),
+    ("apiserver/extensions", "conversion_webhook"),
+    ("apiserver/aggregation", "extension_apiserver"),
+];
+
+#[test]
+fn first_pages_lead_to_examples_of_what_they_tell() {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (page, example) in PAGES {
+        let text = std::fs::read_to_string(workspace.join(page).join("src/lib.rs")).unwrap();
+        let link = format!("//! [{example}]: https://github.com/kubeplane/kubeplane/blob/main/");
+        assert!(text.contains(&format!("{link}examples/{example}.rs\n")), "{page}: {example}");
+        assert!(workspace.join(format!("examples/{example}.rs")).is_file(), "{example}");
+    }
 }
 
 mod conformance {

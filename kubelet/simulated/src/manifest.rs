@@ -212,10 +212,11 @@ impl FromStr for Simulation {
     type Err = Error;
 
     /// Reads YAML documents of the kinds `Nodes` and `PodStages`. Durations are numbers with a unit: `ms`, `s`, `m`
-    /// or `h`.
+    /// or `h`. Documents of comments alone say nothing.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut simulation = Self::default();
-        let documents = text.split("\n---").map(str::trim).filter(|document| !document.is_empty());
+        let documents =
+            text.split("\n---").map(str::trim).filter(|document| says_something(document));
         for (index, document) in documents.enumerate() {
             let wrong = |why: String| Error::Manifest { number: index + 1, why };
             let parsed: Document =
@@ -228,7 +229,7 @@ impl FromStr for Simulation {
                     simulation.nodes.push(spec);
                 }
                 Document::PodStages { spec, .. } => {
-                    spec.usage.check().map_err(wrong)?;
+                    spec.check().map_err(wrong)?;
                     simulation.pods.push(spec);
                 }
             }
@@ -249,6 +250,21 @@ pub(crate) fn write_duration<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{}ms", duration.as_millis()))
+}
+
+/// Whether a document has more than comments, and the line that begins it.
+fn says_something(document: &str) -> bool {
+    let mut lines = document.lines().map(str::trim);
+    lines.any(|line| !(line.is_empty() || line.starts_with('#') || line == "---"))
+}
+
+impl PodStages {
+    fn check(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.failure_rate) {
+            return Err(format!("failureRate: {} is not between 0 and 1", self.failure_rate));
+        }
+        self.usage.check()
+    }
 }
 
 impl Usage {
@@ -311,12 +327,24 @@ spec:
     }
 
     #[test]
+    fn comments_are_no_manifests() {
+        let text = "# Two nodes.\n\n---\n# The only group.\nkind: Nodes\nspec: {count: 2}\n---\n# kind: PodStages\n";
+        let simulation: Simulation = text.parse().unwrap();
+        assert_eq!((simulation.node_count(), simulation.pods.len()), (2, 0));
+        assert_eq!("---\n# Nothing yet.".parse::<Simulation>().unwrap(), Simulation::default());
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         let error = |text: &str| text.parse::<Simulation>().unwrap_err().to_string();
         assert!(error("kind: Nodes\nspec: {cuont: 3}").contains("cuont"));
         assert!(error("kind: Nodes\n---\nkind: Pods").starts_with("manifest 2: "));
         assert!(error("kind: PodStages\nspec: {runFor: '3'}").contains("no duration"));
         assert!(error("kind: PodStages\nspec: {usage: {cpu: much}}").contains("no quantity"));
+        for rate in ["1.5", "-0.1"] {
+            let text = format!("kind: PodStages\nspec: {{failureRate: {rate}}}");
+            assert!(error(&text).contains("is not between 0 and 1"), "{rate}");
+        }
         assert!(error("kind: Nodes\n---\nkind: Nodes").contains("two groups"));
     }
 }

@@ -1,7 +1,9 @@
 //! Parts that are cut off: what they are there for is not done, and is done when they are healed.
 
 use super::*;
+use futures::{AsyncBufReadExt, StreamExt};
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Node};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, LogParams};
 
 /// How often time is let pass until something is so, and how much.
 const STEPS: usize = 60;
@@ -77,6 +79,103 @@ fn one_simulated_node_of_many_is_silent_while_it_is_cut_off() {
         assert!(not_ready(&cluster).await.is_empty());
         let writes = cluster.history().writes();
         assert!(writes.iter().any(|write| write.by == CUT && write.key.contains("/pods/")));
+    });
+}
+
+/// The nodes or pods of which figures are told.
+async fn measured(cluster: &TestCluster, kind: &str, plural: &str) -> Vec<String> {
+    let kind = GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", kind);
+    let kind = ApiResource::from_gvk_with_plural(&kind, plural);
+    let figures: Api<DynamicObject> = Api::all_with(cluster.client(), &kind);
+    let list = figures.list(&ListParams::default()).await.unwrap();
+    list.items.into_iter().filter_map(|one| one.metadata.name).collect()
+}
+
+#[test]
+fn nothing_is_heard_of_a_simulated_node_that_is_cut_off() {
+    const CUT: &str = "system:simulated-nodes:node-1";
+    let simulation = "
+kind: Nodes
+metadata: {name: node}
+spec: {count: 2}
+---
+kind: PodStages
+spec: {logs: {lines: [one, two], every: 10s}, usage: {cpu: 250m, memory: 64Mi}}
+";
+    let builder = TestCluster::builder().controllers_named("serviceaccount-controller").paused();
+    run(builder.simulation(simulation.parse().unwrap()), async |cluster| {
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+        make(&pods, "cut", "node-1").await;
+        make(&pods, "other", "node-2").await;
+        cluster.advance(Duration::from_secs(5)).await;
+        let follow = LogParams { follow: true, ..LogParams::default() };
+        let mut followed = Box::pin(pods.log_stream("cut", &follow).await.unwrap()).lines();
+        assert_eq!(followed.next().await.unwrap().unwrap(), "one");
+        assert_eq!(measured(&cluster, "PodMetrics", "pods").await, ["cut", "other"]);
+
+        cluster.faults().cut(CUT);
+        let next = timeout(PATIENCE, followed.next()).await.expect("it ends though no time passes");
+        assert!(!matches!(next, Some(Ok(_))), "nothing more is said: {next:?}");
+        let whole = LogParams::default();
+        let error = pods.logs("cut", &whole).await.unwrap_err().to_string();
+        assert!(error.contains("connect: connection timed out"), "{error}");
+        assert_eq!(pods.logs("other", &whole).await.unwrap(), "one\n");
+        assert_eq!(measured(&cluster, "PodMetrics", "pods").await, ["other"]);
+        assert_eq!(measured(&cluster, "NodeMetrics", "nodes").await, ["node-2"]);
+
+        cluster.faults().heal(CUT);
+        cluster.advance(Duration::from_secs(10)).await;
+        assert_eq!(pods.logs("cut", &whole).await.unwrap(), "one\ntwo\n", "it went on meanwhile");
+        assert_eq!(measured(&cluster, "PodMetrics", "pods").await, ["cut", "other"]);
+        assert_eq!(measured(&cluster, "NodeMetrics", "nodes").await, ["node-1", "node-2"]);
+    });
+}
+
+#[test]
+fn a_log_of_a_simulated_pod_is_followed_to_its_end() {
+    let simulation = "
+kind: Nodes
+metadata: {name: node}
+---
+kind: PodStages
+spec: {startDelay: 2s, runFor: 25s, logs: {lines: [one, two, three, four], every: 10s}}
+";
+    let builder = TestCluster::builder().controllers_named("serviceaccount-controller").paused();
+    run(builder.simulation(simulation.parse().unwrap()), async |cluster| {
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+        let pod = json!({"metadata": {"name": "work"}, "spec": {"nodeName": "node-1",
+            "restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+        let pod = serde_json::from_value(pod).unwrap();
+        pods.create(&PostParams::default(), &pod).await.unwrap();
+        cluster.settle().await;
+        let error = pods.logs("work", &LogParams::default()).await.unwrap_err().to_string();
+        assert!(error.contains("container \"c\" in pod \"work\" is not available"), "{error}");
+        cluster.advance(Duration::from_secs(5)).await;
+        let follow = LogParams { follow: true, ..LogParams::default() };
+        let followed = Box::pin(pods.log_stream("work", &follow).await.unwrap()).lines();
+        let reading = timeout(PATIENCE, followed.collect::<Vec<_>>());
+        let path = "/api/v1/namespaces/default/pods/work/log?follow=true&limitBytes=6";
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        let client = cluster.client();
+        let some = timeout(PATIENCE, client.request_text(request));
+        let passing = cluster.advance(Duration::from_secs(60));
+        let (all, some, ()) = tokio::join!(reading, some, passing);
+        assert_eq!(some.expect("it ends with what was asked for").unwrap(), "one\ntw");
+        let all = all.expect("it ends with its pod");
+        let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+        assert_eq!(all, ["one", "two", "three"]);
+    });
+}
+
+#[test]
+fn nobody_is_asked_at_the_address_of_a_simulated_node() {
+    run(TestCluster::builder().simulated_nodes(1).paused(), async |cluster| {
+        let path = "/api/v1/nodes/simulated-1/proxy/stats/summary";
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        let client = cluster.client();
+        let asked = timeout(PATIENCE, client.request_text(request)).await;
+        let error = asked.expect("it is known at once").unwrap_err().to_string();
+        assert!(error.contains("connect: connection refused"), "{error}");
     });
 }
 

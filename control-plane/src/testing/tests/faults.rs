@@ -1,7 +1,8 @@
 //! What goes wrong when a test wants it to.
 
-use super::*;
+use super::{replay::cron_job, *};
 use jiff::SignedDuration;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
 
 const ALL: &str = "system:test:*";
@@ -266,6 +267,24 @@ async fn a_part_may_have_another_time() {
     cluster.stop().await.unwrap();
     let error = builder.skew("simulated-3", hour).start().await.unwrap_err().to_string();
     assert!(error.contains("no part of the cluster is called \"simulated-3\""), "{error}");
+}
+
+#[test]
+fn controllers_do_things_by_their_own_clock() {
+    let builder = TestCluster::builder().controllers_named("cronjob-controller").paused();
+    let builder = builder.skew("kube-controller-manager", SignedDuration::from_mins(30));
+    run(builder, async |cluster| {
+        let crons: Api<CronJob> = Api::default_namespaced(cluster.client());
+        crons.create(&PostParams::default(), &cron_job()).await.unwrap();
+        cluster.advance(Duration::from_secs(20 * 60)).await;
+        let jobs: Api<Job> = Api::default_namespaced(cluster.client());
+        assert!(jobs.list(&ListParams::default()).await.unwrap().items.is_empty(), "0:50 for them");
+        cluster.advance(Duration::from_secs(20 * 60)).await;
+        let made = jobs.list(&ListParams::default()).await.unwrap().items;
+        assert_eq!(made.len(), 1, "1:10 for them");
+        let at = made[0].metadata.creation_timestamp.clone().unwrap().0.to_string();
+        assert_eq!(at, "2026-01-01T00:30:00Z", "for everybody else");
+    });
 }
 
 #[tokio::test]

@@ -1,17 +1,20 @@
 //! Time that stands still, and runs that are the same again.
 
 use super::*;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     ByteString,
     api::{
+        authentication::v1::{TokenRequest, TokenReview},
         batch::v1::{CronJob, Job},
         certificates::v1::CertificateSigningRequest,
+        core::v1::ServiceAccount,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 
-fn cron_job() -> CronJob {
+pub(super) fn cron_job() -> CronJob {
     serde_json::from_value(json!({
         "metadata": {"name": "tick"},
         "spec": {
@@ -42,6 +45,38 @@ fn a_day_of_a_cron_job_passes_at_once() {
         assert_eq!(jobs.list(&ListParams::default()).await.unwrap().items.len(), 24);
         let runs = |write: &Write| write.kind == WriteKind::Create && write.key.contains("/jobs/");
         assert_eq!(cluster.history().writes().iter().filter(|write| runs(write)).count(), 24);
+    });
+}
+
+/// Whether the API server knows whose token this is.
+async fn is_known(cluster: &TestCluster, token: &str) -> bool {
+    let reviews: Api<TokenReview> = Api::all(cluster.client());
+    let review = serde_json::from_value(json!({"spec": {"token": token}})).unwrap();
+    let review = reviews.create(&PostParams::default(), &review).await.unwrap();
+    review.status.unwrap().authenticated == Some(true)
+}
+
+#[test]
+fn tokens_and_certificates_go_by_the_time_of_the_cluster() {
+    // Nothing that is made by the machine's clock is good then.
+    let start: Timestamp = "2039-06-07T08:09:10Z".parse().unwrap();
+    let builder = TestCluster::builder().controllers_named("serviceaccount-controller");
+    run(builder.paused_at(start), async |cluster| {
+        let authority = cluster.directory().join("pki").join("ca.crt");
+        assert_good(&std::fs::read_to_string(authority).unwrap(), start);
+
+        let accounts: Api<ServiceAccount> = Api::default_namespaced(cluster.client());
+        let wish = json!({"spec": {"audiences": [], "expirationSeconds": 600}});
+        let wish: TokenRequest = serde_json::from_value(wish).unwrap();
+        let given = accounts.create_token_request("default", &PostParams::default(), &wish).await;
+        let given = given.unwrap().status.unwrap();
+        let (token, until) = (given.token.unwrap(), given.expiration_timestamp.unwrap().0);
+        assert_eq!(until.duration_since(cluster.clock().now()), SignedDuration::from_mins(10));
+        assert!(is_known(&cluster, &token).await);
+        cluster.advance(Duration::from_secs(599)).await;
+        assert!(is_known(&cluster, &token).await, "its time is not over");
+        cluster.advance(Duration::from_secs(60)).await;
+        assert!(!is_known(&cluster, &token).await, "its time is over");
     });
 }
 
@@ -240,7 +275,15 @@ async fn ask_for_certificate(cluster: &TestCluster, request: &str) {
     requests.patch_subresource("approval", "jane", &Default::default(), &approved).await.unwrap();
     cluster.advance(Duration::from_secs(5)).await;
     let given = requests.get("jane").await.unwrap().status.unwrap().certificate;
-    assert!(given.is_some_and(|text| !text.0.is_empty()), "signed by the controller");
+    let given = String::from_utf8(given.expect("signed by the controller").0).unwrap();
+    assert_good(&given, cluster.clock().now());
+}
+
+/// Fails when a certificate is not good at this time.
+fn assert_good(certificate: &str, now: Timestamp) {
+    let own = kubeplane_pki::inspect(certificate).unwrap();
+    let (from, until) = (own.not_before, own.not_after);
+    assert!(from <= now && now < until, "good from {from} to {until}, not at {now}");
 }
 
 /// A job, a kind of its own, a certificate, and a namespace that goes with all that is in it.

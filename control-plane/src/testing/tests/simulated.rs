@@ -202,6 +202,7 @@ struct WidgetSpec {
 
 #[test]
 fn a_kind_a_controller_and_a_component_of_a_tests_own_work_together() {
+    const CONTROLLERS: &str = "system:test-controllers";
     let hour = SignedDuration::from_hours(1);
     let made = |parts: &ClusterParts| {
         let user = UserInfo::new("maker", ["system:masters", GROUP_AUTHENTICATED]);
@@ -221,5 +222,14 @@ fn a_kind_a_controller_and_a_component_of_a_tests_own_work_together() {
         let writes = cluster.history().writes();
         let made = writes.iter().find(|write| write.key.contains("/widgets/"));
         assert_eq!(made.unwrap().by, "maker");
+
+        cluster.faults().cut(CONTROLLERS);
+        let second = Widget::new("second", WidgetSpec { made: "later".to_owned() });
+        widgets.create(&PostParams::default(), &second).await.unwrap();
+        cluster.advance(Duration::from_secs(60)).await;
+        assert!(maps.get_opt("second").await.unwrap().is_none(), "the controller is cut off");
+        cluster.faults().heal(CONTROLLERS);
+        cluster.advance(Duration::from_secs(300)).await;
+        assert!(maps.get_opt("second").await.unwrap().is_some(), "it has seen to it since");
     });
 }

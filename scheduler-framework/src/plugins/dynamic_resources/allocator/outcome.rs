@@ -12,7 +12,10 @@ use k8s_openapi::api::{
         DeviceRequestAllocationResult, ResourceClaim,
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 /// An allocation for each claim.
 ///
@@ -21,7 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) fn results(search: &Search<'_>, node: &Node) -> Result<Vec<AllocationResult>, String> {
     let each = search.claims.iter().zip(&search.picked).enumerate();
     let each = each.map(|(number, (claim, picked))| {
-        let results = picked.iter().map(|own| result(search, own)).collect();
+        let results = picked.iter().enumerate();
+        let results = results.map(|(place, own)| result(search, own, claim, place)).collect();
         let config = configuration(search, number, claim);
         let node_selector = selector(search, picked, node).map_err(|why| {
             let name = claim.metadata.name.as_deref().unwrap_or_default();
@@ -39,7 +43,12 @@ pub(super) fn results(search: &Search<'_>, node: &Node) -> Result<Vec<Allocation
     each.collect()
 }
 
-fn result(search: &Search<'_>, own: &Picked<'_>) -> DeviceRequestAllocationResult {
+fn result(
+    search: &Search<'_>,
+    own: &Picked<'_>,
+    claim: &ResourceClaim,
+    place: usize,
+) -> DeviceRequestAllocationResult {
     let (pool, device) = (&search.view.pools[own.at.pool], search.view.device(own.at));
     let consumed = own.shares.as_ref().filter(|shares| !shares.is_empty());
     let consumed = consumed.map(|shares| {
@@ -52,11 +61,24 @@ fn result(search: &Search<'_>, own: &Picked<'_>) -> DeviceRequestAllocationResul
         device: device.name.clone(),
         admin_access: own.request.admin.then_some(true),
         tolerations: own.request.tolerations.cloned(),
-        share_id: own.shares.is_some().then(|| uuid::Uuid::new_v4().to_string()),
+        share_id: own.shares.is_some().then(|| share_id(claim, place)),
         consumed_capacity: consumed,
         binding_conditions: device.binding_conditions.clone(),
         binding_failure_conditions: device.binding_failure_conditions.clone(),
     }
+}
+
+/// An id that no other share of a device has. It is made of what is allocated and when, and not by chance: how many nodes
+/// are tried, and in which order, does not show in what is written.
+fn share_id(claim: &ResourceClaim, place: usize) -> String {
+    let half = |number: u8| {
+        let mut hasher = DefaultHasher::new();
+        let meta = &claim.metadata;
+        (number, &meta.uid, &meta.resource_version, place).hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    let bytes = ((half(0) << 64) | half(1)).to_be_bytes();
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
 }
 
 /// The configurations of the classes that were chosen, each once, then those of the claim.

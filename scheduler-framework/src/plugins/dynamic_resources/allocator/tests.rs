@@ -400,6 +400,17 @@ fn shared_devices_are_given_out_as_long_as_there_is_room() {
     let given = &result[0].devices.as_ref().unwrap().results.as_ref().unwrap()[0];
     assert!(given.share_id.is_some());
     assert_eq!(given.consumed_capacity.as_ref().unwrap()["memory"].0, "1Gi");
+    let ids = |version: &str| -> Vec<String> {
+        let both = claim("c", &[wants("a", "1Gi"), wants("b", "1Gi")], &[]);
+        let both = with(both, "/metadata/resourceVersion", json!(version));
+        let mut result = own.results(&[both]).unwrap().unwrap();
+        let given = result.remove(0).devices.unwrap().results.unwrap();
+        given.into_iter().filter_map(|one| one.share_id).collect()
+    };
+    let (first, later) = (ids("1"), ids("2"));
+    assert_eq!(first, ids("1"), "what is allocated again, not having been written, is the same");
+    let all: std::collections::BTreeSet<_> = first.iter().chain(&later).collect();
+    assert_eq!(all.len(), 4, "each share has an id of its own: {all:?}");
 }
 
 #[test]
