@@ -3,8 +3,9 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{Patch, PatchParams};
 use kubeplane_client::{EventType, LeaseConfig, ObjectKey, finalizers};
+use kubeplane_clock::RealClock;
 use kubeplane_controllers::{
-    Action, Context, Controller, Error, Manager, Retry, Selection, Sources,
+    Action, BuiltinOptions, Context, Controller, Error, Manager, Retry, Selection, Sources, builtin,
 };
 use kubeplane_core::component::{Component, lifecycle};
 use kubeplane_telemetry::{Health, Metrics, Probe};
@@ -208,4 +209,39 @@ async fn only_the_manager_that_holds_the_lease_works() {
     eventually("the second takes over", || async { works(&second) }).await;
     second_life.stop();
     second_run.await.unwrap().unwrap();
+}
+
+#[test]
+fn events_of_builtin_controllers_have_the_sources_that_tools_look_for() {
+    let options = BuiltinOptions::new(Arc::new(RealClock::default()), "")
+        .with_cluster_cidr("10.0.0.0/16".parse().unwrap());
+    let all = builtin(&options);
+    let source = |name: &str| {
+        let found = all.iter().find(|controller| controller.name() == name);
+        found.unwrap_or_else(|| panic!("{name} is missing")).event_source()
+    };
+    for (name, expected) in [
+        ("daemonset-controller", "daemonset-controller"),
+        ("deployment-controller", "deployment-controller"),
+        ("disruption-controller", "controllermanager"),
+        ("endpoints-controller", "endpoint-controller"),
+        ("endpointslice-controller", "endpoint-slice-controller"),
+        ("endpointslice-mirroring-controller", "endpoint-slice-mirroring-controller"),
+        ("ephemeral-volume-controller", "ephemeral_volume"),
+        ("garbage-collector-controller", "garbage-collector-controller"),
+        ("horizontal-pod-autoscaler-controller", "horizontal-pod-autoscaler"),
+        ("node-ipam-controller", "cidrAllocator"),
+        ("node-lifecycle-controller", "node-controller"),
+        ("persistentvolume-attach-detach-controller", "attachdetach-controller"),
+        ("persistentvolume-binder-controller", "persistentvolume-controller"),
+        ("persistentvolume-expander-controller", "volume_expand"),
+        ("replicaset-controller", "replicaset-controller"),
+        ("replicationcontroller-controller", "replication-controller"),
+        ("resourceclaim-controller", "resource_claim"),
+        ("service-cidr-controller", "service-cidr-controller"),
+        ("taint-eviction-controller", "taint-eviction-controller"),
+        ("ttl-after-finished-controller", "ttl-after-finished-controller"),
+    ] {
+        assert_eq!(source(name), expected, "{name}");
+    }
 }
