@@ -60,6 +60,7 @@ mod framework;
 mod groups;
 mod info;
 mod metrics;
+mod node_set;
 mod objects;
 mod plugin;
 mod plugins;
@@ -83,6 +84,7 @@ pub use groups::{
     PodGroupSpec, PodGroupStatus,
 };
 pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
+pub use node_set::NodeSet;
 pub use objects::{ClusterObjects, ObjectSource, Objects};
 pub use plugin::{
     Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, GroupPlacement, Handle, MAX_SCORE,

@@ -1,8 +1,7 @@
-use super::{Failure, Framework, failed, meter::status};
+use super::{Failure, Framework, failed, meter::status, refusals::Tally};
 use crate::{
-    CycleState, Diagnosis, FilterVerdict, NodeInfo, PodInfo, Point, PreScoreVerdict, Refusal,
-    SchedulerPlugin, Snapshot, Tracking,
-    engine::{self, Findings},
+    CycleState, Diagnosis, FilterVerdict, NodeInfo, NodeSet, PodInfo, Point, PreScoreVerdict,
+    Refusal, SchedulerPlugin, Snapshot, Tracking, engine,
 };
 use std::{
     collections::BTreeSet,
@@ -60,33 +59,29 @@ impl Framework {
         };
         if let Some(names) = candidates.filter(|names| names.len() <= limit) {
             // All of the few are looked at, and none of the others.
-            let mut feasible = Vec::new();
-            for node in names.iter().filter_map(|name| nodes.node(name)) {
-                match self.fits(state, pod, node, &mut asked)? {
-                    None => feasible.push(node.clone()),
-                    Some(refusal) => diagnosis.refuse(node.name(), &refusal),
+            let (mut feasible, mut there) = (Vec::new(), 0);
+            for index in names.iter().filter_map(|name| nodes.index(name)) {
+                there += 1;
+                match self.fits(state, pod, &all[index], &mut asked)? {
+                    None => feasible.push(all[index].clone()),
+                    Some(refusal) => diagnosis.refuse(Some(index), &refusal),
                 }
             }
             if feasible.is_empty() {
-                let there = names.iter().filter(|name| nodes.node(name).is_some()).count();
                 diagnosis.leave_out(all.len() - there);
             }
             self.count_asked(asked);
             return Ok(feasible);
         }
-        let kind = self.kind(state, pod, nodes).map(|class| (class, pod.priority()));
-        let mut known = kind.and_then(|kind| self.refusals.take(kind));
-        let feasible = self.search(
-            state,
-            pod,
-            nodes,
-            candidates,
-            limit,
-            known.as_mut(),
-            diagnosis,
-            &mut asked,
-        );
-        if let (Some(kind), Some(known)) = (kind, known) {
+        let class = self.kind(state, pod, nodes);
+        state.kind = Some(class);
+        let kind = class.map(|class| (class, pod.priority()));
+        let known = kind.and_then(|kind| self.refusals.take(kind));
+        let (keeps, mut known) = (known.is_some(), known.unwrap_or_default());
+        let mut tally = Tally::new(pod, nodes, &mut known, keeps);
+        let feasible = self.search(state, pod, nodes, candidates, limit, &mut tally, &mut asked);
+        tally.tell(diagnosis);
+        if let Some(kind) = kind.filter(|_| keeps && !known.is_stale(all.len())) {
             self.refusals.keep(kind, known);
         }
         self.count_asked(asked);
@@ -109,35 +104,28 @@ impl Framework {
         nodes: &Snapshot,
         candidates: Option<&BTreeSet<String>>,
         limit: usize,
-        mut known: Option<&mut Findings<Refusal>>,
-        diagnosis: &mut Diagnosis,
+        tally: &mut Tally<'_>,
         asked: &mut [u64],
     ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
         let all = nodes.nodes();
+        let left = candidates
+            .map(|names| names.iter().filter_map(|name| nodes.index(name)).collect::<NodeSet>());
         let start = self.next_node.load(Ordering::Relaxed) % all.len().max(1);
         let mut feasible = Vec::with_capacity(limit.min(all.len()));
         let mut seen = 0;
         for index in (start..all.len()).chain(0..start) {
             let node = &all[index];
             seen += 1;
-            if candidates.is_some_and(|names| !names.contains(node.name())) {
-                diagnosis.leave_out(1);
+            if left.as_ref().is_some_and(|own| !own.contains(index)) {
+                tally.leave_out();
                 continue;
             }
-            let others = || nodes.others(node.name(), pod);
-            let refusal = known.as_ref().and_then(|own| own.of(index, node, others()));
-            if let Some(refusal) = refusal {
-                diagnosis.refuse(node.name(), refusal);
+            if tally.recalls(index, node) {
                 continue;
             }
             match self.fits(state, pod, node, asked)? {
                 None => feasible.push(node.clone()),
-                Some(refusal) => {
-                    diagnosis.refuse(node.name(), &refusal);
-                    if let Some(known) = known.as_mut() {
-                        known.note(index, node, others(), refusal);
-                    }
-                }
+                Some(refusal) => tally.refuse(index, node, refusal),
             }
             if feasible.len() >= limit {
                 break;

@@ -262,6 +262,35 @@ async fn plugins_asked_late_decide_as_a_full_pass_would() {
     assert_eq!(own.reasons.get("wrong disk"), Some(&14), "{own}");
 }
 
+#[tokio::test]
+async fn pods_alike_are_told_the_same_until_a_node_changes() {
+    let full = |name: &str, number| {
+        let mut own = NodeInfo::clone(&node(name, json!({}), "4"));
+        own.add_pod(wanting(number, "any"));
+        Arc::new(own)
+    };
+    let closed = node("b", json!({"unschedulable": true}), "4");
+    let mut nodes = vec![full("a", 1), closed, full("c", 2)];
+    let (framework, own) = (framework(), pod(json!({}), "4"));
+    // Of the first nothing is kept, for the second it is begun, and the third is told what is known.
+    for round in 0..3 {
+        let outcome = framework.schedule(&own, &Snapshot::new(nodes.clone())).await;
+        let Err(Failure::Unschedulable(told)) = outcome else { panic!("it fits nowhere") };
+        assert_eq!(
+            told.to_string(),
+            "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu. \
+             no new claims to deallocate, preemption: 0/3 nodes are available: \
+             1 Preemption is not helpful for scheduling, \
+             2 No preemption victims found for incoming pod."
+        );
+        assert_eq!(told.resolvable, NodeSet::from_iter([0, 2]), "round {round}");
+        assert_eq!(told.plugins, BTreeSet::from(["NodeResourcesFit", "NodeUnschedulable"]));
+    }
+    assert!(Arc::make_mut(&mut nodes[2]).remove_pod("u2"));
+    let placement = framework.schedule(&own, &Snapshot::new(nodes)).await.unwrap();
+    assert_eq!((placement.node.as_str(), placement.evaluated), ("c", 3));
+}
+
 /// A volume that can be used in one zone, and the claim it is bound to.
 fn bound(number: usize) -> (Value, Value) {
     let (volume, claim) = (format!("v{number}"), format!("c{number}"));

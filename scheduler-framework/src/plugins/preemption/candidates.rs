@@ -16,6 +16,30 @@ pub(super) struct Candidate {
     pub(super) violations: usize,
 }
 
+/// How bad it is that pods leave a node, by what counts first; less is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    /// How many of them a disruption budget protects.
+    pub(super) violations: usize,
+    highest: i64,
+    sum: i64,
+    count: usize,
+    oldest: Reverse<Option<Timestamp>>,
+}
+
+impl Rank {
+    /// Of these pods, the most important first.
+    pub(super) fn of(victims: &[Arc<PodInfo>], violations: usize) -> Self {
+        let priorities = || victims.iter().map(|pod| i64::from(pod.priority()));
+        let highest = priorities().next().unwrap_or_default();
+        // All above zero, so that fewer victims weigh less however low their priorities are.
+        let sum: i64 = priorities().map(|priority| priority + i64::from(i32::MAX) + 1).sum();
+        let most = victims.iter().filter(|pod| i64::from(pod.priority()) == highest);
+        let oldest = Reverse(most.map(|pod| started(pod)).min());
+        Self { violations, highest, sum, count: victims.len(), oldest }
+    }
+}
+
 /// When a pod started; one that has not yet, last of all.
 fn started(pod: &PodInfo) -> Timestamp {
     let status = pod.pod().status.as_ref();
@@ -54,7 +78,7 @@ pub(super) fn on_node(
     };
     // What plugins keep must be as before for the next node.
     for other in &others {
-        if !copy.pods().iter().any(|there| there.uid() == other.uid()) {
+        if !copy.pods().iter().any(|there| Arc::ptr_eq(there, other)) {
             what_if.add_pod(other, &mut copy);
         }
     }
@@ -73,16 +97,17 @@ fn choose(
     others: &[Arc<PodInfo>],
     budgets: &Budgets,
 ) -> Result<Candidate, String> {
-    let (protected, free) = budgets.part(others);
+    let breaking = budgets.breaking(others);
     let mut victims = Vec::new();
     let mut violations = 0;
-    for (pods, counted) in [(&protected, 1), (&free, 0)] {
-        for pod in pods {
+    for protected in [true, false] {
+        let pods = others.iter().zip(&breaking).filter(|(_, breaks)| **breaks == protected);
+        for (pod, _) in pods {
             what_if.add_pod(pod, node);
             if what_if.fits(node)?.is_some() {
                 what_if.remove_pod(pod, node);
                 victims.push(pod.clone());
-                violations += counted;
+                violations += usize::from(protected);
             }
         }
     }
@@ -93,17 +118,5 @@ fn choose(
 /// The node where leaving hurts least.
 pub(super) fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
     // `min_by_key` keeps the first of equals.
-    candidates.into_iter().min_by_key(|own| {
-        let priorities = || own.victims.iter().map(|pod| i64::from(pod.priority()));
-        let highest = priorities().next().unwrap_or_default();
-        // All above zero, so that fewer victims weigh less however low their priorities are.
-        let sum: i64 = priorities().map(|priority| priority + i64::from(i32::MAX) + 1).sum();
-        let oldest = own
-            .victims
-            .iter()
-            .filter(|pod| i64::from(pod.priority()) == highest)
-            .map(|pod| started(pod))
-            .min();
-        (own.violations, highest, sum, own.victims.len(), Reverse(oldest))
-    })
+    candidates.into_iter().min_by_key(|own| Rank::of(&own.victims, own.violations))
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ClusterObjects, CycleState, Framework, NodeInfo, Nomination, Profile, Snapshot,
+    ClusterObjects, CycleState, Framework, NodeInfo, NodeSet, Nomination, Profile,
     framework::Failure,
     plugins::fixtures::{node, pod},
 };
@@ -77,7 +77,7 @@ fn victims(own: &PodInfo, nodes: &Snapshot, name: &str) -> (Vec<String>, usize) 
     let framework = framework();
     let mut state = CycleState::of(nodes.clone());
     let found = framework.what_if(&mut state, own, nodes, |what_if| {
-        let budgets = Budgets::new(&nodes.objects().budgets.all());
+        let budgets = Budgets::new(nodes.objects().budgets.all());
         let node: &NodeInfo = nodes.node(name).unwrap();
         candidates::on_node(what_if, node, &budgets).unwrap().unwrap()
     });
@@ -191,14 +191,15 @@ async fn room_made_for_one_pod_is_not_taken_by_its_equals() {
 fn found(plugin: &DefaultPreemption, own: &PodInfo, nodes: &Snapshot) -> Vec<String> {
     let (framework, mut state) = (framework(), CycleState::of(nodes.clone()));
     framework.what_if(&mut state, own, nodes, |what_if| {
-        let resolvable = nodes.nodes().iter().map(|node| node.name().to_owned()).collect();
+        let resolvable = NodeSet::all(nodes.nodes().len());
         let diagnosis = Diagnosis { resolvable, ..Diagnosis::default() };
-        let (found, refused) = plugin.candidates(what_if, &diagnosis).unwrap();
+        let found = plugin.candidates(what_if, &diagnosis).unwrap();
+        let refused = found.refusal(what_if);
         let victims = |own: &Candidate| {
             let names: Vec<_> = own.victims.iter().map(|pod| pod.name()).collect();
             format!("{}: {} ({})", own.node, names.join(" "), own.violations)
         };
-        let mut all: Vec<_> = found.iter().map(victims).collect();
+        let mut all: Vec<_> = found.candidates(what_if, true).iter().map(victims).collect();
         all.extend(refused.reasons.iter().map(|(why, count)| format!("{count} {why}")));
         all.sort();
         all
