@@ -69,6 +69,7 @@ mod profile;
 mod queue;
 mod scheduler;
 mod snapshot;
+mod span;
 mod state;
 mod tally;
 mod trace;

@@ -1,3 +1,5 @@
+mod points;
+
 use super::*;
 use crate::{Bind, BindVerdict, NodeInfo};
 use kubeplane_clock::PausedClock;
