@@ -8,6 +8,7 @@ mod late;
 mod meter;
 mod refusals;
 mod selection;
+mod trial;
 mod what_if;
 
 use crate::metrics::SchedulerMetrics;
@@ -34,6 +35,7 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
 };
 use tokio::sync::oneshot;
+pub use trial::Trial;
 pub use what_if::WhatIf;
 
 /// Stands in for a plugin's name where an extender refused: any event may help.

@@ -79,7 +79,7 @@ pub use diagnosis::{Diagnosis, Nomination, Refusal};
 pub use error::Error;
 pub use event::{ActionType, ClusterEvent, EventObject, EventResource, Hint};
 pub use extender::Extender;
-pub use framework::{Failure, Framework, Placement, WhatIf};
+pub use framework::{Failure, Framework, Placement, Trial, WhatIf};
 pub use groups::{
     GangPolicy, GroupConstraints, GroupMembers, GroupPolicy, GroupTopology, PodGroupObject,
     PodGroupSpec, PodGroupStatus,

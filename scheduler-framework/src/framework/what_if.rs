@@ -5,7 +5,8 @@ use std::sync::Arc;
 /// Asks whether a pod would fit if other pods came or went: what PostFilter works with.
 ///
 /// Nodes are changed as copies. What plugins computed in PreFilter is shared by all questions of a cycle, so
-/// whoever is done with one node puts back the pods removed in thought, and removes those added.
+/// whoever is done with one node puts back the pods removed in thought, and removes those added:
+/// [`on`](Self::on) sees to that.
 #[derive(Debug)]
 pub struct WhatIf<'a> {
     framework: &'a Framework,

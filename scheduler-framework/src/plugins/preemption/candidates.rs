@@ -1,5 +1,5 @@
 use super::budgets::Budgets;
-use crate::{NodeInfo, PodInfo, WhatIf};
+use crate::{NodeInfo, PodInfo, Trial, WhatIf};
 use jiff::Timestamp;
 use std::{
     cmp::{Ordering, Reverse},
@@ -63,37 +63,24 @@ pub(super) fn on_node(
     if others.is_empty() {
         return Ok(Err(vec!["No preemption victims found for incoming pod".into()]));
     }
-    let mut copy = node.clone();
+    let mut trial = what_if.on(node);
     for other in &others {
-        what_if.remove_pod(other, &mut copy);
+        trial.remove(other);
     }
-    let without = what_if.fits(&copy);
-    let outcome = match without {
-        Ok(None) => {
-            others.sort_by(by_importance);
-            choose(what_if, &mut copy, &others, budgets).map(Ok)
-        }
-        Ok(Some(refusal)) => Ok(Err(refusal.reasons)),
-        Err(why) => Err(why),
-    };
-    // What plugins keep must be as before for the next node.
-    for other in &others {
-        if !copy.pods().iter().any(|there| Arc::ptr_eq(there, other)) {
-            what_if.add_pod(other, &mut copy);
-        }
+    if let Some(refusal) = trial.fits()? {
+        return Ok(Err(refusal.reasons));
     }
-    match outcome {
-        Ok(Ok(candidate)) if candidate.victims.is_empty() => {
-            Err(format!("expected at least one victim pod on node {:?}", node.name()))
-        }
-        other => other,
+    others.sort_by(by_importance);
+    let candidate = choose(&mut trial, &others, budgets)?;
+    if candidate.victims.is_empty() {
+        return Err(format!("expected at least one victim pod on node {:?}", node.name()));
     }
+    Ok(Ok(candidate))
 }
 
 /// Lets as many pods stay as possible: first those a budget protects, and the important ones first.
 fn choose(
-    what_if: &mut WhatIf<'_>,
-    node: &mut NodeInfo,
+    trial: &mut Trial<'_, '_>,
     others: &[Arc<PodInfo>],
     budgets: &Budgets,
 ) -> Result<Candidate, String> {
@@ -103,16 +90,16 @@ fn choose(
     for protected in [true, false] {
         let pods = others.iter().zip(&breaking).filter(|(_, breaks)| **breaks == protected);
         for (pod, _) in pods {
-            what_if.add_pod(pod, node);
-            if what_if.fits(node)?.is_some() {
-                what_if.remove_pod(pod, node);
+            trial.add(pod);
+            if trial.fits()?.is_some() {
+                trial.remove(pod);
                 victims.push(pod.clone());
                 violations += usize::from(protected);
             }
         }
     }
     victims.sort_by(by_importance);
-    Ok(Candidate { node: node.name().to_owned(), victims, violations })
+    Ok(Candidate { node: trial.node().name().to_owned(), victims, violations })
 }
 
 /// The node where leaving hurts least.
