@@ -36,6 +36,7 @@ mod renewal;
 mod restart;
 mod scheduler_perf;
 mod scheduling;
+mod scheduling_election;
 mod scheduling_faults;
 mod secure;
 mod snapshot;
