@@ -165,6 +165,34 @@ async fn pods_are_told_why_preemption_does_not_help() {
     assert_eq!(message, format!("{insufficient} no new claims to deallocate, {why}"));
 }
 
+/// The same pod with another field.
+fn with_field(own: &PodInfo, path: [&str; 2], value: Value) -> Arc<PodInfo> {
+    let mut pod = serde_json::to_value(&**own.pod()).unwrap();
+    pod[path[0]][path[1]] = value;
+    Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+}
+
+#[tokio::test]
+async fn a_pod_waits_until_those_have_left_whom_it_has_driven_out() {
+    let driven_out = json!([{"type": "DisruptionTarget", "status": "True",
+        "reason": "PreemptionByScheduler"}]);
+    let victim = with_field(&cpu("a", 10, "2"), ["status", "conditions"], driven_out);
+    let leaving = ["metadata", "deletionTimestamp"];
+    let victim = with_field(&victim, leaving, json!("2026-01-01T00:00:00Z"));
+    let nodes = snapshot(&[("n1", vec![victim]), ("n2", vec![cpu("b", 10, "2")])]);
+    let waiting_for =
+        |node: &str| with_field(&cpu("p", 100, "3"), ["status", "nominatedNodeName"], json!(node));
+    let (nomination, message) = outcome(&waiting_for("n1"), &nodes).await;
+    assert_eq!(nomination, Nomination::Keep);
+    let why = "preemption: not eligible due to a terminating pod on the nominated node.";
+    assert!(message.ends_with(why), "{message}");
+    // Where nobody leaves, and on a node that is gone, there is nothing to wait for.
+    for node in ["n2", "gone"] {
+        let (nomination, message) = outcome(&waiting_for(node), &nodes).await;
+        assert!(matches!(nomination, Nomination::Node(_)), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn anti_affinity_is_resolved_by_leaving() {
     let term = json!([{"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "a"}}}]);
