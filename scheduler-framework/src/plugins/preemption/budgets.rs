@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The disruption budgets of the cluster, read once for all nodes, and for all pods until one changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budgets {
     /// What was read.
     all: Vec<Arc<PodDisruptionBudget>>,
@@ -16,6 +16,13 @@ pub(super) struct Budgets {
     /// Which of them those of a namespace are.
     within: HashMap<String, Vec<usize>>,
     state: Option<u128>,
+}
+
+/// Where there are none.
+impl Default for Budgets {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl Budgets {
@@ -30,8 +37,8 @@ impl Budgets {
                 _ => *bytes = None,
             }
         }
-        let mut own =
-            Self { state: bytes.map(|own| crate::info::digest(&own)), all, ..Self::default() };
+        let state = bytes.map(|own| crate::info::digest(&own));
+        let mut own = Self { all, protecting: Vec::new(), within: HashMap::new(), state };
         for budget in &own.all {
             let (spec, namespace) = (budget.spec.as_ref(), budget.metadata.namespace.as_deref());
             let selector = LabelSelector::from_typed(spec.and_then(|spec| spec.selector.as_ref()));
