@@ -6,7 +6,7 @@ const BITS: usize = 64;
 /// [`Snapshot::nodes`](crate::Snapshot::nodes): one bit for each node up to the last that is in.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct NodeSet {
-    /// The last is never zero: nothing is taken out.
+    /// The last is never zero.
     words: Vec<u64>,
 }
 
@@ -29,6 +29,16 @@ impl NodeSet {
             self.words.resize(word + 1, 0);
         }
         self.words[word] |= 1u64 << (index % BITS);
+    }
+
+    /// Takes a node out.
+    pub fn remove(&mut self, index: usize) {
+        if let Some(word) = self.words.get_mut(index / BITS) {
+            *word &= !(1u64 << (index % BITS));
+        }
+        while self.words.last() == Some(&0) {
+            self.words.pop();
+        }
     }
 
     /// Whether a node is in.
@@ -93,6 +103,9 @@ mod tests {
             [true, false, true, true, false, false]
         );
         assert_eq!(format!("{some:?}"), "{0, 63, 64, 130}");
+        let mut fewer = some.clone();
+        [130, 64, 7, 1000].into_iter().for_each(|index| fewer.remove(index));
+        assert_eq!(fewer, NodeSet::from_iter([0, 63]), "as if they had never been in");
         assert!(NodeSet::default().is_empty());
         for count in [0, 1, 63, 64, 65, 200] {
             assert_eq!(NodeSet::all(count), (0..count).collect::<NodeSet>(), "{count}");

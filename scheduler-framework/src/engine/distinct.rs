@@ -44,6 +44,13 @@ impl Counts {
         self.0[number] += 1;
     }
 
+    /// One node less.
+    pub(crate) fn take(&mut self, number: usize) {
+        if let Some(count) = self.0.get_mut(number) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
     /// The values that were counted, with on how many nodes each is.
     pub(crate) fn of<'a, T: Eq + Hash>(
         &'a self,
@@ -69,5 +76,7 @@ mod tests {
             counts.of(&reasons).map(|(why, count)| (why.as_str(), count)).collect();
         assert_eq!(counted, [("full", 2), ("tainted", 1)]);
         assert_eq!(reasons.values().len(), 3);
+        counts.take(1);
+        assert_eq!(counts.of(&reasons).map(|(_, count)| count).collect::<Vec<_>>(), [2]);
     }
 }

@@ -56,6 +56,11 @@ impl<V> Findings<V> {
         same.then_some(&known.found)
     }
 
+    /// What was noted last of a node, however it is now.
+    pub(crate) fn last(&self, index: usize) -> Option<&V> {
+        self.0.get(index)?.as_ref().map(|own| &own.found)
+    }
+
     /// Keeps what was found.
     pub(crate) fn note<'a>(
         &mut self,

@@ -1,7 +1,7 @@
 use super::{Failure, Framework, failed, meter::status, refusals::Tally};
 use crate::{
     CycleState, Diagnosis, FilterVerdict, NodeInfo, NodeSet, PodInfo, Point, PreScoreVerdict,
-    Refusal, SchedulerPlugin, Snapshot, Tracking, engine,
+    Refusal, SchedulerPlugin, Snapshot, engine,
 };
 use std::{
     collections::BTreeSet,
@@ -79,8 +79,12 @@ impl Framework {
         let known = kind.and_then(|kind| self.refusals.take(kind));
         let (keeps, mut known) = (known.is_some(), known.unwrap_or_default());
         let mut tally = Tally::new(pod, nodes, &mut known, keeps);
-        let feasible = self.search(state, pod, nodes, candidates, limit, &mut tally, &mut asked);
-        tally.tell(diagnosis);
+        let feasible = match self.resume(state, pod, nodes, candidates, &mut tally, &mut asked) {
+            Ok(true) => Ok(Vec::new()),
+            Ok(false) => self.search(state, pod, nodes, candidates, limit, &mut tally, &mut asked),
+            Err(failure) => Err(failure),
+        };
+        tally.tell(diagnosis, feasible.as_ref().is_ok_and(Vec::is_empty));
         if let Some(kind) = kind.filter(|_| keeps && !known.is_stale(all.len())) {
             self.refusals.keep(kind, known);
         }
@@ -92,6 +96,36 @@ impl Framework {
     fn prefers(&self, pod: &PodInfo) -> bool {
         !self.orders[Point::Score as usize].is_empty()
             || self.extenders(pod).any(|own| own.decides())
+    }
+
+    /// Whether all nodes refuse the pod as they refused the last one of its kind, but for those that changed since: these
+    /// are asked, and refuse it too.
+    fn resume(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        candidates: Option<&BTreeSet<String>>,
+        tally: &mut Tally<'_>,
+        asked: &mut [u64],
+    ) -> Result<bool, Failure> {
+        if candidates.is_some() {
+            return Ok(false);
+        }
+        let Some(doubtful) = tally.resume() else { return Ok(false) };
+        for index in doubtful.iter() {
+            let Some(node) = nodes.nodes().get(index).filter(|own| !tally.knows(index, own)) else {
+                continue;
+            };
+            match self.fits(state, pod, node, asked)? {
+                Some(refusal) => tally.amend(index, node, refusal),
+                None => {
+                    tally.start_over();
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Looks at nodes, after those of the last search, until enough fit. A node that is known to refuse such pods as
@@ -138,17 +172,13 @@ impl Framework {
     /// The class of a pod, when all filters that are asked for it look at nothing but single nodes as they are.
     pub(super) fn kind(&self, state: &CycleState, pod: &PodInfo, nodes: &Snapshot) -> Option<u128> {
         self.engine.as_ref()?;
-        let of_nodes_alone = |plugin: &Arc<dyn SchedulerPlugin>| {
-            let tracking = plugin.as_track().map(|point| point.track(pod, nodes));
-            matches!(
-                tracking,
-                Some(Tracking::Indifferent | Tracking::Alone(_) | Tracking::Ranked(_))
-            )
+        let by_node = |plugin: &Arc<dyn SchedulerPlugin>| {
+            plugin.as_track().is_some_and(|point| point.is_by_node(pod, nodes))
         };
         let mut asked = self
             .at(Point::Filter)
             .filter(|own| own.as_filter().is_some() && !state.skip_filter.contains(own.name()));
-        if !asked.all(of_nodes_alone) {
+        if !asked.all(by_node) {
             return None;
         }
         let plugins: Vec<_> = self.deciding().collect();
