@@ -43,6 +43,7 @@
 //! * [a test with a cluster in it][test_with_cluster]
 //! * [a controller][custom_controller]
 //! * [a scheduler plugin][custom_scheduler_plugin]
+//! * [profiles of the scheduler][custom_scheduler_profile]
 //! * [an extender of the scheduler][scheduler_extender]
 //! * [an admission step][custom_admission]
 //! * [an authenticator][custom_authenticator]
@@ -60,6 +61,7 @@
 //! [test_with_cluster]: https://github.com/kubeplane/kubeplane/blob/main/examples/test_with_cluster.rs
 //! [custom_controller]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_controller.rs
 //! [custom_scheduler_plugin]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_scheduler_plugin.rs
+//! [custom_scheduler_profile]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_scheduler_profile.rs
 //! [scheduler_extender]: https://github.com/kubeplane/kubeplane/blob/main/examples/scheduler_extender.rs
 //! [custom_admission]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_admission.rs
 //! [custom_authenticator]: https://github.com/kubeplane/kubeplane/blob/main/examples/custom_authenticator.rs

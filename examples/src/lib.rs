@@ -14,6 +14,7 @@
 //! | `custom_controller` | a kind of your own, derived, and the controller that makes a ConfigMap for each object |
 //! | `scheduler_extender` | a webhook that filters and scores nodes, from a configuration file |
 //! | `custom_scheduler_plugin` | a score of your own in a scheduler profile, placing pods on simulated nodes |
+//! | `custom_scheduler_profile` | two profiles in one scheduler, from a configuration file: one spreads pods, one packs them |
 //! | `custom_admission` | an admission step that refuses images whose version is not said |
 //! | `custom_authenticator` | a key in a header that says who asks |
 //! | `custom_runtime` | a container runtime around another one: a node that takes images of one registry only |

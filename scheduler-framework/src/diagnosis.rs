@@ -1,5 +1,6 @@
+use crate::NodeSet;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     fmt,
 };
 
@@ -18,8 +19,8 @@ pub struct Diagnosis {
     pub plugins: BTreeSet<&'static str>,
     /// The PreFilter plugins that left some nodes only.
     pub narrowing: BTreeSet<&'static str>,
-    /// Nodes that could fit if other pods left.
-    pub resolvable: HashSet<String>,
+    /// Nodes that could fit if other pods left, of the snapshot the pod was looked at with.
+    pub resolvable: NodeSet,
     /// What becomes of the pod's nomination.
     pub nomination: Nomination,
 }
@@ -37,7 +38,7 @@ pub enum Nomination {
 }
 
 /// Why a pod does not fit on a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Refusal {
     /// The plugin that refused.
     pub plugin: &'static str,
@@ -67,17 +68,21 @@ impl Diagnosis {
         reason
     }
 
-    /// Takes in that a node was refused.
-    pub(crate) fn refuse(&mut self, node: &str, refusal: &Refusal) {
-        self.plugins.insert(refusal.plugin);
-        if refusal.resolvable {
-            self.resolvable.insert(node.to_owned());
+    /// Takes in that a node was refused: the one of an index, or one that is not known.
+    pub(crate) fn refuse(&mut self, node: Option<usize>, refusal: &Refusal) {
+        if let Some(index) = node.filter(|_| refusal.resolvable) {
+            self.resolvable.insert(index);
         }
-        for reason in &refusal.reasons {
-            // Thousands of nodes have the same reason.
+        self.plugins.insert(refusal.plugin);
+        self.count(&refusal.reasons, 1);
+    }
+
+    /// Takes in that so many nodes were refused for the same reasons.
+    pub(crate) fn count(&mut self, reasons: &[String], nodes: usize) {
+        for reason in reasons {
             match self.reasons.get_mut(reason) {
-                Some(count) => *count += 1,
-                None => drop(self.reasons.insert(reason.clone(), 1)),
+                Some(count) => *count += nodes,
+                None => drop(self.reasons.insert(reason.clone(), nodes)),
             }
         }
     }

@@ -10,11 +10,13 @@
 //! ```
 
 mod class;
+mod distinct;
 mod history;
 mod remembered;
 
 use crate::{PodInfo, Snapshot, WeightedPlugin};
 use class::{Ask, Class};
+pub(crate) use distinct::{Counts, Distinct};
 pub(crate) use history::{Change, History, Moment};
 use kubeplane_clock::Seed;
 use parking_lot::Mutex;

@@ -10,13 +10,23 @@ pub enum Error {
         /// The plugin.
         plugin: &'static str,
     },
-    /// A profile needs exactly one plugin that sorts the queue, the same in all profiles.
+    /// A profile needs exactly one plugin that sorts the queue.
     #[error("profile {profile:?}: needs exactly one QueueSort plugin, found {found}")]
     QueueSort {
         /// The profile.
         profile: String,
         /// How many there are.
         found: usize,
+    },
+    /// There is one queue: the same plugin sorts it in all profiles.
+    #[error("different queue sort plugins for profile {profile:?}: {plugin:?}, first: {first:?}")]
+    DifferentQueueSort {
+        /// The profile.
+        profile: String,
+        /// Its plugin.
+        plugin: &'static str,
+        /// That of the first profile.
+        first: &'static str,
     },
     /// A profile needs a plugin that binds.
     #[error("profile {profile:?}: needs a Bind plugin")]

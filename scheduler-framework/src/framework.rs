@@ -1,11 +1,14 @@
 //! Runs the plugins of one profile at their extension points.
 
 mod binding;
+mod extending;
 mod groups;
 mod judging;
 mod late;
 mod meter;
+mod refusals;
 mod selection;
+mod trial;
 mod what_if;
 
 use crate::metrics::SchedulerMetrics;
@@ -15,9 +18,9 @@ use crate::{
     SchedulerPlugin, Snapshot, WeightedPlugin,
 };
 use crate::{
-    NodeInfo, Refusal,
+    NodeInfo, NodeSet,
     engine::{Engine, Remembered},
-    extender::{Extender, Filtered},
+    extender::Extender,
 };
 use binding::Waiting;
 pub(crate) use binding::{Permission, Setback};
@@ -26,11 +29,13 @@ use kubeplane_telemetry::Metrics;
 use late::Late;
 use meter::{Meter, status};
 use parking_lot::Mutex;
+use refusals::Refusals;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::AtomicUsize},
 };
 use tokio::sync::oneshot;
+pub use trial::Trial;
 pub use what_if::WhatIf;
 
 /// Stands in for a plugin's name where an extender refused: any event may help.
@@ -85,7 +90,7 @@ pub struct Framework {
     /// Decides for pods alike; `None` when a plugin does not let it.
     engine: Option<Engine>,
     /// Why nodes refuse pods alike.
-    refusals: Remembered<Refusal>,
+    refusals: Remembered<Refusals>,
     extenders: Vec<Arc<Extender>>,
     /// Whether pods of a group are placed in one go although no plugin asks for it.
     grouping: bool,
@@ -324,7 +329,8 @@ impl Framework {
     ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
         let began = self.meter.begin();
         if let Some(node) = self.nominated(state, pod, nodes, candidates) {
-            let left = self.filter_outside(pod, vec![node], &mut Diagnosis::default()).await;
+            let mut unheard = Diagnosis::default();
+            let left = self.filter_outside(pod, nodes, vec![node], &mut unheard).await;
             // One that fails is asked again about all nodes.
             if let Ok(left) = left
                 && !left.is_empty()
@@ -336,38 +342,7 @@ impl Framework {
         let found = self.filter(state, pod, nodes, candidates, diagnosis);
         let status = if found.is_ok() { status::SUCCESS } else { status::ERROR };
         self.meter.end("Filter", status, began);
-        self.filter_outside(pod, found?, diagnosis).await
-    }
-
-    /// Which nodes extenders leave.
-    async fn filter_outside(
-        &self,
-        pod: &PodInfo,
-        mut nodes: Vec<Arc<NodeInfo>>,
-        diagnosis: &mut Diagnosis,
-    ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
-        for extender in self.extenders(pod) {
-            if nodes.is_empty() {
-                break;
-            }
-            match extender.filter(pod, nodes.clone()).await {
-                Ok(Filtered { nodes: left, refused }) => {
-                    if left.len() != nodes.len() {
-                        diagnosis.plugins.insert(EXTENDER);
-                    }
-                    for (node, why, resolvable) in refused {
-                        let refusal = Refusal { plugin: EXTENDER, reasons: vec![why], resolvable };
-                        diagnosis.refuse(&node, &refusal);
-                    }
-                    nodes = left;
-                }
-                Err(error) if extender.is_ignorable() => {
-                    tracing::info!(extender = extender.url(), error, "extender skipped");
-                }
-                Err(error) => return Err(Failure::Error(error)),
-            }
-        }
-        Ok(nodes)
+        self.filter_outside(pod, nodes, found?, diagnosis).await
     }
 
     /// The nodes to look at (all, if that is `Some(None)`), or `None` when the pod fits nowhere.
@@ -410,13 +385,12 @@ impl Framework {
                 PreFilterVerdict::Skip => state.skip_filter.insert(plugin.name()),
                 PreFilterVerdict::Unschedulable(reason) => {
                     diagnosis.plugins.insert(plugin.name());
-                    diagnosis.resolvable =
-                        nodes.nodes().iter().map(|node| node.name().to_owned()).collect();
+                    diagnosis.resolvable = NodeSet::all(nodes.nodes().len());
                     // Preemption may help, and needs what the other plugins compute.
                     diagnosis.pre_filter = Some(reason);
                 }
                 PreFilterVerdict::Unresolvable(reason) => {
-                    diagnosis.resolvable.clear();
+                    diagnosis.resolvable = NodeSet::default();
                     diagnosis.plugins.insert(plugin.name());
                     diagnosis.pre_filter = Some(reason);
                     return Ok(None);

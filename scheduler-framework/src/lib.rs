@@ -65,6 +65,7 @@ mod framework;
 mod groups;
 mod info;
 mod metrics;
+mod node_set;
 mod objects;
 mod plugin;
 mod plugins;
@@ -73,6 +74,7 @@ mod profile;
 mod queue;
 mod scheduler;
 mod snapshot;
+mod span;
 mod state;
 mod tally;
 mod trace;
@@ -82,12 +84,13 @@ pub use diagnosis::{Diagnosis, Nomination, Refusal};
 pub use error::Error;
 pub use event::{ActionType, ClusterEvent, EventObject, EventResource, Hint};
 pub use extender::Extender;
-pub use framework::{Failure, Framework, Placement, WhatIf};
+pub use framework::{Failure, Framework, Placement, Trial, WhatIf};
 pub use groups::{
     GangPolicy, GroupConstraints, GroupMembers, GroupPolicy, GroupTopology, PodGroupObject,
     PodGroupSpec, PodGroupStatus,
 };
 pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
+pub use node_set::NodeSet;
 pub use objects::{ClusterObjects, ObjectSource, Objects};
 pub use plugin::{
     Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, GroupPlacement, Handle, MAX_SCORE,

@@ -149,7 +149,7 @@ impl SchedulerBuilder {
     /// Checks the profiles. One without a plugin that binds gets [`DefaultBinder`].
     ///
     /// # Errors
-    /// When a profile is not sound, or two have the same name.
+    /// When a profile is not sound, or two have the same name or sort pods by different plugins.
     pub fn build(self) -> Result<Scheduler, Error> {
         let profiles = match self.profiles.is_empty() {
             true => vec![Profile::with_features(&self.features)],
@@ -158,7 +158,7 @@ impl SchedulerBuilder {
         let grouping = self.features.is_on("GenericWorkload");
         let expecting = self.features.is_on("NominatedNodeNameForExpectation");
         let metrics = SchedulerMetrics::new(&self.metrics);
-        let mut frameworks = HashMap::new();
+        let (mut frameworks, mut sorted_by) = (HashMap::new(), None);
         for mut profile in profiles {
             if profile.order(Point::Bind).is_empty() {
                 profile = profile.add(DefaultBinder::new(self.client.clone()), 1);
@@ -169,6 +169,12 @@ impl SchedulerBuilder {
                 .grouping(grouping)
                 .expecting(expecting);
             let name = framework.name().to_owned();
+            let sort = framework.at(Point::QueueSort).next().map(|own| own.name());
+            if let (Some(plugin), Some(first)) = (sort, *sorted_by.get_or_insert(sort))
+                && plugin != first
+            {
+                return Err(Error::DifferentQueueSort { profile: name, plugin, first });
+            }
             if frameworks.insert(name.clone(), Arc::new(framework)).is_some() {
                 return Err(Error::DuplicateProfile(name));
             }

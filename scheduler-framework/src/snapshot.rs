@@ -1,5 +1,5 @@
 use crate::{
-    NodeInfo, PodInfo,
+    NodeInfo, NodeSet, PodInfo,
     engine::{Change, History, Moment},
     groups::GroupCycle,
     objects::ClusterObjects,
@@ -124,7 +124,27 @@ impl Snapshot {
         })
     }
 
-    pub(crate) fn index(&self, name: &str) -> Option<usize> {
+    /// The nodes where [`others`](Self::others) has any.
+    pub(crate) fn crowded(&self, pod: &PodInfo) -> NodeSet {
+        let all = self.yielding(pod);
+        all.filter_map(|(index, mut others)| others.next().map(|_| index)).collect()
+    }
+
+    /// As [`others`](Self::others), of the node of an index: where there are none, as [`crowded`](Self::crowded) says,
+    /// nothing is looked up.
+    pub(crate) fn others_at<'a>(
+        &'a self,
+        crowded: &NodeSet,
+        index: usize,
+        pod: &'a PodInfo,
+    ) -> impl Iterator<Item = &'a Arc<PodInfo>> + use<'a> {
+        let node = self.nodes.get(index).filter(|_| crowded.contains(index));
+        node.into_iter().flat_map(move |own| self.others(own.name(), pod))
+    }
+
+    /// Where a node is among [`nodes`](Self::nodes); `None` when it is not there.
+    #[must_use]
+    pub fn index(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
 

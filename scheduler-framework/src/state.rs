@@ -34,6 +34,8 @@ pub struct CycleState {
     pub(crate) skip_score: Skipped,
     /// Whether single plugins are timed in this cycle.
     pub(crate) sampled: bool,
+    /// The class of the pod, if that decides where it fits, once somebody asked.
+    pub(crate) kind: Option<Option<u128>>,
 }
 
 impl CycleState {

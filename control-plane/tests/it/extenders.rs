@@ -17,7 +17,7 @@ use kubeplane::{
 use serde_json::{Value, json};
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -114,6 +114,42 @@ async fn an_extender_is_asked_for_what_it_manages_and_one_that_may_fail_is_passe
         let wants = json!({"cpu": "100m", "test.io/gpu": "1"});
         placed(&pods, &pod("special", "low", &wants)).await;
         assert!(asked.load(Ordering::Relaxed) > 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_extender_binds_the_pods_that_want_what_it_manages() {
+    let known = Arc::new(OnceLock::<Api<Pod>>::new());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (api, questions) = (known.clone(), asked.clone());
+    let bind = move |Json(question): Json<Value>| async move {
+        let name = question["PodName"].as_str().unwrap().to_owned();
+        questions.lock().unwrap().push(format!("{name} to {}", question["Node"]));
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding",
+            "metadata": {"name": name, "namespace": question["PodNamespace"],
+                "uid": question["PodUID"]},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": question["Node"]},
+        });
+        let (pods, parameters) = (api.get().unwrap(), PostParams::default());
+        let bound: kube::Result<Value> =
+            pods.create_subresource("binding", &name, &parameters, &binding).await;
+        Json(json!({"Error": bound.err().map(|error| error.to_string()).unwrap_or_default()}))
+    };
+    let routes = Router::new().route("/bind", post(bind));
+    let file = "extenders:
+- urlPrefix: http://%
+  bindVerb: bind
+  managedResources: [{name: test.io/gpu, ignoredByScheduler: true}]
+";
+    with_extenders(file, routes, async |pods| {
+        assert!(known.set(pods.clone()).is_ok());
+        placed(&pods, &pod("plain", "low", &json!({"cpu": "100m"}))).await;
+        assert!(asked.lock().unwrap().is_empty(), "the scheduler binds other pods");
+        let wants = json!({"cpu": "100m", "test.io/gpu": "1"});
+        placed(&pods, &pod("special", "low", &wants)).await;
+        assert_eq!(*asked.lock().unwrap(), ["special to \"n\""]);
     })
     .await;
 }

@@ -37,6 +37,7 @@ mod renewal;
 mod restart;
 mod scheduler_perf;
 mod scheduling;
+mod scheduling_election;
 mod scheduling_faults;
 mod secure;
 mod snapshot;

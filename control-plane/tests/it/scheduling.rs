@@ -1,4 +1,4 @@
-//! The scheduler makes room on an in-process cluster.
+//! The scheduler makes room on an in-process cluster, and is what it is built of.
 
 use k8s_openapi::api::{
     core::v1::{Event, Pod},
@@ -9,9 +9,12 @@ use kube::{
     api::{ListParams, PostParams},
     runtime::wait::await_condition,
 };
-use kubeplane::testing::TestCluster;
+use kubeplane::{
+    scheduler::{PodInfo, Profile, QueueSort, Scheduler, SchedulerPlugin},
+    testing::TestCluster,
+};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,5 +71,39 @@ async fn an_important_pod_takes_the_place_of_another() {
         }
     };
     assert!(timeout(PATIENCE, told).await.is_ok(), "no event tells of it");
+    cluster.stop().await.unwrap();
+}
+
+#[derive(Debug)]
+struct ByName;
+
+impl SchedulerPlugin for ByName {
+    fn name(&self) -> &'static str {
+        "ByName"
+    }
+
+    fn as_queue_sort(&self) -> Option<&dyn QueueSort> {
+        Some(self)
+    }
+}
+
+impl QueueSort for ByName {
+    fn compare(&self, a: (&PodInfo, Duration), b: (&PodInfo, Duration)) -> Ordering {
+        a.0.name().cmp(b.0.name())
+    }
+}
+
+#[tokio::test]
+async fn profiles_of_one_scheduler_sort_the_queue_by_one_plugin() {
+    let cluster = TestCluster::start().await.unwrap();
+    let by_name =
+        |name: &str| Profile::default().without("PrioritySort").add(ByName, 1).named(name);
+    let build =
+        |profiles: [Profile; 2]| Scheduler::builder(cluster.client()).profiles(profiles).build();
+    let refused = build([Profile::default(), by_name("other")]).unwrap_err();
+    let why =
+        "different queue sort plugins for profile \"other\": \"ByName\", first: \"PrioritySort\"";
+    assert_eq!(refused.to_string(), why);
+    assert!(build([by_name("one"), by_name("other")]).is_ok());
     cluster.stop().await.unwrap();
 }

@@ -19,6 +19,7 @@ example!(custom_authenticator, "../../custom_authenticator.rs");
 example!(custom_controller, "../../custom_controller.rs");
 example!(custom_runtime, "../../custom_runtime.rs");
 example!(custom_scheduler_plugin, "../../custom_scheduler_plugin.rs");
+example!(custom_scheduler_profile, "../../custom_scheduler_profile.rs");
 example!(scheduler_extender, "../../scheduler_extender.rs");
 example!(custom_store, "../../custom_store.rs");
 example!(embed_in_axum, "../../embed_in_axum.rs");
@@ -84,6 +85,17 @@ async fn custom_scheduler_plugin_decides_where_pods_go() {
         let nodes = ["node-1", "node-2", "node-3"].map(|node| format!("{app}: 6 on {node}"));
         assert!(nodes.contains(line), "all on one node: {line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_scheduler_profile_packs_the_pods_that_name_it_and_no_others() {
+    let lines = lines(custom_scheduler_profile::run()).await;
+    let nodes = ["simulated-1", "simulated-2", "simulated-3"];
+    let spread = nodes.map(|node| format!("2 on {node}")).join(", ");
+    assert_eq!(lines[0], format!("default-scheduler: {spread}"));
+    let packed = nodes.map(|node| format!("packing: 6 on {node}"));
+    assert!(packed.contains(&lines[1]), "all on one node: {}", lines[1]);
+    assert_eq!(lines.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 mod plugin_args;
 
 use super::types::{Configuration, Extender, PluginSet, SchedulerProfile};
-use crate::Point;
+use crate::{Point, span::as_go};
 use kubeplane_core::{
     field::{Error, Errors, Path, verbatim},
     names::is_qualified_name,
@@ -53,16 +53,9 @@ fn connection(configuration: &Configuration) -> Errors {
     negative.into_iter().collect()
 }
 
-/// A duration as Go prints one of whole seconds.
+/// A duration as Go prints it.
 fn printed(duration: Duration) -> serde_json::Value {
-    let seconds = duration.as_secs();
-    let (hours, minutes, rest) = (seconds / 3600, seconds % 3600 / 60, seconds % 60);
-    let text = match (hours, minutes) {
-        (0, 0) => format!("{rest}s"),
-        (0, minutes) => format!("{minutes}m{rest}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
-    };
-    verbatim(&format!("{text:?}"))
+    verbatim(&format!("{:?}", as_go(duration)))
 }
 
 fn election(configuration: &Configuration) -> Errors {

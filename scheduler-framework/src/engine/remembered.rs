@@ -14,21 +14,21 @@ const SEEN: usize = 4096;
 /// Pods that the same is true of: their class, and what else it depends on.
 pub(crate) type Kind = (u128, i32);
 
-/// What was found out of single nodes for pods of a kind, kept until the node changes.
-pub(crate) struct Remembered<V> {
-    inner: Mutex<Inner<V>>,
+/// What was found out for pods of a kind, such as [`Findings`] of single nodes.
+pub(crate) struct Remembered<F> {
+    inner: Mutex<Inner<F>>,
 }
 
-struct Inner<V> {
-    kept: HashMap<Kind, (u64, Findings<V>)>,
+struct Inner<F> {
+    kept: HashMap<Kind, (u64, F)>,
     /// Kinds of which one pod has come: the second is worth the effort.
     seen: HashSet<Kind>,
     uses: u64,
 }
 
-/// By the index of the node. It holds as long as the node is the same allocation: whoever changes one that is looked
-/// at from here moves it elsewhere. It also holds beside the same pods for which room is being made there, to which the
-/// pods of the kind must yield.
+/// What was found out of nodes, by their index. It holds as long as the node is the same allocation: whoever changes one
+/// that is looked at from here moves it elsewhere. And it holds beside the same pods only for which room is being made
+/// there, to which the pods of the kind must yield.
 pub(crate) struct Findings<V>(Vec<Option<Finding<V>>>);
 
 struct Finding<V> {
@@ -56,6 +56,11 @@ impl<V> Findings<V> {
         same.then_some(&known.found)
     }
 
+    /// What was noted last of a node, however it is now.
+    pub(crate) fn last(&self, index: usize) -> Option<&V> {
+        self.0.get(index)?.as_ref().map(|own| &own.found)
+    }
+
     /// Keeps what was found.
     pub(crate) fn note<'a>(
         &mut self,
@@ -72,28 +77,34 @@ impl<V> Findings<V> {
     }
 }
 
-impl<V> Default for Remembered<V> {
+impl<V> Default for Findings<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<F> Default for Remembered<F> {
     fn default() -> Self {
         let inner = Inner { kept: HashMap::new(), seen: HashSet::new(), uses: 0 };
         Self { inner: Mutex::new(inner) }
     }
 }
 
-impl<V> fmt::Debug for Remembered<V> {
+impl<F> fmt::Debug for Remembered<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remembered").field("kinds", &self.inner.lock().kept.len()).finish()
     }
 }
 
-impl<V> Remembered<V> {
+impl<F: Default> Remembered<F> {
     /// What is known for pods of a kind, to be brought back by [`keep`](Self::keep); `None` for the first of them.
-    pub(crate) fn take(&self, kind: Kind) -> Option<Findings<V>> {
+    pub(crate) fn take(&self, kind: Kind) -> Option<F> {
         let mut inner = self.inner.lock();
         if let Some((_, findings)) = inner.kept.remove(&kind) {
             return Some(findings);
         }
         if inner.seen.remove(&kind) {
-            return Some(Findings(Vec::new()));
+            return Some(F::default());
         }
         if inner.seen.len() >= SEEN {
             inner.seen.clear();
@@ -103,7 +114,7 @@ impl<V> Remembered<V> {
     }
 
     /// Keeps it for the next pod.
-    pub(crate) fn keep(&self, kind: Kind, findings: Findings<V>) {
+    pub(crate) fn keep(&self, kind: Kind, findings: F) {
         let mut inner = self.inner.lock();
         inner.uses += 1;
         let uses = inner.uses;
@@ -126,7 +137,7 @@ mod tests {
     fn what_was_found_holds_until_the_node_changes() {
         let of = |value| Arc::new(serde_json::from_value(value).unwrap());
         let mut node = Arc::new(NodeInfo::new(of(json!({"metadata": {"name": "a"}}))));
-        let known = Remembered::default();
+        let known = Remembered::<Findings<&str>>::default();
         assert!(known.take((1, 0)).is_none(), "the first of a kind is not worth it");
         let mut findings = known.take((1, 0)).unwrap();
         findings.note(3, &node, [].iter(), "full");

@@ -1,13 +1,12 @@
 use super::{Framework, meter::status};
-use crate::{BindVerdict, CycleState, PermitVerdict, PodInfo, Point, PreBindVerdict};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use crate::{BindVerdict, CycleState, PermitVerdict, PodInfo, Point, PreBindVerdict, span::as_go};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::oneshot;
 
 /// What is said of a pod whose place was taken while it was made ready.
 const PREEMPTED: &str = "preempted by DefaultPreemption";
+/// And while it waited.
+const PREEMPTED_WAITING: &str = "waiting on permit for pod: preempted";
 
 /// No plugin may have a placed pod wait for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
@@ -15,8 +14,22 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// A placed pod that waits for the plugins which hold it back.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    plugins: BTreeSet<&'static str>,
-    answer: oneshot::Sender<Result<(), Setback>>,
+    /// How long each of them does so at most.
+    plugins: BTreeMap<&'static str, Duration>,
+    /// When that began, by the clock's [`elapsed`](kubeplane_clock::Clock::elapsed).
+    since: Duration,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// What a waiting pod is told.
+type Answer = Result<(), Setback>;
+
+impl Waiting {
+    /// The plugin whose patience ends first: how long it was in all, and when it ends.
+    fn first(&self) -> Option<(&'static str, Duration, Duration)> {
+        let (plugin, most) = self.plugins.iter().min_by_key(|(_, most)| **most)?;
+        Some((*plugin, *most, self.since.saturating_add(*most)))
+    }
 }
 
 /// Why a placement does not come to a binding.
@@ -41,12 +54,7 @@ impl Setback {
 #[derive(Debug)]
 pub(crate) enum Permission {
     Granted,
-    Pending {
-        answer: oneshot::Receiver<Result<(), Setback>>,
-        limit: Duration,
-        /// Whose patience it is.
-        plugin: &'static str,
-    },
+    Pending(oneshot::Receiver<Answer>),
 }
 
 impl Framework {
@@ -103,15 +111,14 @@ impl Framework {
         pod: &PodInfo,
         node: &str,
     ) -> Result<Permission, Setback> {
-        let holding = self.ask_permit(state, pod, node)?;
-        let Some((plugin, limit)) = holding.iter().min_by_key(|(_, most)| **most) else {
+        let plugins = self.ask_permit(state, pod, node)?;
+        if plugins.is_empty() {
             return Ok(Permission::Granted);
-        };
-        let (plugin, limit) = (*plugin, *limit);
-        let (sender, answer) = oneshot::channel();
-        let plugins = holding.into_keys().collect();
-        self.waiting.lock().insert(pod.uid().to_owned(), Waiting { plugins, answer: sender });
-        Ok(Permission::Pending { answer, limit, plugin })
+        }
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { plugins, since: self.clock.elapsed(), answer };
+        self.waiting.lock().insert(pod.uid().to_owned(), waiting);
+        Ok(Permission::Pending(answered))
     }
 
     /// Which plugins want to wait, and how long each at most.
@@ -155,23 +162,36 @@ impl Framework {
         pod: &PodInfo,
         permission: Permission,
     ) -> Result<(), Setback> {
-        let Permission::Pending { answer, limit, plugin } = permission else { return Ok(()) };
+        let Permission::Pending(mut answer) = permission else { return Ok(()) };
         let began = self.meter.begin();
-        let outcome = kubeplane_clock::timeout(&*self.clock, limit, answer).await;
+        let outcome = self.answered(pod.uid(), &mut answer).await;
         let status = match &outcome {
-            Some(Ok(Ok(()))) => status::SUCCESS,
-            Some(Err(_)) => status::ERROR,
-            _ => status::UNSCHEDULABLE,
+            Some(Ok(())) => status::SUCCESS,
+            Some(Err(_)) => status::UNSCHEDULABLE,
+            None => status::ERROR,
         };
         self.meter.waited(status, began);
         self.waiting.lock().remove(pod.uid());
-        match outcome {
-            Some(Ok(answer)) => answer,
-            Some(Err(_)) => Err(Setback::Failed("the permission was dropped".into())),
-            None => {
+        outcome.unwrap_or_else(|| Err(Setback::Failed("the permission was dropped".into())))
+    }
+
+    /// What a waiting pod is told; that it is refused, when a plugin that still holds it back has no more patience; `None`
+    /// if nobody is left who could.
+    async fn answered(&self, uid: &str, answer: &mut oneshot::Receiver<Answer>) -> Option<Answer> {
+        loop {
+            let first = self.waiting.lock().get(uid).and_then(Waiting::first);
+            let Some((plugin, most, until)) = first else { return answer.await.ok() };
+            let left = until.saturating_sub(self.clock.elapsed());
+            let told = kubeplane_clock::timeout(&*self.clock, left, &mut *answer).await;
+            if let Some(told) = told {
+                return told.ok();
+            }
+            let holds = |own: &Waiting| own.plugins.contains_key(plugin);
+            if self.waiting.lock().get(uid).is_some_and(holds) {
+                let waited = as_go(most);
                 let why =
-                    format!("rejected due to timeout after waiting {limit:?} at plugin {plugin}");
-                Err(Setback::Rejected { plugin, why })
+                    format!("rejected due to timeout after waiting {waited} at plugin {plugin}");
+                return Some(Err(Setback::Rejected { plugin, why }));
             }
         }
     }
@@ -180,7 +200,7 @@ impl Framework {
     pub fn allow(&self, uid: &str, plugin: &str) -> bool {
         let mut waiting = self.waiting.lock();
         let Some(pod) = waiting.get_mut(uid) else { return false };
-        pod.plugins.retain(|name| *name != plugin);
+        pod.plugins.retain(|name, _| *name != plugin);
         if pod.plugins.is_empty()
             && let Some(pod) = waiting.remove(uid)
         {
@@ -194,7 +214,7 @@ impl Framework {
     /// waits for; `false` when it does not wait.
     pub fn reject(&self, uid: &str, why: &str) -> bool {
         let Some(pod) = self.waiting.lock().remove(uid) else { return false };
-        let plugin = pod.plugins.first().copied().unwrap_or_default();
+        let plugin = pod.plugins.keys().next().copied().unwrap_or_default();
         pod.answer.send(Err(Setback::Rejected { plugin, why: why.to_owned() })).is_ok()
     }
 
@@ -203,7 +223,7 @@ impl Framework {
     pub(crate) fn preempt(&self, uid: &str) -> bool {
         let waiting = self.waiting.lock().remove(uid);
         if let Some(pod) = waiting {
-            return pod.answer.send(Err(Setback::Failed("preempted".into()))).is_ok();
+            return pod.answer.send(Err(Setback::Failed(PREEMPTED_WAITING.into()))).is_ok();
         }
         let preparing = self.preparing.lock().remove(uid);
         // Should it be ready this very moment, it finds that it is not there any more.
@@ -218,7 +238,7 @@ impl Framework {
         node: &str,
         permission: &Permission,
     ) -> bool {
-        let waits = || matches!(permission, Permission::Pending { .. });
+        let waits = || matches!(permission, Permission::Pending(_));
         self.expecting && (waits() || self.prepares(state, pod, node))
     }
 

@@ -61,7 +61,7 @@ impl Framework {
             .map_err(|failure| failure.to_string())?;
         trace.pre_filter = self.remarks(pod, nodes, &diagnosis);
         if let Some(candidates) = &candidates {
-            for node in nodes.nodes() {
+            for node in nodes.nodes().iter().enumerate() {
                 let own = self.judge(&mut state, pod, node, candidates.as_ref(), &mut diagnosis)?;
                 trace.nodes.push(own);
             }
@@ -93,7 +93,7 @@ impl Framework {
         &self,
         state: &mut CycleState,
         pod: &PodInfo,
-        node: &Arc<NodeInfo>,
+        (index, node): (usize, &Arc<NodeInfo>),
         candidates: Option<&BTreeSet<String>>,
         diagnosis: &mut Diagnosis,
     ) -> Result<NodeTrace, String> {
@@ -123,7 +123,7 @@ impl Framework {
             if own.refusals.is_empty() {
                 own.refusals.push(beside_nominated(&refusal));
             }
-            diagnosis.refuse(node.name(), &refusal);
+            diagnosis.refuse(Some(index), &refusal);
         }
         Ok(own)
     }

@@ -1,8 +1,7 @@
-use super::{Failure, Framework, failed, meter::status};
+use super::{Failure, Framework, failed, meter::status, refusals::Tally};
 use crate::{
-    CycleState, Diagnosis, FilterVerdict, NodeInfo, PodInfo, Point, PreScoreVerdict, Refusal,
-    SchedulerPlugin, Snapshot, Tracking,
-    engine::{self, Findings},
+    CycleState, Diagnosis, FilterVerdict, NodeInfo, NodeSet, PodInfo, Point, PreScoreVerdict,
+    Refusal, SchedulerPlugin, Snapshot, engine,
 };
 use std::{
     collections::BTreeSet,
@@ -60,33 +59,33 @@ impl Framework {
         };
         if let Some(names) = candidates.filter(|names| names.len() <= limit) {
             // All of the few are looked at, and none of the others.
-            let mut feasible = Vec::new();
-            for node in names.iter().filter_map(|name| nodes.node(name)) {
-                match self.fits(state, pod, node, &mut asked)? {
-                    None => feasible.push(node.clone()),
-                    Some(refusal) => diagnosis.refuse(node.name(), &refusal),
+            let (mut feasible, mut there) = (Vec::new(), 0);
+            for index in names.iter().filter_map(|name| nodes.index(name)) {
+                there += 1;
+                match self.fits(state, pod, &all[index], &mut asked)? {
+                    None => feasible.push(all[index].clone()),
+                    Some(refusal) => diagnosis.refuse(Some(index), &refusal),
                 }
             }
             if feasible.is_empty() {
-                let there = names.iter().filter(|name| nodes.node(name).is_some()).count();
                 diagnosis.leave_out(all.len() - there);
             }
             self.count_asked(asked);
             return Ok(feasible);
         }
-        let kind = self.kind(state, pod, nodes).map(|class| (class, pod.priority()));
-        let mut known = kind.and_then(|kind| self.refusals.take(kind));
-        let feasible = self.search(
-            state,
-            pod,
-            nodes,
-            candidates,
-            limit,
-            known.as_mut(),
-            diagnosis,
-            &mut asked,
-        );
-        if let (Some(kind), Some(known)) = (kind, known) {
+        let class = self.kind(state, pod, nodes);
+        state.kind = Some(class);
+        let kind = class.map(|class| (class, pod.priority()));
+        let known = kind.and_then(|kind| self.refusals.take(kind));
+        let (keeps, mut known) = (known.is_some(), known.unwrap_or_default());
+        let mut tally = Tally::new(pod, nodes, &mut known, keeps);
+        let feasible = match self.resume(state, pod, nodes, candidates, &mut tally, &mut asked) {
+            Ok(true) => Ok(Vec::new()),
+            Ok(false) => self.search(state, pod, nodes, candidates, limit, &mut tally, &mut asked),
+            Err(failure) => Err(failure),
+        };
+        tally.tell(diagnosis, feasible.as_ref().is_ok_and(Vec::is_empty));
+        if let Some(kind) = kind.filter(|_| keeps && !known.is_stale(all.len())) {
             self.refusals.keep(kind, known);
         }
         self.count_asked(asked);
@@ -99,6 +98,36 @@ impl Framework {
             || self.extenders(pod).any(|own| own.decides())
     }
 
+    /// Whether all nodes refuse the pod as they refused the last one of its kind, but for those that changed since: these
+    /// are asked, and refuse it too.
+    fn resume(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        candidates: Option<&BTreeSet<String>>,
+        tally: &mut Tally<'_>,
+        asked: &mut [u64],
+    ) -> Result<bool, Failure> {
+        if candidates.is_some() {
+            return Ok(false);
+        }
+        let Some(doubtful) = tally.resume() else { return Ok(false) };
+        for index in doubtful.iter() {
+            let Some(node) = nodes.nodes().get(index).filter(|own| !tally.knows(index, own)) else {
+                continue;
+            };
+            match self.fits(state, pod, node, asked)? {
+                Some(refusal) => tally.amend(index, node, refusal),
+                None => {
+                    tally.start_over();
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Looks at nodes, after those of the last search, until enough fit. A node that is known to refuse such pods as
     /// it is now is not asked again.
     #[expect(clippy::too_many_arguments, reason = "all that a search goes by")]
@@ -109,35 +138,28 @@ impl Framework {
         nodes: &Snapshot,
         candidates: Option<&BTreeSet<String>>,
         limit: usize,
-        mut known: Option<&mut Findings<Refusal>>,
-        diagnosis: &mut Diagnosis,
+        tally: &mut Tally<'_>,
         asked: &mut [u64],
     ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
         let all = nodes.nodes();
+        let left = candidates
+            .map(|names| names.iter().filter_map(|name| nodes.index(name)).collect::<NodeSet>());
         let start = self.next_node.load(Ordering::Relaxed) % all.len().max(1);
         let mut feasible = Vec::with_capacity(limit.min(all.len()));
         let mut seen = 0;
         for index in (start..all.len()).chain(0..start) {
             let node = &all[index];
             seen += 1;
-            if candidates.is_some_and(|names| !names.contains(node.name())) {
-                diagnosis.leave_out(1);
+            if left.as_ref().is_some_and(|own| !own.contains(index)) {
+                tally.leave_out();
                 continue;
             }
-            let others = || nodes.others(node.name(), pod);
-            let refusal = known.as_ref().and_then(|own| own.of(index, node, others()));
-            if let Some(refusal) = refusal {
-                diagnosis.refuse(node.name(), refusal);
+            if tally.recalls(index, node) {
                 continue;
             }
             match self.fits(state, pod, node, asked)? {
                 None => feasible.push(node.clone()),
-                Some(refusal) => {
-                    diagnosis.refuse(node.name(), &refusal);
-                    if let Some(known) = known.as_mut() {
-                        known.note(index, node, others(), refusal);
-                    }
-                }
+                Some(refusal) => tally.refuse(index, node, refusal),
             }
             if feasible.len() >= limit {
                 break;
@@ -150,17 +172,13 @@ impl Framework {
     /// The class of a pod, when all filters that are asked for it look at nothing but single nodes as they are.
     pub(super) fn kind(&self, state: &CycleState, pod: &PodInfo, nodes: &Snapshot) -> Option<u128> {
         self.engine.as_ref()?;
-        let of_nodes_alone = |plugin: &Arc<dyn SchedulerPlugin>| {
-            let tracking = plugin.as_track().map(|point| point.track(pod, nodes));
-            matches!(
-                tracking,
-                Some(Tracking::Indifferent | Tracking::Alone(_) | Tracking::Ranked(_))
-            )
+        let by_node = |plugin: &Arc<dyn SchedulerPlugin>| {
+            plugin.as_track().is_some_and(|point| point.is_by_node(pod, nodes))
         };
         let mut asked = self
             .at(Point::Filter)
             .filter(|own| own.as_filter().is_some() && !state.skip_filter.contains(own.name()));
-        if !asked.all(of_nodes_alone) {
+        if !asked.all(by_node) {
             return None;
         }
         let plugins: Vec<_> = self.deciding().collect();

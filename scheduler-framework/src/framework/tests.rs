@@ -1,3 +1,6 @@
+mod alike;
+mod points;
+
 use super::*;
 use crate::{Bind, BindVerdict, NodeInfo};
 use kubeplane_clock::PausedClock;
@@ -260,6 +263,102 @@ async fn plugins_asked_late_decide_as_a_full_pass_would() {
     };
     // Of the nodes with other disks those that are full are not asked.
     assert_eq!(own.reasons.get("wrong disk"), Some(&14), "{own}");
+}
+
+/// As [`Disks`], followed: pods that name other disks are signed otherwise.
+#[derive(Debug)]
+struct SignedDisks;
+
+impl SchedulerPlugin for SignedDisks {
+    fn name(&self) -> &'static str {
+        "SignedDisks"
+    }
+
+    fn as_filter(&self) -> Option<&dyn crate::Filter> {
+        Some(&Disks)
+    }
+
+    fn as_track(&self) -> Option<&dyn crate::Track> {
+        Some(self)
+    }
+
+    fn as_sign(&self) -> Option<&dyn crate::Sign> {
+        Some(self)
+    }
+}
+
+fn disk_of(pod: &PodInfo) -> Option<String> {
+    pod.pod().metadata.annotations.as_ref()?.get("disk").cloned()
+}
+
+impl crate::Track for SignedDisks {
+    fn track(&self, pod: &PodInfo, _: &Snapshot) -> crate::Tracking {
+        let wanted = disk_of(pod);
+        let fits =
+            move |node: &NodeInfo| (node.label("disk") == wanted.as_deref()).then_some(0_i64);
+        crate::Tracking::Alone(Box::new(fits))
+    }
+}
+
+impl crate::Sign for SignedDisks {
+    fn sign(&self, pod: &PodInfo) -> Option<Vec<u8>> {
+        Some(disk_of(pod)?.into_bytes())
+    }
+}
+
+#[tokio::test]
+async fn pods_that_a_plugin_signs_otherwise_are_not_taken_for_alike() {
+    let clock = Arc::new(PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let profile = Profile::default().add(Bound, 1).add(SignedDisks, 1);
+    let framework = Framework::new(profile, clock, Seed::new(7)).unwrap();
+    let mut cache = crate::Cache::default();
+    for index in 0..4 {
+        let labels = json!({"disk": format!("d{}", index % 2)});
+        let value = json!({"metadata": {"name": format!("n{index}"), "labels": labels},
+            "status": {"allocatable": {"cpu": "32", "memory": "64Gi", "pods": "30"}}});
+        cache.set_node(Arc::new(serde_json::from_value(value).unwrap()));
+    }
+    let mut followed = 0;
+    for number in 0..20 {
+        let disk = format!("d{}", number % 2);
+        let (own, snapshot) = (wanting(number, &disk), cache.snapshot());
+        let placement = framework.schedule(&own, &snapshot).await.unwrap();
+        let node = snapshot.node(&placement.node).unwrap();
+        assert_eq!(node.label("disk"), Some(disk.as_str()), "{number}");
+        followed += usize::from(placement.followed);
+        drop(snapshot);
+        cache.assume(&placement.node, own);
+    }
+    assert_eq!(followed, 18, "all but the first of each");
+}
+
+#[tokio::test]
+async fn pods_alike_are_told_the_same_until_a_node_changes() {
+    let full = |name: &str, number| {
+        let mut own = NodeInfo::clone(&node(name, json!({}), "4"));
+        own.add_pod(wanting(number, "any"));
+        Arc::new(own)
+    };
+    let closed = node("b", json!({"unschedulable": true}), "4");
+    let mut nodes = vec![full("a", 1), closed, full("c", 2)];
+    let (framework, own) = (framework(), pod(json!({}), "4"));
+    // Of the first nothing is kept, for the second it is begun, and the third is told what is known.
+    for round in 0..3 {
+        let outcome = framework.schedule(&own, &Snapshot::new(nodes.clone())).await;
+        let Err(Failure::Unschedulable(told)) = outcome else { panic!("it fits nowhere") };
+        assert_eq!(
+            told.to_string(),
+            "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu. \
+             no new claims to deallocate, preemption: 0/3 nodes are available: \
+             1 Preemption is not helpful for scheduling, \
+             2 No preemption victims found for incoming pod."
+        );
+        assert_eq!(told.resolvable, NodeSet::from_iter([0, 2]), "round {round}");
+        assert_eq!(told.plugins, BTreeSet::from(["NodeResourcesFit", "NodeUnschedulable"]));
+    }
+    assert!(Arc::make_mut(&mut nodes[2]).remove_pod("u2"));
+    let placement = framework.schedule(&own, &Snapshot::new(nodes)).await.unwrap();
+    assert_eq!((placement.node.as_str(), placement.evaluated), ("c", 3));
 }
 
 /// A volume that can be used in one zone, and the claim it is bound to.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 /// Asks whether a pod would fit if other pods came or went: what PostFilter works with.
 ///
 /// Nodes are changed as copies. What plugins computed in PreFilter is shared by all questions of a cycle, so
-/// whoever is done with one node puts back the pods removed in thought, and removes those added.
+/// whoever is done with one node puts back the pods removed in thought, and removes those added:
+/// [`on`](Self::on) sees to that.
 #[derive(Debug)]
 pub struct WhatIf<'a> {
     framework: &'a Framework,
@@ -52,7 +53,8 @@ impl<'a> WhatIf<'a> {
     /// What pods have in common that fit on the same nodes; `None` when that depends on more than single nodes as they
     /// are.
     pub(crate) fn kind(&self) -> Option<u128> {
-        self.framework.kind(self.state, self.pod, self.nodes)
+        let anew = || self.framework.kind(self.state, self.pod, self.nodes);
+        self.state.kind.unwrap_or_else(anew)
     }
 
     /// A number below `bound` by chance.
@@ -96,6 +98,7 @@ impl Framework {
         nodes: &Snapshot,
         ask: impl FnOnce(&mut WhatIf<'_>) -> R,
     ) -> R {
+        state.kind = None;
         for plugin in self.at(Point::PreFilter) {
             if let Some(point) = plugin.as_pre_filter()
                 && point.pre_filter(state, pod, nodes) == crate::PreFilterVerdict::Skip

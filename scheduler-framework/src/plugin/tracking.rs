@@ -51,6 +51,15 @@ pub trait Track: Send + Sync {
     /// How pods like this one are followed.
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking;
 
+    /// Whether [`track`](Self::track) says of pods like this one that the verdict depends on single nodes alone, if on
+    /// anything. Asked for every pod that is looked at node by node: to be said without what `track` makes.
+    fn is_by_node(&self, pod: &PodInfo, nodes: &Snapshot) -> bool {
+        matches!(
+            self.track(pod, nodes),
+            Tracking::Indifferent | Tracking::Alone(_) | Tracking::Ranked(_)
+        )
+    }
+
     /// Whether for a pod that is tracked as [`Late`](Tracking::Late), after its `PreFilter`, really no node scores more
     /// than another; if not, it is decided by asking every filter and score for every node.
     fn is_level(&self, _state: &CycleState, _pod: &PodInfo) -> bool {

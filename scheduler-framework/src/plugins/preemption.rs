@@ -9,13 +9,14 @@ use crate::engine::Remembered;
 use crate::{
     ActionType, ClusterEvent, Diagnosis, EnqueueExtensions, EventObject, EventResource, Handle,
     Hint, PodInfo, PostFilter, PostFilterVerdict, PreEnqueue, PreEnqueueVerdict, SchedulerPlugin,
-    WhatIf,
+    Snapshot, WhatIf,
 };
 use async_trait::async_trait;
 use budgets::Budgets;
-use candidates::{Candidate, best};
+use candidates::{Candidate, Rank, best};
 use eviction::Evictions;
-use memory::{Found, Memory};
+use memory::{Known, Memory};
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
@@ -30,7 +31,9 @@ pub struct DefaultPreemption {
     min_nodes: usize,
     evictions: OnceLock<Evictions>,
     /// Who would have to leave a node for pods alike, or why that does not help.
-    known: Remembered<Found>,
+    known: Remembered<Known>,
+    /// As they were last read.
+    budgets: Mutex<Arc<Budgets>>,
 }
 
 impl Default for DefaultPreemption {
@@ -48,6 +51,7 @@ impl DefaultPreemption {
             min_nodes: min_candidate_nodes_absolute,
             evictions: OnceLock::new(),
             known: Remembered::default(),
+            budgets: Mutex::default(),
         }
     }
 
@@ -68,15 +72,26 @@ impl DefaultPreemption {
         if pod.spec().preemption_policy.as_deref() == Some("Never") {
             return Some("not eligible due to preemptionPolicy=Never.");
         }
-        let node = pod.nominated_node()?;
-        if !diagnosis.resolvable.contains(node) {
+        let nodes = what_if.nodes();
+        let index = nodes.index(pod.nominated_node()?)?;
+        if !diagnosis.resolvable.contains(index) {
             return None;
         }
         let leaving = |other: &Arc<PodInfo>| {
             other.priority() < pod.priority() && eviction::is_preempted(other.pod())
         };
-        let busy = what_if.nodes().node(node)?.pods().iter().any(leaving);
+        let busy = nodes.nodes().get(index)?.pods().iter().any(leaving);
         busy.then_some("not eligible due to a terminating pod on the nominated node.")
+    }
+
+    /// The disruption budgets of the cluster, read again only after one came, went or changed.
+    fn budgets(&self, snapshot: &Snapshot) -> Arc<Budgets> {
+        let all = snapshot.objects().budgets.all();
+        let mut read = self.budgets.lock();
+        if !read.is_of(&all) {
+            *read = Arc::new(Budgets::new(all));
+        }
+        read.clone()
     }
 
     /// The nodes where room can be made, and why it cannot on others.
@@ -84,48 +99,65 @@ impl DefaultPreemption {
         &self,
         what_if: &mut WhatIf<'_>,
         diagnosis: &Diagnosis,
-    ) -> Result<(Vec<Candidate>, Diagnosis), String> {
-        let snapshot = what_if.nodes();
-        let all = snapshot.nodes().iter().enumerate();
-        let nodes: Vec<_> =
-            all.filter(|(_, node)| diagnosis.resolvable.contains(node.name())).collect();
-        let mut refused = Diagnosis { nodes: snapshot.nodes().len(), ..Diagnosis::default() };
-        let budgets = if nodes.is_empty() { Vec::new() } else { snapshot.objects().budgets.all() };
-        let budgets = Budgets::new(&budgets);
-        let (offset, wanted) = (what_if.chance(nodes.len()), self.wanted(nodes.len()));
+    ) -> Result<Found<'_>, String> {
+        let (snapshot, nodes) = (what_if.nodes(), &diagnosis.resolvable);
+        let count = nodes.len();
+        let budgets = if count == 0 { Arc::default() } else { self.budgets(snapshot) };
+        let (offset, wanted) = (what_if.chance(count), self.wanted(count));
         let (mut kind, mut violating) = (Vec::new(), Vec::new());
         let mut seen = 0;
         let mut failure = None;
         let mut memory = Memory::new(&self.known, what_if, &budgets);
-        for (index, node) in nodes.iter().cycle().skip(offset).take(nodes.len()) {
+        for index in nodes.iter().skip(offset).chain(nodes.iter().take(offset)) {
             seen += 1;
-            match memory.on_node(what_if, *index, node, &budgets) {
-                Ok(Ok(candidate)) if candidate.violations == 0 => kind.push(candidate),
-                Ok(Ok(candidate)) => violating.push(candidate),
-                Ok(Err(reasons)) => {
-                    for reason in reasons {
-                        *refused.reasons.entry(reason).or_default() += 1;
-                    }
-                }
+            match memory.on_node(what_if, index, &budgets) {
+                Ok(Some(rank)) if rank.violations == 0 => kind.push((index, rank)),
+                Ok(Some(rank)) => violating.push((index, rank)),
+                Ok(None) => {}
                 Err(why) => failure = Some(why),
             }
             if !kind.is_empty() && kind.len() + violating.len() >= wanted {
                 break;
             }
         }
-        memory.keep();
         kind.append(&mut violating);
         if kind.is_empty()
             && let Some(why) = failure
         {
             return Err(why);
         }
-        let absent = snapshot.nodes().len() - seen;
-        if absent > 0 {
-            let reason = "Preemption is not helpful for scheduling";
-            *refused.reasons.entry(reason.into()).or_default() += absent;
+        let absent = snapshot.nodes().len().saturating_sub(seen);
+        Ok(Found { ranked: kind, absent, memory })
+    }
+}
+
+/// What came of looking for room.
+struct Found<'a> {
+    /// The indices of nodes where it can be made, those first where no disruption budget is broken.
+    ranked: Vec<(usize, Rank)>,
+    /// On how many nodes it was not looked for.
+    absent: usize,
+    memory: Memory<'a>,
+}
+
+impl Found<'_> {
+    /// Why room can be made nowhere.
+    fn refusal(&self, what_if: &WhatIf<'_>) -> Diagnosis {
+        let nodes = what_if.nodes().nodes().len();
+        let mut refused = Diagnosis { nodes, ..Diagnosis::default() };
+        self.memory.tell(&mut refused);
+        if self.absent > 0 {
+            refused.count(&["Preemption is not helpful for scheduling".to_owned()], self.absent);
         }
-        Ok((kind, refused))
+        refused
+    }
+
+    /// With who would have to leave: the node where that hurts least, or all if somebody else is to choose.
+    fn candidates(&self, what_if: &WhatIf<'_>, all: bool) -> Vec<Candidate> {
+        // `min_by_key` keeps the first of equals.
+        let best = self.ranked.iter().min_by_key(|(_, rank)| *rank).filter(|_| !all);
+        let chosen = best.map_or(self.ranked.as_slice(), std::slice::from_ref);
+        chosen.iter().filter_map(|(index, _)| self.memory.candidate(what_if, *index)).collect()
     }
 }
 
@@ -224,13 +256,14 @@ impl PostFilter for DefaultPreemption {
         if let Some(why) = Self::objection(what_if, diagnosis) {
             return PostFilterVerdict::Unchanged(format!("preemption: {why}"));
         }
-        let (candidates, refused) = match self.candidates(what_if, diagnosis) {
-            Ok(found) => found,
+        let candidates = match self.candidates(what_if, diagnosis) {
+            Ok(found) if found.ranked.is_empty() => {
+                let refused = found.refusal(what_if);
+                return PostFilterVerdict::Unschedulable(format!("preemption: {refused}"));
+            }
+            Ok(found) => found.candidates(what_if, !what_if.extenders().is_empty()),
             Err(why) => return PostFilterVerdict::Error(format!("preemption: {why}")),
         };
-        if candidates.is_empty() {
-            return PostFilterVerdict::Unschedulable(format!("preemption: {refused}"));
-        }
         let candidates = match ask_extenders(what_if, candidates).await {
             Ok(left) => left,
             Err(why) => return PostFilterVerdict::Error(format!("preemption: {why}")),

@@ -29,6 +29,10 @@ impl Track for NodeUnschedulable {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
         Tracking::Alone(asking(*self, pod))
     }
+
+    fn is_by_node(&self, _: &PodInfo, _: &Snapshot) -> bool {
+        true
+    }
 }
 
 impl Track for NodeName {
@@ -53,6 +57,10 @@ impl Track for TaintToleration {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
         Tracking::Ranked(rating(*self, pod))
     }
+
+    fn is_by_node(&self, _: &PodInfo, _: &Snapshot) -> bool {
+        true
+    }
 }
 
 impl Track for NodeAffinity {
@@ -62,6 +70,10 @@ impl Track for NodeAffinity {
             return Tracking::Opaque;
         }
         Tracking::Ranked(rating(self.clone(), pod))
+    }
+
+    fn is_by_node(&self, pod: &PodInfo, _: &Snapshot) -> bool {
+        affinity::only_nodes(pod).is_none()
     }
 }
 
@@ -74,6 +86,10 @@ impl Track for NodeResourcesFit {
         Tracking::Alone(Box::new(move |node| {
             plugin.has_room(&pod, node).then(|| plugin.rate(&pod, node))
         }))
+    }
+
+    fn is_by_node(&self, pod: &PodInfo, nodes: &Snapshot) -> bool {
+        !super::device_classes::concern(nodes.objects(), pod)
     }
 }
 

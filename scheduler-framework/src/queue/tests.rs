@@ -83,6 +83,36 @@ fn pods_come_by_priority_and_then_by_age() {
     assert_eq!(names(&mut queue), ["urgent", "old", "young"]);
 }
 
+/// The first letters of the alphabet first.
+#[derive(Debug)]
+struct ByName;
+
+impl SchedulerPlugin for ByName {
+    fn name(&self) -> &'static str {
+        "ByName"
+    }
+
+    fn as_queue_sort(&self) -> Option<&dyn crate::QueueSort> {
+        Some(self)
+    }
+}
+
+impl crate::QueueSort for ByName {
+    fn compare(&self, a: (&PodInfo, Duration), b: (&PodInfo, Duration)) -> Ordering {
+        a.0.name().cmp(b.0.name())
+    }
+}
+
+#[test]
+fn pods_come_in_the_order_of_the_profile() {
+    let profile = Profile::default().without("PrioritySort").add(ByName, 1).add(NoBind, 1);
+    let (mut queue, _) = queue_of(profile);
+    for (name, priority) in [("c", 30), ("a", 10), ("b", 20)] {
+        queue.add(pod(name, json!({"priority": priority})));
+    }
+    assert_eq!(names(&mut queue), ["a", "b", "c"]);
+}
+
 #[test]
 fn a_refused_pod_waits_for_an_event_that_concerns_it() {
     let (mut queue, clock) = queue();

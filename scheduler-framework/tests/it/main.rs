@@ -7,3 +7,4 @@ mod recorded;
 mod reference;
 mod replay;
 mod scenario;
+mod what_if;

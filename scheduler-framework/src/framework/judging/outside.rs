@@ -67,7 +67,7 @@ impl Judged {
         };
         told.nodes = names.iter().map(opinion).collect();
         match extender.filter(pod, left).await {
-            Ok(filtered) => self.take_out(filtered, &mut told),
+            Ok(filtered) => self.take_out(filtered, nodes, &mut told),
             Err(error) => {
                 if !extender.is_ignorable() {
                     let why = format!("{}: {error}", extender.url());
@@ -84,15 +84,15 @@ impl Judged {
         told
     }
 
-    fn take_out(&mut self, filtered: Filtered, told: &mut ExtenderTrace) {
-        let Filtered { nodes, refused } = filtered;
+    fn take_out(&mut self, filtered: Filtered, nodes: &Snapshot, told: &mut ExtenderTrace) {
+        let Filtered { nodes: left, refused } = filtered;
         let mut whys = BTreeMap::new();
         for (node, why, resolvable) in refused {
             let refusal = Refusal { plugin: EXTENDER, reasons: vec![why.clone()], resolvable };
-            self.diagnosis.refuse(&node, &refusal);
+            self.diagnosis.refuse(nodes.index(&node), &refusal);
             whys.insert(node, why);
         }
-        let stays = |name: &str| nodes.iter().any(|node| node.name() == name);
+        let stays = |name: &str| left.iter().any(|node| node.name() == name);
         for own in told.nodes.iter_mut().filter(|own| !stays(&own.node)) {
             own.fits = false;
             own.says = whys.remove(&own.node);

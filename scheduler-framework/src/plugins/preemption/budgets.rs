@@ -1,27 +1,34 @@
 use crate::PodInfo;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kubeplane_core::selector::LabelSelector;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-/// The disruption budgets of the cluster, read once for all nodes.
+/// The disruption budgets of the cluster, read once for all nodes, and for all pods until one changes.
+#[derive(Debug)]
 pub(super) struct Budgets {
-    all: Vec<(Arc<PodDisruptionBudget>, LabelSelector)>,
+    /// What was read.
+    all: Vec<Arc<PodDisruptionBudget>>,
+    /// Those that protect pods.
+    protecting: Vec<(Arc<PodDisruptionBudget>, LabelSelector)>,
+    /// Which of them those of a namespace are.
+    within: HashMap<String, Vec<usize>>,
     state: Option<u128>,
 }
 
-type Pods = Vec<Arc<PodInfo>>;
+/// Where there are none.
+impl Default for Budgets {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
 
 impl Budgets {
-    pub(super) fn new(all: &[Arc<PodDisruptionBudget>]) -> Self {
-        let read = |budget: &Arc<PodDisruptionBudget>| {
-            let spec = budget.spec.as_ref();
-            let selector = LabelSelector::from_typed(spec.and_then(|spec| spec.selector.as_ref()));
-            // One that selects everything, or nothing, protects none here.
-            let selector = selector.ok().filter(|own| !own.is_everything() && !own.is_nothing())?;
-            Some((budget.clone(), selector))
-        };
+    pub(super) fn new(all: Vec<Arc<PodDisruptionBudget>>) -> Self {
         let mut bytes = Some(Vec::new());
-        for budget in all {
+        for budget in &all {
             let (own, bytes) = (&budget.metadata, &mut bytes);
             match (&own.uid, &own.resource_version, bytes.as_mut()) {
                 (Some(uid), Some(version), Some(bytes)) => {
@@ -30,10 +37,25 @@ impl Budgets {
                 _ => *bytes = None,
             }
         }
-        Self {
-            all: all.iter().filter_map(read).collect(),
-            state: bytes.map(|own| crate::info::digest(&own)),
+        let state = bytes.map(|own| crate::info::digest(&own));
+        let mut own = Self { all, protecting: Vec::new(), within: HashMap::new(), state };
+        for budget in &own.all {
+            let (spec, namespace) = (budget.spec.as_ref(), budget.metadata.namespace.as_deref());
+            let selector = LabelSelector::from_typed(spec.and_then(|spec| spec.selector.as_ref()));
+            // One that selects everything, or nothing, protects none here.
+            let selector = selector.ok().filter(|own| !own.is_everything() && !own.is_nothing());
+            if let (Some(selector), Some(namespace)) = (selector, namespace) {
+                own.within.entry(namespace.to_owned()).or_default().push(own.protecting.len());
+                own.protecting.push((budget.clone(), selector));
+            }
         }
+        own
+    }
+
+    /// Whether it is what one would read of these.
+    pub(super) fn is_of(&self, all: &[Arc<PodDisruptionBudget>]) -> bool {
+        self.all.len() == all.len()
+            && self.all.iter().zip(all).all(|(own, now)| Arc::ptr_eq(own, now))
     }
 
     /// A number that no other budgets, or the same in another state, have; `None` where they have no versions.
@@ -41,29 +63,30 @@ impl Budgets {
         self.state
     }
 
-    /// Parts pods whose leaving would break a budget from the others, keeping the order.
-    pub(super) fn part(&self, pods: &[Arc<PodInfo>]) -> (Pods, Pods) {
-        let allowed = |budget: &PodDisruptionBudget| {
-            budget.status.as_ref().and_then(|own| own.disruptions_allowed)
-        };
-        let mut allowed: Vec<i32> =
-            self.all.iter().map(|(own, _)| allowed(own).unwrap_or_default()).collect();
-        let mut parted = (Vec::new(), Vec::new());
-        for pod in pods {
-            let mut breaks = false;
-            for ((budget, selector), allowed) in self.all.iter().zip(&mut allowed) {
-                let own = budget.metadata.namespace.as_deref() == Some(pod.namespace())
-                    && pod.labels().is_some_and(|labels| !labels.is_empty())
-                    && selector.matches_labels(pod.labels());
-                let disrupted = budget.status.as_ref().and_then(|own| own.disrupted_pods.as_ref());
-                if !own || disrupted.is_some_and(|pods| pods.contains_key(pod.name())) {
-                    continue;
-                }
-                *allowed -= 1;
-                breaks |= *allowed < 0;
+    /// Which of these pods, were all of them to leave in this order, would break a budget.
+    pub(super) fn breaking(&self, pods: &[Arc<PodInfo>]) -> Vec<bool> {
+        let mut left = BTreeMap::new();
+        pods.iter().map(|pod| self.breaks(pod, &mut left)).collect()
+    }
+
+    /// Whether a pod's leaving breaks a budget, of which others have left so much.
+    fn breaks(&self, pod: &PodInfo, left: &mut BTreeMap<usize, i32>) -> bool {
+        let mut breaks = false;
+        for index in self.within.get(pod.namespace()).into_iter().flatten() {
+            let (budget, selector) = &self.protecting[*index];
+            let status = budget.status.as_ref();
+            let disrupted = status.and_then(|own| own.disrupted_pods.as_ref());
+            if !pod.labels().is_some_and(|labels| !labels.is_empty())
+                || !selector.matches_labels(pod.labels())
+                || disrupted.is_some_and(|pods| pods.contains_key(pod.name()))
+            {
+                continue;
             }
-            if breaks { parted.0.push(pod.clone()) } else { parted.1.push(pod.clone()) }
+            let allowed = || status.and_then(|own| own.disruptions_allowed).unwrap_or_default();
+            let left = left.entry(*index).or_insert_with(allowed);
+            *left -= 1;
+            breaks |= *left < 0;
         }
-        parted
+        breaks
     }
 }

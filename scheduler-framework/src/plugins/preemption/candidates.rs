@@ -1,5 +1,5 @@
 use super::budgets::Budgets;
-use crate::{NodeInfo, PodInfo, WhatIf};
+use crate::{NodeInfo, PodInfo, Trial, WhatIf};
 use jiff::Timestamp;
 use std::{
     cmp::{Ordering, Reverse},
@@ -14,6 +14,30 @@ pub(super) struct Candidate {
     pub(super) victims: Vec<Arc<PodInfo>>,
     /// How many of them a disruption budget protects.
     pub(super) violations: usize,
+}
+
+/// How bad it is that pods leave a node, by what counts first; less is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    /// How many of them a disruption budget protects.
+    pub(super) violations: usize,
+    highest: i64,
+    sum: i64,
+    count: usize,
+    oldest: Reverse<Option<Timestamp>>,
+}
+
+impl Rank {
+    /// Of these pods, the most important first.
+    pub(super) fn of(victims: &[Arc<PodInfo>], violations: usize) -> Self {
+        let priorities = || victims.iter().map(|pod| i64::from(pod.priority()));
+        let highest = priorities().next().unwrap_or_default();
+        // All above zero, so that fewer victims weigh less however low their priorities are.
+        let sum: i64 = priorities().map(|priority| priority + i64::from(i32::MAX) + 1).sum();
+        let most = victims.iter().filter(|pod| i64::from(pod.priority()) == highest);
+        let oldest = Reverse(most.map(|pod| started(pod)).min());
+        Self { violations, highest, sum, count: victims.len(), oldest }
+    }
 }
 
 /// When a pod started; one that has not yet, last of all.
@@ -39,71 +63,47 @@ pub(super) fn on_node(
     if others.is_empty() {
         return Ok(Err(vec!["No preemption victims found for incoming pod".into()]));
     }
-    let mut copy = node.clone();
+    let mut trial = what_if.on(node);
     for other in &others {
-        what_if.remove_pod(other, &mut copy);
+        trial.remove(other);
     }
-    let without = what_if.fits(&copy);
-    let outcome = match without {
-        Ok(None) => {
-            others.sort_by(by_importance);
-            choose(what_if, &mut copy, &others, budgets).map(Ok)
-        }
-        Ok(Some(refusal)) => Ok(Err(refusal.reasons)),
-        Err(why) => Err(why),
-    };
-    // What plugins keep must be as before for the next node.
-    for other in &others {
-        if !copy.pods().iter().any(|there| there.uid() == other.uid()) {
-            what_if.add_pod(other, &mut copy);
-        }
+    if let Some(refusal) = trial.fits()? {
+        return Ok(Err(refusal.reasons));
     }
-    match outcome {
-        Ok(Ok(candidate)) if candidate.victims.is_empty() => {
-            Err(format!("expected at least one victim pod on node {:?}", node.name()))
-        }
-        other => other,
+    others.sort_by(by_importance);
+    let candidate = choose(&mut trial, &others, budgets)?;
+    if candidate.victims.is_empty() {
+        return Err(format!("expected at least one victim pod on node {:?}", node.name()));
     }
+    Ok(Ok(candidate))
 }
 
 /// Lets as many pods stay as possible: first those a budget protects, and the important ones first.
 fn choose(
-    what_if: &mut WhatIf<'_>,
-    node: &mut NodeInfo,
+    trial: &mut Trial<'_, '_>,
     others: &[Arc<PodInfo>],
     budgets: &Budgets,
 ) -> Result<Candidate, String> {
-    let (protected, free) = budgets.part(others);
+    let breaking = budgets.breaking(others);
     let mut victims = Vec::new();
     let mut violations = 0;
-    for (pods, counted) in [(&protected, 1), (&free, 0)] {
-        for pod in pods {
-            what_if.add_pod(pod, node);
-            if what_if.fits(node)?.is_some() {
-                what_if.remove_pod(pod, node);
+    for protected in [true, false] {
+        let pods = others.iter().zip(&breaking).filter(|(_, breaks)| **breaks == protected);
+        for (pod, _) in pods {
+            trial.add(pod);
+            if trial.fits()?.is_some() {
+                trial.remove(pod);
                 victims.push(pod.clone());
-                violations += counted;
+                violations += usize::from(protected);
             }
         }
     }
     victims.sort_by(by_importance);
-    Ok(Candidate { node: node.name().to_owned(), victims, violations })
+    Ok(Candidate { node: trial.node().name().to_owned(), victims, violations })
 }
 
 /// The node where leaving hurts least.
 pub(super) fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
     // `min_by_key` keeps the first of equals.
-    candidates.into_iter().min_by_key(|own| {
-        let priorities = || own.victims.iter().map(|pod| i64::from(pod.priority()));
-        let highest = priorities().next().unwrap_or_default();
-        // All above zero, so that fewer victims weigh less however low their priorities are.
-        let sum: i64 = priorities().map(|priority| priority + i64::from(i32::MAX) + 1).sum();
-        let oldest = own
-            .victims
-            .iter()
-            .filter(|pod| i64::from(pod.priority()) == highest)
-            .map(|pod| started(pod))
-            .min();
-        (own.violations, highest, sum, own.victims.len(), Reverse(oldest))
-    })
+    candidates.into_iter().min_by_key(|own| Rank::of(&own.victims, own.violations))
 }

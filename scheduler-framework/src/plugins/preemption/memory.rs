@@ -1,74 +1,150 @@
 use super::{
     budgets::Budgets,
-    candidates::{self, Candidate},
+    candidates::{self, Candidate, Rank},
 };
 use crate::{
-    NodeInfo, PodInfo, WhatIf,
-    engine::{Findings, Kind, Remembered},
+    Diagnosis, NodeInfo, NodeSet, PodInfo, Snapshot, WhatIf,
+    engine::{Counts, Distinct, Findings, Kind, Remembered},
 };
 use std::sync::Arc;
 
-/// What came of a node: the victims by their positions among its pods, and how many budgets that breaks; or why no
-/// pod's leaving helps.
-pub(super) type Found = Result<(Vec<usize>, usize), Vec<String>>;
+/// How many more reasons than nodes are kept at most.
+const SPARE: usize = 64;
 
-/// What is known of nodes from pods alike that came before, so that only nodes that changed since are looked at.
+/// Who would have to leave a node.
+struct Room {
+    /// By their positions among its pods.
+    victims: Box<[usize]>,
+    rank: Rank,
+}
+
+/// What came of nodes: who would have to leave, or the number of the reasons why no pod's leaving helps.
+#[derive(Default)]
+pub(super) struct Known {
+    nodes: Findings<Result<Room, usize>>,
+    why: Distinct<Vec<String>>,
+}
+
+/// What is found out of nodes for one pod, and what is known of them from pods alike that came before: only nodes that
+/// changed since are looked at. It is kept for the next of them when it is let go.
 pub(super) struct Memory<'a> {
-    home: &'a Remembered<Found>,
-    known: Option<(Kind, Findings<Found>)>,
+    home: &'a Remembered<Known>,
+    kind: Option<Kind>,
+    known: Known,
+    nodes: usize,
+    crowded: NodeSet,
+    refused: Counts,
 }
 
 impl<'a> Memory<'a> {
     /// For the pod in question; budgets in another state make it another question.
     pub(super) fn new(
-        home: &'a Remembered<Found>,
+        home: &'a Remembered<Known>,
         what_if: &WhatIf<'_>,
         budgets: &Budgets,
     ) -> Self {
         let class = what_if.kind().zip(budgets.state());
         let kind =
             class.map(|(class, state)| (class ^ state.rotate_left(31), what_if.pod().priority()));
-        Self { home, known: kind.and_then(|kind| Some((kind, home.take(kind)?))) }
+        let known = kind.and_then(|kind| home.take(kind));
+        let nodes = what_if.nodes();
+        Self {
+            home,
+            kind: kind.filter(|_| known.is_some()),
+            known: known.unwrap_or_default(),
+            nodes: nodes.nodes().len(),
+            crowded: nodes.crowded(what_if.pod()),
+            refused: Counts::default(),
+        }
     }
 
-    /// As [`candidates::on_node`], which is asked only if the node is not known as it is.
+    /// How bad it is for whom [`candidates::on_node`] would have leave a node, which is asked only if the node is not
+    /// known as it is; `None`, and that is counted, where no pod's leaving helps.
     pub(super) fn on_node(
         &mut self,
         what_if: &mut WhatIf<'_>,
         index: usize,
-        node: &Arc<NodeInfo>,
         budgets: &Budgets,
-    ) -> Result<Result<Candidate, Vec<String>>, String> {
-        let Some((_, known)) = self.known.as_mut() else {
-            return candidates::on_node(what_if, node, budgets);
-        };
+    ) -> Result<Option<Rank>, String> {
         let (nodes, pod) = (what_if.nodes(), what_if.pod());
-        let others = || nodes.others(node.name(), pod);
-        if let Some(found) = known.of(index, node, others()) {
-            return Ok(recalled(found, node));
+        let Some(node) = nodes.nodes().get(index) else { return Ok(None) };
+        let others = nodes.others_at(&self.crowded, index, pod);
+        let known = self.known.nodes.of(index, node, others).map(ranked);
+        let outcome = match known {
+            Some(known) => known,
+            None => {
+                let outcome = candidates::on_node(what_if, node, budgets)?;
+                self.note(nodes, index, pod, outcome)
+            }
+        };
+        match outcome {
+            Ok(rank) => Ok(Some(rank)),
+            Err(number) => {
+                self.refused.add(number);
+                Ok(None)
+            }
         }
-        let outcome = candidates::on_node(what_if, node, budgets)?;
-        known.note(index, node, others(), noted(&outcome, node));
-        Ok(outcome)
     }
 
-    /// Keeps it for the next pod.
-    pub(super) fn keep(self) {
-        if let Some((kind, known)) = self.known {
-            self.home.keep(kind, known);
+    fn note(
+        &mut self,
+        nodes: &Snapshot,
+        index: usize,
+        pod: &PodInfo,
+        outcome: Result<Candidate, Vec<String>>,
+    ) -> Result<Rank, usize> {
+        let node = &nodes.nodes()[index];
+        let found = match outcome {
+            Ok(candidate) => Ok(Room {
+                victims: positions(&candidate, node),
+                rank: Rank::of(&candidate.victims, candidate.violations),
+            }),
+            Err(reasons) => Err(self.known.why.number(reasons)),
+        };
+        let outcome = ranked(&found);
+        let others = nodes.others_at(&self.crowded, index, pod);
+        self.known.nodes.note(index, node, others, found);
+        outcome
+    }
+
+    /// A node that was looked at, with those who would have to leave it.
+    pub(super) fn candidate(&self, what_if: &WhatIf<'_>, index: usize) -> Option<Candidate> {
+        let (nodes, pod) = (what_if.nodes(), what_if.pod());
+        let node = nodes.nodes().get(index)?;
+        let others = nodes.others_at(&self.crowded, index, pod);
+        let room = self.known.nodes.of(index, node, others)?.as_ref().ok()?;
+        let victims = room.victims.iter().filter_map(|place| node.pods().get(*place).cloned());
+        Some(Candidate {
+            node: node.name().to_owned(),
+            victims: victims.collect(),
+            violations: room.rank.violations,
+        })
+    }
+
+    /// Says why no pod's leaving helped, and on how many nodes.
+    pub(super) fn tell(&self, diagnosis: &mut Diagnosis) {
+        for (reasons, nodes) in self.refused.of(&self.known.why) {
+            diagnosis.count(reasons, nodes);
         }
     }
 }
 
-fn noted(outcome: &Result<Candidate, Vec<String>>, node: &NodeInfo) -> Found {
-    let candidate = outcome.as_ref().map_err(Clone::clone)?;
-    let place =
-        |victim: &Arc<PodInfo>| node.pods().iter().position(|own| own.uid() == victim.uid());
-    Ok((candidate.victims.iter().filter_map(place).collect(), candidate.violations))
+impl Drop for Memory<'_> {
+    fn drop(&mut self) {
+        // With more reasons than nodes can give most are of the past.
+        let stale = self.known.why.values().len() > self.nodes + SPARE;
+        if let Some(kind) = self.kind.filter(|_| !stale) {
+            self.home.keep(kind, std::mem::take(&mut self.known));
+        }
+    }
 }
 
-fn recalled(found: &Found, node: &NodeInfo) -> Result<Candidate, Vec<String>> {
-    let (places, violations) = found.as_ref().map_err(Clone::clone)?;
-    let victims = places.iter().filter_map(|place| node.pods().get(*place).cloned()).collect();
-    Ok(Candidate { node: node.name().to_owned(), victims, violations: *violations })
+fn ranked(found: &Result<Room, usize>) -> Result<Rank, usize> {
+    found.as_ref().map(|room| room.rank).map_err(|number| *number)
+}
+
+fn positions(candidate: &Candidate, node: &NodeInfo) -> Box<[usize]> {
+    let position =
+        |victim: &Arc<PodInfo>| node.pods().iter().position(|own| Arc::ptr_eq(own, victim));
+    candidate.victims.iter().filter_map(position).collect()
 }

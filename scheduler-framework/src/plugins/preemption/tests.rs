@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ClusterObjects, CycleState, Framework, NodeInfo, Nomination, Profile, Snapshot,
+    ClusterObjects, CycleState, Framework, NodeInfo, NodeSet, Nomination, Profile,
     framework::Failure,
     plugins::fixtures::{node, pod},
 };
@@ -77,7 +77,7 @@ fn victims(own: &PodInfo, nodes: &Snapshot, name: &str) -> (Vec<String>, usize) 
     let framework = framework();
     let mut state = CycleState::of(nodes.clone());
     let found = framework.what_if(&mut state, own, nodes, |what_if| {
-        let budgets = Budgets::new(&nodes.objects().budgets.all());
+        let budgets = Budgets::new(nodes.objects().budgets.all());
         let node: &NodeInfo = nodes.node(name).unwrap();
         candidates::on_node(what_if, node, &budgets).unwrap().unwrap()
     });
@@ -165,6 +165,34 @@ async fn pods_are_told_why_preemption_does_not_help() {
     assert_eq!(message, format!("{insufficient} no new claims to deallocate, {why}"));
 }
 
+/// The same pod with another field.
+fn with_field(own: &PodInfo, path: [&str; 2], value: Value) -> Arc<PodInfo> {
+    let mut pod = serde_json::to_value(&**own.pod()).unwrap();
+    pod[path[0]][path[1]] = value;
+    Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+}
+
+#[tokio::test]
+async fn a_pod_waits_until_those_have_left_whom_it_has_driven_out() {
+    let driven_out = json!([{"type": "DisruptionTarget", "status": "True",
+        "reason": "PreemptionByScheduler"}]);
+    let victim = with_field(&cpu("a", 10, "2"), ["status", "conditions"], driven_out);
+    let leaving = ["metadata", "deletionTimestamp"];
+    let victim = with_field(&victim, leaving, json!("2026-01-01T00:00:00Z"));
+    let nodes = snapshot(&[("n1", vec![victim]), ("n2", vec![cpu("b", 10, "2")])]);
+    let waiting_for =
+        |node: &str| with_field(&cpu("p", 100, "3"), ["status", "nominatedNodeName"], json!(node));
+    let (nomination, message) = outcome(&waiting_for("n1"), &nodes).await;
+    assert_eq!(nomination, Nomination::Keep);
+    let why = "preemption: not eligible due to a terminating pod on the nominated node.";
+    assert!(message.ends_with(why), "{message}");
+    // Where nobody leaves, and on a node that is gone, there is nothing to wait for.
+    for node in ["n2", "gone"] {
+        let (nomination, message) = outcome(&waiting_for(node), &nodes).await;
+        assert!(matches!(nomination, Nomination::Node(_)), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn anti_affinity_is_resolved_by_leaving() {
     let term = json!([{"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "a"}}}]);
@@ -191,14 +219,15 @@ async fn room_made_for_one_pod_is_not_taken_by_its_equals() {
 fn found(plugin: &DefaultPreemption, own: &PodInfo, nodes: &Snapshot) -> Vec<String> {
     let (framework, mut state) = (framework(), CycleState::of(nodes.clone()));
     framework.what_if(&mut state, own, nodes, |what_if| {
-        let resolvable = nodes.nodes().iter().map(|node| node.name().to_owned()).collect();
+        let resolvable = NodeSet::all(nodes.nodes().len());
         let diagnosis = Diagnosis { resolvable, ..Diagnosis::default() };
-        let (found, refused) = plugin.candidates(what_if, &diagnosis).unwrap();
+        let found = plugin.candidates(what_if, &diagnosis).unwrap();
+        let refused = found.refusal(what_if);
         let victims = |own: &Candidate| {
             let names: Vec<_> = own.victims.iter().map(|pod| pod.name()).collect();
             format!("{}: {} ({})", own.node, names.join(" "), own.violations)
         };
-        let mut all: Vec<_> = found.iter().map(victims).collect();
+        let mut all: Vec<_> = found.candidates(what_if, true).iter().map(victims).collect();
         all.extend(refused.reasons.iter().map(|(why, count)| format!("{count} {why}")));
         all.sort();
         all

@@ -72,6 +72,34 @@ fn init_containers_count_as_the_largest_not_the_sum() {
 }
 
 #[test]
+fn sidecars_count_beside_containers_and_beside_what_starts_after_them() {
+    let cpu = "full: Insufficient cpu";
+    let container = |cpu: i64| json!({"name": "c", "resources": {"requests": cpu_memory(cpu, 0)}});
+    // In the order in which they start, and whether each stays.
+    for (init, used, expected) in [
+        (&[(3, true)][..], 6, "ok"),
+        (&[(3, true)], 7, cpu),
+        (&[(2, true), (2, true)], 5, "ok"),
+        (&[(2, true), (2, true)], 6, cpu),
+        (&[(5, false), (3, true)], 5, "ok"),
+        (&[(5, false), (3, true)], 6, cpu),
+        (&[(3, true), (5, false)], 2, "ok"),
+        (&[(3, true), (5, false)], 3, cpu),
+    ] {
+        let start = |(cpu, stays): &(i64, bool)| {
+            let mut own = container(*cpu);
+            if *stays {
+                own["restartPolicy"] = json!("Always");
+            }
+            own
+        };
+        let init: Vec<_> = init.iter().map(start).collect();
+        let own = pod("p", "", json!({"containers": [container(1)], "initContainers": init}));
+        check(&own, &small(cpu_memory(used, 0)), expected);
+    }
+}
+
+#[test]
 fn other_resources_are_counted_by_name() {
     let never = |name: &str| format!("never: Insufficient {name}");
     for (containers, init, used, expected) in [
