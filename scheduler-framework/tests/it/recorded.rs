@@ -1,7 +1,8 @@
 //! Scenarios that the original kube-scheduler 1.36 has placed, one pod at a time with all nodes scored, its scores
 //! read from its log. A recording has a line of parameters and one for each pod: where it went (`node`), the final
 //! scores of the nodes where it fit (`totals`, absent when there was no choice), what its condition said
-//! (`message`), and who had to leave for it (`victims`). Made by `against_reference::prints_a_scenario`.
+//! (`message`), and who had to leave for it (`victims`). Made by `against_reference::prints_a_scenario`. Those that are too
+//! large to be kept are named by `KUBEPLANE_RECORDINGS` (separated by `:`).
 
 use crate::{
     replay::{Picture, completed, framework, info},
@@ -123,6 +124,10 @@ async fn replay(recording: &str) {
 async fn the_original_would_decide_the_same() {
     replay(include_str!("recorded/first.jsonl")).await;
     replay(include_str!("recorded/third.jsonl")).await;
+    let further = std::env::var_os("KUBEPLANE_RECORDINGS").unwrap_or_default();
+    for file in std::env::split_paths(&further).filter(|file| !file.as_os_str().is_empty()) {
+        replay(&std::fs::read_to_string(file).unwrap()).await;
+    }
 }
 
 #[tokio::test]
