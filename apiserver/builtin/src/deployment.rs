@@ -2,7 +2,7 @@
 
 use crate::{
     defaulting,
-    hooks::{keep, keep_metadata, start_generation},
+    hooks::{is_same, keep, keep_metadata, start_generation},
     look::{Look, sub},
     pod::{defaults::pod_template, features::drop_from_template},
     row::{Part, Row},
@@ -72,8 +72,8 @@ impl Strategy for Deployments {
         drop_from_template(context.features, object, Some(old));
         // Annotations count too: a rollback was once asked for with one.
         let annotations = ["metadata", "annotations"];
-        let changed = object.at(&["spec"]) != old.at(&["spec"])
-            || object.at(&annotations) != old.at(&annotations);
+        let changed =
+            !is_same(object, old, &["spec"]) || object.at(&annotations) != old.at(&annotations);
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }
 

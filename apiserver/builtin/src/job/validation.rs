@@ -80,7 +80,7 @@ fn template_update(new: &At<'_>, old: &Object, errors: &mut Errors) {
         && status.int("active") == 0;
     let mut before = spec.sub("template").clone();
     if !idle {
-        return check::unchanged(&at, &before, errors);
+        return check::same(&at, &before, "io.k8s.api.core.v1.PodTemplateSpec", errors);
     }
     let template = at.value();
     for field in ["annotations", "labels"] {
@@ -95,7 +95,7 @@ fn template_update(new: &At<'_>, old: &Object, errors: &mut Errors) {
     }
     // The original compares the pods' specs alone here.
     let at = new.get("template.spec").with(template.sub("spec"));
-    check::unchanged(&at, before.sub("spec"), errors);
+    check::same(&at, before.sub("spec"), "io.k8s.api.core.v1.PodSpec", errors);
 }
 
 fn inner<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
