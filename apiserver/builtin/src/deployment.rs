@@ -7,7 +7,7 @@ use crate::{
     pod::{defaults::pod_template, features::drop_from_template},
     row::{Part, Row},
     table::{age, containers, selector_text},
-    workload::{change_status, warn_of_name, warn_of_template},
+    workload::{change_status, drop_terminating, warn_of_name, warn_of_template},
 };
 use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
@@ -66,6 +66,7 @@ impl Strategy for Deployments {
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         if context.subresource == "status" {
             change_status(object, old);
+            drop_terminating(context, object, old);
             return keep_metadata(object, old, "labels");
         }
         keep(object, old, "status");

@@ -9,6 +9,8 @@ mod definitions;
 #[cfg(test)]
 mod expressions;
 #[cfg(test)]
+mod gates;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod rows;
