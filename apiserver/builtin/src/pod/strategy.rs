@@ -90,6 +90,10 @@ impl Strategy for Pods {
         table::row(object, now)
     }
 
+    fn row_conditions(&self, object: &Object) -> Vec<Value> {
+        table::conditions(object)
+    }
+
     fn field(&self, object: &Object, path: &str) -> String {
         let (spec, status) = (sub(object.map(), "spec"), sub(object.map(), "status"));
         match path.split_once('.') {

@@ -6,7 +6,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use kubeplane_core::Object;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) fn row(pod: &Object, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (sub(pod.map(), "spec"), sub(pod.map(), "status"));
@@ -31,6 +31,17 @@ pub(crate) fn row(pod: &Object, now: Timestamp) -> Vec<Value> {
         or(status.text("nominatedNodeName"), "<none>").into(),
         readiness_gates(spec, status).into(),
     ]
+}
+
+/// Whether the pod has ended, and how.
+pub(crate) fn conditions(pod: &Object) -> Vec<Value> {
+    let phase = pod.text(&["status", "phase"]);
+    let message = match phase {
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
+        _ => return Vec::new(),
+    };
+    vec![json!({"type": "Completed", "status": "True", "reason": phase, "message": message})]
 }
 
 /// What is counted and said while the statuses of the containers are looked through.
