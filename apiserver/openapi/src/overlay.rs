@@ -4,6 +4,29 @@ use crate::enums;
 use kubeplane_core::schema::{self, Field, Kind, ListType, Presence, Schema};
 use serde_json::{Map, Value, json};
 
+/// What the schema table does not tell, as it is so of few fields: definition, field, word and value.
+const EXCEPTIONS: [(&str, &str, &str, &str); 4] = [
+    (
+        "io.k8s.api.core.v1.PersistentVolumeClaimStatus",
+        "allocatedResourceStatuses",
+        "x-kubernetes-map-type",
+        "granular",
+    ),
+    ("io.k8s.api.core.v1.PersistentVolumeSpec", "claimRef", "x-kubernetes-map-type", "granular"),
+    (
+        "io.k8s.api.policy.v1.PodDisruptionBudgetSpec",
+        "selector",
+        "x-kubernetes-patch-strategy",
+        "replace",
+    ),
+    (
+        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec",
+        "caBundle",
+        "x-kubernetes-list-type",
+        "atomic",
+    ),
+];
+
 /// Completes one named definition.
 pub(crate) fn complete(name: &str, definition: &mut Value) {
     if let Some(known) = scalar(name, definition) {
@@ -25,6 +48,11 @@ pub(crate) fn complete(name: &str, definition: &mut Value) {
     for (field, property) in properties {
         if let Some(property) = property.as_object_mut() {
             enums::complete(name, field, property);
+            for (of, at, word, value) in EXCEPTIONS {
+                if of == name && at == field {
+                    property.insert(word.into(), value.into());
+                }
+            }
             if let Some(field) = schema.field(field) {
                 complete_field(field, property);
             }
