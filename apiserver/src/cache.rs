@@ -75,6 +75,8 @@ pub(crate) enum Freshness {
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) rows: OrdMap<Bytes, Arc<Row>>,
+    /// The bytes of all values.
+    pub(crate) bytes: u64,
     /// Every change up to this revision is in.
     pub(crate) through: Revision,
     /// The newest change of this resource.

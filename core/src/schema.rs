@@ -4,6 +4,7 @@
 //! Built-in types are `static` tables generated from k8s-openapi (`cargo xtask schema`); a
 //! CustomResourceDefinition makes the same structure at run time.
 
+use crate::quantity::Quantity;
 use serde_json::Value;
 use std::{borrow::Cow, cmp::Ordering, ops::Deref, sync::Arc};
 
@@ -250,6 +251,68 @@ impl Schema {
             _ => None,
         }
     }
+
+    /// Whether two values of this shape say the same: amounts can be written in several ways, and a list or map without
+    /// items is as good as none. What decides whether a change is one (the original's semantic equality).
+    ///
+    /// ```
+    /// use kubeplane_core::schema::builtin;
+    /// use serde_json::json;
+    ///
+    /// let shape = builtin("io.k8s.api.core.v1.ResourceRequirements").expect("it is built in");
+    /// let memory = |amount: &str| json!({"requests": {"memory": amount}});
+    /// assert!(shape.means_same(&memory("1Gi"), &memory("1073741824")));
+    /// assert!(!shape.means_same(&memory("1Gi"), &memory("1G")));
+    /// ```
+    #[must_use]
+    pub fn means_same(&self, one: &Value, other: &Value) -> bool {
+        match (&self.kind, one, other) {
+            (Kind::Object { .. }, Value::Object(fields), Value::Object(others)) => {
+                fields.keys().chain(others.keys()).all(|name| {
+                    let (mine, theirs) = (value_at(one, name), value_at(other, name));
+                    match self.field(name) {
+                        Some(field) => field.schema.means_same(mine, theirs),
+                        None => mine == theirs,
+                    }
+                })
+            }
+            (Kind::Map { values, .. }, Value::Object(map), Value::Object(others)) => {
+                map.len() == others.len()
+                    && map.iter().all(|(key, value)| {
+                        others.get(key).is_some_and(|known| values.means_same(value, known))
+                    })
+            }
+            (Kind::List { items, .. }, Value::Array(list), Value::Array(others)) => {
+                list.len() == others.len()
+                    && list.iter().zip(others).all(|(item, known)| items.means_same(item, known))
+            }
+            (Kind::Map { .. } | Kind::List { .. }, ..) => {
+                one == other || is_empty(one) && is_empty(other)
+            }
+            (Kind::Quantity, ..) if !one.is_null() && !other.is_null() => {
+                match (Quantity::from_json(one), Quantity::from_json(other)) {
+                    (Ok(mine), Ok(theirs)) => mine == theirs,
+                    _ => one == other,
+                }
+            }
+            _ => one == other,
+        }
+    }
+}
+
+static NULL: Value = Value::Null;
+
+fn value_at<'a>(map: &'a Value, name: &str) -> &'a Value {
+    map.get(name).unwrap_or(&NULL)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 /// As texts are ordered. Most names differ in their first letter, and that is seen without a call.
@@ -284,6 +347,7 @@ impl Field {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn field(definition: &str, name: &str) -> Field {
         builtin(definition).and_then(|schema| schema.field(name).cloned()).unwrap()
@@ -304,6 +368,24 @@ mod tests {
             assert!(schema.position("").is_none() && schema.position("~").is_none());
         }
         assert!(builtin("io.k8s.api.core.v1.Nonsense").is_none());
+    }
+
+    #[test]
+    fn amounts_and_what_is_empty_are_compared_by_what_they_mean() {
+        let pod = builtin("io.k8s.api.core.v1.PodSpec").unwrap();
+        let spec = |memory: &str, variables: Value| {
+            json!({"containers": [{"name": "c", "env": variables,
+                "resources": {"limits": {"memory": memory}}}]})
+        };
+        let one = spec("1Gi", json!([]));
+        assert!(pod.means_same(&one, &spec("1073741824", Value::Null)));
+        assert!(!pod.means_same(&one, &spec("1025Mi", json!([]))));
+        assert!(!pod.means_same(&one, &spec("1Gi", json!([{"name": "a"}]))));
+        assert!(!pod.means_same(&one, &json!({"containers": []})));
+        // A text is no amount because it looks like one, and a map that is a struct is something even when empty.
+        assert!(!pod.means_same(&json!({"nodeName": "1"}), &json!({"nodeName": "1000m"})));
+        assert!(!pod.means_same(&json!({"affinity": {}}), &json!({})));
+        assert!(pod.means_same(&json!({"nodeSelector": {}}), &json!({})));
     }
 
     #[test]

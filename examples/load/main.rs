@@ -10,7 +10,7 @@
 //!
 //! The processes are on this machine: their CPU time and memory are read from `/proc`. Requests travel over HTTP/2 as those
 //! of client-go do, and answers are read but not parsed, so that the client costs little. The namespace `load` is made, filled
-//! and emptied.
+//! and emptied. `beside-original` starts the original and ours, and puts the load on them.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 mod connection;

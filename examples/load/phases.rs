@@ -5,7 +5,7 @@ mod read;
 mod watch;
 mod write;
 
-use super::{fixture, meter::Sample, server::Server};
+use super::{meter::Sample, server::Server};
 use anyhow::Result;
 use futures::future::{BoxFuture, FutureExt, ready};
 
@@ -57,13 +57,14 @@ pub(crate) fn groups() -> [Group; 4] {
             },
         },
         Group {
-            fill: |server, plan| fixture::fill(server, plan.pods, plan.concurrency).boxed(),
+            fill: |server, plan| read::fill(server, plan).boxed(),
             phases: phases! {
                 "list json" => read::json,
                 "list protobuf" => read::protobuf,
                 "list selector" => read::selector,
                 "list paged" => read::paged,
                 "list metadata" => read::metadata,
+                "list in flight" => read::held,
                 "informers sync" => watch::sync,
                 "write during sync" => watch::write_during_sync,
             },

@@ -5,6 +5,7 @@ use kubeplane_core::{
     field::Errors,
     names::{self, address},
     quantity::Quantity,
+    schema::builtin,
 };
 use serde_json::Value;
 use std::collections::HashSet;
@@ -222,4 +223,16 @@ pub(crate) fn unchanged(at: &At<'_>, old: &Value, errors: &mut Errors) {
     if at.value() != old {
         errors.push(at.invalid(IMMUTABLE));
     }
+}
+
+/// The value must say the same as before; `definition` is the OpenAPI name of its shape.
+pub(crate) fn same(at: &At<'_>, old: &Value, definition: &str, errors: &mut Errors) {
+    if !is_same(at.value(), old, definition) {
+        errors.push(at.invalid(IMMUTABLE));
+    }
+}
+
+/// Whether two values of this shape say the same, in whatever words.
+pub(crate) fn is_same(new: &Value, old: &Value, definition: &str) -> bool {
+    new == old || builtin(definition).is_some_and(|shape| shape.means_same(new, old))
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     defaulting,
-    hooks::{keep, start_generation},
+    hooks::{is_same, keep, start_generation},
     look::{At, Look, sub},
     pod::{defaults::pod_template, features::drop_from_template, warnings},
     row::{Part, Row},
@@ -91,10 +91,9 @@ impl Strategy for DaemonSets {
         }
         drop_from_template(context.features, object, Some(old));
         keep(object, old, "status");
-        let template = ["spec", "template"];
-        let moved = object.at(&template) != old.at(&template);
+        let moved = !is_same(object, old, &["spec", "template"]);
         set_template_generation(object, before + i64::from(moved));
-        let changed = moved || object.at(&["spec"]) != old.at(&["spec"]);
+        let changed = moved || !is_same(object, old, &["spec"]);
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }
 

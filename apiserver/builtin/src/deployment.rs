@@ -2,12 +2,12 @@
 
 use crate::{
     defaulting,
-    hooks::{keep, keep_metadata, start_generation},
+    hooks::{is_same, keep, keep_metadata, start_generation},
     look::{Look, sub},
     pod::{defaults::pod_template, features::drop_from_template},
     row::{Part, Row},
     table::{age, containers, selector_text},
-    workload::{change_status, warn_of_name, warn_of_template},
+    workload::{change_status, drop_terminating, warn_of_name, warn_of_template},
 };
 use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
@@ -66,14 +66,15 @@ impl Strategy for Deployments {
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         if context.subresource == "status" {
             change_status(object, old);
+            drop_terminating(context, object, old);
             return keep_metadata(object, old, "labels");
         }
         keep(object, old, "status");
         drop_from_template(context.features, object, Some(old));
         // Annotations count too: a rollback was once asked for with one.
         let annotations = ["metadata", "annotations"];
-        let changed = object.at(&["spec"]) != old.at(&["spec"])
-            || object.at(&annotations) != old.at(&annotations);
+        let changed =
+            !is_same(object, old, &["spec"]) || object.at(&annotations) != old.at(&annotations);
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }
 

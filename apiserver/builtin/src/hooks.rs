@@ -1,6 +1,7 @@
 //! Steps that the prepare hooks of many kinds share.
 
-use kubeplane_core::Object;
+use crate::{look::NULL, row::schema};
+use kubeplane_core::{GroupVersionKind, Object};
 use serde_json::Value;
 
 /// Starts the generation of a kind that counts its changes.
@@ -10,8 +11,21 @@ pub(crate) fn start_generation(object: &mut Object) {
 
 /// Counts a change of one of these top-level fields.
 pub(crate) fn step_generation(object: &mut Object, old: &Object, fields: &[&str]) {
-    let changed = fields.iter().any(|field| object.at(&[*field]) != old.at(&[*field]));
+    let changed = fields.iter().any(|field| !is_same(object, old, &[*field]));
     object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
+}
+
+/// Whether two objects of a kind say the same at a path, in whatever words.
+pub(crate) fn is_same(object: &Object, old: &Object, path: &[&str]) -> bool {
+    let (new, before) = (object.at(path).unwrap_or(&NULL), old.at(path).unwrap_or(&NULL));
+    if new == before {
+        return true;
+    }
+    let Some(version) = object.group_version() else { return false };
+    let kind = GroupVersionKind::new(version.group, version.version, object.kind().to_owned());
+    let whole = schema(&kind);
+    let shape = path.iter().try_fold(&*whole, |shape, name| shape.child(name));
+    shape.is_some_and(|shape| shape.means_same(new, before))
 }
 
 /// Takes a top-level field from the stored object.

@@ -87,8 +87,9 @@ impl Strategy for Autoscalers {
         }
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Object) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
         self.with_all_fields(object, |object| {
+            drop_tolerance(context, object, None);
             object.set(&["status"], json!({"currentMetrics": null, "desiredReplicas": 0}));
         });
     }
@@ -97,7 +98,10 @@ impl Strategy for Autoscalers {
         let old = conversion::to_v2(old.clone());
         self.with_all_fields(object, |object| match context.subresource {
             "status" => change_only(object, &old, "status"),
-            _ => keep(object, &old, "status"),
+            _ => {
+                drop_tolerance(context, object, Some(&old));
+                keep(object, &old, "status");
+            }
         });
     }
 
@@ -137,6 +141,21 @@ impl Strategy for Autoscalers {
         match &*to.version {
             "v1" => conversion::to_v1(conversion::to_v2(object)),
             _ => conversion::to_v2(object),
+        }
+    }
+}
+
+/// The field of a feature that can be off: how far from its aim an autoscaler does nothing.
+fn drop_tolerance(context: &Context<'_>, object: &mut Object, old: Option<&Object>) {
+    const WAYS: [&str; 2] = ["scaleUp", "scaleDown"];
+    let has = |old: &Object, way: &str| {
+        let tolerance = old.at(&["spec", "behavior", way, "tolerance"]);
+        tolerance.is_some_and(|tolerance| !tolerance.is_null())
+    };
+    let known = old.is_some_and(|old| WAYS.into_iter().any(|way| has(old, way)));
+    if !known && !context.features.is_on("HPAConfigurableTolerance") {
+        for way in WAYS {
+            object.remove(&["spec", "behavior", way, "tolerance"]);
         }
     }
 }

@@ -99,7 +99,7 @@ impl Strategy for Jobs {
         if context.subresource == "status" {
             return status::update(object, old);
         }
-        let errors = validation::update(object, old);
+        let errors = validation::update(context.features, object, old);
         if errors.is_empty() && object.generation() != old.generation() {
             warn(context, &At::top(object.map(), "spec"));
         }

@@ -25,14 +25,11 @@ struct Leases;
 
 impl Strategy for Leases {
     fn prepare_create(&self, context: &Context<'_>, object: &mut Object) {
-        if !context.features.is_on("CoordinatedLeaderElection") {
-            object.remove(&["spec", "strategy"]);
-            object.remove(&["spec", "preferredHolder"]);
-        }
+        drop_gated(context, object, None);
     }
 
-    fn prepare_update(&self, context: &Context<'_>, object: &mut Object, _old: &Object) {
-        self.prepare_create(context, object);
+    fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
+        drop_gated(context, object, Some(old));
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Object) -> Errors {
@@ -49,5 +46,18 @@ impl Strategy for Leases {
             object.text(&["spec", "holderIdentity"]).into(),
             age(object, now),
         ]
+    }
+}
+
+/// The fields of a feature that can be off, but for those that the stored object has.
+fn drop_gated(context: &Context<'_>, object: &mut Object, old: Option<&Object>) {
+    if context.features.is_on("CoordinatedLeaderElection") {
+        return;
+    }
+    for field in ["strategy", "preferredHolder"] {
+        let path = ["spec", field];
+        if old.is_none_or(|old| old.at(&path).is_none_or(Value::is_null)) {
+            object.remove(&path);
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     pod::{defaults::pod_template, features::drop_from_template},
     row::{Part, Row},
     table::{containers, selector},
-    workload::{change_status, replica_cells, warn_of_name, warn_of_template},
+    workload::{change_status, drop_terminating, replica_cells, warn_of_name, warn_of_template},
 };
 use jiff::Timestamp;
 use kubeplane_core::{Definition, Object, Strategy, definition::Context, field::Errors};
@@ -56,7 +56,8 @@ impl Strategy for ReplicaSets {
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         if context.subresource == "status" {
-            return change_status(object, old);
+            change_status(object, old);
+            return drop_terminating(context, object, old);
         }
         keep(object, old, "status");
         drop_from_template(context.features, object, Some(old));

@@ -38,13 +38,19 @@ impl Strategy for Secrets {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        warn(context, object);
-        validation::secret(object)
+        let errors = validation::secret(object);
+        if errors.is_empty() {
+            warn(context, object);
+        }
+        errors
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
-        warn(context, object);
-        validation::update(object, old)
+        let errors = validation::update(object, old);
+        if errors.is_empty() {
+            warn(context, object);
+        }
+        errors
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {

@@ -80,7 +80,7 @@ impl Strategy for StatefulSets {
         let errors = validation::create(object);
         if errors.is_empty() {
             warn_of_template(context, object, None);
-            warn(context, object, "spec");
+            warn(context, object, None);
         }
         errors
     }
@@ -92,8 +92,8 @@ impl Strategy for StatefulSets {
         let errors = validation::update(object, old);
         if errors.is_empty() {
             warn_of_template(context, object, Some(old));
-            // The original names the field like this when it warns about a change.
-            warn(context, object, "Spec");
+            // The original names the field when it warns about a change only, and like this.
+            warn(context, object, Some("Spec"));
         }
         errors
     }
@@ -133,11 +133,11 @@ fn drop_disabled(features: &Features, object: &mut Object, old: Option<&Object>)
     }
 }
 
-fn warn(context: &Context<'_>, object: &Object, field: &'static str) {
+fn warn(context: &Context<'_>, object: &Object, field: Option<&'static str>) {
     let spec = At::top(object.map(), "spec");
     for claim in spec.get("volumeClaimTemplates").items() {
-        let at = claim.get(field).with(claim.get("spec").value());
-        persistentvolumeclaim::warn_of_spec(context, &at);
+        let place = field.map_or_else(|| claim.clone(), |field| claim.get(field));
+        persistentvolumeclaim::warn_of_spec(context, &place.with(claim.get("spec").value()));
     }
     if spec.get("revisionHistoryLimit").int().is_some_and(|limit| limit < 0) {
         context.warnings.add(

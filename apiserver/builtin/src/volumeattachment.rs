@@ -153,6 +153,7 @@ fn status(status: &At<'_>, errors: &mut Errors) {
 
 fn update(object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
-    check::unchanged(&At::top(object.map(), "spec"), sub(old.map(), "spec"), &mut errors);
+    let definition = "io.k8s.api.storage.v1.VolumeAttachmentSpec";
+    check::same(&At::top(object.map(), "spec"), sub(old.map(), "spec"), definition, &mut errors);
     errors
 }

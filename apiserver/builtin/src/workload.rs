@@ -16,6 +16,15 @@ pub(crate) fn change_status(object: &mut Object, old: &Object) {
     keep_metadata(object, old, "generation");
 }
 
+/// How many pods are on their way out is told where that is switched on, or was told already.
+pub(crate) fn drop_terminating(context: &Context<'_>, object: &mut Object, old: &Object) {
+    const FIELD: [&str; 2] = ["status", "terminatingReplicas"];
+    let told = old.at(&FIELD).is_some_and(|count| !count.is_null());
+    if !told && !context.features.is_on("DeploymentReplicaSetTerminatingReplicas") {
+        object.remove(&FIELD);
+    }
+}
+
 /// A name that is no DNS label makes pods' names and hostnames surprising.
 pub(crate) fn warn_of_name(context: &Context<'_>, object: &Object) {
     let problems = kubeplane_core::names::is_dns1123_label(object.name());

@@ -1,5 +1,6 @@
 mod api_services;
 mod checks;
+mod endpoints;
 mod flow_control;
 mod identity;
 mod service;
@@ -83,8 +84,8 @@ pub struct BootstrapOptions {
 
 /// Makes the objects every cluster starts with: namespaces, the RBAC policy, the Service `kubernetes`
 /// with its endpoints, and what extension API servers need to know. Existing objects keep what was added
-/// to them. Ready when all are there; the server is not before that. While it runs it holds the server's identity Lease,
-/// if it is told where the server is.
+/// to them. Ready when all are there; the server is not before that. While it runs it makes anew what is deleted, keeps
+/// the Service leading to the server, and holds the server's identity Lease, if it is told where the server is.
 #[derive(Debug)]
 pub struct Bootstrap {
     api: Api,
@@ -117,12 +118,7 @@ impl Bootstrap {
     /// # Errors
     /// When a write fails.
     pub async fn apply(&self) -> ApiResult<()> {
-        let namespaces = NAMESPACES.map(|name| {
-            let namespace =
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            self.ensure("", "namespaces", "", namespace)
-        });
-        try_join_all(namespaces).await?;
+        self.ensure_namespaces().await?;
         self.checks.namespaces.done();
         // All at once: the store commits them in few groups.
         let policy = policy_with(self.api.features());
@@ -148,6 +144,9 @@ impl Bootstrap {
         self.ensure_service_range().await?;
         self.checks.service_range.done();
         self.ensure_service().await?;
+        if let Some(address) = self.reachable().await? {
+            self.be_reachable(address, true).await?;
+        }
         self.checks.service.done();
         self.repair_services().await?;
         self.checks.addresses.done();
@@ -158,8 +157,22 @@ impl Bootstrap {
         Ok(())
     }
 
+    async fn ensure_namespaces(&self) -> ApiResult<()> {
+        let namespaces = NAMESPACES.map(|name| {
+            let namespace =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            self.ensure("", "namespaces", "", namespace)
+        });
+        try_join_all(namespaces).await.map(drop)
+    }
+
     /// Tells extension API servers whose word to take for who asks.
     async fn ensure_extension_access(&self) -> ApiResult<()> {
+        let config = self.extension_access();
+        self.replace("", "configmaps", "kube-system", config, "data").await
+    }
+
+    fn extension_access(&self) -> Value {
         let mut data = json!({"client-ca-file": self.options.client_authority});
         if let Some(front) = &self.options.front_proxy {
             let list = |name: &str| json!([name]).to_string();
@@ -170,9 +183,8 @@ impl Bootstrap {
             data["requestheader-group-headers"] = list("X-Remote-Group").into();
             data["requestheader-extra-headers-prefix"] = list("X-Remote-Extra-").into();
         }
-        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
-            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}});
-        self.replace("", "configmaps", "kube-system", config, "data").await
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}})
     }
 
     async fn ensure(
@@ -266,8 +278,15 @@ impl Bootstrap {
         }
     }
 
+    /// Makes anew what somebody deleted, too. The RBAC policy is looked at only at the start, as by the original.
     async fn repair(&self) -> ApiResult<()> {
+        self.ensure_namespaces().await?;
+        self.ensure_service_range().await?;
+        self.ensure_service().await?;
+        let access = self.extension_access();
+        self.ensure("", "configmaps", "kube-system", access).await?;
         self.repair_services().await?;
+        self.ensure_flow_control().await?;
         self.mark_schemas().await?;
         self.ensure_api_services().await
     }
@@ -293,10 +312,8 @@ impl Bootstrap {
             return Ok(());
         }
         let change = |existing: &mut Object| {
-            for field in [field, "ports"] {
-                if let Some(wanted) = object.at(&[field]) {
-                    existing.set(&[field], wanted.clone());
-                }
+            if let Some(wanted) = object.at(&[field]) {
+                existing.set(&[field], wanted.clone());
             }
             Ok::<_, ApiError>(())
         };
@@ -314,11 +331,18 @@ impl Component for Bootstrap {
         // What is served anew while the objects are made, or just after, is a change, too.
         let changes = self.api.registry().changes();
         self.apply().await?;
+        let address = self.reachable().await?;
         lifecycle.ready();
         let identity = self.identity();
         let held = async {
             match &identity {
                 Some(identity) => identity.hold().await,
+                None => std::future::pending().await,
+            }
+        };
+        let reached = async {
+            match address {
+                Some(address) => self.stay_reachable(address).await,
                 None => std::future::pending().await,
             }
         };
@@ -328,6 +352,10 @@ impl Component for Bootstrap {
             () = self.keep(changes) => lifecycle.stopping().await,
             () = self.watch_flow_control() => {}
             () = held => {}
+            () = reached => {}
+        }
+        if let Some(address) = address {
+            self.leave(address).await;
         }
         if let Some(identity) = &identity {
             identity.give_up().await;

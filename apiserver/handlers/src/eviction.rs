@@ -117,11 +117,9 @@ impl Pod<'_> {
             return self.delete(options).await;
         };
         if !is_ready(&pod) && budget::is_kept_without(&budget) {
+            // It is this state that may go, whatever was asked for; as in the original.
             let mut options = options;
-            options
-                .preconditions
-                .resource_version
-                .get_or_insert_with(|| pod.resource_version().to_owned());
+            options.preconditions.resource_version = Some(pod.resource_version().to_owned());
             return match self.delete(options).await {
                 Err(error) if !pinned && error.code() == StatusCode::CONFLICT => {
                     Err(budget::still_processed(budget.name()))

@@ -4,6 +4,31 @@ use crate::enums;
 use kubeplane_core::schema::{self, Field, Kind, ListType, Presence, Schema};
 use serde_json::{Map, Value, json};
 
+const LIST_TYPE: &str = "x-kubernetes-list-type";
+const MAP_TYPE: &str = "x-kubernetes-map-type";
+
+/// What the schema table does not tell, as it is so of few fields or has no such definition: definition without
+/// `io.k8s.`, field, word and value.
+const EXCEPTIONS: [(&str, &str, &str, &str); 12] = [
+    ("api.core.v1.PersistentVolumeClaimStatus", "allocatedResourceStatuses", MAP_TYPE, "granular"),
+    ("api.core.v1.PersistentVolumeSpec", "claimRef", MAP_TYPE, "granular"),
+    ("api.policy.v1.PodDisruptionBudgetSpec", "selector", "x-kubernetes-patch-strategy", "replace"),
+    ("apimachinery.pkg.apis.meta.v1.APIGroup", "serverAddressByClientCIDRs", LIST_TYPE, "atomic"),
+    ("apimachinery.pkg.apis.meta.v1.APIGroup", "versions", LIST_TYPE, "atomic"),
+    ("apimachinery.pkg.apis.meta.v1.APIGroupList", "groups", LIST_TYPE, "atomic"),
+    ("apimachinery.pkg.apis.meta.v1.APIResource", "categories", LIST_TYPE, "atomic"),
+    ("apimachinery.pkg.apis.meta.v1.APIResource", "shortNames", LIST_TYPE, "atomic"),
+    ("apimachinery.pkg.apis.meta.v1.APIResourceList", "resources", LIST_TYPE, "atomic"),
+    (
+        "apimachinery.pkg.apis.meta.v1.APIVersions",
+        "serverAddressByClientCIDRs",
+        LIST_TYPE,
+        "atomic",
+    ),
+    ("apimachinery.pkg.apis.meta.v1.APIVersions", "versions", LIST_TYPE, "atomic"),
+    ("kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec", "caBundle", LIST_TYPE, "atomic"),
+];
+
 /// Completes one named definition.
 pub(crate) fn complete(name: &str, definition: &mut Value) {
     if let Some(known) = scalar(name, definition) {
@@ -14,9 +39,10 @@ pub(crate) fn complete(name: &str, definition: &mut Value) {
     if name != "io.k8s.api.core.v1.Event" {
         optional_metadata(definition);
     }
+    exceptions(name, definition);
     let Some(schema) = schema::builtin(name) else { return };
     if let Kind::Object { atomic: true, .. } = schema.kind {
-        definition["x-kubernetes-map-type"] = "atomic".into();
+        definition[MAP_TYPE] = "atomic".into();
     }
     required(&schema, definition);
     let Some(properties) = definition.get_mut("properties").and_then(Value::as_object_mut) else {
@@ -28,6 +54,15 @@ pub(crate) fn complete(name: &str, definition: &mut Value) {
             if let Some(field) = schema.field(field) {
                 complete_field(field, property);
             }
+        }
+    }
+}
+
+fn exceptions(name: &str, definition: &mut Value) {
+    let name = name.strip_prefix("io.k8s.").unwrap_or_default();
+    for (_, field, word, value) in EXCEPTIONS.iter().filter(|(of, ..)| *of == name) {
+        if let Some(Value::Object(property)) = definition["properties"].get_mut(field) {
+            property.insert((*word).into(), (*value).into());
         }
     }
 }
@@ -98,7 +133,7 @@ fn complete_field(field: &Field, property: &mut Map<String, Value>) {
     match &field.schema.kind {
         Kind::List { list, .. } => list_facts(list, property),
         Kind::Map { atomic: true, .. } => {
-            property.insert("x-kubernetes-map-type".into(), "atomic".into());
+            property.insert(MAP_TYPE.into(), "atomic".into());
         }
         _ => {}
     }
@@ -125,5 +160,5 @@ pub(crate) fn list_facts(list: &ListType, property: &mut Map<String, Value>) {
             "map"
         }
     };
-    property.insert("x-kubernetes-list-type".into(), word.into());
+    property.insert(LIST_TYPE.into(), word.into());
 }

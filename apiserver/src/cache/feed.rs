@@ -16,6 +16,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between tries to fill a cache.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// What is there after an event, and what was before.
+type Turn = (Option<Arc<Row>>, Option<Arc<Row>>);
+
 /// Why following the store ended.
 enum End {
     /// Go on from the last revision.
@@ -98,7 +101,7 @@ impl Inner {
         let mut rows = OrdMap::new();
         let mut range = self.range();
         let mut options = ListOptions { limit: Some(PAGE), ..ListOptions::default() };
-        let mut changed = Revision(0);
+        let (mut changed, mut bytes) = (Revision(0), 0);
         let through = loop {
             let page = self.options.store.list(&range, options).await?;
             options.at = ReadAt::Exact(page.revision);
@@ -106,8 +109,9 @@ impl Inner {
             let remaining = page.remaining;
             for entry in self.adopted(page.entries).await? {
                 changed = changed.max(entry.revision);
-                if let Some(row) = self.row(entry) {
-                    rows.insert(row.0, row.1);
+                if let Some((key, row)) = self.row(entry) {
+                    bytes += size(&row);
+                    rows.insert(key, row);
                 }
             }
             match last.filter(|_| remaining > 0) {
@@ -115,7 +119,7 @@ impl Inner {
                 None => break page.revision,
             }
         };
-        self.snapshot.store(Arc::new(Snapshot { rows, through, changed, epoch }));
+        self.snapshot.store(Arc::new(Snapshot { rows, bytes, through, changed, epoch }));
         self.ring.write().restart(through, epoch);
         self.progress.send_replace(Progress { filled: true, through, epoch });
         Ok(through)
@@ -237,15 +241,19 @@ impl Inner {
     fn apply(&self, batch: store::WatchBatch) {
         let current = self.snapshot.load();
         let mut rows = current.rows.clone();
-        let mut changed = current.changed;
+        let (mut changed, mut bytes) = (current.changed, current.bytes);
         let mut events = Vec::with_capacity(batch.events.len());
         for event in batch.events {
-            changed = changed.max(event.revision());
-            events.extend(self.apply_one(&mut rows, event));
+            let revision = event.revision();
+            changed = changed.max(revision);
+            let Some((row, previous)) = self.apply_one(&mut rows, event) else { continue };
+            bytes += row.as_ref().map_or(0, size);
+            bytes -= previous.as_ref().map_or(0, size);
+            events.push(Arc::new(Event::new(revision, row, previous)));
         }
         let through = batch.through.max(current.through).max(changed);
         let epoch = current.epoch;
-        self.snapshot.store(Arc::new(Snapshot { rows, through, changed, epoch }));
+        self.snapshot.store(Arc::new(Snapshot { rows, bytes, through, changed, epoch }));
         if !events.is_empty() {
             let now = self.options.clock.elapsed();
             let mut ring = self.ring.write();
@@ -258,9 +266,8 @@ impl Inner {
         &self,
         rows: &mut OrdMap<bytes::Bytes, Arc<Row>>,
         event: store::Event,
-    ) -> Option<Arc<Event>> {
-        let revision = event.revision();
-        let (row, previous) = match event {
+    ) -> Option<Turn> {
+        Some(match event {
             store::Event::Put { entry, .. } => {
                 let key = entry.key.as_bytes().clone();
                 match self.row(entry) {
@@ -274,7 +281,10 @@ impl Inner {
             }
             store::Event::Delete { key, .. } => (None, Some(rows.remove(key.as_bytes())?)),
             _ => return None,
-        };
-        Some(Arc::new(Event::new(revision, row, previous)))
+        })
     }
+}
+
+fn size(row: &Arc<Row>) -> u64 {
+    row.value.len() as u64
 }

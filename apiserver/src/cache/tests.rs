@@ -1,4 +1,4 @@
-use super::{Cache, CacheOptions, Freshness};
+use super::{Cache, CacheOptions, Freshness, Snapshot};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{
@@ -31,17 +31,20 @@ fn key(name: &str) -> Key {
     Key::new(format!("/registry/configmaps/default/{name}")).unwrap()
 }
 
+fn cache_of(store: Arc<dyn Store>) -> Cache {
+    let definition =
+        kubeplane_builtin::all().into_iter().find(|kind| kind.plural == "configmaps").unwrap();
+    let options = CacheOptions { store, clock: Arc::new(RealClock::default()) };
+    Cache::new(definition, "/registry/configmaps/".to_owned(), options)
+}
+
 /// With the embedded store an object is in memory once, whoever reads it: in the store, in the cache, in a list.
 #[tokio::test]
 async fn the_cache_shares_the_bytes_of_the_embedded_store() {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(MemoryStore::open(directory.path()).unwrap());
     store.create(&key("before"), value("before"), WriteOptions::default()).await.unwrap();
-    let definition =
-        kubeplane_builtin::all().into_iter().find(|kind| kind.plural == "configmaps").unwrap();
-    let prefix = "/registry/configmaps/".to_owned();
-    let options = CacheOptions { store: store.clone(), clock: Arc::new(RealClock::default()) };
-    let cache = Cache::new(definition, prefix, options);
+    let cache = cache_of(store.clone());
     cache.snapshot(Freshness::Any).await.unwrap();
     // One that was there when the cache was filled, one that came by the watch.
     store.create(&key("after"), value("after"), WriteOptions::default()).await.unwrap();
@@ -51,6 +54,29 @@ async fn the_cache_shares_the_bytes_of_the_embedded_store() {
         let row = &snapshot.rows[key(name).as_bytes()];
         assert_eq!(row.value.as_ptr(), entry.value.as_ptr(), "{name} is held twice");
     }
+}
+
+#[tokio::test]
+async fn a_snapshot_knows_how_many_bytes_its_objects_have() {
+    fn held(snapshot: &Snapshot) -> u64 {
+        snapshot.rows.values().map(|row| row.value.len() as u64).sum()
+    }
+    let store = Arc::new(MemoryStore::new());
+    let options = WriteOptions::default();
+    let one = store.create(&key("one"), value("one"), options).await.unwrap();
+    let two = store.create(&key("two"), value("two"), options).await.unwrap();
+    let cache = cache_of(store.clone());
+    let snapshot = cache.snapshot(Freshness::Consistent).await.unwrap();
+    assert_eq!(snapshot.bytes, held(&snapshot));
+    assert_eq!(snapshot.bytes, (value("one").len() + value("two").len()) as u64);
+    // A new one, a smaller one in the place of another, and one less.
+    store.create(&key("three"), value("three"), options).await.unwrap();
+    let small = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"one"}}"#;
+    store.update(&key("one"), small.into(), one, options).await.unwrap();
+    store.delete(&key("two"), two).await.unwrap();
+    let snapshot = cache.snapshot(Freshness::Consistent).await.unwrap();
+    assert_eq!((snapshot.rows.len(), snapshot.bytes), (2, held(&snapshot)));
+    assert_eq!(snapshot.bytes, (small.len() + value("three").len()) as u64);
 }
 
 /// A store as an old etcd is at its worst: a bookmark overtakes the event it promises, and the store finds out. Its
@@ -129,11 +155,7 @@ impl Store for Overtaken {
 #[tokio::test]
 async fn after_a_store_that_lagged_the_cache_is_filled_again() {
     let store = Arc::new(Overtaken::default());
-    let definition =
-        kubeplane_builtin::all().into_iter().find(|kind| kind.plural == "configmaps").unwrap();
-    let prefix = "/registry/configmaps/".to_owned();
-    let options = CacheOptions { store: store.clone(), clock: Arc::new(RealClock::default()) };
-    let cache = Cache::new(definition, prefix, options);
+    let cache = cache_of(store.clone());
     let deadline = Instant::now() + Duration::from_secs(30);
     while store.watches.load(Ordering::SeqCst) < 2 {
         cache.snapshot(Freshness::Any).await.unwrap();

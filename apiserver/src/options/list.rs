@@ -3,6 +3,7 @@ use crate::{filter::Filter, info::RequestInfo, query::Query};
 use http::StatusCode;
 use kubeplane_core::{
     Definition,
+    features::Features,
     field::{self, Path},
     selector::{FieldSelector, LabelSelector},
     status::{ApiError, ApiResult},
@@ -36,18 +37,20 @@ impl ListOptions {
         query: &Query,
         info: &RequestInfo,
         definition: &Definition,
+        features: &Features,
     ) -> ApiResult<Self> {
         let watch = info.verb == "watch";
+        let lists = features.is_on("WatchList");
         let sent_version = query.text("resourceVersion");
         let mut version_match = query.text("resourceVersionMatch");
         let mut initial_events = query.flag("sendInitialEvents");
-        let legacy = watch && initial_events.is_none() && version_match.is_empty();
+        let legacy = lists && watch && initial_events.is_none() && version_match.is_empty();
         if legacy && matches!(sent_version, "" | "0") {
             initial_events = Some(true);
             version_match = "NotOlderThan";
         }
         let errors = if watch {
-            watch_errors(version_match, initial_events, query.text("continue"))
+            watch_errors(version_match, initial_events, query.text("continue"), lists)
         } else {
             list_errors(version_match, initial_events, query)
         };
@@ -150,12 +153,22 @@ fn list_errors(matching: &str, initial_events: Option<bool>, query: &Query) -> f
     errors
 }
 
-fn watch_errors(matching: &str, initial_events: Option<bool>, continues: &str) -> field::Errors {
+fn watch_errors(
+    matching: &str,
+    initial_events: Option<bool>,
+    continues: &str,
+    lists: bool,
+) -> field::Errors {
     let path = Path::new(MATCH);
     let mut errors = field::Errors::new();
     if initial_events.is_some() && matching != "NotOlderThan" {
         let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
         errors.push(field::Error::forbidden(&path, why));
+    }
+    if initial_events.is_some() && !lists {
+        let why =
+            "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+        errors.push(field::Error::forbidden(&Path::new("sendInitialEvents"), why));
     }
     if !matching.is_empty() {
         if initial_events.is_none() {

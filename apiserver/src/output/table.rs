@@ -23,13 +23,19 @@ impl<'a> Table<'a> {
 
     /// Adds a row.
     pub(crate) fn push(&mut self, object: &Object) {
-        let cells = self.definition.strategy.table_row(object, self.now);
+        let strategy = &self.definition.strategy;
+        let cells = strategy.table_row(object, self.now);
         let shown = match self.form.include {
             Include::Nothing => Value::Null,
             Include::Metadata => partial(object, self.form.version),
             Include::Object => Value::Object(object.map().clone()),
         };
-        self.rows.push(json!({"cells": cells, "object": shown}));
+        let mut row = json!({"cells": cells, "object": shown});
+        let conditions = strategy.row_conditions(object);
+        if !conditions.is_empty() {
+            row["conditions"] = conditions.into();
+        }
+        self.rows.push(row);
     }
 
     /// The table; a watch shows the columns in its first event only.

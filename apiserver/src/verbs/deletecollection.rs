@@ -18,7 +18,8 @@ const WORKERS: usize = 16;
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let query = call.query();
-    let list_options = ListOptions::parse(&query, &call.info, call.definition())?;
+    let list_options =
+        ListOptions::parse(&query, &call.info, call.definition(), call.api.features())?;
     let body = call.read_body().await?;
     let sent = decode::options(&call.head.headers, &body)?;
     let options = DeleteOptions::parse(&query, sent)?;

@@ -32,7 +32,8 @@ pub(super) struct Found {
 /// Lists objects.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
-    let options = ListOptions::parse(&call.query(), &call.info, call.definition())?;
+    let options =
+        ListOptions::parse(&call.query(), &call.info, call.definition(), call.api.features())?;
     let found = find(&call, &options).await?;
     let cache = call.resource.cache();
     if accepted.is_protobuf_object() {

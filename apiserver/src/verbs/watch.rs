@@ -24,7 +24,8 @@ struct Sending {
 /// Watches objects.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::stream(call.definition()))?;
-    let options = ListOptions::parse(&call.query(), &call.info, call.definition())?;
+    let options =
+        ListOptions::parse(&call.query(), &call.info, call.definition(), call.api.features())?;
     if accepted.is_protobuf_object() {
         call.resource.cache().keep_protobuf();
     }

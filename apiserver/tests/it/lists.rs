@@ -121,6 +121,49 @@ async fn tables_and_metadata_are_made_on_request() {
     assert!(yaml.text.contains("kind: ConfigMap"), "{}", yaml.text);
 }
 
+/// A pod with a status.
+async fn pod(server: &Server, name: &str, status: serde_json::Value) {
+    let pods = "/api/v1/namespaces/default/pods";
+    let spec = json!({"containers": [{"name": "c", "image": "i:1"}]});
+    server.post(pods, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
+    let path = format!("{pods}/{name}/status");
+    server.patch(&path, "merge-patch+json", &json!({"status": status})).await.expect(200);
+}
+
+#[tokio::test]
+async fn rows_of_pods_that_ended_say_so() {
+    let server = Server::ready().await;
+    for (name, phase) in [("a", "Running"), ("b", "Succeeded"), ("c", "Failed")] {
+        pod(&server, name, json!({"phase": phase})).await;
+    }
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let answer = server.call("GET", "/api/v1/pods", &table, b"").await.expect(200);
+    let ended = |reason: &str, message: &str| {
+        let kind = "Completed";
+        json!([{"type": kind, "status": "True", "reason": reason, "message": message}])
+    };
+    let rows = &answer["rows"];
+    assert_eq!(rows[0].get("conditions"), None);
+    let succeeded = ended("Succeeded", "The pod has completed successfully.");
+    assert_eq!(rows[1]["conditions"], succeeded);
+    assert_eq!(rows[2]["conditions"], ended("Failed", "The pod failed."));
+}
+
+#[tokio::test]
+async fn pods_are_found_by_their_address_and_never_by_all_of_them() {
+    let server = Server::ready().await;
+    pod(&server, "a", json!({"podIP": "10.1.2.3", "podIPs": [{"ip": "10.1.2.3"}]})).await;
+    for (field, found) in [
+        ("status.podIP%3D10.1.2.3", true),
+        ("status.podIP%3D10.1.2.4", false),
+        ("status.podIPs%3D10.1.2.3", false),
+        ("status.podIPs%21%3D10.1.2.3", true),
+    ] {
+        let list = server.get(&format!("/api/v1/pods?fieldSelector={field}")).await.expect(200);
+        assert_eq!(names(&list).len(), usize::from(found), "{field}");
+    }
+}
+
 #[tokio::test]
 async fn a_collection_is_deleted_by_selector() {
     let server = filled(4).await;

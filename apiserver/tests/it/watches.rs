@@ -90,6 +90,26 @@ async fn a_streaming_list_ends_with_an_annotated_bookmark() {
 }
 
 #[tokio::test]
+async fn without_its_gate_a_watch_lists_as_it_always_did() {
+    let off = "WatchList=false".parse().unwrap();
+    let server = Server::with(|builder| builder.features(off));
+    let namespace = json!({"metadata": {"name": "default"}});
+    server.post("/api/v1/namespaces", &namespace).await.expect(201);
+    server.config_map("one", json!({})).await;
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let refused = server.get(&format!("{MAPS}?{query}")).await;
+    let why = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature \
+        gate is enabled";
+    assert!(refused.message().contains(why), "{}", refused.text);
+    refused.expect(422);
+    // No bookmark tells where the list ends.
+    let mut events = server.watch(&format!("{MAPS}?watch=1&allowWatchBookmarks=true")).await;
+    assert_eq!(events.brief().await, brief("ADDED", "one"));
+    server.config_map("two", json!({})).await;
+    assert_eq!(events.brief().await, brief("ADDED", "two"));
+}
+
+#[tokio::test]
 async fn a_compacted_revision_is_told_in_the_stream() {
     let server = Server::ready().await;
     let object = server.config_map("one", json!({})).await;

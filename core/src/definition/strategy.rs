@@ -91,6 +91,11 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     /// The cells of a table row, one for each column of the definition (the first is the name).
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value>;
 
+    /// What a table says of a row as a whole, as that its pod has ended: `TableRowCondition`s of `meta.k8s.io/v1`.
+    fn row_conditions(&self, _object: &Object) -> Vec<Value> {
+        Vec::new()
+    }
+
     /// The value of a selectable field of the definition. For the index of a cache the object holds only its labels,
     /// the scalars of its two uppermost levels, and what the definition's selectable fields name or begin, whole.
     fn field(&self, object: &Object, path: &str) -> String {

@@ -1,14 +1,55 @@
 use super::super::{
     connection::Call,
-    fixture::pods,
+    fixture::{self, pods},
     meter::{Sample, each, measure},
     server::Server,
 };
 use super::Plan;
 use anyhow::{Context, Result, ensure};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const LISTS: usize = 8;
+/// How many lists are begun and not read.
+const HELD: usize = 16;
+/// In that time a server has sent ahead what it sends to one who does not read.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// Fills the namespace, and tells what the pods take beside their JSON.
+pub(crate) async fn fill(server: &Server, plan: &Plan) -> Result<()> {
+    fixture::fill(server, plan.pods, plan.concurrency).await?;
+    let resident = server.resident();
+    let size = server.connection().succeed(Call::get(pods())).await?.size;
+    let times = resident as f64 / size.max(1) as f64;
+    eprintln!(
+        "{:<24} {:<10} {} MiB resident with {} pods, {times:.2} times their JSON",
+        "",
+        server.name,
+        resident >> 20,
+        plan.pods
+    );
+    Ok(())
+}
+
+/// Lists in JSON that nobody reads; what each adds to the server's memory is told beside the table.
+pub(crate) async fn held(server: &Server, _: &Plan) -> Result<Sample> {
+    measure(server, async {
+        let (mut latencies, mut lists) = (Vec::new(), Vec::new());
+        let resident = server.resident();
+        for _ in 0..HELD {
+            let connection = server.another().await?;
+            let start = Instant::now();
+            let list = connection.open_stream(Call::get(pods())).await?;
+            ensure!(list.status().is_success(), "a list answered with {}", list.status());
+            latencies.push(start.elapsed());
+            lists.push((connection, list));
+        }
+        tokio::time::sleep(SETTLING).await;
+        let each = server.resident().saturating_sub(resident) / HELD as u64;
+        eprintln!("{:<24} {:<10} {each} bytes for each list in flight", "", server.name);
+        Ok((lists.len(), latencies))
+    })
+    .await
+}
 
 pub(crate) async fn json(server: &Server, plan: &Plan) -> Result<Sample> {
     lists(server, plan, Call::get(pods())).await

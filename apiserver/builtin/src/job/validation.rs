@@ -8,6 +8,7 @@ use crate::{
 };
 use kubeplane_core::{
     Object,
+    features::Features,
     field::{Error, Errors, OMITTED},
     names,
     selector::LabelSelector,
@@ -35,7 +36,7 @@ pub(super) fn create(object: &Object) -> Errors {
     errors
 }
 
-pub(super) fn update(object: &Object, old: &Object) -> Errors {
+pub(super) fn update(features: &Features, object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
     let (new, before) = (At::top(object.map(), "spec"), At::top(old.map(), "spec"));
     let labels = before.get("template").get("metadata").get("labels");
@@ -48,7 +49,7 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     spec_with_selector(&new, lenient, &mut errors);
     completions(&new, &before, &mut errors);
     check::unchanged(&new.get("selector"), before.get("selector").value(), &mut errors);
-    template_update(&new, old, &mut errors);
+    template_update(features, &new, old, &mut errors);
     for field in
         ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
     {
@@ -71,31 +72,38 @@ fn completions(new: &At<'_>, before: &At<'_>, errors: &mut Errors) {
 }
 
 /// The template may change in what schedules it and in resources, while a job is suspended and has no pods.
-fn template_update(new: &At<'_>, old: &Object, errors: &mut Errors) {
+fn template_update(features: &Features, new: &At<'_>, old: &Object, errors: &mut Errors) {
     let (at, spec, status) =
         (new.get("template"), sub(old.map(), "spec"), sub(old.map(), "status"));
-    let suspended = spec.flag("suspend");
-    let idle = suspended
-        && (status.text("startTime").is_empty() || holds(old, "Suspended"))
-        && status.int("active") == 0;
+    let fresh = spec.flag("suspend") && status.text("startTime").is_empty();
+    let idle =
+        (fresh || spec.flag("suspend") && holds(old, "Suspended")) && status.int("active") == 0;
     let mut before = spec.sub("template").clone();
-    if !idle {
-        return check::unchanged(&at, &before, errors);
+    let later = features.is_on("MutableSchedulingDirectivesForSuspendedJobs");
+    if (later && idle) || (!later && fresh) {
+        take_scheduling(&mut before, at.value());
+    }
+    if !idle || !features.is_on("MutablePodResourcesForSuspendedJobs") {
+        return check::same(&at, &before, "io.k8s.api.core.v1.PodTemplateSpec", errors);
     }
     let template = at.value();
-    for field in ["annotations", "labels"] {
-        take(&mut before, &["metadata"], field, template.sub("metadata"));
-    }
-    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
-        take(&mut before, &["spec"], field, template.sub("spec"));
-    }
-    take_node_affinity(&mut before, template.sub("spec").sub("affinity"));
     for list in ["containers", "initContainers"] {
         take_resources(&mut before, template.sub("spec").list(list), list);
     }
     // The original compares the pods' specs alone here.
     let at = new.get("template.spec").with(template.sub("spec"));
-    check::unchanged(&at, before.sub("spec"), errors);
+    check::same(&at, before.sub("spec"), "io.k8s.api.core.v1.PodSpec", errors);
+}
+
+/// Takes what schedules pods from the new template.
+fn take_scheduling(before: &mut Value, template: &Value) {
+    for field in ["annotations", "labels"] {
+        take(before, &["metadata"], field, template.sub("metadata"));
+    }
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        take(before, &["spec"], field, template.sub("spec"));
+    }
+    take_node_affinity(before, template.sub("spec").sub("affinity"));
 }
 
 fn inner<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Value>> {

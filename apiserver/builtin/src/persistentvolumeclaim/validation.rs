@@ -14,10 +14,11 @@ use kubeplane_core::{
     Object,
     field::{Error, Errors, Path, internal_diff},
     names,
-    schema::builtin,
+    schema::{SchemaRef, builtin},
 };
 use serde_json::{Value, json};
 
+const SPEC: &str = "io.k8s.api.core.v1.PersistentVolumeClaimSpec";
 const RESIZES: &[&str] = &[
     "ControllerResizeInProgress",
     "ControllerResizeInfeasible",
@@ -119,11 +120,11 @@ fn other_changes(object: &Object, old: &Object, errors: &mut Errors) -> Option<S
             requests.insert("storage".to_owned(), size);
         }
     }
-    let schema = builtin("io.k8s.api.core.v1.PersistentVolumeClaimSpec");
-    let shown = || {
-        schema.map_or_else(String::new, |schema| internal_diff(&before, &new, &schema, |_| true))
-    };
-    (new != before).then(shown)
+    if check::is_same(&new, &before, SPEC) {
+        return None;
+    }
+    let shown = |schema: SchemaRef| internal_diff(&before, &new, &schema, |_| true);
+    Some(builtin(SPEC).map_or_else(String::new, shown))
 }
 
 fn copy(from: &Value, to: &mut Value, field: &str) {

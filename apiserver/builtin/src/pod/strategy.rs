@@ -6,7 +6,7 @@ use super::{
     table, validation, warnings,
 };
 use crate::{
-    hooks::{change_only, keep, keep_metadata, put, start_generation},
+    hooks::{change_only, is_same, keep, keep_metadata, put, start_generation},
     look::{Look, sub},
 };
 use jiff::Timestamp;
@@ -58,7 +58,7 @@ impl Strategy for Pods {
         }
         let before = sub(old.map(), "spec");
         drop_disabled(context.features, object.map_at_mut(&["spec"]), before);
-        let changed = object.at(&["spec"]) != old.at(&["spec"]);
+        let changed = !is_same(object, old, &["spec"]);
         object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
     }
 
@@ -90,16 +90,22 @@ impl Strategy for Pods {
         table::row(object, now)
     }
 
+    fn row_conditions(&self, object: &Object) -> Vec<Value> {
+        table::conditions(object)
+    }
+
     fn field(&self, object: &Object, path: &str) -> String {
         let (spec, status) = (sub(object.map(), "spec"), sub(object.map(), "status"));
         match path.split_once('.') {
             Some(("spec", "hostNetwork")) => spec.flag("hostNetwork").to_string(),
             Some(("spec", "host")) => spec.text("nodeName").to_owned(),
             Some(("spec", name)) => spec.text(name).to_owned(),
-            Some(("status", "podIP" | "podIPs")) => {
+            Some(("status", "podIP")) => {
                 let first = status.list("podIPs").first().map(|ip| ip.text("ip"));
                 first.unwrap_or_else(|| status.text("podIP")).to_owned()
             }
+            // The original takes it in a selector, and knows it of no pod.
+            Some(("status", "podIPs")) => String::new(),
             Some((_, name)) => status.text(name).to_owned(),
             None => String::new(),
         }

@@ -6,18 +6,18 @@ use crate::{
 };
 use jiff::Timestamp;
 use kubeplane_core::Object;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) fn row(pod: &Object, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (sub(pod.map(), "spec"), sub(pod.map(), "status"));
     let state = State::of(pod, spec, status);
     let total = spec.list("containers").len()
         + spec.list("initContainers").iter().filter(|c| is_sidecar(c)).count();
-    let restarts = match state.last_restart {
-        Some(last) if state.restarts != 0 => {
-            format!("{} ({} ago)", state.restarts, since(last, now))
+    let restarts = match state.restarts.last {
+        Some(last) if state.restarts.count != 0 => {
+            format!("{} ({} ago)", state.restarts.count, since(last, now))
         }
-        _ => state.restarts.to_string(),
+        _ => state.restarts.count.to_string(),
     };
     let ip = status.list("podIPs").first().map_or("", |ip| ip.text("ip"));
     vec![
@@ -33,12 +33,41 @@ pub(crate) fn row(pod: &Object, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// Whether the pod has ended, and how.
+pub(crate) fn conditions(pod: &Object) -> Vec<Value> {
+    let phase = pod.text(&["status", "phase"]);
+    let message = match phase {
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
+        _ => return Vec::new(),
+    };
+    vec![json!({"type": "Completed", "status": "True", "reason": phase, "message": message})]
+}
+
 /// What is counted and said while the statuses of the containers are looked through.
 struct State<'a> {
     reason: String,
     ready: usize,
-    restarts: i64,
-    last_restart: Option<&'a str>,
+    restarts: Restarts<'a>,
+    /// Those of the sidecars that were looked at.
+    sidecars: Restarts<'a>,
+}
+
+/// How often containers were started anew, and when one of them ended last.
+#[derive(Default, Clone, Copy)]
+struct Restarts<'a> {
+    count: i64,
+    last: Option<&'a str>,
+}
+
+impl<'a> Restarts<'a> {
+    fn add(&mut self, container: &'a Value) {
+        self.count += container.int("restartCount");
+        let finished = container.sub("lastState").sub("terminated").text("finishedAt");
+        if !finished.is_empty() && self.last.is_none_or(|last| last < finished) {
+            self.last = Some(finished);
+        }
+    }
 }
 
 impl<'a> State<'a> {
@@ -47,8 +76,8 @@ impl<'a> State<'a> {
         let mut state = Self {
             reason: or(status.text("reason"), phase).to_owned(),
             ready: 0,
-            restarts: 0,
-            last_restart: None,
+            restarts: Restarts::default(),
+            sidecars: Restarts::default(),
         };
         let gated =
             |c: &&Value| c.text("type") == "PodScheduled" && c.text("reason") == "SchedulingGated";
@@ -57,7 +86,7 @@ impl<'a> State<'a> {
         }
         let initializing = state.init_containers(spec, status);
         if !initializing || has_condition(status, "Initialized") {
-            state.containers(spec, status);
+            state.containers(status);
         }
         if pod.is_deleting() {
             if status.text("reason") == "NodeLost" {
@@ -73,13 +102,17 @@ impl<'a> State<'a> {
     fn init_containers(&mut self, spec: &'a Value, status: &'a Value) -> bool {
         let declared = spec.list("initContainers");
         for (index, container) in status.list("initContainerStatuses").iter().enumerate() {
-            self.count_restarts(container);
+            let is_sidecar = sidecar_named(declared, container.text("name"));
+            self.restarts.add(container);
+            if is_sidecar {
+                self.sidecars.add(container);
+            }
             let state = container.sub("state");
             let (terminated, waiting) = (state.sub("terminated"), state.sub("waiting"));
             if !terminated.is_null() && terminated.int("exitCode") == 0 {
                 continue;
             }
-            if sidecar_named(declared, container.text("name")) && container.flag("started") {
+            if is_sidecar && container.flag("started") {
                 self.ready += usize::from(container.flag("ready"));
                 continue;
             }
@@ -97,17 +130,11 @@ impl<'a> State<'a> {
     }
 
     /// From here on only the restarts of sidecars and of the containers proper count.
-    fn containers(&mut self, spec: &'a Value, status: &'a Value) {
-        (self.restarts, self.last_restart) = (0, None);
-        let declared = spec.list("initContainers");
-        for container in status.list("initContainerStatuses") {
-            if sidecar_named(declared, container.text("name")) {
-                self.count_restarts(container);
-            }
-        }
+    fn containers(&mut self, status: &'a Value) {
+        self.restarts = self.sidecars;
         let (mut running, mut failure) = (false, None);
         for container in status.list("containerStatuses").iter().rev() {
-            self.count_restarts(container);
+            self.restarts.add(container);
             let state = container.sub("state");
             let terminated = state.sub("terminated");
             let waits_for = state.sub("waiting").text("reason");
@@ -131,14 +158,6 @@ impl<'a> State<'a> {
             } else if running {
                 "NotReady".clone_into(&mut self.reason);
             }
-        }
-    }
-
-    fn count_restarts(&mut self, container: &'a Value) {
-        self.restarts += container.int("restartCount");
-        let finished = container.sub("lastState").sub("terminated").text("finishedAt");
-        if !finished.is_empty() && self.last_restart.is_none_or(|last| last < finished) {
-            self.last_restart = Some(finished);
         }
     }
 }

@@ -57,7 +57,8 @@ pub(super) fn status(object: &Object, old: &Object) -> Errors {
     }
     let allocation = status.get("allocation");
     if allocation.is_set() && before.has("allocation") {
-        check::unchanged(&allocation, before.sub("allocation"), &mut errors);
+        let definition = "io.k8s.api.resource.v1.AllocationResult";
+        check::same(&allocation, before.sub("allocation"), definition, &mut errors);
     } else if allocation.is_set() {
         let spec = sub(object.map(), "spec");
         self::allocation(&allocation, &Names::of(spec.sub("devices")), &mut errors);

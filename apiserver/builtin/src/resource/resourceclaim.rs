@@ -75,6 +75,7 @@ fn cells(object: &Object, now: Timestamp) -> Vec<Value> {
 
 fn update(object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
-    check::unchanged(&At::top(object.map(), "spec"), sub(old.map(), "spec"), &mut errors);
+    let definition = "io.k8s.api.resource.v1.ResourceClaimSpec";
+    check::same(&At::top(object.map(), "spec"), sub(old.map(), "spec"), definition, &mut errors);
     errors
 }

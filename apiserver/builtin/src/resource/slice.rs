@@ -11,6 +11,7 @@ use crate::{
     check,
     csinode::driver_name,
     defaulting::{map_in, maps_in, missing},
+    hooks::is_same,
     look::{At, Look, sub},
     plain::Plain,
     pod::validation::affinity::node_selector,
@@ -64,7 +65,7 @@ fn default(object: &mut Object) {
 fn change(context: &Context<'_>, object: &mut Object, old: &Object) {
     prepare(context, object, Some(old));
     // What was just dropped or filled in is no change.
-    let changed = object.at(&["spec"]) != old.at(&["spec"]);
+    let changed = !is_same(object, old, &["spec"]);
     object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
 }
 

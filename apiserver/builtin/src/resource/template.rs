@@ -42,6 +42,7 @@ fn validate(object: &Object) -> Errors {
 
 fn update(object: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
-    check::unchanged(&At::top(object.map(), "spec"), sub(old.map(), "spec"), &mut errors);
+    let definition = "io.k8s.api.resource.v1.ResourceClaimTemplateSpec";
+    check::same(&At::top(object.map(), "spec"), sub(old.map(), "spec"), definition, &mut errors);
     errors
 }

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use kubeplane_core::{Object, field::Errors, selector::LabelSelector};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// What is not looked at again in what was stored once.
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,7 +46,7 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
     let new = At::top(object.map(), "spec");
     spec(&new, skipped, &mut errors);
     forgive_template(&mut errors, &template);
-    if fixed(object) != fixed(old) {
+    if !check::is_same(&fixed(object), &fixed(old), "io.k8s.api.apps.v1.StatefulSetSpec") {
         errors.push(new.forbidden(
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', \
              'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
@@ -56,7 +56,7 @@ pub(super) fn update(object: &Object, old: &Object) -> Errors {
 }
 
 /// The part of the spec that may not change.
-fn fixed(object: &Object) -> Map<String, Value> {
+fn fixed(object: &Object) -> Value {
     let mut spec = object.at(&["spec"]).and_then(Value::as_object).cloned().unwrap_or_default();
     for field in MUTABLE {
         spec.remove(field);
@@ -66,7 +66,7 @@ fn fixed(object: &Object) -> Map<String, Value> {
         claim.remove("apiVersion");
         claim.remove("kind");
     }
-    spec
+    Value::Object(spec)
 }
 
 fn spec(spec: &At<'_>, skipped: Skipped, errors: &mut Errors) {

@@ -438,3 +438,60 @@ fn what_is_hardly_meant_is_warned_about() {
     ];
     assert_eq!(warnings, expected);
 }
+
+#[test]
+fn what_is_refused_is_not_warned_about() {
+    let secrets = Kind::of("v1", "Secret");
+    let said = |data: Value| {
+        let object = secrets.created(json!({"metadata": {"name": "s", "namespace": "d"},
+            "type": "kubernetes.io/tls", "data": data}));
+        secrets.with("", |context| {
+            let errors = secrets.0.strategy.validate(context, &object);
+            (errors.len(), context.warnings.take())
+        })
+    };
+    assert_eq!(said(json!({"tls.crt": ""})), (1, Vec::new()));
+    let (errors, warnings) = said(json!({"tls.crt": "", "tls.key": ""}));
+    assert_eq!(errors, 0);
+    assert_eq!(warnings, ["tls: failed to find any PEM data in certificate input"]);
+}
+
+#[test]
+fn a_fraction_of_a_byte_is_warned_about_where_it_stands() {
+    let sets = Kind::of("apps/v1", "StatefulSet");
+    let labels = json!({"app": "x"});
+    let set = sets.created(json!({"metadata": {"name": "s", "namespace": "d"}, "spec": {
+        "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec":
+            {"containers": [{"name": "c", "image": "i:1"}]}},
+        "volumeClaimTemplates": [{"metadata": {"name": "v"}, "spec":
+            {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1500m"}}}}]}}));
+    let place = "resources.requests[storage]: fractional byte value \"1500m\" is invalid, must be an integer";
+    let warnings = sets.warnings_of("", &set, None);
+    assert_eq!(warnings, [format!("spec.volumeClaimTemplates[0].{place}")]);
+    let warnings = sets.warnings_of("", &set, Some(&set));
+    assert_eq!(warnings, [format!("spec.volumeClaimTemplates[0].Spec.{place}")]);
+}
+
+#[test]
+fn a_lease_keeps_what_it_has_of_a_feature_that_is_off() {
+    let of = |gates| Kind::gated(gates, "coordination.k8s.io/v1", "Lease");
+    let (on, off) = (of("CoordinatedLeaderElection=true"), of(""));
+    let lease = json!({"metadata": {"name": "l", "namespace": "d"},
+        "spec": {"strategy": "OldestEmulationVersion", "preferredHolder": "a"}});
+    assert_eq!(off.created(lease.clone()).at(&["spec"]), Some(&json!({})));
+    let old = on.created(lease);
+    let (kept, errors) = off.updated(&old, "", |lease| lease.set(&["spec", "holderIdentity"], "b"));
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(kept.text(&["spec", "strategy"]), "OldestEmulationVersion");
+    assert_eq!(kept.text(&["spec", "preferredHolder"]), "a");
+}
+
+#[test]
+fn no_pod_is_found_by_all_its_addresses() {
+    let pods = Kind::of("v1", "Pod");
+    let mut object = pods.created(pod(json!({})));
+    object.set(&["status", "podIPs"], json!([{"ip": "10.1.2.3"}]));
+    let field = |path: &str| pods.0.strategy.field(&object, path);
+    assert_eq!(field("status.podIP"), "10.1.2.3");
+    assert_eq!(field("status.podIPs"), "");
+}

@@ -1,11 +1,15 @@
 //! The built-in kinds against what a server of Kubernetes 1.36 was seen to answer.
 
 #[cfg(test)]
+mod amounts;
+#[cfg(test)]
 mod creates;
 #[cfg(test)]
 mod definitions;
 #[cfg(test)]
 mod expressions;
+#[cfg(test)]
+mod gates;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]

@@ -49,6 +49,14 @@ fn pods_in_one_word() {
             ]}),
             ["1/3", "Running", "0"],
         ),
+        // No sidecar behind an init container that failed counts.
+        (
+            json!({"phase": "Running", "conditions": [{"type": "Initialized", "status": "True"}], "initContainerStatuses": [
+                {"name": "i", "restartCount": 3, "state": {"terminated": {"exitCode": 1}}},
+                {"name": "s", "restartCount": 2, "started": true, "ready": true, "state": running},
+            ], "containerStatuses": [{"name": "a", "ready": true, "restartCount": 1, "state": running}]}),
+            ["1/3", "Init:ExitCode:1", "1"],
+        ),
         (json!({"phase": "Failed", "reason": "Evicted"}), ["0/3", "Evicted", "0"]),
         (
             json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}),

@@ -3,6 +3,7 @@
 use super::Bootstrap;
 use futures::{StreamExt, future::try_join_all};
 use http::StatusCode;
+use kubeplane_apiserver::DeleteOptions;
 use kubeplane_core::{
     GroupResource, Object,
     status::{ApiError, ApiResult},
@@ -16,7 +17,10 @@ const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
 /// After a failed watch.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Says of an object whether servers bring back its spec.
 const KEEP: &str = "apf.kubernetes.io/autoupdate-spec";
+/// Those whose spec servers bring back whatever is said.
+const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
 
 /// Name, shares, percent that can be lent, and queues with the hand dealt from them (none: refuse at once).
 type Level = (&'static str, i64, i64, Option<(i64, i64)>);
@@ -128,18 +132,62 @@ fn schemas() -> Vec<Value> {
 }
 
 impl Bootstrap {
-    /// Makes what is missing. What an administrator changed stays as it is.
+    /// Makes what is missing, brings back what nobody claimed for themselves, and deletes what other versions left.
     pub(super) async fn ensure_flow_control(&self) -> ApiResult<()> {
-        for (resource, values) in
-            [("prioritylevelconfigurations", levels()), ("flowschemas", schemas())]
-        {
-            let made = values.into_iter().map(|mut value| {
-                value["metadata"]["annotations"] = json!({KEEP: "true"});
-                self.ensure(GROUP, resource, "", value)
-            });
+        let kinds = [("prioritylevelconfigurations", levels()), ("flowschemas", schemas())];
+        for (plural, values) in &kinds {
+            let resource = GroupResource::new(GROUP, *plural);
+            let made = values.iter().cloned();
+            let made = made.map(|value| self.ensure_configuration(&resource, value));
             try_join_all(made).await?;
         }
+        for (plural, values) in &kinds {
+            let resource = GroupResource::new(GROUP, *plural);
+            for object in self.api.list_stored(&resource, "").await? {
+                let wanted = values.iter().any(|value| value["metadata"]["name"] == object.name());
+                if !wanted && is_kept(&object) == Some(true) {
+                    self.remove(&resource, object.name()).await?;
+                }
+            }
+        }
         Ok(())
+    }
+
+    async fn ensure_configuration(&self, resource: &GroupResource, value: Value) -> ApiResult<()> {
+        let mut wanted = Object::from_value(value).unwrap_or_default();
+        wanted.set(&["metadata", "annotations", KEEP], "true");
+        let name = wanted.name().to_owned();
+        let current = match self.api.get(resource, "", &name).await {
+            Ok(current) => current,
+            Err(error) if error.code() == StatusCode::NOT_FOUND => {
+                return self.create(resource, "", wanted).await.map(|_| ());
+            }
+            Err(error) => return Err(error),
+        };
+        self.api.resource(resource)?.definition().strategy.default(&mut wanted);
+        if revised(&current, &wanted).is_none() {
+            return Ok(());
+        }
+        let change = |object: &mut Object| {
+            if let Some(better) = revised(object, &wanted) {
+                *object = better;
+            }
+            Ok::<_, ApiError>(())
+        };
+        match self.api.write(resource, "", &name, change).await {
+            // It is looked at again soon.
+            Err(error) if matches!(error.code(), StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+
+    async fn remove(&self, resource: &GroupResource, name: &str) -> ApiResult<()> {
+        match self.api.delete(resource, "", name, DeleteOptions::default()).await {
+            Err(error) if error.code() == StatusCode::NOT_FOUND => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Keeps what is said of schemas true.
@@ -215,7 +263,93 @@ impl Bootstrap {
     }
 }
 
+/// Whether servers bring back its spec, if it says so in a way that the original reads.
+fn is_kept(object: &Object) -> Option<bool> {
+    match object.annotation(KEEP)? {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// The object as servers want it; `None` where it is so. The spec is theirs until somebody says or does otherwise.
+fn revised(current: &Object, wanted: &Object) -> Option<Object> {
+    let said = is_kept(current);
+    let kept =
+        MANDATORY.contains(&current.name()) || said.unwrap_or_else(|| current.generation() == 1);
+    let differs = kept && !is_as_wanted(current, wanted);
+    if said == Some(kept) && !differs {
+        return None;
+    }
+    let mut revised = current.clone();
+    if let Some(spec) = wanted.at(&["spec"]).filter(|_| differs) {
+        revised.set(&["spec"], spec.clone());
+    }
+    if said != Some(kept) {
+        revised.set(&["metadata", "annotations", KEEP], kept.to_string());
+    }
+    Some(revised)
+}
+
+fn is_as_wanted(current: &Object, wanted: &Object) -> bool {
+    let (Some(found), Some(spec)) = (current.at(&["spec"]), wanted.at(&["spec"])) else {
+        return false;
+    };
+    let mut spec = spec.clone();
+    // How much the exempt have and lend is for administrators to say.
+    if let (Some(own), Some(said)) = (spec.get_mut("exempt"), found.get("exempt")) {
+        *own = said.clone();
+    }
+    spec == *found
+}
+
 fn dangling(schema: &Object) -> Option<&str> {
     let conditions = schema.at(&["status", "conditions"])?.as_array()?;
     conditions.iter().find(|one| one["type"] == "Dangling")?["status"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(name: &str, said: Option<&str>, generation: i64, spec: &Value) -> Object {
+        let mut value = json!({"metadata": {"name": name, "generation": generation}, "spec": spec});
+        if let Some(said) = said {
+            value["metadata"]["annotations"] = json!({KEEP: said});
+        }
+        Object::from_value(value).unwrap_or_default()
+    }
+
+    /// What is said of it afterwards, and whether its spec was brought back; `None` where nothing changes.
+    fn after(current: &Object, wanted: &Value) -> Option<(String, bool)> {
+        let revised = revised(current, &level(current.name(), Some("true"), 0, wanted))?;
+        let said = revised.annotation(KEEP).unwrap_or_default().to_owned();
+        Some((
+            said,
+            revised.at(&["spec"]) == Some(wanted) && revised.at(&["spec"]) != current.at(&["spec"]),
+        ))
+    }
+
+    #[test]
+    fn a_spec_comes_back_until_an_administrator_claims_it() {
+        let (wanted, other) = (
+            json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 20}}),
+            json!({"type": "Limited", "limited": {"nominalConcurrencyShares": 7}}),
+        );
+        let answer = |said: &str, spec: bool| Some((said.to_owned(), spec));
+        let suggested =
+            |said, generation, spec| after(&level("system", said, generation, spec), &wanted);
+        assert_eq!(suggested(Some("true"), 1, &wanted), None);
+        assert_eq!(suggested(Some("true"), 9, &other), answer("true", true));
+        assert_eq!(suggested(Some("false"), 1, &other), None);
+        assert_eq!(suggested(None, 1, &other), answer("true", true));
+        assert_eq!(suggested(None, 2, &other), answer("false", false));
+        assert_eq!(suggested(Some("perhaps"), 2, &wanted), answer("false", false));
+        let mandatory = |said, spec| after(&level("catch-all", said, 3, spec), &wanted);
+        assert_eq!(mandatory(Some("false"), &wanted), answer("true", false));
+        assert_eq!(mandatory(Some("false"), &other), answer("true", true));
+        let exempt =
+            |shares: i64| json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": shares}});
+        assert_eq!(after(&level("exempt", Some("true"), 2, &exempt(5)), &exempt(0)), None);
+    }
 }

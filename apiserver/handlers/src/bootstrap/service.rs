@@ -1,4 +1,4 @@
-//! The Service `kubernetes`: where it leads, and the range its address is of.
+//! The Service `kubernetes`, and the range its address is of.
 
 use super::Bootstrap;
 use kubeplane_core::{
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 impl Bootstrap {
     /// Where the server is reached; waits for the port where it is a free one.
-    async fn address(&self) -> ApiResult<SocketAddr> {
+    pub(super) async fn address(&self) -> ApiResult<SocketAddr> {
         let mut address = self.options.address;
         if let Some(mut bound) = self.bound.clone() {
             let bound = *bound.wait_for(Option::is_some).await.map_err(ApiError::internal)?;
@@ -62,23 +62,6 @@ impl Bootstrap {
             "spec": {"type": "ClusterIP", "clusterIP": options.service_address.to_string(), "sessionAffinity": "None",
                 "ipFamilyPolicy": "SingleStack",
                 "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port()}]}});
-        self.ensure("", "services", "default", service).await?;
-        let (host, port) = (address.ip().to_string(), address.port());
-        if address.ip().is_loopback() || address.ip().is_unspecified() {
-            // No endpoint may be a loopback address; pods of this machine do not reach the server then.
-            return Ok(());
-        }
-        let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints",
-            "metadata": {"name": "kubernetes", "namespace": "default",
-                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-            "subsets": [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]});
-        self.replace("", "endpoints", "default", endpoints, "subsets").await?;
-        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": "kubernetes", "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            "addressType": family, "endpoints": [{"addresses": [host], "conditions": {"ready": true}}],
-            "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
-        self.replace("discovery.k8s.io", "endpointslices", "default", slice, "endpoints").await
+        self.ensure("", "services", "default", service).await
     }
 }

@@ -214,11 +214,15 @@ impl NodePorts {
 
 /// Where the original keeps it.
 fn key(api: &Api) -> ApiResult<Key> {
+    beside_resources(api, "ranges/servicenodeports")
+}
+
+/// The key of what the original keeps beside the objects of its resources.
+pub(crate) fn beside_resources(api: &Api, name: &str) -> ApiResult<Key> {
     let services = api.resource(&GroupResource::new("", "services"))?;
     let own = format!("{}/", services.definition().storage_path());
     let root = services.prefix().strip_suffix(&own).unwrap_or("/registry/");
-    Key::new(format!("{root}ranges/servicenodeports"))
-        .ok_or_else(|| ApiError::internal("the key of node ports is too long"))
+    Key::new(format!("{root}{name}")).ok_or_else(|| ApiError::internal("the key is too long"))
 }
 
 fn has_node_ports(service: &Object) -> bool {

@@ -93,6 +93,14 @@ async fn a_pod_that_is_not_ready_goes_where_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_pod_that_is_not_ready_goes_as_it_is_whatever_version_was_asked_for() {
+    let status = json!({"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1});
+    let server = cluster("False", status).await;
+    let options = json!({"preconditions": {"resourceVersion": "1"}});
+    assert_eq!(evict(&server, "one", options).await.0, 201);
+}
+
+#[tokio::test]
 async fn preconditions_hold_and_two_budgets_are_too_many() {
     let status = json!({"disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1});
     let server = cluster("True", status).await;

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod behind;
+mod bootstrap;
 mod devices;
 mod eviction;
 mod harness;

@@ -2,7 +2,7 @@
 
 use crate::server::{Answer, ask, build, builder};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 async fn document(path: &str) -> Value {
     ask(&build(), path, &[("accept", "application/json")]).await.json()
@@ -65,6 +65,46 @@ async fn schemas_carry_texts_and_facts() {
     let name = &schemas["io.k8s.api.core.v1.Container"]["properties"]["name"];
     assert_eq!(name["default"], "");
     assert!(schemas["io.k8s.api.core.v1.ConfigMapEnvSource"].get("required").is_none());
+}
+
+/// What a schema or a property says of how it merges.
+fn facts(of: &Value) -> Value {
+    const WORDS: [&str; 5] =
+        ["patch-strategy", "patch-merge-key", "list-type", "list-map-keys", "map-type"];
+    let said =
+        |word: &str| Some((word.to_owned(), of.get(format!("x-kubernetes-{word}"))?.clone()));
+    Value::Object(WORDS.into_iter().filter_map(said).collect())
+}
+
+#[tokio::test]
+async fn schemas_merge_as_those_of_the_original() {
+    let recorded = include_str!("facts.jsonl").lines();
+    let recorded = recorded.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let place = |definition: &str, field: &str| format!("{definition} {field}");
+    let recorded: BTreeMap<String, Value> = recorded
+        .map(|record| {
+            let text = |field: &str| record[field].as_str().unwrap();
+            (place(text("definition"), text("field")), record["facts"].clone())
+        })
+        .collect();
+    let none = json!({});
+    let server = build();
+    let index = ask(&server, "/openapi/v3", &[]).await.json();
+    let mut seen = BTreeSet::new();
+    for path in index["paths"].as_object().unwrap().keys() {
+        let document = ask(&server, &format!("/openapi/v3/{path}"), &[]).await.json();
+        for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            let properties = properties.map(|(field, property)| (place(name, field), property));
+            for (place, of) in properties.chain([(place(name, ""), schema)]) {
+                let wanted = recorded.get(&place).unwrap_or(&none);
+                assert_eq!(&facts(of), wanted, "{place}");
+                seen.extend((*wanted != none).then_some(place));
+            }
+        }
+    }
+    let missing: Vec<_> = recorded.keys().filter(|place| !seen.contains(*place)).collect();
+    assert!(seen.len() > 280, "{missing:?}");
 }
 
 #[tokio::test]

@@ -6,8 +6,7 @@ use crate::{info::RequestInfo, query::Query, registry::Registry};
 use http::Uri;
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{GroupVersion, features::Features};
-use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// The most seats of a write, and of a list that is estimated by the number of its objects.
 const MOST: usize = 10;
@@ -22,8 +21,6 @@ const OBJECTS_PER_SEAT: u64 = 100;
 const WATCHERS_PER_SEAT: usize = 10;
 /// What a seat's worth of watchers costs.
 const PER_EVENT: Duration = Duration::from_millis(5);
-/// How long a resource's size is believed.
-const FRESH: Duration = Duration::from_secs(60);
 
 /// The seats of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +69,6 @@ pub(super) struct Estimator {
     clock: SharedClock,
     by_size: bool,
     watch_lists: bool,
-    /// The average size of the objects of a resource, in bytes, and when that was.
-    sizes: Mutex<HashMap<(String, String), (Duration, u64)>>,
 }
 
 impl Estimator {
@@ -83,7 +78,6 @@ impl Estimator {
             clock,
             by_size: features.is_on("SizeBasedListCostEstimate"),
             watch_lists: features.is_on("WatchList"),
-            sizes: Mutex::default(),
         }
     }
 
@@ -126,17 +120,7 @@ impl Estimator {
         let resource = self.registry.find(&version, &info.resource)?;
         let snapshot = resource.cache().peek()?;
         let objects = snapshot.rows.len() as u64;
-        let (key, now) = ((info.group.clone(), info.resource.clone()), self.clock.elapsed());
-        let known = self.sizes.lock().get(&key).copied();
-        if let Some((at, size)) = known
-            && size > 0
-            && now.saturating_sub(at) < FRESH
-        {
-            return Some(Stored { objects, size });
-        }
-        let bytes: u64 = snapshot.rows.values().map(|row| row.value.len() as u64).sum();
-        let size = bytes.checked_div(objects).unwrap_or_default();
-        self.sizes.lock().insert(key, (now, size));
+        let size = snapshot.bytes.checked_div(objects).unwrap_or_default();
         Some(Stored { objects, size })
     }
 }

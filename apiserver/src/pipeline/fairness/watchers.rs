@@ -11,7 +11,9 @@ use http_body::{Frame, SizeHint};
 use kubeplane_core::selector::FieldSelector;
 use parking_lot::Mutex;
 use std::{
+    borrow::Borrow,
     collections::HashMap,
+    hash::{Hash, Hasher},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,12 +24,56 @@ use std::{
 pub(super) struct Watchers(Arc<Mutex<HashMap<Arc<What>, usize>>>);
 
 /// Objects that are watched: all of a resource, those of a namespace, or one.
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 struct What {
     group: String,
     resource: String,
     namespace: String,
     name: String,
+}
+
+/// A key that need not own its names, so that looking one up copies none.
+trait Named {
+    /// Group, resource, namespace and name.
+    fn names(&self) -> [&str; 4];
+}
+
+impl Named for What {
+    fn names(&self) -> [&str; 4] {
+        [&self.group, &self.resource, &self.namespace, &self.name]
+    }
+}
+
+impl Named for [&str; 4] {
+    fn names(&self) -> [&str; 4] {
+        *self
+    }
+}
+
+impl Hash for What {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.names().hash(state);
+    }
+}
+
+impl Hash for dyn Named + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.names().hash(state);
+    }
+}
+
+impl PartialEq for dyn Named + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.names() == other.names()
+    }
+}
+
+impl Eq for dyn Named + '_ {}
+
+impl<'a> Borrow<dyn Named + 'a> for Arc<What> {
+    fn borrow(&self) -> &(dyn Named + 'a) {
+        &**self
+    }
 }
 
 /// A watch that is counted.
@@ -64,17 +110,16 @@ impl Watchers {
         if all.is_empty() {
             return 0;
         }
-        let mut what =
-            What { group: info.group.clone(), resource: info.resource.clone(), ..What::default() };
-        let count = |what: &What| all.get(what).copied().unwrap_or_default();
-        let mut sum = count(&what);
+        let count = |namespace: &str, name: &str| {
+            let names = [&*info.group, &*info.resource, namespace, name];
+            all.get(&names as &dyn Named).copied().unwrap_or_default()
+        };
+        let mut sum = count("", "");
         if !info.namespace.is_empty() {
-            what.namespace.clone_from(&info.namespace);
-            sum += count(&what);
+            sum += count(&info.namespace, "");
         }
         if !info.name.is_empty() {
-            what.name.clone_from(&info.name);
-            sum += count(&what);
+            sum += count(&info.namespace, &info.name);
         }
         sum
     }

@@ -17,6 +17,8 @@ mod status;
 pub(crate) use resize::resize;
 pub(crate) use status::status;
 
+const SPEC: &str = "io.k8s.api.core.v1.PodSpec";
+const EPHEMERAL: &str = "io.k8s.api.core.v1.EphemeralContainer";
 const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
      `spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set \
      to 1 if it was previously negative)";
@@ -128,8 +130,8 @@ fn other_fields(spec: &At<'_>, before: &At<'_>, errors: &mut Errors) {
         copy(&mut new, old, "nodeSelector");
         gated::forget_node_affinity(&mut new, old);
     }
-    if new != *old {
-        let changed = changes(old, &new, "io.k8s.api.core.v1.PodSpec");
+    if !check::is_same(&new, old, SPEC) {
+        let changed = changes(old, &new, SPEC);
         let detail =
             format!("pod updates may not change fields other than {CHANGEABLE}\n{changed}");
         errors.push(spec.forbidden(detail));
@@ -171,11 +173,12 @@ pub(crate) fn ephemeral_containers(pod: &Object, old: &Object) -> Errors {
         let found = list.items().filter(|container| container.get("name").str() == name).last();
         let what = match found {
             None => "removed\n".to_owned(),
-            Some(container) if container.value() != before.value() => {
-                let definition = "io.k8s.api.core.v1.EphemeralContainer";
-                format!("changed\n{}", changes(before.value(), container.value(), definition))
+            Some(container) if check::is_same(container.value(), before.value(), EPHEMERAL) => {
+                continue;
             }
-            Some(_) => continue,
+            Some(container) => {
+                format!("changed\n{}", changes(before.value(), container.value(), EPHEMERAL))
+            }
         };
         errors.push(
             list.forbidden(format!("existing ephemeral containers {name:?} may not be {what}")),

@@ -1,6 +1,8 @@
 //! Changing the CPU and memory of a running pod.
 
+use super::SPEC;
 use crate::{
+    check::is_same,
     look::{At, Look, sub},
     pod::validation::{annotations, metadata_and_spec, ratchet::forgive_pod},
 };
@@ -11,6 +13,8 @@ use kubeplane_core::{
 use kubeplane_workload::{pod_spec, qos_class};
 use serde_json::{Map, Value};
 
+const CONTAINER: &str = "io.k8s.api.core.v1.Container";
+const RESOURCES: &str = "io.k8s.api.core.v1.ResourceRequirements";
 const ONLY_AMOUNTS: &str = "only cpu and memory resources are mutable";
 
 /// A write to the subresource `resize`.
@@ -58,7 +62,7 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
     for list in ["containers", "initContainers"] {
         only_amounts(&spec, &before, list, &mut masked, &mut errors);
     }
-    if errors.is_empty() && masked != *before.value() {
+    if errors.is_empty() && !is_same(&masked, before.value(), SPEC) {
         errors.push(spec.forbidden(ONLY_AMOUNTS));
     }
     errors
@@ -76,7 +80,7 @@ fn pod_level(spec: &At<'_>, before: &At<'_>, masked: &mut Value, errors: &mut Er
     }
     removed(&new, &old, "pod-level resource ", errors);
     old_amounts(masked, before.value());
-    if masked.sub("resources") != old.value() {
+    if !is_same(masked.sub("resources"), old.value(), RESOURCES) {
         let detail = "only cpu and memory resources are mutable at pod-level";
         errors.push(spec.forbidden(detail));
     }
@@ -94,12 +98,12 @@ fn only_amounts(
     for (at, (container, old)) in
         spec.get(list).items().zip(containers.zip(before.value().list(list)))
     {
-        let changed = container != old;
+        let changed = !is_same(container, old, CONTAINER);
         old_amounts(container, old);
         if let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) {
             resources.remove("claims");
         }
-        let differs = container != old;
+        let differs = !is_same(container, old, CONTAINER);
         if list == "containers" {
             if differs {
                 errors.push(spec.forbidden(ONLY_AMOUNTS));
