@@ -218,8 +218,8 @@ impl Source<'_> {
         let name = &source.metric.name;
         let selector = text(source.metric.selector.as_ref())?;
         let wanted = source.target.average_value.as_ref().map(milli).unwrap_or_default();
-        let fetched =
-            metrics::of_pods(self.context, self.namespace, self.selector, name, &selector).await;
+        let custom = metrics::Custom { version: self.custom_version(), name, selector: &selector };
+        let fetched = metrics::of_pods(self.context, self.namespace, self.selector, &custom).await;
         let fetched = fetched.map_err(|why| format!("unable to get metric {name}: {why}"))?;
         let (replicas, used) = calculator::average(target, fetched, wanted, "")?;
         Ok((replicas, format!("pods metric {name}"), average_of(used)))
@@ -231,7 +231,9 @@ impl Source<'_> {
         let usage = || async {
             let resource = self.resource_of(object.api_version.as_deref(), &object.kind)?;
             let (context, namespace) = (self.context, self.namespace);
-            let found = metrics::of_object(context, namespace, object, &resource, name, &selector);
+            let version = self.custom_version();
+            let custom = metrics::Custom { version, name, selector: &selector };
+            let found = metrics::of_object(context, namespace, object, &resource, &custom);
             found.await.map_err(|why| {
                 let (kind, object) = (&object.kind, &object.name);
                 format!("unable to get metric {name}: {kind} on {namespace} {object}/{why}")
@@ -281,6 +283,17 @@ impl Source<'_> {
         Err("invalid external metric source: neither a value target nor an average value target \
              was set"
             .to_owned())
+    }
+
+    /// The version of the API of custom figures that is asked: the preferred one of those that are understood.
+    fn custom_version(&self) -> Result<&'static str, &'static str> {
+        let groups = self.resources.map(|resources| &resources.versions);
+        let Some(served) = groups.and_then(|groups| groups.get(metrics::CUSTOM)) else {
+            return Err("no custom metrics API (custom.metrics.k8s.io) registered");
+        };
+        let known =
+            |version: &String| metrics::CUSTOM_VERSIONS.into_iter().find(|own| version == own);
+        served.iter().find_map(known).ok_or("no known available metric versions found")
     }
 
     /// The resource and group of a kind, as in `ingresses.networking.k8s.io`.
