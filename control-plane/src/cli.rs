@@ -147,7 +147,7 @@ pub(crate) struct AdmissionArgs {
     /// Admission steps not to run.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) disable_admission_plugins: Vec<String>,
-    /// A file with an AdmissionConfiguration, for PodSecurity and EventRateLimit.
+    /// A file with an AdmissionConfiguration, for PodSecurity, EventRateLimit and ResourceQuota.
     #[arg(long, value_name = "FILE")]
     pub(crate) admission_control_config_file: Option<PathBuf>,
 }
