@@ -30,6 +30,11 @@ impl<R: Clone + Eq + Hash> Enqueue<R> {
         self.queue.add(request);
     }
 
+    /// Asks for a reconciliation before those of a lower priority; others have 0.
+    pub fn add_prioritized(&self, request: R, priority: i32) {
+        self.queue.add_prioritized(request, priority);
+    }
+
     /// Asks for a reconciliation after `delay`.
     pub fn add_after(&self, request: R, delay: Duration) {
         self.queue.add_after(request, delay);

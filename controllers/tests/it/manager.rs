@@ -109,6 +109,61 @@ async fn one_request_in_trouble_does_not_touch_the_others() {
     running.await.unwrap().unwrap();
 }
 
+/// Works first on what is labelled as urgent.
+#[derive(Default, Clone)]
+struct Hurried {
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Controller for Hurried {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "hurried"
+    }
+
+    fn workers(&self) -> usize {
+        1
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.handle::<ConfigMap>(|change, queue| {
+            let map = change.object();
+            let labels = map.metadata.labels.iter().flatten();
+            let urgent = labels.map(|(name, _)| name).any(|name| name == "urgent");
+            queue.add_prioritized(ObjectKey::of(&**map), i32::from(urgent));
+        });
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, _: &Context) -> Result<Action, Error> {
+        self.seen.lock().push(request.name.clone());
+        Ok(Action::Done)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_urgent_is_worked_on_first() {
+    let cluster = Cluster::bare().await;
+    for name in ["a", "b", "c"] {
+        let labels = if name == "b" { json!({"urgent": ""}) } else { json!({}) };
+        cluster.create::<ConfigMap>(json!({"metadata": {"name": name, "labels": labels}})).await;
+    }
+    let controller = Hurried::default();
+    let manager = Manager::builder(cluster.client.clone()).add(controller.clone()).build().unwrap();
+    let (life, supervision) = lifecycle();
+    let running = tokio::spawn(Box::new(manager).run(life));
+    let seen = eventually("all are worked on", || async {
+        let seen = controller.seen.lock().clone();
+        if seen.len() == 3 { Ok(seen) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    assert_eq!(seen, ["b", "a", "c"]);
+    supervision.stop();
+    running.await.unwrap().unwrap();
+}
+
 /// Panics where it is told of a change.
 struct Startled;
 
