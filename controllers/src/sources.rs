@@ -92,6 +92,24 @@ impl<R: Clone + Eq + Hash + Send + Sync + 'static> Sources<R> {
         });
     }
 
+    /// As [`watch`](Self::watch), and every object there is is mapped once more each `period` (above zero), as one that was
+    /// updated to the same: for what depends on things that cannot be watched.
+    pub fn watch_resynced<K: Watchable>(
+        &mut self,
+        period: Duration,
+        mut requests: impl FnMut(&Change<K>) -> Vec<R> + Send + 'static,
+    ) {
+        let (informer, clock) = (self.informer::<K>(), self.context.clock.clone());
+        let pump = move |queue: Enqueue<R>, caught_up: oneshot::Sender<()>| {
+            let changes = informer.subscribe_resynced(clock, period);
+            let handle = move |change: Change<K>| {
+                requests(&change).into_iter().for_each(|request| queue.add(request));
+            };
+            pump(changes, caught_up, handle).boxed()
+        };
+        self.pumps.push(Box::new(pump));
+    }
+
     /// Lets `handler` see every change of a kind and ask for reconciliations, now or later.
     pub fn handle<K: Watchable>(
         &mut self,

@@ -3,6 +3,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{Patch, PatchParams};
 use kubeplane_client::{EventType, LeaseConfig, ObjectKey, finalizers};
+use kubeplane_clock::{Clock, PausedClock};
 use kubeplane_controllers::{
     Action, Context, Controller, Error, Manager, Retry, Selection, Sources,
 };
@@ -160,6 +161,57 @@ async fn what_is_urgent_is_worked_on_first() {
     })
     .await;
     assert_eq!(seen, ["b", "a", "c"]);
+    supervision.stop();
+    running.await.unwrap().unwrap();
+}
+
+/// Looks at everything again each minute.
+#[derive(Default, Clone)]
+struct Restless {
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Controller for Restless {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "restless"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.watch_resynced::<ConfigMap>(Duration::from_secs(60), |change| {
+            vec![ObjectKey::of(&**change.object())]
+        });
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, _: &Context) -> Result<Action, Error> {
+        self.seen.lock().push(request.name.clone());
+        Ok(Action::Done)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_did_not_change_is_looked_at_again_where_that_is_asked_for() {
+    let cluster = Cluster::bare().await;
+    cluster.create::<ConfigMap>(json!({"metadata": {"name": "still"}})).await;
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let controller = Restless::default();
+    let manager = Manager::builder(cluster.client.clone())
+        .clock(Arc::new(clock.clone()))
+        .add(controller.clone())
+        .build()
+        .unwrap();
+    let (life, supervision) = lifecycle();
+    let running = tokio::spawn(Box::new(manager).run(life));
+    eventually("it is looked at three times", || async {
+        clock.advance(Duration::from_secs(1));
+        let seen = controller.seen.lock().len();
+        if seen >= 3 { Ok(()) } else { Err(format!("{seen}")) }
+    })
+    .await;
+    assert!(clock.elapsed() >= Duration::from_secs(120), "twice a minute had to pass");
     supervision.stop();
     running.await.unwrap().unwrap();
 }
