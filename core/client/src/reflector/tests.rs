@@ -178,7 +178,8 @@ async fn kinds_and_selectors_are_apart_and_the_same_ones_share() {
 #[tokio::test]
 async fn a_kind_that_is_known_at_run_time_alone_is_read_whole() {
     let script = Arc::new(Script::default());
-    let data = json!({"metadata": {"namespace": "ns", "name": "a", "resourceVersion": "3"}, "data": {"k": "v"}});
+    let metadata = json!({"namespace": "ns", "name": "a", "uid": "a", "resourceVersion": "3"});
+    let data = json!({"metadata": metadata, "data": {"k": "v"}});
     script.lists.lock().push_back(Ok((5, vec![Bytes::from(data.to_string())])));
     let clock = Arc::new(PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
     let informers = Informers::from_source(script.clone(), clock, Seed::new(1));
