@@ -228,6 +228,9 @@ pub(crate) struct ServeArgs {
     /// Do not run the service proxy, even where it could.
     #[arg(long)]
     pub(crate) no_proxy: bool,
+    /// Which controllers to run: `*`, names, and `-name` to leave one out.
+    #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
+    pub(crate) controllers: Vec<String>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

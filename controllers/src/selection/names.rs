@@ -45,17 +45,17 @@ const FORMER: [(&str, &str); 41] = [
     ("ttl-after-finished", "ttl-after-finished-controller"),
 ];
 
-/// Controllers that run where a key, a range or a gate says so.
-const SOMETIMES: [&str; 4] = [
+/// Controllers that run where a key, a range or a gate says so, or beside an API server in the same process.
+const SOMETIMES: [&str; 5] = [
     "certificatesigningrequest-signing-controller",
     "device-taint-eviction-controller",
     "node-ipam-controller",
     "serviceaccount-token-controller",
+    "validatingadmissionpolicy-status-controller",
 ];
 
-/// Controllers of the original that none runs here: they need a cloud or gates that are not offered, or the API server does
-/// their work.
-const NEVER: [&str; 12] = [
+/// Controllers of the original that never run here: they need a cloud or gates that are not offered, or are off by default.
+const NEVER: [&str; 11] = [
     "cloud-node-lifecycle-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "node-route-controller",
@@ -67,7 +67,6 @@ const NEVER: [&str; 12] = [
     "service-lb-controller",
     "storage-version-migrator-controller",
     "storageversion-garbage-collector-controller",
-    "validatingadmissionpolicy-status-controller",
 ];
 
 /// The name of today of what once had a shorter one.
