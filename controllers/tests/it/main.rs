@@ -19,6 +19,7 @@ mod elections;
 mod expansion;
 mod endpoints;
 mod failures;
+mod job_delays;
 mod job_failures;
 mod job_scenes;
 mod job_suspension;
