@@ -63,6 +63,10 @@ impl Controller for DaemonSets {
         "daemon-set-controller"
     }
 
+    fn event_source(&self) -> &'static str {
+        "daemonset-controller"
+    }
+
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let sets = sources.informer::<DaemonSet>();
         pods::index(&sources.informer::<Pod>());

@@ -34,6 +34,10 @@ impl Controller for Disruption {
         "disruption-controller"
     }
 
+    fn event_source(&self) -> &'static str {
+        "controllermanager"
+    }
+
     fn watches(&self, sources: &mut Sources<Request>) {
         let budgets = sources.informer::<PodDisruptionBudget>();
         watch_owners::<Deployment>(sources, &budgets, |owner| {

@@ -59,6 +59,10 @@ impl Controller for EndpointSlices {
         "endpointslice-controller"
     }
 
+    fn event_source(&self) -> &'static str {
+        "endpoint-slice-controller"
+    }
+
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let all = sources.informer::<Service>();
         let (asking, waiting) = (all.clone(), self.waiting.clone());

@@ -67,6 +67,10 @@ impl Controller for Garbage {
         "generic-garbage-collector"
     }
 
+    fn event_source(&self) -> &'static str {
+        "garbage-collector-controller"
+    }
+
     fn workers(&self) -> usize {
         20
     }

@@ -63,6 +63,10 @@ impl Controller for Mirroring {
         "endpointslicemirroring-controller"
     }
 
+    fn event_source(&self) -> &'static str {
+        "endpoint-slice-mirroring-controller"
+    }
+
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         sources.objects::<Endpoints>();
         sources.objects::<Service>();

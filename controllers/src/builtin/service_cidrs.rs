@@ -75,6 +75,10 @@ impl Controller for ServiceCidrs {
         "service-cidrs-controller"
     }
 
+    fn event_source(&self) -> &'static str {
+        "service-cidr-controller"
+    }
+
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let all = sources.informer::<ServiceCIDR>();
         let keys = |names: BTreeSet<String>| -> Vec<_> {

@@ -5,13 +5,13 @@ use kube::api::{Patch, PatchParams};
 use kubeplane_client::{EventType, LeaseConfig, ObjectKey, finalizers};
 use kubeplane_clock::{Clock, PausedClock};
 use kubeplane_controllers::{
-    Action, Context, Controller, Error, Manager, Retry, Selection, Sources,
+    Action, BuiltinOptions, Context, Controller, Error, Manager, Retry, Selection, Sources, builtin,
 };
 use kubeplane_core::component::{Component, lifecycle};
 use kubeplane_telemetry::{Health, Metrics, Probe};
 use parking_lot::Mutex;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Panics over one ConfigMap, fails over another, and tells of the rest.
 #[derive(Default, Clone)]
@@ -315,4 +315,34 @@ async fn only_the_manager_that_holds_the_lease_works() {
     eventually("the second takes over", || async { works(&second) }).await;
     second_life.stop();
     second_run.await.unwrap().unwrap();
+}
+
+#[test]
+fn events_name_the_sources_that_users_know() {
+    let options = BuiltinOptions::new(kubeplane_clock::real(), "the root")
+        .with_cluster_cidr("10.8.0.0/16".parse().unwrap());
+    let sources: BTreeMap<_, _> =
+        builtin(&options).iter().map(|own| (own.name(), own.event_source())).collect();
+    for (name, source) in [
+        ("daemonset-controller", "daemonset-controller"),
+        ("deployment-controller", "deployment-controller"),
+        ("disruption-controller", "controllermanager"),
+        ("endpoints-controller", "endpoint-controller"),
+        ("endpointslice-controller", "endpoint-slice-controller"),
+        ("endpointslice-mirroring-controller", "endpoint-slice-mirroring-controller"),
+        ("ephemeral-volume-controller", "ephemeral_volume"),
+        ("garbage-collector-controller", "garbage-collector-controller"),
+        ("horizontal-pod-autoscaler-controller", "horizontal-pod-autoscaler"),
+        ("node-ipam-controller", "cidrAllocator"),
+        ("node-lifecycle-controller", "node-controller"),
+        ("persistentvolume-attach-detach-controller", "attachdetach-controller"),
+        ("persistentvolume-binder-controller", "persistentvolume-controller"),
+        ("persistentvolume-expander-controller", "volume_expand"),
+        ("resourceclaim-controller", "resource_claim"),
+        ("service-cidr-controller", "service-cidr-controller"),
+        ("statefulset-controller", "statefulset-controller"),
+        ("taint-eviction-controller", "taint-eviction-controller"),
+    ] {
+        assert_eq!(sources.get(name), Some(&source), "{name}");
+    }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus},
+    core::v1::Event,
 };
 use kube::api::{Patch, PatchParams};
 use kubeplane_apiserver::{Body, Builder, Handler, HandlerRequest, Versions};
@@ -135,6 +136,26 @@ async fn figures_that_nobody_measures_are_told() {
         "the HPA was unable to compute the replica count: unable to get metric rate: unable to \
          fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered"
     );
+    let target = json!({"type": "AverageValue", "averageValue": "10"});
+    let queue = json!([{"type": "External",
+        "external": {"metric": {"name": "queue"}, "target": target}}]);
+    let other = Patch::Merge(json!({"spec": {"metrics": queue}}));
+    let autoscalers = scaled.cluster.api::<HorizontalPodAutoscaler>();
+    autoscalers.patch("web", &PatchParams::default(), &other).await.unwrap();
+    scaled.says("ScalingActive", "False", "FailedGetExternalMetric").await;
+    let whole = "invalid metrics (1 invalid out of 1), first error is: failed to get queue \
+                 external metric value: failed to get queue external metric: unable to get \
+                 external metric default/queue/nil: ";
+    eventually("the whole error is told", || async {
+        let events = scaled.cluster.list::<Event>().await;
+        let mut messages = events.iter().filter_map(|event| event.message.as_deref());
+        if messages.any(|message| message.starts_with(whole)) {
+            Ok(())
+        } else {
+            Err(format!("{events:?}"))
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

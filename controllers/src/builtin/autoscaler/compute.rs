@@ -147,7 +147,7 @@ impl Source<'_> {
                     Some(ObjectMetricStatus { current, described_object, metric: identifier });
                 (replicas, metric)
             });
-            ("FailedGetObjectMetric", "failed to get object metric value".to_owned(), outcome)
+            ("FailedGetObjectMetric", of_object(source), outcome)
         } else if let Some(source) = &spec.external {
             let outcome = self.external(source, target).await;
             let outcome = outcome.map(|(replicas, metric, current)| {
@@ -155,9 +155,7 @@ impl Source<'_> {
                 status.external = Some(ExternalMetricStatus { current, metric: identifier });
                 (replicas, metric)
             });
-            let name = &source.metric.name;
-            let prefix = format!("failed to get {name} external metric value");
-            ("FailedGetExternalMetric", prefix, outcome)
+            ("FailedGetExternalMetric", of_external(source), outcome)
         } else {
             let error = format!("unknown metric source type {:?}", spec.type_);
             let told = Some(error.clone());
@@ -311,6 +309,25 @@ impl Source<'_> {
             _ => format!("{}.{group}", found.plural),
         })
     }
+}
+
+/// What comes before the cause in the whole error of an object's figure.
+fn of_object(source: &ObjectMetricSource) -> String {
+    let (name, target) = (&source.metric.name, &source.target);
+    let each = target.type_ == "AverageValue" && target.average_value.is_some();
+    let part = if each { format!(": failed to get {name} object metric") } else { String::new() };
+    format!("failed to get object metric value{part}")
+}
+
+/// What comes before the cause in the whole error of a figure from elsewhere.
+fn of_external(source: &ExternalMetricSource) -> String {
+    let (name, target) = (&source.metric.name, &source.target);
+    let part = match (&target.average_value, &target.value) {
+        (Some(_), _) => format!(": failed to get {name} external metric"),
+        (None, Some(_)) => format!(": failed to get external metric {name}"),
+        (None, None) => String::new(),
+    };
+    format!("failed to get {name} external metric value{part}")
 }
 
 fn external_name(metric: &MetricIdentifier) -> String {

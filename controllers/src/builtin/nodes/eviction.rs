@@ -86,6 +86,10 @@ impl Controller for TaintEviction {
         "node-controller"
     }
 
+    fn event_source(&self) -> &'static str {
+        "taint-eviction-controller"
+    }
+
     fn workers(&self) -> usize {
         8
     }

@@ -72,6 +72,10 @@ impl Controller for NodeIpam {
         "node-controller"
     }
 
+    fn event_source(&self) -> &'static str {
+        "cidrAllocator"
+    }
+
     fn workers(&self) -> usize {
         1
     }
