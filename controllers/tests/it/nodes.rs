@@ -1,6 +1,6 @@
 use crate::{
     cluster::{Cluster, NODE, eventually},
-    world::{NODES, POD, World, is_going, items, name, template, text},
+    world::{NODES, POD, SERVICE_CIDR, World, is_going, items, name, template, text},
 };
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
@@ -201,4 +201,18 @@ async fn nodes_have_a_part_of_each_range_until_none_is_left() {
     assert_eq!(said, "Node c status is now: CIDRNotAvailable");
     world.delete(NODES, "a").await;
     has("c", "10.8.0.0/24", "fd00::/64").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_have_no_addresses_of_services_and_what_is_given_back_comes_last() {
+    let mut world = World::start().await;
+    let services = json!({"metadata": {"name": "services"}, "spec": {"cidrs": ["10.9.0.0/24"]}});
+    world.make(SERVICE_CIDR, services).await;
+    world.cluster.give_ranges(&["10.9.0.0/22"]).await;
+    for (node, range) in [("a", "10.9.1.0/24"), ("b", "10.9.2.0/24")] {
+        world.make(NODES, json!({"metadata": {"name": node}})).await;
+        let has = |own: &Value| text(own, "/spec/podCIDR") == range;
+        world.until(NODES, node, &format!("it has {range}"), has).await;
+        world.delete(NODES, node).await;
+    }
 }

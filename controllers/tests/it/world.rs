@@ -54,6 +54,7 @@ pub(crate) const BUDGET: Kind = kind("policy/v1", "PodDisruptionBudget", "poddis
 pub(crate) const CLASS: Kind = global("storage.k8s.io/v1", "StorageClass", "storageclasses");
 pub(crate) const ATTACHMENT: Kind =
     global("storage.k8s.io/v1", "VolumeAttachment", "volumeattachments");
+pub(crate) const SERVICE_CIDR: Kind = global("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs");
 pub(crate) const ROLE: Kind = global("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles");
 pub(crate) const DEFINITION: Kind =
     global("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions");
