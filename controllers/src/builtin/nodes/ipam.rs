@@ -42,7 +42,7 @@ impl NodeIpam {
         Self { ranges, given: Mutex::default() }
     }
 
-    /// The next part of each range that nobody has, from the start again after the last; none when a range has none left.
+    /// The next part of each range that nobody has, round and round; none when a range has none left.
     fn reserve(&self, name: &str, taken: &BTreeSet<IpNet>) -> Option<Vec<IpNet>> {
         let mut given = self.given.lock();
         if let Some(parts) = given.unseen.get(name) {
