@@ -147,7 +147,7 @@ pub(crate) struct AdmissionArgs {
     /// Admission steps not to run.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) disable_admission_plugins: Vec<String>,
-    /// A file with an AdmissionConfiguration, for PodSecurity and EventRateLimit.
+    /// A file with an AdmissionConfiguration, for PodSecurity, EventRateLimit and ResourceQuota.
     #[arg(long, value_name = "FILE")]
     pub(crate) admission_control_config_file: Option<PathBuf>,
 }
@@ -228,6 +228,9 @@ pub(crate) struct ServeArgs {
     /// Do not run the service proxy, even where it could.
     #[arg(long)]
     pub(crate) no_proxy: bool,
+    /// Which controllers to run: `*`, names, and `-name` to leave one out.
+    #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
+    pub(crate) controllers: Vec<String>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -153,7 +153,7 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(job::Jobs::new(clock(), metrics)),
         BoxController::new(job_ttl::JobTtl::new(metrics)),
         BoxController::new(cronjob::CronJobs::new(clock(), metrics)),
-        BoxController::new(statefulset::StatefulSets::new(clock(), metrics)),
+        BoxController::new(statefulset::StatefulSets::new(clock(), &options.features, metrics)),
         BoxController::new(daemonset::DaemonSets::new(clock(), metrics)),
         BoxController::new(disruption::Disruption),
         BoxController::new(volume_protection::ClaimProtection),

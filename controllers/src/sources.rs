@@ -30,6 +30,11 @@ impl<R: Clone + Eq + Hash> Enqueue<R> {
         self.queue.add(request);
     }
 
+    /// Asks for a reconciliation before those of a lower priority; others have 0.
+    pub fn add_prioritized(&self, request: R, priority: i32) {
+        self.queue.add_prioritized(request, priority);
+    }
+
     /// Asks for a reconciliation after `delay`.
     pub fn add_after(&self, request: R, delay: Duration) {
         self.queue.add_after(request, delay);
@@ -85,6 +90,24 @@ impl<R: Clone + Eq + Hash + Send + Sync + 'static> Sources<R> {
         self.handle(move |change, queue| {
             requests(change).into_iter().for_each(|request| queue.add(request))
         });
+    }
+
+    /// As [`watch`](Self::watch), and every object there is is mapped once more each `period` (above zero), as one that was
+    /// updated to the same: for what depends on things that cannot be watched.
+    pub fn watch_resynced<K: Watchable>(
+        &mut self,
+        period: Duration,
+        mut requests: impl FnMut(&Change<K>) -> Vec<R> + Send + 'static,
+    ) {
+        let (informer, clock) = (self.informer::<K>(), self.context.clock.clone());
+        let pump = move |queue: Enqueue<R>, caught_up: oneshot::Sender<()>| {
+            let changes = informer.subscribe_resynced(clock, period);
+            let handle = move |change: Change<K>| {
+                requests(&change).into_iter().for_each(|request| queue.add(request));
+            };
+            pump(changes, caught_up, handle).boxed()
+        };
+        self.pumps.push(Box::new(pump));
     }
 
     /// Lets `handler` see every change of a kind and ask for reconciliations, now or later.

@@ -42,7 +42,7 @@ pub use pod_security::{
 };
 pub use pod_tolerations::PodTolerationRestriction;
 pub use priority::Priority;
-pub use resource_quota::ResourceQuota;
+pub use resource_quota::{LimitedResources, LimitedResourcesError, ResourceQuota};
 pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
 pub use storage_protection::StorageObjectInUseProtection;

@@ -4,9 +4,10 @@
 //! come, and at the end their medians with the aims behind them. The controllers run in this process, or with
 //! `CONTROLLERS=own` in one of their own, of which the time it computed is told too; `steady` always has them apart.
 //!
-//! With `KUBE_CONTROLLER_MANAGER=PATH`, the original's program, each part but `steady` is played by ours (apart) and by the
-//! original, in turn on clusters of their own, and what both computed is compared. `RUNS=3` is how often each part is
-//! played (`steady` once), `SCALE=10` makes everything ten times smaller. A part that does not end fails after 30 minutes.
+//! With `KUBE_CONTROLLER_MANAGER=PATH`, the original's program, each part is played by ours (apart) and by the original, in
+//! turn on clusters of their own, and what both computed is compared; `steady`, which takes the original long, only where it
+//! is named. `RUNS=3` is how often each part is played (`steady` once), `SCALE=10` makes everything ten times smaller. A part
+//! that does not end fails after 30 minutes.
 
 mod figures;
 mod ground;
@@ -23,6 +24,8 @@ const PARTS: [&str; 5] = ["grow", "roll", "collect", "many", "steady"];
 
 struct Plan {
     wanted: Vec<&'static str>,
+    /// Whether they were named, rather than all there are.
+    named: bool,
     scale: usize,
     runs: usize,
     /// Whether steadiness, which takes minutes, is looked at too.
@@ -58,6 +61,7 @@ impl Plan {
         let original = std::env::var_os("KUBE_CONTROLLER_MANAGER").map(PathBuf::from);
         Ok(Self {
             wanted: wanted.collect(),
+            named: !named.is_empty(),
             // `cargo test --benches` only wants to know that it runs.
             scale: number("SCALE")?.unwrap_or(if measured { 1 } else { 100 }),
             runs: number("RUNS")?.unwrap_or(if measured { 3 } else { 1 }),
@@ -89,17 +93,18 @@ impl Plan {
     async fn part(&self, part: &str) -> anyhow::Result<()> {
         let steady = part == "steady";
         let ours = if self.apart || steady { Who::Apart } else { Who::Here };
+        let original = self.original.as_ref().filter(|_| !steady || self.named);
         let (mut own, mut others) = (Figures::default(), Figures::default());
         for run in 1..=if steady { 1 } else { self.runs } {
             eprintln!("{part}, run {run}");
             self.play(part, &ours, &mut own).await?;
-            if let Some(program) = self.original.as_ref().filter(|_| !steady) {
+            if let Some(program) = original {
                 eprintln!("{part}, run {run}, the original");
                 self.play(part, &Who::Original(program.clone()), &mut others).await?;
             }
         }
         own.print(part);
-        if self.original.is_some() && !steady {
+        if original.is_some() {
             others.print(&format!("{part}, the original"));
             compare(&own, &others);
         }

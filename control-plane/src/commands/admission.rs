@@ -4,7 +4,7 @@ use crate::cli::AdmissionArgs;
 use anyhow::{Context as _, bail};
 use kubeplane::{
     core::{Object, yaml},
-    handlers::admission::{AdmissionPlugins, EventLimit, PodSecurityOptions},
+    handlers::admission::{AdmissionPlugins, EventLimit, LimitedResources, PodSecurityOptions},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -64,6 +64,9 @@ fn configured(mut plugins: AdmissionPlugins, file: &Path) -> anyhow::Result<Admi
             "EventRateLimit" => {
                 plugins.event_limits(EventLimit::from_object(&object).context("EventRateLimit")?)
             }
+            "ResourceQuota" => plugins.limited_resources(
+                LimitedResources::from_object(&object).context("ResourceQuota")?,
+            ),
             other => bail!("{other} takes no configuration"),
         };
     }

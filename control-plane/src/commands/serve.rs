@@ -6,7 +6,7 @@ use kubeplane::{
     client::Informers,
     clock::{Seed, SharedClock},
     component_routes::ComponentRoutes,
-    controllers::builtin,
+    controllers::{Selection, builtin},
     credentials::{
         CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, controller_user,
         node_user,
@@ -20,6 +20,9 @@ use kubeplane::{
     ui::Ui,
 };
 use std::{net::IpAddr, path::Path, sync::Arc};
+
+/// What is done beside the API server for ValidatingAdmissionPolicies goes by the name it has among controllers.
+const TYPE_CHECKING: &str = "validatingadmissionpolicy-status-controller";
 
 /// What all components of the process share.
 struct Shared {
@@ -56,7 +59,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("container runtime: {}", found.description);
     let api = &setup.api;
-    let manager = controllers(api, &setup.credentials, &shared)?;
+    let selection = Selection::parse(&args.controllers.join(","));
+    let checks_types = selection.includes(TYPE_CHECKING);
+    let manager = controllers(api, &setup.credentials, selection, &shared)?;
     let scheduler = scheduler(api, &shared)?;
     let traces = ui.traces(api.client_as(component_user(SCHEDULER)));
     let kubelet = kubelet(
@@ -76,8 +81,10 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with(setup.bootstrap)
         .with(setup.custom)
         .with(setup.aggregation)
-        .with(setup.type_checking)
         .with(setup.renewal);
+    if checks_types {
+        plane = plane.with(setup.type_checking);
+    }
     if let Some(storage) = setup.local_storage {
         plane = plane.with(storage);
     }
@@ -116,6 +123,7 @@ fn api_options(shared: &Shared) -> ApiOptions {
 fn controllers(
     api: &ApiServer,
     credentials: &Credentials,
+    selection: Selection,
     shared: &Shared,
 ) -> anyhow::Result<Manager> {
     let client = api.client_as(component_user(CONTROLLER_MANAGER));
@@ -129,6 +137,7 @@ fn controllers(
         .seed(shared.seed.clone())
         .metrics(shared.metrics.clone())
         .health(shared.controllers.clone())
+        .select(selection)
         .add_all(builtin(&options))
         .build()?)
 }

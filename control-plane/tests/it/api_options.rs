@@ -1,7 +1,7 @@
 //! Options of the API server: both address families, older versions, the audit log.
 
 use crate::{
-    cluster::{Cluster, Ground},
+    cluster::{Cluster, Ground, Process, START},
     kubectl::has_row,
     raw::Raw,
 };
@@ -103,6 +103,7 @@ async fn a_cluster_of_both_families_serves_older_versions_and_keeps_a_log() {
         &format!("--audit-log-path={}", log.display()),
         &format!("--audit-webhook-config-file={}", webhook.display()),
         "--audit-webhook-batch-max-wait=500ms",
+        "--controllers=*,-cronjob",
     ]);
     let mut cluster = ground.start();
     let kubectl = cluster.kubectl();
@@ -121,6 +122,9 @@ async fn a_cluster_of_both_families_serves_older_versions_and_keeps_a_log() {
     let said = kubectl.ok_with(&["create", "-f", "-"], CLAIM);
     assert_eq!(said, "resourceclaim.resource.k8s.io/claim created\n");
     let raw = Raw::admin(&cluster).await;
+    let checks = raw.get("/components/kube-controller-manager/readyz?verbose").await.text;
+    assert!(checks.contains("[+]deployment-controller"), "{checks}");
+    assert!(!checks.contains("cronjob-controller"), "{checks}");
     let path = "namespaces/default/resourceclaims/claim";
     let v1 = raw.get(&format!("/apis/resource.k8s.io/v1/{path}")).await.json();
     let request = &v1["spec"]["devices"]["requests"][0];
@@ -163,4 +167,13 @@ async fn a_cluster_of_both_families_serves_older_versions_and_keeps_a_log() {
     assert_eq!(after["uid"], before["uid"], "it was not made again");
     kubectl.ok(&["delete", "crd", "widgets.example.com"]);
     kubectl.until(&["get", "apiservices"], "its removal", |out| !out.contains("v1.example.com"));
+}
+
+#[test]
+fn a_controller_that_there_is_none_of_is_named() {
+    let ground = Ground::simulated().with(&["--controllers=*,-nobody"]);
+    let mut process = Process::start(&ground.arguments());
+    let said = process.wait_for_line("list of known controllers", START);
+    assert!(said.contains("\"-nobody\" is not in the list"), "{said}");
+    assert!(!process.wait_for_end(START).success());
 }

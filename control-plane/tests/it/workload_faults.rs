@@ -29,6 +29,8 @@ use wrong::wrong;
 const SEEDS: [u64; 2] = [1, 20];
 /// Every kind of change comes three times.
 const ROUNDS: usize = 3 * changes::KINDS;
+/// As the simulation has them.
+const NODES: i64 = 5;
 const SIMULATION: &str = "
 kind: Nodes
 metadata: {name: sim}

@@ -28,6 +28,8 @@ pub(super) struct Resources {
     pub(super) preferred: Vec<Served>,
     /// Every version, by apiVersion and kind.
     pub(super) by_kind: HashMap<(String, String), Served>,
+    /// The versions of each group, the preferred one first.
+    pub(super) versions: HashMap<String, Vec<String>>,
 }
 
 /// Asks the API server.
@@ -46,6 +48,8 @@ pub(super) async fn discover(client: kube::Client) -> Result<Resources, Error> {
         let versions = std::iter::once(preferred)
             .chain(group.versions().filter(|version| *version != preferred));
         for version in versions {
+            let known = resources.versions.entry(group.name().to_owned()).or_default();
+            known.push(version.to_owned());
             for (resource, capabilities) in group.versioned_resources(version) {
                 let namespaced = capabilities.scope == Scope::Namespaced;
                 let served = Served {

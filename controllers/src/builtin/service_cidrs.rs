@@ -25,7 +25,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Says which networks of Services are ready, and keeps those whose addresses are in use.
 pub(super) struct ServiceCidrs;
 
-fn networks(cidr: &ServiceCIDR) -> impl Iterator<Item = IpNet> {
+/// The networks that it names.
+pub(super) fn networks(cidr: &ServiceCIDR) -> impl Iterator<Item = IpNet> {
     let spec = cidr.spec.iter();
     spec.flat_map(|spec| spec.cidrs.iter().flatten()).filter_map(|network| network.parse().ok())
 }

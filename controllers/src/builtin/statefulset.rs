@@ -19,6 +19,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use kubeplane_client::{Change, ControllerRefManager, Informer, ObjectKey, controller_of};
 use kubeplane_clock::SharedClock;
+use kubeplane_core::features::Features;
 use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{condition, is_ready};
 use parking_lot::Mutex;
@@ -32,6 +33,8 @@ pub(super) struct StatefulSets {
     pods: Written,
     claims: Written,
     revisions: Written,
+    /// Whether a set may say how many of its pods an update leaves unavailable.
+    several: bool,
     figures: Figures,
 }
 
@@ -80,7 +83,7 @@ impl Figures {
 }
 
 impl StatefulSets {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+    pub(super) fn new(clock: SharedClock, features: &Features, metrics: Option<&Metrics>) -> Self {
         let skips = Place::new(metrics, "statefulset_controller").skips();
         let written = || Written::new(clock.clone()).counted(&skips);
         Self {
@@ -88,6 +91,7 @@ impl StatefulSets {
             pods: written(),
             claims: written(),
             revisions: written(),
+            several: features.is_on("MaxUnavailableStatefulSet"),
             figures: Figures::shown(metrics),
         }
     }
@@ -168,9 +172,11 @@ impl Controller for StatefulSets {
         let current = current.cloned().unwrap_or_else(|| update.clone());
         let sync = Sync::new(self, context, key, &set, &current, &update, &pods)?;
         let (mut status, result) = sync.run().await;
-        let policy = spec.pod_management_policy.as_deref().unwrap_or("OrderedReady");
-        let unavailable = result.is_ok().then(|| sync.unavailable());
-        self.figures.tell(key, policy, (sync.most_unavailable(), unavailable));
+        if self.several {
+            let policy = spec.pod_management_policy.as_deref().unwrap_or("OrderedReady");
+            let unavailable = result.is_ok().then(|| sync.unavailable());
+            self.figures.tell(key, policy, (sync.most_unavailable(), unavailable));
+        }
         status.collision_count = Some(history.collisions);
         let (ready, available) = (status.ready_replicas, status.available_replicas);
         let written = status::write(self, context, key, &set, status).await;

@@ -112,6 +112,52 @@ async fn pods_that_end_serve_but_are_not_ready() {
     }
 }
 
+/// Waits until these are the endpoints: family, address, and whether it is ready.
+async fn serves(world: &World, expected: &[(&str, &str, bool)]) {
+    let wish = |all: &[Value]| {
+        let mut found: Vec<_> = all
+            .iter()
+            .flat_map(|slice| {
+                items(slice, "/endpoints").iter().map(move |endpoint| {
+                    let ready = endpoint["conditions"]["ready"] == true;
+                    (text(slice, "/addressType"), text(endpoint, "/addresses/0"), ready)
+                })
+            })
+            .collect();
+        found.sort_unstable();
+        found == expected
+    };
+    world.until_all(SLICE, &format!("these are served: {expected:?}"), wish).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_have_an_endpoint_of_each_family_ready_when_a_service_says_so() {
+    let world = start().await;
+    let families = json!({"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"});
+    world.make_spec(SERVICE, "web", service(families)).await;
+    for (name, ip, second, ready) in
+        [("one", "10.0.0.1", "fd00::1", true), ("two", "10.0.0.2", "fd00::2", false)]
+    {
+        pod(&world, name, ip, ready).await;
+        let both = json!({"podIPs": [{"ip": ip}, {"ip": second}]});
+        world.merge_status(POD, name, both).await;
+    }
+    let endpoints = |two: bool| {
+        [
+            ("IPv4", "10.0.0.1", true),
+            ("IPv4", "10.0.0.2", two),
+            ("IPv6", "fd00::1", true),
+            ("IPv6", "fd00::2", two),
+        ]
+    };
+    serves(&world, &endpoints(false)).await;
+    has(&world, &["10.0.0.1"], &["10.0.0.2"]).await;
+    let publish = json!({"spec": {"publishNotReadyAddresses": true}});
+    world.merge(SERVICE, "web", publish).await;
+    serves(&world, &endpoints(true)).await;
+    has(&world, &["10.0.0.1", "10.0.0.2"], &[]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoints_hold_a_thousand_addresses_and_say_so() {
     let world = start().await;

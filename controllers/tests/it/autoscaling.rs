@@ -12,14 +12,15 @@ use kube::{
     api::{DynamicObject, ListParams, Patch, PatchParams},
     discovery::ApiResource,
 };
+use kubeplane_apiserver::Builder;
 use kubeplane_clock::{Clock, PausedClock};
 use kubeplane_core::Object;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// A cluster with figures: there is no server of metrics, but a kind of their form.
-struct Scaled {
-    cluster: Cluster,
+pub(crate) struct Scaled {
+    pub(crate) cluster: Cluster,
     clock: PausedClock,
     metrics: Api<DynamicObject>,
 }
@@ -52,14 +53,26 @@ async fn figures(cluster: &Cluster, group: &str, plural: &str, kind: &str) -> Ap
 }
 
 impl Scaled {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::gated("").await
     }
 
     /// Where these gates are set.
     async fn gated(gates: &str) -> Self {
         let clock = PausedClock::starting_at(kubeplane_clock::real().now());
-        let cluster = Cluster::gated(Arc::new(clock.clone()), gates).await.with_kubelet().await;
+        let cluster = Cluster::gated(Arc::new(clock.clone()), gates).await;
+        Self::on(cluster, clock).await
+    }
+
+    /// On a server that is put together differently.
+    pub(crate) async fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
+        let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+        let cluster = Cluster::with(Arc::new(clock.clone()), change).await;
+        Self::on(cluster, clock).await
+    }
+
+    async fn on(cluster: Cluster, clock: PausedClock) -> Self {
+        let cluster = cluster.with_kubelet().await;
         let metrics = figures(&cluster, "metrics.k8s.io", "pods", "PodMetrics").await;
         let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
             "nodeName": NODE, "containers": [
@@ -70,7 +83,7 @@ impl Scaled {
         Self { cluster, clock, metrics }
     }
 
-    async fn scale_by(&self, spec: Value) {
+    pub(crate) async fn scale_by(&self, spec: Value) {
         let mut spec = spec;
         spec["scaleTargetRef"] =
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
@@ -79,7 +92,7 @@ impl Scaled {
     }
 
     /// Lets time pass; the node stays well.
-    async fn pass(&self, seconds: u64) {
+    pub(crate) async fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
         let beat = json!({"status": {"conditions": [
             {"type": "Ready", "status": "True", "lastHeartbeatTime": Time(self.clock.now())}]}});
@@ -88,7 +101,7 @@ impl Scaled {
     }
 
     /// Every pod uses so much, as of now.
-    async fn all_use(&self, cpu: &str) {
+    pub(crate) async fn all_use(&self, cpu: &str) {
         for pod in self.cluster.list::<Pod>().await {
             let name = pod.name_any();
             // The pods are old: what they use is what they need.
@@ -107,7 +120,7 @@ impl Scaled {
     }
 
     /// Waits until there are so many replicas while every pod uses so much.
-    async fn becomes(&self, replicas: i32, cpu: &str) {
+    pub(crate) async fn becomes(&self, replicas: i32, cpu: &str) {
         eventually(&format!("there are {replicas} replicas"), || async {
             self.all_use(cpu).await;
             self.has(replicas).await
@@ -116,7 +129,7 @@ impl Scaled {
     }
 
     /// Whether there are so many replicas after some seconds.
-    async fn has(&self, replicas: i32) -> Result<(), String> {
+    pub(crate) async fn has(&self, replicas: i32) -> Result<(), String> {
         self.pass(5).await;
         let deployment = self.cluster.api::<Deployment>().get("web").await.unwrap();
         let ready = deployment.status.and_then(|status| status.ready_replicas).unwrap_or_default();
@@ -129,7 +142,7 @@ impl Scaled {
     }
 
     /// Waits until the autoscaler says this.
-    async fn says(&self, kind: &str, status: &str, reason: &str) -> String {
+    pub(crate) async fn says(&self, kind: &str, status: &str, reason: &str) -> String {
         let autoscalers = self.cluster.api::<HorizontalPodAutoscaler>();
         eventually(&format!("{kind} is {status} because of {reason}"), || async {
             self.pass(1).await;

@@ -325,6 +325,7 @@ async fn pods_of_a_node_that_is_gone_are_ended() {
         if let Some(told) = told {
             assert_eq!(text(told, "/reason"), "DeletionByPodGC");
             assert_eq!(text(told, "/message"), "PodGC: node no longer exists");
+            assert_eq!(number(told, "/observedGeneration"), 1);
         }
     }
 }

@@ -150,6 +150,17 @@ impl Cluster {
         *self.controllers.lock().unwrap() = running;
     }
 
+    /// Has nodes given parts of these ranges, by controllers that begin anew.
+    pub(crate) async fn give_ranges(&mut self, ranges: &[&str]) {
+        self.stop_controllers().await;
+        let options = self.options.take().unwrap();
+        let add = |options: BuiltinOptions, range: &&str| {
+            options.with_cluster_cidr(range.parse().unwrap())
+        };
+        self.options = Some(ranges.iter().fold(options, add));
+        self.start_controllers().await;
+    }
+
     /// Ends the controllers wherever they are.
     pub(crate) async fn stop_controllers(&self) {
         let mut running = std::mem::take(&mut *self.controllers.lock().unwrap());

@@ -1,5 +1,5 @@
 use crate::cluster::{Cluster, eventually};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz};
 use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
     core::v1::Event,
@@ -27,7 +27,9 @@ impl Cron {
         let clock = PausedClock::starting_at(start);
         let cluster = Cluster::with_clock(Arc::new(clock.clone())).await;
         let mut spec = spec;
-        spec["schedule"] = json!("* * * * *");
+        if spec["schedule"].is_null() {
+            spec["schedule"] = json!("* * * * *");
+        }
         spec["jobTemplate"] = json!({"metadata": {"labels": {"of": "cron"}}, "spec": {"template": {"spec":
             {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
         cluster.create::<CronJob>(json!({"metadata": {"name": "tick"}, "spec": spec})).await;
@@ -146,4 +148,22 @@ async fn many_missed_starts_lead_to_one_job_and_a_warning() {
     let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
     assert_eq!(cron.event("TooManyMissedTimes").await, message);
     assert_eq!(cron.cluster.list::<Job>().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_means_the_time_of_its_zone() {
+    let now = kubeplane_clock::real().now().as_second();
+    let start = Timestamp::from_second(now - now.rem_euclid(60) + 2 * 3600).unwrap();
+    let there = start.to_zoned(tz::Offset::from_seconds(19_800).unwrap().to_time_zone());
+    let schedule = format!("{} {} * * *", there.minute(), there.hour());
+    let cron = Cron::start(json!({"schedule": schedule, "timeZone": "Asia/Kolkata"})).await;
+    let left = start.as_second() - cron.clock.now().as_second();
+    cron.clock.advance(Duration::from_secs(u64::try_from(left).unwrap()));
+    let names = cron.active("a job starts", |names| names.len() == 1).await;
+    assert_eq!(names, [format!("tick-{}", start.as_second() / 60)]);
+    let job = cron.cluster.api::<Job>().get(&names[0]).await.unwrap();
+    assert_eq!(
+        job.annotations()["batch.kubernetes.io/cronjob-scheduled-timestamp"],
+        there.strftime("%Y-%m-%dT%H:%M:00+05:30").to_string()
+    );
 }

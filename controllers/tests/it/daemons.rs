@@ -256,4 +256,6 @@ async fn surging_updates_follow_the_tolerations_they_bring() {
     updated(&["c", "d", "e", "f"]).await;
     world.merge(DAEMON_SET, "agent", to(&["zone-y", "zone-z", "common"])).await;
     updated(&["a", "b", "c", "d", "e", "f"]).await;
+    world.merge(DAEMON_SET, "agent", to(&[])).await;
+    updated(&[]).await;
 }

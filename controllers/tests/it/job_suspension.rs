@@ -84,9 +84,13 @@ async fn where_and_with_what_pods_run_may_change_while_none_runs() {
         world.merge(POD, name(&pod), json!({"metadata": {"finalizers": left}})).await;
     }
     counted(&world, [0, 0, 0, 0]).await;
-    world.merge(JOB, "work", json!({"spec": {"suspend": false}})).await;
+    // Where they run may change with the very update that resumes it.
+    let mut resumed = template(json!({"nodeSelector": {"a": "c"}}));
+    resumed["spec"]["suspend"] = json!(false);
+    world.merge(JOB, "work", resumed).await;
     counted(&world, [2, 0, 0, 0]).await;
     for pod in active(&world).await {
+        assert_eq!(pod["spec"]["nodeSelector"], json!({"a": "c"}));
         assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["cpu"], "2");
     }
     world.told("work", "Suspended").await;

@@ -204,22 +204,25 @@ async fn indexes_fail_and_succeed_by_themselves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_end_a_job_early() {
     let jobs = Jobs::start().await;
-    jobs.create(json!({"podFailurePolicy": {"rules": [
-        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}]}}))
-        .await;
-    let pods = jobs.pods(1).await;
-    jobs.end(&pods[0], 42).await;
-    let status = jobs.status("it fails", |status| is(status, "Failed")).await;
-    let message = status.conditions.unwrap().pop().unwrap().message.unwrap();
-    let expected = format!(
-        "Container c for pod default/{} failed with exit code 42 matching FailJob rule at index 0",
-        pods[0].name_any()
-    );
-    assert_eq!(message, expected);
-    let api = jobs.cluster.api::<Job>();
-    api.delete("work", &DeleteParams::background()).await.unwrap();
-    jobs.gone().await;
-    jobs.pods_gone().await;
+    // Processes of Windows end with negative codes, too.
+    for code in [42, -1_073_741_510] {
+        jobs.create(json!({"podFailurePolicy": {"rules": [
+            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [code]}}]}}))
+            .await;
+        let pods = jobs.pods(1).await;
+        jobs.end(&pods[0], code).await;
+        let status = jobs.status("it fails", |status| is(status, "Failed")).await;
+        let message = status.conditions.unwrap().pop().unwrap().message.unwrap();
+        let expected = format!(
+            "Container c for pod default/{} failed with exit code {code} matching FailJob rule at index 0",
+            pods[0].name_any()
+        );
+        assert_eq!(message, expected);
+        let api = jobs.cluster.api::<Job>();
+        api.delete("work", &DeleteParams::background()).await.unwrap();
+        jobs.gone().await;
+        jobs.pods_gone().await;
+    }
 
     jobs.create(json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3,
         "successPolicy": {"rules": [{"succeededIndexes": "0"}]}}))

@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{Patch, PatchParams};
 use kubeplane_client::{EventType, LeaseConfig, ObjectKey, finalizers};
-use kubeplane_clock::RealClock;
+use kubeplane_clock::{Clock, PausedClock};
 use kubeplane_controllers::{
     Action, BuiltinOptions, Context, Controller, Error, Manager, Retry, Selection, Sources, builtin,
 };
@@ -11,7 +11,7 @@ use kubeplane_core::component::{Component, lifecycle};
 use kubeplane_telemetry::{Health, Metrics, Probe};
 use parking_lot::Mutex;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Panics over one ConfigMap, fails over another, and tells of the rest.
 #[derive(Default, Clone)]
@@ -106,6 +106,112 @@ async fn one_request_in_trouble_does_not_touch_the_others() {
     let text = metrics.encode();
     assert!(text.contains("workqueue_adds_total{name=\"moody\"}"), "{text}");
 
+    supervision.stop();
+    running.await.unwrap().unwrap();
+}
+
+/// Works first on what is labelled as urgent.
+#[derive(Default, Clone)]
+struct Hurried {
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Controller for Hurried {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "hurried"
+    }
+
+    fn workers(&self) -> usize {
+        1
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.handle::<ConfigMap>(|change, queue| {
+            let map = change.object();
+            let labels = map.metadata.labels.iter().flatten();
+            let urgent = labels.map(|(name, _)| name).any(|name| name == "urgent");
+            queue.add_prioritized(ObjectKey::of(&**map), i32::from(urgent));
+        });
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, _: &Context) -> Result<Action, Error> {
+        self.seen.lock().push(request.name.clone());
+        Ok(Action::Done)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_urgent_is_worked_on_first() {
+    let cluster = Cluster::bare().await;
+    for name in ["a", "b", "c"] {
+        let labels = if name == "b" { json!({"urgent": ""}) } else { json!({}) };
+        cluster.create::<ConfigMap>(json!({"metadata": {"name": name, "labels": labels}})).await;
+    }
+    let controller = Hurried::default();
+    let manager = Manager::builder(cluster.client.clone()).add(controller.clone()).build().unwrap();
+    let (life, supervision) = lifecycle();
+    let running = tokio::spawn(Box::new(manager).run(life));
+    let seen = eventually("all are worked on", || async {
+        let seen = controller.seen.lock().clone();
+        if seen.len() == 3 { Ok(seen) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    assert_eq!(seen, ["b", "a", "c"]);
+    supervision.stop();
+    running.await.unwrap().unwrap();
+}
+
+/// Looks at everything again each minute.
+#[derive(Default, Clone)]
+struct Restless {
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Controller for Restless {
+    type Request = ObjectKey;
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "restless"
+    }
+
+    fn watches(&self, sources: &mut Sources<ObjectKey>) {
+        sources.watch_resynced::<ConfigMap>(Duration::from_secs(60), |change| {
+            vec![ObjectKey::of(&**change.object())]
+        });
+    }
+
+    async fn reconcile(&self, request: &ObjectKey, _: &Context) -> Result<Action, Error> {
+        self.seen.lock().push(request.name.clone());
+        Ok(Action::Done)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_did_not_change_is_looked_at_again_where_that_is_asked_for() {
+    let cluster = Cluster::bare().await;
+    cluster.create::<ConfigMap>(json!({"metadata": {"name": "still"}})).await;
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let controller = Restless::default();
+    let manager = Manager::builder(cluster.client.clone())
+        .clock(Arc::new(clock.clone()))
+        .add(controller.clone())
+        .build()
+        .unwrap();
+    let (life, supervision) = lifecycle();
+    let running = tokio::spawn(Box::new(manager).run(life));
+    eventually("it is looked at three times", || async {
+        clock.advance(Duration::from_secs(1));
+        let seen = controller.seen.lock().len();
+        if seen >= 3 { Ok(()) } else { Err(format!("{seen}")) }
+    })
+    .await;
+    assert!(clock.elapsed() >= Duration::from_secs(120), "twice a minute had to pass");
     supervision.stop();
     running.await.unwrap().unwrap();
 }
@@ -212,15 +318,12 @@ async fn only_the_manager_that_holds_the_lease_works() {
 }
 
 #[test]
-fn events_of_builtin_controllers_have_the_sources_that_tools_look_for() {
-    let options = BuiltinOptions::new(Arc::new(RealClock::default()), "")
-        .with_cluster_cidr("10.0.0.0/16".parse().unwrap());
-    let all = builtin(&options);
-    let source = |name: &str| {
-        let found = all.iter().find(|controller| controller.name() == name);
-        found.unwrap_or_else(|| panic!("{name} is missing")).event_source()
-    };
-    for (name, expected) in [
+fn events_name_the_sources_that_users_know() {
+    let options = BuiltinOptions::new(kubeplane_clock::real(), "the root")
+        .with_cluster_cidr("10.8.0.0/16".parse().unwrap());
+    let sources: BTreeMap<_, _> =
+        builtin(&options).iter().map(|own| (own.name(), own.event_source())).collect();
+    for (name, source) in [
         ("daemonset-controller", "daemonset-controller"),
         ("deployment-controller", "deployment-controller"),
         ("disruption-controller", "controllermanager"),
@@ -235,13 +338,11 @@ fn events_of_builtin_controllers_have_the_sources_that_tools_look_for() {
         ("persistentvolume-attach-detach-controller", "attachdetach-controller"),
         ("persistentvolume-binder-controller", "persistentvolume-controller"),
         ("persistentvolume-expander-controller", "volume_expand"),
-        ("replicaset-controller", "replicaset-controller"),
-        ("replicationcontroller-controller", "replication-controller"),
         ("resourceclaim-controller", "resource_claim"),
         ("service-cidr-controller", "service-cidr-controller"),
+        ("statefulset-controller", "statefulset-controller"),
         ("taint-eviction-controller", "taint-eviction-controller"),
-        ("ttl-after-finished-controller", "ttl-after-finished-controller"),
     ] {
-        assert_eq!(source(name), expected, "{name}");
+        assert_eq!(sources.get(name), Some(&source), "{name}");
     }
 }

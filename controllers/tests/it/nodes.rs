@@ -1,4 +1,7 @@
-use crate::cluster::{Cluster, NODE, eventually};
+use crate::{
+    cluster::{Cluster, NODE, eventually},
+    world::{NODES, POD, SERVICE_CIDR, World, is_going, items, name, template, text},
+};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
@@ -94,4 +97,122 @@ async fn a_silent_node_is_noticed_and_its_pods_leave_when_others_are_well() {
     })
     .await;
     assert!(pods.get_opt("stays").await.unwrap().is_some());
+}
+
+/// Says of nodes whether they are ready, as their kubelets do.
+async fn beat(world: &World, nodes: &[(&str, &str)]) {
+    for (node, ready) in nodes {
+        let heard = json!([{"type": "Ready", "status": ready, "lastHeartbeatTime": world.now()}]);
+        world.merge_status(NODES, node, json!({"conditions": heard})).await;
+    }
+}
+
+/// Lets time pass while nodes are like this, until these have a taint that evicts.
+async fn evicts_from(world: &World, nodes: &[(&str, &str)], expected: &[&str]) {
+    beat(world, nodes).await;
+    let check = async || {
+        world.pass(1);
+        if world.clock.elapsed().as_secs().is_multiple_of(10) {
+            beat(world, nodes).await;
+        }
+        let evicts = |node: &&Value| {
+            items(node, "/spec/taints").iter().any(|taint| taint["effect"] == "NoExecute")
+        };
+        let all = world.list(NODES).await;
+        let found: Vec<_> = all.iter().filter(evicts).map(name).collect();
+        if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+    };
+    world.eventually(&format!("pods are to leave {expected:?}"), check).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_evicted_while_no_node_is_well() {
+    let world = World::selected("node-lifecycle-controller").await;
+    let labels =
+        json!({"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "one"});
+    world.make(NODES, json!({"metadata": {"name": "a", "labels": labels}})).await;
+    world.make(NODES, json!({"metadata": {"name": "b"}})).await;
+    evicts_from(&world, &[("a", "False"), ("b", "True")], &["a"]).await;
+    let tainted = world.get(NODES, "a").await;
+    let taints = items(&tainted, "/spec/taints");
+    let not_ready = |effect: &str| {
+        let is = |taint: &&Value| {
+            taint["key"] == "node.kubernetes.io/not-ready" && taint["effect"] == effect
+        };
+        taints.iter().find(is)
+    };
+    assert!(not_ready("NoSchedule").is_some(), "{taints:?}");
+    assert!(not_ready("NoExecute").is_some_and(|taint| !text(taint, "/timeAdded").is_empty()));
+    // When all are silent, who looks may be to blame.
+    evicts_from(&world, &[("a", "False"), ("b", "False")], &[]).await;
+    evicts_from(&world, &[("a", "False"), ("b", "True")], &["a"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_is_to_leave_is_not_kept_by_a_longer_toleration() {
+    let world = World::selected("taint-eviction-controller").await;
+    let taints = json!([{"key": "worn", "effect": "NoExecute"}]);
+    world.make(NODES, json!({"metadata": {"name": "old"}, "spec": {"taints": taints}})).await;
+    let tolerates = |seconds: i64| json!([{"key": "worn", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
+    for (pod, seconds) in [("longer", 3000), ("brief", 20)] {
+        let mut object = template("a");
+        object["metadata"]["name"] = json!(pod);
+        object["spec"]["nodeName"] = json!("old");
+        object["spec"]["tolerations"] = tolerates(seconds);
+        world.make(POD, object).await;
+    }
+    let goes = async |pod: &str| {
+        let check = async || {
+            world.pass(1);
+            match world.find(POD, pod).await {
+                Some(left) if !is_going(&left) => Err(format!("{left:#}")),
+                _ => Ok(()),
+            }
+        };
+        world.eventually(&format!("{pod} is told to go"), check).await;
+    };
+    goes("brief").await;
+    assert_eq!(
+        world.told("brief", "TaintManagerEviction").await,
+        "Marking for deletion Pod default/brief"
+    );
+    assert!(!is_going(&world.get(POD, "longer").await));
+    world.merge(POD, "longer", json!({"spec": {"tolerations": tolerates(1_000_000)}})).await;
+    world.pass(3000);
+    goes("longer").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_have_a_part_of_each_range_until_none_is_left() {
+    let mut world = World::start().await;
+    world.cluster.give_ranges(&["10.8.0.0/23", "fd00::/63"]).await;
+    let has = async |node: &str, first: &str, second: &str| {
+        let wish = |own: &Value| {
+            text(own, "/spec/podCIDR") == first && own["spec"]["podCIDRs"] == json!([first, second])
+        };
+        world.until(NODES, node, &format!("it has {first} and {second}"), wish).await;
+    };
+    world.make(NODES, json!({"metadata": {"name": "a"}})).await;
+    has("a", "10.8.0.0/24", "fd00::/64").await;
+    world.make(NODES, json!({"metadata": {"name": "b"}})).await;
+    has("b", "10.8.1.0/24", "fd00:0:0:1::/64").await;
+    world.make(NODES, json!({"metadata": {"name": "c"}})).await;
+    let said = world.told("c", "CIDRNotAvailable").await;
+    assert_eq!(said, "Node c status is now: CIDRNotAvailable");
+    world.delete(NODES, "a").await;
+    has("c", "10.8.0.0/24", "fd00::/64").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_have_no_addresses_of_services_and_what_is_given_back_comes_last() {
+    let mut world = World::start().await;
+    let services = json!({"metadata": {"name": "services"}, "spec": {"cidrs": ["10.9.0.0/24"]}});
+    world.make(SERVICE_CIDR, services).await;
+    world.cluster.give_ranges(&["10.9.0.0/22"]).await;
+    for (node, range) in [("a", "10.9.1.0/24"), ("b", "10.9.2.0/24")] {
+        world.make(NODES, json!({"metadata": {"name": node}})).await;
+        let has = |own: &Value| text(own, "/spec/podCIDR") == range;
+        world.until(NODES, node, &format!("it has {range}"), has).await;
+        world.delete(NODES, node).await;
+    }
 }

@@ -1,8 +1,8 @@
 //! StatefulSets, step by step: nobody makes pods ready but the test.
 
 use crate::world::{
-    CLAIM, Kind, POD, STATEFUL_SET, World, is_going, items, name, names, number, template, text,
-    uid,
+    CLAIM, Kind, POD, STATEFUL_SET, World, is_active, is_going, items, name, names, number,
+    template, text, uid,
 };
 use async_trait::async_trait;
 use kubeplane_core::{
@@ -255,6 +255,60 @@ async fn a_pod_below_the_partition_comes_back_as_it_was() {
     ready("two").await;
     let pods = world.list(POD).await;
     assert_eq!(pods.iter().map(image).collect::<Vec<_>>(), ["one", "two"]);
+}
+
+/// Waits until the pods have these images, by their ordinals.
+async fn images(world: &World, expected: &[&str]) -> Vec<Value> {
+    let right = |all: &[Value]| {
+        all.iter().all(is_active) && all.iter().map(image).eq(expected.iter().copied())
+    };
+    world.until_all(POD, &format!("{expected:?} are there"), right).await
+}
+
+/// Waits until the status counts so many pods of the new revision: what followed from them has been done by then.
+async fn updated(world: &World, count: i64) {
+    let what = format!("{count} are updated");
+    let wish = |set: &Value| number(set, "/status/updatedReplicas") == count;
+    world.until(SETS, "db", &what, wish).await;
+}
+
+const MOST_AWAY: &str = "statefulset_controller_statefulset_max_unavailable{\
+    statefulset_namespace=\"default\",statefulset_name=\"db\",pod_management_policy=\"Parallel\"}";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_begins_with_the_last_pod_however_the_others_are() {
+    let world = World::selected("statefulset-controller").await;
+    world.make_spec(SETS, "db", set(3, json!({}))).await;
+    world.pods(3).await;
+    // None is ever ready with the first image.
+    world.merge(SETS, "db", to_image("two")).await;
+    let pods = images(&world, &["one", "one", "two"]).await;
+    updated(&world, 1).await;
+    images(&world, &["one", "one", "two"]).await;
+    world.ready(&pods[2..]).await;
+    let pods = images(&world, &["one", "two", "two"]).await;
+    world.ready(&pods[1..2]).await;
+    images(&world, &["two", "two", "two"]).await;
+    assert!(!world.cluster.metrics.encode_plain().contains(MOST_AWAY));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_pods_are_updated_at_once_as_may_be_away() {
+    let world = World::gated("MaxUnavailableStatefulSet=true").await;
+    let rolling =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 2}});
+    world.make_spec(SETS, "db", set(4, json!({"updateStrategy": rolling}))).await;
+    let pods = world.pods(4).await;
+    world.ready(&pods).await;
+    counted(&world, [4, 4, 4]).await;
+    world.merge(SETS, "db", to_image("two")).await;
+    let pods = images(&world, &["one", "one", "two", "two"]).await;
+    updated(&world, 2).await;
+    images(&world, &["one", "one", "two", "two"]).await;
+    world.ready(&pods[2..]).await;
+    images(&world, &["two"; 4]).await;
+    let told = world.cluster.metrics.encode_plain();
+    assert!(told.contains(&format!("{MOST_AWAY} 2")), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -54,6 +54,8 @@ pub(crate) const BUDGET: Kind = kind("policy/v1", "PodDisruptionBudget", "poddis
 pub(crate) const CLASS: Kind = global("storage.k8s.io/v1", "StorageClass", "storageclasses");
 pub(crate) const ATTACHMENT: Kind =
     global("storage.k8s.io/v1", "VolumeAttachment", "volumeattachments");
+pub(crate) const SERVICE_CIDR: Kind = global("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs");
+pub(crate) const ROLE: Kind = global("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles");
 pub(crate) const DEFINITION: Kind =
     global("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions");
 /// A kind of users, which [`World::define`] makes.
@@ -142,6 +144,13 @@ impl World {
         let clock = PausedClock::starting_at(kubeplane_clock::real().now());
         let shared = Arc::new(clock.clone());
         Self { cluster: Cluster::selected(shared, |builder| builder, selection).await, clock }
+    }
+
+    /// Where these gates are set.
+    pub(crate) async fn gated(gates: &str) -> Self {
+        let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+        let shared = Arc::new(clock.clone());
+        Self { cluster: Cluster::gated(shared, gates).await, clock }
     }
 
     /// An API server and nothing else.

@@ -1,9 +1,14 @@
 use crate::{
-    Changes,
+    Change, Changes,
     cache::{Cache, Phase},
     object::{Object, Sink, typed, typed_ref},
 };
-use std::{fmt, marker::PhantomData, sync::Arc};
+use futures::{
+    StreamExt, future,
+    stream::{self, BoxStream},
+};
+use kubeplane_clock::SharedClock;
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 /// A live, shared, read-only copy of all objects of a kind (or those that a selector matches).
 ///
@@ -89,6 +94,29 @@ impl<K: kube::Resource + Send + Sync + 'static> Informer<K> {
     #[must_use]
     pub fn subscribe(&self) -> Changes<K> {
         Changes::new(self.cache.subscribe())
+    }
+
+    /// As [`subscribe`](Self::subscribe), and every object there is once more each `period` (above zero), as
+    /// [`Change::Updated`] from its state to the same: for what depends on things that cannot be watched. The server is not
+    /// asked for it. What is told again may be newer than what was told of it last.
+    #[must_use]
+    pub fn subscribe_resynced(
+        &self,
+        clock: SharedClock,
+        period: Duration,
+    ) -> BoxStream<'static, Change<K>> {
+        let start = (clock, self.lister());
+        let again = stream::unfold(start, move |(clock, lister)| async move {
+            clock.sleep(period).await;
+            Some((lister.list(), (clock, lister)))
+        });
+        let again = again.flat_map(|all| {
+            stream::iter(all).map(|object| Change::Updated { old: object.clone(), new: object })
+        });
+        // The end of the informer is the end of both.
+        let told = self.subscribe().map(Some).chain(stream::once(future::ready(None)));
+        let both = stream::select(told, again.map(Some));
+        both.take_while(|change| future::ready(change.is_some())).filter_map(future::ready).boxed()
     }
 
     /// Whether the first list has arrived.

@@ -127,12 +127,23 @@ impl Informers {
     /// Ends the metadata informer of a resource that is no longer served; its readers' streams end.
     pub fn forget_metadata(&self, resource: ApiResource) {
         let query = Query { metadata_only: true, ..Query::all(resource) };
-        let entry =
-            self.inner.entries.lock().remove(&(TypeId::of::<PartialObjectMetadata>(), query));
-        if let Some(entry) = entry {
-            entry.task.abort();
-            entry.cache.close();
-        }
+        self.inner.forget(TypeId::of::<PartialObjectMetadata>(), query);
+    }
+
+    /// All objects of any resource, whole, for kinds that are known only at run time. It is a list and watch beside that of
+    /// [`of`](Self::of) the same kind. Objects of built-in kinds do not say their kind, as in any list.
+    ///
+    /// # Panics
+    /// As [`of`](Self::of).
+    #[must_use]
+    pub fn dynamic(&self, resource: ApiResource) -> Informer<DynamicObject> {
+        let id = TypeId::of::<DynamicObject>();
+        Informer::new(self.inner.start(id, Query::all(resource), decode::<DynamicObject>))
+    }
+
+    /// Ends the [`dynamic`](Self::dynamic) informer of a resource that is no longer served; its readers' streams end.
+    pub fn forget_dynamic(&self, resource: ApiResource) {
+        self.inner.forget(TypeId::of::<DynamicObject>(), Query::all(resource));
     }
 
     /// Waits until every informer handed out so far has its first list.
@@ -202,6 +213,14 @@ impl Inner {
         let task = self.tasks.lock().spawn(reflector.run());
         entries.insert(id, Entry { cache: cache.clone(), task });
         cache
+    }
+
+    fn forget(&self, id: TypeId, query: Query) {
+        let entry = self.entries.lock().remove(&(id, query));
+        if let Some(entry) = entry {
+            entry.task.abort();
+            entry.cache.close();
+        }
     }
 
     fn stop(&self) {

@@ -87,9 +87,16 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         Self { shared: Arc::new(Shared { numbers, line: Line::new(clock, options) }) }
     }
 
-    /// Adds `item`, unless it waits already.
+    /// Adds `item` with priority 0, unless it waits already.
     pub fn add(&self, item: T) {
-        self.reserved(&item, |line, number| line.add(number));
+        self.add_prioritized(item, 0);
+    }
+
+    /// Adds `item`, unless it waits already: then it becomes more urgent, if this is a higher priority. Of what is ready the
+    /// highest priority is taken first, whatever its sign, and of equals what came first. What comes again after a delay
+    /// has the priority with which it was added last.
+    pub fn add_prioritized(&self, item: T, priority: i32) {
+        self.reserved(&item, |line, number| line.add(number, Some(priority)));
     }
 
     /// Adds `item` after `delay`; of several delays of one item the shortest counts.

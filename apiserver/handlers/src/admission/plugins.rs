@@ -3,11 +3,11 @@
 use super::{
     AlwaysPullImages, CertificateApproval, CertificateSigning, CertificateSubjectRestriction,
     DefaultIngressClass, DefaultStorageClass, DefaultTolerationSeconds, DenyServiceExternalIPs,
-    EventLimit, EventRateLimit, LimitRanger, NodeDeclaredFeatureValidator, NodeRestriction,
-    OwnerReferencesPermissionEnforcement, PersistentVolumeClaimResize, PodResizeValidator,
-    PodSecurity, PodSecurityOptions, PodTolerationRestriction, PodTopologyLabels, Priority,
-    ResourceQuota, RuntimeClass, ServiceAccount, StorageObjectInUseProtection,
-    TaintNodesByCondition, device_access::DeviceAccess,
+    EventLimit, EventRateLimit, LimitRanger, LimitedResources, NodeDeclaredFeatureValidator,
+    NodeRestriction, OwnerReferencesPermissionEnforcement, PersistentVolumeClaimResize,
+    PodResizeValidator, PodSecurity, PodSecurityOptions, PodTolerationRestriction,
+    PodTopologyLabels, Priority, ResourceQuota, RuntimeClass, ServiceAccount,
+    StorageObjectInUseProtection, TaintNodesByCondition, device_access::DeviceAccess,
 };
 use kubeplane_apiserver::{Builder, admission::NamespaceLifecycle};
 use kubeplane_clock::{Seed, SharedClock};
@@ -83,6 +83,7 @@ pub struct AdmissionPlugins {
     on: BTreeSet<&'static str>,
     pod_security: PodSecurityOptions,
     event_limits: Vec<EventLimit>,
+    limited_resources: LimitedResources,
     features: Features,
 }
 
@@ -92,6 +93,7 @@ impl Default for AdmissionPlugins {
             on: ORDER.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect(),
             pod_security: PodSecurityOptions::new(),
             event_limits: Vec::new(),
+            limited_resources: LimitedResources::default(),
             features: Features::default(),
         }
     }
@@ -147,6 +149,13 @@ impl AdmissionPlugins {
     #[must_use]
     pub fn event_limits(mut self, limits: Vec<EventLimit>) -> Self {
         self.event_limits = limits;
+        self
+    }
+
+    /// Configures ResourceQuota, which lets everything be taken where there is no quota without.
+    #[must_use]
+    pub fn limited_resources(mut self, limited: LimitedResources) -> Self {
+        self.limited_resources = limited;
         self
     }
 
@@ -207,7 +216,10 @@ impl AdmissionPlugins {
                 }
                 "PodResizeValidator" => builder.admit(PodResizeValidator),
                 DEVICES => builder.admit(DeviceAccess::new(&self.features)),
-                "ResourceQuota" => builder.admit(ResourceQuota::new(clock.clone())),
+                "ResourceQuota" => {
+                    let limited = self.limited_resources.clone();
+                    builder.admit(ResourceQuota::new(clock.clone()).limiting(limited))
+                }
                 other => others(other, builder),
             };
         }

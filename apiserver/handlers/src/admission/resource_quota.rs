@@ -1,3 +1,7 @@
+mod limited;
+
+pub use limited::{LimitedResources, LimitedResourcesError};
+
 use super::refuse;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -34,6 +38,7 @@ pub struct ResourceQuota {
     hasher: BuildHasherDefault<DefaultHasher>,
     /// Writes into one namespace wait for each other here, not on the store's conflicts.
     turns: Vec<Mutex<()>>,
+    limited: LimitedResources,
 }
 
 impl ResourceQuota {
@@ -41,7 +46,14 @@ impl ResourceQuota {
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
         let turns = std::iter::repeat_with(|| Mutex::new(())).take(TURNS).collect();
-        Self { clock, hasher: BuildHasherDefault::default(), turns }
+        let limited = LimitedResources::default();
+        Self { clock, hasher: BuildHasherDefault::default(), turns, limited }
+    }
+
+    /// Refuses also what takes of these without a quota that limits it.
+    #[must_use]
+    pub fn limiting(self, limited: LimitedResources) -> Self {
+        Self { limited, ..self }
     }
 
     async fn turn(&self, namespace: &str) -> Option<MutexGuard<'_, ()>> {
@@ -84,16 +96,22 @@ impl Admission for ResourceQuota {
             return Ok(());
         }
         let present = in_force(request).await?;
-        if !present.iter().any(|quota| evaluator.matches(quota, object)) {
+        let matching: Vec<_> =
+            present.iter().filter(|quota| evaluator.matches(quota, object)).collect();
+        if matching.is_empty() && self.limited.is_empty() {
             return Ok(());
         }
         let usage = evaluator.usage(object, self.clock.now());
         let write = Write { request, object, evaluator, usage, now: self.clock.now() };
         // Whatever must be said for one quota is asked before another is looked at for room.
-        for quota in &present {
-            if write.evaluator.matches(quota, object) {
-                write.constrained(quota)?;
-            }
+        for quota in &matching {
+            write.constrained(quota)?;
+        }
+        if !self.limited.is_empty() && write.takes_more(&matching) {
+            write.is_limited(&self.limited, &present, &matching)?;
+        }
+        if matching.is_empty() {
+            return Ok(());
         }
         let _turn = self.turn(request.namespace).await;
         write.charge_all(&present).await
@@ -239,10 +257,49 @@ impl Write<'_> {
         checked.map_err(|why| self.refuse(format!("failed quota: {}: {why}", quota.name())))
     }
 
+    /// Whether it takes more than before of one of these quotas, or at all where there are none.
+    fn takes_more(&self, matching: &[&Arc<Object>]) -> bool {
+        if matching.is_empty() {
+            return !self.more_than(self.request.old).is_empty();
+        }
+        matching.iter().any(|quota| !self.more_than_before(quota).is_empty())
+    }
+
+    /// Holds that quotas limit what may not be taken otherwise.
+    fn is_limited(
+        &self,
+        limited: &LimitedResources,
+        present: &[Arc<Object>],
+        matching: &[&Arc<Object>],
+    ) -> ApiResult<()> {
+        let mut names = limited.names(&self.request.definition.resource(), &self.usage);
+        for quota in matching {
+            let hard = amounts(quota, &["status", "hard"]);
+            names.retain(|name| !self.limited(&hard).contains(name));
+        }
+        if !names.is_empty() {
+            let names: Vec<_> = names.into_iter().collect();
+            let why = format!("insufficient quota to consume: {}", names.join(","));
+            return Err(self.refuse(why));
+        }
+        let open = limited.open_scopes(&self.evaluator, self.object, present);
+        if open.is_empty() {
+            return Ok(());
+        }
+        // The original gives no reason here.
+        let why = format!("insufficient quota to match these scopes: [{}]", open.join(" "));
+        Err(ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", why))
+    }
+
     /// What the object takes now and did not before, if the quota counted it before.
     fn more_than_before(&self, quota: &Object) -> Resources {
+        self.more_than(self.request.old.filter(|old| self.evaluator.matches(quota, old)))
+    }
+
+    /// What the object takes and this one did not.
+    fn more_than(&self, old: Option<&Object>) -> Resources {
         let mut more = self.usage.clone();
-        if let Some(old) = self.request.old.filter(|old| self.evaluator.matches(quota, old)) {
+        if let Some(old) = old {
             for (name, before) in self.evaluator.usage(old, self.now) {
                 if let Some(amount) = more.get_mut(&name) {
                     amount.sub(&before);

@@ -2,7 +2,8 @@
 
 use crate::harness::Server;
 use futures::future::join_all;
-use kubeplane_handlers::admission::ResourceQuota;
+use kubeplane_core::Object;
+use kubeplane_handlers::admission::{LimitedResources, ResourceQuota};
 use serde_json::{Value, json};
 
 const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
@@ -137,4 +138,74 @@ async fn a_quota_that_was_not_counted_yet_refuses() {
     server.admin("GET", QUOTAS, &Value::Null).await.expect(200);
     let refused = server.admin("POST", MAPS, &map("m")).await;
     refused.forbidden("status unknown for quota: new, resources: configmaps");
+}
+
+fn limited(resources: &Value) -> Result<LimitedResources, String> {
+    let configuration = json!({"apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "ResourceQuotaConfiguration", "limitedResources": resources});
+    let configuration = Object::from_value(configuration).unwrap();
+    LimitedResources::from_object(&configuration).map_err(|error| error.to_string())
+}
+
+/// Where these are taken of a quota or not at all.
+async fn limiting(resources: Value) -> Server {
+    let own = ResourceQuota::new(kubeplane_clock::real()).limiting(limited(&resources).unwrap());
+    Server::with(|builder| builder.admit(own)).await
+}
+
+#[tokio::test]
+async fn what_is_limited_by_default_takes_a_quota() {
+    let server = limiting(json!([{"resource": "pods", "matchContains": ["pods"]}])).await;
+    let refused = server.admin("POST", PODS, &pod("a", json!({}))).await;
+    refused.forbidden("pods \"a\" is forbidden: insufficient quota to consume: count/pods,pods");
+    server.admin("POST", MAPS, &map("m")).await.expect(201);
+    quota(&server, "half", json!({"hard": {"pods": "5"}})).await;
+    let refused = server.admin("POST", PODS, &pod("a", json!({}))).await;
+    refused.forbidden("insufficient quota to consume: count/pods");
+    quota(&server, "rest", json!({"hard": {"count/pods": "5"}})).await;
+    server.admin("POST", PODS, &pod("a", json!({}))).await.expect(201);
+    assert_eq!(used(&server, "rest").await, json!({"count/pods": "1"}));
+    let nameless = limited(&json!([{"matchContains": ["pods"]}])).unwrap_err();
+    assert_eq!(nameless, "limitedResources[0].resource: Required value");
+}
+
+#[tokio::test]
+async fn a_class_that_is_limited_takes_a_quota_of_its_scope() {
+    let high = json!({"scopeName": "PriorityClass", "operator": "In", "values": ["high"]});
+    let server = limiting(json!([{"resource": "pods", "matchScopes": [high]}])).await;
+    server.admin("POST", PODS, &pod("plain", json!({}))).await.expect(201);
+    let mut important = pod("important", json!({}));
+    important["spec"]["priorityClassName"] = "high".into();
+    let refused = server.admin("POST", PODS, &important).await.expect(500);
+    let why = "insufficient quota to match these scopes: [{PriorityClass In [high]}]";
+    assert_eq!(refused["message"], why);
+    let scope = json!({"matchExpressions": [high]});
+    quota(&server, "high", json!({"hard": {"pods": "1"}, "scopeSelector": scope})).await;
+    server.admin("POST", PODS, &important).await.expect(201);
+}
+
+#[tokio::test]
+async fn services_are_charged_by_what_they_are() {
+    let server = limiting(json!([{"resource": "pods", "matchContains": ["pods"]}])).await;
+    let hard = json!({"services": "4", "services.nodeports": "2", "services.loadbalancers": "2"});
+    quota(&server, "services", json!({"hard": hard})).await;
+    let make = async |name: &str, kind: &str, node_ports: Option<bool>| {
+        let mut service = json!({"metadata": {"name": name},
+            "spec": {"type": kind, "ports": [{"port": 80, "targetPort": 80}]}});
+        if let Some(node_ports) = node_ports {
+            service["spec"]["allocateLoadBalancerNodePorts"] = node_ports.into();
+        }
+        server.admin("POST", "/api/v1/namespaces/default/services", &service).await
+    };
+    make("ports", "NodePort", None).await.expect(201);
+    make("balanced", "LoadBalancer", Some(true)).await.expect(201);
+    let refused = make("more", "LoadBalancer", Some(true)).await;
+    refused.forbidden("requested: services.nodeports=1, used: services.nodeports=2");
+    make("without", "LoadBalancer", Some(false)).await.expect(201);
+    let refused = make("more", "LoadBalancer", Some(false)).await;
+    refused.forbidden("requested: services.loadbalancers=1, used: services.loadbalancers=2");
+    make("inside", "ClusterIP", None).await.expect(201);
+    make("more", "ClusterIP", None).await.forbidden("requested: services=1, used: services=4");
+    let all = json!({"services": "4", "services.nodeports": "2", "services.loadbalancers": "2"});
+    assert_eq!(used(&server, "services").await, all);
 }

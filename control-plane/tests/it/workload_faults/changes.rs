@@ -28,6 +28,10 @@ impl Play {
         self.make("StatefulSet", "default", set("db", json!({"serviceName": "db"}))).await;
         let parallel = json!({"serviceName": "shards", "podManagementPolicy": "Parallel"});
         self.make("StatefulSet", "default", set("shards", parallel)).await;
+        let spec =
+            json!({"selector": {"matchLabels": {"app": "each"}}, "template": template("each", 0)});
+        self.make("DaemonSet", "default", json!({"metadata": {"name": "each"}, "spec": spec}))
+            .await;
         let pod = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
         let spec = json!({"schedule": "* * * * *", "concurrencyPolicy": "Forbid", "successfulJobsHistoryLimit": 2,
             "jobTemplate": {"spec": {"backoffLimit": 100, "template": {"spec": pod}}}});
@@ -54,8 +58,12 @@ impl Play {
                 self.patch(kind, name, json!({"spec": {"replicas": replicas}})).await;
             }
             2 | 3 => {
-                let template = template(name, self.seed.below(4));
-                self.patch(kind, name, json!({"spec": {"template": template}})).await;
+                let image = self.seed.below(4);
+                let to_image = |name: &str| json!({"spec": {"template": template(name, image)}});
+                self.patch(kind, name, to_image(name)).await;
+                if kind == "Deployment" {
+                    self.patch("DaemonSet", "each", to_image("each")).await;
+                }
             }
             4 => self.start_job().await,
             5 => self.make_namespace().await,

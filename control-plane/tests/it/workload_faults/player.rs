@@ -36,12 +36,13 @@ fn resource(version: &str, kind: &str, plural: &str) -> ApiResource {
     }
 }
 
-pub(super) const WATCHED: [(&str, &str, &str); 8] = [
+pub(super) const WATCHED: [(&str, &str, &str); 9] = [
     ("v1", "Pod", "pods"),
     ("v1", "ConfigMap", "configmaps"),
     ("apps/v1", "ReplicaSet", "replicasets"),
     ("apps/v1", "Deployment", "deployments"),
     ("apps/v1", "StatefulSet", "statefulsets"),
+    ("apps/v1", "DaemonSet", "daemonsets"),
     ("apps/v1", "ControllerRevision", "controllerrevisions"),
     ("batch/v1", "Job", "jobs"),
     ("batch/v1", "CronJob", "cronjobs"),

@@ -1,7 +1,7 @@
 //! What is not as it was asked for.
 
 use super::{
-    name, number, owners,
+    NODES, name, number, owners,
     player::{Play, WATCHED},
     text,
 };
@@ -60,6 +60,15 @@ pub(super) async fn wrong(play: &Play) -> Vec<String> {
                 if [ready, count, updated] != [wanted; 3] {
                     let status = &object["status"];
                     say(format!("{} wants {wanted} and has {status}", name(object)));
+                }
+            }
+            "DaemonSet" => {
+                let told = |field: &str| number(object, &format!("/status/{field}"));
+                let told =
+                    ["desiredNumberScheduled", "updatedNumberScheduled", "numberReady"].map(told);
+                if told != [NODES; 3] || of(object).len() as i64 != NODES {
+                    let (status, pods) = (&object["status"], of(object).len());
+                    say(format!("{} has {pods} pods and {status}", name(object)));
                 }
             }
             "ReplicaSet" if of(object).len() as i64 != wanted => {

@@ -147,7 +147,7 @@ impl Source<'_> {
                     Some(ObjectMetricStatus { current, described_object, metric: identifier });
                 (replicas, metric)
             });
-            ("FailedGetObjectMetric", "failed to get object metric value".to_owned(), outcome)
+            ("FailedGetObjectMetric", of_object(source), outcome)
         } else if let Some(source) = &spec.external {
             let outcome = self.external(source, target).await;
             let outcome = outcome.map(|(replicas, metric, current)| {
@@ -155,9 +155,7 @@ impl Source<'_> {
                 status.external = Some(ExternalMetricStatus { current, metric: identifier });
                 (replicas, metric)
             });
-            let name = &source.metric.name;
-            let prefix = format!("failed to get {name} external metric value");
-            ("FailedGetExternalMetric", prefix, outcome)
+            ("FailedGetExternalMetric", of_external(source), outcome)
         } else {
             let error = format!("unknown metric source type {:?}", spec.type_);
             let told = Some(error.clone());
@@ -218,8 +216,8 @@ impl Source<'_> {
         let name = &source.metric.name;
         let selector = text(source.metric.selector.as_ref())?;
         let wanted = source.target.average_value.as_ref().map(milli).unwrap_or_default();
-        let fetched =
-            metrics::of_pods(self.context, self.namespace, self.selector, name, &selector).await;
+        let custom = metrics::Custom { version: self.custom_version(), name, selector: &selector };
+        let fetched = metrics::of_pods(self.context, self.namespace, self.selector, &custom).await;
         let fetched = fetched.map_err(|why| format!("unable to get metric {name}: {why}"))?;
         let (replicas, used) = calculator::average(target, fetched, wanted, "")?;
         Ok((replicas, format!("pods metric {name}"), average_of(used)))
@@ -231,7 +229,9 @@ impl Source<'_> {
         let usage = || async {
             let resource = self.resource_of(object.api_version.as_deref(), &object.kind)?;
             let (context, namespace) = (self.context, self.namespace);
-            let found = metrics::of_object(context, namespace, object, &resource, name, &selector);
+            let version = self.custom_version();
+            let custom = metrics::Custom { version, name, selector: &selector };
+            let found = metrics::of_object(context, namespace, object, &resource, &custom);
             found.await.map_err(|why| {
                 let (kind, object) = (&object.kind, &object.name);
                 format!("unable to get metric {name}: {kind} on {namespace} {object}/{why}")
@@ -283,6 +283,17 @@ impl Source<'_> {
             .to_owned())
     }
 
+    /// The version of the API of custom figures that is asked: the preferred one of those that are understood.
+    fn custom_version(&self) -> Result<&'static str, &'static str> {
+        let groups = self.resources.map(|resources| &resources.versions);
+        let Some(served) = groups.and_then(|groups| groups.get(metrics::CUSTOM)) else {
+            return Err("no custom metrics API (custom.metrics.k8s.io) registered");
+        };
+        let known =
+            |version: &String| metrics::CUSTOM_VERSIONS.into_iter().find(|own| version == own);
+        served.iter().find_map(known).ok_or("no known available metric versions found")
+    }
+
     /// The resource and group of a kind, as in `ingresses.networking.k8s.io`.
     fn resource_of(&self, version: Option<&str>, kind: &str) -> Result<String, String> {
         let group =
@@ -298,6 +309,25 @@ impl Source<'_> {
             _ => format!("{}.{group}", found.plural),
         })
     }
+}
+
+/// What comes before the cause in the whole error of an object's figure.
+fn of_object(source: &ObjectMetricSource) -> String {
+    let (name, target) = (&source.metric.name, &source.target);
+    let each = target.type_ == "AverageValue" && target.average_value.is_some();
+    let part = if each { format!(": failed to get {name} object metric") } else { String::new() };
+    format!("failed to get object metric value{part}")
+}
+
+/// What comes before the cause in the whole error of a figure from elsewhere.
+fn of_external(source: &ExternalMetricSource) -> String {
+    let (name, target) = (&source.metric.name, &source.target);
+    let part = match (&target.average_value, &target.value) {
+        (Some(_), _) => format!(": failed to get {name} external metric"),
+        (None, Some(_)) => format!(": failed to get external metric {name}"),
+        (None, None) => String::new(),
+    };
+    format!("failed to get {name} external metric value{part}")
 }
 
 fn external_name(metric: &MetricIdentifier) -> String {

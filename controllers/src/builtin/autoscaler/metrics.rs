@@ -13,6 +13,38 @@ use std::collections::BTreeMap;
 /// Over which time figures of the custom API are measured when they do not say.
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
+/// The group of the figures that others measure of objects.
+pub(super) const CUSTOM: &str = "custom.metrics.k8s.io";
+/// Its versions that are understood.
+pub(super) const CUSTOM_VERSIONS: [&str; 2] = ["v1beta2", "v1beta1"];
+
+/// A figure of objects.
+pub(super) struct Custom<'a> {
+    /// In which version of the API it is asked for, or why in none.
+    pub(super) version: Result<&'static str, &'static str>,
+    pub(super) name: &'a str,
+    /// Which of the figures of that name; empty for all.
+    pub(super) selector: &'a str,
+}
+
+impl Custom<'_> {
+    /// Asks for it below a namespace.
+    async fn fetch(
+        &self,
+        context: &Context,
+        namespace: &str,
+        path: &str,
+        selector: &str,
+    ) -> Result<Vec<MetricValue>, String> {
+        let version = self
+            .version
+            .map_err(|why| format!("unable to fetch metrics from custom metrics API: {why}"))?;
+        let path = format!("/apis/{CUSTOM}/{version}/namespaces/{namespace}/{path}/{}", self.name);
+        let query = [("labelSelector", selector), ("metricLabelSelector", self.selector)];
+        fetch(context, "custom", &path, &query).await
+    }
+}
+
 #[derive(Deserialize)]
 struct List<T> {
     items: Vec<T>,
@@ -45,6 +77,8 @@ struct ContainerMetrics {
 struct MetricValue {
     described_object: Meta,
     timestamp: Timestamp,
+    /// The older version has a shorter name for it.
+    #[serde(alias = "window")]
     window_seconds: Option<i64>,
     value: Value,
 }
@@ -127,13 +161,9 @@ pub(super) async fn of_pods(
     context: &Context,
     namespace: &str,
     selector: &str,
-    metric: &str,
-    metric_selector: &str,
+    custom: &Custom<'_>,
 ) -> Result<Metrics, String> {
-    let path =
-        format!("/apis/custom.metrics.k8s.io/v1beta2/namespaces/{namespace}/pods/*/{metric}");
-    let query = [("labelSelector", selector), ("metricLabelSelector", metric_selector)];
-    let items: Vec<MetricValue> = fetch(context, "custom", &path, &query).await?;
+    let items = custom.fetch(context, namespace, "pods/*", selector).await?;
     let metrics = items.into_iter().filter_map(|one| {
         let metric = PodMetric {
             value: milli(&one.value)?,
@@ -151,18 +181,14 @@ pub(super) async fn of_object(
     namespace: &str,
     object: &CrossVersionObjectReference,
     resource: &str,
-    metric: &str,
-    metric_selector: &str,
+    custom: &Custom<'_>,
 ) -> Result<i64, String> {
-    let root = "/apis/custom.metrics.k8s.io/v1beta2";
-    let name = &object.name;
     let path = match object.kind.as_str() {
         // Never another namespace than the autoscaler's.
-        "Namespace" => format!("{root}/namespaces/{namespace}/metrics/{metric}"),
-        _ => format!("{root}/namespaces/{namespace}/{resource}/{name}/{metric}"),
+        "Namespace" => "metrics".to_owned(),
+        _ => format!("{resource}/{}", object.name),
     };
-    let query = [("metricLabelSelector", metric_selector)];
-    let items: Vec<MetricValue> = fetch(context, "custom", &path, &query).await?;
+    let items = custom.fetch(context, namespace, &path, "").await?;
     let value = items.first().and_then(|one| milli(&one.value));
     value.ok_or_else(|| "the custom metrics API returned no value".to_owned())
 }

@@ -10,8 +10,9 @@ use std::{collections::HashMap, time::Duration};
 
 /// Deletes pods from nodes with NoExecute taints, after as long as they tolerate them.
 pub(crate) struct TaintEviction {
-    /// Since when each pod (by uid) has been tolerating.
-    since: Mutex<HashMap<ObjectKey, (String, Duration)>>,
+    /// When each pod (by uid) that tolerates for a while is to leave. Tolerations and taints that change meanwhile do not
+    /// put it off.
+    planned: Mutex<HashMap<ObjectKey, (String, Duration)>>,
     figures: Evictions,
 }
 
@@ -25,12 +26,22 @@ enum Verdict {
 
 impl TaintEviction {
     pub(crate) fn new(metrics: Option<&Metrics>) -> Self {
-        Self { since: Mutex::default(), figures: Evictions::shown(metrics) }
+        Self { planned: Mutex::default(), figures: Evictions::shown(metrics) }
+    }
+
+    /// When the pod of this uid is to leave: as is planned already, else then.
+    fn plan(&self, key: &ObjectKey, uid: String, due: Duration) -> Duration {
+        let mut all = self.planned.lock();
+        let planned = all.entry(key.clone()).or_insert_with(|| (uid.clone(), due));
+        if planned.0 != uid {
+            *planned = (uid, due);
+        }
+        planned.1
     }
 
     /// Forgets a deletion that was planned, and says so.
     fn cancel(&self, context: &Context, key: &ObjectKey, pod: Option<&Pod>) {
-        let planned = self.since.lock().remove(key).is_some();
+        let planned = self.planned.lock().remove(key).is_some();
         if let Some(pod) = pod.filter(|_| planned) {
             let message = format!("Cancelling deletion of Pod {key}");
             context.recorder().event_for(pod, EventType::Normal, "TaintManagerEviction", message);
@@ -121,31 +132,27 @@ impl Controller for TaintEviction {
         }
         let tolerations =
             pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
-        let wait = match judge(tolerations, &taints) {
+        let now = context.clock().elapsed();
+        let due = match judge(tolerations, &taints) {
             Verdict::Stay => {
                 self.cancel(context, request, Some(&pod));
                 return Ok(Action::Done);
             }
-            Verdict::Leave => Duration::ZERO,
-            Verdict::LeaveAfter(wait) => wait,
-        };
-        let now = context.clock().elapsed();
-        let since = {
-            let uid = pod.metadata.uid.clone().unwrap_or_default();
-            let mut all = self.since.lock();
-            let entry = all.entry(request.clone()).or_insert_with(|| (uid.clone(), now));
-            if entry.0 != uid {
-                *entry = (uid, now);
+            Verdict::Leave => {
+                self.cancel(context, request, Some(&pod));
+                now
             }
-            entry.1
+            Verdict::LeaveAfter(wait) => {
+                let uid = pod.metadata.uid.clone().unwrap_or_default();
+                self.plan(request, uid, now.saturating_add(wait))
+            }
         };
-        let due = since.saturating_add(wait);
         if due > now {
             return Ok(Action::RequeueAfter(due.saturating_sub(now)));
         }
         evict(context, request, &pod).await?;
         self.figures.deleted(context.clock().elapsed().saturating_sub(due));
-        self.since.lock().remove(request);
+        self.planned.lock().remove(request);
         Ok(Action::Done)
     }
 }
@@ -161,6 +168,16 @@ async fn evict(context: &Context, key: &ObjectKey, pod: &Pod) -> Result<(), Erro
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_planned_is_not_put_off() {
+        let (eviction, key) = (TaintEviction::new(None), ObjectKey::new("shop", "web"));
+        let plan = |uid: &str, seconds: u64| {
+            eviction.plan(&key, uid.to_owned(), Duration::from_secs(seconds)).as_secs()
+        };
+        assert_eq!([plan("a", 10), plan("a", 100), plan("a", 5)], [10; 3]);
+        assert_eq!(plan("b", 50), 50, "another pod of that name");
+    }
 
     #[test]
     fn the_shortest_toleration_counts_and_a_missing_one_most() {

@@ -1,8 +1,11 @@
 use super::reference;
-use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use crate::{
+    Action, Context, Controller, Error, Sources, builtin::service_cidrs::networks,
+    error::unless_gone,
+};
 use async_trait::async_trait;
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::{core::v1::Node, networking::v1::ServiceCIDR};
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -22,8 +25,16 @@ const FULL: Duration = Duration::from_secs(30);
 pub(crate) struct NodeIpam {
     /// One of a family, the first that of the nodes' first addresses.
     ranges: Vec<IpNet>,
-    /// What was given away and may not be seen in the cache yet.
-    given: Mutex<BTreeMap<String, Vec<IpNet>>>,
+    given: Mutex<Given>,
+}
+
+/// What was given away.
+#[derive(Default)]
+struct Given {
+    /// What may not be seen in the cache yet, by node.
+    unseen: BTreeMap<String, Vec<IpNet>>,
+    /// The latest part of each range.
+    latest: Vec<IpNet>,
 }
 
 impl NodeIpam {
@@ -31,23 +42,30 @@ impl NodeIpam {
         Self { ranges, given: Mutex::default() }
     }
 
-    /// The first part of each range that no node has; none when a range has none left.
+    /// The next part of each range that nobody has, round and round; none when a range has none left.
     fn reserve(&self, name: &str, taken: &BTreeSet<IpNet>) -> Option<Vec<IpNet>> {
         let mut given = self.given.lock();
-        if let Some(parts) = given.get(name) {
+        if let Some(parts) = given.unseen.get(name) {
             return Some(parts.clone());
         }
         let used = |part: &IpNet| {
             let overlaps = |other: &IpNet| other.contains(part) || part.contains(other);
-            taken.iter().any(overlaps) || given.values().flatten().any(overlaps)
+            taken.contains(part)
+                || taken.iter().any(overlaps)
+                || given.unseen.values().flatten().any(overlaps)
         };
-        let free = |range: &IpNet| {
+        let free = |(index, range): (usize, &IpNet)| {
             let size = if matches!(range, IpNet::V4(_)) { 24 } else { 64 };
-            range.subnets(size.max(range.prefix_len())).ok()?.find(|part| !used(part))
+            let all = range.subnets(size.max(range.prefix_len())).ok()?;
+            // Others may not have forgotten yet who had what was just given back.
+            let is_later = |part: &IpNet| given.latest.get(index).is_none_or(|last| part > last);
+            let mut parts = all.filter(is_later).chain(all.filter(|part| !is_later(part)));
+            parts.find(|part| !used(part))
         };
-        let parts: Option<Vec<_>> = self.ranges.iter().map(free).collect();
+        let parts: Option<Vec<_>> = self.ranges.iter().enumerate().map(free).collect();
         let parts = parts?;
-        given.insert(name.to_owned(), parts.clone());
+        given.latest.clone_from(&parts);
+        given.unseen.insert(name.to_owned(), parts.clone());
         Some(parts)
     }
 }
@@ -82,6 +100,7 @@ impl Controller for NodeIpam {
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let nodes = sources.informer::<Node>();
+        sources.informer::<ServiceCIDR>();
         sources.watch::<Node>(move |change| {
             let mut keys = vec![ObjectKey::of(&**change.object())];
             if change.is_deleted() {
@@ -97,14 +116,17 @@ impl Controller for NodeIpam {
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let nodes = context.informers().of::<Node>();
         let Some(node) = nodes.get("", &request.name) else {
-            self.given.lock().remove(&request.name);
+            self.given.lock().unseen.remove(&request.name);
             return Ok(Action::Done);
         };
         if ranges(&node).next().is_some() {
-            self.given.lock().remove(&request.name);
+            self.given.lock().unseen.remove(&request.name);
             return Ok(Action::Done);
         }
-        let taken = nodes.list().iter().flat_map(|node| ranges(node)).collect();
+        let mut taken: BTreeSet<_> = nodes.list().iter().flat_map(|node| ranges(node)).collect();
+        // Nor may a node have addresses of Services.
+        let services = context.informers().of::<ServiceCIDR>().list();
+        taken.extend(services.iter().flat_map(|cidr| networks(cidr)));
         let Some(parts) = self.reserve(&request.name, &taken) else {
             let message = format!("Node {} status is now: CIDRNotAvailable", request.name);
             context.recorder().event(
@@ -144,5 +166,22 @@ mod tests {
         assert_eq!(parts("a").as_deref(), Some("10.244.0.0/24 fd00::/64"));
         assert_eq!(parts("c").as_deref(), Some("10.244.3.0/24 fd00:0:0:2::/64"));
         assert_eq!(parts("d"), None);
+    }
+
+    #[test]
+    fn what_is_given_back_is_given_away_last() {
+        let ipam = NodeIpam::new(vec!["10.244.0.0/22".parse().unwrap()]);
+        let next = |name: &str, taken: &[&str]| {
+            let taken = taken.iter().map(|part| part.parse().unwrap()).collect();
+            let parts = ipam.reserve(name, &taken);
+            ipam.given.lock().unseen.clear();
+            parts.map(|parts| parts[0].to_string())
+        };
+        let services = "10.244.1.0/25";
+        assert_eq!(next("a", &[services]).as_deref(), Some("10.244.0.0/24"));
+        assert_eq!(next("b", &[services]).as_deref(), Some("10.244.2.0/24"));
+        assert_eq!(next("c", &[services]).as_deref(), Some("10.244.3.0/24"));
+        assert_eq!(next("d", &[services]).as_deref(), Some("10.244.0.0/24"));
+        assert_eq!(next("e", &["10.244.0.0/16"]), None);
     }
 }

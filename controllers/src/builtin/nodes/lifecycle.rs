@@ -260,6 +260,10 @@ impl NodeLifecycle {
     /// Evicts from nodes that are not ready, as fast as their zone allows.
     async fn taint_by_readiness(&self, context: &Context, node: &Node) -> Result<(), Error> {
         let Some(ready) = condition(node, "Ready") else { return Ok(()) };
+        if self.zones.lock().are_stopped() {
+            // It may have been tainted just before evictions stopped.
+            return self.reach(context, node).await;
+        }
         let (add, remove) = match ready.status.as_str() {
             "False" => (NOT_READY, UNREACHABLE),
             "Unknown" => (UNREACHABLE, NOT_READY),

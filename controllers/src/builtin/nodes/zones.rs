@@ -110,6 +110,11 @@ impl Zones {
         turn
     }
 
+    /// Whether no node of any zone was ready at the last look.
+    pub(super) fn are_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// A turn could not be carried out whole: the next update takes it again.
     pub(super) fn repeat(&mut self) {
         self.stopped = !self.stopped;

@@ -222,7 +222,8 @@ impl<'a> Sync<'a> {
         all.find(|pod| is_deleting(pod) || !self.is_available(pod)).cloned()
     }
 
-    /// Deletes pods of an old revision, the highest ordinal first, as many as may be unavailable.
+    /// Deletes pods of an old revision, the highest ordinal first, as many as may be unavailable: one, where no other number
+    /// may be said.
     async fn roll(&self, deleted: &mut i32) -> Result<(), Error> {
         let strategy = self.spec.update_strategy.as_ref();
         if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("OnDelete") {
@@ -230,19 +231,43 @@ impl<'a> Sync<'a> {
         }
         let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
         let partition = rolling.and_then(|rolling| rolling.partition).unwrap_or_default();
-        let (most, down) = (self.most_unavailable(), self.unavailable());
         let first = usize::try_from(partition).unwrap_or_default().min(self.wanted.len());
+        if !self.controller.several {
+            return self.roll_one(first, deleted).await;
+        }
+        let (most, down) = (self.most_unavailable(), self.unavailable());
         for (_, pod) in self.wanted[first..].iter().rev() {
             if down + *deleted >= most {
                 break;
             }
             let Some(pod) = pod else { continue };
-            if revision_of(pod) != self.update.0 && !is_deleting(pod) {
+            if self.is_outdated(pod) {
                 self.delete(pod).await?;
                 *deleted += 1;
             }
         }
         Ok(())
+    }
+
+    /// Deletes the pod of an old revision with the highest ordinal, once all above it are available; whether it is
+    /// available itself, or those below it are, makes no difference.
+    async fn roll_one(&self, first: usize, deleted: &mut i32) -> Result<(), Error> {
+        for (_, pod) in self.wanted[first..].iter().rev() {
+            let Some(pod) = pod else { break };
+            if self.is_outdated(pod) {
+                self.delete(pod).await?;
+                *deleted += 1;
+                break;
+            }
+            if is_deleting(pod) || !self.is_available(pod) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_outdated(&self, pod: &Pod) -> bool {
+        revision_of(pod) != self.update.0 && !is_deleting(pod)
     }
 
     /// How many pods an update may leave unavailable at a time.

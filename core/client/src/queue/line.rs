@@ -3,10 +3,7 @@
 use super::{QueueOptions, limit::Limiter, metrics::QueueGauges};
 use kubeplane_clock::SharedClock;
 use parking_lot::Mutex;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 use tokio::sync::Notify;
 
 /// The numbers that wait, are worked on, or failed.
@@ -22,7 +19,7 @@ pub(super) struct Line {
 
 struct State {
     entries: Vec<Entry>,
-    ready: VecDeque<usize>,
+    ready: BTreeMap<Place, usize>,
     delayed: BTreeMap<Slot, usize>,
     sequence: u64,
     /// How many were added and not taken.
@@ -35,6 +32,8 @@ struct State {
 
 /// A deadline, and what tells equal ones apart.
 type Slot = (Duration, u64);
+/// A priority, the highest first, and which of equals came first.
+type Place = (Reverse<i32>, u64);
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -42,6 +41,10 @@ struct Entry {
     taken: Option<Duration>,
     delayed: Option<Slot>,
     failures: u32,
+    /// That of the last add.
+    priority: i32,
+    /// Where it stands when it is ready.
+    place: Option<Place>,
 }
 
 impl Entry {
@@ -54,7 +57,7 @@ impl Line {
     pub(super) fn new(clock: SharedClock, options: &QueueOptions) -> Self {
         let state = State {
             entries: Vec::new(),
-            ready: VecDeque::new(),
+            ready: BTreeMap::new(),
             delayed: BTreeMap::new(),
             sequence: 0,
             added: 0,
@@ -66,11 +69,12 @@ impl Line {
         Self { clock, state: Mutex::new(state), wake: Notify::new(), gauges }
     }
 
-    pub(super) fn add(&self, number: usize) -> bool {
+    /// With the priority that it had last when none is given.
+    pub(super) fn add(&self, number: usize, priority: Option<i32>) -> bool {
         let now = self.clock.elapsed();
         let mut state = self.state.lock();
-        let wake = state.add(number, now, &self.gauges);
-        let known = state.entry(number).is_known();
+        let wake = state.add(number, priority, now, &self.gauges);
+        let known = state.keeps(number);
         drop(state);
         if wake {
             self.wake.notify_one();
@@ -81,12 +85,12 @@ impl Line {
     pub(super) fn add_after(&self, number: usize, delay: Duration) -> bool {
         self.gauges.retries.inc();
         if delay.is_zero() {
-            return self.add(number);
+            return self.add(number, None);
         }
         let now = self.clock.elapsed();
         let mut state = self.state.lock();
         let sooner = !state.shut_down && state.delay(number, now.saturating_add(delay));
-        let known = state.entry(number).is_known();
+        let known = state.keeps(number);
         drop(state);
         if sooner {
             // Every sleeping worker must look at the new nearest deadline.
@@ -112,9 +116,8 @@ impl Line {
 
     pub(super) fn forget(&self, number: usize) -> bool {
         let mut state = self.state.lock();
-        let entry = state.entry(number);
-        entry.failures = 0;
-        entry.is_known()
+        state.entry(number).failures = 0;
+        state.keeps(number)
     }
 
     pub(super) fn failures(&self, number: usize) -> u32 {
@@ -160,7 +163,7 @@ impl Line {
         let now = self.clock.elapsed();
         let mut state = self.state.lock();
         let again = state.done(number, now, &self.gauges);
-        let known = state.entry(number).is_known();
+        let known = state.keeps(number);
         drop(state);
         if again {
             self.wake.notify_one();
@@ -196,24 +199,64 @@ impl State {
         &mut self.entries[number]
     }
 
+    /// Whether anything is known of `number`; if not, nothing is left of it.
+    fn keeps(&mut self, number: usize) -> bool {
+        let entry = self.entry(number);
+        let known = entry.is_known();
+        if !known {
+            *entry = Entry::default();
+        }
+        known
+    }
+
     /// Whether a worker has something new to do.
-    fn add(&mut self, number: usize, now: Duration, gauges: &QueueGauges) -> bool {
+    fn add(
+        &mut self,
+        number: usize,
+        priority: Option<i32>,
+        now: Duration,
+        gauges: &QueueGauges,
+    ) -> bool {
         if self.shut_down {
             return false;
         }
         let entry = self.entry(number);
+        let priority = priority.unwrap_or(entry.priority);
         if entry.added.is_some() {
+            self.raise(number, priority);
             return false;
         }
         entry.added = Some(now);
+        entry.priority = priority;
         let ready = entry.taken.is_none();
         self.added += 1;
         gauges.adds.inc();
         gauges.depth.inc();
         if ready {
-            self.ready.push_back(number);
+            self.stand(number);
         }
         ready
+    }
+
+    /// Puts a number that is ready behind those of its priority.
+    fn stand(&mut self, number: usize) {
+        self.sequence += 1;
+        let place = (Reverse(self.entry(number).priority), self.sequence);
+        self.entry(number).place = Some(place);
+        self.ready.insert(place, number);
+    }
+
+    /// What waits keeps the highest priority it was added with.
+    fn raise(&mut self, number: usize, priority: i32) {
+        let entry = self.entry(number);
+        if priority <= entry.priority {
+            return;
+        }
+        entry.priority = priority;
+        if let Some(place) = entry.place {
+            self.ready.remove(&place);
+            self.stand(number);
+        }
     }
 
     /// Whether `number` now waits until `at`, rather than until some earlier time.
@@ -239,13 +282,14 @@ impl State {
             }
             let number = first.remove();
             self.entry(number).delayed = None;
-            self.add(number, now, gauges);
+            self.add(number, None, now, gauges);
         }
     }
 
     fn take(&mut self, now: Duration, gauges: &QueueGauges) -> Option<usize> {
-        let number = self.ready.pop_front()?;
+        let (_, number) = self.ready.pop_first()?;
         let entry = self.entry(number);
+        entry.place = None;
         entry.taken = Some(now);
         if let Some(added) = entry.added.take() {
             self.added -= 1;
@@ -268,7 +312,7 @@ impl State {
         gauges.running.end(since);
         gauges.work_duration.observe(now.saturating_sub(since).as_secs_f64());
         if again {
-            self.ready.push_back(number);
+            self.stand(number);
         }
         again
     }

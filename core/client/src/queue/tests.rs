@@ -32,6 +32,43 @@ async fn an_item_added_while_worked_on_comes_again_when_done_and_not_before() {
 }
 
 #[tokio::test]
+async fn the_most_urgent_comes_first_and_equals_in_their_order() {
+    let clock = paused();
+    let queue = queue(&clock);
+    queue.add(1);
+    queue.add_prioritized(2, 5);
+    queue.add_prioritized(3, -5);
+    queue.add_prioritized(4, 5);
+    // What waits becomes more urgent, never less.
+    queue.add_prioritized(3, 10);
+    queue.add_prioritized(2, 1);
+    let all: Vec<_> = std::iter::from_fn(|| now(&queue)).collect();
+    assert_eq!(all, [3, 2, 4, 1]);
+    // What is added while it is worked on is as urgent as that add says.
+    queue.add(4);
+    queue.add_prioritized(1, 7);
+    queue.done(&4);
+    queue.done(&1);
+    assert_eq!((now(&queue), now(&queue)), (Some(1), Some(4)));
+    // A retry is as urgent as the first try was.
+    queue.add_rate_limited(1);
+    queue.done(&1);
+    queue.add(6);
+    clock.advance(Duration::from_millis(5));
+    assert_eq!((now(&queue), now(&queue)), (Some(1), Some(6)));
+    for item in [2, 3, 4, 1, 6] {
+        queue.forget(&item);
+        queue.done(&item);
+    }
+    assert!(queue.is_idle() && queue.is_empty());
+    // Nothing is left of what the items were.
+    queue.add(8);
+    queue.add_after(7, Duration::from_secs(1));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!((now(&queue), now(&queue)), (Some(8), Some(7)));
+}
+
+#[tokio::test]
 async fn the_shortest_of_several_delays_counts() {
     let clock = paused();
     let queue = queue(&clock);

@@ -9,6 +9,7 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use kube::discovery::ApiResource;
 use kubeplane_clock::{PausedClock, Seed};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -172,6 +173,56 @@ async fn kinds_and_selectors_are_apart_and_the_same_ones_share() {
     ];
     names.sort();
     assert_eq!(names, ["a", "b", "c"], "three lists, one for each");
+}
+
+#[tokio::test]
+async fn a_kind_that_is_known_at_run_time_alone_is_read_whole() {
+    let script = Arc::new(Script::default());
+    let metadata = json!({"namespace": "ns", "name": "a", "uid": "a", "resourceVersion": "3"});
+    let data = json!({"metadata": metadata, "data": {"k": "v"}});
+    script.lists.lock().push_back(Ok((5, vec![Bytes::from(data.to_string())])));
+    let clock = Arc::new(PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+    let informers = Informers::from_source(script.clone(), clock, Seed::new(1));
+    let resource = ApiResource::erase::<ConfigMap>(&());
+    let maps = informers.dynamic(resource.clone());
+    informers.synced().await;
+    assert_eq!(maps.get("ns", "a").unwrap().data["data"], json!({"k": "v"}));
+    assert_eq!(informers.dynamic(resource.clone()).len(), 1, "it is shared");
+    assert_eq!(*script.asked.lock(), ["list \"0\"", "watch 5"]);
+    let mut changes = maps.subscribe();
+    assert!(changes.next().await.is_some());
+    informers.forget_dynamic(resource);
+    assert!(changes.next().await.is_none());
+}
+
+#[tokio::test]
+async fn all_is_told_again_where_that_is_asked_for() {
+    let clock = PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+    let script = Arc::new(Script::default());
+    script.lists.lock().push_back(Ok((5, vec![object("a", 3), object("b", 4)])));
+    let informers = Informers::from_source(script.clone(), Arc::new(clock.clone()), Seed::new(1));
+    let maps = informers.of::<ConfigMap>();
+    informers.synced().await;
+    let mut changes = maps.subscribe_resynced(Arc::new(clock.clone()), Duration::from_secs(10));
+    let mut told = || -> Vec<String> {
+        let ready = std::iter::from_fn(|| changes.next().now_or_never().flatten());
+        let told = ready.map(|change| {
+            let again = change.old().is_some_and(|old| Arc::ptr_eq(old, change.object()));
+            let name = change.object().metadata.name.clone().unwrap_or_default();
+            if again { format!("{name} again") } else { name }
+        });
+        told.collect()
+    };
+    assert_eq!(told(), ["a", "b"]);
+    clock.advance(Duration::from_secs(9));
+    assert!(told().is_empty());
+    for _ in 0..2 {
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(told(), ["a again", "b again"]);
+    }
+    assert_eq!(*script.asked.lock(), ["list \"0\"", "watch 5"], "the server is not asked");
+    informers.stop();
+    assert!(changes.next().await.is_none());
 }
 
 #[tokio::test]

@@ -55,6 +55,20 @@ fn replicas_follow_use() {
 }
 
 #[test]
+fn each_direction_has_a_tolerance_of_its_own() {
+    let three = pods(3, "500m");
+    let by = |down: f64, up: f64, used: i64| {
+        let target = Target { tolerances: Tolerances { down, up }, ..target(&three) };
+        let found = utilization(&target, metrics(&[used; 3]), 50, "cpu", "");
+        found.unwrap().replicas
+    };
+    // At 70 instead of 50 per cent, and at 20.
+    assert_eq!([by(0.1, 0.5, 700), by(0.1, 0.3, 700)], [3, 5]);
+    assert_eq!([by(0.7, 0.1, 200), by(0.5, 0.1, 200)], [3, 2]);
+    assert_eq!([by(0.7, 0.1, 700), by(0.1, 0.5, 200)], [5, 2]);
+}
+
+#[test]
 fn pods_without_figures_keep_from_extremes() {
     let four = pods(4, "500m");
     // Going down, they are taken to use all they ask for.
