@@ -1,4 +1,9 @@
-//! What extending the API costs: objects of a large definition with rules, many definitions, and a policy on writes.
+//! What extending the API costs: objects of a large definition with rules, many definitions, and a policy or a webhook on
+//! writes.
+
+mod webhook;
+
+pub(crate) use webhook::hooked;
 
 use super::Plan;
 use crate::{
@@ -116,6 +121,7 @@ pub(crate) async fn delete(server: &Server, plan: &Plan) -> Result<Sample> {
 
 /// Installs many definitions: an operation is one that is established. The memory at the end is with all of them.
 pub(crate) async fn install(server: &Server, plan: &Plan) -> Result<Sample> {
+    let before = server.resident();
     let sample = measure(server, async {
         each(server, MANY, plan.concurrency, |connection, index| async move {
             let spec = json!({"type": "object", "properties": properties(60)});
@@ -131,8 +137,11 @@ pub(crate) async fn install(server: &Server, plan: &Plan) -> Result<Sample> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok((MANY, Vec::new()))
-    });
-    sample.await
+    })
+    .await;
+    let each = server.resident().saturating_sub(before) / MANY as u64 / 1024;
+    eprintln!("{:<24} {:<10} {each} KiB for each definition", "", server.name);
+    sample
 }
 
 /// How many of the many are established.
