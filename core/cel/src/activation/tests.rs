@@ -175,6 +175,55 @@ fn the_authorizer_is_asked_between_two_evaluations() {
     assert_eq!(cost, 700_000 + 8);
 }
 
+/// The numbers of the original's own tests of its authorizer, and what its tables say of the rest.
+#[test]
+fn what_no_definition_can_call_costs_as_in_the_original() {
+    let authorizer = Authorizer::default();
+    let mut activation = Activation::new();
+    activation.set_authorizer(&authorizer, &Check::default());
+    let costs = |source: &str| {
+        let program = program(source);
+        loop {
+            let evaluated = program.run(&activation, 1_000_000);
+            let open = authorizer.take_open();
+            if open.is_empty() {
+                assert!(evaluated.result.is_ok(), "{source}: {:?}", evaluated.result);
+                break (program.max_cost(), evaluated.cost);
+            }
+            for check in open {
+                authorizer.answer(check, Answer { allowed: true, ..Answer::default() });
+            }
+        }
+    };
+    for (source, cost) in [
+        ("authorizer.path('/healthz')", 2),
+        ("authorizer.path('/healthz').check('get').allowed()", 350_003),
+        ("authorizer.serviceAccount('n', 'a').path('/a').check('get').allowed()", 350_004),
+        ("authorizer.requestResource.check('get').allowed()", 350_002),
+        ("jsonpatch.escapeKey('abc/def~ abc/def~')", 2),
+        ("semver('1.2.3').patch()", 2),
+        ("sign(quantity('1')) == 1", 3),
+    ] {
+        assert_eq!(costs(source), (cost, cost), "{source}");
+    }
+    let backend = "authorizer.group('apps').resource('deployments').subresource('status').namespace('test').name('backend')";
+    assert_eq!(costs(backend), (6, 6));
+    for said in ["allowed", "reason", "errored", "error"] {
+        let source = format!("{backend}.check('create').{said}()");
+        assert_eq!(costs(&source), (350_007, 350_007), "{source}");
+    }
+    for selector in ["fieldSelector", "labelSelector"] {
+        let node = "spec.nodeName=example-node-name.fully.qualified.domain.name.example.com";
+        let source = format!("authorizer.group('').resource('pods').{selector}('{node}')");
+        assert_eq!(costs(&source), (1821, 1821), "{source}");
+    }
+    for format in ["dns1035Label", "dns1035LabelPrefix", "dns1123LabelPrefix"] {
+        // At most a pattern of 128 characters, in fact one of 30.
+        let source = format!("format.{format}().validate('my-name')");
+        assert_eq!(costs(&source), (33, 9), "{source}");
+    }
+}
+
 #[test]
 fn fields_are_asked_for_where_they_are_needed() {
     let object = json!({"a": 1});
