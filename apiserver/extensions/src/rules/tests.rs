@@ -92,6 +92,26 @@ fn a_message_that_costs_too_much_ends_all_rules() {
     );
 }
 
+/// Each evaluation costs less than one may; together they cost more than those over one object may.
+#[test]
+fn rules_that_cost_too_much_together_are_stopped() {
+    let numbers = json!({"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": [
+        {"rule": "self.all(x, self.all(y, x >= 0 || y >= 0))"},
+        {"rule": "size(self) > 300", "message": "too few"},
+    ]});
+    let schema = json!({"type": "array", "items": numbers});
+    let numbers: Vec<_> = (0..300).collect();
+    let (errors, _) = told(&schema, None, &json!(vec![numbers; 30]));
+    let (last, before) = errors.split_last().unwrap();
+    assert!((10..29).contains(&before.len()), "{errors:?}");
+    for (index, error) in before.iter().enumerate() {
+        assert_eq!(*error, format!("spec[{index}]: Invalid value: too few"));
+    }
+    let spent = "validation failed due to running out of cost budget, no further validation rules will be run";
+    let wanted = format!(r#"spec[{}]: Invalid value: "array": {spent}"#, before.len());
+    assert_eq!(*last, wanted);
+}
+
 /// The original has no type for what may be anything, and looks at no rule below it.
 #[test]
 fn rules_below_values_of_unknown_type_are_not_run() {
