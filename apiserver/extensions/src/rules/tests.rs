@@ -92,6 +92,34 @@ fn a_message_that_costs_too_much_ends_all_rules() {
     );
 }
 
+/// An expression that expects more than messages are shown leaves the rule's own words.
+#[test]
+fn messages_see_the_old_value_as_it_is() {
+    let rule = |rule: &str, message: &str| json!({"rule": rule, "messageExpression": message});
+    let found = |rules: &[&Value], old: Option<i32>| {
+        let schema = json!({"type": "integer", "x-kubernetes-validations": rules});
+        told(&schema, old.map(Value::from).as_ref(), &json!(1)).0
+    };
+    let plain = rule("self > oldSelf", "'was ' + string(oldSelf)");
+    assert_eq!(found(&[&plain], Some(3)), ["spec: Invalid value: 1: was 3"]);
+    let optional = |message: &str| {
+        let mut rule = rule("oldSelf.hasValue() && self > oldSelf.value()", message);
+        rule["optionalOldSelf"] = true.into();
+        rule
+    };
+    let own = "spec: Invalid value: 1: failed rule: oldSelf.hasValue() && self > oldSelf.value()";
+    let asks = optional("oldSelf.hasValue() ? 'was ' + string(oldSelf.value()) : 'was not'");
+    assert_eq!(found(&[&asks], Some(3)), [own]);
+    assert_eq!(found(&[&asks], None), [own]);
+    let takes = optional("'was ' + string(oldSelf.orValue(0))");
+    assert_eq!(found(&[&takes], Some(3)), ["spec: Invalid value: 1: was 3"]);
+    // Only where a rule asks for it is there an old value.
+    let curious = rule("self > 5", "'was ' + string(oldSelf)");
+    let alone = found(&[&curious], Some(3));
+    assert_eq!(alone, ["spec: Invalid value: 1: failed rule: self > 5"]);
+    assert_eq!(found(&[&plain, &curious], Some(3))[1], "spec: Invalid value: 1: was 3");
+}
+
 /// Each evaluation costs less than one may; together they cost more than those over one object may.
 #[test]
 fn rules_that_cost_too_much_together_are_stopped() {
