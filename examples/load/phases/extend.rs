@@ -94,13 +94,17 @@ fn widget(index: usize) -> String {
 /// Installs the large definition and waits until it is served.
 pub(crate) async fn prepare(server: &Server) -> Result<()> {
     let connection = server.connection();
-    connection.send(Call::post(DEFINITIONS, large().to_string())).await?;
+    let made = connection.send(Call::post(DEFINITIONS, large().to_string())).await?;
     let began = Instant::now();
     while connection.send(Call::get(widgets())).await?.status >= 300 {
         if began.elapsed() > DEADLINE {
             bail!("the definition is not served");
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if made.status == 201 {
+        let millis = began.elapsed().as_millis();
+        eprintln!("{:<24} {:<10} {millis} ms until a new definition is served", "", server.name);
     }
     Ok(())
 }
