@@ -131,6 +131,33 @@ fn what_costs_little_and_takes_all_memory_is_stopped() {
     assert_eq!(run(&nested(12), &nothing), Err(Error::Budget));
 }
 
+/// The original makes a set of a list of texts, numbers or truth values, in which nothing is counted.
+#[test]
+fn only_what_a_set_can_hold_is_looked_up_for_nothing() {
+    let object = json!({"a": null});
+    let activation = Activation::new().with("object", Bound::plain(&object));
+    let cost = |source: &str| program(source).run(&activation, 1000).cost;
+    assert_eq!(cost("object.a in ['x', 'y', 'z']"), 2);
+    assert_eq!(cost("object.a in [null]"), 2 + 1);
+    assert_eq!(cost("object.a in [b'x', b'y']"), 2 + 2);
+}
+
+#[test]
+fn a_call_whose_last_argument_fails_is_paid_for() {
+    let object = json!({"n": 0});
+    let activation = Activation::new().with("object", Bound::plain(&object));
+    let cost = |source: &str| {
+        let ran = program(source).run(&activation, 1000);
+        assert_eq!(ran.result.unwrap_err().to_string(), "division by zero", "{source}");
+        ran.cost
+    };
+    // The field and the division; the call; the comparison.
+    assert_eq!(cost("'abc'.substring(0, 1 / object.n) == 'x'"), 3 + 1 + 1);
+    assert_eq!(cost("'abc'.substring(1 / object.n, 1) == 'x'"), 3 + 1);
+    assert_eq!(cost("string(1 / object.n).format([object.n]) == 'x'"), 3 + 1 + 1);
+    assert_eq!(cost("'%s'.format([1 / object.n]) == 'x'"), 3 + 10 + 1 + 1);
+}
+
 #[test]
 fn what_takes_long_is_paid_before() {
     let numbers: Vec<_> = (0..300_000).collect();
