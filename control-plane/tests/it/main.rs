@@ -12,6 +12,7 @@ mod cluster;
 mod corpus;
 mod custom;
 mod damaged;
+mod derived;
 mod device_rules;
 mod devices;
 mod earlier;
