@@ -165,6 +165,14 @@ fn what_takes_long_is_paid_before() {
     assert_eq!(run("object.few.distinct()", &object), Ok(Some(json!([2, 1]))));
     assert_eq!(run("object.list.distinct()", &object), Err(Error::Budget));
     assert_eq!(run("sets.contains(object.list, object.list)", &object), Err(Error::Budget));
+    // No failure, which `||` could do without.
+    let range = program("lists.range(1000001).size() > 0 || true");
+    let ran = range.run(&Activation::new(), 1_000_000);
+    assert_eq!((ran.result.unwrap_err(), ran.cost), (Error::Budget, 1_000_001 + 11));
+    assert_eq!(
+        run("lists.range(object.few[0]) == [0, 1] && lists.range(-7) == []", &object),
+        Ok(Some(json!(true)))
+    );
 }
 
 #[test]
