@@ -104,6 +104,20 @@ fn parse(raw: &str) -> Result<IpAddr, Fault> {
     }
 }
 
+/// Whether an address, which may have a zone, is one of version 4.
+///
+/// # Errors
+/// What Go says of a text that is none.
+pub(super) fn is_version_4(raw: &str) -> Result<bool, String> {
+    let (address, zone) = raw.split_once('%').map_or((raw, None), |(a, zone)| (a, Some(zone)));
+    match address.parse::<IpAddr>() {
+        Ok(found) if zone.is_none_or(|zone| found.is_ipv6() && !zone.is_empty()) => {
+            Ok(found.is_ipv4())
+        }
+        _ => Err(format!("ParseAddr({}): {}", go_quote(raw), why_no_address(raw))),
+    }
+}
+
 /// What Go says of a text that is no address.
 fn why_no_address(raw: &str) -> String {
     match raw.find(['.', ':', '%']) {
