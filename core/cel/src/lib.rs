@@ -60,7 +60,7 @@ pub use device::{
 pub use environment::{Environment, MAX_SOURCE_BYTES, Program};
 pub use error::{Error, Result};
 pub use escape::{escape, is_reserved, unescape};
-pub use library::regex::go_words;
+pub use library::regex::{go_pattern, go_words};
 pub use shape::{PLAIN_NAMES, Shape};
 pub use types::Type;
 

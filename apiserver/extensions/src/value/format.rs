@@ -9,10 +9,9 @@ use kubeplane_core::{
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// A compiled pattern; Go's syntax is read as far as both agree.
+/// A compiled pattern of Go's.
 pub(crate) fn pattern(source: &str) -> Result<Regex, regex::Error> {
-    // In Go `\z` ends the text, and `/` may be escaped.
-    Regex::new(&source.replace("\\/", "/"))
+    Regex::new(&kubeplane_cel::go_pattern(source))
 }
 
 const KNOWN: [&str; 29] = [
