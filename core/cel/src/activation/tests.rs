@@ -159,6 +159,22 @@ fn a_call_whose_last_argument_fails_is_paid_for() {
 }
 
 #[test]
+fn networks_are_no_longer_than_their_addresses() {
+    let why = |bits: &str| {
+        let source = format!("cidr('10.0.0.0/{bits}').prefixLength()");
+        run(&source, &json!({})).map_err(|why| {
+            let why = why.to_string();
+            why.rsplit_once("\"10.0.0.0/").map_or(why.clone(), |(_, why)| why.to_owned())
+        })
+    };
+    assert_eq!(why("32"), Ok(Some(json!(32))));
+    assert_eq!(why("33"), Err("33\"): prefix length out of range".to_owned()));
+    assert_eq!(why("300"), Err("300\"): prefix length out of range".to_owned()));
+    assert_eq!(why("08"), Err("08\"): bad bits after slash: \"08\"".to_owned()));
+    assert_eq!(why("+8"), Err("+8\"): bad bits after slash: \"+8\"".to_owned()));
+}
+
+#[test]
 fn what_takes_long_is_paid_before() {
     let numbers: Vec<_> = (0..300_000).collect();
     let object = json!({"list": numbers, "few": [2, 1, 2]});

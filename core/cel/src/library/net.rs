@@ -172,9 +172,9 @@ fn network(raw: &str) -> Result<Prefix, Fault> {
         && bits.bytes().all(|byte| byte.is_ascii_digit())
         && (bits.len() == 1 || !bits.starts_with('0'));
     let most = if address.is_ipv4() { 32 } else { 128 };
-    match bits.parse::<u8>() {
-        Ok(bits) if plain && bits <= most => Ok(Prefix { address, bits }),
-        Ok(_) if plain => wrong("prefix length out of range"),
+    match (bits.parse::<i64>(), bits.parse::<u8>()) {
+        (Ok(_), Ok(bits)) if plain && bits <= most => Ok(Prefix { address, bits }),
+        (Ok(_), _) if plain => wrong("prefix length out of range"),
         _ => wrong(&format!("bad bits after slash: {}", go_quote(bits))),
     }
 }

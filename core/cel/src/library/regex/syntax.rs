@@ -62,7 +62,7 @@ fn escape<'r>(text: &'r str, out: &mut String) -> &'r str {
             out.push_str(&::regex::escape(literal));
             return after;
         }
-        ('b', _) => out.push_str("(?-u:\\b)"),
+        ('b' | 'B', _) => out.extend(["(?-u:\\", if c == 'b' { "b" } else { "B" }, ")"]),
         ('<' | '>', _) => out.push(c),
         (_, Some((set, negated))) => {
             out.push_str(if negated { "[^" } else { "[" });
@@ -182,6 +182,8 @@ mod tests {
             (r"^\W\D\S$", "é٣é", true),
             (r"\bé", "é", false),
             (r"\bb\b", "a b c", true),
+            (r"^\Bé", "é", true),
+            (r"a\Bb", "ab", true),
             (r"^[\w.-]+$", "a.b-c", true),
             (r"^[\w.-]+$", "é", false),
             (r"^[^\W\d]+$", "ab_", true),
