@@ -15,6 +15,12 @@ pub(crate) use parse::{Url, check};
 /// How many parts a query may have; of one with more nothing is read.
 const MOST_PARTS: usize = 10_000;
 
+/// Whether Go's `url.ParseRequestURI` takes a text: a URL with a scheme, or an absolute path.
+#[must_use]
+pub fn is_request_uri(text: &str) -> bool {
+    check(text).is_ok()
+}
+
 pub(super) fn named(name: &str) -> Option<Function> {
     Some(match name {
         "url" => |args| match Url::parse(text(args, 0)?) {
