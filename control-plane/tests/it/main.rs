@@ -29,6 +29,7 @@ mod matrix;
 mod metrics;
 mod network;
 mod observability;
+mod own_kind;
 mod parts;
 mod picture;
 mod raw;
