@@ -1,5 +1,7 @@
 //! Formats of text.
 
+mod mail;
+
 use super::{Found, Outcome};
 use crate::props::Props;
 use kubeplane_core::{
@@ -79,7 +81,7 @@ pub(super) fn check(props: &Props, text: &str, path: &str) -> Option<Outcome> {
 fn holds(format: &str, text: &str) -> bool {
     match format {
         "uri" => kubeplane_cel::is_request_uri(text),
-        "email" => is_email(text),
+        "email" => mail::is_address(text),
         "hostname" => is_hostname(text),
         "ipv4" => names::address::parse_ip_sloppy(text).is_some() && text.contains('.'),
         "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -160,18 +162,6 @@ fn matches(pattern: &Pattern, text: &str) -> bool {
 
 fn is_date(text: &str) -> bool {
     text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok()
-}
-
-fn is_email(text: &str) -> bool {
-    // `Name <address>` is allowed as well.
-    let address = match (text.rfind('<'), text.ends_with('>')) {
-        (Some(start), true) => &text[start + 1..text.len() - 1],
-        _ => text,
-    };
-    let Some((local, domain)) = address.rsplit_once('@') else { return false };
-    let word = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || !c.is_ascii();
-    let dotted = |part: &str| !part.is_empty() && part.split('.').all(|word| !word.is_empty());
-    dotted(local) && dotted(domain) && local.chars().all(word) && domain.chars().all(word)
 }
 
 fn is_hostname(text: &str) -> bool {
