@@ -35,7 +35,8 @@ use tokio_rustls::{
 };
 
 /// Creates one after the other, at first without the webhook and then with it. A latency is what a create took longer than
-/// the median of those without, less what the webhook took itself: connection, review and answer.
+/// the median of those without, less what the webhook took itself: what remains goes into the review and the way there and
+/// back.
 pub(crate) async fn hooked(server: &Server, plan: &Plan) -> Result<Sample> {
     let (hook, connection) = (Hook::start().await?, server.another().await?);
     let webhooks = format!("{ADMISSION}/validatingwebhookconfigurations");
