@@ -80,6 +80,7 @@ pub(crate) fn groups() -> [Group; 4] {
                 "custom delete" => extend::delete,
                 "config create" => extend::free,
                 "config create with policy" => extend::governed,
+                "config webhook overhead" => extend::hooked,
                 "definitions install" => extend::install,
                 "definitions remove" => extend::remove,
             },

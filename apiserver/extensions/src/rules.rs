@@ -299,10 +299,10 @@ impl Node {
             return run.end(error);
         }
         let bound = shape.bind(value);
-        let old = old.map(|old| shape.bind(old));
+        let before = old.map(|old| shape.bind(old));
         for rule in &self.rules {
             let uses_old = rule.uses_old();
-            let old = match (&old, rule.rule.old_is_optional()) {
+            let old = match (&before, rule.rule.old_is_optional()) {
                 (None, false) if uses_old => continue,
                 (Some(old), true) => Some(old.clone().optional()),
                 (None, true) => Some(Bound::none()),
@@ -313,6 +313,7 @@ impl Node {
                 variables.set("oldSelf", old);
             }
             if !self.holds(run, rule, &variables, path) && !run.over {
+                let variables = self.seen_by_messages(&bound, before.as_ref());
                 let error = self.broken(run, rule, &variables, value, path);
                 match !uses_old && known.is_some_and(|known| known.is_unchanged()) {
                     true => run.warnings.add(error.to_string()),
@@ -322,6 +323,20 @@ impl Node {
             if run.over {
                 return;
             }
+        }
+    }
+
+    /// What messages see, as in the original: the old value as it is, never an optional one, and none where no rule of
+    /// this node asks for it.
+    fn seen_by_messages<'a>(
+        &self,
+        bound: &Bound<'a>,
+        before: Option<&Bound<'a>>,
+    ) -> Activation<'a> {
+        let variables = Activation::new().with("self", bound.clone());
+        match before.filter(|_| self.rules.iter().any(Compiled::uses_old)) {
+            Some(before) => variables.with("oldSelf", before.clone()),
+            None => variables,
         }
     }
 

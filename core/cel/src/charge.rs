@@ -33,6 +33,8 @@ pub(crate) enum Charge {
     Contains,
     /// Of making a list as long as the result.
     Made,
+    /// Of making a list as long as the first argument says.
+    Range,
     Flatten,
     /// Of comparing all items of an argument with each other.
     Sorted(usize),
@@ -44,7 +46,8 @@ impl Charge {
     /// Of a function whose form is known, or else empty.
     pub(crate) fn of(name: &str, form: &str) -> Self {
         match form {
-            "list_slice" | "lists_range" | "list_reverse" => return Self::Made,
+            "list_slice" | "list_reverse" => return Self::Made,
+            "lists_range" => return Self::Range,
             "list_flatten" | "list_flatten_int" => return Self::Flatten,
             "list_distinct" => return Self::Sorted(0),
             "list_sets_contains_list" | "list_sets_intersects_list" => return Self::Sets(1),
@@ -102,10 +105,10 @@ impl Charge {
         }
     }
 
-    /// Whether it is spent before the call, which would take long: it looks at pairs of items, and none of what it comes to
-    /// counts.
+    /// Whether it is spent before the call, which would take long: it looks at pairs of items or makes a long list, and
+    /// none of what it comes to counts.
     pub(crate) fn comes_first(self) -> bool {
-        matches!(self, Self::Sorted(_) | Self::Sets(_))
+        matches!(self, Self::Sorted(_) | Self::Sets(_) | Self::Range)
     }
 
     /// Whether what is made may be far larger than what is paid for.
@@ -146,6 +149,10 @@ impl Charge {
             Self::Equality | Self::Comparison => scaled(inner(0).min(inner(1)), TRAVERSAL),
             Self::Concat => scaled(size(0).saturating_add(size(1)), TRAVERSAL),
             Self::Made => made(result.map_or(1, Value::size)),
+            Self::Range => made(match args.first() {
+                Some(Some(Value::Int(count))) => u64::try_from(*count).unwrap_or_default(),
+                _ => 1,
+            }),
             Self::Flatten => match args.get(1) {
                 Some(Some(Value::Int(depth))) => {
                     made(size(0).saturating_mul(u64::try_from(*depth).unwrap_or_default()))

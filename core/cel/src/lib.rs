@@ -60,8 +60,12 @@ pub use device::{
 pub use environment::{Environment, MAX_SOURCE_BYTES, Program};
 pub use error::{Error, Result};
 pub use escape::{escape, is_reserved, unescape};
-pub use library::regex::go_words;
+pub use library::{
+    regex::{go_pattern, go_words},
+    url::is_request_uri,
+};
 pub use shape::{PLAIN_NAMES, Shape};
+pub use time::span as go_duration;
 pub use types::Type;
 
 /// The largest estimated cost one expression may have.

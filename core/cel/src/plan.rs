@@ -281,7 +281,6 @@ impl Planner<'_> {
                         | Value::Uint(_)
                         | Value::Double(_)
                         | Value::String(_)
-                        | Value::Null
                 )
             });
             if items.is_empty() {

@@ -134,7 +134,10 @@ impl<'p, 'a> Run<'_, 'p, 'a> {
                     self.spend(1)?;
                     return Ok(Value::Bool(true));
                 }
-                Err(fault) if count > 2 => return Err(fault),
+                // What takes all its arguments at once does not look at those after one that failed.
+                Err(fault) if index + 1 < count && (count > 2 || &*call.name == "format") => {
+                    return Err(fault);
+                }
                 Err(fault) => {
                     failed.get_or_insert((index, fault));
                     values.push(Value::Null);

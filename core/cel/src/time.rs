@@ -55,8 +55,9 @@ pub(crate) fn written(moment: Timestamp) -> String {
     moment.to_string()
 }
 
-/// A span as Go writes it, in nanoseconds: `1h30m`, `-1.5s`.
-pub(crate) fn span(text: &str) -> Option<i64> {
+/// A span as Go writes it, in nanoseconds: `1h30m`, `-1.5s`; none where Go's `time.ParseDuration` fails.
+#[must_use]
+pub fn span(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -94,7 +95,7 @@ pub(crate) fn span(text: &str) -> Option<i64> {
         let mut scale = unit;
         for digit in fraction_text.bytes() {
             scale /= 10;
-            total += i128::from(digit - b'0') * scale;
+            total = total.checked_add(i128::from(digit - b'0') * scale)?;
         }
         rest = after;
     }
@@ -125,6 +126,7 @@ mod tests {
         assert_eq!(span("-1.5s"), Some(-1_500_000_000));
         assert_eq!(span("1"), None);
         assert_eq!(span(""), None);
+        assert_eq!(span("170141183460469231731687303715884105.9us"), None);
         assert_eq!(seconds(-1_500_000_000), "-1.5s");
         assert!(moment("2026-01-02").is_some());
         assert!(rfc3339("2026-01-02T03:04:05.25+01:00").is_some());

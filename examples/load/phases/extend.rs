@@ -1,4 +1,9 @@
-//! What extending the API costs: objects of a large definition with rules, many definitions, and a policy on writes.
+//! What extending the API costs: objects of a large definition with rules, many definitions, and a policy or a webhook on
+//! writes.
+
+mod webhook;
+
+pub(crate) use webhook::hooked;
 
 use super::super::{
     connection::Call,
@@ -87,13 +92,17 @@ fn widget(index: usize) -> String {
 /// Installs the large definition and waits until it is served.
 pub(crate) async fn prepare(server: &Server) -> Result<()> {
     let connection = server.connection();
-    connection.send(Call::post(DEFINITIONS, large().to_string())).await?;
+    let made = connection.send(Call::post(DEFINITIONS, large().to_string())).await?;
     let began = Instant::now();
     while connection.send(Call::get(widgets())).await?.status >= 300 {
         if began.elapsed() > DEADLINE {
             bail!("the definition is not served");
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if made.status == 201 {
+        let millis = began.elapsed().as_millis();
+        eprintln!("{:<24} {:<10} {millis} ms until a new definition is served", "", server.name);
     }
     Ok(())
 }
@@ -114,6 +123,7 @@ pub(crate) async fn delete(server: &Server, plan: &Plan) -> Result<Sample> {
 
 /// Installs many definitions: an operation is one that is established. The memory at the end is with all of them.
 pub(crate) async fn install(server: &Server, plan: &Plan) -> Result<Sample> {
+    let before = server.resident();
     let sample = measure(server, async {
         each(server, plan.definitions, plan.concurrency, |connection, index| async move {
             let spec = json!({"type": "object", "properties": properties(60)});
@@ -129,8 +139,11 @@ pub(crate) async fn install(server: &Server, plan: &Plan) -> Result<Sample> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok((plan.definitions, Vec::new()))
-    });
-    sample.await
+    })
+    .await;
+    let each = server.resident().saturating_sub(before) / plan.definitions.max(1) as u64 / 1024;
+    eprintln!("{:<24} {:<10} {each} KiB for each definition", "", server.name);
+    sample
 }
 
 /// How many of the plan's are established.

@@ -179,7 +179,7 @@ async fn many_clusters_share_nothing() {
 }
 
 /// What the load generator measures.
-const PHASES: [&str; 23] = [
+const PHASES: [&str; 25] = [
     "create",
     "get",
     "patch strategic",
@@ -194,6 +194,7 @@ const PHASES: [&str; 23] = [
     "list selector",
     "list paged",
     "list metadata",
+    "list in flight",
     "informers sync",
     "write during sync",
     "watch fan-out",
@@ -201,6 +202,7 @@ const PHASES: [&str; 23] = [
     "custom delete",
     "config create",
     "config create with policy",
+    "config webhook overhead",
     "definitions install",
     "definitions remove",
 ];

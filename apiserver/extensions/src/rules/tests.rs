@@ -92,6 +92,54 @@ fn a_message_that_costs_too_much_ends_all_rules() {
     );
 }
 
+/// An expression that expects more than messages are shown leaves the rule's own words.
+#[test]
+fn messages_see_the_old_value_as_it_is() {
+    let rule = |rule: &str, message: &str| json!({"rule": rule, "messageExpression": message});
+    let found = |rules: &[&Value], old: Option<i32>| {
+        let schema = json!({"type": "integer", "x-kubernetes-validations": rules});
+        told(&schema, old.map(Value::from).as_ref(), &json!(1)).0
+    };
+    let plain = rule("self > oldSelf", "'was ' + string(oldSelf)");
+    assert_eq!(found(&[&plain], Some(3)), ["spec: Invalid value: 1: was 3"]);
+    let optional = |message: &str| {
+        let mut rule = rule("oldSelf.hasValue() && self > oldSelf.value()", message);
+        rule["optionalOldSelf"] = true.into();
+        rule
+    };
+    let own = "spec: Invalid value: 1: failed rule: oldSelf.hasValue() && self > oldSelf.value()";
+    let asks = optional("oldSelf.hasValue() ? 'was ' + string(oldSelf.value()) : 'was not'");
+    assert_eq!(found(&[&asks], Some(3)), [own]);
+    assert_eq!(found(&[&asks], None), [own]);
+    let takes = optional("'was ' + string(oldSelf.orValue(0))");
+    assert_eq!(found(&[&takes], Some(3)), ["spec: Invalid value: 1: was 3"]);
+    // Only where a rule asks for it is there an old value.
+    let curious = rule("self > 5", "'was ' + string(oldSelf)");
+    let alone = found(&[&curious], Some(3));
+    assert_eq!(alone, ["spec: Invalid value: 1: failed rule: self > 5"]);
+    assert_eq!(found(&[&plain, &curious], Some(3))[1], "spec: Invalid value: 1: was 3");
+}
+
+/// Each evaluation costs less than one may; together they cost more than those over one object may.
+#[test]
+fn rules_that_cost_too_much_together_are_stopped() {
+    let numbers = json!({"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": [
+        {"rule": "self.all(x, self.all(y, x >= 0 || y >= 0))"},
+        {"rule": "size(self) > 300", "message": "too few"},
+    ]});
+    let schema = json!({"type": "array", "items": numbers});
+    let numbers: Vec<_> = (0..300).collect();
+    let (errors, _) = told(&schema, None, &json!(vec![numbers; 30]));
+    let (last, before) = errors.split_last().unwrap();
+    assert!((10..29).contains(&before.len()), "{errors:?}");
+    for (index, error) in before.iter().enumerate() {
+        assert_eq!(*error, format!("spec[{index}]: Invalid value: too few"));
+    }
+    let spent = "validation failed due to running out of cost budget, no further validation rules will be run";
+    let wanted = format!(r#"spec[{}]: Invalid value: "array": {spent}"#, before.len());
+    assert_eq!(*last, wanted);
+}
+
 /// The original has no type for what may be anything, and looks at no rule below it.
 #[test]
 fn rules_below_values_of_unknown_type_are_not_run() {

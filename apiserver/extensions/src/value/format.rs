@@ -1,5 +1,7 @@
 //! Formats of text.
 
+mod mail;
+
 use super::{Found, Outcome};
 use crate::props::Props;
 use kubeplane_core::{
@@ -9,10 +11,9 @@ use kubeplane_core::{
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// A compiled pattern; Go's syntax is read as far as both agree.
+/// A compiled pattern of Go's.
 pub(crate) fn pattern(source: &str) -> Result<Regex, regex::Error> {
-    // In Go `\z` ends the text, and `/` may be escaped.
-    Regex::new(&source.replace("\\/", "/"))
+    Regex::new(&kubeplane_cel::go_pattern(source))
 }
 
 const KNOWN: [&str; 29] = [
@@ -79,11 +80,11 @@ pub(super) fn check(props: &Props, text: &str, path: &str) -> Option<Outcome> {
 
 fn holds(format: &str, text: &str) -> bool {
     match format {
-        "uri" => is_uri(text),
-        "email" => is_email(text),
+        "uri" => kubeplane_cel::is_request_uri(text),
+        "email" => mail::is_address(text),
         "hostname" => is_hostname(text),
         "ipv4" => names::address::parse_ip_sloppy(text).is_some() && text.contains('.'),
-        "ipv6" => names::address::parse_ip_sloppy(text).is_some() && text.contains(':'),
+        "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
         "cidr" => names::address::parse_cidr_sloppy(text).is_some(),
         "mac" => is_mac(text),
         "uuid" => matches(&UUID, text),
@@ -95,11 +96,11 @@ fn holds(format: &str, text: &str) -> bool {
         "isbn10" => is_isbn10(text),
         "isbn13" => is_isbn13(text),
         "creditcard" => is_credit_card(text),
-        "ssn" => matches(&SSN, text),
+        "ssn" => text.len() == 11 && matches(&SSN, text),
         "hexcolor" => matches(&HEX_COLOR, text),
         "rgbcolor" => matches(&RGB_COLOR, text),
-        "byte" => is_base64(text),
-        "date" => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
+        "byte" => matches(&BASE64, text),
+        "date" => is_date(text),
         "duration" => is_duration(text),
         "datetime" => is_date_time(text),
         "k8sshortname" => names::is_dns1123_label(text).is_empty(),
@@ -122,12 +123,12 @@ static UUID4: Pattern = LazyLock::new(|| {
 static UUID5: Pattern = LazyLock::new(|| {
     Regex::new("(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?5[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}$").ok()
 });
-static SSN: Pattern = LazyLock::new(|| Regex::new(r"^\d{3}[- ]?\d{2}[- ]?\d{4}$").ok());
+static SSN: Pattern = LazyLock::new(|| pattern(r"^\d{3}[- ]?\d{2}[- ]?\d{4}$").ok());
 static HEX_COLOR: Pattern =
     LazyLock::new(|| Regex::new("^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$").ok());
 static RGB_COLOR: Pattern = LazyLock::new(|| {
     let part = r"\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*";
-    Regex::new(&format!(r"^rgb\({part},{part},{part}\)$")).ok()
+    pattern(&format!(r"^rgb\({part},{part},{part}\)$")).ok()
 });
 static HOST: Pattern = LazyLock::new(|| {
     Regex::new(
@@ -135,41 +136,32 @@ static HOST: Pattern = LazyLock::new(|| {
     )
     .ok()
 });
-static GO_DURATION: Pattern =
-    LazyLock::new(|| Regex::new(r"^[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)$").ok());
-static WORDY_DURATION: Pattern = LazyLock::new(|| {
-    let units = "d|day|h|hour|hr|µs|us|micro|microsecond|microsec|ms|milli|millisecond|millisec|min|minute|\
-                 ns|nano|nanosecond|nanosec|s|sec|second|w|wk|week";
-    Regex::new(&format!(r"^\s*(\d+)\s*({units})s?\s*$")).ok()
+static AMOUNT: Pattern = LazyLock::new(|| pattern(r"(\d+)\s*([A-Za-zµ]+)").ok());
+static TIME: Pattern = LazyLock::new(|| {
+    pattern("^([0-9]{2}):([0-9]{2}):([0-9]{2})(?:.[0-9]+)?(?:z|[+-][0-9]{2}:[0-9]{2})$").ok()
+});
+static BASE64: Pattern = LazyLock::new(|| {
+    let digit = "[A-Za-z0-9+/]";
+    pattern(&format!("^(?:{digit}{{4}})*(?:{digit}{{2}}==|{digit}{{3}}=|{digit}{{4}})$")).ok()
+});
+static CREDIT_CARD: Pattern = LazyLock::new(|| {
+    let issuers = [
+        "4[0-9]{12}(?:[0-9]{3})?",
+        "5[1-5][0-9]{14}",
+        "6(?:011|5[0-9]{2})[0-9]{12}",
+        "3[47][0-9]{13}",
+        "3(?:0[0-5]|[68][0-9])[0-9]{11}",
+        "(?:2131|1800|35[0-9]{3})[0-9]{11}",
+    ];
+    pattern(&format!("^(?:{})$", issuers.join("|"))).ok()
 });
 
 fn matches(pattern: &Pattern, text: &str) -> bool {
     pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
 }
 
-fn is_uri(text: &str) -> bool {
-    let scheme = |text: &str| {
-        text.split_once(':').is_some_and(|(scheme, rest)| {
-            let mut chars = scheme.chars();
-            chars.next().is_some_and(|first| first.is_ascii_alphabetic())
-                && chars.all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-                && !rest.is_empty()
-        })
-    };
-    let clean = !text.chars().any(|c| c.is_control() || c == ' ');
-    clean && (text.starts_with('/') || scheme(text))
-}
-
-fn is_email(text: &str) -> bool {
-    // `Name <address>` is allowed as well.
-    let address = match (text.rfind('<'), text.ends_with('>')) {
-        (Some(start), true) => &text[start + 1..text.len() - 1],
-        _ => text,
-    };
-    let Some((local, domain)) = address.rsplit_once('@') else { return false };
-    let word = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || !c.is_ascii();
-    let dotted = |part: &str| !part.is_empty() && part.split('.').all(|word| !word.is_empty());
-    dotted(local) && dotted(domain) && local.chars().all(word) && domain.chars().all(word)
+fn is_date(text: &str) -> bool {
+    text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok()
 }
 
 fn is_hostname(text: &str) -> bool {
@@ -187,7 +179,7 @@ fn is_mac(text: &str) -> bool {
 }
 
 fn digits_of(text: &str) -> String {
-    text.chars().filter(|c| !matches!(c, '-' | ' ')).collect()
+    text.chars().filter(|c| !matches!(c, '-' | ' ' | '\t' | '\n' | '\x0c' | '\r')).collect()
 }
 
 fn is_isbn10(text: &str) -> bool {
@@ -207,28 +199,40 @@ fn is_isbn13(text: &str) -> bool {
     digits.len() == 13 && sum.is_some_and(|sum| sum % 10 == 0)
 }
 
+/// A number as an issuer gives it, whatever stands between its digits, with its last digit right.
 fn is_credit_card(text: &str) -> bool {
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
-    let sum: u32 = digits.iter().rev().enumerate().fold(0, |sum, (index, digit)| {
-        let doubled = if index % 2 == 1 { digit * 2 } else { *digit };
-        sum + doubled / 10 + doubled % 10
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let sum: u8 = digits.bytes().rev().enumerate().fold(0, |sum, (index, digit)| {
+        let doubled = (digit - b'0') << (index % 2);
+        (sum + doubled / 10 + doubled % 10) % 10
     });
-    (12..=19).contains(&digits.len()) && sum.is_multiple_of(10)
+    sum == 0 && matches(&CREDIT_CARD, &digits)
 }
 
-fn is_base64(text: &str) -> bool {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    !text.is_empty() && STANDARD.decode(text).is_ok()
-}
-
+/// A span of Go's, or anything with a whole number and the beginning of a unit in it, as `half of 3 weeks`.
 fn is_duration(text: &str) -> bool {
-    matches(&GO_DURATION, text) || matches(&WORDY_DURATION, text)
+    const SHORT: [&str; 11] = ["ns", "us", "µs", "ms", "s", "m", "h", "hr", "d", "w", "wk"];
+    const LONG: [&str; 8] = ["nano", "micro", "milli", "sec", "min", "hour", "day", "week"];
+    if kubeplane_cel::go_duration(text).is_some() {
+        return true;
+    }
+    let mut found = false;
+    for part in AMOUNT.iter().flat_map(|amount| amount.captures_iter(text)) {
+        if part[1].parse::<i64>().is_err() {
+            return false;
+        }
+        let unit = part[2].to_lowercase();
+        found |= SHORT.contains(&unit.as_str()) || LONG.iter().any(|long| unit.starts_with(long));
+    }
+    found
 }
 
+/// What comes after a second `T` is not looked at.
 fn is_date_time(text: &str) -> bool {
-    let has_zone = text.ends_with(['Z', 'z'])
-        || text.len() > 6
-            && text.get(text.len() - 6..).is_some_and(|zone| zone.starts_with(['+', '-']));
-    let separated = text.get(10..11).is_some_and(|separator| matches!(separator, "T" | "t"));
-    has_zone && separated && text.parse::<jiff::Timestamp>().is_ok()
+    let lower = text.to_lowercase();
+    let mut parts = lower.split('t');
+    let (Some(date), Some(time)) = (parts.next(), parts.next()) else { return false };
+    let time = TIME.as_ref().and_then(|shape| shape.captures(time));
+    is_date(date)
+        && time.is_some_and(|time| &time[1] <= "23" && &time[2] <= "59" && &time[3] <= "59")
 }

@@ -188,6 +188,60 @@ fn formats_are_known() {
 }
 
 #[test]
+fn formats_are_as_strict_as_the_originals() {
+    let holds = |format: &str, text: &str| {
+        errors(json!({"type": "string", "format": format}), json!(text)).is_empty()
+    };
+    for (format, good) in [
+        ("uri", "mailto:"),
+        ("uri", "*"),
+        ("uri", "/a?b#c"),
+        ("uri", "http://[::1]:80/a b"),
+        ("ipv4", "010.0.0.1"),
+        ("byte", "aGVsbG9="),
+        ("date-time", "2026-01-02t03:04:05z"),
+        ("date-time", "2026-01-02T03:04:05,5+99:99"),
+        ("date-time", "2026-01-02T03:04:05ZT"),
+        ("duration", "-1.5h"),
+        ("duration", "half of 3 weeks"),
+        ("duration", "1 Second"),
+        ("duration", "5 µs, or 7 parsecs"),
+        ("isbn10", "0-321\t75104-3"),
+        ("creditcard", "card 3782-822463-10005"),
+        ("rgbcolor", "rgb( 0 , 255 , 19 )"),
+        ("ssn", "123 45-6789"),
+    ] {
+        assert!(holds(format, good), "{format} {good}");
+    }
+    for (format, bad) in [
+        ("uri", "http://a:b"),
+        ("uri", "http://[::1"),
+        ("uri", "http://a b/c"),
+        ("uri", "a/b"),
+        ("uri", "/%zz"),
+        ("ipv6", "::ffff:010.0.0.1"),
+        ("byte", "aGVsbG8"),
+        ("byte", "aGVs\nbG8="),
+        ("date-time", "2026-01-02T03:04:60Z"),
+        ("date-time", "2026-01-02 03:04:05Z"),
+        ("date-time", "2026-01-02T24:00:00Z"),
+        ("date-time", "2026-01-02T03:04:05"),
+        ("date-time", "2026-02-30T03:04:05Z"),
+        ("duration", "1 parsec"),
+        ("duration", "99999999999999999999h"),
+        ("duration", "٣ days"),
+        ("creditcard", "0000 0000 0000 0000"),
+        ("creditcard", "4111 1111 1111 1112"),
+        ("rgbcolor", "rgb(0,256,0)"),
+        ("rgbcolor", "rgb(0,\u{2003}1,0)"),
+        ("ssn", "123456789"),
+        ("ssn", "١٢٣-٤٥-٦٧٨٩"),
+    ] {
+        assert!(!holds(format, bad), "{format} {bad}");
+    }
+}
+
+#[test]
 fn long_lists_are_held_against_what_they_were_by_their_keys() {
     let schema = Props::parse(&json!({
         "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],

@@ -79,8 +79,7 @@ impl PodSecurity {
         if request.old.is_some_and(unchanged) {
             return Ok(());
         }
-        note_errors(request, errors);
-        self.judge(request, &policy, Pod::whole(object), true)
+        self.judge(request, (&policy, errors), Pod::whole(object), true)
     }
 
     async fn check_workload(&self, request: &Request<'_>, object: &Object) -> ApiResult<()> {
@@ -99,14 +98,13 @@ impl PodSecurity {
             return Ok(());
         }
         let Some(template) = template(request.definition, object) else { return Ok(()) };
-        note_errors(request, errors);
-        self.judge(request, &policy, Pod::of(template), false)
+        self.judge(request, (&policy, errors), Pod::of(template), false)
     }
 
     fn judge(
         &self,
         request: &Request<'_>,
-        policy: &Policy,
+        (policy, errors): (&Policy, Vec<kubeplane_core::field::Error>),
         pod: Pod<'_>,
         enforce: bool,
     ) -> ApiResult<()> {
@@ -114,6 +112,7 @@ impl PodSecurity {
             annotate(request, "exempt", "runtimeClass");
             return Ok(());
         }
+        note_errors(request, errors);
         let audited = checks::evaluate(policy.audit, pod);
         if !audited.is_empty() {
             let would = format!("would violate PodSecurity \"{}\": {audited}", policy.audit);

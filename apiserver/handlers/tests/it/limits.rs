@@ -76,3 +76,66 @@ async fn bounds_are_held_for_containers_pods_and_claims() {
     large.forbidden("maximum storage usage per PersistentVolumeClaim is 5Gi, but request is 6Gi");
     server.admin("POST", claims, &claim("5Gi")).await.expect(201);
 }
+
+/// After cases of the original's own tests of its limits.
+#[tokio::test]
+async fn pods_are_counted_at_their_peak_and_must_say_what_is_bounded() {
+    let same = |amounts: Value| json!({"requests": amounts, "limits": amounts});
+    let container = |name: &str, own: Value| json!({"name": name, "image": "i", "resources": own});
+    let plain = |own: Value| json!({"containers": [container("c", own)]});
+    let memory = |amount: &str| same(json!({"memory": amount}));
+    let after = |first: &str| {
+        let mut spec = plain(memory("1Gi"));
+        spec["initContainers"] = json!([container("first", memory(first))]);
+        spec
+    };
+    let mut beside = after("1536Mi");
+    beside["initContainers"][0]["restartPolicy"] = "Always".into();
+    let mut whole = plain(memory("1Gi"));
+    whole["resources"] = memory("3Gi");
+    let mut two = plain(same(json!({"cpu": "3"})));
+    let another = container("d", same(json!({"cpu": "3"})));
+    two["containers"].as_array_mut().unwrap().push(another);
+    let only_asked = json!({"requests": {"cpu": "1"}});
+    let ratio = json!({"type": "Pod", "maxLimitRequestRatio": {"cpu": "4"}});
+    let most = json!({"type": "Pod", "max": {"memory": "2Gi"}});
+    for (limit, spec, why) in [
+        (
+            json!({"type": "Pod", "min": {"cpu": "50m"}}),
+            plain(json!({})),
+            "minimum cpu usage per Pod is 50m.  No request is specified",
+        ),
+        (
+            most.clone(),
+            plain(only_asked.clone()),
+            "maximum memory usage per Pod is 2Gi.  No limit is specified",
+        ),
+        (
+            ratio.clone(),
+            plain(json!({})),
+            "cpu max limit to request ratio per Pod is 4, but no request is specified or request is 0",
+        ),
+        (
+            ratio,
+            plain(only_asked),
+            "cpu max limit to request ratio per Pod is 4, but no limit is specified or limit is 0",
+        ),
+        (most.clone(), after("3Gi"), "maximum memory usage per Pod is 2Gi, but limit is 3Gi"),
+        (most.clone(), beside, "maximum memory usage per Pod is 2Gi, but limit is 2560Mi"),
+        (most.clone(), whole, "maximum memory usage per Pod is 2Gi, but limit is 3Gi"),
+        (
+            json!({"type": "Container", "max": {"cpu": "2"}}),
+            two,
+            "maximum cpu usage per Container is 2, but limit is 3",
+        ),
+    ] {
+        let server = server(json!([limit])).await;
+        let pod = json!({"metadata": {"name": "p"}, "spec": spec});
+        let refused = server.admin("POST", PODS, &pod).await.expect(403);
+        assert_eq!(refused["message"], format!("pods \"p\" is forbidden: {why}"));
+    }
+    // Init containers that end run before the others, not beside them.
+    let server = server(json!([most])).await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": after("2Gi")});
+    server.admin("POST", PODS, &pod).await.expect(201);
+}

@@ -1,8 +1,14 @@
 //! PodSecurity as users see it: refusals, warnings, labels and exemptions.
 
 use crate::harness::{Answer, Server};
+use kubeplane_apiserver::audit::{AuditLog, AuditSink, Event};
 use kubeplane_handlers::admission::{LevelVersion, PodSecurity, PodSecurityOptions};
 use serde_json::{Value, json};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 const PRIVILEGED: &str =
@@ -128,4 +134,66 @@ async fn users_namespaces_and_runtime_classes_may_be_exempt() {
     sandboxed["spec"]["runtimeClassName"] = "sandboxed".into();
     server.admin("POST", &pods("default"), &sandboxed).await.expect(201);
     server.admin("POST", &pods("default"), &pod("c")).await.expect(403);
+}
+
+/// What is audited.
+#[derive(Debug, Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Value>>>);
+
+impl AuditSink for Kept {
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        self.0.lock().unwrap().push(serde_json::to_value(event)?);
+        Ok(())
+    }
+}
+
+impl Kept {
+    /// What was noted of pod security when this pod was created, once it is recorded.
+    async fn noted(&self, pod: &str) -> Value {
+        let is_it = |event: &&Value| {
+            event["stage"] == "ResponseComplete" && event["objectRef"]["name"] == pod
+        };
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let found = self.0.lock().unwrap().iter().find(is_it).cloned();
+            if let Some(event) = found {
+                let own = event["annotations"].as_object().unwrap().iter();
+                let own = own.filter_map(|(key, value)| {
+                    Some((key.strip_prefix("pod-security.kubernetes.io/")?, value.clone()))
+                });
+                return own.collect();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no request about {pod}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_only_audited_is_in_the_audit_log() {
+    let kept = Kept::default();
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Request, resources: [{resources: [pods]}]}]}";
+    let log = Arc::new(AuditLog::new(policy.parse().unwrap(), kept.clone()).unwrap());
+    let (users, classes) = (vec!["operator".into()], vec!["sandboxed".into()]);
+    let options = PodSecurityOptions::new().exempt(users, Vec::new(), classes);
+    let server = Server::with(|builder| builder.admit(PodSecurity::new(options)).audit(log)).await;
+    let labels = json!({"audit": "baseline", "audit-version": "v1.30"});
+    label(&server, "default", labels).await.expect(200);
+    let made = server.admin("POST", &pods("default"), &pod("p")).await;
+    made.expect(201);
+    assert_eq!(warnings(&made), Vec::<String>::new());
+    let would = format!("would violate PodSecurity \"baseline:v1.30\": {PRIVILEGED}");
+    let noted = json!({"audit-violations": would, "enforce-policy": "privileged:latest"});
+    assert_eq!(kept.noted("p").await, noted);
+    server.as_user("operator", "POST", &pods("default"), &pod("a")).await.expect(201);
+    assert_eq!(kept.noted("a").await, json!({"exempt": "user"}));
+    let mut sandboxed = pod("b");
+    sandboxed["spec"]["runtimeClassName"] = "sandboxed".into();
+    server.admin("POST", &pods("default"), &sandboxed).await.expect(201);
+    assert_eq!(kept.noted("b").await, json!({"exempt": "runtimeClass"}));
+    // Nothing to hold it to is said too.
+    let all = json!({"audit": null, "audit-version": null});
+    label(&server, "default", all).await.expect(200);
+    server.admin("POST", &pods("default"), &pod("c")).await.expect(201);
+    assert_eq!(kept.noted("c").await, json!({"enforce-policy": "privileged:latest"}));
 }

@@ -10,7 +10,7 @@ use crate::{
     metrics::Ended,
     shared::Shared,
 };
-use kubeplane_core::{admission::Request, status::ApiError};
+use kubeplane_core::{admission::Request, names, status::ApiError};
 
 /// Which of the two steps calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,11 @@ pub(super) async fn ask(
     let answer = review::read(&body, version, &uid, phase == Phase::Mutating)
         .map_err(|why| CallError::failed(503, why))?;
     for (key, value) in &answer.annotations {
-        request.notes.annotate(format!("{}/{key}", hook.name), value.as_str());
+        let key = format!("{}/{key}", hook.name);
+        match names::is_qualified_name(&key).is_empty() {
+            true => request.notes.annotate(key, value.as_str()),
+            false => tracing::warn!(%key, "a webhook's audit annotation is not called so"),
+        }
     }
     answer.warnings.iter().for_each(|warning| request.warnings.add(warning.as_str()));
     match answer.allowed {

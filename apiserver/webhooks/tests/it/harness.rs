@@ -7,7 +7,11 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use kubeplane_apiserver::{ApiServer, admission::NamespaceLifecycle};
+use kubeplane_apiserver::{
+    ApiServer, Builder,
+    admission::NamespaceLifecycle,
+    audit::{AuditLog, AuditSink, Event},
+};
 use kubeplane_core::{
     auth::{Attributes, Authenticator, Authorizer, Decision, UserInfo},
     component::{Component, Supervision, lifecycle},
@@ -21,6 +25,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex,
@@ -86,15 +91,56 @@ impl Answer {
     }
 }
 
+/// What a server audits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept(Arc<Mutex<Vec<Value>>>);
+
+impl AuditSink for Kept {
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        self.0.lock().unwrap().push(serde_json::to_value(event)?);
+        Ok(())
+    }
+}
+
+impl Kept {
+    /// The annotations of the request that was about this name, once it is recorded.
+    pub(crate) async fn annotations(&self, name: &str) -> Value {
+        let is_it = |event: &&Value| {
+            event["stage"] == "ResponseComplete" && event["objectRef"]["name"] == name
+        };
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let found = self.0.lock().unwrap().iter().find(is_it).cloned();
+            if let Some(event) = found {
+                return event["annotations"].clone();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no request about {name}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 impl Server {
     /// A server with the namespace `default`.
     pub(crate) async fn start() -> Self {
+        Self::with(|builder| builder).await
+    }
+
+    /// The same, and what it audits with what was sent.
+    pub(crate) async fn audited() -> (Self, Kept) {
+        let kept = Kept::default();
+        let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Request}]}";
+        let log = AuditLog::new(policy.parse().unwrap(), kept.clone()).unwrap();
+        (Self::with(|builder| builder.audit(Arc::new(log))).await, kept)
+    }
+
+    async fn with(change: impl FnOnce(Builder) -> Builder) -> Self {
         let metrics = kubeplane_telemetry::Metrics::new();
         let extensions =
             Extensions::new(Options { metrics: metrics.clone(), ..Options::default() });
         let mut definitions = kubeplane_builtin::all();
         definitions.push(Arc::new(kubeplane_extensions::definition()));
-        let api = ApiServer::builder(Arc::new(MemoryStore::new()))
+        let builder = ApiServer::builder(Arc::new(MemoryStore::new()))
             .resources(definitions)
             .hook(kubeplane_extensions::resource(), Arc::new(CustomResourceDefinitionDeletion))
             .authenticate(Anyone)
@@ -103,9 +149,8 @@ impl Server {
             .admit(extensions.mutating_policies())
             .admit(extensions.mutating_webhooks())
             .admit(extensions.validating_policies())
-            .admit(extensions.validating_webhooks())
-            .build()
-            .unwrap();
+            .admit(extensions.validating_webhooks());
+        let api = change(builder).build().unwrap();
         extensions.attach(&api.api());
         let (own, mut supervision) = lifecycle();
         tokio::spawn(Box::new(PolicyTypeChecking::new(api.api())).run(own.clone()));

@@ -1,4 +1,4 @@
-use crate::harness::Server;
+use crate::harness::{MAPS, Server};
 use serde_json::{Value, json};
 
 async fn mutate(server: &Server, resource: (&str, &str, &str), mutations: Value) {
@@ -142,4 +142,57 @@ async fn what_cannot_be_configured_is_forbidden() {
                 referenced by paramKind: 'e.com/v1, Kind=Nope'";
     assert_eq!(refused.refusal(), (403, said));
     assert_eq!(refused.body["reason"], "Forbidden");
+}
+
+#[tokio::test]
+async fn a_mutation_knows_parameters_conditions_authorizer_and_namespace() {
+    let server = Server::start().await;
+    server.namespace("team", json!({"tier": "gold"})).await;
+    let settings =
+        json!({"metadata": {"name": "settings"}, "data": {"suffix": "-plan", "mark": "x"}});
+    server.seen(MAPS, settings).await;
+    let expression = "[JSONPatch{op: 'add', path: '/data/tier', \
+                      value: namespaceObject.metadata.labels['tier'] + params.data.suffix}, \
+                      JSONPatch{op: 'add', path: '/data/paint', \
+                      value: string(authorizer.requestResource.check('paint').allowed())}]";
+    let mutation = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    let marked = "has(object.metadata.labels) && params.data.mark in object.metadata.labels";
+    let spec = json!({
+        "matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""],
+            "apiVersions": ["v1"], "resources": ["configmaps"]}]},
+        "matchConditions": [{"name": "marked", "expression": marked}],
+        "reinvocationPolicy": "Never", "mutations": [mutation],
+        "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+    });
+    server.configure("mutatingadmissionpolicies", "p", spec).await;
+    let reference =
+        json!({"name": "settings", "namespace": "default", "parameterNotFoundAction": "Deny"});
+    let binding = json!({"policyName": "p", "paramRef": reference});
+    server.configure("mutatingadmissionpolicybindings", "b", binding).await;
+    let team = "/api/v1/namespaces/team/configmaps";
+    let map = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}, "data": {"a": "1"}});
+    let made = server.post(team, map("one", json!({"x": "y"}))).await.expect(201);
+    assert_eq!(made["data"], json!({"a": "1", "tier": "gold-plan", "paint": "false"}));
+    let made = server.post(team, map("two", json!({"z": "y"}))).await.expect(201);
+    assert_eq!(made["data"], json!({"a": "1"}));
+}
+
+#[tokio::test]
+async fn a_runaway_mutation_is_stopped() {
+    let server = Server::start().await;
+    let numbers = "[0,1,2,3,4,5,6,7,8,9]";
+    let expression = format!(
+        "{numbers}.all(a, {numbers}.all(b, {numbers}.all(c, {numbers}.all(d, {numbers}.all(e, {numbers}.all(f, a + b + c + d + e + f < 100)))))) \
+         ? [JSONPatch{{op: 'add', path: '/data/b', value: 'two'}}] : []"
+    );
+    let mutation = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    mutate(&server, ("", "v1", "configmaps"), json!([mutation])).await;
+    let refused = server.map("m", json!({})).await;
+    let (code, said) = refused.refusal();
+    assert_eq!(code, 403);
+    assert!(
+        said.starts_with("policy 'p' with binding 'b' denied request: ")
+            && said.ends_with("operation cancelled: actual cost limit exceeded"),
+        "{said}"
+    );
 }

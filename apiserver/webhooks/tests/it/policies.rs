@@ -64,6 +64,33 @@ async fn a_policy_may_only_warn_and_failures_may_be_ignored() {
 }
 
 #[tokio::test]
+async fn what_a_policy_finds_is_audited_where_its_binding_says_so() {
+    let (server, kept) = Server::audited().await;
+    let fields = json!({
+        "validations": [{"expression": "size(object.data) > 7", "message": "too few"}],
+        "auditAnnotations": [
+            {"key": "name", "valueExpression": "'name: ' + object.metadata.name"},
+            {"key": "labels", "valueExpression": "has(object.metadata.labels) ? 'some' : ''"},
+        ],
+    });
+    policy(&server, fields, json!({"validationActions": ["Audit"]})).await;
+    let made = server.map("m", json!({"x": "y"})).await;
+    assert_eq!((made.code, made.warnings), (201, Vec::new()));
+    let found = kept.annotations("m").await;
+    assert_eq!((&found["p/name"], &found["p/labels"]), (&json!("name: m"), &json!("some")));
+    let failure = found["validation.policy.admission.k8s.io/validation_failure"].as_str().unwrap();
+    assert_eq!(
+        failure,
+        r#"[{"message":"too few","policy":"p","binding":"b","expressionIndex":0,"validationActions":["Audit"]}]"#
+    );
+    // An empty value is none.
+    let bare = json!({"metadata": {"name": "bare"}, "data": {"a": "1"}});
+    server.post(MAPS, bare).await.expect(201);
+    let found = kept.annotations("bare").await;
+    assert_eq!((&found["p/name"], &found["p/labels"]), (&json!("name: bare"), &Value::Null));
+}
+
+#[tokio::test]
 async fn variables_conditions_authorizer_and_namespace_are_there() {
     let server = Server::start().await;
     server.namespace("team", json!({"limit": "2"})).await;

@@ -277,3 +277,41 @@ async fn a_reason_of_a_webhooks_own_is_passed_on() {
     assert_eq!(refused.refusal(), (451, said));
     assert_eq!(refused.body["reason"], "Unlawful");
 }
+
+/// What webhooks did, and what they have to say of it, is in the audit log.
+#[tokio::test]
+async fn what_webhooks_did_is_audited() {
+    let (server, kept) = Server::audited().await;
+    let mut answer = label("by", "hook");
+    answer["auditAnnotations"] = json!({"why": "asked to", "not a key": "lost", "no/key": "lost"});
+    let (changes, dead) = (Webhook::answering(answer).await, Webhook::start(silence).await);
+    let mut ignored = dead.hook("b.example.com", json!({"failurePolicy": "Ignore"}));
+    ignored["clientConfig"]["url"] = "https://127.0.0.1:1/".into();
+    let hooks = vec![changes.hook("a.example.com", json!({})), ignored.clone()];
+    server.webhooks("mutating", "m", hooks).await;
+    server.webhooks("validating", "v", vec![ignored]).await;
+    server.map("one", json!({"x": "y"})).await.expect(201);
+    let found = kept.annotations("one").await;
+    let own = found.as_object().unwrap().iter();
+    let own = own.filter(|(key, _)| !key.starts_with("authorization.k8s.io/"));
+    let read = |value: &Value| -> Value {
+        let text = value.as_str().unwrap();
+        serde_json::from_str(text).unwrap_or_else(|_| text.into())
+    };
+    let own: Value = own.map(|(key, value)| (key.clone(), read(value))).collect();
+    let patch = json!([{"op": "add", "path": "/metadata/labels/by", "value": "hook"}]);
+    assert_eq!(
+        own,
+        json!({
+            "a.example.com/why": "asked to",
+            "mutation.webhook.admission.k8s.io/round_0_index_0":
+                {"configuration": "m", "webhook": "a.example.com", "mutated": true},
+            "patch.webhook.admission.k8s.io/round_0_index_0":
+                {"configuration": "m", "webhook": "a.example.com", "patch": patch, "patchType": "JSONPatch"},
+            "mutation.webhook.admission.k8s.io/round_0_index_1":
+                {"configuration": "m", "webhook": "b.example.com", "mutated": false},
+            "failed-open.mutation.webhook.admission.k8s.io/round_0_index_1": "b.example.com",
+            "failed-open.validating.webhook.admission.k8s.io/round_0_index_0": "b.example.com",
+        })
+    );
+}

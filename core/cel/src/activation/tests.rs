@@ -131,6 +131,49 @@ fn what_costs_little_and_takes_all_memory_is_stopped() {
     assert_eq!(run(&nested(12), &nothing), Err(Error::Budget));
 }
 
+/// The original makes a set of a list of texts, numbers or truth values, in which nothing is counted.
+#[test]
+fn only_what_a_set_can_hold_is_looked_up_for_nothing() {
+    let object = json!({"a": null});
+    let activation = Activation::new().with("object", Bound::plain(&object));
+    let cost = |source: &str| program(source).run(&activation, 1000).cost;
+    assert_eq!(cost("object.a in ['x', 'y', 'z']"), 2);
+    assert_eq!(cost("object.a in [null]"), 2 + 1);
+    assert_eq!(cost("object.a in [b'x', b'y']"), 2 + 2);
+}
+
+#[test]
+fn a_call_whose_last_argument_fails_is_paid_for() {
+    let object = json!({"n": 0});
+    let activation = Activation::new().with("object", Bound::plain(&object));
+    let cost = |source: &str| {
+        let ran = program(source).run(&activation, 1000);
+        assert_eq!(ran.result.unwrap_err().to_string(), "division by zero", "{source}");
+        ran.cost
+    };
+    // The field and the division; the call; the comparison.
+    assert_eq!(cost("'abc'.substring(0, 1 / object.n) == 'x'"), 3 + 1 + 1);
+    assert_eq!(cost("'abc'.substring(1 / object.n, 1) == 'x'"), 3 + 1);
+    assert_eq!(cost("string(1 / object.n).format([object.n]) == 'x'"), 3 + 1 + 1);
+    assert_eq!(cost("'%s'.format([1 / object.n]) == 'x'"), 3 + 10 + 1 + 1);
+}
+
+#[test]
+fn networks_are_no_longer_than_their_addresses() {
+    let why = |bits: &str| {
+        let source = format!("cidr('10.0.0.0/{bits}').prefixLength()");
+        run(&source, &json!({})).map_err(|why| {
+            let why = why.to_string();
+            why.rsplit_once("\"10.0.0.0/").map_or(why.clone(), |(_, why)| why.to_owned())
+        })
+    };
+    assert_eq!(why("32"), Ok(Some(json!(32))));
+    assert_eq!(why("33"), Err("33\"): prefix length out of range".to_owned()));
+    assert_eq!(why("300"), Err("300\"): prefix length out of range".to_owned()));
+    assert_eq!(why("08"), Err("08\"): bad bits after slash: \"08\"".to_owned()));
+    assert_eq!(why("+8"), Err("+8\"): bad bits after slash: \"+8\"".to_owned()));
+}
+
 #[test]
 fn what_takes_long_is_paid_before() {
     let numbers: Vec<_> = (0..300_000).collect();
@@ -138,6 +181,14 @@ fn what_takes_long_is_paid_before() {
     assert_eq!(run("object.few.distinct()", &object), Ok(Some(json!([2, 1]))));
     assert_eq!(run("object.list.distinct()", &object), Err(Error::Budget));
     assert_eq!(run("sets.contains(object.list, object.list)", &object), Err(Error::Budget));
+    // No failure, which `||` could do without.
+    let range = program("lists.range(1000001).size() > 0 || true");
+    let ran = range.run(&Activation::new(), 1_000_000);
+    assert_eq!((ran.result.unwrap_err(), ran.cost), (Error::Budget, 1_000_001 + 11));
+    assert_eq!(
+        run("lists.range(object.few[0]) == [0, 1] && lists.range(-7) == []", &object),
+        Ok(Some(json!(true)))
+    );
 }
 
 #[test]
@@ -173,6 +224,55 @@ fn the_authorizer_is_asked_between_two_evaluations() {
     };
     assert_eq!(asked, [get, Check { verb: "update".into(), ..request }]);
     assert_eq!(cost, 700_000 + 8);
+}
+
+/// The numbers of the original's own tests of its authorizer, and what its tables say of the rest.
+#[test]
+fn what_no_definition_can_call_costs_as_in_the_original() {
+    let authorizer = Authorizer::default();
+    let mut activation = Activation::new();
+    activation.set_authorizer(&authorizer, &Check::default());
+    let costs = |source: &str| {
+        let program = program(source);
+        loop {
+            let evaluated = program.run(&activation, 1_000_000);
+            let open = authorizer.take_open();
+            if open.is_empty() {
+                assert!(evaluated.result.is_ok(), "{source}: {:?}", evaluated.result);
+                break (program.max_cost(), evaluated.cost);
+            }
+            for check in open {
+                authorizer.answer(check, Answer { allowed: true, ..Answer::default() });
+            }
+        }
+    };
+    for (source, cost) in [
+        ("authorizer.path('/healthz')", 2),
+        ("authorizer.path('/healthz').check('get').allowed()", 350_003),
+        ("authorizer.serviceAccount('n', 'a').path('/a').check('get').allowed()", 350_004),
+        ("authorizer.requestResource.check('get').allowed()", 350_002),
+        ("jsonpatch.escapeKey('abc/def~ abc/def~')", 2),
+        ("semver('1.2.3').patch()", 2),
+        ("sign(quantity('1')) == 1", 3),
+    ] {
+        assert_eq!(costs(source), (cost, cost), "{source}");
+    }
+    let backend = "authorizer.group('apps').resource('deployments').subresource('status').namespace('test').name('backend')";
+    assert_eq!(costs(backend), (6, 6));
+    for said in ["allowed", "reason", "errored", "error"] {
+        let source = format!("{backend}.check('create').{said}()");
+        assert_eq!(costs(&source), (350_007, 350_007), "{source}");
+    }
+    for selector in ["fieldSelector", "labelSelector"] {
+        let node = "spec.nodeName=example-node-name.fully.qualified.domain.name.example.com";
+        let source = format!("authorizer.group('').resource('pods').{selector}('{node}')");
+        assert_eq!(costs(&source), (1821, 1821), "{source}");
+    }
+    for format in ["dns1035Label", "dns1035LabelPrefix", "dns1123LabelPrefix"] {
+        // At most a pattern of 128 characters, in fact one of 30.
+        let source = format!("format.{format}().validate('my-name')");
+        assert_eq!(costs(&source), (33, 9), "{source}");
+    }
 }
 
 #[test]

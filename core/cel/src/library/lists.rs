@@ -7,7 +7,7 @@ use crate::{
 };
 use std::cmp::Ordering;
 
-/// The longest list that is made from a number.
+/// The longest list that is made from a number, longer than anyone could pay for.
 const LONGEST_RANGE: i64 = 1_000_000;
 /// The longest list that is made of the items of others, as many as anyone could pay for looking at.
 const LONGEST_FLAT: usize = 1_000_000;
@@ -189,9 +189,7 @@ fn sort_by_keys<'a>(args: &[Value<'a>]) -> Out<'a> {
 fn range<'a>(args: &[Value<'a>]) -> Out<'a> {
     let count = int(args, 0)?;
     if count > LONGEST_RANGE {
-        return fails(format!(
-            "lists.range() size exceeds maximum allowed size (1000000): {count}"
-        ));
+        return Err(Fault::Spent);
     }
     Ok((0..count.max(0)).map(Value::Int).collect::<Vec<_>>().into())
 }

@@ -60,12 +60,7 @@ impl Format {
             Self::Name(rule, prefix) => names::check(rule, text, prefix),
             Self::QualifiedName => names::is_qualified_name(text),
             Self::LabelValue => names::is_valid_label_value(text),
-            Self::Uri => match super::url::Url::parse(text) {
-                Ok(_) => Vec::new(),
-                Err(why) => {
-                    vec![format!("parse {}: {why}", kubeplane_core::field::go_quote(text))]
-                }
-            },
+            Self::Uri => super::url::check(text).err().into_iter().collect(),
             Self::Uuid => one(is_uuid(text), "does not match the UUID format"),
             Self::Byte => one(super::base64(text).is_some(), "invalid base64"),
             Self::Date => {

@@ -104,6 +104,20 @@ fn parse(raw: &str) -> Result<IpAddr, Fault> {
     }
 }
 
+/// Whether an address, which may have a zone, is one of version 4.
+///
+/// # Errors
+/// What Go says of a text that is none.
+pub(super) fn is_version_4(raw: &str) -> Result<bool, String> {
+    let (address, zone) = raw.split_once('%').map_or((raw, None), |(a, zone)| (a, Some(zone)));
+    match address.parse::<IpAddr>() {
+        Ok(found) if zone.is_none_or(|zone| found.is_ipv6() && !zone.is_empty()) => {
+            Ok(found.is_ipv4())
+        }
+        _ => Err(format!("ParseAddr({}): {}", go_quote(raw), why_no_address(raw))),
+    }
+}
+
 /// What Go says of a text that is no address.
 fn why_no_address(raw: &str) -> String {
     match raw.find(['.', ':', '%']) {
@@ -158,9 +172,9 @@ fn network(raw: &str) -> Result<Prefix, Fault> {
         && bits.bytes().all(|byte| byte.is_ascii_digit())
         && (bits.len() == 1 || !bits.starts_with('0'));
     let most = if address.is_ipv4() { 32 } else { 128 };
-    match bits.parse::<u8>() {
-        Ok(bits) if plain && bits <= most => Ok(Prefix { address, bits }),
-        Ok(_) if plain => wrong("prefix length out of range"),
+    match (bits.parse::<i64>(), bits.parse::<u8>()) {
+        (Ok(_), Ok(bits)) if plain && bits <= most => Ok(Prefix { address, bits }),
+        (Ok(_), _) if plain => wrong("prefix length out of range"),
         _ => wrong(&format!("bad bits after slash: {}", go_quote(bits))),
     }
 }

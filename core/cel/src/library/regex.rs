@@ -1,4 +1,8 @@
-//! Patterns: those of Go's `regexp`, whose syntax is that of the crate `regex` in all that matters.
+//! Patterns: those of Go's `regexp`.
+
+mod syntax;
+
+pub use syntax::go_pattern;
 
 use super::{Function, Out, int, text};
 use crate::{fault::Fault, value::Value};
@@ -33,8 +37,7 @@ pub(crate) fn with<'a>(name: &str, pattern: &Regex, args: &[Value<'a>]) -> Out<'
 
 /// A pattern that is ready.
 pub(crate) fn compiled(pattern: &str) -> Result<Regex, Fault> {
-    // In Go `/` may be escaped.
-    let made = RegexBuilder::new(&pattern.replace("\\/", "/")).size_limit(LARGEST).build();
+    let made = RegexBuilder::new(&go_pattern(pattern)).size_limit(LARGEST).build();
     made.map_err(|error| Fault::new(go_words(pattern, &error)))
 }
 
