@@ -1,6 +1,5 @@
 //! A webhook in this process that allows everything, and what calling it costs.
 
-use super::{ADMISSION, DEADLINE, configmap};
 use super::super::super::{
     connection::{Call, Connection},
     fixture::{self, NAMESPACE, configmaps},
@@ -8,6 +7,7 @@ use super::super::super::{
     phases::Plan,
     server::Server,
 };
+use super::{ADMISSION, DEADLINE, configmap};
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use http::{Request, Response};
