@@ -123,9 +123,22 @@ impl Etcd {
         }
     }
 
+    /// One that stops has stopped when this returns: its threads do so one by one, and meanwhile answer what came before.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(id, signal).unwrap();
+        while signal == rustix::process::Signal::STOP && !self.is_stopped() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        threads.filter_map(Result::ok).all(|thread| {
+            // The state stands behind the name. A thread that is gone does nothing any more.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     pub(crate) fn kill(&mut self) {
