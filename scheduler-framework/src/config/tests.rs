@@ -81,6 +81,10 @@ fn gates_bring_their_plugins() {
     let places = with("GenericWorkload=true,TopologyAwareWorkloadScheduling=true");
     assert_eq!(names(&places, Point::PlacementGenerate), ["TopologyPlacementGenerator"]);
     assert_eq!(names(&places, Point::PlacementScore), ["NodeResourcesFit", "PodGroupPodsCount"]);
+    let scaling = with("VolumeLimitScaling=true");
+    let limits = scaling.plugins().iter().find(|own| own.plugin.name() == "NodeVolumeLimits");
+    let expected = crate::NodeVolumeLimits::default().with_scaling(true);
+    assert_eq!(format!("{:?}", limits.unwrap().plugin), format!("{expected:?}"));
     let dependents = "ExtendWebSocketsToKubelet=false,InPlacePodLevelResourcesVerticalScaling=false,\
         InPlacePodVerticalScalingInitContainers=false,RestartAllContainersOnContainerExits=false";
     let plain = with(&format!("NodeDeclaredFeatures=false,{dependents}"));
