@@ -75,6 +75,12 @@ fn failed(what: &str) -> impl Fn(kube::Error) -> String {
     move |error| format!("{what}: {error}")
 }
 
+/// What has these labels; everything where there are none.
+fn labelled(labels: &str) -> ListParams {
+    let all = ListParams::default();
+    if labels.is_empty() { all } else { all.labels(labels) }
+}
+
 async fn create<K>(api: &Api<K>, value: Value) -> Result<(), String>
 where
     K: Resource + Clone + DeserializeOwned + Serialize + Debug,
@@ -243,9 +249,6 @@ impl Run {
         let pods = self.within::<Pod>(&own.namespace);
         let with_volumes = self.volumes(own, first, count).await?;
         let began = Instant::now();
-        if let Some(watched) = self.watched.as_mut().filter(|_| own.is_watched()) {
-            watched.more(count, began);
-        }
         many(count, async |index| {
             let place = Place { index, count };
             let mut pod = own.template.pod(&format!("pod-{}", first + index), place);
@@ -256,6 +259,9 @@ impl Run {
             create(&pods, pod).await
         })
         .await?;
+        if let Some(watched) = self.watched.as_mut().filter(|_| own.is_watched()) {
+            watched.more(count, began);
+        }
         Ok(began)
     }
 
@@ -322,8 +328,7 @@ impl Run {
         per_second: u32,
     ) -> Result<(), String> {
         let pods = self.within::<Pod>(namespace);
-        let chosen = ListParams::default().labels(labels);
-        let all = pods.list_metadata(&chosen).await.map_err(failed("list"))?;
+        let all = pods.list_metadata(&labelled(labels)).await.map_err(failed("list"))?;
         let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second);
         self.beside.spawn(async move {
             for own in all.items {

@@ -86,7 +86,7 @@ async fn make_node(client: &Client, name: &str) {
     let node = json!({"metadata": {"name": name},
         "status": {"allocatable": resources, "capacity": resources}});
     let node: Node = serde_json::from_value(node).unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &node).await.unwrap();
+    Api::<Node>::all(client.clone()).create(&PostParams::default(), &node).await.unwrap();
 }
 
 /// A pod of which a node takes no second.

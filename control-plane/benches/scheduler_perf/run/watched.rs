@@ -1,7 +1,7 @@
 //! Pods that are measured wherever they are, and what is done to them and around them.
 
 use super::super::rows::{Update, WATCHED};
-use super::{Counter, LOOK, Measured, PATIENCE, Run, failed, stuck};
+use super::{Counter, LOOK, Measured, PATIENCE, Run, failed, labelled, stuck};
 use k8s_openapi::{
     api::core::v1::{Node, Pod},
     serde::de::DeserializeOwned,
@@ -19,7 +19,7 @@ use std::{
 pub(super) struct Watched {
     counter: Counter,
     made: usize,
-    /// When the first and the last of them began to be made.
+    /// When the first of them began to be made, and when the last was.
     times: Option<(Instant, Instant)>,
 }
 
@@ -32,11 +32,11 @@ impl Watched {
         Self { counter: Counter::labelled(client, &labels()), made: 0, times: None }
     }
 
-    /// So many more are made from now on.
-    pub(super) fn more(&mut self, count: usize, now: Instant) {
+    /// So many more were made since then.
+    pub(super) fn more(&mut self, count: usize, began: Instant) {
         self.made += count;
-        let first = self.times.map_or(now, |(first, _)| first);
-        self.times = Some((first, now));
+        let first = self.times.map_or(began, |(first, _)| first);
+        self.times = Some((first, Instant::now()));
     }
 }
 
@@ -111,8 +111,7 @@ async fn change<K>(all: &Api<K>, own: &Update) -> Result<(), String>
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let chosen = ListParams::default().labels(own.labels);
-    let found = all.list_metadata(&chosen).await.map_err(failed("list"))?.items;
+    let found = all.list_metadata(&labelled(own.labels)).await.map_err(failed("list"))?.items;
     let mut names: Vec<_> = found.into_iter().filter_map(|own| own.metadata.name).collect();
     names.sort_by_key(|name| number(name));
     let mut pace = tokio::time::interval(Duration::from_secs(1) / own.per_second);
