@@ -58,6 +58,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
+    /// The profiles sort the one queue by different plugins, or by one with different arguments.
+    #[error("initializing profiles: {0}")]
+    QueueSort(String),
 }
 
 /// One error as it is, several as a list.

@@ -38,10 +38,12 @@ impl Default for Profile {
 
 impl Profile {
     /// The original's set of plugins where these gates are: `GangScheduling` and `TopologyAwareWorkloadScheduling` add
-    /// theirs, and with `DRAWorkloadResourceClaims` PodGroups have claims.
+    /// theirs, with `DRAWorkloadResourceClaims` PodGroups have claims, and with `VolumeLimitScaling` storage drivers can be
+    /// required on nodes.
     #[must_use]
     pub fn with_features(features: &Features) -> Self {
         let group_claims = features.is_on("DRAWorkloadResourceClaims");
+        let scaling = features.is_on("VolumeLimitScaling");
         let mut profile = Self::empty("default-scheduler")
             .add(SchedulingGates, 1)
             .add(PrioritySort, 1)
@@ -52,7 +54,7 @@ impl Profile {
             .add(NodePorts, 1)
             .add(NodeResourcesFit::default(), 1)
             .add(VolumeRestrictions, 1)
-            .add(NodeVolumeLimits, 1)
+            .add(NodeVolumeLimits::default().with_scaling(scaling), 1)
             .add(VolumeBinding::default(), 1)
             .add(VolumeZone, 1)
             .add(PodTopologySpread::default(), 2)

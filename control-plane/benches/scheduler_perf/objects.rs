@@ -1,10 +1,14 @@
 //! The objects of the rows, after the original's templates.
 
+// The tests load this file by its path, from where this would be looked for beside it.
+#[path = "objects/devices.rs"]
+pub(crate) mod devices;
+
 use serde_json::{Value, json};
 
 pub(crate) const HOST: &str = "kubernetes.io/hostname";
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+pub(crate) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// A node with its place among the zones, and what the row adds.
@@ -15,6 +19,9 @@ pub(crate) fn node(name: &str, zone: Option<&str>, more: &Value) -> Value {
         labels[ZONE] = json!(zone);
     }
     let mut amounts = json!({"cpu": "4", "memory": "32Gi", "pods": "110"});
+    for (name, label) in more["labels"].as_object().into_iter().flatten() {
+        labels[name] = label.clone();
+    }
     for (name, amount) in more["amounts"].as_object().into_iter().flatten() {
         amounts[name] = amount.clone();
     }
@@ -23,11 +30,18 @@ pub(crate) fn node(name: &str, zone: Option<&str>, more: &Value) -> Value {
     }
     json!({
         "metadata": {"name": name, "labels": labels},
-        "spec": {"taints": more["taints"]},
+        "spec": {"taints": more["taints"], "unschedulable": more["unschedulable"]},
         "status": {"allocatable": amounts, "capacity": amounts,
             "declaredFeatures": more["features"],
             "conditions": [{"type": "Ready", "status": "True"}]},
     })
+}
+
+/// Which of the pods made together one is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) index: usize,
+    pub(crate) count: usize,
 }
 
 /// What pods of a row are made from: labels and spec.
@@ -36,8 +50,8 @@ pub(crate) struct Template {
     pub(crate) labels: Value,
     pub(crate) spec: Value,
     pub(crate) finalizers: Value,
-    /// Whether each wants the one device that a node of its own number has.
-    pub(crate) extended: bool,
+    /// What sets each apart from those that are like it.
+    pub(crate) apart: Option<fn(&mut Value, Place)>,
 }
 
 /// A resource that only the node of this number has.
@@ -46,25 +60,35 @@ pub(crate) fn extended(index: &str) -> String {
 }
 
 impl Template {
-    /// A pod, the `number`th of those that are like it.
-    pub(crate) fn pod(&self, name: &str, number: usize) -> Value {
-        let mut spec = self.spec.clone();
-        if self.extended {
-            let wanted = json!({extended(&number.to_string()): "1"});
-            spec["containers"][0]["resources"] = json!({"requests": wanted, "limits": wanted});
+    /// A pod at its place among those that are like it.
+    pub(crate) fn pod(&self, name: &str, place: Place) -> Value {
+        let mut pod = json!({"metadata": {"name": name, "labels": self.labels,
+            "finalizers": self.finalizers}, "spec": self.spec});
+        if let Some(apart) = self.apart {
+            apart(&mut pod, place);
         }
-        json!({"metadata": {"name": name, "labels": self.labels, "finalizers": self.finalizers},
-            "spec": spec})
+        pod
+    }
+
+    /// The same, each set apart by this.
+    pub(crate) fn each(self, apart: fn(&mut Value, Place)) -> Self {
+        Self { apart: Some(apart), ..self }
     }
 }
 
-fn template(labels: &Value, spec: &Value, requests: &Value) -> Template {
+/// Lets a pod ask for one of a resource.
+pub(crate) fn wants(pod: &mut Value, resource: &str) {
+    let wanted = json!({resource: "1"});
+    pod["spec"]["containers"][0]["resources"] = json!({"requests": wanted, "limits": wanted});
+}
+
+pub(crate) fn template(labels: &Value, spec: &Value, requests: &Value) -> Template {
     let mut spec = spec.clone();
     spec["containers"] = json!([{"name": "pause", "image": "registry.k8s.io/pause:3.10.2",
         "ports": [{"containerPort": 80}], "resources": {"requests": requests, "limits": requests}}]);
     // Nobody looks after the nodes, and nothing ends the containers.
     spec["terminationGracePeriodSeconds"] = json!(0);
-    Template { labels: labels.clone(), spec, finalizers: json!([]), extended: false }
+    Template { labels: labels.clone(), spec, finalizers: json!([]), apart: None }
 }
 
 fn small() -> Value {
@@ -90,7 +114,7 @@ pub(crate) fn with_finalizer() -> Template {
 
 /// Each with a node of its own that has what it wants.
 pub(crate) fn with_extended_resource() -> Template {
-    Template { extended: true, ..light() }
+    light().each(|pod, own| wants(pod, &extended(&own.index.to_string())))
 }
 
 /// Saying what it wants as a pod, not by container.
@@ -166,53 +190,10 @@ pub(crate) fn with_secret() -> Template {
     template(&json!({}), &json!({"volumes": [volume]}), &small())
 }
 
-/// The driver whose devices pods get.
-const DRIVER: &str = "test-driver.cdi.k8s.io";
-const CLASS: &str = "test-class";
-const CLAIM: &str = "test-claim-template";
-
-/// With a device of its own.
-pub(crate) fn with_claim() -> Template {
-    let claim = json!({"name": "resource", "resourceClaimTemplateName": CLAIM});
-    let mut own = template(&json!({}), &json!({"resourceClaims": [claim]}), &json!({}));
-    own.spec["containers"][0]["resources"] = json!({"claims": [{"name": "resource"}]});
-    own
-}
-
-/// The class of all devices there are.
-pub(crate) fn device_class() -> Value {
-    let expression = format!("device.driver == {DRIVER:?}");
-    json!({"metadata": {"name": CLASS}, "spec": {"selectors": [{"cel": {"expression": expression}}]}})
-}
-
-/// What claims for one device are made from.
-pub(crate) fn claim_template() -> Value {
-    let request = json!({"name": "req-0", "exactly": {"deviceClassName": CLASS}});
-    json!({"metadata": {"name": CLAIM}, "spec": {"spec": {"devices": {"requests": [request]}}}})
-}
-
-/// The devices of a node.
-pub(crate) fn devices(node: &str, count: usize) -> Value {
-    let device = |index: usize| {
-        json!({
-            "name": format!("instance-{index}"),
-            "attributes": {
-                "model": {"string": "A100"},
-                "family": {"string": "GPU"},
-                "driverVersion": {"version": "1.2.3"},
-                "dra.example.com/numa": {"int": index},
-            },
-            "capacity": {"memory": {"value": "1Gi"}},
-        })
-    };
-    let all: Vec<_> = (0..count).map(device).collect();
-    json!({"metadata": {"name": node}, "spec": {"driver": DRIVER, "nodeName": node,
-        "pool": {"name": node, "generation": 0, "resourceSliceCount": 1}, "devices": all}})
-}
-
-/// The volume and the claim of a pod, bound to each other.
-pub(crate) fn volume(namespace: &str, pod: &str, source: &Value) -> (Value, Value) {
+/// The volume and the claim of a pod, bound to each other; the claim is for one pod alone if it is so.
+pub(crate) fn volume(namespace: &str, pod: &str, source: &Value, alone: bool) -> (Value, Value) {
     let modes = json!(["ReadOnlyMany"]);
+    let claimed = if alone { json!(["ReadWriteOncePod"]) } else { modes.clone() };
     let size = json!({"storage": "1Gi"});
     let name = format!("{namespace}-{pod}");
     let mut source = source.clone();
@@ -233,7 +214,7 @@ pub(crate) fn volume(namespace: &str, pod: &str, source: &Value) -> (Value, Valu
     let claim = json!({
         "metadata": {"name": pod, "namespace": namespace,
             "annotations": {"pv.kubernetes.io/bind-completed": "true"}},
-        "spec": {"accessModes": modes, "resources": {"requests": size}, "volumeName": name,
+        "spec": {"accessModes": claimed, "resources": {"requests": size}, "volumeName": name,
             "storageClassName": ""},
         "status": {"phase": "Bound"},
     });

@@ -6,8 +6,15 @@ use super::{
     run::{Measured, run},
 };
 use kubeplane::{
-    ControlPlane, api::ApiOptions, clock::Seed, handlers::admission::AdmissionPlugins,
-    scheduler::Scheduler, testing::TestCluster,
+    ControlPlane,
+    api::ApiOptions,
+    clock::Seed,
+    handlers::admission::AdmissionPlugins,
+    scheduler::{
+        Profile, Scheduler,
+        config::{Configuration, Registry},
+    },
+    testing::TestCluster,
 };
 use std::time::Duration;
 
@@ -47,7 +54,7 @@ async fn measure(
         limited.unwrap_or_else(|_| Err(format!("not over after {LIMIT:?}")))
     };
     if scheduler.is_apart() {
-        let Some(mut apart) = scheduler.start(cluster)? else {
+        let Some(mut apart) = scheduler.start(cluster, row.configuration)? else {
             return Err("no scheduler was started".to_owned());
         };
         return tokio::select! {
@@ -55,10 +62,25 @@ async fn measure(
             why = apart.ended() => Err(why),
         };
     }
-    let inside = Scheduler::builder(cluster.client()).seed(Seed::new(1)).build();
-    let inside = inside.map_err(|error| error.to_string())?;
+    let inside = Scheduler::builder(cluster.client()).seed(Seed::new(1));
+    let inside = inside.profiles(profiles(cluster, row.configuration)?);
+    let inside = inside.build().map_err(|error| error.to_string())?;
     let mut outcome = Err("the scheduler ended".to_owned());
     let plane = ControlPlane::new().with(inside);
     plane.run_until(async { outcome = within.await }).await.map_err(|error| error.to_string())?;
     outcome
+}
+
+/// The profiles a configuration describes beside what it always says; none where it says nothing more, as the default is
+/// then the scheduler's own.
+fn profiles(cluster: &TestCluster, more: &str) -> Result<Vec<Profile>, String> {
+    if more.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = format!(
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration{more}"
+    );
+    let read = Configuration::parse(text.as_bytes());
+    let made = read.and_then(|own| own.profiles(&Registry::new(cluster.client())));
+    made.map_err(|error| error.to_string())
 }

@@ -44,11 +44,12 @@ impl Chosen {
         !matches!(self, Self::Inside)
     }
 
-    /// Starts it for a cluster that listens; `None` when it runs in this process.
-    pub(crate) fn start(&self, cluster: &TestCluster) -> Result<Option<Apart>, String> {
+    /// Starts it for a cluster that listens, with what is said beside its configuration as YAML; `None` when it runs in this
+    /// process.
+    pub(crate) fn start(&self, cluster: &TestCluster, more: &str) -> Result<Option<Apart>, String> {
         let directory = cluster.directory();
         let kubeconfig = cluster.kubeconfig().ok_or("the cluster does not listen")?;
-        let config = configuration(directory, kubeconfig)?;
+        let config = configuration(directory, kubeconfig, more)?;
         let mut command = match self {
             Self::Inside => return Ok(None),
             Self::Own => {
@@ -75,12 +76,12 @@ impl Chosen {
 }
 
 /// The same for both: no election, and as many requests as the original's own measurement lets it make.
-fn configuration(directory: &Path, kubeconfig: &Path) -> Result<PathBuf, String> {
+fn configuration(directory: &Path, kubeconfig: &Path, more: &str) -> Result<PathBuf, String> {
     let text = format!(
         "apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
 leaderElection: {{leaderElect: false}}
-clientConnection: {{kubeconfig: {:?}, qps: 5000, burst: 5000}}
+clientConnection: {{kubeconfig: {:?}, qps: 5000, burst: 5000}}{more}
 ",
         kubeconfig.display().to_string()
     );

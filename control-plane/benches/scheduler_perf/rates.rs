@@ -2,15 +2,19 @@
 #![expect(clippy::cast_precision_loss, reason = "rates are fractions")]
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{
+    api::{core::v1::Pod, resource::v1::ResourceSlice},
+    serde::de::DeserializeOwned,
+};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
     runtime::watcher::{self, Event, watcher},
 };
 use parking_lot::Mutex;
 use std::{
     collections::HashSet,
+    fmt::Debug,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -40,7 +44,7 @@ impl Rates {
     }
 }
 
-/// Watches the pods of a namespace get their nodes.
+/// Watches pods get their nodes, or something else come.
 pub(crate) struct Counter {
     seen: watch::Receiver<usize>,
     samples: Arc<Mutex<Vec<f64>>>,
@@ -48,17 +52,37 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
+    /// Counts the pods of a namespace.
     pub(crate) fn start(client: &Client, namespace: &str) -> Self {
         let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(client.clone(), namespace);
+        Self::of(pods, placed())
+    }
+
+    /// Counts the pods with these labels, wherever they are.
+    pub(crate) fn labelled(client: &Client, labels: &str) -> Self {
+        let pods: Api<PartialObjectMeta<Pod>> = Api::all(client.clone());
+        Self::of(pods, placed().labels(labels))
+    }
+
+    /// Counts what is said of devices.
+    pub(crate) fn slices(client: &Client) -> Self {
+        let slices: Api<PartialObjectMeta<ResourceSlice>> = Api::all(client.clone());
+        Self::of(slices, watcher::Config::default())
+    }
+
+    fn of<K>(all: Api<K>, which: watcher::Config) -> Self
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
         let (tell, seen) = watch::channel(0);
         let samples = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(count(pods, tell));
+        tasks.spawn(count(all, which, tell));
         tasks.spawn(sample(seen.clone(), samples.clone()));
         Self { seen, samples, _tasks: tasks }
     }
 
-    /// Waits until so many have a node; says how many have when there is not one more within `patience`.
+    /// Waits until so many were seen; says how many were when there is not one more within `patience`.
     pub(crate) async fn wait_for(&mut self, count: usize, patience: Duration) -> Result<(), usize> {
         loop {
             let seen = *self.seen.borrow_and_update();
@@ -71,25 +95,36 @@ impl Counter {
         }
     }
 
+    pub(crate) fn so_far(&self) -> Rates {
+        Rates::new(self.samples.lock().clone())
+    }
+
     pub(crate) fn stop(self) -> Rates {
         Rates::new(std::mem::take(&mut *self.samples.lock()))
     }
 }
 
-async fn count(pods: Api<PartialObjectMeta<Pod>>, tell: watch::Sender<usize>) {
-    let placed = watcher::Config::default().fields("spec.nodeName!=");
-    let mut events = std::pin::pin!(watcher(pods, placed));
+/// Pods that have a node.
+fn placed() -> watcher::Config {
+    watcher::Config::default().fields("spec.nodeName!=")
+}
+
+async fn count<K>(all: Api<K>, which: watcher::Config, tell: watch::Sender<usize>)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut events = std::pin::pin!(watcher(all, which));
     let mut known = HashSet::new();
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Apply(pod) | Event::InitApply(pod)) => {
-                if known.insert(pod.name_any()) {
+            Ok(Event::Apply(own) | Event::InitApply(own)) => {
+                if known.insert(own.name_any()) {
                     tell.send_replace(known.len());
                 }
             }
             Ok(Event::Delete(_) | Event::Init | Event::InitDone) => {}
             Err(error) => {
-                eprintln!("watch of placed pods: {error}");
+                eprintln!("watch of what is counted: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -5,6 +5,12 @@
 mod affinity;
 #[path = "rows/basic.rs"]
 mod basic;
+#[path = "rows/devices.rs"]
+mod devices;
+#[path = "rows/events.rs"]
+mod events;
+#[path = "rows/node_events.rs"]
+mod node_events;
 #[path = "rows/resources.rs"]
 mod resources;
 #[path = "rows/spreading.rs"]
@@ -12,7 +18,7 @@ mod spreading;
 #[path = "rows/volumes.rs"]
 mod volumes;
 
-use super::objects::Template;
+use super::objects::{Template, devices::Resources};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -32,12 +38,52 @@ pub(crate) enum Step {
         template: Template,
     },
     Churn(Churn),
-    /// Deletes all pods of a namespace, so many a second.
-    Delete(&'static str, u32),
+    /// Deletes the pods of a namespace that have these labels, so many a second.
+    Delete {
+        namespace: &'static str,
+        labels: &'static str,
+        per_second: u32,
+    },
+    /// From here on pods with the label [`WATCHED`] are measured, wherever they are.
+    Watch,
+    /// Waits until the scheduler has tried all of those that were made.
+    Tried,
+    /// Waits until all of those that were made have their nodes.
+    Settled,
+    Update(Update),
     /// So many devices on each of the nodes, and a class of them.
     Devices(usize),
+    /// The same, which is what is measured: from the first that is published until the scheduler knows the last.
+    Publish(usize),
+    /// So many classes of the same devices.
+    Classes(Resources, usize),
     /// A template for claims of one device in a namespace.
     ClaimTemplate(&'static str),
+    /// So many claims in a namespace that have got devices without a pod.
+    Claims(&'static str, usize),
+    /// Pods with a claim each, so many at once: when all have their nodes they go, and others come, for so long.
+    Steady {
+        namespace: &'static str,
+        at_once: usize,
+        lasting: Duration,
+    },
+}
+
+/// The label of pods that are measured wherever they are.
+pub(crate) const WATCHED: (&str, &str) = ("type", "unsched");
+
+/// How many pods come at once where they come steadily.
+pub(crate) const AT_ONCE: usize = 10;
+
+/// Changes objects one after the other, in the order they were made.
+pub(crate) struct Update {
+    /// Where the pods are; nodes when there is none.
+    pub(crate) namespace: Option<&'static str>,
+    pub(crate) labels: &'static str,
+    /// The subresource that is written.
+    pub(crate) part: Option<&'static str>,
+    pub(crate) change: fn(usize) -> Value,
+    pub(crate) per_second: u32,
 }
 
 /// One of these pods after the other, until the row ends.
@@ -61,10 +107,28 @@ pub(crate) struct Pods {
     pub(crate) namespace: String,
     pub(crate) count: usize,
     pub(crate) template: Template,
-    /// What volume each has.
-    pub(crate) volume: Option<Value>,
+    pub(crate) volume: Volume,
     pub(crate) waits: bool,
     pub(crate) measured: bool,
+}
+
+/// What volume each of several pods has.
+#[derive(Debug, Clone)]
+pub(crate) enum Volume {
+    None,
+    /// One of its own, of this source.
+    Own(Value),
+    /// The same, by a claim that no other pod can use at that time.
+    Alone(Value),
+    /// That of the pods with volumes that were made last.
+    Theirs,
+}
+
+impl Pods {
+    /// Whether they are measured with others, wherever those are.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.template.labels[WATCHED.0] == WATCHED.1
+    }
 }
 
 /// One of the original's test cases at one of its sizes.
@@ -74,6 +138,8 @@ pub(crate) struct Row {
     /// Whether it is one of those the original measures.
     pub(crate) performance: bool,
     pub(crate) steps: Vec<Step>,
+    /// What the scheduler's configuration says beside what it always says, as YAML.
+    pub(crate) configuration: &'static str,
 }
 
 impl Row {
@@ -83,8 +149,19 @@ impl Row {
 
     /// The controllers it takes beside the scheduler, by name.
     pub(crate) fn controllers(&self) -> Option<&'static str> {
-        let claims = self.steps.iter().any(|step| matches!(step, Step::ClaimTemplate(_)));
-        claims.then_some("resourceclaim-controller")
+        let has = |is: fn(&Step) -> bool| self.steps.iter().any(is);
+        if has(|step| matches!(step, Step::Steady { .. })) {
+            // Pods go, and their claims after them.
+            return Some("resourceclaim-controller,garbage-collector-controller");
+        }
+        has(|step| matches!(step, Step::ClaimTemplate(_))).then_some("resourceclaim-controller")
+    }
+
+    /// Whether the row itself says how fast pods can get their nodes at most.
+    pub(crate) fn is_paced(&self) -> bool {
+        let paces =
+            |step: &Step| matches!(step, Step::Watch | Step::Steady { .. } | Step::Publish(_));
+        self.steps.iter().any(paces)
     }
 }
 
@@ -113,6 +190,7 @@ fn each(test: &'static str, scales: &[Scale], steps: impl Fn(&Scale) -> Vec<Step
         scale: own.name,
         performance: own.performance,
         steps: steps(own),
+        configuration: "",
     };
     scales.iter().map(row).collect()
 }
@@ -144,7 +222,7 @@ fn namespaces() -> Step {
 
 pub(crate) fn pods(namespace: &str, count: usize, template: Template) -> Pods {
     let namespace = namespace.to_owned();
-    Pods { namespace, count, template, volume: None, waits: true, measured: false }
+    Pods { namespace, count, template, volume: Volume::None, waits: true, measured: false }
 }
 
 fn before(count: usize, template: Template) -> Step {
@@ -177,8 +255,16 @@ fn alike(
 }
 
 pub(crate) fn rows() -> Vec<Row> {
-    let all =
-        [affinity::rows(), basic::rows(), spreading::rows(), volumes::rows(), resources::rows()];
+    let all = [
+        affinity::rows(),
+        basic::rows(),
+        spreading::rows(),
+        volumes::rows(),
+        resources::rows(),
+        devices::rows(),
+        events::rows(),
+        node_events::rows(),
+    ];
     all.into_iter().flatten().collect()
 }
 

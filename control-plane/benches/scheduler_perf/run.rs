@@ -1,15 +1,21 @@
 //! One row, step by step.
 
+// The tests load this file by its path, from where these would be looked for beside it.
+#[path = "run/devices.rs"]
+mod devices;
+#[path = "run/watched.rs"]
+mod watched;
+
 use super::{
-    objects::{self, Template},
+    objects::{self, Place, Template},
     rates::{Counter, Rates},
-    rows::{self, Churn, Nodes, Pods, Row, Step},
+    rows::{self, Churn, Nodes, Pods, Row, Step, Volume},
 };
 use futures::{StreamExt, stream};
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service},
-        resource::v1::{DeviceClass, ResourceClaimTemplate, ResourceSlice},
+        resource::v1::ResourceClaimTemplate,
         scheduling::v1::PriorityClass,
         storage::v1::CSINode,
     },
@@ -26,6 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
+use watched::Watched;
 
 /// How many requests of the load are on their way at once.
 const AT_ONCE: usize = 64;
@@ -53,6 +60,11 @@ struct Run {
     beside: JoinSet<()>,
     nodes: usize,
     pods: usize,
+    /// The number of the first of the pods with volumes that were made last.
+    with_volumes: usize,
+    /// How many devices all nodes have.
+    devices: usize,
+    watched: Option<Watched>,
 }
 
 fn of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
@@ -61,6 +73,12 @@ fn of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 
 fn failed(what: &str) -> impl Fn(kube::Error) -> String {
     move |error| format!("{what}: {error}")
+}
+
+/// What has these labels; everything where there are none.
+fn labelled(labels: &str) -> ListParams {
+    let all = ListParams::default();
+    if labels.is_empty() { all } else { all.labels(labels) }
 }
 
 async fn create<K>(api: &Api<K>, value: Value) -> Result<(), String>
@@ -110,6 +128,44 @@ impl Run {
         Api::namespaced(self.client.clone(), namespace)
     }
 
+    /// Does what a step says; `None` when nothing is measured so far.
+    async fn step(&mut self, step: &Step) -> Result<Option<Measured>, String> {
+        match step {
+            Step::Nodes(nodes) => self.nodes(nodes).await?,
+            Step::Namespaces(prefix, count) => self.namespaces(prefix, *count).await?,
+            Step::Service(namespace) => {
+                let spec = json!({"selector": {"app": "scheduler-perf"}, "ports": [{"port": 80}]});
+                let services = self.within::<Service>(namespace);
+                create(&services, json!({"metadata": {"name": "service"}, "spec": spec})).await?;
+            }
+            Step::Everywhere { prefix, namespaces, each, template } => {
+                self.everywhere(prefix, *namespaces, *each, template).await?;
+            }
+            Step::Churn(churn) => self.churn(churn),
+            Step::Delete { namespace, labels, per_second } => {
+                self.delete(namespace, labels, *per_second).await?;
+            }
+            Step::Watch => self.watched = Some(Watched::start(&self.client)),
+            Step::Tried => self.tried().await?,
+            Step::Settled => return self.settled().await.map(Some),
+            Step::Update(update) => self.update(update).await?,
+            Step::Devices(each) => self.devices(*each).await?,
+            Step::Publish(each) => return self.published(*each).await.map(Some),
+            Step::Classes(resources, count) => self.classes(*resources, *count).await?,
+            Step::Claims(namespace, count) => self.claims(namespace, *count).await?,
+            Step::Steady { namespace, at_once, lasting } => {
+                return self.steadily(namespace, *at_once, *lasting).await.map(Some);
+            }
+            Step::ClaimTemplate(namespace) => {
+                let templates = self.within::<ResourceClaimTemplate>(namespace);
+                create(&templates, objects::devices::claim_template()).await?;
+            }
+            Step::Pods(pods) if pods.measured => return self.measured(pods).await.map(Some),
+            Step::Pods(pods) => self.pods(pods).await?,
+        }
+        Ok(None)
+    }
+
     async fn nodes(&mut self, own: &Nodes) -> Result<(), String> {
         let count = if own.only.is_some() { 1 } else { own.count.div_ceil(self.divisor) };
         let (first, all) = (self.nodes, self.all::<Node>());
@@ -133,16 +189,6 @@ impl Run {
         .await?;
         self.nodes += count;
         Ok(())
-    }
-
-    /// So many devices on each of the nodes that there are.
-    async fn devices(&self, each: usize) -> Result<(), String> {
-        create(&self.all::<DeviceClass>(), objects::device_class()).await?;
-        let slices = self.all::<ResourceSlice>();
-        many(self.nodes, async |index| {
-            create(&slices, objects::devices(&format!("node-{index}"), each)).await
-        })
-        .await
     }
 
     async fn namespaces(&self, prefix: &str, count: usize) -> Result<(), String> {
@@ -201,28 +247,48 @@ impl Run {
         let first = self.pods;
         self.pods += count;
         let pods = self.within::<Pod>(&own.namespace);
-        let volumes = self.all::<PersistentVolume>();
-        let claims = self.within::<PersistentVolumeClaim>(&own.namespace);
-        let name = |index: usize| format!("pod-{}", first + index);
-        if let Some(source) = &own.volume {
-            many(count, async |index| {
-                let (volume, claim) = objects::volume(&own.namespace, &name(index), source);
-                create(&volumes, volume).await?;
-                create(&claims, claim).await
-            })
-            .await?;
-        }
+        let with_volumes = self.volumes(own, first, count).await?;
         let began = Instant::now();
         many(count, async |index| {
-            let mut pod = own.template.pod(&name(index), index);
-            if own.volume.is_some() {
-                let claim = json!({"claimName": name(index)});
+            let place = Place { index, count };
+            let mut pod = own.template.pod(&format!("pod-{}", first + index), place);
+            if let Some(number) = with_volumes {
+                let claim = json!({"claimName": format!("pod-{}", number + index)});
                 pod["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": claim}]);
             }
             create(&pods, pod).await
         })
         .await?;
+        if let Some(watched) = self.watched.as_mut().filter(|_| own.is_watched()) {
+            watched.more(count, began);
+        }
         Ok(began)
+    }
+
+    /// Creates what volumes the pods from this number on need, and says from which number on they are named.
+    async fn volumes(
+        &mut self,
+        own: &Pods,
+        first: usize,
+        count: usize,
+    ) -> Result<Option<usize>, String> {
+        let (source, alone) = match &own.volume {
+            Volume::None => return Ok(None),
+            Volume::Theirs => return Ok(Some(self.with_volumes)),
+            Volume::Own(source) => (source, false),
+            Volume::Alone(source) => (source, true),
+        };
+        let volumes = self.all::<PersistentVolume>();
+        let claims = self.within::<PersistentVolumeClaim>(&own.namespace);
+        many(count, async |index| {
+            let name = format!("pod-{}", first + index);
+            let (volume, claim) = objects::volume(&own.namespace, &name, source, alone);
+            create(&volumes, volume).await?;
+            create(&claims, claim).await
+        })
+        .await?;
+        self.with_volumes = first;
+        Ok(Some(first))
     }
 
     fn churn(&mut self, own: &Churn) {
@@ -232,7 +298,8 @@ impl Run {
             for number in 0.. {
                 let name = format!("churn-{number}");
                 let made = async {
-                    create(&pods, own.template.pod(&name, number)).await?;
+                    let place = Place { index: number, count: 1 };
+                    create(&pods, own.template.pod(&name, place)).await?;
                     if own.again {
                         create(&nodes, objects::node(&name, None, &json!({}))).await?;
                         let spec = json!({"selector": {"app": "foo"}, "ports": [{"port": 8080}]});
@@ -254,9 +321,14 @@ impl Run {
         });
     }
 
-    async fn delete(&mut self, namespace: &str, per_second: u32) -> Result<(), String> {
+    async fn delete(
+        &mut self,
+        namespace: &str,
+        labels: &str,
+        per_second: u32,
+    ) -> Result<(), String> {
         let pods = self.within::<Pod>(namespace);
-        let all = pods.list_metadata(&ListParams::default()).await.map_err(failed("list"))?;
+        let all = pods.list_metadata(&labelled(labels)).await.map_err(failed("list"))?;
         let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second);
         self.beside.spawn(async move {
             for own in all.items {
@@ -288,20 +360,25 @@ impl Run {
     /// How many pods have no node, and what is said of a few of them.
     async fn stuck(&self, namespace: &str, left: usize) -> String {
         let waiting = ListParams::default().fields("spec.nodeName=");
-        let pods = match self.within::<Pod>(namespace).list(&waiting).await {
-            Ok(list) => list.items,
-            Err(error) => return format!("{left} pods of {namespace} have no node; list: {error}"),
-        };
-        let why = |pod: &Pod| {
-            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-            let own = conditions?.iter().find(|own| own.type_ == "PodScheduled")?;
-            let text = own.message.as_deref().unwrap_or_default();
-            Some(format!("{:?}: {}: {text}", pod.metadata.name, own.status))
-        };
-        let mut lines = vec![format!("{} pods of {namespace} have no node", pods.len().max(left))];
-        lines.extend(pods.iter().filter_map(why).take(3));
-        lines.join("\n    ")
+        stuck(&self.within::<Pod>(namespace), &waiting, left, namespace).await
     }
+}
+
+/// How many of these pods have no node, and what is said of a few of them.
+async fn stuck(pods: &Api<Pod>, waiting: &ListParams, left: usize, of: &str) -> String {
+    let pods = match pods.list(waiting).await {
+        Ok(list) => list.items,
+        Err(error) => return format!("{left} pods of {of} have no node; list: {error}"),
+    };
+    let why = |pod: &Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let own = conditions?.iter().find(|own| own.type_ == "PodScheduled")?;
+        let text = own.message.as_deref().unwrap_or_default();
+        Some(format!("{:?}: {}: {text}", pod.metadata.name, own.status))
+    };
+    let mut lines = vec![format!("{} pods of {of} have no node", pods.len().max(left))];
+    lines.extend(pods.iter().filter_map(why).take(3));
+    lines.join("\n    ")
 }
 
 /// What goes wrong beside the pods that are measured does not end the row.
@@ -313,33 +390,24 @@ fn tell<T>(what: &str, done: Result<T, impl Display>) {
 
 /// Does all that a row says.
 pub(crate) async fn run(client: Client, row: &Row, divisor: usize) -> Result<Measured, String> {
-    let mut own = Run { client, divisor, beside: JoinSet::new(), nodes: 0, pods: 0 };
+    let mut own = Run {
+        client,
+        divisor,
+        beside: JoinSet::new(),
+        nodes: 0,
+        pods: 0,
+        with_volumes: 0,
+        devices: 0,
+        watched: None,
+    };
     let classes = own.all::<PriorityClass>();
     for (name, value) in [("low", 1), ("high", 10)] {
         create(&classes, json!({"metadata": {"name": name}, "value": value})).await?;
     }
     let mut measured = None;
     for step in &row.steps {
-        match step {
-            Step::Nodes(nodes) => own.nodes(nodes).await?,
-            Step::Namespaces(prefix, count) => own.namespaces(prefix, *count).await?,
-            Step::Service(namespace) => {
-                let spec = json!({"selector": {"app": "scheduler-perf"}, "ports": [{"port": 80}]});
-                let services = own.within::<Service>(namespace);
-                create(&services, json!({"metadata": {"name": "service"}, "spec": spec})).await?;
-            }
-            Step::Everywhere { prefix, namespaces, each, template } => {
-                own.everywhere(prefix, *namespaces, *each, template).await?;
-            }
-            Step::Churn(churn) => own.churn(churn),
-            Step::Delete(namespace, per_second) => own.delete(namespace, *per_second).await?,
-            Step::Devices(each) => own.devices(*each).await?,
-            Step::ClaimTemplate(namespace) => {
-                let templates = own.within::<ResourceClaimTemplate>(namespace);
-                create(&templates, objects::claim_template()).await?;
-            }
-            Step::Pods(pods) if pods.measured => measured = Some(own.measured(pods).await?),
-            Step::Pods(pods) => own.pods(pods).await?,
+        if let Some(found) = own.step(step).await? {
+            measured = Some(found);
         }
     }
     measured.ok_or_else(|| "nothing is measured".to_owned())

@@ -9,11 +9,18 @@ use kube::{
 use kubeplane::{
     ControlPlane,
     api::ApiOptions,
-    scheduler::{GangScheduling, PodGroupObject, Profile, Scheduler},
+    scheduler::{
+        GangScheduling, GroupPlacement, PlacementGenerate, PlacementScore, PodGroup,
+        PodGroupObject, PodInfo, Profile, Scheduler, SchedulerPlugin, Snapshot,
+    },
     testing::TestCluster,
 };
 use serde_json::json;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -125,6 +132,119 @@ async fn a_gang_is_placed_when_there_is_room_for_enough_of_it() {
         nodes.create(&parameters, &node("c")).await.unwrap();
         told(&groups, "True").await;
         until_placed(&pods, "p", 3).await;
+    };
+    ControlPlane::new().with(scheduler).run_until(play).await.unwrap();
+    cluster.stop().await.unwrap();
+}
+
+/// A user's plugin: proposes the nodes of one team each, and likes green most and blue least.
+#[derive(Debug)]
+struct Teams;
+
+impl SchedulerPlugin for Teams {
+    fn name(&self) -> &'static str {
+        "Teams"
+    }
+
+    fn as_placement_generate(&self) -> Option<&dyn PlacementGenerate> {
+        Some(self)
+    }
+
+    fn as_placement_score(&self) -> Option<&dyn PlacementScore> {
+        Some(self)
+    }
+}
+
+impl PlacementGenerate for Teams {
+    fn generate(
+        &self,
+        _: &PodGroup,
+        within: &GroupPlacement,
+        _: &Snapshot,
+    ) -> Result<Vec<GroupPlacement>, String> {
+        let mut teams: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for node in &within.nodes {
+            let (team, _) = node.split_once('-').ok_or_else(|| format!("{node} has no team"))?;
+            teams.entry(team).or_default().insert(node.clone());
+        }
+        let of_team = |(name, nodes): (&str, _)| GroupPlacement { name: name.to_owned(), nodes };
+        Ok(teams.into_iter().map(of_team).collect())
+    }
+}
+
+impl PlacementScore for Teams {
+    fn score(
+        &self,
+        _: &PodGroup,
+        placement: &GroupPlacement,
+        assigned: &[(Arc<PodInfo>, String)],
+        _: &Snapshot,
+    ) -> i64 {
+        let inside = assigned.iter().all(|(_, node)| placement.nodes.contains(node));
+        match placement.name.as_str() {
+            _ if !inside => 0,
+            "green" => 100,
+            "red" => 50,
+            _ => 1,
+        }
+    }
+}
+
+/// The nodes of the pods whose name begins so.
+async fn nodes_of(pods: &Api<Pod>, prefix: &str) -> BTreeSet<String> {
+    let all = pods.list(&ListParams::default()).await.unwrap();
+    let own = all
+        .items
+        .into_iter()
+        .filter(|pod| pod.metadata.name.as_deref().is_some_and(|name| name.starts_with(prefix)));
+    own.filter_map(|pod| pod.spec.unwrap().node_name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_of_the_users_own_decides_where_a_gang_goes() {
+    let options = ApiOptions {
+        features: "GenericWorkload=true".parse().unwrap(),
+        versions: "scheduling.k8s.io/v1alpha2=true".parse().unwrap(),
+        ..ApiOptions::default()
+    };
+    let cluster =
+        TestCluster::builder().options(options).controllers_named("serviceaccount-controller");
+    let cluster = cluster.start().await.unwrap();
+    let profile = Profile::default().add(GangScheduling::default(), 1).add(Teams, 1);
+    let scheduler = Scheduler::builder(cluster.client())
+        .profile(profile)
+        .backoff(Duration::from_millis(50), Duration::from_millis(200))
+        .build()
+        .unwrap();
+    let play = async {
+        let nodes: Api<Node> = Api::all(cluster.client());
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+        let groups: Api<PodGroupObject> = Api::default_namespaced(cluster.client());
+        let parameters = PostParams::default();
+        for name in ["blue-1", "blue-2", "green-1", "green-2", "red-1", "red-2"] {
+            nodes.create(&parameters, &node(name)).await.unwrap();
+        }
+        // There is room for each of them, but in no team for all.
+        make_group(cluster.client(), "crowd", 3).await;
+        for name in ["crowd-1", "crowd-2", "crowd-3"] {
+            pods.create(&parameters, &pod_of(name, Some("crowd"))).await.unwrap();
+        }
+        let said = "0/3 placements are available, first placement status: ";
+        let told = told_of(&groups, "crowd", "False").await;
+        assert!(told.starts_with(said), "{told}");
+
+        // The best team that has room takes all of a gang.
+        for (gang, team) in [("first", "green"), ("second", "red"), ("third", "blue")] {
+            make_group(cluster.client(), gang, 2).await;
+            for number in 1..=2 {
+                let own = pod_of(&format!("{gang}-{number}"), Some(gang));
+                pods.create(&parameters, &own).await.unwrap();
+            }
+            until_placed(&pods, gang, 2).await;
+            let expected = [1, 2].map(|number| format!("{team}-{number}"));
+            assert_eq!(nodes_of(&pods, gang).await, BTreeSet::from(expected), "{gang}");
+        }
+        assert_eq!(placed_of(&pods, "crowd").await, 0);
     };
     ControlPlane::new().with(scheduler).run_until(play).await.unwrap();
     cluster.stop().await.unwrap();

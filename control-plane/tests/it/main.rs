@@ -41,6 +41,7 @@ mod scheduler_perf;
 mod scheduling;
 mod scheduling_election;
 mod scheduling_faults;
+mod scheduling_stale;
 mod secure;
 mod snapshot;
 mod start_up;

@@ -24,7 +24,7 @@ use run::Measured;
 use std::{collections::BTreeSet, time::Duration};
 
 /// Test and size, nodes, pods that are there before, and pods that are measured, as the original labels `performance`.
-const LABELLED: [(&str, usize, usize, usize); 40] = [
+const LABELLED: [(&str, usize, usize, usize); 56] = [
     ("SchedulingBasic/5000Nodes_10000Pods", 5000, 1000, 10_000),
     ("SchedulingBasic/5000Nodes_50000Pods", 5000, 5000, 50_000),
     ("SchedulingDaemonset/15000Nodes", 15_001, 0, 30_000),
@@ -70,6 +70,22 @@ const LABELLED: [(&str, usize, usize, usize); 40] = [
     ("PreferredTopologySpreading/5000Nodes_5000Pods", 5000, 5000, 5000),
     ("DefaultTopologySpreading/5000Nodes_50000Pods", 5000, 5000, 50_000),
     ("SchedulingWithNodeInclusionPolicy/5000Nodes", 5000, 0, 4000),
+    ("EventHandlingPodDelete/50Nodes_500Pods", 50, 960, 2960),
+    ("EventHandlingPodUpdate/1Node_1000Pods", 3, 1000, 6000),
+    ("EventHandlingNodeAdd/100Nodes_1000Pods", 302, 0, 6000),
+    ("EventHandlingPodAdd/1000Pods", 2, 2001, 2000),
+    ("EventHandlingNodeUpdate/100Nodes_1000Pods", 400, 0, 6000),
+    ("SchedulingWithResourceClaimTemplate/5000pods_500nodes", 500, 2500, 2500),
+    ("SteadyStateClusterResourceClaimTemplate/empty_500nodes", 500, 0, 10),
+    ("SteadyStateClusterResourceClaimTemplate/half_500nodes", 500, 0, 10),
+    ("SteadyStateClusterResourceClaimTemplate/full_500nodes", 500, 0, 10),
+    ("ExtendedResource_25Classes/5000pods_500nodes", 500, 2500, 2500),
+    ("ExtendedResource_50Classes/5000pods_500nodes", 500, 2500, 2500),
+    ("ImplicitExtendedResource_25Classes/5000pods_500nodes", 500, 2500, 2500),
+    ("ExtendedResourceScoring/2000pods_200nodes", 200, 0, 2000),
+    ("ExtendedResourceScoring/5000pods_500nodes", 500, 0, 5000),
+    ("PublishResourceSlices/500nodes", 500, 0, 0),
+    ("PublishResourceSlices/5000nodes", 5000, 0, 0),
 ];
 
 /// Nodes, pods before and pods measured.
@@ -78,15 +94,23 @@ fn sizes(row: &Row) -> (usize, usize, usize) {
     for step in &row.steps {
         match step {
             Step::Nodes(own) => nodes += own.count,
-            Step::Pods(own) if own.measured => measured += own.count,
+            Step::Pods(own) if own.measured || own.is_watched() => measured += own.count,
+            Step::Steady { at_once, .. } => measured += at_once,
             Step::Pods(own) => before += own.count,
             Step::Everywhere { namespaces, each, .. } => before += namespaces * each,
             Step::Namespaces(..)
             | Step::Service(_)
             | Step::Churn(_)
-            | Step::Delete(..)
+            | Step::Delete { .. }
+            | Step::Watch
+            | Step::Tried
+            | Step::Settled
+            | Step::Update(_)
             | Step::Devices(_)
-            | Step::ClaimTemplate(_) => {}
+            | Step::Publish(_)
+            | Step::Classes(..)
+            | Step::ClaimTemplate(_)
+            | Step::Claims(..) => {}
         }
     }
     (nodes, before, measured)
@@ -103,8 +127,15 @@ fn rows_have_the_originals_sizes() {
         assert_eq!(sizes(row), (nodes, before, measured), "{name}");
     }
     for row in &all {
-        let measuring = |step: &&Step| matches!(step, Step::Pods(own) if own.measured);
+        let measuring = |step: &&Step| match step {
+            Step::Pods(own) => own.measured,
+            Step::Watch | Step::Steady { .. } | Step::Publish(_) => true,
+            _ => false,
+        };
         assert_eq!(row.steps.iter().filter(measuring).count(), 1, "{}", row.name());
+        let paced = ["EventHandling", "SteadyState", "PublishResourceSlices"];
+        let paced = paced.iter().any(|prefix| row.test.starts_with(prefix));
+        assert_eq!(row.is_paced(), paced, "{}", row.name());
     }
 }
 
@@ -149,6 +180,43 @@ async fn run_small(row: &str, scale: &str, scheduler: &Chosen) {
     assert_eq!((own.nodes, own.pods), (5, 10), "{}", row.name());
     assert!(own.made <= own.placed, "the last is placed after it was made");
     assert_eq!(figures(&own)[0].map(|rate| rate > 0.0), Some(true));
+}
+
+/// Runs a row and says how many nodes it had, and how many pods were measured.
+async fn run_divided(row: &str, scale: &str, divisor: usize) -> (usize, usize) {
+    let row = chosen(rows(), row, scale).remove(0);
+    let own = once(&row, divisor, &Chosen::of("")).await;
+    let own = own.unwrap_or_else(|why| panic!("{}: {why}", row.name()));
+    assert!(own.made <= own.placed, "{}", row.name());
+    (own.nodes, own.pods)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_wait_for_events_of_pods_get_their_nodes() {
+    assert_eq!(run_divided("EventHandlingPodDelete", "2Nodes_20Pods", 1).await, (2, 110));
+    assert_eq!(run_divided("EventHandlingPodUpdate", "1Node_10Pods", 1).await, (3, 60));
+    assert_eq!(run_divided("EventHandlingPodAdd", "10Pods", 1).await, (2, 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_wait_for_events_of_nodes_get_their_nodes() {
+    assert_eq!(run_divided("EventHandlingNodeAdd", "2Nodes_20Pods", 1).await, (8, 120));
+    assert_eq!(run_divided("EventHandlingNodeUpdate", "2Nodes_20Pods", 1).await, (8, 120));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_get_devices_in_every_row_with_devices() {
+    for row in ["ExtendedResource_25", "ExtendedResource_50", "ImplicitExtendedResource_25"] {
+        let row = format!("{row}Classes");
+        assert_eq!(run_divided(&row, "2000pods_200nodes", 100).await, (2, 10), "{row}");
+    }
+    let scored = run_divided("ExtendedResourceScoring", "2000pods_200nodes", 100).await;
+    assert_eq!(scored, (2, 20));
+    assert_eq!(run_divided("PublishResourceSlices", "500nodes", 100).await, (5, 5));
+    for scale in ["empty_100nodes", "half_100nodes", "full_100nodes"] {
+        let steady = run_divided("SteadyStateClusterResourceClaimTemplate", scale, 20).await;
+        assert!(steady.0 == 5 && steady.1 >= 10, "{scale}: {steady:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ use super::{
     types::{Configuration, PluginRef, Plugins, SchedulerProfile},
 };
 use crate::{Point, Profile, SchedulerPlugin};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -15,7 +16,7 @@ impl Configuration {
     /// The profiles it describes.
     ///
     /// # Errors
-    /// When a plugin is not known or refuses its arguments, or a profile would not run.
+    /// When a plugin is not known or refuses its arguments, a profile would not run, or profiles do not sort the queue alike.
     pub fn profiles(&self, registry: &Registry) -> Result<Vec<Profile>, ConfigError> {
         // What extenders manage is none of NodeResourcesFit's business where they say so.
         let managed: Vec<_> = (self.extenders.iter())
@@ -28,7 +29,15 @@ impl Configuration {
             self.profile(own, &name, registry, &managed)
                 .map_err(|why| ConfigError::Profile { name, why })
         };
-        self.profiles.iter().map(build).collect()
+        let (mut profiles, mut first) = (Vec::new(), None);
+        for own in &self.profiles {
+            let profile = build(own)?;
+            let sort = sort_of(own, &profile);
+            let first = first.get_or_insert_with(|| sort.clone());
+            is_sorted_alike(profile.scheduler_name(), &sort, first)?;
+            profiles.push(profile);
+        }
+        Ok(profiles)
     }
 
     fn profile(
@@ -72,6 +81,30 @@ impl Configuration {
     }
 }
 
+/// The plugin that sorts the queue, and its arguments.
+type Sort = (&'static str, Value);
+
+fn sort_of(own: &SchedulerProfile, profile: &Profile) -> Sort {
+    let index = profile.order(Point::QueueSort).first().copied();
+    let plugin = index.and_then(|index| profile.plugins().get(index));
+    let name = plugin.map_or("", |own| own.plugin.name());
+    (name, own.args_of(name).clone())
+}
+
+fn is_sorted_alike(profile: &str, own: &Sort, first: &Sort) -> Result<(), ConfigError> {
+    let why = if own.0 != first.0 {
+        let (plugin, first) = (own.0, first.0);
+        format!(
+            "different queue sort plugins for profile {profile:?}: {plugin:?}, first: {first:?}"
+        )
+    } else if own.1 != first.1 {
+        format!("different queue sort plugin args for profile {profile:?}")
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::QueueSort(why))
+}
+
 fn make_all(
     plugins: &Plugins,
     profile: &SchedulerProfile,
@@ -85,7 +118,7 @@ fn make_all(
             continue;
         }
         let config = profile.plugin_config.iter().find(|config| config.name == own.name);
-        let raw = config.map_or(&serde_json::Value::Null, |config| &config.args);
+        let raw = config.map_or(&Value::Null, |config| &config.args);
         let args = config.and_then(|config| config.decoded.as_ref());
         match registry.make(&own.name, raw, args, managed) {
             Some(Ok(plugin)) => drop(made.insert(own.name.clone(), plugin)),

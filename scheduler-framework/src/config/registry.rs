@@ -86,7 +86,10 @@ impl Registry {
             "TaintToleration" => Arc::new(TaintToleration),
             "NodePorts" => Arc::new(NodePorts),
             "VolumeRestrictions" => Arc::new(VolumeRestrictions),
-            "NodeVolumeLimits" => Arc::new(NodeVolumeLimits),
+            "NodeVolumeLimits" => {
+                let scaling = self.features.is_on("VolumeLimitScaling");
+                Arc::new(NodeVolumeLimits::default().with_scaling(scaling))
+            }
             "VolumeZone" => Arc::new(VolumeZone),
             "ImageLocality" => Arc::new(ImageLocality),
             "NodeDeclaredFeatures" => Arc::new(NodeDeclaredFeatures),

@@ -81,6 +81,10 @@ fn gates_bring_their_plugins() {
     let places = with("GenericWorkload=true,TopologyAwareWorkloadScheduling=true");
     assert_eq!(names(&places, Point::PlacementGenerate), ["TopologyPlacementGenerator"]);
     assert_eq!(names(&places, Point::PlacementScore), ["NodeResourcesFit", "PodGroupPodsCount"]);
+    let scaling = with("VolumeLimitScaling=true");
+    let limits = scaling.plugins().iter().find(|own| own.plugin.name() == "NodeVolumeLimits");
+    let expected = crate::NodeVolumeLimits::default().with_scaling(true);
+    assert_eq!(format!("{:?}", limits.unwrap().plugin), format!("{expected:?}"));
     let dependents = "ExtendWebSocketsToKubelet=false,InPlacePodLevelResourcesVerticalScaling=false,\
         InPlacePodVerticalScalingInitContainers=false,RestartAllContainersOnContainerExits=false";
     let plain = with(&format!("NodeDeclaredFeatures=false,{dependents}"));
@@ -209,4 +213,75 @@ fn plugins_of_users_are_made_from_their_arguments() {
         .with("Mine", |args| Ok(Mine(args["node"].as_str().ok_or("no node")?.to_owned())));
     let profiles = configuration.profiles(&registry).unwrap();
     assert_eq!(weight(&profiles[0], "Mine"), 3);
+}
+
+/// Sorts the queue by what its arguments say.
+#[derive(Debug)]
+struct Sorter;
+
+impl crate::SchedulerPlugin for Sorter {
+    fn name(&self) -> &'static str {
+        "Sorter"
+    }
+
+    fn as_queue_sort(&self) -> Option<&dyn crate::QueueSort> {
+        Some(self)
+    }
+}
+
+impl crate::QueueSort for Sorter {
+    fn compare(
+        &self,
+        a: (&crate::PodInfo, std::time::Duration),
+        b: (&crate::PodInfo, std::time::Duration),
+    ) -> std::cmp::Ordering {
+        a.1.cmp(&b.1)
+    }
+}
+
+/// Two profiles whose queue is sorted by this plugin, with arguments each.
+fn sorted_by(plugins: &str, args: [&str; 2]) -> String {
+    let profile = |name: &str, args: &str| {
+        format!(
+            "- schedulerName: {name}\n  plugins: {plugins}\n  pluginConfig: [{{name: Sorter{args}}}]\n"
+        )
+    };
+    format!("profiles:\n{}{}", profile("one", args[0]), profile("two", args[1]))
+}
+
+#[test]
+fn profiles_have_the_same_arguments_for_the_plugin_that_sorts() {
+    let registry = || registry().with("Sorter", |_| Ok(Sorter));
+    // Where the point names the plugin, reading the file finds it out.
+    let here = "{queueSort: {enabled: [{name: Sorter}], disabled: [{name: '*'}]}}";
+    let different = sorted_by(here, [", args: {by: age}", ", args: {by: name}"]);
+    assert_eq!(
+        refusal(&different),
+        "profiles[1].pluginConfig.args: Invalid value: {\"by\":\"name\"}: queueSort must be the same for all profiles"
+    );
+    let alike = sorted_by(here, [", args: {by: age}", ", args: {by: age}"]);
+    assert_eq!(parse(&alike).unwrap().profiles(&registry()).unwrap().len(), 2);
+
+    // Where it is among others, making the profiles does.
+    let among = "{multiPoint: {enabled: [{name: Sorter}], disabled: [{name: PrioritySort}]}}";
+    for args in [[", args: {by: age}", ", args: {by: name}"], ["", ", args: {by: name}"]] {
+        let configuration = parse(&sorted_by(among, args)).unwrap();
+        let why = configuration.profiles(&registry()).unwrap_err().to_string();
+        assert_eq!(
+            why,
+            "initializing profiles: different queue sort plugin args for profile \"two\""
+        );
+    }
+    assert!(parse(&sorted_by(among, ["", ""])).unwrap().profiles(&registry()).is_ok());
+}
+
+#[test]
+fn profiles_sort_by_the_same_plugin_wherever_it_is_named() {
+    let registry = registry().with("Sorter", |_| Ok(Sorter));
+    let text = "profiles:\n- {schedulerName: one}\n- schedulerName: two\n  plugins: {multiPoint: \
+                {enabled: [{name: Sorter}], disabled: [{name: PrioritySort}]}}\n";
+    let why = parse(text).unwrap().profiles(&registry).unwrap_err().to_string();
+    let wanted = "initializing profiles: different queue sort plugins for profile \"two\": \
+                  \"Sorter\", first: \"PrioritySort\"";
+    assert_eq!(why, wanted);
 }

@@ -158,6 +158,14 @@ impl PluginRef {
     }
 }
 
+impl SchedulerProfile {
+    /// What the file says of a plugin, null if nothing.
+    pub(super) fn args_of(&self, plugin: &str) -> &Value {
+        let own = self.plugin_config.iter().find(|own| own.name == plugin);
+        own.map_or(&Value::Null, |own| &own.args)
+    }
+}
+
 /// Arguments of one plugin.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -150,6 +150,8 @@ fn sorting(path: &Path, profiles: &[SchedulerProfile]) -> Errors {
     };
     let Some((first, others)) = profiles.split_first() else { return errors };
     let canon = of(first);
+    let sort = canon.enabled.first().map(|own| own.name.as_str());
+    let args = sort.map_or(&serde_json::Value::Null, |name| first.args_of(name));
     let count = canon.enabled.len();
     if count > 1 {
         let path = path.index(0).child("plugins").child("queueSort").child("Enabled");
@@ -160,6 +162,14 @@ fn sorting(path: &Path, profiles: &[SchedulerProfile]) -> Errors {
             let path = path.index(index + 1).child("plugins").child("queueSort");
             let names: Vec<_> = of(own).enabled.into_iter().map(|own| own.name).collect();
             errors.push(Error::invalid(&path, names, "must be the same for all profiles"));
+        }
+        let mut configs = own.plugin_config.iter();
+        if let Some(other) = configs.find(|other| Some(other.name.as_str()) == sort)
+            && other.args != *args
+        {
+            let path = path.index(index + 1).child("pluginConfig").child("args");
+            let why = "queueSort must be the same for all profiles";
+            errors.push(Error::invalid(&path, other.args.clone(), why));
         }
     }
     errors

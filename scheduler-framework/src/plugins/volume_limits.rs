@@ -11,7 +11,18 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Keeps nodes within the number of volumes that their storage drivers can attach.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NodeVolumeLimits;
+pub struct NodeVolumeLimits {
+    scaling: bool,
+}
+
+impl NodeVolumeLimits {
+    /// Refuses nodes without a driver whose CSIDriver says `preventPodSchedulingIfMissing`, too: what the gate
+    /// `VolumeLimitScaling` is for (KEP-5030).
+    #[must_use]
+    pub fn with_scaling(self, scaling: bool) -> Self {
+        Self { scaling }
+    }
+}
 
 impl SchedulerPlugin for NodeVolumeLimits {
     fn name(&self) -> &'static str {
@@ -116,6 +127,17 @@ fn attached(objects: &ClusterObjects) -> HashMap<String, Volumes> {
     nodes
 }
 
+/// Whether a driver is to be on the nodes of its pods, and is not on this one.
+fn is_missing(objects: &ClusterObjects, driver: &str, node: Option<&CSINode>) -> bool {
+    let own = objects.csi_drivers.find("", driver);
+    let prevents = own.and_then(|own| own.spec.prevent_pod_scheduling_if_missing);
+    let is_there = || {
+        let all = node.into_iter().flat_map(|node| &node.spec.drivers);
+        all.map(|own| own.name.as_str()).any(|own| own == driver)
+    };
+    prevents == Some(true) && !is_there()
+}
+
 /// What PreFilter found.
 struct Wanted {
     volumes: Volumes,
@@ -150,9 +172,16 @@ impl Filter for NodeVolumeLimits {
         let (Some(wanted), objects) = (state.value::<Wanted>(), state.snapshot().objects()) else {
             return FilterVerdict::Fits;
         };
-        let Some(csi_node) = objects.csi_nodes.find("", node.name()) else {
-            return FilterVerdict::Fits;
-        };
+        let csi_node = objects.csi_nodes.find("", node.name());
+        let missing = wanted
+            .volumes
+            .values()
+            .find(|driver| self.scaling && is_missing(objects, driver, csi_node.as_deref()));
+        if let Some(driver) = missing {
+            let why = format!("{driver} CSI driver is not installed on the node");
+            return FilterVerdict::Unschedulable(vec![why]);
+        }
+        let Some(csi_node) = csi_node else { return FilterVerdict::Fits };
         let limits = limits(&csi_node);
         if limits.is_empty() {
             return FilterVerdict::Fits;

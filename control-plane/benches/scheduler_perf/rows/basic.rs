@@ -87,6 +87,7 @@ fn unschedulable() -> Vec<Row> {
 
 fn leaving() -> Vec<Row> {
     let gone = || Step::Namespaces("deleted", 1);
+    let delete = |per_second| Step::Delete { namespace: "deleted-0", labels: "", per_second };
     let deleting = [
         small("1000Node_1000DeletingPods", 1000, 1000, 1000),
         full("5000Node_5000DeletingPods", 5000, 5000, 5000),
@@ -99,7 +100,7 @@ fn leaving() -> Vec<Row> {
                 gone(),
                 beside("sched-0", own.init, gated(false)),
                 Step::Pods(pods("deleted-0", own.pods, light())),
-                Step::Delete("deleted-0", 50),
+                delete(50),
                 measured(own.pods, light()),
             ]
         });
@@ -109,7 +110,7 @@ fn leaving() -> Vec<Row> {
             namespaces(),
             gone(),
             beside("deleted-0", own.init, with_finalizer()),
-            Step::Delete("deleted-0", 100),
+            delete(100),
             measured(own.pods, light()),
         ]
     }));

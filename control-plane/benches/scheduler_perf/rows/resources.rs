@@ -1,14 +1,10 @@
-//! The original's rows about what nodes have beside CPU and memory: extended resources, features, and devices (`dra`).
+//! The original's rows about what nodes have beside CPU and memory: extended resources and features.
 
-use super::super::objects::{as_a_whole, with_claim, with_extended_resource};
-use super::{Row, Step, before, each, full, made, measured, namespaces, nodes, small};
+use super::super::objects::{as_a_whole, with_extended_resource};
+use super::{Row, before, each, full, made, measured, namespaces, small};
 use serde_json::json;
 
 pub(super) fn rows() -> Vec<Row> {
-    [resources(), devices()].into_iter().flatten().collect()
-}
-
-fn resources() -> Vec<Row> {
     let scales =
         [small("500pods_500nodes", 500, 0, 500), full("5000pods_5000nodes", 5000, 0, 5000)];
     let mut rows = each("SchedulingWithExtendedResource", &scales, |own| {
@@ -33,22 +29,4 @@ fn resources() -> Vec<Row> {
         }));
     }
     rows
-}
-
-/// Pods with a claim of their own each, by a template; in the end no device is free. The original has the controller for
-/// claims run beside the scheduler, too.
-fn devices() -> Vec<Row> {
-    let scales =
-        [small("2000pods_200nodes", 200, 1000, 1000), full("5000pods_500nodes", 500, 2500, 2500)];
-    each("SchedulingWithResourceClaimTemplate", &scales, |own| {
-        vec![
-            nodes(own.nodes),
-            Step::Devices(10),
-            namespaces(),
-            Step::ClaimTemplate("sched-0"),
-            Step::ClaimTemplate("sched-1"),
-            before(own.init, with_claim()),
-            measured(own.pods, with_claim()),
-        ]
-    })
 }

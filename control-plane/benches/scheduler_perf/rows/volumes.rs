@@ -2,7 +2,8 @@
 
 use super::super::objects::{of_class, plain, with_secret};
 use super::{
-    Pods, Row, Scale, Step, alike, before, each, full, made, measured, namespaces, nodes, small,
+    Pods, Row, Scale, Step, Volume, alike, before, each, full, made, measured, namespaces, nodes,
+    small,
 };
 use serde_json::{Value, json};
 
@@ -51,7 +52,7 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn with_volume(step: Step, source: &Value) -> Step {
     match step {
-        Step::Pods(own) => Step::Pods(Pods { volume: Some(source.clone()), ..own }),
+        Step::Pods(own) => Step::Pods(Pods { volume: Volume::Own(source.clone()), ..own }),
         other => other,
     }
 }

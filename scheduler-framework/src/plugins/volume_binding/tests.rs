@@ -189,6 +189,7 @@ fn volumes_keep_pods_in_their_zones() {
 
 #[test]
 fn drivers_attach_so_many_volumes_and_no_more() {
+    let plugin = NodeVolumeLimits::default();
     let names = ["c1", "c2", "c3"];
     let claims: Vec<_> = names.iter().map(|name| bound(name, &format!("v{name}"))).collect();
     let volumes: Vec<_> =
@@ -205,9 +206,47 @@ fn drivers_attach_so_many_volumes_and_no_more() {
     let nodes = |there: &[&str]| {
         Snapshot::new(vec![node("a", "", &[other(there)])]).with_objects(objects.clone())
     };
-    assert_eq!(fitting(&NodeVolumeLimits, &using(&["c1"]), &nodes(&["c2"])), "a");
-    assert_eq!(fitting(&NodeVolumeLimits, &using(&["c1"]), &nodes(&["c1", "c2"])), "a");
+    assert_eq!(fitting(&plugin, &using(&["c1"]), &nodes(&["c2"])), "a");
+    assert_eq!(fitting(&plugin, &using(&["c1"]), &nodes(&["c1", "c2"])), "a");
     let full = nodes(&["c2", "c3"]);
-    let why = reason(&NodeVolumeLimits, &using(&["c1"]), &full);
+    let why = reason(&plugin, &using(&["c1"]), &full);
     assert_eq!(why, "node(s) exceed max volume count");
+}
+
+#[test]
+fn a_driver_that_is_required_is_on_the_nodes_of_its_pods() {
+    let csi_node = |name: &str, drivers: &[&str]| {
+        let driver = |driver: &&str| json!({"name": driver, "nodeID": name});
+        let drivers: Vec<_> = drivers.iter().map(driver).collect();
+        json!({"metadata": {"name": name}, "spec": {"drivers": drivers}})
+    };
+    let nodes = |required: Option<bool>| {
+        let mut objects = cluster(&[bound("c", "v")], &[volume("v", "a", "1Gi")], &[]);
+        objects.csi_nodes = all(&[csi_node("a", &["other", "drv"]), csi_node("b", &["other"])]);
+        let spec = json!({"preventPodSchedulingIfMissing": required});
+        objects.csi_drivers = all(&[json!({"metadata": {"name": "drv"}, "spec": spec})]);
+        Snapshot::new(["a", "b", "c"].map(|name| node(name, "", &[])).to_vec())
+            .with_objects(Arc::new(objects))
+    };
+    let gated = crate::Profile::with_features(&"VolumeLimitScaling=true".parse().unwrap());
+    let default = crate::Profile::default();
+    let fits = |profile: &crate::Profile, nodes: &Snapshot| {
+        let mut all = profile.plugins().iter();
+        let own = all.find(|own| own.plugin.name() == "NodeVolumeLimits").unwrap();
+        fitting(&*own.plugin, &using(&["c"]), nodes)
+    };
+    assert_eq!(fits(&gated, &nodes(Some(true))), "a");
+    assert_eq!(fits(&gated, &nodes(Some(false))), "a b c");
+    assert_eq!(fits(&gated, &nodes(None)), "a b c");
+    assert_eq!(fits(&default, &nodes(Some(true))), "a b c", "without the gate nobody asks");
+
+    let why = FilterVerdict::Unschedulable(vec![
+        "drv CSI driver is not installed on the node".to_owned(),
+    ]);
+    let plugin = NodeVolumeLimits::default().with_scaling(true);
+    let verdicts = filter(&plugin, &using(&["c"]), &nodes(Some(true)));
+    assert_eq!(verdicts, [FilterVerdict::Fits, why.clone(), why]);
+    // What is known of no CSIDriver is required nowhere.
+    let unknown = two(cluster(&[bound("c", "v")], &[volume("v", "a", "1Gi")], &[]));
+    assert_eq!(fitting(&plugin, &using(&["c"]), &unknown), "a b");
 }
