@@ -137,6 +137,11 @@ fn complete_field(field: &Field, property: &mut Map<String, Value>) {
         }
         _ => {}
     }
+    patch_facts(field, property);
+}
+
+/// How a field merges in a strategic merge patch.
+pub(crate) fn patch_facts(field: &Field, property: &mut Map<String, Value>) {
     let strategy = match (field.patch.merge, field.patch.retain_keys) {
         (true, true) => "merge,retainKeys",
         (true, false) => "merge",

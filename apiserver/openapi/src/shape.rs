@@ -71,6 +71,9 @@ fn object(schema: &Schema, depth: usize, named: &mut Map<String, Value>) -> Valu
         if let Some(default) = field.default_value() {
             property["default"] = default;
         }
+        if let Some(property) = property.as_object_mut() {
+            overlay::patch_facts(field, property);
+        }
         if field.required {
             required.push(field.name.as_ref());
         }
