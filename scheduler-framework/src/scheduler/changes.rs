@@ -49,12 +49,10 @@ impl Loop {
         };
         self.groups.set(&info, Some(&node));
         self.queue.remove(info.uid());
-        let was_assigned = old.as_ref().is_some_and(|old| node_of(old).is_some());
         self.cache.set_pod(&node, info);
-        let action = match old.as_ref().filter(|_| was_assigned) {
-            None => ActionType::ADD,
-            Some(old) => pod_action(old, &pod),
-        };
+        // Among pods with nodes one that had none is new, also to those who are asked whether that helps.
+        let old = old.filter(|old| node_of(old).is_some());
+        let action = old.as_ref().map_or(ActionType::ADD, |old| pod_action(old, &pod));
         self.announce(
             EventResource::AssignedPod,
             action,
