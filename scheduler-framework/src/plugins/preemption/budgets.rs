@@ -76,7 +76,7 @@ impl Budgets {
             let (budget, selector) = &self.protecting[*index];
             let status = budget.status.as_ref();
             let disrupted = status.and_then(|own| own.disrupted_pods.as_ref());
-            if !pod.labels().is_some_and(|labels| !labels.is_empty())
+            if pod.labels().is_none_or(|labels| labels.is_empty())
                 || !selector.matches_labels(pod.labels())
                 || disrupted.is_some_and(|pods| pods.contains_key(pod.name()))
             {
