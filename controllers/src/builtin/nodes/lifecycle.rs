@@ -88,22 +88,16 @@ impl Controller for NodeLifecycle {
         sources.informer::<Lease>();
         super::index(&sources.informer::<Pod>());
         let nodes = sources.informer::<Node>();
-        // One that was bound after its node fell silent, or of which the last that the node said is seen only now.
+        // One that was bound after its node fell silent.
         sources.watch::<Pod>(move |change| {
             let pod = change.object();
             let moved = change.old().is_none_or(|old| node_name(old) != node_name(pod));
-            let late = change.old().is_some_and(|old| !kubeplane_workload::is_ready(old));
-            if change.is_deleted() || !(moved || late) || !kubeplane_workload::is_ready(pod) {
+            if change.is_deleted() || !moved || !kubeplane_workload::is_ready(pod) {
                 return Vec::new();
             }
             let node = node_name(pod).and_then(|name| nodes.get("", name));
-            let told = node.as_deref().and_then(|node| condition(node, "Ready"));
-            // With a node that still speaks there is nothing to argue about.
-            let told = told.is_some_and(|ready| match ready.status.as_str() {
-                "True" => false,
-                "Unknown" => true,
-                _ => moved,
-            });
+            let told =
+                node.is_some_and(|node| condition(&node, "Ready").is_some() && !is_ready(&node));
             if told { vec![Request::Pod(ObjectKey::of(&**pod))] } else { Vec::new() }
         });
         sources.watch::<Node>(|change| {
