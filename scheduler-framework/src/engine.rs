@@ -7,14 +7,17 @@
 //!                  └─ Late plugins:   asked for the best node of each group, and the next, until one fits
 //!   decision = over the groups (few): fits? normalized score + best number of the heap
 //!   change of a node or pod ──History──> the classes that are used next move that node, and nothing else
+//!   Counted plugins: one class for all pods of a kind, and for each class of them the few nodes with pods that count
 //! ```
 
+mod apart;
 mod class;
 mod distinct;
 mod history;
 mod remembered;
 
 use crate::{PodInfo, Snapshot, WeightedPlugin};
+use apart::Apart;
 use class::{Ask, Class};
 pub(crate) use distinct::{Counts, Distinct};
 pub(crate) use history::{Change, History, Moment};
@@ -28,6 +31,8 @@ use std::{
 
 /// How many classes are kept; the one unused for longest makes room.
 const CLASSES: usize = 64;
+/// Of how many classes is kept what sets them apart from others of their kind; the one unused for longest makes room.
+const APART: usize = 4096;
 /// How many classes that were seen once are remembered.
 const SEEN: usize = 4096;
 
@@ -49,7 +54,8 @@ pub(crate) struct Engine {
 struct Classes {
     of: Weak<History>,
     kept: HashMap<u128, Kept>,
-    /// Classes of which one pod has come: the second is worth the effort.
+    apart: HashMap<u128, (u64, Apart)>,
+    /// When pods came last whose classes are not kept: the second is worth the effort.
     seen: HashMap<u128, u64>,
     uses: u64,
 }
@@ -80,22 +86,12 @@ impl Engine {
         let mut classes = self.classes.lock();
         classes.belong_to(history);
         classes.uses += 1;
-        let uses = classes.uses;
-        if !classes.kept.contains_key(&key) && !classes.admit(key) {
-            return None;
+        let kind = key_of(plugins, pod, pod.kind());
+        if let Some(choice) = classes.decide_by_kind(kind, key, plugins, pod, nodes, seed) {
+            return Some(choice);
         }
-        let kept = classes
-            .kept
-            .entry(key)
-            .or_insert_with(|| Kept { used: uses, class: Class::new(plugins, pod, nodes) });
-        kept.used = uses;
-        let class = kept.class.as_mut()?;
-        let is_true = class.catch_up(history, nodes) && class.is_exact(pod, nodes);
-        if !is_true {
-            let anew = Class::new(plugins, pod, nodes);
-            kept.class = anew.filter(|own| own.is_exact(pod, nodes));
-        }
-        kept.class.as_mut()?.choose_yielding(plugins, pod, nodes, seed, ask)
+        let class = classes.follow(key, history, pod, nodes, || Class::new(plugins, pod, nodes))?;
+        class.choose_yielding(plugins, pod, nodes, seed, ask, None)
     }
 }
 
@@ -107,26 +103,96 @@ impl Classes {
         }
     }
 
-    /// Whether a class is worth following; makes room for it.
+    /// A class as things are now; `None` when it is not worth following, or cannot be.
+    fn follow(
+        &mut self,
+        key: u128,
+        history: &History,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        make: impl Fn() -> Option<Class>,
+    ) -> Option<&mut Class> {
+        let uses = self.uses;
+        if !self.kept.contains_key(&key) && !self.admit(key) {
+            return None;
+        }
+        let kept = self.kept.entry(key).or_insert_with(|| Kept { used: uses, class: make() });
+        kept.used = uses;
+        let class = kept.class.as_mut()?;
+        let is_true = class.catch_up(history, nodes) && class.is_exact(pod, nodes);
+        if !is_true {
+            kept.class = make().filter(|own| own.is_exact(pod, nodes));
+        }
+        kept.class.as_mut()
+    }
+
+    /// Decides by what is kept for all pods of a kind, and what sets the class apart; `None` when they are not followed so.
+    fn decide_by_kind(
+        &mut self,
+        kind: u128,
+        key: u128,
+        plugins: &[&WeightedPlugin],
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        seed: &Seed,
+    ) -> Option<Choice> {
+        let (history, _) = nodes.history()?;
+        // Taken out while the class is looked at, and brought back.
+        let known = self.apart.remove(&key).map(|(_, own)| own);
+        let class =
+            self.follow(kind, history, pod, nodes, || Class::of_kind(plugins, pod, nodes))?;
+        let counted = class.counted().filter(|_| class.is_of_kind())?;
+        let known = known.and_then(|own| own.caught_up(pod, history, nodes));
+        let apart = known.unwrap_or_else(|| Apart::new(counted.counting(pod, nodes), nodes));
+        let choice = match apart.is_small() {
+            true => {
+                class.choose_yielding(plugins, pod, nodes, seed, &mut |_, _| None, Some(&apart))
+            }
+            false => None,
+        };
+        self.set_apart(key, apart);
+        choice
+    }
+
+    fn set_apart(&mut self, key: u128, apart: Apart) {
+        if self.apart.len() >= APART {
+            let oldest = self.apart.iter().min_by_key(|(_, (used, _))| *used);
+            oldest.map(|(key, _)| *key).and_then(|key| self.apart.remove(&key));
+        }
+        self.apart.insert(key, (self.uses, apart));
+    }
+
+    /// Whether a class is worth following: it was seen before, and there is room or one that was not used since. Makes
+    /// room for it. Where more classes come in turn than are kept, those that are kept stay: each would else make way
+    /// before its next pod comes, and to begin to follow one costs more than to ask all plugins once.
     fn admit(&mut self, key: u128) -> bool {
-        if self.seen.remove(&key).is_none() {
+        let Some(before) = self.seen.remove(&key) else {
             if self.seen.len() >= SEEN {
                 self.seen.clear();
             }
             self.seen.insert(key, self.uses);
             return false;
+        };
+        if self.kept.len() < CLASSES {
+            return true;
         }
-        if self.kept.len() >= CLASSES {
-            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used).map(|(key, _)| *key);
-            oldest.and_then(|key| self.kept.remove(&key));
+        let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
+        match oldest.filter(|(_, kept)| kept.used < before).map(|(key, _)| *key) {
+            Some(oldest) => self.kept.remove(&oldest).is_some(),
+            None => {
+                self.seen.insert(key, self.uses);
+                false
+            }
         }
-        true
     }
 }
 
 /// The class of a pod, for the plugins that tell more of pods apart than all pods' classes do.
 pub(crate) fn key(plugins: &[&WeightedPlugin], pod: &PodInfo) -> u128 {
-    let mut key = pod.class();
+    key_of(plugins, pod, pod.class())
+}
+
+fn key_of(plugins: &[&WeightedPlugin], pod: &PodInfo, mut key: u128) -> u128 {
     for own in plugins {
         let Some(sign) = own.plugin.as_sign() else { continue };
         let bytes = sign.sign(pod).unwrap_or_else(|| pod.uid().as_bytes().to_vec());

@@ -102,6 +102,7 @@ pub struct PodInfo {
     ports: Vec<HostPort>,
     affinity: AffinityTerms,
     class: OnceLock<u128>,
+    kind: OnceLock<u128>,
 }
 
 impl PodInfo {
@@ -124,6 +125,7 @@ impl PodInfo {
             ports: host_ports(spec),
             affinity: AffinityTerms::of(&pod),
             class: OnceLock::new(),
+            kind: OnceLock::new(),
             pod,
             requests,
             scored,
@@ -219,7 +221,13 @@ impl PodInfo {
 
     /// A number that pods alike in all that decides where they may go have in common.
     pub(crate) fn class(&self) -> u128 {
-        *self.class.get_or_init(|| class::class(&self.pod, self.spec()))
+        *self.class.get_or_init(|| class::class(&self.pod, self.kind()))
+    }
+
+    /// A number that those pods have in common that are alike in all that decides where they may go but namespace, labels
+    /// and controller.
+    pub(crate) fn kind(&self) -> u128 {
+        *self.kind.get_or_init(|| class::kind(self.spec()))
     }
 
     /// The host ports it needs.

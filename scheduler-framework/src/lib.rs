@@ -93,11 +93,11 @@ pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
 pub use node_set::NodeSet;
 pub use objects::{ClusterObjects, ObjectSource, Objects};
 pub use plugin::{
-    Bind, BindVerdict, EnqueueExtensions, Filter, FilterVerdict, GroupPlacement, Handle, MAX_SCORE,
-    Permit, PermitVerdict, PlacementGenerate, PlacementScore, Places, PodGroup, PostBind,
-    PostFilter, PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue, PreEnqueueVerdict,
-    PreFilter, PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict, QueueSort, Rate,
-    Reserve, SchedulerPlugin, Score, Sign, Track, Tracking,
+    Bind, BindVerdict, Counted, Counting, EnqueueExtensions, Filter, FilterVerdict, GroupPlacement,
+    Handle, MAX_SCORE, Permit, PermitVerdict, PlacementGenerate, PlacementScore, Places, PodGroup,
+    PostBind, PostFilter, PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue,
+    PreEnqueueVerdict, PreFilter, PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict,
+    QueueSort, Rate, Reserve, SchedulerPlugin, Score, Sign, Site, Track, Tracking,
 };
 pub use plugins::{
     DefaultBinder, DefaultPreemption, DynamicResources, GangScheduling, ImageLocality,

@@ -20,7 +20,7 @@ pub use handle::Handle;
 pub(crate) use handle::Wake;
 pub use queueing::{EnqueueExtensions, PreEnqueue, PreEnqueueVerdict, QueueSort};
 pub use scoring::{MAX_SCORE, PreScore, PreScoreVerdict, Score};
-pub use tracking::{Places, Rate, Track, Tracking};
+pub use tracking::{Counted, Counting, Places, Rate, Site, Track, Tracking};
 
 use crate::ClusterEvent;
 use std::fmt::Debug;

@@ -33,6 +33,10 @@ use process::Chosen;
 use rows::{Row, chosen, rows};
 use std::{process::ExitCode, str::FromStr};
 
+/// As in the `kubeplane` program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// No row is to be slower, in pods a second.
 const FLOOR: f64 = 1000.0;
 

@@ -18,6 +18,10 @@ use figures::Figures;
 use ground::{COMPUTED, Ground, Who};
 use std::{path::PathBuf, time::Duration};
 
+/// As in the `kubeplane` program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is not over by then never is.
 const LIMIT: Duration = Duration::from_secs(1800);
 const PARTS: [&str; 5] = ["grow", "roll", "collect", "many", "steady"];

@@ -1,7 +1,7 @@
 mod choosing;
 
 use super::{Change, History, Moment};
-use crate::{NodeInfo, Places, PodInfo, Rate, Snapshot, Tracking, WeightedPlugin};
+use crate::{Counted, NodeInfo, Places, PodInfo, Rate, Snapshot, Tracking, WeightedPlugin};
 pub(super) use choosing::Ask;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -21,6 +21,7 @@ struct Ranking {
 enum Kind {
     Rated(Rate),
     Placed(Box<dyn Places>),
+    Counted(Box<dyn Counted>),
 }
 
 /// Nodes that all rankings treat alike, by what they score alone.
@@ -77,9 +78,31 @@ impl Class {
         pod: &PodInfo,
         nodes: &Snapshot,
     ) -> Option<Self> {
+        let class = Self::of(plugins, nodes, |own| Some(own.plugin.as_track()?.track(pod, nodes)))?;
+        class.counted().is_none().then_some(class)
+    }
+
+    /// The same for all pods that differ from this one in nothing but namespace, labels and controller, where one plugin
+    /// tells them apart by the pods that count.
+    pub(super) fn of_kind(
+        plugins: &[&WeightedPlugin],
+        pod: &PodInfo,
+        nodes: &Snapshot,
+    ) -> Option<Self> {
+        let class = Self::of(plugins, nodes, |own| own.plugin.as_track()?.track_kind(pod, nodes))?;
+        let counted =
+            class.rankings.iter().filter(|own| matches!(own.kind, Kind::Counted(_))).count();
+        (counted == 1 && class.late.is_empty()).then_some(class)
+    }
+
+    fn of(
+        plugins: &[&WeightedPlugin],
+        nodes: &Snapshot,
+        track: impl Fn(&WeightedPlugin) -> Option<Tracking>,
+    ) -> Option<Self> {
         let (mut alone, mut rankings, mut late) = (Vec::new(), Vec::new(), Vec::new());
         for (plugin, own) in plugins.iter().enumerate() {
-            match own.plugin.as_track()?.track(pod, nodes) {
+            match track(own)? {
                 Tracking::Indifferent => {}
                 Tracking::Alone(rate) => alone.push((rate, own.weight)),
                 Tracking::Ranked(rate) => {
@@ -87,6 +110,9 @@ impl Class {
                 }
                 Tracking::Placed(places) => {
                     rankings.push(Ranking { plugin, kind: Kind::Placed(places) });
+                }
+                Tracking::Counted(counted) => {
+                    rankings.push(Ranking { plugin, kind: Kind::Counted(counted) });
                 }
                 Tracking::Late => late.push(plugin),
                 Tracking::Opaque => return None,
@@ -118,8 +144,24 @@ impl Class {
 
     pub(super) fn is_exact(&self, pod: &PodInfo, nodes: &Snapshot) -> bool {
         self.rankings.iter().all(|own| match &own.kind {
-            Kind::Rated(_) => true,
+            Kind::Rated(_) | Kind::Counted(_) => true,
             Kind::Placed(places) => places.is_exact(pod, nodes),
+        })
+    }
+
+    /// Whether it is followed for all pods of its kind as things are now.
+    pub(super) fn is_of_kind(&self) -> bool {
+        self.rankings.iter().all(|own| match &own.kind {
+            Kind::Rated(_) | Kind::Counted(_) => true,
+            Kind::Placed(places) => places.is_of_kind(),
+        })
+    }
+
+    /// What tells classes of its kind apart.
+    pub(super) fn counted(&self) -> Option<&dyn Counted> {
+        self.rankings.iter().find_map(|own| match &own.kind {
+            Kind::Counted(counted) => Some(&**counted),
+            _ => None,
         })
     }
 
@@ -193,6 +235,7 @@ impl Class {
                     None => return,
                 },
                 Kind::Placed(places) => places.place(index, node),
+                Kind::Counted(counted) => counted.place(index, node),
             };
         }
         let group = self.group(at);

@@ -105,10 +105,17 @@ fn matters(volume: &Volume) -> bool {
 
 /// What of a pod decides where it may go, as a number: pods alike in all of it, but for the claims that they name, are
 /// one class.
-pub(super) fn class(pod: &Pod, spec: &PodSpec) -> u128 {
+pub(super) fn class(pod: &Pod, kind: u128) -> u128 {
     let mut digest = Digest::new();
+    digest.hash(kind);
     digest.hash((&pod.metadata.namespace, &pod.metadata.labels));
     digest.hash(controller_of(pod).map(|own| (&own.kind, &own.name)));
+    digest.done()
+}
+
+/// The same without namespace, labels and controller.
+pub(super) fn kind(spec: &PodSpec) -> u128 {
+    let mut digest = Digest::new();
     digest.hash((&spec.scheduler_name, &spec.node_name, &spec.node_selector));
     digest.serialized(spec.affinity.as_ref());
     digest.tolerations(spec.tolerations.as_deref().unwrap_or_default());

@@ -15,6 +15,9 @@ pub enum Tracking {
     Ranked(Rate),
     /// They depend also on what else there is, by the place a node has.
     Placed(Box<dyn Places>),
+    /// Every node fits, and the score depends on the place it has and on how many pods count there; only of
+    /// [`Track::track_kind`], and of one plugin of a profile.
+    Counted(Box<dyn Counted>),
     /// The verdict depends on more than can be followed, but no node scores more than another: `PreFilter` is asked for
     /// each pod, and `Filter` for the best of the nodes that others leave, one after the other, until one fits.
     Late,
@@ -29,6 +32,7 @@ impl fmt::Debug for Tracking {
             Self::Alone(_) => "Alone",
             Self::Ranked(_) => "Ranked",
             Self::Placed(_) => "Placed",
+            Self::Counted(_) => "Counted",
             Self::Late => "Late",
             Self::Opaque => "Opaque",
         })
@@ -50,6 +54,13 @@ impl fmt::Debug for Tracking {
 pub trait Track: Send + Sync {
     /// How pods like this one are followed.
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking;
+
+    /// How all pods are followed that differ from this one in nothing but namespace, labels and controller, in one go:
+    /// what is kept of the nodes is then kept once, however many controllers make such pods. `None` when these matter to
+    /// the plugin in other ways than [`Counted`] can tell: then each class of pods is followed for itself.
+    fn track_kind(&self, _pod: &PodInfo, _nodes: &Snapshot) -> Option<Tracking> {
+        None
+    }
 
     /// Whether [`track`](Self::track) says of pods like this one that the verdict depends on single nodes alone, if on
     /// anything. Asked for every pod that is looked at node by node: to be said without what `track` makes.
@@ -87,6 +98,12 @@ pub trait Places: Send + Sync {
         true
     }
 
+    /// Whether the answers are, as things are now, those for all pods that differ in nothing but namespace, labels and
+    /// controller. Asked of what [`Track::track_kind`] made.
+    fn is_of_kind(&self) -> bool {
+        true
+    }
+
     /// Whether pods fit at a place.
     fn fits(&self, place: u64) -> bool;
 
@@ -100,4 +117,40 @@ pub trait Places: Send + Sync {
 
     /// The raw score of a place.
     fn score(&self, place: u64) -> i64;
+}
+
+/// Nodes by the place they have, which is the same for all pods of a kind, and by how many pods there count for one.
+pub trait Counted: Send + Sync {
+    /// Which pods count for pods like this one.
+    fn counting(&self, pod: &PodInfo, nodes: &Snapshot) -> Box<dyn Counting>;
+
+    /// Which place a node has now. Asked for all nodes, and again for those that changed.
+    fn place(&mut self, index: usize, node: &NodeInfo) -> u64;
+
+    /// The raw scores of the sites that are left. `counted` are all nodes with pods that count, one by one, also those
+    /// where the pod does not fit.
+    fn scores(&self, left: &[Site], counted: &[Site]) -> Vec<i64>;
+}
+
+/// Which pods count for a class of pods.
+pub trait Counting: Send + Sync {
+    /// Whether the plugin scores such pods at all; if not, nothing counts.
+    fn is_scoring(&self) -> bool;
+
+    /// Whether a pod counts.
+    fn counts(&self, other: &PodInfo) -> bool;
+
+    /// Whether it is still these that count for a pod; if not, they are counted anew.
+    fn is_exact(&self, pod: &PodInfo, nodes: &Snapshot) -> bool;
+}
+
+/// Nodes of one place, each with as many pods that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    /// As [`Counted::place`] numbers it.
+    pub place: u64,
+    /// How many nodes; at least one.
+    pub nodes: usize,
+    /// How many pods count on each of them.
+    pub pods: i64,
 }

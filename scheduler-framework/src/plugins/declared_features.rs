@@ -93,6 +93,10 @@ impl Track for NodeDeclaredFeatures {
         }
         Tracking::Alone(Box::new(move |node| has_all(node, &required).then_some(0)))
     }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
 }
 
 impl Sign for NodeDeclaredFeatures {

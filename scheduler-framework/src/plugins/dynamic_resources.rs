@@ -173,6 +173,10 @@ impl Track for DynamicResources {
         }
     }
 
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
+
     fn is_level(&self, state: &CycleState, _: &PodInfo) -> bool {
         state.value::<Cycle>().is_none_or(|own| !own.has_preferences())
     }

@@ -1,5 +1,6 @@
 //! PodTopologySpread: pods alike are spread over zones, hosts and the like (KEP-895, 3022, 3094, 3243).
 
+mod by_default;
 mod constraint;
 mod domains;
 mod scoring;

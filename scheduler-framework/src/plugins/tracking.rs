@@ -30,6 +30,10 @@ impl Track for NodeUnschedulable {
         Tracking::Alone(asking(*self, pod))
     }
 
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
+
     fn is_by_node(&self, _: &PodInfo, _: &Snapshot) -> bool {
         true
     }
@@ -42,6 +46,10 @@ impl Track for NodeName {
             Some(_) => Tracking::Alone(asking(*self, pod)),
         }
     }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
 }
 
 impl Track for NodePorts {
@@ -51,11 +59,19 @@ impl Track for NodePorts {
         }
         Tracking::Alone(asking(*self, pod))
     }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
 }
 
 impl Track for TaintToleration {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
         Tracking::Ranked(rating(*self, pod))
+    }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
     }
 
     fn is_by_node(&self, _: &PodInfo, _: &Snapshot) -> bool {
@@ -70,6 +86,10 @@ impl Track for NodeAffinity {
             return Tracking::Opaque;
         }
         Tracking::Ranked(rating(self.clone(), pod))
+    }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
     }
 
     fn is_by_node(&self, pod: &PodInfo, _: &Snapshot) -> bool {
@@ -88,6 +108,10 @@ impl Track for NodeResourcesFit {
         }))
     }
 
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
+
     fn is_by_node(&self, pod: &PodInfo, nodes: &Snapshot) -> bool {
         !super::device_classes::concern(nodes.objects(), pod)
     }
@@ -100,6 +124,10 @@ impl Track for NodeResourcesBalancedAllocation {
         }
         let (plugin, pod) = (self.clone(), pod.clone());
         Tracking::Alone(Box::new(move |node| Some(plugin.rate(&pod, node))))
+    }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
     }
 }
 
@@ -124,11 +152,19 @@ impl Track for VolumeRestrictions {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
         by_volumes(pod)
     }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
 }
 
 impl Track for NodeVolumeLimits {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
         by_volumes(pod)
+    }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
     }
 }
 
@@ -136,10 +172,18 @@ impl Track for VolumeBinding {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
         by_volumes(pod)
     }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
 }
 
 impl Track for VolumeZone {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
         by_volumes(pod)
+    }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
     }
 }

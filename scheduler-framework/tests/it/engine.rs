@@ -4,7 +4,10 @@ use crate::{
     replay::{completed, framework, info},
     scenario::{Dice, Mix, Scenario},
 };
-use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{Namespace, Node, Service},
+};
 use kubeplane_scheduler_framework::{Cache, ClusterObjects, Failure, Framework, PodInfo};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -225,4 +228,98 @@ async fn pods_alike_yield_the_room_that_is_made_for_others() {
         }
     }
     assert!(followed > 50 && refused > 100 && made > 200, "{followed} {refused} {made}");
+}
+
+const SETS: u64 = 40;
+
+/// Pods of many controllers, some of them also behind a Service.
+fn owned(scenario: &mut Scenario, dice: &mut Dice) -> ClusterObjects {
+    for pod in &mut scenario.pods {
+        let set = format!("set-{}", dice.below(SETS));
+        pod["metadata"]["namespace"] = json!("red");
+        pod["metadata"]["labels"] = json!({"app": set, "tier": dice.pick(&["front", "back"])});
+        if dice.percent(90) {
+            pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "name": set, "uid": set, "controller": true}]);
+        }
+    }
+    let set = |index: u64| {
+        let name = format!("set-{index}");
+        let labels = json!({"app": name});
+        let set: ReplicaSet = serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "red", "uid": name},
+            "spec": {"selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}}},
+        }))
+        .unwrap();
+        Arc::new(set)
+    };
+    let service = |tier: &str| -> Arc<Service> {
+        let service = json!({"metadata": {"name": tier, "namespace": "red"}, "spec": {"selector": {"tier": tier}}});
+        Arc::new(serde_json::from_value(service).unwrap())
+    };
+    ClusterObjects {
+        replica_sets: Arc::new((0..SETS).map(set).collect::<Vec<_>>()),
+        services: Arc::new(vec![service("front")]),
+        ..ClusterObjects::default()
+    }
+}
+
+#[tokio::test]
+async fn pods_of_many_controllers_are_followed_together() {
+    let (mut followed, mut all, mut quiet) = (0, 0, 0);
+    for seed in 1..=6 {
+        let mix = Mix {
+            classes: 2,
+            node_affinity: 30,
+            pod_affinity: 0,
+            spread: 0,
+            priority: 0,
+            ..Mix::default()
+        };
+        let mut scenario = Scenario::new(seed, 18, 240, mix);
+        let mut dice = Dice::new(seed);
+        let objects = owned(&mut scenario, &mut dice);
+        let framework = framework(seed);
+        let mut cache = Cache::with_objects(Arc::new(objects));
+        scenario.nodes.iter().for_each(|own| cache.set_node(node(own)));
+        let (mut placed, mut shy) = (Vec::new(), None);
+        for (number, pod) in scenario.pods.clone().iter().enumerate() {
+            let own = info(&completed(pod));
+            if let Some((node, by_class)) = decide(&framework, &cache, &own).await {
+                followed += usize::from(by_class);
+                all += 1;
+                quiet += usize::from(by_class && shy.is_some());
+                cache.assume(&node, own.clone());
+                if dice.percent(50) {
+                    cache.set_pod(&node, info(&completed(pod)));
+                }
+                placed.push(own);
+            }
+            if number % 3 == 0 {
+                disturb(&mut dice, &mut cache, &mut scenario, &mut placed);
+            }
+            match number % 60 {
+                // While one pod wants to be away from others, what sets classes apart is not only whom they count.
+                30 => {
+                    let mut pod = pod.clone();
+                    pod["metadata"]["name"] = json!("s9999");
+                    let term = json!({"labelSelector": {"matchLabels": {"tier": "front"}}, "topologyKey": "kubernetes.io/hostname"});
+                    pod["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+                    let pod = info(&completed(&pod));
+                    let name = scenario.nodes[0]["metadata"]["name"].as_str().unwrap();
+                    cache.assume(name, pod.clone());
+                    shy = Some(pod);
+                }
+                45 => {
+                    if let Some(pod) = shy.take() {
+                        cache.remove_pod(pod.uid());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    // The classes are far too many to be followed each for itself.
+    assert!(all > 300 && followed * 4 > all * 3, "{followed} of {all}, {quiet} beside the shy one");
 }

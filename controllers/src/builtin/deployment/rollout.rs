@@ -94,7 +94,7 @@ impl<'a> Rollout<'a> {
         let Some(new) = self.sync_new(true).await? else { return Ok(Action::Done) };
         let wanted = replicas(&self.deployment);
         let fence = sets::fence(&self.deployment);
-        let total = self.sets.iter().map(|set| set_replicas(set)).sum();
+        let total = self.sets.iter().map(|set| sets::pods(set)).sum();
         let current = set_replicas(&new);
         let grown = if current > wanted {
             wanted
@@ -266,7 +266,7 @@ impl<'a> Rollout<'a> {
 
         let mut prefix = deployment.metadata.name.clone().unwrap_or_default();
         prefix.truncate(LONGEST_NAME - 1 - hash.len());
-        let total = self.sets.iter().map(|set| set_replicas(set)).sum();
+        let total = self.sets.iter().map(|set| sets::pods(set)).sum();
         let wanted = replicas(deployment);
         let rolling = sets::is_rolling(deployment);
         let first = if rolling {

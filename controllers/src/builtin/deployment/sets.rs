@@ -38,6 +38,11 @@ pub(super) fn set_replicas(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
+/// How many pods a replica set has, or will have: one that was made smaller has more, until it says that they are gone.
+pub(super) fn pods(set: &ReplicaSet) -> i32 {
+    set_replicas(set).max(set.status.as_ref().map_or(0, |status| status.replicas))
+}
+
 /// Its size and how much of it is available.
 pub(super) fn size(set: &ReplicaSet) -> Size {
     let available =

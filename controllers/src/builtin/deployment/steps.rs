@@ -44,7 +44,14 @@ pub(super) struct Size {
     pub(super) available: i32,
 }
 
-/// How large the new replica set may become, when all sets together have `total` pods.
+impl Size {
+    /// How many stay available: its status may still count pods that are to go, since it was made smaller.
+    fn lasting(self) -> i32 {
+        self.available.min(self.replicas)
+    }
+}
+
+/// How large the new replica set may become, when all sets together have or are to have `total` pods.
 pub(super) fn grow_new(desired: i32, surge: i32, total: i32, current: i32) -> i32 {
     let allowed = desired + surge;
     if total >= allowed {
@@ -68,7 +75,7 @@ pub(super) fn shrink_old(desired: i32, unavailable: i32, new: Size, old: &[Size]
         *size -= broken;
         room -= broken;
     }
-    let available = old.iter().map(|set| set.available).sum::<i32>() + new.available;
+    let available = old.iter().map(|set| set.lasting()).sum::<i32>() + new.lasting();
     let mut spare = (available - min_available).max(0);
     for size in &mut sizes {
         let part = (*size).min(spare);
@@ -199,6 +206,8 @@ mod tests {
             // A roll-over: the two sets in the middle shrink before any new pod is there.
             (10, 2, size(0, 0), vec![size(8, 8), size(5, 0)], vec![8, 0]),
             (10, 3, size(0, 0), vec![size(3, 1), size(9, 9)], vec![0, 7]),
+            // Two old ones were told to go already and are still counted: they are not spared again.
+            (10, 2, size(4, 1), vec![size(8, 10)], vec![7]),
         ];
         for (desired, unavailable, new, old, expected) in table {
             assert_eq!(

@@ -1,8 +1,12 @@
 //! Which of the nodes of a class is best.
 
-use super::{super::Choice, Class, Kind, NOWHERE};
-use crate::{CycleState, NodeInfo, PodInfo, Snapshot, WeightedPlugin};
+use super::{
+    super::{Apart, Choice},
+    Class, Kind, NOWHERE,
+};
+use crate::{CycleState, NodeInfo, PodInfo, Site, Snapshot, WeightedPlugin};
 use kubeplane_clock::Seed;
+use std::collections::HashMap;
 
 /// How many nodes late plugins are asked for before all are looked at.
 const MOST_ASKED: usize = 512;
@@ -12,6 +16,20 @@ const LONGEST_PAUSE: u32 = 8;
 
 /// Asks the plugins of these numbers whether pods fit on a node; `None` when they cannot say.
 pub(in crate::engine) type Ask<'a> = dyn FnMut(&[usize], usize) -> Option<bool> + 'a;
+
+/// Nodes that are alike for a pod in all but what they score alone.
+#[derive(Debug, Clone, Copy)]
+struct Alike {
+    group: usize,
+    nodes: usize,
+    /// How many pods count on each.
+    pods: i64,
+    /// The best that one of them scores alone, and how many score that.
+    best: i64,
+    ties: usize,
+    /// Which node it is: a single one, with pods that count.
+    node: Option<u32>,
+}
 
 impl Class {
     /// As [`choose`](Self::choose), without nodes that have no room beside pods for which room is being made there;
@@ -23,6 +41,7 @@ impl Class {
         nodes: &Snapshot,
         seed: &Seed,
         ask: &mut Ask<'_>,
+        apart: Option<&Apart>,
     ) -> Option<Choice> {
         let mut full = Vec::new();
         for (index, others) in nodes.yielding(pod) {
@@ -48,7 +67,7 @@ impl Class {
         full.sort_unstable();
         full.iter().for_each(|index| self.take_out(*index));
         let choice = match self.late.is_empty() {
-            true => self.choose(plugins, pod, seed),
+            true => self.choose(plugins, pod, seed, apart),
             false => self.choose_late(plugins, pod, seed, ask),
         };
         full.iter().for_each(|index| self.reposition(*index, &nodes.nodes()[*index]));
@@ -61,20 +80,78 @@ impl Class {
         plugins: &[&WeightedPlugin],
         pod: &PodInfo,
         seed: &Seed,
+        apart: Option<&Apart>,
     ) -> Option<Choice> {
-        let left = self.left();
-        let feasible = left.iter().map(|index| self.groups[*index].size).sum();
-        let mut totals: Vec<i64> = left.iter().map(|index| self.best_alone(*index)).collect();
-        self.add_ranked(plugins, pod, &left, &mut totals);
-        let best = totals.iter().max().copied()?;
-        let ties = || {
-            let all = left.iter().zip(&totals).filter(|(_, total)| **total == best);
-            all.filter_map(|(index, _)| self.groups[*index].heap.last_key_value())
+        let groups = self.left();
+        let left = match apart {
+            Some(apart) => self.told_apart(&groups, apart),
+            None => groups.iter().filter_map(|group| self.together(*group)).collect(),
         };
-        let count: usize = ties().map(|(_, list)| list.len()).sum();
-        let pick = usize::try_from(seed.below(count as u64)).unwrap_or_default();
-        let node = ties().flat_map(|(_, list)| list).nth(pick)?;
-        Some(Choice { node: *node as usize, feasible })
+        let feasible = left.iter().map(|own| own.nodes).sum();
+        let mut totals: Vec<i64> = left.iter().map(|own| own.best).collect();
+        self.add_ranked(plugins, pod, &left, apart, &mut totals);
+        let best = totals.iter().max().copied()?;
+        let ties = || left.iter().zip(&totals).filter(|(_, total)| **total == best);
+        let count: usize = ties().map(|(own, _)| own.ties).sum();
+        let mut pick = usize::try_from(seed.below(count as u64)).unwrap_or_default();
+        for (own, _) in ties() {
+            if pick < own.ties {
+                let node = self.tied(own, apart, pick)?;
+                return Some(Choice { node: node as usize, feasible });
+            }
+            pick -= own.ties;
+        }
+        None
+    }
+
+    /// The nodes of a group.
+    fn together(&self, group: usize) -> Option<Alike> {
+        let own = &self.groups[group];
+        let (best, list) = own.heap.last_key_value()?;
+        let (nodes, ties) = (own.size, list.len());
+        Some(Alike { group, nodes, pods: 0, best: *best, ties, node: None })
+    }
+
+    /// The nodes of groups: each with pods that count for itself, the others of a group together.
+    fn told_apart(&self, groups: &[usize], apart: &Apart) -> Vec<Alike> {
+        let mut fits = vec![false; self.groups.len()];
+        groups.iter().for_each(|group| fits[*group] = true);
+        let mut left = Vec::new();
+        let (mut taken, mut taken_at) = (HashMap::new(), HashMap::new());
+        for (node, pods) in apart.pods() {
+            let Some(slot) = self.slots.get(node as usize) else { continue };
+            if slot.group == NOWHERE || !fits[slot.group as usize] {
+                continue;
+            }
+            let (group, best) = (slot.group as usize, slot.score);
+            *taken.entry(group).or_insert(0) += 1;
+            *taken_at.entry((group, best)).or_insert(0) += 1;
+            left.push(Alike { group, nodes: 1, pods, best, ties: 1, node: Some(node) });
+        }
+        for group in groups {
+            let own = &self.groups[*group];
+            let nodes = own.size - taken.get(group).copied().unwrap_or_default();
+            let mut others = own.heap.iter().rev().map(|(score, list)| {
+                let taken = taken_at.get(&(*group, *score)).copied().unwrap_or_default();
+                (*score, list.len() - taken)
+            });
+            if let Some((best, ties)) = others.find(|(_, ties)| *ties > 0) {
+                left.push(Alike { group: *group, nodes, pods: 0, best, ties, node: None });
+            }
+        }
+        left
+    }
+
+    /// One of the nodes that score best alone.
+    fn tied(&self, own: &Alike, apart: Option<&Apart>, pick: usize) -> Option<u32> {
+        if own.node.is_some() {
+            return own.node;
+        }
+        let list = self.groups[own.group].heap.get(&own.best)?;
+        match apart {
+            Some(apart) => list.iter().filter(|node| !apart.has(**node)).nth(pick).copied(),
+            None => list.get(pick).copied(),
+        }
     }
 
     /// As [`choose`](Self::choose), where some plugins are asked for the best node of each group, then for the next, until
@@ -112,12 +189,12 @@ impl Class {
         let mut asked = 0;
         for group in left {
             if let Some((node, score)) = self.first_that_fits(group, seed, &mut asked, ask)? {
-                kept.push(group);
+                kept.extend(self.together(group));
                 nodes.push(node);
                 totals.push(score);
             }
         }
-        self.add_ranked(plugins, pod, &kept, &mut totals);
+        self.add_ranked(plugins, pod, &kept, None, &mut totals);
         let best = totals.iter().max().copied()?;
         let ties: Vec<_> = (0..kept.len()).filter(|index| totals[*index] == best).collect();
         let pick = usize::try_from(seed.below(ties.len() as u64)).unwrap_or_default();
@@ -165,28 +242,40 @@ impl Class {
         all.filter(|index| self.groups[*index].size > 0 && self.fits(*index)).collect()
     }
 
-    /// Adds what rankings score, brought into range over these groups.
+    /// Adds what rankings score, brought into range over these nodes.
     fn add_ranked(
         &mut self,
         plugins: &[&WeightedPlugin],
         pod: &PodInfo,
-        left: &[usize],
+        left: &[Alike],
+        apart: Option<&Apart>,
         totals: &mut [i64],
     ) {
         let state = CycleState::new();
         let mut raw = Vec::with_capacity(left.len());
+        let columns = self.rankings.len();
         for (column, own) in self.rankings.iter_mut().enumerate() {
             let weighted = plugins[own.plugin];
             let Some(point) = weighted.plugin.as_score() else { continue };
-            let place = |index: &usize| self.groups[*index].key[column];
+            let place = |own: &Alike| self.groups[own.group].key[column];
             raw.clear();
             match &mut own.kind {
                 Kind::Rated(_) => raw.extend(left.iter().map(|own| place(own).cast_signed())),
                 Kind::Placed(places) => {
-                    let sizes: Vec<_> =
-                        left.iter().map(|own| (place(own), self.groups[*own].size)).collect();
+                    let sizes: Vec<_> = left.iter().map(|own| (place(own), own.nodes)).collect();
                     places.prepare(&sizes);
                     raw.extend(left.iter().map(|own| places.score(place(own))));
+                }
+                Kind::Counted(counted) => {
+                    let Some(apart) = apart.filter(|own| own.is_scoring()) else { continue };
+                    let site =
+                        |own: &Alike| Site { place: place(own), nodes: own.nodes, pods: own.pods };
+                    let left: Vec<_> = left.iter().map(site).collect();
+                    let all = apart.pods().filter_map(|(node, pods)| {
+                        let place = *self.places.get(node as usize * columns + column)?;
+                        Some(Site { place, nodes: 1, pods })
+                    });
+                    raw.extend(counted.scores(&left, &all.collect::<Vec<_>>()));
                 }
             }
             point.normalize(&state, pod, &mut raw);
@@ -199,13 +288,9 @@ impl Class {
     fn fits(&self, group: usize) -> bool {
         let key = &self.groups[group].key;
         self.rankings.iter().zip(key).all(|(own, place)| match &own.kind {
-            Kind::Rated(_) => true,
+            Kind::Rated(_) | Kind::Counted(_) => true,
             Kind::Placed(places) => places.fits(*place),
         })
-    }
-
-    fn best_alone(&self, group: usize) -> i64 {
-        self.groups[group].heap.last_key_value().map_or(0, |(score, _)| *score)
     }
 }
 

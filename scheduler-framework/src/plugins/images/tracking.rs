@@ -20,6 +20,10 @@ impl Track for ImageLocality {
             ids: HashMap::new(),
         }))
     }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        Some(self.track(pod, nodes))
+    }
 }
 
 /// Places are which of the wanted images a node has, and how large they are there.

@@ -22,6 +22,7 @@ impl Track for InterPodAffinity {
             keys: Vec::new(),
             nodes: Vec::new(),
             selecting: usize::from(selecting),
+            heard: 0,
             namespaces: nodes.objects().namespaces.all(),
             crowded: 0,
             met: 0,
@@ -29,6 +30,10 @@ impl Track for InterPodAffinity {
             outgrown: false,
             places: Numbered::default(),
         }))
+    }
+
+    fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
+        pod.affinity().is_empty().then(|| self.track(pod, nodes))
     }
 }
 
@@ -92,6 +97,7 @@ struct Part {
     values: Vec<Option<usize>>,
     numbers: Vec<Numbers>,
     selecting: usize,
+    heard: usize,
 }
 
 struct Near {
@@ -106,6 +112,8 @@ struct Near {
     nodes: Vec<Part>,
     /// How many terms there are, its own and those of others, that select namespaces: they hold for those of now.
     selecting: usize,
+    /// How many pods there are that say something of others.
+    heard: usize,
     namespaces: Vec<Arc<Namespace>>,
     /// How many values of single nodes are those of several.
     crowded: usize,
@@ -199,6 +207,7 @@ impl Near {
     fn forget(&mut self, index: usize) {
         let part = std::mem::take(&mut self.nodes[index]);
         self.selecting -= part.selecting;
+        self.heard -= part.heard;
         for (key, value) in part.values.iter().enumerate() {
             let Some(value) = *value else { continue };
             let numbers = part.numbers.get(key).copied().unwrap_or_default();
@@ -212,14 +221,20 @@ impl Near {
     /// Brings in what a pod on the node adds.
     fn hear(&mut self, index: usize, node: &NodeInfo, pod: &PodInfo, sign: i64) {
         let (said, selecting) = self.says(pod);
+        let heard = usize::from(!pod.affinity().is_empty());
         let part = &mut self.nodes[index];
         if sign > 0 {
             part.selecting += selecting;
             self.selecting += selecting;
+            part.heard += heard;
+            self.heard += heard;
         } else {
             let gone = selecting.min(part.selecting);
             part.selecting -= gone;
             self.selecting -= gone;
+            let gone = heard.min(part.heard);
+            part.heard -= gone;
+            self.heard -= gone;
         }
         for (name, numbers) in said {
             let key = self.key(&name);
@@ -324,6 +339,10 @@ impl Places for Near {
         !self.outgrown
             && self.crowded == 0
             && (self.selecting == 0 || self.has_namespaces(&nodes.objects().namespaces.all()))
+    }
+
+    fn is_of_kind(&self) -> bool {
+        self.heard == 0
     }
 
     fn fits(&self, place: u64) -> bool {

@@ -24,21 +24,27 @@ struct Soft {
     weights: Vec<f64>,
 }
 
-/// What a node adds to each constraint: the domain and its pods there.
+/// What a node adds to each constraint: the domain and its pods there, if it has any.
 type Part = Vec<Option<(String, i64)>>;
 
 fn part(node: &NodeInfo, pod: &PodInfo, constraints: &[Constraint], all_keys: bool) -> Part {
+    if node.pods().is_empty() {
+        return Part::new();
+    }
     let left_out = all_keys && !has_all_keys(node.labels(), constraints);
     let own = |constraint: &Constraint| {
-        let pods = || count(node, &constraint.selector, pod.namespace());
+        let pods = count(node, &constraint.selector, pod.namespace());
+        if pods == 0 {
+            return None;
+        }
         if constraint.key == HOSTNAME {
             // Each node counts for itself, whether it takes part or not.
-            return Some((node.name().to_owned(), pods()));
+            return Some((node.name().to_owned(), pods));
         }
         if left_out || !constraint.includes(pod, node) {
             return None;
         }
-        Some((node.label(&constraint.key).unwrap_or_default().to_owned(), pods()))
+        Some((node.label(&constraint.key).unwrap_or_default().to_owned(), pods))
     };
     constraints.iter().map(own).collect()
 }
@@ -48,7 +54,7 @@ fn change(total: &mut Vec<Counts>, part: &Part, sign: i64) {
         total.resize_with(part.len(), Counts::default);
     }
     for (counts, own) in total.iter_mut().zip(part) {
-        let Some((value, pods)) = own.as_ref().filter(|(_, pods)| *pods != 0) else { continue };
+        let Some((value, pods)) = own else { continue };
         match counts.get_mut(value) {
             Some(count) => {
                 *count += sign * pods;

@@ -1,6 +1,7 @@
 use super::{
     super::numbered::Numbered,
     PodTopologySpread,
+    by_default::Grid,
     constraint::{Action, Constraint, owners_selector},
     scoring::{HOSTNAME, IGNORED, rounded, share, weight},
 };
@@ -35,6 +36,22 @@ impl Track for PodTopologySpread {
             places: Numbered::default(),
             weights: Vec::new(),
         }))
+    }
+
+    fn track_kind(&self, pod: &PodInfo, _: &Snapshot) -> Option<Tracking> {
+        let spec = pod.spec();
+        if spec.topology_spread_constraints.as_ref().is_some_and(|own| !own.is_empty()) {
+            return None;
+        }
+        let of = |action| Constraint::all(&self.defaults, pod, action).ok();
+        let (hard, soft) = (of(Action::DoNotSchedule)?, of(Action::ScheduleAnyway)?);
+        if !hard.is_empty() {
+            return None;
+        }
+        if soft.is_empty() {
+            return Some(Tracking::Indifferent);
+        }
+        Some(Tracking::Counted(Box::new(Grid::new(pod, soft, !self.system))))
     }
 }
 
