@@ -1,7 +1,7 @@
 //! StatefulSets, step by step: nobody makes pods ready but the test.
 
 use crate::world::{
-    CLAIM, Kind, POD, STATEFUL_SET, World, is_active, is_going, items, name, names, number,
+    CLAIM, Kind, POD, STATEFUL_SET, World, is_active, is_going, is_of, items, name, names, number,
     template, text, uid,
 };
 use async_trait::async_trait;
@@ -192,6 +192,20 @@ async fn claims_are_owned_as_the_retention_policy_says() {
             })
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_go_with_their_set_though_it_never_had_a_pod() {
+    let world = World::with(|builder| builder.admit(Few::new(0))).await;
+    let policy = json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+    let more =
+        json!({"volumeClaimTemplates": claims(), "persistentVolumeClaimRetentionPolicy": policy});
+    let made = world.make_spec(SETS, "db", set(1, more)).await;
+    let owned = |all: &[Value]| all.len() == 1 && all.iter().all(|claim| is_of(claim, &made));
+    world.until_all(CLAIM, "the set owns its claim", owned).await;
+    world.told("db", "FailedCreate").await;
+    world.delete(SETS, "db").await;
+    world.until_all(CLAIM, "it goes with the set", <[Value]>::is_empty).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,6 +40,11 @@ fn claims(set: &StatefulSet, spec: &StatefulSetSpec, ordinal: i32) -> Vec<Persis
         claim.metadata.namespace.clone_from(&set.metadata.namespace);
         let labels = spec.selector.match_labels.clone().unwrap_or_default();
         claim.labels_mut().extend(labels);
+        let managed = claim.owner_references().iter().any(|owner| owner.controller == Some(true));
+        if deletes(spec).0 && !managed {
+            // The set may go before there is a pod to look at.
+            claim.owner_references_mut().push(controller_ref(set));
+        }
         claim.status = None;
         claim
     });
