@@ -10,6 +10,7 @@ mod budgets;
 mod certificates;
 mod cluster;
 mod collection;
+mod cronjob_events;
 mod cronjobs;
 mod daemons;
 mod daemonsets;
