@@ -216,6 +216,23 @@ async fn what_keeps_from_scaling_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_scaled_by_one_alone() {
+    let scaled = Scaled::start().await;
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let spec = json!({"minReplicas": 1, "maxReplicas": 5, "metrics": cpu(50)});
+    scaled.scale_by(spec.clone()).await;
+    let mut other = spec;
+    other["scaleTargetRef"] = target;
+    let other = json!({"metadata": {"name": "other"}, "spec": other});
+    scaled.cluster.create::<HorizontalPodAutoscaler>(other).await;
+    let message = scaled.says("ScalingActive", "False", "AmbiguousSelector").await;
+    assert_eq!(
+        message,
+        "pods by selector app=web are controlled by multiple HPAs: [{other default} {web default}]"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workload_sleeps_without_work_and_wakes_for_it() {
     let scaled = Scaled::gated("HPAScaleToZero=true").await;
     let queues = figures(&scaled.cluster, "external.metrics.k8s.io", "queue", "Queue").await;

@@ -1,20 +1,15 @@
 //! What is told of CronJobs that do not go as they should.
 
-use crate::{
-    cluster::Cluster,
-    world::{CRON_JOB, JOB, World, items, name, owner},
-};
+use crate::world::{CRON_JOB, JOB, World, items, name, owner};
 use async_trait::async_trait;
 use kube::api::PropagationPolicy;
 use kubeplane_apiserver::Builder;
-use kubeplane_clock::PausedClock;
 use kubeplane_core::{
     Definition,
     admission::{Admission, Operation, Request},
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 const KEY: &str = "/registry/cronjobs/default/tick";
 
@@ -38,9 +33,7 @@ impl Admission for NoJobs {
 }
 
 async fn start(change: impl FnOnce(Builder) -> Builder) -> World {
-    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
-    let cluster = Cluster::selected(Arc::new(clock.clone()), change, "cronjob-controller").await;
-    World { cluster, clock }
+    World::selected_with("cronjob-controller", change).await
 }
 
 fn pod() -> Value {

@@ -42,5 +42,7 @@ mod scaling;
 mod service_cidrs;
 mod statefulsets;
 mod tokens;
+mod told;
+mod traffic;
 mod volumes;
 mod world;

@@ -1,0 +1,185 @@
+//! Conditions and events of what does not go as usual, in the words that users and tools know.
+
+use crate::world::{
+    BUDGET, DEPLOYMENT, EVENT, NODES, POD, RS, SERVICE, World, condition, name, number, says,
+    template, text, uid,
+};
+use async_trait::async_trait;
+use kubeplane_core::{
+    Definition,
+    admission::{Admission, Operation, Request},
+    status::{ApiError, ApiResult},
+};
+use serde_json::{Value, json};
+
+/// Lets nobody make objects of a kind.
+#[derive(Debug)]
+struct Closed(&'static str);
+
+#[async_trait]
+impl Admission for Closed {
+    fn name(&self) -> &'static str {
+        "Closed"
+    }
+
+    fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
+        operation == Operation::Create && definition.plural == self.0 && subresource.is_empty()
+    }
+
+    async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
+        Err(ApiError::forbidden(&request.definition.resource(), request.name, "none today"))
+    }
+}
+
+fn web() -> Value {
+    json!({"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template("web")})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_selects_everything_or_counts_in_no_known_way_is_left_alone() {
+    let names = "deployment-controller,daemonset-controller,job-controller";
+    let world = World::selected(names).await;
+    let all = json!({"selector": {}, "template": template("a")});
+    let odd = json!({"completionMode": "Odd", "selector": {"matchLabels": {"app": "a"}},
+        "template": template("a")});
+    let table = [
+        (
+            ["apps/v1", "Deployment", "deployments"],
+            &all,
+            "SelectingAll",
+            "This deployment is selecting all pods. A non-empty selector is required.",
+        ),
+        (
+            ["apps/v1", "DaemonSet", "daemonsets"],
+            &all,
+            "SelectingAll",
+            "This daemon set is selecting all pods. A non-empty selector is required.",
+        ),
+        (
+            ["batch/v1", "Job", "jobs"],
+            &odd,
+            "UnknownCompletionMode",
+            "Skipped Job sync because completion mode is unknown",
+        ),
+    ];
+    for ([version, kind, plural], spec, reason, message) in table {
+        let metadata = json!({"namespace": "default", "name": plural, "uid": plural,
+            "generation": 1, "creationTimestamp": world.now()});
+        let object =
+            json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec});
+        world.cluster.store(&format!("/registry/{plural}/default/{plural}"), &object).await;
+        assert_eq!(world.told(plural, reason).await, message);
+    }
+    assert!(world.list(POD).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_says_how_far_its_new_set_is() {
+    // Nobody but the test looks after sets.
+    let world = World::selected("deployment-controller").await;
+    world.make_spec(DEPLOYMENT, "web", web()).await;
+    let reaches = async |status: &str, reason: &str| {
+        let wish = |web: &Value| says(web, "Progressing", status, reason);
+        let web = world.until(DEPLOYMENT, "web", reason, wish).await;
+        text(condition(&web, "Progressing").unwrap(), "/message").to_owned()
+    };
+    let said = reaches("True", "NewReplicaSetCreated").await;
+    let set = name(&world.list(RS).await[0]).to_owned();
+    assert_eq!(said, format!("Created new replica set \"{set}\""));
+    world.merge(DEPLOYMENT, "web", json!({"spec": {"paused": true}})).await;
+    assert_eq!(reaches("Unknown", "DeploymentPaused").await, "Deployment is paused");
+    world.merge(DEPLOYMENT, "web", json!({"spec": {"paused": false}})).await;
+    assert_eq!(reaches("Unknown", "DeploymentResumed").await, "Deployment is resumed");
+    world.merge_status(DEPLOYMENT, "web", json!({"conditions": []})).await;
+    let said = reaches("True", "FoundNewReplicaSet").await;
+    assert_eq!(said, format!("Found new replica set \"{set}\""));
+    let one = json!({"replicas": 1, "fullyLabeledReplicas": 1, "observedGeneration": 1});
+    world.merge_status(RS, &set, one).await;
+    let said = reaches("True", "ReplicaSetUpdated").await;
+    assert_eq!(said, format!("ReplicaSet \"{set}\" is progressing."));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sets_and_endpoints_that_may_not_be_made_are_told_of() {
+    let closed = |kind| move |builder: kubeplane_apiserver::Builder| builder.admit(Closed(kind));
+    let world = World::selected_with("deployment-controller", closed("replicasets")).await;
+    world.make_spec(DEPLOYMENT, "web", web()).await;
+    let said = world.told("web", "ReplicaSetCreateError").await;
+    assert!(said.starts_with("Failed to create new replica set \"web-"), "{said}");
+    assert!(said.ends_with("forbidden: none today"), "{said}");
+    let stopped = |web: &Value| says(web, "Progressing", "False", "ReplicaSetCreateError");
+    world.until(DEPLOYMENT, "web", "it goes no further", stopped).await;
+
+    let world = World::selected_with("endpoints-controller", closed("endpoints")).await;
+    let spec = json!({"clusterIP": "None", "selector": {"app": "web"}, "ports": [{"port": 80}]});
+    world.make_spec(SERVICE, "web", spec).await;
+    let said = world.told("web", "FailedToCreateEndpoint").await;
+    assert!(said.starts_with("Failed to create endpoint for service default/web: "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_told_of_when_they_come_and_go() {
+    let world = World::selected("node-lifecycle-controller").await;
+    let node = world.make(NODES, json!({"metadata": {"name": "n"}})).await;
+    let said = world.told("n", "RegisteredNode").await;
+    assert_eq!(said, "Node n event: Registered Node n in Controller");
+    world.delete(NODES, "n").await;
+    let said = world.told("n", "RemovingNode").await;
+    assert_eq!(said, "Node n event: Removing Node n from Controller");
+    let events = world.list(EVENT).await;
+    let about: Vec<_> = events.iter().map(|event| text(event, "/involvedObject/uid")).collect();
+    assert!(about.iter().all(|about| *about == uid(&node)), "{about:?}");
+}
+
+/// A budget, as far as it is counted.
+async fn budget(world: &World, own: &str, mut spec: Value) {
+    spec["selector"] = json!({"matchLabels": {"app": "web"}});
+    world.make_spec(BUDGET, own, spec).await;
+    let counted = |budget: &Value| number(budget, "/status/observedGeneration") == 1;
+    world.until(BUDGET, own, "it is counted", counted).await;
+}
+
+async fn pod(world: &World, more: Value) -> Value {
+    let mut pod = template("web");
+    pod["metadata"]["name"] = json!("a");
+    pod["metadata"]["ownerReferences"] = more;
+    world.make(POD, pod).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_whose_eviction_came_to_nothing_counts_again() {
+    let world = World::selected("disruption-controller").await;
+    let pod = pod(&world, json!([])).await;
+    world.ready(&[pod]).await;
+    budget(&world, "web", json!({"minAvailable": 1})).await;
+    let healthy = async |count: i64| {
+        let wish = |budget: &Value| number(budget, "/status/currentHealthy") == count;
+        world.until(BUDGET, "web", &format!("{count} are healthy"), wish).await
+    };
+    healthy(1).await;
+    world.merge_status(BUDGET, "web", json!({"disruptedPods": {"a": world.now()}})).await;
+    healthy(0).await;
+    world.pass(121);
+    let said = world.told("a", "NotDeleted").await;
+    assert_eq!(said, "Pod was expected by PDB default/web to be deleted but it wasn't");
+    assert_eq!(healthy(1).await["status"]["disruptedPods"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgets_that_cannot_be_counted_or_share_a_pod_are_told_of() {
+    let world = World::selected("disruption-controller").await;
+    for own in ["one", "two"] {
+        budget(&world, own, json!({"maxUnavailable": 1})).await;
+    }
+    let stranger = json!([{"apiVersion": "example.com/v1", "kind": "Gizmo", "name": "g",
+        "uid": "u", "controller": true}]);
+    pod(&world, stranger).await;
+    let said = world.told("a", "MultiplePodDisruptionBudgets").await;
+    let both = "Pod \"default\"/\"a\" matches multiple PodDisruptionBudgets.  Chose \"";
+    assert!(said.starts_with(both) && said.ends_with("\" arbitrarily."), "{said}");
+    let said = world.told("one", "CalculateExpectedPodCountFailed").await;
+    let why = "no matches for kind \"Gizmo\" in version \"example.com/v1\"";
+    assert_eq!(said, format!("Failed to calculate the number of expected pods: {why}"));
+    let failed = |budget: &Value| says(budget, "DisruptionAllowed", "False", "SyncFailed");
+    world.until(BUDGET, "one", "nothing is allowed", failed).await;
+}
