@@ -209,6 +209,31 @@ async fn claims_go_with_their_set_though_it_never_had_a_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_another_controls_is_left_to_it() {
+    let world = World::selected("statefulset-controller").await;
+    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "u",
+        "controller": true});
+    let mut taken = claims()[0].clone();
+    taken["metadata"] = json!({"name": "data-db-0", "ownerReferences": [other]});
+    world.make(CLAIM, taken).await;
+    let policy = json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+    let more =
+        json!({"volumeClaimTemplates": claims(), "persistentVolumeClaimRetentionPolicy": policy});
+    world.make_spec(SETS, "db", set(1, more)).await;
+    assert_eq!(
+        world.told("db", "ConflictingController").await,
+        "PersistentVolumeClaim data-db-0 has a conflicting OwnerReference that acts as a manging \
+         controller, the retention policy is ignored for this claim"
+    );
+    let pods = world.pods(1).await;
+    world.ready(&pods).await;
+    counted(&world, [1, 1, 1]).await;
+    let claim = world.get(CLAIM, "data-db-0").await;
+    let owners = items(&claim, "/metadata/ownerReferences");
+    assert!(owners.len() == 1 && owners[0]["uid"] == "u", "{owners:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_waits_for_the_claim_of_the_one_before_it_to_go() {
     let world = World::selected("statefulset-controller").await;
     let mut left = claims()[0].clone();

@@ -1,8 +1,8 @@
 //! Conditions and events of what does not go as usual, in the words that users and tools know.
 
 use crate::world::{
-    BUDGET, DEPLOYMENT, EVENT, NODES, POD, RS, SERVICE, World, condition, name, number, says,
-    template, text, uid,
+    BUDGET, CLAIM, DAEMON_SET, DEPLOYMENT, EVENT, NODES, POD, RS, SERVICE, VOLUME, World,
+    condition, name, number, says, template, text, uid,
 };
 use async_trait::async_trait;
 use kubeplane_core::{
@@ -182,4 +182,42 @@ async fn budgets_that_cannot_be_counted_or_share_a_pod_are_told_of() {
     assert_eq!(said, format!("Failed to calculate the number of expected pods: {why}"));
     let failed = |budget: &Value| says(budget, "DisruptionAllowed", "False", "SyncFailed");
     world.until(BUDGET, "one", "nothing is allowed", failed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_set_tells_of_pods_that_ended() {
+    let world = World::selected("daemonset-controller").await;
+    world.make(NODES, json!({"metadata": {"name": "n"}})).await;
+    let spec = json!({"selector": {"matchLabels": {"app": "d"}}, "template": template("d")});
+    world.make_spec(DAEMON_SET, "d", spec).await;
+    for (phase, reason, found, try_to) in [
+        ("Failed", "FailedDaemonPod", "failed", "kill"),
+        ("Succeeded", "SucceededDaemonPod", "succeeded", "delete"),
+    ] {
+        let pods = world.pods(1).await;
+        let pod = name(&pods[0]);
+        world.merge_status(POD, pod, json!({"phase": phase})).await;
+        let expected =
+            format!("Found {found} daemon pod default/{pod} on node n, will try to {try_to} it");
+        assert_eq!(world.told("d", reason).await, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_volume_is_bound_to_another_is_lost() {
+    let world = World::selected("persistentvolume-binder-controller").await;
+    let other = json!({"namespace": "default", "name": "other", "uid": "x"});
+    let volume = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "slow", "hostPath": {"path": "/tmp/v"}, "claimRef": other,
+        "persistentVolumeReclaimPolicy": "Retain"});
+    world.make_spec(VOLUME, "v", volume).await;
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "slow",
+        "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "v"});
+    let bound = json!({"pv.kubernetes.io/bind-completed": "yes"});
+    let claim = json!({"metadata": {"name": "mine", "annotations": bound}, "spec": spec});
+    world.make(CLAIM, claim).await;
+    let said = world.told("mine", "ClaimMisbound").await;
+    assert_eq!(said, "Two claims are bound to the same volume, this one is bound incorrectly");
+    let lost = |claim: &Value| text(claim, "/status/phase") == "Lost";
+    world.until(CLAIM, "mine", "it is lost", lost).await;
 }
