@@ -5,6 +5,8 @@ use crate::world::{
     condition, name, number, says, template, text, uid,
 };
 use async_trait::async_trait;
+use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
+use kubeplane_apiserver::Builder;
 use kubeplane_core::{
     Definition,
     admission::{Admission, Operation, Request},
@@ -101,7 +103,7 @@ async fn a_deployment_says_how_far_its_new_set_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sets_and_endpoints_that_may_not_be_made_are_told_of() {
-    let closed = |kind| move |builder: kubeplane_apiserver::Builder| builder.admit(Closed(kind));
+    let closed = |kind| move |builder: Builder| builder.admit(Closed(kind));
     let world = World::selected_with("deployment-controller", closed("replicasets")).await;
     world.make_spec(DEPLOYMENT, "web", web()).await;
     let said = world.told("web", "ReplicaSetCreateError").await;
@@ -220,4 +222,21 @@ async fn a_claim_whose_volume_is_bound_to_another_is_lost() {
     assert_eq!(said, "Two claims are bound to the same volume, this one is bound incorrectly");
     let lost = |claim: &Value| text(claim, "/status/phase") == "Lost";
     world.until(CLAIM, "mine", "it is lost", lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_for_a_pod_that_may_not_be_made_is_told_of() {
+    let closed = |builder: Builder| builder.admit(Closed("resourceclaims"));
+    let world = World::selected_with("resourceclaim-controller", closed).await;
+    let request = json!({"name": "one", "exactly": {"deviceClassName": "gpu"}});
+    let gpus = json!({"metadata": {"name": "gpus"},
+        "spec": {"spec": {"devices": {"requests": [request]}}}});
+    world.cluster.create::<ResourceClaimTemplate>(gpus).await;
+    let mut pod = template("web");
+    pod["metadata"]["name"] = json!("a");
+    pod["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "gpus"}]);
+    world.make(POD, pod).await;
+    let said = world.told("a", "FailedResourceClaimCreation").await;
+    assert!(said.starts_with("PodResourceClaim gpu: create ResourceClaim : "), "{said}");
+    assert!(said.ends_with("forbidden: none today"), "{said}");
 }
