@@ -53,6 +53,20 @@ async fn a_namespace_gets_its_defaults_and_goes_with_its_content() {
         if told { Ok(()) } else { Err(format!("{status:?}")) }
     })
     .await;
+    let status = namespaces.get("temp").await.unwrap().status.unwrap();
+    let told = status.conditions.iter().flatten();
+    let mut told: Vec<_> = told
+        .map(|own| (own.type_.as_str(), own.status.as_str(), own.reason.as_deref().unwrap()))
+        .collect();
+    told.sort_unstable();
+    let expected = [
+        ("NamespaceContentRemaining", "True", "SomeResourcesRemain"),
+        ("NamespaceDeletionContentFailure", "False", "ContentDeleted"),
+        ("NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered"),
+        ("NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions"),
+        ("NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain"),
+    ];
+    assert_eq!(told, expected);
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     maps.patch("held", &PatchParams::default(), &release).await.unwrap();
     gone(&namespaces, "temp").await;

@@ -1,11 +1,13 @@
 //! Conditions and events of what does not go as usual, in the words that users and tools know.
 
 use crate::world::{
-    BUDGET, CLAIM, DAEMON_SET, DEPLOYMENT, EVENT, NODES, POD, RS, SERVICE, VOLUME, World,
-    condition, name, number, says, template, text, uid,
+    BUDGET, CLAIM, DAEMON_SET, DEPLOYMENT, EVENT, GADGET, NODES, POD, RS, SERVICE, VOLUME, World,
+    condition, items, name, number, says, template, text, uid,
 };
 use async_trait::async_trait;
-use k8s_openapi::api::resource::v1::ResourceClaimTemplate;
+use k8s_openapi::api::{
+    autoscaling::v2::HorizontalPodAutoscaler, resource::v1::ResourceClaimTemplate,
+};
 use kubeplane_apiserver::Builder;
 use kubeplane_core::{
     Definition,
@@ -13,6 +15,7 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Lets nobody make objects of a kind.
 #[derive(Debug)]
@@ -239,4 +242,76 @@ async fn a_claim_for_a_pod_that_may_not_be_made_is_told_of() {
     let said = world.told("a", "FailedResourceClaimCreation").await;
     assert!(said.starts_with("PodResourceClaim gpu: create ResourceClaim : "), "{said}");
     assert!(said.ends_with("forbidden: none today"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_that_are_none_are_not_mirrored() {
+    let world = World::selected("endpointslice-mirroring-controller").await;
+    let ports = json!([{"port": 80}]);
+    world.make_spec(SERVICE, "db", json!({"clusterIP": "None", "ports": ports})).await;
+    let metadata = json!({"namespace": "default", "name": "db", "uid": "u-1",
+        "creationTimestamp": world.now()});
+    let addresses = json!([{"ip": "10.0.0.1"}, {"ip": "nowhere"}]);
+    let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata,
+        "subsets": [{"addresses": addresses, "ports": ports}]});
+    world.cluster.store("/registry/services/endpoints/default/db", &endpoints).await;
+    let said = world.told("db", "InvalidIPAddress").await;
+    assert_eq!(said, "Skipped 1 invalid IP addresses when mirroring to EndpointSlices");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_are_short_of_something_take_no_more_pods() {
+    let world = World::selected("node-lifecycle-controller").await;
+    let node = json!({"metadata": {"name": "n"}, "spec": {"unschedulable": true}});
+    world.make(NODES, node).await;
+    let short = ["MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"];
+    let tell = async |status: &str| {
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "lastHeartbeatTime": world.now()});
+        let mut conditions = vec![condition("Ready", "True")];
+        conditions.extend(short.iter().map(|kind| condition(kind, status)));
+        world.merge_status(NODES, "n", json!({"conditions": conditions})).await;
+    };
+    let tainted = async |keys: Vec<&str>| {
+        let expected: BTreeSet<_> =
+            keys.iter().map(|key| format!("node.kubernetes.io/{key} NoSchedule")).collect();
+        let has = |node: &Value| {
+            let taints = items(node, "/spec/taints").iter();
+            let found =
+                taints.map(|taint| format!("{} {}", text(taint, "/key"), text(taint, "/effect")));
+            found.collect::<BTreeSet<_>>() == expected
+        };
+        world.until(NODES, "n", &format!("it is tainted as {expected:?}"), has).await;
+    };
+    tell("True").await;
+    let mut keys = vec!["memory-pressure", "disk-pressure", "pid-pressure"];
+    keys.extend(["network-unavailable", "unschedulable"]);
+    tainted(keys).await;
+    tell("False").await;
+    tainted(vec!["unschedulable"]).await;
+    world.merge(NODES, "n", json!({"spec": {"unschedulable": false}})).await;
+    tainted(Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workload_that_does_not_say_which_pods_it_has_is_not_scaled() {
+    let world = World::selected("horizontal-pod-autoscaler-controller").await;
+    world.define().await;
+    world.make(GADGET, json!({"metadata": {"name": "g"}, "spec": {"replicas": 1}})).await;
+    let target = json!({"apiVersion": "example.com/v1", "kind": "Gadget", "name": "g"});
+    let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}});
+    let spec = json!({"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3,
+        "metrics": [{"type": "Resource", "resource": cpu}]});
+    let scaler = json!({"metadata": {"name": "scaler"}, "spec": spec});
+    world.cluster.create::<HorizontalPodAutoscaler>(scaler).await;
+    assert_eq!(world.told("scaler", "SelectorRequired").await, "selector is required");
+    let scalers = world.cluster.api::<HorizontalPodAutoscaler>();
+    let check = async || {
+        let status = scalers.get("scaler").await.unwrap().status.unwrap_or_default();
+        let mut conditions = status.conditions.iter().flatten();
+        let active = conditions.find(|own| own.type_ == "ScalingActive");
+        let said = active.map(|own| (own.status.as_str(), own.message.as_deref()));
+        let missing = ("False", Some("the HPA target's scale is missing a selector"));
+        if said == Some(missing) { Ok(()) } else { Err(format!("{status:?}")) }
+    };
+    world.eventually("why it is not scaled is told", check).await;
 }
