@@ -3,8 +3,10 @@
 
 mod changes;
 mod counted;
+mod limits;
 mod lives;
 mod player;
+mod storage;
 mod wrong;
 
 use counted::over_counted;
@@ -12,6 +14,7 @@ use kubeplane::{
     clock::Seed,
     testing::{FaultPlan, TestCluster, run},
 };
+use limits::violated;
 use lives::generations;
 use player::Play;
 use serde_json::{Value, json};
@@ -22,6 +25,7 @@ use std::{
     },
     time::Duration,
 };
+use storage::{lost, sweep};
 use tokio_util::task::AbortOnDropHandle;
 use wrong::wrong;
 
@@ -34,7 +38,10 @@ const NODES: i64 = 5;
 const SIMULATION: &str = "
 kind: Nodes
 metadata: {name: sim}
-spec: {count: 5}
+spec: {count: 5, annotations: {kubeplane.dev/local-volumes: /var/lib/volumes}}
+---
+kind: PodStages
+spec: {selector: {matchLabels: {app: kept}}, startDelay: 100ms, startJitter: 2s, readyDelay: 300ms, stopDelay: 500ms}
 ---
 kind: PodStages
 spec: {startDelay: 100ms, startJitter: 2s, readyDelay: 300ms, stopDelay: 500ms, runFor: 3s, failureRate: 0.1, failAfter: 1s}
@@ -64,6 +71,7 @@ async fn play(cluster: TestCluster) {
     let chance = Seed::new(cluster.seed() + 1);
     let running = generations(cluster.clone(), chance, healed.clone(), deaths.clone());
     let _running = AbortOnDropHandle::new(tokio::spawn(running));
+    let _sweeping = AbortOnDropHandle::new(tokio::spawn(sweep(cluster.clone())));
     let mut play = Play::new(cluster.clone(), seed);
     cluster.advance(Duration::from_secs(20)).await;
     play.begin().await;
@@ -96,6 +104,10 @@ async fn play(cluster: TestCluster) {
     assert!(left.is_empty(), "an hour after all is well again:\n{}", left.join("\n"));
     let counted = over_counted(&play);
     assert!(counted.is_empty(), "{}", counted.join("\n"));
+    let broken = [violated(&play), lost(&play)].concat();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let [granted, forbidden] = play.evictions;
+    assert!(granted > 0 && forbidden > 0, "evictions: {granted} granted, {forbidden} forbidden");
     assert!(!cluster.faults().struck().is_empty(), "nothing went wrong");
     let deaths = deaths.load(Ordering::SeqCst);
     assert!(deaths > 3, "the controllers died only {deaths} times");

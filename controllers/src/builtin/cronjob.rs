@@ -51,6 +51,7 @@ impl Controller for CronJobs {
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let clock = self.clock.clone();
+        let recorder = sources.context().recorder().clone();
         sources.handle::<CronJob>(move |change, queue| {
             let cron = change.object();
             let key = ObjectKey::of(&**cron);
@@ -60,7 +61,10 @@ impl Controller for CronJobs {
                     if let Ok(schedule) = times::schedule(new) {
                         queue.add_after(key, times::until_next(new, &schedule, clock.now()));
                     } else {
-                        queue.add(key);
+                        let text =
+                            format!("unparseable schedule for cronjob: {}", new.spec.schedule);
+                        let reason = "UnParseableCronJobSchedule";
+                        recorder.event_for(&**cron, EventType::Warning, reason, text);
                     }
                 }
                 _ => queue.add(key),

@@ -1,7 +1,7 @@
 //! The names that the original's `--controllers` knows.
 
 /// The shorter names that controllers once had, and those of today.
-const FORMER: [(&str, &str); 41] = [
+const FORMER: [(&str, &str); 42] = [
     ("attachdetach", "persistentvolume-attach-detach-controller"),
     ("bootstrapsigner", "bootstrap-signer-controller"),
     ("cloud-node-lifecycle", "cloud-node-lifecycle-controller"),
@@ -40,6 +40,7 @@ const FORMER: [(&str, &str); 41] = [
     ("serviceaccount-token", "serviceaccount-token-controller"),
     ("statefulset", "statefulset-controller"),
     ("storage-version-gc", "storageversion-garbage-collector-controller"),
+    ("svm", "storage-version-migrator-controller"),
     ("tokencleaner", "token-cleaner-controller"),
     ("ttl", "ttl-controller"),
     ("ttl-after-finished", "ttl-after-finished-controller"),

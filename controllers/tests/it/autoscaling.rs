@@ -216,6 +216,60 @@ async fn what_keeps_from_scaling_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn figures_of_containers_and_objects_that_nobody_has_are_told_of() {
+    let scaled = Scaled::start().await;
+    let half = json!({"type": "Utilization", "averageUtilization": 50});
+    let own = json!({"name": "cpu", "container": "c", "target": half});
+    let metrics = json!([{"type": "ContainerResource", "containerResource": own}]);
+    scaled.scale_by(json!({"minReplicas": 1, "maxReplicas": 5, "metrics": metrics})).await;
+    let unable = "the HPA was unable to compute the replica count: ";
+    let why = "failed to get cpu utilization: unable to get metrics for resource cpu: no metrics \
+               returned from resource metrics API";
+    let message = scaled.says("ScalingActive", "False", "FailedGetContainerResourceMetric").await;
+    assert_eq!(message, format!("{unable}{why}"));
+    let told = format!(
+        "invalid metrics (1 invalid out of 1), first error is: failed to get c container metric value: {why}"
+    );
+    eventually("it is told, too", || async {
+        scaled.pass(1).await;
+        let events = scaled.cluster.list::<Event>().await;
+        let found = events.iter().any(|event| {
+            event.reason.as_deref() == Some("FailedComputeMetricsReplicas")
+                && event.message.as_ref() == Some(&told)
+        });
+        if found { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "name": "front"});
+    let hits = json!({"metric": {"name": "hits"}, "describedObject": service,
+        "target": {"type": "Value", "value": "10"}});
+    let metrics = json!({"spec": {"metrics": [{"type": "Object", "object": hits}]}});
+    let autoscalers = scaled.cluster.api::<HorizontalPodAutoscaler>();
+    autoscalers.patch("web", &PatchParams::default(), &Patch::Merge(metrics)).await.unwrap();
+    let message = scaled.says("ScalingActive", "False", "FailedGetObjectMetric").await;
+    let why = "unable to get metric hits: Service on default front/unable to fetch metrics from \
+               custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered";
+    assert_eq!(message, format!("{unable}{why}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_scaled_by_one_alone() {
+    let scaled = Scaled::start().await;
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let spec = json!({"minReplicas": 1, "maxReplicas": 5, "metrics": cpu(50)});
+    scaled.scale_by(spec.clone()).await;
+    let mut other = spec;
+    other["scaleTargetRef"] = target;
+    let other = json!({"metadata": {"name": "other"}, "spec": other});
+    scaled.cluster.create::<HorizontalPodAutoscaler>(other).await;
+    let message = scaled.says("ScalingActive", "False", "AmbiguousSelector").await;
+    assert_eq!(
+        message,
+        "pods by selector app=web are controlled by multiple HPAs: [{other default} {web default}]"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workload_sleeps_without_work_and_wakes_for_it() {
     let scaled = Scaled::gated("HPAScaleToZero=true").await;
     let queues = figures(&scaled.cluster, "external.metrics.k8s.io", "queue", "Queue").await;

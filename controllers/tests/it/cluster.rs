@@ -25,7 +25,7 @@ use kubeplane_extensions::{CustomResourceDefinitionDeletion, CustomResources};
 use kubeplane_handlers::{AccessReview, ReviewKind};
 use kubeplane_pki::Authority;
 use kubeplane_store_memory::MemoryStore;
-use kubeplane_store_trait::Store;
+use kubeplane_store_trait::{Key, ReadAt, Store, WriteOptions};
 use kubeplane_telemetry::Metrics;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -63,6 +63,7 @@ pub(crate) struct Cluster {
     /// What the controllers tell of themselves.
     pub(crate) metrics: Metrics,
     clients: Clients,
+    store: Arc<dyn Store>,
     options: Option<BuiltinOptions>,
     selection: String,
     controllers: Mutex<JoinSet<()>>,
@@ -71,13 +72,19 @@ pub(crate) struct Cluster {
 
 pub(crate) const NODE: &str = "node-1";
 
+/// How often it is looked whether something has come.
+const TICK: Duration = Duration::from_millis(20);
 /// How long is waited for what is to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Cluster {
-    /// With all built-in controllers, on the machine's clock.
+    /// With all built-in controllers. Their time goes on as the machine's does, but no faster than this process is let
+    /// run: a node that nobody renews stays well for as long as the test is kept waiting.
     pub(crate) async fn start() -> Self {
-        Self::with_clock(kubeplane_clock::real()).await
+        let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+        let mut cluster = Self::with_clock(Arc::new(clock.clone())).await;
+        cluster.tasks.spawn(pass(clock, TICK));
+        cluster
     }
 
     /// With controllers that have this clock.
@@ -191,6 +198,18 @@ impl Cluster {
         api.create(&PostParams::default(), &object).await.unwrap()
     }
 
+    /// Stores an object past all that looks at what is written, as a server of another version may have.
+    pub(crate) async fn store(&self, key: &str, object: &Value) {
+        let key = Key::new(key.to_owned()).unwrap();
+        let (text, options) = (object.to_string(), WriteOptions::default());
+        let present = self.store.get(&key, ReadAt::Latest).await.unwrap().entry;
+        let written = match present {
+            Some(entry) => self.store.update(&key, text.into(), entry.revision, options).await,
+            None => self.store.create(&key, text.into(), options).await,
+        };
+        written.unwrap();
+    }
+
     /// A client that is somebody.
     pub(crate) fn client_as(&self, user: UserInfo) -> Client {
         self.clients.client_as(user)
@@ -204,7 +223,8 @@ impl Cluster {
     async fn bare_with(change: impl FnOnce(Builder) -> Builder) -> Self {
         let mut kinds = kubeplane_builtin::all();
         kinds.push(Arc::new(kubeplane_extensions::definition()));
-        let builder = ApiServer::builder(Arc::new(MemoryStore::new()) as Arc<dyn Store>)
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let builder = ApiServer::builder(store.clone())
             .resources(kinds)
             .hook(kubeplane_extensions::resource(), Arc::new(CustomResourceDefinitionDeletion))
             .authorize(Masters)
@@ -231,6 +251,7 @@ impl Cluster {
             client,
             metrics: Metrics::new(),
             clients,
+            store,
             options: None,
             selection: "*".to_owned(),
             controllers: Mutex::default(),
@@ -307,22 +328,24 @@ where
         match check().await {
             Ok(value) => return value,
             Err(last) if Instant::now() > deadline => panic!("{what}: {last}"),
-            Err(_) => sleep(Duration::from_millis(20)).await,
+            Err(_) => sleep(TICK).await,
         }
     }
 }
 
 /// Lets time that stands still go on slowly until this is dropped, as whatever is tried again waits for it.
 pub(crate) fn trickle(clock: &PausedClock) -> JoinSet<()> {
-    let clock = clock.clone();
     let mut task = JoinSet::new();
-    task.spawn(async move {
-        loop {
-            sleep(Duration::from_millis(20)).await;
-            clock.advance(Duration::from_millis(2));
-        }
-    });
+    task.spawn(pass(clock.clone(), Duration::from_millis(2)));
     task
+}
+
+/// Lets so much time pass with every tick.
+async fn pass(clock: PausedClock, step: Duration) {
+    loop {
+        sleep(TICK).await;
+        clock.advance(step);
+    }
 }
 
 /// Waits until the object is gone.

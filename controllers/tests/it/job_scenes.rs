@@ -217,6 +217,28 @@ async fn every_index_succeeds_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_successes_than_were_asked_for_are_told_of() {
+    let world = World::start().await;
+    world.make_spec(JOB, "work", job(json!({}))).await;
+    counted(&world, [1, 0, 0, 0]).await;
+    let first = active(&world).await.remove(0);
+    world.cluster.stop_controllers().await;
+    let metadata = json!({"name": "second", "labels": first["metadata"]["labels"],
+        "finalizers": [TRACKING], "ownerReferences": first["metadata"]["ownerReferences"]});
+    let containers = json!([{"name": "c", "image": "i"}]);
+    let spec = json!({"restartPolicy": "Never", "containers": containers});
+    let second = world.make(POD, json!({"metadata": metadata, "spec": spec})).await;
+    for pod in [&first, &second] {
+        end(&world, pod, 0).await;
+    }
+    world.cluster.start_controllers().await;
+    let done = ends_as(&world, "Complete", "CompletionsReached").await;
+    assert_eq!(counts(&done), [0, 2, 0, 0]);
+    let said = world.told("work", "TooManySucceededPods").await;
+    assert_eq!(said, "Too many succeeded pods running after completion count reached");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_indexed_job_grows_and_shrinks() {
     let world = World::start().await;
     let start = async || {

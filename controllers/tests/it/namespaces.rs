@@ -53,6 +53,20 @@ async fn a_namespace_gets_its_defaults_and_goes_with_its_content() {
         if told { Ok(()) } else { Err(format!("{status:?}")) }
     })
     .await;
+    let status = namespaces.get("temp").await.unwrap().status.unwrap();
+    let told = status.conditions.iter().flatten();
+    let mut told: Vec<_> = told
+        .map(|own| (own.type_.as_str(), own.status.as_str(), own.reason.as_deref().unwrap()))
+        .collect();
+    told.sort_unstable();
+    let expected = [
+        ("NamespaceContentRemaining", "True", "SomeResourcesRemain"),
+        ("NamespaceDeletionContentFailure", "False", "ContentDeleted"),
+        ("NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered"),
+        ("NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions"),
+        ("NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain"),
+    ];
+    assert_eq!(told, expected);
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     maps.patch("held", &PatchParams::default(), &release).await.unwrap();
     gone(&namespaces, "temp").await;
@@ -77,7 +91,9 @@ async fn pods_that_cannot_be_told_to_go_hold_up_nothing_else() {
         let mut conditions = status.conditions.iter().flatten();
         let failed = conditions.find(|own| own.type_ == "NamespaceDeletionContentFailure");
         let why = failed.and_then(|own| own.message.clone()).unwrap_or_default();
-        if why.contains("it is kept") { Ok(()) } else { Err(format!("{status:?}")) }
+        let reason = failed.and_then(|own| own.reason.as_deref()).unwrap_or_default();
+        let told = reason == "ContentDeletionFailed" && why.contains("it is kept");
+        if told { Ok(()) } else { Err(format!("{status:?}")) }
     };
     eventually("why it stays is told", check).await;
     assert!(pods.get_opt("kept").await.unwrap().is_some());

@@ -1,7 +1,7 @@
 //! StatefulSets, step by step: nobody makes pods ready but the test.
 
 use crate::world::{
-    CLAIM, Kind, POD, STATEFUL_SET, World, is_active, is_going, items, name, names, number,
+    CLAIM, Kind, POD, STATEFUL_SET, World, is_active, is_going, is_of, items, name, names, number,
     template, text, uid,
 };
 use async_trait::async_trait;
@@ -192,6 +192,45 @@ async fn claims_are_owned_as_the_retention_policy_says() {
             })
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_go_with_their_set_though_it_never_had_a_pod() {
+    let world = World::with(|builder| builder.admit(Few::new(0))).await;
+    let policy = json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+    let more =
+        json!({"volumeClaimTemplates": claims(), "persistentVolumeClaimRetentionPolicy": policy});
+    let made = world.make_spec(SETS, "db", set(1, more)).await;
+    let owned = |all: &[Value]| all.len() == 1 && all.iter().all(|claim| is_of(claim, &made));
+    world.until_all(CLAIM, "the set owns its claim", owned).await;
+    world.told("db", "FailedCreate").await;
+    world.delete(SETS, "db").await;
+    world.until_all(CLAIM, "it goes with the set", <[Value]>::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_another_controls_is_left_to_it() {
+    let world = World::selected("statefulset-controller").await;
+    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "u",
+        "controller": true});
+    let mut taken = claims()[0].clone();
+    taken["metadata"] = json!({"name": "data-db-0", "ownerReferences": [other]});
+    world.make(CLAIM, taken).await;
+    let policy = json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+    let more =
+        json!({"volumeClaimTemplates": claims(), "persistentVolumeClaimRetentionPolicy": policy});
+    world.make_spec(SETS, "db", set(1, more)).await;
+    assert_eq!(
+        world.told("db", "ConflictingController").await,
+        "PersistentVolumeClaim data-db-0 has a conflicting OwnerReference that acts as a manging \
+         controller, the retention policy is ignored for this claim"
+    );
+    let pods = world.pods(1).await;
+    world.ready(&pods).await;
+    counted(&world, [1, 1, 1]).await;
+    let claim = world.get(CLAIM, "data-db-0").await;
+    let owners = items(&claim, "/metadata/ownerReferences");
+    assert!(owners.len() == 1 && owners[0]["uid"] == "u", "{owners:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

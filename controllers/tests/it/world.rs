@@ -141,9 +141,17 @@ impl World {
 
     /// With those controllers that `--controllers` would select.
     pub(crate) async fn selected(selection: &str) -> Self {
+        Self::selected_with(selection, |builder| builder).await
+    }
+
+    /// The same, on a server that is put together differently.
+    pub(crate) async fn selected_with(
+        selection: &str,
+        change: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
         let clock = PausedClock::starting_at(kubeplane_clock::real().now());
         let shared = Arc::new(clock.clone());
-        Self { cluster: Cluster::selected(shared, |builder| builder, selection).await, clock }
+        Self { cluster: Cluster::selected(shared, change, selection).await, clock }
     }
 
     /// Where these gates are set.

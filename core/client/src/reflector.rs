@@ -39,8 +39,9 @@ struct Version {
 impl Reflector {
     pub(crate) async fn run(self) {
         let mut backoff = self.backoff();
-        // Any state will do at first; later never an older one than was shown already.
-        let mut at_least = "0".to_owned();
+        // What is the newest at first: caches of several kinds that begin together all show what was written before, as
+        // those of the original do. Later never an older state than was shown already.
+        let mut at_least = String::new();
         let mut failing = false;
         loop {
             match self.source.list(&self.query, &at_least).await {

@@ -92,8 +92,8 @@ pub type SourceEvents = BoxStream<'static, Result<SourceEvent>>;
 /// [`crate::Error::Expired`], from either call or from within a watch; the informer then lists again.
 #[async_trait]
 pub trait InformerSource: Debug + Send + Sync + 'static {
-    /// All matching objects. `at_least` is a resourceVersion the answer must not be older than, `"0"` for
-    /// any state that is at hand, or empty for the newest.
+    /// All matching objects. `at_least` is a resourceVersion the answer must not be older than, or empty for the
+    /// newest: whatever was written before the call is in the answer. An informer begins with that.
     ///
     /// # Errors
     /// When the list cannot be read.

@@ -1,12 +1,15 @@
 //! The changes that workloads go through.
 
-use super::player::{Play, TRIES};
+use super::{
+    player::{Play, TRIES},
+    storage::claim_templates,
+};
 use kube::api::{DynamicObject, ListParams, PostParams, PropagationPolicy};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How many kinds of changes there are.
-pub(super) const KINDS: usize = 8;
+pub(super) const KINDS: usize = 11;
 
 fn template(app: &str, image: u64) -> Value {
     json!({"metadata": {"labels": {"app": app}},
@@ -25,9 +28,14 @@ impl Play {
         self.make("Deployment", "default", set("web", json!({}))).await;
         let recreate = json!({"strategy": {"type": "Recreate"}});
         self.make("Deployment", "default", set("once", recreate)).await;
-        self.make("StatefulSet", "default", set("db", json!({"serviceName": "db"}))).await;
-        let parallel = json!({"serviceName": "shards", "podManagementPolicy": "Parallel"});
+        self.begin_storage().await;
+        let kept = json!({"serviceName": "db", "volumeClaimTemplates": claim_templates()});
+        self.make("StatefulSet", "default", set("db", kept)).await;
+        let parallel = json!({"serviceName": "shards", "podManagementPolicy": "Parallel",
+            "volumeClaimTemplates": claim_templates(),
+            "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"}});
         self.make("StatefulSet", "default", set("shards", parallel)).await;
+        self.begin_limits().await;
         let spec =
             json!({"selector": {"matchLabels": {"app": "each"}}, "template": template("each", 0)});
         self.make("DaemonSet", "default", json!({"metadata": {"name": "each"}, "spec": spec}))
@@ -68,9 +76,14 @@ impl Play {
             4 => self.start_job().await,
             5 => self.make_namespace().await,
             6 => self.own_and_delete().await,
+            7 => self.store_and_delete().await,
+            8 => self.work_much_or_little().await,
+            9 => self.drain().await,
             _ => {
                 let pods = self.api("Pod", "default");
-                let Ok(list) = pods.list(&ListParams::default()).await else { return };
+                // Those that only evictions may take.
+                let others = ListParams::default().labels("app!=kept");
+                let Ok(list) = pods.list(&others).await else { return };
                 if list.items.is_empty() {
                     return;
                 }

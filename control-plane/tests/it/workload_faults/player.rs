@@ -23,6 +23,12 @@ pub(super) struct Play {
     pub(super) jobs: u64,
     pub(super) namespaces: u64,
     pub(super) owners: u64,
+    /// Sets that go with what they stored, or without.
+    pub(super) stores: u64,
+    /// Whether the pods of `auto` have much to do.
+    pub(super) busy: bool,
+    /// Evictions that were granted, and that a budget forbade.
+    pub(super) evictions: [u64; 2],
 }
 
 fn resource(version: &str, kind: &str, plural: &str) -> ApiResource {
@@ -36,7 +42,7 @@ fn resource(version: &str, kind: &str, plural: &str) -> ApiResource {
     }
 }
 
-pub(super) const WATCHED: [(&str, &str, &str); 9] = [
+pub(super) const WATCHED: [(&str, &str, &str); 13] = [
     ("v1", "Pod", "pods"),
     ("v1", "ConfigMap", "configmaps"),
     ("apps/v1", "ReplicaSet", "replicasets"),
@@ -46,7 +52,21 @@ pub(super) const WATCHED: [(&str, &str, &str); 9] = [
     ("apps/v1", "ControllerRevision", "controllerrevisions"),
     ("batch/v1", "Job", "jobs"),
     ("batch/v1", "CronJob", "cronjobs"),
+    ("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+    ("v1", "PersistentVolume", "persistentvolumes"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
 ];
+
+/// What is made once and not looked at.
+const OTHERS: [(&str, &str, &str); 2] = [
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings"),
+    ("storage.k8s.io/v1", "StorageClass", "storageclasses"),
+];
+
+fn known(kind: &str) -> (&'static str, &'static str, &'static str) {
+    *WATCHED.iter().chain(&OTHERS).find(|own| own.1 == kind).unwrap()
+}
 
 /// Whether asking again would not help: neither a server on its way nor writes that others came before.
 fn is_refusal(status: &kube::core::Status) -> bool {
@@ -55,12 +75,27 @@ fn is_refusal(status: &kube::core::Status) -> bool {
 
 impl Play {
     pub(super) fn new(cluster: TestCluster, seed: Seed) -> Self {
-        Self { cluster, seed, deck: Vec::new(), jobs: 0, namespaces: 0, owners: 0 }
+        Self {
+            cluster,
+            seed,
+            deck: Vec::new(),
+            jobs: 0,
+            namespaces: 0,
+            owners: 0,
+            stores: 0,
+            busy: false,
+            evictions: [0, 0],
+        }
     }
 
+    /// The objects of a namespace; all there are without one.
     pub(super) fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
-        let (version, kind, plural) = *WATCHED.iter().find(|own| own.1 == kind).unwrap();
-        Api::namespaced_with(self.cluster.client(), namespace, &resource(version, kind, plural))
+        let (version, kind, plural) = known(kind);
+        let (client, resource) = (self.cluster.client(), resource(version, kind, plural));
+        match namespace {
+            "" => Api::all_with(client, &resource),
+            _ => Api::namespaced_with(client, namespace, &resource),
+        }
     }
 
     pub(super) async fn make(
@@ -70,8 +105,7 @@ impl Play {
         mut object: Value,
     ) -> DynamicObject {
         let api = self.api(kind, namespace);
-        let of = WATCHED.iter().find(|own| own.1 == kind).unwrap();
-        object["apiVersion"] = json!(of.0);
+        object["apiVersion"] = json!(known(kind).0);
         object["kind"] = json!(kind);
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         let mut last = String::new();
@@ -131,10 +165,7 @@ impl Play {
     }
 
     pub(super) async fn all(&self, kind: &str) -> Vec<Value> {
-        let (version, kind, plural) = *WATCHED.iter().find(|own| own.1 == kind).unwrap();
-        let api: Api<DynamicObject> =
-            Api::all_with(self.cluster.client(), &resource(version, kind, plural));
-        let list = api.list(&ListParams::default()).await.unwrap();
+        let list = self.api(kind, "").list(&ListParams::default()).await.unwrap();
         list.items.into_iter().map(|object| serde_json::to_value(object).unwrap()).collect()
     }
 }

@@ -1,8 +1,11 @@
 //! What is not as it was asked for.
 
 use super::{
-    NODES, name, number, owners,
+    NODES,
+    limits::wrong_limits,
+    name, number, owners,
     player::{Play, WATCHED},
+    storage::wrong_storage,
     text,
 };
 use serde_json::{Value, json};
@@ -88,6 +91,8 @@ pub(super) async fn wrong(play: &Play) -> Vec<String> {
             say(format!("{} has pods {found:?}", name(set)));
         }
     }
+    wrong_storage(play, &all, &mut say);
+    wrong_limits(play, &all, &mut say);
     wrong
 }
 

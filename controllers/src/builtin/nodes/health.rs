@@ -20,6 +20,8 @@ const FROM_KUBELET: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PID
 /// When a node was heard of last, on this side's own clock.
 #[derive(Debug, Clone)]
 pub(super) struct Pulse {
+    /// Of the node, which may be gone when it is told of.
+    pub(super) uid: Option<String>,
     heartbeat: Option<Time>,
     renewed: Option<Timestamp>,
     pub(super) at: Duration,
@@ -39,6 +41,7 @@ impl Pulse {
         let age =
             created.and_then(|created| Duration::try_from(wall.duration_since(created.0)).ok());
         Self {
+            uid: node.metadata.uid.clone(),
             heartbeat: heartbeat(node),
             renewed: renewed(lease),
             at: elapsed.saturating_sub(age.unwrap_or_default()),

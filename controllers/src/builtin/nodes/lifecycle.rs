@@ -186,12 +186,13 @@ impl NodeLifecycle {
 
     async fn check(&self, name: &str, context: &Context) -> Result<Action, Error> {
         let Some(node) = context.informers().of::<Node>().get("", name) else {
-            if self.pulses.lock().remove(name).is_some() {
+            let gone = self.pulses.lock().remove(name);
+            if let Some(gone) = gone {
                 let message = format!("Node {name} event: Removing Node {name} from Controller");
-                let gone = Node::default();
                 let object = k8s_openapi::api::core::v1::ObjectReference {
                     name: Some(name.to_owned()),
-                    ..reference(&gone)
+                    uid: gone.uid,
+                    ..reference(&Node::default())
                 };
                 context.recorder().event(&object, EventType::Normal, "RemovingNode", message);
             }

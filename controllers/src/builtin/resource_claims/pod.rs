@@ -135,9 +135,9 @@ where
     let claim = from_template(owner, entry, &found);
     let created = claims.create(&PostParams::default(), &claim).await.map_err(Error::from);
     controller.count(&claim, created.is_ok());
-    let created = created.map_err(|error| {
-        Error::Invalid(format!("create ResourceClaim {}: {}", claim.name_any(), error.text()))
-    })?;
+    // The original tells the name, which nobody has given yet.
+    let created = created
+        .map_err(|error| Error::Invalid(format!("create ResourceClaim : {}", error.text())))?;
     controller.written.created(memory, &created);
     Ok(created.name_any())
 }

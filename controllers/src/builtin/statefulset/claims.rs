@@ -11,6 +11,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Resource, ResourceExt, api::PostParams};
 use kubeplane_client::{EventType, Informer, ObjectKey, controller_ref};
+use kubeplane_workload::phase::phase;
 use std::sync::Arc;
 
 pub(super) fn name(set: &StatefulSet, template: &PersistentVolumeClaim, ordinal: i32) -> String {
@@ -40,6 +41,11 @@ fn claims(set: &StatefulSet, spec: &StatefulSetSpec, ordinal: i32) -> Vec<Persis
         claim.metadata.namespace.clone_from(&set.metadata.namespace);
         let labels = spec.selector.match_labels.clone().unwrap_or_default();
         claim.labels_mut().extend(labels);
+        let managed = claim.owner_references().iter().any(|owner| owner.controller == Some(true));
+        if deletes(spec).0 && !managed {
+            // The set may go before there is a pod to look at.
+            claim.owner_references_mut().push(controller_ref(set));
+        }
         claim.status = None;
         claim
     });
@@ -92,6 +98,25 @@ fn wanted_owners(
         wanted.push(controller_ref(set));
     }
     Some(wanted)
+}
+
+/// Whether another has a claim that is to go by this set's policy: its controller, or an earlier set or pod of the name.
+fn is_foreign(
+    claim: &PersistentVolumeClaim,
+    set: &StatefulSet,
+    spec: &StatefulSetSpec,
+    pod: &Pod,
+) -> bool {
+    let foreign = |reference: &OwnerReference| {
+        if refers_to(reference, set) {
+            Some(&reference.uid) != set.metadata.uid.as_ref()
+        } else if refers_to(reference, pod) {
+            Some(&reference.uid) != pod.metadata.uid.as_ref()
+        } else {
+            reference.controller == Some(true)
+        }
+    };
+    deletes(spec) != (false, false) && claim.owner_references().iter().any(foreign)
 }
 
 fn same_owners(a: &[OwnerReference], b: &[OwnerReference]) -> bool {
@@ -165,23 +190,18 @@ impl Sync<'_> {
         for template in self.spec.volume_claim_templates.iter().flatten() {
             let name = name(self.set, template, ordinal);
             let Some(claim) = self.claim(&name) else { continue };
-            let Some(wanted) = wanted_owners(&claim, self.set, self.spec, pod) else { continue };
-            let (with_set, with_pod) = deletes(self.spec);
-            let foreign = wanted.iter().any(|owner| {
-                owner.controller == Some(true)
-                    && Some(&owner.uid) != self.set.metadata.uid.as_ref()
-                    && Some(&owner.uid) != pod.metadata.uid.as_ref()
-            });
-            if foreign && (with_set || with_pod) {
+            let wanted = wanted_owners(&claim, self.set, self.spec, pod);
+            let wanted = wanted.filter(|wanted| !same_owners(claim.owner_references(), wanted));
+            // Of one that is well it was told before.
+            let begins = phase(pod) == "Pending" || !identity::is_wanted(self.spec, ordinal);
+            if (begins || wanted.is_some()) && is_foreign(&claim, self.set, self.spec, pod) {
                 let message = format!(
                     "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a \
                      manging controller, the retention policy is ignored for this claim"
                 );
                 self.event(EventType::Warning, "ConflictingController", message);
             }
-            if same_owners(claim.owner_references(), &wanted) {
-                continue;
-            }
+            let Some(wanted) = wanted else { continue };
             let mut next = (*claim).clone();
             next.metadata.owner_references = Some(wanted);
             let written = self.claim_api().replace(&name, &PostParams::default(), &next).await?;

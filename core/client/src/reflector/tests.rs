@@ -95,7 +95,7 @@ async fn a_watch_goes_on_where_the_last_one_ended() {
     ]);
     script.watches.lock().push_back(vec![Ok(SourceEvent::Deleted(object("b", 10)))]);
     let (asked, _, known) = play(script).await;
-    assert_eq!(asked, ["list \"0\"", "watch 5", "watch 9", "watch 10"]);
+    assert_eq!(asked, ["list \"\"", "watch 5", "watch 9", "watch 10"]);
     assert_eq!(known, ["ns/a@7"]);
 }
 
@@ -107,7 +107,7 @@ async fn an_expired_watch_leads_to_a_new_list_that_is_not_older() {
     script.lists.lock().push_back(Err(expired()));
     script.lists.lock().push_back(Ok((20, vec![object("b", 15), object("c", 16)])));
     let (asked, seen, known) = play(script).await;
-    assert_eq!(asked, ["list \"0\"", "watch 5", "list \"5\"", "list \"\"", "watch 20"]);
+    assert_eq!(asked, ["list \"\"", "watch 5", "list \"5\"", "list \"\"", "watch 20"]);
     assert_eq!(known, ["ns/b@15", "ns/c@16"]);
     assert!(seen.contains(&"-a".to_owned()) && seen.contains(&"+c".to_owned()), "{seen:?}");
 }
@@ -121,7 +121,7 @@ async fn one_object_that_cannot_be_read_does_not_hide_the_others() {
     script.lists.lock().push_back(Ok((5, vec![bad.clone(), object("a", 3)])));
     script.watches.lock().push_back(vec![Ok(SourceEvent::Added(bad))]);
     let (asked, _, known) = play(script).await;
-    assert_eq!(asked, ["list \"0\"", "watch 5", "watch 8"]);
+    assert_eq!(asked, ["list \"\"", "watch 5", "watch 8"]);
     assert_eq!(known, ["ns/a@3"]);
 }
 
@@ -145,7 +145,7 @@ async fn the_text_of_a_list_is_not_kept_while_its_objects_are_watched() {
     while script.asked.lock().len() < 2 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(*script.asked.lock(), ["list \"0\"", "watch 5"]);
+    assert_eq!(*script.asked.lock(), ["list \"\"", "watch 5"]);
     assert_eq!((informer.len(), Arc::strong_count(&text)), (1, 1));
 }
 
@@ -188,7 +188,7 @@ async fn a_kind_that_is_known_at_run_time_alone_is_read_whole() {
     informers.synced().await;
     assert_eq!(maps.get("ns", "a").unwrap().data["data"], json!({"k": "v"}));
     assert_eq!(informers.dynamic(resource.clone()).len(), 1, "it is shared");
-    assert_eq!(*script.asked.lock(), ["list \"0\"", "watch 5"]);
+    assert_eq!(*script.asked.lock(), ["list \"\"", "watch 5"]);
     let mut changes = maps.subscribe();
     assert!(changes.next().await.is_some());
     informers.forget_dynamic(resource);
@@ -220,7 +220,7 @@ async fn all_is_told_again_where_that_is_asked_for() {
         clock.advance(Duration::from_secs(10));
         assert_eq!(told(), ["a again", "b again"]);
     }
-    assert_eq!(*script.asked.lock(), ["list \"0\"", "watch 5"], "the server is not asked");
+    assert_eq!(*script.asked.lock(), ["list \"\"", "watch 5"], "the server is not asked");
     informers.stop();
     assert!(changes.next().await.is_none());
 }
