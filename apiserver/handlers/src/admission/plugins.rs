@@ -210,6 +210,9 @@ impl AdmissionPlugins {
                 "CertificateSubjectRestriction" => builder.admit(CertificateSubjectRestriction),
                 "DefaultIngressClass" => builder.admit(DefaultIngressClass),
                 "DenyServiceExternalIPs" => builder.admit(DenyServiceExternalIPs),
+                "PodTopologyLabels" if !self.features.is_on("PodTopologyLabelsAdmission") => {
+                    builder
+                }
                 "PodTopologyLabels" => builder.admit(PodTopologyLabels),
                 "NodeDeclaredFeatureValidator" => {
                     builder.admit(NodeDeclaredFeatureValidator::new(self.features.clone()))

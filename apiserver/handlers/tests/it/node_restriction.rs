@@ -7,6 +7,7 @@ use kubeplane_auth::TokenIssuer;
 use kubeplane_core::{
     Definition, GroupResource,
     admission::{Admission, Operation, Request},
+    features::Features,
     status::{ApiError, ApiResult},
 };
 use kubeplane_handlers::{ServiceAccountToken, admission::NodeRestriction};
@@ -244,14 +245,39 @@ async fn a_node_asks_for_no_certificate_but_its_own() {
     server.as_user(ONE, "POST", requests, &plain).await.expect(201);
 }
 
-/// A server that gives out tokens, with pods that have one for `vault`, for the API server, and for what a driver wants.
-async fn with_tokens() -> Server {
+fn tokens() -> Arc<ServiceAccountToken> {
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let issuer = TokenIssuer::new("https://issuer", &key, vec![], kubeplane_clock::real()).unwrap();
+    Arc::new(ServiceAccountToken::new(issuer))
+}
+
+#[tokio::test]
+async fn an_account_that_was_replaced_has_no_token_unless_that_is_not_looked_at() {
+    let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "metadata": {"uid": "other"}, "spec": {"audiences": ["vault"]}});
+    let path = format!("{ACCOUNTS}/default/token");
+    for (gates, code) in [("", 409), ("TokenRequestServiceAccountUIDValidation=false", 201)] {
+        let accounts = GroupResource::new("", "serviceaccounts");
+        let features: Features = gates.parse().unwrap();
+        let server =
+            Server::with(|builder| builder.features(features).handler(accounts, "token", tokens()))
+                .await;
+        let account = json!({"metadata": {"name": "default"}});
+        server.admin("POST", ACCOUNTS, &account).await.expect(201);
+        let answer = server.admin("POST", &path, &asked).await;
+        answer.expect(code);
+        let warned = answer.headers.get("warning").map(|text| text.to_str().unwrap().to_owned());
+        assert_eq!(warned.is_some(), code == 201, "{warned:?}");
+        let told = format!("{} {}", answer.text, warned.unwrap_or_default());
+        assert!(told.contains("the UID in the token request (other) does not match"), "{told}");
+    }
+}
+
+/// A server that gives out tokens, with pods that have one for `vault`, for the API server, and for what a driver wants.
+async fn with_tokens() -> Server {
     let accounts = GroupResource::new("", "serviceaccounts");
-    let tokens = Arc::new(ServiceAccountToken::new(issuer));
     let server =
-        Server::with(|builder| builder.admit(NodeRestriction).handler(accounts, "token", tokens))
+        Server::with(|builder| builder.admit(NodeRestriction).handler(accounts, "token", tokens()))
             .await;
     let account = json!({"metadata": {"name": "default"}});
     server.admin("POST", ACCOUNTS, &account).await.expect(201);
