@@ -17,6 +17,10 @@ const STRICT: [&str; 5] = [
     "must not have bits set beyond the prefix length",
 ];
 
+/// What is wrong with rules of sidecars without `RestartAllContainersOnContainerExits`.
+pub(crate) const SIDECAR_RULES: &str =
+    "restartPolicyRules are not allowed for init containers with restart policy Always";
+
 /// Takes out what is right with the gates as they are.
 pub(crate) fn allow(features: &Features, errors: &mut Errors) {
     errors.retain(|error| !is_allowed(features, error));
@@ -30,6 +34,9 @@ fn is_allowed(features: &Features, error: &Error) -> bool {
     let (path, detail) = (error.path.as_str(), error.detail.as_str());
     if is_comparison(error) {
         return features.is_on("TaintTolerationComparisonOperators");
+    }
+    if restarts_all(error) {
+        return features.is_on("RestartAllContainersOnContainerExits");
     }
     match detail {
         _ if STRICT.contains(&detail) => !features.is_on("StrictIPCIDRValidation"),
@@ -52,6 +59,14 @@ pub(crate) fn is_comparison(error: &Error) -> bool {
     error.kind == ErrorKind::NotSupported
         && is_of_toleration(error, ".operator")
         && (error.value == "Lt" || error.value == "Gt")
+}
+
+/// Whether it is a rule that restarts all containers, or one of a sidecar, which have none without that.
+pub(crate) fn restarts_all(error: &Error) -> bool {
+    error.detail == SIDECAR_RULES
+        || (error.kind == ErrorKind::NotSupported
+            && error.value == "RestartAllContainers"
+            && error.path.as_str().ends_with(".action"))
 }
 
 fn is_compared(error: &Error) -> bool {

@@ -2,6 +2,7 @@
 
 use super::{
     ROW, allocation,
+    constraint::one_attribute,
     features::{drop_from_claim, drop_from_status},
     request,
 };
@@ -40,6 +41,7 @@ pub(super) fn definition() -> Definition {
         revalidate: false,
         update,
         update_status: allocation::status,
+        gates: one_attribute,
         row: cells,
         ..Plain::NEW
     })

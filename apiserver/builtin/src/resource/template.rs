@@ -1,6 +1,6 @@
 //! ResourceClaimTemplates.
 
-use super::{ROW, features::drop_from_claim, request};
+use super::{ROW, constraint::one_attribute, features::drop_from_claim, request};
 use crate::{
     check,
     defaulting::map_in,
@@ -21,6 +21,7 @@ pub(super) fn definition() -> Definition {
         change: |context, object, old| drop_disabled(context, object, sub(old.map(), "spec")),
         validate,
         update,
+        gates: one_attribute,
         ..Plain::NEW
     })
 }

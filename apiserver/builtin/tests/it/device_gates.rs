@@ -94,6 +94,20 @@ fn claims_and_templates_ask_for_no_more_than_is_on() {
 }
 
 #[test]
+fn a_constraint_names_the_attribute_there_is() {
+    let mut spec = request_spec();
+    spec["devices"]["constraints"] = json!([{"requests": ["a"]}]);
+    let claim = json!({"metadata": {"name": "x", "namespace": "d"}, "spec": spec});
+    let errors = |gates: &str| {
+        Kind::gated(gates, GROUP, "ResourceClaim").create_errors(claim.clone()).join("\n")
+    };
+    let found = errors("");
+    assert!(found.contains("spec.devices.constraints[0]: Required value: exactly one"), "{found}");
+    let found = errors("DRAConsumableCapacity=false");
+    assert!(found.contains("constraints[0].matchAttribute: Required value"), "{found}");
+}
+
+#[test]
 fn slices_offer_no_more_than_is_on() {
     let binding = [
         "/spec/devices/0/bindingConditions",

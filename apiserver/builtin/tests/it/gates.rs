@@ -160,10 +160,24 @@ fn pods_and_templates_follow_the_gates() {
     let found = errors(comparison, "9223372036854775808");
     assert!(found.contains("value out of range") && !found.contains("canonical"), "{found}");
 
+    let off = "RestartAllContainersOnContainerExits=false";
+    let rules = json!([{"action": "RestartAllContainers",
+        "exitCodes": {"operator": "In", "values": [7]}}]);
+    let named = json!({"name": "c", "image": "i:1", "restartPolicy": "Never",
+        "restartPolicyRules": rules});
+    let named = json!({"containers": [named]});
+    wrong_and_right(off, "", ("v1", "Pod"), &pod(&named), "supported values: \"Restart\"");
+    wrong_and_right(off, "", ("apps/v1", "Deployment"), &deployment(&named), "\"Restart\"");
+    let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [7]}}]);
+    let sidecar = json!({"name": "s", "image": "i:1", "restartPolicy": "Always",
+        "restartPolicyRules": rules});
+    let sidecar = pod(&json!({"initContainers": [sidecar]}));
+    wrong_and_right(off, "", ("v1", "Pod"), &sidecar, "restartPolicyRules are not allowed");
+
     let mut costly = pod(&json!({}));
     costly["metadata"]["annotations"] = json!({"controller.kubernetes.io/pod-deletion-cost": "x"});
-    let off = "PodDeletionCost=false";
-    wrong_and_right("", off, ("v1", "Pod"), &costly, "must be a 32bit integer");
+    let free = "PodDeletionCost=false";
+    wrong_and_right("", free, ("v1", "Pod"), &costly, "must be a 32bit integer");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //! without being rid of it.
 
 use super::{metadata_and_spec, pod_template};
-use crate::{gates::is_comparison, look::At};
+use crate::{
+    gates::{is_comparison, restarts_all},
+    look::At,
+};
 use kubeplane_core::{
     Object,
     field::{Error, Errors},
@@ -23,6 +26,7 @@ enum Fault {
     Comparison,
     HostNetworkOfUsers,
     SelinuxChange,
+    RestartOfAll,
 }
 
 impl Fault {
@@ -43,6 +47,7 @@ impl Fault {
                 Self::HostNetworkOfUsers
             }
             _ if is_comparison(error) => Self::Comparison,
+            _ if restarts_all(error) => Self::RestartOfAll,
             _ if path.ends_with(".seLinuxChangePolicy") && error.value == "MountOption" => {
                 Self::SelinuxChange
             }
