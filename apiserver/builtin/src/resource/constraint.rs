@@ -16,8 +16,7 @@ pub(super) const REQUESTS_MAX: usize = 32;
 pub(super) const CONFIG_MAX: usize = 32;
 const CONSTRAINTS_MAX: usize = 32;
 const PARAMETERS_MAX: usize = 10 * 1024;
-const ONE_ATTRIBUTE: &str =
-    "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
+const ONE_ATTRIBUTE: &str = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
 const REFERENCE: &str = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
 
 /// The name of a request, or of one of its alternatives.
