@@ -264,3 +264,18 @@ fn the_status_of_a_network_comes_from_writers_where_it_is_not_wiped() {
     assert_eq!(off.updated(&old, "", say).0.at(&path), Some(&json!([])));
     assert_eq!(on.updated(&old, "status", say).0.at(&path), Some(&json!([])));
 }
+
+#[test]
+fn names_of_configurations_in_files_are_refused_where_there_are_such() {
+    let value = json!({"metadata": {"name": "own.static.k8s.io"}, "webhooks": []});
+    let kind = |gates: &str| {
+        let api = "admissionregistration.k8s.io/v1";
+        Kind::gated(gates, api, "ValidatingWebhookConfiguration")
+    };
+    let (off, on) = (kind(""), kind("ManifestBasedAdmissionControlConfig=true"));
+    let made = off.created(value.clone());
+    assert!(off.warnings_of("", &made, None).concat().contains("reserved for static"));
+    let errors = on.create_errors(value);
+    assert!(errors.len() == 1 && errors[0].contains("reserved for static"), "{errors:?}");
+    assert!(on.warnings_of("", &made, Some(&made)).concat().contains("reserved for static"));
+}
