@@ -43,15 +43,7 @@ impl Handler for ServiceAccountToken {
             request.api.get(&GroupResource::new("", "serviceaccounts"), &namespace, &name).await?;
         let kind = GroupKind::new("authentication.k8s.io", "TokenRequest");
         check_identity(&review, &account, &kind)?;
-        if let Some(why) = other_uid(&review, &account) {
-            if request.api.features().is_on(UID_GATE) {
-                let resource = GroupResource::new(kind.group.clone(), kind.kind.clone());
-                return Err(ApiError::conflict(&resource, account.name(), why));
-            }
-            request.warnings.add(format!(
-                "{why} but {UID_GATE} is not enabled. In the future, this will return a conflict error"
-            ));
-        }
+        check_uid(&request, &review, &account, &kind)?;
         fill(&mut review, &account);
         review.set(
             &["metadata", "creationTimestamp"],
@@ -119,14 +111,28 @@ fn check_identity(review: &Object, account: &Object, kind: &GroupKind) -> ApiRes
     Ok(())
 }
 
-/// That a token is asked for an account which was replaced since.
-fn other_uid(review: &Object, account: &Object) -> Option<String> {
+/// Whether the account that is asked for was replaced since.
+fn check_uid(
+    request: &HandlerRequest,
+    review: &Object,
+    account: &Object,
+    kind: &GroupKind,
+) -> ApiResult<()> {
     let (asked, actual) = (review.uid(), account.uid());
-    (!asked.is_empty() && asked != actual).then(|| {
-        format!(
-            "the UID in the token request ({asked}) does not match the UID of the service account ({actual})"
-        )
-    })
+    if asked.is_empty() || asked == actual {
+        return Ok(());
+    }
+    let why = format!(
+        "the UID in the token request ({asked}) does not match the UID of the service account ({actual})"
+    );
+    if request.api.features().is_on(UID_GATE) {
+        let resource = GroupResource::new(kind.group.clone(), kind.kind.clone());
+        return Err(ApiError::conflict(&resource, account.name(), why));
+    }
+    request.warnings.add(format!(
+        "{why} but {UID_GATE} is not enabled. In the future, this will return a conflict error"
+    ));
+    Ok(())
 }
 
 /// A default of the kind, which whoever asks is taken to have asked for.
