@@ -7,15 +7,25 @@ use kubeplane_core::{
 };
 use parking_lot::Mutex;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject};
+use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
     time::Duration,
 };
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
-use x509_parser::{prelude::FromDer, x509::AttributeTypeAndValue};
+use x509_parser::{
+    prelude::FromDer,
+    x509::{AttributeTypeAndValue, X509Name},
+};
 
-/// Authenticates clients by certificate: the common name is the user, each organization a group.
+/// Where it stands by which credential somebody was known.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+/// The attribute of a subject that holds the uid.
+const UID: &str = "1.3.6.1.4.1.57683.2";
+
+/// Authenticates clients by certificate: the common name is the user, each organization a group. The user's extra tells
+/// the certificate's fingerprint, and its uid is the attribute 1.3.6.1.4.1.57683.2 of the subject, if there is one.
 #[derive(Debug)]
 pub struct X509 {
     anchors: Vec<TrustAnchor<'static>>,
@@ -116,7 +126,23 @@ fn subject(leaf: &[u8]) -> Result<UserInfo, String> {
     if name.is_empty() {
         return Err("the certificate has no common name".into());
     }
-    Ok(UserInfo::new(name, subject.iter_organization().filter_map(text)))
+    let mut user = UserInfo::new(name, subject.iter_organization().filter_map(text));
+    user.uid = uid(subject)?;
+    let print: String = Sha256::digest(leaf).iter().map(|byte| format!("{byte:02x}")).collect();
+    user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={print}")]);
+    Ok(user)
+}
+
+fn uid(subject: &X509Name<'_>) -> Result<String, String> {
+    let own = subject.iter_attributes().filter(|part| part.attr_type().to_id_string() == UID);
+    let found: Result<Vec<&str>, _> = own.map(AttributeTypeAndValue::as_str).collect();
+    let found = found.map_err(|error| error.to_string())?;
+    match &found[..] {
+        [] => Ok(String::new()),
+        [""] => Err("UID cannot be an empty string".into()),
+        [one] => Ok((*one).to_owned()),
+        several => Err(format!("expected 1 UID, but found multiple: {several:?}")),
+    }
 }
 
 #[async_trait]
@@ -156,12 +182,38 @@ mod tests {
         let admin = Request::new("admin", Usage::Client).organization("system:masters");
         let good = ours.issue(&admin, clock.now()).unwrap();
         let user = x509.authenticate(&parts(&good.certificate)).await.unwrap().unwrap();
-        assert_eq!(user, UserInfo::new("admin", ["system:masters"]));
+        let mut expected = UserInfo::new("admin", ["system:masters"]);
+        let der = CertificateDer::from_pem_slice(good.certificate.as_bytes()).unwrap();
+        let print: String = Sha256::digest(&der).iter().map(|byte| format!("{byte:02x}")).collect();
+        expected.extra.insert(CREDENTIAL_ID.into(), vec![format!("X509SHA256={print}")]);
+        assert_eq!(user, expected);
         let forged = theirs.issue(&admin, clock.now()).unwrap();
         assert_eq!(x509.authenticate(&parts(&forged.certificate)).await.unwrap_err().code(), 401);
         let server = ours.issue(&Request::new("admin", Usage::Server), clock.now()).unwrap();
         assert!(x509.authenticate(&parts(&server.certificate)).await.is_err());
         let none = http::Request::new(()).into_parts().0;
         assert_eq!(x509.authenticate(&none).await.unwrap(), None);
+    }
+
+    /// The attribute of a uid of one letter, alone in its set.
+    fn attribute(letter: u8) -> Vec<u8> {
+        let mut bytes = vec![0x31, 0x10, 0x30, 0x0e, 0x06, 0x09];
+        bytes.extend([0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xc2, 0x53, 0x02]);
+        bytes.extend([0x0c, 0x01, letter]);
+        bytes
+    }
+
+    #[test]
+    fn a_subject_says_one_uid_at_most() {
+        let said = |parts: &[Vec<u8>]| {
+            let parts = parts.concat();
+            let mut name = vec![0x30, u8::try_from(parts.len()).unwrap()];
+            name.extend(parts);
+            uid(&X509Name::from_der(&name).unwrap().1)
+        };
+        assert_eq!(said(&[]), Ok(String::new()));
+        assert_eq!(said(&[attribute(b'7')]), Ok("7".to_owned()));
+        let several = said(&[attribute(b'7'), attribute(b'8')]).unwrap_err();
+        assert!(several.contains("found multiple"), "{several}");
     }
 }

@@ -1,7 +1,7 @@
 //! What extends admission: webhooks, policies in expressions, and what binds policies to parameters.
 
-use crate::row::Row;
-use kubeplane_core::{Definition, Object, definition::Context};
+use crate::{look::At, row::Row};
+use kubeplane_core::{Definition, Object, definition::Context, field::Errors};
 
 mod binding;
 mod expression;
@@ -35,10 +35,25 @@ pub(crate) fn definitions() -> Vec<Definition> {
     ]
 }
 
-fn warn(context: &Context<'_>, object: &Object, _old: Option<&Object>) {
-    if object.name().ends_with(STATIC_SUFFIX) {
-        context.warnings.add(format!(
-            "metadata.name: names ending with {STATIC_SUFFIX:?} are reserved for static manifest-based configurations and cannot be managed via the API"
-        ));
+/// The gate for configurations that come from files; with it their names are refused, without it they are warned of.
+const GATE: &str = "ManifestBasedAdmissionControlConfig";
+
+fn reserved() -> String {
+    format!(
+        "names ending with {STATIC_SUFFIX:?} are reserved for static manifest-based configurations and cannot be managed via the API"
+    )
+}
+
+fn warn(context: &Context<'_>, object: &Object, old: Option<&Object>) {
+    let told = old.is_some() || !context.features.is_on(GATE);
+    if told && object.name().ends_with(STATIC_SUFFIX) {
+        context.warnings.add(format!("metadata.name: {}", reserved()));
+    }
+}
+
+fn reserve(context: &Context<'_>, object: &Object, old: Option<&Object>, errors: &mut Errors) {
+    let refused = old.is_none() && context.features.is_on(GATE);
+    if refused && object.name().ends_with(STATIC_SUFFIX) {
+        errors.push(At::top(object.map(), "metadata").get("name").invalid(reserved()));
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     check,
     defaulting::{map_in, missing, text},
+    gates,
     hooks::{change_only, keep, start_generation, step_generation},
     job,
     look::{At, Look, sub},
@@ -83,6 +84,7 @@ impl Strategy for CronJobs {
             let name = At::top(object.map(), "metadata").get("name");
             errors.push(name.invalid("must be no more than 52 characters"));
         }
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn_of_name(context, object);
             job::warn(context, &spec.get("jobTemplate").get("spec"));
@@ -99,6 +101,7 @@ impl Strategy for CronJobs {
         validate(&spec, Some(sub(old.map(), "spec")), &mut errors);
         let template = At::top(old.map(), "spec").get("jobTemplate").get("spec").get("template");
         forgive_template(&mut errors, &template);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             if object.generation() != old.generation() {
                 job::warn(context, &spec.get("jobTemplate").get("spec"));

@@ -1,7 +1,7 @@
 //! DaemonSets.
 
 use crate::{
-    defaulting,
+    defaulting, gates,
     hooks::{is_same, keep, start_generation},
     look::{At, Look, sub},
     pod::{defaults::pod_template, features::drop_from_template, warnings},
@@ -98,7 +98,8 @@ impl Strategy for DaemonSets {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = validation::daemon_set(object);
+        let mut errors = validation::daemon_set(object);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn(context, object);
         }
@@ -109,7 +110,8 @@ impl Strategy for DaemonSets {
         if context.subresource == "status" {
             return validation::status(object, old);
         }
-        let errors = validation::update(object, old);
+        let mut errors = validation::update(object, old);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() && template_generation(object) != template_generation(old) {
             warn(context, object);
         }

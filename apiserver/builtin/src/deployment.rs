@@ -1,7 +1,7 @@
 //! Deployments.
 
 use crate::{
-    defaulting,
+    defaulting, gates,
     hooks::{is_same, keep, keep_metadata, start_generation},
     look::{Look, sub},
     pod::{defaults::pod_template, features::drop_from_template},
@@ -79,7 +79,8 @@ impl Strategy for Deployments {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = validation::deployment(object);
+        let mut errors = validation::deployment(object);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn_of_name(context, object);
             warn_of_template(context, object, None);
@@ -91,7 +92,8 @@ impl Strategy for Deployments {
         match context.subresource {
             "status" => validation::status(object, old),
             _ => {
-                let errors = validation::update(object, old);
+                let mut errors = validation::update(object, old);
+                gates::allow(context.features, &mut errors);
                 if errors.is_empty() {
                     warn_of_template(context, object, Some(old));
                 }

@@ -2,7 +2,7 @@
 
 use crate::{
     addresses::warn_of_balancers,
-    check,
+    check, gates,
     ingressclass::object_reference,
     look::{At, Look, sub},
     plain::Plain,
@@ -10,7 +10,7 @@ use crate::{
     table::{age, or},
 };
 use jiff::Timestamp;
-use kubeplane_core::{Definition, Object, field::Errors, names};
+use kubeplane_core::{Definition, Object, definition::Context, field::Errors, names};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -33,6 +33,7 @@ pub(crate) fn definition() -> Definition {
         revalidate: false,
         update,
         update_status,
+        gates: allow,
         warn_status: |context, object| warn_of_balancers(context.warnings, object),
         row: cells,
         ..Plain::NEW
@@ -84,6 +85,29 @@ fn validate(object: &Object) -> Errors {
         );
     }
     errors
+}
+
+/// Addresses of the status as old gates had them, and names of Services too, unless the stored object has such a name.
+fn allow(context: &Context<'_>, object: &Object, old: Option<&Object>, errors: &mut Errors) {
+    gates::allow(context.features, errors);
+    let odd = |object: &Object| {
+        let mut found = Errors::new();
+        let names = services(&At::top(object.map(), "spec"));
+        names.iter().for_each(|name| gates::service_name(context.features, name, &mut found));
+        found
+    };
+    if context.subresource.is_empty() && old.is_none_or(|old| odd(old).is_empty()) {
+        errors.extend(odd(object));
+    }
+}
+
+/// The names of Services that requests go to.
+fn services<'a>(spec: &At<'a>) -> Vec<At<'a>> {
+    let rules = spec.get("rules").items();
+    let paths = rules.flat_map(|rule| rule.get("http").get("paths").items());
+    let backends = paths.map(|path| path.get("backend"));
+    let all = std::iter::once(spec.get("defaultBackend")).chain(backends);
+    all.map(|backend| backend.get("service").get("name")).collect()
 }
 
 fn update(object: &Object, old: &Object) -> Errors {

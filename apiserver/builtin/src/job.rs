@@ -2,6 +2,7 @@
 
 use crate::{
     defaulting::{map, map_in, maps_in, missing, text},
+    gates,
     hooks::{change_only, keep, start_generation, step_generation},
     look::{At, Look, sub},
     pod::{
@@ -87,7 +88,8 @@ impl Strategy for Jobs {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = validation::create(object);
+        let mut errors = validation::create(object);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn_of_name(context, object);
             warn(context, &At::top(object.map(), "spec"));
@@ -99,7 +101,8 @@ impl Strategy for Jobs {
         if context.subresource == "status" {
             return status::update(object, old);
         }
-        let errors = validation::update(context.features, object, old);
+        let mut errors = validation::update(context.features, object, old);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() && object.generation() != old.generation() {
             warn(context, &At::top(object.map(), "spec"));
         }

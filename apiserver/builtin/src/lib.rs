@@ -37,6 +37,7 @@ mod endpointslice;
 mod event;
 mod expressions;
 mod flowschema;
+mod gates;
 mod hooks;
 mod horizontalpodautoscaler;
 mod ingress;

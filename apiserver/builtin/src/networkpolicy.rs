@@ -4,6 +4,7 @@ use crate::{
     addresses::warn_of_cidr,
     check,
     defaulting::{maps_in, missing},
+    gates,
     look::{At, Look, sub},
     plain::Plain,
     row::Row,
@@ -36,6 +37,7 @@ pub(crate) fn definition() -> Definition {
         validate: |object| policy(object, &[]),
         revalidate: false,
         update,
+        gates: |context, _, _, errors| gates::allow(context.features, errors),
         row: cells,
         ..Plain::NEW
     })

@@ -2,6 +2,7 @@
 
 use crate::{
     addresses::warn_of_cidr,
+    gates,
     hooks::{change_only, keep},
     look::{At, Look, sub},
     row::{PROXY, Part, Row},
@@ -78,7 +79,8 @@ impl Strategy for Nodes {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = validation::node(object);
+        let mut errors = validation::node(object);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn(context, object);
         }
@@ -91,6 +93,7 @@ impl Strategy for Nodes {
             errors.extend(validation::node(object));
         }
         errors.extend(validation::update(object, old));
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() && context.subresource != "status" {
             warn(context, object);
         }

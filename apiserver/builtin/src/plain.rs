@@ -34,6 +34,8 @@ pub(crate) struct Plain {
     /// Whether what is wrong with the change is told first.
     pub(crate) update_first: bool,
     pub(crate) update_status: fn(&Object, &Object) -> Errors,
+    /// What gates of the cluster make right, or wrong; with the stored object where one is changed. For subresources too.
+    pub(crate) gates: fn(&Context<'_>, &Object, Option<&Object>, &mut Errors),
     pub(crate) row: fn(&Object, Timestamp) -> Vec<Value>,
 }
 
@@ -52,6 +54,7 @@ impl Plain {
         revalidate: true,
         update_first: false,
         update_status: |_, _| Errors::new(),
+        gates: |_, _, _, _| {},
         row: |object, now| vec![object.name().into(), crate::table::age(object, now)],
     };
 }
@@ -96,7 +99,8 @@ impl Strategy for Plain {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = (self.validate)(object);
+        let mut errors = (self.validate)(object);
+        (self.gates)(context, object, None, &mut errors);
         if errors.is_empty() {
             (self.warn)(context, object, None);
         }
@@ -105,7 +109,8 @@ impl Strategy for Plain {
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         if context.subresource == "status" {
-            let errors = (self.update_status)(object, old);
+            let mut errors = (self.update_status)(object, old);
+            (self.gates)(context, object, Some(old), &mut errors);
             if errors.is_empty() {
                 (self.warn_status)(context, object);
             }
@@ -115,6 +120,7 @@ impl Strategy for Plain {
         let change = (self.update)(object, old);
         let (mut errors, rest) = if self.update_first { (change, whole) } else { (whole, change) };
         errors.extend(rest);
+        (self.gates)(context, object, Some(old), &mut errors);
         if errors.is_empty() {
             (self.warn)(context, object, Some(old));
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     defaulting::map_in,
+    gates,
     look::{At, Look, sub},
     plain::Plain,
     pod::{defaults, features::drop_disabled, validation},
@@ -31,6 +32,7 @@ pub(crate) fn definition() -> Definition {
             validation::forgive_template(&mut errors, &At::top(old.map(), "template"));
             errors
         },
+        gates: |context, _, _, errors| gates::allow(context.features, errors),
         row: cells,
         ..Plain::NEW
     })

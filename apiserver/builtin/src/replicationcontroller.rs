@@ -1,7 +1,7 @@
 //! ReplicationControllers.
 
 use crate::{
-    defaulting,
+    defaulting, gates,
     hooks::{keep, start_generation, step_generation},
     look::{Look, sub},
     pod::{defaults::pod_template, features::drop_from_template},
@@ -89,7 +89,8 @@ impl Strategy for ReplicationControllers {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = validation::controller(object);
+        let mut errors = validation::controller(object);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn_of_name(context, object);
             warn_of_template(context, object, None);
@@ -101,7 +102,8 @@ impl Strategy for ReplicationControllers {
         match context.subresource {
             "status" => crate::workload::validation::replica_status(object, old),
             _ => {
-                let errors = validation::update(object, old);
+                let mut errors = validation::update(object, old);
+                gates::allow(context.features, &mut errors);
                 if errors.is_empty() {
                     warn_of_template(context, object, Some(old));
                 }

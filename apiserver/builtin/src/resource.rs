@@ -9,6 +9,7 @@ mod capacity;
 mod class;
 mod constraint;
 mod device;
+mod features;
 mod lists;
 mod request;
 mod resourceclaim;

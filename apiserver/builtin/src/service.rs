@@ -2,8 +2,9 @@
 
 use crate::{
     addresses::warn_of_balancers,
+    gates,
     hooks::{change_only, keep},
-    look::{Look, sub},
+    look::{At, Look, sub},
     row::{PROXY, Part, Row},
     table::{age, labels, or},
 };
@@ -63,7 +64,11 @@ impl Strategy for Services {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = validation::create(object);
+        let mut errors = Errors::new();
+        let name = At::top(object.map(), "metadata").get("name");
+        gates::service_name(context.features, &name, &mut errors);
+        errors.extend(validation::create(object));
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warnings::service(context.warnings, object);
         }
@@ -73,14 +78,16 @@ impl Strategy for Services {
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
         match context.subresource {
             "status" => {
-                let errors = validation::status(object, old);
+                let mut errors = validation::status(object, old);
+                gates::allow(context.features, &mut errors);
                 if errors.is_empty() {
                     warn_of_balancers(context.warnings, object);
                 }
                 errors
             }
             _ => {
-                let errors = validation::update(object, old);
+                let mut errors = validation::update(object, old);
+                gates::allow(context.features, &mut errors);
                 if errors.is_empty() {
                     warnings::service(context.warnings, object);
                 }

@@ -2,6 +2,7 @@
 
 use crate::{
     check,
+    hooks::keep,
     look::{At, Look, sub},
     plain::Plain,
     row::{Part, Row},
@@ -10,6 +11,7 @@ use crate::{
 use jiff::Timestamp;
 use kubeplane_core::{
     Definition, Object,
+    definition::Context,
     field::Errors,
     names::address::{is_valid_cidr, parse_cidr_sloppy},
 };
@@ -25,13 +27,27 @@ pub(crate) fn definition() -> Definition {
         ..Row::CLUSTER
     };
     row.define(Plain {
-        status: Some(|| json!({})),
+        create: |context, object| {
+            if wipes(context) {
+                object.set(&["status"], json!({}));
+            }
+        },
+        change: |context, object, old| {
+            if wipes(context) && context.subresource.is_empty() {
+                keep(object, old, "status");
+            }
+        },
         validate: |object| networks(&At::top(object.map(), "spec").get("cidrs")),
         revalidate: false,
         update,
         row: cells,
         ..Plain::NEW
     })
+}
+
+/// Whether only the controller says how it stands with a network, as for every other kind.
+fn wipes(context: &Context<'_>) -> bool {
+    context.features.is_on("ServiceCIDRStatusFieldWiping")
 }
 
 fn cells(object: &Object, now: Timestamp) -> Vec<Value> {

@@ -1,7 +1,7 @@
 //! StatefulSets.
 
 use crate::{
-    defaulting,
+    defaulting, gates,
     hooks::{keep, start_generation, step_generation},
     look::{At, Look, sub},
     persistentvolumeclaim,
@@ -77,7 +77,8 @@ impl Strategy for StatefulSets {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = validation::create(object);
+        let mut errors = validation::create(object);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn_of_template(context, object, None);
             warn(context, object, None);
@@ -89,7 +90,8 @@ impl Strategy for StatefulSets {
         if context.subresource == "status" {
             return validation::status(object, old);
         }
-        let errors = validation::update(object, old);
+        let mut errors = validation::update(object, old);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn_of_template(context, object, Some(old));
             // The original names the field when it warns about a change only, and like this.

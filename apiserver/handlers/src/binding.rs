@@ -70,6 +70,9 @@ async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> Api
     let refuse =
         |why: String| ApiError::conflict(&GroupResource::new("", "pods/binding"), name, why);
     let now = api.clock().now();
+    let features = api.features();
+    let clears = features.is_on("ClearingNominatedNodeNameAfterBinding");
+    let labels = features.is_on("PodTopologyLabelsAdmission");
     api.update_with(&pods, namespace, name, |pod| {
         for (precondition, actual, what) in [
             (binding.uid(), pod.uid(), "UID"),
@@ -95,8 +98,10 @@ async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> Api
             return Err(refuse(format!("pod {name} has non-empty .spec.schedulingGates")));
         }
         pod.set(&["spec", "nodeName"], node);
-        pod.remove(&["status", "nominatedNodeName"]);
-        for map in ["annotations", "labels"] {
+        if clears {
+            pod.remove(&["status", "nominatedNodeName"]);
+        }
+        for map in ["annotations", "labels"].into_iter().take(if labels { 2 } else { 1 }) {
             if let Some(added) = binding.at(&["metadata", map]).and_then(Value::as_object).filter(|added| !added.is_empty()) {
                 pod.map_at_mut(&["metadata", map]).extend(added.clone());
             }

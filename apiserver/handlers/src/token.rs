@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const DEFAULT_SECONDS: i64 = 3600;
+/// Whether a token is refused that is asked for an account which was replaced since.
+const UID_GATE: &str = "TokenRequestServiceAccountUIDValidation";
 const LEAST_SECONDS: i64 = 600;
 const MOST_SECONDS: i64 = 1 << 32;
 /// What the kubelet asks for when it wants clients to be warned, not cut off, after an hour.
@@ -41,6 +43,7 @@ impl Handler for ServiceAccountToken {
             request.api.get(&GroupResource::new("", "serviceaccounts"), &namespace, &name).await?;
         let kind = GroupKind::new("authentication.k8s.io", "TokenRequest");
         check_identity(&review, &account, &kind)?;
+        check_uid(&request, &review, &account, &kind)?;
         fill(&mut review, &account);
         review.set(
             &["metadata", "creationTimestamp"],
@@ -105,15 +108,30 @@ fn check_identity(review: &Object, account: &Object, kind: &GroupKind) -> ApiRes
             return Err(ApiError::invalid(kind, account.name(), &[error]));
         }
     }
-    if !review.uid().is_empty() && review.uid() != account.uid() {
-        let why = format!(
-            "the UID in the token request ({}) does not match the UID of the service account ({})",
-            review.uid(),
-            account.uid()
-        );
+    Ok(())
+}
+
+/// Whether the account that is asked for was replaced since.
+fn check_uid(
+    request: &HandlerRequest,
+    review: &Object,
+    account: &Object,
+    kind: &GroupKind,
+) -> ApiResult<()> {
+    let (asked, actual) = (review.uid(), account.uid());
+    if asked.is_empty() || asked == actual {
+        return Ok(());
+    }
+    let why = format!(
+        "the UID in the token request ({asked}) does not match the UID of the service account ({actual})"
+    );
+    if request.api.features().is_on(UID_GATE) {
         let resource = GroupResource::new(kind.group.clone(), kind.kind.clone());
         return Err(ApiError::conflict(&resource, account.name(), why));
     }
+    request.warnings.add(format!(
+        "{why} but {UID_GATE} is not enabled. In the future, this will return a conflict error"
+    ));
     Ok(())
 }
 

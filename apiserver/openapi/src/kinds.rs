@@ -1,5 +1,4 @@
-//! The table of kinds whose schemas k8s-openapi knows: those of every Kubernetes version it offers, so that this
-//! crate builds with any of them.
+//! The table of kinds whose schemas k8s-openapi knows, as of version 1.36.
 
 use k8s_openapi::Resource;
 use kubeplane_core::GroupVersionKind;
@@ -55,6 +54,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    api::admissionregistration::v1::MutatingAdmissionPolicy,
+    api::admissionregistration::v1::MutatingAdmissionPolicyBinding,
     api::admissionregistration::v1::MutatingWebhookConfiguration,
     api::admissionregistration::v1::ValidatingAdmissionPolicy,
     api::admissionregistration::v1::ValidatingAdmissionPolicyBinding,
@@ -117,6 +118,10 @@ kinds! {
     api::rbac::v1::ClusterRoleBinding,
     api::rbac::v1::Role,
     api::rbac::v1::RoleBinding,
+    api::resource::v1::DeviceClass,
+    api::resource::v1::ResourceClaim,
+    api::resource::v1::ResourceClaimTemplate,
+    api::resource::v1::ResourceSlice,
     api::resource::v1alpha3::DeviceTaintRule,
     api::resource::v1beta1::DeviceClass,
     api::resource::v1beta1::ResourceClaim,
@@ -135,6 +140,7 @@ kinds! {
     api::storage::v1::CSIStorageCapacity,
     api::storage::v1::StorageClass,
     api::storage::v1::VolumeAttachment,
+    api::storage::v1::VolumeAttributesClass,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 }

@@ -3,7 +3,7 @@ use crate::{
     api::Api, body::Body, delegation::DelegatedRequest, discovery, requester::on_behalf, verbs,
 };
 use async_trait::async_trait;
-use http::{Method, Response};
+use http::{Method, Response, header};
 use kubeplane_core::{ApiError, status::ApiResult};
 use tracing::Instrument;
 
@@ -16,7 +16,10 @@ pub(crate) struct Dispatch {
 impl Dispatch {
     /// A write goes on to its end when the client goes away, so that what it allocated is kept or given
     /// back.
-    async fn resource(&self, exchange: Exchange) -> ApiResult<Response<Body>> {
+    async fn resource(&self, mut exchange: Exchange) -> ApiResult<Response<Body>> {
+        if !self.api.features().is_on("APIResponseCompression") {
+            exchange.head.headers.remove(header::ACCEPT_ENCODING);
+        }
         let reads = matches!(exchange.info.verb.as_str(), "get" | "list" | "watch");
         let alone = !reads && !exchange.info.is_long_running();
         let user = exchange.user.clone();

@@ -2,6 +2,7 @@
 
 use crate::harness::{Server, names, version};
 use flate2::read::GzDecoder;
+use kubeplane_core::features::Features;
 use serde_json::{Value, json};
 use std::io::Read;
 
@@ -148,6 +149,20 @@ async fn only_large_answers_are_compressed() {
     let quality = [("accept-encoding", "gzip;q=1.0")];
     let plain = server.call("GET", MAPS, &quality, b"").await;
     assert!(!plain.headers.contains_key("content-encoding"));
+}
+
+#[tokio::test]
+async fn no_answer_is_compressed_where_that_is_off() {
+    let off: Features = "APIResponseCompression=false".parse().unwrap();
+    let server = Server::with(|builder| builder.features(off));
+    let namespace = json!({"metadata": {"name": "default"}});
+    server.post("/api/v1/namespaces", &namespace).await.expect(201);
+    let big = json!({"metadata": {"name": "one"}, "data": {"x": "y".repeat(200_000)}});
+    server.post(MAPS, &big).await.expect(201);
+    let gzip = [("accept-encoding", "gzip")];
+    let plain = server.call("GET", &format!("{MAPS}/one"), &gzip, b"").await;
+    assert!(!plain.headers.contains_key("content-encoding"));
+    assert!(plain.text.contains("yyyy"));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod extenders;
 mod gangs;
 mod gates;
 mod group_claims;
+mod helm;
 mod joining;
 mod kubectl;
 mod matrix;

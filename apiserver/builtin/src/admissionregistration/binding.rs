@@ -1,7 +1,7 @@
 //! What binds policies to parameters and to requests.
 
 use super::{
-    ROW,
+    ROW, reserve,
     rules::{default_resources, match_resources, mutable, spec},
     warn,
 };
@@ -23,6 +23,7 @@ const HOOKS: Plain = Plain {
     default: |object| default_resources(spec(object), "matchResources"),
     counted: &["spec"],
     warn,
+    gates: reserve,
     row: cells,
     ..Plain::NEW
 };

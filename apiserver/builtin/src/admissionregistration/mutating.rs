@@ -4,6 +4,7 @@ use super::{
     REINVOCATION_POLICIES, ROW,
     expression::{Returns, Variables},
     policy::{define_variables, head, match_conditions, param_kind_cell, same_conditions},
+    reserve,
     rules::{default_resources, mutable, spec},
     warn,
 };
@@ -30,6 +31,7 @@ pub(super) fn definition() -> Definition {
         default,
         counted: &["spec"],
         warn,
+        gates: reserve,
         validate: |object| policy(object, None),
         revalidate: false,
         update: |object, old| policy(object, Some(old)),

@@ -4,6 +4,7 @@ use super::{
     ROW,
     expression::{Returns, Variables},
     policy::{define_variables, head, match_conditions, param_kind_cell, same_conditions},
+    reserve,
     rules::{default_resources, spec},
     warn,
 };
@@ -37,6 +38,7 @@ pub(super) fn definition() -> Definition {
         status: Some(|| json!({})),
         counted: &["spec"],
         warn,
+        gates: reserve,
         validate: |object| policy(object, None),
         revalidate: false,
         update: |object, old| policy(object, Some(old)),

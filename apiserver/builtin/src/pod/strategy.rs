@@ -6,6 +6,7 @@ use super::{
     table, validation, warnings,
 };
 use crate::{
+    gates,
     hooks::{change_only, is_same, keep, keep_metadata, put, start_generation},
     look::{Look, sub},
 };
@@ -35,7 +36,7 @@ impl Strategy for Pods {
         let class = prepare::qos_class(object);
         object.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
         prepare::scheduling_gates(context, object);
-        prepare::label_keys(object);
+        prepare::label_keys(context.features, object);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
@@ -63,7 +64,8 @@ impl Strategy for Pods {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Errors {
-        let errors = validation::create(object);
+        let mut errors = validation::create(object);
+        gates::allow(context.features, &mut errors);
         if errors.is_empty() {
             warn_of_name(context, object);
             warnings::pod(context.warnings, object);
@@ -72,18 +74,17 @@ impl Strategy for Pods {
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Errors {
-        match context.subresource {
-            "status" => {
-                let errors = validation::update::status(object, old);
-                if errors.is_empty() {
-                    warnings::status(context.warnings, object);
-                }
-                errors
-            }
+        let mut errors = match context.subresource {
+            "status" => validation::update::status(object, old),
             "ephemeralcontainers" => validation::update::ephemeral_containers(object, old),
             "resize" => validation::update::resize(object, old),
             _ => validation::update::pod(object, old),
+        };
+        gates::allow(context.features, &mut errors);
+        if context.subresource == "status" && errors.is_empty() {
+            warnings::status(context.warnings, object);
         }
+        errors
     }
 
     fn table_row(&self, object: &Object, now: Timestamp) -> Vec<Value> {

@@ -3,15 +3,37 @@
 use super::{
     ROW,
     constraint::{CONFIG_MAX, configuration},
+    features::drop_from_class,
     lists::list,
     selector::selectors,
 };
-use crate::{look::At, plain::Plain, pod::validation::resources::is_native, row::Row};
-use kubeplane_core::{Definition, Object, definition::NameRule, field::Errors, names};
+use crate::{
+    hooks::is_same, look::At, plain::Plain, pod::validation::resources::is_native, row::Row,
+};
+use kubeplane_core::{
+    Definition, Object,
+    definition::{Context, NameRule},
+    field::Errors,
+    names,
+};
 
 pub(super) fn definition() -> Definition {
     let row = Row { kind: "DeviceClass", plural: "deviceclasses", ..ROW };
-    row.define(Plain { name: NameRule::LongName, counted: &["spec"], validate, ..Plain::NEW })
+    row.define(Plain {
+        name: NameRule::LongName,
+        counted: &["spec"],
+        create: |context, object| drop_from_class(context.features, object, None),
+        change,
+        validate,
+        ..Plain::NEW
+    })
+}
+
+fn change(context: &Context<'_>, object: &mut Object, old: &Object) {
+    drop_from_class(context.features, object, Some(old));
+    // What was just dropped is no change.
+    let changed = !is_same(object, old, &["spec"]);
+    object.set(&["metadata", "generation"], old.generation() + i64::from(changed));
 }
 
 fn validate(object: &Object) -> Errors {

@@ -6,12 +6,17 @@ use super::{
     values::{fully_qualified_name, opaque},
 };
 use crate::{check, csinode::driver_name, look::At};
-use kubeplane_core::field::Errors;
+use kubeplane_core::{
+    Object,
+    definition::Context,
+    field::{Error, Errors},
+};
 
 pub(super) const REQUESTS_MAX: usize = 32;
 pub(super) const CONFIG_MAX: usize = 32;
 const CONSTRAINTS_MAX: usize = 32;
 const PARAMETERS_MAX: usize = 10 * 1024;
+const ONE_ATTRIBUTE: &str = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
 const REFERENCE: &str = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
 
 /// The name of a request, or of one of its alternatives.
@@ -43,12 +48,25 @@ pub(super) fn constraints(constraints: &At<'_>, names: &Names<'_>, errors: &mut 
         } else if distinct.is_set() {
             fully_qualified_name(&distinct, errors);
         } else {
-            errors.push(constraint.required(
-                "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set",
-            ));
+            errors.push(constraint.required(ONE_ATTRIBUTE));
         }
     };
     list(constraints, CONSTRAINTS_MAX, each, errors);
+}
+
+/// With the gate `DRAConsumableCapacity` off there is but one attribute to name.
+pub(super) fn one_attribute(
+    context: &Context<'_>,
+    _: &Object,
+    _: Option<&Object>,
+    errors: &mut Errors,
+) {
+    if context.features.is_on("DRAConsumableCapacity") {
+        return;
+    }
+    for error in errors.iter_mut().filter(|error| error.detail == ONE_ATTRIBUTE) {
+        *error = Error::required(&error.path.child("matchAttribute"), "");
+    }
 }
 
 /// Configuration for some requests of a claim, or for all.

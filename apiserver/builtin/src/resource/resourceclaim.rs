@@ -1,6 +1,11 @@
 //! ResourceClaims.
 
-use super::{ROW, allocation, request};
+use super::{
+    ROW, allocation,
+    constraint::one_attribute,
+    features::{drop_from_claim, drop_from_status},
+    request,
+};
 use crate::{
     check,
     look::{At, Look, sub},
@@ -24,6 +29,9 @@ pub(super) fn definition() -> Definition {
     row.define(Plain {
         default: |object| request::default(object.map_at_mut(&["spec"])),
         status: Some(|| json!({})),
+        create: |context, object| {
+            drop_from_claim(context.features, object.map_at_mut(&["spec"]), &Value::Null);
+        },
         change,
         validate: |object| {
             let mut errors = Errors::new();
@@ -33,6 +41,7 @@ pub(super) fn definition() -> Definition {
         revalidate: false,
         update,
         update_status: allocation::status,
+        gates: one_attribute,
         row: cells,
         ..Plain::NEW
     })
@@ -41,8 +50,10 @@ pub(super) fn definition() -> Definition {
 /// What is said of devices that the claim no longer has goes with them.
 fn change(context: &Context<'_>, object: &mut Object, old: &Object) {
     if context.subresource != "status" {
-        return;
+        let before = sub(old.map(), "spec");
+        return drop_from_claim(context.features, object.map_at_mut(&["spec"]), before);
     }
+    drop_from_status(context.features, object, old);
     let mut gone = allocation::devices(sub(old.map(), "status"));
     for kept in allocation::devices(sub(object.map(), "status")) {
         gone.remove(&kept);

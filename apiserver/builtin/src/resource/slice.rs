@@ -3,6 +3,7 @@
 use super::{
     ROW,
     device::{counter_names, device},
+    features::drop_from_slice,
     lists::set,
     taint::stamp,
     values::pool_name,
@@ -71,8 +72,10 @@ fn change(context: &Context<'_>, object: &mut Object, old: &Object) {
 
 /// Takes out the fields of features that are off, unless the stored object uses them.
 fn prepare(context: &Context<'_>, object: &mut Object, old: Option<&Object>) {
-    let before = old.map_or(&[][..], |old| sub(old.map(), "spec").list("devices"));
+    let stored = old.map_or(&Value::Null, |old| sub(old.map(), "spec"));
+    let before = stored.list("devices");
     let (features, mappings) = (context.features, "nodeAllocatableResourceMappings");
+    drop_from_slice(features, object.map_at_mut(&["spec"]), stored);
     let mapped = features.is_on("DRANodeAllocatableResources")
         || before.iter().any(|device| device.has(mappings));
     let listed = features.is_on("DRAListTypeAttributes") || before.iter().any(has_lists);

@@ -1,20 +1,35 @@
 //! ResourceClaimTemplates.
 
-use super::{ROW, request};
+use super::{ROW, constraint::one_attribute, features::drop_from_claim, request};
 use crate::{
     check,
     defaulting::map_in,
-    look::{At, sub},
+    look::{At, Look, sub},
     plain::Plain,
     pod::validation::annotations::names_and_size,
     row::Row,
 };
-use kubeplane_core::{Definition, Object, field::Error, field::Errors};
+use kubeplane_core::{Definition, Object, definition::Context, field::Error, field::Errors};
+use serde_json::Value;
 
 pub(super) fn definition() -> Definition {
     let scope = Row::NAMESPACED.scope;
     let row = Row { kind: "ResourceClaimTemplate", plural: "resourceclaimtemplates", scope, ..ROW };
-    row.define(Plain { default, validate, update, ..Plain::NEW })
+    row.define(Plain {
+        default,
+        create: |context, object| drop_disabled(context, object, &Value::Null),
+        change: |context, object, old| drop_disabled(context, object, sub(old.map(), "spec")),
+        validate,
+        update,
+        gates: one_attribute,
+        ..Plain::NEW
+    })
+}
+
+fn drop_disabled(context: &Context<'_>, object: &mut Object, before: &Value) {
+    if let Some(claim) = map_in(object.map_at_mut(&["spec"]), "spec") {
+        drop_from_claim(context.features, claim, before.sub("spec"));
+    }
 }
 
 fn default(object: &mut Object) {

@@ -7,6 +7,8 @@ mod creates;
 #[cfg(test)]
 mod definitions;
 #[cfg(test)]
+mod device_gates;
+#[cfg(test)]
 mod expressions;
 #[cfg(test)]
 mod gates;

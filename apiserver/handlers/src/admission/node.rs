@@ -12,6 +12,7 @@ use kubeplane_core::{
     Definition,
     admission::{Admission, Does, Operation, Request},
     auth::UserInfo,
+    features::Features,
     status::ApiResult,
 };
 use serde_json::Value;
@@ -31,7 +32,22 @@ const CONCERNED: [(&str, &str); 8] = [
 /// Keeps a kubelet to what is its own: its Node, its Lease, its CSINode and its ResourceSlices, the pods bound to it with
 /// their tokens, and certificates of its own name.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NodeRestriction;
+pub struct NodeRestriction {
+    any_certificate: bool,
+    any_audience: bool,
+}
+
+impl NodeRestriction {
+    /// With the gate `AllowInsecureKubeletCertificateSigningRequests` nodes ask for certificates of any name, and without
+    /// `ServiceAccountNodeAudienceRestriction` for tokens that are for anybody; the default is as both are by default.
+    #[must_use]
+    pub fn new(features: &Features) -> Self {
+        Self {
+            any_certificate: features.is_on("AllowInsecureKubeletCertificateSigningRequests"),
+            any_audience: !features.is_on("ServiceAccountNodeAudienceRestriction"),
+        }
+    }
+}
 
 fn node_of(user: &UserInfo) -> Option<&str> {
     user.is_in("system:nodes").then(|| user.name.strip_prefix("system:node:")).flatten()
@@ -58,11 +74,11 @@ impl Admission for NodeRestriction {
     }
 
     async fn mutate(&self, request: &mut Request<'_>) -> ApiResult<()> {
-        check(request).await
+        check(*self, request).await
     }
 }
 
-async fn check(request: &Request<'_>) -> ApiResult<()> {
+async fn check(held: NodeRestriction, request: &Request<'_>) -> ApiResult<()> {
     let Some(node) = node_of(request.user) else { return Ok(()) };
     if node.is_empty() {
         let why = format!("could not determine node from user {:?}", request.user.name);
@@ -73,10 +89,11 @@ async fn check(request: &Request<'_>) -> ApiResult<()> {
         ("nodes", _) => own::node(request, node),
         ("persistentvolumeclaims", "status") => own::claim_status(request, node),
         ("persistentvolumeclaims", _) => Err(refuse(request, "may only update PVC status")),
-        ("serviceaccounts", "token") => tokens::check(request, node).await,
+        ("serviceaccounts", "token") => tokens::check(request, node, held.any_audience).await,
         ("leases", _) => own::lease(request, node),
         ("csinodes", _) => own::csi_node(request, node),
         ("resourceslices", _) => own::slice(request, node),
+        ("certificatesigningrequests", _) if held.any_certificate => Ok(()),
         ("certificatesigningrequests", _) => certificates::check(request, node),
         _ => Ok(()),
     }

@@ -187,7 +187,7 @@ impl AdmissionPlugins {
                 "NamespaceLifecycle" => builder.admit(NamespaceLifecycle),
                 "LimitRanger" => builder.admit(LimitRanger),
                 "ServiceAccount" => builder.admit(ServiceAccount::new(seed.clone())),
-                "NodeRestriction" => builder.admit(NodeRestriction),
+                "NodeRestriction" => builder.admit(NodeRestriction::new(&self.features)),
                 "TaintNodesByCondition" => builder.admit(TaintNodesByCondition),
                 "AlwaysPullImages" => builder.admit(AlwaysPullImages),
                 "PodSecurity" => builder.admit(PodSecurity::new(self.pod_security.clone())),
@@ -210,6 +210,9 @@ impl AdmissionPlugins {
                 "CertificateSubjectRestriction" => builder.admit(CertificateSubjectRestriction),
                 "DefaultIngressClass" => builder.admit(DefaultIngressClass),
                 "DenyServiceExternalIPs" => builder.admit(DenyServiceExternalIPs),
+                "PodTopologyLabels" if !self.features.is_on("PodTopologyLabelsAdmission") => {
+                    builder
+                }
                 "PodTopologyLabels" => builder.admit(PodTopologyLabels),
                 "NodeDeclaredFeatureValidator" => {
                     builder.admit(NodeDeclaredFeatureValidator::new(self.features.clone()))

@@ -7,6 +7,7 @@ use kubeplane_auth::TokenIssuer;
 use kubeplane_core::{
     Definition, GroupResource,
     admission::{Admission, Operation, Request},
+    features::Features,
     status::{ApiError, ApiResult},
 };
 use kubeplane_handlers::{ServiceAccountToken, admission::NodeRestriction};
@@ -17,7 +18,7 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 const ONE: &str = "system:node:one";
 
 async fn server() -> Server {
-    Server::with(|builder| builder.admit(NodeRestriction)).await
+    Server::with(|builder| builder.admit(NodeRestriction::default())).await
 }
 
 fn eviction(name: &str) -> Value {
@@ -131,7 +132,8 @@ impl Admission for NoNodeTwo {
 
 #[tokio::test]
 async fn bindings_pass_admission() {
-    let server = Server::with(|builder| builder.admit(NodeRestriction).admit(NoNodeTwo)).await;
+    let server =
+        Server::with(|builder| builder.admit(NodeRestriction::default()).admit(NoNodeTwo)).await;
     server.pod("free", "").await;
     let path = format!("{PODS}/free/binding");
     let binding = |node: &str| {
@@ -217,42 +219,83 @@ async fn a_node_reports_the_size_of_claims_and_nothing_else() {
     }
 }
 
+const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+fn signing_request(name: &str, signer: &str, usage: &str) -> Value {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let text = params.serialize_request(&key).unwrap().pem().unwrap();
+    let text = base64::engine::general_purpose::STANDARD.encode(text);
+    json!({"metadata": {"generateName": "r-"}, "spec": {
+        "request": text, "signerName": format!("kubernetes.io/{signer}"), "usages": [usage]}})
+}
+
+#[tokio::test]
+async fn a_node_asks_for_more_where_gates_let_it() {
+    let gates = "AllowInsecureKubeletCertificateSigningRequests=true,\
+        ServiceAccountNodeAudienceRestriction=false";
+    let server = with_tokens(NodeRestriction::new(&gates.parse().unwrap())).await;
+    let other = signing_request("system:node:two", "kubelet-serving", "server auth");
+    server.as_user(ONE, "POST", REQUESTS, &other).await.expect(201);
+    let pod = server.admin("GET", &format!("{PODS}/plain"), &Value::Null).await.expect(200);
+    let reference = json!({"kind": "Pod", "apiVersion": "v1", "name": "plain",
+        "uid": pod["metadata"]["uid"]});
+    let asked = json!({"spec": {"audiences": ["vault"], "boundObjectRef": reference}});
+    let path = format!("{ACCOUNTS}/default/token");
+    server.as_user(ONE, "POST", &path, &asked).await.expect(201);
+}
+
 #[tokio::test]
 async fn a_node_asks_for_no_certificate_but_its_own() {
     let server = server().await;
-    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let request = |name: &str, signer: &str, usage: &str| {
-        let mut params = rcgen::CertificateParams::default();
-        params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let text = params.serialize_request(&key).unwrap().pem().unwrap();
-        let text = base64::engine::general_purpose::STANDARD.encode(text);
-        json!({"metadata": {"generateName": "r-"}, "spec": {
-            "request": text, "signerName": format!("kubernetes.io/{signer}"), "usages": [usage]}})
-    };
     for (signer, usage) in
         [("kubelet-serving", "server auth"), ("kube-apiserver-client-kubelet", "client auth")]
     {
-        let other = request("system:node:two", signer, usage);
-        let refused = server.as_user(ONE, "POST", requests, &other).await;
+        let other = signing_request("system:node:two", signer, usage);
+        let refused = server.as_user(ONE, "POST", REQUESTS, &other).await;
         refused.forbidden("can only create a node CSR with CN=system:node:one");
-        let own = request("system:node:one", signer, usage);
-        server.as_user(ONE, "POST", requests, &own).await.expect(201);
+        let own = signing_request("system:node:one", signer, usage);
+        server.as_user(ONE, "POST", REQUESTS, &own).await.expect(201);
     }
-    let plain = request("jane", "kube-apiserver-client", "client auth");
-    server.as_user(ONE, "POST", requests, &plain).await.expect(201);
+    let plain = signing_request("jane", "kube-apiserver-client", "client auth");
+    server.as_user(ONE, "POST", REQUESTS, &plain).await.expect(201);
+}
+
+fn tokens() -> Arc<ServiceAccountToken> {
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let issuer = TokenIssuer::new("https://issuer", &key, vec![], kubeplane_clock::real()).unwrap();
+    Arc::new(ServiceAccountToken::new(issuer))
+}
+
+#[tokio::test]
+async fn an_account_that_was_replaced_has_no_token_unless_that_is_not_looked_at() {
+    let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "metadata": {"uid": "other"}, "spec": {"audiences": ["vault"]}});
+    let path = format!("{ACCOUNTS}/default/token");
+    for (gates, code) in [("", 409), ("TokenRequestServiceAccountUIDValidation=false", 201)] {
+        let accounts = GroupResource::new("", "serviceaccounts");
+        let features: Features = gates.parse().unwrap();
+        let server =
+            Server::with(|builder| builder.features(features).handler(accounts, "token", tokens()))
+                .await;
+        let account = json!({"metadata": {"name": "default"}});
+        server.admin("POST", ACCOUNTS, &account).await.expect(201);
+        let answer = server.admin("POST", &path, &asked).await;
+        answer.expect(code);
+        let warned = answer.headers.get("warning").map(|text| text.to_str().unwrap().to_owned());
+        assert_eq!(warned.is_some(), code == 201, "{warned:?}");
+        let told = format!("{} {}", answer.text, warned.unwrap_or_default());
+        assert!(told.contains("the UID in the token request (other) does not match"), "{told}");
+    }
 }
 
 /// A server that gives out tokens, with pods that have one for `vault`, for the API server, and for what a driver wants.
-async fn with_tokens() -> Server {
-    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
-    let issuer = TokenIssuer::new("https://issuer", &key, vec![], kubeplane_clock::real()).unwrap();
+async fn with_tokens(held: NodeRestriction) -> Server {
     let accounts = GroupResource::new("", "serviceaccounts");
-    let tokens = Arc::new(ServiceAccountToken::new(issuer));
     let server =
-        Server::with(|builder| builder.admit(NodeRestriction).handler(accounts, "token", tokens))
-            .await;
+        Server::with(|builder| builder.admit(held).handler(accounts, "token", tokens())).await;
     let account = json!({"metadata": {"name": "default"}});
     server.admin("POST", ACCOUNTS, &account).await.expect(201);
     let driver = json!({"metadata": {"name": "d.example.com"}, "spec": {"tokenRequests": [{"audience": "disk"}]}});
@@ -281,7 +324,7 @@ const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 
 #[tokio::test]
 async fn a_node_gets_tokens_for_those_whom_its_pods_name() {
-    let server = with_tokens().await;
+    let server = with_tokens(NodeRestriction::default()).await;
     let ask = async |pod: &str, audiences: Value| {
         let bound = server.admin("GET", &format!("{PODS}/{pod}"), &Value::Null).await.expect(200);
         let reference = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": bound["metadata"]["uid"]});

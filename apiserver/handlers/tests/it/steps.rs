@@ -3,7 +3,7 @@
 use crate::harness::Server;
 use base64::Engine as _;
 use kubeplane_clock::Seed;
-use kubeplane_core::Object;
+use kubeplane_core::{Object, features::Features};
 use kubeplane_handlers::admission::{
     AdmissionPlugins, AdmissionPluginsError, EventLimit, PodSecurityOptions,
 };
@@ -18,11 +18,20 @@ async fn only(names: &[&str]) -> Server {
 }
 
 async fn with(plugins: AdmissionPlugins, names: &[&str]) -> Server {
+    gated(plugins, names, Features::default()).await
+}
+
+/// The same with gates.
+async fn gated(plugins: AdmissionPlugins, names: &[&str], gates: Features) -> Server {
     let off: Vec<_> = AdmissionPlugins::names().filter(|name| !names.contains(name)).collect();
     let plugins = plugins.switch(names, &off).unwrap();
     let clock = kubeplane_clock::real();
-    Server::with(|builder| plugins.install(builder, &clock, &Seed::new(1), |_, builder| builder))
-        .await
+    let plugins = plugins.features(gates.clone());
+    Server::with(|builder| {
+        let builder = builder.features(gates);
+        plugins.install(builder, &clock, &Seed::new(1), |_, builder| builder)
+    })
+    .await
 }
 
 /// Creates, and waits until caches show it.
@@ -138,6 +147,26 @@ async fn pods_learn_where_their_node_is() {
         web["metadata"]["labels"],
         json!({"app": "web", "topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r"})
     );
+}
+
+#[tokio::test]
+async fn pods_do_not_learn_it_and_stay_nominated_where_that_is_switched_off() {
+    let gates = "PodTopologyLabelsAdmission=false,ClearingNominatedNodeNameAfterBinding=false";
+    let plugins = AdmissionPlugins::new();
+    let server = gated(plugins, &["PodTopologyLabels"], gates.parse().unwrap()).await;
+    let labels = json!({"topology.kubernetes.io/zone": "z"});
+    create(&server, "/api/v1/nodes", json!({"metadata": {"name": "one", "labels": labels}})).await;
+    server.pod("web", "").await;
+    let nominated = json!({"status": {"nominatedNodeName": "one"}});
+    server.admin("PATCH", &format!("{PODS}/web/status"), &nominated).await.expect(200);
+    let binding = json!({"apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": "web", "labels": {"own": "too"}, "annotations": {"why": "fits"}},
+        "target": {"kind": "Node", "name": "one"}});
+    server.admin("POST", &format!("{PODS}/web/binding"), &binding).await.expect(201);
+    let web = server.admin("GET", &format!("{PODS}/web"), &Value::Null).await.expect(200);
+    assert_eq!(web["metadata"]["labels"], json!({"app": "web"}));
+    assert_eq!(web["metadata"]["annotations"]["why"], "fits");
+    assert_eq!(web["status"]["nominatedNodeName"], "one");
 }
 
 #[tokio::test]

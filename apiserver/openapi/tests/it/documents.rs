@@ -9,7 +9,7 @@ async fn document(path: &str) -> Value {
 }
 
 /// Every `$ref` in a document.
-fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+pub(crate) fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
     match value {
         Value::Object(map) => {
             if let Some(Value::String(target)) = map.get("$ref") {

@@ -93,6 +93,9 @@ async fn kubectl_explains() {
         let service = ["explain", "service.spec.ports.targetPort"];
         let port = served.expect(&kubectl, &service, "").await;
         assert!(port.contains("IntOrString"), "{port}");
+        let claim = ["explain", "resourceclaims.spec.devices.requests"];
+        let claim = served.expect(&kubectl, &claim, "").await;
+        assert!(claim.contains("firstAvailable") && !claim.contains("<empty>"), "{claim}");
         let old = ["explain", "deployment.spec.strategy", "--output", "plaintext-openapiv2"];
         let old = served.expect(&kubectl, &old, "").await;
         assert!(old.contains("rollingUpdate") && old.contains("Rolling update config"), "{old}");

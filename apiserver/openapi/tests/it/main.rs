@@ -6,6 +6,7 @@
 )]
 
 mod delegated;
+mod discovery;
 mod documents;
 mod kubectl;
 mod server;

@@ -5,7 +5,7 @@ use crate::{
     look::{Look, sub},
 };
 use k8s_openapi::api::core::v1::{Container, PodSpec};
-use kubeplane_core::{Object, definition::Context};
+use kubeplane_core::{Object, definition::Context, features::Features};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -45,7 +45,7 @@ pub(super) fn scheduling_gates(context: &Context<'_>, pod: &mut Object) {
 }
 
 /// `matchLabelKeys` and `mismatchLabelKeys` become requirements on the pod's own label values.
-pub(super) fn label_keys(pod: &mut Object) {
+pub(super) fn label_keys(features: &Features, pod: &mut Object) {
     let labels: Map<String, Value> =
         pod.at(&["metadata", "labels"]).and_then(Value::as_object).cloned().unwrap_or_default();
     let spec = pod.map_at_mut(&["spec"]);
@@ -60,6 +60,9 @@ pub(super) fn label_keys(pod: &mut Object) {
                 add_requirements(term, &labels);
             }
         }
+    }
+    if !features.is_on("MatchLabelKeysInPodTopologySpreadSelectorMerge") {
+        return;
     }
     let constraints = spec.get_mut("topologySpreadConstraints").and_then(Value::as_array_mut);
     for constraint in constraints.into_iter().flatten() {

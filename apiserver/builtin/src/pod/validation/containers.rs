@@ -5,7 +5,7 @@ use super::{
     handlers::{lifecycle, probes},
     spec::Scene,
 };
-use crate::{check, look::At};
+use crate::{check, gates::SIDECAR_RULES, look::At};
 use kubeplane_core::field::Errors;
 use std::collections::BTreeSet;
 
@@ -145,6 +145,11 @@ fn restart_policy_of_init(container: &At<'_>, errors: &mut Errors) {
     } else {
         errors.push(policy.required("must specify restartPolicy when restart rules are used"));
     }
+    let rules = container.get("restartPolicyRules");
+    if policy.str() == "Always" && !rules.is_empty() {
+        // For the same gate.
+        errors.push(rules.forbidden(SIDECAR_RULES));
+    }
 }
 
 /// When a single container restarts, whatever the pod's policy is.
@@ -163,8 +168,11 @@ fn restart_policy(container: &At<'_>, errors: &mut Errors) {
     }
     for rule in rules.items() {
         let (action, codes) = (rule.get("action"), rule.get("exitCodes"));
-        if !matches!(action.str(), "Restart" | "RestartAllContainers") {
-            errors.push(action.not_supported(&["Restart", "RestartAllContainers"]));
+        match action.str() {
+            "Restart" => {}
+            // For the gate `RestartAllContainersOnContainerExits`.
+            "RestartAllContainers" => errors.push(action.not_supported(&["Restart"])),
+            _ => errors.push(action.not_supported(&["Restart", "RestartAllContainers"])),
         }
         if !codes.is_set() {
             errors.push(codes.required("must be specified"));

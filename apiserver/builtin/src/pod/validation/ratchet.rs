@@ -2,7 +2,10 @@
 //! without being rid of it.
 
 use super::{metadata_and_spec, pod_template};
-use crate::look::At;
+use crate::{
+    gates::{is_comparison, restarts_all},
+    look::At,
+};
 use kubeplane_core::{
     Object,
     field::{Error, Errors},
@@ -20,6 +23,10 @@ enum Fault {
     RestartingInit,
     BlockDevicesOfUsers,
     DeletionCost,
+    Comparison,
+    HostNetworkOfUsers,
+    SelinuxChange,
+    RestartOfAll,
 }
 
 impl Fault {
@@ -35,6 +42,14 @@ impl Fault {
             }
             "when `hostUsers` is false" if path.ends_with(".volumeDevices") => {
                 Self::BlockDevicesOfUsers
+            }
+            "when `hostUsers` is false" if path.ends_with(".hostNetwork") => {
+                Self::HostNetworkOfUsers
+            }
+            _ if is_comparison(error) => Self::Comparison,
+            _ if restarts_all(error) => Self::RestartOfAll,
+            _ if path.ends_with(".seLinuxChangePolicy") && error.value == "MountOption" => {
+                Self::SelinuxChange
             }
             _ if detail.contains(" is not positive integer multiple of ") => Self::HugePages,
             _ if path.ends_with(".projected.path") && !detail.is_empty() => Self::TokenPath,
@@ -58,22 +73,27 @@ impl Fault {
 }
 
 /// Takes out what is wrong in a way in which the stored pod, or template of pods, was wrong already.
-fn forgive(errors: &mut Errors, old: impl FnOnce(&mut Errors)) {
+fn forgive(errors: &mut Errors, spec: &At<'_>, old: impl FnOnce(&mut Errors)) {
     if !errors.iter().any(|error| Fault::of(error).is_some()) {
         return;
     }
     let mut before = Errors::new();
     old(&mut before);
-    let had: Vec<_> = before.iter().filter_map(Fault::of).collect();
+    let mut had: Vec<_> = before.iter().filter_map(Fault::of).collect();
+    // Whoever has said one way may say the other.
+    if spec.get("securityContext").get("seLinuxChangePolicy").is_set() {
+        had.push(Fault::SelinuxChange);
+    }
     errors.retain(|error| Fault::of(error).is_none_or(|fault| !had.contains(&fault)));
 }
 
 /// The same for a pod.
 pub(super) fn forgive_pod(errors: &mut Errors, old: &Object) {
-    forgive(errors, |before| metadata_and_spec(old, before));
+    let spec = At::top(old.map(), "spec");
+    forgive(errors, &spec, |before| metadata_and_spec(old, before));
 }
 
 /// The same for a kind whose pods come from a template.
 pub(crate) fn forgive_template(errors: &mut Errors, old: &At<'_>) {
-    forgive(errors, |before| pod_template(old, before));
+    forgive(errors, &old.get("spec"), |before| pod_template(old, before));
 }

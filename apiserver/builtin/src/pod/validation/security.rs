@@ -44,11 +44,11 @@ pub(super) fn pod(spec: &At<'_>, errors: &mut Errors) {
     windows::options(&context.get("windowsOptions"), errors);
     app_armor(&context.get("appArmorProfile"), errors);
     check::one_of_if_set(&context.get("supplementalGroupsPolicy"), &["Merge", "Strict"], errors);
-    check::one_of_if_set(
-        &context.get("seLinuxChangePolicy"),
-        &["MountOption", "Recursive"],
-        errors,
-    );
+    // `MountOption` is for the gate `SELinuxMount`.
+    let change = context.get("seLinuxChangePolicy");
+    if change.is_set() && change.str() != "Recursive" {
+        errors.push(change.not_supported(&["Recursive"]));
+    }
 }
 
 /// The security context of a container.

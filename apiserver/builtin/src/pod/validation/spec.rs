@@ -88,6 +88,7 @@ fn scalars(spec: &At<'_>, errors: &mut Errors) {
         check::optional_dns_label(&spec.get(field), errors);
     }
     tolerations::tolerations(&spec.get("tolerations"), errors);
+    tolerations::compared(&spec.get("tolerations"), errors);
     for alias in spec.get("hostAliases").items() {
         check::legacy_ip(&alias.get("ip"), &[], errors);
         for hostname in alias.get("hostnames").items() {

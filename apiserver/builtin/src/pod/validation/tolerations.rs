@@ -2,6 +2,7 @@
 
 use crate::{check, look::At};
 use kubeplane_core::{field::Errors, names};
+use std::num::IntErrorKind;
 
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
@@ -38,6 +39,22 @@ pub(crate) fn tolerations(list: &At<'_>, errors: &mut Errors) {
         }
         if !effect.str().is_empty() {
             taint_effect(&effect, errors);
+        }
+    }
+}
+
+/// What tolerations compare with: whole numbers of 64 bits, where comparing is allowed.
+pub(super) fn compared(list: &At<'_>, errors: &mut Errors) {
+    let compares = |one: &At<'_>| matches!(one.get("operator").str(), "Lt" | "Gt");
+    for value in list.items().filter(compares).map(|toleration| toleration.get("value")) {
+        check::messages(&value, names::is_decimal_integer(value.str()), errors);
+        if let Err(error) = value.str().parse::<i64>() {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            let text = format!("strconv.ParseInt: parsing {:?}: {why}", value.str());
+            errors.push(value.invalid(text));
         }
     }
 }

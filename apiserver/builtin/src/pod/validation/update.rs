@@ -1,7 +1,7 @@
 //! What may change in a pod once it is there.
 
 use super::{annotations, metadata_and_spec, ratchet::forgive_pod, tolerations};
-use crate::{check, look::At};
+use crate::{check, gates::is_comparison, look::At};
 use kubeplane_core::{
     Object,
     field::{Error, Errors, Path, internal_diff},
@@ -93,7 +93,13 @@ fn added_tolerations(list: &At<'_>, before: &At<'_>, errors: &mut Errors) {
         let detail = "existing toleration can not be modified except its tolerationSeconds";
         return errors.push(list.forbidden(detail));
     }
-    tolerations::tolerations(list, errors);
+    let mut wrong = Errors::new();
+    tolerations::tolerations(list, &mut wrong);
+    tolerations::compared(list, &mut wrong);
+    if before.items().any(|old| matches!(old.get("operator").str(), "Lt" | "Gt")) {
+        wrong.retain(|error| !is_comparison(error));
+    }
+    errors.extend(wrong);
 }
 
 fn removed_gates(gates: &At<'_>, before: &At<'_>, errors: &mut Errors) {
