@@ -1,6 +1,7 @@
 //! The scenarios of the original's unit tests of single plugins, with what it answers and scores.
 
 mod amounts;
+mod attach_limits;
 mod hints;
 mod nodes;
 
@@ -31,7 +32,11 @@ fn asking(name: &str, requests: &[Value]) -> Arc<PodInfo> {
 
 /// What a plugin says of one node: `ok`, or why not, after `full` where other pods leaving could help, else `never`.
 fn said(plugin: &dyn SchedulerPlugin, pod: &PodInfo, node: &Arc<NodeInfo>) -> String {
-    match filter(plugin, pod, &Snapshot::new(vec![node.clone()])).remove(0) {
+    told(filter(plugin, pod, &Snapshot::new(vec![node.clone()])).remove(0))
+}
+
+fn told(verdict: FilterVerdict) -> String {
+    match verdict {
         FilterVerdict::Fits => "ok".to_owned(),
         FilterVerdict::Unschedulable(reasons) => format!("full: {}", reasons.join(", ")),
         FilterVerdict::Unresolvable(reasons) => format!("never: {}", reasons.join(", ")),

@@ -114,6 +114,7 @@ fn by_volumes(pod: &PodInfo) -> Tracking {
             && own.aws_elastic_block_store.is_none()
             && own.azure_disk.is_none()
             && own.cinder.is_none()
+            && own.portworx_volume.is_none()
             && own.rbd.is_none()
             && own.iscsi.is_none()
     });

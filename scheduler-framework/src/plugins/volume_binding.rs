@@ -5,7 +5,10 @@ mod binding;
 mod hints;
 mod matching;
 
-use super::volumes::{check_owner, claim_class, claim_names, volume_name};
+use super::{
+    in_tree,
+    volumes::{check_owner, claim_class, claim_names, volume_name},
+};
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter, FilterVerdict,
     Handle, NodeInfo, PodInfo, PreBind, PreFilter, PreFilterVerdict, Reserve, SchedulerPlugin,
@@ -223,7 +226,10 @@ impl Filter for VolumeBinding {
             return FilterVerdict::Error("PreFilter did not run".into());
         };
         let objects = state.snapshot().objects();
-        let bound = self.bound_fit(objects, &volumes.claims.bound, node);
+        let bound = match self.bound_fit(objects, &volumes.claims.bound, node) {
+            Ok(bound) => bound,
+            Err(why) => return FilterVerdict::Error(why),
+        };
         let mut reasons: Vec<String> = Vec::new();
         match bound {
             Some(true) => {}
@@ -263,14 +269,15 @@ impl VolumeBinding {
         objects: &ClusterObjects,
         claims: &[Claim],
         node: &NodeInfo,
-    ) -> Option<bool> {
+    ) -> Result<Option<bool>, String> {
         for claim in claims {
-            let volume = self.assumed.volume(objects, volume_name(claim).unwrap_or_default())?;
-            if !super::volumes::fits_node(&volume, node.node()) {
-                return Some(false);
+            let name = volume_name(claim).unwrap_or_default();
+            let Some(volume) = self.assumed.volume(objects, name) else { return Ok(None) };
+            if !in_tree::fits_node(objects, &volume, node.node())? {
+                return Ok(Some(false));
             }
         }
-        Some(true)
+        Ok(Some(true))
     }
 }
 
