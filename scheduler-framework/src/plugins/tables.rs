@@ -4,11 +4,20 @@ mod amounts;
 mod attach_limits;
 mod hints;
 mod nodes;
+mod volume_hints;
+mod volumes;
 
 use super::fixtures::{filter, pod, scores};
 use crate::{FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin, Snapshot};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Objects of a kind, to be found by their names.
+fn all<K: DeserializeOwned>(values: Vec<Value>) -> Arc<Vec<Arc<K>>> {
+    let read = |own: Value| Arc::new(serde_json::from_value(own).unwrap());
+    Arc::new(values.into_iter().map(read).collect())
+}
 
 /// A node as it is given, but for its name.
 fn node(value: &Value, pods: &[Arc<PodInfo>]) -> Arc<NodeInfo> {

@@ -1,6 +1,6 @@
 //! How many volumes a driver may have on a node, and which are its own.
 
-use super::{offering, told};
+use super::{all, offering, told};
 use crate::{
     ActionType, ClusterEvent, ClusterObjects, EventObject, EventResource, Hint, NodeVolumeLimits,
     PodInfo, PreFilter, PreFilterVerdict, SchedulerPlugin, Snapshot,
@@ -10,7 +10,6 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim},
     storage::v1::{CSINode, StorageClass, VolumeAttachment},
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -18,10 +17,6 @@ const EBS: &str = "ebs.csi.aws.com";
 const GCE: &str = "pd.csi.storage.gke.io";
 const AWS: &str = "kubernetes.io/aws-ebs";
 const FULL: &str = "full: node(s) exceed max volume count";
-
-fn all<K: DeserializeOwned>(values: Vec<Value>) -> Arc<Vec<Arc<K>>> {
-    Arc::new(values.into_iter().map(|own| Arc::new(serde_json::from_value(own).unwrap())).collect())
-}
 
 fn claim(name: &str, spec: Value) -> Value {
     json!({"metadata": {"name": name, "namespace": "d"}, "spec": spec})
