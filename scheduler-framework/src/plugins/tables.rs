@@ -2,8 +2,10 @@
 
 mod amounts;
 mod attach_limits;
+mod company;
 mod hints;
 mod nodes;
+mod spreading;
 mod volume_hints;
 mod volumes;
 
