@@ -137,6 +137,10 @@ impl Track for VolumeBinding {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
         by_volumes(pod)
     }
+
+    fn is_level(&self, state: &CycleState, _: &PodInfo) -> bool {
+        !self.weighs(state)
+    }
 }
 
 impl Track for VolumeZone {

@@ -4,6 +4,7 @@ mod assumed;
 mod binding;
 mod hints;
 mod matching;
+mod scoring;
 
 use super::{
     in_tree,
@@ -11,8 +12,8 @@ use super::{
 };
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter, FilterVerdict,
-    Handle, NodeInfo, PodInfo, PreBind, PreFilter, PreFilterVerdict, Reserve, SchedulerPlugin,
-    Snapshot, objects::ClusterObjects,
+    Handle, NodeInfo, PodInfo, PreBind, PreFilter, PreFilterVerdict, PreScore, Reserve,
+    SchedulerPlugin, Score, ShapePoint, Snapshot, objects::ClusterObjects,
 };
 use assumed::Assumed;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -30,6 +31,8 @@ use std::{
 #[derive(Debug)]
 pub struct VolumeBinding {
     timeout: Duration,
+    /// From utilization to score, where nodes are scored at all.
+    shape: Option<Vec<ShapePoint>>,
     assumed: Assumed,
     handle: OnceLock<Handle>,
 }
@@ -44,7 +47,21 @@ impl VolumeBinding {
     /// Waits at most this long for volumes to be bound.
     #[must_use]
     pub fn with_timeout(timeout: Duration) -> Self {
-        Self { timeout, assumed: Assumed::default(), handle: OnceLock::new() }
+        Self { timeout, shape: None, assumed: Assumed::default(), handle: OnceLock::new() }
+    }
+
+    /// Prefers nodes by how much of the storage there, class by class, would be in use: by a broken line from utilization to
+    /// score, points in order of utilization. What the gate `StorageCapacityScoring` is for (KEP-4049).
+    #[must_use]
+    pub fn scoring(mut self, shape: impl IntoIterator<Item = ShapePoint>) -> Self {
+        self.shape = Some(shape.into_iter().collect());
+        self
+    }
+
+    /// As [`scoring`](Self::scoring), the emptiest first.
+    pub(crate) fn emptiest_first(self) -> Self {
+        let point = |(utilization, score)| ShapePoint { utilization, score };
+        self.scoring([(0, 10), (100, 0)].map(point))
     }
 }
 
@@ -86,6 +103,14 @@ impl SchedulerPlugin for VolumeBinding {
 
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
+    }
+
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+        self.shape.is_some().then_some(self as &dyn PreScore)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        self.shape.is_some().then_some(self as &dyn Score)
     }
 
     fn as_reserve(&self) -> Option<&dyn Reserve> {
