@@ -3,6 +3,7 @@
 mod amounts;
 mod attach_limits;
 mod company;
+mod domains;
 mod hints;
 mod nodes;
 mod spreading;

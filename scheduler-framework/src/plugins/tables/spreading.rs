@@ -10,10 +10,10 @@ use std::sync::Arc;
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// A node, its labels, and how many pods it has that are labelled `foo`, both `foo` and `bar`, and `bar`.
-type Place<'a> = (&'a str, &'a str, [usize; 3]);
+pub(super) type Place<'a> = (&'a str, &'a str, [usize; 3]);
 
 /// `HOST` stands for the label by which a node says its name.
-fn place((name, labels, [foo, both, bar]): &Place<'_>) -> Arc<NodeInfo> {
+pub(super) fn place((name, labels, [foo, both, bar]): &Place<'_>) -> Arc<NodeInfo> {
     let kinds = [("foo=", *foo), ("foo= bar=", *both), ("bar=", *bar)];
     let of = |(labels, count): (&'static str, usize)| {
         (0..count).map(move |index| pod(&format!("{name}-{labels}{index}"), labels, json!({})))
