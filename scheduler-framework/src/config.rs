@@ -24,7 +24,7 @@ pub use types::{
     LeaderElection, PluginConfig, PluginRef, PluginSet, Plugins, SchedulerProfile,
 };
 
-use kubeplane_core::{field, yaml::YamlError};
+use kubeplane_core::{features::Features, field, yaml::YamlError};
 use serde_json::Value;
 
 const GROUP: &str = "kubescheduler.config.k8s.io";
@@ -77,6 +77,14 @@ impl Configuration {
     /// # Errors
     /// When it is not a sound configuration.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+        Self::parse_with(text, &Features::default())
+    }
+
+    /// As [`parse`](Self::parse), where these gates are: fields that belong to one are refused where it is off.
+    ///
+    /// # Errors
+    /// When it is not a sound configuration.
+    pub fn parse_with(text: &[u8], features: &Features) -> Result<Self, ConfigError> {
         let (value, twice) = kubeplane_core::yaml::parse_reporting_duplicates(text)?;
         let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
         let (version, kind) = (text("apiVersion"), text("kind"));
@@ -98,7 +106,7 @@ impl Configuration {
             return Err(ConfigError::Strict(problems));
         }
         configuration.set_defaults();
-        let errors = validation::validate(&configuration);
+        let errors = validation::validate(&configuration, features);
         if errors.is_empty() { Ok(configuration) } else { Err(ConfigError::Invalid(errors)) }
     }
 }

@@ -4,8 +4,8 @@ use crate::{
 };
 use k8s_openapi::api::{
     core::v1::{
-        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodResourceClaimStatus,
-        PodSpec,
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+        PodExtendedResourceClaimStatus, PodResourceClaimStatus, PodSpec,
     },
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
@@ -125,7 +125,7 @@ impl ClusterEvent {
         vec![Self::new(EventResource::Any, ActionType::ALL)]
     }
 
-    /// Its name in metrics, as the original has it: `NodeAdd`, `AssignedPodDelete`.
+    /// Its name in metrics, as the original has it: `NodeAdd`, `AssignedPodDelete`, `storage.k8s.io/CSINodeUpdate`.
     pub(crate) fn label(self) -> String {
         let resource = match self.resource {
             EventResource::AssignedPod => "AssignedPod",
@@ -133,15 +133,15 @@ impl ClusterEvent {
             EventResource::Node => "Node",
             EventResource::PersistentVolumeClaim => "PersistentVolumeClaim",
             EventResource::PersistentVolume => "PersistentVolume",
-            EventResource::StorageClass => "StorageClass",
-            EventResource::CsiNode => "CSINode",
-            EventResource::CsiDriver => "CSIDriver",
-            EventResource::CsiStorageCapacity => "CSIStorageCapacity",
-            EventResource::VolumeAttachment => "VolumeAttachment",
-            EventResource::ResourceClaim => "ResourceClaim",
-            EventResource::ResourceSlice => "ResourceSlice",
-            EventResource::DeviceClass => "DeviceClass",
-            EventResource::PodGroup => "PodGroup",
+            EventResource::StorageClass => "storage.k8s.io/StorageClass",
+            EventResource::CsiNode => "storage.k8s.io/CSINode",
+            EventResource::CsiDriver => "storage.k8s.io/CSIDriver",
+            EventResource::CsiStorageCapacity => "storage.k8s.io/CSIStorageCapacity",
+            EventResource::VolumeAttachment => "storage.k8s.io/VolumeAttachment",
+            EventResource::ResourceClaim => "resource.k8s.io/ResourceClaim",
+            EventResource::ResourceSlice => "resource.k8s.io/ResourceSlice",
+            EventResource::DeviceClass => "resource.k8s.io/DeviceClass",
+            EventResource::PodGroup => "scheduling.k8s.io/PodGroup",
             EventResource::Namespace => "Namespace",
             EventResource::Any => "*",
         };
@@ -307,8 +307,14 @@ pub(crate) fn pod_action(old: &Pod, new: &Pod) -> ActionType {
             || before.init_containers != after.init_containers
             || before.resources != after.resources
     };
-    fn made(pod: &Pod) -> Option<&Vec<PodResourceClaimStatus>> {
-        pod.status.as_ref()?.resource_claim_statuses.as_ref()
+    type Made<'a> =
+        (Option<&'a Vec<PodResourceClaimStatus>>, Option<&'a PodExtendedResourceClaimStatus>);
+    fn made(pod: &Pod) -> Made<'_> {
+        let status = pod.status.as_ref();
+        (
+            status.and_then(|own| own.resource_claim_statuses.as_ref()),
+            status.and_then(|own| own.extended_resource_claim_status.as_ref()),
+        )
     }
     let same = before == after;
     for (changed, what) in [
@@ -336,3 +342,6 @@ pub(crate) fn pod_action(old: &Pod, new: &Pod) -> ActionType {
     }
     action
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod fixtures;
 mod gang;
 mod gates;
 mod images;
+mod in_tree;
 mod name;
 mod normalize;
 mod numbered;

@@ -38,12 +38,16 @@ impl Default for Profile {
 
 impl Profile {
     /// The original's set of plugins where these gates are: `GangScheduling` and `TopologyAwareWorkloadScheduling` add
-    /// theirs, with `DRAWorkloadResourceClaims` PodGroups have claims, and with `VolumeLimitScaling` storage drivers can be
-    /// required on nodes.
+    /// theirs, with `DRAWorkloadResourceClaims` PodGroups have claims, with `VolumeLimitScaling` storage drivers can be
+    /// required on nodes, and with `StorageCapacityScoring` those with most room for volumes are preferred.
     #[must_use]
     pub fn with_features(features: &Features) -> Self {
         let group_claims = features.is_on("DRAWorkloadResourceClaims");
         let scaling = features.is_on("VolumeLimitScaling");
+        let mut volumes = VolumeBinding::default();
+        if features.is_on("StorageCapacityScoring") {
+            volumes = volumes.emptiest_first();
+        }
         let mut profile = Self::empty("default-scheduler")
             .add(SchedulingGates, 1)
             .add(PrioritySort, 1)
@@ -55,7 +59,7 @@ impl Profile {
             .add(NodeResourcesFit::default(), 1)
             .add(VolumeRestrictions, 1)
             .add(NodeVolumeLimits::default().with_scaling(scaling), 1)
-            .add(VolumeBinding::default(), 1)
+            .add(volumes, 1)
             .add(VolumeZone, 1)
             .add(PodTopologySpread::default(), 2)
             .add(InterPodAffinity::default(), 2)

@@ -46,6 +46,8 @@ pub(crate) struct Queue {
     /// How many pods are in each place.
     sizes: [usize; 5],
     backoff: Backoff,
+    /// Whether refused pods are taken before their time if there is nothing else to do.
+    early: bool,
     metrics: SchedulerMetrics,
 }
 
@@ -64,6 +66,7 @@ impl Queue {
             held_by: HashMap::new(),
             sizes: [0; 5],
             backoff: Backoff::default(),
+            early: true,
             metrics: SchedulerMetrics::new(&Metrics::new()),
         }
     }
@@ -71,6 +74,12 @@ impl Queue {
     /// Waits as long between tries.
     pub(crate) fn backing_off(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
+        self
+    }
+
+    /// Takes refused pods before their time, if there is nothing else to do, or never.
+    pub(crate) fn taking_early(mut self, early: bool) -> Self {
+        self.early = early;
         self
     }
 
@@ -203,11 +212,12 @@ impl Queue {
 
     /// Whether [`take`](Self::take) has something to give.
     pub(crate) fn has_active(&self) -> bool {
-        self.sizes[Place::Active as usize] > 0 || !self.backing_off.is_empty()
+        self.sizes[Place::Active as usize] > 0 || self.early && !self.backing_off.is_empty()
     }
 
     /// The next pod; it is in flight until [`done`](Self::done), [`retry`](Self::retry) or
-    /// [`set_unschedulable`](Self::set_unschedulable). While no pod is active, one that backs off is taken early.
+    /// [`set_unschedulable`](Self::set_unschedulable). While no pod is active, one that backs off is taken early, unless
+    /// [none is to be](Self::taking_early).
     pub(crate) fn take(&mut self) -> Option<QueuedPod> {
         let uid = self.next_active().or_else(|| self.next_backing_off())?;
         let waiting = self.lift(&uid)?;
@@ -231,6 +241,9 @@ impl Queue {
 
     /// Of the pods whose back-off is over within the same second as the first one's the one that comes before others.
     fn next_backing_off(&self) -> Option<String> {
+        if !self.early {
+            return None;
+        }
         let sort = sorter(&self.frameworks)?.as_queue_sort()?;
         let window = self.backing_off.first()?.0.as_secs();
         let same = self.backing_off.iter().take_while(|(until, _)| until.as_secs() == window);

@@ -192,6 +192,7 @@ impl SchedulerBuilder {
             lease: self.lease,
             election: self.election,
             device_rules: self.features.is_on("DRADeviceTaintRules"),
+            pops_early: self.features.is_on("SchedulerPopFromBackoffQ"),
         })
     }
 }
@@ -237,6 +238,7 @@ pub struct Scheduler {
     lease: Option<LeaseConfig>,
     election: LeaderStatus,
     device_rules: bool,
+    pops_early: bool,
 }
 
 impl fmt::Debug for Scheduler {
@@ -323,6 +325,7 @@ impl Scheduler {
             EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
         let queue = Queue::new(self.clock.clone(), self.frameworks.clone())
             .backing_off(self.backoff)
+            .taking_early(self.pops_early)
             .measured(self.metrics.clone());
         let (wake, wakes) = mpsc::channel(WAKES);
         let handle = Handle {
@@ -335,9 +338,7 @@ impl Scheduler {
             wake,
             metrics: self.metrics.clone(),
         };
-        for plugin in self.frameworks.values().flat_map(|framework| framework.plugins()) {
-            plugin.start(&handle);
-        }
+        start_plugins(&self.frameworks, &handle);
         let mut main =
             Loop::new(self.client, self.clock, self.frameworks, queue, recorder, self.metrics);
         main.caught_up = self.state.caught_up;
@@ -346,5 +347,19 @@ impl Scheduler {
         lifecycle.ready();
         let others = others::changes(&informers, optional);
         main.run(pods.subscribe(), nodes.subscribe(), others, wakes, &token).await;
+    }
+}
+
+/// Each plugin tells in the name of its profile.
+fn start_plugins(frameworks: &HashMap<String, Arc<Framework>>, handle: &Handle) {
+    let mut frameworks: Vec<_> = frameworks.values().collect();
+    // One that is of several profiles is started for the same one every time.
+    frameworks.sort_by(|a, b| a.name().cmp(b.name()));
+    for framework in frameworks {
+        let recorder = handle.recorder.named(framework.name());
+        let handle = Handle { recorder, ..handle.clone() };
+        for plugin in framework.plugins() {
+            plugin.start(&handle);
+        }
     }
 }

@@ -106,10 +106,14 @@ impl Port<'_> {
     }
 }
 
-fn scheduler_configuration(file: Option<&Path>) -> anyhow::Result<Configuration> {
+fn scheduler_configuration(
+    file: Option<&Path>,
+    features: &Features,
+) -> anyhow::Result<Configuration> {
     let Some(file) = file else { return Ok(Configuration::default()) };
     let named = || format!("scheduler configuration {}", file.display());
-    Configuration::parse(&std::fs::read(file).with_context(named)?).with_context(named)
+    let text = std::fs::read(file).with_context(named)?;
+    Configuration::parse_with(&text, features).with_context(named)
 }
 
 /// A scheduler with the profiles and extenders of a configuration.
@@ -140,7 +144,7 @@ async fn explain(
 ) -> anyhow::Result<()> {
     let SchedulerQuestion::Explain { pod, namespace, output } = question;
     let client = clients(&args.component).await?.client();
-    let configuration = scheduler_configuration(args.config.as_deref())?;
+    let configuration = scheduler_configuration(args.config.as_deref(), &features)?;
     let scheduler = configured(&configuration, features, client).await?.build()?;
     let trace = scheduler.explain(namespace, pod).await?;
     match output.as_str() {
@@ -166,7 +170,7 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let client = clients.client();
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
-    let configuration = scheduler_configuration(args.config.as_deref())?;
+    let configuration = scheduler_configuration(args.config.as_deref(), &features)?;
     let builder = configured(&configuration, features, client).await?;
     let mut builder = builder.health(health).metrics(metrics);
     let election = &configuration.leader_election;

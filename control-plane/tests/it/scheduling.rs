@@ -10,11 +10,12 @@ use kube::{
     runtime::wait::await_condition,
 };
 use kubeplane::{
+    ControlPlane,
     scheduler::{PodInfo, Profile, QueueSort, Scheduler, SchedulerPlugin},
     testing::TestCluster,
 };
 use serde_json::{Value, json};
-use std::{cmp::Ordering, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,5 +106,50 @@ async fn profiles_of_one_scheduler_sort_the_queue_by_one_plugin() {
         "different queue sort plugins for profile \"other\": \"ByName\", first: \"PrioritySort\"";
     assert_eq!(refused.to_string(), why);
     assert!(build([by_name("one"), by_name("other")]).is_ok());
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_name_the_profile_of_their_pod() {
+    let cluster = TestCluster::builder().controllers().start().await.unwrap();
+    let profiles = [Profile::default(), Profile::default().named("other")];
+    let scheduler = Scheduler::builder(cluster.client()).profiles(profiles).build().unwrap();
+    let client = cluster.client();
+    let told = async {
+        let pods: Api<Pod> = Api::default_namespaced(client.clone());
+        for name in ["default-scheduler", "other"] {
+            let own = json!({"metadata": {"name": name}, "spec": {"schedulerName": name,
+                "containers": [{"name": "c", "image": "busybox"}]}});
+            let own = serde_json::from_value(own).unwrap();
+            pods.create(&PostParams::default(), &own).await.unwrap();
+        }
+        // There is no node for them.
+        let events: Api<Event> = Api::default_namespaced(client);
+        loop {
+            let all = events.list(&ListParams::default()).await.unwrap();
+            let refused = all
+                .items
+                .into_iter()
+                .filter(|own| own.reason.as_deref() == Some("FailedScheduling"));
+            let sources: BTreeMap<_, _> = refused
+                .map(|own| {
+                    let source = own.source.and_then(|source| source.component);
+                    (own.involved_object.name, (source, own.reporting_component))
+                })
+                .collect();
+            if sources.len() == 2 {
+                break sources;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut found = None;
+    let running = ControlPlane::new().with(scheduler);
+    running.run_until(async { found = timeout(PATIENCE, told).await.ok() }).await.unwrap();
+    let named = |name: &str| {
+        let name = Some(name.to_owned());
+        (name.clone(), (name.clone(), name))
+    };
+    assert_eq!(found, Some(BTreeMap::from([named("default-scheduler"), named("other")])));
     cluster.stop().await.unwrap();
 }

@@ -43,6 +43,8 @@ impl EventType {
 #[derive(Debug, Clone)]
 struct Occurrence {
     object: ObjectReference,
+    /// Who tells it, if not who usually does.
+    component: Option<Arc<str>>,
     kind: EventType,
     reason: String,
     message: String,
@@ -60,6 +62,7 @@ enum Message {
 #[derive(Clone)]
 pub struct EventRecorder {
     inner: Arc<Inner>,
+    component: Option<Arc<str>>,
 }
 
 struct Inner {
@@ -87,7 +90,14 @@ impl EventRecorder {
             Recorder::new(client, clock, correlator, component.to_owned(), host.to_owned());
         let mut task = JoinSet::new();
         task.spawn(run(recorder, waiting));
-        Self { inner: Arc::new(Inner { messages, dropped: AtomicU64::new(0), _task: task }) }
+        let inner = Inner { messages, dropped: AtomicU64::new(0), _task: task };
+        Self { inner: Arc::new(inner), component: None }
+    }
+
+    /// The same writer for what another `component` tells, which is named as the source.
+    #[must_use]
+    pub fn named(&self, component: &str) -> Self {
+        Self { inner: self.inner.clone(), component: Some(component.into()) }
     }
 
     /// Tells of `object`; the API server and readers see it soon after, or not at all under overload.
@@ -100,6 +110,7 @@ impl EventRecorder {
     ) {
         let occurrence = Occurrence {
             object: object.clone(),
+            component: self.component.clone(),
             kind,
             reason: reason.to_owned(),
             message: message.into(),

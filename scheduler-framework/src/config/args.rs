@@ -144,7 +144,7 @@ impl Default for PodTopologySpreadArgs {
 pub struct VolumeBindingArgs {
     /// How long binding may take.
     pub bind_timeout_seconds: i64,
-    /// Only with a feature gate that is off.
+    /// By how much of the storage would be in use nodes score what; only with the gate `StorageCapacityScoring`.
     pub shape: Option<Vec<UtilizationShapePoint>>,
 }
 

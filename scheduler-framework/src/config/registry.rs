@@ -1,4 +1,4 @@
-use super::args::{PluginArgs, StrategyArgs};
+use super::args::{PluginArgs, StrategyArgs, UtilizationShapePoint, VolumeBindingArgs};
 use crate::{
     DefaultBinder, DefaultPreemption, DynamicResources, GangScheduling, ImageLocality,
     InterPodAffinity, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
@@ -140,9 +140,7 @@ fn from_args(
         PluginArgs::PodTopologySpread(own) => {
             Arc::new(PodTopologySpread::with_defaults(own.default_constraints.clone()))
         }
-        PluginArgs::VolumeBinding(own) => Arc::new(VolumeBinding::with_timeout(
-            Duration::from_secs(own.bind_timeout_seconds.unsigned_abs()),
-        )),
+        PluginArgs::VolumeBinding(own) => Arc::new(volume_binding(own, features)),
         PluginArgs::DynamicResources(own) => Arc::new(
             DynamicResources::with_timeouts(
                 own.filter_timeout.unwrap_or_default(),
@@ -153,12 +151,22 @@ fn from_args(
     })
 }
 
+fn volume_binding(args: &VolumeBindingArgs, features: &Features) -> VolumeBinding {
+    let timeout = Duration::from_secs(args.bind_timeout_seconds.unsigned_abs());
+    let own = VolumeBinding::with_timeout(timeout);
+    match args.shape.as_deref().unwrap_or_default() {
+        _ if !features.is_on("StorageCapacityScoring") => own,
+        [] => own.emptiest_first(),
+        shape => own.scoring(shape.iter().map(point)),
+    }
+}
+
+fn point(own: &UtilizationShapePoint) -> ShapePoint {
+    ShapePoint { utilization: i64::from(own.utilization), score: i64::from(own.score) }
+}
+
 fn strategy_of(args: &StrategyArgs) -> ScoringStrategy {
     let points = args.requested_to_capacity_ratio.iter().flat_map(|own| &own.shape);
-    let point = |own: &super::args::UtilizationShapePoint| ShapePoint {
-        utilization: i64::from(own.utilization),
-        score: i64::from(own.score),
-    };
     match args.type_.as_str() {
         "MostAllocated" => ScoringStrategy::MostAllocated,
         "RequestedToCapacityRatio" => {

@@ -85,6 +85,9 @@ fn gates_bring_their_plugins() {
     let limits = scaling.plugins().iter().find(|own| own.plugin.name() == "NodeVolumeLimits");
     let expected = crate::NodeVolumeLimits::default().with_scaling(true);
     assert_eq!(format!("{:?}", limits.unwrap().plugin), format!("{expected:?}"));
+    let by_room = with("StorageCapacityScoring=true");
+    assert!(names(&by_room, Point::Score).contains(&"VolumeBinding"));
+    assert!(!names(&with(""), Point::Score).contains(&"VolumeBinding"));
     let dependents = "ExtendWebSocketsToKubelet=false,InPlacePodLevelResourcesVerticalScaling=false,\
         InPlacePodVerticalScalingInitContainers=false,RestartAllContainersOnContainerExits=false";
     let plain = with(&format!("NodeDeclaredFeatures=false,{dependents}"));
@@ -183,9 +186,33 @@ fn values_out_of_range_are_refused() {
         "bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, should not be a negative value"
     );
     assert_eq!(
+        of("DynamicResources", "{bindingTimeout: 0s}"),
+        "bindingTimeout: Invalid value: \"0s\": must be at least 1 second"
+    );
+    assert_eq!(
         refusal("extenders: [{urlPrefix: 'http://a', prioritizeVerb: p}]\n"),
         "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it"
     );
+}
+
+#[test]
+fn fields_of_a_gate_are_refused_where_it_is_off() {
+    let read = |shape: &str, features: &Features| {
+        let text = format!(
+            "{HEAD}profiles:\n- pluginConfig:\n  - {{name: VolumeBinding, args: {{shape: {shape}}}}}\n"
+        );
+        let read = Configuration::parse_with(text.as_bytes(), features);
+        read.map(drop).map_err(|why| why.to_string())
+    };
+    let (on, off) = ("StorageCapacityScoring=true".parse().unwrap(), Features::default());
+    let line = "[{utilization: 0, score: 10}, {utilization: 100, score: 0}]";
+    assert_eq!(read(line, &on), Ok(()));
+    assert_eq!(read("[]", &on), Ok(()));
+    let why = "profiles[0].pluginConfig[0].args.shape[0].score: Invalid value: 11: not in valid range [0, 10]";
+    assert_eq!(read("[{utilization: 0, score: 11}]", &on), Err(why.to_owned()));
+    let why =
+        "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring";
+    assert!(read(line, &off).unwrap_err().ends_with(why));
 }
 
 #[test]

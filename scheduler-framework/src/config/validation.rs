@@ -5,6 +5,7 @@ mod plugin_args;
 use super::types::{Configuration, Extender, PluginSet, SchedulerProfile};
 use crate::{Point, span::as_go};
 use kubeplane_core::{
+    features::Features,
     field::{Error, Errors, Path, verbatim},
     names::is_qualified_name,
 };
@@ -16,7 +17,7 @@ use std::{
 /// In-tree volume plugins that are no more.
 const REMOVED: [&str; 4] = ["AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"];
 
-pub(super) fn validate(configuration: &Configuration) -> Errors {
+pub(super) fn validate(configuration: &Configuration, features: &Features) -> Errors {
     let mut errors = connection(configuration);
     errors.extend(election(configuration));
     let parallelism = configuration.parallelism.unwrap_or_default();
@@ -28,7 +29,7 @@ pub(super) fn validate(configuration: &Configuration) -> Errors {
             "should be an integer value greater than zero",
         ));
     }
-    errors.extend(profiles(&configuration.profiles));
+    errors.extend(profiles(&configuration.profiles, features));
     let percentage = configuration.percentage_of_nodes_to_score;
     errors.extend(self::percentage(&Path::new("percentageOfNodesToScore"), percentage));
     let initial = configuration.pod_initial_backoff_seconds.unwrap_or_default();
@@ -81,7 +82,7 @@ fn percentage(path: &Path, percentage: Option<i32>) -> Option<Error> {
     Some(Error::invalid(path, wrong, "not in valid range [0-100]"))
 }
 
-fn profiles(profiles: &[SchedulerProfile]) -> Errors {
+fn profiles(profiles: &[SchedulerProfile], features: &Features) -> Errors {
     let all = Path::new("profiles");
     let mut errors = Errors::new();
     let mut seen = BTreeMap::new();
@@ -94,7 +95,7 @@ fn profiles(profiles: &[SchedulerProfile]) -> Errors {
         let share = path.child("percentageOfNodesToScore");
         errors.extend(percentage(&share, profile.percentage_of_nodes_to_score));
         errors.extend(plugins(&path, profile));
-        errors.extend(configs(&path, profile));
+        errors.extend(configs(&path, profile, features));
         if let Some(first) = seen.insert(name, index) {
             let other = all.index(first).child("schedulerName");
             errors.push(Error::duplicate(&path.child("schedulerName"), verbatim(other.as_str())));
@@ -123,7 +124,7 @@ fn plugins(path: &Path, profile: &SchedulerProfile) -> Errors {
     Point::ALL.into_iter().flat_map(of).collect()
 }
 
-fn configs(path: &Path, profile: &SchedulerProfile) -> Errors {
+fn configs(path: &Path, profile: &SchedulerProfile, features: &Features) -> Errors {
     let (mut errors, mut seen) = (Errors::new(), BTreeSet::new());
     for (index, own) in profile.plugin_config.iter().enumerate() {
         let path = path.child("pluginConfig").index(index);
@@ -133,8 +134,9 @@ fn configs(path: &Path, profile: &SchedulerProfile) -> Errors {
         match removed(&path, &own.name) {
             Some(error) => errors.push(error),
             None => {
+                let path = path.child("args");
                 let args = own.decoded.iter();
-                errors.extend(args.flat_map(|own| plugin_args::validate(&path.child("args"), own)));
+                errors.extend(args.flat_map(|own| plugin_args::validate(&path, own, features)));
             }
         }
     }

@@ -16,7 +16,7 @@ pub struct Handle {
     pub client: kube::Client,
     /// The time.
     pub clock: SharedClock,
-    /// Tells users what happened.
+    /// Tells users what happened, in the name of the profile.
     pub recorder: EventRecorder,
     /// Objects other than pods and nodes, as they are now.
     pub objects: Arc<ClusterObjects>,

@@ -12,6 +12,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 pub use strategy::{ScoringStrategy, ShapePoint};
+pub(super) use strategy::{on_line, rounded};
 
 /// Only nodes with room for what a pod requests; prefers those with the most left (LeastAllocated) or what
 /// another strategy says.

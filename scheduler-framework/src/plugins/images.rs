@@ -172,4 +172,55 @@ mod tests {
             [node("a", &[("r:5000/x:latest", 4000)]), node("b", &[("r:5000/x:latest", 4000)])];
         assert_eq!(of(&["r:5000/x"], &huge), Some(vec![100, 100]));
     }
+
+    #[test]
+    fn images_of_init_containers_and_volumes_count_too() {
+        const SMALL: &[(&str, i64)] =
+            &[("x/20:latest", 20), ("x/30:latest", 30), ("x/40:latest", 40)];
+        const MIXED: &[(&str, i64)] =
+            &[("x/40:latest", 40), ("x/300:latest", 300), ("x/2000:latest", 2000)];
+        const LARGE: &[(&str, i64)] =
+            &[("x/300:latest", 300), ("x/600:latest", 600), ("x/900:latest", 900)];
+        const OTHERS: &[(&str, i64)] =
+            &[("x/600:latest", 600), ("x/40:latest", 40), ("x/900:latest", 900)];
+        const HUGE: &[(&str, i64)] = &[("x/4000:latest", 4000), ("x/30:latest", 30)];
+        const LITTLE: &[(&str, i64)] = &[("x/250:latest", 250), ("x/10:latest", 10)];
+        let of = |images: &[&str]| {
+            let container = |image: &&str| json!({"name": "c", "image": image});
+            json!({"containers": images.iter().map(container).collect::<Vec<_>>()})
+        };
+        let mut volume = of(&["x/30"]);
+        volume["volumes"] = json!([{"name": "v", "image": {"reference": "x/300"}}]);
+        let mut init = of(&["x/30"]);
+        init["initContainers"] = json!([{"name": "i", "image": "x/300"}]);
+        for (spec, nodes, expected) in [
+            (of(&["x/10", "x/4000"]), vec![HUGE, LITTLE], vec![100, 0]),
+            // (4000 / 3 - 23) * 100 / (2 * 1000 - 23).
+            (of(&["x/10", "x/4000"]), vec![HUGE, LITTLE, &[]], vec![66, 0, 0]),
+            // (2 / 3 * (600 + 900) - 23) * 100 / (3 * 1000 - 23), and with a third of 300.
+            (of(&["x/300", "x/600", "x/900"]), vec![OTHERS, LARGE, &[]], vec![32, 36, 0]),
+            (of(&["x/30", "x/40"]), vec![SMALL, HUGE], vec![1, 0]),
+            // Volumes are not counted among the containers: (300 / 2 - 23) * 100 / (1000 - 23).
+            (volume, vec![LARGE, HUGE], vec![12, 0]),
+            (init, vec![MIXED, SMALL], vec![6, 0]),
+        ] {
+            let named = |(index, images): (usize, _)| node(&format!("n{index}"), images);
+            let nodes: Vec<_> = nodes.into_iter().enumerate().map(named).collect();
+            let own = pod("p", "", spec);
+            let found = scores(&ImageLocality, &own, &Snapshot::new(nodes.clone()), &nodes);
+            assert_eq!(found, Some(expected), "{:?}", own.spec());
+        }
+    }
+
+    #[test]
+    fn images_without_a_tag_have_the_latest() {
+        for (name, expected) in [
+            ("root", "root:latest"),
+            ("root:tag", "root:tag"),
+            ("gcr.io:5000/root", "gcr.io:5000/root:latest"),
+            ("root@sha256:0", "root@sha256:0"),
+        ] {
+            assert_eq!(normalized(name), expected);
+        }
+    }
 }

@@ -8,3 +8,27 @@ pub(super) fn normalize(scores: &mut [i64], reverse: bool) {
         *score = if reverse { MAX_SCORE - scaled } else { scaled };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::normalize;
+
+    #[test]
+    fn the_largest_becomes_a_hundred_or_none() {
+        for (reverse, scores, expected) in [
+            (false, [1, 2, 3, 4], [25, 50, 75, 100]),
+            (true, [1, 2, 3, 4], [75, 50, 25, 0]),
+            (false, [1000, 10, 20, 30], [100, 1, 2, 3]),
+            (true, [1000, 10, 20, 30], [0, 99, 98, 97]),
+            (false, [1, 1, 1, 1], [100, 100, 100, 100]),
+            (false, [1000, 1, 1, 1], [100, 0, 0, 0]),
+            (true, [0, 1, 1, 1], [100, 0, 0, 0]),
+            (false, [0, 0, 0, 0], [0, 0, 0, 0]),
+            (true, [0, 0, 0, 0], [100, 100, 100, 100]),
+        ] {
+            let mut own = scores;
+            normalize(&mut own, reverse);
+            assert_eq!(own, expected, "{scores:?}");
+        }
+    }
+}

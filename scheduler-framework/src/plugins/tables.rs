@@ -1,13 +1,26 @@
 //! The scenarios of the original's unit tests of single plugins, with what it answers and scores.
 
 mod amounts;
+mod attach_limits;
+mod company;
+mod domains;
 mod hints;
 mod nodes;
+mod spreading;
+mod volume_hints;
+mod volumes;
 
 use super::fixtures::{filter, pod, scores};
 use crate::{FilterVerdict, NodeInfo, PodInfo, SchedulerPlugin, Snapshot};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Objects of a kind, to be found by their names.
+fn all<K: DeserializeOwned>(values: Vec<Value>) -> Arc<Vec<Arc<K>>> {
+    let read = |own: Value| Arc::new(serde_json::from_value(own).unwrap());
+    Arc::new(values.into_iter().map(read).collect())
+}
 
 /// A node as it is given, but for its name.
 fn node(value: &Value, pods: &[Arc<PodInfo>]) -> Arc<NodeInfo> {
@@ -31,7 +44,11 @@ fn asking(name: &str, requests: &[Value]) -> Arc<PodInfo> {
 
 /// What a plugin says of one node: `ok`, or why not, after `full` where other pods leaving could help, else `never`.
 fn said(plugin: &dyn SchedulerPlugin, pod: &PodInfo, node: &Arc<NodeInfo>) -> String {
-    match filter(plugin, pod, &Snapshot::new(vec![node.clone()])).remove(0) {
+    told(filter(plugin, pod, &Snapshot::new(vec![node.clone()])).remove(0))
+}
+
+fn told(verdict: FilterVerdict) -> String {
+    match verdict {
         FilterVerdict::Fits => "ok".to_owned(),
         FilterVerdict::Unschedulable(reasons) => format!("full: {}", reasons.join(", ")),
         FilterVerdict::Unresolvable(reasons) => format!("never: {}", reasons.join(", ")),

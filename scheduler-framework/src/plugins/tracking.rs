@@ -142,6 +142,7 @@ fn by_volumes(pod: &PodInfo) -> Tracking {
             && own.aws_elastic_block_store.is_none()
             && own.azure_disk.is_none()
             && own.cinder.is_none()
+            && own.portworx_volume.is_none()
             && own.rbd.is_none()
             && own.iscsi.is_none()
     });
@@ -175,6 +176,10 @@ impl Track for VolumeBinding {
 
     fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
         Some(self.track(pod, nodes))
+    }
+
+    fn is_level(&self, state: &CycleState, _: &PodInfo) -> bool {
+        !self.weighs(state)
     }
 }
 

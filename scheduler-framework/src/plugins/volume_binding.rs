@@ -4,12 +4,16 @@ mod assumed;
 mod binding;
 mod hints;
 mod matching;
+mod scoring;
 
-use super::volumes::{check_owner, claim_class, claim_names, volume_name};
+use super::{
+    in_tree,
+    volumes::{check_owner, claim_class, claim_names, volume_name},
+};
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter, FilterVerdict,
-    Handle, NodeInfo, PodInfo, PreBind, PreFilter, PreFilterVerdict, Reserve, SchedulerPlugin,
-    Snapshot, objects::ClusterObjects,
+    Handle, NodeInfo, PodInfo, PreBind, PreFilter, PreFilterVerdict, PreScore, Reserve,
+    SchedulerPlugin, Score, ShapePoint, Snapshot, objects::ClusterObjects,
 };
 use assumed::Assumed;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -27,6 +31,8 @@ use std::{
 #[derive(Debug)]
 pub struct VolumeBinding {
     timeout: Duration,
+    /// From utilization to score, where nodes are scored at all.
+    shape: Option<Vec<ShapePoint>>,
     assumed: Assumed,
     handle: OnceLock<Handle>,
 }
@@ -41,7 +47,21 @@ impl VolumeBinding {
     /// Waits at most this long for volumes to be bound.
     #[must_use]
     pub fn with_timeout(timeout: Duration) -> Self {
-        Self { timeout, assumed: Assumed::default(), handle: OnceLock::new() }
+        Self { timeout, shape: None, assumed: Assumed::default(), handle: OnceLock::new() }
+    }
+
+    /// Prefers nodes by how much of the storage there, class by class, would be in use: by a broken line from utilization to
+    /// score, points in order of utilization. What the gate `StorageCapacityScoring` is for (KEP-4049).
+    #[must_use]
+    pub fn scoring(mut self, shape: impl IntoIterator<Item = ShapePoint>) -> Self {
+        self.shape = Some(shape.into_iter().collect());
+        self
+    }
+
+    /// As [`scoring`](Self::scoring), the emptiest first.
+    pub(crate) fn emptiest_first(self) -> Self {
+        let point = |(utilization, score)| ShapePoint { utilization, score };
+        self.scoring([(0, 10), (100, 0)].map(point))
     }
 }
 
@@ -83,6 +103,14 @@ impl SchedulerPlugin for VolumeBinding {
 
     fn as_filter(&self) -> Option<&dyn Filter> {
         Some(self)
+    }
+
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
+        self.shape.is_some().then_some(self as &dyn PreScore)
+    }
+
+    fn as_score(&self) -> Option<&dyn Score> {
+        self.shape.is_some().then_some(self as &dyn Score)
     }
 
     fn as_reserve(&self) -> Option<&dyn Reserve> {
@@ -223,7 +251,10 @@ impl Filter for VolumeBinding {
             return FilterVerdict::Error("PreFilter did not run".into());
         };
         let objects = state.snapshot().objects();
-        let bound = self.bound_fit(objects, &volumes.claims.bound, node);
+        let bound = match self.bound_fit(objects, &volumes.claims.bound, node) {
+            Ok(bound) => bound,
+            Err(why) => return FilterVerdict::Error(why),
+        };
         let mut reasons: Vec<String> = Vec::new();
         match bound {
             Some(true) => {}
@@ -263,14 +294,15 @@ impl VolumeBinding {
         objects: &ClusterObjects,
         claims: &[Claim],
         node: &NodeInfo,
-    ) -> Option<bool> {
+    ) -> Result<Option<bool>, String> {
         for claim in claims {
-            let volume = self.assumed.volume(objects, volume_name(claim).unwrap_or_default())?;
-            if !super::volumes::fits_node(&volume, node.node()) {
-                return Some(false);
+            let name = volume_name(claim).unwrap_or_default();
+            let Some(volume) = self.assumed.volume(objects, name) else { return Ok(None) };
+            if !in_tree::fits_node(objects, &volume, node.node())? {
+                return Ok(Some(false));
             }
         }
-        Some(true)
+        Ok(Some(true))
     }
 }
 

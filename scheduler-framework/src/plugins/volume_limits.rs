@@ -1,13 +1,19 @@
-use super::volumes::{
-    check_owner, claim_class, claim_name, claim_names, find_claim, needs, volume_name,
+//! NodeVolumeLimits: so many volumes of a driver on a node, and no more.
+
+mod counting;
+
+use super::{
+    in_tree,
+    volumes::{claim_names, needs},
 };
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventObject, EventResource, Filter,
     FilterVerdict, Hint, NodeInfo, PodInfo, PreFilter, PreFilterVerdict, SchedulerPlugin, Snapshot,
     objects::ClusterObjects,
 };
-use k8s_openapi::api::{core::v1::PersistentVolumeClaim, storage::v1::CSINode};
-use std::collections::{BTreeMap, HashMap};
+use counting::{Attached, Counted, Uncounted, Volumes};
+use k8s_openapi::api::{core::v1::PodSpec, storage::v1::CSINode};
+use std::collections::HashMap;
 
 /// Keeps nodes within the number of volumes that their storage drivers can attach.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,75 +62,12 @@ impl SchedulerPlugin for NodeVolumeLimits {
     }
 }
 
-/// The driver of a claim's volume, and what names the volume; one that is yet to be made is named by its claim.
-fn volume_of(objects: &ClusterObjects, claim: &PersistentVolumeClaim) -> Option<(String, String)> {
-    if let Some(volume) = volume_name(claim).and_then(|name| objects.volumes.find("", name)) {
-        let source = volume.spec.as_ref()?.csi.as_ref()?;
-        return Some((source.driver.clone(), source.volume_handle.clone()));
-    }
-    let class = objects.classes.find("", claim_class(claim))?;
-    Some((class.provisioner.clone(), format!("\0{}", super::volumes::key(&claim.metadata))))
-}
-
-/// The driver of each volume of a pod.
-type Volumes = BTreeMap<(String, String), String>;
-
-/// Adds the volumes of a pod; a claim that is missing is an error for the pod that is to be placed only.
-fn collect(
-    objects: &ClusterObjects,
-    pod: &PodInfo,
-    strict: bool,
-    volumes: &mut Volumes,
-) -> Result<(), String> {
-    for volume in pod.spec().volumes.iter().flatten() {
-        let Some(name) = claim_name(pod, volume) else { continue };
-        let claim = match find_claim(objects, pod.namespace(), &name.name) {
-            Ok(claim) => claim,
-            Err(why) if strict => {
-                return Err(format!("looking up PVC {}/{}: {why}", pod.namespace(), name.name));
-            }
-            Err(_) => continue,
-        };
-        if name.ephemeral
-            && let Err(why) = check_owner(pod, &claim)
-        {
-            if strict {
-                return Err(why);
-            }
-            continue;
-        }
-        if let Some(own) = volume_of(objects, &claim) {
-            let driver = own.0.clone();
-            volumes.insert(own, driver);
-        }
-    }
-    Ok(())
-}
-
 fn limits(node: &CSINode) -> HashMap<&str, i64> {
     let drivers = node.spec.drivers.iter();
     let limit = |driver: &k8s_openapi::api::storage::v1::CSINodeDriver| {
         driver.allocatable.as_ref().and_then(|own| own.count).map(i64::from)
     };
     drivers.filter_map(|driver| Some((driver.name.as_str(), limit(driver)?))).collect()
-}
-
-/// The volumes attached to each node, whether a pod known here uses them or not.
-fn attached(objects: &ClusterObjects) -> HashMap<String, Volumes> {
-    let mut nodes: HashMap<String, Volumes> = HashMap::new();
-    for own in objects.attachments.all() {
-        let spec = &own.spec;
-        let name = spec.source.persistent_volume_name.as_deref();
-        let volume = name.and_then(|name| objects.volumes.find("", name));
-        let source = volume.as_ref().and_then(|own| own.spec.as_ref()?.csi.as_ref());
-        if let Some(source) = source
-            && !spec.attacher.is_empty()
-        {
-            let key = (spec.attacher.clone(), source.volume_handle.clone());
-            nodes.entry(spec.node_name.clone()).or_default().insert(key, spec.attacher.clone());
-        }
-    }
-    nodes
 }
 
 /// Whether a driver is to be on the nodes of its pods, and is not on this one.
@@ -140,8 +83,17 @@ fn is_missing(objects: &ClusterObjects, driver: &str, node: Option<&CSINode>) ->
 
 /// What PreFilter found.
 struct Wanted {
-    volumes: Volumes,
-    attached: HashMap<String, Volumes>,
+    counted: Result<Counted, Uncounted>,
+    attached: Attached,
+}
+
+/// Whether a pod has volumes that a driver may serve.
+fn concerns(spec: &PodSpec) -> bool {
+    spec.volumes.iter().flatten().any(|own| {
+        own.persistent_volume_claim.is_some()
+            || own.ephemeral.is_some()
+            || in_tree::inline_driver(own).is_some()
+    })
 }
 
 impl PreFilter for NodeVolumeLimits {
@@ -151,19 +103,31 @@ impl PreFilter for NodeVolumeLimits {
         pod: &PodInfo,
         nodes: &Snapshot,
     ) -> PreFilterVerdict {
-        if claim_names(pod).next().is_none() {
+        if !concerns(pod.spec()) {
             return PreFilterVerdict::Skip;
         }
-        let mut volumes = Volumes::new();
-        if let Err(why) = collect(nodes.objects(), pod, true, &mut volumes) {
-            return PreFilterVerdict::Unresolvable(why);
-        }
-        if volumes.is_empty() {
+        let counted = counting::wanted(nodes.objects(), pod);
+        if counted.as_ref().is_ok_and(Counted::is_empty) {
             return PreFilterVerdict::Skip;
         }
-        let attached = attached(nodes.objects());
-        state.insert_until_placed(Wanted { volumes, attached });
+        let attached = counting::attached(nodes.objects());
+        state.insert_until_placed(Wanted { counted, attached });
         PreFilterVerdict::Continue
+    }
+}
+
+impl NodeVolumeLimits {
+    /// A driver that is to be on the node and is not.
+    fn missing<'a>(
+        &self,
+        objects: &ClusterObjects,
+        volumes: &'a Volumes,
+        node: Option<&CSINode>,
+    ) -> Option<&'a str> {
+        // Volumes that were in the tree are their driver's only where there is a list of drivers.
+        let mut known = volumes.iter().filter(|(_, in_tree)| node.is_some() || !**in_tree);
+        let missing = known.find(|(own, _)| self.scaling && is_missing(objects, &own.driver, node));
+        missing.map(|(own, _)| own.driver.as_str())
     }
 }
 
@@ -173,52 +137,69 @@ impl Filter for NodeVolumeLimits {
             return FilterVerdict::Fits;
         };
         let csi_node = objects.csi_nodes.find("", node.name());
-        let missing = wanted
-            .volumes
-            .values()
-            .find(|driver| self.scaling && is_missing(objects, driver, csi_node.as_deref()));
-        if let Some(driver) = missing {
+        let counted = match &wanted.counted {
+            Ok(counted) => counted,
+            Err(Uncounted::NoClaim(why)) => return FilterVerdict::Unresolvable(vec![why.clone()]),
+            Err(Uncounted::Failed(why)) => return FilterVerdict::Error(why.clone()),
+        };
+        if let (Some(why), Some(_)) = (&counted.meaningless, &csi_node) {
+            return FilterVerdict::Error(why.clone());
+        }
+        if let Some(driver) = self.missing(objects, &counted.volumes, csi_node.as_deref()) {
             let why = format!("{driver} CSI driver is not installed on the node");
             return FilterVerdict::Unschedulable(vec![why]);
         }
         let Some(csi_node) = csi_node else { return FilterVerdict::Fits };
-        let limits = limits(&csi_node);
-        if limits.is_empty() {
-            return FilterVerdict::Fits;
+        match exceeds(objects, &counted.volumes, &wanted.attached, node, &limits(&csi_node)) {
+            Ok(false) => FilterVerdict::Fits,
+            Ok(true) => {
+                FilterVerdict::Unschedulable(vec!["node(s) exceed max volume count".into()])
+            }
+            Err(why) => FilterVerdict::Error(why),
         }
-        let mut there = Volumes::new();
-        for pod in node.pods() {
-            // Not strict: nothing is refused.
-            let _ = collect(objects, pod, false, &mut there);
-        }
-        let new: Vec<_> =
-            wanted.volumes.iter().filter(|(key, _)| !there.contains_key(*key)).collect();
-        let attached = wanted.attached.get(node.name()).into_iter().flatten();
-        there.extend(attached.map(|(key, driver)| (key.clone(), driver.clone())));
-        let count = |driver: &str| {
-            let used = there.values().filter(|own| *own == driver).count();
-            let more = new.iter().filter(|(_, own)| *own == driver).count();
-            (used + more, more)
-        };
-        let exceeded = limits.iter().any(|(driver, limit)| {
-            let (all, more) = count(driver);
-            more > 0 && i64::try_from(all).unwrap_or(i64::MAX) > *limit
-        });
-        if exceeded {
-            return FilterVerdict::Unschedulable(vec!["node(s) exceed max volume count".into()]);
-        }
-        FilterVerdict::Fits
     }
+}
+
+/// Whether a driver would have more volumes on the node than it can attach there.
+fn exceeds(
+    objects: &ClusterObjects,
+    volumes: &Volumes,
+    attached: &Attached,
+    node: &NodeInfo,
+    limits: &HashMap<&str, i64>,
+) -> Result<bool, String> {
+    if limits.is_empty() {
+        return Ok(false);
+    }
+    let mut there = counting::on_node(objects, node)?;
+    let new: Vec<_> = volumes.keys().filter(|own| !there.contains_key(*own)).collect();
+    for own in attached.get(node.name()).into_iter().flatten() {
+        there.entry(own.clone()).or_insert(false);
+    }
+    Ok(limits.iter().any(|(driver, limit)| {
+        let used = there.keys().filter(|own| own.driver == *driver).count();
+        let more = new.iter().filter(|own| own.driver == *driver).count();
+        more > 0 && i64::try_from(used + more).unwrap_or(i64::MAX) > *limit
+    }))
+}
+
+/// Whether a pod has an inline volume that the driver serves, or that has no meaning to its own.
+fn has_inline(pod: &PodInfo, driver: &str) -> bool {
+    pod.spec()
+        .volumes
+        .iter()
+        .flatten()
+        .any(|own| in_tree::inline_driver(own) == Some(driver) || in_tree::inline(own).is_err())
 }
 
 impl EnqueueExtensions for NodeVolumeLimits {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
         let helps = match object {
-            EventObject::Pod { old: Some(old), .. } => {
-                claim_names(&PodInfo::new(old.clone())).next().is_some()
-            }
+            EventObject::Pod { old: Some(old), .. } => old.spec.as_ref().is_some_and(concerns),
             EventObject::PersistentVolumeClaim { new: Some(claim), .. } => needs(pod, claim),
-            EventObject::VolumeAttachment { .. } => claim_names(pod).any(|name| !name.ephemeral),
+            EventObject::VolumeAttachment { old: Some(gone), .. } => {
+                claim_names(pod).any(|name| !name.ephemeral) || has_inline(pod, &gone.spec.attacher)
+            }
             EventObject::CsiNode { old: Some(old), new: Some(new) } => {
                 let before = limits(old);
                 limits(new)

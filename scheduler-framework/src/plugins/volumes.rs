@@ -9,7 +9,7 @@ use kubeplane_client::is_controlled_by;
 use kubeplane_workload::storage;
 use std::sync::Arc;
 
-pub(super) use kubeplane_workload::storage::{ClaimName, claim_class, fits_node, volume_name};
+pub(super) use kubeplane_workload::storage::{ClaimName, claim_class, volume_name};
 
 /// The claim behind a volume, if there is one.
 pub(super) fn claim_name(pod: &PodInfo, volume: &Volume) -> Option<ClaimName> {

@@ -183,6 +183,21 @@ fn a_pod_that_failed_is_not_taken_before_its_time() {
 }
 
 #[test]
+fn refused_pods_wait_for_their_time_where_none_is_taken_early() {
+    let (queue, clock) = queue();
+    let mut queue = queue.taking_early(false);
+    queue.add(pod("a", json!({})));
+    let taken = queue.take().unwrap();
+    queue.set_unschedulable(taken, BTreeSet::from(["NodeResourcesFit"]));
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert!(!queue.has_active() && queue.take().is_none());
+    assert_eq!(queue.next_flush(), Some(Duration::from_secs(1)));
+    clock.advance(Duration::from_secs(1));
+    queue.flush();
+    assert_eq!(names(&mut queue), ["a"]);
+}
+
+#[test]
 fn a_pod_that_changes_in_flight_comes_back_as_it_is() {
     let (mut queue, clock) = queue();
     queue.add(pod("a", json!({})));

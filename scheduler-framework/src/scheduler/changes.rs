@@ -169,18 +169,56 @@ fn node_action(old: &Node, new: &Node) -> ActionType {
         let all = status.conditions.iter().flatten();
         all.map(|own| (own.type_.as_str(), own.status.as_str()))
     }
-    fn taints(node: &Node) -> (Option<&Vec<Taint>>, bool) {
-        let spec = node.spec.as_ref();
-        let closed = spec.and_then(|spec| spec.unschedulable).unwrap_or_default();
-        (spec.and_then(|spec| spec.taints.as_ref()), closed)
+    fn taints(node: &Node) -> Option<&Vec<Taint>> {
+        node.spec.as_ref().and_then(|spec| spec.taints.as_ref())
     }
+    let is_closed =
+        |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
     when(before.allocatable != after.allocatable, ActionType::UPDATE_ALLOCATABLE);
     when(old.metadata.labels != new.metadata.labels, ActionType::UPDATE_LABELS);
-    when(taints(old) != taints(new), ActionType::UPDATE_TAINTS);
+    // That a node is closed helps nobody.
+    let opened = is_closed(old) && !is_closed(new);
+    when(opened || taints(old) != taints(new), ActionType::UPDATE_TAINTS);
     when(old.metadata.annotations != new.metadata.annotations, ActionType::UPDATE_ANNOTATIONS);
     let same = conditions(before).eq(conditions(after));
     when(!same, ActionType::UPDATE_CONDITIONS);
     let same = before.declared_features == after.declared_features;
     when(!same, ActionType::UPDATE_DECLARED_FEATURES);
     action
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn changes_of_a_node_are_told_by_what_they_mean_to_scheduling() {
+        let node = |value: &Value| -> Node { serde_json::from_value(value.clone()).unwrap() };
+        let condition = |at: &str| {
+            json!({"status": {"conditions":
+                [{"type": "Ready", "status": "True", "lastHeartbeatTime": at}]}})
+        };
+        let (beat, again) = (condition("2026-01-01T00:00:00Z"), condition("2026-01-01T00:00:10Z"));
+        let (plain, closed) = (json!({}), json!({"spec": {"unschedulable": true}}));
+        let tainted = json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}});
+        let labelled = json!({"metadata": {"labels": {"a": "b"}}});
+        let noted = json!({"metadata": {"annotations": {"a": "b"}}});
+        let large = json!({"status": {"allocatable": {"cpu": "4"}}});
+        let both = ActionType::UPDATE_TAINTS.or(ActionType::UPDATE_LABELS);
+        for (old, new, expected) in [
+            (&plain, &plain, ActionType::default()),
+            (&beat, &again, ActionType::default()),
+            (&plain, &beat, ActionType::UPDATE_CONDITIONS),
+            (&plain, &closed, ActionType::default()),
+            (&closed, &plain, ActionType::UPDATE_TAINTS),
+            (&plain, &tainted, ActionType::UPDATE_TAINTS),
+            (&tainted, &labelled, both),
+            (&plain, &labelled, ActionType::UPDATE_LABELS),
+            (&plain, &noted, ActionType::UPDATE_ANNOTATIONS),
+            (&plain, &large, ActionType::UPDATE_ALLOCATABLE),
+        ] {
+            assert_eq!(node_action(&node(old), &node(new)), expected, "{old} to {new}");
+        }
+    }
 }

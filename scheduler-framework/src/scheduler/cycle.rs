@@ -214,7 +214,8 @@ impl Loop {
                 self.queue.done(bound.pod.info.uid());
                 let info = &bound.pod.info;
                 let message = format!("Successfully assigned {} to {}", info.key(), bound.node);
-                self.recorder.event_for(&**info.pod(), EventType::Normal, "Scheduled", message);
+                let recorder = self.recorder.named(bound.framework.name());
+                recorder.event_for(&**info.pod(), EventType::Normal, "Scheduled", message);
                 let waited = self.clock.elapsed().saturating_sub(bound.pod.first_seen);
                 self.metrics.bound(bound.pod.attempts, waited, bound.pod.flushed);
                 "scheduled"
@@ -283,7 +284,9 @@ impl Loop {
         nomination: &Nomination,
     ) {
         let note = super::report::shortened(message);
-        self.recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", note);
+        let profile = info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
+        let recorder = self.recorder.named(profile);
+        recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", note);
         let now = self.clock.now();
         if let Some(patch) =
             super::report::condition_patch(info.pod(), reason, message, nomination, now)

@@ -139,7 +139,9 @@ fn object_id(occurrence: &Occurrence) -> ObjectId {
         &object.api_version,
         &object.field_path,
     ];
-    ObjectId(parts.into_iter().map(|part| part.clone().unwrap_or_default()).collect())
+    let component = occurrence.component.as_deref().unwrap_or_default().to_owned();
+    let parts = parts.into_iter().map(|part| part.clone().unwrap_or_default());
+    ObjectId(parts.chain([component]).collect())
 }
 
 /// A map that forgets its least recently used half when it is full.
@@ -188,7 +190,8 @@ mod tests {
 
     fn occurrence(object: &str, message: String) -> Occurrence {
         let object = ObjectReference { name: Some(object.into()), ..ObjectReference::default() };
-        Occurrence { object, kind: EventType::Normal, reason: "Reason".into(), message }
+        let (kind, reason) = (EventType::Normal, "Reason".into());
+        Occurrence { object, component: None, kind, reason, message }
     }
 
     #[test]

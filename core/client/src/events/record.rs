@@ -83,6 +83,7 @@ impl Recorder {
         let namespace = object.namespace.clone().filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let now = self.clock.now();
+        let component = occurrence.component.as_deref().unwrap_or(&self.component);
         let mut event = Event {
             metadata: ObjectMeta { namespace: Some(namespace.clone()), ..ObjectMeta::default() },
             involved_object: object.clone(),
@@ -90,13 +91,13 @@ impl Recorder {
             message: Some(message.to_owned()),
             type_: Some(occurrence.kind.as_str().to_owned()),
             source: Some(EventSource {
-                component: Some(self.component.clone()),
+                component: Some(component.to_owned()),
                 host: Some(self.host.clone()).filter(|host| !host.is_empty()),
             }),
             first_timestamp: Some(Time(now)),
             last_timestamp: Some(Time(now)),
             count: Some(1),
-            reporting_component: Some(self.component.clone()),
+            reporting_component: Some(component.to_owned()),
             reporting_instance: Some(self.host.clone()),
             ..Event::default()
         };

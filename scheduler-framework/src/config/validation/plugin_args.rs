@@ -1,16 +1,20 @@
-use crate::config::args::{
-    DefaultPreemptionArgs, DynamicResourcesArgs, NodeAffinityArgs,
-    NodeResourcesBalancedAllocationArgs, NodeResourcesFitArgs, PluginArgs, PodTopologySpreadArgs,
-    ResourceSpec, UtilizationShapePoint, VolumeBindingArgs,
+use crate::{
+    config::args::{
+        DefaultPreemptionArgs, DynamicResourcesArgs, NodeAffinityArgs,
+        NodeResourcesBalancedAllocationArgs, NodeResourcesFitArgs, PluginArgs,
+        PodTopologySpreadArgs, ResourceSpec, UtilizationShapePoint, VolumeBindingArgs,
+    },
+    span::as_go,
 };
 use k8s_openapi::api::core::v1::NodeSelectorTerm;
 use kubeplane_core::{
+    features::Features,
     field::{Error, Errors, Path},
     names::is_qualified_name,
 };
 use std::{collections::BTreeSet, time::Duration};
 
-pub(super) fn validate(path: &Path, args: &PluginArgs) -> Errors {
+pub(super) fn validate(path: &Path, args: &PluginArgs, features: &Features) -> Errors {
     match args {
         PluginArgs::DefaultPreemption(own) => preemption(path, own),
         PluginArgs::InterPodAffinity(own) => {
@@ -24,7 +28,7 @@ pub(super) fn validate(path: &Path, args: &PluginArgs) -> Errors {
         PluginArgs::NodeResourcesBalancedAllocation(own) => balanced(path, own),
         PluginArgs::NodeResourcesFit(own) => fit(path, own),
         PluginArgs::PodTopologySpread(own) => spread(path, own),
-        PluginArgs::VolumeBinding(own) => volumes(path, own),
+        PluginArgs::VolumeBinding(own) => volumes(path, own, features),
         PluginArgs::DynamicResources(own) => dynamic(path, own),
     }
 }
@@ -234,7 +238,7 @@ fn spread(path: &Path, args: &PodTopologySpreadArgs) -> Errors {
     errors
 }
 
-fn volumes(path: &Path, args: &VolumeBindingArgs) -> Errors {
+fn volumes(path: &Path, args: &VolumeBindingArgs, features: &Features) -> Errors {
     let mut errors = Errors::new();
     if args.bind_timeout_seconds < 0 {
         let why = "invalid BindTimeoutSeconds, should not be a negative value";
@@ -244,7 +248,11 @@ fn volumes(path: &Path, args: &VolumeBindingArgs) -> Errors {
             why,
         ));
     }
-    if let Some(shape) = &args.shape {
+    let is_on = features.is_on("StorageCapacityScoring");
+    if let Some(own) = args.shape.as_ref().filter(|own| is_on && !own.is_empty()) {
+        errors.extend(shape(&path.child("shape"), own));
+    }
+    if let Some(shape) = args.shape.as_ref().filter(|_| !is_on) {
         let why = "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring";
         let point = |own: &UtilizationShapePoint| serde_json::json!({"Utilization": own.utilization, "Score": own.score});
         let value: Vec<_> = shape.iter().map(point).collect();
@@ -256,8 +264,7 @@ fn volumes(path: &Path, args: &VolumeBindingArgs) -> Errors {
 fn dynamic(path: &Path, args: &DynamicResourcesArgs) -> Errors {
     let short = args.binding_timeout.filter(|own| *own < Duration::from_secs(1));
     let error = |own: Duration| {
-        let value = format!("{}ms", own.as_millis());
-        Error::invalid(&path.child("bindingTimeout"), value, "must be at least 1 second")
+        Error::invalid(&path.child("bindingTimeout"), as_go(own), "must be at least 1 second")
     };
     short.map(error).into_iter().collect()
 }

@@ -55,11 +55,12 @@ impl ScoringStrategy {
 }
 
 /// Half up, for numbers that are not negative.
-fn rounded(total: i64, parts: i64) -> i64 {
+pub(in crate::plugins) fn rounded(total: i64, parts: i64) -> i64 {
     (2 * total + parts) / (2 * parts)
 }
 
-fn on_line(shape: &[ShapePoint], utilization: i64) -> i64 {
+/// What a broken line says of a utilization, in scores.
+pub(in crate::plugins) fn on_line(shape: &[ShapePoint], utilization: i64) -> i64 {
     let mut before: Option<&ShapePoint> = None;
     for point in shape {
         if utilization <= point.utilization {

@@ -55,6 +55,27 @@ fn required_terms_hold_in_both_directions() {
 }
 
 #[test]
+fn terms_about_labels_that_nodes_lack_count_nowhere() {
+    let shy = |terms: &[Value]| pod("shy", "app=shy", required(ANTI, terms));
+    let own = |terms: &[Value]| pod("p", "app=p", required(ANTI, terms));
+    let plain = pod("p", "app=p", json!({}));
+    let beside = |shy: Arc<PodInfo>| fits(&plain, &cluster([vec![shy], vec![], vec![]]));
+    assert_eq!(beside(shy(&[term("rack", "p")])), "a b c");
+    assert_eq!(beside(shy(&[term("rack", "p"), term("zone", "p")])), "c");
+    // Every one of them is heard.
+    let several =
+        cluster([vec![shy(&[term("host", "p")])], vec![], vec![shy(&[term("zone", "p")])]]);
+    assert_eq!(fits(&plain, &several), "b");
+    let (web, db) = (pod("web", "app=web", json!({})), pod("db", "app=db", json!({})));
+    let nodes = cluster([vec![web], vec![], vec![db]]);
+    assert_eq!(fits(&own(&[term("rack", "web")]), &nodes), "a b c");
+    assert_eq!(fits(&own(&[term("rack", "web"), term("zone", "web")]), &nodes), "c");
+    assert_eq!(fits(&own(&[term("zone", "web"), term("host", "db")]), &nodes), "");
+    let near = required(WITH, &[term("zone", "web"), term("rack", "web")]);
+    assert_eq!(fits(&pod("p", "", near), &nodes), "");
+}
+
+#[test]
 fn namespaces_are_named_or_selected() {
     let nodes = cluster([vec![pod("n1/web", "app=web", json!({}))], vec![], vec![]])
         .with_objects(namespaces(&[("n1", "team=x"), ("n2", "team=y"), ("d", "")]));

@@ -134,7 +134,7 @@ impl Preemption {
 
     fn tell(&self, victim: &PodInfo, how: &str) {
         let message = format!("Preempted by pod {} on node {}{how}", self.uid, self.node);
-        let recorder = &self.handle.recorder;
+        let recorder = self.handle.recorder.named(&self.scheduler);
         recorder.event_for(&**victim.pod(), EventType::Normal, "Preempted", message);
     }
 

@@ -105,6 +105,108 @@ async fn the_node_where_leaving_hurts_least_is_chosen() {
 }
 
 #[tokio::test]
+async fn who_would_leave_is_weighed_by_priority_then_number_then_age() {
+    const NEGATIVE: i32 = -100;
+    const LOW: i32 = 0;
+    const MIDDLE: i32 = 100;
+    const HIGH: i32 = 1000;
+    let alike = |priorities: &[i32]| -> Vec<(i32, u8)> {
+        priorities.iter().map(|priority| (*priority, 0)).collect()
+    };
+    let own = cpu("p", 10_000, "4");
+    // The priority of each pod, all of whom would have to leave, and when it started.
+    for (nodes, expected) in [
+        (vec![alike(&[MIDDLE, MIDDLE]), alike(&[MIDDLE, LOW]), alike(&[LOW, LOW])], "n3"),
+        (vec![alike(&[MIDDLE, MIDDLE]), alike(&[MIDDLE, LOW]), alike(&[MIDDLE, MIDDLE])], "n2"),
+        (
+            vec![
+                alike(&[MIDDLE, NEGATIVE, MIDDLE, NEGATIVE]),
+                alike(&[MIDDLE, NEGATIVE]),
+                alike(&[MIDDLE, NEGATIVE, LOW]),
+            ],
+            "n2",
+        ),
+        // Fewer weigh less, however low the priorities of others are.
+        (
+            vec![
+                alike(&[MIDDLE, NEGATIVE, NEGATIVE]),
+                alike(&[MIDDLE, NEGATIVE]),
+                alike(&[MIDDLE, NEGATIVE, LOW]),
+            ],
+            "n2",
+        ),
+        (
+            vec![
+                alike(&[MIDDLE, LOW, LOW]),
+                alike(&[HIGH]),
+                alike(&[MIDDLE, LOW, LOW, LOW]),
+                alike(&[MIDDLE, MIDDLE, MIDDLE, NEGATIVE]),
+            ],
+            "n1",
+        ),
+        (
+            vec![
+                vec![(MIDDLE, 2), (MIDDLE, 2)],
+                vec![(MIDDLE, 3), (MIDDLE, 3)],
+                vec![(MIDDLE, 1), (MIDDLE, 1)],
+            ],
+            "n2",
+        ),
+        (
+            vec![
+                vec![(MIDDLE, 4), (MIDDLE, 2)],
+                vec![(MIDDLE, 5), (MIDDLE, 1)],
+                vec![(MIDDLE, 3), (MIDDLE, 6)],
+            ],
+            "n3",
+        ),
+        // Of the most important only it counts how long they run.
+        (
+            vec![
+                vec![(LOW, 4), (MIDDLE, 2)],
+                vec![(MIDDLE, 6), (LOW, 1)],
+                vec![(LOW, 3), (MIDDLE, 5)],
+            ],
+            "n2",
+        ),
+    ] {
+        let there = |(number, pods): (usize, &Vec<(i32, u8)>)| {
+            let one = |(index, (priority, second)): (usize, &(i32, u8))| {
+                since(&format!("p{number}-{index}"), *priority, "1", *second)
+            };
+            let pods: Vec<_> = pods.iter().enumerate().map(one).collect();
+            node(&format!("n{}", number + 1), "", &pods)
+        };
+        let all = Snapshot::new(nodes.iter().enumerate().map(there).collect());
+        assert_eq!(nominated(&own, &all).await, expected, "{nodes:?}");
+    }
+}
+
+#[test]
+fn pods_that_a_budget_lets_go_already_break_it_no_more() {
+    let budget = |allowed: i32, gone: Value| -> Arc<PodDisruptionBudget> {
+        let both = json!({"key": "app", "operator": "In", "values": ["a", "b"]});
+        let value = json!({"metadata": {"name": "b", "namespace": "d"},
+            "spec": {"selector": {"matchExpressions": [both]}},
+            "status": {"disruptionsAllowed": allowed, "currentHealthy": 2, "desiredHealthy": 1,
+                "expectedPods": 2, "disruptedPods": gone}});
+        Arc::new(serde_json::from_value(value).unwrap())
+    };
+    let gone = json!({"a": "2026-01-01T00:00:00Z"});
+    let pods = ["a", "b", "c"].map(|name| cpu(name, 0, "1"));
+    for (allowed, gone, expected) in [
+        (0, json!({}), [true, true, false]),
+        (1, json!({}), [false, true, false]),
+        (2, json!({}), [false, false, false]),
+        (0, gone.clone(), [false, true, false]),
+        (1, gone, [false, false, false]),
+    ] {
+        let budgets = Budgets::new(vec![budget(allowed, gone.clone())]);
+        assert_eq!(budgets.breaking(&pods), expected, "{allowed} beside {gone}");
+    }
+}
+
+#[tokio::test]
 async fn only_those_who_must_leave_and_the_least_important_first() {
     let own = cpu("p", 100, "2");
     let nodes = snapshot(&[("n", vec![cpu("a", 30, "1"), cpu("b", 10, "1"), cpu("c", 20, "2")])]);

@@ -328,4 +328,23 @@ fn a_broken_line_scores_as_it_is_drawn() {
         let own = scored(&packing, &ask("p", wanted), &[offering(&all, &[ask("other", used)])]);
         assert_eq!(own, Some(vec![expected]), "{wanted:?} of {has}, {used:?} used");
     }
+    let packing =
+        weighing(&[("intel.com/foo", 3), ("intel.com/bar", 5)]).strategy(line(&[(0, 0), (100, 1)]));
+    let both = |(foo, bar): (&str, &str)| json!({"intel.com/foo": foo, "intel.com/bar": bar});
+    let ask = |name: &str, amounts: Option<(&str, &str)>| {
+        asking(name, &[amounts.map_or_else(|| json!({}), both)])
+    };
+    for (wanted, used, expected) in [
+        (None, None, [0, 0]),
+        (Some(("2", "2")), None, [4, 3]),
+        (Some(("2", "2")), Some(("4", "2")), [4, 7]),
+        (Some(("4", "2")), None, [5, 5]),
+    ] {
+        let there = [
+            offering(&both(("8", "4")), &[ask("other", None)]),
+            offering(&both(("4", "8")), &[ask("other", used)]),
+        ];
+        let own = scored(&packing, &ask("p", wanted), &there);
+        assert_eq!(own, Some(expected.to_vec()), "{wanted:?}, {used:?} used");
+    }
 }

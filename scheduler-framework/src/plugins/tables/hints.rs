@@ -2,8 +2,9 @@
 
 use super::asking;
 use crate::{
-    ActionType, ClusterEvent, EventObject, EventResource, Hint, NodePorts, NodeUnschedulable,
-    PodInfo, SchedulerPlugin, TaintToleration, plugins::fixtures::pod,
+    ActionType, ClusterEvent, EventObject, EventResource, Hint, NodeAffinity, NodePorts,
+    NodeUnschedulable, PodInfo, PreEnqueue, PreEnqueueVerdict, SchedulerPlugin, SchedulingGates,
+    TaintToleration, plugins::fixtures::pod,
 };
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
@@ -100,4 +101,51 @@ fn pods_that_leave_help_if_they_had_a_port_that_is_wanted() {
     }
     assert!(!helps(&NodePorts, &own, &left(&asking("q", &[json!({})]))));
     on_nodes(&NodePorts, &own, &[(Value::Null, json!({}), true)]);
+}
+
+#[test]
+fn nodes_that_match_help_if_they_did_not_before() {
+    let labelled = |labels: Value| -> Option<Arc<Node>> {
+        let value = json!({"metadata": {"name": "n", "labels": labels}});
+        Some(Arc::new(serde_json::from_value(value).unwrap()))
+    };
+    let expression = json!({"key": "foo", "operator": "In", "values": ["bar"]});
+    let terms = json!({"nodeSelectorTerms": [{"matchExpressions": [expression]}]});
+    let rules = json!({"requiredDuringSchedulingIgnoredDuringExecution": terms});
+    let picky = pod("p", "", json!({"affinity": {"nodeAffinity": rules}}));
+    let plain = NodeAffinity::default();
+    let strict = NodeAffinity::with_added(serde_json::from_value(rules).unwrap());
+    let (none, other, own) = (json!({}), json!({"k": "v"}), json!({"foo": "bar"}));
+    for (old, new, expected) in [
+        (None, &none, false),
+        (None, &own, true),
+        (Some(&none), &none, false),
+        (Some(&none), &other, false),
+        (Some(&own), &other, false),
+        (Some(&none), &own, true),
+        (Some(&own), &own, false),
+    ] {
+        let old = old.and_then(|old| labelled(old.clone()));
+        let object = EventObject::Node { old, new: labelled(new.clone()) };
+        assert_eq!(helps(&plain, &picky, &object), expected, "{object:?}");
+        assert_eq!(helps(&strict, &picky, &object), expected, "{object:?}");
+        let anywhere = pod("p", "", json!({}));
+        assert_eq!(helps(&strict, &anywhere, &object), expected, "{object:?}");
+    }
+}
+
+#[test]
+fn gates_hold_a_pod_until_they_are_gone() {
+    let gated = |gates: &[&str]| {
+        let gates: Vec<_> = gates.iter().map(|name| json!({"name": name})).collect();
+        pod("p", "", json!({"schedulingGates": gates}))
+    };
+    assert_eq!(SchedulingGates.pre_enqueue(&gated(&[])), PreEnqueueVerdict::Admit);
+    let why = "waiting for scheduling gates: [foo bar]".to_owned();
+    let held = SchedulingGates.pre_enqueue(&gated(&["foo", "bar"]));
+    assert_eq!(held, PreEnqueueVerdict::Hold(why));
+    let own = gated(&["foo"]);
+    assert!(helps(&SchedulingGates, &own, &changed(&gated(&[]))));
+    let other = pod("q", "", json!({}));
+    assert!(!helps(&SchedulingGates, &own, &changed(&other)), "another pod's matter");
 }

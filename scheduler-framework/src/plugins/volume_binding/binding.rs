@@ -1,5 +1,8 @@
 use super::{
-    super::volumes::{fits_node, key, volume_name},
+    super::{
+        in_tree,
+        volumes::{key, volume_name},
+    },
     Reserved, SELECTED_NODE, VolumeBinding, is_bound,
     matching::Found,
 };
@@ -7,7 +10,7 @@ use crate::{CycleState, Handle, PodInfo, PreBind, PreBindVerdict};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, PostParams};
-use kubeplane_workload::storage::is_bound_to;
+use kubeplane_workload::storage::{claim_ref, is_bound_to};
 use std::time::Duration;
 
 /// How often it is looked whether volumes are bound.
@@ -91,12 +94,14 @@ fn check(handle: &Handle, pod: &PodInfo, found: &Found, node: &Node) -> Result<b
         {
             return Ok(false);
         }
-        if !fits_node(&now, node) {
+        let fits = in_tree::fits_node(objects, &now, node)
+            .map_err(|why| format!("failed to translate pv to csi: {why}"))?;
+        if !fits {
             return Err(format!(
                 "pv {volume_name:?} node affinity doesn't match node {name:?}: no matching NodeSelectorTerms"
             ));
         }
-        if now.spec.as_ref().is_none_or(|spec| spec.claim_ref.is_none()) {
+        if claim_ref(&now).is_none_or(|own| own.uid.as_ref().is_none_or(String::is_empty)) {
             return Err(format!("ClaimRef got reset for pv {volume_name:?}"));
         }
         if !is_bound(&claim) {
@@ -119,7 +124,7 @@ fn check(handle: &Handle, pod: &PodInfo, found: &Found, node: &Node) -> Result<b
         }
         if let Some(volume) = volume_name(&claim) {
             let Some(volume) = objects.volumes.find("", volume) else { return Ok(false) };
-            if !fits_node(&volume, node) {
+            if !in_tree::fits_node(objects, &volume, node)? {
                 let volume = volume.metadata.name.as_deref().unwrap_or_default();
                 return Err(format!(
                     "pv {volume:?} node affinity doesn't match node {name:?}: no matching NodeSelectorTerms"

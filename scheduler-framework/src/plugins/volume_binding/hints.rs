@@ -1,5 +1,9 @@
-use super::{super::volumes::needs, VolumeBinding};
+use super::{
+    super::{in_tree::MIGRATED_PLUGINS, volumes::needs},
+    VolumeBinding,
+};
 use crate::{ClusterEvent, EnqueueExtensions, EventObject, Hint, PodInfo};
+use kubeplane_workload::storage::annotation;
 
 impl EnqueueExtensions for VolumeBinding {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
@@ -9,13 +13,8 @@ impl EnqueueExtensions for VolumeBinding {
                 old.allowed_topologies != new.allowed_topologies
             }
             EventObject::CsiNode { old: Some(old), new: Some(new) } => {
-                const MIGRATED: &str = "storage.alpha.kubernetes.io/migrated-plugins";
-                let migrated =
-                    |annotations: Option<&std::collections::BTreeMap<String, String>>| {
-                        annotations.and_then(|own| own.get(MIGRATED)).cloned()
-                    };
-                migrated(old.metadata.annotations.as_ref())
-                    != migrated(new.metadata.annotations.as_ref())
+                annotation(&old.metadata, MIGRATED_PLUGINS)
+                    != annotation(&new.metadata, MIGRATED_PLUGINS)
             }
             EventObject::CsiDriver { old: Some(old), new: Some(new) } => {
                 old.spec.storage_capacity == Some(true) && new.spec.storage_capacity != Some(true)

@@ -17,6 +17,18 @@ pub(super) struct Found {
     pub(super) bindings: Vec<(Arc<PersistentVolume>, Claim)>,
     /// Claims whose volumes are to be made.
     pub(super) provisions: Vec<Claim>,
+    /// Where they would be made, as far as drivers tell.
+    pub(super) rooms: Vec<Room>,
+}
+
+/// Room for a volume of a class that is to be made.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    pub(super) class: String,
+    /// Bytes.
+    pub(super) wanted: i64,
+    /// Bytes in all.
+    pub(super) capacity: i64,
 }
 
 impl Found {
@@ -67,7 +79,10 @@ pub(super) fn find(
     }
     for claim in provision {
         match can_provision(objects, &claim, node)? {
-            Provision::Yes => found.provisions.push(claim),
+            Provision::Yes(room) => {
+                found.rooms.extend(room);
+                found.provisions.push(claim);
+            }
             Provision::No => return Ok(Outcome::NoMatch),
             Provision::NoRoom => return Ok(Outcome::NoRoom),
         }
@@ -84,7 +99,7 @@ fn zero() -> Quantity {
 }
 
 enum Provision {
-    Yes,
+    Yes(Option<Room>),
     No,
     NoRoom,
 }
@@ -107,7 +122,7 @@ fn can_provision(
     if !allows(class.allowed_topologies.as_deref().unwrap_or_default(), node) {
         return Ok(Provision::No);
     }
-    Ok(if has_room(objects, claim, &class, node) { Provision::Yes } else { Provision::NoRoom })
+    Ok(room(objects, claim, &class, node))
 }
 
 /// Whether a class may make volumes for the node.
@@ -123,18 +138,19 @@ fn allows(terms: &[TopologySelectorTerm], node: &NodeInfo) -> bool {
 }
 
 /// Whether the driver has room for the volume where the node can reach it, as far as it tells.
-fn has_room(
+fn room(
     objects: &ClusterObjects,
     claim: &PersistentVolumeClaim,
     class: &StorageClass,
     node: &NodeInfo,
-) -> bool {
-    let Some(wanted) = requested(claim) else { return true };
+) -> Provision {
+    let Some(wanted) = requested(claim) else { return Provision::Yes(None) };
     let driver = objects.csi_drivers.find("", &class.provisioner);
     if driver.is_none_or(|driver| driver.spec.storage_capacity != Some(true)) {
-        return true;
+        return Provision::Yes(None);
     }
-    objects.capacities.all().iter().any(|own| {
+    let capacities = objects.capacities.all();
+    let found = capacities.iter().find(|own| {
         let limit = own.maximum_volume_size.as_ref().or(own.capacity.as_ref());
         let reaches = own.node_topology.as_ref().is_some_and(|topology| {
             LabelSelector::from_typed(Some(topology))
@@ -143,5 +159,10 @@ fn has_room(
         Some(&own.storage_class_name) == class.metadata.name.as_ref()
             && limit.is_some_and(|limit| Quantity::from_api(limit).value() >= wanted.value())
             && reaches
+    });
+    found.map_or(Provision::NoRoom, |own| {
+        let capacity = own.capacity.as_ref().map_or(0, |own| Quantity::from_api(own).value());
+        let class = own.storage_class_name.clone();
+        Provision::Yes(Some(Room { class, wanted: wanted.value(), capacity }))
     })
 }

@@ -134,6 +134,60 @@ fn volumes_are_made_where_the_class_and_room_allow() {
     assert_eq!(fitting(&plugin, &using(&["c"]), &nodes(&own, "5Gi")), "");
 }
 
+/// The scores of nodes once they were filtered; `None` when the plugin has no opinion.
+fn weighed(plugin: &VolumeBinding, own: &PodInfo, nodes: &Snapshot) -> Option<Vec<i64>> {
+    let mut state = CycleState::of(nodes.clone());
+    if plugin.pre_filter(&mut state, own, nodes) == PreFilterVerdict::Skip {
+        return None;
+    }
+    for node in nodes.nodes() {
+        assert_eq!(plugin.filter(&state, own, node), FilterVerdict::Fits, "{}", node.name());
+    }
+    if plugin.pre_score(&mut state, own, nodes.nodes()) == crate::PreScoreVerdict::Skip {
+        return None;
+    }
+    Some(nodes.nodes().iter().map(|node| plugin.score(&state, own, node)).collect())
+}
+
+#[test]
+fn nodes_are_preferred_by_how_much_storage_is_in_use() {
+    let room = |class: &str, host: &str, capacity: &str| {
+        json!({"metadata": {"name": format!("{class}-{host}"), "namespace": "d"},
+            "storageClassName": class, "capacity": capacity,
+            "nodeTopology": {"matchLabels": {"host": host}}})
+    };
+    let classes = ["wait", "other"].map(|name| class(name, "WaitForFirstConsumer", "drv"));
+    let claims = [claim("c1", "wait", "30"), claim("c2", "wait", "20"), claim("o", "other", "60")];
+    let mut objects = cluster(&claims, &[], &classes);
+    objects.csi_drivers =
+        all(&[json!({"metadata": {"name": "drv"}, "spec": {"storageCapacity": true}})]);
+    let rooms =
+        [("wait", "a", "100"), ("wait", "b", "50"), ("other", "a", "100"), ("other", "b", "60")];
+    objects.capacities = all(&rooms.map(|(class, host, most)| room(class, host, most)));
+    let nodes = two(objects);
+    let emptiest = VolumeBinding::default().emptiest_first();
+    assert_eq!(weighed(&emptiest, &using(&["c1"]), &nodes), Some(vec![70, 40]));
+    // Both are of one class, which has its room once.
+    assert_eq!(weighed(&emptiest, &using(&["c1", "c2"]), &nodes), Some(vec![50, 0]));
+    // The mean of 70 and 40, and of 40 and 0.
+    assert_eq!(weighed(&emptiest, &using(&["c1", "o"]), &nodes), Some(vec![55, 20]));
+    let points = [(50, 0), (80, 3), (100, 5)];
+    let points = points.map(|(utilization, score)| crate::ShapePoint { utilization, score });
+    let fullest = VolumeBinding::default().scoring(points);
+    // 0 and 10; 10 and 50.
+    assert_eq!(weighed(&fullest, &using(&["c1", "o"]), &nodes), Some(vec![5, 30]));
+    let plain = VolumeBinding::default();
+    assert!(plain.as_score().is_none() && plain.as_pre_score().is_none());
+    assert_eq!(weighed(&plain, &using(&["c1"]), &nodes), None);
+
+    // Of volumes that are there it is told how much of them would be.
+    let classes = [class("wait", "WaitForFirstConsumer", NONE)];
+    let volumes = [volume("v1", "a", "60"), volume("v2", "b", "100")];
+    let nodes = two(cluster(&[claim("c", "wait", "30")], &volumes, &classes));
+    assert_eq!(weighed(&emptiest, &using(&["c"]), &nodes), Some(vec![50, 70]));
+    assert_eq!(weighed(&emptiest, &using(&[]), &nodes), None);
+}
+
 #[test]
 fn what_was_reserved_is_taken_until_it_is_given_up() {
     let plugin = VolumeBinding::default();
