@@ -220,6 +220,13 @@ impl Class {
     /// Puts a node where it belongs now.
     fn reposition(&mut self, index: usize, node: &NodeInfo) {
         self.take_out(index);
+        let at = index * self.rankings.len();
+        for (own, place) in self.rankings.iter_mut().zip(&mut self.places[at..]) {
+            // Where pods count that are on nodes where the pod does not fit is asked too.
+            if let Kind::Counted(counted) = &mut own.kind {
+                *place = counted.place(index, node);
+            }
+        }
         let mut score = 0;
         for (rate, weight) in &self.alone {
             match rate(node) {
@@ -227,7 +234,6 @@ impl Class {
                 None => return,
             }
         }
-        let at = index * self.rankings.len();
         for (own, place) in self.rankings.iter_mut().zip(&mut self.places[at..]) {
             *place = match &mut own.kind {
                 Kind::Rated(rate) => match rate(node) {
@@ -235,7 +241,7 @@ impl Class {
                     None => return,
                 },
                 Kind::Placed(places) => places.place(index, node),
-                Kind::Counted(counted) => counted.place(index, node),
+                Kind::Counted(_) => continue,
             };
         }
         let group = self.group(at);
