@@ -24,8 +24,8 @@
 //!   [`PostFilter`] makes room when no node is left; [`Reserve`] can be undone, also where it was never done;
 //! * beside it: [`Permit`] holds back, [`PreBind`] prepares, the first [`Bind`] that takes the pod binds it, [`PostBind`] is told;
 //! * for groups of pods: [`PlacementGenerate`] proposes sets of nodes, [`PlacementScore`] chooses among them;
-//! * for pods alike: [`Sign`] says which are, and what a [`Track`], with its [`Places`], keeps of a node is exactly what the filters
-//!   and scores would say.
+//! * for pods alike: [`Sign`] says which are, and what a [`Track`], with its [`Places`], or [`Counted`] and [`Counting`], keeps of a
+//!   node is exactly what the filters and scores would say.
 //!
 //! An [`ObjectSource`] shows plugins the other objects, from an informer or a list.
 //!

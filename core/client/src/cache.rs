@@ -106,7 +106,8 @@ impl Cache {
         let pending = Arc::new(Pending::new());
         let mut state = self.state.write();
         for object in state.objects.iter() {
-            pending.push(&ObjectKey::named(object.metadata()), Change::Added(object.clone()));
+            let key = Arc::new(ObjectKey::named(object.metadata()));
+            pending.push(&key, Change::Added(object.clone()));
         }
         if *self.phase.borrow() == Phase::Closed {
             pending.close();
@@ -117,13 +118,13 @@ impl Cache {
 
     /// Takes in a created or changed object.
     pub(crate) fn apply(&self, object: Arc<dyn Object>) {
-        let key = ObjectKey::named(object.metadata());
+        let key = Arc::new(ObjectKey::named(object.metadata()));
         self.state.write().apply(&key, object);
     }
 
     /// Takes in the last state of an object that is gone.
     pub(crate) fn delete(&self, object: Arc<dyn Object>) {
-        let key = ObjectKey::named(object.metadata());
+        let key = Arc::new(ObjectKey::named(object.metadata()));
         let mut state = self.state.write();
         if state.remove(&key).is_some() {
             state.tell(&key, &Change::Deleted(object));
@@ -138,13 +139,13 @@ impl Cache {
             gone.insert(ObjectKey::named(object.metadata()), object.clone());
         }
         for object in objects {
-            let key = ObjectKey::named(object.metadata());
+            let key = Arc::new(ObjectKey::named(object.metadata()));
             gone.remove(&key);
             state.apply(&key, object);
         }
         for (key, last) in gone {
             state.remove(&key);
-            state.tell(&key, &Change::Deleted(last));
+            state.tell(&Arc::new(key), &Change::Deleted(last));
         }
         drop(state);
         self.phase.send_if_modified(|phase| {
@@ -169,7 +170,7 @@ impl Phase {
 }
 
 impl State {
-    fn apply(&mut self, key: &ObjectKey, object: Arc<dyn Object>) {
+    fn apply(&mut self, key: &Arc<ObjectKey>, object: Arc<dyn Object>) {
         let old = self.objects.put(key, object.clone());
         for index in self.indexes.values_mut() {
             index.put(key, old.as_deref(), &object);
@@ -194,7 +195,7 @@ impl State {
         Some(old)
     }
 
-    fn tell(&mut self, key: &ObjectKey, change: &Change<dyn Object>) {
+    fn tell(&mut self, key: &Arc<ObjectKey>, change: &Change<dyn Object>) {
         self.readers.retain(|reader| match reader.upgrade() {
             Some(reader) => {
                 reader.push(key, change.clone());

@@ -131,6 +131,10 @@ impl ControllerRefManager<'_> {
         let mut claimed = Vec::new();
         let mut errors = Vec::new();
         for object in objects {
+            if manager_of(object.meta()).is_some_and(|own| own.uid != self.owner.uid) {
+                // Whether it would match does not matter.
+                continue;
+            }
             let matches = self.selects(object.meta()) && eligible(&object);
             match self.claim_one(&path, object.meta(), matches).await {
                 Ok(true) => claimed.push(object),
@@ -145,11 +149,9 @@ impl ControllerRefManager<'_> {
         self.selector.matches(meta.labels.as_ref().unwrap_or(&Default::default()))
     }
 
+    /// Whether the owner manages it after all; so far it does, or nobody.
     async fn claim_one(&self, path: &str, meta: &ObjectMeta, matches: bool) -> Result<bool> {
-        if let Some(manager) = manager_of(meta) {
-            if manager.uid != self.owner.uid {
-                return Ok(false);
-            }
+        if manager_of(meta).is_some() {
             if matches {
                 return Ok(true);
             }

@@ -2,6 +2,7 @@ use crate::{Change, ObjectKey, object::Object};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -16,11 +17,45 @@ pub(crate) struct Pending {
 }
 
 struct Inner {
-    order: VecDeque<ObjectKey>,
-    changes: HashMap<ObjectKey, VecDeque<Change<dyn Object>>>,
+    order: VecDeque<Arc<ObjectKey>>,
+    changes: HashMap<Arc<ObjectKey>, Waiting>,
     count: usize,
     closed: bool,
     waker: Option<Waker>,
+}
+
+/// The changes of one object: nearly always one, so that the first needs no memory of its own.
+#[derive(Default)]
+struct Waiting {
+    first: Option<Change<dyn Object>>,
+    rest: VecDeque<Change<dyn Object>>,
+}
+
+impl Waiting {
+    fn last_mut(&mut self) -> Option<&mut Change<dyn Object>> {
+        self.rest.back_mut().or(self.first.as_mut())
+    }
+
+    fn push(&mut self, change: Change<dyn Object>) {
+        match &self.first {
+            None => self.first = Some(change),
+            Some(_) => self.rest.push_back(change),
+        }
+    }
+
+    fn pop_last(&mut self) {
+        if self.rest.pop_back().is_none() {
+            self.first = None;
+        }
+    }
+
+    fn pop_first(&mut self) -> Option<Change<dyn Object>> {
+        std::mem::replace(&mut self.first, self.rest.pop_front())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
 }
 
 impl Pending {
@@ -35,7 +70,7 @@ impl Pending {
         Self { inner: Mutex::new(inner) }
     }
 
-    pub(crate) fn push(&self, key: &ObjectKey, change: Change<dyn Object>) {
+    pub(crate) fn push(&self, key: &Arc<ObjectKey>, change: Change<dyn Object>) {
         let mut inner = self.inner.lock();
         inner.push(key, change);
         if let Some(waker) = inner.waker.take() {
@@ -65,7 +100,7 @@ impl Pending {
 }
 
 impl Inner {
-    fn push(&mut self, key: &ObjectKey, change: Change<dyn Object>) {
+    fn push(&mut self, key: &Arc<ObjectKey>, change: Change<dyn Object>) {
         let slow = self.count >= SLOW_READER;
         let waiting = match self.changes.get_mut(key) {
             Some(waiting) => waiting,
@@ -74,7 +109,7 @@ impl Inner {
                 self.changes.entry(key.clone()).or_default()
             }
         };
-        let merged = match (waiting.back_mut(), &change) {
+        let merged = match (waiting.last_mut(), &change) {
             (
                 Some(Change::Added(seen) | Change::Updated { new: seen, .. }),
                 Change::Updated { new, .. },
@@ -83,14 +118,14 @@ impl Inner {
                 true
             }
             (Some(Change::Added(_)), Change::Deleted(_)) if slow => {
-                waiting.pop_back();
+                waiting.pop_last();
                 self.count -= 1;
                 true
             }
             _ => false,
         };
         if !merged {
-            waiting.push_back(change);
+            waiting.push(change);
             self.count += 1;
         } else if waiting.is_empty() {
             self.changes.remove(key);
@@ -120,7 +155,7 @@ impl Inner {
             let Some(waiting) = self.changes.get_mut(&key) else {
                 continue;
             };
-            let change = waiting.pop_front();
+            let change = waiting.pop_first();
             if waiting.is_empty() {
                 self.changes.remove(&key);
             } else {
@@ -142,7 +177,6 @@ mod tests {
     use crate::Changes;
     use futures::{FutureExt, StreamExt};
     use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-    use std::sync::Arc;
 
     fn pending() -> (Arc<Pending>, Changes<ConfigMap>) {
         let pending = Arc::new(Pending::new());
@@ -172,7 +206,7 @@ mod tests {
     #[test]
     fn updates_collapse_while_the_reader_is_away() {
         let (pending, mut changes) = pending();
-        let key = ObjectKey::new("a", "b");
+        let key = Arc::new(ObjectKey::new("a", "b"));
         pending.push(&key, Change::Added(map(1)));
         pending.push(&key, updated(1, 2));
         pending.push(&key, updated(2, 3));
@@ -188,7 +222,7 @@ mod tests {
     #[test]
     fn an_object_that_came_and_went_is_seen_by_a_reader_that_keeps_up() {
         let (pending, mut changes) = pending();
-        let key = ObjectKey::new("a", "b");
+        let key = Arc::new(ObjectKey::new("a", "b"));
         pending.push(&key, Change::Added(map(1)));
         pending.push(&key, Change::Deleted(map(1)));
         pending.push(&key, Change::Added(map(2)));
@@ -201,7 +235,7 @@ mod tests {
         let (pending, mut changes) = pending();
         let one = map(1);
         for n in 0..100_000 {
-            let key = ObjectKey::new("a", n.to_string());
+            let key = Arc::new(ObjectKey::new("a", n.to_string()));
             pending.push(&key, Change::Added(one.clone()));
             pending.push(&key, Change::Deleted(one.clone()));
         }
