@@ -11,6 +11,7 @@
 //! ```
 
 mod apart;
+mod census;
 mod class;
 mod distinct;
 mod history;
@@ -18,6 +19,7 @@ mod remembered;
 
 use crate::{PodInfo, Snapshot, WeightedPlugin};
 use apart::Apart;
+use census::Census;
 use class::{Ask, Class};
 pub(crate) use distinct::{Counts, Distinct};
 pub(crate) use history::{Change, History, Moment};
@@ -53,8 +55,14 @@ pub(crate) struct Engine {
 #[derive(Debug, Default)]
 struct Classes {
     of: Weak<History>,
-    kept: HashMap<u128, Kept>,
+    followed: Followed,
     apart: HashMap<u128, (u64, Apart)>,
+    census: Census,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    kept: HashMap<u128, Kept>,
     /// When pods came last whose classes are not kept: the second is worth the effort.
     seen: HashMap<u128, u64>,
     uses: u64,
@@ -85,12 +93,13 @@ impl Engine {
         let key = key(plugins, pod);
         let mut classes = self.classes.lock();
         classes.belong_to(history);
-        classes.uses += 1;
+        classes.followed.uses += 1;
         let kind = key_of(plugins, pod, pod.kind());
         if let Some(choice) = classes.decide_by_kind(kind, key, plugins, pod, nodes, seed) {
             return Some(choice);
         }
-        let class = classes.follow(key, history, pod, nodes, || Class::new(plugins, pod, nodes))?;
+        let make = || Class::new(plugins, pod, nodes);
+        let class = classes.followed.follow(key, history, pod, nodes, make)?;
         class.choose_yielding(plugins, pod, nodes, seed, ask, None)
     }
 }
@@ -103,6 +112,45 @@ impl Classes {
         }
     }
 
+    /// Decides by what is kept for all pods of a kind, and what sets the class apart; `None` when they are not followed so.
+    fn decide_by_kind(
+        &mut self,
+        kind: u128,
+        key: u128,
+        plugins: &[&WeightedPlugin],
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        seed: &Seed,
+    ) -> Option<Choice> {
+        let (history, _) = nodes.history()?;
+        // Taken out while the class is looked at, and brought back.
+        let known = self.apart.remove(&key).map(|(_, own)| own);
+        let make = || Class::of_kind(plugins, pod, nodes);
+        let class = self.followed.follow(kind, history, pod, nodes, make)?;
+        let counted = class.counted().filter(|_| class.is_of_kind())?;
+        let known = known.and_then(|own| own.caught_up(pod, history, nodes));
+        let apart = known
+            .unwrap_or_else(|| Apart::new(counted.counting(pod, nodes), &mut self.census, nodes));
+        let choice = match apart.is_small() {
+            true => {
+                class.choose_yielding(plugins, pod, nodes, seed, &mut |_, _| None, Some(&apart))
+            }
+            false => None,
+        };
+        self.set_apart(key, apart);
+        choice
+    }
+
+    fn set_apart(&mut self, key: u128, apart: Apart) {
+        if self.apart.len() >= APART {
+            let oldest = self.apart.iter().min_by_key(|(_, (used, _))| *used);
+            oldest.map(|(key, _)| *key).and_then(|key| self.apart.remove(&key));
+        }
+        self.apart.insert(key, (self.followed.uses, apart));
+    }
+}
+
+impl Followed {
     /// A class as things are now; `None` when it is not worth following, or cannot be.
     fn follow(
         &mut self,
@@ -124,42 +172,6 @@ impl Classes {
             kept.class = make().filter(|own| own.is_exact(pod, nodes));
         }
         kept.class.as_mut()
-    }
-
-    /// Decides by what is kept for all pods of a kind, and what sets the class apart; `None` when they are not followed so.
-    fn decide_by_kind(
-        &mut self,
-        kind: u128,
-        key: u128,
-        plugins: &[&WeightedPlugin],
-        pod: &PodInfo,
-        nodes: &Snapshot,
-        seed: &Seed,
-    ) -> Option<Choice> {
-        let (history, _) = nodes.history()?;
-        // Taken out while the class is looked at, and brought back.
-        let known = self.apart.remove(&key).map(|(_, own)| own);
-        let class =
-            self.follow(kind, history, pod, nodes, || Class::of_kind(plugins, pod, nodes))?;
-        let counted = class.counted().filter(|_| class.is_of_kind())?;
-        let known = known.and_then(|own| own.caught_up(pod, history, nodes));
-        let apart = known.unwrap_or_else(|| Apart::new(counted.counting(pod, nodes), nodes));
-        let choice = match apart.is_small() {
-            true => {
-                class.choose_yielding(plugins, pod, nodes, seed, &mut |_, _| None, Some(&apart))
-            }
-            false => None,
-        };
-        self.set_apart(key, apart);
-        choice
-    }
-
-    fn set_apart(&mut self, key: u128, apart: Apart) {
-        if self.apart.len() >= APART {
-            let oldest = self.apart.iter().min_by_key(|(_, (used, _))| *used);
-            oldest.map(|(key, _)| *key).and_then(|key| self.apart.remove(&key));
-        }
-        self.apart.insert(key, (self.uses, apart));
     }
 
     /// Whether a class is worth following: it was seen before, and there is room or one that was not used since. Makes

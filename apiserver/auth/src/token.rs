@@ -15,9 +15,18 @@ use kubeplane_core::{
     reader::ObjectReader,
     status::{ApiError, ApiResult},
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Of how many tokens it is remembered that their signature is good.
+const REMEMBERED: usize = 4096;
 
 const EXTRA: &str = "authentication.kubernetes.io/";
 
@@ -93,6 +102,30 @@ pub struct TokenIssuer {
     decoding: DecodingKey,
     clock: SharedClock,
     used: UsedTokens,
+    signed: Arc<Signed>,
+}
+
+/// What tokens with a good signature claim, by the SHA-256 of the token: a client sends the same with each request, and to
+/// check a signature takes longer than most requests. Whether it is in its time, and those still live that it is bound to,
+/// is looked at each time all the same.
+#[derive(Default)]
+struct Signed(Mutex<HashMap<[u8; 32], Arc<Claims>>>);
+
+impl Signed {
+    fn get(&self, digest: &[u8; 32]) -> Option<Arc<Claims>> {
+        self.0.lock().get(digest).cloned()
+    }
+
+    fn keep(&self, digest: [u8; 32], claims: Arc<Claims>, now: i64) {
+        let mut all = self.0.lock();
+        if all.len() >= REMEMBERED {
+            all.retain(|_, own| own.exp > now);
+        }
+        if all.len() >= REMEMBERED {
+            all.clear();
+        }
+        all.insert(digest, claims);
+    }
 }
 
 impl fmt::Debug for TokenIssuer {
@@ -128,6 +161,7 @@ impl TokenIssuer {
             decoding: DecodingKey::from_ec_pem(public.as_bytes()).map_err(malformed)?,
             clock,
             used: UsedTokens::default(),
+            signed: Arc::default(),
         })
     }
 
@@ -199,7 +233,29 @@ impl TokenIssuer {
     }
 
     /// The claims of a token with a good signature, in its time; `None` if it is no token of this issuer.
-    fn claims(&self, token: &str) -> Result<Option<Claims>, &'static str> {
+    fn claims(&self, token: &str) -> Result<Option<Arc<Claims>>, &'static str> {
+        let (digest, now) = (Sha256::digest(token).into(), self.clock.now().as_second());
+        let claims = match self.signed.get(&digest) {
+            Some(claims) => claims,
+            None => {
+                let Some(claims) = self.signed_claims(token)?.map(Arc::new) else {
+                    return Ok(None);
+                };
+                self.signed.keep(digest, claims.clone(), now);
+                claims
+            }
+        };
+        if now >= claims.exp {
+            return Err("token has expired");
+        }
+        if now + 60 < claims.nbf {
+            return Err("token is not valid yet");
+        }
+        Ok(Some(claims))
+    }
+
+    /// The claims of a token with a good signature; `None` if it is no token of this issuer.
+    fn signed_claims(&self, token: &str) -> Result<Option<Claims>, &'static str> {
         let Ok(claimed) = jsonwebtoken::dangerous::insecure_decode::<serde_json::Value>(token)
         else {
             return Ok(None);
@@ -214,12 +270,7 @@ impl TokenIssuer {
         rules.required_spec_claims.clear();
         let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &rules)
             .map_err(|_| "bad signature")?;
-        let now = self.clock.now().as_second();
-        match data.claims {
-            claims if now >= claims.exp => Err("token has expired"),
-            claims if now + 60 < claims.nbf => Err("token is not valid yet"),
-            claims => Ok(Some(claims)),
-        }
+        Ok(Some(data.claims))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What sets a class of pods apart from others of their kind: on which few nodes there are pods that count for it.
 
-use super::{Change, History, Moment};
+use super::{Census, Change, History, Moment};
 use crate::{Counting, NodeInfo, PodInfo, Snapshot};
 use std::{collections::BTreeMap, fmt};
 
@@ -25,12 +25,25 @@ fn number(index: usize) -> u32 {
 }
 
 impl Apart {
-    /// Looks at all pods.
-    pub(super) fn new(counting: Box<dyn Counting>, nodes: &Snapshot) -> Self {
+    /// Looks at all nodes where such pods may be.
+    pub(super) fn new(counting: Box<dyn Counting>, census: &mut Census, nodes: &Snapshot) -> Self {
         let moment = nodes.history().map(|(_, now)| now).unwrap_or_default();
         let mut apart = Self { moment, counting, pods: BTreeMap::new() };
-        if apart.is_scoring() {
-            nodes.nodes().iter().enumerate().for_each(|(index, node)| apart.count(index, node));
+        if !apart.is_scoring() {
+            return apart;
+        }
+        let some = apart.counting.labels().map(|(namespace, labels)| {
+            census.catch_up(nodes);
+            census.nodes_with(namespace, &labels)
+        });
+        let all = nodes.nodes();
+        match some {
+            Some(some) => some.into_iter().for_each(|index| {
+                if let Some(node) = all.get(index as usize) {
+                    apart.count(index as usize, node);
+                }
+            }),
+            None => all.iter().enumerate().for_each(|(index, node)| apart.count(index, node)),
         }
         apart
     }
@@ -49,7 +62,11 @@ impl Apart {
         let mut anew = Vec::new();
         let known = history.since(moment, |index, change| match change {
             Change::Pod(other, sign) if scoring && self.counting.counts(other) => {
-                *self.pods.entry(number(index)).or_default() += sign;
+                let pods = self.pods.entry(number(index)).or_default();
+                *pods += sign;
+                if *pods == 0 {
+                    self.pods.remove(&number(index));
+                }
             }
             Change::Pod(..) => {}
             Change::Node => anew.push(index),
@@ -64,7 +81,6 @@ impl Apart {
                 self.count(index, node);
             }
         }
-        self.pods.retain(|_, pods| *pods != 0);
         self.moment = nodes.history().map_or(moment, |(_, now)| now);
         Some(self)
     }

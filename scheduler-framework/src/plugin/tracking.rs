@@ -140,6 +140,12 @@ pub trait Counting: Send + Sync {
     /// Whether a pod counts.
     fn counts(&self, other: &PodInfo) -> bool;
 
+    /// A namespace and labels that all pods have that count: only nodes with such pods are looked at. `None` when there is
+    /// no such thing.
+    fn labels(&self) -> Option<(&str, Vec<(&str, &str)>)> {
+        None
+    }
+
     /// Whether it is still these that count for a pod; if not, they are counted anew.
     fn is_exact(&self, pod: &PodInfo, nodes: &Snapshot) -> bool;
 }

@@ -7,7 +7,7 @@ use super::{
     scoring::{HOSTNAME, IGNORED, rounded, share, weight},
 };
 use crate::{Counted, Counting, NodeInfo, PodInfo, Site, Snapshot};
-use kubeplane_core::selector::LabelSelector;
+use kubeplane_core::selector::{LabelSelector, Operator, Requirement};
 use std::collections::{HashMap, HashSet};
 
 /// The default constraints, of which none forbids anything.
@@ -136,6 +136,16 @@ impl Counted for Grid {
     }
 }
 
+/// The label that a requirement asks for, if it asks for one.
+fn label(own: &Requirement) -> Option<(&str, &str)> {
+    match (own.operator(), own.values()) {
+        (Operator::Equals | Operator::DoubleEquals | Operator::In, [value]) => {
+            Some((own.key(), value))
+        }
+        _ => None,
+    }
+}
+
 /// The pods of one controller, or Service.
 struct Alike {
     namespace: String,
@@ -151,6 +161,11 @@ impl Counting for Alike {
         !other.is_terminating()
             && other.namespace() == self.namespace
             && self.selector.matches_labels(other.labels())
+    }
+
+    fn labels(&self) -> Option<(&str, Vec<(&str, &str)>)> {
+        let labels: Vec<_> = self.selector.requirements().iter().filter_map(label).collect();
+        (!labels.is_empty()).then_some((&self.namespace, labels))
     }
 
     fn is_exact(&self, pod: &PodInfo, nodes: &Snapshot) -> bool {
