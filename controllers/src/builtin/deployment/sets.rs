@@ -121,3 +121,23 @@ pub(super) fn sort_by_size(sets: &mut [Arc<ReplicaSet>], growing: bool) {
     }
     sets.sort_by_key(|set| Reverse(set_replicas(set)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_set_that_was_made_smaller_has_its_pods_until_it_says_that_they_are_gone() {
+        for (wanted, present, expected) in [(10, 10, 10), (7, 10, 10), (7, 7, 7), (12, 10, 12)] {
+            let set: ReplicaSet = serde_json::from_value(json!({
+                "metadata": {"name": "web-1"},
+                "spec": {"replicas": wanted, "selector": {}},
+                "status": {"replicas": present},
+            }))
+            .unwrap();
+            assert_eq!(pods(&set), expected, "{wanted} wanted, {present} there");
+        }
+        assert_eq!(pods(&ReplicaSet::default()), 1, "one is wanted if nothing is said");
+    }
+}
