@@ -324,7 +324,7 @@ impl Builder {
                 &api.0.features,
             )),
             Arc::new(Authorize { authorizer, clock, metrics: metrics.access }),
-            Arc::new(Dispatch { api: api.clone() }),
+            Arc::new(Dispatch::new(api.clone())),
         ];
         steps.extend(after);
         Ok(ApiServer::new(api, Pipeline::new(steps), listener))

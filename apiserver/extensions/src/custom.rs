@@ -207,7 +207,7 @@ impl Resource {
         let Some(rules) = &self.rules else { return errors };
         if errors.iter().any(is_blocking) {
             let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-            errors.push(Error::invalid(&root, "null", detail));
+            errors.push(Error::invalid(&root, Value::Null, detail));
         } else {
             errors.extend(rules.validate(schema, object, old, &root, context.warnings));
         }

@@ -10,14 +10,21 @@ use tracing::Instrument;
 /// Finds who serves the request.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    pub(crate) api: Api,
+    api: Api,
+    /// Whether lists and objects may be compressed.
+    compresses: bool,
 }
 
 impl Dispatch {
+    pub(crate) fn new(api: Api) -> Self {
+        let compresses = api.features().is_on("APIResponseCompression");
+        Self { api, compresses }
+    }
+
     /// A write goes on to its end when the client goes away, so that what it allocated is kept or given
     /// back.
     async fn resource(&self, mut exchange: Exchange) -> ApiResult<Response<Body>> {
-        if !self.api.features().is_on("APIResponseCompression") {
+        if !self.compresses {
             exchange.head.headers.remove(header::ACCEPT_ENCODING);
         }
         let reads = matches!(exchange.info.verb.as_str(), "get" | "list" | "watch");

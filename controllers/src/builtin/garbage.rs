@@ -89,8 +89,13 @@ impl Controller for Garbage {
             Work::Delete(uid) => collector.attempt_to_delete(uid).await?,
             Work::Orphan(uid) => collector.orphan(uid).await?,
         };
+        let again = more.contains(request);
         if let Some(queue) = self.shared.queue.get() {
-            more.into_iter().for_each(|work| queue.add(work));
+            more.into_iter().filter(|work| work != request).for_each(|work| queue.add(work));
+        }
+        if again {
+            let text = "an owner is not where one dependent has it, but may be where another has it";
+            return Err(Error::Incomplete(text.to_owned()));
         }
         if let Work::Delete(uid) = request
             && self.shared.graph.lock().is_unseen(uid)

@@ -41,7 +41,7 @@ async fn values_and_rules_are_held_to_the_schema() {
     );
     assert_eq!(
         refused(json!({"size": "x"})).await,
-        "[spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\", .spec.size: Invalid value: 0: .spec.size accessor error: x is of the type string, expected int64, <nil>: Invalid value: \"null\": some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]"
+        "[spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\", .spec.size: Invalid value: 0: .spec.size accessor error: x is of the type string, expected int64, <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]"
     );
     assert_eq!(refused(json!({"size": 10, "mode": "a"})).await, "spec: Invalid value: big needs b");
     assert_eq!(

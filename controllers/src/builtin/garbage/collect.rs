@@ -39,13 +39,11 @@ impl Collector<'_> {
         if item.deleting && !item.foreground {
             return Ok(Vec::new());
         }
-        let Some(api) = self.api(&item.identity)? else {
-            // A cluster-scoped owner is not where its dependent is; its kind says so once it is served.
-            return Ok(self.forget(uid));
-        };
+        // Where an owner is that something outside of all namespaces names is not known before it is seen.
+        let Some(api) = self.api(&item.identity)? else { return Ok(Vec::new()) };
         let latest = api.get_metadata_opt(&item.identity.name).await?.map(|object| object.metadata);
         let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) else {
-            return Ok(self.forget(uid));
+            return Ok(self.shared.graph.lock().absent(&item.identity));
         };
         if item.foreground {
             return self.finish_foreground(&api, &item, latest).await;
@@ -83,10 +81,6 @@ impl Collector<'_> {
             self.delete(&api, &latest, policy).await?;
         }
         Ok(Vec::new())
-    }
-
-    fn forget(&self, uid: &str) -> Vec<Work> {
-        self.shared.graph.lock().forget(uid)
     }
 
     async fn finish_foreground(
@@ -197,13 +191,7 @@ impl Collector<'_> {
             let waits = match known {
                 Some(waits) => Some(waits),
                 None => {
-                    let identity = Identity {
-                        api_version: reference.api_version.clone(),
-                        kind: reference.kind.clone(),
-                        namespace: item.namespace.clone(),
-                        name: reference.name.clone(),
-                        uid: reference.uid.clone(),
-                    };
+                    let identity = Identity::named(reference, &item.namespace);
                     if self.shared.graph.lock().is_elsewhere(&reference.uid, &item.namespace) {
                         self.tell_of_foreign_owner(item, &identity);
                     }

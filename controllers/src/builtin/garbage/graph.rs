@@ -16,13 +16,26 @@ pub(crate) enum Work {
 }
 
 /// The name of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Identity {
     pub(super) api_version: String,
     pub(super) kind: String,
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) uid: String,
+}
+
+impl Identity {
+    /// What a dependent in this namespace names as its owner.
+    pub(super) fn named(owner: &OwnerReference, namespace: &str) -> Self {
+        Self {
+            api_version: owner.api_version.clone(),
+            kind: owner.kind.clone(),
+            namespace: namespace.to_owned(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -103,7 +116,13 @@ impl Graph {
             |finalizer: &str| meta.finalizers.iter().flatten().any(|present| present == finalizer);
         let foreground = deleting && has(FOREGROUND);
 
+        let mut work = Vec::new();
         let old = self.nodes.remove(&uid);
+        if let Some(old) = old.as_ref().filter(|old| !old.observed) {
+            // Who named it when nobody had seen it may have meant another object.
+            let others = old.dependents.iter().filter(|other| !self.names(other, &identity));
+            work.extend(others.cloned().map(Work::Delete));
+        }
         let (before, dependents) =
             old.map(|node| (node.owners, node.dependents)).unwrap_or_default();
         let waiting: Vec<_> =
@@ -118,7 +137,6 @@ impl Graph {
         };
         self.nodes.insert(uid.clone(), node);
 
-        let mut work = Vec::new();
         for gone in before.iter().filter(|old| !owners.iter().any(|owner| owner.uid == old.uid)) {
             self.unlink(&uid, &gone.uid, &mut work);
         }
@@ -150,13 +168,7 @@ impl Graph {
             // Nobody has seen this owner: it comes later, or it is gone already.
             work.push(Work::Delete(owner.uid.clone()));
             Node {
-                identity: Identity {
-                    api_version: owner.api_version.clone(),
-                    kind: owner.kind.clone(),
-                    namespace: namespace.clone(),
-                    name: owner.name.clone(),
-                    uid: owner.uid.clone(),
-                },
+                identity: Identity::named(owner, &namespace),
                 owners: Vec::new(),
                 dependents: BTreeSet::new(),
                 observed: false,
@@ -165,7 +177,9 @@ impl Graph {
             }
         });
         node.dependents.insert(uid.to_owned());
-        if node.foreground || (node.observed && !means(owner, &node.identity, &namespace)) {
+        // Of an owner that nobody has seen it is not known whether it is in a namespace.
+        let guessed = !node.observed && node.identity.namespace.is_empty() && !namespace.is_empty();
+        if node.foreground || guessed || !means(owner, &node.identity, &namespace) {
             work.push(Work::Delete(uid.to_owned()));
         }
     }
@@ -186,8 +200,54 @@ impl Graph {
         }
     }
 
-    /// The object of this uid is gone (or never was); what must be looked at because of it.
-    pub(super) fn forget(&mut self, uid: &str) -> Vec<Work> {
+    /// Whether an object names another as its owner by this identity, and by no other.
+    fn names(&self, dependent: &str, identity: &Identity) -> bool {
+        self.nodes.get(dependent).is_none_or(|node| {
+            let mut references = node.owners.iter().filter(|owner| owner.uid == identity.uid);
+            references.all(|owner| means(owner, identity, &node.identity.namespace))
+        })
+    }
+
+    /// There is no object of this identity; what must be looked at because of it. When an owner that nobody has seen
+    /// is named in another way, too, that is looked for next.
+    pub(super) fn absent(&mut self, identity: &Identity) -> Vec<Work> {
+        let Some(node) = self.nodes.get(&identity.uid) else { return Vec::new() };
+        let (named, others): (Vec<String>, Vec<String>) =
+            node.dependents.iter().cloned().partition(|other| self.names(other, identity));
+        let same = node.identity == *identity;
+        if (node.observed && same) || (!node.observed && others.is_empty()) {
+            return self.forget(&identity.uid);
+        }
+        let mut work: Vec<_> = named.into_iter().map(Work::Delete).collect();
+        if same {
+            work.push(Work::Delete(identity.uid.clone()));
+            let next = self.named_otherwise(&others, identity);
+            if let (Some(node), Some(next)) = (self.nodes.get_mut(&identity.uid), next) {
+                node.identity = next;
+            }
+        }
+        work
+    }
+
+    /// What comes after this identity, in order and around, of all by which these dependents name it.
+    fn named_otherwise(&self, dependents: &[String], identity: &Identity) -> Option<Identity> {
+        let mut all: Vec<_> = dependents
+            .iter()
+            .filter_map(|dependent| self.nodes.get(dependent))
+            .flat_map(|node| {
+                let owners = node.owners.iter().filter(|owner| owner.uid == identity.uid);
+                owners.map(|owner| Identity::named(owner, &node.identity.namespace))
+            })
+            .filter(|other| other != identity)
+            .collect();
+        all.sort();
+        let next = all.partition_point(|other| other <= identity);
+        let next = if next < all.len() { next } else { 0 };
+        (next < all.len()).then(|| all.swap_remove(next))
+    }
+
+    /// The object of this uid is gone; what must be looked at because of it.
+    fn forget(&mut self, uid: &str) -> Vec<Work> {
         let Some(node) = self.nodes.remove(uid) else { return Vec::new() };
         let mut work = Vec::new();
         for owner in &node.owners {
@@ -350,5 +410,36 @@ mod tests {
         .unwrap();
         assert_eq!(graph.owner(&reference, "ns"), None);
         assert_eq!(graph.owner(&reference, "other"), Some(false));
+    }
+
+    #[test]
+    fn an_owner_seen_after_its_dependents_is_not_that_of_others() {
+        let mut graph = Graph::default();
+        assert_eq!(see(&mut graph, "Pod", owned("false", "a", true)), [delete("a")]);
+        let mut real = owned("real", "a", true);
+        real["namespace"] = json!("other");
+        assert_eq!(see(&mut graph, "Pod", real), [delete("real")]);
+        let owner = json!({"name": "a", "uid": "a", "namespace": "other"});
+        assert_eq!(see(&mut graph, "Set", owner), [delete("false")]);
+        assert_eq!(graph.gone("a"), [delete("false"), delete("real")]);
+    }
+
+    #[test]
+    fn an_owner_is_looked_for_wherever_a_dependent_has_it() {
+        let mut graph = Graph::default();
+        see(&mut graph, "Pod", owned("false", "a", true));
+        let mut real = owned("real", "a", true);
+        real["namespace"] = json!("other");
+        see(&mut graph, "Pod", real);
+        let first = graph.snapshot("a").unwrap().identity;
+        assert_eq!(first.namespace, "ns");
+        assert_eq!(graph.absent(&first), [delete("false"), delete("a")]);
+        let second = graph.snapshot("a").unwrap().identity;
+        assert_eq!(second.namespace, "other");
+        // What was looked for before is no news.
+        assert_eq!(graph.absent(&first), [delete("false")]);
+        graph.gone("false");
+        assert_eq!(graph.absent(&second), [delete("real")]);
+        assert!(graph.snapshot("a").is_none());
     }
 }
