@@ -7,7 +7,10 @@ use crate::{
 use arc_swap::ArcSwap;
 use kubeplane_core::{Definition, GroupResource, GroupVersion};
 use kubeplane_store_trait::{Key, KeyRange};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 use tokio::sync::watch;
 
 /// One served version of a resource: its definition and its watch cache.
@@ -73,10 +76,32 @@ impl Resource {
 
 type Versions = BTreeMap<GroupVersion, BTreeMap<String, Arc<Resource>>>;
 
+#[derive(Debug, Default)]
+struct Served {
+    versions: Versions,
+    /// Each resource in its storage version, or the first that is served.
+    stored: HashMap<GroupResource, Arc<Resource>>,
+}
+
+impl Served {
+    fn new(versions: Versions) -> Self {
+        let mut stored: HashMap<GroupResource, Arc<Resource>> = HashMap::new();
+        let is_stored =
+            |found: &Resource| found.definition.storage_version == found.definition.kind.version;
+        for found in versions.values().flat_map(BTreeMap::values) {
+            let place = stored.entry(found.definition.resource()).or_insert_with(|| found.clone());
+            if is_stored(found) && !is_stored(place) {
+                place.clone_from(found);
+            }
+        }
+        Self { versions, stored }
+    }
+}
+
 /// All resources served right now; cheap to read, never blocks.
 #[derive(Debug)]
 pub struct Registry {
-    served: ArcSwap<Versions>,
+    served: ArcSwap<Served>,
     delegation: ArcSwap<Delegation>,
     root: String,
     options: CacheOptions,
@@ -124,9 +149,9 @@ impl Registry {
     fn change(&self, mut edit: impl FnMut(&mut Versions) -> Option<Arc<Resource>>) {
         let mut gone = None;
         self.served.rcu(|served| {
-            let mut next = Versions::clone(served);
+            let mut next = served.versions.clone();
             gone = edit(&mut next);
-            next
+            Served::new(next)
         });
         if let Some(gone) = gone {
             gone.cache().close();
@@ -196,48 +221,39 @@ impl Registry {
     /// The resource served under exactly this version and plural.
     #[must_use]
     pub fn find(&self, version: &GroupVersion, plural: &str) -> Option<Arc<Resource>> {
-        self.served.load().get(version)?.get(plural).cloned()
+        self.served.load().versions.get(version)?.get(plural).cloned()
     }
 
     /// The resource in its storage version, or any served one.
     #[must_use]
     pub fn resource(&self, resource: &GroupResource) -> Option<Arc<Resource>> {
-        let served = self.served.load();
-        let from = GroupVersion::new(resource.group.clone(), "");
-        let mut versions = served
-            .range(from..)
-            .take_while(|(version, _)| version.group == resource.group)
-            .filter_map(|(_, resources)| resources.get(resource.resource.as_ref()));
-        let first = versions.next()?;
-        let is_stored = |found: &&Arc<Resource>| {
-            found.definition.storage_version == found.definition.kind.version
-        };
-        Some(std::iter::once(first).chain(versions).find(is_stored).unwrap_or(first).clone())
+        self.served.load().stored.get(resource).cloned()
     }
 
     /// The resource that serves a kind.
     #[must_use]
     pub fn of_kind(&self, version: &GroupVersion, kind: &str) -> Option<Arc<Resource>> {
         let served = self.served.load();
-        let resources = served.get(version)?;
+        let resources = served.versions.get(version)?;
         resources.values().find(|resource| resource.definition.kind.kind == kind).cloned()
     }
 
     /// Everything served, ordered by group, version and plural.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Resource>> {
-        self.served.load().values().flat_map(BTreeMap::values).cloned().collect()
+        self.served.load().versions.values().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// Whether any resource of this version is served.
     #[must_use]
     pub fn has_version(&self, version: &GroupVersion) -> bool {
-        self.served.load().contains_key(version)
+        self.served.load().versions.contains_key(version)
     }
 
     /// Everything served in a version, ordered by plural.
     #[must_use]
     pub fn of_version(&self, version: &GroupVersion) -> Vec<Arc<Resource>> {
-        self.served.load().get(version).into_iter().flat_map(BTreeMap::values).cloned().collect()
+        let served = self.served.load();
+        served.versions.get(version).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 }

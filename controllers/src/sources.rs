@@ -49,7 +49,7 @@ type Pump<R> = Box<dyn FnOnce(Enqueue<R>, oneshot::Sender<()>) -> BoxFuture<'sta
 /// Where a controller's requests come from.
 ///
 /// A handler sees each informer's present objects as added first; workers start when every handler has seen
-/// them. Handlers must be quick and never wait.
+/// them. Handlers are called by whoever keeps the informer, one after the other: they must be quick and never wait.
 pub struct Sources<R> {
     context: Context,
     synced: Vec<BoxFuture<'static, ()>>,
@@ -121,7 +121,13 @@ impl<R: Clone + Eq + Hash + Send + Sync + 'static> Sources<R> {
     fn handle_with<K: Watchable>(&mut self, mut handler: Handler<K, R>) {
         let informer = self.informer::<K>();
         let pump = move |queue: Enqueue<R>, caught_up: oneshot::Sender<()>| {
-            pump(informer.subscribe(), caught_up, move |change| handler(&change, &queue)).boxed()
+            let told = async move {
+                let handling = informer.add_handler(move |change| handler(change, &queue));
+                // The controller may have stopped meanwhile.
+                let _ = caught_up.send(());
+                handling.ended().await;
+            };
+            told.boxed()
         };
         self.pumps.push(Box::new(pump));
     }

@@ -94,7 +94,8 @@ impl Controller for Garbage {
             more.into_iter().filter(|work| work != request).for_each(|work| queue.add(work));
         }
         if again {
-            let text = "an owner is not where one dependent has it, but may be where another has it";
+            let text =
+                "an owner is not where one dependent has it, but may be where another has it";
             return Err(Error::Incomplete(text.to_owned()));
         }
         if let Work::Delete(uid) = request

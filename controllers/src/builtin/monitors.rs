@@ -4,11 +4,11 @@ use super::discovery::{self, Resources, Served};
 use crate::{Context, Error};
 use futures::{
     FutureExt, Stream, StreamExt,
-    future::join_all,
-    stream::{BoxStream, SelectAll, once},
+    future::{AbortHandle, join_all},
+    stream::{BoxStream, SelectAll, abortable, once},
 };
 use kube::discovery::ApiResource;
-use kubeplane_client::{Change, PartialObjectMetadata};
+use kubeplane_client::MetadataChange;
 use kubeplane_clock::timeout;
 use std::{
     pin::Pin,
@@ -24,14 +24,14 @@ pub(super) const SETTLING: Duration = Duration::from_millis(300);
 /// A resource that cannot be listed must not keep all others waiting.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type Seen = (Arc<ApiResource>, Change<PartialObjectMetadata>);
+type Seen = (Arc<ApiResource>, MetadataChange);
 /// No change: the resource is no longer followed.
-type Monitor = BoxStream<'static, (Arc<ApiResource>, Option<Change<PartialObjectMetadata>>)>;
+type Monitor = BoxStream<'static, (Arc<ApiResource>, Option<MetadataChange>)>;
 
 /// Follows the metadata of some resources; as a stream, what changes in them.
 pub(super) struct Monitors {
     context: Context,
-    running: Vec<ApiResource>,
+    running: Vec<(Arc<ApiResource>, AbortHandle)>,
     changes: SelectAll<Monitor>,
 }
 
@@ -56,25 +56,35 @@ impl Monitors {
             .filter(|served| wanted(served))
             .map(|served| served.resource.clone())
             .collect();
-        for gone in self.running.iter().filter(|running| !wanted.contains(running)) {
-            self.context.informers().forget_metadata(gone.clone());
+        for (gone, reading) in self.running.iter().filter(|(own, _)| !wanted.contains(own)) {
+            self.context.informers().forget_metadata(ApiResource::clone(gone));
+            // An informer of whole objects goes on.
+            reading.abort();
         }
-        for new in wanted.iter().filter(|wanted| !self.running.contains(wanted)) {
-            let resource = Arc::new(new.clone());
-            let end = (resource.clone(), None);
-            let changes = self.context.informers().metadata(new.clone()).subscribe();
-            let changes = changes.map(move |change| (resource.clone(), Some(change)));
+        let informers = self.context.informers();
+        let mut running = Vec::new();
+        for resource in wanted {
+            if let Some(own) = self.running.iter().find(|(own, _)| **own == resource) {
+                running.push(own.clone());
+                continue;
+            }
+            let changes = informers.metadata(resource.clone()).subscribe();
+            let resource = Arc::new(resource);
+            let (end, told) = ((resource.clone(), None), resource.clone());
+            let (changes, reading) =
+                abortable(changes.map(move |change| (told.clone(), Some(change))));
             self.changes.push(changes.chain(once(async move { end })).boxed());
+            running.push((resource, reading));
         }
-        self.running = wanted;
+        self.running = running;
         Ok(resources)
     }
 
     /// Waits for the first lists, not for ever.
     pub(super) async fn first_lists(&mut self) {
         let informers = self.context.informers();
-        let waits = self.running.iter().map(|resource| {
-            let informer = informers.metadata(resource.clone());
+        let waits = self.running.iter().map(|(resource, _)| {
+            let informer = informers.metadata(ApiResource::clone(resource));
             async move { informer.synced().await }
         });
         // What comes later is taken in later.
@@ -102,7 +112,7 @@ impl Stream for Monitors {
                 }
                 // Somebody else forgot it; if it is served again, it is followed again.
                 Poll::Ready(Some((resource, None))) => {
-                    self.running.retain(|running| *running != *resource);
+                    self.running.retain(|(running, _)| !Arc::ptr_eq(running, &resource));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,

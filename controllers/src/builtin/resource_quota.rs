@@ -253,7 +253,7 @@ async fn follow(
         tokio::select! {
             biased;
             Some((resource, change)) = monitors.next() => {
-                let namespace = change.object().metadata.namespace.clone();
+                let namespace = change.metadata().namespace.clone();
                 if let Some(namespace) = namespace.filter(|_| change.is_deleted())
                     && let Some(counted) = shared.counted(&resource)
                 {

@@ -5,13 +5,12 @@ mod tests;
 
 use crate::{
     Change, ObjectKey,
-    changes::Pending,
     object::{Object, Sink},
 };
 use index::{Index, KeysOf};
 use kubeplane_clock::watch;
 use objects::Objects;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -26,18 +25,35 @@ pub(crate) enum Phase {
     Closed,
 }
 
+/// Who is told what changes in a cache.
+pub(crate) trait Reader: Send + Sync {
+    /// The cache may be read meanwhile, and shows the change.
+    fn tell(&self, key: &Arc<ObjectKey>, change: &Change<dyn Object>);
+
+    /// Nothing will change any more.
+    fn close(&self);
+}
+
 /// The objects of one informer with their indexes and readers. All are of one kind, which its readers know.
 pub(crate) struct Cache {
+    /// Locked before the state, and until a change of it was told: who begins to read meanwhile begins with that change,
+    /// and is not told of it.
+    readers: Mutex<Readers>,
     state: RwLock<State>,
     phase: watch::Sender<Phase>,
 }
 
 #[derive(Default)]
+struct Readers(Vec<Weak<dyn Reader>>);
+
+#[derive(Default)]
 struct State {
     objects: Objects,
     indexes: BTreeMap<&'static str, Index>,
-    readers: Vec<Weak<Pending>>,
 }
+
+/// What a new state of one object is to readers: nothing, a change, or an end and a beginning.
+type Told = [Option<Change<dyn Object>>; 2];
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +63,8 @@ impl fmt::Debug for Cache {
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        Self { state: RwLock::default(), phase: watch::Sender::new(Phase::Filling) }
+        let phase = watch::Sender::new(Phase::Filling);
+        Self { readers: Mutex::default(), state: RwLock::default(), phase }
     }
 
     pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
@@ -62,6 +79,10 @@ impl Cache {
 
     pub(crate) fn len(&self) -> usize {
         self.state.read().objects.len()
+    }
+
+    pub(crate) fn len_in(&self, namespace: &str) -> usize {
+        self.state.read().objects.namespace(namespace).map_or(0, BTreeMap::len)
     }
 
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<dyn Object>> {
@@ -102,52 +123,45 @@ impl Cache {
         }
     }
 
-    pub(crate) fn subscribe(&self) -> Arc<Pending> {
-        let pending = Arc::new(Pending::new());
-        let mut state = self.state.write();
-        for object in state.objects.iter() {
+    /// Tells `reader` of what is there, as added, and of every change from then on, until it is dropped.
+    pub(crate) fn attach<R: Reader + 'static>(&self, reader: &Arc<R>) {
+        let mut readers = self.readers.lock();
+        let present: Vec<_> = self.state.read().objects.iter().cloned().collect();
+        for object in present {
             let key = Arc::new(ObjectKey::named(object.metadata()));
-            pending.push(&key, Change::Added(object.clone()));
+            reader.tell(&key, &Change::Added(object));
         }
         if *self.phase.borrow() == Phase::Closed {
-            pending.close();
+            reader.close();
         }
-        state.readers.push(Arc::downgrade(&pending));
-        pending
+        let reader = Arc::downgrade(reader);
+        readers.0.push(reader);
     }
 
     /// Takes in a created or changed object.
     pub(crate) fn apply(&self, object: Arc<dyn Object>) {
         let key = Arc::new(ObjectKey::named(object.metadata()));
-        self.state.write().apply(&key, object);
+        let mut readers = self.readers.lock();
+        let told = self.state.write().apply(&key, object);
+        told.iter().flatten().for_each(|change| readers.tell(&key, change));
     }
 
     /// Takes in the last state of an object that is gone.
     pub(crate) fn delete(&self, object: Arc<dyn Object>) {
         let key = Arc::new(ObjectKey::named(object.metadata()));
-        let mut state = self.state.write();
-        if state.remove(&key).is_some() {
-            state.tell(&key, &Change::Deleted(object));
+        let mut readers = self.readers.lock();
+        let was_there = self.state.write().remove(&key).is_some();
+        if was_there {
+            readers.tell(&key, &Change::Deleted(object));
         }
     }
 
     /// Makes the cache hold exactly `objects`.
     pub(crate) fn replace(&self, objects: Vec<Arc<dyn Object>>) {
-        let mut state = self.state.write();
-        let mut gone: BTreeMap<ObjectKey, Arc<dyn Object>> = BTreeMap::new();
-        for object in state.objects.iter() {
-            gone.insert(ObjectKey::named(object.metadata()), object.clone());
-        }
-        for object in objects {
-            let key = Arc::new(ObjectKey::named(object.metadata()));
-            gone.remove(&key);
-            state.apply(&key, object);
-        }
-        for (key, last) in gone {
-            state.remove(&key);
-            state.tell(&Arc::new(key), &Change::Deleted(last));
-        }
-        drop(state);
+        let mut readers = self.readers.lock();
+        let told = self.state.write().replace(objects, !readers.0.is_empty());
+        told.iter().for_each(|(key, change)| readers.tell(key, change));
+        drop(readers);
         self.phase.send_if_modified(|phase| {
             std::mem::replace(phase, (*phase).max_synced()) == Phase::Filling
         });
@@ -155,9 +169,9 @@ impl Cache {
 
     /// Ends every reader's stream.
     pub(crate) fn close(&self) {
-        let mut state = self.state.write();
+        let mut readers = self.readers.lock();
         self.phase.send_replace(Phase::Closed);
-        for reader in state.readers.drain(..).filter_map(|reader| reader.upgrade()) {
+        for reader in readers.0.drain(..).filter_map(|reader| reader.upgrade()) {
             reader.close();
         }
     }
@@ -169,22 +183,61 @@ impl Phase {
     }
 }
 
+impl Readers {
+    fn tell(&mut self, key: &Arc<ObjectKey>, change: &Change<dyn Object>) {
+        self.0.retain(|reader| match reader.upgrade() {
+            Some(reader) => {
+                reader.tell(key, change);
+                true
+            }
+            None => false,
+        });
+    }
+}
+
 impl State {
-    fn apply(&mut self, key: &Arc<ObjectKey>, object: Arc<dyn Object>) {
+    fn apply(&mut self, key: &ObjectKey, object: Arc<dyn Object>) -> Told {
         let old = self.objects.put(key, object.clone());
         for index in self.indexes.values_mut() {
             index.put(key, old.as_deref(), &object);
         }
-        let Some(old) = old else {
-            return self.tell(key, &Change::Added(object));
-        };
+        let Some(old) = old else { return [Some(Change::Added(object)), None] };
         let (before, now) = (old.metadata(), object.metadata());
         if before.uid != now.uid {
-            self.tell(key, &Change::Deleted(old));
-            self.tell(key, &Change::Added(object));
+            [Some(Change::Deleted(old)), Some(Change::Added(object))]
         } else if before.resource_version != now.resource_version {
-            self.tell(key, &Change::Updated { old, new: object });
+            [Some(Change::Updated { old, new: object }), None]
+        } else {
+            [None, None]
         }
+    }
+
+    /// What changed, if that is `wanted`.
+    fn replace(
+        &mut self,
+        objects: Vec<Arc<dyn Object>>,
+        wanted: bool,
+    ) -> Vec<(Arc<ObjectKey>, Change<dyn Object>)> {
+        let mut told = Vec::new();
+        let mut gone: BTreeMap<ObjectKey, Arc<dyn Object>> = BTreeMap::new();
+        for object in self.objects.iter() {
+            gone.insert(ObjectKey::named(object.metadata()), object.clone());
+        }
+        for object in objects {
+            let key = Arc::new(ObjectKey::named(object.metadata()));
+            gone.remove(&key);
+            let changes = self.apply(&key, object);
+            if wanted {
+                told.extend(changes.into_iter().flatten().map(|change| (key.clone(), change)));
+            }
+        }
+        for (key, last) in gone {
+            self.remove(&key);
+            if wanted {
+                told.push((Arc::new(key), Change::Deleted(last)));
+            }
+        }
+        told
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Arc<dyn Object>> {
@@ -193,15 +246,5 @@ impl State {
             index.remove(key, &*old);
         }
         Some(old)
-    }
-
-    fn tell(&mut self, key: &Arc<ObjectKey>, change: &Change<dyn Object>) {
-        self.readers.retain(|reader| match reader.upgrade() {
-            Some(reader) => {
-                reader.push(key, change.clone());
-                true
-            }
-            None => false,
-        });
     }
 }

@@ -1,9 +1,16 @@
+mod handler;
 mod pending;
 
+pub(crate) use handler::Handler;
+pub use handler::Registration;
 pub(crate) use pending::Pending;
 
-use crate::object::{Object, typed};
+use crate::{
+    cache::Cache,
+    object::{Object, typed},
+};
 use futures::Stream;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{
     fmt,
     marker::PhantomData,
@@ -65,7 +72,7 @@ impl<K: ?Sized> Change<K> {
 }
 
 impl Change<dyn Object> {
-    fn typed<K: Send + Sync + 'static>(self) -> Option<Change<K>> {
+    pub(crate) fn typed<K: Send + Sync + 'static>(self) -> Option<Change<K>> {
         Some(match self {
             Self::Added(object) => Change::Added(typed(object)?),
             Self::Updated { old, new } => Change::Updated { old: typed(old)?, new: typed(new)? },
@@ -83,6 +90,10 @@ pub struct Changes<K> {
 }
 
 impl<K> Changes<K> {
+    pub(crate) fn of(cache: &Cache) -> Self {
+        Self::new(Pending::of(cache))
+    }
+
     pub(crate) fn new(pending: Arc<Pending>) -> Self {
         Self { pending, kind: PhantomData }
     }
@@ -104,5 +115,57 @@ impl<K: Send + Sync + 'static> Stream for Changes<K> {
             }
         }
         Poll::Ready(None)
+    }
+}
+
+/// What happened to one object, as far as its metadata tell.
+pub struct MetadataChange(Change<dyn Object>);
+
+impl fmt::Debug for MetadataChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(change) = self;
+        f.debug_struct("MetadataChange")
+            .field("metadata", self.metadata())
+            .field("deleted", &change.is_deleted())
+            .finish()
+    }
+}
+
+impl MetadataChange {
+    /// Those of the newest state, without `managedFields`.
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        self.0.object().metadata()
+    }
+
+    /// Whether the object is gone.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.0.is_deleted()
+    }
+}
+
+/// As [`Changes`], of objects of any one kind.
+pub struct MetadataChanges {
+    pending: Arc<Pending>,
+}
+
+impl MetadataChanges {
+    pub(crate) fn of(cache: &Cache) -> Self {
+        Self { pending: Pending::of(cache) }
+    }
+}
+
+impl fmt::Debug for MetadataChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetadataChanges").finish_non_exhaustive()
+    }
+}
+
+impl Stream for MetadataChanges {
+    type Item = MetadataChange;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<MetadataChange>> {
+        self.pending.poll(context).map(|change| change.map(MetadataChange))
     }
 }

@@ -1,6 +1,7 @@
 use crate::{
-    Change, Changes,
+    Change, Changes, MetadataChanges, Registration,
     cache::{Cache, Phase},
+    changes::Handler,
     object::{Object, Sink, typed, typed_ref},
 };
 use futures::{
@@ -93,7 +94,26 @@ impl<K: kube::Resource + Send + Sync + 'static> Informer<K> {
     /// The present objects as [`Change::Added`](crate::Change::Added), then every change.
     #[must_use]
     pub fn subscribe(&self) -> Changes<K> {
-        Changes::new(self.cache.subscribe())
+        Changes::of(&self.cache)
+    }
+
+    /// Calls `handler` with the present objects as [`Change::Added`](crate::Change::Added), before this returns, and then
+    /// with every change as soon as it is made, until what is returned is dropped. Nothing is left out and nothing waits
+    /// anywhere, so that it costs a fraction of [`subscribe`](Self::subscribe).
+    ///
+    /// The informer goes on when `handler` has returned, so it must be quick and never wait. It may read any informer, this
+    /// one too, which shows the change; to add another handler to this one, or to subscribe to it, would wait for ever.
+    pub fn add_handler(
+        &self,
+        mut handler: impl FnMut(&Change<K>) + Send + 'static,
+    ) -> Registration {
+        let (reader, registration) = Handler::new(move |change| {
+            if let Some(change) = change.clone().typed() {
+                handler(&change);
+            }
+        });
+        self.cache.attach(&reader);
+        registration
     }
 
     /// As [`subscribe`](Self::subscribe), and every object there is once more each `period` (above zero), as
@@ -126,6 +146,52 @@ impl<K: kube::Resource + Send + Sync + 'static> Informer<K> {
     }
 
     /// Waits for the first list, or for the end of the informer.
+    pub async fn synced(&self) {
+        self.cache.settled().await;
+    }
+}
+
+/// The metadata of all objects of a resource: a copy of its own, or that of an [`Informer`] of the same kind.
+pub struct MetadataInformer {
+    cache: Arc<Cache>,
+}
+
+impl Clone for MetadataInformer {
+    fn clone(&self) -> Self {
+        Self { cache: self.cache.clone() }
+    }
+}
+
+impl fmt::Debug for MetadataInformer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MetadataInformer").field(&self.cache).finish()
+    }
+}
+
+impl MetadataInformer {
+    pub(crate) fn new(cache: Arc<Cache>) -> Self {
+        Self { cache }
+    }
+
+    /// How many objects there are in a namespace.
+    #[must_use]
+    pub fn len_in(&self, namespace: &str) -> usize {
+        self.cache.len_in(namespace)
+    }
+
+    /// As [`Informer::subscribe`].
+    #[must_use]
+    pub fn subscribe(&self) -> MetadataChanges {
+        MetadataChanges::of(&self.cache)
+    }
+
+    /// As [`Informer::has_synced`].
+    #[must_use]
+    pub fn has_synced(&self) -> bool {
+        *self.cache.phase().borrow() == Phase::Synced
+    }
+
+    /// As [`Informer::synced`].
     pub async fn synced(&self) {
         self.cache.settled().await;
     }

@@ -1,5 +1,5 @@
 use crate::{
-    ClientSource, Informer, InformerSource, Query,
+    ClientSource, Informer, InformerSource, MetadataInformer, Query,
     cache::{Cache, Phase},
     object::{Decode, decode},
     reflector::Reflector,
@@ -9,13 +9,13 @@ use kube::{
     discovery::ApiResource,
 };
 use kubeplane_clock::{Seed, SharedClock};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use std::{any::TypeId, borrow::Cow, collections::HashMap, fmt::Debug, sync::Arc};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The metadata of an object whose kind is known only at run time.
-pub type PartialObjectMetadata = PartialObjectMeta<DynamicObject>;
+type PartialObjectMetadata = PartialObjectMeta<DynamicObject>;
 
 /// A typed kind that informers can hold; every k8s-openapi kind and derived custom resource is one.
 pub trait Watchable:
@@ -42,6 +42,8 @@ struct Inner {
     clock: SharedClock,
     seed: Seed,
     entries: Mutex<HashMap<(TypeId, Query), Entry>>,
+    /// Those of all objects of a kind by its type alone, which are asked for with every request that is worked on.
+    whole: RwLock<HashMap<TypeId, Arc<Cache>>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -86,8 +88,14 @@ impl Informers {
     /// Informers over any source; `seed` spreads their retries.
     #[must_use]
     pub fn from_source(source: Arc<dyn InformerSource>, clock: SharedClock, seed: Seed) -> Self {
-        let inner =
-            Inner { source, clock, seed, entries: Mutex::default(), tasks: Mutex::default() };
+        let inner = Inner {
+            source,
+            clock,
+            seed,
+            entries: Mutex::default(),
+            whole: RwLock::default(),
+            tasks: Mutex::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -97,7 +105,13 @@ impl Informers {
     /// Outside of a tokio runtime, when this is the kind's first use.
     #[must_use]
     pub fn of<K: Watchable>(&self) -> Informer<K> {
-        self.filtered("", "")
+        let id = TypeId::of::<K>();
+        if let Some(cache) = self.inner.whole.read().get(&id) {
+            return Informer::new(cache.clone());
+        }
+        let cache = self.inner.selected(Kind::of::<K>(), "", "");
+        self.inner.whole.write().insert(id, cache.clone());
+        Informer::new(cache)
     }
 
     /// The objects of a kind that match both selectors, by a list and watch of their own.
@@ -113,18 +127,22 @@ impl Informers {
         Informer::new(self.inner.selected(Kind::of::<K>(), field_selector, label_selector))
     }
 
-    /// The metadata of all objects of any resource.
+    /// The metadata of all objects of any resource. Where an informer of all its objects runs already, it is that one's
+    /// copy, and there is neither a list nor a watch beside it.
     ///
     /// # Panics
     /// As [`of`](Self::of).
     #[must_use]
-    pub fn metadata(&self, resource: ApiResource) -> Informer<PartialObjectMetadata> {
-        let query = Query { metadata_only: true, ..Query::all(resource) };
-        let id = TypeId::of::<PartialObjectMetadata>();
-        Informer::new(self.inner.start(id, query, decode::<PartialObjectMetadata>))
+    pub fn metadata(&self, resource: ApiResource) -> MetadataInformer {
+        let all = Query::all(resource);
+        MetadataInformer::new(self.inner.showing(&all).unwrap_or_else(|| {
+            let query = Query { metadata_only: true, ..all };
+            let id = TypeId::of::<PartialObjectMetadata>();
+            self.inner.start(id, query, decode::<PartialObjectMetadata>)
+        }))
     }
 
-    /// Ends the metadata informer of a resource that is no longer served; its readers' streams end.
+    /// Ends what follows nothing but the metadata of a resource that is no longer served; its readers' streams end.
     pub fn forget_metadata(&self, resource: ApiResource) {
         let query = Query { metadata_only: true, ..Query::all(resource) };
         self.inner.forget(TypeId::of::<PartialObjectMetadata>(), query);
@@ -213,6 +231,17 @@ impl Inner {
         let task = self.tasks.lock().spawn(reflector.run());
         entries.insert(id, Entry { cache: cache.clone(), task });
         cache
+    }
+
+    /// A cache that shows the metadata of all that `query` finds, if there is one.
+    fn showing(&self, query: &Query) -> Option<Arc<Cache>> {
+        let entries = self.entries.lock();
+        let alone = Query { metadata_only: true, ..query.clone() };
+        let entry = entries.get(&(TypeId::of::<PartialObjectMetadata>(), alone)).or_else(|| {
+            let mut whole = entries.iter().filter(|((_, other), _)| other == query);
+            whole.next().map(|(_, entry)| entry)
+        });
+        entry.map(|entry| entry.cache.clone())
     }
 
     fn forget(&self, id: TypeId, query: Query) {

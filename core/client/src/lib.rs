@@ -5,9 +5,9 @@
 //!        │ bytes
 //!        ▼
 //!   Informers ── one list/watch per kind ──> Informer<K> ── get, list, by_index ──> Arc<K>
-//!                                                │ subscribe
+//!                                                │ add_handler, or subscribe: Changes<K>
 //!                                                ▼
-//!                                            Changes<K> ──> WorkQueue<T> ──> your workers
+//!                                            WorkQueue<T> ──> your workers
 //!   ownership, expectations, finalizers, EventRecorder, LeaderElector: what those workers need
 //!   KubeconfigClients: a kube::Client whose credentials are renewed on the disk
 //! ```
@@ -48,12 +48,12 @@ mod reflector;
 mod source;
 
 pub use backoff::Backoff;
-pub use changes::{Change, Changes};
+pub use changes::{Change, Changes, MetadataChange, MetadataChanges, Registration};
 pub use error::{Error, Result};
 pub use events::{EventRecorder, EventType};
 pub use expectations::Expectations;
-pub use informer::{Informer, Lister};
-pub use informers::{Informers, PartialObjectMetadata, Watchable};
+pub use informer::{Informer, Lister, MetadataInformer};
+pub use informers::{Informers, Watchable};
 pub use key::ObjectKey;
 pub use kubeconfig::{CredentialReload, KubeconfigClients};
 pub use leader::{LeaderElector, LeaderStatus, LeaseConfig};

@@ -1,6 +1,5 @@
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::discovery::ApiResource;
-use kubeplane_client::PartialObjectMetadata;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 pub(super) const ORPHAN: &str = "orphan";
@@ -96,12 +95,7 @@ fn means(owner: &OwnerReference, identity: &Identity, namespace: &str) -> bool {
 
 impl Graph {
     /// Takes in the present state of an object; what must be looked at because of it.
-    pub(super) fn observe(
-        &mut self,
-        resource: &ApiResource,
-        object: &PartialObjectMetadata,
-    ) -> Vec<Work> {
-        let meta = &object.metadata;
+    pub(super) fn observe(&mut self, resource: &ApiResource, meta: &ObjectMeta) -> Vec<Work> {
         let Some(uid) = meta.uid.clone() else { return Vec::new() };
         let identity = Identity {
             api_version: resource.api_version.clone(),
@@ -341,8 +335,7 @@ mod tests {
     }
 
     fn see(graph: &mut Graph, kind: &str, meta: Value) -> Vec<Work> {
-        let object = serde_json::from_value(json!({"metadata": meta})).unwrap();
-        graph.observe(&resource(kind), &object)
+        graph.observe(&resource(kind), &serde_json::from_value(meta).unwrap())
     }
 
     fn owned(name: &str, owner: &str, blocks: bool) -> Value {

@@ -13,7 +13,7 @@ use kube::{
     api::{DynamicObject, ListParams},
     discovery::ApiResource,
 };
-use kubeplane_client::{Change, PartialObjectMetadata};
+use kubeplane_client::MetadataChange;
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -109,15 +109,12 @@ impl Builder {
         }
     }
 
-    fn take(&self, resource: &ApiResource, change: &Change<PartialObjectMetadata>) {
-        let mut graph = self.shared.graph.lock();
-        let work = match change {
-            Change::Deleted(object) => {
-                graph.gone(object.metadata.uid.as_deref().unwrap_or_default())
-            }
-            Change::Added(object) | Change::Updated { new: object, .. } => {
-                graph.observe(resource, object)
-            }
+    fn take(&self, resource: &ApiResource, change: &MetadataChange) {
+        let (meta, mut graph) = (change.metadata(), self.shared.graph.lock());
+        let work = if change.is_deleted() {
+            graph.gone(meta.uid.as_deref().unwrap_or_default())
+        } else {
+            graph.observe(resource, meta)
         };
         drop(graph);
         work.into_iter().for_each(|work| self.queue.add(work));

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -198,8 +199,7 @@ impl NodeLifecycle {
             }
             return Ok(Action::Done);
         };
-        let mut node = (*node).clone();
-        self.check_pulse(&mut node, context).await?;
+        let node = self.check_pulse(node, context).await?;
         taint_by_conditions(context, &node).await?;
         rename_labels(context, &node).await?;
         // The write before made the cached version old; the next look, soon, sees the new one.
@@ -211,43 +211,32 @@ impl NodeLifecycle {
         Ok(Action::RequeueAfter(PERIOD))
     }
 
-    async fn check_pulse(&self, node: &mut Node, context: &Context) -> Result<(), Error> {
+    /// The node as it is then.
+    async fn check_pulse(&self, node: Arc<Node>, context: &Context) -> Result<Arc<Node>, Error> {
         let name = node.metadata.name.clone().unwrap_or_default();
         let lease = context.informers().of::<Lease>().get(LEASES, &name);
         let now = context.clock().elapsed();
         let (lost, unmarked, is_new) = {
             let mut pulses = self.pulses.lock();
             let is_new = !pulses.contains_key(&name);
-            let first = || Pulse::new(node, lease.as_deref(), (now, context.now()));
+            let first = || Pulse::new(&node, lease.as_deref(), (now, context.now()));
             let pulse = pulses.entry(name.clone()).or_insert_with(first);
-            pulse.update(node, lease.as_deref(), now);
-            (pulse.is_lost(node, now), pulse.unmarked, is_new)
+            pulse.update(&node, lease.as_deref(), now);
+            (pulse.is_lost(&node, now), pulse.unmarked, is_new)
         };
         if is_new {
             let message = format!("Node {name} event: Registered Node {name} in Controller");
             context.recorder().event(
-                &reference(node),
+                &reference(&node),
                 EventType::Normal,
                 "RegisteredNode",
                 message,
             );
         }
-        let was_ready = is_ready(node);
-        if lost && health::lose(node, context.now()) {
-            let api: Api<Node> = Api::all(context.client());
-            *node = api.replace_status(&name, &PostParams::default(), node).await?;
-            if was_ready {
-                let message = format!("Node {name} status is now: NodeNotReady");
-                context.recorder().event(
-                    &reference(node),
-                    EventType::Normal,
-                    "NodeNotReady",
-                    message,
-                );
-            }
-        }
-        let turned = was_ready && !is_ready(node);
-        if turned || (unmarked && !is_ready(node)) {
+        let was_ready = is_ready(&node);
+        let node = if lost { write_loss(node, context).await? } else { node };
+        let turned = was_ready && !is_ready(&node);
+        if turned || (unmarked && !is_ready(&node)) {
             let marked = mark_pods(context, &name).await;
             if let Some(pulse) = self.pulses.lock().get_mut(&name) {
                 // Once more after the turn: a pod may be seen after this, but before the turn itself is.
@@ -255,7 +244,7 @@ impl NodeLifecycle {
             }
             marked?;
         }
-        Ok(())
+        Ok(node)
     }
 
     /// Evicts from nodes that are not ready, as fast as their zone allows.
@@ -290,6 +279,22 @@ impl NodeLifecycle {
 }
 
 /// Gives what has a new name its old one, too.
+/// Says of a node that is silent that nothing is known of it; as it is then.
+async fn write_loss(node: Arc<Node>, context: &Context) -> Result<Arc<Node>, Error> {
+    let (was_ready, mut lost) = (is_ready(&node), Arc::unwrap_or_clone(node));
+    if health::lose(&mut lost, context.now()) {
+        let name = lost.metadata.name.clone().unwrap_or_default();
+        let api: Api<Node> = Api::all(context.client());
+        lost = api.replace_status(&name, &PostParams::default(), &lost).await?;
+        if was_ready {
+            let message = format!("Node {name} status is now: NodeNotReady");
+            let about = reference(&lost);
+            context.recorder().event(&about, EventType::Normal, "NodeNotReady", message);
+        }
+    }
+    Ok(Arc::new(lost))
+}
+
 async fn rename_labels(context: &Context, node: &Node) -> Result<(), Error> {
     let Some(labels) = &node.metadata.labels else { return Ok(()) };
     let differing = RENAMED.iter().filter_map(|(now, before)| {

@@ -95,7 +95,7 @@ fn objects(
         _ => {
             let informer = informers.metadata(resource.clone());
             synced(informer.has_synced(), &resource.plural)?;
-            Ok(vec![Object::default(); informer.list_in(namespace).len()])
+            Ok(vec![Object::default(); informer.len_in(namespace)])
         }
     }
 }

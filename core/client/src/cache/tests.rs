@@ -63,7 +63,7 @@ fn a_new_list_tells_readers_only_what_differs() {
         pod("gone", "2", "1", "x"),
         pod("again", "3", "1", "x"),
     ]);
-    let mut changes = Changes::<Pod>::new(cache.subscribe());
+    let mut changes = Changes::<Pod>::of(&cache);
     assert_eq!(std::iter::from_fn(|| changes.next().now_or_never().flatten()).count(), 3);
     cache.replace(vec![
         pod("same", "1", "1", "x"),

@@ -1,4 +1,8 @@
-use crate::{Change, ObjectKey, object::Object};
+use crate::{
+    Change, ObjectKey,
+    cache::{Cache, Reader},
+    object::Object,
+};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
@@ -59,7 +63,14 @@ impl Waiting {
 }
 
 impl Pending {
-    pub(crate) fn new() -> Self {
+    /// What is there, and every change from then on.
+    pub(super) fn of(cache: &Cache) -> Arc<Self> {
+        let pending = Arc::new(Self::new());
+        cache.attach(&pending);
+        pending
+    }
+
+    fn new() -> Self {
         let inner = Inner {
             order: VecDeque::new(),
             changes: HashMap::new(),
@@ -70,17 +81,9 @@ impl Pending {
         Self { inner: Mutex::new(inner) }
     }
 
-    pub(crate) fn push(&self, key: &Arc<ObjectKey>, change: Change<dyn Object>) {
+    fn push(&self, key: &Arc<ObjectKey>, change: Change<dyn Object>) {
         let mut inner = self.inner.lock();
         inner.push(key, change);
-        if let Some(waker) = inner.waker.take() {
-            waker.wake();
-        }
-    }
-
-    pub(crate) fn close(&self) {
-        let mut inner = self.inner.lock();
-        inner.closed = true;
         if let Some(waker) = inner.waker.take() {
             waker.wake();
         }
@@ -96,6 +99,20 @@ impl Pending {
         }
         inner.waker = Some(context.waker().clone());
         Poll::Pending
+    }
+}
+
+impl Reader for Pending {
+    fn tell(&self, key: &Arc<ObjectKey>, change: &Change<dyn Object>) {
+        self.push(key, change.clone());
+    }
+
+    fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        if let Some(waker) = inner.waker.take() {
+            waker.wake();
+        }
     }
 }
 

@@ -17,9 +17,9 @@ pub(super) fn without(text: &str) -> Cow<'_, str> {
 
 /// Where they are, with the comma that goes when they go.
 fn found(text: &[u8]) -> Option<Range<usize>> {
-    let metadata = Members::of(text, 0)?.find(|member| member.key == b"metadata")?;
+    let metadata = Members::of(text, 0)?.seek(b"metadata")?;
     let mut comma = None;
-    for member in Members::of(text, metadata.value.start)? {
+    for member in Members::of(text, metadata)? {
         let after = spaces(text, member.value.end);
         let is_last = text.get(after) != Some(&b',');
         if member.key == b"managedFields" {
@@ -55,24 +55,38 @@ impl<'t> Members<'t> {
         let brace = spaces(text, at);
         (text.get(brace) == Some(&b'{')).then_some(Self { text, at: brace + 1 })
     }
+
+    /// The next key as it is written, where it begins, and where its value does.
+    fn key(&self) -> Option<(&'t [u8], usize, usize)> {
+        let text = self.text;
+        let start = spaces(text, self.at);
+        let behind = string(text, start)?;
+        let colon = spaces(text, behind);
+        let is_key = text.get(colon) == Some(&b':');
+        is_key.then(|| (&text[start + 1..behind - 1], start, spaces(text, colon + 1)))
+    }
+
+    /// Where the value of the first member of this key begins, wherever that ends.
+    fn seek(mut self, key: &[u8]) -> Option<usize> {
+        loop {
+            let (found, _, value) = self.key()?;
+            if found == key {
+                return Some(value);
+            }
+            self.next()?;
+        }
+    }
 }
 
 impl<'t> Iterator for Members<'t> {
     type Item = Member<'t>;
 
     fn next(&mut self) -> Option<Member<'t>> {
-        let text = self.text;
-        let start = spaces(text, self.at);
-        let behind = string(text, start)?;
-        let colon = spaces(text, behind);
-        if text.get(colon) != Some(&b':') {
-            return None;
-        }
-        let value = spaces(text, colon + 1);
-        let value = value..end_of(text, value)?;
+        let (key, start, value) = self.key()?;
+        let value = value..end_of(self.text, value)?;
         // Of the last, where no other begins.
-        self.at = spaces(text, value.end) + 1;
-        Some(Member { start, key: &text[start + 1..behind - 1], value })
+        self.at = spaces(self.text, value.end) + 1;
+        Some(Member { start, key, value })
     }
 }
 

@@ -118,15 +118,16 @@ impl InformerSource for ClientSource {
 fn events(
     body: impl AsyncBufRead + Send + 'static,
 ) -> impl futures::Stream<Item = Result<SourceEvent>> + Send {
-    stream::unfold(Some(Box::pin(body)), |body| async move {
-        let mut body = body?;
-        let mut line = Vec::new();
+    stream::unfold(Some((Box::pin(body), 0)), |left| async move {
+        // One event is about as long as the one before.
+        let (mut body, length) = left?;
+        let mut line = Vec::with_capacity(length);
         match body.read_until(b'\n', &mut line).await {
             // The last line is cut off when the connection breaks; the next watch brings that event again.
             Ok(_) if line.last() != Some(&b'\n') => None,
-            Ok(_) => {
+            Ok(length) => {
                 let event = parse(Bytes::from(line));
-                let rest = event.is_ok().then_some(body);
+                let rest = event.is_ok().then_some((body, length));
                 Some((event, rest))
             }
             Err(error) if is_end(&error) => None,
@@ -140,10 +141,27 @@ fn is_end(error: &io::Error) -> bool {
         || error.to_string().contains("unexpected EOF")
 }
 
+/// The kind of an event and its object, of a line as API servers write it: nothing is behind the object, and whoever reads
+/// that finds out whether it is one.
+fn plain(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = line.strip_prefix(br#"{"type":""#)?;
+    let (kind, rest) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'"')?)?;
+    let object = rest.strip_prefix(br#"","object":"#)?.trim_ascii_end().strip_suffix(b"}")?;
+    (object.first() == Some(&b'{') && object.last() == Some(&b'}')).then_some((kind, object))
+}
+
 fn parse(line: Bytes) -> Result<SourceEvent> {
-    let frame: Frame<'_> = decode(&line, "a watch event")?;
-    let object = line.slice_ref(frame.object.get().as_bytes());
-    match frame.kind.as_str() {
+    let frame: Frame<'_>;
+    let (kind, object) = match plain(&line) {
+        Some(found) => found,
+        None => {
+            frame = decode(&line, "a watch event")?;
+            (frame.kind.as_bytes(), frame.object.get().as_bytes())
+        }
+    };
+    let kind = std::str::from_utf8(kind).unwrap_or_default();
+    let object = line.slice_ref(object);
+    match kind {
         "ADDED" => Ok(SourceEvent::Added(object)),
         "MODIFIED" => Ok(SourceEvent::Modified(object)),
         "DELETED" => Ok(SourceEvent::Deleted(object)),
