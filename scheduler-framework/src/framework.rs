@@ -249,6 +249,18 @@ impl Framework {
         of_others && point.is_none_or(|point| point.is_same_for_pods_alike())
     }
 
+    /// The only one of several pods alike that an event may help against a plugin's refusal, by uid; `None` when it may be
+    /// any.
+    pub(crate) fn only_for(
+        &self,
+        plugin: &str,
+        pod: &PodInfo,
+        object: &EventObject,
+    ) -> Option<String> {
+        let own = self.plugins().find(|own| own.name() == plugin)?;
+        own.as_enqueue_extensions()?.only_for(pod, object)
+    }
+
     /// Whether a pod may enter the active queue; otherwise which plugin holds it back, and why.
     #[must_use]
     pub fn pre_enqueue(&self, pod: &PodInfo) -> Option<(&'static str, String)> {

@@ -46,8 +46,8 @@ impl fmt::Debug for Tracking {
 /// What is followed answers for a node exactly as the plugin's `PreFilter`, `Filter`, `PreScore` and `Score`
 /// would. Of the pod it depends on no more than its namespace, labels and controller, on what its containers
 /// ask for (resources, ports, images), on node selector, affinity, tolerations, spread constraints, overhead,
-/// volumes, how many claims for volumes and devices it has but not which, and on what [`Sign`](crate::Sign)
-/// adds. `Score::normalize` depends on no more than which raw scores there are: not on how often, or in which
+/// volumes, how many claims for volumes and devices it has but not which (of those for devices also whether they are
+/// named), and on what [`Sign`](crate::Sign) adds. `Score::normalize` depends on no more than which raw scores there are: not on how often, or in which
 /// order.
 ///
 /// Every plugin of a profile that filters or scores must have it; else all its pods get a full pass.

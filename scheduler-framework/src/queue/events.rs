@@ -90,6 +90,13 @@ impl Queue {
                 // All of a class are of one profile.
                 let Some(framework) = self.framework(first) else { continue };
                 let hint = |pod: &PodInfo| framework.hints(plugin, pod, event, object);
+                if let Some(only) = framework.only_for(plugin, first, object) {
+                    let own = self.pods.get(&only).filter(|_| held.contains(&only));
+                    if own.is_some_and(|own| hint(&own.pod.info)) {
+                        helped.insert(only);
+                    }
+                    continue;
+                }
                 let helps_first = hint(first);
                 if framework.hints_alike(plugin, event) {
                     if helps_first {
