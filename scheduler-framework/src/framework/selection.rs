@@ -182,7 +182,7 @@ impl Framework {
             return None;
         }
         let plugins: Vec<_> = self.deciding().collect();
-        Some(engine::key(&plugins, pod))
+        Some(engine::key(&plugins, pod, nodes))
     }
 
     fn count_asked(&self, asked: Vec<u64>) {

@@ -71,6 +71,13 @@ pub trait Track: Send + Sync {
         )
     }
 
+    /// A number for what else of the cluster, beside nodes and their pods, the answers of [`track`](Self::track) hang on for
+    /// pods like this one, as whether a class of devices stands for a resource they ask for: pods between which it changed
+    /// are not alike. Asked for every pod: to be said quickly. Zero where there is nothing.
+    fn circumstance(&self, _pod: &PodInfo, _nodes: &Snapshot) -> u128 {
+        0
+    }
+
     /// Whether for a pod that is tracked as [`Late`](Tracking::Late), after its `PreFilter`, really no node scores more
     /// than another; if not, it is decided by asking every filter and score for every node.
     fn is_level(&self, _state: &CycleState, _pod: &PodInfo) -> bool {
