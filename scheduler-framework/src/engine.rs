@@ -15,6 +15,7 @@ mod census;
 mod class;
 mod distinct;
 mod history;
+mod offers;
 mod remembered;
 
 use crate::{PodInfo, Snapshot, WeightedPlugin};
@@ -24,6 +25,7 @@ use class::{Ask, Class};
 pub(crate) use distinct::{Counts, Distinct};
 pub(crate) use history::{Change, History, Moment};
 use kubeplane_clock::Seed;
+pub(crate) use offers::Offers;
 use parking_lot::Mutex;
 pub(crate) use remembered::{Findings, Kind, Remembered};
 use std::{

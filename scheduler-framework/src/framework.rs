@@ -19,7 +19,7 @@ use crate::{
 };
 use crate::{
     NodeInfo, NodeSet,
-    engine::{Engine, Remembered},
+    engine::{Engine, Offers, Remembered},
     extender::Extender,
 };
 use binding::Waiting;
@@ -91,6 +91,8 @@ pub struct Framework {
     engine: Option<Engine>,
     /// Why nodes refuse pods alike.
     refusals: Remembered<Refusals>,
+    /// Which nodes have what few have.
+    offers: Mutex<Offers>,
     extenders: Vec<Arc<Extender>>,
     /// Whether pods of a group are placed in one go although no plugin asks for it.
     grouping: bool,
@@ -129,6 +131,7 @@ impl Framework {
             percentage: profile.percentage(),
             engine: None,
             refusals: Remembered::default(),
+            offers: Mutex::default(),
             extenders: Vec::new(),
             grouping: false,
             expecting: true,

@@ -234,6 +234,14 @@ impl Filter for NodeResourcesFit {
             FilterVerdict::Unresolvable(lack.reasons)
         }
     }
+
+    /// What it wants beside what every node has, but for what devices may stand for.
+    fn needs<'a>(&self, state: &CycleState, pod: &'a PodInfo) -> Vec<&'a str> {
+        let wanted = pod.requests().scalars.iter().filter(|(_, wanted)| **wanted > 0);
+        let names = wanted.map(|(name, _)| name.as_str()).filter(|name| !self.is_ignored(name));
+        let objects = state.snapshot().objects();
+        names.filter(|name| class_for(objects, name).is_none()).collect()
+    }
 }
 
 impl Score for NodeResourcesFit {

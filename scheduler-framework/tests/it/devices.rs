@@ -222,3 +222,63 @@ async fn pods_alike_that_want_devices_are_followed() {
     assert!(refused > 0, "devices ran out, or had no class");
     assert!(followed * 2 > with_devices, "{followed} of {with_devices}");
 }
+
+/// Where a pod goes, which must be the one node where it fits, and how many nodes were looked at.
+async fn only_place(
+    framework: &Framework,
+    cache: &Cache,
+    pod: &PodInfo,
+) -> Option<(String, usize)> {
+    let snapshot = cache.snapshot();
+    let trace = framework.trace(pod, &snapshot).unwrap();
+    let placed = framework.schedule(pod, &snapshot).await.ok();
+    let node: Vec<_> = placed.iter().map(|own| own.node.clone()).collect();
+    assert_eq!(node, trace.best, "{trace}");
+    placed.map(|own| (own.node, own.evaluated))
+}
+
+#[tokio::test]
+async fn what_only_one_node_has_is_looked_for_there_alone() {
+    let classes = Shown::<DeviceClass>::none();
+    let objects = ClusterObjects { device_classes: classes.clone(), ..ClusterObjects::default() };
+    let mut cache = Cache::with_objects(Arc::new(objects));
+    let resource = |number: usize| format!("example.com/own-{number}");
+    let node = |number: usize, has: usize| {
+        let mut amounts = json!({"cpu": "8", "memory": "16Gi", "pods": "20"});
+        amounts[resource(has)] = json!("1");
+        let name = format!("n{number}");
+        let node = json!({"metadata": {"name": name}, "status": {"allocatable": amounts}});
+        let node: Node = serde_json::from_value(node).unwrap();
+        Arc::new(node)
+    };
+    for number in 0..150 {
+        cache.set_node(node(number, number));
+    }
+    let pod = |name: &str, has: usize| {
+        let mut wants = json!({"cpu": "1"});
+        wants[resource(has)] = json!("1");
+        let resources = json!({"requests": wants, "limits": wants});
+        let spec = json!({"containers": [{"name": "c", "resources": resources}]});
+        info(&json!({"metadata": {"name": name, "namespace": "d", "uid": name}, "spec": spec}))
+    };
+    let framework = framework(1);
+    for number in [3, 70, 149] {
+        let own = pod(&format!("p{number}"), number);
+        let placed = only_place(&framework, &cache, &own).await;
+        assert_eq!(placed, Some((format!("n{number}"), 1)));
+        cache.assume(&format!("n{number}"), own);
+    }
+    // Another node has it instead, and then it is taken.
+    cache.set_node(node(100, 8));
+    cache.set_node(node(8, 100));
+    let own = pod("p8", 8);
+    assert_eq!(only_place(&framework, &cache, &own).await, Some(("n100".to_owned(), 1)));
+    cache.assume("n100", own);
+    assert_eq!(only_place(&framework, &cache, &pod("late", 8)).await, None);
+    // What devices stand for any node may have.
+    classes
+        .set(json!({"metadata": {"name": "own"}, "spec": {"extendedResourceName": resource(9)}}));
+    let placed = only_place(&framework, &cache, &pod("p9", 9)).await;
+    let (node, evaluated) = placed.unwrap();
+    assert!(node == "n9" && evaluated > 1, "{node} of {evaluated}");
+}
