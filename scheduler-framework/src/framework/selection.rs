@@ -211,7 +211,8 @@ impl Framework {
     pub(super) fn kind(&self, state: &CycleState, pod: &PodInfo, nodes: &Snapshot) -> Option<u128> {
         self.engine.as_ref()?;
         let by_node = |plugin: &Arc<dyn SchedulerPlugin>| {
-            plugin.as_track().is_some_and(|point| point.is_by_node(pod, nodes))
+            let point = plugin.as_track();
+            point.is_some_and(|own| own.is_by_node(pod, nodes) || own.fits_anywhere(state, pod))
         };
         let mut asked = self
             .at(Point::Filter)

@@ -71,6 +71,13 @@ pub trait Track: Send + Sync {
         )
     }
 
+    /// Whether, after `PreFilter`, `Filter` lets the pod be on every node, whatever else there is or comes and goes on it: then
+    /// what is known of nodes for pods alike holds for it as far as this plugin goes. Asked where
+    /// [`is_by_node`](Self::is_by_node) is not so.
+    fn fits_anywhere(&self, _state: &CycleState, _pod: &PodInfo) -> bool {
+        false
+    }
+
     /// A number for what else of the cluster, beside nodes and their pods, the answers of [`track`](Self::track) hang on for
     /// pods like this one, as whether a class of devices stands for a resource they ask for: pods between which it changed
     /// are not alike. Asked for every pod: to be said quickly. Zero where there is nothing.

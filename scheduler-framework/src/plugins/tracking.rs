@@ -169,6 +169,10 @@ impl Track for NodeVolumeLimits {
     fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
         Some(self.track(pod, nodes))
     }
+
+    fn fits_anywhere(&self, state: &CycleState, _: &PodInfo) -> bool {
+        Self::suits_all_nodes(state)
+    }
 }
 
 impl Track for VolumeBinding {
@@ -182,6 +186,10 @@ impl Track for VolumeBinding {
 
     fn is_level(&self, state: &CycleState, _: &PodInfo) -> bool {
         !self.weighs(state)
+    }
+
+    fn fits_anywhere(&self, state: &CycleState, _: &PodInfo) -> bool {
+        self.suits_all_nodes(state)
     }
 }
 

@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 const POLL: Duration = Duration::from_secs(5);
 /// How long, and how often, a claim that was made is waited for in informers.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
-const SHOWN_POLL: Duration = Duration::from_millis(100);
+const SHOWN_POLL: Duration = Duration::from_millis(20);
 
 #[async_trait]
 impl PreBind for DynamicResources {
@@ -159,6 +159,8 @@ async fn create(handle: &Handle, cycle: &Cycle, node: &str) -> Result<ResourceCl
     let mut claim =
         found.ok_or_else(|| format!("extended resource claim not found for node {node}"))?;
     (claim.metadata.name, claim.metadata.uid, claim.status) = (None, None, None);
+    // It gets its devices in a moment, which needs that: a write less than adding it then.
+    add_finalizer(&mut claim);
     let created = api(handle, &claim).create(&PostParams::default(), &claim).await;
     created.map_err(|error| {
         let key = key(&claim.metadata);
