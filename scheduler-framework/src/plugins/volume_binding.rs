@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter, FilterVerdict,
-    Handle, NodeInfo, PodInfo, PreBind, PreFilter, PreFilterVerdict, PreScore, Reserve,
+    Handle, NodeInfo, Objection, PodInfo, PreBind, PreFilter, PreFilterVerdict, PreScore, Reserve,
     SchedulerPlugin, Score, ShapePoint, Snapshot, objects::ClusterObjects,
 };
 use assumed::Assumed;
@@ -320,7 +320,7 @@ impl VolumeBinding {
 }
 
 impl Reserve for VolumeBinding {
-    fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), String> {
+    fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), Objection> {
         let Some(volumes) = state.value::<Volumes>() else { return Ok(()) };
         let found = volumes.found.lock().remove(node).unwrap_or_default();
         if found.is_empty() {

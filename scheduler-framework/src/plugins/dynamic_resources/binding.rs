@@ -7,7 +7,9 @@ use super::{
     freeing::{TRIES, api, is_conflict},
     reserving::add_finalizer,
 };
-use crate::{CycleState, Handle, PodInfo, PreBind, PreBindVerdict, plugins::volumes::key};
+use crate::{
+    CycleState, Handle, Objection, PodInfo, PreBind, PreBindVerdict, plugins::volumes::key,
+};
 use async_trait::async_trait;
 use k8s_openapi::{
     api::{
@@ -39,9 +41,14 @@ impl PreBind for DynamicResources {
         }
     }
 
-    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+    async fn pre_bind(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), Objection> {
         let (Some(cycle), Some(handle)) = (state.value::<Cycle>(), self.handle.get()) else {
-            return Err("claims are written by a running scheduler only".into());
+            return Err("claims are written by a running scheduler only".to_owned().into());
         };
         let count = cycle.claims.lock().len();
         for index in 0..count {
@@ -64,8 +71,8 @@ impl PreBind for DynamicResources {
             Ok::<(), String>(())
         };
         match kubeplane_clock::timeout(&*handle.clock, self.binding_timeout, ready).await {
-            Some(result) => result,
-            None => Err("device binding timeout: context deadline exceeded".to_owned()),
+            Some(result) => result.map_err(Objection::from),
+            None => Err("device binding timeout: context deadline exceeded".to_owned().into()),
         }
     }
 }
