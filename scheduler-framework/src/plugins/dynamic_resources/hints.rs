@@ -28,10 +28,14 @@ impl EnqueueExtensions for DynamicResources {
         if helps { Hint::Queue } else { Hint::Skip }
     }
 
-    /// A claim that was made for a pod is used by no other but one that names it; only where it frees devices may it help
-    /// others.
+    /// What is written into a pod helps that pod. A claim that was made for one is used by no other but one that names it;
+    /// only where it frees devices may it help others.
     fn only_for(&self, pod: &PodInfo, object: &EventObject) -> Option<String> {
-        let EventObject::ResourceClaim { old, new: Some(new) } = object else { return None };
+        let (old, new) = match object {
+            EventObject::ResourceClaim { old, new: Some(new) } => (old, new),
+            EventObject::Pod { new: Some(new), .. } => return new.metadata.uid.clone(),
+            _ => return None,
+        };
         let named = |own: &PodResourceClaim| own.resource_claim_name.is_some();
         if is_freed(old.as_ref(), new) || pod.spec().resource_claims.iter().flatten().any(named) {
             return None;
