@@ -409,3 +409,19 @@ fn what_is_known_of_nodes_holds_for_pods_whose_volumes_every_node_can_use() {
     let driver = json!({"metadata": {"name": "a"}, "spec": {"drivers": []}});
     assert!(!is_known(Value::Null, &[driver]), "the volume may count on the node");
 }
+
+#[test]
+fn a_program_may_say_who_may_have_to_leave_and_who_is_important() {
+    let nodes = snapshot(&[
+        ("a", vec![since("a1", 1, "2", 1), since("a2", 1, "2", 2)]),
+        ("b", vec![since("b1", 1, "2", 1), since("b2", 1, "2", 2)]),
+    ]);
+    let own = cpu("p", 10, "2");
+    let found = |plugin: DefaultPreemption| found(&plugin, &own, &nodes);
+    assert_eq!(found(DefaultPreemption::default()), ["a: a2 (0)", "b: b2 (0)"]);
+    let elsewhere = DefaultPreemption::default().eligible_if(|node, _, _| node.name() != "b");
+    let nobody = "1 No preemption victims found for incoming pod";
+    assert_eq!(found(elsewhere), [nobody, "a: a2 (0)"]);
+    let by_name = DefaultPreemption::default().importance_by(|a, b| b.name().cmp(a.name()));
+    assert_eq!(found(by_name), ["a: a1 (0)", "b: b1 (0)"], "the last by name stay");
+}
