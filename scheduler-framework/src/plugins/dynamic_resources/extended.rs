@@ -16,7 +16,7 @@ use k8s_openapi::{
 };
 use kubeplane_core::quantity::Quantity;
 use kubeplane_workload::is_sidecar;
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// On claims that were made for extended resources.
 const ANNOTATION: &str = "resource.kubernetes.io/extended-resource-claim";
