@@ -223,6 +223,27 @@ async fn pods_alike_that_want_devices_are_followed() {
     assert!(followed * 2 > with_devices, "{followed} of {with_devices}");
 }
 
+#[tokio::test]
+async fn many_kinds_of_pods_that_want_devices_are_followed_in_turn() {
+    const KINDS: usize = 40;
+    let (world, framework) = (World::new(), framework(7));
+    let mut followed = 0;
+    for round in 0..4 {
+        for kind in 0..KINDS {
+            let mut wants = json!({"cpu": format!("{}m", 10 + kind)});
+            wants[GPU] = json!("1");
+            let resources = json!({"requests": wants, "limits": wants});
+            let spec = json!({"containers": [{"name": "c", "resources": resources}]});
+            let name = format!("p{round}-{kind}");
+            let meta = json!({"name": name, "namespace": "d", "uid": name});
+            let pod = info(&json!({"metadata": meta, "spec": spec}));
+            let (_, by_class) = decide(&framework, &world.cache, &pod).await.unwrap();
+            followed += usize::from(by_class);
+        }
+    }
+    assert_eq!(followed, 3 * KINDS, "all but the first of each kind");
+}
+
 /// Where a pod goes, which must be the one node where it fits, and how many nodes were looked at.
 async fn only_place(
     framework: &Framework,
