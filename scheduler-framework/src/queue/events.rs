@@ -2,7 +2,7 @@
 
 use super::{
     Queue,
-    waiting::{Place, QueuedPod, cause},
+    waiting::{Entry, Place, QueuedPod, Window, cause},
 };
 use crate::{ClusterEvent, EventObject, EventResource, PodInfo};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -21,6 +21,13 @@ impl Queue {
             // It has another place among the active ones.
             let Some(waiting) = self.lift(&uid) else { return };
             return self.put(waiting.pod, Place::Active, Duration::ZERO, cause::WOKEN);
+        }
+        if place == Place::Backoff {
+            // It may have another place among those that are taken early.
+            self.tickets += 1;
+            waiting.ticket = self.tickets;
+            let (until, entry) = (waiting.until, Entry::of(waiting));
+            return self.line_up(until, entry);
         }
         if !place.is_refused() {
             return;
@@ -155,6 +162,9 @@ impl Queue {
                     self.enqueue(waiting.pod, why);
                 }
             }
+        }
+        if self.backing_off.is_empty() {
+            self.soon = Window::of(None);
         }
     }
 

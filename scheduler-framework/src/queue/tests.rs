@@ -471,3 +471,24 @@ fn what_concerns_one_of_many_pods_alike_is_asked_about_for_that_one_alone() {
     asked.lock().unwrap().sort();
     assert_eq!(*asked.lock().unwrap(), ["a", "b", "c"], "of what concerns nobody all are asked");
 }
+
+#[test]
+fn pods_that_are_taken_early_come_in_order_whatever_changes_meanwhile() {
+    let (mut queue, _) = queue();
+    let names_of = ["a", "b", "c", "d", "e"];
+    for name in names_of {
+        queue.add(pod(name, json!({"priority": 5})));
+    }
+    let mut taken: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
+    let refused = || BTreeSet::from(["NodeResourcesFit"]);
+    let last = taken.pop().unwrap();
+    taken.into_iter().for_each(|own| queue.set_unschedulable(own, refused()));
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert_eq!(queue.take().unwrap().info.name(), "a", "of equals the first");
+    queue.update(pod("d", json!({"priority": 9})));
+    queue.remove("b");
+    assert_eq!(queue.take().unwrap().info.name(), "d", "it is worth more now");
+    queue.set_unschedulable(last, refused());
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert_eq!(names(&mut queue), ["c", "e"], "one that came later is in line too");
+}
