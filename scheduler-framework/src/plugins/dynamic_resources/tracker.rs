@@ -98,9 +98,12 @@ impl Inner {
             told.push(change);
         }
         for change in told {
-            match change.is_deleted() {
-                true => self.hide(uid_of(change.object())),
-                false => self.show(change.object()),
+            if change.is_deleted() {
+                let uid = uid_of(change.object());
+                self.written.remove(uid);
+                self.hide(uid);
+            } else {
+                self.show(change.object());
             }
         }
         true
@@ -218,7 +221,10 @@ impl Tracker {
             let own = uid_of(&claim).to_owned();
             inner.ledger.rename(uid, &own);
             inner.pending.remove(uid);
-            inner.written.insert(own.clone(), claim);
+            let overtaken = inner.shown.get(&own).is_some_and(|shown| !is_newer(&claim, shown));
+            if !overtaken {
+                inner.written.insert(own.clone(), claim);
+            }
             inner.settle(&own);
             inner.settle(uid);
         } else if let Some(own) = inner.pending.get_mut(uid) {
