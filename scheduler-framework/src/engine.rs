@@ -15,6 +15,7 @@ mod census;
 mod class;
 mod distinct;
 mod history;
+mod offers;
 mod remembered;
 
 use crate::{PodInfo, Snapshot, WeightedPlugin};
@@ -24,10 +25,11 @@ use class::{Ask, Class};
 pub(crate) use distinct::{Counts, Distinct};
 pub(crate) use history::{Change, History, Moment};
 use kubeplane_clock::Seed;
+pub(crate) use offers::Offers;
 use parking_lot::Mutex;
 pub(crate) use remembered::{Findings, Kind, Remembered};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
 };
 
@@ -35,7 +37,7 @@ use std::{
 const CLASSES: usize = 64;
 /// Of how many classes is kept what sets them apart from others of their kind; the one unused for longest makes room.
 const APART: usize = 4096;
-/// How many classes that were seen once are remembered.
+/// How many classes are remembered that were seen once, and how many that cannot be followed.
 const SEEN: usize = 4096;
 
 /// What the engine chose.
@@ -65,13 +67,15 @@ struct Followed {
     kept: HashMap<u128, Kept>,
     /// When pods came last whose classes are not kept: the second is worth the effort.
     seen: HashMap<u128, u64>,
+    /// Classes of which pods cannot be followed.
+    refused: HashSet<u128>,
     uses: u64,
 }
 
 #[derive(Debug)]
 struct Kept {
     used: u64,
-    /// `None`: such pods cannot be followed.
+    /// `None`: such pods cannot be followed any more.
     class: Option<Class>,
 }
 
@@ -90,11 +94,12 @@ impl Engine {
             // An older picture than the one that is followed.
             return None;
         }
-        let key = key(plugins, pod);
+        let marks = marks(plugins, pod, nodes);
+        let key = marked(pod.class(), &marks);
         let mut classes = self.classes.lock();
         classes.belong_to(history);
         classes.followed.uses += 1;
-        let kind = key_of(plugins, pod, pod.kind());
+        let kind = marked(pod.kind(), &marks);
         if let Some(choice) = classes.decide_by_kind(kind, key, plugins, pod, nodes, seed) {
             return Some(choice);
         }
@@ -161,10 +166,10 @@ impl Followed {
         make: impl Fn() -> Option<Class>,
     ) -> Option<&mut Class> {
         let uses = self.uses;
-        if !self.kept.contains_key(&key) && !self.admit(key) {
+        if !self.kept.contains_key(&key) && !self.admit(key, &make) {
             return None;
         }
-        let kept = self.kept.entry(key).or_insert_with(|| Kept { used: uses, class: make() });
+        let kept = self.kept.get_mut(&key)?;
         kept.used = uses;
         let class = kept.class.as_mut()?;
         let is_true = class.catch_up(history, nodes) && class.is_exact(pod, nodes);
@@ -174,10 +179,13 @@ impl Followed {
         kept.class.as_mut()
     }
 
-    /// Whether a class is worth following: it was seen before, and there is room or one that was not used since. Makes
-    /// room for it. Where more classes come in turn than are kept, those that are kept stay: each would else make way
+    /// Begins to follow a class, if that is worth it: it was seen before, and there is room or one that was not used since,
+    /// which makes room. Where more classes come in turn than are kept, those that are kept stay: each would else make way
     /// before its next pod comes, and to begin to follow one costs more than to ask all plugins once.
-    fn admit(&mut self, key: u128) -> bool {
+    fn admit(&mut self, key: u128, make: &dyn Fn() -> Option<Class>) -> bool {
+        if self.refused.contains(&key) {
+            return false;
+        }
         let Some(before) = self.seen.remove(&key) else {
             if self.seen.len() >= SEEN {
                 self.seen.clear();
@@ -185,33 +193,48 @@ impl Followed {
             self.seen.insert(key, self.uses);
             return false;
         };
-        if self.kept.len() < CLASSES {
-            return true;
+        let is_full = self.kept.len() >= CLASSES;
+        let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used).filter(|_| is_full);
+        let oldest = oldest.filter(|(_, kept)| kept.used < before).map(|(key, _)| *key);
+        if is_full && oldest.is_none() {
+            self.seen.insert(key, self.uses);
+            return false;
         }
-        let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
-        match oldest.filter(|(_, kept)| kept.used < before).map(|(key, _)| *key) {
-            Some(oldest) => self.kept.remove(&oldest).is_some(),
-            None => {
-                self.seen.insert(key, self.uses);
-                false
+        let Some(class) = make() else {
+            if self.refused.len() >= SEEN {
+                self.refused.clear();
             }
+            self.refused.insert(key);
+            return false;
+        };
+        if let Some(oldest) = oldest {
+            self.kept.remove(&oldest);
         }
+        self.kept.insert(key, Kept { used: self.uses, class: Some(class) });
+        true
     }
 }
 
-/// The class of a pod, for the plugins that tell more of pods apart than all pods' classes do.
-pub(crate) fn key(plugins: &[&WeightedPlugin], pod: &PodInfo) -> u128 {
-    key_of(plugins, pod, pod.class())
+/// The class of a pod as things are, for the plugins that tell more of pods apart than all pods' classes do.
+pub(crate) fn key(plugins: &[&WeightedPlugin], pod: &PodInfo, nodes: &Snapshot) -> u128 {
+    marked(pod.class(), &marks(plugins, pod, nodes))
 }
 
-fn key_of(plugins: &[&WeightedPlugin], pod: &PodInfo, mut key: u128) -> u128 {
+fn marked(key: u128, marks: &[u128]) -> u128 {
+    marks.iter().fold(key, |key, mark| key.rotate_left(17) ^ mark)
+}
+
+/// What plugins tell pods apart by; mostly nothing.
+fn marks(plugins: &[&WeightedPlugin], pod: &PodInfo, nodes: &Snapshot) -> Vec<u128> {
+    let mut marks = Vec::new();
     for own in plugins {
+        let around = own.plugin.as_track().map_or(0, |track| track.circumstance(pod, nodes));
+        marks.extend((around != 0).then_some(around));
         let Some(sign) = own.plugin.as_sign() else { continue };
         let bytes = sign.sign(pod).unwrap_or_else(|| pod.uid().as_bytes().to_vec());
-        if bytes.is_empty() {
-            continue;
+        if !bytes.is_empty() {
+            marks.push(crate::info::digest(&bytes));
         }
-        key = key.rotate_left(17) ^ crate::info::digest(&bytes);
     }
-    key
+    marks
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 use crate::{
     NodeInfo, NodeSet,
-    engine::{Engine, Remembered},
+    engine::{Engine, Offers, Remembered},
     extender::Extender,
 };
 use binding::Waiting;
@@ -91,6 +91,8 @@ pub struct Framework {
     engine: Option<Engine>,
     /// Why nodes refuse pods alike.
     refusals: Remembered<Refusals>,
+    /// Which nodes have what few have.
+    offers: Mutex<Offers>,
     extenders: Vec<Arc<Extender>>,
     /// Whether pods of a group are placed in one go although no plugin asks for it.
     grouping: bool,
@@ -129,6 +131,7 @@ impl Framework {
             percentage: profile.percentage(),
             engine: None,
             refusals: Remembered::default(),
+            offers: Mutex::default(),
             extenders: Vec::new(),
             grouping: false,
             expecting: true,
@@ -247,6 +250,18 @@ impl Framework {
         let own = self.plugins().find(|own| own.name() == plugin);
         let point = own.and_then(|own| own.as_enqueue_extensions());
         of_others && point.is_none_or(|point| point.is_same_for_pods_alike())
+    }
+
+    /// The only one of several pods alike that an event may help against a plugin's refusal, by uid; `None` when it may be
+    /// any.
+    pub(crate) fn only_for(
+        &self,
+        plugin: &str,
+        pod: &PodInfo,
+        object: &EventObject,
+    ) -> Option<String> {
+        let own = self.plugins().find(|own| own.name() == plugin)?;
+        own.as_enqueue_extensions()?.only_for(pod, object)
     }
 
     /// Whether a pod may enter the active queue; otherwise which plugin holds it back, and why.

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
-use kubeplane_client::{Informers, Lister, Watchable};
+use kubeplane_client::{Changes, Informers, Lister, Watchable};
 use kubeplane_workload::{DeviceTaintRule, device_rules::with_rules};
 use std::{fmt::Debug, sync::Arc};
 
@@ -24,6 +24,12 @@ pub trait ObjectSource<K>: Debug + Send + Sync {
 
     /// Those of a namespace.
     fn within(&self, namespace: &str) -> Vec<Arc<K>>;
+
+    /// All of them as added, then what changes: no later than any other method shows it. `None` when the source cannot tell,
+    /// or never changes: then it is listed each time.
+    fn changes(&self) -> Option<Changes<K>> {
+        None
+    }
 }
 
 impl<K: Watchable> ObjectSource<K> for Lister<K> {
@@ -37,6 +43,10 @@ impl<K: Watchable> ObjectSource<K> for Lister<K> {
 
     fn within(&self, namespace: &str) -> Vec<Arc<K>> {
         self.list_in(namespace)
+    }
+
+    fn changes(&self) -> Option<Changes<K>> {
+        Some(self.subscribe())
     }
 }
 

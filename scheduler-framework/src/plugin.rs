@@ -9,7 +9,7 @@ mod scoring;
 mod tracking;
 
 pub use binding::{
-    Bind, BindVerdict, Permit, PermitVerdict, PostBind, PreBind, PreBindVerdict, Reserve,
+    Bind, BindVerdict, Objection, Permit, PermitVerdict, PostBind, PreBind, PreBindVerdict, Reserve,
 };
 pub use filtering::{
     Filter, FilterVerdict, PostFilter, PostFilterVerdict, PreFilter, PreFilterExtensions,

@@ -20,10 +20,7 @@ use std::{
     time::Duration,
 };
 pub(crate) use waiting::{Backoff, QueuedPod};
-use waiting::{Entry, FLUSH_AFTER, Place, Waiting, cause};
-
-/// How many pods whose back-off ends in one second are compared.
-const WINDOW: usize = 256;
+use waiting::{Entry, FLUSH_AFTER, Place, Waiting, Window, cause};
 
 /// The waiting pods: active ones in the profile's order, those that back off, those that wait for an event,
 /// and gated ones. Owned by the scheduling loop alone.
@@ -39,6 +36,8 @@ pub(crate) struct Queue {
     /// do, and those for which something failed.
     backing_off: BTreeSet<(Duration, String)>,
     failing: BTreeSet<(Duration, String)>,
+    /// Of those that back off the ones that are taken early next, in the profile's order.
+    soon: Window,
     /// Pods that wait for events, gated ones among them, by when they are tried without.
     left_over: BTreeSet<(Duration, String)>,
     /// The same and gated ones, by the plugins that hold them, pods alike together.
@@ -62,6 +61,7 @@ impl Queue {
             tickets: 0,
             backing_off: BTreeSet::new(),
             failing: BTreeSet::new(),
+            soon: Window::of(None),
             left_over: BTreeSet::new(),
             held_by: HashMap::new(),
             sizes: [0; 5],
@@ -148,13 +148,27 @@ impl Queue {
                     self.active.push(entry, |a, b| is_before(sort, a, b));
                 }
             }
-            Place::Backoff => drop(self.backing_off.insert((until, uid.clone()))),
+            Place::Backoff => {
+                self.backing_off.insert((until, uid.clone()));
+                let entry = Entry { info: pod.info.clone(), since: pod.since, ticket };
+                self.line_up(until, entry);
+            }
             Place::Failing => drop(self.failing.insert((until, uid.clone()))),
             Place::Unschedulable | Place::Gated => {
                 self.left_over.insert((until, uid.clone()));
             }
         }
         self.pods.insert(uid, Waiting { pod, place, until, ticket });
+    }
+
+    /// Has a pod that backs off until then stand among those that are taken early next, if it is one of them.
+    fn line_up(&mut self, until: Duration, entry: Entry) {
+        if self.soon.second != Some(until.as_secs()) {
+            return;
+        }
+        if let Some(sort) = sorter(&self.frameworks) {
+            self.soon.pods.push(entry, |a, b| is_before(sort, a, b));
+        }
     }
 
     /// Takes a pod out of wherever it waits.
@@ -240,17 +254,27 @@ impl Queue {
     }
 
     /// Of the pods whose back-off is over within the same second as the first one's the one that comes before others.
-    fn next_backing_off(&self) -> Option<String> {
+    fn next_backing_off(&mut self) -> Option<String> {
         if !self.early {
             return None;
         }
-        let sort = sorter(&self.frameworks)?.as_queue_sort()?;
-        let window = self.backing_off.first()?.0.as_secs();
-        let same = self.backing_off.iter().take_while(|(until, _)| until.as_secs() == window);
-        let pods = same.take(WINDOW).filter_map(|(_, uid)| Some(&self.pods.get(uid)?.pod));
-        let order =
-            |a: &&QueuedPod, b: &&QueuedPod| sort.compare((&a.info, a.since), (&b.info, b.since));
-        pods.min_by(order).map(|pod| pod.info.uid().to_owned())
+        let sort = sorter(&self.frameworks)?;
+        let second = self.backing_off.first()?.0.as_secs();
+        if self.soon.second != Some(second) {
+            self.soon = Window::of(Some(second));
+            let same = self.backing_off.iter().take_while(|(until, _)| until.as_secs() == second);
+            for waiting in same.filter_map(|(_, uid)| self.pods.get(uid)) {
+                self.soon.pods.push(Entry::of(waiting), |a, b| is_before(sort, a, b));
+            }
+        }
+        while let Some(entry) = self.soon.pods.pop(|a, b| is_before(sort, a, b)) {
+            let uid = entry.info.uid();
+            if self.pods.get(uid).is_some_and(|own| own.ticket == entry.ticket) {
+                return Some(uid.to_owned());
+            }
+        }
+        self.soon.second = None;
+        self.backing_off.first().map(|(_, uid)| uid.clone())
     }
 
     /// A certain pod, unless it is gated; it is in flight as one that [`take`](Self::take) gives.

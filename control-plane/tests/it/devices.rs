@@ -6,7 +6,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::PostParams,
+    api::{DeleteParams, ListParams, PostParams},
     runtime::wait::{Condition, await_condition},
 };
 use kubeplane::{
@@ -16,7 +16,7 @@ use kubeplane::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -134,5 +134,89 @@ async fn devices_go_from_pod_to_pod_as_claims_are_given_back() {
         .build()
         .unwrap();
     ControlPlane::new().with(scheduler).run_until(play(&cluster)).await.unwrap();
+    cluster.stop().await.unwrap();
+}
+
+/// How often it is looked how many pods have devices.
+const LOOK: Duration = Duration::from_millis(50);
+
+async fn placed(pods: &Api<Pod>) -> Vec<Pod> {
+    let all = pods.list(&ListParams::default()).await.unwrap().items;
+    let has_node = |pod: &Pod| pod.spec.as_ref().is_some_and(|own| own.node_name.is_some());
+    all.into_iter().filter(has_node).collect()
+}
+
+/// The devices of the pods that have nodes, by the claims that were made for them.
+async fn given(pods: &Api<Pod>, claims: &Api<ResourceClaim>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for pod in placed(pods).await {
+        let node = pod.spec.unwrap().node_name.unwrap();
+        let told = pod.status.unwrap().extended_resource_claim_status.unwrap();
+        let claim = claims.get(&told.resource_claim_name).await.unwrap();
+        let devices = claim.status.unwrap().allocation.unwrap().devices.unwrap();
+        for own in devices.results.unwrap() {
+            assert_eq!(own.pool, node, "{} is elsewhere", told.resource_claim_name);
+            let device = format!("{}/{}", own.pool, own.device);
+            assert!(!all.contains(&device), "{device} is given twice");
+            all.insert(device);
+        }
+    }
+    all
+}
+
+async fn until_given(pods: &Api<Pod>, claims: &Api<ResourceClaim>, count: usize) {
+    let until = async {
+        while given(pods, claims).await.len() != count {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, until).await;
+    assert!(waited.is_ok(), "{:?} and not {count}", given(pods, claims).await);
+}
+
+/// Three nodes with four devices each, for sixteen pods alike.
+async fn crowd(cluster: &TestCluster) {
+    let parameters = PostParams::default();
+    let class =
+        json!({"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "test.com/gpu"}});
+    let classes: Api<DeviceClass> = Api::all(cluster.client());
+    classes.create(&parameters, &of(class)).await.unwrap();
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let slices: Api<ResourceSlice> = Api::all(cluster.client());
+    for name in ["a", "b", "c"] {
+        let devices: Vec<_> = (0..4).map(|number| json!({"name": format!("d{number}")})).collect();
+        let slice = json!({"metadata": {"name": name}, "spec": {"driver": "gpu.test",
+            "nodeName": name, "devices": devices,
+            "pool": {"name": name, "generation": 1, "resourceSliceCount": 1}}});
+        slices.create(&parameters, &of(slice)).await.unwrap();
+        nodes.create(&parameters, &node(name)).await.unwrap();
+    }
+    let claims: Api<ResourceClaim> = Api::default_namespaced(cluster.client());
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    for number in 0..16 {
+        let limits = json!({"test.com/gpu": "1"});
+        let container = json!({"name": "c", "image": "i", "resources": {"limits": limits}});
+        let own = pod(&format!("p{number}"), json!({"containers": [container]}));
+        pods.create(&parameters, &own).await.unwrap();
+    }
+    until_given(&pods, &claims, 12).await;
+    // Those that go give back what they had, and those that wait get it.
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    for own in placed(&pods).await.into_iter().take(6) {
+        pods.delete(&own.metadata.name.unwrap(), &at_once).await.unwrap();
+    }
+    until_given(&pods, &claims, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_device_is_given_twice_to_pods_that_ask_for_it_as_a_resource() {
+    let names = "serviceaccount-controller,resourceclaim-controller";
+    let cluster = TestCluster::builder().controllers_named(names).start().await.unwrap();
+    let scheduler = Scheduler::builder(cluster.client())
+        .profile(Profile::default())
+        .backoff(Duration::from_millis(50), Duration::from_millis(200))
+        .build()
+        .unwrap();
+    ControlPlane::new().with(scheduler).run_until(crowd(&cluster)).await.unwrap();
     cluster.stop().await.unwrap();
 }

@@ -222,6 +222,12 @@ impl<K> fmt::Debug for Lister<K> {
 }
 
 impl<K: kube::Resource + Send + Sync + 'static> Lister<K> {
+    /// As [`Informer::subscribe`]: no later than any other method here shows a change, the stream has it ready.
+    #[must_use]
+    pub fn subscribe(&self) -> Changes<K> {
+        Changes::new(self.cache.subscribe())
+    }
+
     /// One object; `namespace` is empty for cluster-scoped kinds.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {

@@ -23,22 +23,52 @@ pub fn first_untolerated<'a>(
         .find(|taint| counts.contains(&taint.effect.as_str()) && !tolerates(tolerations, taint))
 }
 
+/// As [`tolerates`]; if `comparing`, also the operators `Lt` and `Gt` cover taints whose value is a whole number below, or above,
+/// that of the toleration: what the gate `TaintTolerationComparisonOperators` is for (KEP-5471).
+#[must_use]
+pub fn tolerates_comparing(tolerations: &[Toleration], taint: &Taint, comparing: bool) -> bool {
+    let mut tolerations = tolerations.iter();
+    tolerations.any(|own| tolerates_taint(own, taint) || comparing && compares(own, taint))
+}
+
+fn text(value: Option<&String>) -> &str {
+    value.map_or("", String::as_str)
+}
+
+/// Whether the toleration is about taints of this effect and key.
+fn concerns(toleration: &Toleration, taint: &Taint) -> bool {
+    let (effect, key) = (text(toleration.effect.as_ref()), text(toleration.key.as_ref()));
+    (effect.is_empty() || effect == taint.effect) && (key.is_empty() || key == taint.key)
+}
+
 /// Whether the toleration covers the taint. An empty effect or key covers every one; the operators `Lt` and
-/// `Gt`, an alpha feature, cover nothing.
+/// `Gt`, an alpha feature, cover nothing (see [`tolerates_comparing`]).
 #[must_use]
 pub fn tolerates_taint(toleration: &Toleration, taint: &Taint) -> bool {
-    fn text(value: Option<&String>) -> &str {
-        value.map_or("", String::as_str)
-    }
-    let (effect, key) = (text(toleration.effect.as_ref()), text(toleration.key.as_ref()));
-    if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
+    concerns(toleration, taint)
+        && match text(toleration.operator.as_ref()) {
+            "" | "Equal" => text(toleration.value.as_ref()) == text(taint.value.as_ref()),
+            operator => operator == "Exists",
+        }
+}
+
+/// Whether the toleration covers the taint by the size of its value.
+fn compares(toleration: &Toleration, taint: &Taint) -> bool {
+    let number = |value: Option<&String>| {
+        let (text, number) = (text(value), text(value).parse::<i64>().ok()?);
+        // Neither a plus sign nor leading zeros.
+        (number.to_string() == text).then_some(number)
+    };
+    let (Some(limit), Some(value)) =
+        (number(toleration.value.as_ref()), number(taint.value.as_ref()))
+    else {
         return false;
-    }
-    match text(toleration.operator.as_ref()) {
-        "" | "Equal" => text(toleration.value.as_ref()) == text(taint.value.as_ref()),
-        "Exists" => true,
-        _ => false,
-    }
+    };
+    concerns(toleration, taint)
+        && match text(toleration.operator.as_ref()) {
+            "Lt" => value < limit,
+            operator => operator == "Gt" && value > limit,
+        }
 }
 
 /// Whether the toleration of a claim covers the taint of a device. An empty effect or key covers every one.
@@ -97,5 +127,33 @@ mod tests {
             first_untolerated(std::slice::from_ref(&taint), &[], &["NoExecute"]),
             Some(&taint)
         );
+    }
+
+    #[test]
+    fn numbers_are_compared_where_that_is_wanted() {
+        let taint = |value: &str| Taint {
+            key: "k".into(),
+            value: Some(value.into()),
+            effect: "NoSchedule".into(),
+            time_added: None,
+        };
+        for (operator, limit, value, expected) in [
+            ("Lt", "10", "9", true),
+            ("Lt", "10", "10", false),
+            ("Gt", "-5", "-4", true),
+            ("Gt", "10", "10", false),
+            ("Gt", "10", "011", false),
+            ("Gt", "+1", "2", false),
+            ("Gt", "1", "", false),
+            ("Gt", "1", "99999999999999999999", false),
+        ] {
+            let own = [toleration("k", operator, limit, "")];
+            let covers = |comparing| tolerates_comparing(&own, &taint(value), comparing);
+            assert_eq!(covers(true), expected, "{value} {operator} {limit}");
+            assert!(!covers(false), "{value} {operator} {limit}");
+        }
+        let other = [toleration("x", "Lt", "10", ""), toleration("k", "Lt", "10", "NoExecute")];
+        assert!(!tolerates_comparing(&other, &taint("9"), true));
+        assert!(tolerates_comparing(&[toleration("k", "Exists", "", "")], &taint("a"), false));
     }
 }

@@ -83,7 +83,10 @@ impl Registry {
             "PrioritySort" => Arc::new(PrioritySort),
             "NodeUnschedulable" => Arc::new(NodeUnschedulable),
             "NodeName" => Arc::new(NodeName),
-            "TaintToleration" => Arc::new(TaintToleration),
+            "TaintToleration" => {
+                let comparing = self.features.is_on("TaintTolerationComparisonOperators");
+                Arc::new(TaintToleration::default().with_comparison(comparing))
+            }
             "NodePorts" => Arc::new(NodePorts),
             "VolumeRestrictions" => Arc::new(VolumeRestrictions),
             "NodeVolumeLimits" => {
@@ -134,11 +137,13 @@ fn from_args(
                     .ignoring(ignored, own.ignored_resource_groups.iter().cloned()),
             )
         }
-        PluginArgs::PodTopologySpread(own) if own.defaulting_type == "System" => {
-            Arc::new(PodTopologySpread::default())
-        }
         PluginArgs::PodTopologySpread(own) => {
-            Arc::new(PodTopologySpread::with_defaults(own.default_constraints.clone()))
+            let plugin = match own.defaulting_type.as_str() {
+                "System" => PodTopologySpread::default(),
+                _ => PodTopologySpread::with_defaults(own.default_constraints.clone()),
+            };
+            let comparing = features.is_on("TaintTolerationComparisonOperators");
+            Arc::new(plugin.with_comparison(comparing))
         }
         PluginArgs::VolumeBinding(own) => Arc::new(volume_binding(own, features)),
         PluginArgs::DynamicResources(own) => Arc::new(

@@ -1,5 +1,7 @@
 use super::{Framework, meter::status};
-use crate::{BindVerdict, CycleState, PermitVerdict, PodInfo, Point, PreBindVerdict, span::as_go};
+use crate::{
+    BindVerdict, CycleState, Objection, PermitVerdict, PodInfo, Point, PreBindVerdict, span::as_go,
+};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::oneshot;
 
@@ -42,6 +44,16 @@ pub(crate) enum Setback {
 }
 
 impl Setback {
+    /// What a plugin objects at a point.
+    fn of(objection: Objection, point: &str, plugin: &'static str) -> Self {
+        match objection {
+            Objection::Unschedulable(why) => Self::Rejected { plugin, why },
+            Objection::Error(why) => {
+                Self::Failed(format!("running {point} plugin {plugin:?}: {why}"))
+            }
+        }
+    }
+
     /// What went wrong, in words.
     pub(crate) fn why(&self) -> &str {
         match self {
@@ -64,18 +76,19 @@ impl Framework {
         state: &mut CycleState,
         pod: &PodInfo,
         node: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Setback> {
         let start = self.meter.begin();
         for plugin in self.at(Point::Reserve) {
             let Some(point) = plugin.as_reserve() else { continue };
             let began = self.meter.begin_plugin(state.sampled);
             let reserved = point.reserve(state, pod, node);
-            let status = if reserved.is_ok() { status::SUCCESS } else { status::ERROR };
+            let reserved = reserved.map_err(|own| Setback::of(own, "Reserve", plugin.name()));
+            let status = status_of(&reserved);
             self.meter.end_plugin("Reserve", plugin.name(), status, began);
-            if let Err(why) = reserved {
+            if reserved.is_err() {
                 self.meter.end("Reserve", status, start);
                 self.unreserve(state, pod, node);
-                return Err(format!("running Reserve plugin {:?}: {why}", plugin.name()));
+                return reserved;
             }
         }
         self.meter.end("Reserve", status::SUCCESS, start);
@@ -260,7 +273,7 @@ impl Framework {
         state: &CycleState,
         pod: &PodInfo,
         node: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Setback> {
         let began = self.meter.begin();
         let prepared = self.prepare(state, pod, node).await;
         self.meter.end("PreBind", status_of(&prepared), began);
@@ -282,7 +295,7 @@ impl Framework {
     }
 
     /// Runs PreBind; until that is done another pod may take this one's place.
-    async fn prepare(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+    async fn prepare(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Setback> {
         if !self.prepares(state, pod, node) {
             return Ok(());
         }
@@ -290,14 +303,14 @@ impl Framework {
         self.preparing.lock().insert(pod.uid().to_owned(), cancel);
         let prepared = tokio::select! {
             biased;
-            Ok(()) = cancelled => Err(PREEMPTED.to_owned()),
+            Ok(()) = cancelled => Err(Setback::Failed(PREEMPTED.to_owned())),
             prepared = self.pre_bind(state, pod, node) => prepared,
         };
         let is_left = self.preparing.lock().remove(pod.uid()).is_some();
-        if is_left { prepared } else { Err(PREEMPTED.to_owned()) }
+        if is_left { prepared } else { Err(Setback::Failed(PREEMPTED.to_owned())) }
     }
 
-    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Setback> {
         for plugin in self.at(Point::PreBind) {
             let Some(point) = plugin.as_pre_bind() else { continue };
             if point.preflight(state, pod, node) != PreBindVerdict::Needed {
@@ -305,19 +318,25 @@ impl Framework {
             }
             let began = self.meter.begin_plugin(state.sampled);
             let done = point.pre_bind(state, pod, node).await;
+            let done = done.map_err(|own| Setback::of(own, "PreBind", plugin.name()));
             self.meter.end_plugin("PreBind", plugin.name(), status_of(&done), began);
-            done.map_err(|why| format!("running PreBind plugin {:?}: {why}", plugin.name()))?;
+            done?;
         }
         Ok(())
     }
 
-    async fn bind_only(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+    async fn bind_only(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), Setback> {
         for extender in self.extenders(pod).filter(|own| own.binds()) {
             match extender.bind(pod, node).await {
                 Err(error) if extender.is_ignorable() => {
                     tracing::info!(extender = extender.url(), error, "extender skipped");
                 }
-                bound => return bound,
+                bound => return bound.map_err(Setback::Failed),
             }
         }
         for plugin in self.at(Point::Bind) {
@@ -327,21 +346,29 @@ impl Framework {
             let status = match &verdict {
                 BindVerdict::Bound => status::SUCCESS,
                 BindVerdict::Skip => status::SKIP,
+                BindVerdict::Unschedulable(_) => status::UNSCHEDULABLE,
                 BindVerdict::Error(_) => status::ERROR,
             };
             self.meter.end_plugin("Bind", plugin.name(), status, began);
             match verdict {
                 BindVerdict::Bound => return Ok(()),
                 BindVerdict::Skip => {}
+                BindVerdict::Unschedulable(why) => {
+                    return Err(Setback::Rejected { plugin: plugin.name(), why });
+                }
                 BindVerdict::Error(why) => {
-                    return Err(format!("running Bind plugin {:?}: {why}", plugin.name()));
+                    return Err(Setback::of(Objection::Error(why), "Bind", plugin.name()));
                 }
             }
         }
-        Err("no plugin bound the pod".into())
+        Err(Setback::Failed("no plugin bound the pod".to_owned()))
     }
 }
 
-fn status_of(result: &Result<(), String>) -> &'static str {
-    if result.is_ok() { status::SUCCESS } else { status::ERROR }
+fn status_of(result: &Result<(), Setback>) -> &'static str {
+    match result {
+        Ok(()) => status::SUCCESS,
+        Err(Setback::Rejected { .. }) => status::UNSCHEDULABLE,
+        Err(Setback::Failed(_)) => status::ERROR,
+    }
 }

@@ -73,6 +73,13 @@ impl Framework {
             self.count_asked(asked);
             return Ok(feasible);
         }
+        if candidates.is_none() {
+            let feasible = self.of_few(state, pod, nodes, limit, &mut asked)?;
+            if !feasible.is_empty() {
+                self.count_asked(asked);
+                return Ok(feasible);
+            }
+        }
         let class = self.kind(state, pod, nodes);
         state.kind = Some(class);
         let kind = class.map(|class| (class, pod.priority()));
@@ -90,6 +97,37 @@ impl Framework {
         }
         self.count_asked(asked);
         feasible
+    }
+
+    /// The nodes that fit, where only few can: they alone offer a resource that a filter [needs](crate::Filter::needs). They
+    /// are what [`search`](Self::search) would find among all, in the same order. None also where there are no such few, or
+    /// none of them fits: then all are looked at, to say why.
+    fn of_few(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &Snapshot,
+        limit: usize,
+        asked: &mut [u64],
+    ) -> Result<Vec<Arc<NodeInfo>>, Failure> {
+        let mut needs = Vec::new();
+        for plugin in self.at(Point::Filter) {
+            if let Some(point) = plugin.as_filter()
+                && !state.skip_filter.contains(plugin.name())
+            {
+                needs.extend(point.needs(state, pod));
+            }
+        }
+        let few = self.offers.lock().fewest(nodes, &needs, limit);
+        let (few, all, mut feasible) = (few.unwrap_or_default(), nodes.nodes(), Vec::new());
+        let start = self.next_node.load(Ordering::Relaxed) % all.len().max(1);
+        let (first, then) = few.split_at(few.partition_point(|index| *index < start));
+        for index in then.iter().chain(first) {
+            if self.fits(state, pod, &all[*index], asked)?.is_none() {
+                feasible.push(all[*index].clone());
+            }
+        }
+        Ok(feasible)
     }
 
     /// Whether anybody who is asked tells better nodes from worse ones, or leaves some out after all filters.
@@ -173,7 +211,8 @@ impl Framework {
     pub(super) fn kind(&self, state: &CycleState, pod: &PodInfo, nodes: &Snapshot) -> Option<u128> {
         self.engine.as_ref()?;
         let by_node = |plugin: &Arc<dyn SchedulerPlugin>| {
-            plugin.as_track().is_some_and(|point| point.is_by_node(pod, nodes))
+            let point = plugin.as_track();
+            point.is_some_and(|own| own.is_by_node(pod, nodes) || own.fits_anywhere(state, pod))
         };
         let mut asked = self
             .at(Point::Filter)
@@ -182,7 +221,7 @@ impl Framework {
             return None;
         }
         let plugins: Vec<_> = self.deciding().collect();
-        Some(engine::key(&plugins, pod))
+        Some(engine::key(&plugins, pod, nodes))
     }
 
     fn count_asked(&self, asked: Vec<u64>) {

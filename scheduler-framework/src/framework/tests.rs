@@ -159,7 +159,7 @@ impl SchedulerPlugin for Slow {
 
 #[async_trait::async_trait]
 impl crate::PreBind for Slow {
-    async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), String> {
+    async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), crate::Objection> {
         std::future::pending().await
     }
 }
@@ -178,7 +178,7 @@ async fn a_pod_that_is_made_ready_says_where_it_will_be_and_gives_way_to_others(
         }
     };
     let (bound, ()) = tokio::join!(slow.bind(&state, &own, "a"), preempt);
-    assert_eq!(bound, Err("preempted by DefaultPreemption".to_owned()));
+    assert_eq!(bound, Err(Setback::Failed("preempted by DefaultPreemption".to_owned())));
     assert!(!slow.preempt(own.uid()), "it has given way already");
     assert_eq!(framework().bind(&state, &own, "a").await, Ok(()));
 }

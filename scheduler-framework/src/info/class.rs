@@ -126,6 +126,9 @@ pub(super) fn kind(spec: &PodSpec) -> u128 {
     digest.amounts(&spec.overhead);
     // Which claims they are is seen for each pod.
     digest.hash(spec.resource_claims.as_ref().map(Vec::len));
+    for claim in spec.resource_claims.iter().flatten() {
+        digest.hash(claim.resource_claim_name.is_some());
+    }
     for volume in spec.volumes.iter().flatten().filter(|own| matters(own)) {
         match &volume.persistent_volume_claim {
             Some(claim) => digest.hash(("claim", claim.read_only)),

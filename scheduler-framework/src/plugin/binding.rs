@@ -2,13 +2,29 @@ use crate::{CycleState, PodInfo};
 use async_trait::async_trait;
 use std::time::Duration;
 
+/// Why a placed pod does not get its node after all. From a text it is an [`Error`](Self::Error).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Objection {
+    /// The plugin will not have the pod there: it counts as refused by the plugin, with this reason, and is tried again after
+    /// an event of it.
+    Unschedulable(String),
+    /// Something failed, for this reason; the pod is tried again after a while.
+    Error(String),
+}
+
+impl From<String> for Objection {
+    fn from(why: String) -> Self {
+        Self::Error(why)
+    }
+}
+
 /// Keeps account of what a placement takes, from the decision until the pod is bound or given up.
 pub trait Reserve: Send + Sync {
     /// The pod is to go to `node`.
     ///
     /// # Errors
     /// Ends the cycle; `unreserve` of all plugins is called.
-    fn reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Result<(), String>;
+    fn reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Result<(), Objection>;
 
     /// The pod will not go there. Called in reverse order, also for a plugin whose `reserve` was never
     /// called, so it must be idempotent.
@@ -57,7 +73,12 @@ pub trait PreBind: Send + Sync {
     /// # Cancellation
     /// May be dropped when the scheduler stops, or another pod takes this one's place: then
     /// [`unreserve`](Reserve::unreserve) is called.
-    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String>;
+    async fn pre_bind(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), Objection>;
 }
 
 /// What Bind did.
@@ -67,6 +88,8 @@ pub enum BindVerdict {
     Bound,
     /// Not this plugin's to bind: the next one is asked.
     Skip,
+    /// The plugin will not have it bound there, for this reason: it counts as refused by the plugin, and no other is asked.
+    Unschedulable(String),
     /// It could not be bound.
     Error(String),
 }

@@ -61,6 +61,12 @@ pub enum FilterVerdict {
 pub trait Filter: Send + Sync {
     /// Decides.
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict;
+
+    /// Resources each of which a node must offer (above zero of its allocatable amounts, and not one that every node has, as
+    /// CPU): where one lacks, the pod is refused whatever else is there, and the node may not be asked.
+    fn needs<'a>(&self, _state: &CycleState, _pod: &'a PodInfo) -> Vec<&'a str> {
+        Vec::new()
+    }
 }
 
 /// What PostFilter achieved.

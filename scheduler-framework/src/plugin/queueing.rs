@@ -35,4 +35,12 @@ pub trait EnqueueExtensions: Send + Sync {
     fn is_same_for_pods_alike(&self) -> bool {
         false
     }
+
+    /// The uid of the only one of several waiting pods alike that an event may help, where the event itself says so: then
+    /// [`hint`](Self::hint) is asked for that pod, if it waits, and for none of the others. `pod` is any of them; what is
+    /// said of it goes by no more than what pods alike have in common, where a claim for devices that is named and one that
+    /// is made by a template are told apart. `None` when any of them may be helped.
+    fn only_for(&self, _pod: &PodInfo, _object: &EventObject) -> Option<String> {
+        None
+    }
 }

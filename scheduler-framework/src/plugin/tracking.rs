@@ -46,8 +46,8 @@ impl fmt::Debug for Tracking {
 /// What is followed answers for a node exactly as the plugin's `PreFilter`, `Filter`, `PreScore` and `Score`
 /// would. Of the pod it depends on no more than its namespace, labels and controller, on what its containers
 /// ask for (resources, ports, images), on node selector, affinity, tolerations, spread constraints, overhead,
-/// volumes, how many claims for volumes and devices it has but not which, and on what [`Sign`](crate::Sign)
-/// adds. `Score::normalize` depends on no more than which raw scores there are: not on how often, or in which
+/// volumes, how many claims for volumes and devices it has but not which (of those for devices also whether they are
+/// named), and on what [`Sign`](crate::Sign) adds. `Score::normalize` depends on no more than which raw scores there are: not on how often, or in which
 /// order.
 ///
 /// Every plugin of a profile that filters or scores must have it; else all its pods get a full pass.
@@ -69,6 +69,20 @@ pub trait Track: Send + Sync {
             self.track(pod, nodes),
             Tracking::Indifferent | Tracking::Alone(_) | Tracking::Ranked(_)
         )
+    }
+
+    /// Whether, after `PreFilter`, `Filter` lets the pod be on every node, whatever else there is or comes and goes on it: then
+    /// what is known of nodes for pods alike holds for it as far as this plugin goes. Asked where
+    /// [`is_by_node`](Self::is_by_node) is not so.
+    fn fits_anywhere(&self, _state: &CycleState, _pod: &PodInfo) -> bool {
+        false
+    }
+
+    /// A number for what else of the cluster, beside nodes and their pods, the answers of [`track`](Self::track) hang on for
+    /// pods like this one, as whether a class of devices stands for a resource they ask for: pods between which it changed
+    /// are not alike. Asked for every pod: to be said quickly. Zero where there is nothing.
+    fn circumstance(&self, _pod: &PodInfo, _nodes: &Snapshot) -> u128 {
+        0
     }
 
     /// Whether for a pod that is tracked as [`Late`](Tracking::Late), after its `PreFilter`, really no node scores more

@@ -1,9 +1,9 @@
 //! Extended resources that devices of a class stand for.
 
 use super::is_extended_resource;
-use crate::{PodInfo, objects::ClusterObjects};
+use crate::{PodInfo, info::digest, objects::ClusterObjects};
 use k8s_openapi::api::resource::v1::DeviceClass;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Every class stands for the resource of this prefix and its name.
 const PREFIX: &str = "deviceclass.resource.kubernetes.io/";
@@ -46,4 +46,20 @@ pub(super) fn wanted(pod: &PodInfo) -> impl Iterator<Item = (&str, i64)> {
 /// Whether devices stand for something the pod asks for.
 pub(super) fn concern(objects: &ClusterObjects, pod: &PodInfo) -> bool {
     wanted(pod).any(|(name, _)| class_for(objects, name).is_some())
+}
+
+/// What of it devices stand for.
+pub(super) fn covered(objects: &ClusterObjects, pod: &PodInfo) -> BTreeSet<String> {
+    let covered = wanted(pod).filter(|(name, _)| class_for(objects, name).is_some());
+    covered.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// A number for that; zero where there is nothing.
+pub(super) fn coverage(objects: &ClusterObjects, pod: &PodInfo) -> u128 {
+    let mut bytes = Vec::new();
+    for name in covered(objects, pod) {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+    }
+    if bytes.is_empty() { 0 } else { digest(&bytes) }
 }

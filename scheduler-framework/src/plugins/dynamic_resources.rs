@@ -23,7 +23,7 @@ mod selectors;
 mod shelf;
 mod tracker;
 
-use super::device_classes::concern;
+use super::device_classes::{concern, coverage};
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter, Handle,
     PodInfo, PostFilter, PreBind, PreEnqueue, PreFilter, Reserve, SchedulerPlugin, Score, Sign,
@@ -166,8 +166,6 @@ impl Track for DynamicResources {
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
         if Self::is_indifferent(pod, nodes.objects()) {
             Tracking::Indifferent
-        } else if concern(nodes.objects(), pod) {
-            Tracking::Opaque
         } else {
             Tracking::Late
         }
@@ -177,17 +175,19 @@ impl Track for DynamicResources {
         Some(self.track(pod, nodes))
     }
 
+    fn circumstance(&self, pod: &PodInfo, nodes: &Snapshot) -> u128 {
+        coverage(nodes.objects(), pod)
+    }
+
     fn is_level(&self, state: &CycleState, _: &PodInfo) -> bool {
         state.value::<Cycle>().is_none_or(|own| !own.has_preferences())
     }
 }
 
-/// Which claims a pod has is seen for each pod. A class that comes to stand for what a pod asks for makes another pod of
-/// it.
+/// Which claims a pod has is seen for each pod.
 impl Sign for DynamicResources {
     fn sign(&self, pod: &PodInfo) -> Option<Vec<u8>> {
-        let stood_for = self.handle.get().is_some_and(|own| concern(&own.objects, pod));
-        (!stood_for).then(|| if Self::has_claims(pod) { vec![1] } else { Vec::new() })
+        Some(if Self::has_claims(pod) { vec![1] } else { Vec::new() })
     }
 }
 

@@ -89,6 +89,16 @@ impl NodeResourcesFit {
 
     /// Whether the pod fits, without saying why not.
     pub(crate) fn has_room(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
+        self.has_room_but_for(&BTreeSet::new(), pod, node)
+    }
+
+    /// The same where devices stand for some resources: those of which the node has none itself are not looked at.
+    pub(crate) fn has_room_but_for(
+        &self,
+        covered: &BTreeSet<String>,
+        pod: &PodInfo,
+        node: &NodeInfo,
+    ) -> bool {
         let (wants, has, used) = (pod.requests(), node.allocatable(), node.requested());
         i64::try_from(node.pods().len()).unwrap_or(i64::MAX) < has.pods
             && (wants.milli_cpu == 0 || wants.milli_cpu <= has.milli_cpu - used.milli_cpu)
@@ -99,6 +109,7 @@ impl NodeResourcesFit {
                 *wanted == 0
                     || *wanted <= has.amount(name) - used.amount(name)
                     || self.is_ignored(name)
+                    || has.amount(name) <= 0 && covered.contains(name)
             })
     }
 
@@ -222,6 +233,14 @@ impl Filter for NodeResourcesFit {
         } else {
             FilterVerdict::Unresolvable(lack.reasons)
         }
+    }
+
+    /// What it wants beside what every node has, but for what devices may stand for.
+    fn needs<'a>(&self, state: &CycleState, pod: &'a PodInfo) -> Vec<&'a str> {
+        let wanted = pod.requests().scalars.iter().filter(|(_, wanted)| **wanted > 0);
+        let names = wanted.map(|(name, _)| name.as_str()).filter(|name| !self.is_ignored(name));
+        let objects = state.snapshot().objects();
+        names.filter(|name| class_for(objects, name).is_none()).collect()
     }
 }
 

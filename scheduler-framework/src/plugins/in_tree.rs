@@ -185,5 +185,12 @@ pub(super) fn fits_node(
     Ok(storage::fits_node(&topology::translated(volume, key), node))
 }
 
+/// Whether a volume can be used on every node: it says nothing of nodes, and no node's driver could serve it in another way.
+pub(super) fn fits_every_node(objects: &ClusterObjects, volume: &PersistentVolume) -> bool {
+    let spec = volume.spec.as_ref();
+    spec.is_none_or(|own| own.node_affinity.is_none())
+        && (spec.and_then(plugin).is_none() || objects.csi_nodes.all().is_empty())
+}
+
 #[cfg(test)]
 mod tests;

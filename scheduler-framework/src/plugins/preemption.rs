@@ -3,21 +3,24 @@
 mod budgets;
 mod candidates;
 mod eviction;
+mod hooks;
 mod memory;
 
 use crate::engine::Remembered;
 use crate::{
     ActionType, ClusterEvent, Diagnosis, EnqueueExtensions, EventObject, EventResource, Handle,
-    Hint, PodInfo, PostFilter, PostFilterVerdict, PreEnqueue, PreEnqueueVerdict, SchedulerPlugin,
-    Snapshot, WhatIf,
+    Hint, NodeInfo, PodInfo, PostFilter, PostFilterVerdict, PreEnqueue, PreEnqueueVerdict,
+    SchedulerPlugin, Snapshot, WhatIf,
 };
 use async_trait::async_trait;
 use budgets::Budgets;
 use candidates::{Candidate, Rank, best};
 use eviction::Evictions;
+use hooks::Hooks;
 use memory::{Known, Memory};
 use parking_lot::Mutex;
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
@@ -29,6 +32,7 @@ use std::{
 pub struct DefaultPreemption {
     min_percentage: usize,
     min_nodes: usize,
+    hooks: Hooks,
     evictions: OnceLock<Evictions>,
     /// Who would have to leave a node for pods alike, or why that does not help.
     known: Remembered<Known>,
@@ -49,10 +53,33 @@ impl DefaultPreemption {
         Self {
             min_percentage: min_candidate_nodes_percentage.min(100),
             min_nodes: min_candidate_nodes_absolute,
+            hooks: Hooks::default(),
             evictions: OnceLock::new(),
             known: Remembered::default(),
             budgets: Mutex::default(),
         }
+    }
+
+    /// Asks also this about each pod of lower priority: whether on this node the pod given first may have to leave for the
+    /// other. What is found out of nodes for one pod then does not serve the next.
+    #[must_use]
+    pub fn eligible_if(
+        mut self,
+        eligible: impl Fn(&NodeInfo, &PodInfo, &PodInfo) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.eligible = Some(Box::new(eligible));
+        self
+    }
+
+    /// Compares by this the pods that may have to leave, `Less` for the one that is more important, in place of by priority
+    /// and then by age: the important ones stay if they can. As of [`eligible_if`](Self::eligible_if), nothing is kept then.
+    #[must_use]
+    pub fn importance_by(
+        mut self,
+        compare: impl Fn(&PodInfo, &PodInfo) -> Ordering + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.importance = Some(Box::new(compare));
+        self
     }
 
     fn wanted(&self, nodes: usize) -> usize {
@@ -60,7 +87,7 @@ impl DefaultPreemption {
     }
 
     /// Why a pod may not preempt others now.
-    fn objection(what_if: &WhatIf<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
+    fn objection(&self, what_if: &WhatIf<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
         let pod = what_if.pod();
         let group =
             pod.group().and_then(|key| key.split_once('/').map(|(_, name)| name.to_owned()));
@@ -77,10 +104,11 @@ impl DefaultPreemption {
         if !diagnosis.resolvable.contains(index) {
             return None;
         }
+        let node = nodes.nodes().get(index)?;
         let leaving = |other: &Arc<PodInfo>| {
-            other.priority() < pod.priority() && eviction::is_preempted(other.pod())
+            self.hooks.may_leave(node, other, pod) && eviction::is_preempted(other.pod())
         };
-        let busy = nodes.nodes().get(index)?.pods().iter().any(leaving);
+        let busy = node.pods().iter().any(leaving);
         busy.then_some("not eligible due to a terminating pod on the nominated node.")
     }
 
@@ -107,7 +135,7 @@ impl DefaultPreemption {
         let (mut kind, mut violating) = (Vec::new(), Vec::new());
         let mut seen = 0;
         let mut failure = None;
-        let mut memory = Memory::new(&self.known, what_if, &budgets);
+        let mut memory = Memory::new(&self.known, &self.hooks, what_if, &budgets);
         for index in nodes.iter().skip(offset).chain(nodes.iter().take(offset)) {
             seen += 1;
             match memory.on_node(what_if, index, &budgets) {
@@ -253,7 +281,7 @@ impl PostFilter for DefaultPreemption {
         if let Some(evictions) = self.evictions.get() {
             evictions.attempted();
         }
-        if let Some(why) = Self::objection(what_if, diagnosis) {
+        if let Some(why) = self.objection(what_if, diagnosis) {
             return PostFilterVerdict::Unchanged(format!("preemption: {why}"));
         }
         let candidates = match self.candidates(what_if, diagnosis) {

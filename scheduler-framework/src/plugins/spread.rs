@@ -23,6 +23,8 @@ pub struct PodTopologySpread {
     defaults: Vec<TopologySpreadConstraint>,
     /// Whether the defaults are the system's, which nodes without a zone take part in too.
     system: bool,
+    /// Whether tolerations may compare numbers.
+    comparing: bool,
 }
 
 impl Default for PodTopologySpread {
@@ -36,7 +38,7 @@ impl Default for PodTopologySpread {
         };
         let defaults =
             vec![soft("kubernetes.io/hostname", 3), soft("topology.kubernetes.io/zone", 5)];
-        Self { defaults, system: true }
+        Self { defaults, system: true, comparing: false }
     }
 }
 
@@ -45,7 +47,20 @@ impl PodTopologySpread {
     /// controller (`defaultingType: List`).
     #[must_use]
     pub fn with_defaults(constraints: Vec<TopologySpreadConstraint>) -> Self {
-        Self { defaults: constraints, system: false }
+        Self { defaults: constraints, system: false, comparing: false }
+    }
+
+    /// Where taints decide which nodes take part, has tolerations compare numbers, as
+    /// [`TaintToleration`](crate::TaintToleration::with_comparison) does.
+    #[must_use]
+    pub fn with_comparison(self, comparing: bool) -> Self {
+        Self { comparing, ..self }
+    }
+
+    /// Constraints that read tolerations so.
+    fn reading(&self, mut constraints: Vec<Constraint>) -> Vec<Constraint> {
+        constraints.iter_mut().for_each(|own| own.comparing = self.comparing);
+        constraints
     }
 
     /// The pod's own constraints of a kind, or the defaults.
@@ -55,10 +70,11 @@ impl PodTopologySpread {
         nodes: &Snapshot,
         action: Action,
     ) -> Result<Vec<Constraint>, String> {
-        match pod.spec().topology_spread_constraints.as_deref() {
-            Some(own @ [_, ..]) => Constraint::all(own, pod, action),
-            _ => self.default_constraints(pod, nodes, action),
-        }
+        let all = match pod.spec().topology_spread_constraints.as_deref() {
+            Some(own @ [_, ..]) => Constraint::all(own, pod, action)?,
+            _ => self.default_constraints(pod, nodes, action)?,
+        };
+        Ok(self.reading(all))
     }
 
     fn default_constraints(

@@ -4,11 +4,27 @@ use crate::{
     FilterVerdict, Hint, NodeInfo, PodInfo, SchedulerPlugin, Score,
 };
 use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
-use kubeplane_workload::{first_untolerated, tolerates};
+use kubeplane_workload::tolerates_comparing;
 
 /// Leaves out nodes with taints that a pod does not tolerate; avoids those it is asked to avoid.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct TaintToleration;
+pub struct TaintToleration {
+    comparing: bool,
+}
+
+impl TaintToleration {
+    /// Has tolerations with the operators `Lt` and `Gt` compare numbers: what the gate `TaintTolerationComparisonOperators` is
+    /// for (KEP-5471). They cover nothing otherwise.
+    #[must_use]
+    pub fn with_comparison(self, comparing: bool) -> Self {
+        Self { comparing }
+    }
+
+    /// Whether a pod may be on a node.
+    fn is_tolerated(self, pod: &PodInfo, node: &Node) -> bool {
+        are_tolerated(taints(node), tolerations(pod), self.comparing)
+    }
+}
 
 impl SchedulerPlugin for TaintToleration {
     fn name(&self) -> &'static str {
@@ -43,9 +59,11 @@ fn taints(node: &Node) -> &[Taint] {
     node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
 }
 
-/// Whether a pod may be on a node.
-fn is_tolerated(pod: &PodInfo, node: &Node) -> bool {
-    first_untolerated(taints(node), tolerations(pod), &["NoSchedule", "NoExecute"]).is_none()
+/// Whether tolerations cover all taints that keep pods out.
+pub(super) fn are_tolerated(taints: &[Taint], tolerations: &[Toleration], comparing: bool) -> bool {
+    let mut hard =
+        taints.iter().filter(|own| own.effect == "NoSchedule" || own.effect == "NoExecute");
+    hard.all(|taint| tolerates_comparing(tolerations, taint, comparing))
 }
 
 fn tolerations(pod: &PodInfo) -> &[Toleration] {
@@ -54,7 +72,7 @@ fn tolerations(pod: &PodInfo) -> &[Toleration] {
 
 impl Filter for TaintToleration {
     fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
-        match is_tolerated(pod, node.node()) {
+        match self.is_tolerated(pod, node.node()) {
             true => FilterVerdict::Fits,
             false => FilterVerdict::Unresolvable(vec!["node(s) had untolerated taint(s)".into()]),
         }
@@ -69,8 +87,8 @@ impl Score for TaintToleration {
         };
         let tolerations: Vec<_> = tolerations(pod).iter().filter(soft).cloned().collect();
         let avoided = taints(node.node()).iter().filter(|taint| taint.effect == "PreferNoSchedule");
-        i64::try_from(avoided.filter(|taint| !tolerates(&tolerations, taint)).count())
-            .unwrap_or(i64::MAX)
+        let tolerated = |taint: &&Taint| tolerates_comparing(&tolerations, taint, self.comparing);
+        i64::try_from(avoided.filter(|taint| !tolerated(taint)).count()).unwrap_or(i64::MAX)
     }
 
     fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [i64]) {
@@ -83,7 +101,8 @@ impl EnqueueExtensions for TaintToleration {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
         let helps = match object {
             EventObject::Node { old, new: Some(new) } => {
-                old.as_ref().is_none_or(|old| !is_tolerated(pod, old)) && is_tolerated(pod, new)
+                old.as_ref().is_none_or(|old| !self.is_tolerated(pod, old))
+                    && self.is_tolerated(pod, new)
             }
             EventObject::Pod { new: Some(new), .. } => {
                 new.metadata.uid.as_deref() == Some(pod.uid())

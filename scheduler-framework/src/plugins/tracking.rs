@@ -1,6 +1,6 @@
 //! How the plugins that look at one node at a time are followed.
 
-use super::affinity;
+use super::{affinity, device_classes};
 use crate::{
     CycleState, Filter, FilterVerdict, NodeAffinity, NodeInfo, NodeName, NodePorts,
     NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
@@ -99,12 +99,10 @@ impl Track for NodeAffinity {
 
 impl Track for NodeResourcesFit {
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
-        if super::device_classes::concern(nodes.objects(), pod) {
-            return Tracking::Opaque;
-        }
+        let covered = device_classes::covered(nodes.objects(), pod);
         let (plugin, pod) = (self.clone(), pod.clone());
         Tracking::Alone(Box::new(move |node| {
-            plugin.has_room(&pod, node).then(|| plugin.rate(&pod, node))
+            plugin.has_room_but_for(&covered, &pod, node).then(|| plugin.rate(&pod, node))
         }))
     }
 
@@ -112,8 +110,12 @@ impl Track for NodeResourcesFit {
         Some(self.track(pod, nodes))
     }
 
-    fn is_by_node(&self, pod: &PodInfo, nodes: &Snapshot) -> bool {
-        !super::device_classes::concern(nodes.objects(), pod)
+    fn is_by_node(&self, _: &PodInfo, _: &Snapshot) -> bool {
+        true
+    }
+
+    fn circumstance(&self, pod: &PodInfo, nodes: &Snapshot) -> u128 {
+        device_classes::coverage(nodes.objects(), pod)
     }
 }
 
@@ -167,6 +169,10 @@ impl Track for NodeVolumeLimits {
     fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
         Some(self.track(pod, nodes))
     }
+
+    fn fits_anywhere(&self, state: &CycleState, _: &PodInfo) -> bool {
+        Self::suits_all_nodes(state)
+    }
 }
 
 impl Track for VolumeBinding {
@@ -180,6 +186,10 @@ impl Track for VolumeBinding {
 
     fn is_level(&self, state: &CycleState, _: &PodInfo) -> bool {
         !self.weighs(state)
+    }
+
+    fn fits_anywhere(&self, state: &CycleState, _: &PodInfo) -> bool {
+        self.suits_all_nodes(state)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter, FilterVerdict,
-    Handle, NodeInfo, PodInfo, PreBind, PreFilter, PreFilterVerdict, PreScore, Reserve,
+    Handle, NodeInfo, Objection, PodInfo, PreBind, PreFilter, PreFilterVerdict, PreScore, Reserve,
     SchedulerPlugin, Score, ShapePoint, Snapshot, objects::ClusterObjects,
 };
 use assumed::Assumed;
@@ -306,8 +306,21 @@ impl VolumeBinding {
     }
 }
 
+impl VolumeBinding {
+    /// Whether all claims of the pod have volumes that can be used on every node.
+    pub(super) fn suits_all_nodes(&self, state: &CycleState) -> bool {
+        let Some(Volumes { claims, .. }) = state.value() else { return false };
+        let objects = state.snapshot().objects();
+        let everywhere = |claim: &Claim| {
+            let volume = self.assumed.volume(objects, volume_name(claim).unwrap_or_default());
+            volume.is_some_and(|own| in_tree::fits_every_node(objects, &own))
+        };
+        claims.delayed.is_empty() && claims.bound.iter().all(everywhere)
+    }
+}
+
 impl Reserve for VolumeBinding {
-    fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), String> {
+    fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), Objection> {
         let Some(volumes) = state.value::<Volumes>() else { return Ok(()) };
         let found = volumes.found.lock().remove(node).unwrap_or_default();
         if found.is_empty() {

@@ -117,6 +117,14 @@ impl PreFilter for NodeVolumeLimits {
 }
 
 impl NodeVolumeLimits {
+    /// Whether volumes of the pod count on no node: those that were in the tree do so only where there is a list of drivers.
+    pub(super) fn suits_all_nodes(state: &CycleState) -> bool {
+        let Some(wanted) = state.value::<Wanted>() else { return false };
+        let in_tree = |own: &Counted| own.volumes.values().all(|in_tree| *in_tree);
+        let objects = state.snapshot().objects();
+        wanted.counted.as_ref().is_ok_and(in_tree) && objects.csi_nodes.all().is_empty()
+    }
+
     /// A driver that is to be on the node and is not.
     fn missing<'a>(
         &self,

@@ -2,7 +2,7 @@
 
 use super::{
     Queue,
-    waiting::{Place, QueuedPod, cause},
+    waiting::{Entry, Place, QueuedPod, Window, cause},
 };
 use crate::{ClusterEvent, EventObject, EventResource, PodInfo};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -21,6 +21,13 @@ impl Queue {
             // It has another place among the active ones.
             let Some(waiting) = self.lift(&uid) else { return };
             return self.put(waiting.pod, Place::Active, Duration::ZERO, cause::WOKEN);
+        }
+        if place == Place::Backoff {
+            // It may have another place among those that are taken early.
+            self.tickets += 1;
+            waiting.ticket = self.tickets;
+            let (until, entry) = (waiting.until, Entry::of(waiting));
+            return self.line_up(until, entry);
         }
         if !place.is_refused() {
             return;
@@ -90,6 +97,13 @@ impl Queue {
                 // All of a class are of one profile.
                 let Some(framework) = self.framework(first) else { continue };
                 let hint = |pod: &PodInfo| framework.hints(plugin, pod, event, object);
+                if let Some(only) = framework.only_for(plugin, first, object) {
+                    let own = self.pods.get(&only).filter(|_| held.contains(&only));
+                    if own.is_some_and(|own| hint(&own.pod.info)) {
+                        helped.insert(only);
+                    }
+                    continue;
+                }
                 let helps_first = hint(first);
                 if framework.hints_alike(plugin, event) {
                     if helps_first {
@@ -148,6 +162,9 @@ impl Queue {
                     self.enqueue(waiting.pod, why);
                 }
             }
+        }
+        if self.backing_off.is_empty() {
+            self.soon = Window::of(None);
         }
     }
 

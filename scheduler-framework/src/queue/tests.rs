@@ -406,3 +406,89 @@ fn a_pod_in_flight_is_known_as_it_is() {
     queue.done("a");
     assert!(queue.latest("a").is_none());
 }
+
+/// Holds pods until it was asked about them, which it notes.
+#[derive(Debug, Default)]
+struct Claimed(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl SchedulerPlugin for Claimed {
+    fn name(&self) -> &'static str {
+        "Claimed"
+    }
+
+    fn as_pre_enqueue(&self) -> Option<&dyn crate::PreEnqueue> {
+        Some(self)
+    }
+
+    fn as_enqueue_extensions(&self) -> Option<&dyn crate::EnqueueExtensions> {
+        Some(self)
+    }
+}
+
+impl crate::PreEnqueue for Claimed {
+    fn pre_enqueue(&self, pod: &PodInfo) -> crate::PreEnqueueVerdict {
+        match self.0.lock().unwrap().iter().any(|own| own == pod.uid()) {
+            true => crate::PreEnqueueVerdict::Admit,
+            false => crate::PreEnqueueVerdict::Hold("no claim".into()),
+        }
+    }
+}
+
+impl crate::EnqueueExtensions for Claimed {
+    fn hint(&self, pod: &PodInfo, _: ClusterEvent, _: &EventObject) -> crate::Hint {
+        self.0.lock().unwrap().push(pod.uid().to_owned());
+        crate::Hint::Queue
+    }
+
+    fn only_for(&self, _: &PodInfo, object: &EventObject) -> Option<String> {
+        let EventObject::ResourceClaim { new: Some(claim), .. } = object else { return None };
+        kubeplane_client::controller_of(&**claim).map(|own| own.uid.clone())
+    }
+}
+
+#[test]
+fn what_concerns_one_of_many_pods_alike_is_asked_about_for_that_one_alone() {
+    let claimed = Claimed::default();
+    let asked = claimed.0.clone();
+    let (mut queue, _) = queue_of(Profile::default().add(claimed, 1).add(NoBind, 1));
+    for name in ["a", "b", "c"] {
+        queue.add(pod(name, json!({})));
+    }
+    let made = ClusterEvent::new(EventResource::ResourceClaim, ActionType::ADD);
+    let claim = |owner: &str| {
+        let owners = json!([{"apiVersion": "v1", "kind": "Pod", "name": owner, "uid": owner,
+            "controller": true}]);
+        let claim = json!({"metadata": {"name": "x", "ownerReferences": owners}, "spec": {}});
+        let claim = Arc::new(serde_json::from_value(claim).unwrap());
+        EventObject::ResourceClaim { old: None, new: Some(claim) }
+    };
+    queue.on_event(made, &claim("gone"));
+    assert!(asked.lock().unwrap().is_empty() && !queue.has_active());
+    queue.on_event(made, &claim("b"));
+    assert_eq!(*asked.lock().unwrap(), ["b"]);
+    assert_eq!(names(&mut queue), ["b"]);
+    queue.on_event(made, &EventObject::Flush);
+    asked.lock().unwrap().sort();
+    assert_eq!(*asked.lock().unwrap(), ["a", "b", "c"], "of what concerns nobody all are asked");
+}
+
+#[test]
+fn pods_that_are_taken_early_come_in_order_whatever_changes_meanwhile() {
+    let (mut queue, _) = queue();
+    let names_of = ["a", "b", "c", "d", "e"];
+    for name in names_of {
+        queue.add(pod(name, json!({"priority": 5})));
+    }
+    let mut taken: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
+    let refused = || BTreeSet::from(["NodeResourcesFit"]);
+    let last = taken.pop().unwrap();
+    taken.into_iter().for_each(|own| queue.set_unschedulable(own, refused()));
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert_eq!(queue.take().unwrap().info.name(), "a", "of equals the first");
+    queue.update(pod("d", json!({"priority": 9})));
+    queue.remove("b");
+    assert_eq!(queue.take().unwrap().info.name(), "d", "it is worth more now");
+    queue.set_unschedulable(last, refused());
+    queue.on_event(NODE_ADDED, &EventObject::Flush);
+    assert_eq!(names(&mut queue), ["c", "e"], "one that came later is in line too");
+}

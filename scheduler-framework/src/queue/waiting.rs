@@ -1,3 +1,4 @@
+use super::heap::Heap;
 use crate::PodInfo;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -87,14 +88,35 @@ pub(super) struct Waiting {
     pub(super) place: Place,
     /// When it leaves its back-off, or is tried again without an event.
     pub(super) until: Duration,
-    /// Tells its entry in the heap of active pods from older ones of the same pod.
+    /// Tells its entry in a heap from older ones of the same pod.
     pub(super) ticket: u64,
 }
 
-/// A pod in the heap of active ones; it counts only as long as the ticket is the pod's.
+/// A pod in a heap; it counts only as long as the ticket is the pod's.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) info: Arc<PodInfo>,
     pub(super) since: Duration,
     pub(super) ticket: u64,
+}
+
+impl Entry {
+    pub(super) fn of(waiting: &Waiting) -> Self {
+        let (info, since) = (waiting.pod.info.clone(), waiting.pod.since);
+        Self { info, since, ticket: waiting.ticket }
+    }
+}
+
+/// The pods whose back-off ends within one second.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// Which second; none is looked at when that is not known.
+    pub(super) second: Option<u64>,
+    pub(super) pods: Heap<Entry>,
+}
+
+impl Window {
+    pub(super) fn of(second: Option<u64>) -> Self {
+        Self { second, pods: Heap::new() }
+    }
 }

@@ -41,7 +41,7 @@ pub(super) async fn bind(
     let outcome = match framework.permitted(&pod.info, permission).await {
         Ok(()) => match framework.bind(&state, &pod.info, &node).await {
             Err(_) if is_there(client, &clock, &pod.info, &node).await => Ok(()),
-            bound => bound.map_err(Setback::Failed),
+            bound => bound,
         },
         Err(why) => Err(why),
     };

@@ -198,9 +198,7 @@ impl Loop {
             // Room was made for it where it does not go.
             self.announce_leaving(pod.info.pod(), &node);
         }
-        framework
-            .reserve(&mut placement.state, &pod.info, &placement.node)
-            .map_err(Setback::Failed)?;
+        framework.reserve(&mut placement.state, &pod.info, &placement.node)?;
         let permission = framework.permit(&mut placement.state, &pod.info, &placement.node);
         if permission.is_err() {
             framework.unreserve(&mut placement.state, &pod.info, &placement.node);

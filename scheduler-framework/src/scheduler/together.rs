@@ -193,10 +193,8 @@ impl Loop {
         self.cache.assume(node, pod.info.clone());
         self.groups.set(&pod.info, Some(node));
         let reserved = framework.reserve(state, &pod.info, node);
-        let permitted = reserved.and_then(|()| {
-            let asked = framework.would_permit(state, &pod.info, node);
-            asked.map_err(|setback| setback.why().to_owned())
-        });
+        let permitted = reserved.and_then(|()| framework.would_permit(state, &pod.info, node));
+        let permitted = permitted.map_err(|setback| setback.why().to_owned());
         if permitted.is_err() {
             framework.unreserve(state, &pod.info, node);
             self.release(pod);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod against_reference;
+mod devices;
 mod engine;
 mod recorded;
 mod reference;

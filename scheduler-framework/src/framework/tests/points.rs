@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    Filter, FilterVerdict, Permit, PermitVerdict, PostBind, PreBind, PreBindVerdict, PreFilter,
-    PreScore, PreScoreVerdict, PrioritySort, Reserve, Score,
+    Filter, FilterVerdict, Objection, Permit, PermitVerdict, PostBind, PreBind, PreBindVerdict,
+    PreFilter, PreScore, PreScoreVerdict, PrioritySort, Reserve, Score,
 };
 use kubeplane_clock::Clock;
 use std::time::Duration;
@@ -120,9 +120,13 @@ impl Score for Scribe {
 }
 
 impl Reserve for Scribe {
-    fn reserve(&self, _: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), String> {
+    fn reserve(&self, _: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), Objection> {
         self.note(&format!("Reserve {node}"));
-        if self.does("fail Reserve") { Err("no room in the book".to_owned()) } else { Ok(()) }
+        let why = "no room in the book".to_owned();
+        if self.does("refuse Reserve") {
+            return Err(Objection::Unschedulable(why));
+        }
+        if self.does("fail Reserve") { Err(why.into()) } else { Ok(()) }
     }
 
     fn unreserve(&self, _: &mut CycleState, _: &PodInfo, node: &str) {
@@ -147,9 +151,10 @@ impl PreBind for Scribe {
         if self.does("skip PreBind") { PreBindVerdict::Skip } else { PreBindVerdict::Needed }
     }
 
-    async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), String> {
+    async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), Objection> {
         self.note("PreBind");
-        Ok(())
+        let why = "not on this page".to_owned();
+        if self.does("refuse PreBind") { Err(Objection::Unschedulable(why)) } else { Ok(()) }
     }
 }
 
@@ -157,6 +162,9 @@ impl PreBind for Scribe {
 impl Bind for Scribe {
     async fn bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> BindVerdict {
         self.note("Bind");
+        if self.does("refuse Bind") {
+            return BindVerdict::Unschedulable("not in this book".to_owned());
+        }
         if self.does("skip Bind") { BindVerdict::Skip } else { BindVerdict::Bound }
     }
 }
@@ -222,7 +230,8 @@ async fn every_point_is_asked_in_its_turn_but_for_what_is_skipped() {
 fn a_reservation_that_fails_is_taken_back_by_all_the_last_first() {
     let (framework, book, _) = scribes(&[("one", &[]), ("two", &["fail Reserve"]), ("three", &[])]);
     let outcome = framework.reserve(&mut CycleState::new(), &pod(json!({}), "1"), "a");
-    assert_eq!(outcome.unwrap_err(), "running Reserve plugin \"two\": no room in the book");
+    let why = "running Reserve plugin \"two\": no room in the book".to_owned();
+    assert_eq!(outcome, Err(Setback::Failed(why)));
     let expected = [
         "one Reserve a",
         "two Reserve a",
@@ -321,6 +330,24 @@ async fn a_pod_that_nobody_binds_fails() {
     let (framework, book, _) = scribes(&[("one", &["skip Bind"])]);
     let (own, state) = (pod(json!({}), "1"), CycleState::new());
     let outcome = framework.bind(&state, &own, "a").await;
-    assert_eq!(outcome, Err("no plugin bound the pod".to_owned()));
+    assert_eq!(outcome, Err(Setback::Failed("no plugin bound the pod".to_owned())));
     assert_eq!(*book.lock(), ["one PreBind", "one Bind"], "it is not told of as bound");
+}
+
+#[tokio::test]
+async fn a_pod_that_a_plugin_will_not_have_on_its_node_counts_as_refused_by_it() {
+    let refused = |why: &str| Err(Setback::Rejected { plugin: "two", why: why.to_owned() });
+    let own = pod(json!({}), "1");
+    let (framework, _, _) = scribes(&[("one", &[]), ("two", &["refuse Reserve"])]);
+    let outcome = framework.reserve(&mut CycleState::new(), &own, "a");
+    assert_eq!(outcome, refused("no room in the book"));
+    let (framework, book, _) = scribes(&[("one", &[]), ("two", &["refuse PreBind"])]);
+    let outcome = framework.bind(&CycleState::new(), &own, "a").await;
+    assert_eq!(outcome, refused("not on this page"));
+    assert_eq!(*book.lock(), ["one PreBind", "two PreBind"]);
+    let (framework, book, _) =
+        scribes(&[("one", &["skip Bind"]), ("two", &["refuse Bind"]), ("three", &[])]);
+    let outcome = framework.bind(&CycleState::new(), &own, "a").await;
+    assert_eq!(outcome, refused("not in this book"));
+    assert!(!book.lock().iter().any(|own| own == "three Bind"), "nobody else may bind it");
 }

@@ -7,7 +7,9 @@ use super::{
     freeing::{TRIES, api, is_conflict},
     reserving::add_finalizer,
 };
-use crate::{CycleState, Handle, PodInfo, PreBind, PreBindVerdict, plugins::volumes::key};
+use crate::{
+    CycleState, Handle, Objection, PodInfo, PreBind, PreBindVerdict, plugins::volumes::key,
+};
 use async_trait::async_trait;
 use k8s_openapi::{
     api::{
@@ -28,7 +30,7 @@ use std::{sync::Arc, time::Duration};
 const POLL: Duration = Duration::from_secs(5);
 /// How long, and how often, a claim that was made is waited for in informers.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
-const SHOWN_POLL: Duration = Duration::from_millis(100);
+const SHOWN_POLL: Duration = Duration::from_millis(20);
 
 #[async_trait]
 impl PreBind for DynamicResources {
@@ -39,9 +41,14 @@ impl PreBind for DynamicResources {
         }
     }
 
-    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+    async fn pre_bind(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), Objection> {
         let (Some(cycle), Some(handle)) = (state.value::<Cycle>(), self.handle.get()) else {
-            return Err("claims are written by a running scheduler only".into());
+            return Err("claims are written by a running scheduler only".to_owned().into());
         };
         let count = cycle.claims.lock().len();
         for index in 0..count {
@@ -64,8 +71,8 @@ impl PreBind for DynamicResources {
             Ok::<(), String>(())
         };
         match kubeplane_clock::timeout(&*handle.clock, self.binding_timeout, ready).await {
-            Some(result) => result,
-            None => Err("device binding timeout: context deadline exceeded".to_owned()),
+            Some(result) => result.map_err(Objection::from),
+            None => Err("device binding timeout: context deadline exceeded".to_owned().into()),
         }
     }
 }
@@ -159,6 +166,8 @@ async fn create(handle: &Handle, cycle: &Cycle, node: &str) -> Result<ResourceCl
     let mut claim =
         found.ok_or_else(|| format!("extended resource claim not found for node {node}"))?;
     (claim.metadata.name, claim.metadata.uid, claim.status) = (None, None, None);
+    // It gets its devices in a moment, which needs that: a write less than adding it then.
+    add_finalizer(&mut claim);
     let created = api(handle, &claim).create(&PostParams::default(), &claim).await;
     created.map_err(|error| {
         let key = key(&claim.metadata);

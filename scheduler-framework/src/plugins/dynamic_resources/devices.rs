@@ -93,49 +93,51 @@ pub(super) fn results(claim: &ResourceClaim) -> &[DeviceRequestAllocationResult]
     devices.and_then(|own| own.results.as_deref()).unwrap_or_default()
 }
 
-/// What claims were given, counted again only for those that changed.
+fn given(claim: Option<&Arc<ResourceClaim>>) -> &[DeviceRequestAllocationResult] {
+    claim.map(|own| results(own)).unwrap_or_default()
+}
+
+/// What all claims were given, counted again only for those that changed.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    claims: HashMap<String, (Arc<ResourceClaim>, u64)>,
-    rounds: u64,
+    /// By their uids.
+    claims: HashMap<String, Arc<ResourceClaim>>,
     total: Arc<Allocated>,
 }
 
 impl Ledger {
-    /// The sum over these claims.
-    pub(super) fn sum(
-        &mut self,
-        claims: impl Iterator<Item = Arc<ResourceClaim>>,
-    ) -> Arc<Allocated> {
-        self.rounds += 1;
-        let mut counted = 0;
-        for claim in claims.filter(|own| !results(own).is_empty()) {
-            counted += 1;
-            let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-            if let Some((known, seen)) = self.claims.get_mut(uid) {
-                *seen = self.rounds;
-                if Arc::ptr_eq(known, &claim) {
-                    continue;
-                }
-                let old = std::mem::replace(known, claim.clone());
-                let total = Arc::make_mut(&mut self.total);
-                total.change(&old, -1);
-                total.change(&claim, 1);
-            } else {
-                Arc::make_mut(&mut self.total).change(&claim, 1);
-                self.claims.insert(uid.to_owned(), (claim, self.rounds));
-            }
+    /// Counts a claim as it is now, in place of what it was before; `None` when it is gone.
+    pub(super) fn set(&mut self, uid: &str, claim: Option<Arc<ResourceClaim>>) {
+        let claim = claim.filter(|own| !results(own).is_empty());
+        let old = match &claim {
+            Some(claim) => self.claims.insert(uid.to_owned(), claim.clone()),
+            None => self.claims.remove(uid),
+        };
+        if given(old.as_ref()) == given(claim.as_ref()) {
+            return;
         }
-        if counted < self.claims.len() {
-            let (rounds, total) = (self.rounds, &mut self.total);
-            self.claims.retain(|_, (claim, seen)| {
-                let stays = *seen == rounds;
-                if !stays {
-                    Arc::make_mut(total).change(claim, -1);
-                }
-                stays
-            });
+        // Copied only while somebody looks at it.
+        let total = Arc::make_mut(&mut self.total);
+        if let Some(old) = old {
+            total.change(&old, -1);
         }
+        if let Some(claim) = claim {
+            total.change(&claim, 1);
+        }
+    }
+
+    /// What was counted under one uid counts under another, unless that has something by itself.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        if self.claims.contains_key(to) {
+            return;
+        }
+        if let Some(claim) = self.claims.remove(from) {
+            self.claims.insert(to.to_owned(), claim);
+        }
+    }
+
+    /// The sum over all claims.
+    pub(super) fn total(&self) -> Arc<Allocated> {
         self.total.clone()
     }
 }
@@ -164,14 +166,23 @@ mod tests {
             )
         };
         let mut ledger = Ledger::default();
-        let (a, b, c) = (claim("a", &own("x")), share("b", "1Gi"), share("c", "2Gi"));
-        let all = ledger.sum([a.clone(), b.clone(), c].into_iter());
+        ledger.set("a", Some(claim("a", &own("x"))));
+        ledger.set("b", Some(share("b", "1Gi")));
+        ledger.set("c", Some(share("c", "2Gi")));
+        let all = ledger.total();
         assert!(all.is_taken(id("x")) && !all.is_taken(id("s")) && all.is_used(id("s")));
         assert_eq!(all.consumed(id("s")).unwrap()["memory"].to_string(), "3Gi");
-        let moved = ledger.sum([claim("a", &own("y")), b].into_iter());
+        ledger.set("a", Some(claim("a", &own("y"))));
+        ledger.set("c", None);
+        let moved = ledger.total();
         assert!(!moved.is_used(id("x")) && moved.is_taken(id("y")));
         assert_eq!(moved.consumed(id("s")).unwrap()["memory"].to_string(), "1Gi");
-        let none = ledger.sum(std::iter::empty());
+        ledger.rename("a", "z");
+        assert!(ledger.total().is_taken(id("y")));
+        for uid in ["a", "b", "z"] {
+            ledger.set(uid, None);
+        }
+        let none = ledger.total();
         assert!(!none.is_used(id("y")) && none.consumed(id("s")).is_none());
         // Whoever looked before still sees what there was.
         assert!(all.is_taken(id("x")));

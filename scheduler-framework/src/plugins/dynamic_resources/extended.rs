@@ -16,7 +16,7 @@ use k8s_openapi::{
 };
 use kubeplane_core::quantity::Quantity;
 use kubeplane_workload::is_sidecar;
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// On claims that were made for extended resources.
 const ANNOTATION: &str = "resource.kubernetes.io/extended-resource-claim";
@@ -28,17 +28,16 @@ pub(super) fn is_unwritten(claim: &ResourceClaim) -> bool {
     claim.metadata.name.as_deref() == Some(UNWRITTEN)
 }
 
-/// The claim for a pod's extended resources that an earlier cycle has made, or a new one without requests.
-pub(super) fn claim_for(objects: &ClusterObjects, pod: &PodInfo) -> Arc<ResourceClaim> {
-    let made = objects.resource_claims.within(pod.namespace()).into_iter().find(|claim| {
-        let annotations = claim.metadata.annotations.as_ref();
-        annotations.and_then(|own| own.get(ANNOTATION)).is_some_and(|own| own == "true")
-            && kubeplane_client::is_controlled_by(&**claim, pod.uid())
-    });
-    made.unwrap_or_else(|| Arc::new(unwritten(pod)))
+/// The uid of the pod for whose extended resources a claim was made, if it was.
+pub(super) fn maker(claim: &ResourceClaim) -> Option<&str> {
+    let annotations = claim.metadata.annotations.as_ref()?;
+    let made = annotations.get(ANNOTATION).is_some_and(|own| own == "true");
+    let owner = kubeplane_client::controller_of(claim).filter(|_| made)?;
+    Some(&owner.uid)
 }
 
-fn unwritten(pod: &PodInfo) -> ResourceClaim {
+/// A new claim for a pod's extended resources, without requests.
+pub(super) fn unwritten(pod: &PodInfo) -> ResourceClaim {
     let owner = OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),

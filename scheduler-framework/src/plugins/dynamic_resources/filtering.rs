@@ -3,7 +3,7 @@ use super::{
     allocator::{Allocator, Trouble},
     claims::{allocation, consumer, is_late, is_ready, users},
     devices::results as given,
-    extended::{self, Mappings, claim_for, is_unwritten},
+    extended::{self, Mappings, is_unwritten, unwritten},
 };
 use crate::{
     CycleState, Filter, FilterVerdict, NodeInfo, PodInfo, PreEnqueue, PreEnqueueVerdict, PreFilter,
@@ -34,8 +34,8 @@ pub(super) struct Cycle {
     pub(super) users: usize,
     /// Who is to use each of the user's claims.
     consumers: Vec<ResourceClaimConsumerReference>,
-    /// There is something to allocate.
-    allocator: Option<Allocator>,
+    /// Whether there is something to allocate; then the [`Allocator`] is kept until a node is chosen.
+    allocates: bool,
     /// What pods of the same group got a moment ago, and this one uses with them.
     shared: HashMap<usize, AllocationResult>,
     /// The group whose pods are placed in one go, if it is one of them.
@@ -163,12 +163,18 @@ impl DynamicResources {
         Ok((any, shared))
     }
 
-    fn cycle(&self, nodes: &Snapshot, pod: &PodInfo) -> Result<Option<Cycle>, PreFilterVerdict> {
+    fn cycle(
+        &self,
+        nodes: &Snapshot,
+        pod: &PodInfo,
+    ) -> Result<Option<(Cycle, Option<Allocator>)>, PreFilterVerdict> {
         let (objects, group) = (nodes.objects(), nodes.group());
         let mut claims = self.claims(objects, pod).map_err(PreFilterVerdict::Unresolvable)?;
         let users = claims.len();
         if concern(objects, pod) {
-            claims.push(claim_for(objects, pod));
+            // An earlier cycle may have made it.
+            let made = self.tracker.made_for(objects, pod);
+            claims.push(made.unwrap_or_else(|| Arc::new(unwritten(pod))));
         }
         let consumers = self.consumers(objects, pod).map_err(PreFilterVerdict::Unresolvable)?;
         if claims.is_empty() {
@@ -180,22 +186,23 @@ impl DynamicResources {
             Allocator::new(
                 self.tracker.allocated(objects),
                 objects.device_classes.clone(),
-                self.shelves.of(objects.resource_slices.all()),
+                self.shelves.of(&objects.resource_slices),
                 self.selectors.clone(),
                 limit,
             )
         });
-        Ok(Some(Cycle {
+        let cycle = Cycle {
             claims: Mutex::new(claims),
             users,
             consumers,
-            allocator,
+            allocates: any,
             shared,
             group: group.cloned(),
             unavailable: Mutex::default(),
             found: Mutex::default(),
             reserved: Mutex::default(),
-        }))
+        };
+        Ok(Some((cycle, allocator)))
     }
 }
 
@@ -207,8 +214,12 @@ impl PreFilter for DynamicResources {
         nodes: &Snapshot,
     ) -> PreFilterVerdict {
         match self.cycle(nodes, pod) {
-            Ok(Some(cycle)) => {
+            Ok(Some((cycle, allocator))) => {
                 state.insert(cycle);
+                if let Some(allocator) = allocator {
+                    // Whoever held it for longer would have what is allocated copied for each pod.
+                    state.insert_until_placed(allocator);
+                }
                 PreFilterVerdict::Continue
             }
             Ok(None) => PreFilterVerdict::Skip,
@@ -220,7 +231,7 @@ impl PreFilter for DynamicResources {
 impl Filter for DynamicResources {
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> FilterVerdict {
         let Some(cycle) = state.value::<Cycle>() else { return FilterVerdict::Fits };
-        match self.look(cycle, state.snapshot().objects(), pod, node) {
+        match self.look(cycle, state, pod, node) {
             Ok(()) => FilterVerdict::Fits,
             Err(verdict) => verdict,
         }
@@ -235,11 +246,11 @@ impl DynamicResources {
     fn look(
         &self,
         cycle: &Cycle,
-        objects: &ClusterObjects,
+        state: &CycleState,
         pod: &PodInfo,
         node: &NodeInfo,
     ) -> Result<(), FilterVerdict> {
-        let mut found = Found::default();
+        let (objects, mut found) = (state.snapshot().objects(), Found::default());
         if let Some((_, claim)) = cycle.extended() {
             let made = claim.spec.devices.as_ref().is_some_and(|own| own.requests.is_some());
             if made || !is_unwritten(&claim) {
@@ -259,7 +270,7 @@ impl DynamicResources {
         let unusable = |claim: &ResourceClaim| !self.is_usable(claim, node);
         let unusable: Vec<_> =
             (0..claims.len()).filter(|index| unusable(&claims[*index])).collect();
-        if let Some(allocator) = &cycle.allocator {
+        if let Some(allocator) = state.value::<Allocator>() {
             found.allocations = allocated(allocator, cycle, &claims, &found, node)?;
         }
         let here = |own: &AllocationResult| {
@@ -273,7 +284,7 @@ impl DynamicResources {
             cycle.unavailable.lock().extend(unusable);
             return refused("resourceclaim not available on the node");
         }
-        if cycle.allocator.is_some() {
+        if cycle.allocates {
             cycle.found.lock().insert(node.name().to_owned(), found);
         }
         Ok(())

@@ -5,7 +5,7 @@ use super::{
     filtering::Cycle,
     freeing::{api, delete},
 };
-use crate::{CycleState, Handle, PodInfo, Reserve};
+use crate::{CycleState, Handle, Objection, PodInfo, Reserve};
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim};
 use kube::{
     ResourceExt,
@@ -15,14 +15,14 @@ use serde_json::json;
 use std::sync::Arc;
 
 impl Reserve for DynamicResources {
-    fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), String> {
+    fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), Objection> {
         let Some(cycle) = state.value::<Cycle>() else { return Ok(()) };
         let found = cycle.found.lock();
         let claims = cycle.claims.lock();
         let wanting = |index: &usize| *index < cycle.users && allocation(&claims[*index]).is_none();
         let Some(found) = found.get(node) else {
             return match (0..claims.len()).any(|index| wanting(&index)) {
-                true => Err("claim allocation not found for node".to_owned()),
+                true => Err("claim allocation not found for node".to_owned().into()),
                 // What the pod wants of extended resources the node has itself.
                 false => Ok(()),
             };

@@ -1,6 +1,9 @@
 use super::selectors::Selectors;
+use crate::objects::Objects;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::resource::v1::{Device, ResourceSlice};
 use kubeplane_cel::Device as Seen;
+use kubeplane_client::Changes;
 use parking_lot::Mutex;
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -65,18 +68,51 @@ impl Shelf {
 /// longer than to find some for a pod.
 #[derive(Debug, Default)]
 pub(super) struct Shelves {
-    last: Mutex<Option<Arc<Shelf>>>,
+    last: Mutex<Option<Last>>,
+}
+
+#[derive(Debug)]
+struct Last {
+    source: Objects<ResourceSlice>,
+    /// `None` when the source does not tell: its slices are compared.
+    changes: Option<Changes<ResourceSlice>>,
+    shelf: Arc<Shelf>,
+}
+
+impl Last {
+    /// Whether it is sure that no slice came, went or changed since it was asked last.
+    fn is_current(&mut self) -> bool {
+        let Some(changes) = &mut self.changes else { return false };
+        let mut same = true;
+        while let Some(Some(_)) = changes.next().now_or_never() {
+            same = false;
+        }
+        same
+    }
 }
 
 impl Shelves {
-    pub(super) fn of(&self, slices: Vec<Arc<ResourceSlice>>) -> Arc<Shelf> {
+    pub(super) fn of(&self, source: &Objects<ResourceSlice>) -> Arc<Shelf> {
         let mut last = self.last.lock();
-        if let Some(own) = last.as_ref().filter(|own| own.is_of(&slices)) {
-            return own.clone();
+        let known = last.as_mut().filter(|own| Arc::ptr_eq(&own.source, source));
+        if let Some(own) = known {
+            if !own.is_current() {
+                let slices = source.all();
+                if !own.shelf.is_of(&slices) {
+                    own.shelf = Arc::new(Shelf::new(slices));
+                }
+            }
+            return own.shelf.clone();
         }
-        let made = Arc::new(Shelf::new(slices));
-        *last = Some(made.clone());
-        made
+        // Listed after it began to tell, lest something be missed.
+        let (changes, slices) = (source.changes(), source.all());
+        let same = last.as_ref().filter(|own| own.shelf.is_of(&slices));
+        let shelf = match same {
+            Some(own) => own.shelf.clone(),
+            None => Arc::new(Shelf::new(slices)),
+        };
+        *last = Some(Last { source: source.clone(), changes, shelf: shelf.clone() });
+        shelf
     }
 }
 
@@ -96,15 +132,19 @@ mod tests {
         };
         let all = vec![slice("1", Some("a")), slice("2", None), slice("3", Some("b"))];
         let shelves = Shelves::default();
-        let first = shelves.of(all.clone());
+        let of = |slices: &[Arc<ResourceSlice>]| {
+            let source: Objects<ResourceSlice> = Arc::new(slices.to_vec());
+            shelves.of(&source)
+        };
+        let first = of(&all);
         let names = |node: &str| {
             let near = first.near(node).filter_map(|own| own.metadata.name.as_deref());
             near.collect::<Vec<_>>().join(" ")
         };
         assert_eq!((names("a"), names("b"), names("c")), ("1 2".into(), "3 2".into(), "2".into()));
-        assert!(Arc::ptr_eq(&first, &shelves.of(all.clone())));
+        assert!(Arc::ptr_eq(&first, &of(&all)));
         let changed = vec![all[0].clone(), all[1].clone(), slice("3", Some("b"))];
-        let second = shelves.of(changed);
+        let second = of(&changed);
         assert!(!Arc::ptr_eq(&first, &second), "a slice is another one");
         let weak: Weak<Shelf> = Arc::downgrade(&first);
         drop(first);

@@ -297,3 +297,30 @@ fn alternatives_that_are_wanted_more_are_not_decided_node_by_node() {
     };
     assert!(level(&using(&["y"])) && !level(&using(&["x"])));
 }
+
+#[test]
+fn what_is_made_for_a_pod_concerns_no_other_unless_it_frees_devices() {
+    use crate::{EnqueueExtensions, EventObject};
+    let plugin = DynamicResources::default();
+    let template = json!([{"name": "x", "resourceClaimTemplateName": "t"}]);
+    let templated = pod(json!({"resourceClaims": template}), json!({}));
+    let claim = |own: Value| Arc::new(serde_json::from_value::<ResourceClaim>(own).unwrap());
+    let owned = |mut own: Value| {
+        own["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Pod",
+            "name": "q", "uid": "q", "controller": true}]);
+        claim(own)
+    };
+    let (taken, free) = (owned(allocated("x", "a", "d1", &["q"])), owned(self::claim("x", 1)));
+    let changed = |old: &Arc<ResourceClaim>, new: &Arc<ResourceClaim>| EventObject::ResourceClaim {
+        old: Some(old.clone()),
+        new: Some(new.clone()),
+    };
+    let only = |pod: &PodInfo, object: &EventObject| plugin.only_for(pod, object);
+    assert_eq!(only(&templated, &changed(&free, &taken)).as_deref(), Some("q"));
+    assert_eq!(only(&templated, &changed(&taken, &free)), None, "its devices are free");
+    assert_eq!(only(&using(&["x"]), &changed(&free, &taken)), None, "it may name that claim");
+    let foreign = claim(self::claim("x", 1));
+    assert_eq!(only(&templated, &changed(&foreign, &foreign)), None, "it may be of a group");
+    let told = EventObject::Pod { old: None, new: Some(templated.pod().clone()) };
+    assert_eq!(only(&templated, &told).as_deref(), Some("p"));
+}

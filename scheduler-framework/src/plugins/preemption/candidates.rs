@@ -1,4 +1,4 @@
-use super::budgets::Budgets;
+use super::{budgets::Budgets, hooks::Hooks};
 use crate::{NodeInfo, PodInfo, Trial, WhatIf};
 use jiff::Timestamp;
 use std::{
@@ -47,7 +47,7 @@ fn started(pod: &PodInfo) -> Timestamp {
 }
 
 /// The more important pod first: higher priority, then running for longer.
-fn by_importance(a: &Arc<PodInfo>, b: &Arc<PodInfo>) -> Ordering {
+pub(super) fn by_importance(a: &Arc<PodInfo>, b: &Arc<PodInfo>) -> Ordering {
     b.priority().cmp(&a.priority()).then_with(|| started(a).cmp(&started(b)))
 }
 
@@ -56,10 +56,11 @@ pub(super) fn on_node(
     what_if: &mut WhatIf<'_>,
     node: &NodeInfo,
     budgets: &Budgets,
+    hooks: &Hooks,
 ) -> Result<Result<Candidate, Vec<String>>, String> {
-    let priority = what_if.pod().priority();
-    let mut others: Vec<_> =
-        node.pods().iter().filter(|other| other.priority() < priority).cloned().collect();
+    let pod = what_if.pod();
+    let others = node.pods().iter().filter(|other| hooks.may_leave(node, other, pod));
+    let mut others: Vec<_> = others.cloned().collect();
     if others.is_empty() {
         return Ok(Err(vec!["No preemption victims found for incoming pod".into()]));
     }
@@ -70,8 +71,8 @@ pub(super) fn on_node(
     if let Some(refusal) = trial.fits()? {
         return Ok(Err(refusal.reasons));
     }
-    others.sort_by(by_importance);
-    let candidate = choose(&mut trial, &others, budgets)?;
+    others.sort_by(|a, b| hooks.compare(a, b));
+    let candidate = choose(&mut trial, &others, budgets, hooks)?;
     if candidate.victims.is_empty() {
         return Err(format!("expected at least one victim pod on node {:?}", node.name()));
     }
@@ -83,6 +84,7 @@ fn choose(
     trial: &mut Trial<'_, '_>,
     others: &[Arc<PodInfo>],
     budgets: &Budgets,
+    hooks: &Hooks,
 ) -> Result<Candidate, String> {
     let breaking = budgets.breaking(others);
     let mut victims = Vec::new();
@@ -98,7 +100,7 @@ fn choose(
             }
         }
     }
-    victims.sort_by(by_importance);
+    victims.sort_by(|a, b| hooks.compare(a, b));
     Ok(Candidate { node: trial.node().name().to_owned(), victims, violations })
 }
 

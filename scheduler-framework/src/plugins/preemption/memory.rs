@@ -1,6 +1,7 @@
 use super::{
     budgets::Budgets,
     candidates::{self, Candidate, Rank},
+    hooks::Hooks,
 };
 use crate::{
     Diagnosis, NodeInfo, NodeSet, PodInfo, Snapshot, WhatIf,
@@ -29,6 +30,7 @@ pub(super) struct Known {
 /// changed since are looked at. It is kept for the next of them when it is let go.
 pub(super) struct Memory<'a> {
     home: &'a Remembered<Known>,
+    hooks: &'a Hooks,
     kind: Option<Kind>,
     known: Known,
     nodes: usize,
@@ -37,19 +39,22 @@ pub(super) struct Memory<'a> {
 }
 
 impl<'a> Memory<'a> {
-    /// For the pod in question; budgets in another state make it another question.
+    /// For the pod in question; budgets in another state make it another question. By what hooks go nobody knows, so that
+    /// nothing is kept where there are some.
     pub(super) fn new(
         home: &'a Remembered<Known>,
+        hooks: &'a Hooks,
         what_if: &WhatIf<'_>,
         budgets: &Budgets,
     ) -> Self {
-        let class = what_if.kind().zip(budgets.state());
+        let class = what_if.kind().filter(|_| hooks.is_empty()).zip(budgets.state());
         let kind =
             class.map(|(class, state)| (class ^ state.rotate_left(31), what_if.pod().priority()));
         let known = kind.and_then(|kind| home.take(kind));
         let nodes = what_if.nodes();
         Self {
             home,
+            hooks,
             kind: kind.filter(|_| known.is_some()),
             known: known.unwrap_or_default(),
             nodes: nodes.nodes().len(),
@@ -73,7 +78,7 @@ impl<'a> Memory<'a> {
         let outcome = match known {
             Some(known) => known,
             None => {
-                let outcome = candidates::on_node(what_if, node, budgets)?;
+                let outcome = candidates::on_node(what_if, node, budgets, self.hooks)?;
                 self.note(nodes, index, pod, outcome)
             }
         };

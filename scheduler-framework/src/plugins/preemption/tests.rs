@@ -4,7 +4,11 @@ use crate::{
     framework::Failure,
     plugins::fixtures::{node, pod},
 };
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::{
+    core::v1::{PersistentVolume, PersistentVolumeClaim},
+    policy::v1::PodDisruptionBudget,
+    storage::v1::CSINode,
+};
 use kubeplane_clock::{PausedClock, Seed};
 use serde_json::{Value, json};
 
@@ -372,4 +376,52 @@ async fn what_is_known_of_nodes_is_what_looking_anew_finds() {
         }
     }
     assert_eq!(format!("{:?}", plugin.known), "Remembered { kinds: 2 }", "of both priorities");
+}
+
+#[test]
+fn what_is_known_of_nodes_holds_for_pods_whose_volumes_every_node_can_use() {
+    fn all<K: serde::de::DeserializeOwned>(values: &[Value]) -> Arc<Vec<Arc<K>>> {
+        let read = |value: &Value| Arc::new(serde_json::from_value(value.clone()).unwrap());
+        Arc::new(values.iter().map(read).collect())
+    }
+    let completed = kubeplane_workload::storage::BIND_COMPLETED;
+    let claim = json!({"metadata": {"name": "c", "namespace": "d",
+        "annotations": {completed: "yes"}}, "spec": {"volumeName": "v"}});
+    let claiming = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let own = with("p", 10, "3", json!({"volumes": claiming}));
+    let is_known = |affinity: Value, csi_nodes: &[Value]| {
+        let volume = json!({"metadata": {"name": "v"}, "spec": {"nodeAffinity": affinity,
+            "awsElasticBlockStore": {"volumeID": "v"}}});
+        let objects = ClusterObjects {
+            claims: all::<PersistentVolumeClaim>(std::slice::from_ref(&claim)),
+            volumes: all::<PersistentVolume>(&[volume]),
+            csi_nodes: all::<CSINode>(csi_nodes),
+            ..ClusterObjects::default()
+        };
+        let nodes = snapshot(&[("a", Vec::new())]).with_objects(Arc::new(objects));
+        let mut state = CycleState::of(nodes.clone());
+        framework().what_if(&mut state, &own, &nodes, |what_if| what_if.kind().is_some())
+    };
+    assert!(is_known(Value::Null, &[]));
+    let here = json!({"key": "host", "operator": "In", "values": ["a"]});
+    let only = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}});
+    assert!(!is_known(only, &[]), "where the pod fits hangs on its volume");
+    let driver = json!({"metadata": {"name": "a"}, "spec": {"drivers": []}});
+    assert!(!is_known(Value::Null, &[driver]), "the volume may count on the node");
+}
+
+#[test]
+fn a_program_may_say_who_may_have_to_leave_and_who_is_important() {
+    let nodes = snapshot(&[
+        ("a", vec![since("a1", 1, "2", 1), since("a2", 1, "2", 2)]),
+        ("b", vec![since("b1", 1, "2", 1), since("b2", 1, "2", 2)]),
+    ]);
+    let own = cpu("p", 10, "2");
+    let found = |plugin: DefaultPreemption| found(&plugin, &own, &nodes);
+    assert_eq!(found(DefaultPreemption::default()), ["a: a2 (0)", "b: b2 (0)"]);
+    let elsewhere = DefaultPreemption::default().eligible_if(|node, _, _| node.name() != "b");
+    let nobody = "1 No preemption victims found for incoming pod";
+    assert_eq!(found(elsewhere), [nobody, "a: a2 (0)"]);
+    let by_name = DefaultPreemption::default().importance_by(|a, b| b.name().cmp(a.name()));
+    assert_eq!(found(by_name), ["a: a1 (0)", "b: b1 (0)"], "the last by name stay");
 }

@@ -1,11 +1,11 @@
-use crate::{NodeInfo, PodInfo, objects::ClusterObjects};
+use crate::{NodeInfo, PodInfo, objects::ClusterObjects, plugins::taints::are_tolerated};
 use k8s_openapi::{
     api::core::v1::TopologySpreadConstraint,
     apimachinery::pkg::apis::meta::v1::LabelSelector as TypedSelector,
 };
 use kubeplane_client::controller_of;
 use kubeplane_core::selector::LabelSelector;
-use kubeplane_workload::{first_untolerated, node_affinity_matches};
+use kubeplane_workload::node_affinity_matches;
 use std::{collections::BTreeMap, fmt::Write};
 
 /// What happens to a pod whose constraint no node meets.
@@ -33,6 +33,8 @@ pub(super) struct Constraint {
     pub(super) min_domains: usize,
     pub(super) honors_affinity: bool,
     pub(super) honors_taints: bool,
+    /// Whether tolerations may compare numbers.
+    pub(super) comparing: bool,
 }
 
 impl Constraint {
@@ -58,6 +60,7 @@ impl Constraint {
             min_domains: usize::try_from(own.min_domains.unwrap_or(1)).unwrap_or_default(),
             honors_affinity: policy(own.node_affinity_policy.as_ref(), true),
             honors_taints: policy(own.node_taints_policy.as_ref(), false),
+            comparing: false,
         })
     }
 
@@ -71,8 +74,7 @@ impl Constraint {
         }
         let taints = node.node().spec.as_ref().and_then(|spec| spec.taints.as_deref());
         let tolerations = pod.spec().tolerations.as_deref().unwrap_or_default();
-        first_untolerated(taints.unwrap_or_default(), tolerations, &["NoSchedule", "NoExecute"])
-            .is_none()
+        are_tolerated(taints.unwrap_or_default(), tolerations, self.comparing)
     }
 }
 

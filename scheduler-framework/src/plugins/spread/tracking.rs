@@ -43,7 +43,8 @@ impl Track for PodTopologySpread {
         if spec.topology_spread_constraints.as_ref().is_some_and(|own| !own.is_empty()) {
             return None;
         }
-        let of = |action| Constraint::all(&self.defaults, pod, action).ok();
+        let all = |action| Constraint::all(&self.defaults, pod, action).ok();
+        let of = |action| all(action).map(|own| self.reading(own));
         let (hard, soft) = (of(Action::DoNotSchedule)?, of(Action::ScheduleAnyway)?);
         if !hard.is_empty() {
             return None;

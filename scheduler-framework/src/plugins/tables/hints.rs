@@ -40,7 +40,7 @@ fn nodes_whose_taints_are_tolerated_help_if_they_were_not_before() {
     let with = |key: &str| json!({"taints": [{"key": key, "effect": "NoSchedule"}]});
     let soft = json!({"taints": [{"key": "other", "effect": "PreferNoSchedule"}]});
     on_nodes(
-        &TaintToleration,
+        &TaintToleration::default(),
         &own,
         &[
             (Value::Null, with("other"), false),
@@ -53,8 +53,8 @@ fn nodes_whose_taints_are_tolerated_help_if_they_were_not_before() {
             (soft, json!({}), false),
         ],
     );
-    assert!(helps(&TaintToleration, &own, &changed(&own)));
-    assert!(!helps(&TaintToleration, &own, &changed(&pod("q", "", json!({})))));
+    assert!(helps(&TaintToleration::default(), &own, &changed(&own)));
+    assert!(!helps(&TaintToleration::default(), &own, &changed(&pod("q", "", json!({})))));
 }
 
 #[test]

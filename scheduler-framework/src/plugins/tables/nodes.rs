@@ -54,11 +54,28 @@ fn taints_keep_out_those_who_do_not_tolerate_them() {
         ("foo=bar", "foo=bar:out", "ok"),
         ("foo=bar:no", "foo=bar:out", out),
     ] {
-        let own = said(&TaintToleration, &tolerating(tolerations), &tainted(taints));
+        let own = said(&TaintToleration::default(), &tolerating(tolerations), &tainted(taints));
         assert_eq!(own, expected, "{tolerations:?} on {taints:?}");
     }
     let all = pod("p", "", json!({"tolerations": [{"operator": "Exists"}]}));
-    assert_eq!(said(&TaintToleration, &all, &tainted("a=b:no c=d:out")), "ok");
+    assert_eq!(said(&TaintToleration::default(), &all, &tainted("a=b:no c=d:out")), "ok");
+}
+
+#[test]
+fn tolerations_compare_numbers_where_the_gate_is_on() {
+    let plugin = TaintToleration::default().with_comparison(true);
+    let below = |effect: &str| {
+        let own = json!({"key": "load", "operator": "Lt", "value": "50", "effect": effect});
+        pod("p", "", json!({"tolerations": [own]}))
+    };
+    let out = "never: node(s) had untolerated taint(s)";
+    let strict = below("NoSchedule");
+    assert_eq!(said(&plugin, &strict, &tainted("load=49:no")), "ok");
+    assert_eq!(said(&plugin, &strict, &tainted("load=50:no")), out);
+    assert_eq!(said(&TaintToleration::default(), &strict, &tainted("load=49:no")), out);
+    let all = ["load=49:rather", "load=51:rather"].map(tainted);
+    let scores = scored(&plugin, &below("PreferNoSchedule"), &all);
+    assert_eq!(scores.as_deref(), Some(&[100, 0][..]));
 }
 
 #[test]
@@ -83,7 +100,7 @@ fn nodes_to_be_avoided_score_less_the_more_is_not_tolerated() {
         ("", &["", "cpu-type=arm64:rather"], &[100, 0]),
     ] {
         let all: Vec<_> = nodes.iter().map(|taints| tainted(taints)).collect();
-        let own = scored(&TaintToleration, &tolerating(tolerations), &all);
+        let own = scored(&TaintToleration::default(), &tolerating(tolerations), &all);
         assert_eq!(own.as_deref(), Some(expected), "{tolerations:?} on {nodes:?}");
     }
 }

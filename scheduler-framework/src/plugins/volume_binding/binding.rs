@@ -6,7 +6,7 @@ use super::{
     Reserved, SELECTED_NODE, VolumeBinding, is_bound,
     matching::Found,
 };
-use crate::{CycleState, Handle, PodInfo, PreBind, PreBindVerdict};
+use crate::{CycleState, Handle, Objection, PodInfo, PreBind, PreBindVerdict};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, PostParams};
@@ -25,9 +25,14 @@ impl PreBind for VolumeBinding {
         }
     }
 
-    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), String> {
+    async fn pre_bind(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), Objection> {
         let (Some(Reserved(found)), Some(handle)) = (state.value(), self.handle.get()) else {
-            return Err("volumes are bound by a running scheduler only".into());
+            return Err("volumes are bound by a running scheduler only".to_owned().into());
         };
         self.write(handle, pod, found).await?;
         let api: Api<Node> = Api::all(handle.client.clone());
@@ -40,8 +45,8 @@ impl PreBind for VolumeBinding {
         };
         match kubeplane_clock::timeout(&*handle.clock, self.timeout, bound).await {
             Some(Ok(())) => Ok(()),
-            Some(Err(why)) => Err(format!("binding volumes: {why}")),
-            None => Err("binding volumes: context deadline exceeded".into()),
+            Some(Err(why)) => Err(format!("binding volumes: {why}").into()),
+            None => Err("binding volumes: context deadline exceeded".to_owned().into()),
         }
     }
 }

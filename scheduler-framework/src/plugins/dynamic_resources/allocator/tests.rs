@@ -123,7 +123,11 @@ impl World {
             json!({"metadata": {"name": "class-a"}, "spec": {"selectors": of_driver}}),
             json!({"metadata": {"name": "class-c"}, "spec": {"selectors": of_driver, "config": config}}),
         ]);
-        let allocated = Ledger::default().sum(read(&self.taken).into_iter());
+        let mut ledger = Ledger::default();
+        for (index, claim) in read(&self.taken).into_iter().enumerate() {
+            ledger.set(&index.to_string(), Some(claim));
+        }
+        let allocated = ledger.total();
         let shelf = Arc::new(Shelf::new(read(&self.slices)));
         let allocator = Allocator::new(allocated, Arc::new(classes), shelf, Arc::default(), None);
         let node = json!({"metadata": {"name": "n1", "labels": {"region": "west"}}});
