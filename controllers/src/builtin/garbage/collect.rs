@@ -39,13 +39,17 @@ impl Collector<'_> {
         if item.deleting && !item.foreground {
             return Ok(Vec::new());
         }
-        // Where an owner is that something outside of all namespaces names is not known before it is seen.
-        let Some(api) = self.api(&item.identity)? else { return Ok(Vec::new()) };
+        let Some(api) = self.api(&item.identity)? else {
+            // Where an owner is that something outside of all namespaces names, only others can tell.
+            return Ok(self.shared.graph.lock().unfindable(&item.identity));
+        };
         let latest = api.get_metadata_opt(&item.identity.name).await?.map(|object| object.metadata);
         let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) else {
             return Ok(self.shared.graph.lock().absent(&item.identity));
         };
         if item.foreground {
+            // What came to depend on it while the server was asked holds it back, too.
+            let Some(item) = self.shared.graph.lock().snapshot(uid) else { return Ok(Vec::new()) };
             return self.finish_foreground(&api, &item, latest).await;
         }
         let references = latest.owner_references.clone().unwrap_or_default();
@@ -61,9 +65,9 @@ impl Collector<'_> {
                 disown(&api, &latest, &stale).await?;
             }
         } else if !owners.waiting.is_empty() && !item.dependents.is_empty() {
-            if item.dependents.iter().any(|dependent| dependent.foreground) {
-                // Owners and dependents that wait for each other would wait for ever.
-                unblock(&api, &latest).await?;
+            // Owners and dependents that wait for each other would wait for ever.
+            let circle = item.dependents.iter().any(|dependent| dependent.foreground);
+            if circle && unblock(&api, &latest).await? {
                 return Err(Error::Incomplete(format!("owners of {uid} were unblocked")));
             }
             self.delete(&api, &latest, PropagationPolicy::Foreground).await?;
@@ -282,13 +286,18 @@ async fn disown(
     patch(api, latest, json!({"ownerReferences": rest})).await
 }
 
-/// Makes the object no longer hold back its owners.
-async fn unblock(api: &Api<DynamicObject>, latest: &ObjectMeta) -> Result<(), Error> {
+/// Makes the object no longer hold back its owners; whether it did before.
+async fn unblock(api: &Api<DynamicObject>, latest: &ObjectMeta) -> Result<bool, Error> {
     let mut owners = latest.owner_references.clone().unwrap_or_default();
+    let mut blocked = false;
     for owner in &mut owners {
+        blocked |= owner.block_owner_deletion == Some(true);
         owner.block_owner_deletion = owner.block_owner_deletion.map(|_| false);
     }
-    patch(api, latest, json!({"ownerReferences": owners})).await
+    if blocked {
+        patch(api, latest, json!({"ownerReferences": owners})).await?;
+    }
+    Ok(blocked)
 }
 
 async fn remove_finalizer(

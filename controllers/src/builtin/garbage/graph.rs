@@ -45,6 +45,8 @@ struct Node {
     dependents: BTreeSet<String>,
     /// Seen itself, not only named as an owner.
     observed: bool,
+    /// The API server said that it is gone, of which what was seen does not tell yet.
+    doubted: bool,
     deleting: bool,
     foreground: bool,
 }
@@ -132,6 +134,7 @@ impl Graph {
             owners: owners.clone(),
             dependents,
             observed: true,
+            doubted: false,
             deleting,
             foreground,
         };
@@ -172,13 +175,17 @@ impl Graph {
                 owners: Vec::new(),
                 dependents: BTreeSet::new(),
                 observed: false,
+                doubted: false,
                 deleting: false,
                 foreground: false,
             }
         });
         node.dependents.insert(uid.to_owned());
-        // Of an owner that nobody has seen it is not known whether it is in a namespace.
-        let guessed = !node.observed && node.identity.namespace.is_empty() && !namespace.is_empty();
+        // Of an owner that nobody has seen it is not known whether it is in a namespace, nor whether it is served in the
+        // version by which it was named first.
+        let guessed = !node.observed
+            && ((node.identity.namespace.is_empty() && !namespace.is_empty())
+                || node.identity.api_version != owner.api_version);
         if node.foreground || guessed || !means(owner, &node.identity, &namespace) {
             work.push(Work::Delete(uid.to_owned()));
         }
@@ -204,29 +211,53 @@ impl Graph {
     fn names(&self, dependent: &str, identity: &Identity) -> bool {
         self.nodes.get(dependent).is_none_or(|node| {
             let mut references = node.owners.iter().filter(|owner| owner.uid == identity.uid);
-            references.all(|owner| means(owner, identity, &node.identity.namespace))
+            references.all(|owner| {
+                owner.api_version == identity.api_version
+                    && means(owner, identity, &node.identity.namespace)
+            })
         })
     }
 
     /// There is no object of this identity; what must be looked at because of it. When an owner that nobody has seen
     /// is named in another way, too, that is looked for next.
     pub(super) fn absent(&mut self, identity: &Identity) -> Vec<Work> {
+        let Some(node) = self.nodes.get_mut(&identity.uid) else { return Vec::new() };
+        let same = node.identity == *identity;
+        if node.observed && same {
+            // What tells of it is behind, and may tell of it once more before it tells of its end. It keeps its dependents
+            // until then, so that they are looked at again.
+            node.doubted = true;
+            return node.dependents.iter().cloned().map(Work::Delete).collect();
+        }
         let Some(node) = self.nodes.get(&identity.uid) else { return Vec::new() };
         let (named, others): (Vec<String>, Vec<String>) =
             node.dependents.iter().cloned().partition(|other| self.names(other, identity));
-        let same = node.identity == *identity;
-        if (node.observed && same) || (!node.observed && others.is_empty()) {
+        if !node.observed && others.is_empty() {
             return self.forget(&identity.uid);
         }
         let mut work: Vec<_> = named.into_iter().map(Work::Delete).collect();
         if same {
-            work.push(Work::Delete(identity.uid.clone()));
-            let next = self.named_otherwise(&others, identity);
-            if let (Some(node), Some(next)) = (self.nodes.get_mut(&identity.uid), next) {
-                node.identity = next;
-            }
+            work.extend(self.look_elsewhere(identity, &others));
         }
         work
+    }
+
+    /// An owner that nobody has seen is named in a way by which it cannot be found; what must be looked at because of it.
+    pub(super) fn unfindable(&mut self, identity: &Identity) -> Vec<Work> {
+        let Some(node) = self.nodes.get(&identity.uid) else { return Vec::new() };
+        if node.observed || node.identity != *identity {
+            return Vec::new();
+        }
+        let dependents: Vec<String> = node.dependents.iter().cloned().collect();
+        self.look_elsewhere(identity, &dependents).into_iter().collect()
+    }
+
+    /// Has an owner looked for by another of the ways in which these dependents name it, if there is one.
+    fn look_elsewhere(&mut self, identity: &Identity, dependents: &[String]) -> Option<Work> {
+        let next = self.named_otherwise(dependents, identity)?;
+        let node = self.nodes.get_mut(&identity.uid)?;
+        node.identity = next;
+        Some(Work::Delete(identity.uid.clone()))
     }
 
     /// What comes after this identity, in order and around, of all by which these dependents name it.
@@ -313,7 +344,8 @@ impl Graph {
     /// Whether the owner is known to be there, and if so whether it waits for its dependents to go.
     pub(super) fn owner(&self, owner: &OwnerReference, namespace: &str) -> Option<bool> {
         let node = self.nodes.get(&owner.uid)?;
-        (node.observed && means(owner, &node.identity, namespace)).then_some(node.foreground)
+        let known = node.observed && !node.doubted && means(owner, &node.identity, namespace);
+        known.then_some(node.foreground)
     }
 
     /// Whether an object of this uid is known to be in a namespace other than this one.
@@ -441,5 +473,47 @@ mod tests {
         graph.gone("false");
         assert_eq!(graph.absent(&second), [delete("real")]);
         assert!(graph.snapshot("a").is_none());
+    }
+
+    #[test]
+    fn who_names_an_owner_in_another_version_is_looked_at_for_itself() {
+        let mut graph = Graph::default();
+        let mut old = owned("old", "a", true);
+        old["ownerReferences"][0]["apiVersion"] = json!("example.com/v1beta1");
+        assert_eq!(see(&mut graph, "Pod", old), [delete("a")]);
+        let mut new = owned("new", "a", true);
+        new["ownerReferences"][0]["apiVersion"] = json!("example.com/v1");
+        assert_eq!(see(&mut graph, "Pod", new), [delete("new")]);
+    }
+
+    #[test]
+    fn an_owner_that_only_a_namespace_can_have_is_looked_for_there() {
+        let mut graph = Graph::default();
+        let mut global = owned("global", "a", true);
+        global.as_object_mut().unwrap().remove("namespace");
+        assert_eq!(see(&mut graph, "Node", global), [delete("a")]);
+        let nowhere = graph.snapshot("a").unwrap().identity;
+        assert!(graph.unfindable(&nowhere).is_empty(), "there is no other place");
+        assert_eq!(see(&mut graph, "Pod", owned("p", "a", true)), [delete("p")]);
+        assert_eq!(graph.unfindable(&nowhere), [delete("a")]);
+        assert_eq!(graph.snapshot("a").unwrap().identity.namespace, "ns");
+    }
+
+    #[test]
+    fn an_owner_that_is_gone_before_that_is_told_keeps_its_dependents_until_then() {
+        let mut graph = Graph::default();
+        see(&mut graph, "Set", set("a"));
+        see(&mut graph, "Pod", owned("p", "a", true));
+        let known = graph.snapshot("a").unwrap().identity;
+        assert_eq!(graph.absent(&known), [delete("p")]);
+        let reference: OwnerReference = serde_json::from_value(
+            json!({"apiVersion": "v1", "kind": "Set", "name": "a", "uid": "a"}),
+        )
+        .unwrap();
+        assert_eq!(graph.owner(&reference, "ns"), None, "nobody relies on it");
+        // An older change of it comes late.
+        see(&mut graph, "Set", set("a"));
+        assert_eq!(graph.owner(&reference, "ns"), Some(false));
+        assert_eq!(graph.gone("a"), [delete("p")]);
     }
 }

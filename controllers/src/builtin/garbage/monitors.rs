@@ -91,9 +91,13 @@ impl Builder {
     /// Of a kind that is gone nobody tells how its objects went; one that is out of reach answers something else.
     async fn look_for_missing(&mut self, before: Resources) {
         self.missing.extend(before.by_kind.into_values().filter(is_collected));
+        // One that is served in another version has the same objects, of which that version tells.
         let told = |served: &Served| {
-            let kind = (served.resource.api_version.clone(), served.resource.kind.clone());
-            self.shared.resources.read().by_kind.contains_key(&kind)
+            let own = &served.resource;
+            let same = |other: &Served| {
+                other.resource.group == own.group && other.resource.kind == own.kind
+            };
+            self.shared.resources.read().preferred.iter().any(same)
         };
         let missing = std::mem::take(&mut self.missing);
         for served in missing.into_iter().filter(|served| !told(served)).collect::<Vec<_>>() {
