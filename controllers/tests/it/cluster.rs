@@ -76,6 +76,9 @@ pub(crate) const NODE: &str = "node-1";
 const TICK: Duration = Duration::from_millis(20);
 /// How long is waited for what is to come.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked at least, however long that takes: time that stands still goes on with every look, and what is
+/// tried again comes after up to half a minute of it.
+const LOOKS: u32 = 2000;
 
 impl Cluster {
     /// With all built-in controllers. Their time goes on as the machine's does, but no faster than this process is let
@@ -324,10 +327,12 @@ where
     Fut: Future<Output = Result<T, String>>,
 {
     let deadline = Instant::now() + PATIENCE;
+    let mut looks = 0;
     loop {
+        looks += 1;
         match check().await {
             Ok(value) => return value,
-            Err(last) if Instant::now() > deadline => panic!("{what}: {last}"),
+            Err(last) if Instant::now() > deadline && looks > LOOKS => panic!("{what}: {last}"),
             Err(_) => sleep(TICK).await,
         }
     }

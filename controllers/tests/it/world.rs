@@ -173,6 +173,12 @@ impl World {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
+    /// Lets time pass until it is so many seconds after another, if it is not later already.
+    pub(crate) fn pass_to(&self, since: Duration, seconds: u64) {
+        let until = since + Duration::from_secs(seconds);
+        self.clock.advance(until.saturating_sub(self.clock.elapsed()));
+    }
+
     pub(crate) fn now(&self) -> String {
         self.clock.now().to_string()
     }
