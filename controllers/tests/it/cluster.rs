@@ -62,6 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// What the controllers tell of themselves.
     pub(crate) metrics: Metrics,
+    /// The server itself.
+    pub(crate) server: kubeplane_apiserver::Api,
     clients: Clients,
     store: Arc<dyn Store>,
     options: Option<BuiltinOptions>,
@@ -241,7 +243,8 @@ impl Cluster {
         let server = change(builder).build().unwrap();
         let (client, clients) = (server.client(), server.clients());
         let mut tasks = JoinSet::new();
-        let custom = CustomResources::new(server.api());
+        let inside = server.api();
+        let custom = CustomResources::new(inside.clone());
         tasks.spawn(async move {
             let (life, _watch) = lifecycle();
             let _running = Box::new(custom).run(life).await;
@@ -253,6 +256,7 @@ impl Cluster {
         let cluster = Self {
             client,
             metrics: Metrics::new(),
+            server: inside,
             clients,
             store,
             options: None,
