@@ -31,13 +31,22 @@ type Monitor = BoxStream<'static, (Arc<ApiResource>, Option<Change<PartialObject
 /// Follows the metadata of some resources; as a stream, what changes in them.
 pub(super) struct Monitors {
     context: Context,
-    running: Vec<ApiResource>,
+    running: Vec<Arc<ApiResource>>,
     changes: SelectAll<Monitor>,
 }
 
 impl Monitors {
     pub(super) fn new(context: Context) -> Self {
         Self { context, running: Vec::new(), changes: SelectAll::new() }
+    }
+
+    /// What is followed; one that is followed anew is another.
+    pub(super) fn running(&self) -> &[Arc<ApiResource>] {
+        &self.running
+    }
+
+    fn is_running(&self, resource: &Arc<ApiResource>) -> bool {
+        self.running.iter().any(|running| Arc::ptr_eq(running, resource))
     }
 
     /// Follows what is served now and `wanted`.
@@ -57,16 +66,20 @@ impl Monitors {
             .map(|served| served.resource.clone())
             .collect();
         for gone in self.running.iter().filter(|running| !wanted.contains(running)) {
-            self.context.informers().forget_metadata(gone.clone());
+            self.context.informers().forget_metadata((**gone).clone());
         }
-        for new in wanted.iter().filter(|wanted| !self.running.contains(wanted)) {
-            let resource = Arc::new(new.clone());
-            let end = (resource.clone(), None);
-            let changes = self.context.informers().metadata(new.clone()).subscribe();
-            let changes = changes.map(move |change| (resource.clone(), Some(change)));
-            self.changes.push(changes.chain(once(async move { end })).boxed());
-        }
-        self.running = wanted;
+        let running = wanted.into_iter().map(|wanted| {
+            let known = self.running.iter().find(|running| ***running == wanted).cloned();
+            known.unwrap_or_else(|| {
+                let resource = Arc::new(wanted.clone());
+                let (own, end) = (resource.clone(), (resource.clone(), None));
+                let changes = self.context.informers().metadata(wanted).subscribe();
+                let changes = changes.map(move |change| (own.clone(), Some(change)));
+                self.changes.push(changes.chain(once(async move { end })).boxed());
+                resource
+            })
+        });
+        self.running = running.collect();
         Ok(resources)
     }
 
@@ -74,7 +87,7 @@ impl Monitors {
     pub(super) async fn first_lists(&mut self) {
         let informers = self.context.informers();
         let waits = self.running.iter().map(|resource| {
-            let informer = informers.metadata(resource.clone());
+            let informer = informers.metadata((**resource).clone());
             async move { informer.synced().await }
         });
         // What comes later is taken in later.
@@ -97,12 +110,14 @@ impl Stream for Monitors {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Seen>> {
         loop {
             match self.changes.poll_next_unpin(context) {
+                // What was followed until now may still have something to tell.
+                Poll::Ready(Some((resource, Some(_)))) if !self.is_running(&resource) => {}
                 Poll::Ready(Some((resource, Some(change)))) => {
                     return Poll::Ready(Some((resource, change)));
                 }
                 // Somebody else forgot it; if it is served again, it is followed again.
                 Poll::Ready(Some((resource, None))) => {
-                    self.running.retain(|running| *running != *resource);
+                    self.running.retain(|running| !Arc::ptr_eq(running, &resource));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,

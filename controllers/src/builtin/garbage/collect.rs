@@ -43,7 +43,7 @@ impl Collector<'_> {
             // Where an owner is that something outside of all namespaces names, only others can tell.
             return Ok(self.shared.graph.lock().unfindable(&item.identity));
         };
-        let latest = api.get_metadata_opt(&item.identity.name).await?.map(|object| object.metadata);
+        let latest = self.find(&api, &item.identity.name).await?;
         let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) else {
             return Ok(self.shared.graph.lock().absent(&item.identity));
         };
@@ -119,8 +119,7 @@ impl Collector<'_> {
             self.disown_all(served, namespace, uid).await?;
         }
         let Some(api) = self.api(&owner.identity)? else { return Ok(Vec::new()) };
-        let latest =
-            api.get_metadata_opt(&owner.identity.name).await?.map(|object| object.metadata);
+        let latest = self.find(&api, &owner.identity.name).await?;
         if let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) {
             remove_finalizer(&api, &latest, ORPHAN).await?;
         }
@@ -165,6 +164,25 @@ impl Collector<'_> {
         })
     }
 
+    /// An object's metadata, if it is there. That nothing is served where it would be says nothing of it.
+    async fn find(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+    ) -> Result<Option<ObjectMeta>, Error> {
+        match api.get_metadata(name).await {
+            Ok(object) => Ok(Some(object.metadata)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                if status.details.as_ref().is_some_and(|details| !details.name.is_empty()) {
+                    return Ok(None);
+                }
+                self.shared.refresh.notify_one();
+                Err(Error::Incomplete(format!("nothing is served where {name} would be")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Where the object is; `None` when a namespaced object is named without a namespace.
     fn api(&self, identity: &Identity) -> Result<Option<Api<DynamicObject>>, Error> {
         let served = self.served(&identity.api_version, &identity.kind)?;
@@ -200,8 +218,7 @@ impl Collector<'_> {
                         self.tell_of_foreign_owner(item, &identity);
                     }
                     let Some(api) = self.api(&identity)? else { return Ok(None) };
-                    let live =
-                        api.get_metadata_opt(&reference.name).await?.map(|object| object.metadata);
+                    let live = self.find(&api, &reference.name).await?;
                     live.filter(|live| live.uid.as_ref() == Some(&reference.uid)).map(|live| {
                         let foreground = live
                             .finalizers

@@ -45,7 +45,7 @@ struct Node {
     dependents: BTreeSet<String>,
     /// Seen itself, not only named as an owner.
     observed: bool,
-    /// The API server said that it is gone, of which what was seen does not tell yet.
+    /// It was seen, and is gone as far as the API server is concerned, or may be.
     doubted: bool,
     deleting: bool,
     foreground: bool,
@@ -194,7 +194,7 @@ impl Graph {
     fn unlink(&mut self, uid: &str, owner: &str, work: &mut Vec<Work>) {
         let Some(node) = self.nodes.get_mut(owner) else { return };
         node.dependents.remove(uid);
-        if !node.observed && node.dependents.is_empty() {
+        if !node.observed && node.dependents.is_empty() && node.owners.is_empty() {
             self.nodes.remove(owner);
             return;
         }
@@ -211,10 +211,7 @@ impl Graph {
     fn names(&self, dependent: &str, identity: &Identity) -> bool {
         self.nodes.get(dependent).is_none_or(|node| {
             let mut references = node.owners.iter().filter(|owner| owner.uid == identity.uid);
-            references.all(|owner| {
-                owner.api_version == identity.api_version
-                    && means(owner, identity, &node.identity.namespace)
-            })
+            references.all(|owner| means(owner, identity, &node.identity.namespace))
         })
     }
 
@@ -228,6 +225,9 @@ impl Graph {
             // until then, so that they are looked at again.
             node.doubted = true;
             return node.dependents.iter().cloned().map(Work::Delete).collect();
+        }
+        if node.doubted && same {
+            return self.gone(&identity.uid);
         }
         let Some(node) = self.nodes.get(&identity.uid) else { return Vec::new() };
         let (named, others): (Vec<String>, Vec<String>) =
@@ -290,15 +290,19 @@ impl Graph {
 
     /// An object was seen to go: whoever names it as an owner need not be asked about, even if its kind is gone, too.
     pub(super) fn gone(&mut self, uid: &str) -> Vec<Work> {
-        if self.absent.insert(uid.to_owned()) {
-            self.absent_order.push_back(uid.to_owned());
-        }
+        self.remember_absent(uid);
         if self.absent_order.len() > MOST_ABSENT
             && let Some(oldest) = self.absent_order.pop_front()
         {
             self.absent.remove(&oldest);
         }
         self.forget(uid)
+    }
+
+    fn remember_absent(&mut self, uid: &str) {
+        if self.absent.insert(uid.to_owned()) {
+            self.absent_order.push_back(uid.to_owned());
+        }
     }
 
     /// There are no objects of this kind any more.
@@ -308,10 +312,45 @@ impl Graph {
         let mut lost: Vec<String> =
             self.nodes.iter().filter(|(_, node)| of(node)).map(|(uid, _)| uid.clone()).collect();
         lost.sort();
-        lost.into_iter().flat_map(|uid| self.gone(&uid)).collect()
+        let mut work = Vec::new();
+        for uid in lost {
+            let first = work.len();
+            work.extend(self.forget(&uid));
+            // The API server has no answer any more about what others name, so that is remembered, however much it is.
+            if work.len() > first {
+                self.remember_absent(&uid);
+            }
+        }
+        work
     }
 
-    /// Whether the object of this uid is only known as somebody's owner.
+    /// The objects of a kind, known from before, are told of anew: what must be looked at because some may have gone. Until
+    /// they are seen again they are only named.
+    pub(super) fn unsee(&mut self, resource: &ApiResource) -> Vec<Work> {
+        let of = |node: &Node| {
+            let identity = &node.identity;
+            node.observed
+                && identity.kind == resource.kind
+                && group(&identity.api_version) == resource.group
+        };
+        let mut known: Vec<String> =
+            self.nodes.iter().filter(|(_, node)| of(node)).map(|(uid, _)| uid.clone()).collect();
+        known.sort();
+        let mut work = Vec::new();
+        for uid in known {
+            let Some(node) = self.nodes.get_mut(&uid) else { continue };
+            if node.owners.is_empty() && node.dependents.is_empty() {
+                self.nodes.remove(&uid);
+                continue;
+            }
+            (node.observed, node.doubted) = (false, true);
+            node.identity.api_version.clone_from(&resource.api_version);
+            work.push(Work::Delete(uid));
+        }
+        work
+    }
+
+    /// Whether the object of this uid is named, and was not seen.
     pub(super) fn is_unseen(&self, uid: &str) -> bool {
         self.nodes.get(uid).is_some_and(|node| !node.observed)
     }

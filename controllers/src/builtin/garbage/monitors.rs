@@ -74,9 +74,11 @@ struct Builder {
 impl Builder {
     /// Follows what is served now; whether that is known.
     async fn sync(&mut self) -> bool {
+        let followed = self.monitors.running().to_vec();
         match self.monitors.sync(is_collected).await {
             Ok(resources) => {
                 let before = std::mem::replace(&mut *self.shared.resources.write(), resources);
+                self.look_again(&followed);
                 self.look_for_missing(before).await;
                 true
             }
@@ -85,6 +87,16 @@ impl Builder {
                 self.shared.untold.inc();
                 false
             }
+        }
+    }
+
+    /// Of what goes between two times that a kind is followed, and from one of its versions to another, nobody tells.
+    fn look_again(&self, followed: &[Arc<ApiResource>]) {
+        let known =
+            |resource: &&Arc<ApiResource>| followed.iter().any(|own| Arc::ptr_eq(own, resource));
+        for resource in self.monitors.running().iter().filter(|own| !known(own)) {
+            let work = self.shared.graph.lock().unsee(resource);
+            work.into_iter().for_each(|work| self.queue.add(work));
         }
     }
 

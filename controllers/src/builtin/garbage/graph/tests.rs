@@ -153,3 +153,39 @@ fn an_owner_that_is_gone_before_that_is_told_keeps_its_dependents_until_then() {
     assert_eq!(graph.owner(&reference, "ns"), Some(false));
     assert_eq!(graph.gone("a"), [delete("p")]);
 }
+
+#[test]
+fn what_may_have_gone_while_nobody_told_is_looked_for_until_it_is_seen() {
+    let mut graph = Graph::default();
+    see(&mut graph, "Set", set("alone"));
+    see(&mut graph, "Set", set("a"));
+    see(&mut graph, "Pod", owned("p", "a", true));
+    let newer = ApiResource { version: "v2".into(), api_version: "v2".into(), ..resource("Set") };
+    assert_eq!(graph.unsee(&newer), [delete("a")]);
+    assert!(graph.snapshot("alone").is_none(), "nobody has to do with it");
+    let named = graph.snapshot("a").unwrap().identity;
+    assert!(graph.is_unseen("a") && named.api_version == "v2");
+    assert_eq!(graph.absent(&named), [delete("p")]);
+    assert!(graph.is_gone("a"), "it is known what it was");
+
+    let mut graph = Graph::default();
+    see(&mut graph, "Set", set("a"));
+    see(&mut graph, "Pod", owned("p", "a", true));
+    graph.unsee(&resource("Set"));
+    assert!(see(&mut graph, "Set", set("a")).is_empty());
+    assert!(!graph.is_unseen("a"));
+    assert_eq!(graph.gone("a"), [delete("p")]);
+}
+
+#[test]
+fn owners_of_a_kind_that_is_lost_are_remembered_however_many_they_are() {
+    let mut graph = Graph::default();
+    for index in 0..=MOST_ABSENT {
+        see(&mut graph, "Set", set(&format!("a-{index}")));
+        see(&mut graph, "Pod", owned(&format!("p-{index}"), &format!("a-{index}"), true));
+    }
+    see(&mut graph, "Set", set("alone"));
+    assert_eq!(graph.lose("v1", "Set").len(), MOST_ABSENT + 1);
+    assert!((0..=MOST_ABSENT).all(|index| graph.is_gone(&format!("a-{index}"))));
+    assert!(!graph.is_gone("alone"), "nobody asks about it");
+}
