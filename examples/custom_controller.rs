@@ -1,4 +1,4 @@
-//! A kind of your own, and the controller that makes a ConfigMap for each of its objects.
+//! A kind of your own, and the controller that makes a ConfigMap for each of its objects, here or where `KUBECONFIG` leads.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use async_trait::async_trait;
@@ -57,16 +57,20 @@ impl Controller for Greeter {
     }
 }
 
-/// Runs the controller on a cluster as long as `show` takes; returns the lines shown.
+/// Runs the controller on a cluster in this process; returns the lines shown.
 pub(crate) async fn run() -> anyhow::Result<Vec<String>> {
     let cluster = TestCluster::start().await?;
-    let crds: Api<CustomResourceDefinition> = Api::all(cluster.client());
+    on(cluster.client()).await
+}
+
+/// Runs the controller on any cluster as long as `show` takes.
+pub(crate) async fn on(client: Client) -> anyhow::Result<Vec<String>> {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     crds.create(&PostParams::default(), &Greeting::crd()).await?;
     await_condition(crds, Greeting::crd_name(), is_crd_established()).await?;
-    let manager = Manager::builder(cluster.client()).add(Greeter).build()?;
-    let (client, mut shown) = (cluster.client(), Ok(Vec::new()));
+    let manager = Manager::builder(client.clone()).add(Greeter).build()?;
+    let mut shown = Ok(Vec::new());
     ControlPlane::new().with(manager).run_until(async { shown = show(client).await }).await?;
-    cluster.stop().await?;
     shown
 }
 
@@ -88,6 +92,8 @@ async fn text(maps: &Api<ConfigMap>) -> anyhow::Result<String> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    run().await?.iter().for_each(|line| println!("{line}"));
+    let elsewhere = std::env::var_os("KUBECONFIG").is_some();
+    let shown = if elsewhere { on(Client::try_default().await?).await } else { run().await };
+    shown?.iter().for_each(|line| println!("{line}"));
     Ok(())
 }

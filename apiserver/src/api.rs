@@ -25,11 +25,18 @@ use kubeplane_core::{
 };
 use kubeplane_store_trait::{ReadAt, Store};
 use kubeplane_telemetry::Health;
+use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Who manages the fields of what the server makes by itself.
 const MANAGER: &str = "kube-apiserver";
+
+/// The checks before which not everything that is there has a path.
+const INSTALLED: [&str; 2] =
+    ["poststarthook/crd-informer-synced", "poststarthook/apiservice-registration-controller"];
+/// After how many seconds a path may be there that was not when it was asked for.
+const TRY_AGAIN: u32 = 5;
 
 /// A cheap handle on the inside of a server.
 #[derive(Debug, Clone)]
@@ -50,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: ApiMetrics,
     pub(crate) features: Features,
     pub(crate) health: Health,
+    /// What must be done before everything that is there has a path.
+    pub(crate) installs: Mutex<Vec<StartCheck>>,
     /// Writes under way.
     pub(crate) writes: TaskTracker,
     /// Connections that outlive the requests they began with.
@@ -138,7 +147,21 @@ impl Api {
     /// there before the server can be used has one, from assembly on: the server answers requests before it runs.
     /// The original calls them `poststarthook/NAME`.
     pub fn start_check(&self, name: &str) -> StartCheck {
-        StartCheck::new(&self.0.health, name)
+        let check = StartCheck::new(&self.0.health, name);
+        if INSTALLED.contains(&name) {
+            self.0.installs.lock().push(check.clone());
+        }
+        check
+    }
+
+    /// 404: nothing is served under a path; 503 as long as something that is there may yet get it, since whoever is told
+    /// that a kind is gone may take its objects for gone.
+    pub(crate) fn no_such_path(&self) -> ApiError {
+        if self.0.installs.lock().iter().all(StartCheck::is_done) {
+            return ApiError::no_such_path();
+        }
+        let message = "the request has been made before all known HTTP paths have been installed, please try again";
+        ApiError::unavailable(message).retry_after(TRY_AGAIN)
     }
 
     /// Runs what goes on after a request was answered, as the two ends of an upgraded connection do. It is

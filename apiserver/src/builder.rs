@@ -27,6 +27,7 @@ use kubeplane_core::{
 };
 use kubeplane_store_trait::Store;
 use kubeplane_telemetry::{Health, Metrics};
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -287,6 +288,7 @@ impl Builder {
             metrics: metrics.clone(),
             features: self.features,
             health: self.health,
+            installs: Mutex::default(),
             writes: TaskTracker::new(),
             connections: Connections::new(stopping.clone()),
             stopping,

@@ -36,14 +36,14 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         }
         ["api", version] => {
             let version = GroupVersion::new("", (*version).to_owned());
-            resources::list(registry, &version).ok_or_else(ApiError::no_such_path)?
+            resources::list(registry, &version).ok_or_else(|| api.no_such_path())?
         }
-        ["apis", group] => groups::one(registry, group).ok_or_else(ApiError::no_such_path)?,
+        ["apis", group] => groups::one(registry, group).ok_or_else(|| api.no_such_path())?,
         ["apis", group, version] => {
             let version = GroupVersion::new((*group).to_owned(), (*version).to_owned());
-            resources::list(registry, &version).ok_or_else(ApiError::no_such_path)?
+            resources::list(registry, &version).ok_or_else(|| api.no_such_path())?
         }
-        _ => return Err(ApiError::no_such_path()),
+        _ => return Err(api.no_such_path()),
     };
     if matches!(parts.as_slice(), ["version" | ""]) {
         return output::value(&Accepted::of(head, Offer::TEXT)?, StatusCode::OK, &value);

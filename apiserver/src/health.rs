@@ -46,6 +46,10 @@ impl StartCheck {
     pub fn done(&self) {
         self.0.store(true, Ordering::Release);
     }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The small routes every component has.

@@ -54,7 +54,7 @@ pub(crate) async fn serve(api: Api, exchange: Exchange) -> ApiResult<Response<Bo
     let resource = api
         .registry()
         .find(&info.group_version(), &info.resource)
-        .ok_or_else(ApiError::no_such_path)?;
+        .ok_or_else(|| api.no_such_path())?;
     let now = api.clock().now();
     let body = Unread::new(body);
     let call = Call { api, head, body, info, user, warnings, audit, resource, now };

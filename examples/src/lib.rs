@@ -11,7 +11,7 @@
 //! | `embed_in_axum` | a control plane behind one's own web service: its listener, its users, its pages |
 //! | `bespoke_distribution` | a choice of kinds: custom resources and roles, no pods |
 //! | `many_clusters` | a hundred clusters in one process that share nothing |
-//! | `custom_controller` | a kind of your own, derived, and the controller that makes a ConfigMap for each object |
+//! | `custom_controller` | a kind of your own, derived, and the controller that makes a ConfigMap for each object, here or elsewhere |
 //! | `scheduler_extender` | a webhook that filters and scores nodes, from a configuration file |
 //! | `custom_scheduler_plugin` | a score of your own in a scheduler profile, placing pods on simulated nodes |
 //! | `custom_scheduler_profile` | two profiles in one scheduler, from a configuration file: one spreads pods, one packs them |

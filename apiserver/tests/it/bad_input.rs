@@ -158,3 +158,24 @@ async fn bad_options_are_refused() {
         .await
         .expect(400);
 }
+
+#[tokio::test]
+async fn a_path_is_unknown_only_when_everything_has_its_path() {
+    let server = Server::start();
+    let check = server.api.api().start_check("poststarthook/crd-informer-synced");
+    let paths = ["/apis/example.com/v1/things", "/apis/example.com/v1", "/apis/example.com", "/no"];
+    for path in paths {
+        let early = server.get(path).await.expect(503);
+        let text = "the request has been made before all known HTTP paths have been installed, please try again";
+        assert_eq!(
+            (&early["message"], &early["reason"]),
+            (&json!(text), &json!("ServiceUnavailable"))
+        );
+        assert_eq!(early["details"]["retryAfterSeconds"], 5);
+    }
+    server.get("/api/v1/nodes").await.expect(200);
+    check.done();
+    for path in paths {
+        assert_eq!(server.get(path).await.code, 404, "{path}");
+    }
+}

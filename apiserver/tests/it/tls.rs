@@ -22,7 +22,7 @@ use tokio::{net::TcpStream, sync::mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long a busy machine may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn builder(address: SocketAddr, tls: TlsOptions) -> Builder {
     ApiServer::builder(Arc::new(MemoryStore::new()))

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// How long a change may take to be seen.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Kubectl {

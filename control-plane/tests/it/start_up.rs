@@ -28,7 +28,7 @@ use std::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Starts what cannot start; what it says last.
 fn refused(arguments: &[String]) -> String {

@@ -19,6 +19,7 @@ use kube::{
 use kubeplane_client::{EventType, ObjectKey};
 use kubeplane_clock::SharedClock;
 use kubeplane_workload::{is_ready, phase::node_name};
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -35,11 +36,14 @@ const LARGEST: usize = 1000;
 pub(super) struct EndpointsController {
     triggers: TriggerTimes,
     written: Written,
+    /// Services that were seen to go: what is under their names goes, too, whoever wrote it.
+    gone: Arc<Mutex<BTreeSet<ObjectKey>>>,
 }
 
 impl EndpointsController {
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { triggers: TriggerTimes::default(), written: Written::new(clock) }
+        let triggers = TriggerTimes::default();
+        Self { triggers, written: Written::new(clock), gone: Arc::default() }
     }
 }
 
@@ -58,7 +62,14 @@ impl Controller for EndpointsController {
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let all = sources.informer::<Service>();
-        sources.objects::<Service>();
+        let gone = self.gone.clone();
+        sources.watch::<Service>(move |change| {
+            let key = ObjectKey::of(&**change.object());
+            if change.is_deleted() {
+                gone.lock().insert(key.clone());
+            }
+            vec![key]
+        });
         sources.watch::<Pod>(move |change| services::touched(&all, change));
         let written = self.written.clone();
         sources.watch::<Endpoints>(move |change| {
@@ -80,13 +91,15 @@ impl Controller for EndpointsController {
             let ours = |present: Arc<Endpoints>| {
                 present.metadata.labels.as_ref()?.get(MANAGED_BY).cloned()
             };
-            if endpoints.get(&request.namespace, &request.name).and_then(ours).as_deref()
-                == Some(CONTROLLER)
-            {
+            let ours = endpoints.get(&request.namespace, &request.name).and_then(ours);
+            let gone = self.gone.lock().contains(request);
+            if gone || ours.as_deref() == Some(CONTROLLER) {
                 unless_gone(api.delete(&request.name, &DeleteParams::default()).await)?;
+                self.gone.lock().remove(request);
             }
             return Ok(Action::Done);
         };
+        self.gone.lock().remove(request);
         let Some(spec) = services::selecting(&service) else { return Ok(Action::Done) };
         if !self.written.is_seen(request, &endpoints) {
             return Ok(LAGGING);

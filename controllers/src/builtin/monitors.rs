@@ -40,6 +40,15 @@ impl Monitors {
         Self { context, running: Vec::new(), changes: SelectAll::new() }
     }
 
+    /// What is followed; one that is followed anew is another.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Arc<ApiResource>> {
+        self.running.iter().map(|(resource, _)| resource)
+    }
+
+    fn is_running(&self, resource: &Arc<ApiResource>) -> bool {
+        self.running().any(|running| Arc::ptr_eq(running, resource))
+    }
+
     /// Follows what is served now and `wanted`.
     ///
     /// # Errors
@@ -107,6 +116,8 @@ impl Stream for Monitors {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Seen>> {
         loop {
             match self.changes.poll_next_unpin(context) {
+                // What was followed until now may still have something to tell.
+                Poll::Ready(Some((resource, Some(_)))) if !self.is_running(&resource) => {}
                 Poll::Ready(Some((resource, Some(change)))) => {
                     return Poll::Ready(Some((resource, change)));
                 }

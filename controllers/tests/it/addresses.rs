@@ -269,6 +269,21 @@ async fn endpoints_of_users_are_copied_subset_by_subset() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_go_with_their_service_whoever_wrote_them() {
+    let world = start().await;
+    for name in ["web", "lone"] {
+        let subsets = [subset("a", 80, &["10.0.0.1"])];
+        world.make(ENDPOINTS, json!({"metadata": {"name": name}, "subsets": subsets})).await;
+    }
+    world.make_spec(SERVICE, "web", service(json!({"selector": null}))).await;
+    mirrored(&world, 1).await;
+    world.delete(SERVICE, "web").await;
+    world.gone(ENDPOINTS, "web").await;
+    mirrored(&world, 0).await;
+    assert!(world.find(ENDPOINTS, "lone").await.is_some(), "it never had a Service");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_follow_subsets_labels_and_annotations() {
     let world = start().await;
     world.make_spec(SERVICE, "web", service(json!({"selector": null}))).await;

@@ -168,6 +168,20 @@ fn cpu(percent: i32) -> Value {
 async fn a_workload_grows_with_its_use_and_shrinks_after_a_while() {
     let scaled = Scaled::start().await;
     scaled.scale_by(json!({"minReplicas": 2, "maxReplicas": 5, "metrics": cpu(50)})).await;
+    let message = eventually("there are as many as are needed", || async {
+        scaled.all_use("50m").await;
+        scaled.pass(5).await;
+        let autoscalers = scaled.cluster.api::<HorizontalPodAutoscaler>();
+        let status = autoscalers.get("web").await.unwrap().status.unwrap_or_default();
+        let mut conditions = status.conditions.iter().flatten();
+        let limited = conditions.find(|own| own.type_ == "ScalingLimited");
+        let said = limited.map(|own| (own.status.clone(), own.reason.clone().unwrap_or_default()));
+        let right = said == Some(("False".to_owned(), "DesiredWithinRange".to_owned()));
+        let message = limited.and_then(|own| own.message.clone()).unwrap_or_default();
+        if right { Ok(message) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    assert_eq!(message, "the desired count is within the acceptable range");
     scaled.becomes(5, "100m").await;
     scaled.says("ScalingLimited", "True", "TooManyReplicas").await;
     let message = scaled.says("ScalingActive", "True", "ValidMetricFound").await;

@@ -62,6 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// What the controllers tell of themselves.
     pub(crate) metrics: Metrics,
+    /// The server itself.
+    pub(crate) server: kubeplane_apiserver::Api,
     clients: Clients,
     store: Arc<dyn Store>,
     options: Option<BuiltinOptions>,
@@ -76,6 +78,9 @@ pub(crate) const NODE: &str = "node-1";
 const TICK: Duration = Duration::from_millis(20);
 /// How long is waited for what is to come.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked at least, however long that takes: time that stands still goes on with every look, and what is
+/// tried again comes after up to half a minute of it.
+const LOOKS: u32 = 2000;
 
 impl Cluster {
     /// With all built-in controllers. Their time goes on as the machine's does, but no faster than this process is let
@@ -238,7 +243,8 @@ impl Cluster {
         let server = change(builder).build().unwrap();
         let (client, clients) = (server.client(), server.clients());
         let mut tasks = JoinSet::new();
-        let custom = CustomResources::new(server.api());
+        let inside = server.api();
+        let custom = CustomResources::new(inside.clone());
         tasks.spawn(async move {
             let (life, _watch) = lifecycle();
             let _running = Box::new(custom).run(life).await;
@@ -250,6 +256,7 @@ impl Cluster {
         let cluster = Self {
             client,
             metrics: Metrics::new(),
+            server: inside,
             clients,
             store,
             options: None,
@@ -324,10 +331,12 @@ where
     Fut: Future<Output = Result<T, String>>,
 {
     let deadline = Instant::now() + PATIENCE;
+    let mut looks = 0;
     loop {
+        looks += 1;
         match check().await {
             Ok(value) => return value,
-            Err(last) if Instant::now() > deadline => panic!("{what}: {last}"),
+            Err(last) if Instant::now() > deadline && looks > LOOKS => panic!("{what}: {last}"),
             Err(_) => sleep(TICK).await,
         }
     }

@@ -131,6 +131,12 @@ async fn what_a_custom_object_owns_goes_with_it() {
         .create::<ConfigMap>(json!({"metadata": {"name": "owned", "ownerReferences": owner}}))
         .await;
     let maps = cluster.api::<ConfigMap>();
+    // Once a later one is collected, the first is known.
+    let never = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "never", "uid": "never"}]);
+    cluster
+        .create::<ConfigMap>(json!({"metadata": {"name": "later", "ownerReferences": never}}))
+        .await;
+    gone(&maps, "later").await;
     apps.delete("one", &DeleteParams::foreground()).await.unwrap();
     gone(&apps, "one").await;
     assert!(maps.get_opt("owned").await.unwrap().is_none());

@@ -6,6 +6,7 @@ use crate::{
     },
     world::{JOB, NODES, POD, World, condition, is_active, is_going, name, number, says, text},
 };
+use kubeplane_clock::Clock;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,7 +113,9 @@ async fn an_index_waits_longer_each_time_and_fails_for_itself() {
     world.make_spec(JOB, "work", job(spec)).await;
     counted(&world, [2, 0, 0, 0]).await;
     for (round, wait) in [(1, 10), (2, 20)] {
-        end(&world, &of_index(&world, 0).await, 1).await;
+        let first = of_index(&world, 0).await;
+        let ended = world.clock.elapsed();
+        end(&world, &first, 1).await;
         let check = async || {
             let all = world.list(POD).await;
             let running =
@@ -120,9 +123,9 @@ async fn an_index_waits_longer_each_time_and_fails_for_itself() {
             if running == 0 { Ok(()) } else { Err(format!("{running}")) }
         };
         world.eventually("it has ended", check).await;
-        world.pass(wait - 5);
+        world.pass_to(ended, wait - 2);
         assert_eq!(active(&world).await.len(), 1, "round {round}: it is too early");
-        world.pass(6);
+        world.pass_to(ended, wait + 1);
         let next = of_index(&world, 0).await;
         assert_eq!(failures(&next), round.to_string());
     }
@@ -179,11 +182,12 @@ async fn pods_wait_longer_after_every_failure_in_a_row() {
     world.make_spec(JOB, "work", job(json!({"backoffLimit": 10}))).await;
     for (failures, wait) in [(1, 10), (2, 20), (3, 40)] {
         counted(&world, [1, 0, failures - 1, 0]).await;
+        let ended = world.clock.elapsed();
         end_all(&world, 1, 1).await;
         counted(&world, [0, 0, failures, 0]).await;
-        world.pass(wait - 5);
+        world.pass_to(ended, wait - 2);
         assert!(active(&world).await.is_empty(), "after {failures} it is too early");
-        world.pass(6);
+        world.pass_to(ended, wait + 1);
     }
     counted(&world, [1, 0, 3, 0]).await;
 }

@@ -33,6 +33,7 @@ mod ordinals;
 mod owners;
 mod protection;
 mod quotas;
+mod refused;
 mod replicas;
 mod replicas_more;
 mod resource_claims;

@@ -2,12 +2,20 @@ use crate::{
     budgets::Keep,
     cluster::{Cluster, eventually, gone},
 };
+use async_trait::async_trait;
+use http::Response;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
+use kubeplane_apiserver::{Body, Delegate, Delegated, DelegatedRequest, Described};
+use kubeplane_core::{
+    GroupVersion,
+    status::{ApiError, ApiResult},
+};
 use serde_json::json;
+use std::sync::Arc;
 
 fn in_temp(cluster: &Cluster) -> Api<ConfigMap> {
     Api::namespaced(cluster.client.clone(), "temp")
@@ -97,4 +105,52 @@ async fn pods_that_cannot_be_told_to_go_hold_up_nothing_else() {
     };
     eventually("why it stays is told", check).await;
     assert!(pods.get_opt("kept").await.unwrap().is_some());
+}
+
+/// Serves a group version, and does not answer.
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait]
+impl Delegate for Silent {
+    async fn serve(&self, _: DelegatedRequest) -> ApiResult<Response<Body>> {
+        Err(ApiError::unavailable("nobody is there"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_stays_while_nobody_knows_what_else_is_in_it() {
+    let cluster = Cluster::start().await;
+    cluster.create::<Namespace>(json!({"metadata": {"name": "temp"}})).await;
+    let maps = in_temp(&cluster);
+    let map = serde_json::from_value(json!({"metadata": {"name": "map"}})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    let version = GroupVersion::new("down.example.com", "v1");
+    let delegated = Delegated {
+        delegate: Arc::new(Silent),
+        resources: Arc::default(),
+        fresh: false,
+        openapi: Described::Nowhere,
+        swagger: Arc::default(),
+    };
+    cluster.server.registry().delegate(version.clone(), delegated);
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces.delete("temp", &DeleteParams::default()).await.unwrap();
+    // What is known goes all the same.
+    gone(&maps, "map").await;
+    let why = "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server \
+               APIs: down.example.com/v1: stale GroupVersion discovery: down.example.com/v1";
+    eventually("it is told why it stays", || async {
+        let status = namespaces.get("temp").await.unwrap().status.unwrap_or_default();
+        let told = status.conditions.iter().flatten().any(|own| {
+            own.type_ == "NamespaceDeletionDiscoveryFailure"
+                && own.status == "True"
+                && own.reason.as_deref() == Some("DiscoveryFailed")
+                && own.message.as_deref() == Some(why)
+        });
+        if told { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    cluster.server.registry().undelegate(&version);
+    gone(&namespaces, "temp").await;
 }

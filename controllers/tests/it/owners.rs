@@ -1,8 +1,8 @@
 //! Who goes with whom: the garbage collector, and namespaces.
 
 use crate::world::{
-    CONFIG_MAP, DEFINITION, GADGET, Kind, NAMESPACE, NODES, POD, RC, World, condition, is_going,
-    items, name, names, owner, template, text,
+    CONFIG_MAP, DEFINITION, GADGET, Kind, NAMESPACE, NEW_GADGET, NODES, POD, RC, World, condition,
+    is_going, items, name, names, owner, template, text,
 };
 use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
@@ -230,6 +230,36 @@ async fn when_a_kind_goes_so_does_what_its_objects_own() {
     world.make(CONFIG_MAP, map("dependent", &[owner(&owner_of, false)])).await;
     follows_gadgets(&world).await;
     world.delete(GADGET, "owner").await;
+    world.gone(CONFIG_MAP, "dependent").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kind_that_changes_its_version_keeps_what_its_objects_own() {
+    let world = World::start().await;
+    world.define().await;
+    let owner_of = world.make(GADGET, map("owner", &[])).await;
+    world.make(CONFIG_MAP, map("dependent", &[owner(&owner_of, false)])).await;
+    let brief = world.make(GADGET, map("brief", &[])).await;
+    world.make(CONFIG_MAP, map("of-brief", &[owner(&brief, false)])).await;
+    follows_gadgets(&world).await;
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let version = |name: &str, current: bool| json!({"name": name, "served": current, "storage": current, "schema": {"openAPIV3Schema": open}});
+    let changed = json!({"spec": {"versions": [version("v2", true), version("v1", false)]}});
+    world.merge(DEFINITION, "gadgets.example.com", changed).await;
+    let check = async || {
+        world.try_make(NEW_GADGET, map("seen", &[])).await.map_err(|error| error.to_string())
+    };
+    let seen = world.eventually("the new version is served", check).await;
+    // It may go when neither version is followed.
+    world.delete(NEW_GADGET, "brief").await;
+    world.pass(60);
+    world.make(NEW_GADGET, map("of-seen", &[owner(&seen, false)])).await;
+    world.delete(NEW_GADGET, "seen").await;
+    world.gone(NEW_GADGET, "of-seen").await;
+    world.pass(60);
+    world.gone(CONFIG_MAP, "of-brief").await;
+    assert!(world.find(CONFIG_MAP, "dependent").await.is_some());
+    world.delete(NEW_GADGET, "owner").await;
     world.gone(CONFIG_MAP, "dependent").await;
 }
 

@@ -60,6 +60,8 @@ pub(crate) const DEFINITION: Kind =
     global("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions");
 /// A kind of users, which [`World::define`] makes.
 pub(crate) const GADGET: Kind = kind("example.com/v1", "Gadget", "gadgets");
+/// The same in a version that a test adds.
+pub(crate) const NEW_GADGET: Kind = kind("example.com/v2", "Gadget", "gadgets");
 
 /// The text at a JSON pointer, empty when there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
@@ -169,6 +171,12 @@ impl World {
 
     pub(crate) fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Lets time pass until it is so many seconds after another, if it is not later already.
+    pub(crate) fn pass_to(&self, since: Duration, seconds: u64) {
+        let until = since + Duration::from_secs(seconds);
+        self.clock.advance(until.saturating_sub(self.clock.elapsed()));
     }
 
     pub(crate) fn now(&self) -> String {

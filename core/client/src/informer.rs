@@ -225,7 +225,7 @@ impl<K: kube::Resource + Send + Sync + 'static> Lister<K> {
     /// As [`Informer::subscribe`]: no later than any other method here shows a change, the stream has it ready.
     #[must_use]
     pub fn subscribe(&self) -> Changes<K> {
-        Changes::new(self.cache.subscribe())
+        Changes::of(&self.cache)
     }
 
     /// One object; `namespace` is empty for cluster-scoped kinds.

@@ -1,7 +1,7 @@
 //! Every example does what it says.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test says where")]
 
-/// Includes an example; its `main` only prints what its `run` returns.
+/// Includes an example; its `main` only prints what its `run` returns, or another of its functions called here.
 macro_rules! example {
     ($name:ident, $path:literal) => {
         #[path = $path]
@@ -65,10 +65,33 @@ async fn custom_admission_refuses_images_without_a_version() {
     assert_eq!(lines(custom_admission::run()).await, expected);
 }
 
+const GREETED: [&str; 2] = ["made: hello, world", "deleted and made again: hello, world"];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custom_controller_makes_and_restores_what_its_objects_want() {
-    let expected = ["made: hello, world", "deleted and made again: hello, world"];
-    assert_eq!(lines(custom_controller::run()).await, expected);
+    assert_eq!(lines(custom_controller::run()).await, GREETED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child process of the test below"]
+async fn custom_controller_elsewhere() {
+    let client = kube::Client::try_default().await.unwrap();
+    assert_eq!(lines(custom_controller::on(client)).await, GREETED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_controller_does_the_same_from_a_process_of_its_own() {
+    let cluster = TestCluster::builder().listen().start().await.unwrap();
+    let child = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["custom_controller_elsewhere", "--exact", "--ignored", "--nocapture"])
+        .env("KUBECONFIG", cluster.kubeconfig().unwrap())
+        .kill_on_drop(true)
+        .output();
+    let child = child.await.unwrap();
+    let said = [child.stdout, child.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    cluster.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,6 +248,12 @@ async fn load_measures_every_phase_and_leaves_nothing() {
     let pods: Api<Pod> = Api::namespaced(cluster.client(), "load");
     assert!(pods.list(&ListParams::default()).await.unwrap().items.is_empty());
     cluster.stop().await.unwrap();
+}
+
+#[test]
+fn a_controller_of_ones_own_is_a_short_program() {
+    let lines = include_str!("../../custom_controller.rs").lines().count();
+    assert!(lines < 100, "{lines} lines");
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Server {
 
     /// Until it waits for a whole interval: a call that is under way waits on the clock, too, though not for so long.
     async fn waits(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.clock.next_wake() != Some(INTERVAL) {
             assert!(Instant::now() < deadline, "the server does not go on");
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -37,7 +37,7 @@ fn sent(etcd: &Etcd) -> u64 {
 
 /// etcd counts a message just after it is sent.
 async fn await_sent(etcd: &Etcd, least: u64) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while sent(etcd) < least {
         assert!(Instant::now() < deadline, "etcd has not cut it: {} messages", sent(etcd));
         tokio::time::sleep(Duration::from_millis(20)).await;

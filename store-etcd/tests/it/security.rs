@@ -62,7 +62,7 @@ async fn a_wrong_password_is_told_and_a_token_that_ran_out_is_renewed() {
     // Tokens live in etcd's memory: after a restart none is known.
     etcd.kill();
     etcd.restart();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let second = loop {
         match store.create(&key("b"), "x".into(), WriteOptions::default()).await {
             Ok(revision) => break revision,
@@ -130,7 +130,7 @@ async fn certificates_that_are_replaced_are_used_from_the_next_connection() {
     etcd.certify(&new);
     etcd.kill();
     etcd.restart();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let second = loop {
         match store.create(&key("b"), "x".into(), WriteOptions::default()).await {
             Ok(revision) => break revision,

@@ -152,7 +152,7 @@ impl Etcd {
     }
 
     pub(crate) fn await_gateway(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let status = || {
             gateway::try_call(&self.plain, "/v3/kv/range", &serde_json::json!({"key": "AA=="}), "")
         };
@@ -169,7 +169,7 @@ impl Etcd {
 
 /// Connects to an etcd that may still be starting.
 pub(crate) async fn connect(options: EtcdOptions) -> EtcdStore {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match EtcdStore::connect(options.clone()).await {
             Ok(store) => match store.status().await {

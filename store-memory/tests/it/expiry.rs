@@ -19,7 +19,7 @@ async fn exists(store: &MemoryStore, key: &Key) -> bool {
 
 /// Looks again until it is so: the task that deletes entries runs when others let it.
 async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look().await {
             return found;

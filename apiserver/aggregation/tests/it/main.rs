@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tower::ServiceExt;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 const APIS: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 

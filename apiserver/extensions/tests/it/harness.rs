@@ -153,7 +153,7 @@ impl Server {
 
     /// Asks until the answer is as wanted.
     pub(crate) async fn until(&self, path: &str, wanted: impl Fn(u16, &Value) -> bool) -> Value {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             let (code, answer) = self.send("GET", path, Value::Null).await;
             if wanted(code, &answer) {

@@ -95,7 +95,7 @@ async fn a_ready_range_serves_beside_the_first() {
         "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
     server.admin("PATCH", &format!("{RANGES}/more/status"), &ready).await.expect(200);
     // The server reads ranges from its cache, which may be a moment behind.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
         let answer = server.admin("POST", SERVICES, &service("late", "10.200.0.7")).await;
         if answer.code == 201 {

@@ -53,7 +53,7 @@ impl Ground {
 
     /// The answer once it is as wanted; each look lets some time pass.
     async fn until(&self, server: &Server, path: &str, wanted: impl Fn(u16, &Value) -> bool) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             let answer = server.admin("GET", path, &Value::Null).await;
             let object = serde_json::from_str(&answer.text).unwrap_or_default();

@@ -49,7 +49,7 @@ async fn until(
     step: Duration,
     wanted: impl Fn(&[Value]) -> bool,
 ) -> Vec<Value> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         let found = leases(server).await;
         if wanted(&found) {
@@ -134,7 +134,7 @@ async fn who_is_not_told_where_it_is_says_nothing_and_the_same_seed_makes_the_sa
         let run = tokio::spawn(Box::new(bootstrap(server.0.api(), Some("master-1"))).run(own));
         // Not by requests, which take chance for their own names.
         let (api, leases) = (server.0.api(), GroupResource::new("coordination.k8s.io", "leases"));
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         let lease = loop {
             let found = api.list_stored(&leases, "kube-system").await.unwrap();
             if let Some(lease) = found.into_iter().next() {

@@ -151,7 +151,7 @@ async fn kubectl_knows_custom_resources() {
         let established =
             ["wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=20s"];
         // It fails while there are no conditions at all.
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             let waited = served.kubectl(&kubectl, &established, "").await;
             if waited.success {

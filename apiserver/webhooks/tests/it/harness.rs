@@ -108,7 +108,7 @@ impl Kept {
         let is_it = |event: &&Value| {
             event["stage"] == "ResponseComplete" && event["objectRef"]["name"] == name
         };
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             let found = self.0.lock().unwrap().iter().find(is_it).cloned();
             if let Some(event) = found {

@@ -136,7 +136,7 @@ async fn parameters_come_from_any_kind() {
     }});
     server.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd).await.expect(201);
     let limits = "/apis/example.com/v1/namespaces/default/limits";
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     while server.call("GET", limits, &Value::Null).await.code != 200 {
         assert!(tokio::time::Instant::now() < deadline, "limits are not served");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -196,7 +196,7 @@ async fn the_status_of_a_policy_says_what_its_expressions_get_wrong() {
         server.configure("validatingadmissionpolicies", name, fields).await;
         let path =
             format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{name}");
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let policy = server.call("GET", &path, &Value::Null).await.expect(200);
             if policy["status"]["observedGeneration"] == policy["metadata"]["generation"] {

@@ -188,7 +188,7 @@ async fn validating_webhooks_are_called_at_once() {
     .await;
     let hooks = ["a.example.com", "b.example.com"].map(|name| webhook.hook(name, json!({})));
     server.webhooks("validating", "v", hooks.to_vec()).await;
-    let made = tokio::time::timeout(Duration::from_secs(20), server.map("m", json!({}))).await;
+    let made = tokio::time::timeout(Duration::from_secs(60), server.map("m", json!({}))).await;
     made.unwrap().expect(201);
 }
 

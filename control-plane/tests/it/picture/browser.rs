@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 const START: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One window. Killed when dropped.
 #[derive(Debug)]

@@ -39,13 +39,17 @@ impl Collector<'_> {
         if item.deleting && !item.foreground {
             return Ok(Vec::new());
         }
-        // Where an owner is that something outside of all namespaces names is not known before it is seen.
-        let Some(api) = self.api(&item.identity)? else { return Ok(Vec::new()) };
-        let latest = api.get_metadata_opt(&item.identity.name).await?.map(|object| object.metadata);
+        let Some(api) = self.api(&item.identity)? else {
+            // Where an owner is that something outside of all namespaces names, only others can tell.
+            return Ok(self.shared.graph.lock().unfindable(&item.identity));
+        };
+        let latest = self.find(&api, &item.identity.name).await?;
         let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) else {
             return Ok(self.shared.graph.lock().absent(&item.identity));
         };
         if item.foreground {
+            // What came to depend on it while the server was asked holds it back, too.
+            let Some(item) = self.shared.graph.lock().snapshot(uid) else { return Ok(Vec::new()) };
             return self.finish_foreground(&api, &item, latest).await;
         }
         let references = latest.owner_references.clone().unwrap_or_default();
@@ -61,9 +65,9 @@ impl Collector<'_> {
                 disown(&api, &latest, &stale).await?;
             }
         } else if !owners.waiting.is_empty() && !item.dependents.is_empty() {
-            if item.dependents.iter().any(|dependent| dependent.foreground) {
-                // Owners and dependents that wait for each other would wait for ever.
-                unblock(&api, &latest).await?;
+            // Owners and dependents that wait for each other would wait for ever.
+            let circle = item.dependents.iter().any(|dependent| dependent.foreground);
+            if circle && unblock(&api, &latest).await? {
                 return Err(Error::Incomplete(format!("owners of {uid} were unblocked")));
             }
             self.delete(&api, &latest, PropagationPolicy::Foreground).await?;
@@ -115,8 +119,7 @@ impl Collector<'_> {
             self.disown_all(served, namespace, uid).await?;
         }
         let Some(api) = self.api(&owner.identity)? else { return Ok(Vec::new()) };
-        let latest =
-            api.get_metadata_opt(&owner.identity.name).await?.map(|object| object.metadata);
+        let latest = self.find(&api, &owner.identity.name).await?;
         if let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) {
             remove_finalizer(&api, &latest, ORPHAN).await?;
         }
@@ -161,6 +164,25 @@ impl Collector<'_> {
         })
     }
 
+    /// An object's metadata, if it is there. That nothing is served where it would be says nothing of it.
+    async fn find(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+    ) -> Result<Option<ObjectMeta>, Error> {
+        match api.get_metadata(name).await {
+            Ok(object) => Ok(Some(object.metadata)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                if status.details.as_ref().is_some_and(|details| !details.name.is_empty()) {
+                    return Ok(None);
+                }
+                self.shared.refresh.notify_one();
+                Err(Error::Incomplete(format!("nothing is served where {name} would be")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Where the object is; `None` when a namespaced object is named without a namespace.
     fn api(&self, identity: &Identity) -> Result<Option<Api<DynamicObject>>, Error> {
         let served = self.served(&identity.api_version, &identity.kind)?;
@@ -196,8 +218,7 @@ impl Collector<'_> {
                         self.tell_of_foreign_owner(item, &identity);
                     }
                     let Some(api) = self.api(&identity)? else { return Ok(None) };
-                    let live =
-                        api.get_metadata_opt(&reference.name).await?.map(|object| object.metadata);
+                    let live = self.find(&api, &reference.name).await?;
                     live.filter(|live| live.uid.as_ref() == Some(&reference.uid)).map(|live| {
                         let foreground = live
                             .finalizers
@@ -282,13 +303,18 @@ async fn disown(
     patch(api, latest, json!({"ownerReferences": rest})).await
 }
 
-/// Makes the object no longer hold back its owners.
-async fn unblock(api: &Api<DynamicObject>, latest: &ObjectMeta) -> Result<(), Error> {
+/// Makes the object no longer hold back its owners; whether it did before.
+async fn unblock(api: &Api<DynamicObject>, latest: &ObjectMeta) -> Result<bool, Error> {
     let mut owners = latest.owner_references.clone().unwrap_or_default();
+    let mut blocked = false;
     for owner in &mut owners {
+        blocked |= owner.block_owner_deletion == Some(true);
         owner.block_owner_deletion = owner.block_owner_deletion.map(|_| false);
     }
-    patch(api, latest, json!({"ownerReferences": owners})).await
+    if blocked {
+        patch(api, latest, json!({"ownerReferences": owners})).await?;
+    }
+    Ok(blocked)
 }
 
 async fn remove_finalizer(

@@ -44,6 +44,8 @@ struct Node {
     dependents: BTreeSet<String>,
     /// Seen itself, not only named as an owner.
     observed: bool,
+    /// It was seen, and is gone as far as the API server is concerned, or may be.
+    doubted: bool,
     deleting: bool,
     foreground: bool,
 }
@@ -126,6 +128,7 @@ impl Graph {
             owners: owners.clone(),
             dependents,
             observed: true,
+            doubted: false,
             deleting,
             foreground,
         };
@@ -166,13 +169,17 @@ impl Graph {
                 owners: Vec::new(),
                 dependents: BTreeSet::new(),
                 observed: false,
+                doubted: false,
                 deleting: false,
                 foreground: false,
             }
         });
         node.dependents.insert(uid.to_owned());
-        // Of an owner that nobody has seen it is not known whether it is in a namespace.
-        let guessed = !node.observed && node.identity.namespace.is_empty() && !namespace.is_empty();
+        // Of an owner that nobody has seen it is not known whether it is in a namespace, nor whether it is served in the
+        // version by which it was named first.
+        let guessed = !node.observed
+            && ((node.identity.namespace.is_empty() && !namespace.is_empty())
+                || node.identity.api_version != owner.api_version);
         if node.foreground || guessed || !means(owner, &node.identity, &namespace) {
             work.push(Work::Delete(uid.to_owned()));
         }
@@ -181,7 +188,7 @@ impl Graph {
     fn unlink(&mut self, uid: &str, owner: &str, work: &mut Vec<Work>) {
         let Some(node) = self.nodes.get_mut(owner) else { return };
         node.dependents.remove(uid);
-        if !node.observed && node.dependents.is_empty() {
+        if !node.observed && node.dependents.is_empty() && node.owners.is_empty() {
             self.nodes.remove(owner);
             return;
         }
@@ -205,22 +212,46 @@ impl Graph {
     /// There is no object of this identity; what must be looked at because of it. When an owner that nobody has seen
     /// is named in another way, too, that is looked for next.
     pub(super) fn absent(&mut self, identity: &Identity) -> Vec<Work> {
+        let Some(node) = self.nodes.get_mut(&identity.uid) else { return Vec::new() };
+        let same = node.identity == *identity;
+        if node.observed && same {
+            // What tells of it is behind, and may tell of it once more before it tells of its end. It keeps its dependents
+            // until then, so that they are looked at again.
+            node.doubted = true;
+            return node.dependents.iter().cloned().map(Work::Delete).collect();
+        }
+        if node.doubted && same {
+            return self.gone(&identity.uid);
+        }
         let Some(node) = self.nodes.get(&identity.uid) else { return Vec::new() };
         let (named, others): (Vec<String>, Vec<String>) =
             node.dependents.iter().cloned().partition(|other| self.names(other, identity));
-        let same = node.identity == *identity;
-        if (node.observed && same) || (!node.observed && others.is_empty()) {
+        if !node.observed && others.is_empty() {
             return self.forget(&identity.uid);
         }
         let mut work: Vec<_> = named.into_iter().map(Work::Delete).collect();
         if same {
-            work.push(Work::Delete(identity.uid.clone()));
-            let next = self.named_otherwise(&others, identity);
-            if let (Some(node), Some(next)) = (self.nodes.get_mut(&identity.uid), next) {
-                node.identity = next;
-            }
+            work.extend(self.look_elsewhere(identity, &others));
         }
         work
+    }
+
+    /// An owner that nobody has seen is named in a way by which it cannot be found; what must be looked at because of it.
+    pub(super) fn unfindable(&mut self, identity: &Identity) -> Vec<Work> {
+        let Some(node) = self.nodes.get(&identity.uid) else { return Vec::new() };
+        if node.observed || node.identity != *identity {
+            return Vec::new();
+        }
+        let dependents: Vec<String> = node.dependents.iter().cloned().collect();
+        self.look_elsewhere(identity, &dependents).into_iter().collect()
+    }
+
+    /// Has an owner looked for by another of the ways in which these dependents name it, if there is one.
+    fn look_elsewhere(&mut self, identity: &Identity, dependents: &[String]) -> Option<Work> {
+        let next = self.named_otherwise(dependents, identity)?;
+        let node = self.nodes.get_mut(&identity.uid)?;
+        node.identity = next;
+        Some(Work::Delete(identity.uid.clone()))
     }
 
     /// What comes after this identity, in order and around, of all by which these dependents name it.
@@ -253,15 +284,19 @@ impl Graph {
 
     /// An object was seen to go: whoever names it as an owner need not be asked about, even if its kind is gone, too.
     pub(super) fn gone(&mut self, uid: &str) -> Vec<Work> {
-        if self.absent.insert(uid.to_owned()) {
-            self.absent_order.push_back(uid.to_owned());
-        }
+        self.remember_absent(uid);
         if self.absent_order.len() > MOST_ABSENT
             && let Some(oldest) = self.absent_order.pop_front()
         {
             self.absent.remove(&oldest);
         }
         self.forget(uid)
+    }
+
+    fn remember_absent(&mut self, uid: &str) {
+        if self.absent.insert(uid.to_owned()) {
+            self.absent_order.push_back(uid.to_owned());
+        }
     }
 
     /// There are no objects of this kind any more.
@@ -271,10 +306,45 @@ impl Graph {
         let mut lost: Vec<String> =
             self.nodes.iter().filter(|(_, node)| of(node)).map(|(uid, _)| uid.clone()).collect();
         lost.sort();
-        lost.into_iter().flat_map(|uid| self.gone(&uid)).collect()
+        let mut work = Vec::new();
+        for uid in lost {
+            let first = work.len();
+            work.extend(self.forget(&uid));
+            // The API server has no answer any more about what others name, so that is remembered, however much it is.
+            if work.len() > first {
+                self.remember_absent(&uid);
+            }
+        }
+        work
     }
 
-    /// Whether the object of this uid is only known as somebody's owner.
+    /// The objects of a kind, known from before, are told of anew: what must be looked at because some may have gone. Until
+    /// they are seen again they are only named.
+    pub(super) fn unsee(&mut self, resource: &ApiResource) -> Vec<Work> {
+        let of = |node: &Node| {
+            let identity = &node.identity;
+            node.observed
+                && identity.kind == resource.kind
+                && group(&identity.api_version) == resource.group
+        };
+        let mut known: Vec<String> =
+            self.nodes.iter().filter(|(_, node)| of(node)).map(|(uid, _)| uid.clone()).collect();
+        known.sort();
+        let mut work = Vec::new();
+        for uid in known {
+            let Some(node) = self.nodes.get_mut(&uid) else { continue };
+            if node.owners.is_empty() && node.dependents.is_empty() {
+                self.nodes.remove(&uid);
+                continue;
+            }
+            (node.observed, node.doubted) = (false, true);
+            node.identity.api_version.clone_from(&resource.api_version);
+            work.push(Work::Delete(uid));
+        }
+        work
+    }
+
+    /// Whether the object of this uid is named, and was not seen.
     pub(super) fn is_unseen(&self, uid: &str) -> bool {
         self.nodes.get(uid).is_some_and(|node| !node.observed)
     }
@@ -307,7 +377,8 @@ impl Graph {
     /// Whether the owner is known to be there, and if so whether it waits for its dependents to go.
     pub(super) fn owner(&self, owner: &OwnerReference, namespace: &str) -> Option<bool> {
         let node = self.nodes.get(&owner.uid)?;
-        (node.observed && means(owner, &node.identity, namespace)).then_some(node.foreground)
+        let known = node.observed && !node.doubted && means(owner, &node.identity, namespace);
+        known.then_some(node.foreground)
     }
 
     /// Whether an object of this uid is known to be in a namespace other than this one.
@@ -320,119 +391,4 @@ impl Graph {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn resource(kind: &str) -> ApiResource {
-        ApiResource {
-            group: String::new(),
-            version: "v1".into(),
-            api_version: "v1".into(),
-            kind: kind.into(),
-            plural: format!("{}s", kind.to_lowercase()),
-        }
-    }
-
-    fn see(graph: &mut Graph, kind: &str, meta: Value) -> Vec<Work> {
-        graph.observe(&resource(kind), &serde_json::from_value(meta).unwrap())
-    }
-
-    fn owned(name: &str, owner: &str, blocks: bool) -> Value {
-        json!({"name": name, "uid": name, "namespace": "ns", "ownerReferences": [
-            {"apiVersion": "v1", "kind": "Set", "name": owner, "uid": owner, "blockOwnerDeletion": blocks}]})
-    }
-
-    fn set(name: &str) -> Value {
-        json!({"name": name, "uid": name, "namespace": "ns"})
-    }
-
-    fn delete(uid: &str) -> Work {
-        Work::Delete(uid.to_owned())
-    }
-
-    #[test]
-    fn dependents_are_looked_at_when_their_owner_goes() {
-        let mut graph = Graph::default();
-        assert!(see(&mut graph, "Set", set("a")).is_empty());
-        assert!(see(&mut graph, "Pod", owned("p", "a", true)).is_empty());
-        assert_eq!(graph.forget("a"), [delete("p")]);
-        assert!(graph.forget("p").is_empty());
-    }
-
-    #[test]
-    fn an_owner_that_was_never_seen_is_looked_at() {
-        let mut graph = Graph::default();
-        assert_eq!(see(&mut graph, "Pod", owned("p", "a", true)), [delete("a")]);
-        assert!(graph.snapshot("a").is_some() && graph.is_unseen("a"));
-        assert_eq!(graph.forget("a"), [delete("p")]);
-    }
-
-    #[test]
-    fn foreground_deletion_waits_for_what_blocks_it() {
-        let mut graph = Graph::default();
-        see(&mut graph, "Set", set("a"));
-        see(&mut graph, "Pod", owned("p", "a", true));
-        see(&mut graph, "Pod", owned("q", "a", false));
-        let mut going = set("a");
-        going["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        going["finalizers"] = json!([FOREGROUND]);
-        assert_eq!(see(&mut graph, "Set", going), [delete("p"), delete("q"), delete("a")]);
-        let blocking = |graph: &Graph| {
-            let dependents = graph.snapshot("a").unwrap().dependents;
-            dependents
-                .into_iter()
-                .filter(|other| other.blocks)
-                .map(|other| other.identity.name)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(blocking(&graph), ["p"]);
-        assert_eq!(graph.forget("p"), [delete("a")]);
-        assert!(blocking(&graph).is_empty());
-        assert_eq!(see(&mut graph, "Pod", owned("late", "a", true)), [delete("late")]);
-    }
-
-    #[test]
-    fn an_owner_in_another_namespace_does_not_count() {
-        let mut graph = Graph::default();
-        see(&mut graph, "Set", json!({"name": "a", "uid": "a", "namespace": "other"}));
-        assert_eq!(see(&mut graph, "Pod", owned("p", "a", true)), [delete("p")]);
-        let reference: OwnerReference = serde_json::from_value(
-            json!({"apiVersion": "v1", "kind": "Set", "name": "a", "uid": "a"}),
-        )
-        .unwrap();
-        assert_eq!(graph.owner(&reference, "ns"), None);
-        assert_eq!(graph.owner(&reference, "other"), Some(false));
-    }
-
-    #[test]
-    fn an_owner_seen_after_its_dependents_is_not_that_of_others() {
-        let mut graph = Graph::default();
-        assert_eq!(see(&mut graph, "Pod", owned("false", "a", true)), [delete("a")]);
-        let mut real = owned("real", "a", true);
-        real["namespace"] = json!("other");
-        assert_eq!(see(&mut graph, "Pod", real), [delete("real")]);
-        let owner = json!({"name": "a", "uid": "a", "namespace": "other"});
-        assert_eq!(see(&mut graph, "Set", owner), [delete("false")]);
-        assert_eq!(graph.gone("a"), [delete("false"), delete("real")]);
-    }
-
-    #[test]
-    fn an_owner_is_looked_for_wherever_a_dependent_has_it() {
-        let mut graph = Graph::default();
-        see(&mut graph, "Pod", owned("false", "a", true));
-        let mut real = owned("real", "a", true);
-        real["namespace"] = json!("other");
-        see(&mut graph, "Pod", real);
-        let first = graph.snapshot("a").unwrap().identity;
-        assert_eq!(first.namespace, "ns");
-        assert_eq!(graph.absent(&first), [delete("false"), delete("a")]);
-        let second = graph.snapshot("a").unwrap().identity;
-        assert_eq!(second.namespace, "other");
-        // What was looked for before is no news.
-        assert_eq!(graph.absent(&first), [delete("false")]);
-        graph.gone("false");
-        assert_eq!(graph.absent(&second), [delete("real")]);
-        assert!(graph.snapshot("a").is_none());
-    }
-}
+mod tests;

@@ -74,9 +74,11 @@ struct Builder {
 impl Builder {
     /// Follows what is served now; whether that is known.
     async fn sync(&mut self) -> bool {
+        let followed: Vec<_> = self.monitors.running().cloned().collect();
         match self.monitors.sync(is_collected).await {
             Ok(resources) => {
                 let before = std::mem::replace(&mut *self.shared.resources.write(), resources);
+                self.look_again(&followed);
                 self.look_for_missing(before).await;
                 true
             }
@@ -88,12 +90,26 @@ impl Builder {
         }
     }
 
+    /// Of what goes between two times that a kind is followed, and from one of its versions to another, nobody tells.
+    fn look_again(&self, followed: &[Arc<ApiResource>]) {
+        let known =
+            |resource: &&Arc<ApiResource>| followed.iter().any(|own| Arc::ptr_eq(own, resource));
+        for resource in self.monitors.running().filter(|own| !known(own)) {
+            let work = self.shared.graph.lock().unsee(resource);
+            work.into_iter().for_each(|work| self.queue.add(work));
+        }
+    }
+
     /// Of a kind that is gone nobody tells how its objects went; one that is out of reach answers something else.
     async fn look_for_missing(&mut self, before: Resources) {
         self.missing.extend(before.by_kind.into_values().filter(is_collected));
+        // One that is served in another version has the same objects, of which that version tells.
         let told = |served: &Served| {
-            let kind = (served.resource.api_version.clone(), served.resource.kind.clone());
-            self.shared.resources.read().by_kind.contains_key(&kind)
+            let own = &served.resource;
+            let same = |other: &Served| {
+                other.resource.group == own.group && other.resource.kind == own.kind
+            };
+            self.shared.resources.read().preferred.iter().any(same)
         };
         let missing = std::mem::take(&mut self.missing);
         for served in missing.into_iter().filter(|served| !told(served)).collect::<Vec<_>>() {

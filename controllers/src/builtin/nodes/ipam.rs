@@ -20,6 +20,8 @@ use std::{
 
 /// How long a node without a range waits for one to become free.
 const FULL: Duration = Duration::from_secs(30);
+/// How often a range is written before it is told that this does not work.
+const TRIES: usize = 3;
 
 /// Gives each node a part of each of the cluster's ranges for its pods.
 pub(crate) struct NodeIpam {
@@ -128,13 +130,7 @@ impl Controller for NodeIpam {
         let services = context.informers().of::<ServiceCIDR>().list();
         taken.extend(services.iter().flat_map(|cidr| networks(cidr)));
         let Some(parts) = self.reserve(&request.name, &taken) else {
-            let message = format!("Node {} status is now: CIDRNotAvailable", request.name);
-            context.recorder().event(
-                &reference(&node),
-                EventType::Normal,
-                "CIDRNotAvailable",
-                message,
-            );
+            tell(context, &node, "CIDRNotAvailable");
             return Ok(Action::RequeueAfter(FULL));
         };
         let parts: Vec<_> = parts.iter().map(ToString::to_string).collect();
@@ -143,9 +139,26 @@ impl Controller for NodeIpam {
             "spec": {"podCIDR": parts.first(), "podCIDRs": parts},
         });
         let api: Api<Node> = Api::all(context.client());
-        unless_gone(api.patch(&request.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
-        Ok(Action::Done)
+        let patch = Patch::Merge(patch);
+        let mut written = Ok(());
+        for _ in 0..TRIES {
+            written = unless_gone(api.patch(&request.name, &PatchParams::default(), &patch).await);
+            if written.is_ok() {
+                break;
+            }
+        }
+        if written.is_err() {
+            tell(context, &node, "CIDRAssignmentFailed");
+        }
+        written.map(|()| Action::Done)
     }
+}
+
+/// Tells of a node how far it is with its ranges.
+fn tell(context: &Context, node: &Node, reason: &str) {
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    let message = format!("Node {name} status is now: {reason}");
+    context.recorder().event(&reference(node), EventType::Normal, reason, message);
 }
 
 #[cfg(test)]
