@@ -50,6 +50,18 @@ struct Node {
     foreground: bool,
 }
 
+impl Node {
+    /// Whether this state of it says nothing new, as most do.
+    fn is_still(&self, resource: &ApiResource, meta: &ObjectMeta) -> bool {
+        self.observed
+            && !self.doubted
+            && !self.deleting
+            && meta.deletion_timestamp.is_none()
+            && self.owners == meta.owner_references.as_deref().unwrap_or_default()
+            && self.identity.api_version == resource.api_version
+    }
+}
+
 /// A node as it was at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
@@ -99,6 +111,9 @@ impl Graph {
     /// Takes in the present state of an object; what must be looked at because of it.
     pub(super) fn observe(&mut self, resource: &ApiResource, meta: &ObjectMeta) -> Vec<Work> {
         let Some(uid) = meta.uid.clone() else { return Vec::new() };
+        if self.nodes.get(&uid).is_some_and(|node| node.is_still(resource, meta)) {
+            return Vec::new();
+        }
         let identity = Identity {
             api_version: resource.api_version.clone(),
             kind: resource.kind.clone(),

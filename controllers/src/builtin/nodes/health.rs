@@ -57,6 +57,11 @@ impl Pulse {
             self.heartbeat = heartbeat;
             self.at = now;
         }
+        self.renew(lease, now);
+    }
+
+    /// Notes whether its lease was renewed since the last look.
+    pub(super) fn renew(&mut self, lease: Option<&Lease>, now: Duration) {
         let renewed = renewed(lease);
         if renewed > self.renewed {
             self.renewed = renewed;
@@ -66,9 +71,18 @@ impl Pulse {
 
     /// Whether the node has been silent for too long.
     pub(super) fn is_lost(&self, node: &Node, now: Duration) -> bool {
-        let grace = if condition(node, "Ready").is_some() { GRACE } else { STARTUP_GRACE };
-        now > self.at.saturating_add(grace)
+        now > self.at.saturating_add(grace(node))
     }
+
+    /// How long it takes until it is, if nothing is heard.
+    pub(super) fn lasts(&self, node: &Node, now: Duration) -> Duration {
+        let end = self.at.saturating_add(grace(node)) + Duration::from_millis(1);
+        end.saturating_sub(now)
+    }
+}
+
+fn grace(node: &Node) -> Duration {
+    if condition(node, "Ready").is_some() { GRACE } else { STARTUP_GRACE }
 }
 
 fn heartbeat(node: &Node) -> Option<Time> {
@@ -133,7 +147,8 @@ mod tests {
         pulse.update(&node, Some(&lease("2026-01-01T00:00:10.000000Z")), seconds(40));
         assert!(!pulse.is_lost(&node, seconds(90)));
         pulse.update(&node, Some(&lease("2026-01-01T00:00:10.000000Z")), seconds(80));
-        assert!(pulse.is_lost(&node, seconds(91)));
+        assert_eq!(pulse.lasts(&node, seconds(80)), seconds(10) + Duration::from_millis(1));
+        assert!(pulse.is_lost(&node, seconds(91)) && pulse.lasts(&node, seconds(91)).is_zero());
         assert!(lose(&mut node, wall));
         assert!(!lose(&mut node, wall));
         let reasons: Vec<_> =

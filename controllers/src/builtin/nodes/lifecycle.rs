@@ -52,7 +52,7 @@ const RENAMED: [(&str, &str); 2] = [
 
 /// Notices nodes that fall silent, and taints nodes by their conditions.
 pub(crate) struct NodeLifecycle {
-    pulses: Mutex<HashMap<String, Pulse>>,
+    pulses: Arc<Mutex<HashMap<String, Pulse>>>,
     zones: Mutex<Zones>,
     figures: Figures,
 }
@@ -86,7 +86,18 @@ impl Controller for NodeLifecycle {
     }
 
     fn watches(&self, sources: &mut Sources<Request>) {
-        sources.informer::<Lease>();
+        // That a node lives is noted as it is told; it is looked at when it was silent for too long.
+        let (pulses, clock) = (self.pulses.clone(), sources.context().clock().clone());
+        sources.watch::<Lease>(move |change| {
+            let lease = change.object();
+            if lease.metadata.namespace.as_deref() == Some(LEASES) && !change.is_deleted() {
+                let name = lease.metadata.name.as_deref().unwrap_or_default();
+                if let Some(pulse) = pulses.lock().get_mut(name) {
+                    pulse.renew(Some(lease), clock.elapsed());
+                }
+            }
+            Vec::new()
+        });
         super::index(&sources.informer::<Pod>());
         let nodes = sources.informer::<Node>();
         // One that was bound after its node fell silent.
@@ -138,7 +149,7 @@ impl Controller for NodeLifecycle {
 impl NodeLifecycle {
     pub(crate) fn new(metrics: Option<&Metrics>) -> Self {
         let figures = Figures::shown(metrics);
-        Self { pulses: Mutex::default(), zones: Mutex::default(), figures }
+        Self { pulses: Arc::default(), zones: Mutex::default(), figures }
     }
 
     async fn check_zones(&self, context: &Context) -> Result<Action, Error> {
@@ -207,8 +218,22 @@ impl NodeLifecycle {
             && fresh.metadata.resource_version == node.metadata.resource_version
         {
             self.taint_by_readiness(context, &node).await?;
+            return Ok(Action::RequeueAfter(self.rests(name, &node, context)));
         }
         Ok(Action::RequeueAfter(PERIOD))
+    }
+
+    /// How long a node need not be looked at if nothing is told of it: what is well stays so until it is silent.
+    fn rests(&self, name: &str, node: &Node, context: &Context) -> Duration {
+        let evicts = taints(node).iter().any(|taint| taint.effect == "NoExecute");
+        let pulses = self.pulses.lock();
+        match pulses.get(name) {
+            Some(pulse) if is_ready(node) && !evicts && !pulse.unmarked => {
+                let left = pulse.lasts(node, context.clock().elapsed());
+                if left.is_zero() { PERIOD } else { left }
+            }
+            _ => PERIOD,
+        }
     }
 
     /// The node as it is then.

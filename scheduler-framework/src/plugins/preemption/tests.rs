@@ -78,12 +78,12 @@ async fn nominated(own: &PodInfo, nodes: &Snapshot) -> String {
 
 /// Who would have to leave a node, and how many budgets that breaks.
 fn victims(own: &PodInfo, nodes: &Snapshot, name: &str) -> (Vec<String>, usize) {
-    let framework = framework();
+    let (framework, hooks) = (framework(), Hooks::default());
     let mut state = CycleState::of(nodes.clone());
     let found = framework.what_if(&mut state, own, nodes, |what_if| {
         let budgets = Budgets::new(nodes.objects().budgets.all());
         let node: &NodeInfo = nodes.node(name).unwrap();
-        candidates::on_node(what_if, node, &budgets).unwrap().unwrap()
+        candidates::on_node(what_if, node, &budgets, &hooks).unwrap().unwrap()
     });
     (found.victims.iter().map(|pod| pod.name().to_owned()).collect(), found.violations)
 }
