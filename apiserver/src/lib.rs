@@ -110,6 +110,7 @@ pub use held::Held;
 pub use info::RequestInfo;
 pub use namespaces::NamespaceDeletion;
 pub use options::{DeleteOptions, Preconditions, Propagation};
+pub use output::{accepts_only, nowhere};
 pub use pipeline::{Service, forbidden};
 pub use query::Query;
 pub use registry::{Registry, Resource};

@@ -2,12 +2,15 @@
 
 mod lists;
 mod negotiate;
+mod ordered;
 mod packed;
 mod protobuf;
 mod table;
 
 pub(crate) use lists::{ListMeta, list};
+pub use negotiate::accepts_only;
 pub(crate) use negotiate::{Accepted, Form, Media, Offer, Wish, is_unknown};
+pub(crate) use ordered::text as json_text;
 pub(crate) use protobuf::{body_of, metadata as metadata_body, object as object_body};
 pub(crate) use table::Table;
 
@@ -28,10 +31,32 @@ use serde_json::{Value, json};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// An answer of JSON bytes as they are.
 pub(crate) fn json_bytes(code: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
     with_type(code, JSON, body::full(bytes))
+}
+
+/// An answer in plain text, for what the original's multiplexer and first filters answer by themselves.
+pub(crate) fn page(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = with_type(code, TEXT, body::full(text));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    response
+}
+
+/// The page for a path of nobody: what the original's multiplexer says where none of its routes leads.
+#[must_use]
+pub fn nowhere() -> Response<Body> {
+    page(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// An answer of a document for people: JSON on many lines, whoever asks.
+pub(crate) fn indented(document: &Value) -> ApiResult<Response<Body>> {
+    let bytes =
+        serde_json::to_vec_pretty(&ordered::Ordered::new(document)).map_err(ApiError::internal)?;
+    Ok(json_bytes(StatusCode::OK, bytes))
 }
 
 /// An answer of this content type.
@@ -58,12 +83,10 @@ pub(crate) fn value(
         let text = serde_saphyr::to_string(value).map_err(ApiError::internal)?;
         return Ok(packed::whole(accepted, code, YAML, text));
     }
-    if accepted.pretty {
-        let bytes = serde_json::to_vec_pretty(value).map_err(ApiError::internal)?;
-        return Ok(packed::whole(accepted, code, JSON, bytes));
+    let mut bytes = ordered::bytes(value, accepted.pretty).map_err(ApiError::internal)?;
+    if !accepted.pretty {
+        bytes.push(b'\n');
     }
-    let mut bytes = serde_json::to_vec(value).map_err(ApiError::internal)?;
-    bytes.push(b'\n');
     Ok(packed::whole(accepted, code, JSON, bytes))
 }
 
@@ -126,8 +149,9 @@ pub(crate) fn failure(wish: &Wish, error: &ApiError) -> Response<Body> {
     if seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
-    let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    if error.code() == StatusCode::FORBIDDEN {
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    }
     response
 }
 

@@ -46,21 +46,23 @@ pub(crate) struct Offer {
     stream: bool,
     /// The object's own form has a protobuf form.
     protobuf: bool,
+    /// Nothing but the writer of the answer looks at what is accepted.
+    late: bool,
 }
 
 impl Offer {
     /// The object's own form only.
     pub(crate) const PLAIN: Self =
-        Self { forms: false, tables: false, stream: false, protobuf: true };
-    /// Documents that have no protobuf form.
-    pub(crate) const TEXT: Self = Self { protobuf: false, ..Self::PLAIN };
+        Self { forms: false, tables: false, stream: false, protobuf: true, late: false };
+    /// The lists of groups, which no route of the original's stands before.
+    pub(crate) const GROUPS: Self = Self { late: true, ..Self::PLAIN };
     /// Objects that are answered and not stored.
     pub(crate) const ANSWER: Self = Self { forms: true, ..Self::PLAIN };
 
     /// Every form of a kind's objects.
     pub(crate) fn forms(definition: &Definition) -> Self {
         let protobuf = Message::of(&definition.schema).is_some();
-        Self { forms: true, tables: true, stream: false, protobuf }
+        Self { forms: true, tables: true, stream: false, protobuf, late: false }
     }
 
     /// A watch of a kind's objects.
@@ -190,11 +192,30 @@ pub(crate) fn is_unknown(headers: &HeaderMap) -> bool {
 /// As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
 fn refusal(headers: &HeaderMap, offer: Offer) -> ApiError {
     let custom = offer.forms && !offer.protobuf;
-    if custom || !is_unknown(headers) {
+    if custom || offer.late || !is_unknown(headers) {
         return ApiError::not_acceptable(&OBJECTS);
     }
-    let why = format!("406: Not Acceptable\n\nAvailable representations: {}", OBJECTS.join(", "));
+    unavailable(&OBJECTS)
+}
+
+fn unavailable(offered: &[&str]) -> ApiError {
+    let why = format!("406: Not Acceptable\n\nAvailable representations: {}", offered.join(", "));
     ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", why).with_details(Details::default())
+}
+
+/// Refuses clients that do not accept the one media type of a document. As in the original, that is asked of the names as they
+/// stand: of wildcards only `*/*` counts, and quality values do not.
+///
+/// # Errors
+/// 406.
+pub fn accepts_only(headers: &HeaderMap, offered: &str) -> ApiResult<()> {
+    let mut sent = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let Some(first) = sent.next().filter(|first| !first.is_empty()) else { return Ok(()) };
+    let mut clauses = first.split(',').map(clause);
+    match clauses.any(|clause| clause.media == "*/*" || clause.media == offered) {
+        true => Ok(()),
+        false => Err(unavailable(&[offered])),
+    }
 }
 
 /// The original looks for the bare word.

@@ -79,7 +79,7 @@ async fn kinds_come_and_go_at_run_time() {
     assert_eq!(events.brief().await.1, "one");
     registry.remove(&version, "configmaps");
     assert!(events.next().await.is_none());
-    server.get(path).await.expect(404);
+    assert_eq!(server.get(path).await.text, "404 page not found\n");
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn documents_are_there_in_protobuf_too() {
 async fn people_get_indented_answers_failures_too() {
     let server = Server::start();
     let curl = [("user-agent", "curl/8.0"), ("accept", "*/*")];
-    for path in ["/apis", "/api/v1/namespaces", "/api/v1/namespaces/none", "/nowhere"] {
+    for path in ["/apis", "/api/v1/namespaces", "/api/v1/namespaces/none", "/api/nowhere"] {
         let answer = server.call("GET", path, &curl, b"").await;
         assert!(answer.text.starts_with("{\n  \""), "{path}: {}", answer.text);
         let plain = server.call("GET", &format!("{path}?pretty=false"), &curl, b"").await;
