@@ -28,6 +28,7 @@ const REGISTRATION: &str = "apiregistration.k8s.io";
 pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
     let registry = api.registry();
     let path = head.uri.path();
+    let hashed = api.features().is_on("StorageVersionHash");
     let parts: Vec<_> = path.trim_matches('/').split('/').collect();
     let value = match parts.as_slice() {
         ["version"] => {
@@ -51,7 +52,8 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         }
         ["api", version] => {
             let version = GroupVersion::new("", (*version).to_owned());
-            let list = resources::list(registry, &version).ok_or_else(ApiError::no_such_path)?;
+            let list = resources::list(registry, &version, hashed);
+            let list = list.ok_or_else(ApiError::no_such_path)?;
             reads(head)?;
             list
         }
@@ -64,7 +66,8 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         }
         ["apis", group, version] => {
             let version = GroupVersion::new((*group).to_owned(), (*version).to_owned());
-            let list = resources::list(registry, &version).ok_or_else(ApiError::no_such_path)?;
+            let list = resources::list(registry, &version, hashed);
+            let list = list.ok_or_else(ApiError::no_such_path)?;
             if registry.is_own(group) {
                 reads(head)?;
             }

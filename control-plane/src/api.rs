@@ -202,7 +202,7 @@ pub(crate) fn standard_api_server_dialing(
         let serving = credentials.live_serving().map_err(AssemblyError::Serving)?;
         builder = builder.listen(address, TlsOptions::from_resolver(serving));
     }
-    builder = with_access(builder, credentials, &issuer, clock)?;
+    builder = with_access(builder, credentials, &issuer, options)?;
     let extensions = Extensions::new(kubeplane_webhooks::Options {
         clock: options.clock.clone(),
         seed: options.seed.clone(),
@@ -244,11 +244,13 @@ fn with_access(
     builder: Builder,
     credentials: &Credentials,
     issuer: &TokenIssuer,
-    clock: SharedClock,
+    options: &ApiOptions,
 ) -> Result<Builder, AssemblyError> {
-    let tokens = issuer.clone();
+    let (tokens, clock) = (issuer.clone(), options.clock.clone());
+    let uids = options.features.is_on("AllowParsingUserUIDFromCertAuth");
+    let certificates = X509::from_pem(credentials.authority(), clock.clone())?.reading_uids(uids);
     Ok(builder
-        .authenticate(X509::from_pem(credentials.authority(), clock.clone())?)
+        .authenticate(certificates)
         .authenticate_with(move |reader| ServiceAccountTokens::new(tokens, reader.clone()))
         .authenticate_with(move |reader| BootstrapTokens::new(reader.clone(), clock))
         .authorize(Masters)

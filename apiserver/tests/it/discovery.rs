@@ -1,5 +1,6 @@
 use crate::harness::Server;
 use http::StatusCode;
+use kubeplane_core::features::Features;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -122,5 +123,16 @@ async fn people_get_indented_answers_failures_too() {
         assert!(plain.text.starts_with("{\""), "{path}: {}", plain.text);
         let asked = server.get(&format!("{path}?pretty=true")).await;
         assert!(asked.text.starts_with("{\n  \""), "{path}: {}", asked.text);
+    }
+}
+
+#[tokio::test]
+async fn the_stored_version_is_told_unless_the_gate_is_off() {
+    let off: Features = "StorageVersionHash=false".parse().unwrap();
+    for (server, told) in [(Server::start(), true), (Server::with(|one| one.features(off)), false)]
+    {
+        let list = server.get("/api/v1").await.expect(200);
+        let pods = list["resources"].as_array().unwrap().iter().find(|one| one["name"] == "pods");
+        assert_eq!(pods.unwrap()["storageVersionHash"].is_string(), told);
     }
 }
