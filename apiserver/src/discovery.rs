@@ -19,6 +19,10 @@ use sha2::{Digest, Sha512};
 
 /// The Kubernetes version whose API is served.
 pub const KUBERNETES_VERSION: &str = "v1.36.0";
+/// The version whose behaviour is shown, without its patch level.
+pub(crate) const EMULATED_VERSION: &str = "1.36";
+/// What stands where the original tells the version of Go it was made with.
+pub(crate) const GO_VERSION: &str = "none";
 
 /// The one group whose discovery is a route of the server's own.
 const REGISTRATION: &str = "apiregistration.k8s.io";
@@ -142,7 +146,7 @@ fn version() -> Value {
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
         "gitVersion": format!("{KUBERNETES_VERSION}+kubeplane"),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "2026-04-22T00:00:00Z",
-        "goVersion": "none", "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, go_arch()),
+        "goVersion": GO_VERSION, "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, go_arch()),
     })
 }
 
@@ -155,6 +159,11 @@ fn go_arch() -> &'static str {
 }
 
 fn paths(api: &Api) -> Value {
+    json!({"paths": listed(api)})
+}
+
+/// The paths that `/` names, in order.
+pub(crate) fn listed(api: &Api) -> Vec<String> {
     let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
     for version in groups::versions(api.registry()) {
         if version.group.is_empty() {
@@ -170,5 +179,5 @@ fn paths(api: &Api) -> Value {
     paths.extend(listed.map(|(prefix, _)| prefix.clone()));
     paths.sort();
     paths.dedup();
-    json!({"paths": paths})
+    paths
 }

@@ -96,6 +96,7 @@ mod verbs;
 mod versions;
 mod watch;
 mod write;
+mod zpages;
 
 pub use api::Api;
 pub use body::Body;

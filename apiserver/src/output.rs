@@ -9,8 +9,8 @@ mod table;
 
 pub(crate) use lists::{ListMeta, list};
 pub use negotiate::accepts_only;
-pub(crate) use negotiate::{Accepted, Form, Media, Offer, Wish, is_unknown};
-pub(crate) use ordered::text as json_text;
+pub(crate) use negotiate::{Accepted, Form, Media, Offer, PageForm, Wish, is_unknown, page_form};
+pub(crate) use ordered::{document, text as json_text};
 pub(crate) use protobuf::{body_of, metadata as metadata_body, object as object_body};
 pub(crate) use table::Table;
 
@@ -54,8 +54,7 @@ pub fn nowhere() -> Response<Body> {
 
 /// An answer of a document for people: JSON on many lines, whoever asks.
 pub(crate) fn indented(document: &Value) -> ApiResult<Response<Body>> {
-    let bytes =
-        serde_json::to_vec_pretty(&ordered::Ordered::new(document)).map_err(ApiError::internal)?;
+    let bytes = ordered::document(document, true).map_err(ApiError::internal)?;
     Ok(json_bytes(StatusCode::OK, bytes))
 }
 

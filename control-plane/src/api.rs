@@ -26,6 +26,7 @@ use kubeplane_telemetry::{Health, Metrics};
 use kubeplane_webhooks::Extensions;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
@@ -68,6 +69,8 @@ pub struct ApiOptions {
     pub metrics: Metrics,
     /// Components shown by `kubectl get componentstatuses`.
     pub components: ComponentStatuses,
+    /// What the server tells at `/flagz` that it was started with, by name; none of it secret.
+    pub flags: BTreeMap<String, String>,
     /// Further paths that name no resource, and what serves them.
     pub routes: Vec<(String, Arc<dyn Route>)>,
     /// What it has beside the standard.
@@ -119,6 +122,7 @@ impl Default for ApiOptions {
             health: Health::new(),
             metrics: Metrics::new(),
             components: ComponentStatuses::new(),
+            flags: BTreeMap::new(),
             routes: Vec::new(),
             extend: Extend::default(),
         }
@@ -189,6 +193,7 @@ pub(crate) fn standard_api_server_dialing(
         .seed(options.seed.clone())
         .health(options.health.clone())
         .metrics(options.metrics.clone())
+        .flags(options.flags.clone())
         .resources(definitions)
         .hook(GroupResource::new("", "services"), Arc::new(addresses))
         .hook(

@@ -13,6 +13,9 @@ const OBJECTS: [&str; 3] =
 const STREAMS: [&str; 2] =
     ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
+/// Those of pages about the server itself.
+const PAGES: [&str; 3] = ["application/json", "application/yaml", "text/plain"];
+
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Media {
@@ -180,6 +183,51 @@ impl Wish {
     }
 }
 
+/// The form of a page about the server itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PageForm {
+    /// Plain text.
+    Text,
+    /// An object of `config.k8s.io`.
+    Object { media: Media, version: &'static str, pretty: bool },
+}
+
+/// The form of such a page that a client accepts; `kind` is that of its object.
+///
+/// # Errors
+/// 406.
+pub(crate) fn page_form(head: &Parts, kind: &str) -> ApiResult<PageForm> {
+    let sent = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let sent = sent.unwrap_or_default();
+    if sent.trim().is_empty() {
+        return Ok(PageForm::Text);
+    }
+    let pretty = is_pretty(&head.headers, &Query::of(&head.uri));
+    let mut clauses: Vec<_> = sent.split(',').map(clause).collect();
+    sort(&mut clauses);
+    let found = clauses.iter().find_map(|clause| page_of(clause, kind, pretty));
+    found.ok_or_else(|| ApiError::not_acceptable(&PAGES))
+}
+
+fn page_of(clause: &Clause<'_>, kind: &str, pretty: bool) -> Option<PageForm> {
+    let parameter =
+        |name| clause.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    match (parameter("as"), parameter("g"), parameter("v")) {
+        (None, None, None) => {
+            matches!(clause.media, "*/*" | "text/*" | "text/plain").then_some(PageForm::Text)
+        }
+        (Some(sent), Some("config.k8s.io"), Some(version)) if sent == kind => {
+            let media = match clause.media {
+                "*/*" | "application/*" => Media::Json,
+                media => Media::named(media).filter(|media| *media != Media::Protobuf)?,
+            };
+            let version = ["v1alpha1", "v1beta1"].into_iter().find(|known| *known == version)?;
+            Some(PageForm::Object { media, version, pretty })
+        }
+        _ => None,
+    }
+}
+
 /// Whether nothing of what is accepted is ever served.
 pub(crate) fn is_unknown(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -246,10 +294,15 @@ fn choose<'a>(sent: impl IntoIterator<Item = &'a HeaderValue>, offer: Offer) -> 
     if clauses.iter().all(|clause| clause.media.is_empty()) {
         return Some(Accepted::JSON);
     }
+    sort(&mut clauses);
+    clauses.iter().find_map(|clause| accept(clause, offer))
+}
+
+/// The most wanted first.
+fn sort(clauses: &mut [Clause<'_>]) {
     clauses.sort_by(|a, b| {
         b.quality.total_cmp(&a.quality).then(wildness(a.media).cmp(&wildness(b.media)))
     });
-    clauses.iter().find_map(|clause| accept(clause, offer))
 }
 
 /// Exact types are preferred to wild ones of the same quality.

@@ -7,8 +7,8 @@ use serde_json::Value;
 /// The kinds that are written so, wherever they are answered.
 const KINDS: [&str; 5] = ["Status", "APIVersions", "APIGroupList", "APIGroup", "APIResourceList"];
 
-/// The fields of a whole document: of those kinds, and of what `/version` tells.
-const TOP: [&str; 26] = [
+/// The fields of a whole document: of those kinds, and of what `/version` and `/statusz` tell.
+const TOP: [&str; 30] = [
     "kind",
     "apiVersion",
     "groupVersion",
@@ -33,8 +33,12 @@ const TOP: [&str; 26] = [
     "gitCommit",
     "gitTreeState",
     "buildDate",
+    "startTime",
+    "uptimeSeconds",
     "goVersion",
     "compiler",
+    "binaryVersion",
+    "emulationVersion",
 ];
 
 /// The fields of what stands in a field of this name; others follow by name.
@@ -62,14 +66,14 @@ fn fields(within: &str) -> &'static [&'static str] {
 
 /// A value whose fields are written in that order.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ordered<'a> {
+struct Ordered<'a> {
     value: &'a Value,
     within: &'a str,
 }
 
 impl<'a> Ordered<'a> {
     /// A whole document.
-    pub(super) fn new(value: &'a Value) -> Self {
+    fn new(value: &'a Value) -> Self {
         Self { value, within: "" }
     }
 }
@@ -105,11 +109,16 @@ pub(crate) fn text(value: &Value) -> String {
 /// The same as bytes, on many lines for people.
 pub(super) fn bytes(value: &Value, pretty: bool) -> serde_json::Result<Vec<u8>> {
     match (is_ordered(value), pretty) {
-        (true, true) => serde_json::to_vec_pretty(&Ordered::new(value)),
-        (true, false) => serde_json::to_vec(&Ordered::new(value)),
+        (true, _) => document(value, pretty),
         (false, true) => serde_json::to_vec_pretty(value),
         (false, false) => serde_json::to_vec(value),
     }
+}
+
+/// The same of what is in this order whatever its kind.
+pub(crate) fn document(value: &Value, pretty: bool) -> serde_json::Result<Vec<u8>> {
+    let ordered = Ordered::new(value);
+    if pretty { serde_json::to_vec_pretty(&ordered) } else { serde_json::to_vec(&ordered) }
 }
 
 fn is_ordered(value: &Value) -> bool {
