@@ -287,8 +287,9 @@ fn shape_json(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, S
     Ok(shaped)
 }
 
-/// Why something that is no map names neither version nor kind.
-fn no_names(what: &str) -> String {
+/// Why something that is no map, but a `what` as [`json_kind`] calls it, names neither version nor kind.
+#[must_use]
+pub fn no_names(what: &str) -> String {
     const INTO: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     format!(
         "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type {INTO}"
