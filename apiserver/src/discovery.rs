@@ -80,7 +80,11 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         _ => return Err(ApiError::no_such_path()),
     };
     // What stands behind a route of the original's is refused by the route.
-    let late = matches!(parts.as_slice(), ["apis"] | ["apis", _]);
+    let late = match parts.as_slice() {
+        ["apis"] | ["apis", _] => true,
+        ["apis", group, _] => !registry.is_own(group),
+        _ => false,
+    };
     let accepted = Accepted::of(head, if late { Offer::GROUPS } else { Offer::PLAIN })?;
     match packed::body(&value).filter(|_| accepted.media == Media::Protobuf) {
         Some(bytes) => {

@@ -224,7 +224,12 @@ fn refuse_lists_of(accepted: &Accepted, definition: &Definition, is_list: bool) 
         }
         _ => return Ok(()),
     };
-    Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", why))
+    // The original takes what has no type for its own fault.
+    let (code, reason) = match wanted && !builtin {
+        true => (StatusCode::INTERNAL_SERVER_ERROR, ""),
+        false => (StatusCode::NOT_ACCEPTABLE, "NotAcceptable"),
+    };
+    Err(ApiError::new(code, reason, why))
 }
 
 fn decoded(stored: &Bytes, revision: Option<Revision>) -> ApiResult<Object> {

@@ -38,7 +38,7 @@ fn whole(definition: &Definition, hashed: bool) -> Value {
     let mut value = json!({
         "name": definition.plural, "singularName": definition.singular,
         "namespaced": definition.is_namespaced(), "kind": definition.kind.kind,
-        "verbs": verbs(&definition.verbs),
+        "verbs": of_kind(definition),
     });
     if !definition.short_names.is_empty() {
         value["shortNames"] = definition.short_names.clone().into();
@@ -58,6 +58,17 @@ fn storage_hash(definition: &Definition) -> String {
     let (group, version) = (&definition.kind.group, &definition.storage_version);
     let text = format!("{group}/{version}/{}", definition.kind.kind);
     STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
+}
+
+/// The verbs of a kind; in the original those of kinds made at run time have an order of their own.
+pub(super) fn of_kind(definition: &Definition) -> Value {
+    use Verb::{Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
+    const CUSTOM: [Verb; 8] = [Delete, DeleteCollection, Get, List, Patch, Create, Update, Watch];
+    if let SchemaRef::Static(_) = definition.schema {
+        return verbs(&definition.verbs);
+    }
+    let served = CUSTOM.iter().filter(|verb| definition.verbs.contains(verb));
+    served.map(|verb| verb.as_str()).collect()
 }
 
 /// Verbs as discovery prints them.

@@ -119,8 +119,13 @@ impl Accepted {
     /// 406 when nothing accepted is offered, 400 for bad table options.
     pub(crate) fn of(head: &Parts, offer: Offer) -> ApiResult<Self> {
         let query = Query::of(&head.uri);
+        let custom = offer.forms && !offer.protobuf;
+        // As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
+        if !custom && !offer.late && is_unknown(&head.headers) {
+            return Err(unavailable(&OBJECTS));
+        }
         let mut accepted = choose(head.headers.get_all(header::ACCEPT), offer)
-            .ok_or_else(|| refusal(&head.headers, offer))?;
+            .ok_or_else(|| ApiError::not_acceptable(&OBJECTS))?;
         accepted.gzip = takes_gzip(&head.headers);
         if offer.stream && accepted.media == Media::Yaml {
             return Err(ApiError::not_acceptable(&STREAMS));
@@ -228,22 +233,12 @@ fn page_of(clause: &Clause<'_>, kind: &str, pretty: bool) -> Option<PageForm> {
     }
 }
 
-/// Whether nothing of what is accepted is ever served.
+/// Whether nothing of what is accepted is ever served; of wildcards only `*/*` counts there.
 pub(crate) fn is_unknown(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut clauses = values.flat_map(|value| value.split(',')).map(clause);
-    let served =
-        |media: &str| matches!(media, "" | "*/*" | "application/*") || OBJECTS.contains(&media);
+    let served = |media: &str| matches!(media, "" | "*/*") || OBJECTS.contains(&media);
     headers.contains_key(header::ACCEPT) && !clauses.any(|clause| served(clause.media))
-}
-
-/// As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
-fn refusal(headers: &HeaderMap, offer: Offer) -> ApiError {
-    let custom = offer.forms && !offer.protobuf;
-    if custom || offer.late || !is_unknown(headers) {
-        return ApiError::not_acceptable(&OBJECTS);
-    }
-    unavailable(&OBJECTS)
 }
 
 fn unavailable(offered: &[&str]) -> ApiError {
@@ -319,10 +314,10 @@ fn clause(text: &str) -> Clause<'_> {
     let media = parts.next().unwrap_or_default();
     let (mut parameters, mut quality) = (Vec::new(), 1.0);
     for (key, value) in parts.filter_map(|part| part.split_once('=')) {
-        let value = value.trim_matches('"');
-        match key {
-            "q" => quality = value.parse().unwrap_or(1.0),
-            _ => parameters.push((key, value)),
+        match key.trim() {
+            "q" => quality = value.parse().unwrap_or(0.0),
+            // Quotes are part of the value, as in the original.
+            key => parameters.push((key, value.trim())),
         }
     }
     Clause { media, parameters, quality }
@@ -337,7 +332,8 @@ fn accept(clause: &Clause<'_>, offer: Offer) -> Option<Accepted> {
 fn accept_as(clause: &Clause<'_>, media: Media, offer: Offer) -> Option<Accepted> {
     let parameter =
         |name| clause.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    if parameter("sv").is_some_and(|version| !version.is_empty()) {
+    let served = |version: &str| version.is_empty() || offer.forms && version == "v1";
+    if !parameter("sv").is_none_or(served) {
         return None;
     }
     let stream = parameter("stream").unwrap_or_default();
@@ -387,6 +383,23 @@ mod tests {
         assert_eq!(accepted(kubectl, Offer::PLAIN).unwrap().form, Form::Object);
         assert_eq!(accepted("application/yaml", FORMS).unwrap().media, Media::Yaml);
         assert_eq!(accepted("text/html, */*;q=0.1", Offer::PLAIN).unwrap().form, Form::Object);
+        let spaced = "application/json ; as = Table ; v=v1 ; g=meta.k8s.io";
+        assert!(matches!(accepted(spaced, FORMS).unwrap().form, Form::Table(_)));
+        let quoted = "application/json;as=\"Table\";v=v1;g=meta.k8s.io";
+        assert_eq!(accepted(quoted, FORMS).unwrap_err().code().as_u16(), 406);
+        let odd = "application/yaml;q=x,application/json;q=0.1";
+        assert_eq!(accepted(odd, FORMS).unwrap().media, Media::Json);
+    }
+
+    #[test]
+    fn built_in_paths_know_one_wildcard_and_the_version_of_the_server() {
+        let custom = Offer { protobuf: false, ..FORMS };
+        let any = "application/*";
+        assert!(accepted(any, FORMS).unwrap_err().message().starts_with("406: Not Acceptable"));
+        assert_eq!(accepted(any, custom).unwrap().media, Media::Json);
+        assert_eq!(accepted("application/json;sv=v1", FORMS).unwrap().media, Media::Json);
+        assert_eq!(accepted("application/json;sv=v2", FORMS).unwrap_err().code().as_u16(), 406);
+        assert!(accepted("application/json;sv=v1", Offer::PLAIN).is_err());
     }
 
     #[test]

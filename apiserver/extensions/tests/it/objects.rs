@@ -175,3 +175,23 @@ async fn what_a_definition_does_not_have_is_refused_as_by_the_original() {
         assert_eq!(resources["kind"], "APIResourceList");
     }
 }
+
+#[tokio::test]
+async fn what_has_no_type_is_listed_and_told_as_by_the_original() {
+    let server = server().await;
+    server.expect(201, "POST", WIDGETS, widget("one", json!({"size": 1}))).await;
+    assert_eq!(server.get(WIDGETS).await["metadata"]["continue"], "");
+    let first = server.get(&format!("{WIDGETS}?limit=1")).await;
+    assert_eq!(first["metadata"]["continue"], "");
+    let told = server.get("/apis/example.com/v1").await;
+    let widgets = told["resources"].as_array().unwrap().iter().find(|one| one["name"] == "widgets");
+    let verbs =
+        json!(["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]);
+    assert_eq!(widgets.unwrap()["verbs"], verbs);
+    assert_eq!(server.accepting(WIDGETS, "application/*").await.0, 200);
+    let list = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let (code, refused) = server.accepting(&format!("{WIDGETS}/one"), list).await;
+    assert_eq!((code, &refused["reason"]), (500, &Value::Null));
+    let why = "you requested PartialObjectMetadataList, but the requested object is not a list (*unstructured.Unstructured)";
+    assert_eq!(refused["message"], why);
+}
