@@ -124,6 +124,11 @@ impl Writer<'_> {
         }
         let key = self.key(object.name())?;
         let key = String::from_utf8_lossy(key.as_bytes()).into_owned();
+        // What only looks as if it wrote does not come as far as the root in the original.
+        let key = match self.dry_run {
+            true => key.strip_prefix(self.api.registry().root()).unwrap_or(key.as_str()),
+            false => key.as_str(),
+        };
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
              Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}"

@@ -80,6 +80,15 @@ async fn a_dry_run_answers_and_changes_nothing() {
     assert_eq!(server.put(&path, &changed).await.expect(200)["data"]["a"], "9");
     server.delete(&path, &json!(null)).await.expect(200);
     assert_eq!(server.get(&format!("{MAPS}/one")).await.expect(200), kept);
+    changed["metadata"]["uid"] = "other".into();
+    for (path, key) in [
+        (path, "Key: /configmaps/default/one, "),
+        (format!("{MAPS}/one"), "Key: /registry/configmaps/default/one, "),
+    ] {
+        let refused = server.put(&path, &changed).await;
+        assert!(refused.message().contains(key), "{}", refused.text);
+        refused.expect(409);
+    }
 }
 
 #[tokio::test]
@@ -134,6 +143,12 @@ async fn a_scale_is_a_view_that_can_be_written() {
     scale["spec"]["replicas"] = (-1).into();
     scale["metadata"]["resourceVersion"] = patched["metadata"]["resourceVersion"].clone();
     server.put(&path, &scale).await.expect(422);
+    let labels = json!({"metadata": {"labels": {"a/b/c": "d"}}});
+    let refused = server.patch(&path, "merge-patch+json", &labels).await.expect(422);
+    assert_eq!(refused["details"]["kind"], "Scale");
+    assert_eq!(refused["details"]["causes"][0]["field"], "metadata.labels");
+    let labels = json!({"metadata": {"labels": {"a/b": "d"}}});
+    server.patch(&path, "merge-patch+json", &labels).await.expect(200);
 }
 
 #[tokio::test]
