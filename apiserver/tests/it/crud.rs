@@ -177,3 +177,31 @@ async fn events_of_both_groups_are_the_same_objects() {
     let list = server.get(path).await.expect(200);
     assert_eq!(list["items"][0]["regarding"]["name"], "p");
 }
+
+#[tokio::test]
+async fn what_an_update_creates_may_say_a_version() {
+    let server = Server::ready().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let lease = |name: &str, metadata: serde_json::Value| {
+        let mut lease = json!({"metadata": metadata});
+        lease["metadata"]["name"] = name.into();
+        (format!("{leases}/{name}"), lease)
+    };
+    let (path, one) = lease("one", json!({"resourceVersion": "5"}));
+    let made = server.put(&path, &one).await.expect(201);
+    assert_ne!(made["metadata"]["resourceVersion"], "5");
+    let (path, odd) = lease("two", json!({"resourceVersion": "x"}));
+    let refused = server.put(&path, &odd).await;
+    assert_eq!(refused.message(), "strconv.ParseUint: parsing \"x\": invalid syntax");
+    refused.expect(500);
+    let (path, other) = lease("three", json!({"uid": "5"}));
+    let refused = server.put(&path, &other).await;
+    assert_eq!(
+        refused.message(),
+        "Operation cannot be fulfilled on leases.coordination.k8s.io \"three\": StorageError: invalid object, Code: 4, Key: /registry/leases/default/three, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: 5, UID in object meta: "
+    );
+    refused.expect(409);
+    let apply = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "resourceVersion": "5"}});
+    let path = format!("{MAPS}/m?fieldManager=a");
+    server.patch(&path, "apply-patch+yaml", &apply).await.expect(201);
+}
