@@ -85,13 +85,17 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         ["apis", group, _] => !registry.is_own(group),
         _ => false,
     };
-    let accepted = Accepted::of(head, if late { Offer::GROUPS } else { Offer::PLAIN })?;
-    match packed::body(&value).filter(|_| accepted.media == Media::Protobuf) {
+    answer(head, if late { Offer::GROUPS } else { Offer::PLAIN }, &value)
+}
+
+fn answer(head: &Parts, offer: Offer, value: &Value) -> ApiResult<Response<Body>> {
+    let accepted = Accepted::of(head, offer)?;
+    match packed::body(value).filter(|_| accepted.media == Media::Protobuf) {
         Some(bytes) => {
             let kind = HeaderValue::from_static(Media::Protobuf.name());
             Ok(output::with_type(StatusCode::OK, kind, body::full(bytes)))
         }
-        None => output::value(&accepted, StatusCode::OK, &value),
+        None => output::value(&accepted, StatusCode::OK, value),
     }
 }
 
