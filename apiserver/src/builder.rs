@@ -16,6 +16,7 @@ use crate::{
     timed::Timed,
     tls::TlsOptions,
     versions::Versions,
+    zpages::{FlagsPage, StatusPage},
 };
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
@@ -57,6 +58,7 @@ pub struct Builder {
     features: Features,
     versions: Versions,
     audit: Option<Arc<AuditLog>>,
+    flags: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Builder {
@@ -93,6 +95,7 @@ impl Builder {
             features: Features::default(),
             versions: Versions::default(),
             audit: None,
+            flags: BTreeMap::new(),
         }
     }
 
@@ -233,6 +236,13 @@ impl Builder {
         self
     }
 
+    /// Tells at `/flagz` what the server was started with: flags and their values, none of them secret.
+    #[must_use]
+    pub fn flags(mut self, flags: BTreeMap<String, String>) -> Self {
+        self.flags = flags;
+        self
+    }
+
     /// Records requests here.
     #[must_use]
     pub fn audit(mut self, log: Arc<AuditLog>) -> Self {
@@ -270,6 +280,14 @@ impl Builder {
         let mut routes = self.routes;
         for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
             routes.push((path.to_owned(), health.clone() as Arc<dyn Route>));
+        }
+        if self.features.is_on("ComponentStatusz") {
+            let page = StatusPage::new(self.clock.now(), self.clock.elapsed());
+            routes.push((StatusPage::PATH.to_owned(), Arc::new(page)));
+        }
+        if self.features.is_on("ComponentFlagz") {
+            let page = FlagsPage::new(self.flags);
+            routes.push((FlagsPage::PATH.to_owned(), Arc::new(page)));
         }
         let desk = Desk::new(self.clock.clone(), flows.clone());
         routes.push((Dump::PATH.to_owned(), Arc::new(Dump::new(desk.clone()))));

@@ -136,9 +136,11 @@ pub(crate) fn options(headers: &HeaderMap, bytes: &[u8]) -> ApiResult<Option<Obj
     let value: Value = value.map_err(ApiError::bad_request)?;
     let mut object = match value {
         Value::Null => Object::default(),
-        value => Object::from_value(value).ok_or_else(|| {
-            ApiError::bad_request("couldn't get version/kind; the body is no object")
-        })?,
+        value => {
+            let found = decode::json_kind(&value);
+            Object::from_value(value)
+                .ok_or_else(|| ApiError::bad_request(decode::no_names(found)))?
+        }
     };
     if !matches!(object.kind(), "" | "DeleteOptions") {
         let (kind, version) = (object.kind(), object.api_version());

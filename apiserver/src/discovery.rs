@@ -12,22 +12,42 @@ use crate::{
     body::{self, Body},
     output::{self, Accepted, Media, Offer, Wish},
 };
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use kubeplane_core::{ApiError, GroupVersion, status::ApiResult, yaml};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
 /// The Kubernetes version whose API is served.
 pub const KUBERNETES_VERSION: &str = "v1.36.0";
+/// The version whose behaviour is shown, without its patch level.
+pub(crate) const EMULATED_VERSION: &str = "1.36";
+/// What stands where the original tells the version of Go it was made with.
+pub(crate) const GO_VERSION: &str = "none";
 
-/// Serves a path that names no resource.
+/// The one group whose discovery is a route of the server's own.
+const REGISTRATION: &str = "apiregistration.k8s.io";
+
+/// Serves a path that names no resource. As in the original, the server's own group versions, `/api` and `/version` are read
+/// only, and the rest is told whatever the method is.
 pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
     let registry = api.registry();
-    let parts: Vec<_> = head.uri.path().trim_matches('/').split('/').collect();
+    let path = head.uri.path();
+    let hashed = api.features().is_on("StorageVersionHash");
+    let parts: Vec<_> = path.trim_matches('/').split('/').collect();
     let value = match parts.as_slice() {
-        ["version"] => version(),
-        [""] => paths(api),
+        ["version"] => {
+            reads(head)?;
+            output::accepts_only(&head.headers, Media::Json.name())?;
+            return output::indented(&version());
+        }
+        [""] | ["index.html"] if matches!(path, "/" | "/index.html") => {
+            return output::indented(&paths(api));
+        }
+        ["apis"] if !matches!(path, "/apis" | "/apis/") => return Err(ApiError::no_such_path()),
         ["api" | "apis"] => {
+            if parts[0] == "api" {
+                reads(head)?;
+            }
             if let Some((version, media)) = aggregated::wanted(&head.headers) {
                 let document = aggregated::document(registry, parts[0], version);
                 return tagged(head, &document, version, media);
@@ -36,25 +56,54 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
         }
         ["api", version] => {
             let version = GroupVersion::new("", (*version).to_owned());
-            resources::list(registry, &version).ok_or_else(|| api.no_such_path())?
+            let list = resources::list(registry, &version, hashed);
+            let list = list.ok_or_else(|| api.no_such_path())?;
+            reads(head)?;
+            list
         }
-        ["apis", group] => groups::one(registry, group).ok_or_else(|| api.no_such_path())?,
+        ["apis", group] => {
+            let described = groups::one(registry, group).ok_or_else(|| api.no_such_path())?;
+            if *group == REGISTRATION {
+                reads(head)?;
+            }
+            described
+        }
         ["apis", group, version] => {
             let version = GroupVersion::new((*group).to_owned(), (*version).to_owned());
-            resources::list(registry, &version).ok_or_else(|| api.no_such_path())?
+            let list = resources::list(registry, &version, hashed);
+            let list = list.ok_or_else(|| api.no_such_path())?;
+            if registry.is_own(group) {
+                reads(head)?;
+            }
+            list
         }
         _ => return Err(api.no_such_path()),
     };
-    if matches!(parts.as_slice(), ["version" | ""]) {
-        return output::value(&Accepted::of(head, Offer::TEXT)?, StatusCode::OK, &value);
-    }
-    let accepted = Accepted::of(head, Offer::PLAIN)?;
-    match packed::body(&value).filter(|_| accepted.media == Media::Protobuf) {
+    // What stands behind a route of the original's is refused by the route.
+    let late = match parts.as_slice() {
+        ["apis"] | ["apis", _] => true,
+        ["apis", group, _] => !registry.is_own(group),
+        _ => false,
+    };
+    answer(head, if late { Offer::GROUPS } else { Offer::PLAIN }, &value)
+}
+
+fn answer(head: &Parts, offer: Offer, value: &Value) -> ApiResult<Response<Body>> {
+    let accepted = Accepted::of(head, offer)?;
+    match packed::body(value).filter(|_| accepted.media == Media::Protobuf) {
         Some(bytes) => {
             let kind = HeaderValue::from_static(Media::Protobuf.name());
             Ok(output::with_type(StatusCode::OK, kind, body::full(bytes)))
         }
-        None => output::value(&accepted, StatusCode::OK, &value),
+        None => output::value(&accepted, StatusCode::OK, value),
+    }
+}
+
+/// Refuses whatever is no read.
+fn reads(head: &Parts) -> ApiResult<()> {
+    match head.method {
+        Method::GET => Ok(()),
+        _ => Err(ApiError::method_not_allowed()),
     }
 }
 
@@ -105,7 +154,7 @@ fn version() -> Value {
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
         "gitVersion": format!("{KUBERNETES_VERSION}+kubeplane"),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "2026-04-22T00:00:00Z",
-        "goVersion": "none", "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, go_arch()),
+        "goVersion": GO_VERSION, "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, go_arch()),
     })
 }
 
@@ -118,6 +167,11 @@ fn go_arch() -> &'static str {
 }
 
 fn paths(api: &Api) -> Value {
+    json!({"paths": listed(api)})
+}
+
+/// The paths that `/` names, in order.
+pub(crate) fn listed(api: &Api) -> Vec<String> {
     let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
     for version in groups::versions(api.registry()) {
         if version.group.is_empty() {
@@ -133,5 +187,5 @@ fn paths(api: &Api) -> Value {
     paths.extend(listed.map(|(prefix, _)| prefix.clone()));
     paths.sort();
     paths.dedup();
-    json!({"paths": paths})
+    paths
 }

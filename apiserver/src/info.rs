@@ -69,7 +69,8 @@ impl RequestInfo {
         let by_path = rest[0] == "watch";
         if by_path {
             if rest.len() < 2 {
-                let why = format!("unable to determine kind and namespace from url, {uri}");
+                let asked = uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+                let why = format!("unable to determine kind and namespace from url, {asked}");
                 return Err(ApiError::bad_request(why));
             }
             rest = &rest[1..];

@@ -96,6 +96,7 @@ mod verbs;
 mod versions;
 mod watch;
 mod write;
+mod zpages;
 
 pub use api::Api;
 pub use body::Body;
@@ -110,6 +111,7 @@ pub use held::Held;
 pub use info::RequestInfo;
 pub use namespaces::NamespaceDeletion;
 pub use options::{DeleteOptions, Preconditions, Propagation};
+pub use output::{accepts_only, nowhere};
 pub use pipeline::{Service, forbidden};
 pub use query::Query;
 pub use registry::{Registry, Resource};

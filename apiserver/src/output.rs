@@ -2,12 +2,15 @@
 
 mod lists;
 mod negotiate;
+mod ordered;
 mod packed;
 mod protobuf;
 mod table;
 
 pub(crate) use lists::{ListMeta, list};
-pub(crate) use negotiate::{Accepted, Form, Media, Offer, Wish, is_unknown};
+pub use negotiate::accepts_only;
+pub(crate) use negotiate::{Accepted, Form, Media, Offer, PageForm, Wish, is_unknown, page_form};
+pub(crate) use ordered::{document, text as json_text};
 pub(crate) use protobuf::{body_of, metadata as metadata_body, object as object_body};
 pub(crate) use table::Table;
 
@@ -28,10 +31,31 @@ use serde_json::{Value, json};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// An answer of JSON bytes as they are.
 pub(crate) fn json_bytes(code: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
     with_type(code, JSON, body::full(bytes))
+}
+
+/// An answer in plain text, for what the original's multiplexer and first filters answer by themselves.
+pub(crate) fn page(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = with_type(code, TEXT, body::full(text));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    response
+}
+
+/// The page for a path of nobody: what the original's multiplexer says where none of its routes leads.
+#[must_use]
+pub fn nowhere() -> Response<Body> {
+    page(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// An answer of a document for people: JSON on many lines, whoever asks.
+pub(crate) fn indented(document: &Value) -> ApiResult<Response<Body>> {
+    let bytes = ordered::document(document, true).map_err(ApiError::internal)?;
+    Ok(json_bytes(StatusCode::OK, bytes))
 }
 
 /// An answer of this content type.
@@ -58,12 +82,10 @@ pub(crate) fn value(
         let text = serde_saphyr::to_string(value).map_err(ApiError::internal)?;
         return Ok(packed::whole(accepted, code, YAML, text));
     }
-    if accepted.pretty {
-        let bytes = serde_json::to_vec_pretty(value).map_err(ApiError::internal)?;
-        return Ok(packed::whole(accepted, code, JSON, bytes));
+    let mut bytes = ordered::bytes(value, accepted.pretty).map_err(ApiError::internal)?;
+    if !accepted.pretty {
+        bytes.push(b'\n');
     }
-    let mut bytes = serde_json::to_vec(value).map_err(ApiError::internal)?;
-    bytes.push(b'\n');
     Ok(packed::whole(accepted, code, JSON, bytes))
 }
 
@@ -126,8 +148,9 @@ pub(crate) fn failure(wish: &Wish, error: &ApiError) -> Response<Body> {
     if seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
-    let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    if error.code() == StatusCode::FORBIDDEN {
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    }
     response
 }
 
@@ -201,7 +224,12 @@ fn refuse_lists_of(accepted: &Accepted, definition: &Definition, is_list: bool) 
         }
         _ => return Ok(()),
     };
-    Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", why))
+    // The original takes what has no type for its own fault.
+    let (code, reason) = match wanted && !builtin {
+        true => (StatusCode::INTERNAL_SERVER_ERROR, ""),
+        false => (StatusCode::NOT_ACCEPTABLE, "NotAcceptable"),
+    };
+    Err(ApiError::new(code, reason, why))
 }
 
 fn decoded(stored: &Bytes, revision: Option<Revision>) -> ApiResult<Object> {

@@ -40,8 +40,12 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{Request, Response, request::Parts};
-use kubeplane_core::{admission::Warnings, auth::UserInfo, status::ApiResult};
+use http::{Request, Response, StatusCode, request::Parts, uri::PathAndQuery};
+use kubeplane_core::{
+    admission::Warnings,
+    auth::UserInfo,
+    status::{ApiError, ApiResult},
+};
 use std::{
     convert::Infallible,
     fmt::Debug,
@@ -77,7 +81,7 @@ pub(crate) struct Next<'a>(&'a [Arc<dyn Step>]);
 impl Next<'_> {
     pub(crate) async fn run(self, exchange: Exchange) -> ApiResult<Response<Body>> {
         let Some((step, rest)) = self.0.split_first() else {
-            return Err(kubeplane_core::ApiError::no_such_path());
+            return Err(ApiError::no_such_path());
         };
         step.run(exchange, Next(rest)).await
     }
@@ -114,7 +118,11 @@ impl Pipeline {
 
     async fn answer(&self, head: Parts, body: Body) -> ApiResult<Response<Body>> {
         let info = tracing::debug_span!("request_info")
-            .in_scope(|| RequestInfo::parse(&head.method, &head.uri))?;
+            .in_scope(|| RequestInfo::parse(&head.method, &head.uri));
+        let info = match info {
+            Ok(info) => info,
+            Err(error) => return Ok(unread(&head, &error)),
+        };
         tracing::Span::current().record("verb", info.verb.as_str());
         let info = Arc::new(info);
         let user = Arc::new(UserInfo::anonymous());
@@ -130,6 +138,14 @@ impl Pipeline {
         };
         Next(&self.0).run(exchange).await
     }
+}
+
+/// The page for a path that cannot be read, which comes before all else that is said of a request.
+fn unread(head: &Parts, error: &ApiError) -> Response<Body> {
+    let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let text = format!("Internal Server Error: {path:?}: failed to create RequestInfo: {error}\n");
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    output::page(StatusCode::INTERNAL_SERVER_ERROR, text)
 }
 
 /// The pipeline for any kind of request body.

@@ -1,7 +1,10 @@
 //! Query parameters, decoded as the original decodes them.
 
 use kubeplane_core::status::{ApiError, ApiResult};
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    num::{IntErrorKind, ParseIntError},
+};
 
 /// The parameters of a request's URL, in order, percent-decoded.
 #[derive(Debug, Clone, Default)]
@@ -54,8 +57,12 @@ impl Query {
     /// 400 when it is none.
     pub fn integer(&self, key: &str) -> ApiResult<Option<i64>> {
         let Some(text) = self.first(key).filter(|text| !text.is_empty()) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| {
-            ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        text.parse().map(Some).map_err(|error: ParseIntError| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
         })
     }
 
@@ -109,5 +116,10 @@ mod tests {
         assert_eq!(query.flag("other"), None);
         assert_eq!(query.text("s"), "a b");
         assert!(query.integer("limit").is_err());
+        let large = Query::parse("limit=99999999999999999999&low=-99999999999999999999");
+        for (key, sent) in [("limit", "99999999999999999999"), ("low", "-99999999999999999999")] {
+            let why = format!("strconv.ParseInt: parsing \"{sent}\": value out of range");
+            assert_eq!(large.integer(key).unwrap_err().message(), why);
+        }
     }
 }

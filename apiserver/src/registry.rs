@@ -5,7 +5,7 @@ use crate::{
     delegation::{Delegated, Delegation, Standing},
 };
 use arc_swap::ArcSwap;
-use kubeplane_core::{Definition, GroupResource, GroupVersion};
+use kubeplane_core::{Definition, GroupResource, GroupVersion, schema::SchemaRef};
 use kubeplane_store_trait::{Key, KeyRange};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -242,6 +242,17 @@ impl Registry {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Resource>> {
         self.served.load().versions.values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Whether kinds of the server's own are served in this group. Of such a group a Status tells what is not there; what nobody
+    /// knows, and what is not there of a group made at run time, has no more than a page.
+    pub(crate) fn is_own(&self, group: &str) -> bool {
+        let served = self.served.load();
+        served
+            .range(GroupVersion::new(group.to_owned(), "")..)
+            .take_while(|(version, _)| version.group == group)
+            .flat_map(|(_, resources)| resources.values())
+            .any(|resource| matches!(resource.definition.schema, SchemaRef::Static(_)))
     }
 
     /// Whether any resource of this version is served.

@@ -93,6 +93,7 @@ impl Call {
             (true, false) | (false, true) => Ok(()),
             (false, false) if own_namespace => Ok(()),
             (true, true) if everywhere => Ok(()),
+            _ if self.is_custom() => Err(ApiError::no_such_path()),
             // The path is there, for lists and watches of all namespaces.
             (true, true) if info.name.is_empty() => Err(self.unsupported()),
             _ => Err(ApiError::no_such_path()),
@@ -102,8 +103,15 @@ impl Call {
     async fn serve_whole(self) -> ApiResult<Response<Body>> {
         let verb = self.verb().filter(|verb| self.definition().verbs.contains(verb));
         let named = !self.info.name.is_empty();
+        let custom = self.is_custom();
+        if custom && !named && matches!(verb, Some(Verb::Update | Verb::Patch)) {
+            if verb == Some(Verb::Patch) {
+                patch::Kind::of(&self)?;
+            }
+            return Err(ApiError::bad_request("name must be provided"));
+        }
         let verb = verb.filter(|verb| match verb {
-            Verb::Create => !named,
+            Verb::Create => custom || !named,
             Verb::Update | Verb::Patch => named,
             _ => true,
         });
@@ -116,7 +124,7 @@ impl Call {
         if named && !has_items {
             return Err(ApiError::no_such_path());
         }
-        let verb = verb.filter(|_| self.head.method != Method::HEAD);
+        let verb = verb.filter(|_| custom || self.head.method != Method::HEAD);
         let Some(verb) = verb else { return Err(self.unsupported()) };
         self.warn_of_version(verb);
         if let Some(handler) = self.handler("") {
@@ -137,7 +145,12 @@ impl Call {
     async fn serve_part(self) -> ApiResult<Response<Body>> {
         let definition = self.definition().clone();
         let subresource =
-            definition.subresource(&self.info.subresource).ok_or_else(ApiError::no_such_path)?;
+            definition.subresource(&self.info.subresource).ok_or_else(|| {
+                match self.is_custom() {
+                    true => self.not_found(),
+                    false => ApiError::no_such_path(),
+                }
+            })?;
         let verb = self.verb().filter(|verb| subresource.verbs.contains(verb));
         let handler = self.handler(&self.info.subresource);
         // What takes every verb passes them on, and OPTIONS too, which is none.
@@ -174,12 +187,17 @@ impl Call {
 
     fn unsupported(&self) -> ApiError {
         // As in the original, which has routes for the built-in kinds and none for others.
-        match self.definition().schema {
-            SchemaRef::Static(_) => ApiError::method_not_allowed(),
-            SchemaRef::Shared(_) => {
+        match self.is_custom() {
+            false => ApiError::method_not_allowed(),
+            true => {
                 ApiError::method_not_supported(&self.resource.group_resource(), &self.info.verb)
             }
         }
+    }
+
+    /// Whether the kind was made at run time, for which the original has one route.
+    fn is_custom(&self) -> bool {
+        matches!(self.definition().schema, SchemaRef::Shared(_))
     }
 
     fn handler(&self, subresource: &str) -> Option<Arc<dyn crate::handler::Handler>> {

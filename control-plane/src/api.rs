@@ -26,6 +26,7 @@ use kubeplane_telemetry::{Health, Metrics};
 use kubeplane_webhooks::Extensions;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
@@ -68,6 +69,8 @@ pub struct ApiOptions {
     pub metrics: Metrics,
     /// Components shown by `kubectl get componentstatuses`.
     pub components: ComponentStatuses,
+    /// What the server tells at `/flagz` that it was started with, by name; none of it secret.
+    pub flags: BTreeMap<String, String>,
     /// Further paths that name no resource, and what serves them.
     pub routes: Vec<(String, Arc<dyn Route>)>,
     /// What it has beside the standard.
@@ -119,6 +122,7 @@ impl Default for ApiOptions {
             health: Health::new(),
             metrics: Metrics::new(),
             components: ComponentStatuses::new(),
+            flags: BTreeMap::new(),
             routes: Vec::new(),
             extend: Extend::default(),
         }
@@ -189,6 +193,7 @@ pub(crate) fn standard_api_server_dialing(
         .seed(options.seed.clone())
         .health(options.health.clone())
         .metrics(options.metrics.clone())
+        .flags(options.flags.clone())
         .resources(definitions)
         .hook(GroupResource::new("", "services"), Arc::new(addresses))
         .hook(
@@ -202,7 +207,7 @@ pub(crate) fn standard_api_server_dialing(
         let serving = credentials.live_serving().map_err(AssemblyError::Serving)?;
         builder = builder.listen(address, TlsOptions::from_resolver(serving));
     }
-    builder = with_access(builder, credentials, &issuer, clock)?;
+    builder = with_access(builder, credentials, &issuer, options)?;
     let extensions = Extensions::new(kubeplane_webhooks::Options {
         clock: options.clock.clone(),
         seed: options.seed.clone(),
@@ -244,11 +249,13 @@ fn with_access(
     builder: Builder,
     credentials: &Credentials,
     issuer: &TokenIssuer,
-    clock: SharedClock,
+    options: &ApiOptions,
 ) -> Result<Builder, AssemblyError> {
-    let tokens = issuer.clone();
+    let (tokens, clock) = (issuer.clone(), options.clock.clone());
+    let uids = options.features.is_on("AllowParsingUserUIDFromCertAuth");
+    let certificates = X509::from_pem(credentials.authority(), clock.clone())?.reading_uids(uids);
     Ok(builder
-        .authenticate(X509::from_pem(credentials.authority(), clock.clone())?)
+        .authenticate(certificates)
         .authenticate_with(move |reader| ServiceAccountTokens::new(tokens, reader.clone()))
         .authenticate_with(move |reader| BootstrapTokens::new(reader.clone(), clock))
         .authorize(Masters)

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod flags;
 #[cfg(feature = "testing")]
 mod testing;
 
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub(crate) use audit::AuditArgs;
+pub(crate) use flags::flags;
 #[cfg(feature = "testing")]
 pub(crate) use testing::{SimulateArgs, SimulationArgs, TestserverArgs};
 

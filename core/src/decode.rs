@@ -26,7 +26,7 @@ pub use typed::json_kind;
 pub use unstructured::misfit;
 
 use crate::{
-    ApiError, Definition, GroupVersion, GroupVersionKind, Object, protobuf,
+    ApiError, Definition, GroupKind, GroupVersion, GroupVersionKind, Object, field, protobuf,
     schema::{Schema, SchemaRef, builtin_names},
     status::ApiResult,
     yaml,
@@ -134,7 +134,11 @@ pub fn decode_as(
     }
     let named = Named::of(shaped.names, kind, matches!(schema, SchemaRef::Static(_)))
         .map_err(|why| unrecognized(&why))?;
-    named.check(kind)?;
+    let name = match &shaped.result {
+        Ok(Some(value)) => value["metadata"]["name"].as_str().unwrap_or_default(),
+        _ => "",
+    };
+    named.check(kind, name)?;
     let cannot = |error: &dyn std::fmt::Display| cannot(kind, kind, error);
     let mut object = match shaped.result {
         Ok(Some(Value::Object(map))) => Object::from_value(Value::Object(map)).unwrap_or_default(),
@@ -170,7 +174,7 @@ pub fn decode_protobuf(
     }
     let sent = protobuf::unwrap(body).map_err(|error| unrecognized(&error.to_string()))?;
     let named = Named::of([Some(sent.api_version.into()), Some(sent.kind.into())], kind, true);
-    named.map_err(|why| unrecognized(&why))?.check(kind)?;
+    named.map_err(|why| unrecognized(&why))?.check(kind, "")?;
     let cannot = |error: &dyn std::fmt::Display| cannot(kind, kind, error);
     let message = protobuf::Message::of(schema).ok_or_else(|| {
         cannot(&format!(
@@ -287,8 +291,9 @@ fn shape_json(body: &[u8], schema: &SchemaRef, strict: bool) -> Result<Shaped, S
     Ok(shaped)
 }
 
-/// Why something that is no map names neither version nor kind.
-fn no_names(what: &str) -> String {
+/// Why something that is no map, but a `what` as [`json_kind`] calls it, names neither version nor kind.
+#[must_use]
+pub fn no_names(what: &str) -> String {
     const INTO: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     format!(
         "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type {INTO}"
@@ -353,10 +358,11 @@ fn shape<'de, D: serde::Deserializer<'de>>(
 struct Named {
     kind: String,
     version: GroupVersion,
+    typed: bool,
 }
 
 impl Named {
-    /// Typed kinds may leave both out; others must say what they are.
+    /// Typed kinds may leave both out; others must say what they are, and their version is held against the path's.
     fn of(
         names: [Option<Value>; 2],
         expected: &GroupVersionKind,
@@ -376,7 +382,10 @@ impl Named {
         let [version, kind] = names;
         let (version, kind) = (text(version, "apiVersion")?, text(kind, "kind")?);
         let parsed = match version.matches('/').count() {
-            0 | 1 if version.is_empty() || version == "/" => expected.group_version(),
+            0 | 1 if version.is_empty() || version == "/" => match typed {
+                true => expected.group_version(),
+                false => GroupVersion::new("", ""),
+            },
             0 => GroupVersion::new("", version),
             1 => {
                 let (group, version) = version.split_once('/').unwrap_or_default();
@@ -388,10 +397,11 @@ impl Named {
             return Err("Object 'Kind' is missing".to_owned());
         }
         let kind = if kind.is_empty() { expected.kind.to_string() } else { kind };
-        Ok(Self { kind, version: parsed })
+        Ok(Self { kind, version: parsed, typed })
     }
 
-    fn check(&self, expected: &GroupVersionKind) -> ApiResult<()> {
+    /// Holds it against the kind of the path; `name` is that of the object.
+    fn check(&self, expected: &GroupVersionKind, name: &str) -> ApiResult<()> {
         let group_version = expected.group_version();
         let found = GroupVersionKind {
             group: self.version.group.clone(),
@@ -408,14 +418,20 @@ impl Named {
         {
             return Ok(());
         }
-        if self.kind == *expected.kind
+        if !self.typed && self.version == group_version {
+            let why = format!("must be {}", expected.kind);
+            let error = field::Error::invalid(&field::Path::new("kind"), self.kind.as_str(), why);
+            let kind = GroupKind::new(expected.group.clone(), self.kind.clone());
+            return Err(ApiError::invalid(&kind, name, &[error]));
+        }
+        let older = self.kind == *expected.kind
             && self.version.group == expected.group
-            && is_registered(&found)
-            || self.kind == *expected.kind
-                && self.version != group_version
-                && !expected.group.is_empty()
-                && custom(expected)
-        {
+            && is_registered(&found);
+        let other = self.kind == *expected.kind
+            && self.version != group_version
+            && !expected.group.is_empty()
+            && custom(expected);
+        if !self.typed || older || other {
             return Err(ApiError::bad_request(format!(
                 "the API version in the data ({}) does not match the expected API version ({group_version})",
                 self.version

@@ -75,6 +75,9 @@ impl Extension {
         let mut sent = Request::new(body::empty());
         *sent.uri_mut() = self.uri(path)?;
         identify(sent.headers_mut(), user);
+        if !tells_uids(api) {
+            sent.headers_mut().remove(UID);
+        }
         let accept = HeaderValue::from_str(accept).map_err(|error| error.to_string())?;
         sent.headers_mut().insert(header::ACCEPT, accept);
         let exchange = async {
@@ -108,6 +111,9 @@ impl Extension {
         *sent.method_mut() = head.method.clone();
         *sent.uri_mut() = self.uri(path).map_err(ApiError::internal)?;
         *sent.headers_mut() = passed(&head, &user, upgrades);
+        if !tells_uids(&api) {
+            sent.headers_mut().remove(UID);
+        }
         let answer = self.clients.send(&self.endpoint, api.reader(), sent).await;
         let mut answer = answer.map_err(|failure| unreachable(&failure))?;
         if let Some(client_side) = client_side
@@ -180,6 +186,11 @@ fn passed(head: &Parts, user: &UserInfo, upgrades: bool) -> HeaderMap {
         headers.insert("x-forwarded-for", value);
     }
     headers
+}
+
+/// Whether extensions are told the uid of who asks.
+fn tells_uids(api: &Api) -> bool {
+    api.features().is_on("RemoteRequestHeaderUID")
 }
 
 /// Says who asks; whatever the client said about that is gone.

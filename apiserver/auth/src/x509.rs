@@ -30,6 +30,8 @@ const UID: &str = "1.3.6.1.4.1.57683.2";
 pub struct X509 {
     anchors: Vec<TrustAnchor<'static>>,
     clock: SharedClock,
+    /// Whether the uid is read.
+    uids: bool,
     verified: Mutex<HashMap<usize, Verified>>,
 }
 
@@ -62,7 +64,15 @@ impl X509 {
         if anchors.is_empty() {
             return Err(Error::Authority("no certificate in the bundle".into()));
         }
-        Ok(Self { anchors, clock, verified: Mutex::default() })
+        Ok(Self { anchors, clock, uids: true, verified: Mutex::default() })
+    }
+
+    /// Reads the uid that a certificate says, which is so unless said otherwise, or does not look for one, as with the gate
+    /// `AllowParsingUserUIDFromCertAuth` off.
+    #[must_use]
+    pub fn reading_uids(mut self, uids: bool) -> Self {
+        self.uids = uids;
+        self
     }
 
     /// Verifies a connection's chain once, not with every request: a signature costs more than most reads.
@@ -106,7 +116,7 @@ impl X509 {
                     .map(|_| ())
             })
             .map_err(|error| error.to_string())?;
-        subject(&leaf)
+        subject(&leaf, self.uids)
     }
 }
 
@@ -116,7 +126,7 @@ fn ends(der: &[u8]) -> i64 {
     parsed.map_or(i64::MIN, |(_, certificate)| certificate.validity().not_after.timestamp())
 }
 
-fn subject(leaf: &[u8]) -> Result<UserInfo, String> {
+fn subject(leaf: &[u8], uids: bool) -> Result<UserInfo, String> {
     let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(leaf)
         .map_err(|error| error.to_string())?;
     let text = |attribute: &AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned).ok();
@@ -127,13 +137,17 @@ fn subject(leaf: &[u8]) -> Result<UserInfo, String> {
         return Err("the certificate has no common name".into());
     }
     let mut user = UserInfo::new(name, subject.iter_organization().filter_map(text));
-    user.uid = uid(subject)?;
+    user.uid = uid(subject, uids)?;
     let print: String = Sha256::digest(leaf).iter().map(|byte| format!("{byte:02x}")).collect();
     user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={print}")]);
     Ok(user)
 }
 
-fn uid(subject: &X509Name<'_>) -> Result<String, String> {
+/// The uid that a subject says; none if it is not `read`.
+fn uid(subject: &X509Name<'_>, read: bool) -> Result<String, String> {
+    if !read {
+        return Ok(String::new());
+    }
     let own = subject.iter_attributes().filter(|part| part.attr_type().to_id_string() == UID);
     let found: Result<Vec<&str>, _> = own.map(AttributeTypeAndValue::as_str).collect();
     let found = found.map_err(|error| error.to_string())?;
@@ -205,15 +219,19 @@ mod tests {
 
     #[test]
     fn a_subject_says_one_uid_at_most() {
-        let said = |parts: &[Vec<u8>]| {
+        let told = |parts: &[Vec<u8>], read: bool| {
             let parts = parts.concat();
             let mut name = vec![0x30, u8::try_from(parts.len()).unwrap()];
             name.extend(parts);
-            uid(&X509Name::from_der(&name).unwrap().1)
+            uid(&X509Name::from_der(&name).unwrap().1, read)
         };
+        let said = |parts: &[Vec<u8>]| told(parts, true);
         assert_eq!(said(&[]), Ok(String::new()));
         assert_eq!(said(&[attribute(b'7')]), Ok("7".to_owned()));
         let several = said(&[attribute(b'7'), attribute(b'8')]).unwrap_err();
         assert!(several.contains("found multiple"), "{several}");
+        for parts in [vec![attribute(b'7')], vec![attribute(b'7'), attribute(b'8')]] {
+            assert_eq!(told(&parts, false), Ok(String::new()), "nobody looks at it");
+        }
     }
 }

@@ -65,7 +65,12 @@ impl Strategy for Namespaces {
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         match context.subresource {
-            "status" => change_only(object, old, "status"),
+            "status" => {
+                change_only(object, old, "status");
+                if object.text(&["status", "phase"]).is_empty() {
+                    object.set(&["status", "phase"], "Active");
+                }
+            }
             "finalize" => keep(object, old, "status"),
             _ => {
                 match old.at(&["spec", "finalizers"]) {

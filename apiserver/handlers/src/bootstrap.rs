@@ -179,7 +179,9 @@ impl Bootstrap {
             data["requestheader-client-ca-file"] = front.authority.as_str().into();
             data["requestheader-allowed-names"] = list(&front.name).into();
             data["requestheader-username-headers"] = list("X-Remote-User").into();
-            data["requestheader-uid-headers"] = list("X-Remote-Uid").into();
+            if self.api.features().is_on("RemoteRequestHeaderUID") {
+                data["requestheader-uid-headers"] = list("X-Remote-Uid").into();
+            }
             data["requestheader-group-headers"] = list("X-Remote-Group").into();
             data["requestheader-extra-headers-prefix"] = list("X-Remote-Extra-").into();
         }

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use http::{Method, Response, header, request::Parts};
 use kubeplane_apiserver::{
-    Api, Route,
+    Api, Route, accepts_only,
     body::{self, Body},
 };
 use kubeplane_auth::TokenIssuer;
@@ -10,6 +10,8 @@ use serde_json::json;
 
 const CONFIGURATION: &str = "/.well-known/openid-configuration";
 const KEYS: &str = "/openid/v1/jwks";
+const JSON: &str = "application/json";
+const JWK_SET: &str = "application/jwk-set+json";
 /// How long an answer may be kept, as in the original: one hour.
 const KEPT: &str = "public, max-age=3600";
 
@@ -49,14 +51,19 @@ impl IssuerDiscovery {
 #[async_trait]
 impl Route for IssuerDiscovery {
     async fn serve(&self, _api: &Api, head: &Parts, _body: Body) -> ApiResult<Response<Body>> {
-        if head.method != Method::GET {
+        let known = Self::PATHS.contains(&head.uri.path().trim_end_matches('/'));
+        if known && head.method != Method::GET {
             return Err(ApiError::method_not_allowed());
         }
         let (content, text) = match head.uri.path().trim_end_matches('/') {
-            CONFIGURATION => ("application/json", self.configuration(head)?),
+            CONFIGURATION => {
+                accepts_only(&head.headers, JSON)?;
+                (JSON, self.configuration(head)?)
+            }
             KEYS => {
+                accepts_only(&head.headers, JWK_SET)?;
                 let keys = self.0.public_keys().map_err(ApiError::internal)?;
-                ("application/jwk-set+json", keys.to_string())
+                (JWK_SET, keys.to_string())
             }
             _ => return Err(ApiError::no_such_path()),
         };

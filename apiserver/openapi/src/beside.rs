@@ -139,7 +139,7 @@ fn named(add: impl FnOnce(&mut SchemaGenerator)) -> Map<String, Value> {
     add(&mut generator);
     let mut schemas = generator.take_definitions(true);
     for (name, schema) in &mut schemas {
-        overlay::complete(name, schema);
+        overlay::complete(name, schema, true);
     }
     schemas
 }

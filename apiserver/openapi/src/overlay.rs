@@ -29,8 +29,8 @@ const EXCEPTIONS: [(&str, &str, &str, &str); 12] = [
     ("kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec", "caBundle", LIST_TYPE, "atomic"),
 ];
 
-/// Completes one named definition.
-pub(crate) fn complete(name: &str, definition: &mut Value) {
+/// Completes one named definition, and names the values of enumerations if `listed`.
+pub(crate) fn complete(name: &str, definition: &mut Value, listed: bool) {
     if let Some(known) = scalar(name, definition) {
         *definition = known;
         return;
@@ -50,7 +50,9 @@ pub(crate) fn complete(name: &str, definition: &mut Value) {
     };
     for (field, property) in properties {
         if let Some(property) = property.as_object_mut() {
-            enums::complete(name, field, property);
+            if listed {
+                enums::complete(name, field, property);
+            }
             if let Some(field) = schema.field(field) {
                 complete_field(field, property);
             }

@@ -46,8 +46,8 @@ pub(crate) fn subresource_name(
     kinds::of_kind(&subresource.kind).map(kinds::Described::name)
 }
 
-/// All schemas the paths of these kinds refer to.
-pub(crate) fn of_version(kinds: &[(Arc<Definition>, Custom)]) -> Map<String, Value> {
+/// All schemas the paths of these kinds refer to; with the values of enumerations if `listed`, as by the gate `OpenAPIEnums`.
+pub(crate) fn of_version(kinds: &[(Arc<Definition>, Custom)], listed: bool) -> Map<String, Value> {
     let mut generator = SchemaSettings::openapi3().into_generator();
     shared(&mut generator);
     for (definition, _) in kinds {
@@ -61,7 +61,7 @@ pub(crate) fn of_version(kinds: &[(Arc<Definition>, Custom)]) -> Map<String, Val
     }
     let mut schemas = generator.take_definitions(true);
     for (name, schema) in &mut schemas {
-        overlay::complete(name, schema);
+        overlay::complete(name, schema, listed);
     }
     for (definition, custom) in kinds {
         own(definition, custom, &mut schemas);

@@ -3,7 +3,7 @@
 use crate::{document::Document, negotiation, store::Documents};
 use async_trait::async_trait;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
-use kubeplane_apiserver::{Api, Body, DelegatedRequest, Query, Route, body, no_such_path};
+use kubeplane_apiserver::{Api, Body, DelegatedRequest, Query, Route, body, nowhere};
 use kubeplane_core::{
     auth::UserInfo,
     status::{ApiError, ApiResult},
@@ -15,6 +15,9 @@ const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 /// How [`PROTOBUF`] is called in answers: an `@` may not stand in a media type, and Go refuses it there.
 const PROTOBUF_SENT: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// As what the original sends the list of documents, JSON though it is, whatever is accepted.
+const INDEX: &str = "text/plain; charset=utf-8";
 
 /// Serves `/openapi/v2` and `/openapi/v3`.
 ///
@@ -40,7 +43,7 @@ impl OpenApi {
             return send(head, &document, PROTOBUF_SENT);
         }
         if !negotiation::accepts(&head.headers, JSON) {
-            return Err(ApiError::not_acceptable(&[JSON, PROTOBUF]));
+            return Ok(bare(StatusCode::NOT_ACCEPTABLE));
         }
         let document = documents.swagger(api).await?;
         send(head, &document, JSON)
@@ -54,7 +57,10 @@ impl OpenApi {
             return other.delegate.serve(request).await;
         }
         let found = self.documents.lock().await.version(api, path).await?;
-        let document = found.ok_or_else(no_such_path)?;
+        let Some(document) = found else { return Ok(bare(StatusCode::NOT_FOUND)) };
+        if !negotiation::accepts(&head.headers, JSON) {
+            return Ok(bare(StatusCode::NOT_ACCEPTABLE));
+        }
         match Query::of(&head.uri).first("hash") {
             Some(hash) if !hash.is_empty() && hash != document.hash() => moved(path, &document),
             Some(hash) if !hash.is_empty() => {
@@ -71,20 +77,26 @@ impl OpenApi {
 #[async_trait]
 impl Route for OpenApi {
     async fn serve(&self, api: &Api, head: &Parts, _body: Body) -> ApiResult<Response<Body>> {
-        let path = head.uri.path().trim_end_matches('/');
+        let path = head.uri.path();
         if path == "/openapi/v2" {
             return self.swagger(api, head).await;
         }
-        if !negotiation::accepts(&head.headers, JSON) {
-            return Err(ApiError::not_acceptable(&[JSON]));
-        }
         if path == "/openapi/v3" {
             let index = self.documents.lock().await.index(api).await?;
-            return send(head, &index, JSON);
+            return send(head, &index, INDEX);
         }
-        let version = path.strip_prefix("/openapi/v3/").ok_or_else(no_such_path)?;
-        self.version(api, head, version).await
+        match path.strip_prefix("/openapi/v3/") {
+            Some(version) => self.version(api, head, version).await,
+            None => Ok(nowhere()),
+        }
     }
+}
+
+/// An answer without a body, as the original refuses here.
+fn bare(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = code;
+    response
 }
 
 /// An outdated hash: the document is elsewhere now.

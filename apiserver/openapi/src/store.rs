@@ -175,8 +175,11 @@ impl Documents {
             self.beside = self::beside(api, &groups)?;
             self.groups = groups;
         }
-        let made =
-            spawn_blocking(move || wanted.into_iter().map(make).collect::<Result<Vec<_>, _>>());
+        let listed = api.features().is_on("OpenAPIEnums");
+        let made = spawn_blocking(move || {
+            let made = wanted.into_iter().map(|(version, inputs)| make(version, inputs, listed));
+            made.collect::<Result<Vec<_>, _>>()
+        });
         let made = made.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
         self.versions.extend(made);
         if changed {
@@ -239,14 +242,18 @@ fn same(left: &Inputs, right: &Inputs) -> bool {
         })
 }
 
-fn make((version, inputs): (GroupVersion, Inputs)) -> std::io::Result<(GroupVersion, Made)> {
-    let document = Document::json(&describe(&version, &inputs))?;
+fn make(
+    version: GroupVersion,
+    inputs: Inputs,
+    listed: bool,
+) -> std::io::Result<(GroupVersion, Made)> {
+    let document = Document::json(&describe(&version, &inputs, listed))?;
     Ok((version, Made { inputs, document }))
 }
 
-fn describe(version: &GroupVersion, inputs: &Inputs) -> Value {
+fn describe(version: &GroupVersion, inputs: &Inputs, listed: bool) -> Value {
     let definitions: Vec<_> = inputs.iter().map(|(definition, _)| definition.clone()).collect();
-    whole(paths::of_version(version, &definitions), schemas::of_version(inputs))
+    whole(paths::of_version(version, &definitions), schemas::of_version(inputs, listed))
 }
 
 fn whole(paths: Map<String, Value>, schemas: Map<String, Value>) -> Value {

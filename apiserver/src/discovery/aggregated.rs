@@ -1,6 +1,9 @@
 //! Everything in one document: `apidiscovery.k8s.io`.
 
-use super::{groups, resources::verbs};
+use super::{
+    groups,
+    resources::{of_kind, verbs},
+};
 use crate::{output::Media, registry::Registry};
 use http::{HeaderMap, header};
 use kubeplane_core::{Definition, GroupVersion, GroupVersionKind};
@@ -76,7 +79,7 @@ fn described(definition: &Definition) -> Value {
     let mut value = json!({
         "resource": definition.plural, "responseKind": kind(&definition.kind),
         "scope": if definition.is_namespaced() { "Namespaced" } else { "Cluster" },
-        "singularResource": definition.singular, "verbs": verbs(&definition.verbs),
+        "singularResource": definition.singular, "verbs": of_kind(definition),
     });
     if !definition.short_names.is_empty() {
         value["shortNames"] = definition.short_names.clone().into();

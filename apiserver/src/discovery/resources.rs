@@ -2,16 +2,17 @@
 
 use crate::registry::Registry;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use kubeplane_core::{Definition, GroupVersion, definition::Verb};
+use kubeplane_core::{Definition, GroupVersion, definition::Verb, schema::SchemaRef};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// `/api/{version}` and `/apis/{group}/{version}`; `None` when the version is not served.
-pub(super) fn list(registry: &Registry, version: &GroupVersion) -> Option<Value> {
+/// `/api/{version}` and `/apis/{group}/{version}`; `None` when the version is not served. Unless `hashed`, only kinds made at run
+/// time tell of their stored version: the gate is not asked for those.
+pub(super) fn list(registry: &Registry, version: &GroupVersion, hashed: bool) -> Option<Value> {
     let mut resources = Vec::new();
     for resource in registry.of_version(version) {
         let definition = resource.definition();
-        resources.push(whole(definition));
+        resources.push(whole(definition, hashed));
         resources.extend(definition.subresources.iter().map(|subresource| {
             let mut value = json!({
                 "name": format!("{}/{}", definition.plural, subresource.name),
@@ -33,11 +34,11 @@ pub(super) fn list(registry: &Registry, version: &GroupVersion) -> Option<Value>
     })
 }
 
-fn whole(definition: &Definition) -> Value {
+fn whole(definition: &Definition, hashed: bool) -> Value {
     let mut value = json!({
         "name": definition.plural, "singularName": definition.singular,
         "namespaced": definition.is_namespaced(), "kind": definition.kind.kind,
-        "verbs": verbs(&definition.verbs),
+        "verbs": of_kind(definition),
     });
     if !definition.short_names.is_empty() {
         value["shortNames"] = definition.short_names.clone().into();
@@ -45,7 +46,8 @@ fn whole(definition: &Definition) -> Value {
     if !definition.categories.is_empty() {
         value["categories"] = definition.categories.clone().into();
     }
-    if definition.verbs.contains(&Verb::Get) {
+    let hashed = hashed || matches!(definition.schema, SchemaRef::Shared(_));
+    if hashed && definition.verbs.contains(&Verb::Get) {
         value["storageVersionHash"] = storage_hash(definition).into();
     }
     value
@@ -56,6 +58,17 @@ fn storage_hash(definition: &Definition) -> String {
     let (group, version) = (&definition.kind.group, &definition.storage_version);
     let text = format!("{group}/{version}/{}", definition.kind.kind);
     STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
+}
+
+/// The verbs of a kind; in the original those of kinds made at run time have an order of their own.
+pub(super) fn of_kind(definition: &Definition) -> Value {
+    use Verb::{Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
+    const CUSTOM: [Verb; 8] = [Delete, DeleteCollection, Get, List, Patch, Create, Update, Watch];
+    if let SchemaRef::Static(_) = definition.schema {
+        return verbs(&definition.verbs);
+    }
+    let served = CUSTOM.iter().filter(|verb| definition.verbs.contains(verb));
+    served.map(|verb| verb.as_str()).collect()
 }
 
 /// Verbs as discovery prints them.

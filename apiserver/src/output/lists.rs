@@ -5,7 +5,10 @@ use crate::{body::Body, cache::Row, stored::Shape};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
-use kubeplane_core::status::{ApiError, ApiResult};
+use kubeplane_core::{
+    schema::SchemaRef,
+    status::{ApiError, ApiResult},
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -46,6 +49,16 @@ pub(crate) async fn list(
 ) -> ApiResult<Response<Body>> {
     let definition = shape.definition();
     super::refuse_lists_of(accepted, definition, true)?;
+    let untyped;
+    let meta = match (&definition.schema, &accepted.form) {
+        // As the original's lists of what has no type, which always say it.
+        (SchemaRef::Shared(_), Form::Object) => {
+            let continues = Some(meta.continues.clone().unwrap_or_default());
+            untyped = ListMeta { continues, ..meta.clone() };
+            &untyped
+        }
+        _ => meta,
+    };
     match &accepted.form {
         Form::Object if accepted.media == Media::Protobuf => {
             protobuf::list(accepted, shape, rows, meta, None).await

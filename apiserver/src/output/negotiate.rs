@@ -13,6 +13,9 @@ const OBJECTS: [&str; 3] =
 const STREAMS: [&str; 2] =
     ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
+/// Those of pages about the server itself.
+const PAGES: [&str; 3] = ["application/json", "application/yaml", "text/plain"];
+
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Media {
@@ -46,21 +49,23 @@ pub(crate) struct Offer {
     stream: bool,
     /// The object's own form has a protobuf form.
     protobuf: bool,
+    /// Nothing but the writer of the answer looks at what is accepted.
+    late: bool,
 }
 
 impl Offer {
     /// The object's own form only.
     pub(crate) const PLAIN: Self =
-        Self { forms: false, tables: false, stream: false, protobuf: true };
-    /// Documents that have no protobuf form.
-    pub(crate) const TEXT: Self = Self { protobuf: false, ..Self::PLAIN };
+        Self { forms: false, tables: false, stream: false, protobuf: true, late: false };
+    /// The lists of groups, which no route of the original's stands before.
+    pub(crate) const GROUPS: Self = Self { late: true, ..Self::PLAIN };
     /// Objects that are answered and not stored.
     pub(crate) const ANSWER: Self = Self { forms: true, ..Self::PLAIN };
 
     /// Every form of a kind's objects.
     pub(crate) fn forms(definition: &Definition) -> Self {
         let protobuf = Message::of(&definition.schema).is_some();
-        Self { forms: true, tables: true, stream: false, protobuf }
+        Self { forms: true, tables: true, stream: false, protobuf, late: false }
     }
 
     /// A watch of a kind's objects.
@@ -114,8 +119,13 @@ impl Accepted {
     /// 406 when nothing accepted is offered, 400 for bad table options.
     pub(crate) fn of(head: &Parts, offer: Offer) -> ApiResult<Self> {
         let query = Query::of(&head.uri);
+        let custom = offer.forms && !offer.protobuf;
+        // As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
+        if !custom && !offer.late && is_unknown(&head.headers) {
+            return Err(unavailable(&OBJECTS));
+        }
         let mut accepted = choose(head.headers.get_all(header::ACCEPT), offer)
-            .ok_or_else(|| refusal(&head.headers, offer))?;
+            .ok_or_else(|| ApiError::not_acceptable(&OBJECTS))?;
         accepted.gzip = takes_gzip(&head.headers);
         if offer.stream && accepted.media == Media::Yaml {
             return Err(ApiError::not_acceptable(&STREAMS));
@@ -178,23 +188,77 @@ impl Wish {
     }
 }
 
-/// Whether nothing of what is accepted is ever served.
+/// The form of a page about the server itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PageForm {
+    /// Plain text.
+    Text,
+    /// An object of `config.k8s.io`.
+    Object { media: Media, version: &'static str, pretty: bool },
+}
+
+/// The form of such a page that a client accepts; `kind` is that of its object.
+///
+/// # Errors
+/// 406.
+pub(crate) fn page_form(head: &Parts, kind: &str) -> ApiResult<PageForm> {
+    let sent = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let sent = sent.unwrap_or_default();
+    if sent.trim().is_empty() {
+        return Ok(PageForm::Text);
+    }
+    let pretty = is_pretty(&head.headers, &Query::of(&head.uri));
+    let mut clauses: Vec<_> = sent.split(',').map(clause).collect();
+    sort(&mut clauses);
+    let found = clauses.iter().find_map(|clause| page_of(clause, kind, pretty));
+    found.ok_or_else(|| ApiError::not_acceptable(&PAGES))
+}
+
+fn page_of(clause: &Clause<'_>, kind: &str, pretty: bool) -> Option<PageForm> {
+    let parameter =
+        |name| clause.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    match (parameter("as"), parameter("g"), parameter("v")) {
+        (None, None, None) => {
+            matches!(clause.media, "*/*" | "text/*" | "text/plain").then_some(PageForm::Text)
+        }
+        (Some(sent), Some("config.k8s.io"), Some(version)) if sent == kind => {
+            let media = match clause.media {
+                "*/*" | "application/*" => Media::Json,
+                media => Media::named(media).filter(|media| *media != Media::Protobuf)?,
+            };
+            let version = ["v1alpha1", "v1beta1"].into_iter().find(|known| *known == version)?;
+            Some(PageForm::Object { media, version, pretty })
+        }
+        _ => None,
+    }
+}
+
+/// Whether nothing of what is accepted is ever served; of wildcards only `*/*` counts there.
 pub(crate) fn is_unknown(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut clauses = values.flat_map(|value| value.split(',')).map(clause);
-    let served =
-        |media: &str| matches!(media, "" | "*/*" | "application/*") || OBJECTS.contains(&media);
+    let served = |media: &str| matches!(media, "" | "*/*") || OBJECTS.contains(&media);
     headers.contains_key(header::ACCEPT) && !clauses.any(|clause| served(clause.media))
 }
 
-/// As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
-fn refusal(headers: &HeaderMap, offer: Offer) -> ApiError {
-    let custom = offer.forms && !offer.protobuf;
-    if custom || !is_unknown(headers) {
-        return ApiError::not_acceptable(&OBJECTS);
-    }
-    let why = format!("406: Not Acceptable\n\nAvailable representations: {}", OBJECTS.join(", "));
+fn unavailable(offered: &[&str]) -> ApiError {
+    let why = format!("406: Not Acceptable\n\nAvailable representations: {}", offered.join(", "));
     ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", why).with_details(Details::default())
+}
+
+/// Refuses clients that do not accept the one media type of a document. As in the original, that is asked of the names as they
+/// stand: of wildcards only `*/*` counts, and quality values do not.
+///
+/// # Errors
+/// 406.
+pub fn accepts_only(headers: &HeaderMap, offered: &str) -> ApiResult<()> {
+    let mut sent = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let Some(first) = sent.next().filter(|first| !first.is_empty()) else { return Ok(()) };
+    let mut clauses = first.split(',').map(clause);
+    match clauses.any(|clause| clause.media == "*/*" || clause.media == offered) {
+        true => Ok(()),
+        false => Err(unavailable(&[offered])),
+    }
 }
 
 /// The original looks for the bare word.
@@ -225,10 +289,15 @@ fn choose<'a>(sent: impl IntoIterator<Item = &'a HeaderValue>, offer: Offer) -> 
     if clauses.iter().all(|clause| clause.media.is_empty()) {
         return Some(Accepted::JSON);
     }
+    sort(&mut clauses);
+    clauses.iter().find_map(|clause| accept(clause, offer))
+}
+
+/// The most wanted first.
+fn sort(clauses: &mut [Clause<'_>]) {
     clauses.sort_by(|a, b| {
         b.quality.total_cmp(&a.quality).then(wildness(a.media).cmp(&wildness(b.media)))
     });
-    clauses.iter().find_map(|clause| accept(clause, offer))
 }
 
 /// Exact types are preferred to wild ones of the same quality.
@@ -245,10 +314,10 @@ fn clause(text: &str) -> Clause<'_> {
     let media = parts.next().unwrap_or_default();
     let (mut parameters, mut quality) = (Vec::new(), 1.0);
     for (key, value) in parts.filter_map(|part| part.split_once('=')) {
-        let value = value.trim_matches('"');
-        match key {
-            "q" => quality = value.parse().unwrap_or(1.0),
-            _ => parameters.push((key, value)),
+        match key.trim() {
+            "q" => quality = value.parse().unwrap_or(0.0),
+            // Quotes are part of the value, as in the original.
+            key => parameters.push((key, value.trim())),
         }
     }
     Clause { media, parameters, quality }
@@ -263,7 +332,8 @@ fn accept(clause: &Clause<'_>, offer: Offer) -> Option<Accepted> {
 fn accept_as(clause: &Clause<'_>, media: Media, offer: Offer) -> Option<Accepted> {
     let parameter =
         |name| clause.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    if parameter("sv").is_some_and(|version| !version.is_empty()) {
+    let served = |version: &str| version.is_empty() || offer.forms && version == "v1";
+    if !parameter("sv").is_none_or(served) {
         return None;
     }
     let stream = parameter("stream").unwrap_or_default();
@@ -313,6 +383,23 @@ mod tests {
         assert_eq!(accepted(kubectl, Offer::PLAIN).unwrap().form, Form::Object);
         assert_eq!(accepted("application/yaml", FORMS).unwrap().media, Media::Yaml);
         assert_eq!(accepted("text/html, */*;q=0.1", Offer::PLAIN).unwrap().form, Form::Object);
+        let spaced = "application/json ; as = Table ; v=v1 ; g=meta.k8s.io";
+        assert!(matches!(accepted(spaced, FORMS).unwrap().form, Form::Table(_)));
+        let quoted = "application/json;as=\"Table\";v=v1;g=meta.k8s.io";
+        assert_eq!(accepted(quoted, FORMS).unwrap_err().code().as_u16(), 406);
+        let odd = "application/yaml;q=x,application/json;q=0.1";
+        assert_eq!(accepted(odd, FORMS).unwrap().media, Media::Json);
+    }
+
+    #[test]
+    fn built_in_paths_know_one_wildcard_and_the_version_of_the_server() {
+        let custom = Offer { protobuf: false, ..FORMS };
+        let any = "application/*";
+        assert!(accepted(any, FORMS).unwrap_err().message().starts_with("406: Not Acceptable"));
+        assert_eq!(accepted(any, custom).unwrap().media, Media::Json);
+        assert_eq!(accepted("application/json;sv=v1", FORMS).unwrap().media, Media::Json);
+        assert_eq!(accepted("application/json;sv=v2", FORMS).unwrap_err().code().as_u16(), 406);
+        assert!(accepted("application/json;sv=v1", Offer::PLAIN).is_err());
     }
 
     #[test]

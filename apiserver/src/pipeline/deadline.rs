@@ -1,3 +1,5 @@
+mod duration;
+
 use super::{Exchange, Next, Step};
 use crate::{body::Body, metrics::ApiMetrics, query::Query};
 use async_trait::async_trait;
@@ -32,18 +34,15 @@ impl Step for Deadline {
     }
 }
 
-/// The limit the client asks for, as Go writes durations: `30s`, `1m30s`.
+/// The limit the client asks for, as Go writes durations: `30s`, `1m30s`. None above zero is no limit.
 fn asked(query: &Query) -> ApiResult<Option<Duration>> {
     let Some(text) = query.first("timeout").filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let bad = || ApiError::bad_request("invalid timeout specified in the request URL");
-    let parsed: kube_core::Duration = text.parse().map_err(|_| bad())?;
-    if parsed.is_negative() {
-        return Err(bad());
-    }
-    let limit = Duration::from(parsed);
-    Ok((!limit.is_zero()).then_some(limit))
+    let limit = duration::parse(text).map_err(|why| {
+        ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })?;
+    Ok(limit.filter(|limit| !limit.is_zero()))
 }
 
 #[cfg(test)]
@@ -56,6 +55,10 @@ mod tests {
         assert_eq!(asked("timeout=1m30s").unwrap(), Some(Duration::from_secs(90)));
         assert_eq!(asked("timeout=0s").unwrap(), None);
         assert_eq!(asked("").unwrap(), None);
-        assert!(asked("timeout=soon").is_err());
+        assert_eq!(asked("timeout=-1s").unwrap(), None);
+        assert_eq!(
+            asked("timeout=soon").unwrap_err().message(),
+            "invalid timeout specified in the request URL - time: invalid duration \"soon\""
+        );
     }
 }

@@ -1,9 +1,10 @@
 use super::{Exchange, Next, Step};
 use crate::{
-    api::Api, body::Body, delegation::DelegatedRequest, discovery, requester::on_behalf, verbs,
+    api::Api, body::Body, delegation::DelegatedRequest, discovery, output, requester::on_behalf,
+    verbs,
 };
 use async_trait::async_trait;
-use http::{Method, Response, header};
+use http::{Response, header};
 use kubeplane_core::{ApiError, status::ApiResult};
 use tracing::Instrument;
 
@@ -19,6 +20,21 @@ impl Dispatch {
     pub(crate) fn new(api: Api) -> Self {
         let compresses = api.features().is_on("APIResponseCompression");
         Self { api, compresses }
+    }
+
+    /// What nobody serves has a Status only below what the server itself is known for; elsewhere it is the multiplexer of the
+    /// original that says so, by a page.
+    fn told(&self, path: &str, answer: ApiResult<Response<Body>>) -> ApiResult<Response<Body>> {
+        let mut parts = path.split('/').skip(1);
+        let own = match (parts.next(), parts.next()) {
+            (Some("api" | "version"), _) => true,
+            (Some("apis"), Some(group)) if !group.is_empty() => self.api.registry().is_own(group),
+            _ => false,
+        };
+        match answer {
+            Err(error) if !own && error == ApiError::no_such_path() => Ok(output::nowhere()),
+            answer => answer,
+        }
     }
 
     /// A write goes on to its end when the client goes away, so that what it allocated is kept or given
@@ -45,6 +61,10 @@ impl Dispatch {
 #[async_trait]
 impl Step for Dispatch {
     async fn run(&self, exchange: Exchange, _next: Next<'_>) -> ApiResult<Response<Body>> {
+        let path = exchange.info.path.clone();
+        if path.starts_with("//") || path.starts_with("/apis//") {
+            return Ok(output::nowhere());
+        }
         let delegation = self.api.registry().delegation();
         if let Some(delegate) = delegation.of(&exchange.info) {
             let Exchange { head, body, user, .. } = exchange;
@@ -52,9 +72,9 @@ impl Step for Dispatch {
             return delegate.serve(DelegatedRequest { head, body, user, api }).await;
         }
         if exchange.info.is_resource() {
-            return self.resource(exchange).await;
+            let answer = self.resource(exchange).await;
+            return self.told(&path, answer);
         }
-        let path = exchange.info.path.clone();
         let below = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| {
                 rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')
@@ -64,9 +84,6 @@ impl Step for Dispatch {
         if let Some((_, route)) = routes.max_by_key(|(prefix, _)| prefix.len()) {
             return route.serve(&self.api, &exchange.head, exchange.body).await;
         }
-        match exchange.head.method {
-            Method::GET | Method::HEAD => discovery::serve(&self.api, &exchange.head),
-            _ => Err(ApiError::no_such_path()),
-        }
+        self.told(&path, discovery::serve(&self.api, &exchange.head))
     }
 }

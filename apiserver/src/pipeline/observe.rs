@@ -60,6 +60,8 @@ impl Step for Observe {
         tracing::Span::current().record("code", response.status().as_u16());
         response = self.measured(response, &info, &labels, counted);
         response.headers_mut().insert(AUDIT_ID, id);
+        let kept = HeaderValue::from_static("no-cache, private");
+        response.headers_mut().entry(header::CACHE_CONTROL).or_insert(kept);
         if let Some(placed) = placed.get() {
             response.headers_mut().insert(SCHEMA, placed.schema.clone());
             response.headers_mut().insert(LEVEL, placed.level.clone());

@@ -15,8 +15,8 @@ use http::{Response, StatusCode};
 use kubeplane_core::{
     ApiError, GroupKind, GroupVersion, GroupVersionKind, Object, apply,
     decode::FieldValidation,
-    definition::{Form, Strategy, Verb},
-    field,
+    definition::{Form, NameRule, Strategy, Verb},
+    field, metadata,
     schema::SchemaRef,
     selector::LabelSelector,
     status::ApiResult,
@@ -250,15 +250,10 @@ impl Paths {
             let why = format!("the spec replicas field \".{}\" cannot be empty", self.wanted);
             return Err(ApiError::bad_request(why));
         }
-        if replicas < 0 && !self.custom {
-            let path = field::Path::new("spec.replicas");
-            let errors =
-                [field::Error::invalid(&path, replicas, "must be greater than or equal to 0")];
-            return Err(ApiError::invalid(
-                &GroupKind::new("autoscaling", "Scale"),
-                scale.name(),
-                &errors,
-            ));
+        let errors = if self.custom { Vec::new() } else { wrong(scale, replicas) };
+        if !errors.is_empty() {
+            let kind = GroupKind::new("autoscaling", "Scale");
+            return Err(ApiError::invalid(&kind, scale.name(), &errors));
         }
         let mut object = live.clone();
         object.set(&self.count(), replicas);
@@ -272,6 +267,20 @@ impl Paths {
         }
         Ok(object)
     }
+}
+
+/// What is wrong with a Scale, of which more is checked than is kept.
+fn wrong(scale: &Object, replicas: i64) -> field::Errors {
+    let mut sent = scale.clone();
+    // The managers are the server's own.
+    sent.remove(&["metadata", "managedFields"]);
+    let path = field::Path::new("metadata");
+    let mut errors = metadata::validate_metadata(&sent, true, NameRule::DnsSubdomain, &path);
+    if replicas < 0 {
+        let path = field::Path::new("spec.replicas");
+        errors.push(field::Error::invalid(&path, replicas, "must be greater than or equal to 0"));
+    }
+    errors
 }
 
 fn at<'a>(object: &'a Object, path: &str) -> Option<&'a Value> {

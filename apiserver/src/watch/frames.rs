@@ -187,5 +187,5 @@ fn bare(schema: &Schema) -> Value {
 }
 
 fn put(out: &mut BytesMut, value: &Value) {
-    out.extend_from_slice(value.to_string().as_bytes());
+    out.extend_from_slice(output::json_text(value).as_bytes());
 }

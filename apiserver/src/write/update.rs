@@ -10,6 +10,7 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait as store;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// What one try of an update came to.
@@ -17,6 +18,12 @@ enum Outcome {
     Done(Box<Written>),
     /// Another write came between; this is what it left.
     Again(Option<Current>),
+}
+
+/// As the original, which takes a version that is no number for its own fault.
+fn no_version(sent: &str) -> ApiError {
+    let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why)
 }
 
 impl Writer<'_> {
@@ -53,13 +60,16 @@ impl Writer<'_> {
         Err(ApiError::modified(&self.group_resource(), name))
     }
 
-    async fn create_by_update(&self, name: &str, object: Object) -> ApiResult<Outcome> {
+    async fn create_by_update(&self, name: &str, mut object: Object) -> ApiResult<Outcome> {
         if !object.uid().is_empty() {
-            let why = format!(
-                "Precondition failed: UID in precondition: {}, UID in object meta: ",
-                object.uid()
-            );
-            return Err(ApiError::conflict(&self.group_resource(), name, why));
+            return Err(self.other_uid(name, object.uid(), "")?);
+        }
+        // What is created has a version of its own, whatever was sent.
+        if let Some(Value::String(sent)) = object.remove(&["metadata", "resourceVersion"])
+            && !sent.is_empty()
+            && sent.parse::<u64>().is_err()
+        {
+            return Err(no_version(&sent));
         }
         self.authorize_create(name).await?;
         match self.create_once(object).await {
@@ -122,13 +132,23 @@ impl Writer<'_> {
         if live.is_none() || uid.is_empty() || uid == stored {
             return Ok(());
         }
-        let key = self.key(object.name())?;
+        Err(self.other_uid(object.name(), uid, stored)?)
+    }
+
+    /// The refusal of a uid that is not the stored one.
+    fn other_uid(&self, name: &str, uid: &str, stored: &str) -> ApiResult<ApiError> {
+        let key = self.key(name)?;
         let key = String::from_utf8_lossy(key.as_bytes()).into_owned();
+        // What only looks as if it wrote does not come as far as the root in the original.
+        let key = match self.dry_run {
+            true => key.strip_prefix(self.api.registry().root()).unwrap_or(key.as_str()),
+            false => key.as_str(),
+        };
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
              Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}"
         );
-        Err(ApiError::conflict(&self.group_resource(), object.name(), why))
+        Ok(ApiError::conflict(&self.group_resource(), name, why))
     }
 
     /// Holds the resourceVersion sent against the stored one.
@@ -136,8 +156,7 @@ impl Writer<'_> {
         let (resource, name) = (self.group_resource(), old.object.name());
         match object.resource_version() {
             sent if !sent.is_empty() && sent.parse::<u64>().is_err() => {
-                let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
-                return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why));
+                return Err(no_version(sent));
             }
             "" | "0" if self.definition().unconditional_update => {}
             "" | "0" => {

@@ -110,12 +110,44 @@ async fn unknown_places_are_not_found() {
     let server = Server::ready().await;
     for path in [
         "/api/v1/namespaces/default/nothings",
-        "/apis/nowhere/v1/things",
-        "/nowhere",
         "/api/v2",
-        "/apis/nowhere",
+        "/api//v1/namespaces",
+        "/apis/apps/v3",
+        "/apis/apps/v3/deployments",
+        "/apis/apps/v1/nothings",
+        "/version/nothing",
     ] {
-        server.get(path).await.expect(404);
+        for method in ["GET", "POST", "DELETE"] {
+            let answer = server.call(method, path, &[], b"{}").await;
+            assert_eq!(answer.headers.get("x-content-type-options"), None, "{path}");
+            let said = answer.expect(404)["message"].clone();
+            assert_eq!(said, "the server could not find the requested resource", "{path}");
+        }
+    }
+    for path in [
+        "/nowhere",
+        "/apis/nowhere",
+        "/apis/nowhere/v1",
+        "/apis/nowhere/v1/things",
+        "//api/v1/pods",
+        "/apis//v1/pods",
+        "//",
+        "/apis//",
+        "/openapi",
+        "/healthz/",
+        "/metrics/nothing",
+    ] {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let answer = server.call(method, path, &[], b"{}").await;
+            assert_eq!(
+                (answer.code.as_u16(), &*answer.text),
+                (404, "404 page not found\n"),
+                "{path}"
+            );
+            assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+            assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+            assert_eq!(answer.headers["cache-control"], "no-cache, private");
+        }
     }
     server.get("/api/v1/configmaps/one").await.expect(404);
     server.get(&format!("{MAPS}/one/nothing")).await.expect(404);
@@ -178,4 +210,52 @@ async fn a_path_is_unknown_only_when_everything_has_its_path() {
     for path in paths {
         assert_eq!(server.get(path).await.code, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_is_a_route_of_its_own_says_which_methods_it_takes() {
+    let server = Server::ready().await;
+    for path in ["/api", "/api/", "/api/v1", "/apis/apps/v1", "/version"] {
+        for method in ["POST", "DELETE", "HEAD"] {
+            let answer = server.call(method, path, &[], b"{}").await;
+            assert_eq!(answer.code.as_u16(), 405, "{method} {path}");
+        }
+    }
+    for path in ["/", "/index.html", "/apis", "/apis/", "/apis/apps", "/healthz", "/metrics"] {
+        for method in ["GET", "POST", "PUT", "DELETE"] {
+            let answer = server.call(method, path, &[], b"{}").await;
+            assert_eq!(answer.code.as_u16(), 200, "{method} {path}: {}", answer.text);
+        }
+    }
+    let yaml = [("accept", "application/yaml")];
+    let refused = server.call("GET", "/version", &yaml, b"").await;
+    assert_eq!(refused.code.as_u16(), 406, "it is JSON only: {}", refused.text);
+    let paths = server.call("GET", "/index.html", &yaml, b"").await;
+    assert!(paths.text.starts_with("{\n  \"paths\": [\n"), "{}", paths.text);
+    let version = server.get("/version").await.text;
+    assert!(version.starts_with("{\n  \"major\": \"1\",\n  \"minor\": \"36\","), "{version}");
+}
+
+#[tokio::test]
+async fn a_watch_of_nothing_is_refused_before_all_else() {
+    let server = Server::ready().await;
+    let nobody = [("authorization", "Bearer bad")];
+    let answer = server.call("GET", "/api/v1/watch?a=1&b=2", &nobody, b"").await;
+    assert_eq!(
+        (answer.code.as_u16(), &*answer.text),
+        (
+            500,
+            "Internal Server Error: \"/api/v1/watch?a=1&amp;b=2\": failed to create RequestInfo: unable to determine kind and namespace from url, /api/v1/watch?a=1&amp;b=2\n"
+        )
+    );
+    assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+}
+
+#[tokio::test]
+async fn a_failure_has_the_order_of_its_type() {
+    let server = Server::ready().await;
+    assert_eq!(
+        server.get(&format!("{MAPS}/none")).await.text,
+        "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"configmaps \\\"none\\\" not found\",\"reason\":\"NotFound\",\"details\":{\"name\":\"none\",\"kind\":\"configmaps\"},\"code\":404}\n"
+    );
 }

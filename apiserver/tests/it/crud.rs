@@ -80,6 +80,15 @@ async fn a_dry_run_answers_and_changes_nothing() {
     assert_eq!(server.put(&path, &changed).await.expect(200)["data"]["a"], "9");
     server.delete(&path, &json!(null)).await.expect(200);
     assert_eq!(server.get(&format!("{MAPS}/one")).await.expect(200), kept);
+    changed["metadata"]["uid"] = "other".into();
+    for (path, key) in [
+        (path, "Key: /configmaps/default/one, "),
+        (format!("{MAPS}/one"), "Key: /registry/configmaps/default/one, "),
+    ] {
+        let refused = server.put(&path, &changed).await;
+        assert!(refused.message().contains(key), "{}", refused.text);
+        refused.expect(409);
+    }
 }
 
 #[tokio::test]
@@ -134,6 +143,12 @@ async fn a_scale_is_a_view_that_can_be_written() {
     scale["spec"]["replicas"] = (-1).into();
     scale["metadata"]["resourceVersion"] = patched["metadata"]["resourceVersion"].clone();
     server.put(&path, &scale).await.expect(422);
+    let labels = json!({"metadata": {"labels": {"a/b/c": "d"}}});
+    let refused = server.patch(&path, "merge-patch+json", &labels).await.expect(422);
+    assert_eq!(refused["details"]["kind"], "Scale");
+    assert_eq!(refused["details"]["causes"][0]["field"], "metadata.labels");
+    let labels = json!({"metadata": {"labels": {"a/b": "d"}}});
+    server.patch(&path, "merge-patch+json", &labels).await.expect(200);
 }
 
 #[tokio::test]
@@ -161,4 +176,32 @@ async fn events_of_both_groups_are_the_same_objects() {
     assert_eq!(other["note"], "text");
     let list = server.get(path).await.expect(200);
     assert_eq!(list["items"][0]["regarding"]["name"], "p");
+}
+
+#[tokio::test]
+async fn what_an_update_creates_may_say_a_version() {
+    let server = Server::ready().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let lease = |name: &str, metadata: serde_json::Value| {
+        let mut lease = json!({"metadata": metadata});
+        lease["metadata"]["name"] = name.into();
+        (format!("{leases}/{name}"), lease)
+    };
+    let (path, one) = lease("one", json!({"resourceVersion": "5"}));
+    let made = server.put(&path, &one).await.expect(201);
+    assert_ne!(made["metadata"]["resourceVersion"], "5");
+    let (path, odd) = lease("two", json!({"resourceVersion": "x"}));
+    let refused = server.put(&path, &odd).await;
+    assert_eq!(refused.message(), "strconv.ParseUint: parsing \"x\": invalid syntax");
+    refused.expect(500);
+    let (path, other) = lease("three", json!({"uid": "5"}));
+    let refused = server.put(&path, &other).await;
+    assert_eq!(
+        refused.message(),
+        "Operation cannot be fulfilled on leases.coordination.k8s.io \"three\": StorageError: invalid object, Code: 4, Key: /registry/leases/default/three, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: 5, UID in object meta: "
+    );
+    refused.expect(409);
+    let apply = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "resourceVersion": "5"}});
+    let path = format!("{MAPS}/m?fieldManager=a");
+    server.patch(&path, "apply-patch+yaml", &apply).await.expect(201);
 }

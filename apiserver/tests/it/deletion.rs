@@ -186,3 +186,19 @@ async fn the_inside_creates_changes_and_deletes() {
     api.delete(&maps, "default", "in", Default::default()).await.unwrap();
     assert!(api.get(&maps, "default", "in").await.is_err());
 }
+
+#[tokio::test]
+async fn options_that_are_no_object_are_refused_in_the_words_of_the_original() {
+    let server = Server::ready().await;
+    server.config_map("one", json!({})).await;
+    for (body, what) in [(json!([]), "array"), (json!("x"), "string")] {
+        let refused = server.delete(&format!("{MAPS}/one"), &body).await;
+        assert_eq!(
+            refused.message(),
+            format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+            )
+        );
+        refused.expect(400);
+    }
+}

@@ -1,5 +1,6 @@
 use crate::harness::Server;
 use http::StatusCode;
+use kubeplane_core::features::Features;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -79,7 +80,7 @@ async fn kinds_come_and_go_at_run_time() {
     assert_eq!(events.brief().await.1, "one");
     registry.remove(&version, "configmaps");
     assert!(events.next().await.is_none());
-    server.get(path).await.expect(404);
+    assert_eq!(server.get(path).await.text, "404 page not found\n");
 }
 
 #[tokio::test]
@@ -115,12 +116,23 @@ async fn documents_are_there_in_protobuf_too() {
 async fn people_get_indented_answers_failures_too() {
     let server = Server::start();
     let curl = [("user-agent", "curl/8.0"), ("accept", "*/*")];
-    for path in ["/apis", "/api/v1/namespaces", "/api/v1/namespaces/none", "/nowhere"] {
+    for path in ["/apis", "/api/v1/namespaces", "/api/v1/namespaces/none", "/api/nowhere"] {
         let answer = server.call("GET", path, &curl, b"").await;
         assert!(answer.text.starts_with("{\n  \""), "{path}: {}", answer.text);
         let plain = server.call("GET", &format!("{path}?pretty=false"), &curl, b"").await;
         assert!(plain.text.starts_with("{\""), "{path}: {}", plain.text);
         let asked = server.get(&format!("{path}?pretty=true")).await;
         assert!(asked.text.starts_with("{\n  \""), "{path}: {}", asked.text);
+    }
+}
+
+#[tokio::test]
+async fn the_stored_version_is_told_unless_the_gate_is_off() {
+    let off: Features = "StorageVersionHash=false".parse().unwrap();
+    for (server, told) in [(Server::start(), true), (Server::with(|one| one.features(off)), false)]
+    {
+        let list = server.get("/api/v1").await.expect(200);
+        let pods = list["resources"].as_array().unwrap().iter().find(|one| one["name"] == "pods");
+        assert_eq!(pods.unwrap()["storageVersionHash"].is_string(), told);
     }
 }

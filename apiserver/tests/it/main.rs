@@ -20,3 +20,4 @@ mod protobuf;
 mod reads;
 mod tls;
 mod watches;
+mod zpages;

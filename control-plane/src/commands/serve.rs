@@ -1,5 +1,5 @@
 use super::{machine, setup, supervise};
-use crate::cli::{NodeArgs, ServeArgs};
+use crate::cli::{self, NodeArgs, ServeArgs};
 use kubeplane::{
     ControlPlane, DataDir,
     api::ApiOptions,
@@ -115,6 +115,7 @@ fn api_options(shared: &Shared) -> ApiOptions {
         components: ComponentStatuses::new()
             .with("scheduler", check(shared.scheduler.clone()))
             .with("controller-manager", check(shared.controllers.clone())),
+        flags: cli::flags(),
         routes: vec![(ComponentRoutes::PATH.to_owned(), Arc::new(shared.components.clone()))],
         ..ApiOptions::default()
     }

@@ -354,6 +354,22 @@ fn prunes_and_defaults_custom_objects() {
         error.message(),
         "the API version in the data (example.com/v2) does not match the expected API version (example.com/v1)"
     );
+    for body in [r#"{"kind":"Size"}"#, r#"{"kind":"Other"}"#] {
+        let body = body.as_bytes();
+        let error = decode_as(body, Format::Json, &kind, &custom_schema(), FieldValidation::Warn)
+            .unwrap_err();
+        assert_eq!(
+            error.message(),
+            "the API version in the data () does not match the expected API version (example.com/v1)"
+        );
+    }
+    let body = br#"{"apiVersion":"example.com/v1","kind":"Other","metadata":{"name":"a"}}"#;
+    let error =
+        decode_as(body, Format::Json, &kind, &custom_schema(), FieldValidation::Warn).unwrap_err();
+    assert_eq!(
+        error.message(),
+        "Other.example.com \"a\" is invalid: kind: Invalid value: \"Other\": must be Size"
+    );
 }
 
 /// With a resource inside, and a map of such.

@@ -14,22 +14,24 @@ pub const MAX_OPERATIONS: usize = 10_000;
 /// How many bytes the copy operations of one patch may add in all.
 pub const MAX_COPY_BYTES: usize = 3 * 1024 * 1024;
 
-/// Applies a JSON patch (RFC 6902, as the original reads it).
+/// Applies a JSON patch (RFC 6902, as the original reads it). `null` is a patch without operations, and an operation that fails.
 ///
 /// # Errors
 /// [`PatchError::Malformed`] when the patch does not parse, [`PatchError::TooManyOperations`], and
 /// [`PatchError::Unprocessable`] when an operation fails or copies exceed [`MAX_COPY_BYTES`].
 pub fn json_patch(original: Value, patch: &[u8]) -> Result<Value, PatchError> {
-    let operations: Vec<Map<String, Value>> = serde_json::from_slice(patch).map_err(|error| {
-        let why = unreadable(patch, &error, "[]handlers.jsonPatchOp");
-        PatchError::Malformed(format!("error decoding patch: {why}"))
-    })?;
+    let operations: Option<Vec<Option<Map<String, Value>>>> = serde_json::from_slice(patch)
+        .map_err(|error| {
+            let why = unreadable(patch, &error, "[]handlers.jsonPatchOp");
+            PatchError::Malformed(format!("error decoding patch: {why}"))
+        })?;
+    let operations = operations.unwrap_or_default();
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations(operations.len()));
     }
     let mut document = Document { root: original, copied: 0 };
     for operation in operations {
-        document.apply(operation).map_err(PatchError::Unprocessable)?;
+        document.apply(operation.unwrap_or_default()).map_err(PatchError::Unprocessable)?;
     }
     Ok(document.root)
 }

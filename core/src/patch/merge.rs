@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 /// # Errors
 /// [`PatchError::Malformed`] when the patch is no JSON map.
 pub fn merge_patch(original: Value, patch: &[u8]) -> Result<Value, PatchError> {
-    let patch: Map<String, Value> = serde_json::from_slice(patch).map_err(|error| {
+    let patch: Option<Map<String, Value>> = serde_json::from_slice(patch).map_err(|error| {
         let why = unreadable(patch, &error, "map[string]interface {}");
         PatchError::Malformed(format!("error decoding patch: {why}"))
     })?;
+    let patch = patch.ok_or_else(|| PatchError::Malformed("Invalid JSON Patch".to_owned()))?;
     let mut result = match original {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -27,16 +27,20 @@ pub fn as_go(value: &Value) -> String {
     text::go(value)
 }
 
-/// Merges a patch into an object of this shape.
+/// Merges a patch into an object of this shape. `null` is a patch that changes nothing.
 ///
 /// # Errors
 /// [`PatchError`] when the patch is malformed or does not fit the schema.
 pub fn merge(original: Value, patch: Value, schema: &Schema) -> Result<Value, PatchError> {
-    let Value::Object(patch) = patch else {
-        return Err(PatchError::Malformed(format!(
-            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            crate::decode::json_kind(&patch)
-        )));
+    let patch = match patch {
+        Value::Object(patch) => patch,
+        Value::Null => Object::new(),
+        other => {
+            return Err(PatchError::Malformed(format!(
+                "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                crate::decode::json_kind(&other)
+            )));
+        }
     };
     let original = match original {
         Value::Object(map) => map,

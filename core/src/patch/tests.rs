@@ -404,6 +404,19 @@ fn json_patches_are_bounded() {
 }
 
 #[test]
+fn null_is_what_the_original_takes_it_for() {
+    let one = json!({"a": 1});
+    assert_eq!(json_patch(one.clone(), b" null "), Ok(one.clone()));
+    for operations in [&b"[null]"[..], b"[null, {\"op\": \"remove\", \"path\": \"/a\"}]"] {
+        let refused = json_patch(one.clone(), operations);
+        assert!(matches!(refused, Err(PatchError::Unprocessable(_))), "{refused:?}");
+    }
+    let refused = merge_patch(one.clone(), b"null");
+    assert_eq!(refused, Err(PatchError::Malformed("Invalid JSON Patch".to_owned())));
+    assert_eq!(strategic::merge(one.clone(), Value::Null, &sample(3)), Ok(one));
+}
+
+#[test]
 fn merge_patch_follows_rfc_7396() {
     let cases = [
         (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),

@@ -7,12 +7,15 @@ use axum::{
     body::Body,
     extract::{Path, RawQuery, State},
     response::Response,
-    routing::get,
+    routing::any,
 };
 use http::{HeaderMap, StatusCode, header};
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// The routes `/healthz`, `/livez`, `/readyz` (each with `?verbose`, `?exclude=` and single checks below
-/// it) and `/metrics`, which is OpenMetrics for those who accept it and plain text for others.
+/// it) and `/metrics`, which is OpenMetrics for those who accept it and plain text for others. As in the original, each is
+/// served whatever the method is, and all else is a page that says that it is not there.
 pub fn router(health: Health, metrics: Metrics) -> Router {
     let mut router = Router::new();
     for (path, name, probe) in [
@@ -27,15 +30,16 @@ pub fn router(health: Health, metrics: Metrics) -> Router {
         let one = move |State((health, _)): State<(Health, Metrics)>, Path(check): Path<String>| async move {
             health_response(&health, probe, name, Some(&check), "").map(Body::from)
         };
-        router = router.route(path, get(all)).route(&format!("{path}/{{*check}}"), get(one));
+        router = router.route(path, any(all)).route(&format!("{path}/{{*check}}"), any(one));
     }
     router
         .route(
             "/metrics",
-            get(|State((_, metrics)): State<(Health, Metrics)>, headers: HeaderMap| async move {
+            any(|State((_, metrics)): State<(Health, Metrics)>, headers: HeaderMap| async move {
                 exposition(&metrics, &headers)
             }),
         )
+        .fallback(|| async { nowhere().map(Body::from) })
         .with_state((health, metrics))
 }
 
@@ -45,6 +49,11 @@ fn exposition(metrics: &Metrics, headers: &HeaderMap) -> Response {
         false => (PLAIN, metrics.encode_plain()),
     };
     text(StatusCode::OK, kind, told).map(Body::from)
+}
+
+/// The page for what is not there.
+fn nowhere() -> http::Response<String> {
+    text(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".into())
 }
 
 /// The answer to a health request: `probe_name` is `livez`, `readyz` or `healthz`, `check` one check
@@ -57,10 +66,9 @@ pub fn health_response(
     check: Option<&str>,
     query: &str,
 ) -> http::Response<String> {
-    const TEXT: &str = "text/plain; charset=utf-8";
     if let Some(check) = check {
         return match health.one(probe, check) {
-            None => text(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".into()),
+            None => nowhere(),
             Some(Ok(())) => text(StatusCode::OK, TEXT, "ok".into()),
             Some(Err(why)) => {
                 let body = format!("internal server error: {why}\n");

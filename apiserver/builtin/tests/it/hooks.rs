@@ -268,6 +268,9 @@ fn a_namespace_keeps_its_finalizers_until_they_are_finalized() {
             "status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"
         ]
     );
+    let none = |object: &mut Object| drop(object.remove(&["status"]));
+    let (stored, errors) = namespaces.updated(&old, "status", none);
+    assert_eq!((stored.text(&["status", "phase"]), errors), ("Active", Vec::new()));
 }
 
 #[test]

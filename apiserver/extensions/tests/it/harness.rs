@@ -143,12 +143,17 @@ impl Server {
     }
 
     pub(crate) async fn table(&self, path: &str) -> Value {
-        let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        self.accepting(path, "application/json;as=Table;v=v1;g=meta.k8s.io").await.1
+    }
+
+    /// The answer to a client that accepts this, which is JSON in any case.
+    pub(crate) async fn accepting(&self, path: &str, accept: &str) -> (u16, Value) {
         let request =
             Request::get(path).header("accept", accept).body(Full::new(Bytes::new())).unwrap();
         let response = self.api.service().oneshot(request).await.unwrap();
+        let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        serde_json::from_slice(&bytes).unwrap()
+        (code, serde_json::from_slice(&bytes).unwrap())
     }
 
     /// Asks until the answer is as wanted.

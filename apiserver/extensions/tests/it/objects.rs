@@ -140,3 +140,58 @@ async fn server_side_apply_owns_its_fields() {
     let (code, answer) = server.call("PATCH", &other, "application/apply-patch+yaml", &body).await;
     assert_eq!(code, 409, "{answer}");
 }
+
+#[tokio::test]
+async fn what_a_definition_does_not_have_is_refused_as_by_the_original() {
+    let server = server().await;
+    server.expect(201, "POST", WIDGETS, widget("one", json!({"size": 1}))).await;
+    // No Status: what has no route is said by a page.
+    for (method, path) in [
+        ("GET", "/apis/example.com/v2"),
+        ("GET", "/apis/example.com/v2/widgets"),
+        ("GET", "/apis/example.com/v1/gadgets"),
+        ("GET", "/apis/example.com/v1/widgets/one"),
+        ("POST", "/apis/example.com/v1/widgets"),
+        ("DELETE", "/apis/example.com/v1/widgets"),
+    ] {
+        let answer = server.expect(404, method, path, Value::Null).await;
+        assert_eq!(answer, Value::Null, "{method} {path}");
+    }
+    let path = format!("{WIDGETS}/one/approval");
+    let answer = server.expect(404, "GET", &path, Value::Null).await;
+    assert_eq!(answer["message"], "widgets.example.com \"one\" not found");
+    for method in ["PUT", "PATCH"] {
+        let answer = server.expect(400, method, WIDGETS, json!({})).await;
+        assert_eq!(answer["message"], "name must be provided");
+    }
+    let named = format!("{WIDGETS}/other");
+    let made = server.expect(201, "POST", &named, widget("two", json!({"size": 1}))).await;
+    assert_eq!(made["metadata"]["name"], "two", "the path's name is not looked at");
+    server.expect(200, "HEAD", &format!("{WIDGETS}/one"), Value::Null).await;
+    for method in ["POST", "PUT"] {
+        let groups = server.expect(200, method, "/apis/example.com", Value::Null).await;
+        assert_eq!(groups["kind"], "APIGroup");
+        let resources = server.expect(200, method, "/apis/example.com/v1", Value::Null).await;
+        assert_eq!(resources["kind"], "APIResourceList");
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_type_is_listed_and_told_as_by_the_original() {
+    let server = server().await;
+    server.expect(201, "POST", WIDGETS, widget("one", json!({"size": 1}))).await;
+    assert_eq!(server.get(WIDGETS).await["metadata"]["continue"], "");
+    let first = server.get(&format!("{WIDGETS}?limit=1")).await;
+    assert_eq!(first["metadata"]["continue"], "");
+    let told = server.get("/apis/example.com/v1").await;
+    let widgets = told["resources"].as_array().unwrap().iter().find(|one| one["name"] == "widgets");
+    let verbs =
+        json!(["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]);
+    assert_eq!(widgets.unwrap()["verbs"], verbs);
+    assert_eq!(server.accepting(WIDGETS, "application/*").await.0, 200);
+    let list = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let (code, refused) = server.accepting(&format!("{WIDGETS}/one"), list).await;
+    assert_eq!((code, &refused["reason"]), (500, &Value::Null));
+    let why = "you requested PartialObjectMetadataList, but the requested object is not a list (*unstructured.Unstructured)";
+    assert_eq!(refused["message"], why);
+}

@@ -1,5 +1,5 @@
 use crate::dial::{Dial, Tcp, said};
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use kubeplane_apiserver::{Api, Body, body};
@@ -179,13 +179,19 @@ impl KubeletClient {
             .filter(|port| *port != 0)
             .unwrap_or(DEFAULT_PORT);
         let host = self.address_types.iter().find_map(|kind| address_of(&object, kind));
-        let host = host.ok_or_else(|| {
-            ApiError::internal(format!(
-                "no preferred addresses found; known addresses of node {node:?}: []"
-            ))
-        })?;
+        let host = host.ok_or_else(|| nowhere(&object))?;
         Ok((host, port))
     }
+}
+
+/// The refusal of a node whose addresses are none of those that are looked for, in the original's words.
+fn nowhere(node: &Object) -> ApiError {
+    let known = node.at(&["status", "addresses"]).and_then(Value::as_array).into_iter().flatten();
+    let text = |address: &Value, key: &str| address[key].as_str().unwrap_or_default().to_owned();
+    let known = known.map(|one| format!("{{{} {}}}", text(one, "type"), text(one, "address")));
+    let known: Vec<String> = known.collect();
+    let why = format!("no preferred addresses found; known addresses: [{}]", known.join(" "));
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why)
 }
 
 fn malformed(error: &dyn fmt::Display) -> KubeletClientError {

@@ -1,9 +1,13 @@
 //! What servers keep while they run: where the Service `kubernetes` leads, and the objects every cluster has.
 
 use crate::harness::Server;
+use kubeplane_apiserver::Builder;
 use kubeplane_clock::PausedClock;
-use kubeplane_core::component::{Component, ComponentError, Supervision, lifecycle};
-use kubeplane_handlers::{Bootstrap, BootstrapOptions};
+use kubeplane_core::{
+    component::{Component, ComponentError, Supervision, lifecycle},
+    features::Features,
+};
+use kubeplane_handlers::{Bootstrap, BootstrapOptions, FrontProxy};
 use kubeplane_store_memory::MemoryStore;
 use kubeplane_store_trait::{Key, Store, WriteOptions};
 use serde_json::{Value, json};
@@ -30,8 +34,13 @@ impl Ground {
     }
 
     async fn start(&self, address: &str) -> Running {
+        self.start_with(address, Features::default()).await
+    }
+
+    async fn start_with(&self, address: &str, features: Features) -> Running {
         let clock = self.clock.clone();
-        let server = Server::on(self.store.clone(), move |builder| builder.clock(clock)).await;
+        let change = move |builder: Builder| builder.clock(clock).features(features);
+        let server = Server::on(self.store.clone(), change).await;
         let address: IpAddr = address.parse().unwrap();
         let options = BootstrapOptions {
             address: (address, 6443).into(),
@@ -39,7 +48,7 @@ impl Ground {
             service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
             node_ports: 30_000..=32_767,
             client_authority: String::new(),
-            front_proxy: None,
+            front_proxy: Some(FrontProxy { authority: "PEM".to_owned(), name: "front".to_owned() }),
             kubelet_client: "kubelets".to_owned(),
             roles: Vec::new(),
             host: None,
@@ -166,4 +175,18 @@ async fn what_every_cluster_has_comes_back() {
         ground.until(server, path, |code, _| code == 200).await;
     }
     running.stop().await;
+}
+
+#[tokio::test]
+async fn extensions_learn_where_the_uid_stands_unless_the_gate_is_off() {
+    let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    for (gate, wanted) in
+        [("", json!("[\"X-Remote-Uid\"]")), ("RemoteRequestHeaderUID=false", Value::Null)]
+    {
+        let running = Ground::new().start_with("192.0.2.10", gate.parse().unwrap()).await;
+        let told = running.server.admin("GET", path, &Value::Null).await.expect(200);
+        assert_eq!(told["data"]["requestheader-username-headers"], "[\"X-Remote-User\"]");
+        assert_eq!(told["data"]["requestheader-uid-headers"], wanted, "{gate}");
+        running.stop().await;
+    }
 }

@@ -248,4 +248,9 @@ async fn nothing_but_pods_and_nodes_is_reached() {
         .await
         .expect(200);
     refused("/api/v1/nodes/one:6443/proxy/", 400, "address not allowed").await;
+    let bare = json!({"metadata": {"name": "bare"}});
+    server.admin("POST", "/api/v1/nodes", &bare).await.expect(201);
+    let answer = server.call(get("/api/v1/nodes/bare/proxy/")).await.expect(500);
+    assert_eq!(answer["message"], "no preferred addresses found; known addresses: []");
+    assert_eq!(answer["reason"], Value::Null);
 }

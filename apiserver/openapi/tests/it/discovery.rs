@@ -123,3 +123,19 @@ async fn every_verb_of_discovery_has_its_path_in_both_documents() {
         }
     }
 }
+
+#[tokio::test]
+async fn values_of_enumerations_are_named_unless_the_gate_is_off() {
+    let off: Features = "OpenAPIEnums=false".parse().unwrap();
+    for (builder, named) in [(builder(), true), (builder().features(off), false)] {
+        let server = builder.build().unwrap();
+        let core = get(&server, "/openapi/v3/api/v1").await;
+        let policy = core
+            .pointer("/components/schemas/io.k8s.api.core.v1.Container/properties/imagePullPolicy");
+        assert_eq!(policy.unwrap()["enum"].is_array(), named);
+        let swagger = get(&server, "/openapi/v2").await;
+        let policy =
+            swagger.pointer("/definitions/io.k8s.api.core.v1.Container/properties/imagePullPolicy");
+        assert_eq!(policy.unwrap()["enum"].is_array(), named);
+    }
+}

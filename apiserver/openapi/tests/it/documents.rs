@@ -140,9 +140,17 @@ async fn a_known_document_is_not_sent_again() {
     assert_eq!(moved.code.as_u16(), 301);
     assert!(moved.header("location").contains(etag.trim_matches('"')));
     let nowhere = ask(&server, "/openapi/v3/apis/nowhere/v1", &[]).await;
-    assert_eq!(nowhere.code.as_u16(), 404);
-    let refused = ask(&server, "/openapi/v3", &[("accept", "text/html")]).await;
-    assert_eq!(refused.code.as_u16(), 406);
+    assert_eq!((nowhere.code.as_u16(), nowhere.bytes.len()), (404, 0));
+    let html = [("accept", "text/html")];
+    for path in ["/openapi/v2", "/openapi/v3/api/v1"] {
+        let refused = ask(&server, path, &html).await;
+        assert_eq!((refused.code.as_u16(), refused.bytes.len()), (406, 0), "{path}");
+    }
+    let index = ask(&server, "/openapi/v3", &html).await;
+    assert_eq!(index.header("content-type"), "text/plain; charset=utf-8");
+    assert!(index.json()["paths"]["api/v1"].is_object());
+    let other = ask(&server, "/openapi/v2/other", &[]).await;
+    assert_eq!((other.code.as_u16(), &other.bytes[..]), (404, &b"404 page not found\n"[..]));
 }
 
 #[tokio::test]

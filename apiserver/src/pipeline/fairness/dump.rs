@@ -8,12 +8,13 @@ use crate::{
     api::Api,
     body::{self, Body},
     handler::Route,
+    output,
     query::Query,
 };
 use async_trait::async_trait;
 use http::{HeaderValue, Response, header, request::Parts};
 use jiff::{SignedDuration, Timestamp};
-use kubeplane_core::{ApiError, GroupVersion, status::ApiResult};
+use kubeplane_core::{GroupVersion, status::ApiResult};
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 /// Where it is served.
@@ -87,7 +88,7 @@ impl Route for Dump {
                 let detailed = !Query::of(&head.uri).text("includeRequestDetails").is_empty();
                 self.0.look(|levels| requests(levels, now, detailed))
             }
-            _ => return Err(ApiError::no_such_path()),
+            _ => return Ok(output::nowhere()),
         };
         let mut response = Response::new(body::full(text));
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
