@@ -249,6 +249,7 @@ impl Registry {
     pub(crate) fn is_own(&self, group: &str) -> bool {
         let served = self.served.load();
         served
+            .versions
             .range(GroupVersion::new(group.to_owned(), "")..)
             .take_while(|(version, _)| version.group == group)
             .flat_map(|(_, resources)| resources.values())
