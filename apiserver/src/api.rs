@@ -26,7 +26,11 @@ use kubeplane_core::{
 use kubeplane_store_trait::{ReadAt, Store};
 use kubeplane_telemetry::Health;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Who manages the fields of what the server makes by itself.
@@ -59,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) health: Health,
     /// What must be done before everything that is there has a path.
     pub(crate) installs: Mutex<Vec<StartCheck>>,
+    /// Where `/api` says that the server is.
+    pub(crate) advertised: OnceLock<SocketAddr>,
     /// Writes under way.
     pub(crate) writes: TaskTracker,
     /// Connections that outlive the requests they began with.
@@ -162,6 +168,12 @@ impl Api {
         }
         let message = "the request has been made before all known HTTP paths have been installed, please try again";
         ApiError::unavailable(message).retry_after(TRY_AGAIN)
+    }
+
+    /// Lets `/api` tell where clients reach the server; what was told first stays.
+    pub fn advertise(&self, address: SocketAddr) {
+        // Told once more by each who waits for it.
+        let _ = self.0.advertised.set(address);
     }
 
     /// Runs what goes on after a request was answered, as the two ends of an upgraded connection do. It is

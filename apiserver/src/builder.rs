@@ -33,7 +33,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -307,6 +307,7 @@ impl Builder {
             features: self.features,
             health: self.health,
             installs: Mutex::default(),
+            advertised: OnceLock::new(),
             writes: TaskTracker::new(),
             connections: Connections::new(stopping.clone()),
             stopping,

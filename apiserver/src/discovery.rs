@@ -52,7 +52,10 @@ pub(crate) fn serve(api: &Api, head: &Parts) -> ApiResult<Response<Body>> {
                 let document = aggregated::document(registry, parts[0], version);
                 return tagged(head, &document, version, media);
             }
-            if parts[0] == "api" { groups::core(registry) } else { groups::all(registry) }
+            match parts[0] {
+                "api" => groups::core(registry, api.0.advertised.get()),
+                _ => groups::all(registry),
+            }
         }
         ["api", version] => {
             let version = GroupVersion::new("", (*version).to_owned());

@@ -81,7 +81,7 @@ impl Error {
 pub fn unless_gone<T>(result: Result<T, kube::Error>) -> Result<(), Error> {
     match result {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 || status.is_not_found() => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -87,7 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Vec<String>> {
             (group.fill)(server, &plan).await?;
         }
         for _ in 0..arguments.rounds {
-            for phase in group.phases {
+            for phase in group.phases.iter().filter(|phase| group.chained || chosen(phase.name)) {
                 for (column, server) in servers.iter().enumerate() {
                     // What one cannot do is to be seen of the others.
                     match (phase.run)(server, &plan).await {

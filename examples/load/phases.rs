@@ -31,6 +31,8 @@ pub(crate) struct Phase {
 /// Phases that run one after the other on what `fill` left; each round leaves it as it was.
 pub(crate) struct Group {
     pub(crate) fill: Run<()>,
+    /// Whether a phase needs those before it.
+    pub(crate) chained: bool,
     pub(crate) phases: &'static [Phase],
 }
 
@@ -44,6 +46,7 @@ pub(crate) fn groups() -> [Group; 4] {
     [
         Group {
             fill: |_, _| ready(Ok(())).boxed(),
+            chained: true,
             phases: phases! {
                 "create" => write::create,
                 "get" => write::get,
@@ -58,6 +61,7 @@ pub(crate) fn groups() -> [Group; 4] {
         },
         Group {
             fill: |server, plan| read::fill(server, plan).boxed(),
+            chained: false,
             phases: phases! {
                 "list json" => read::json,
                 "list protobuf" => read::protobuf,
@@ -71,10 +75,12 @@ pub(crate) fn groups() -> [Group; 4] {
         },
         Group {
             fill: |_, _| ready(Ok(())).boxed(),
+            chained: false,
             phases: phases! { "watch fan-out" => watch::fan_out },
         },
         Group {
             fill: |server, _| extend::prepare(server).boxed(),
+            chained: true,
             phases: phases! {
                 "custom create" => extend::create,
                 "custom delete" => extend::delete,

@@ -3,7 +3,10 @@
 use crate::{delegation::Standing, registry::Registry};
 use kubeplane_core::GroupVersion;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 /// Built-in groups from the most to the least important one; others follow by name.
 const ORDER: [&str; 21] = [
@@ -100,14 +103,13 @@ pub(super) fn grouped(registry: &Registry) -> Vec<(String, Vec<GroupVersion>)> {
     groups
 }
 
-/// `/api`.
-pub(super) fn core(registry: &Registry) -> Value {
+/// `/api`, with where the server is, if that is known.
+pub(super) fn core(registry: &Registry, address: Option<&SocketAddr>) -> Value {
     let versions = versions(registry).into_iter().filter(|version| version.group.is_empty());
     let names: Vec<_> = versions.map(|version| version.version).collect();
-    json!({
-        "kind": "APIVersions", "versions": names,
-        "serverAddressByClientCIDRs": [],
-    })
+    let everybody = |address: &SocketAddr| json!({"clientCIDR": "0.0.0.0/0", "serverAddress": address.to_string()});
+    let addresses: Vec<_> = address.map(everybody).into_iter().collect();
+    json!({"kind": "APIVersions", "versions": names, "serverAddressByClientCIDRs": addresses})
 }
 
 /// `/apis`.

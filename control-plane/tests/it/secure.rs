@@ -97,7 +97,11 @@ async fn the_issuer_of_tokens_tells_its_keys() {
     let told = account.get("/.well-known/openid-configuration").await.json();
     assert_eq!(told["id_token_signing_alg_values_supported"], json!(["ES256"]));
     assert!(told["jwks_uri"].as_str().unwrap().ends_with("/openid/v1/jwks"), "{told}");
-    let keys = account.get("/openid/v1/jwks").await.json();
+    let path = "/openid/v1/jwks";
+    assert_eq!(account.get(path).await.code, 406, "it is no plain JSON");
+    let accept = [("accept", "application/jwk-set+json")];
+    let keys = account.exchange("GET", path, &accept, Vec::new()).await;
+    let keys: Value = serde_json::from_slice(&keys.body).unwrap();
     let part = |number: usize| -> Value {
         use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
         let part = token.trim().split('.').nth(number).unwrap();

@@ -156,7 +156,7 @@ async fn empty_of(
         && let Err(error) = api.delete_collection(&background, &ListParams::default()).await
     {
         match error {
-            kube::Error::Api(status) if status.code == 405 || status.is_not_found() => {}
+            kube::Error::Api(status) if matches!(status.code, 404 | 405) => {}
             error => return Err(error.into()),
         }
     }
@@ -188,9 +188,7 @@ async fn list(
         Api::namespaced_with(context.client(), namespace, &served.resource);
     match api.list_metadata(&ListParams::default()).await {
         Ok(list) => Ok(list.items),
-        Err(kube::Error::Api(status)) if status.code == 405 || status.is_not_found() => {
-            Ok(Vec::new())
-        }
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
 }

@@ -82,10 +82,11 @@ impl Error {
         }
     }
 
-    /// Whether the object is not there.
+    /// Whether the object is not there, or nothing is served where it would be: of what an API server does not know at
+    /// all it says so in no Status.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.status().is_some_and(kube::core::Status::is_not_found)
+        self.status().is_some_and(|status| status.code == 404 || status.is_not_found())
     }
 
     /// Whether someone else wrote the object in between.

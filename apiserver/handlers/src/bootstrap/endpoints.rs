@@ -40,6 +40,7 @@ impl Bootstrap {
     /// Where pods reach the server; `None` where they do not: no endpoint may be a loopback address.
     pub(super) async fn reachable(&self) -> ApiResult<Option<SocketAddr>> {
         let address = self.address().await?;
+        self.api.advertise(address);
         let nowhere = address.ip().is_loopback() || address.ip().is_unspecified();
         Ok((!nowhere).then_some(address))
     }

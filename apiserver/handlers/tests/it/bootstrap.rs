@@ -116,6 +116,9 @@ async fn the_service_leads_to_every_server_that_is_there() {
     assert_eq!(made["metadata"]["labels"]["endpointslice.kubernetes.io/skip-mirror"], "true");
     let ports = json!([{"name": "https", "port": 6443, "protocol": "TCP"}]);
     assert_eq!(made["subsets"][0]["ports"], ports);
+    let api = first.server.admin("GET", "/api", &Value::Null).await.expect(200);
+    let everybody = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": "192.0.2.10:6443"}]);
+    assert_eq!(api["serverAddressByClientCIDRs"], everybody);
 
     // One that stops says so, one that dies is forgotten.
     other.stop().await;

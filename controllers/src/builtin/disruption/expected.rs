@@ -141,7 +141,7 @@ async fn by_subresource(
             Ok(replicas.map(|replicas| (owner.uid.clone(), replicas)))
         }
         // Either it is gone, or nothing of its kind can be scaled.
-        Err(kube::Error::Api(status)) if status.is_not_found() => {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
             if can_scale(context, &resource).await? {
                 return Ok(None);
             }
@@ -157,7 +157,7 @@ async fn by_subresource(
 fn is_unknown(error: &kube::Error) -> bool {
     match error {
         kube::Error::Discovery(_) => true,
-        kube::Error::Api(status) => status.is_not_found(),
+        kube::Error::Api(status) => status.code == 404,
         _ => false,
     }
 }

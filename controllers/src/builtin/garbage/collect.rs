@@ -135,7 +135,7 @@ impl Collector<'_> {
         };
         let objects = match all.list_metadata(&ListParams::default()).await {
             Ok(list) => list.items,
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 405 => {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405) => {
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -172,7 +172,7 @@ impl Collector<'_> {
     ) -> Result<Option<ObjectMeta>, Error> {
         match api.get_metadata(name).await {
             Ok(object) => Ok(Some(object.metadata)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
+            Err(kube::Error::Api(status)) if status.code == 404 => {
                 if status.details.as_ref().is_some_and(|details| !details.name.is_empty()) {
                     return Ok(None);
                 }

@@ -115,7 +115,7 @@ impl Builder {
         for served in missing.into_iter().filter(|served| !told(served)).collect::<Vec<_>>() {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &served.resource);
             match api.list_metadata(&ListParams::default().limit(1)).await {
-                Err(kube::Error::Api(status)) if status.is_not_found() => {
+                Err(kube::Error::Api(status)) if status.code == 404 => {
                     let ApiResource { api_version, kind, .. } = &served.resource;
                     let work = self.shared.graph.lock().lose(api_version, kind);
                     work.into_iter().for_each(|work| self.queue.add(work));
