@@ -48,6 +48,7 @@ impl Controller for DeploymentController {
         let deployments = sources.informer::<Deployment>();
         let sets = sources.informer::<ReplicaSet>();
         pods::index(&sources.informer::<Pod>());
+        pods::index(&sets);
         sources.objects::<Deployment>();
         sources.for_owner::<Deployment, ReplicaSet>();
         let (all, written) = (deployments.clone(), self.sets.clone());
@@ -84,7 +85,8 @@ impl Controller for DeploymentController {
                 .observe_only()
                 .await;
         }
-        let sets = all_sets.list_in(&request.namespace);
+        let uid = deployment.metadata.uid.as_deref().unwrap_or_default();
+        let sets = pods::managed_or_orphaned(&all_sets, uid, &request.namespace);
         let claims = ControllerRefManager::new(context.client(), &*deployment, &selector)?;
         let sets = claims.claim(sets, |_| true).await?;
         Rollout::new(self, context, (*deployment).clone(), sets).run().await

@@ -14,7 +14,7 @@ use kubeplane_client::{EventType, Informer, Watchable, controller_of, controller
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The index of pods by the uid of who manages them; orphans are under `orphan/<namespace>`.
+/// The index of what others make (pods, ReplicaSets) by the uid of who manages it; orphans are under `orphan/<namespace>`.
 const BY_CONTROLLER: &str = "controller-uid";
 
 fn orphans(namespace: Option<&str>) -> String {
@@ -22,26 +22,26 @@ fn orphans(namespace: Option<&str>) -> String {
 }
 
 /// Makes [`managed`] and [`managed_or_orphaned`] work.
-pub(super) fn index(pods: &Informer<Pod>) {
-    pods.add_index(BY_CONTROLLER, |pod| {
-        let key = controller_of(pod).map(|owner| owner.uid.clone());
-        vec![key.unwrap_or_else(|| orphans(pod.metadata.namespace.as_deref()))]
+pub(super) fn index<K: Watchable>(objects: &Informer<K>) {
+    objects.add_index(BY_CONTROLLER, |object| {
+        let key = controller_of(object).map(|owner| owner.uid.clone());
+        vec![key.unwrap_or_else(|| orphans(object.meta().namespace.as_deref()))]
     });
 }
 
-/// The pods that the owner of this uid manages.
-pub(super) fn managed(pods: &Informer<Pod>, uid: &str) -> Vec<Arc<Pod>> {
-    pods.by_index(BY_CONTROLLER, uid)
+/// What the owner of this uid manages.
+pub(super) fn managed<K: Watchable>(objects: &Informer<K>, uid: &str) -> Vec<Arc<K>> {
+    objects.by_index(BY_CONTROLLER, uid)
 }
 
-/// The same, and those in the namespace that nobody manages.
-pub(super) fn managed_or_orphaned(
-    pods: &Informer<Pod>,
+/// The same, and what nobody manages in the namespace.
+pub(super) fn managed_or_orphaned<K: Watchable>(
+    objects: &Informer<K>,
     uid: &str,
     namespace: &str,
-) -> Vec<Arc<Pod>> {
-    let mut found = managed(pods, uid);
-    found.extend(pods.by_index(BY_CONTROLLER, &orphans(Some(namespace))));
+) -> Vec<Arc<K>> {
+    let mut found = managed(objects, uid);
+    found.extend(objects.by_index(BY_CONTROLLER, &orphans(Some(namespace))));
     found
 }
 
