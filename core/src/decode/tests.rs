@@ -1,5 +1,8 @@
 use super::*;
-use crate::schema::{Field, Kind, Presence, builtin};
+use crate::{
+    GroupVersion,
+    schema::{Field, Kind, Presence, builtin, builtin_names},
+};
 use serde_json::json;
 use std::borrow::Cow;
 
