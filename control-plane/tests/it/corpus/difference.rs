@@ -123,9 +123,13 @@ pub(crate) fn differences(
     answers: &[Value],
 ) -> Vec<Difference> {
     let mut all = Vec::new();
+    // Whether a page ends with the last object depends on the other cases in a collection that all of them share; that one
+    // before the last has another behind it is seen when that is asked for.
+    let shared = !kind.path.contains("{ns}");
     for (index, want) in wanted(kind, steps).iter().enumerate() {
         let mut places = Vec::new();
         compare(want, answers.get(index).unwrap_or(&Value::Null), String::new(), &mut places);
+        places.retain(|(place, ..)| !shared || place != "/list/metadata/continue");
         let request = ["m", "t", "p"].map(|field| steps[index][field].as_str().unwrap_or_default());
         for (place, want, got) in places {
             all.push(Difference {
