@@ -30,6 +30,7 @@ impl fmt::Display for Difference {
 pub(crate) struct Known {
     /// `*` for all.
     kinds: Vec<String>,
+    /// `*` for all.
     case: String,
     /// The step from which on it is so, or all.
     from: usize,
@@ -63,7 +64,7 @@ impl Known {
         let kind = |kind: &String| kind == "*" || *kind == difference.kind;
         !difference.in_message
             && self.kinds.iter().any(kind)
-            && self.case == difference.case
+            && (self.case == "*" || self.case == difference.case)
             && self.from <= difference.step
             && difference.place.starts_with(&self.place)
     }
