@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 type Panic = Box<dyn Any + Send>;
+type Handle = Box<dyn FnMut(&Change<dyn Object>) + Send>;
 
 /// A function that is called with each change, by whoever makes it.
 pub(crate) struct Handler {
@@ -16,7 +17,7 @@ pub(crate) struct Handler {
 }
 
 struct Live {
-    handle: Box<dyn FnMut(&Change<dyn Object>) + Send>,
+    handle: Handle,
     ended: oneshot::Sender<Result<(), Panic>>,
 }
 
