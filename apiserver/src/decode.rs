@@ -14,7 +14,7 @@ use kubeplane_core::{
     yaml,
 };
 use serde_json::Value;
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 /// What bodies may be. The list is the same for kinds made at run time, though those have no protobuf form.
 const ACCEPTED: [&str; 3] =
@@ -106,16 +106,23 @@ fn older(kind: &GroupVersionKind) -> Option<GroupVersionKind> {
     evicts.then(|| GroupVersionKind::new("policy", "v1beta1", "Eviction"))
 }
 
+/// The shapes of built-in kinds by the first word of their group, version and kind, as in `core.v1.Binding`.
+static SHAPES: LazyLock<HashMap<&str, SchemaRef>> = LazyLock::new(|| {
+    let mut shapes = HashMap::new();
+    for name in schema::builtin_names() {
+        let end = name.rmatch_indices('.').nth(2).map(|(at, _)| &name[at + 1..]);
+        if let (Some(end), Some(schema)) = (end, schema::builtin(name)) {
+            shapes.entry(end).or_insert(schema);
+        }
+    }
+    shapes
+});
+
 /// The shape of a built-in kind; anything at all of others.
 pub(crate) fn shape(kind: &GroupVersionKind) -> SchemaRef {
-    let version = kind.group_version();
-    let known = |name: &&'static str| {
-        let group =
-            version.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
-        name.ends_with(&format!(".{group}.{}.{}", version.version, kind.kind))
-    };
-    let schema = schema::builtin_names().find(known).and_then(schema::builtin);
-    schema.unwrap_or_else(|| ANYTHING.clone())
+    let group = kind.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+    let name = format!("{group}.{}.{}", kind.version, kind.kind);
+    SHAPES.get(name.as_str()).unwrap_or(&ANYTHING).clone()
 }
 
 /// Decodes the options of a delete; `None` without a body.

@@ -72,6 +72,7 @@ pub mod auth;
 pub mod component;
 pub mod decode;
 pub mod definition;
+pub mod duration;
 pub mod features;
 pub mod field;
 mod generated;

@@ -4,7 +4,11 @@
 use crate::{decode, info::RequestInfo, query::Query, registry::Registry};
 use http::request::Parts;
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -17,13 +21,45 @@ struct Request {
     version: String,
 }
 
-/// The labels of one request, made once and shared by all that is counted of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Labels(Arc<Request>);
+/// The labels of one request, made and hashed once and shared by all that is counted of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Labels {
+    hash: u64,
+    request: Arc<Request>,
+}
+
+impl Labels {
+    fn new(request: Request) -> Self {
+        let mut hasher = DefaultHasher::new();
+        request.hash(&mut hasher);
+        Self { hash: hasher.finish(), request: Arc::new(request) }
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self::new(Request::default())
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && (Arc::ptr_eq(&self.request, &other.request) || self.request == other.request)
+    }
+}
+
+impl Eq for Labels {}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
 
 impl EncodeLabelSet for Labels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
-        self.0.encode(encoder)
+        self.request.encode(encoder)
     }
 }
 
@@ -53,13 +89,13 @@ impl Labels {
         } else if PATHS.contains(&info.path.as_str()) {
             labels.subresource.clone_from(&info.path);
         }
-        Self(Arc::new(labels))
+        Self::new(labels)
     }
 
     /// The same without the resource.
     pub(crate) fn of_no_resource(&self) -> Self {
-        let Request { component, scope, verb, .. } = *self.0;
-        Self(Arc::new(Request { component, scope, verb, ..Request::default() }))
+        let Request { component, scope, verb, .. } = *self.request;
+        Self::new(Request { component, scope, verb, ..Request::default() })
     }
 }
 

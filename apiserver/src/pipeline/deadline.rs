@@ -1,11 +1,9 @@
-mod duration;
-
 use super::{Exchange, Next, Step};
 use crate::{body::Body, metrics::ApiMetrics, query::Query};
 use async_trait::async_trait;
 use http::{Response, StatusCode};
 use kubeplane_clock::SharedClock;
-use kubeplane_core::{ApiError, status::ApiResult};
+use kubeplane_core::{ApiError, duration, status::ApiResult};
 use std::time::Duration;
 
 /// The longest a request may take that is no watch and no connection.
@@ -39,10 +37,10 @@ fn asked(query: &Query) -> ApiResult<Option<Duration>> {
     let Some(text) = query.first("timeout").filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let limit = duration::parse(text).map_err(|why| {
+    let nanoseconds = duration::parse(text).map_err(|why| {
         ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
     })?;
-    Ok(limit.filter(|limit| !limit.is_zero()))
+    Ok(u64::try_from(nanoseconds).ok().filter(|limit| *limit > 0).map(Duration::from_nanos))
 }
 
 #[cfg(test)]

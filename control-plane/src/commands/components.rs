@@ -1,9 +1,11 @@
 use super::{machine, supervise};
 use crate::cli::{ClientArgs, ComponentArgs, ControllersArgs, SchedulerArgs, SchedulerQuestion};
 use anyhow::Context as _;
+use k8s_openapi::api::coordination::v1::Lease;
 use kubeplane::{
     ControlPlane,
-    client::{KubeconfigClients, LeaseConfig},
+    client::{ClientSource, Informers, KubeconfigClients, LeaseConfig},
+    clock::Seed,
     controller_clients::ControllerClients,
     controllers::{BuiltinOptions, Selection, builtin},
     core::features::Features,
@@ -189,6 +191,9 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     supervise(plane.with(scheduler)).await
 }
 
+/// How late it may be noticed that a node has renewed its lease.
+const LEASES: Duration = Duration::from_millis(100);
+
 pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
     let kubeconfig = clients(&args.component).await?;
@@ -219,7 +224,11 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let client = kubeconfig.client();
     let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
     let selection = Selection::parse(&args.controllers.join(","));
+    // Each node renews its lease every ten seconds, and is given up after forty.
+    let source = ClientSource::new(client.clone()).gathering::<Lease>(LEASES, clock.clone());
+    let informers = Informers::from_source(Arc::new(source), clock.clone(), Seed::random());
     let mut manager = Manager::builder(client)
+        .informers(informers)
         .client_for(move |controller| clients.client(controller))
         .clock(clock.clone())
         .health(health)

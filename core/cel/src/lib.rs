@@ -65,7 +65,6 @@ pub use library::{
     url::is_request_uri,
 };
 pub use shape::{PLAIN_NAMES, Shape};
-pub use time::span as go_duration;
 pub use types::Type;
 
 /// The largest estimated cost one expression may have.

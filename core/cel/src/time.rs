@@ -55,51 +55,9 @@ pub(crate) fn written(moment: Timestamp) -> String {
     moment.to_string()
 }
 
-/// A span as Go writes it, in nanoseconds: `1h30m`, `-1.5s`; none where Go's `time.ParseDuration` fails.
-#[must_use]
-pub fn span(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = 0_i128;
-    while !rest.is_empty() {
-        let digits =
-            |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let whole = digits(rest);
-        let (whole_text, after) = rest.split_at(whole);
-        let fraction = after.strip_prefix('.').map(|after| after.split_at(digits(after)));
-        let (fraction_text, after) = fraction.unwrap_or(("", after));
-        if whole_text.is_empty() && fraction_text.is_empty() {
-            return None;
-        }
-        let end = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let unit: i128 = match unit {
-            "ns" => 1,
-            "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        let count: i128 = if whole_text.is_empty() { 0 } else { whole_text.parse().ok()? };
-        total = total.checked_add(count.checked_mul(unit)?)?;
-        let mut scale = unit;
-        for digit in fraction_text.bytes() {
-            scale /= 10;
-            total = total.checked_add(i128::from(digit - b'0') * scale)?;
-        }
-        rest = after;
-    }
-    i64::try_from(if negative { -total } else { total }).ok()
+/// The nanoseconds of a span as Go writes it; none where Go's `time.ParseDuration` fails.
+pub(crate) fn span(text: &str) -> Option<i64> {
+    kubeplane_core::duration::parse(text).ok()
 }
 
 /// A span in seconds, as `1.5s`.

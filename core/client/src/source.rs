@@ -1,4 +1,5 @@
 mod client;
+mod gather;
 
 pub use client::ClientSource;
 

@@ -7,16 +7,6 @@ use std::fmt;
 const STAR: u64 = 1 << 63;
 /// A schedule with no time in so many years has none.
 const YEARS: i16 = 5;
-const NANOS: [(&str, i128); 8] = [
-    ("ns", 1),
-    ("us", 1_000),
-    ("\u{b5}s", 1_000),
-    ("\u{3bc}s", 1_000),
-    ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60_000_000_000),
-    ("h", 3_600_000_000_000),
-];
 const MONTHS: &[&str] =
     &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
@@ -263,55 +253,14 @@ fn descriptor(text: &str) -> Parsed<Times> {
             let Some(duration) = text.strip_prefix("@every ") else {
                 return refuse(format_args!("unrecognized descriptor: {text}"));
             };
-            let parsed = duration_nanos(duration);
+            let parsed = kubeplane_core::duration::parse(duration);
             let nanos = parsed
                 .map_err(|why| ScheduleError(format!("failed to parse duration {text}: {why}")))?;
-            let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX).max(1);
+            let seconds = (nanos / 1_000_000_000).max(1);
             return Ok(Times::Every(SignedDuration::from_secs(seconds)));
         }
     };
     self::fields(fields)
-}
-
-/// `1h30m`, `1.5s`: nanoseconds.
-fn duration_nanos(text: &str) -> Result<i128, String> {
-    let invalid = || format!("time: invalid duration {text:?}");
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(0);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total = 0_i128;
-    while !rest.is_empty() {
-        let length = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, tail) = rest.split_at(length);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.len() + fraction.len() == 0 || fraction.contains('.') || length > 30 {
-            return Err(invalid());
-        }
-        let length = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(length);
-        if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {text:?}"));
-        }
-        let Some((_, scale)) = NANOS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
-        };
-        total += whole.parse().unwrap_or(0_i128).saturating_mul(*scale);
-        let digits: String = fraction.chars().take(15).collect();
-        let power = 10_i128.pow(u32::try_from(digits.len()).unwrap_or_default());
-        total += digits.parse().unwrap_or(0_i128) * scale / power;
-        if total > i128::from(i64::MAX) {
-            return Err(invalid());
-        }
-        rest = tail;
-    }
-    Ok(if negative { -total } else { total })
 }
 
 #[cfg(test)]

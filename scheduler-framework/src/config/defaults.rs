@@ -1,5 +1,5 @@
 use super::types::{ClientConnection, Configuration, LeaderElection, SchedulerProfile};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
 impl Default for LeaderElection {
@@ -87,47 +87,21 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration,
     if text.is_empty() {
         return Ok(Duration::ZERO);
     }
-    parse(&text).ok_or_else(|| D::Error::custom(format!("time: invalid duration {text:?}")))
+    parse(&text)
 }
 
 /// As [`duration`], where none may be given.
 pub(super) fn maybe_duration<'de, D: Deserializer<'de>>(
     source: D,
 ) -> Result<Option<Duration>, D::Error> {
-    match Option::<String>::deserialize(source)? {
-        None => Ok(None),
-        Some(text) => match parse(&text) {
-            Some(duration) => Ok(Some(duration)),
-            None => Err(D::Error::custom(format!("time: invalid duration {text:?}"))),
-        },
-    }
+    Option::<String>::deserialize(source)?.map(|text| parse(&text)).transpose()
 }
 
 /// No negative ones: they are never allowed where this is used.
-fn parse(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number
-            * match &rest[..end] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    (!text.is_empty()).then(|| Duration::try_from_secs_f64(total).ok()).flatten()
+fn parse<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
+    let nanoseconds = kubeplane_core::duration::parse(text).map_err(E::custom)?;
+    let negative = |_| E::custom(format!("time: invalid duration {text:?}"));
+    u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(negative)
 }
 
 #[cfg(test)]
@@ -137,9 +111,9 @@ mod tests {
 
     #[test]
     fn durations_are_gos() {
-        assert_eq!(parse("1m30s"), Some(Duration::from_secs(90)));
-        assert_eq!(parse("1.5h"), Some(Duration::from_secs(5400)));
-        assert_eq!(parse("300ms"), Some(Duration::from_millis(300)));
-        assert_eq!([parse(""), parse("5"), parse("5x"), parse("s")], [None; 4]);
+        let read = |text| parse::<serde_json::Error>(text).map_err(|error| error.to_string());
+        assert_eq!(read("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(read("-1s"), Err("time: invalid duration \"-1s\"".to_owned()));
+        assert_eq!(read("5"), Err("time: missing unit in duration \"5\"".to_owned()));
     }
 }

@@ -5,6 +5,7 @@ mod mail;
 use super::{Found, Outcome};
 use crate::props::Props;
 use kubeplane_core::{
+    duration,
     field::{ErrorKind, go_quote},
     names,
 };
@@ -213,7 +214,7 @@ fn is_credit_card(text: &str) -> bool {
 fn is_duration(text: &str) -> bool {
     const SHORT: [&str; 11] = ["ns", "us", "µs", "ms", "s", "m", "h", "hr", "d", "w", "wk"];
     const LONG: [&str; 8] = ["nano", "micro", "milli", "sec", "min", "hour", "day", "week"];
-    if kubeplane_cel::go_duration(text).is_some() {
+    if duration::parse(text).is_ok() {
         return true;
     }
     let mut found = false;
