@@ -125,6 +125,37 @@ async fn tables_show_the_columns_and_selectors_their_fields() {
 }
 
 #[tokio::test]
+async fn what_is_applied_to_the_metadata_is_seen_as_far_as_it_can_be_read() {
+    let server = server().await;
+    let path = format!("{WIDGETS}/one?fieldManager=me");
+    let apply = async |metadata: Value| {
+        let mut body = widget("one", json!({"size": 1}));
+        body["metadata"] = metadata;
+        let (code, answer) =
+            server.call("PATCH", &path, "application/apply-patch+yaml", &body).await;
+        (code.as_u16(), answer)
+    };
+    let unreadable = json!({"name": "one", "creationTimestamp": "x", "deletionTimestamp": 1,
+        "deletionGracePeriodSeconds": 1.5, "generation": 7.5});
+    let (code, made) = apply(unreadable.clone()).await;
+    assert_eq!(code, 201, "{made}");
+    let metadata = &made["metadata"];
+    assert!(metadata["creationTimestamp"].as_str().unwrap().ends_with('Z'), "{made}");
+    assert_eq!(metadata["generation"], 1);
+    assert!(metadata.get("deletionTimestamp").is_none(), "{made}");
+    assert!(metadata.get("deletionGracePeriodSeconds").is_none(), "{made}");
+    let (code, same) = apply(unreadable).await;
+    assert_eq!(code, 200, "{same}");
+    assert_eq!(same["metadata"]["creationTimestamp"], metadata["creationTimestamp"]);
+    let (code, refused) = apply(json!({"name": "one", "ownerReferences": [{}]})).await;
+    assert_eq!(code, 422, "{refused}");
+    assert_eq!(
+        refused["message"],
+        "Widget.example.com \"one\" is invalid: [metadata.ownerReferences.apiVersion: Invalid value: \"\": version must not be empty, metadata.ownerReferences.kind: Invalid value: \"\": must not be empty, metadata.ownerReferences.name: Invalid value: \"\": must not be empty, metadata.ownerReferences.uid: Invalid value: \"\": must not be empty]"
+    );
+}
+
+#[tokio::test]
 async fn server_side_apply_owns_its_fields() {
     let server = server().await;
     let path = format!("{WIDGETS}/one?fieldManager=me");
