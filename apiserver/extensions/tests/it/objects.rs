@@ -156,6 +156,21 @@ async fn what_is_applied_to_the_metadata_is_seen_as_far_as_it_can_be_read() {
 }
 
 #[tokio::test]
+async fn owners_are_shown_in_the_order_of_their_type() {
+    let server = server().await;
+    let mut one = widget("one", json!({"size": 1}));
+    let owner =
+        json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
+    one["metadata"]["ownerReferences"] = json!([owner, owner]);
+    one["metadata"]["ownerReferences"][1]["uid"] = json!("w");
+    let refused = server.expect(422, "POST", WIDGETS, one).await;
+    assert_eq!(
+        refused["message"],
+        "Widget.example.com \"one\" is invalid: metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"u\",\"controller\":true},{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"w\",\"controller\":true}]: Only one reference can have Controller set to true. Found \"true\" in references for Pod/p and Pod/p"
+    );
+}
+
+#[tokio::test]
 async fn server_side_apply_owns_its_fields() {
     let server = server().await;
     let path = format!("{WIDGETS}/one?fieldManager=me");
