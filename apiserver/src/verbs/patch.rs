@@ -219,12 +219,12 @@ fn apply_over(
     {
         return Ok(object);
     }
+    let namespace = applied.namespace().to_owned();
     let mut whole = merge(applied)?;
     unpack_managers(&mut whole);
     if !settles(call) {
         drop_unreadable(&mut whole);
     }
-    let namespace = whole.namespace().to_owned();
     let sent = decode::Sent { applied: true, ..decode::Sent::default() };
     decode::patched(call, whole.into_value(), options.field_validation, sent)
         .map_err(|error| unconvertible(call, &namespace, &error))

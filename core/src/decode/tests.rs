@@ -204,6 +204,8 @@ fn writes_what_the_original_writes() {
         &json!({"metadata": {"name": "r"}, "rules": []}),
     );
     assert_eq!(role["rules"], Value::Null);
+    let secret = good("v1", "Secret", &json!({"data": {"a": null}, "stringData": {"b": null}}));
+    assert_eq!((&secret["data"], &secret["stringData"]), (&json!({"a": ""}), &json!({"b": ""})));
     let times = json!({"firstTimestamp": "2026-01-01T01:00:00.5+01:00", "eventTime": "2026-01-01T00:00:00.123456Z"});
     let event = good("v1", "Event", &times);
     assert_eq!(event["firstTimestamp"], "2026-01-01T00:00:00Z");
