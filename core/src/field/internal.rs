@@ -33,8 +33,9 @@ pub fn show_as_internal(errors: &mut [Error], schema: &Schema) {
         }
         let mut text = String::new();
         match (absent, &shape.kind) {
+            _ if absent && is_meant(error, shape) => continue,
             // A text that is empty, not absent.
-            (true, Kind::String | Kind::Bytes | Kind::Time { .. } | Kind::Quantity) => continue,
+            (true, Kind::String | Kind::Time { .. } | Kind::Quantity) => continue,
             (true, Kind::IntOrString) => continue,
             (true, Kind::Object { .. }) if !may_be_null(presence) => continue,
             (true, _) => zero(&mut text, shape, presence, false),
@@ -42,6 +43,14 @@ pub fn show_as_internal(errors: &mut [Error], schema: &Schema) {
         }
         error.value = verbatim(&text);
     }
+}
+
+/// Whether an empty text is what was found, and not the absence of what the path leads to.
+fn is_meant(error: &Error, shape: &Schema) -> bool {
+    let of_texts = shape.items().is_some_and(|items| matches!(items.kind, Kind::String));
+    let item =
+        error.kind == ErrorKind::NotSupported || error.path.as_str() == "metadata.finalizers";
+    error.detail.starts_with("must specify one of") || (of_texts && item)
 }
 
 /// Whether Go has a pointer there.
@@ -392,11 +401,18 @@ mod tests {
             ("spec.selector", "null"),
             ("status.readyReplicas", "0"),
             ("spec.template.metadata.labels[a]", "\"\""),
+            ("metadata.finalizers", "\"\""),
             ("spec.strategy.type", "\"\""),
             ("spec.nonsense", "\"\""),
         ] {
             let found = shown("io.k8s.api.apps.v1.Deployment", path, json!(""));
             assert_eq!(found, format!("Invalid value: {want}: x"), "{path}");
         }
+        let request = shown(
+            "io.k8s.api.certificates.v1.CertificateSigningRequest",
+            "spec.request",
+            json!(""),
+        );
+        assert_eq!(request, "Invalid value: null: x");
     }
 }
