@@ -4,7 +4,7 @@ use super::{
     path::PathElement,
     shape::{Keys, MapShape, Scalars, Shape, Type},
 };
-use crate::field::go_quote;
+use crate::{field::go_quote, patch::strategic::as_go};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -50,10 +50,10 @@ impl Check {
             (_, Value::Null) => {}
             (Shape::Scalar(scalars), _) => self.scalar(scalars, value),
             (Shape::Map(shape), Value::Object(map)) => self.map(shape, map),
-            (Shape::Map(_), _) => self.fail(&format!("expected map, got &{{{}}}", plain(value))),
+            (Shape::Map(_), _) => self.fail(&format!("expected map, got &{{{}}}", as_go(value))),
             (Shape::List { items, keys }, Value::Array(list)) => self.list(items, keys, list),
             (Shape::List { .. }, _) => {
-                self.fail(&format!("expected list, got &{{{}}}", plain(value)));
+                self.fail(&format!("expected list, got &{{{}}}", as_go(value)));
             }
         }
     }
@@ -71,10 +71,10 @@ impl Check {
                 literal(value)
             )),
             (Scalars::Boolean, _) => {
-                self.fail(&format!("expected boolean, got &{{{}}}", plain(value)));
+                self.fail(&format!("expected boolean, got &{{{}}}", as_go(value)));
             }
             (Scalars::Any, _) => {
-                self.fail(&format!("expected any scalar, got &{{{}}}", plain(value)));
+                self.fail(&format!("expected any scalar, got &{{{}}}", as_go(value)));
             }
         }
     }
@@ -107,24 +107,6 @@ impl Check {
             }
             self.below(element, items, item);
         }
-    }
-}
-
-/// A value as Go prints it.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => {
-            let items: Vec<_> = list.iter().map(plain).collect();
-            format!("[{}]", items.join(" "))
-        }
-        Value::Object(map) => {
-            let entry = |(key, value): (&String, &Value)| format!("{key}:{}", plain(value));
-            let entries: Vec<_> = map.iter().map(entry).collect();
-            format!("map[{}]", entries.join(" "))
-        }
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }
 
@@ -167,7 +149,7 @@ mod tests {
     #[test]
     fn values_look_as_in_go() {
         let value = json!({"b": [1, "x y", {"d": null, "c": 2.5}], "a": true, "e": [], "f": {}});
-        assert_eq!(plain(&value), "map[a:true b:[1 x y map[c:2.5 d:<nil>]] e:[] f:map[]]");
+        assert_eq!(as_go(&value), "map[a:true b:[1 x y map[c:2.5 d:<nil>]] e:[] f:map[]]");
         assert_eq!(
             literal(&value),
             "map[string]interface {}{\"a\":true, \"b\":[]interface {}{1, \"x y\", \

@@ -348,6 +348,11 @@ fn prunes_and_defaults_custom_objects() {
             r#"unknown field "x""#,
         ]
     );
+    let body = br#"{"apiVersion":"example.com/v1","kind":"Size","metadata":{"name":"a"},"spec":{"size":{"x":1}}}"#;
+    let decoded =
+        decode_as(body, Format::Json, &kind, &custom_schema(), FieldValidation::Warn).unwrap();
+    assert_eq!(decoded.object.at(&["spec", "size"]), Some(&json!({})));
+    assert_eq!(decoded.warnings, [r#"unknown field "spec.size.x""#]);
     let body = br#"{"apiVersion":"example.com/v1","metadata":{}}"#;
     let error =
         decode_as(body, Format::Json, &kind, &custom_schema(), FieldValidation::Warn).unwrap_err();

@@ -43,6 +43,10 @@ async fn values_and_rules_are_held_to_the_schema() {
         refused(json!({"size": "x"})).await,
         "[spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\", .spec.size: Invalid value: 0: .spec.size accessor error: x is of the type string, expected int64, <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]"
     );
+    assert_eq!(
+        refused(json!("x")).await,
+        "[spec: Invalid value: \"string\": spec in body must be of type object: \"string\", .spec.size: Invalid value: 0: .spec.size accessor error: x is of the type string, expected map[string]interface{}, <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]"
+    );
     assert_eq!(refused(json!({"size": 10, "mode": "a"})).await, "spec: Invalid value: big needs b");
     assert_eq!(
         refused(json!({"size": 1, "tags": ["a", "a"]})).await,
