@@ -264,7 +264,7 @@ impl Resource {
 /// The value at a path, which may end early with nothing, but not in what is no map.
 fn at<'a>(object: &'a Object, path: &str) -> Result<Option<&'a Value>, String> {
     let keys: Vec<_> = path.trim_start_matches('.').split('.').collect();
-    let mut found = None;
+    let mut found: Option<&'a Value> = None;
     for (index, key) in keys.iter().enumerate() {
         found = match found {
             _ if index == 0 => object.map().get(*key),
