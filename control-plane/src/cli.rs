@@ -390,6 +390,9 @@ pub(crate) struct ProxyArgs {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) clients: ClientArgs,
+    /// Feature gates: Name=true,Other=false. May be given several times; those of the API server are to be the same.
+    #[arg(long, value_name = "GATES")]
+    pub(crate) feature_gates: Vec<String>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

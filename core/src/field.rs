@@ -2,6 +2,7 @@
 
 mod diff;
 mod internal;
+mod order;
 
 pub use diff::internal_diff;
 pub use internal::show_as_internal;

@@ -1,5 +1,7 @@
 //! YAML as Kubernetes reads it: YAML 1.1 scalars, the first document, keys as text, bounded expansion.
 
+mod words;
+
 use serde_json::Value;
 use serde_saphyr::{Error, Options, options::DuplicateKeyPolicy};
 
@@ -9,33 +11,9 @@ use serde_saphyr::{Error, Options, options::DuplicateKeyPolicy};
 pub struct YamlError(String);
 
 impl YamlError {
-    /// Of a text that the parser refused, in the words of the original's, as far as the two agree on what is wrong.
+    /// Of a text that the parser refused.
     fn of(text: &[u8], error: &Error) -> Self {
-        let error = error.without_snippet();
-        let (Error::Message { msg, .. } | Error::ExternalMessage { msg, .. }) = error else {
-            return Self(error.to_string());
-        };
-        let line = error.location().map_or(0, |location| location.line());
-        let last = || String::from_utf8_lossy(text).lines().count() as u64;
-        let what = match msg.strip_prefix("while ") {
-            Some(rest) => rest.split_once(", ").map_or(rest, |(_, what)| what),
-            None => msg.as_str(),
-        };
-        // The original counts lines from zero, and adds one to those its scanner names.
-        let (what, line) = match what {
-            "expected ',' or ']'" => ("did not find expected ',' or ']'", line - line.min(1)),
-            _ if what.starts_with("unclosed bracket") => {
-                ("did not find expected node content", last())
-            }
-            _ if what.starts_with("unclosed quote") => {
-                ("found unexpected end of stream", last() + 1)
-            }
-            _ if what.starts_with("tab") => ("found character that cannot start any token", line),
-            "invalid indentation" => ("did not find expected key", line - line.min(1)),
-            _ if what.starts_with("did not find expected") => (what, line - line.min(1)),
-            other => (other, if line == 1 { 0 } else { line }),
-        };
-        Self(if line == 0 { what.to_owned() } else { format!("line {line}: {what}") })
+        Self(words::told(text, error))
     }
 }
 
@@ -142,6 +120,24 @@ mod tests {
             ("a: b: c", "yaml: mapping values are not allowed in this context"),
             ("a: 1\nb: c: d\n", "yaml: line 2: mapping values are not allowed in this context"),
             ("a:\n\tb: 1\n", "yaml: line 2: found character that cannot start any token"),
+            ("a: [b", "yaml: line 1: did not find expected ',' or ']'"),
+            ("x: 1\na: {b: 1\n", "yaml: line 2: did not find expected ',' or '}'"),
+            ("x: 1\na: {b: 1,\n", "yaml: line 2: did not find expected node content"),
+            ("x: 1\na: [b\nc: 3\n", "yaml: line 2: did not find expected ',' or ']'"),
+            ("x: 1\na: [{b: 1]\n", "yaml: line 1: did not find expected ',' or '}'"),
+            ("{a: [}", "yaml: did not find expected node content"),
+            ("x: 1\na: ]\n", "yaml: line 1: did not find expected node content"),
+            ("y: 1\nx: [a]]\n", "yaml: line 1: did not find expected key"),
+            ("x: 1\na: 'x", "yaml: line 2: found unexpected end of stream"),
+            ("a: \"x\nb: 2\n", "yaml: line 3: found unexpected end of stream"),
+            ("x: 1\na: @b\n", "yaml: line 2: found character that cannot start any token"),
+            ("x: 1\na: *y\n", "yaml: unknown anchor 'y' referenced"),
+            ("x: 1\nab\ny: 2\n", "yaml: line 3: could not find expected ':'"),
+            ("x: 1\ny: \"a\" b\n", "yaml: line 1: did not find expected key"),
+            (
+                "y: 1\nx: & a\n",
+                "yaml: line 2: did not find expected alphabetic or numeric character",
+            ),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), want, "{text}");
         }

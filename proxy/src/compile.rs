@@ -40,8 +40,11 @@ pub(crate) fn compile(
 ) -> Compiled {
     let endpoints =
         endpoints::collect(slices.iter().map(|slice| &**slice), family, &config.node_name);
-    let ports: BTreeMap<_, _> =
+    let mut ports: BTreeMap<_, _> =
         services.iter().flat_map(|service| service::ports(service, family)).collect();
+    if !config.external_ips {
+        ports.values_mut().for_each(|port| port.external_ips.clear());
+    }
     let place = Place { node: &config.node_name, zone };
     let mut compiled = Compiled {
         rules: base::rules(config, family),

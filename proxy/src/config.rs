@@ -16,6 +16,8 @@ pub struct ProxyConfig {
     pub cluster_cidrs: Vec<IpNet>,
     /// The service addresses of the cluster: traffic to those nobody has is dropped. Empty: it is let through.
     pub service_cidrs: Vec<IpNet>,
+    /// Serve the addresses that Services name in `externalIPs`: the gate `AllowServiceExternalIPs`.
+    pub external_ips: bool,
     /// Masquerade all traffic to ClusterIPs.
     pub masquerade_all: bool,
     /// The bit of the packet mark for traffic to be masqueraded; 0 through 31.
@@ -37,6 +39,7 @@ impl ProxyConfig {
             node_ips: Vec::new(),
             cluster_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
+            external_ips: true,
             masquerade_all: false,
             masquerade_bit: 14,
             min_sync_period: Duration::from_secs(1),

@@ -16,6 +16,7 @@ use kubeplane_core::{
     definition::{Context, Converter, Form, MetadataRules, StatusMetadata, Subresource, Verb},
     field::{Error, ErrorKind, Errors, Path},
     names,
+    patch::strategic::as_go,
     schema::SchemaRef,
 };
 use serde_json::Value;
@@ -223,7 +224,14 @@ impl Resource {
             false => &["statusReplicasPath"],
         };
         for field in counts {
-            let (path, found) = (Path::new(text(field)), at(object, text(field)));
+            let path = Path::new(text(field));
+            let found = match at(object, text(field)) {
+                Ok(found) => found,
+                Err(detail) => {
+                    errors.push(Error::invalid(&path, 0, detail));
+                    continue;
+                }
+            };
             let detail = match found.map(|found| (found, found.as_i64())) {
                 None => continue,
                 Some((other, None)) => wrong_type(text(field), other, "int64"),
@@ -239,22 +247,36 @@ impl Resource {
             errors.push(Error::invalid(&path, shown, detail));
         }
         let selector = text("labelSelectorPath");
-        if let Some(other) =
-            at(object, selector).filter(|found| !found.is_string() && !selector.is_empty())
-        {
-            errors.push(Error::invalid(
-                &Path::new(selector),
-                "",
-                wrong_type(selector, other, "string"),
-            ));
+        if selector.is_empty() {
+            return errors;
         }
+        let wrong = match at(object, selector) {
+            Ok(found) => found
+                .filter(|found| !found.is_string())
+                .map(|other| wrong_type(selector, other, "string")),
+            Err(detail) => Some(detail),
+        };
+        errors.extend(wrong.map(|detail| Error::invalid(&Path::new(selector), "", detail)));
         errors
     }
 }
 
-fn at<'a>(object: &'a Object, path: &str) -> Option<&'a Value> {
+/// The value at a path, which may end early with nothing, but not in what is no map.
+fn at<'a>(object: &'a Object, path: &str) -> Result<Option<&'a Value>, String> {
     let keys: Vec<_> = path.trim_start_matches('.').split('.').collect();
-    object.at(&keys)
+    let mut found: Option<&'a Value> = None;
+    for (index, key) in keys.iter().enumerate() {
+        found = match found {
+            _ if index == 0 => object.map().get(*key),
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Object(map)) => map.get(*key),
+            Some(other) => {
+                let reached = keys[..=index].join(".");
+                return Err(wrong_type(&reached, other, "map[string]interface{}"));
+            }
+        };
+    }
+    Ok(found)
 }
 
 fn wrong_type(path: &str, found: &Value, wanted: &str) -> String {
@@ -267,7 +289,7 @@ fn wrong_type(path: &str, found: &Value, wanted: &str) -> String {
         Value::Array(_) => "[]interface {}",
         Value::Object(_) => "map[string]interface {}",
     };
-    let shown = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+    let shown = as_go(found);
     let path = if path.starts_with('.') { path.to_owned() } else { format!(".{path}") };
     format!("{path} accessor error: {shown} is of the type {kind}, expected {wanted}")
 }

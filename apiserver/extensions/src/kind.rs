@@ -71,7 +71,11 @@ pub fn definition() -> Definition {
         create_on_update: false,
         unconditional_update: false,
         ttl_seconds: None,
-        metadata: MetadataRules { in_status: StatusMetadata::Unowned, ..MetadataRules::OTHER },
+        metadata: MetadataRules {
+            own: false,
+            in_status: StatusMetadata::Unowned,
+            ..MetadataRules::OTHER
+        },
         strategy: Arc::new(CustomResourceDefinitions),
         kind,
     }

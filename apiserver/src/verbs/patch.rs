@@ -11,9 +11,9 @@ use http::{Response, StatusCode};
 use kubeplane_core::{
     ApiError, Object,
     apply::{self, Request, refuse_packed_managers, unpack_managers},
-    decode::{FieldValidation, json_kind},
+    decode::{FieldValidation, json_kind, misfit},
     patch,
-    schema::SchemaRef,
+    schema::{SchemaRef, builtin},
     status::ApiResult,
     yaml,
 };
@@ -219,11 +219,30 @@ fn apply_over(
     {
         return Ok(object);
     }
+    let namespace = applied.namespace().to_owned();
     let mut whole = merge(applied)?;
     unpack_managers(&mut whole);
+    if !settles(call) {
+        drop_unreadable(&mut whole);
+    }
     let sent = decode::Sent { applied: true, ..decode::Sent::default() };
     decode::patched(call, whole.into_value(), options.field_validation, sent)
-        .map_err(|error| unconvertible(call, &error))
+        .map_err(|error| unconvertible(call, &namespace, &error))
+}
+
+/// Takes what is no time or no whole number out of the metadata of a kind made at run time: the original does not see it
+/// there, and the server says itself what it is.
+fn drop_unreadable(object: &mut Object) {
+    let Some(schema) = builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta") else { return };
+    for name in
+        ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
+        let path = ["metadata", name];
+        let found = object.at(&path).zip(schema.field(name));
+        if found.is_some_and(|(value, field)| misfit(value, &field.schema).is_some()) {
+            object.remove(&path);
+        }
+    }
 }
 
 fn merged_over(
@@ -249,11 +268,11 @@ fn merged_over(
 }
 
 /// As the original, which does not take what cannot be read for the client's fault.
-fn unconvertible(call: &Call, error: &ApiError) -> ApiError {
+fn unconvertible(call: &Call, namespace: &str, error: &ApiError) -> ApiError {
     let (kind, name) = (&call.definition().kind, &call.info.name);
     let why = error.message().rsplit_once("}\": ").map_or(error.message(), |(_, why)| why);
     let text = format!(
-        "failed to convert new object (/{name}; /{kind}) to proper version: unable to convert unstructured object to {kind}: {why}"
+        "failed to convert new object ({namespace}/{name}; {kind}) to proper version: unable to convert unstructured object to {kind}: {why}"
     );
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", text)
 }

@@ -136,8 +136,13 @@ impl Writer<'_> {
             return Ok(());
         }
         let mut errors = errors.to_vec();
-        if let SchemaRef::Static(schema) = &self.definition().schema {
-            show_as_internal(&mut errors, schema);
+        match &self.definition().schema {
+            SchemaRef::Static(schema) => show_as_internal(&mut errors, schema),
+            // Of kinds made at run time only the metadata are structs.
+            SchemaRef::Shared(schema) => errors
+                .iter_mut()
+                .filter(|error| error.path.as_str().starts_with("metadata."))
+                .for_each(|error| show_as_internal(std::slice::from_mut(error), schema)),
         }
         Err(ApiError::invalid(&self.stored_kind(), object.name(), &errors))
     }

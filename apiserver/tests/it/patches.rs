@@ -118,6 +118,27 @@ async fn who_owns_a_field_is_asked_in_the_version_of_each_manager() {
 }
 
 #[tokio::test]
+async fn what_is_applied_must_be_of_the_kind() {
+    let server = Server::ready().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments/d?fieldManager=me";
+    let mut config = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "d", "creationTimestamp": "x"}, "spec": {}});
+    let why = "unable to convert unstructured object to apps/v1, Kind=Deployment: parsing time \"x\" as \
+               \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\"";
+    for (namespace, sent) in [("", None), ("default", Some("default"))] {
+        config["metadata"]["namespace"] = sent.into();
+        let refused = server.patch(path, "apply-patch+yaml", &config).await;
+        assert_eq!(
+            refused.message(),
+            format!(
+                "failed to convert new object ({namespace}/d; apps/v1, Kind=Deployment) to proper version: {why}"
+            )
+        );
+        refused.expect(500);
+    }
+}
+
+#[tokio::test]
 async fn concurrent_patches_all_land() {
     let server = Server::ready().await;
     server.config_map("one", json!({})).await;

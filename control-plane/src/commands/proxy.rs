@@ -3,13 +3,16 @@ use super::{
     machine, supervise,
 };
 use crate::cli::ProxyArgs;
+use anyhow::Context as _;
 use kubeplane::{
     ControlPlane,
+    core::features::Features,
     proxy::{Proxy, ProxyConfig},
     telemetry::{Health, Metrics},
 };
 
 pub(super) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
+    let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
     Proxy::available().await.map_err(anyhow::Error::msg)?;
     let clients = components::clients(&args.component).await?;
     let port = Port {
@@ -25,6 +28,7 @@ pub(super) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
     let mut config = ProxyConfig::new(args.node_name.unwrap_or_else(machine::name));
     config.node_ips = vec![args.node_ip.unwrap_or_else(machine::address)];
     config.cluster_cidrs = vec![args.cluster_cidr];
+    config.external_ips = features.is_on("AllowServiceExternalIPs");
     let proxy = Proxy::builder(client, config).health(health).metrics(metrics).build()?;
     let plane = ControlPlane::new().with(clients.reload()).with(served).with(renewal);
     supervise(plane.with(proxy)).await

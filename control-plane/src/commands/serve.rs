@@ -210,6 +210,7 @@ async fn proxy(
                 config.node_ips = vec![address];
                 config.cluster_cidrs = vec![args.node.pod_cidr];
                 config.service_cidrs = args.api.service_cidr.clone();
+                config.external_ips = api.api().features().is_on("AllowServiceExternalIPs");
                 let health = Health::new();
                 shared.components.add("kube-proxy", health.clone());
                 let proxy = Proxy::builder(client.clone(), config)

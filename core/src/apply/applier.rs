@@ -17,10 +17,13 @@ use super::{
 };
 use crate::{
     GroupVersionKind, Object,
+    decode::misfit,
+    schema::{SchemaRef, builtin},
     status::{ApiError, ApiResult},
 };
 use http::StatusCode;
 use serde_json::{Map, Value};
+use std::sync::LazyLock;
 
 /// The manager of the fields of an object that nobody managed when it was applied to first.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -85,13 +88,23 @@ fn check(applied: &Object, request: &Request<'_>) -> ApiResult<()> {
             format!("invalid object type: {}/{}, Kind={kind}", version.group, version.version);
         return Err(ApiError::bad_request(why));
     }
-    if applied.at(&["metadata", "managedFields"]).is_some_and(Value::is_array) {
+    if applied.at(&["metadata", "managedFields"]).is_some_and(are_managers) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     validate(Type::root(request.schema), applied.map(), true).map_err(|why| {
         let about = format!("{}/{}; {kind}", applied.namespace(), applied.name());
         failure(format!("failed to create typed patch object ({about}): {why}"))
     })
+}
+
+/// Whether these are managers, be it none; what cannot be read as such says nothing.
+fn are_managers(value: &Value) -> bool {
+    static ENTRY: LazyLock<Option<SchemaRef>> =
+        LazyLock::new(|| builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry"));
+    let fits = |entry: &Value| {
+        entry.is_object() && ENTRY.as_ref().is_none_or(|schema| misfit(entry, schema).is_none())
+    };
+    value.as_array().is_some_and(|list| list.iter().all(fits))
 }
 
 fn failure(message: String) -> ApiError {

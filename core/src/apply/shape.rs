@@ -1,6 +1,7 @@
 //! What a schema says about how a value is merged.
 
 use super::path::{PathElement, Scalar, compare_numbers};
+use crate::decode::zero;
 use crate::schema::{Field, Kind, ListType, Presence, Schema, SchemaRef, Text};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, cmp::Ordering, sync::LazyLock};
@@ -155,8 +156,11 @@ impl<'s> Type<'s> {
         Ok(PathElement::Key(found))
     }
 
+    /// What a key is that an item leaves out: its default, or the empty value that is always written.
     fn default_of(self, key: &str) -> Option<Scalar> {
-        self.schema?.field(key)?.default_value().as_ref().map(Scalar::from)
+        let field = self.schema?.field(key)?;
+        let empty = || (field.presence == Presence::Always).then(|| zero(&field.schema));
+        field.default_value().or_else(empty).as_ref().map(Scalar::from)
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     path::PathElement,
     shape::{Keys, MapShape, Scalars, Shape, Type},
 };
+use crate::{field::go_quote, patch::strategic::as_go};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -49,10 +50,10 @@ impl Check {
             (_, Value::Null) => {}
             (Shape::Scalar(scalars), _) => self.scalar(scalars, value),
             (Shape::Map(shape), Value::Object(map)) => self.map(shape, map),
-            (Shape::Map(_), _) => self.fail(&format!("expected map, got &{{{}}}", plain(value))),
+            (Shape::Map(_), _) => self.fail(&format!("expected map, got &{{{}}}", as_go(value))),
             (Shape::List { items, keys }, Value::Array(list)) => self.list(items, keys, list),
             (Shape::List { .. }, _) => {
-                self.fail(&format!("expected list, got &{{{}}}", plain(value)));
+                self.fail(&format!("expected list, got &{{{}}}", as_go(value)));
             }
         }
     }
@@ -67,13 +68,13 @@ impl Check {
             }
             (Scalars::Text, _) => self.fail(&format!(
                 "expected string, got &value.valueUnstructured{{Value:{}}}",
-                plain(value)
+                literal(value)
             )),
             (Scalars::Boolean, _) => {
-                self.fail(&format!("expected boolean, got &{{{}}}", plain(value)));
+                self.fail(&format!("expected boolean, got &{{{}}}", as_go(value)));
             }
             (Scalars::Any, _) => {
-                self.fail(&format!("expected any scalar, got &{{{}}}", plain(value)));
+                self.fail(&format!("expected any scalar, got &{{{}}}", as_go(value)));
             }
         }
     }
@@ -109,8 +110,23 @@ impl Check {
     }
 }
 
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// A value as it stands in a Go program.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::String(text) => go_quote(text),
+        Value::Array(list) => {
+            let items: Vec<_> = list.iter().map(literal).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Value::Object(map) => {
+            let entry =
+                |(key, value): (&String, &Value)| format!("{}:{}", go_quote(key), literal(value));
+            let entries: Vec<_> = map.iter().map(entry).collect();
+            format!("map[string]interface {{}}{{{}}}", entries.join(", "))
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
 }
 
 fn go_type(value: &Value) -> &'static str {
@@ -122,5 +138,23 @@ fn go_type(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
         Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_look_as_in_go() {
+        let value = json!({"b": [1, "x y", {"d": null, "c": 2.5}], "a": true, "e": [], "f": {}});
+        assert_eq!(as_go(&value), "map[a:true b:[1 x y map[c:2.5 d:<nil>]] e:[] f:map[]]");
+        assert_eq!(
+            literal(&value),
+            "map[string]interface {}{\"a\":true, \"b\":[]interface {}{1, \"x y\", \
+             map[string]interface {}{\"c\":2.5, \"d\":interface {}(nil)}}, \"e\":[]interface {}{}, \
+             \"f\":map[string]interface {}{}}"
+        );
     }
 }

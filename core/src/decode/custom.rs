@@ -66,7 +66,9 @@ fn below<'s>(schema: Option<&'s Schema>, key: &str, top: bool) -> Below<'s> {
             None => Below::Drop,
         },
         Some((_, Kind::Map { values, .. })) => of(values),
-        _ => Below::Keep(None),
+        Some((_, Kind::Any)) | None => Below::Keep(None),
+        // What is to be no map has no fields.
+        Some(_) => Below::Drop,
     }
 }
 

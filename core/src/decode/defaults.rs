@@ -47,6 +47,15 @@ pub fn zero(schema: &Schema) -> Value {
     }
 }
 
+/// What null stands for as an item of a list or the value of a map. Bytes that are not there are empty in the original's
+/// store, and so are they when they are read.
+pub(super) fn item(schema: &Schema) -> Value {
+    match &schema.kind {
+        Kind::Bytes => Value::String(String::new()),
+        _ => zero(schema),
+    }
+}
+
 /// Gives missing fields of a built-in struct their defaults, or the empty values that are always written.
 pub(super) fn fill(map: &mut Map<String, Value>, fields: &[Field]) {
     for field in fields {

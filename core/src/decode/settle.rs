@@ -66,7 +66,7 @@ fn fits(fits: bool) -> Settled {
 /// An item of a list or the value of a map, where null stands for the empty value.
 fn item(value: &mut Value, schema: &SchemaRef) -> Settled {
     if value.is_null() {
-        *value = defaults::zero(schema);
+        *value = defaults::item(schema);
         return Ok(());
     }
     settled(value, known(schema)?)

@@ -204,6 +204,8 @@ fn writes_what_the_original_writes() {
         &json!({"metadata": {"name": "r"}, "rules": []}),
     );
     assert_eq!(role["rules"], Value::Null);
+    let secret = good("v1", "Secret", &json!({"data": {"a": null}, "stringData": {"b": null}}));
+    assert_eq!((&secret["data"], &secret["stringData"]), (&json!({"a": ""}), &json!({"b": ""})));
     let times = json!({"firstTimestamp": "2026-01-01T01:00:00.5+01:00", "eventTime": "2026-01-01T00:00:00.123456Z"});
     let event = good("v1", "Event", &times);
     assert_eq!(event["firstTimestamp"], "2026-01-01T00:00:00Z");
@@ -346,6 +348,11 @@ fn prunes_and_defaults_custom_objects() {
             r#"unknown field "x""#,
         ]
     );
+    let body = br#"{"apiVersion":"example.com/v1","kind":"Size","metadata":{"name":"a"},"spec":{"size":{"x":1}}}"#;
+    let decoded =
+        decode_as(body, Format::Json, &kind, &custom_schema(), FieldValidation::Warn).unwrap();
+    assert_eq!(decoded.object.at(&["spec", "size"]), Some(&json!({})));
+    assert_eq!(decoded.warnings, [r#"unknown field "spec.size.x""#]);
     let body = br#"{"apiVersion":"example.com/v1","metadata":{}}"#;
     let error =
         decode_as(body, Format::Json, &kind, &custom_schema(), FieldValidation::Warn).unwrap_err();

@@ -246,7 +246,7 @@ impl<'s> Typed<'_, 's> {
             }
             let before = context.push_key(&key);
             let value = access.next_value_seed(Typed { schema: values, context: &mut *context })?;
-            out.insert(key, value.unwrap_or_else(|| defaults::zero(values)));
+            out.insert(key, value.unwrap_or_else(|| defaults::item(values)));
             context.pop(before);
         }
         Ok(Some(Value::Object(out)))
@@ -360,7 +360,7 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
             self.context.pop(before);
             match next {
                 None => return Ok(Some(Value::Array(out))),
-                Some(value) => out.push(value.unwrap_or_else(|| defaults::zero(items))),
+                Some(value) => out.push(value.unwrap_or_else(|| defaults::item(items))),
             }
         }
     }

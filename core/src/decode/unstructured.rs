@@ -58,7 +58,13 @@ fn scalar_misfit(value: &Value, schema: &Schema) -> Option<String> {
         (Value::Number(number), Kind::Quantity) => {
             Quantity::parse(&number.to_string()).err().map(|error| error.to_string())
         }
+        (Value::Bool(flag), Kind::Quantity) => {
+            Quantity::parse(&flag.to_string()).err().map(|error| error.to_string())
+        }
         (Value::Number(number), Kind::IntOrString | Kind::Integer { .. }) if whole(number) => None,
+        (Value::Number(number), Kind::IntOrString) => {
+            Some(format!("json: cannot unmarshal number {number} into Go value of type int32"))
+        }
         (_, Kind::IntOrString) => unreadable("int32"),
         // Go finds a way from whole numbers to texts, and refuses it.
         (Value::Number(number), Kind::String) if !number.is_f64() => convert(value, schema),
@@ -111,6 +117,14 @@ mod tests {
             (json!({"spec": {"priority": 1.5}}), "cannot convert float64 to int32"),
             (json!({"spec": {"priority": "1"}}), "unrecognized type: int32"),
             (json!({"spec": {"restartPolicy": 3}}), "cannot convert int64 to v1.RestartPolicy"),
+            (
+                json!({"spec": {"containers": [{"livenessProbe": {"httpGet": {"port": 1.5}}}]}}),
+                "json: cannot unmarshal number 1.5 into Go value of type int32",
+            ),
+            (
+                json!({"spec": {"overhead": {"cpu": true}}}),
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+            ),
         ] {
             assert_eq!(misfit(&value, &pod).as_deref(), Some(want), "{value}");
         }

@@ -4,7 +4,7 @@
 //! JSON that was sent: every field, in the order of its declaration, with a capital letter. Types of the metadata (labels'
 //! selectors, owners) are the same in all versions and look as sent, in their own order.
 
-use super::{Error, ErrorKind, Path, go_json, verbatim};
+use super::{Error, ErrorKind, Path, go_json, order::ORDERS, verbatim};
 use crate::schema::{Field, Kind, Presence, Schema};
 use serde_json::{Map, Value};
 
@@ -33,8 +33,9 @@ pub fn show_as_internal(errors: &mut [Error], schema: &Schema) {
         }
         let mut text = String::new();
         match (absent, &shape.kind) {
+            _ if absent && is_meant(error, shape) => continue,
             // A text that is empty, not absent.
-            (true, Kind::String | Kind::Bytes | Kind::Time { .. } | Kind::Quantity) => continue,
+            (true, Kind::String | Kind::Time { .. } | Kind::Quantity) => continue,
             (true, Kind::IntOrString) => continue,
             (true, Kind::Object { .. }) if !may_be_null(presence) => continue,
             (true, _) => zero(&mut text, shape, presence, false),
@@ -42,6 +43,14 @@ pub fn show_as_internal(errors: &mut [Error], schema: &Schema) {
         }
         error.value = verbatim(&text);
     }
+}
+
+/// Whether an empty text is what was found, and not the absence of what the path leads to.
+fn is_meant(error: &Error, shape: &Schema) -> bool {
+    let of_texts = shape.items().is_some_and(|items| matches!(items.kind, Kind::String));
+    let item =
+        error.kind == ErrorKind::NotSupported || error.path.as_str() == "metadata.finalizers";
+    error.detail.starts_with("must specify one of") || (of_texts && item)
 }
 
 /// Whether Go has a pointer there.
@@ -88,39 +97,24 @@ fn is_shared(schema: &Schema) -> bool {
     schema.name.contains(".apimachinery.")
 }
 
-/// Fields whose order is not that of their tags.
-const ORDERS: [(&str, &[&str]); 3] = [
-    (
-        "io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference",
-        &["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"],
-    ),
-    (
-        "io.k8s.api.core.v1.ServicePort",
-        &["name", "protocol", "appProtocol", "port", "targetPort", "nodePort"],
-    ),
-    (
-        "io.k8s.api.core.v1.PersistentVolumeClaimSpec",
-        &[
-            "accessModes",
-            "selector",
-            "resources",
-            "volumeName",
-            "storageClassName",
-            "volumeMode",
-            "dataSource",
-            "dataSourceRef",
-            "volumeAttributesClassName",
-        ],
-    ),
-];
+const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
+
+/// What inside begins a pod's security context.
+const OF_HOST: [&str; 5] =
+    ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"];
+
+/// Whether a field of a type has no place of its own inside.
+fn is_elsewhere(schema: &Schema, field: &Field) -> bool {
+    schema.name == POD_SPEC && (field.name == "serviceAccount" || OF_HOST.contains(&&*field.name))
+}
 
 /// The fields in the order of their declaration, which is nearly always that of their tags.
 fn ordered(schema: &Schema) -> Vec<&Field> {
     let mut fields: Vec<_> = schema.fields().iter().collect();
     match ORDERS.iter().find(|(name, _)| *name == schema.name) {
-        Some((_, order)) => {
-            fields.sort_by_key(|field| order.iter().position(|name| *name == field.name));
-        }
+        Some((_, order)) => fields.sort_by_key(|field| {
+            order.iter().position(|name| *name == field.name).unwrap_or(order.len())
+        }),
         // What JSON leaves out comes first.
         None => fields.sort_by_key(|field| {
             if field.tag > u32::from(u16::MAX) {
@@ -208,7 +202,8 @@ fn chosen(
     only: impl Fn(&Field) -> bool,
 ) {
     let mut parts = Vec::new();
-    for field in ordered(schema).into_iter().filter(|field| only(field)) {
+    let fields = ordered(schema).into_iter().filter(|field| !is_elsewhere(schema, field));
+    for field in fields.filter(|field| only(field)) {
         let found = map.get(&*field.name).filter(|value| !value.is_null());
         let mut part = String::new();
         match &*field.name {
@@ -224,28 +219,63 @@ fn chosen(
                     continue;
                 }
             }
-            name => {
-                text(&mut part, &internal_name(name));
-                part.push(':');
-                match found {
-                    Some(found) => value(&mut part, found, &field.schema, false),
-                    None => zero(&mut part, &field.schema, field.presence, false),
-                }
+            "securityContext" if schema.name == POD_SPEC && found.is_some() => {
+                member(&mut part, field, found);
+                let of_host = OF_HOST.iter().filter_map(|name| schema.field(name));
+                with_first(&mut part, of_host.map(|field| (field, map.get(&*field.name))));
             }
+            _ => member(&mut part, field, found),
         }
         parts.push(part);
     }
     braces(out, '{', '}', parts, |out, part| out.push_str(&part));
 }
 
+/// A field with its name and its value.
+fn member(out: &mut String, field: &Field, found: Option<&Value>) {
+    text(out, &internal_name(&field.name));
+    out.push(':');
+    match found.filter(|value| !value.is_null()) {
+        Some(found) => value(out, found, &field.schema, false),
+        None => zero(out, &field.schema, field.presence, false),
+    }
+}
+
+/// Puts further fields before the first of the object that a member ends with.
+fn with_first<'v>(
+    member_text: &mut String,
+    fields: impl Iterator<Item = (&'v Field, Option<&'v Value>)>,
+) {
+    let Some(start) = member_text.find('{') else { return };
+    let own = member_text.split_off(start + 1);
+    for (field, found) in fields {
+        member(member_text, field, found);
+        member_text.push(',');
+    }
+    member_text.push_str(&own);
+}
+
 /// The Go name of a field.
 fn internal_name(name: &str) -> String {
-    const INITIALS: [&str; 12] =
-        ["api", "aws", "csi", "fc", "gce", "id", "ip", "iscsi", "nfs", "rbd", "uid", "url"];
-    match name {
-        "cephfs" => return "CephFS".to_owned(),
-        "storageos" => return "StorageOS".to_owned(),
-        _ => {}
+    const INITIALS: [&str; 32] = [
+        "api", "aws", "ca", "cel", "cidr", "csi", "dns", "fc", "fs", "gce", "gid", "gmsa", "grpc",
+        "http", "id", "ip", "iqn", "iscsi", "json", "nfs", "os", "pd", "qos", "rbd", "se", "ssl",
+        "tcp", "tls", "ttl", "tty", "uid", "url",
+    ];
+    const WORDS: [(&str, &str); 10] = [
+        ("cephfs", "CephFS"),
+        ("chapAuthDiscovery", "DiscoveryCHAPAuth"),
+        ("chapAuthSession", "SessionCHAPAuth"),
+        ("cidrs", "CIDRs"),
+        ("diskURI", "DataDiskURI"),
+        ("ips", "IPs"),
+        ("lastState", "LastTerminationState"),
+        ("pdID", "PdID"),
+        ("storageos", "StorageOS"),
+        ("wwids", "WWIDs"),
+    ];
+    if let Some((_, word)) = WORDS.iter().find(|(own, _)| *own == name) {
+        return (*word).to_owned();
     }
     let head = name.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(name.len());
     let (head, tail) = name.split_at(head);
@@ -335,16 +365,54 @@ mod tests {
     }
 
     #[test]
+    fn pods_look_as_inside_the_original() {
+        let pod = json!({"hostNetwork": true, "dnsPolicy": "Default", "serviceAccount": "s",
+            "securityContext": {"fsGroup": 2}, "volumes": [{"name": "v"}],
+            "containers": [{"name": "c", "tty": true, "livenessProbe": {"httpGet": {"port": 80}}}]});
+        let text = shown("io.k8s.api.core.v1.Pod", "spec", pod);
+        let mut rest = text.as_str();
+        for part in [
+            r#"{"Volumes":[{"Name":"v","HostPath":null,"EmptyDir":null,"#,
+            r#""RBD":null,"Quobyte":null,"FlexVolume":null,"#,
+            r#"}],"InitContainers":null,"Containers":[{"Name":"c","Image":"","#,
+            r#""Ports":null,"EnvFrom":null,"Env":null,"Resources":"#,
+            r#""LivenessProbe":{"Exec":null,"HTTPGet":{"Path":"","Port":80,"Host":"","Scheme":"","HTTPHeaders":null},"TCPSocket":null,"GRPC":null,"#,
+            r#""Stdin":false,"StdinOnce":false,"TTY":true}],"EphemeralContainers":null,"RestartPolicy":"#,
+            r#""DNSPolicy":"Default","NodeSelector":null,"ServiceAccountName":"","AutomountServiceAccountToken":null,"NodeName":"","#,
+            r#""SecurityContext":{"HostNetwork":true,"HostPID":false,"HostIPC":false,"ShareProcessNamespace":null,"HostUsers":null,"SELinuxOptions":null,"#,
+            r#""FSGroup":2,"FSGroupChangePolicy":null,"#,
+            r#""ImagePullSecrets":null,"Hostname":"","#,
+        ] {
+            let at = rest.find(part).unwrap_or_else(|| panic!("{part} is not in {rest}"));
+            rest = &rest[at + part.len()..];
+        }
+        assert!(!text.contains("ServiceAccount\":"), "{text}");
+        for (type_name, fields) in ORDERS {
+            let schema = builtin(type_name).unwrap();
+            for field in fields {
+                assert!(schema.field(field).is_some(), "{type_name} {field}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_not_there_is_zero() {
         for (path, want) in [
             ("spec.selector", "null"),
             ("status.readyReplicas", "0"),
             ("spec.template.metadata.labels[a]", "\"\""),
+            ("metadata.finalizers", "\"\""),
             ("spec.strategy.type", "\"\""),
             ("spec.nonsense", "\"\""),
         ] {
             let found = shown("io.k8s.api.apps.v1.Deployment", path, json!(""));
             assert_eq!(found, format!("Invalid value: {want}: x"), "{path}");
         }
+        let request = shown(
+            "io.k8s.api.certificates.v1.CertificateSigningRequest",
+            "spec.request",
+            json!(""),
+        );
+        assert_eq!(request, "Invalid value: null: x");
     }
 }

@@ -32,14 +32,30 @@ fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
                 if let Value::Object(existing) = slot {
                     merge(existing, inner);
                 } else {
-                    let mut fresh = Map::new();
-                    merge(&mut fresh, inner);
-                    *slot = Value::Object(fresh);
+                    let mut fresh = Value::Object(inner);
+                    drop_nulls(&mut fresh);
+                    *slot = fresh;
                 }
             }
-            other => {
+            mut other => {
+                // As in the original, what takes the place of a map is not looked into.
+                if !target.get(&key).is_some_and(Value::is_object) {
+                    drop_nulls(&mut other);
+                }
                 target.insert(key, other);
             }
         }
+    }
+}
+
+/// Takes nulls out of maps, those in lists too; lists keep theirs. RFC 7396 leaves lists as they are, the original does not.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }

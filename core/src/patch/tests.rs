@@ -426,6 +426,13 @@ fn merge_patch_follows_rfc_7396() {
         (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
         (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
         (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+        (
+            json!({}),
+            json!({"a": [{"b": null, "c": [{"d": null}]}, null]}),
+            json!({"a": [{"c": [{}]}, null]}),
+        ),
+        (json!({"a": [1]}), json!({"a": [{"b": null}]}), json!({"a": [{}]})),
+        (json!({"a": {}}), json!({"a": [{"b": null}]}), json!({"a": [{"b": null}]})),
     ];
     for (original, patch, expected) in cases {
         assert_eq!(merge_patch(original, patch.to_string().as_bytes()), Ok(expected), "{patch}");

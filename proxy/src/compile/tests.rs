@@ -192,6 +192,19 @@ fn balancers_have_firewalls() {
 }
 
 #[test]
+fn external_addresses_are_served_unless_the_gate_is_off() {
+    let spec = json!({"externalIPs": ["203.0.113.5"]});
+    let key = "203.0.113.5 . tcp . 80";
+    let mut config = config();
+    let on = rules_with(&config, &spec, &two());
+    assert_eq!(verdict(&on, base::SERVICE_IPS, key), "goto external-ns/svc/tcp/p");
+    config.external_ips = false;
+    let off = rules_with(&config, &spec, &two());
+    assert_eq!(verdict(&off, base::SERVICE_IPS, key), "");
+    assert_eq!(verdict(&off, base::SERVICE_IPS, KEY), "goto service-ns/svc/tcp/p");
+}
+
+#[test]
 fn services_of_others_are_left_alone() {
     for spec in
         [json!({"clusterIP": "None", "clusterIPs": ["None"]}), json!({"type": "ExternalName"})]

@@ -19,7 +19,9 @@ use crate::{
 };
 use kubeplane_core::{
     Object,
+    definition::NameRule,
     field::{Error, ErrorKind, Errors, Path, go_quote, verbatim},
+    metadata::validate_metadata,
     names as rules,
 };
 use schema::is_extended;
@@ -97,9 +99,9 @@ impl Options {
     }
 }
 
-/// What is wrong with a new definition, beside its metadata.
+/// What is wrong with a new definition.
 pub(super) fn create(object: &Object) -> Errors {
-    let mut errors = name(object);
+    let mut errors = metadata(object);
     errors.extend(spec(object, &Options::create()));
     errors.extend(status(object));
     errors.extend(stored(object));
@@ -164,6 +166,16 @@ fn ordered(fields: &[(&str, Value)]) -> Value {
     let each: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let text = format!("{{{}}}", each.join(","));
     verbatim(&text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
+}
+
+/// What is wrong with the metadata: that the name is not made of others is told with what else is wrong with it.
+fn metadata(object: &Object) -> Errors {
+    let mut errors =
+        validate_metadata(object, false, NameRule::DnsSubdomain, &Path::new("metadata"));
+    let of_names = ["metadata.generateName", "metadata.name"];
+    let named = errors.iter().take_while(|error| of_names.contains(&error.path.as_str())).count();
+    errors.splice(named..named, name(object));
+    errors
 }
 
 fn name(object: &Object) -> Errors {

@@ -43,6 +43,10 @@ async fn values_and_rules_are_held_to_the_schema() {
         refused(json!({"size": "x"})).await,
         "[spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\", .spec.size: Invalid value: 0: .spec.size accessor error: x is of the type string, expected int64, <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]"
     );
+    assert_eq!(
+        refused(json!("x")).await,
+        "[spec: Invalid value: \"string\": spec in body must be of type object: \"string\", .spec.size: Invalid value: 0: .spec.size accessor error: x is of the type string, expected map[string]interface{}, <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]"
+    );
     assert_eq!(refused(json!({"size": 10, "mode": "a"})).await, "spec: Invalid value: big needs b");
     assert_eq!(
         refused(json!({"size": 1, "tags": ["a", "a"]})).await,
@@ -122,6 +126,52 @@ async fn tables_show_the_columns_and_selectors_their_fields() {
         .collect();
     assert_eq!(columns, ["Name", "Size"]);
     assert_eq!(table["rows"][1]["cells"], json!(["two", 4]));
+}
+
+#[tokio::test]
+async fn what_is_applied_to_the_metadata_is_seen_as_far_as_it_can_be_read() {
+    let server = server().await;
+    let path = format!("{WIDGETS}/one?fieldManager=me");
+    let apply = async |metadata: Value| {
+        let mut body = widget("one", json!({"size": 1}));
+        body["metadata"] = metadata;
+        let (code, answer) =
+            server.call("PATCH", &path, "application/apply-patch+yaml", &body).await;
+        (code.as_u16(), answer)
+    };
+    let unreadable = json!({"name": "one", "creationTimestamp": "x", "deletionTimestamp": 1,
+        "deletionGracePeriodSeconds": 1.5, "generation": 7.5});
+    let (code, made) = apply(unreadable.clone()).await;
+    assert_eq!(code, 201, "{made}");
+    let metadata = &made["metadata"];
+    assert!(metadata["creationTimestamp"].as_str().unwrap().ends_with('Z'), "{made}");
+    assert_eq!(metadata["generation"], 1);
+    assert!(metadata.get("deletionTimestamp").is_none(), "{made}");
+    assert!(metadata.get("deletionGracePeriodSeconds").is_none(), "{made}");
+    let (code, same) = apply(unreadable).await;
+    assert_eq!(code, 200, "{same}");
+    assert_eq!(same["metadata"]["creationTimestamp"], metadata["creationTimestamp"]);
+    let (code, refused) = apply(json!({"name": "one", "ownerReferences": [{}]})).await;
+    assert_eq!(code, 422, "{refused}");
+    assert_eq!(
+        refused["message"],
+        "Widget.example.com \"one\" is invalid: [metadata.ownerReferences.apiVersion: Invalid value: \"\": version must not be empty, metadata.ownerReferences.kind: Invalid value: \"\": must not be empty, metadata.ownerReferences.name: Invalid value: \"\": must not be empty, metadata.ownerReferences.uid: Invalid value: \"\": must not be empty]"
+    );
+}
+
+#[tokio::test]
+async fn owners_are_shown_in_the_order_of_their_type() {
+    let server = server().await;
+    let mut one = widget("one", json!({"size": 1}));
+    let owner =
+        json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
+    one["metadata"]["ownerReferences"] = json!([owner, owner]);
+    one["metadata"]["ownerReferences"][1]["uid"] = json!("w");
+    let refused = server.expect(422, "POST", WIDGETS, one).await;
+    assert_eq!(
+        refused["message"],
+        "Widget.example.com \"one\" is invalid: metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"u\",\"controller\":true},{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"w\",\"controller\":true}]: Only one reference can have Controller set to true. Found \"true\" in references for Pod/p and Pod/p"
+    );
 }
 
 #[tokio::test]

@@ -211,6 +211,23 @@ fn default_keys_identify_items() {
     );
 }
 
+/// Validation says that the key is missing, not the merge.
+#[test]
+fn a_key_that_is_always_written_may_be_left_out() {
+    let mut server = Server::deployments();
+    let container = json!({"image": "x", "env": [{"value": "y"}]});
+    server
+        .apply("a", json!({"spec": {"template": {"spec": {"containers": [container]}}}}))
+        .unwrap();
+    let fields = server.fields("a");
+    let containers = &fields["f:spec"]["f:template"]["f:spec"]["f:containers"];
+    let own = &containers["k:{\"name\":\"\"}"];
+    assert!(own["f:image"].is_object(), "{fields}");
+    assert!(own["f:env"]["k:{\"name\":\"\"}"]["f:value"].is_object(), "{fields}");
+    let owner = json!({"metadata": {"ownerReferences": [{"name": "n"}]}});
+    Server::deployments().apply("a", owner).unwrap();
+}
+
 #[test]
 fn applied_objects_must_fit() {
     let cases = [
@@ -226,9 +243,19 @@ fn applied_objects_must_fit() {
             "failed to create typed patch object (/x; apps/v1, Kind=Deployment): .spec.bogus: field not declared in schema",
         ),
         (
-            json!({"spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}}),
+            json!({"spec": {"template": {"spec": {"containers": [{"image": "x"}, {"image": "y"}]}}}}),
             500,
-            "failed to create typed patch object (/x; apps/v1, Kind=Deployment): .spec.template.spec.containers: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)",
+            "failed to create typed patch object (/x; apps/v1, Kind=Deployment): .spec.template.spec.containers: duplicate entries for key [name=\"\"]",
+        ),
+        (
+            json!({"metadata": {"managedFields": [1]}}),
+            500,
+            "failed to create typed patch object (/x; apps/v1, Kind=Deployment): .metadata.managedFields[0]: expected map, got &{1}",
+        ),
+        (
+            json!({"metadata": {"labels": {"a": [1, "b"]}}}),
+            500,
+            "failed to create typed patch object (/x; apps/v1, Kind=Deployment): .metadata.labels.a: expected string, got &value.valueUnstructured{Value:[]interface {}{1, \"b\"}}",
         ),
     ];
     for (body, code, message) in cases {

@@ -48,6 +48,13 @@ fn names_and_versions_are_checked() {
             r#"metadata.name: Invalid value: "x.example.com": must be spec.names.plural+"."+spec.group"#
         ]
     );
+    let found = changed(|crd| {
+        crd["metadata"] = json!({"name": "X", "labels": {"a b": "c"}, "finalizers": ["a b"]});
+    });
+    let paths: Vec<_> = found.iter().map(|error| error.split(": ").next().unwrap()).collect();
+    let (name, labels) = ("metadata.name", "metadata.labels");
+    assert_eq!(paths, [name, name, labels, "metadata.finalizers"], "{found:?}");
+    assert!(found[1].ends_with("must be spec.names.plural+\".\"+spec.group"), "{found:?}");
     assert_eq!(
         changed(|crd| crd["spec"]["scope"] = json!("Global")),
         [r#"spec.scope: Unsupported value: "Global": supported values: "Cluster", "Namespaced""#]
