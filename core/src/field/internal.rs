@@ -4,9 +4,14 @@
 //! JSON that was sent: every field, in the order of its declaration, with a capital letter. Types of the metadata (labels'
 //! selectors, owners) are the same in all versions and look as sent, in their own order.
 
+mod names;
+
 use super::{Error, ErrorKind, Path, go_json, verbatim};
 use crate::schema::{Field, Kind, Presence, Schema};
+use names::{OF_SECURITY_CONTEXT, internal_name};
 use serde_json::{Map, Value};
+
+const POD: &str = "io.k8s.api.core.v1.PodSpec";
 
 /// Gives the values of errors about an object of this shape the look they have in the original.
 pub fn show_as_internal(errors: &mut [Error], schema: &Schema) {
@@ -88,39 +93,13 @@ fn is_shared(schema: &Schema) -> bool {
     schema.name.contains(".apimachinery.")
 }
 
-/// Fields whose order is not that of their tags.
-const ORDERS: [(&str, &[&str]); 3] = [
-    (
-        "io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference",
-        &["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"],
-    ),
-    (
-        "io.k8s.api.core.v1.ServicePort",
-        &["name", "protocol", "appProtocol", "port", "targetPort", "nodePort"],
-    ),
-    (
-        "io.k8s.api.core.v1.PersistentVolumeClaimSpec",
-        &[
-            "accessModes",
-            "selector",
-            "resources",
-            "volumeName",
-            "storageClassName",
-            "volumeMode",
-            "dataSource",
-            "dataSourceRef",
-            "volumeAttributesClassName",
-        ],
-    ),
-];
-
 /// The fields in the order of their declaration, which is nearly always that of their tags.
 fn ordered(schema: &Schema) -> Vec<&Field> {
     let mut fields: Vec<_> = schema.fields().iter().collect();
-    match ORDERS.iter().find(|(name, _)| *name == schema.name) {
-        Some((_, order)) => {
-            fields.sort_by_key(|field| order.iter().position(|name| *name == field.name));
-        }
+    match names::order(&schema.name) {
+        Some(order) => fields.sort_by_key(|field| {
+            order.iter().position(|name| *name == field.name).unwrap_or(order.len())
+        }),
         // What JSON leaves out comes first.
         None => fields.sort_by_key(|field| {
             if field.tag > u32::from(u16::MAX) {
@@ -209,13 +188,16 @@ fn chosen(
 ) {
     let mut parts = Vec::new();
     for field in ordered(schema).into_iter().filter(|field| only(field)) {
-        let found = map.get(&*field.name).filter(|value| !value.is_null());
         let mut part = String::new();
         match &*field.name {
             "apiVersion" | "kind" if field.tag == 0 => continue,
+            name if schema.name == POD && is_elsewhere(name) => continue,
+            "securityContext" if schema.name == POD => {
+                security_context(&mut part, map, schema, field);
+            }
             // Metadata have no name of their own inside.
             "metadata" => {
-                let Some(Value::Object(metadata)) = found else { continue };
+                let Some(Value::Object(metadata)) = map.get("metadata") else { continue };
                 let mut inner = String::new();
                 as_sent(&mut inner, metadata, &field.schema);
                 let inside = inner.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
@@ -224,37 +206,38 @@ fn chosen(
                     continue;
                 }
             }
-            name => {
-                text(&mut part, &internal_name(name));
-                part.push(':');
-                match found {
-                    Some(found) => value(&mut part, found, &field.schema, false),
-                    None => zero(&mut part, &field.schema, field.presence, false),
-                }
-            }
+            _ => member(&mut part, field, map),
         }
         parts.push(part);
     }
     braces(out, '{', '}', parts, |out, part| out.push_str(&part));
 }
 
-/// The Go name of a field.
-fn internal_name(name: &str) -> String {
-    const INITIALS: [&str; 12] =
-        ["api", "aws", "csi", "fc", "gce", "id", "ip", "iscsi", "nfs", "rbd", "uid", "url"];
-    match name {
-        "cephfs" => return "CephFS".to_owned(),
-        "storageos" => return "StorageOS".to_owned(),
-        _ => {}
+fn member(out: &mut String, field: &Field, map: &Map<String, Value>) {
+    text(out, &internal_name(&field.name));
+    out.push(':');
+    match map.get(&*field.name).filter(|found| !found.is_null()) {
+        Some(found) => value(out, found, &field.schema, false),
+        None => zero(out, &field.schema, field.presence, false),
     }
-    let head = name.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(name.len());
-    let (head, tail) = name.split_at(head);
-    if INITIALS.contains(&head) {
-        return head.to_ascii_uppercase() + tail;
-    }
-    let mut letters = head.chars();
-    let first = letters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(letters).chain(tail.chars()).collect()
+}
+
+/// Fields of a pod that are none of its own inside: those of its security context, and the old name of the account's.
+fn is_elsewhere(name: &str) -> bool {
+    name == "serviceAccount" || OF_SECURITY_CONTEXT.contains(&name)
+}
+
+/// The security context of a pod, which is always there inside.
+fn security_context(out: &mut String, pod: &Map<String, Value>, schema: &Schema, field: &Field) {
+    let none = Map::new();
+    let sent = pod.get("securityContext").and_then(Value::as_object).unwrap_or(&none);
+    let of_pod = OF_SECURITY_CONTEXT.iter().filter_map(|name| schema.field(name));
+    let own = ordered(&field.schema).into_iter().map(|own| (own, sent));
+    text(out, &internal_name(&field.name));
+    out.push(':');
+    braces(out, '{', '}', of_pod.map(|own| (own, pod)).chain(own), |out, (own, map)| {
+        member(out, own, map);
+    });
 }
 
 /// What Go has where nothing is.
@@ -332,6 +315,25 @@ mod tests {
         ] {
             assert_eq!(shown(definition, path, value), format!("Invalid value: {want}: x"));
         }
+    }
+
+    #[test]
+    fn a_pod_has_what_it_shares_with_its_node_in_its_security_context() {
+        let container = json!({"name": "a", "image": "i:2", "imagePullPolicy": "IfNotPresent",
+            "livenessProbe": {"failureThreshold": 3, "httpGet": {"path": "/", "port": 80, "scheme": "HTTP"},
+                "periodSeconds": 10, "successThreshold": 1, "timeoutSeconds": 1},
+            "resources": {}, "securityContext": {"runAsGroup": 3}, "tty": true,
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+            "volumeMounts": [{"mountPath": "/v", "name": "v", "readOnly": true}]});
+        let pod = json!({"containers": [container], "dnsPolicy": "ClusterFirst", "hostNetwork": true,
+            "restartPolicy": "Never", "schedulerName": "default-scheduler",
+            "securityContext": {"fsGroup": 7, "runAsUser": 5}, "serviceAccount": "default",
+            "serviceAccountName": "default", "terminationGracePeriodSeconds": 30,
+            "volumes": [{"csi": {"driver": "d", "fsType": "ext4"}, "name": "v"}]});
+        let found = shown("io.k8s.api.batch.v1.Job", "spec.template.spec", pod);
+        // As the original showed it.
+        let want = include_str!("internal/pod.json").trim_end();
+        assert_eq!(found, format!("Invalid value: {want}: x"));
     }
 
     #[test]
