@@ -19,10 +19,10 @@ fn script(name: &str) -> PathBuf {
 
 /// Where `./test` has put a client, as it says or where it puts it.
 #[track_caller]
-fn installed(variable: &str, directory: &str) -> PathBuf {
-    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools").join(directory);
+pub(crate) fn installed(variable: &str, place: &str) -> PathBuf {
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools").join(place);
     let path = std::env::var_os(variable).map_or_else(usual, PathBuf::from);
-    assert!(path.is_dir(), "{} is missing: ./test installs it", path.display());
+    assert!(path.exists(), "{} is missing: ./test installs it", path.display());
     path
 }
 

@@ -396,6 +396,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_has_what_it_shares_with_its_node_in_its_security_context() {
+        let container = json!({"name": "a", "image": "i:2", "imagePullPolicy": "IfNotPresent",
+            "livenessProbe": {"failureThreshold": 3, "httpGet": {"path": "/", "port": 80, "scheme": "HTTP"},
+                "periodSeconds": 10, "successThreshold": 1, "timeoutSeconds": 1},
+            "resources": {}, "securityContext": {"runAsGroup": 3}, "tty": true,
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+            "volumeMounts": [{"mountPath": "/v", "name": "v", "readOnly": true}]});
+        let pod = json!({"containers": [container], "dnsPolicy": "ClusterFirst", "hostNetwork": true,
+            "restartPolicy": "Never", "schedulerName": "default-scheduler",
+            "securityContext": {"fsGroup": 7, "runAsUser": 5}, "serviceAccount": "default",
+            "serviceAccountName": "default", "terminationGracePeriodSeconds": 30,
+            "volumes": [{"csi": {"driver": "d", "fsType": "ext4"}, "name": "v"}]});
+        let found = shown("io.k8s.api.batch.v1.Job", "spec.template.spec", pod);
+        // As the original showed it.
+        let want = include_str!("internal/pod.json").trim_end();
+        assert_eq!(found, format!("Invalid value: {want}: x"));
+    }
+
+    #[test]
     fn what_is_not_there_is_zero() {
         for (path, want) in [
             ("spec.selector", "null"),
