@@ -6,6 +6,7 @@ mod groups;
 mod judging;
 mod late;
 mod meter;
+mod preparing;
 mod refusals;
 mod selection;
 mod trial;

@@ -151,8 +151,16 @@ impl PreBind for Scribe {
         if self.does("skip PreBind") { PreBindVerdict::Skip } else { PreBindVerdict::Needed }
     }
 
+    fn allows_parallel(&self, _: &CycleState, _: &PodInfo, _: &str) -> bool {
+        self.does("share PreBind")
+    }
+
     async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), Objection> {
         self.note("PreBind");
+        if self.does("dawdle") {
+            tokio::task::yield_now().await;
+            self.note("PreBind done");
+        }
         let why = "not on this page".to_owned();
         if self.does("refuse PreBind") { Err(Objection::Unschedulable(why)) } else { Ok(()) }
     }
@@ -350,4 +358,36 @@ async fn a_pod_that_a_plugin_will_not_have_on_its_node_counts_as_refused_by_it()
     let outcome = framework.bind(&CycleState::new(), &own, "a").await;
     assert_eq!(outcome, refused("not in this book"));
     assert!(!book.lock().iter().any(|own| own == "three Bind"), "nobody else may bind it");
+}
+
+#[tokio::test]
+async fn neighbours_that_allow_it_prepare_a_pod_at_once() {
+    const SHARE: Habits = &["share PreBind", "dawdle"];
+    const ALONE: Habits = &["dawdle"];
+    let in_turn = ["one PreBind", "one PreBind done", "two PreBind", "two PreBind done"];
+    let at_once = ["one PreBind", "two PreBind", "one PreBind done", "two PreBind done"];
+    let pair = |first: Habits, second: Habits| vec![("one", first), ("two", second)];
+    let parted = |between: Habits| vec![("one", SHARE), ("other", between), ("two", SHARE)];
+    let cases = [
+        (pair(SHARE, SHARE), at_once),
+        (pair(SHARE, ALONE), in_turn),
+        (pair(ALONE, SHARE), in_turn),
+        (parted(&["share PreBind", "skip PreBind"]), at_once),
+        (parted(&["skip PreBind"]), in_turn),
+    ];
+    for (plugins, expected) in cases {
+        let (framework, book, _) = scribes(&plugins);
+        framework.prepare(&CycleState::new(), &pod(json!({}), "1"), "a").await.unwrap();
+        assert_eq!(*book.lock(), expected, "{plugins:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_objection_ends_what_is_done_beside_it() {
+    let refuses: Habits = &["share PreBind", "dawdle", "refuse PreBind"];
+    let (framework, book, _) = scribes(&[("one", refuses), ("two", &["share PreBind", "dawdle"])]);
+    let outcome = framework.bind(&CycleState::new(), &pod(json!({}), "1"), "a").await;
+    let why = "not on this page".to_owned();
+    assert_eq!(outcome, Err(Setback::Rejected { plugin: "one", why }));
+    assert_eq!(*book.lock(), ["one PreBind", "two PreBind", "one PreBind done"]);
 }

@@ -41,6 +41,10 @@ impl PreBind for DynamicResources {
         }
     }
 
+    fn allows_parallel(&self, _: &CycleState, _: &PodInfo, _: &str) -> bool {
+        true
+    }
+
     async fn pre_bind(
         &self,
         state: &CycleState,

@@ -25,6 +25,10 @@ impl PreBind for VolumeBinding {
         }
     }
 
+    fn allows_parallel(&self, _: &CycleState, _: &PodInfo, _: &str) -> bool {
+        true
+    }
+
     async fn pre_bind(
         &self,
         state: &CycleState,
