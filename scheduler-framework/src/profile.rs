@@ -38,14 +38,15 @@ impl Default for Profile {
 
 impl Profile {
     /// The original's set of plugins where these gates are: `GangScheduling` and `TopologyAwareWorkloadScheduling` add
-    /// theirs, with `DRAWorkloadResourceClaims` PodGroups have claims, with `VolumeLimitScaling` storage drivers can be
+    /// theirs, with `DRAWorkloadResourceClaims` PodGroups have claims, others that begin with `DRA` say what devices can be
+    /// allocated for, with `VolumeLimitScaling` storage drivers can be
     /// required on nodes, with `StorageCapacityScoring` those with most room for volumes are preferred, and with
     /// `TaintTolerationComparisonOperators` tolerations may compare numbers.
     #[must_use]
     pub fn with_features(features: &Features) -> Self {
-        let group_claims = features.is_on("DRAWorkloadResourceClaims");
         let scaling = features.is_on("VolumeLimitScaling");
         let comparing = features.is_on("TaintTolerationComparisonOperators");
+        let devices = features.is_on("DRAExtendedResource");
         let mut volumes = VolumeBinding::default();
         if features.is_on("StorageCapacityScoring") {
             volumes = volumes.emptiest_first();
@@ -58,14 +59,14 @@ impl Profile {
             .add(TaintToleration::default().with_comparison(comparing), 3)
             .add(NodeAffinity::default(), 2)
             .add(NodePorts, 1)
-            .add(NodeResourcesFit::default(), 1)
+            .add(NodeResourcesFit::default().with_devices(devices), 1)
             .add(VolumeRestrictions, 1)
             .add(NodeVolumeLimits::default().with_scaling(scaling), 1)
             .add(volumes, 1)
             .add(VolumeZone, 1)
             .add(PodTopologySpread::default().with_comparison(comparing), 2)
             .add(InterPodAffinity::default(), 2)
-            .add(DynamicResources::default().with_group_claims(group_claims), 2)
+            .add(DynamicResources::default().with_features(features), 2)
             .add(DefaultPreemption::default(), 1)
             .add(NodeResourcesBalancedAllocation::default(), 1)
             .add(ImageLocality, 1);

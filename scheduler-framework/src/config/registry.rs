@@ -134,7 +134,8 @@ fn from_args(
             Arc::new(
                 NodeResourcesFit::scoring(weights)
                     .strategy(strategy_of(strategy))
-                    .ignoring(ignored, own.ignored_resource_groups.iter().cloned()),
+                    .ignoring(ignored, own.ignored_resource_groups.iter().cloned())
+                    .with_devices(features.is_on("DRAExtendedResource")),
             )
         }
         PluginArgs::PodTopologySpread(own) => {
@@ -151,7 +152,7 @@ fn from_args(
                 own.filter_timeout.unwrap_or_default(),
                 own.binding_timeout.unwrap_or(Duration::from_secs(600)),
             )
-            .with_group_claims(features.is_on("DRAWorkloadResourceClaims")),
+            .with_features(features),
         ),
     })
 }

@@ -4,13 +4,14 @@ mod hints;
 mod placement;
 mod strategy;
 
-use super::device_classes::{class_for, concern};
+use super::device_classes::{class_for, concern, coverage, covered};
 use crate::{
     ActionType, Amounts, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter,
     FilterVerdict, NodeInfo, PlacementScore, PodInfo, SchedulerPlugin, Score,
     objects::ClusterObjects,
 };
-use std::collections::BTreeSet;
+use k8s_openapi::api::resource::v1::DeviceClass;
+use std::{collections::BTreeSet, sync::Arc};
 pub use strategy::{ScoringStrategy, ShapePoint};
 pub(super) use strategy::{on_line, rounded};
 
@@ -23,6 +24,8 @@ pub struct NodeResourcesFit {
     weights: Vec<(String, i64)>,
     ignored: BTreeSet<String>,
     ignored_groups: BTreeSet<String>,
+    /// Whether devices stand for nothing.
+    blind: bool,
 }
 
 impl NodeResourcesFit {
@@ -49,6 +52,47 @@ impl NodeResourcesFit {
         self.ignored.extend(resources);
         self.ignored_groups.extend(groups);
         self
+    }
+
+    /// Whether devices of a class may stand for extended resources that a node has none of, as they do without this: what the
+    /// gate `DRAExtendedResource` is for (KEP-5004).
+    #[must_use]
+    pub fn with_devices(self, devices: bool) -> Self {
+        Self { blind: !devices, ..self }
+    }
+
+    /// The class whose devices stand for a resource.
+    fn class_for(&self, objects: &ClusterObjects, resource: &str) -> Option<Arc<DeviceClass>> {
+        if self.blind { None } else { class_for(objects, resource) }
+    }
+
+    /// What a pod wants that devices stand for.
+    pub(super) fn covered(&self, objects: &ClusterObjects, pod: &PodInfo) -> BTreeSet<String> {
+        if self.blind { BTreeSet::new() } else { covered(objects, pod) }
+    }
+
+    /// A number for that; zero where there is nothing.
+    pub(super) fn coverage(&self, objects: &ClusterObjects, pod: &PodInfo) -> u128 {
+        if self.blind { 0 } else { coverage(objects, pod) }
+    }
+
+    /// What the pod requests but for what devices stand for, where the node has none of it itself; `None` when that is
+    /// everything.
+    fn without_devices(
+        &self,
+        objects: &ClusterObjects,
+        pod: &PodInfo,
+        node: &NodeInfo,
+    ) -> Option<Amounts> {
+        let wants = pod.requests();
+        if self.blind || wants.scalars.is_empty() || !concern(objects, pod) {
+            return None;
+        }
+        let mut wants = wants.clone();
+        wants.scalars.retain(|name, _| {
+            node.allocatable().amount(name) > 0 || class_for(objects, name).is_none()
+        });
+        Some(wants)
     }
 
     fn is_ignored(&self, name: &str) -> bool {
@@ -155,20 +199,6 @@ pub(crate) fn is_extended_resource(name: &str) -> bool {
     name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
 }
 
-/// What the pod requests but for what devices stand for, where the node has none of it itself; `None` when that is
-/// everything.
-fn without_devices(objects: &ClusterObjects, pod: &PodInfo, node: &NodeInfo) -> Option<Amounts> {
-    let wants = pod.requests();
-    if wants.scalars.is_empty() || !concern(objects, pod) {
-        return None;
-    }
-    let mut wants = wants.clone();
-    wants.scalars.retain(|name, _| {
-        node.allocatable().amount(name) > 0 || class_for(objects, name).is_none()
-    });
-    Some(wants)
-}
-
 struct Lack {
     reasons: Vec<String>,
     resolvable: bool,
@@ -181,18 +211,19 @@ impl SchedulerPlugin for NodeResourcesFit {
 
     fn requeue_on(&self) -> Vec<ClusterEvent> {
         let smaller = ActionType::UPDATE_SCALE_DOWN;
-        vec![
+        let mut events = vec![
             ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE.or(smaller)),
             ClusterEvent::new(EventResource::UnscheduledPod, smaller),
             ClusterEvent::new(
                 EventResource::Node,
                 ActionType::ADD.or(ActionType::UPDATE_ALLOCATABLE),
             ),
-            ClusterEvent::new(
-                EventResource::DeviceClass,
-                ActionType::ADD.or(ActionType::UPDATE_OTHER),
-            ),
-        ]
+        ];
+        if !self.blind {
+            let changed = ActionType::ADD.or(ActionType::UPDATE_OTHER);
+            events.push(ClusterEvent::new(EventResource::DeviceClass, changed));
+        }
+        events
     }
 
     fn as_track(&self) -> Option<&dyn crate::Track> {
@@ -222,7 +253,7 @@ impl Filter for NodeResourcesFit {
             return FilterVerdict::Fits;
         }
         let (has, used) = (node.allocatable(), node.requested());
-        let own = without_devices(state.snapshot().objects(), pod, node);
+        let own = self.without_devices(state.snapshot().objects(), pod, node);
         let wants = own.as_ref().unwrap_or(pod.requests());
         let lack = self.check(wants, has, used, node.pods().len());
         if lack.reasons.is_empty() {
@@ -240,7 +271,7 @@ impl Filter for NodeResourcesFit {
         let wanted = pod.requests().scalars.iter().filter(|(_, wanted)| **wanted > 0);
         let names = wanted.map(|(name, _)| name.as_str()).filter(|name| !self.is_ignored(name));
         let objects = state.snapshot().objects();
-        names.filter(|name| class_for(objects, name).is_none()).collect()
+        names.filter(|name| self.class_for(objects, name).is_none()).collect()
     }
 }
 

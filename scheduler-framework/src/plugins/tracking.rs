@@ -1,6 +1,6 @@
 //! How the plugins that look at one node at a time are followed.
 
-use super::{affinity, device_classes};
+use super::affinity;
 use crate::{
     CycleState, Filter, FilterVerdict, NodeAffinity, NodeInfo, NodeName, NodePorts,
     NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
@@ -99,7 +99,7 @@ impl Track for NodeAffinity {
 
 impl Track for NodeResourcesFit {
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
-        let covered = device_classes::covered(nodes.objects(), pod);
+        let covered = self.covered(nodes.objects(), pod);
         let (plugin, pod) = (self.clone(), pod.clone());
         Tracking::Alone(Box::new(move |node| {
             plugin.has_room_but_for(&covered, &pod, node).then(|| plugin.rate(&pod, node))
@@ -115,7 +115,7 @@ impl Track for NodeResourcesFit {
     }
 
     fn circumstance(&self, pod: &PodInfo, nodes: &Snapshot) -> u128 {
-        device_classes::coverage(nodes.objects(), pod)
+        self.coverage(nodes.objects(), pod)
     }
 }
 

@@ -61,7 +61,8 @@ impl PreBind for DynamicResources {
                 self.bind_claim(handle, cycle, index, pod, node).await?;
             }
         }
-        let waits = cycle.claims.lock().iter().any(|claim| has_conditions(claim));
+        let waits =
+            self.gates.conditions && cycle.claims.lock().iter().any(|claim| has_conditions(claim));
         if !waits {
             return Ok(());
         }
@@ -154,7 +155,8 @@ impl DynamicResources {
             // Another pod of the group may have written it meanwhile.
             claim = now;
         }
-        let entry = Entry { user: cycle.consumer(index, pod), reserved, together };
+        let (user, stamped) = (cycle.consumer(index, pod), self.gates.conditions);
+        let entry = Entry { user, reserved, together, stamped };
         let claim = Arc::new(update(handle, ResourceClaim::clone(&claim), &entry).await?);
         cycle.claims.lock()[index] = claim.clone();
         if extended {
@@ -186,6 +188,8 @@ struct Entry<'a> {
     reserved: Option<&'a AllocationResult>,
     /// Whether others write the same devices into it.
     together: bool,
+    /// Whether it says since when it has them.
+    stamped: bool,
 }
 
 /// Whether a claim has these very devices.
@@ -257,10 +261,12 @@ async fn update_once(
     }
     let status = claim.status.get_or_insert_default();
     status.reserved_for.get_or_insert_default().push(entry.user.clone());
-    let Some(allocation) = &mut status.allocation else {
-        return Err((None, format!("claim {key} got deallocated elsewhere in the meantime")));
-    };
-    allocation.allocation_timestamp.get_or_insert_with(|| Time(handle.clock.now()));
+    if entry.stamped {
+        let Some(allocation) = &mut status.allocation else {
+            return Err((None, format!("claim {key} got deallocated elsewhere in the meantime")));
+        };
+        allocation.allocation_timestamp.get_or_insert_with(|| Time(handle.clock.now()));
+    }
     let what = if entry.reserved.is_some() { "allocation and reservation" } else { "reservation" };
     let written = api.replace_status(&name, &parameters, claim).await;
     written.map_err(failed(&format!("add {what} to claim {key}")))
