@@ -68,7 +68,7 @@ impl Profile {
             .add(InterPodAffinity::default(), 2)
             .add(DynamicResources::default().with_features(features), 2)
             .add(DefaultPreemption::default(), 1)
-            .add(NodeResourcesBalancedAllocation::default(), 1)
+            .add(NodeResourcesBalancedAllocation::default().with_devices(devices), 1)
             .add(ImageLocality, 1);
         if features.is_on("NodeDeclaredFeatures") {
             profile = profile.add(NodeDeclaredFeatures, 1);

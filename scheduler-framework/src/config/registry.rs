@@ -125,7 +125,8 @@ fn from_args(
         }
         PluginArgs::NodeResourcesBalancedAllocation(own) => {
             let names = own.resources.iter().map(|own| own.name.clone());
-            Arc::new(NodeResourcesBalancedAllocation::of(names))
+            let devices = features.is_on("DRAExtendedResource");
+            Arc::new(NodeResourcesBalancedAllocation::of(names).with_devices(devices))
         }
         PluginArgs::NodeResourcesFit(own) => {
             let strategy = own.scoring_strategy.as_ref()?;

@@ -22,6 +22,7 @@ mod request;
 mod reserving;
 mod selectors;
 mod shelf;
+mod stock;
 mod tracker;
 
 use super::device_classes::{concern, coverage};
@@ -34,14 +35,13 @@ use filtering::Cycle;
 use gates::Gates;
 use kubeplane_core::features::Features;
 use parking_lot::Mutex;
-use selectors::Selectors;
-use shelf::Shelves;
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
+pub(crate) use stock::Stock;
+pub(super) use stock::Totals;
 use tokio::task::JoinSet;
-use tracker::Tracker;
 
 /// Held by claims that are allocated.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
@@ -51,9 +51,8 @@ const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 pub struct DynamicResources {
     filter_timeout: Duration,
     binding_timeout: Duration,
-    tracker: Tracker,
-    selectors: Arc<Selectors>,
-    shelves: Shelves,
+    /// Until it is started.
+    stock: Arc<Stock>,
     gates: Gates,
     /// Whether PodGroups have claims.
     group_claims: bool,
@@ -76,9 +75,7 @@ impl DynamicResources {
         Self {
             filter_timeout: filter,
             binding_timeout: binding,
-            tracker: Tracker::default(),
-            selectors: Arc::default(),
-            shelves: Shelves::default(),
+            stock: Arc::default(),
             gates: Gates::default(),
             group_claims: false,
             handle: OnceLock::new(),
@@ -96,6 +93,14 @@ impl DynamicResources {
 
     fn has_claims(pod: &PodInfo) -> bool {
         pod.spec().resource_claims.as_ref().is_some_and(|own| !own.is_empty())
+    }
+
+    /// What is known of devices: in a running scheduler the same for all profiles.
+    fn stock(&self) -> &Stock {
+        match self.handle.get() {
+            Some(handle) => &handle.stock,
+            None => &self.stock,
+        }
     }
 
     /// Whether devices stand for something the pod asks for.

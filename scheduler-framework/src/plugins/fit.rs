@@ -4,14 +4,21 @@ mod hints;
 mod placement;
 mod strategy;
 
-use super::device_classes::{class_for, concern, coverage, covered};
+use super::{
+    Stock,
+    device_classes::{class_for, concern, coverage, covered},
+    device_scoring::{Classes, DeviceLoads, stood_for},
+};
 use crate::{
     ActionType, Amounts, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter,
-    FilterVerdict, NodeInfo, PlacementScore, PodInfo, SchedulerPlugin, Score,
-    objects::ClusterObjects,
+    FilterVerdict, Handle, NodeInfo, PlacementScore, PodInfo, PreScore, PreScoreVerdict,
+    SchedulerPlugin, Score, objects::ClusterObjects,
 };
 use k8s_openapi::api::resource::v1::DeviceClass;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 pub use strategy::{ScoringStrategy, ShapePoint};
 pub(super) use strategy::{on_line, rounded};
 
@@ -26,7 +33,12 @@ pub struct NodeResourcesFit {
     ignored_groups: BTreeSet<String>,
     /// Whether devices stand for nothing.
     blind: bool,
+    /// What is known of devices, once it was started or asked.
+    stock: OnceLock<Arc<Stock>>,
 }
+
+/// What it scores by devices, for one pod.
+struct Loads(DeviceLoads);
 
 impl NodeResourcesFit {
     /// Scores other resources, or with other weights (from 1 to 100).
@@ -64,6 +76,14 @@ impl NodeResourcesFit {
     /// The class whose devices stand for a resource.
     fn class_for(&self, objects: &ClusterObjects, resource: &str) -> Option<Arc<DeviceClass>> {
         if self.blind { None } else { class_for(objects, resource) }
+    }
+
+    /// Which of the resources it scores a pod wants and devices stand for.
+    pub(super) fn by_devices(&self, objects: &ClusterObjects, pod: &PodInfo) -> Classes {
+        if self.blind || self.weights.is_empty() {
+            return Classes::new();
+        }
+        stood_for(objects, pod, self.weights.iter().map(|(name, _)| name.as_str()))
     }
 
     /// What a pod wants that devices stand for.
@@ -157,12 +177,17 @@ impl NodeResourcesFit {
             })
     }
 
-    /// The score of a node; it depends on nothing but the node and what the pod requests.
+    /// The score of a node where no devices stand for what is scored; it depends on nothing but the node and what the pod
+    /// requests.
     pub(crate) fn rate(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        self.rate_by(None, pod, node)
+    }
+
+    fn rate_by(&self, devices: Option<&DeviceLoads>, pod: &PodInfo, node: &NodeInfo) -> i64 {
         if !self.weights.is_empty() {
             let resources = self.weights.iter().map(|(name, weight)| (name.as_str(), *weight));
             return self.strategy.score(resources.map(|(name, weight)| {
-                let (used, has) = load(pod, node, name);
+                let (used, has) = load(devices, pod, node, name);
                 (used, has, weight)
             }));
         }
@@ -179,7 +204,7 @@ impl NodeResourcesFit {
 }
 
 /// What a resource of a node would be used with the pod, and how much there is.
-fn load(pod: &PodInfo, node: &NodeInfo, name: &str) -> (i64, i64) {
+fn load(devices: Option<&DeviceLoads>, pod: &PodInfo, node: &NodeInfo, name: &str) -> (i64, i64) {
     let has = node.allocatable().amount(name);
     match name {
         "cpu" | "memory" => {
@@ -189,7 +214,12 @@ fn load(pod: &PodInfo, node: &NodeInfo, name: &str) -> (i64, i64) {
         // Others count for pods that want them only.
         _ => match pod.requests().amount(name) {
             0 => (0, 0),
-            wanted => (node.requested().amount(name) + wanted, has),
+            wanted => {
+                let by_devices = devices.filter(|_| has == 0).and_then(|own| own.on(node, name));
+                let (used, has) =
+                    by_devices.unwrap_or_else(|| (node.requested().amount(name), has));
+                (used + wanted, has)
+            }
         },
     }
 }
@@ -226,6 +256,11 @@ impl SchedulerPlugin for NodeResourcesFit {
         events
     }
 
+    fn start(&self, handle: &Handle) {
+        // Only one scheduler runs it.
+        let _ = self.stock.set(handle.stock.clone());
+    }
+
     fn as_track(&self) -> Option<&dyn crate::Track> {
         Some(self)
     }
@@ -235,6 +270,10 @@ impl SchedulerPlugin for NodeResourcesFit {
     }
 
     fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
         Some(self)
     }
 
@@ -275,9 +314,27 @@ impl Filter for NodeResourcesFit {
     }
 }
 
+impl PreScore for NodeResourcesFit {
+    /// Looks for devices where they stand for something that is scored.
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        _: &[Arc<NodeInfo>],
+    ) -> PreScoreVerdict {
+        let objects = state.snapshot().objects();
+        let classes = self.by_devices(objects, pod);
+        let loads = DeviceLoads::of(self.stock.get_or_init(Arc::default), objects, classes);
+        if let Some(loads) = loads {
+            state.insert_until_placed(Loads(loads));
+        }
+        PreScoreVerdict::Continue
+    }
+}
+
 impl Score for NodeResourcesFit {
-    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        self.rate(pod, node)
+    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        self.rate_by(state.value::<Loads>().map(|own| &own.0), pod, node)
     }
 }
 

@@ -99,6 +99,10 @@ impl Track for NodeAffinity {
 
 impl Track for NodeResourcesFit {
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
+        if !self.by_devices(nodes.objects(), pod).is_empty() {
+            // Which devices are allocated is told by no node.
+            return Tracking::Opaque;
+        }
         let covered = self.covered(nodes.objects(), pod);
         let (plugin, pod) = (self.clone(), pod.clone());
         Tracking::Alone(Box::new(move |node| {
@@ -120,9 +124,12 @@ impl Track for NodeResourcesFit {
 }
 
 impl Track for NodeResourcesBalancedAllocation {
-    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+    fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
         if self.is_indifferent(pod) {
             return Tracking::Indifferent;
+        }
+        if !self.by_devices(nodes.objects(), pod).is_empty() {
+            return Tracking::Opaque;
         }
         let (plugin, pod) = (self.clone(), pod.clone());
         Tracking::Alone(Box::new(move |node| Some(plugin.rate(&pod, node))))
@@ -130,6 +137,10 @@ impl Track for NodeResourcesBalancedAllocation {
 
     fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
         Some(self.track(pod, nodes))
+    }
+
+    fn circumstance(&self, pod: &PodInfo, nodes: &Snapshot) -> u128 {
+        self.coverage(nodes.objects(), pod)
     }
 }
 

@@ -88,7 +88,7 @@ impl DynamicResources {
         let mut claims = cycle.claims.lock();
         for claim in claims.iter_mut().filter(|own| !is_unwritten(own)) {
             let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
-            let now = self.tracker.claim(&handle.objects, &namespace, &name);
+            let now = self.stock().tracker.claim(&handle.objects, &namespace, &name);
             *claim = now.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
             if !is_ready(claim)? {
                 if is_late(claim, self.binding_timeout, handle.clock.now()) {
@@ -123,7 +123,7 @@ impl DynamicResources {
         match written {
             Ok(claim) => {
                 if reserved.is_some() {
-                    self.tracker.end(&uid, Some(claim));
+                    self.stock().tracker.end(&uid, Some(claim));
                     cycle.reserved.lock().remove(&index);
                 }
                 Ok(())
@@ -150,7 +150,7 @@ impl DynamicResources {
         }
         let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
         let together = cycle.group.is_some() && !extended;
-        let now = together.then(|| self.tracker.claim(&handle.objects, &namespace, &name));
+        let now = together.then(|| self.stock().tracker.claim(&handle.objects, &namespace, &name));
         if let Some(now) = now.flatten().filter(|now| now.metadata.uid == claim.metadata.uid) {
             // Another pod of the group may have written it meanwhile.
             claim = now;

@@ -53,7 +53,7 @@ impl DynamicResources {
         let mut claims = Vec::new();
         for own in pod.spec().resource_claims.iter().flatten() {
             let Some((name, made)) = claim_name(pod, own)? else { continue };
-            let claim = self.tracker.claim(objects, pod.namespace(), name);
+            let claim = self.stock().tracker.claim(objects, pod.namespace(), name);
             let claim = claim.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
             if claim.metadata.deletion_timestamp.is_some() {
                 return Err(format!("resourceclaim {name:?} is being deleted"));

@@ -146,7 +146,7 @@ impl DynamicResources {
             }
             any = true;
             let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-            if let Some(pending) = self.tracker.pending(uid) {
+            if let Some(pending) = self.stock().tracker.pending(uid) {
                 if group.is_some_and(|own| own.claims.lock().contains(uid)) {
                     shared.insert(index, pending);
                     continue;
@@ -178,7 +178,7 @@ impl DynamicResources {
         let users = claims.len();
         if self.stands_in(objects, pod) {
             // An earlier cycle may have made it.
-            let made = self.tracker.made_for(objects, pod);
+            let made = self.stock().tracker.made_for(objects, pod);
             claims.push(made.unwrap_or_else(|| Arc::new(unwritten(pod))));
         }
         let consumers = self.consumers(objects, pod).map_err(PreFilterVerdict::Unresolvable)?;
@@ -190,10 +190,10 @@ impl DynamicResources {
             let handle = self.handle.get().filter(|_| self.gates.timeout);
             let limit = handle.map(|own| (own.clock.clone(), self.filter_timeout));
             Allocator::new(
-                self.tracker.allocated(objects),
+                self.stock().tracker.allocated(objects),
                 objects.device_classes.clone(),
-                self.shelves.of(&objects.resource_slices),
-                self.selectors.clone(),
+                self.stock().shelves.of(&objects.resource_slices),
+                self.stock().selectors.clone(),
                 self.gates,
                 limit,
             )
