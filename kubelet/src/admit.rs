@@ -29,19 +29,11 @@ pub(crate) fn check(
     }
     resources(pod, others, allocatable)?;
     let pod_spec = spec::spec(pod);
-    if let Some(node) = node {
-        if !node_affinity_matches(&pod_spec, node) {
-            return Err(predicate(
-                "NodeAffinity",
-                "node(s) didn't match Pod's node affinity/selector",
-            ));
-        }
-        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-        let tolerations = pod_spec.tolerations.as_deref().unwrap_or_default();
-        let left = first_untolerated_comparing(taints, tolerations, &["NoExecute"], comparing);
-        if left.is_some() {
-            return Err(predicate("TaintToleration", "node(s) had untolerated taint(s)"));
-        }
+    if let Some(node) = node
+        && !node_affinity_matches(&pod_spec, node)
+    {
+        let message = "node(s) didn't match Pod's node affinity/selector";
+        return Err(predicate("NodeAffinity", message));
     }
     let wanted = host_ports(&pod_spec);
     let taken = others.iter().flat_map(|other| host_ports(&spec::spec(other)));
@@ -49,7 +41,15 @@ pub(crate) fn check(
         let message = "node(s) didn't have free ports for the requested pod ports";
         return Err(predicate("NodePorts", message));
     }
-    Ok(())
+    let taints = node.and_then(|node| node.spec.as_ref()?.taints.as_deref()).unwrap_or_default();
+    let tolerations = pod_spec.tolerations.as_deref().unwrap_or_default();
+    match first_untolerated_comparing(taints, tolerations, &["NoExecute"], comparing) {
+        Some(_) => {
+            let message = "node(s) had taints that the pod didn't tolerate";
+            Err(predicate("TaintToleration", message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn resources(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), Verdict> {
@@ -134,15 +134,17 @@ mod tests {
         let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "tolerations": [
             {"key": "failures", "operator": "Lt", "value": "5", "effect": "NoExecute"}]}}))
         .unwrap();
-        let reason = |failures: &str, comparing: bool| {
+        let verdict = |failures: &str, comparing: bool| {
             let taint = json!({"key": "failures", "value": failures, "effect": "NoExecute"});
             let node = json!({"metadata": {"name": "n"}, "spec": {"taints": [taint]}});
             let node: Node = serde_json::from_value(node).unwrap();
-            check(&pod, &[], Some(&node), &amounts(), comparing).err().map(|own| own.reason)
+            check(&pod, &[], Some(&node), &amounts(), comparing).err()
         };
-        let refused = Some("TaintToleration".to_owned());
-        assert_eq!(reason("4", true), None);
-        assert_eq!(reason("5", true), refused);
-        assert_eq!(reason("4", false), refused);
+        let message = "Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
+        let (reason, message) = ("TaintToleration".to_owned(), message.to_owned());
+        let refused = Some(Verdict { reason, message });
+        assert_eq!(verdict("4", true), None);
+        assert_eq!(verdict("5", true), refused);
+        assert_eq!(verdict("4", false), refused);
     }
 }

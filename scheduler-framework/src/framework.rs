@@ -484,7 +484,10 @@ fn helps_nobody_in_particular(refused_by: &str, event: ClusterEvent) -> bool {
 }
 
 fn failed(point: &str, plugin: &str, why: &str) -> Failure {
-    Failure::Error(format!("running {point:?} plugin {plugin:?}: {why}"))
+    Failure::Error(match point {
+        "Filter" => format!("running {plugin:?} filter plugin: {why}"),
+        _ => format!("running {point} plugin {plugin:?}: {why}"),
+    })
 }
 
 #[cfg(test)]

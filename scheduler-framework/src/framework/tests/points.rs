@@ -14,6 +14,9 @@ type Book = Arc<Mutex<Vec<String>>>;
 /// What is special in how somebody answers.
 type Habits = &'static [&'static str];
 
+/// Why some fail.
+const NO_INK: &str = "no ink";
+
 /// Serves every point, writes down that it is asked, and answers by its habits.
 #[derive(Debug)]
 struct Scribe {
@@ -88,6 +91,9 @@ impl PreFilter for Scribe {
                 return PreFilterVerdict::Nodes(BTreeSet::from([only.to_owned()]));
             }
         }
+        if self.does("fail PreFilter") {
+            return PreFilterVerdict::Error(NO_INK.to_owned());
+        }
         if self.does("skip Filter") { PreFilterVerdict::Skip } else { PreFilterVerdict::Continue }
     }
 }
@@ -96,6 +102,9 @@ impl Filter for Scribe {
     fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> FilterVerdict {
         self.note(&format!("Filter {}", node.name()));
         assert!(state.value::<Lasting>().is_some() && state.value::<Brief>().is_some());
+        if self.does("fail Filter") {
+            return FilterVerdict::Error(NO_INK.to_owned());
+        }
         FilterVerdict::Fits
     }
 }
@@ -103,6 +112,9 @@ impl Filter for Scribe {
 impl PreScore for Scribe {
     fn pre_score(&self, _: &mut CycleState, _: &PodInfo, _: &[Arc<NodeInfo>]) -> PreScoreVerdict {
         self.note("PreScore");
+        if self.does("fail PreScore") {
+            return PreScoreVerdict::Error(NO_INK.to_owned());
+        }
         if self.does("skip Score") { PreScoreVerdict::Skip } else { PreScoreVerdict::Continue }
     }
 }
@@ -115,7 +127,8 @@ impl Score for Scribe {
 
     fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [i64]) {
         self.note(&format!("NormalizeScore {scores:?}"));
-        scores.iter_mut().for_each(|score| *score *= 100);
+        let most = if self.does("exaggerate") { 1000 } else { 100 };
+        scores.iter_mut().for_each(|score| *score *= most);
     }
 }
 
@@ -232,6 +245,23 @@ async fn every_point_is_asked_in_its_turn_but_for_what_is_skipped() {
         "two PostBind b",
     ];
     assert_eq!(*book.lock(), expected);
+}
+
+#[tokio::test]
+async fn a_plugin_that_fails_is_named_as_by_the_original() {
+    let invalid = "applying score defaultWeights on Score plugins: plugin \"one\" returns an invalid score 1000, it should in the range of [0, 100] after normalizing";
+    let cases: [(Habits, &str); 4] = [
+        (&["fail PreFilter"], "running PreFilter plugin \"one\": no ink"),
+        (&["fail Filter"], "running \"one\" filter plugin: no ink"),
+        (&["fail PreScore"], "running PreScore plugin \"one\": no ink"),
+        (&["exaggerate"], invalid),
+    ];
+    for (habits, expected) in cases {
+        let (framework, _, _) = scribes(&[("one", habits)]);
+        let outcome = framework.schedule(&pod(json!({}), "1"), &nodes()).await;
+        let Err(Failure::Error(told)) = outcome else { panic!("{habits:?}: {outcome:?}") };
+        assert_eq!(told, expected);
+    }
 }
 
 #[test]
