@@ -86,7 +86,7 @@ pub struct Framework {
     next_node: AtomicUsize,
     waiting: Mutex<HashMap<String, Waiting>>,
     /// The pods that PreBind plugins work for, by uid, and what ends that.
-    preparing: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    preparing: Mutex<HashMap<String, oneshot::Sender<&'static str>>>,
     meter: Meter,
     /// Decides for pods alike; `None` when a plugin does not let it.
     engine: Option<Engine>,

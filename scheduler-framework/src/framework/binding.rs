@@ -1,4 +1,4 @@
-use super::{Framework, meter::status};
+use super::{Framework, meter::status, preparing::PREEMPTED};
 use crate::{BindVerdict, CycleState, Objection, PermitVerdict, PodInfo, Point, span::as_go};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::oneshot;
@@ -234,9 +234,7 @@ impl Framework {
         if let Some(pod) = waiting {
             return pod.answer.send(Err(Setback::Failed(PREEMPTED_WAITING.into()))).is_ok();
         }
-        let preparing = self.preparing.lock().remove(uid);
-        // Should it be ready this very moment, it finds that it is not there any more.
-        preparing.map(|cancel| cancel.send(())).is_some()
+        self.stop(uid, PREEMPTED)
     }
 
     /// Whether it takes a while until a placed pod is bound, and the pod is to say meanwhile where it will be.

@@ -6,7 +6,9 @@ use futures::future::try_join_all;
 use tokio::sync::oneshot;
 
 /// What is said of a pod whose place was taken while it was made ready.
-const PREEMPTED: &str = "preempted by DefaultPreemption";
+pub(super) const PREEMPTED: &str = "preempted by DefaultPreemption";
+/// And of one that is gone.
+const GONE: &str = "pod does not exist any more";
 
 /// A plugin that has something to do, by its name.
 type Step<'a> = (&'static str, &'a dyn PreBind);
@@ -32,11 +34,25 @@ impl Framework {
         self.preparing.lock().insert(pod.uid().to_owned(), cancel);
         let prepared = tokio::select! {
             biased;
-            Ok(()) = cancelled => Err(Setback::Failed(PREEMPTED.to_owned())),
+            Ok(why) = cancelled => Err(Setback::Failed(why.to_owned())),
             prepared = self.pre_bind(state, pod, node) => prepared,
         };
         let is_left = self.preparing.lock().remove(pod.uid()).is_some();
-        if is_left { prepared } else { Err(Setback::Failed(PREEMPTED.to_owned())) }
+        // It was told to end when it had just come to an end.
+        let is_late = !is_left && prepared.is_ok();
+        if is_late { Err(Setback::Failed(PREEMPTED.to_owned())) } else { prepared }
+    }
+
+    /// Ends what is done for a pod, for that reason; `false` when nothing is.
+    pub(super) fn stop(&self, uid: &str, why: &'static str) -> bool {
+        let cancel = self.preparing.lock().remove(uid);
+        // Should it be ready this very moment, it finds that it is not there any more.
+        cancel.map(|cancel| cancel.send(why)).is_some()
+    }
+
+    /// Ends what is done for a pod that is gone.
+    pub(crate) fn abandon(&self, uid: &str) {
+        self.stop(uid, GONE);
     }
 
     async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Setback> {

@@ -121,6 +121,7 @@ impl Loop {
         self.cache.remove_pod(&uid);
         for framework in self.frameworks.values() {
             framework.reject(&uid, "the pod is gone");
+            framework.abandon(&uid);
         }
         if node_of(&pod).is_some() {
             let object = EventObject::Pod { old: Some(pod), new: None };

@@ -170,6 +170,9 @@ impl PreBind for Scribe {
 
     async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), Objection> {
         self.note("PreBind");
+        if self.does("never end") {
+            std::future::pending::<()>().await;
+        }
         if self.does("dawdle") {
             tokio::task::yield_now().await;
             self.note("PreBind done");
@@ -420,4 +423,21 @@ async fn the_first_objection_ends_what_is_done_beside_it() {
     let why = "not on this page".to_owned();
     assert_eq!(outcome, Err(Setback::Rejected { plugin: "one", why }));
     assert_eq!(*book.lock(), ["one PreBind", "two PreBind", "one PreBind done"]);
+}
+
+#[tokio::test]
+async fn what_is_done_for_a_pod_ends_when_it_is_gone_or_another_takes_its_place() {
+    let ended = async |end: fn(&Framework)| {
+        let (framework, _, _) = scribes(&[("one", &["never end"])]);
+        let (own, state) = (pod(json!({}), "1"), CycleState::new());
+        let meanwhile = async {
+            tokio::task::yield_now().await;
+            end(&framework);
+        };
+        tokio::join!(framework.prepare(&state, &own, "a"), meanwhile).0
+    };
+    let failed = |why: &str| Err(Setback::Failed(why.to_owned()));
+    assert_eq!(ended(|own| own.abandon("u")).await, failed("pod does not exist any more"));
+    let preempted = ended(|own| assert!(own.preempt("u"))).await;
+    assert_eq!(preempted, failed("preempted by DefaultPreemption"));
 }
