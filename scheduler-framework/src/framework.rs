@@ -79,6 +79,8 @@ pub struct Framework {
     orders: [Vec<usize>; Point::ALL.len()],
     /// Those that have a say in where a pod goes.
     deciding: Vec<usize>,
+    /// How much each one's scores of placements count.
+    placement_weights: Vec<i64>,
     percentage: Option<u8>,
     clock: SharedClock,
     seed: Seed,
@@ -110,6 +112,7 @@ impl Framework {
     pub fn new(profile: Profile, clock: SharedClock, seed: Seed) -> Result<Self, Error> {
         let name = profile.scheduler_name().to_owned();
         let plugins = profile.plugins().to_vec();
+        let placement_weights = plugins.iter().map(|own| profile.placement_weight(own)).collect();
         let mut names = BTreeSet::new();
         if let Some(twice) = plugins.iter().find(|own| !names.insert(own.plugin.name())) {
             return Err(Error::DuplicatePlugin { profile: name, plugin: twice.plugin.name() });
@@ -129,6 +132,7 @@ impl Framework {
             plugins,
             orders,
             deciding: Vec::new(),
+            placement_weights,
             percentage: profile.percentage(),
             engine: None,
             refusals: Remembered::default(),

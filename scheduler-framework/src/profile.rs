@@ -27,6 +27,8 @@ pub struct Profile {
     name: String,
     plugins: Vec<WeightedPlugin>,
     orders: BTreeMap<Point, Vec<String>>,
+    /// How much scores of placements count, by plugin, where that is said.
+    placement_weights: BTreeMap<String, i64>,
     percentage: Option<u8>,
 }
 
@@ -89,6 +91,7 @@ impl Profile {
             name: scheduler_name.to_owned(),
             plugins: Vec::new(),
             orders: BTreeMap::new(),
+            placement_weights: BTreeMap::new(),
             percentage: None,
         }
     }
@@ -125,6 +128,19 @@ impl Profile {
     pub fn at(mut self, point: Point, names: impl IntoIterator<Item = String>) -> Self {
         self.orders.insert(point, names.into_iter().collect());
         self
+    }
+
+    /// The scores that a plugin gives placements of groups count `weight` times (at least once); without this as often as its
+    /// scores of nodes.
+    #[must_use]
+    pub fn weigh_placements(mut self, name: &str, weight: i64) -> Self {
+        self.placement_weights.insert(name.to_owned(), weight.max(1));
+        self
+    }
+
+    /// How much a plugin's scores of placements count.
+    pub(crate) fn placement_weight(&self, own: &WeightedPlugin) -> i64 {
+        self.placement_weights.get(own.plugin.name()).copied().unwrap_or(own.weight)
     }
 
     /// Stops looking for nodes once this share of them (0 to 100) was found to fit; zero chooses by the size
