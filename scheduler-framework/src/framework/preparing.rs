@@ -57,9 +57,8 @@ impl Framework {
 
     async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Setback> {
         for group in self.steps(state, pod, node) {
-            let steps = group.into_iter().map(|step| self.step(step, state, pod, node));
             // The first objection ends what the others do.
-            try_join_all(steps).await?;
+            try_join_all(group.into_iter().map(|step| self.step(step, state, pod, node))).await?;
         }
         Ok(())
     }
