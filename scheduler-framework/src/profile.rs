@@ -49,6 +49,8 @@ impl Profile {
         let scaling = features.is_on("VolumeLimitScaling");
         let comparing = features.is_on("TaintTolerationComparisonOperators");
         let devices = features.is_on("DRAExtendedResource");
+        let keys = features.is_on("MatchLabelKeysInPodTopologySpread");
+        let spread = PodTopologySpread::default().with_match_label_keys(keys);
         let mut volumes = VolumeBinding::default();
         if features.is_on("StorageCapacityScoring") {
             volumes = volumes.emptiest_first();
@@ -66,7 +68,7 @@ impl Profile {
             .add(NodeVolumeLimits::default().with_scaling(scaling), 1)
             .add(volumes, 1)
             .add(VolumeZone, 1)
-            .add(PodTopologySpread::default().with_comparison(comparing), 2)
+            .add(spread.with_comparison(comparing), 2)
             .add(InterPodAffinity::default(), 2)
             .add(DynamicResources::default().with_features(features), 2)
             .add(DefaultPreemption::default(), 1)

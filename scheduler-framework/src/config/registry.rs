@@ -145,7 +145,8 @@ fn from_args(
                 _ => PodTopologySpread::with_defaults(own.default_constraints.clone()),
             };
             let comparing = features.is_on("TaintTolerationComparisonOperators");
-            Arc::new(plugin.with_comparison(comparing))
+            let keys = features.is_on("MatchLabelKeysInPodTopologySpread");
+            Arc::new(plugin.with_comparison(comparing).with_match_label_keys(keys))
         }
         PluginArgs::VolumeBinding(own) => Arc::new(volume_binding(own, features)),
         PluginArgs::DynamicResources(own) => Arc::new(

@@ -425,17 +425,20 @@ async fn the_first_objection_ends_what_is_done_beside_it() {
     assert_eq!(*book.lock(), ["one PreBind", "two PreBind", "one PreBind done"]);
 }
 
+/// What becomes of a pod for which a plugin works without end, until that is ended so.
+async fn ended(end: fn(&Framework)) -> Result<(), Setback> {
+    let (framework, _, _) = scribes(&[("one", &["never end"])]);
+    let (own, state) = (pod(json!({}), "1"), CycleState::new());
+    let meanwhile = async {
+        tokio::task::yield_now().await;
+        end(&framework);
+    };
+    let (outcome, ()) = tokio::join!(framework.prepare(&state, &own, "a"), meanwhile);
+    outcome
+}
+
 #[tokio::test]
 async fn what_is_done_for_a_pod_ends_when_it_is_gone_or_another_takes_its_place() {
-    let ended = async |end: fn(&Framework)| {
-        let (framework, _, _) = scribes(&[("one", &["never end"])]);
-        let (own, state) = (pod(json!({}), "1"), CycleState::new());
-        let meanwhile = async {
-            tokio::task::yield_now().await;
-            end(&framework);
-        };
-        tokio::join!(framework.prepare(&state, &own, "a"), meanwhile).0
-    };
     let failed = |why: &str| Err(Setback::Failed(why.to_owned()));
     assert_eq!(ended(|own| own.abandon("u")).await, failed("pod does not exist any more"));
     let preempted = ended(|own| assert!(own.preempt("u"))).await;
