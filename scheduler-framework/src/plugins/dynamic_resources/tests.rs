@@ -1,4 +1,4 @@
-use super::{filtering::Cycle, tracker::Tracker};
+use super::{claims::is_ready, filtering::Cycle, tracker::Tracker};
 use crate::{
     ClusterObjects, CycleState, DynamicResources, FilterVerdict, NodeInfo, PodInfo, PreFilter,
     PreFilterVerdict, Reserve, Score, Snapshot,
@@ -332,6 +332,37 @@ fn devices_that_failed_to_be_ready_are_left_by_their_gate_alone() {
     let nodes = cluster(&[own], class(json!({})));
     assert_eq!(fitting(&DynamicResources::default(), &using(&["x"]), &nodes), "");
     assert_eq!(fitting(&without("DRADeviceBindingConditions"), &using(&["x"]), &nodes), "b");
+}
+
+#[test]
+fn the_device_that_failed_is_told_of_and_no_other() {
+    let mut own = allocated("x", "b", "d1", &[]);
+    let result = |device: &str| {
+        json!({"request": "r", "driver": "drv", "pool": "b", "device": device,
+            "bindingConditions": ["ready"], "bindingFailureConditions": ["failed"]})
+    };
+    let devices = &mut own["status"]["allocation"]["devices"];
+    devices["results"] = json!([result("d1"), result("d2")]);
+    let told = |device: &str, kind: &str, status: &str, reason: &str| {
+        let condition = json!({"type": kind, "status": status, "reason": reason, "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        json!({"driver": "drv", "pool": "b", "device": device, "conditions": [condition]})
+    };
+    let ready = |devices: &[Value]| {
+        let mut own = own.clone();
+        own["status"]["devices"] = json!(devices);
+        is_ready(&serde_json::from_value(own).unwrap())
+    };
+    let is_up = |device: &str| told(device, "ready", "True", "Up");
+    assert_eq!(ready(&[is_up("d1")]), Ok(false));
+    assert_eq!(ready(&[is_up("d1"), is_up("d2")]), Ok(true));
+    let broken = ready(&[is_up("d1"), told("d2", "failed", "True", "Broken")]);
+    let why = "device binding failed: claim=x, reason=Broken, message=\"m\"";
+    assert_eq!(broken, Err(why.to_owned()));
+    let mixed = json!({"driver": "drv", "pool": "b", "device": "d1", "conditions": [
+        is_up("d1")["conditions"][0], told("d1", "failed", "False", "Fine")["conditions"][0]]});
+    let broken = ready(&[mixed, told("d2", "failed", "True", "Broken")]);
+    assert_eq!(broken, Err(why.to_owned()));
 }
 
 #[test]
