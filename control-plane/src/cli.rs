@@ -368,6 +368,9 @@ pub(crate) struct KubeletArgs {
     /// trusts.
     #[arg(long)]
     pub(crate) client_ca_file: Option<PathBuf>,
+    /// Feature gates: Name=true,Other=false. May be given several times; those of the API server are to be the same.
+    #[arg(long, value_name = "GATES")]
+    pub(crate) feature_gates: Vec<String>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -3,13 +3,15 @@
 use crate::{spec, status::Verdict};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_core::quantity::Quantity;
-use kubeplane_workload::{first_untolerated, host_ports, node_affinity_matches, requests};
+use kubeplane_workload::{
+    first_untolerated_comparing, host_ports, node_affinity_matches, requests,
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What the node has for pods.
 pub(crate) type Amounts = BTreeMap<String, Quantity>;
 
-/// Checks a pod against the node and the pods that are on it.
+/// Checks a pod against the node and the pods that are on it; if `comparing`, tolerations may compare numbers.
 ///
 /// # Errors
 /// The reason and message the pod fails with.
@@ -18,6 +20,7 @@ pub(crate) fn check(
     others: &[Arc<Pod>],
     node: Option<&Node>,
     allocatable: &Amounts,
+    comparing: bool,
 ) -> Result<(), Verdict> {
     let max_pods = allocatable.get("pods").map_or(0, Quantity::value);
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
@@ -26,18 +29,11 @@ pub(crate) fn check(
     }
     resources(pod, others, allocatable)?;
     let pod_spec = spec::spec(pod);
-    if let Some(node) = node {
-        if !node_affinity_matches(&pod_spec, node) {
-            return Err(predicate(
-                "NodeAffinity",
-                "node(s) didn't match Pod's node affinity/selector",
-            ));
-        }
-        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-        let tolerations = pod_spec.tolerations.as_deref().unwrap_or_default();
-        if first_untolerated(taints, tolerations, &["NoExecute"]).is_some() {
-            return Err(predicate("TaintToleration", "node(s) had untolerated taint(s)"));
-        }
+    if let Some(node) = node
+        && !node_affinity_matches(&pod_spec, node)
+    {
+        let message = "node(s) didn't match Pod's node affinity/selector";
+        return Err(predicate("NodeAffinity", message));
     }
     let wanted = host_ports(&pod_spec);
     let taken = others.iter().flat_map(|other| host_ports(&spec::spec(other)));
@@ -45,7 +41,15 @@ pub(crate) fn check(
         let message = "node(s) didn't have free ports for the requested pod ports";
         return Err(predicate("NodePorts", message));
     }
-    Ok(())
+    let taints = node.and_then(|node| node.spec.as_ref()?.taints.as_deref()).unwrap_or_default();
+    let tolerations = pod_spec.tolerations.as_deref().unwrap_or_default();
+    match first_untolerated_comparing(taints, tolerations, &["NoExecute"], comparing) {
+        Some(_) => {
+            let message = "node(s) had taints that the pod didn't tolerate";
+            Err(predicate("TaintToleration", message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn resources(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), Verdict> {
@@ -112,7 +116,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_its_reason() {
         let others = [Arc::new(pod("1500m", 1))];
-        let check = |pod: &Pod, label: &str| check(pod, &others, Some(&node(label)), &amounts());
+        let check =
+            |pod: &Pod, label: &str| check(pod, &others, Some(&node(label)), &amounts(), false);
         assert_eq!(check(&pod("500m", 2), "ssd"), Ok(()));
         let refused = check(&pod("501m", 2), "ssd").unwrap_err();
         assert_eq!(refused.reason, "OutOfcpu");
@@ -122,5 +127,24 @@ mod tests {
         );
         assert_eq!(check(&pod("1m", 2), "hdd").unwrap_err().reason, "NodeAffinity");
         assert_eq!(check(&pod("1m", 1), "ssd").unwrap_err().reason, "NodePorts");
+    }
+
+    #[test]
+    fn pods_may_bear_a_taint_up_to_a_limit_where_numbers_are_compared() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "tolerations": [
+            {"key": "failures", "operator": "Lt", "value": "5", "effect": "NoExecute"}]}}))
+        .unwrap();
+        let verdict = |failures: &str, comparing: bool| {
+            let taint = json!({"key": "failures", "value": failures, "effect": "NoExecute"});
+            let node = json!({"metadata": {"name": "n"}, "spec": {"taints": [taint]}});
+            let node: Node = serde_json::from_value(node).unwrap();
+            check(&pod, &[], Some(&node), &amounts(), comparing).err()
+        };
+        let message = "Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
+        let (reason, message) = ("TaintToleration".to_owned(), message.to_owned());
+        let refused = Some(Verdict { reason, message });
+        assert_eq!(verdict("4", true), None);
+        assert_eq!(verdict("5", true), refused);
+        assert_eq!(verdict("4", false), refused);
     }
 }

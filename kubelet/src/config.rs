@@ -1,6 +1,7 @@
 use crate::{Error, Result};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Taint;
+use kubeplane_core::features::Features;
 use kubeplane_pki::LiveIdentity;
 use std::{
     collections::BTreeMap,
@@ -77,6 +78,8 @@ pub struct KubeletConfig {
     pub status_period: Duration,
     /// How often volumes are brought up to date and pods are looked at without a reason.
     pub sync_period: Duration,
+    /// The gates of the cluster: with `TaintTolerationComparisonOperators` tolerations may compare numbers.
+    pub features: Features,
 }
 
 impl KubeletConfig {
@@ -105,6 +108,7 @@ impl KubeletConfig {
             relist_period: Duration::from_secs(1),
             status_period: Duration::from_secs(300),
             sync_period: Duration::from_secs(30),
+            features: Features::default(),
         }
     }
 

@@ -6,6 +6,7 @@ mod groups;
 mod judging;
 mod late;
 mod meter;
+mod preparing;
 mod refusals;
 mod selection;
 mod trial;
@@ -78,6 +79,8 @@ pub struct Framework {
     orders: [Vec<usize>; Point::ALL.len()],
     /// Those that have a say in where a pod goes.
     deciding: Vec<usize>,
+    /// How much each one's scores of placements count.
+    placement_weights: Vec<i64>,
     percentage: Option<u8>,
     clock: SharedClock,
     seed: Seed,
@@ -85,7 +88,7 @@ pub struct Framework {
     next_node: AtomicUsize,
     waiting: Mutex<HashMap<String, Waiting>>,
     /// The pods that PreBind plugins work for, by uid, and what ends that.
-    preparing: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    preparing: Mutex<HashMap<String, oneshot::Sender<&'static str>>>,
     meter: Meter,
     /// Decides for pods alike; `None` when a plugin does not let it.
     engine: Option<Engine>,
@@ -109,6 +112,7 @@ impl Framework {
     pub fn new(profile: Profile, clock: SharedClock, seed: Seed) -> Result<Self, Error> {
         let name = profile.scheduler_name().to_owned();
         let plugins = profile.plugins().to_vec();
+        let placement_weights = plugins.iter().map(|own| profile.placement_weight(own)).collect();
         let mut names = BTreeSet::new();
         if let Some(twice) = plugins.iter().find(|own| !names.insert(own.plugin.name())) {
             return Err(Error::DuplicatePlugin { profile: name, plugin: twice.plugin.name() });
@@ -128,6 +132,7 @@ impl Framework {
             plugins,
             orders,
             deciding: Vec::new(),
+            placement_weights,
             percentage: profile.percentage(),
             engine: None,
             refusals: Remembered::default(),
@@ -483,7 +488,10 @@ fn helps_nobody_in_particular(refused_by: &str, event: ClusterEvent) -> bool {
 }
 
 fn failed(point: &str, plugin: &str, why: &str) -> Failure {
-    Failure::Error(format!("running {point:?} plugin {plugin:?}: {why}"))
+    Failure::Error(match point {
+        "Filter" => format!("running {plugin:?} filter plugin: {why}"),
+        _ => format!("running {point} plugin {plugin:?}: {why}"),
+    })
 }
 
 #[cfg(test)]

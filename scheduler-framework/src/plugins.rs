@@ -5,6 +5,7 @@ mod balanced;
 mod binder;
 mod declared_features;
 mod device_classes;
+mod device_scoring;
 mod dynamic_resources;
 mod fit;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use balanced::NodeResourcesBalancedAllocation;
 pub use binder::DefaultBinder;
 pub use declared_features::NodeDeclaredFeatures;
 pub use dynamic_resources::DynamicResources;
+pub(crate) use dynamic_resources::Stock;
 pub(crate) use fit::is_extended_resource;
 pub use fit::{NodeResourcesFit, ScoringStrategy, ShapePoint};
 pub use gang::GangScheduling;

@@ -27,6 +27,8 @@ pub struct Profile {
     name: String,
     plugins: Vec<WeightedPlugin>,
     orders: BTreeMap<Point, Vec<String>>,
+    /// How much scores of placements count, by plugin, where that is said.
+    placement_weights: BTreeMap<String, i64>,
     percentage: Option<u8>,
 }
 
@@ -38,14 +40,17 @@ impl Default for Profile {
 
 impl Profile {
     /// The original's set of plugins where these gates are: `GangScheduling` and `TopologyAwareWorkloadScheduling` add
-    /// theirs, with `DRAWorkloadResourceClaims` PodGroups have claims, with `VolumeLimitScaling` storage drivers can be
+    /// theirs, with `DRAWorkloadResourceClaims` PodGroups have claims, others that begin with `DRA` say what devices can be
+    /// allocated for, with `VolumeLimitScaling` storage drivers can be
     /// required on nodes, with `StorageCapacityScoring` those with most room for volumes are preferred, and with
     /// `TaintTolerationComparisonOperators` tolerations may compare numbers.
     #[must_use]
     pub fn with_features(features: &Features) -> Self {
-        let group_claims = features.is_on("DRAWorkloadResourceClaims");
         let scaling = features.is_on("VolumeLimitScaling");
         let comparing = features.is_on("TaintTolerationComparisonOperators");
+        let devices = features.is_on("DRAExtendedResource");
+        let keys = features.is_on("MatchLabelKeysInPodTopologySpread");
+        let spread = PodTopologySpread::default().with_match_label_keys(keys);
         let mut volumes = VolumeBinding::default();
         if features.is_on("StorageCapacityScoring") {
             volumes = volumes.emptiest_first();
@@ -58,16 +63,16 @@ impl Profile {
             .add(TaintToleration::default().with_comparison(comparing), 3)
             .add(NodeAffinity::default(), 2)
             .add(NodePorts, 1)
-            .add(NodeResourcesFit::default(), 1)
+            .add(NodeResourcesFit::default().with_devices(devices), 1)
             .add(VolumeRestrictions, 1)
             .add(NodeVolumeLimits::default().with_scaling(scaling), 1)
             .add(volumes, 1)
             .add(VolumeZone, 1)
-            .add(PodTopologySpread::default().with_comparison(comparing), 2)
+            .add(spread.with_comparison(comparing), 2)
             .add(InterPodAffinity::default(), 2)
-            .add(DynamicResources::default().with_group_claims(group_claims), 2)
+            .add(DynamicResources::default().with_features(features), 2)
             .add(DefaultPreemption::default(), 1)
-            .add(NodeResourcesBalancedAllocation::default(), 1)
+            .add(NodeResourcesBalancedAllocation::default().with_devices(devices), 1)
             .add(ImageLocality, 1);
         if features.is_on("NodeDeclaredFeatures") {
             profile = profile.add(NodeDeclaredFeatures, 1);
@@ -88,6 +93,7 @@ impl Profile {
             name: scheduler_name.to_owned(),
             plugins: Vec::new(),
             orders: BTreeMap::new(),
+            placement_weights: BTreeMap::new(),
             percentage: None,
         }
     }
@@ -124,6 +130,19 @@ impl Profile {
     pub fn at(mut self, point: Point, names: impl IntoIterator<Item = String>) -> Self {
         self.orders.insert(point, names.into_iter().collect());
         self
+    }
+
+    /// The scores that a plugin gives placements of groups count `weight` times (at least once); without this as often as its
+    /// scores of nodes.
+    #[must_use]
+    pub fn weigh_placements(mut self, name: &str, weight: i64) -> Self {
+        self.placement_weights.insert(name.to_owned(), weight.max(1));
+        self
+    }
+
+    /// How much a plugin's scores of placements count.
+    pub(crate) fn placement_weight(&self, own: &WeightedPlugin) -> i64 {
+        self.placement_weights.get(own.plugin.name()).copied().unwrap_or(own.weight)
     }
 
     /// Stops looking for nodes once this share of them (0 to 100) was found to fit; zero chooses by the size

@@ -334,6 +334,7 @@ impl Scheduler {
             recorder: recorder.clone(),
             objects: objects.clone(),
             groups: groups.clone(),
+            stock: Arc::default(),
             frameworks: self.frameworks.values().map(Arc::downgrade).collect(),
             wake,
             metrics: self.metrics.clone(),

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use bootstrap::Credentials;
 use kubeplane::{
     ControlPlane, DataDir,
+    core::features::Features,
     pki::{Error, Identity, LiveIdentity},
     prelude::*,
     renewal::Renewal,
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
+    let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
     let data_dir = DataDir::make(&args.component.data_dir)?;
     // An API server may use the rest of the directory.
     let data = DataDir::lock(&data_dir.join("kubelet"), "kubeplane kubelet")?;
@@ -40,6 +42,7 @@ pub(super) async fn run(args: KubeletArgs) -> anyhow::Result<()> {
     own.serving_live = Some(serving.live);
     own.request_serving = args.rotate_server_certificates;
     own.client_ca = client_authorities(&args, &clients.config())?;
+    own.features = features;
     let found = runtime::find_with(&args.node.runtime, clock.clone(), args.node.simulated()).await;
     let found = found.map_err(anyhow::Error::msg)?;
     eprintln!("container runtime: {}", found.description);

@@ -167,6 +167,7 @@ fn kubelet(
     let mut config = kubelet_config(args, data_dir, address, node);
     config.serving_live = Some(credentials.live_kubelet_serving(node, &[address])?);
     config.client_ca = Some(credentials.authority().to_owned());
+    config.features = api.api().features().clone();
     let health = Health::new();
     shared.components.add("kubelet", health.clone());
     Ok(Kubelet::builder(api.client_as(node_user(node)), found.runtime.clone(), config)

@@ -226,7 +226,8 @@ impl TestClusterBuilder {
         for number in 1..=self.nodes {
             let name = format!("node-{number}");
             let clock = clocks.of(&name, &node_user(&name).name);
-            let node = NodeParts { number, name, clock, seed: &self.options.seed };
+            let (seed, features) = (&self.options.seed, &self.options.features);
+            let node = NodeParts { number, name, clock, seed, features };
             parts.push(Box::new(node.kubelet(gate, credentials, directory.path())?));
         }
         if self.simulation != Simulation::default() {

@@ -4,6 +4,7 @@ use super::{BoxError, LOOPBACK, gate::Gate};
 use crate::credentials::{Credentials, node_user};
 use ipnet::{IpNet, Ipv4Net};
 use kubeplane_clock::{Seed, SharedClock};
+use kubeplane_core::features::Features;
 use kubeplane_kubelet::{Kubelet, KubeletConfig, ServingCertificate};
 use kubeplane_runtime_cri::{SimulatedOptions, SimulatedRuntime};
 use std::{
@@ -19,6 +20,7 @@ pub(super) struct NodeParts<'a> {
     pub(super) name: String,
     pub(super) clock: SharedClock,
     pub(super) seed: &'a Seed,
+    pub(super) features: &'a Features,
 }
 
 impl NodeParts<'_> {
@@ -39,6 +41,7 @@ impl NodeParts<'_> {
             Some(ServingCertificate { certificate: serving.certificate, key: serving.key });
         config.client_ca = Some(credentials.authority().to_owned());
         config.pod_cidr = Some(range);
+        config.features = self.features.clone();
         let options = SimulatedOptions {
             pod_cidr: range.to_string(),
             seed: self.seed.clone(),

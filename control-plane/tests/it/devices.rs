@@ -174,8 +174,8 @@ async fn until_given(pods: &Api<Pod>, claims: &Api<ResourceClaim>, count: usize)
     assert!(waited.is_ok(), "{:?} and not {count}", given(pods, claims).await);
 }
 
-/// Three nodes with four devices each, for sixteen pods alike.
-async fn crowd(cluster: &TestCluster) {
+/// Three nodes with four devices each, for sixteen pods alike, each of the next of these profiles.
+async fn crowd(cluster: &TestCluster, profiles: &[&str]) {
     let parameters = PostParams::default();
     let class =
         json!({"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "test.com/gpu"}});
@@ -196,7 +196,9 @@ async fn crowd(cluster: &TestCluster) {
     for number in 0..16 {
         let limits = json!({"test.com/gpu": "1"});
         let container = json!({"name": "c", "image": "i", "resources": {"limits": limits}});
-        let own = pod(&format!("p{number}"), json!({"containers": [container]}));
+        let profile = profiles[number % profiles.len()];
+        let spec = json!({"containers": [container], "schedulerName": profile});
+        let own = pod(&format!("p{number}"), spec);
         pods.create(&parameters, &own).await.unwrap();
     }
     until_given(&pods, &claims, 12).await;
@@ -208,15 +210,25 @@ async fn crowd(cluster: &TestCluster) {
     until_given(&pods, &claims, 10).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_device_is_given_twice_to_pods_that_ask_for_it_as_a_resource() {
+async fn give_to_a_crowd(profiles: &[&str]) {
     let names = "serviceaccount-controller,resourceclaim-controller";
     let cluster = TestCluster::builder().controllers_named(names).start().await.unwrap();
+    let own = profiles.iter().map(|name| Profile::default().named(name));
     let scheduler = Scheduler::builder(cluster.client())
-        .profile(Profile::default())
+        .profiles(own)
         .backoff(Duration::from_millis(50), Duration::from_millis(200))
         .build()
         .unwrap();
-    ControlPlane::new().with(scheduler).run_until(crowd(&cluster)).await.unwrap();
+    ControlPlane::new().with(scheduler).run_until(crowd(&cluster, profiles)).await.unwrap();
     cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_device_is_given_twice_to_pods_that_ask_for_it_as_a_resource() {
+    give_to_a_crowd(&["default-scheduler"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_device_is_given_twice_by_the_profiles_of_one_scheduler() {
+    give_to_a_crowd(&["default-scheduler", "other"]).await;
 }

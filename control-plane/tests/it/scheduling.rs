@@ -6,7 +6,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::{ListParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
     runtime::wait::await_condition,
 };
 use kubeplane::{
@@ -151,5 +151,36 @@ async fn events_name_the_profile_of_their_pod() {
         (name.clone(), (name.clone(), name))
     };
     assert_eq!(found, Some(BTreeMap::from([named("default-scheduler"), named("other")])));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_is_being_deleted_is_told_that_it_gets_no_node() {
+    let cluster = TestCluster::builder().controllers().start().await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let own = json!({"metadata": {"name": "going", "finalizers": ["test.dev/keep"]},
+        "spec": {"containers": [{"name": "c", "image": "busybox"}]}});
+    let own = serde_json::from_value(own).unwrap();
+    pods.create(&PostParams::default(), &own).await.unwrap();
+    pods.delete("going", &DeleteParams::default()).await.unwrap();
+    let scheduler =
+        Scheduler::builder(cluster.client()).profile(Profile::default()).build().unwrap();
+    let events: Api<Event> = Api::default_namespaced(cluster.client());
+    let told = async {
+        loop {
+            let all = events.list(&ListParams::default()).await.unwrap();
+            let mut all = all.items.into_iter();
+            let refused = all.find(|own| own.reason.as_deref() == Some("FailedScheduling"));
+            if let Some(refused) = refused {
+                break refused.message;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut found = None;
+    let running = ControlPlane::new().with(scheduler);
+    let telling = async { found = timeout(PATIENCE, told).await.ok().flatten() };
+    running.run_until(telling).await.unwrap();
+    assert_eq!(found.as_deref(), Some("skip schedule deleting pod: default/going"));
     cluster.stop().await.unwrap();
 }

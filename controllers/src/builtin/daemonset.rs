@@ -21,6 +21,7 @@ use kube::{
 };
 use kubeplane_client::{Change, ControllerRefManager, EventType, ObjectKey, controller_of};
 use kubeplane_clock::SharedClock;
+use kubeplane_core::features::Features;
 use kubeplane_telemetry::Metrics;
 use pace::Pace;
 use serde_json::json;
@@ -33,13 +34,21 @@ pub(super) struct DaemonSets {
     pods: Written,
     revisions: Written,
     pace: Pace,
+    /// Whether tolerations may compare numbers.
+    comparing: bool,
 }
 
 impl DaemonSets {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+    pub(super) fn new(clock: SharedClock, features: &Features, metrics: Option<&Metrics>) -> Self {
         let skips = Place::new(metrics, "daemonset_controller").skips();
         let written = || Written::new(clock.clone()).counted(&skips);
-        Self { sets: written(), pods: written(), revisions: written(), pace: Pace::new(clock) }
+        Self {
+            sets: written(),
+            pods: written(),
+            revisions: written(),
+            pace: Pace::new(clock),
+            comparing: features.is_on("TaintTolerationComparisonOperators"),
+        }
     }
 
     fn caches_are_current(&self, key: &ObjectKey, context: &Context) -> bool {
@@ -97,12 +106,12 @@ impl Controller for DaemonSets {
             });
             selecting.map(|set| ObjectKey::of(&**set)).collect()
         });
+        let comparing = self.comparing;
         sources.watch::<Node>(move |change| {
+            let fitness = |set: &DaemonSet, node: &Node| nodes::fitness(set, node, comparing);
             let concerned = sets.list().into_iter().filter(|set| match change {
-                Change::Updated { old, new } => {
-                    nodes::fitness(set, old) != nodes::fitness(set, new)
-                }
-                Change::Added(node) => nodes::fitness(set, node).should_run,
+                Change::Updated { old, new } => fitness(set, old) != fitness(set, new),
+                Change::Added(node) => fitness(set, node).should_run,
                 Change::Deleted(_) => true,
             });
             concerned.map(|set| ObjectKey::of(&*set)).collect()

@@ -47,6 +47,7 @@ pub use ports::{HostPort, host_ports};
 pub use qos::{QosClass, qos_class};
 pub use resources::{Resources, is_sidecar, limits, requests};
 pub use taints::{
-    first_untolerated, tolerates, tolerates_comparing, tolerates_device_taint, tolerates_taint,
+    first_untolerated, first_untolerated_comparing, tolerates, tolerates_comparing,
+    tolerates_device_taint, tolerates_taint,
 };
 pub use typed::pod_spec;

@@ -23,6 +23,20 @@ pub fn first_untolerated<'a>(
         .find(|taint| counts.contains(&taint.effect.as_str()) && !tolerates(tolerations, taint))
 }
 
+/// As [`first_untolerated`], where tolerations cover taints as by [`tolerates_comparing`].
+#[must_use]
+pub fn first_untolerated_comparing<'a>(
+    taints: &'a [Taint],
+    tolerations: &[Toleration],
+    counts: &[&str],
+    comparing: bool,
+) -> Option<&'a Taint> {
+    taints.iter().find(|taint| {
+        counts.contains(&taint.effect.as_str())
+            && !tolerates_comparing(tolerations, taint, comparing)
+    })
+}
+
 /// As [`tolerates`]; if `comparing`, also the operators `Lt` and `Gt` cover taints whose value is a whole number below, or above,
 /// that of the toleration: what the gate `TaintTolerationComparisonOperators` is for (KEP-5471).
 #[must_use]
@@ -152,6 +166,10 @@ mod tests {
             assert_eq!(covers(true), expected, "{value} {operator} {limit}");
             assert!(!covers(false), "{value} {operator} {limit}");
         }
+        let (own, taints) = ([toleration("k", "Lt", "10", "")], [taint("9"), taint("10")]);
+        let found =
+            |comparing| first_untolerated_comparing(&taints, &own, &["NoSchedule"], comparing);
+        assert_eq!((found(true), found(false)), (Some(&taints[1]), Some(&taints[0])));
         let other = [toleration("x", "Lt", "10", ""), toleration("k", "Lt", "10", "NoExecute")];
         assert!(!tolerates_comparing(&other, &taint("9"), true));
         assert!(tolerates_comparing(&[toleration("k", "Exists", "", "")], &taint("a"), false));

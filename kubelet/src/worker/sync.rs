@@ -53,9 +53,11 @@ impl Worker {
     async fn admit(&mut self, pod: &Arc<Pod>, observed: &ObservedPod) -> bool {
         let allocatable = self.host.machine.allocatable_amounts();
         let known = !observed.is_empty();
+        let comparing = self.host.config.features.is_on("TaintTolerationComparisonOperators");
         let check = |node: Option<&Node>| {
-            self.host.pods.admit(&self.id.uid, |others| {
-                if known { Ok(()) } else { admit::check(pod, others, node, &allocatable) }
+            self.host.pods.admit(&self.id.uid, |others| match known {
+                true => Ok(()),
+                false => admit::check(pod, others, node, &allocatable, comparing),
             })
         };
         let mut verdict = check(self.host.node().as_deref());

@@ -54,12 +54,18 @@ impl Configuration {
         let mut names: Vec<_> = plugins.multi_point.enabled.iter().map(|own| &own.name).collect();
         names.extend(made.keys());
         let mut seen = BTreeSet::new();
-        let weights = weights(&plugins, &made)?;
+        let (weights, placements) = (
+            weights(&plugins, Point::Score, &made)?,
+            weights(&plugins, Point::PlacementScore, &made)?,
+        );
         for name in names.into_iter().filter(|name| seen.insert(*name)) {
             if let Some(plugin) = made.get(name) {
                 let weight = weights.get(name).copied().unwrap_or(1);
                 profile = profile.add_shared(plugin.clone(), i64::from(weight));
             }
+        }
+        for (name, weight) in placements {
+            profile = profile.weigh_placements(&name, i64::from(weight));
         }
         for point in Point::ALL {
             profile = profile.at(point, order(&plugins, point, &made)?);
@@ -75,6 +81,11 @@ impl Configuration {
         if profile.order(Point::Bind).is_empty() {
             return Err(format!(
                 "at least one bind plugin is needed for profile with scheduler name {name:?}"
+            ));
+        }
+        if profile.order(Point::PlacementGenerate).len() > 1 {
+            return Err(format!(
+                "at most one placement generate plugin is allowed for profile with scheduler name {name:?}"
             ));
         }
         Ok(profile.percentage_of_nodes(percentage))
@@ -129,22 +140,23 @@ fn make_all(
     Ok(made)
 }
 
-/// The weights of score plugins: those of `score` count before those of `multiPoint`.
-fn weights(plugins: &Plugins, made: &Made) -> Result<BTreeMap<String, i32>, String> {
+/// The weights of plugins that score nodes, or placements: those of this point count before those of `multiPoint`.
+fn weights(plugins: &Plugins, point: Point, made: &Made) -> Result<BTreeMap<String, i32>, String> {
     let mut weights = BTreeMap::new();
     let mut total = 0i64;
-    for own in plugins.score.enabled.iter().chain(&plugins.multi_point.enabled) {
-        let scores = made.get(&own.name).is_some_and(|plugin| plugin.as_score().is_some());
+    for own in plugins.at(point).enabled.iter().chain(&plugins.multi_point.enabled) {
+        let scores = made.get(&own.name).is_some_and(|plugin| point.is_offered_by(&**plugin));
         if scores && !weights.contains_key(&own.name) {
             let weight = own.weight.filter(|weight| *weight != 0).unwrap_or(1);
             total = total.saturating_add(i64::from(weight) * crate::MAX_SCORE);
             weights.insert(own.name.clone(), weight);
         }
     }
-    match total <= i64::MAX / 2 {
-        true => Ok(weights),
-        false => Err("score plugins: total score of Score plugins could overflow".into()),
+    if total <= i64::MAX / 2 {
+        return Ok(weights);
     }
+    let what = if point == Point::Score { "score" } else { "placement score" };
+    Err(format!("{what} plugins: total score of Score plugins could overflow"))
 }
 
 /// The plugins of a point in order: those enabled both here and by `multiPoint`, then those of `multiPoint`, then

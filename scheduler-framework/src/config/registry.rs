@@ -125,7 +125,8 @@ fn from_args(
         }
         PluginArgs::NodeResourcesBalancedAllocation(own) => {
             let names = own.resources.iter().map(|own| own.name.clone());
-            Arc::new(NodeResourcesBalancedAllocation::of(names))
+            let devices = features.is_on("DRAExtendedResource");
+            Arc::new(NodeResourcesBalancedAllocation::of(names).with_devices(devices))
         }
         PluginArgs::NodeResourcesFit(own) => {
             let strategy = own.scoring_strategy.as_ref()?;
@@ -134,7 +135,8 @@ fn from_args(
             Arc::new(
                 NodeResourcesFit::scoring(weights)
                     .strategy(strategy_of(strategy))
-                    .ignoring(ignored, own.ignored_resource_groups.iter().cloned()),
+                    .ignoring(ignored, own.ignored_resource_groups.iter().cloned())
+                    .with_devices(features.is_on("DRAExtendedResource")),
             )
         }
         PluginArgs::PodTopologySpread(own) => {
@@ -143,7 +145,8 @@ fn from_args(
                 _ => PodTopologySpread::with_defaults(own.default_constraints.clone()),
             };
             let comparing = features.is_on("TaintTolerationComparisonOperators");
-            Arc::new(plugin.with_comparison(comparing))
+            let keys = features.is_on("MatchLabelKeysInPodTopologySpread");
+            Arc::new(plugin.with_comparison(comparing).with_match_label_keys(keys))
         }
         PluginArgs::VolumeBinding(own) => Arc::new(volume_binding(own, features)),
         PluginArgs::DynamicResources(own) => Arc::new(
@@ -151,7 +154,7 @@ fn from_args(
                 own.filter_timeout.unwrap_or_default(),
                 own.binding_timeout.unwrap_or(Duration::from_secs(600)),
             )
-            .with_group_claims(features.is_on("DRAWorkloadResourceClaims")),
+            .with_features(features),
         ),
     })
 }

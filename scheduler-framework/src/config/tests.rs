@@ -128,6 +128,63 @@ fn plugins_are_enabled_disabled_weighed_and_ordered_as_in_the_original() {
     assert_eq!(profiles[1].scheduler_name(), "two");
 }
 
+/// Proposes all nodes.
+#[derive(Debug)]
+struct Anywhere;
+
+impl crate::SchedulerPlugin for Anywhere {
+    fn name(&self) -> &'static str {
+        "Anywhere"
+    }
+
+    fn as_placement_generate(&self) -> Option<&dyn crate::PlacementGenerate> {
+        Some(self)
+    }
+}
+
+impl crate::PlacementGenerate for Anywhere {
+    fn generate(
+        &self,
+        _: &crate::PodGroup,
+        within: &crate::GroupPlacement,
+        _: &crate::Snapshot,
+    ) -> Result<Vec<crate::GroupPlacement>, String> {
+        Ok(vec![within.clone()])
+    }
+}
+
+#[test]
+fn placements_are_proposed_by_one_plugin_and_weighed_by_themselves() {
+    let gates = "GenericWorkload=true,TopologyAwareWorkloadScheduling=true";
+    let registry = || registry().with_features(gates.parse().unwrap());
+    let text = "profiles:
+- schedulerName: one
+  plugins:
+    score:
+      enabled: [{name: NodeResourcesFit, weight: 2}]
+    placementScore:
+      enabled: [{name: NodeResourcesFit, weight: 5}]
+";
+    let profiles = parse(text).unwrap().profiles(&registry()).unwrap();
+    let weights = |name: &str| {
+        let own = profiles[0].plugins().iter().find(|own| own.plugin.name() == name).unwrap();
+        (own.weight, profiles[0].placement_weight(own))
+    };
+    assert_eq!(weights("NodeResourcesFit"), (2, 5));
+    assert_eq!(weights("PodGroupPodsCount"), (1, 1));
+    let text = "profiles:
+- schedulerName: one
+  plugins:
+    placementGenerate:
+      enabled: [{name: Anywhere}]
+";
+    let with = registry().with("Anywhere", |_| Ok(Anywhere));
+    let why = parse(text).unwrap().profiles(&with).unwrap_err().to_string();
+    let expected =
+        "at most one placement generate plugin is allowed for profile with scheduler name \"one\"";
+    assert!(why.contains(expected), "{why}");
+}
+
 #[test]
 fn what_is_wrong_is_said_in_the_originals_words() {
     let twice = refusal("profiles:\n- {schedulerName: a}\n- {schedulerName: a}\n");

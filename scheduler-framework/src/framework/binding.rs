@@ -1,13 +1,9 @@
-use super::{Framework, meter::status};
-use crate::{
-    BindVerdict, CycleState, Objection, PermitVerdict, PodInfo, Point, PreBindVerdict, span::as_go,
-};
+use super::{Framework, meter::status, preparing::PREEMPTED};
+use crate::{BindVerdict, CycleState, Objection, PermitVerdict, PodInfo, Point, span::as_go};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::oneshot;
 
-/// What is said of a pod whose place was taken while it was made ready.
-const PREEMPTED: &str = "preempted by DefaultPreemption";
-/// And while it waited.
+/// What is said of a pod whose place was taken while it waited.
 const PREEMPTED_WAITING: &str = "waiting on permit for pod: preempted";
 
 /// No plugin may have a placed pod wait for longer.
@@ -45,7 +41,7 @@ pub(crate) enum Setback {
 
 impl Setback {
     /// What a plugin objects at a point.
-    fn of(objection: Objection, point: &str, plugin: &'static str) -> Self {
+    pub(super) fn of(objection: Objection, point: &str, plugin: &'static str) -> Self {
         match objection {
             Objection::Unschedulable(why) => Self::Rejected { plugin, why },
             Objection::Error(why) => {
@@ -238,9 +234,7 @@ impl Framework {
         if let Some(pod) = waiting {
             return pod.answer.send(Err(Setback::Failed(PREEMPTED_WAITING.into()))).is_ok();
         }
-        let preparing = self.preparing.lock().remove(uid);
-        // Should it be ready this very moment, it finds that it is not there any more.
-        preparing.map(|cancel| cancel.send(())).is_some()
+        self.stop(uid, PREEMPTED)
     }
 
     /// Whether it takes a while until a placed pod is bound, and the pod is to say meanwhile where it will be.
@@ -253,12 +247,6 @@ impl Framework {
     ) -> bool {
         let waits = || matches!(permission, Permission::Pending(_));
         self.expecting && (waits() || self.prepares(state, pod, node))
-    }
-
-    /// Whether something is to be done before a pod can be bound.
-    fn prepares(&self, state: &CycleState, pod: &PodInfo, node: &str) -> bool {
-        let mut points = self.at(Point::PreBind).filter_map(|plugin| plugin.as_pre_bind());
-        points.any(|point| point.preflight(state, pod, node) == PreBindVerdict::Needed)
     }
 
     /// The uids of the pods that wait for permission.
@@ -291,37 +279,6 @@ impl Framework {
             }
         }
         self.meter.end("PostBind", status::SUCCESS, start);
-        Ok(())
-    }
-
-    /// Runs PreBind; until that is done another pod may take this one's place.
-    async fn prepare(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Setback> {
-        if !self.prepares(state, pod, node) {
-            return Ok(());
-        }
-        let (cancel, cancelled) = oneshot::channel();
-        self.preparing.lock().insert(pod.uid().to_owned(), cancel);
-        let prepared = tokio::select! {
-            biased;
-            Ok(()) = cancelled => Err(Setback::Failed(PREEMPTED.to_owned())),
-            prepared = self.pre_bind(state, pod, node) => prepared,
-        };
-        let is_left = self.preparing.lock().remove(pod.uid()).is_some();
-        if is_left { prepared } else { Err(Setback::Failed(PREEMPTED.to_owned())) }
-    }
-
-    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Setback> {
-        for plugin in self.at(Point::PreBind) {
-            let Some(point) = plugin.as_pre_bind() else { continue };
-            if point.preflight(state, pod, node) != PreBindVerdict::Needed {
-                continue;
-            }
-            let began = self.meter.begin_plugin(state.sampled);
-            let done = point.pre_bind(state, pod, node).await;
-            let done = done.map_err(|own| Setback::of(own, "PreBind", plugin.name()));
-            self.meter.end_plugin("PreBind", plugin.name(), status_of(&done), began);
-            done?;
-        }
         Ok(())
     }
 
@@ -365,7 +322,7 @@ impl Framework {
     }
 }
 
-fn status_of(result: &Result<(), Setback>) -> &'static str {
+pub(super) fn status_of(result: &Result<(), Setback>) -> &'static str {
     match result {
         Ok(()) => status::SUCCESS,
         Err(Setback::Rejected { .. }) => status::UNSCHEDULABLE,

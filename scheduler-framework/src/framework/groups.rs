@@ -59,7 +59,7 @@ impl Framework {
             let mut scores: Vec<_> = each.collect();
             point.normalize(group, &mut scores);
             for (total, score) in totals.iter_mut().zip(scores) {
-                *total += score * own.weight;
+                *total += score * self.placement_weights[*index];
             }
         }
         let best = totals.iter().max().copied()?;

@@ -424,10 +424,11 @@ impl Framework {
             if let Some(wild) = scores.iter().find(|score| !(0..=crate::MAX_SCORE).contains(*score))
             {
                 let why = format!(
-                    "invalid score {wild}, it should be in the range of [0, {}]",
+                    "plugin {name:?} returns an invalid score {wild}, it should in the range of [0, {}] after normalizing",
                     crate::MAX_SCORE
                 );
-                return Err(failed("Score", name, &why));
+                let what = "applying score defaultWeights on Score plugins";
+                return Err(Failure::Error(format!("{what}: {why}")));
             }
             for (total, score) in totals.iter_mut().zip(scores) {
                 *total += score * own.weight;

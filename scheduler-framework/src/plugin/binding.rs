@@ -65,14 +65,21 @@ pub trait PreBind: Send + Sync {
         PreBindVerdict::Needed
     }
 
+    /// Whether [`pre_bind`](Self::pre_bind) may run for this pod beside that of the plugins next to this one in order which
+    /// say so too. One that does not say so runs when all before it are done, and those after it wait for it; it also parts
+    /// those around it when it is skipped.
+    fn allows_parallel(&self, _state: &CycleState, _pod: &PodInfo, _node: &str) -> bool {
+        false
+    }
+
     /// Does it.
     ///
     /// # Errors
     /// The pod is not bound.
     ///
     /// # Cancellation
-    /// May be dropped when the scheduler stops, or another pod takes this one's place: then
-    /// [`unreserve`](Reserve::unreserve) is called.
+    /// May be dropped when the scheduler stops, another pod takes this one's place, or a plugin that runs beside it objects:
+    /// then [`unreserve`](Reserve::unreserve) is called.
     async fn pre_bind(
         &self,
         state: &CycleState,

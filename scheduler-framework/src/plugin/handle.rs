@@ -1,5 +1,6 @@
 use crate::{
     Framework, GroupMembers, groups::Groups, metrics::SchedulerMetrics, objects::ClusterObjects,
+    plugins::Stock,
 };
 use kubeplane_client::EventRecorder;
 use kubeplane_clock::SharedClock;
@@ -21,6 +22,7 @@ pub struct Handle {
     /// Objects other than pods and nodes, as they are now.
     pub objects: Arc<ClusterObjects>,
     pub(crate) groups: Arc<Groups>,
+    pub(crate) stock: Arc<Stock>,
     pub(crate) frameworks: Vec<Weak<Framework>>,
     pub(crate) wake: mpsc::Sender<Wake>,
     pub(crate) metrics: SchedulerMetrics,

@@ -1,18 +1,30 @@
-use crate::{
-    ClusterEvent, CycleState, MAX_SCORE, NodeInfo, PodInfo, PreScore, PreScoreVerdict,
-    SchedulerPlugin, Score,
+use super::{
+    Stock,
+    device_classes::{coverage, may_stand_for},
+    device_scoring::{Classes, DeviceLoads, stood_for},
 };
-use std::sync::Arc;
+use crate::{
+    ClusterEvent, CycleState, Handle, MAX_SCORE, NodeInfo, PodInfo, PreScore, PreScoreVerdict,
+    SchedulerPlugin, Score, objects::ClusterObjects,
+};
+use std::sync::{Arc, OnceLock};
 
 /// Prefers nodes whose resources would be used evenly.
 #[derive(Debug, Clone)]
 pub struct NodeResourcesBalancedAllocation {
     resources: Vec<String>,
+    /// Whether devices stand for nothing.
+    blind: bool,
+    /// What is known of devices, once it was started or asked.
+    stock: OnceLock<Arc<Stock>>,
 }
+
+/// What it scores by devices, for one pod.
+struct Loads(DeviceLoads);
 
 impl Default for NodeResourcesBalancedAllocation {
     fn default() -> Self {
-        Self { resources: vec!["cpu".into(), "memory".into()] }
+        Self::of(["cpu".to_owned(), "memory".to_owned()])
     }
 }
 
@@ -20,12 +32,40 @@ impl NodeResourcesBalancedAllocation {
     /// Balances these resources.
     #[must_use]
     pub fn of(resources: impl IntoIterator<Item = String>) -> Self {
-        Self { resources: resources.into_iter().collect() }
+        let resources = resources.into_iter().collect();
+        Self { resources, blind: false, stock: OnceLock::new() }
     }
 
-    /// The score of a node; it depends on nothing but the node and what the pod requests.
+    /// Whether devices of a class may stand for extended resources that a node has none of, as they do without this: what the
+    /// gate `DRAExtendedResource` is for (KEP-5004).
+    #[must_use]
+    pub fn with_devices(self, devices: bool) -> Self {
+        Self { blind: !devices, ..self }
+    }
+
+    /// Which of the resources it balances a pod wants and devices stand for.
+    pub(super) fn by_devices(&self, objects: &ClusterObjects, pod: &PodInfo) -> Classes {
+        if self.blind {
+            return Classes::new();
+        }
+        stood_for(objects, pod, self.resources.iter().map(String::as_str))
+    }
+
+    /// A number for what devices stand for; zero where none do, or nothing they could stand for is balanced.
+    pub(super) fn coverage(&self, objects: &ClusterObjects, pod: &PodInfo) -> u128 {
+        let may = self.resources.iter().any(|name| may_stand_for(name));
+        if may && !self.blind { coverage(objects, pod) } else { 0 }
+    }
+
+    /// The score of a node where no devices stand for what is balanced; it depends on nothing but the node and what the pod
+    /// requests.
     pub(crate) fn rate(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        let (with, without) = (self.balance(node, pod, 1), self.balance(node, pod, 0));
+        self.rate_by(None, pod, node)
+    }
+
+    fn rate_by(&self, devices: Option<&DeviceLoads>, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        let balance = |times: i64| self.balance(devices, node, pod, times);
+        let (with, without) = (balance(1), balance(0));
         MAX_SCORE / 2 + (MAX_SCORE / 2 + with - without) / 2
     }
 
@@ -44,6 +84,11 @@ impl SchedulerPlugin for NodeResourcesBalancedAllocation {
         Vec::new()
     }
 
+    fn start(&self, handle: &Handle) {
+        // Only one scheduler runs it.
+        let _ = self.stock.set(handle.stock.clone());
+    }
+
     fn as_track(&self) -> Option<&dyn crate::Track> {
         Some(self)
     }
@@ -59,17 +104,28 @@ impl SchedulerPlugin for NodeResourcesBalancedAllocation {
 
 impl PreScore for NodeResourcesBalancedAllocation {
     /// A pod that requests nothing of these resources balances nothing.
-    fn pre_score(&self, _: &mut CycleState, pod: &PodInfo, _: &[Arc<NodeInfo>]) -> PreScoreVerdict {
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        _: &[Arc<NodeInfo>],
+    ) -> PreScoreVerdict {
         if self.is_indifferent(pod) {
             return PreScoreVerdict::Skip;
+        }
+        let objects = state.snapshot().objects();
+        let classes = self.by_devices(objects, pod);
+        let loads = DeviceLoads::of(self.stock.get_or_init(Arc::default), objects, classes);
+        if let Some(loads) = loads {
+            state.insert_until_placed(Loads(loads));
         }
         PreScoreVerdict::Continue
     }
 }
 
 impl Score for NodeResourcesBalancedAllocation {
-    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        self.rate(pod, node)
+    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        self.rate_by(state.value::<Loads>().map(|own| &own.0), pod, node)
     }
 }
 
@@ -80,7 +136,13 @@ impl NodeResourcesBalancedAllocation {
         clippy::cast_possible_truncation,
         reason = "a score is a rounded fraction"
     )]
-    fn balance(&self, node: &NodeInfo, pod: &PodInfo, times: i64) -> i64 {
+    fn balance(
+        &self,
+        devices: Option<&DeviceLoads>,
+        node: &NodeInfo,
+        pod: &PodInfo,
+        times: i64,
+    ) -> i64 {
         let fraction = |name: &String| {
             let wanted = pod.requests().amount(name);
             // Others than these count for pods that want them only.
@@ -88,7 +150,10 @@ impl NodeResourcesBalancedAllocation {
                 return None;
             }
             let capacity = node.allocatable().amount(name);
-            let used = node.requested().amount(name) + times * wanted;
+            let by_devices = devices.filter(|_| capacity == 0).and_then(|own| own.on(node, name));
+            let (used, capacity) =
+                by_devices.unwrap_or_else(|| (node.requested().amount(name), capacity));
+            let used = used + times * wanted;
             (capacity > 0).then(|| (used as f64 / capacity as f64).min(1.0))
         };
         let two = |a: f64, b: f64| ((a - b) / 2.0).abs();

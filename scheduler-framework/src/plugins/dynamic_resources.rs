@@ -15,12 +15,14 @@ mod devices;
 mod extended;
 mod filtering;
 mod freeing;
+mod gates;
 mod hints;
 mod pools;
 mod request;
 mod reserving;
 mod selectors;
 mod shelf;
+mod stock;
 mod tracker;
 
 use super::device_classes::{concern, coverage};
@@ -30,15 +32,16 @@ use crate::{
     Snapshot, Track, Tracking, objects::ClusterObjects,
 };
 use filtering::Cycle;
+use gates::Gates;
+use kubeplane_core::features::Features;
 use parking_lot::Mutex;
-use selectors::Selectors;
-use shelf::Shelves;
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
+pub(crate) use stock::Stock;
+pub(super) use stock::Totals;
 use tokio::task::JoinSet;
-use tracker::Tracker;
 
 /// Held by claims that are allocated.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
@@ -48,9 +51,9 @@ const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 pub struct DynamicResources {
     filter_timeout: Duration,
     binding_timeout: Duration,
-    tracker: Tracker,
-    selectors: Arc<Selectors>,
-    shelves: Shelves,
+    /// Until it is started.
+    stock: Arc<Stock>,
+    gates: Gates,
     /// Whether PodGroups have claims.
     group_claims: bool,
     handle: OnceLock<Handle>,
@@ -72,28 +75,37 @@ impl DynamicResources {
         Self {
             filter_timeout: filter,
             binding_timeout: binding,
-            tracker: Tracker::default(),
-            selectors: Arc::default(),
-            shelves: Shelves::default(),
+            stock: Arc::default(),
+            gates: Gates::default(),
             group_claims: false,
             handle: OnceLock::new(),
             tasks: Mutex::default(),
         }
     }
 
-    /// Has claims of PodGroups too, which all pods of a group use together: what the gate `DRAWorkloadResourceClaims`
-    /// is for (KEP-5729).
+    /// Goes by these gates: those whose names begin with `DRA`. With `DRAWorkloadResourceClaims` there are claims of
+    /// PodGroups too, which all pods of a group use together (KEP-5729). Without this they are as by default.
     #[must_use]
-    pub fn with_group_claims(self, group_claims: bool) -> Self {
-        Self { group_claims, ..self }
+    pub fn with_features(self, features: &Features) -> Self {
+        let group_claims = features.is_on("DRAWorkloadResourceClaims");
+        Self { gates: Gates::from(features), group_claims, ..self }
     }
 
     fn has_claims(pod: &PodInfo) -> bool {
         pod.spec().resource_claims.as_ref().is_some_and(|own| !own.is_empty())
     }
 
-    fn is_indifferent(pod: &PodInfo, objects: &ClusterObjects) -> bool {
-        !Self::has_claims(pod) && !concern(objects, pod)
+    /// What is known of devices: in a running scheduler the same for all profiles.
+    fn stock(&self) -> &Stock {
+        match self.handle.get() {
+            Some(handle) => &handle.stock,
+            None => &self.stock,
+        }
+    }
+
+    /// Whether devices stand for something the pod asks for.
+    fn stands_in(&self, objects: &ClusterObjects, pod: &PodInfo) -> bool {
+        self.gates.extended && concern(objects, pod)
     }
 }
 
@@ -164,10 +176,10 @@ impl SchedulerPlugin for DynamicResources {
 
 impl Track for DynamicResources {
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
-        if Self::is_indifferent(pod, nodes.objects()) {
-            Tracking::Indifferent
-        } else {
+        if Self::has_claims(pod) || self.stands_in(nodes.objects(), pod) {
             Tracking::Late
+        } else {
+            Tracking::Indifferent
         }
     }
 
@@ -176,7 +188,7 @@ impl Track for DynamicResources {
     }
 
     fn circumstance(&self, pod: &PodInfo, nodes: &Snapshot) -> u128 {
-        coverage(nodes.objects(), pod)
+        if self.gates.extended { coverage(nodes.objects(), pod) } else { 0 }
     }
 
     fn is_level(&self, state: &CycleState, _: &PodInfo) -> bool {

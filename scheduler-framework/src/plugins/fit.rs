@@ -4,13 +4,21 @@ mod hints;
 mod placement;
 mod strategy;
 
-use super::device_classes::{class_for, concern};
+use super::{
+    Stock,
+    device_classes::{class_for, concern, coverage, covered},
+    device_scoring::{Classes, DeviceLoads, stood_for},
+};
 use crate::{
     ActionType, Amounts, ClusterEvent, CycleState, EnqueueExtensions, EventResource, Filter,
-    FilterVerdict, NodeInfo, PlacementScore, PodInfo, SchedulerPlugin, Score,
-    objects::ClusterObjects,
+    FilterVerdict, Handle, NodeInfo, PlacementScore, PodInfo, PreScore, PreScoreVerdict,
+    SchedulerPlugin, Score, objects::ClusterObjects,
 };
-use std::collections::BTreeSet;
+use k8s_openapi::api::resource::v1::DeviceClass;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 pub use strategy::{ScoringStrategy, ShapePoint};
 pub(super) use strategy::{on_line, rounded};
 
@@ -23,7 +31,14 @@ pub struct NodeResourcesFit {
     weights: Vec<(String, i64)>,
     ignored: BTreeSet<String>,
     ignored_groups: BTreeSet<String>,
+    /// Whether devices stand for nothing.
+    blind: bool,
+    /// What is known of devices, once it was started or asked.
+    stock: OnceLock<Arc<Stock>>,
 }
+
+/// What it scores by devices, for one pod.
+struct Loads(DeviceLoads);
 
 impl NodeResourcesFit {
     /// Scores other resources, or with other weights (from 1 to 100).
@@ -49,6 +64,55 @@ impl NodeResourcesFit {
         self.ignored.extend(resources);
         self.ignored_groups.extend(groups);
         self
+    }
+
+    /// Whether devices of a class may stand for extended resources that a node has none of, as they do without this: what the
+    /// gate `DRAExtendedResource` is for (KEP-5004).
+    #[must_use]
+    pub fn with_devices(self, devices: bool) -> Self {
+        Self { blind: !devices, ..self }
+    }
+
+    /// The class whose devices stand for a resource.
+    fn class_for(&self, objects: &ClusterObjects, resource: &str) -> Option<Arc<DeviceClass>> {
+        if self.blind { None } else { class_for(objects, resource) }
+    }
+
+    /// Which of the resources it scores a pod wants and devices stand for.
+    pub(super) fn by_devices(&self, objects: &ClusterObjects, pod: &PodInfo) -> Classes {
+        if self.blind || self.weights.is_empty() {
+            return Classes::new();
+        }
+        stood_for(objects, pod, self.weights.iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// What a pod wants that devices stand for.
+    pub(super) fn covered(&self, objects: &ClusterObjects, pod: &PodInfo) -> BTreeSet<String> {
+        if self.blind { BTreeSet::new() } else { covered(objects, pod) }
+    }
+
+    /// A number for that; zero where there is nothing.
+    pub(super) fn coverage(&self, objects: &ClusterObjects, pod: &PodInfo) -> u128 {
+        if self.blind { 0 } else { coverage(objects, pod) }
+    }
+
+    /// What the pod requests but for what devices stand for, where the node has none of it itself; `None` when that is
+    /// everything.
+    fn without_devices(
+        &self,
+        objects: &ClusterObjects,
+        pod: &PodInfo,
+        node: &NodeInfo,
+    ) -> Option<Amounts> {
+        let wants = pod.requests();
+        if self.blind || wants.scalars.is_empty() || !concern(objects, pod) {
+            return None;
+        }
+        let mut wants = wants.clone();
+        wants.scalars.retain(|name, _| {
+            node.allocatable().amount(name) > 0 || class_for(objects, name).is_none()
+        });
+        Some(wants)
     }
 
     fn is_ignored(&self, name: &str) -> bool {
@@ -113,12 +177,17 @@ impl NodeResourcesFit {
             })
     }
 
-    /// The score of a node; it depends on nothing but the node and what the pod requests.
+    /// The score of a node where no devices stand for what is scored; it depends on nothing but the node and what the pod
+    /// requests.
     pub(crate) fn rate(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        self.rate_by(None, pod, node)
+    }
+
+    fn rate_by(&self, devices: Option<&DeviceLoads>, pod: &PodInfo, node: &NodeInfo) -> i64 {
         if !self.weights.is_empty() {
             let resources = self.weights.iter().map(|(name, weight)| (name.as_str(), *weight));
             return self.strategy.score(resources.map(|(name, weight)| {
-                let (used, has) = load(pod, node, name);
+                let (used, has) = load(devices, pod, node, name);
                 (used, has, weight)
             }));
         }
@@ -135,7 +204,7 @@ impl NodeResourcesFit {
 }
 
 /// What a resource of a node would be used with the pod, and how much there is.
-fn load(pod: &PodInfo, node: &NodeInfo, name: &str) -> (i64, i64) {
+fn load(devices: Option<&DeviceLoads>, pod: &PodInfo, node: &NodeInfo, name: &str) -> (i64, i64) {
     let has = node.allocatable().amount(name);
     match name {
         "cpu" | "memory" => {
@@ -145,7 +214,12 @@ fn load(pod: &PodInfo, node: &NodeInfo, name: &str) -> (i64, i64) {
         // Others count for pods that want them only.
         _ => match pod.requests().amount(name) {
             0 => (0, 0),
-            wanted => (node.requested().amount(name) + wanted, has),
+            wanted => {
+                let by_devices = devices.filter(|_| has == 0).and_then(|own| own.on(node, name));
+                let (used, has) =
+                    by_devices.unwrap_or_else(|| (node.requested().amount(name), has));
+                (used + wanted, has)
+            }
         },
     }
 }
@@ -153,20 +227,6 @@ fn load(pod: &PodInfo, node: &NodeInfo, name: &str) -> (i64, i64) {
 /// Whether a resource is none of Kubernetes' own.
 pub(crate) fn is_extended_resource(name: &str) -> bool {
     name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
-}
-
-/// What the pod requests but for what devices stand for, where the node has none of it itself; `None` when that is
-/// everything.
-fn without_devices(objects: &ClusterObjects, pod: &PodInfo, node: &NodeInfo) -> Option<Amounts> {
-    let wants = pod.requests();
-    if wants.scalars.is_empty() || !concern(objects, pod) {
-        return None;
-    }
-    let mut wants = wants.clone();
-    wants.scalars.retain(|name, _| {
-        node.allocatable().amount(name) > 0 || class_for(objects, name).is_none()
-    });
-    Some(wants)
 }
 
 struct Lack {
@@ -181,18 +241,24 @@ impl SchedulerPlugin for NodeResourcesFit {
 
     fn requeue_on(&self) -> Vec<ClusterEvent> {
         let smaller = ActionType::UPDATE_SCALE_DOWN;
-        vec![
+        let mut events = vec![
             ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE.or(smaller)),
             ClusterEvent::new(EventResource::UnscheduledPod, smaller),
             ClusterEvent::new(
                 EventResource::Node,
                 ActionType::ADD.or(ActionType::UPDATE_ALLOCATABLE),
             ),
-            ClusterEvent::new(
-                EventResource::DeviceClass,
-                ActionType::ADD.or(ActionType::UPDATE_OTHER),
-            ),
-        ]
+        ];
+        if !self.blind {
+            let changed = ActionType::ADD.or(ActionType::UPDATE_OTHER);
+            events.push(ClusterEvent::new(EventResource::DeviceClass, changed));
+        }
+        events
+    }
+
+    fn start(&self, handle: &Handle) {
+        // Only one scheduler runs it.
+        let _ = self.stock.set(handle.stock.clone());
     }
 
     fn as_track(&self) -> Option<&dyn crate::Track> {
@@ -204,6 +270,10 @@ impl SchedulerPlugin for NodeResourcesFit {
     }
 
     fn as_filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn as_pre_score(&self) -> Option<&dyn PreScore> {
         Some(self)
     }
 
@@ -222,7 +292,7 @@ impl Filter for NodeResourcesFit {
             return FilterVerdict::Fits;
         }
         let (has, used) = (node.allocatable(), node.requested());
-        let own = without_devices(state.snapshot().objects(), pod, node);
+        let own = self.without_devices(state.snapshot().objects(), pod, node);
         let wants = own.as_ref().unwrap_or(pod.requests());
         let lack = self.check(wants, has, used, node.pods().len());
         if lack.reasons.is_empty() {
@@ -240,13 +310,31 @@ impl Filter for NodeResourcesFit {
         let wanted = pod.requests().scalars.iter().filter(|(_, wanted)| **wanted > 0);
         let names = wanted.map(|(name, _)| name.as_str()).filter(|name| !self.is_ignored(name));
         let objects = state.snapshot().objects();
-        names.filter(|name| class_for(objects, name).is_none()).collect()
+        names.filter(|name| self.class_for(objects, name).is_none()).collect()
+    }
+}
+
+impl PreScore for NodeResourcesFit {
+    /// Looks for devices where they stand for something that is scored.
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        _: &[Arc<NodeInfo>],
+    ) -> PreScoreVerdict {
+        let objects = state.snapshot().objects();
+        let classes = self.by_devices(objects, pod);
+        let loads = DeviceLoads::of(self.stock.get_or_init(Arc::default), objects, classes);
+        if let Some(loads) = loads {
+            state.insert_until_placed(Loads(loads));
+        }
+        PreScoreVerdict::Continue
     }
 }
 
 impl Score for NodeResourcesFit {
-    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        self.rate(pod, node)
+    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        self.rate_by(state.value::<Loads>().map(|own| &own.0), pod, node)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 use constraint::{Action, Constraint, has_all_keys};
 use domains::{Domains, count};
 use k8s_openapi::api::core::v1::{Node, Pod, TopologySpreadConstraint};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// Keeps the numbers of pods alike in each topology domain within `maxSkew` of each other, or tries to.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct PodTopologySpread {
     system: bool,
     /// Whether tolerations may compare numbers.
     comparing: bool,
+    /// Whether `matchLabelKeys` are not looked at.
+    keyless: bool,
 }
 
 impl Default for PodTopologySpread {
@@ -38,7 +40,7 @@ impl Default for PodTopologySpread {
         };
         let defaults =
             vec![soft("kubernetes.io/hostname", 3), soft("topology.kubernetes.io/zone", 5)];
-        Self { defaults, system: true, comparing: false }
+        Self { defaults, system: true, comparing: false, keyless: false }
     }
 }
 
@@ -47,7 +49,7 @@ impl PodTopologySpread {
     /// controller (`defaultingType: List`).
     #[must_use]
     pub fn with_defaults(constraints: Vec<TopologySpreadConstraint>) -> Self {
-        Self { defaults: constraints, system: false, comparing: false }
+        Self { defaults: constraints, system: false, ..Self::default() }
     }
 
     /// Where taints decide which nodes take part, has tolerations compare numbers, as
@@ -55,6 +57,26 @@ impl PodTopologySpread {
     #[must_use]
     pub fn with_comparison(self, comparing: bool) -> Self {
         Self { comparing, ..self }
+    }
+
+    /// Whether `matchLabelKeys` of constraints count, as they do without this: what the gate
+    /// `MatchLabelKeysInPodTopologySpread` is for (KEP-3243).
+    #[must_use]
+    pub fn with_match_label_keys(self, keys: bool) -> Self {
+        Self { keyless: !keys, ..self }
+    }
+
+    /// The constraints of a pod, as far as they count.
+    fn of<'a>(&self, pod: &'a PodInfo) -> Cow<'a, [TopologySpreadConstraint]> {
+        let own = pod.spec().topology_spread_constraints.as_deref().unwrap_or_default();
+        if !self.keyless {
+            return Cow::Borrowed(own);
+        }
+        let keyless = |own: &TopologySpreadConstraint| TopologySpreadConstraint {
+            match_label_keys: None,
+            ..own.clone()
+        };
+        Cow::Owned(own.iter().map(keyless).collect())
     }
 
     /// Constraints that read tolerations so.
@@ -70,9 +92,9 @@ impl PodTopologySpread {
         nodes: &Snapshot,
         action: Action,
     ) -> Result<Vec<Constraint>, String> {
-        let all = match pod.spec().topology_spread_constraints.as_deref() {
-            Some(own @ [_, ..]) => Constraint::all(own, pod, action)?,
-            _ => self.default_constraints(pod, nodes, action)?,
+        let all = match &*self.of(pod) {
+            [] => self.default_constraints(pod, nodes, action)?,
+            own => Constraint::all(own, pod, action)?,
         };
         Ok(self.reading(all))
     }
@@ -98,10 +120,11 @@ impl PodTopologySpread {
     }
 
     /// The constraints that hint at events; defaults need objects that are not at hand there.
-    fn hinted(pod: &PodInfo) -> Option<Vec<Constraint>> {
-        let own =
-            pod.spec().topology_spread_constraints.as_deref().filter(|own| !own.is_empty())?;
-        Constraint::all(own, pod, Action::DoNotSchedule).ok()
+    fn hinted(&self, pod: &PodInfo) -> Option<Vec<Constraint>> {
+        match &*self.of(pod) {
+            [] => None,
+            own => Constraint::all(own, pod, Action::DoNotSchedule).ok(),
+        }
     }
 }
 
@@ -268,7 +291,7 @@ impl Filter for PodTopologySpread {
 
 impl EnqueueExtensions for PodTopologySpread {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
-        let Some(constraints) = Self::hinted(pod) else { return Hint::Queue };
+        let Some(constraints) = self.hinted(pod) else { return Hint::Queue };
         let helps = match object {
             EventObject::Pod { old, new } => {
                 pod_helps(pod, &constraints, old.as_deref(), new.as_deref())

@@ -1,6 +1,6 @@
 //! How the plugins that look at one node at a time are followed.
 
-use super::{affinity, device_classes};
+use super::affinity;
 use crate::{
     CycleState, Filter, FilterVerdict, NodeAffinity, NodeInfo, NodeName, NodePorts,
     NodeResourcesBalancedAllocation, NodeResourcesFit, NodeUnschedulable, NodeVolumeLimits,
@@ -99,7 +99,11 @@ impl Track for NodeAffinity {
 
 impl Track for NodeResourcesFit {
     fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
-        let covered = device_classes::covered(nodes.objects(), pod);
+        if !self.by_devices(nodes.objects(), pod).is_empty() {
+            // Which devices are allocated is told by no node.
+            return Tracking::Opaque;
+        }
+        let covered = self.covered(nodes.objects(), pod);
         let (plugin, pod) = (self.clone(), pod.clone());
         Tracking::Alone(Box::new(move |node| {
             plugin.has_room_but_for(&covered, &pod, node).then(|| plugin.rate(&pod, node))
@@ -115,14 +119,17 @@ impl Track for NodeResourcesFit {
     }
 
     fn circumstance(&self, pod: &PodInfo, nodes: &Snapshot) -> u128 {
-        device_classes::coverage(nodes.objects(), pod)
+        self.coverage(nodes.objects(), pod)
     }
 }
 
 impl Track for NodeResourcesBalancedAllocation {
-    fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
+    fn track(&self, pod: &PodInfo, nodes: &Snapshot) -> Tracking {
         if self.is_indifferent(pod) {
             return Tracking::Indifferent;
+        }
+        if !self.by_devices(nodes.objects(), pod).is_empty() {
+            return Tracking::Opaque;
         }
         let (plugin, pod) = (self.clone(), pod.clone());
         Tracking::Alone(Box::new(move |node| Some(plugin.rate(&pod, node))))
@@ -130,6 +137,10 @@ impl Track for NodeResourcesBalancedAllocation {
 
     fn track_kind(&self, pod: &PodInfo, nodes: &Snapshot) -> Option<Tracking> {
         Some(self.track(pod, nodes))
+    }
+
+    fn circumstance(&self, pod: &PodInfo, nodes: &Snapshot) -> u128 {
+        self.coverage(nodes.objects(), pod)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::cycle::Loop;
 use crate::{ActionType, ClusterEvent, EventObject, EventResource, PodInfo, event::pod_action};
 use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod, Taint};
-use kubeplane_client::Change;
+use kubeplane_client::{Change, EventType};
 use kubeplane_workload::is_terminal;
 use std::sync::Arc;
 
@@ -63,6 +63,7 @@ impl Loop {
     fn see_waiting(&mut self, old: Option<Arc<Pod>>, info: &Arc<PodInfo>) {
         let pod = info.pod().clone();
         if pod.metadata.deletion_timestamp.is_some() {
+            self.tell_skipped(old.as_ref(), info);
             return self.lose_pod(pod);
         }
         if self.framework(&pod).is_none() {
@@ -98,6 +99,18 @@ impl Loop {
         self.queue.add(info.clone());
     }
 
+    /// Tells a pod once that it gets no node any more.
+    fn tell_skipped(&self, old: Option<&Arc<Pod>>, info: &PodInfo) {
+        let told = old.is_some_and(|old| old.metadata.deletion_timestamp.is_some());
+        if told || self.framework(info.pod()).is_none() || self.cache.is_assumed(info.uid()) {
+            return;
+        }
+        let profile = info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
+        let recorder = self.recorder.named(profile);
+        let message = format!("skip schedule deleting pod: {}", info.key());
+        recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", message);
+    }
+
     fn lose_pod(&mut self, pod: Arc<Pod>) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         if pod.spec.as_ref().is_some_and(|spec| spec.scheduling_group.is_some()) {
@@ -108,6 +121,7 @@ impl Loop {
         self.cache.remove_pod(&uid);
         for framework in self.frameworks.values() {
             framework.reject(&uid, "the pod is gone");
+            framework.abandon(&uid);
         }
         if node_of(&pod).is_some() {
             let object = EventObject::Pod { old: Some(pod), new: None };

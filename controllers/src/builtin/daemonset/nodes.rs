@@ -7,7 +7,7 @@ use k8s_openapi::api::{
         Toleration,
     },
 };
-use kubeplane_workload::{first_untolerated, node_affinity_matches};
+use kubeplane_workload::{first_untolerated_comparing, node_affinity_matches};
 
 const FIELD: &str = "metadata.name";
 
@@ -18,7 +18,8 @@ pub(super) struct Fitness {
     pub(super) may_stay: bool,
 }
 
-pub(super) fn fitness(set: &DaemonSet, node: &Node) -> Fitness {
+/// Tells it; if `comparing`, tolerations may compare numbers.
+pub(super) fn fitness(set: &DaemonSet, node: &Node, comparing: bool) -> Fitness {
     let template = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let Some(mut spec) = template.cloned() else { return Fitness::default() };
     let elsewhere = spec.node_name.as_ref().filter(|name| !name.is_empty());
@@ -30,7 +31,9 @@ pub(super) fn fitness(set: &DaemonSet, node: &Node) -> Fitness {
     tolerate(&mut spec);
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let tolerations = spec.tolerations.unwrap_or_default();
-    let fits = |effects: &[&str]| first_untolerated(&taints, &tolerations, effects).is_none();
+    let fits = |effects: &[&str]| {
+        first_untolerated_comparing(&taints, &tolerations, effects, comparing).is_none()
+    };
     Fitness { should_run: fits(&["NoExecute", "NoSchedule"]), may_stay: fits(&["NoExecute"]) }
 }
 
@@ -127,9 +130,28 @@ mod tests {
             (node("hdd", "own", "PreferNoSchedule"), (false, false)),
         ];
         for (node, expected) in table {
-            let Fitness { should_run, may_stay } = fitness(&set, &node);
+            let Fitness { should_run, may_stay } = fitness(&set, &node, false);
             assert_eq!((should_run, may_stay), expected, "{node:?}");
         }
+    }
+
+    #[test]
+    fn numbers_of_taints_are_compared_where_that_is_wanted() {
+        let set: DaemonSet =
+            serde_json::from_value(json!({"spec": {"selector": {}, "template": {"spec": {
+            "containers": [], "tolerations": [{"key": "load", "operator": "Lt", "value": "80"}]}}}}))
+            .unwrap();
+        let fit = |load: &str, effect: &str, comparing: bool| {
+            let taints = json!([{"key": "load", "value": load, "effect": effect}]);
+            let node = json!({"metadata": {"name": "n"}, "spec": {"taints": taints}});
+            let Fitness { should_run, may_stay } =
+                fitness(&set, &serde_json::from_value(node).unwrap(), comparing);
+            (should_run, may_stay)
+        };
+        assert_eq!(fit("79", "NoExecute", true), (true, true));
+        assert_eq!(fit("80", "NoExecute", true), (false, false));
+        assert_eq!(fit("80", "NoSchedule", true), (false, true));
+        assert_eq!(fit("79", "NoExecute", false), (false, false));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The next steps of a rolling update.
 
-use super::{nodes, sync::Sync};
+use super::sync::Sync;
 use crate::builtin::deployment::steps::resolve;
 use k8s_openapi::api::core::v1::Pod;
 use kubeplane_workload::phase::is_deleting;
@@ -14,7 +14,7 @@ impl Sync<'_> {
     pub(super) fn roll(&self) -> (Vec<String>, Vec<Arc<Pod>>) {
         let mut pairs: BTreeMap<&str, Pair> =
             self.on_node.iter().map(|(node, pods)| (node.as_str(), self.pair(pods))).collect();
-        let fit = self.nodes.iter().filter(|node| nodes::fitness(self.set, node).should_run);
+        let fit = self.nodes.iter().filter(|node| self.fitness(node).should_run);
         let fit: Vec<&str> = fit.filter_map(|node| node.metadata.name.as_deref()).collect();
         for node in &fit {
             pairs.entry(node).or_insert(Some((None, None)));

@@ -73,6 +73,10 @@ impl<'a> Sync<'a> {
         Self { controller, context, key, set, spec, hash, nodes, on_node, now, again: None }
     }
 
+    pub(super) fn fitness(&self, node: &Node) -> nodes::Fitness {
+        nodes::fitness(self.set, node, self.controller.comparing)
+    }
+
     pub(super) async fn run(&mut self) -> Result<(), Error> {
         let (mut missing, mut doomed) = (Vec::new(), Vec::new());
         for node in self.nodes.clone() {
@@ -127,7 +131,7 @@ impl<'a> Sync<'a> {
 
     fn look_at(&mut self, node: &Node, missing: &mut Vec<String>, doomed: &mut Vec<Arc<Pod>>) {
         let name = node.name_any();
-        let fitness = nodes::fitness(self.set, node);
+        let fitness = self.fitness(node);
         let Some(pods) = self.on_node.get(&name).cloned() else {
             if fitness.should_run {
                 missing.push(name);
@@ -263,7 +267,7 @@ impl<'a> Sync<'a> {
         let (mut available, mut updated) = (0, 0);
         for node in &self.nodes {
             let pod = self.on_node.get(&node.name_any()).and_then(|pods| pods.first());
-            if !nodes::fitness(self.set, node).should_run {
+            if !self.fitness(node).should_run {
                 status.number_misscheduled += i32::from(pod.is_some());
                 continue;
             }

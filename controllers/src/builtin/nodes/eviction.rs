@@ -3,16 +3,19 @@ use crate::{Action, Context, Controller, Error, Sources, builtin::pods};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kubeplane_client::{Change, EventType, ObjectKey};
+use kubeplane_core::features::Features;
 use kubeplane_telemetry::Metrics;
-use kubeplane_workload::{phase::node_name, tolerates_taint};
+use kubeplane_workload::{phase::node_name, tolerates_comparing};
 use parking_lot::Mutex;
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, slice::from_ref, time::Duration};
 
 /// Deletes pods from nodes with NoExecute taints, after as long as they tolerate them.
 pub(crate) struct TaintEviction {
     /// When each pod (by uid) that tolerates for a while is to leave. Tolerations and taints that change meanwhile do not
     /// put it off.
     planned: Mutex<HashMap<ObjectKey, (String, Duration)>>,
+    /// Whether tolerations may compare numbers.
+    comparing: bool,
     figures: Evictions,
 }
 
@@ -25,8 +28,9 @@ enum Verdict {
 }
 
 impl TaintEviction {
-    pub(crate) fn new(metrics: Option<&Metrics>) -> Self {
-        Self { planned: Mutex::default(), figures: Evictions::shown(metrics) }
+    pub(crate) fn new(features: &Features, metrics: Option<&Metrics>) -> Self {
+        let comparing = features.is_on("TaintTolerationComparisonOperators");
+        Self { planned: Mutex::default(), comparing, figures: Evictions::shown(metrics) }
     }
 
     /// When the pod of this uid is to leave: as is planned already, else then.
@@ -53,13 +57,11 @@ fn no_execute(node: &Node) -> Vec<Taint> {
     taints(node).iter().filter(|taint| taint.effect == "NoExecute").cloned().collect()
 }
 
-fn judge(tolerations: &[Toleration], taints: &[Taint]) -> Verdict {
+fn judge(tolerations: &[Toleration], taints: &[Taint], comparing: bool) -> Verdict {
     let mut shortest: Option<i64> = None;
     for taint in taints {
-        let Some(used) = tolerations.iter().find(|toleration| tolerates_taint(toleration, taint))
-        else {
-            return Verdict::Leave;
-        };
+        let covers = |own: &&Toleration| tolerates_comparing(from_ref(*own), taint, comparing);
+        let Some(used) = tolerations.iter().find(covers) else { return Verdict::Leave };
         if let Some(seconds) = used.toleration_seconds {
             shortest = Some(shortest.map_or(seconds, |other| other.min(seconds)));
         }
@@ -133,7 +135,7 @@ impl Controller for TaintEviction {
         let tolerations =
             pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
         let now = context.clock().elapsed();
-        let due = match judge(tolerations, &taints) {
+        let due = match judge(tolerations, &taints, self.comparing) {
             Verdict::Stay => {
                 self.cancel(context, request, Some(&pod));
                 return Ok(Action::Done);
@@ -171,7 +173,8 @@ mod tests {
 
     #[test]
     fn what_is_planned_is_not_put_off() {
-        let (eviction, key) = (TaintEviction::new(None), ObjectKey::new("shop", "web"));
+        let (eviction, key) =
+            (TaintEviction::new(&Features::default(), None), ObjectKey::new("shop", "web"));
         let plan = |uid: &str, seconds: u64| {
             eviction.plan(&key, uid.to_owned(), Duration::from_secs(seconds)).as_secs()
         };
@@ -201,7 +204,22 @@ mod tests {
         ];
         for (tolerations, expected) in table {
             let tolerations: Vec<Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
-            assert_eq!(judge(&tolerations, &taints), expected, "{tolerations:?}");
+            assert_eq!(judge(&tolerations, &taints, false), expected, "{tolerations:?}");
         }
+    }
+
+    #[test]
+    fn a_limit_is_borne_where_numbers_are_compared() {
+        let own =
+            json!([{"key": "failures", "operator": "Lt", "value": "5", "tolerationSeconds": 60}]);
+        let own: Vec<Toleration> = serde_json::from_value(own).unwrap();
+        let verdict = |failures: &str, comparing: bool| {
+            let taint = json!([{"key": "failures", "value": failures, "effect": "NoExecute"}]);
+            let taints: Vec<Taint> = serde_json::from_value(taint).unwrap();
+            judge(&own, &taints, comparing)
+        };
+        assert_eq!(verdict("4", true), Verdict::LeaveAfter(Duration::from_secs(60)));
+        assert_eq!(verdict("5", true), Verdict::Leave);
+        assert_eq!(verdict("4", false), Verdict::Leave);
     }
 }

@@ -14,6 +14,9 @@ type Book = Arc<Mutex<Vec<String>>>;
 /// What is special in how somebody answers.
 type Habits = &'static [&'static str];
 
+/// Why some fail.
+const NO_INK: &str = "no ink";
+
 /// Serves every point, writes down that it is asked, and answers by its habits.
 #[derive(Debug)]
 struct Scribe {
@@ -88,6 +91,9 @@ impl PreFilter for Scribe {
                 return PreFilterVerdict::Nodes(BTreeSet::from([only.to_owned()]));
             }
         }
+        if self.does("fail PreFilter") {
+            return PreFilterVerdict::Error(NO_INK.to_owned());
+        }
         if self.does("skip Filter") { PreFilterVerdict::Skip } else { PreFilterVerdict::Continue }
     }
 }
@@ -96,6 +102,9 @@ impl Filter for Scribe {
     fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> FilterVerdict {
         self.note(&format!("Filter {}", node.name()));
         assert!(state.value::<Lasting>().is_some() && state.value::<Brief>().is_some());
+        if self.does("fail Filter") {
+            return FilterVerdict::Error(NO_INK.to_owned());
+        }
         FilterVerdict::Fits
     }
 }
@@ -103,6 +112,9 @@ impl Filter for Scribe {
 impl PreScore for Scribe {
     fn pre_score(&self, _: &mut CycleState, _: &PodInfo, _: &[Arc<NodeInfo>]) -> PreScoreVerdict {
         self.note("PreScore");
+        if self.does("fail PreScore") {
+            return PreScoreVerdict::Error(NO_INK.to_owned());
+        }
         if self.does("skip Score") { PreScoreVerdict::Skip } else { PreScoreVerdict::Continue }
     }
 }
@@ -115,7 +127,8 @@ impl Score for Scribe {
 
     fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [i64]) {
         self.note(&format!("NormalizeScore {scores:?}"));
-        scores.iter_mut().for_each(|score| *score *= 100);
+        let most = if self.does("exaggerate") { 1000 } else { 100 };
+        scores.iter_mut().for_each(|score| *score *= most);
     }
 }
 
@@ -151,8 +164,19 @@ impl PreBind for Scribe {
         if self.does("skip PreBind") { PreBindVerdict::Skip } else { PreBindVerdict::Needed }
     }
 
+    fn allows_parallel(&self, _: &CycleState, _: &PodInfo, _: &str) -> bool {
+        self.does("share PreBind")
+    }
+
     async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), Objection> {
         self.note("PreBind");
+        if self.does("never end") {
+            std::future::pending::<()>().await;
+        }
+        if self.does("dawdle") {
+            tokio::task::yield_now().await;
+            self.note("PreBind done");
+        }
         let why = "not on this page".to_owned();
         if self.does("refuse PreBind") { Err(Objection::Unschedulable(why)) } else { Ok(()) }
     }
@@ -224,6 +248,23 @@ async fn every_point_is_asked_in_its_turn_but_for_what_is_skipped() {
         "two PostBind b",
     ];
     assert_eq!(*book.lock(), expected);
+}
+
+#[tokio::test]
+async fn a_plugin_that_fails_is_named_as_by_the_original() {
+    let invalid = "applying score defaultWeights on Score plugins: plugin \"one\" returns an invalid score 1000, it should in the range of [0, 100] after normalizing";
+    let cases: [(Habits, &str); 4] = [
+        (&["fail PreFilter"], "running PreFilter plugin \"one\": no ink"),
+        (&["fail Filter"], "running \"one\" filter plugin: no ink"),
+        (&["fail PreScore"], "running PreScore plugin \"one\": no ink"),
+        (&["exaggerate"], invalid),
+    ];
+    for (habits, expected) in cases {
+        let (framework, _, _) = scribes(&[("one", habits)]);
+        let outcome = framework.schedule(&pod(json!({}), "1"), &nodes()).await;
+        let Err(Failure::Error(told)) = outcome else { panic!("{habits:?}: {outcome:?}") };
+        assert_eq!(told, expected);
+    }
 }
 
 #[test]
@@ -350,4 +391,56 @@ async fn a_pod_that_a_plugin_will_not_have_on_its_node_counts_as_refused_by_it()
     let outcome = framework.bind(&CycleState::new(), &own, "a").await;
     assert_eq!(outcome, refused("not in this book"));
     assert!(!book.lock().iter().any(|own| own == "three Bind"), "nobody else may bind it");
+}
+
+#[tokio::test]
+async fn neighbours_that_allow_it_prepare_a_pod_at_once() {
+    const SHARE: Habits = &["share PreBind", "dawdle"];
+    const ALONE: Habits = &["dawdle"];
+    let in_turn = ["one PreBind", "one PreBind done", "two PreBind", "two PreBind done"];
+    let at_once = ["one PreBind", "two PreBind", "one PreBind done", "two PreBind done"];
+    let pair = |first: Habits, second: Habits| vec![("one", first), ("two", second)];
+    let parted = |between: Habits| vec![("one", SHARE), ("other", between), ("two", SHARE)];
+    let cases = [
+        (pair(SHARE, SHARE), at_once),
+        (pair(SHARE, ALONE), in_turn),
+        (pair(ALONE, SHARE), in_turn),
+        (parted(&["share PreBind", "skip PreBind"]), at_once),
+        (parted(&["skip PreBind"]), in_turn),
+    ];
+    for (plugins, expected) in cases {
+        let (framework, book, _) = scribes(&plugins);
+        framework.prepare(&CycleState::new(), &pod(json!({}), "1"), "a").await.unwrap();
+        assert_eq!(*book.lock(), expected, "{plugins:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_objection_ends_what_is_done_beside_it() {
+    let refuses: Habits = &["share PreBind", "dawdle", "refuse PreBind"];
+    let (framework, book, _) = scribes(&[("one", refuses), ("two", &["share PreBind", "dawdle"])]);
+    let outcome = framework.bind(&CycleState::new(), &pod(json!({}), "1"), "a").await;
+    let why = "not on this page".to_owned();
+    assert_eq!(outcome, Err(Setback::Rejected { plugin: "one", why }));
+    assert_eq!(*book.lock(), ["one PreBind", "two PreBind", "one PreBind done"]);
+}
+
+/// What becomes of a pod for which a plugin works without end, until that is ended so.
+async fn ended(end: fn(&Framework)) -> Result<(), Setback> {
+    let (framework, _, _) = scribes(&[("one", &["never end"])]);
+    let (own, state) = (pod(json!({}), "1"), CycleState::new());
+    let meanwhile = async {
+        tokio::task::yield_now().await;
+        end(&framework);
+    };
+    let (outcome, ()) = tokio::join!(framework.prepare(&state, &own, "a"), meanwhile);
+    outcome
+}
+
+#[tokio::test]
+async fn what_is_done_for_a_pod_ends_when_it_is_gone_or_another_takes_its_place() {
+    let failed = |why: &str| Err(Setback::Failed(why.to_owned()));
+    assert_eq!(ended(|own| own.abandon("u")).await, failed("pod does not exist any more"));
+    let preempted = ended(|own| assert!(own.preempt("u"))).await;
+    assert_eq!(preempted, failed("preempted by DefaultPreemption"));
 }

@@ -7,6 +7,7 @@ mod search;
 use super::{
     constraint::Constraint,
     devices::Allocated,
+    gates::Gates,
     pools::{Pool, Standing, device_is_for, devices, gather},
     request::Request,
     selectors::Selectors,
@@ -48,6 +49,7 @@ pub(super) struct Allocator {
     classes: Objects<DeviceClass>,
     shelf: Arc<Shelf>,
     selectors: Arc<Selectors>,
+    gates: Gates,
     limit: Limit,
 }
 
@@ -81,9 +83,10 @@ impl Allocator {
         classes: Objects<DeviceClass>,
         shelf: Arc<Shelf>,
         selectors: Arc<Selectors>,
+        gates: Gates,
         limit: Limit,
     ) -> Self {
-        Self { allocated, classes, shelf, selectors, limit }
+        Self { allocated, classes, shelf, selectors, gates, limit }
     }
 
     /// Devices for all claims, or `None` when there are too few.
@@ -96,7 +99,7 @@ impl Allocator {
         claims: &[Arc<ResourceClaim>],
     ) -> Result<Option<Vec<AllocationResult>>, Trouble> {
         let name = node.metadata.name.as_deref().unwrap_or_default();
-        let pools = gather(self.shelf.near(name), &self.shelf.slices, node);
+        let pools = gather(self.shelf.near(name), &self.shelf.slices, node, self.gates);
         let view = View { allocator: self, node, pools: &pools, matches: Mutex::default() };
         let mut search = Search::new(&view, claims)?;
         if search.run()? {
@@ -159,6 +162,10 @@ impl<'a> View<'a> {
         claim: &ResourceClaim,
         at: At,
     ) -> Result<bool, Trouble> {
+        let conditions = self.device(at).binding_conditions.as_deref().unwrap_or_default();
+        if !self.allocator.gates.conditions && !conditions.is_empty() {
+            return Ok(false);
+        }
         if let Some(known) = self.matches.lock().get(&(at, slot)) {
             return Ok(*known);
         }
@@ -206,6 +213,14 @@ impl<'a> View<'a> {
                 let wrong = |why: String| {
                     Trouble::Wrong(format!("claim {}, request {}: {why}", key(claim), request.name))
                 };
+                if request.wants_capacity() && !self.allocator.gates.shares {
+                    let what = if request.parent.is_some() { "subrequest" } else { "request" };
+                    return Err(Trouble::Wrong(format!(
+                        "claim {}, {what} {}: has capacity requests, but the DRAConsumableCapacity feature is disabled",
+                        key(claim),
+                        request.name
+                    )));
+                }
                 alternatives.push(self.wish(claim, slot, request, &wrong)?);
             }
             if alternatives.is_empty() {
@@ -277,6 +292,9 @@ impl<'a> View<'a> {
         at: At,
         more: Option<&super::devices::Capacity>,
     ) -> bool {
+        if !self.allocator.gates.shares {
+            return true;
+        }
         let device = self.device(at);
         let have = self.allocator.allocated.consumed(self.pools[at.pool].id(&device.name));
         super::capacity::has_room(request.capacity(), device.capacity.as_ref(), have, more)

@@ -41,6 +41,10 @@ impl PreBind for DynamicResources {
         }
     }
 
+    fn allows_parallel(&self, _: &CycleState, _: &PodInfo, _: &str) -> bool {
+        true
+    }
+
     async fn pre_bind(
         &self,
         state: &CycleState,
@@ -57,7 +61,8 @@ impl PreBind for DynamicResources {
                 self.bind_claim(handle, cycle, index, pod, node).await?;
             }
         }
-        let waits = cycle.claims.lock().iter().any(|claim| has_conditions(claim));
+        let waits =
+            self.gates.conditions && cycle.claims.lock().iter().any(|claim| has_conditions(claim));
         if !waits {
             return Ok(());
         }
@@ -83,7 +88,7 @@ impl DynamicResources {
         let mut claims = cycle.claims.lock();
         for claim in claims.iter_mut().filter(|own| !is_unwritten(own)) {
             let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
-            let now = self.tracker.claim(&handle.objects, &namespace, &name);
+            let now = self.stock().tracker.claim(&handle.objects, &namespace, &name);
             *claim = now.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
             if !is_ready(claim)? {
                 if is_late(claim, self.binding_timeout, handle.clock.now()) {
@@ -118,7 +123,7 @@ impl DynamicResources {
         match written {
             Ok(claim) => {
                 if reserved.is_some() {
-                    self.tracker.end(&uid, Some(claim));
+                    self.stock().tracker.end(&uid, Some(claim));
                     cycle.reserved.lock().remove(&index);
                 }
                 Ok(())
@@ -145,12 +150,13 @@ impl DynamicResources {
         }
         let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
         let together = cycle.group.is_some() && !extended;
-        let now = together.then(|| self.tracker.claim(&handle.objects, &namespace, &name));
+        let now = together.then(|| self.stock().tracker.claim(&handle.objects, &namespace, &name));
         if let Some(now) = now.flatten().filter(|now| now.metadata.uid == claim.metadata.uid) {
             // Another pod of the group may have written it meanwhile.
             claim = now;
         }
-        let entry = Entry { user: cycle.consumer(index, pod), reserved, together };
+        let (user, stamped) = (cycle.consumer(index, pod), self.gates.conditions);
+        let entry = Entry { user, reserved, together, stamped };
         let claim = Arc::new(update(handle, ResourceClaim::clone(&claim), &entry).await?);
         cycle.claims.lock()[index] = claim.clone();
         if extended {
@@ -182,6 +188,8 @@ struct Entry<'a> {
     reserved: Option<&'a AllocationResult>,
     /// Whether others write the same devices into it.
     together: bool,
+    /// Whether it says since when it has them.
+    stamped: bool,
 }
 
 /// Whether a claim has these very devices.
@@ -253,10 +261,12 @@ async fn update_once(
     }
     let status = claim.status.get_or_insert_default();
     status.reserved_for.get_or_insert_default().push(entry.user.clone());
-    let Some(allocation) = &mut status.allocation else {
-        return Err((None, format!("claim {key} got deallocated elsewhere in the meantime")));
-    };
-    allocation.allocation_timestamp.get_or_insert_with(|| Time(handle.clock.now()));
+    if entry.stamped {
+        let Some(allocation) = &mut status.allocation else {
+            return Err((None, format!("claim {key} got deallocated elsewhere in the meantime")));
+        };
+        allocation.allocation_timestamp.get_or_insert_with(|| Time(handle.clock.now()));
+    }
     let what = if entry.reserved.is_some() { "allocation and reservation" } else { "reservation" };
     let written = api.replace_status(&name, &parameters, claim).await;
     written.map_err(failed(&format!("add {what} to claim {key}")))

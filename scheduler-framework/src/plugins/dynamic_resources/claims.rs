@@ -3,12 +3,15 @@
 use super::{DynamicResources, devices::results};
 use crate::{PodInfo, groups::PodGroupObject, objects::ClusterObjects};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    core::v1::PodResourceClaim,
-    resource::v1::{
-        AllocationResult, DeviceRequestAllocationResult, ResourceClaim,
-        ResourceClaimConsumerReference, ResourceClaimStatus,
+use k8s_openapi::{
+    api::{
+        core::v1::PodResourceClaim,
+        resource::v1::{
+            AllocationResult, DeviceRequestAllocationResult, ResourceClaim,
+            ResourceClaimConsumerReference, ResourceClaimStatus,
+        },
     },
+    apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kubeplane_client::{controller_of, is_controlled_by};
 use std::{sync::Arc, time::Duration};
@@ -53,7 +56,7 @@ impl DynamicResources {
         let mut claims = Vec::new();
         for own in pod.spec().resource_claims.iter().flatten() {
             let Some((name, made)) = claim_name(pod, own)? else { continue };
-            let claim = self.tracker.claim(objects, pod.namespace(), name);
+            let claim = self.stock().tracker.claim(objects, pod.namespace(), name);
             let claim = claim.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
             if claim.metadata.deletion_timestamp.is_some() {
                 return Err(format!("resourceclaim {name:?} is being deleted"));
@@ -190,17 +193,17 @@ pub(super) fn users(claim: &ResourceClaim) -> impl Iterator<Item = &str> {
     reserved.into_iter().flatten().map(|own| own.uid.as_str())
 }
 
-fn is_true(
-    status: &ResourceClaimStatus,
+/// What is reported of a device of a claim.
+fn condition<'a>(
+    status: &'a ResourceClaimStatus,
     result: &DeviceRequestAllocationResult,
     kind: &str,
-) -> bool {
-    let devices = status.devices.iter().flatten();
-    let own = devices.filter(|own| {
+) -> Option<&'a Condition> {
+    let mut devices = status.devices.iter().flatten();
+    let own = devices.find(|own| {
         own.device == result.device && own.driver == result.driver && own.pool == result.pool
-    });
-    let conditions = own.flat_map(|own| own.conditions.iter().flatten());
-    conditions.into_iter().any(|own| own.type_ == kind && own.status == "True")
+    })?;
+    own.conditions.iter().flatten().find(|own| own.type_ == kind)
 }
 
 /// Whether all devices of a claim that must be made ready are.
@@ -216,24 +219,21 @@ pub(super) fn is_ready(claim: &ResourceClaim) -> Result<bool, String> {
         if wanted.is_empty() {
             continue;
         }
+        let met =
+            |kind: &String| condition(status, result, kind).filter(|own| own.status == "True");
         let mut failures = result.binding_failure_conditions.iter().flatten();
-        if let Some(failed) = failures.find(|kind| is_true(status, result, kind)) {
+        if let Some(failed) = failures.find_map(met) {
             let name = claim.metadata.name.as_deref().unwrap_or_default();
-            return Err(failure(status, name, failed));
+            let (reason, message) = (&failed.reason, &failed.message);
+            return Err(format!(
+                "device binding failed: claim={name}, reason={reason}, message={message:?}"
+            ));
         }
-        if !wanted.iter().all(|kind| is_true(status, result, kind)) {
+        if !wanted.iter().all(|kind| met(kind).is_some()) {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-fn failure(status: &ResourceClaimStatus, name: &str, kind: &str) -> String {
-    let all = status.devices.iter().flatten().flat_map(|own| own.conditions.iter().flatten());
-    let own = all.into_iter().find(|own| own.type_ == kind);
-    let (reason, message) =
-        own.map(|own| (own.reason.as_str(), own.message.as_str())).unwrap_or_default();
-    format!("device binding failed: claim={name}, reason={reason}, message={message:?}")
 }
 
 /// Whether a claim has devices that must be made ready.

@@ -4,13 +4,14 @@ use super::{
     claims::{allocation, consumer, is_late, is_ready, users},
     devices::results as given,
     extended::{self, Mappings, is_unwritten, unwritten},
+    gates::Gates,
 };
 use crate::{
     CycleState, Filter, FilterVerdict, NodeInfo, PodInfo, PreEnqueue, PreEnqueueVerdict, PreFilter,
     PreFilterVerdict, Score, Snapshot,
     groups::GroupCycle,
     objects::ClusterObjects,
-    plugins::{device_classes::concern, normalize::normalize, volumes::key},
+    plugins::{normalize::normalize, volumes::key},
 };
 use k8s_openapi::api::resource::v1::{
     AllocationResult, DeviceRequest, ResourceClaim, ResourceClaimConsumerReference,
@@ -91,11 +92,12 @@ impl PreEnqueue for DynamicResources {
     }
 }
 
-/// Whether the classes of a request are there.
-fn check_classes(
+/// Whether a request is one that can be served, and its classes are there.
+fn check_request(
     objects: &ClusterObjects,
     claim: &ResourceClaim,
     request: &DeviceRequest,
+    gates: Gates,
 ) -> Result<(), PreFilterVerdict> {
     let check = |class: &str, name: &str| {
         if class.is_empty() {
@@ -113,11 +115,14 @@ fn check_classes(
         return check(&exactly.device_class_name, name);
     }
     let alternatives = request.first_available.as_deref().unwrap_or_default();
-    if alternatives.is_empty() {
-        let why = format!(
-            "resource claim {}, request {name}: unknown request type",
-            key(&claim.metadata)
-        );
+    let trouble = match alternatives {
+        [] => Some("unknown request type"),
+        _ if gates.alternatives => None,
+        _ => Some("has subrequests, but the DRAPrioritizedList feature is disabled"),
+    };
+    if let Some(trouble) = trouble {
+        let key = key(&claim.metadata);
+        let why = format!("resource claim {key}, request {name}: {trouble}");
         return Err(PreFilterVerdict::Unresolvable(why));
     }
     alternatives
@@ -141,7 +146,7 @@ impl DynamicResources {
             }
             any = true;
             let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-            if let Some(pending) = self.tracker.pending(uid) {
+            if let Some(pending) = self.stock().tracker.pending(uid) {
                 if group.is_some_and(|own| own.claims.lock().contains(uid)) {
                     shared.insert(index, pending);
                     continue;
@@ -157,7 +162,7 @@ impl DynamicResources {
             }
             let devices = claim.spec.devices.as_ref();
             for request in devices.and_then(|own| own.requests.as_ref()).into_iter().flatten() {
-                check_classes(objects, claim, request)?;
+                check_request(objects, claim, request, self.gates)?;
             }
         }
         Ok((any, shared))
@@ -171,9 +176,9 @@ impl DynamicResources {
         let (objects, group) = (nodes.objects(), nodes.group());
         let mut claims = self.claims(objects, pod).map_err(PreFilterVerdict::Unresolvable)?;
         let users = claims.len();
-        if concern(objects, pod) {
+        if self.stands_in(objects, pod) {
             // An earlier cycle may have made it.
-            let made = self.tracker.made_for(objects, pod);
+            let made = self.stock().tracker.made_for(objects, pod);
             claims.push(made.unwrap_or_else(|| Arc::new(unwritten(pod))));
         }
         let consumers = self.consumers(objects, pod).map_err(PreFilterVerdict::Unresolvable)?;
@@ -182,12 +187,14 @@ impl DynamicResources {
         }
         let (any, shared) = self.check(objects, &claims, users, group.map(Arc::as_ref))?;
         let allocator = any.then(|| {
-            let limit = self.handle.get().map(|own| (own.clock.clone(), self.filter_timeout));
+            let handle = self.handle.get().filter(|_| self.gates.timeout);
+            let limit = handle.map(|own| (own.clock.clone(), self.filter_timeout));
             Allocator::new(
-                self.tracker.allocated(objects),
+                self.stock().tracker.allocated(objects),
                 objects.device_classes.clone(),
-                self.shelves.of(&objects.resource_slices),
-                self.selectors.clone(),
+                self.stock().shelves.of(&objects.resource_slices),
+                self.stock().selectors.clone(),
+                self.gates,
                 limit,
             )
         });
@@ -297,6 +304,9 @@ impl DynamicResources {
         if !allocation.node_selector.as_ref().is_none_or(here) {
             return false;
         }
+        if !self.gates.conditions {
+            return true;
+        }
         let late = || {
             let handle = self.handle.get();
             handle.is_some_and(|own| is_late(claim, self.binding_timeout, own.clock.now()))
@@ -345,7 +355,9 @@ fn allocated(
 impl Score for DynamicResources {
     /// More for alternatives that are wanted more.
     fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> i64 {
-        let Some(cycle) = state.value::<Cycle>() else { return 0 };
+        let Some(cycle) = state.value::<Cycle>().filter(|_| self.gates.alternatives) else {
+            return 0;
+        };
         let found = cycle.found.lock();
         let Some(found) = found.get(node.name()) else { return 0 };
         let claims = cycle.claims.lock();

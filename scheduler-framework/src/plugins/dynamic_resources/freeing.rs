@@ -91,7 +91,7 @@ impl DynamicResources {
         let uid = group.metadata.uid.as_deref().unwrap_or_default();
         for own in &group.spec.resource_claims {
             let Some((name, made)) = claim_of_group(&group, own)? else { continue };
-            let claim = self.tracker.claim(objects, pod.namespace(), name);
+            let claim = self.stock().tracker.claim(objects, pod.namespace(), name);
             let claim = claim.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
             let foreign = made && !is_controlled_by(&*claim, uid);
             if foreign || allocation(&claim).is_none() || !self.is_reserved(&claim, pod) {

@@ -1,4 +1,7 @@
-use super::devices::{Capacity, DeviceId};
+use super::{
+    devices::{Capacity, DeviceId},
+    gates::Gates,
+};
 use k8s_openapi::api::{
     core::v1::{Node, NodeSelector},
     resource::v1::{Device, ResourceSlice},
@@ -98,9 +101,13 @@ pub(super) fn gather<'a>(
     near: impl Iterator<Item = &'a Slice>,
     all: &[Slice],
     node: &Node,
+    gates: Gates,
 ) -> Vec<Pool> {
     let mut found: BTreeMap<(String, String), Vec<Slice>> = BTreeMap::new();
-    for slice in near.filter(|slice| is_relevant(slice, node)) {
+    let is_known = |slice: &Slice| {
+        gates.parts || slice.spec.per_device_node_selection.is_none() && !has_counters(slice)
+    };
+    for slice in near.filter(|slice| is_known(slice) && is_relevant(slice, node)) {
         let pool = &slice.spec.pool;
         let known = found.entry((slice.spec.driver.clone(), pool.name.clone())).or_default();
         match known.first().map(|own| own.spec.pool.generation) {
@@ -111,7 +118,7 @@ pub(super) fn gather<'a>(
         known.push(slice.clone());
     }
     let pools: Vec<_> =
-        found.into_iter().filter_map(|(id, slices)| assembled(id, slices, all)).collect();
+        found.into_iter().filter_map(|(id, slices)| assembled(id, slices, all, gates)).collect();
     let (later, mut first): (Vec<_>, Vec<_>) =
         pools.into_iter().partition(Pool::has_binding_conditions);
     first.extend(later);
@@ -119,7 +126,12 @@ pub(super) fn gather<'a>(
 }
 
 /// `None` when the pool's slices are being replaced.
-fn assembled(id: (String, String), slices: Vec<Slice>, all: &[Slice]) -> Option<Pool> {
+fn assembled(
+    id: (String, String),
+    slices: Vec<Slice>,
+    all: &[Slice],
+    gates: Gates,
+) -> Option<Pool> {
     let pool = &slices[0].spec.pool;
     let (generation, wanted) = (pool.generation, pool.resource_slice_count);
     let is_whole = |count: usize| i64::try_from(count).is_ok_and(|count| count == wanted);
@@ -143,10 +155,15 @@ fn assembled(id: (String, String), slices: Vec<Slice>, all: &[Slice]) -> Option<
             return Some(Pool::unusable(id, Standing::Incomplete));
         }
     }
-    Some(built(id, slices, others))
+    Some(built(id, slices, others, gates))
 }
 
-fn built(id: (String, String), mut slices: Vec<Slice>, elsewhere: Vec<Slice>) -> Pool {
+fn built(
+    id: (String, String),
+    mut slices: Vec<Slice>,
+    elsewhere: Vec<Slice>,
+    gates: Gates,
+) -> Pool {
     slices.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     let (with_counters, slices): (Vec<_>, Vec<_>) =
         slices.into_iter().partition(|slice| has_counters(slice));
@@ -163,10 +180,13 @@ fn built(id: (String, String), mut slices: Vec<Slice>, elsewhere: Vec<Slice>) ->
         sound &= counters.insert(set.name.clone(), values.collect()).is_none();
     }
     let consumers = slices.iter().chain(&elsewhere).flat_map(|slice| devices(slice));
-    sound &= consumers.flat_map(|device| device.consumes_counters.iter().flatten()).all(|own| {
-        let set = counters.get(&own.counter_set);
-        set.is_some_and(|set| own.counters.keys().all(|name| set.contains_key(name)))
-    });
+    if gates.parts {
+        sound &=
+            consumers.flat_map(|device| device.consumes_counters.iter().flatten()).all(|own| {
+                let set = counters.get(&own.counter_set);
+                set.is_some_and(|set| own.counters.keys().all(|name| set.contains_key(name)))
+            });
+    }
     if !sound {
         return Pool::unusable(id, Standing::Invalid);
     }

@@ -86,6 +86,11 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Whether it says how much it wants of each device.
+    pub(super) fn wants_capacity(&self) -> bool {
+        self.capacity.is_some()
+    }
+
     /// What it wants of each device.
     pub(super) fn capacity(&self) -> Option<&'a BTreeMap<String, Quantity>> {
         self.capacity.and_then(|own| own.requests.as_ref())

@@ -30,7 +30,7 @@ impl Reserve for DynamicResources {
         for (index, result) in &found.allocations {
             let own = found.extended.as_ref().filter(|_| *index >= cycle.users);
             let claim = own.unwrap_or(&claims[*index]);
-            self.tracker.begin(Arc::new(with_allocation(claim, result)));
+            self.stock().tracker.begin(Arc::new(with_allocation(claim, result)));
             cycle.reserved.lock().insert(*index, result.clone());
             if let Some(group) = &cycle.group {
                 let uid = claim.metadata.uid.clone().unwrap_or_default();
@@ -48,7 +48,7 @@ impl Reserve for DynamicResources {
                 true => claims[index].metadata.uid.clone().unwrap_or_default(),
                 false => format!("{}/{}", pod.uid(), super::extended::UNWRITTEN),
             };
-            self.tracker.end(&uid, None);
+            self.stock().tracker.end(&uid, None);
         }
         let Some(handle) = self.handle.get() else { return };
         for claim in claims.iter().take(cycle.users) {

@@ -1,4 +1,4 @@
-use super::{filtering::Cycle, tracker::Tracker};
+use super::{claims::is_ready, filtering::Cycle, tracker::Tracker};
 use crate::{
     ClusterObjects, CycleState, DynamicResources, FilterVerdict, NodeInfo, PodInfo, PreFilter,
     PreFilterVerdict, Reserve, Score, Snapshot,
@@ -267,7 +267,8 @@ fn claims_of_a_group_are_used_by_the_group() {
     let nodes = plain.with_objects(Arc::new(objects));
     let foreign = |own: &str| format!("ResourceClaim d/x was not created for Pod d/p ({own})");
     assert_eq!(reason(&member("g"), &nodes, 0), foreign("Pod is not owner"), "without the gate");
-    let plugin = DynamicResources::default().with_group_claims(true);
+    let gates = "GenericWorkload=true,DRAWorkloadResourceClaims=true";
+    let plugin = DynamicResources::default().with_features(&gates.parse().unwrap());
     assert_eq!(fitting(&plugin, &member("g"), &nodes), "a");
     let why = plugin.claims(nodes.objects(), &member("h")).unwrap_err();
     assert_eq!(why, foreign("neither Pod nor PodGroup h is the owner"));
@@ -281,6 +282,87 @@ fn claims_of_a_group_are_used_by_the_group() {
         plugin.is_reserved(&reserved, &member("g")) && !plugin.is_reserved(&reserved, &member("h"))
     );
     assert!(!DynamicResources::default().is_reserved(&reserved, &member("g")));
+}
+
+/// The plugin where a gate is off.
+fn without(gate: &str) -> DynamicResources {
+    DynamicResources::default().with_features(&format!("{gate}=false").parse().unwrap())
+}
+
+#[test]
+fn devices_stand_for_resources_by_their_gate_alone() {
+    let nodes = cluster(&[], class(json!({"extendedResourceName": "example.com/gpu"})));
+    let requests = json!({"example.com/gpu": "1"});
+    let containers = json!([{"name": "c", "resources": {"requests": requests}}]);
+    let own = pod(json!({"containers": containers}), json!({}));
+    let plugin = without("DRAExtendedResource");
+    let verdict = plugin.pre_filter(&mut CycleState::of(nodes.clone()), &own, &nodes);
+    assert_eq!(verdict, PreFilterVerdict::Skip);
+    let track = crate::SchedulerPlugin::as_track(&plugin).unwrap();
+    assert!(matches!(track.track(&own, &nodes), crate::Tracking::Indifferent));
+    assert_eq!(track.circumstance(&own, &nodes), 0);
+    let fit = crate::NodeResourcesFit::default();
+    assert_eq!(fitting(&fit, &own, &nodes), "a b c");
+    assert_eq!(fitting(&fit.with_devices(false), &own, &nodes), "");
+}
+
+#[test]
+fn alternatives_are_refused_where_there_are_none() {
+    let sub = json!({"name": "one", "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1});
+    let mut wish = claim("x", 1);
+    wish["spec"]["devices"]["requests"] = json!([{"name": "r", "firstAvailable": [sub]}]);
+    let nodes = cluster(&[wish], class(json!({})));
+    assert_eq!(fitting(&DynamicResources::default(), &using(&["x"]), &nodes), "a b");
+    let why = "resource claim d/x, request r: has subrequests, but the DRAPrioritizedList feature is disabled";
+    let refused = FilterVerdict::Unresolvable(vec![why.to_owned()]);
+    let plugin = without("DRAPrioritizedList");
+    assert_eq!(filter(&plugin, &using(&["x"]), &nodes), vec![refused; 3]);
+}
+
+#[test]
+fn devices_that_failed_to_be_ready_are_left_by_their_gate_alone() {
+    let mut own = allocated("x", "b", "d1", &[]);
+    let result = &mut own["status"]["allocation"]["devices"]["results"][0];
+    result["bindingConditions"] = json!(["ready"]);
+    result["bindingFailureConditions"] = json!(["failed"]);
+    let failed = json!({"type": "failed", "status": "True", "reason": "Broken", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    own["status"]["devices"] =
+        json!([{"driver": "drv", "pool": "b", "device": "d1", "conditions": [failed]}]);
+    let nodes = cluster(&[own], class(json!({})));
+    assert_eq!(fitting(&DynamicResources::default(), &using(&["x"]), &nodes), "");
+    assert_eq!(fitting(&without("DRADeviceBindingConditions"), &using(&["x"]), &nodes), "b");
+}
+
+#[test]
+fn the_device_that_failed_is_told_of_and_no_other() {
+    let mut own = allocated("x", "b", "d1", &[]);
+    let result = |device: &str| {
+        json!({"request": "r", "driver": "drv", "pool": "b", "device": device,
+            "bindingConditions": ["ready"], "bindingFailureConditions": ["failed"]})
+    };
+    let devices = &mut own["status"]["allocation"]["devices"];
+    devices["results"] = json!([result("d1"), result("d2")]);
+    let told = |device: &str, kind: &str, status: &str, reason: &str| {
+        let condition = json!({"type": kind, "status": status, "reason": reason, "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        json!({"driver": "drv", "pool": "b", "device": device, "conditions": [condition]})
+    };
+    let ready = |devices: &[Value]| {
+        let mut own = own.clone();
+        own["status"]["devices"] = json!(devices);
+        is_ready(&serde_json::from_value(own).unwrap())
+    };
+    let is_up = |device: &str| told(device, "ready", "True", "Up");
+    assert_eq!(ready(&[is_up("d1")]), Ok(false));
+    assert_eq!(ready(&[is_up("d1"), is_up("d2")]), Ok(true));
+    let broken = ready(&[is_up("d1"), told("d2", "failed", "True", "Broken")]);
+    let why = "device binding failed: claim=x, reason=Broken, message=\"m\"";
+    assert_eq!(broken, Err(why.to_owned()));
+    let mixed = json!({"driver": "drv", "pool": "b", "device": "d1", "conditions": [
+        is_up("d1")["conditions"][0], told("d1", "failed", "False", "Fine")["conditions"][0]]});
+    let broken = ready(&[mixed, told("d2", "failed", "True", "Broken")]);
+    assert_eq!(broken, Err(why.to_owned()));
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl EnqueueExtensions for NodeResourcesFit {
                     && wanted(pod).any(|(name, _)| stands_for(new, name))
             }
             // Devices may stand for what the node has not.
-            EventObject::Node { .. } if wanted(pod).next().is_some() => true,
+            EventObject::Node { .. } if !self.blind && wanted(pod).next().is_some() => true,
             EventObject::Node { old, new: Some(new) } => self.node_helps(pod, old.as_ref(), new),
             _ => true,
         };

@@ -4,7 +4,6 @@ use crate::{
     plugins::fixtures::{filter, pod, scores},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 fn node(allocatable: Value) -> NodeInfo {
     let value = json!({"metadata": {"name": "n"}, "status": {"allocatable": allocatable}});

@@ -95,6 +95,7 @@ fn inclusion_policies_and_match_label_keys_choose_what_counts() {
     let new = [pod("n", "foo= rev=2", json!({}))];
     let nodes = Snapshot::new(vec![node("a", "zone=1", &old), node("x", "zone=2", &new)]);
     assert_eq!(fitting(&plugin, &own, &nodes), "a");
+    assert_eq!(fitting(&plugin.with_match_label_keys(false), &own, &nodes), "x", "all count");
 }
 
 #[test]

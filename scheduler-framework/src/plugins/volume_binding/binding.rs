@@ -25,6 +25,10 @@ impl PreBind for VolumeBinding {
         }
     }
 
+    fn allows_parallel(&self, _: &CycleState, _: &PodInfo, _: &str) -> bool {
+        true
+    }
+
     async fn pre_bind(
         &self,
         state: &CycleState,
@@ -36,7 +40,9 @@ impl PreBind for VolumeBinding {
         };
         self.write(handle, pod, found).await?;
         let api: Api<Node> = Api::all(handle.client.clone());
-        let node = api.get(node).await.map_err(|error| error.to_string())?;
+        let failed =
+            |error: kube::Error| format!("binding volumes: failed to get node {node:?}: {error}");
+        let node = api.get(node).await.map_err(failed)?;
         let bound = async {
             while !check(handle, pod, found, &node)? {
                 handle.clock.sleep(POLL).await;

@@ -213,8 +213,13 @@ impl<'a> Search<'a> {
         if self.wish(slot).request.admin {
             return takers.is_none_or(|own| !own.contains(&slot.claim));
         }
-        let id = self.view.pools[at.pool].id(&self.view.device(at).name);
-        !self.view.allocator.allocated.is_taken(id) && takers.is_none_or(BTreeSet::is_empty)
+        let (id, allocator) =
+            (self.view.pools[at.pool].id(&self.view.device(at).name), self.view.allocator);
+        let taken = match allocator.gates.shares {
+            true => allocator.allocated.is_taken(id),
+            false => allocator.allocated.is_used(id),
+        };
+        !taken && takers.is_none_or(BTreeSet::is_empty)
     }
 
     /// Tries it with one device, and takes it back if that leads nowhere.
@@ -240,8 +245,8 @@ impl<'a> Search<'a> {
     fn take(&mut self, slot: Slot, at: At, must: bool) -> Result<bool, Trouble> {
         let view = self.view;
         let (device, request) = (view.device(at), self.wish(slot).request);
-        let pool = &view.pools[at.pool];
-        let shared = device.allow_multiple_allocations == Some(true);
+        let (pool, gates) = (&view.pools[at.pool], view.allocator.gates);
+        let shared = gates.shares && device.allow_multiple_allocations == Some(true);
         if !self.is_free(slot, at) || !self.has_room(slot, at) {
             return Ok(false);
         }
@@ -250,6 +255,9 @@ impl<'a> Search<'a> {
                 || self.consuming.get(&at).is_some_and(|own| !own.is_empty())
         };
         let counts = device.consumes_counters.as_ref().is_some_and(|own| !own.is_empty());
+        if counts && !gates.parts {
+            return Ok(false);
+        }
         let counted = counts && !(shared && in_use());
         if counted {
             let counters = self.counters.entry(at.pool);
@@ -259,7 +267,7 @@ impl<'a> Search<'a> {
                 return Ok(false);
             }
         }
-        let goes = request.tolerates(device.taints.as_ref())
+        let goes = (!gates.taints || request.tolerates(device.taints.as_ref()))
             && self.constrained(slot, at, request, must)?;
         if !goes {
             if let Some(counters) = self.counters.get_mut(&at.pool).filter(|_| counted) {

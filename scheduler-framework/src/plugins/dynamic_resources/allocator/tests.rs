@@ -4,6 +4,8 @@ use super::*;
 use crate::plugins::dynamic_resources::devices::Ledger;
 use serde_json::{Value, json};
 
+mod gates;
+
 const DRIVER: &str = "driver-a";
 
 fn read<K: serde::de::DeserializeOwned>(values: &[Value]) -> Vec<Arc<K>> {
@@ -104,10 +106,11 @@ fn sharing(name: &str, device: &str, memory: &str) -> Value {
 struct World {
     slices: Vec<Value>,
     taken: Vec<Value>,
+    gates: Gates,
 }
 
 fn world(slices: &[Value]) -> World {
-    World { slices: slices.to_vec(), taken: Vec::new() }
+    World { slices: slices.to_vec(), taken: Vec::new(), gates: Gates::default() }
 }
 
 impl World {
@@ -129,7 +132,9 @@ impl World {
         }
         let allocated = ledger.total();
         let shelf = Arc::new(Shelf::new(read(&self.slices)));
-        let allocator = Allocator::new(allocated, Arc::new(classes), shelf, Arc::default(), None);
+        let (limit, gates) = (None, self.gates);
+        let allocator =
+            Allocator::new(allocated, Arc::new(classes), shelf, Arc::default(), gates, limit);
         let node = json!({"metadata": {"name": "n1", "labels": {"region": "west"}}});
         let node: Node = serde_json::from_value(node).unwrap();
         allocator.allocate(&node, &read(claims))

@@ -1,0 +1,102 @@
+//! PreBind: what is done for a placed pod before it is bound.
+
+use super::{Framework, Setback, binding::status_of};
+use crate::{CycleState, PodInfo, Point, PreBind, PreBindVerdict};
+use futures::future::try_join_all;
+use tokio::sync::oneshot;
+
+/// What is said of a pod whose place was taken while it was made ready.
+pub(super) const PREEMPTED: &str = "preempted by DefaultPreemption";
+/// And of one that is gone.
+const GONE: &str = "pod does not exist any more";
+
+/// A plugin that has something to do, by its name.
+type Step<'a> = (&'static str, &'a dyn PreBind);
+
+impl Framework {
+    /// Whether something is to be done before a pod can be bound.
+    pub(super) fn prepares(&self, state: &CycleState, pod: &PodInfo, node: &str) -> bool {
+        let mut points = self.at(Point::PreBind).filter_map(|plugin| plugin.as_pre_bind());
+        points.any(|point| point.preflight(state, pod, node) == PreBindVerdict::Needed)
+    }
+
+    /// Does it; until that is done another pod may take this one's place.
+    pub(super) async fn prepare(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), Setback> {
+        if !self.prepares(state, pod, node) {
+            return Ok(());
+        }
+        let (cancel, cancelled) = oneshot::channel();
+        self.preparing.lock().insert(pod.uid().to_owned(), cancel);
+        let prepared = tokio::select! {
+            biased;
+            Ok(why) = cancelled => Err(Setback::Failed(why.to_owned())),
+            prepared = self.pre_bind(state, pod, node) => prepared,
+        };
+        let is_left = self.preparing.lock().remove(pod.uid()).is_some();
+        // It was told to end when it had just come to an end.
+        let is_late = !is_left && prepared.is_ok();
+        if is_late { Err(Setback::Failed(PREEMPTED.to_owned())) } else { prepared }
+    }
+
+    /// Ends what is done for a pod, for that reason; `false` when nothing is.
+    pub(super) fn stop(&self, uid: &str, why: &'static str) -> bool {
+        let cancel = self.preparing.lock().remove(uid);
+        // Should it be ready this very moment, it finds that it is not there any more.
+        cancel.map(|cancel| cancel.send(why)).is_some()
+    }
+
+    /// Ends what is done for a pod that is gone.
+    pub(crate) fn abandon(&self, uid: &str) {
+        self.stop(uid, GONE);
+    }
+
+    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Setback> {
+        for group in self.steps(state, pod, node) {
+            // The first objection ends what the others do.
+            try_join_all(group.into_iter().map(|step| self.step(step, state, pod, node))).await?;
+        }
+        Ok(())
+    }
+
+    /// What there is to do: one group after the other, all of a group at once.
+    fn steps(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Vec<Vec<Step<'_>>> {
+        let mut groups: Vec<Vec<Step<'_>>> = Vec::new();
+        let mut is_open = false;
+        for plugin in self.at(Point::PreBind) {
+            let Some(point) = plugin.as_pre_bind() else { continue };
+            let parallel = point.allows_parallel(state, pod, node);
+            let needed = point.preflight(state, pod, node) == PreBindVerdict::Needed;
+            let step: Step<'_> = (plugin.name(), point);
+            if is_open
+                && parallel
+                && needed
+                && let Some(group) = groups.last_mut()
+            {
+                group.push(step);
+            } else if needed {
+                groups.push(vec![step]);
+            }
+            is_open = parallel && (is_open || needed);
+        }
+        groups
+    }
+
+    async fn step(
+        &self,
+        (name, point): Step<'_>,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+    ) -> Result<(), Setback> {
+        let began = self.meter.begin_plugin(state.sampled);
+        let done = point.pre_bind(state, pod, node).await;
+        let done = done.map_err(|own| Setback::of(own, "PreBind", name));
+        self.meter.end_plugin("PreBind", name, status_of(&done), began);
+        done
+    }
+}
