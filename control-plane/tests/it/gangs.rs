@@ -86,6 +86,26 @@ async fn until_told(groups: &Api<PodGroupObject>, name: &str, start: &str) {
     assert!(waited.is_ok(), "{name} never says {start:?}");
 }
 
+/// Until so many pods say in these words why they have no node.
+async fn until_saying(pods: &Api<Pod>, count: usize, message: &str) {
+    let says = |pod: &Pod| {
+        let conditions = pod.status.iter().flat_map(|own| own.conditions.iter().flatten());
+        let mut own = conditions.filter(|own| own.type_ == "PodScheduled");
+        own.any(|own| own.message.as_deref() == Some(message))
+    };
+    let all = async {
+        loop {
+            let list = pods.list(&ListParams::default()).await.unwrap();
+            if list.items.iter().filter(|pod| says(pod)).count() == count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, all).await;
+    assert!(waited.is_ok(), "{count} pods never say {message:?}");
+}
+
 async fn placed(pods: &Api<Pod>) -> usize {
     placed_of(pods, "").await
 }
@@ -140,6 +160,9 @@ async fn a_gang_is_placed_when_there_is_room_for_enough_of_it() {
         }
         assert_eq!(told(&groups, "False").await, "pod group is unschedulable");
         assert_eq!(placed(&pods).await, 0, "there is room for two of three");
+        let short = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled, \
+                     one or more plugins asked to wait and no plugin rejected pod";
+        until_saying(&pods, 2, short).await;
         nodes.create(&parameters, &node("c")).await.unwrap();
         told(&groups, "True").await;
         until_placed(&pods, "p", 3).await;
@@ -255,6 +278,11 @@ async fn a_plugin_of_the_users_own_decides_where_a_gang_goes() {
             assert_eq!(nodes_of(&pods, gang).await, BTreeSet::from(expected), "{gang}");
         }
         assert_eq!(placed_of(&pods, "crowd").await, 0);
+
+        // What the plugin fails with is said of the group and of each of its pods.
+        nodes.create(&parameters, &node("stray")).await.unwrap();
+        until_told(&groups, "crowd", "stray has no team").await;
+        until_saying(&pods, 3, "stray has no team").await;
     };
     ControlPlane::new().with(scheduler).run_until(play).await.unwrap();
     cluster.stop().await.unwrap();

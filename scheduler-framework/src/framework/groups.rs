@@ -20,7 +20,7 @@ impl Framework {
     /// Sets of nodes for a group, as plugins propose them one within the other; `None` when none does.
     ///
     /// # Errors
-    /// When a plugin fails.
+    /// What a plugin that fails says, as it is.
     pub(crate) fn placements(
         &self,
         group: &PodGroup,
@@ -30,12 +30,9 @@ impl Framework {
         let (mut proposals, mut proposed) = (vec![all], false);
         for plugin in self.at(Point::PlacementGenerate) {
             let Some(point) = plugin.as_placement_generate() else { continue };
-            let name = plugin.name();
             let mut next = Vec::new();
             for within in &proposals {
-                let made = point.generate(group, within, nodes);
-                let failed = |why| format!("running PlacementGenerate plugin {name:?}: {why}");
-                next.extend(made.map_err(failed)?);
+                next.extend(point.generate(group, within, nodes)?);
             }
             (proposals, proposed) = (next, true);
         }

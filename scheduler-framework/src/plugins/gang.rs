@@ -96,7 +96,7 @@ impl Permit for GangScheduling {
             Some(Ok(group)) => wanted(&group),
             Some(Err(name)) => {
                 let namespace = pod.namespace();
-                return PermitVerdict::Reject(format!(
+                return PermitVerdict::Error(format!(
                     "failed to get podGroup {namespace}/{name}: podgroup.scheduling.k8s.io {name:?} not found"
                 ));
             }
