@@ -40,6 +40,12 @@ pub struct PodGroupSpec {
     /// Claims for devices that its pods have together (KEP-5729).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resource_claims: Vec<PodResourceClaim>,
+    /// Whether its pods have to leave together: `PodGroup`, or each for itself: `Pod`, as without it (KEP-5710).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disruption_mode: Option<String>,
+    /// What it is worth as a whole, whatever its pods are; zero without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
 }
 
 /// One of the ways in which pods of a group are placed.
@@ -130,6 +136,8 @@ impl PodInfo {
 pub(crate) struct GroupCycle {
     /// Whether pods of the group had a node before.
     pub(crate) has_placed: bool,
+    /// Whether it is only asked if there is room: nobody makes any.
+    pub(crate) in_thought: bool,
     /// The uids of the claims that got devices in this cycle, and wait to be written.
     pub(crate) claims: Mutex<HashSet<String>>,
 }

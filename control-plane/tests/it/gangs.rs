@@ -22,9 +22,9 @@ use std::{
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn node(name: &str) -> Node {
+pub(super) fn node(name: &str) -> Node {
     let resources = json!({"cpu": "1", "memory": "1Gi", "pods": "20"});
     let node = json!({"metadata": {"name": name},
         "status": {"allocatable": resources, "capacity": resources}});
@@ -76,7 +76,7 @@ async fn told_of(groups: &Api<PodGroupObject>, name: &str, status: &str) -> Stri
 }
 
 /// Until a group without room says why in words that begin so: it may be tried before all nodes are seen.
-async fn until_told(groups: &Api<PodGroupObject>, name: &str, start: &str) {
+pub(super) async fn until_told(groups: &Api<PodGroupObject>, name: &str, start: &str) {
     let told = async {
         while !told_of(groups, name, "False").await.starts_with(start) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -87,7 +87,7 @@ async fn until_told(groups: &Api<PodGroupObject>, name: &str, start: &str) {
 }
 
 /// Until so many pods say in these words why they have no node.
-async fn until_saying(pods: &Api<Pod>, count: usize, message: &str) {
+pub(super) async fn until_saying(pods: &Api<Pod>, count: usize, message: &str) {
     let says = |pod: &Pod| {
         let conditions = pod.status.iter().flat_map(|own| own.conditions.iter().flatten());
         let mut own = conditions.filter(|own| own.type_ == "PodScheduled");
@@ -121,7 +121,7 @@ async fn placed_of(pods: &Api<Pod>, prefix: &str) -> usize {
 }
 
 /// Until so many pods whose name begins so have a node.
-async fn until_placed(pods: &Api<Pod>, prefix: &str, count: usize) {
+pub(super) async fn until_placed(pods: &Api<Pod>, prefix: &str, count: usize) {
     let all = async {
         while placed_of(pods, prefix).await < count {
             tokio::time::sleep(Duration::from_millis(20)).await;

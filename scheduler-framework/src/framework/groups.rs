@@ -1,5 +1,5 @@
 use super::Framework;
-use crate::{GroupPlacement, PodGroup, PodInfo, Point, Snapshot};
+use crate::{GroupPlacement, GroupPostFilter, PodGroup, PodInfo, Point, Snapshot};
 use std::sync::Arc;
 
 /// The pods of a group that found a node, with it.
@@ -15,6 +15,22 @@ impl Framework {
     pub(crate) fn grouping(mut self, grouping: bool) -> Self {
         self.grouping = grouping;
         self
+    }
+
+    /// Makes room for groups as a whole if `preempting`.
+    pub(crate) fn preempting_for_groups(mut self, preempting: bool) -> Self {
+        self.group_preemption = preempting;
+        self
+    }
+
+    /// Whether room is made for groups as a whole.
+    pub(crate) fn preempts_for_groups(&self) -> bool {
+        self.group_preemption
+    }
+
+    /// Who makes it.
+    pub(crate) fn group_post_filter(&self) -> Option<&dyn GroupPostFilter> {
+        self.plugins().find_map(|own| own.as_group_post_filter())
     }
 
     /// Sets of nodes for a group, as plugins propose them one within the other; `None` when none does.

@@ -1,6 +1,7 @@
 //! Pods of one group are placed in one go: enough of them find a node, or none is bound.
 
 mod outcome;
+mod room;
 
 use super::cycle::Loop;
 use crate::{
@@ -67,24 +68,30 @@ impl Loop {
             placed: self.groups.members(key).placed.values().cloned().collect(),
             topology: topology.map(|own| own.key.clone()),
         };
-        let attempt = self.search(&framework, &pods, &group).await;
+        let mut attempt = self.search(&framework, &pods, &group, false).await;
         let took = self.clock.elapsed().saturating_sub(started);
         self.metrics.groups.algorithm(took);
+        if framework.preempts_for_groups() && matches!(attempt.verdict, Verdict::Refused(_)) {
+            self.revert(&framework, &pods, &mut attempt);
+            self.make_room(&framework, &pods, &group, object.as_deref(), &mut attempt).await;
+        }
+        let took = self.clock.elapsed().saturating_sub(started);
         self.metrics.groups.attempt(attempt.result(), framework.name(), took);
         self.settle(&framework, pods, attempt, object, started);
     }
 
-    /// Looks for nodes for a group, wherever it may be.
+    /// Looks for nodes for a group, wherever it may be; in thought nobody makes room for single pods.
     async fn search(
         &mut self,
         framework: &Framework,
         pods: &[QueuedPod],
         group: &PodGroup,
+        in_thought: bool,
     ) -> Attempt {
         match self.placements(framework, group) {
-            Ok(None) => self.attempt(framework, pods, None).await,
+            Ok(None) => self.attempt(framework, pods, None, in_thought).await,
             Ok(Some(none)) if none.is_empty() => Attempt::new(Verdict::Refused(NOWHERE.to_owned())),
-            Ok(Some(proposals)) => self.best_of(framework, pods, group, &proposals).await,
+            Ok(Some(all)) => self.best_of(framework, pods, group, &all, in_thought).await,
             Err(why) => Attempt::new(Verdict::Failed(why)),
         }
     }
@@ -107,10 +114,11 @@ impl Loop {
         pods: &[QueuedPod],
         group: &PodGroup,
         proposals: &[GroupPlacement],
+        in_thought: bool,
     ) -> Attempt {
         let (mut first, mut found, mut preempting) = (None, Vec::new(), Vec::new());
         for proposal in proposals {
-            let mut attempt = self.attempt(framework, pods, Some(proposal)).await;
+            let mut attempt = self.attempt(framework, pods, Some(proposal), in_thought).await;
             self.revert(framework, pods, &mut attempt);
             if matches!(attempt.verdict, Verdict::Failed(_)) {
                 return attempt;
@@ -141,7 +149,7 @@ impl Loop {
         let kept = preempting.into_iter().find(|(proposal, _)| std::ptr::eq(*proposal, best));
         match kept {
             Some((_, attempt)) => attempt,
-            None => self.attempt(framework, pods, Some(best)).await,
+            None => self.attempt(framework, pods, Some(best), in_thought).await,
         }
     }
 
@@ -151,12 +159,13 @@ impl Loop {
         framework: &Framework,
         pods: &[QueuedPod],
         within: Option<&GroupPlacement>,
+        in_thought: bool,
     ) -> Attempt {
         let mut attempt = Attempt::new(Verdict::Refused(String::new()));
         let mut preempting = false;
         let group = pods.first().and_then(|pod| pod.info.group()).unwrap_or_default();
         let has_placed = !self.groups.members(&group).placed.is_empty();
-        let group = Arc::new(GroupCycle { has_placed, ..GroupCycle::default() });
+        let group = Arc::new(GroupCycle { has_placed, in_thought, ..GroupCycle::default() });
         for pod in pods {
             let started = self.clock.elapsed();
             let outcome = {
@@ -224,6 +233,10 @@ impl Loop {
     fn release(&mut self, pod: &QueuedPod) {
         self.cache.forget(pod.info.uid());
         self.groups.set(&pod.info, None);
+        if let Some(node) = pod.info.nominated_node() {
+            // It had given up the room that is made for it.
+            self.cache.nominate(node, pod.info.clone());
+        }
     }
 
     /// Takes back what an attempt holds, the last first.
