@@ -1,7 +1,7 @@
 //! Pods of a PodGroup are placed together or not at all.
 
 use crate::cluster::Ground;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, ListParams, PostParams},
@@ -13,7 +13,7 @@ use kubeplane::{
         GangScheduling, GroupPlacement, PlacementGenerate, PlacementScore, PodGroup,
         PodGroupObject, PodInfo, Profile, Scheduler, SchedulerPlugin, Snapshot,
     },
-    testing::TestCluster,
+    testing::{TestCluster, run},
 };
 use serde_json::json;
 use std::{
@@ -169,6 +169,31 @@ async fn a_gang_is_placed_when_there_is_room_for_enough_of_it() {
     };
     ControlPlane::new().with(scheduler).run_until(play).await.unwrap();
     cluster.stop().await.unwrap();
+}
+
+async fn without_room(cluster: TestCluster) {
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let events: Api<Event> = Api::default_namespaced(cluster.client());
+    nodes.create(&PostParams::default(), &node("a")).await.unwrap();
+    make_group(cluster.client(), "crew", 2).await;
+    for name in ["p1", "p2"] {
+        pods.create(&PostParams::default(), &pod(name)).await.unwrap();
+    }
+    cluster.advance(Duration::from_secs(60)).await;
+    let all = events.list(&ListParams::default()).await.unwrap().items;
+    let failed = all.iter().filter(|own| own.reason.as_deref() == Some("FailedScheduling"));
+    let told: i32 = failed.map(|own| own.count.unwrap_or(1)).sum();
+    assert!((2..60).contains(&told), "{told} times within a minute");
+}
+
+/// There is room for one of the two: it waits, and says so to nobody who is tried with it.
+#[test]
+fn a_gang_without_room_for_all_is_tried_after_its_back_off_not_all_the_time() {
+    let gates = "GenericWorkload=true,GangScheduling=true";
+    let options = ApiOptions { features: gates.parse().unwrap(), ..ApiOptions::default() };
+    let builder = TestCluster::builder().options(options).scheduler().paused();
+    run(builder.controllers_named("serviceaccount-controller"), without_room);
 }
 
 /// A user's plugin: proposes the nodes of one team each, and likes green most and blue least.

@@ -68,6 +68,7 @@ impl Loop {
             placed: self.groups.members(key).placed.values().cloned().collect(),
             topology: topology.map(|own| own.key.clone()),
         };
+        self.groups.set_placing(Some(key));
         let mut attempt = self.search(&framework, &pods, &group, false).await;
         let took = self.clock.elapsed().saturating_sub(started);
         self.metrics.groups.algorithm(took);
@@ -75,6 +76,7 @@ impl Loop {
             self.revert(&framework, &pods, &mut attempt);
             self.make_room(&framework, &pods, &group, object.as_deref(), &mut attempt).await;
         }
+        self.groups.set_placing(None);
         let took = self.clock.elapsed().saturating_sub(started);
         self.metrics.groups.attempt(attempt.result(), framework.name(), took);
         self.settle(&framework, pods, attempt, object, started);
