@@ -27,6 +27,14 @@ struct Placed {
     assumed: bool,
 }
 
+/// A pod that was taken off its node in thought.
+#[derive(Debug)]
+pub(crate) struct Lifted {
+    pub(crate) pod: Arc<PodInfo>,
+    node: String,
+    assumed: bool,
+}
+
 impl Default for Cache {
     fn default() -> Self {
         Self::with_objects(Arc::default())
@@ -164,6 +172,20 @@ impl Cache {
         }
     }
 
+    /// Takes a pod off its node until it is [put back](Self::put_back); `None` when it is on none that is known.
+    pub(crate) fn lift(&mut self, uid: &str) -> Option<Lifted> {
+        let placed = self.pods.get(uid)?;
+        let (node, assumed) = (placed.node.clone(), placed.assumed);
+        let pod = self.now.node(&node)?.pods().iter().find(|own| own.uid() == uid)?.clone();
+        self.remove_pod(uid);
+        Some(Lifted { pod, node, assumed })
+    }
+
+    /// It is where it was.
+    pub(crate) fn put_back(&mut self, lifted: Lifted) {
+        self.place(&lifted.node, lifted.pod, lifted.assumed);
+    }
+
     /// Whether a pod was placed here and is not confirmed.
     #[must_use]
     pub fn is_assumed(&self, uid: &str) -> bool {
@@ -250,6 +272,21 @@ mod tests {
         assert_eq!(cache.held_for("2"), Some("a"));
         cache.clear_nomination("1");
         assert_eq!((nominated(&cache, "b").as_str(), cache.held_for("1")), ("", None));
+    }
+
+    #[test]
+    fn pods_that_are_lifted_leave_their_room_until_they_are_back() {
+        let mut cache = Cache::default();
+        cache.set_node(node("a"));
+        cache.set_pod("a", pod("1"));
+        cache.assume("a", pod("2"));
+        let requested = |cache: &Cache| cache.snapshot().nodes()[0].requested().milli_cpu;
+        let lifted = ["1", "2"].map(|uid| cache.lift(uid).unwrap());
+        assert_eq!((requested(&cache), cache.counts()), (0, (1, 0, 0)));
+        assert!(cache.lift("1").is_none() && cache.lift("unknown").is_none());
+        lifted.into_iter().for_each(|own| cache.put_back(own));
+        assert_eq!((requested(&cache), cache.counts()), (1000, (1, 2, 1)));
+        assert_eq!((cache.is_assumed("1"), cache.is_assumed("2")), (false, true));
     }
 
     #[test]

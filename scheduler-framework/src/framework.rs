@@ -99,6 +99,8 @@ pub struct Framework {
     extenders: Vec<Arc<Extender>>,
     /// Whether pods of a group are placed in one go although no plugin asks for it.
     grouping: bool,
+    /// Whether room is made for groups as a whole.
+    group_preemption: bool,
     /// Whether pods say where they will be while binding takes a while.
     expecting: bool,
 }
@@ -139,6 +141,7 @@ impl Framework {
             offers: Mutex::default(),
             extenders: Vec::new(),
             grouping: false,
+            group_preemption: false,
             expecting: true,
             clock,
             seed,
@@ -329,6 +332,9 @@ impl Framework {
             None => Vec::new(),
         };
         if feasible.is_empty() {
+            if nodes.group().is_some_and(|own| own.in_thought) {
+                return Err(Failure::Unschedulable(Box::new(diagnosis)));
+            }
             return Err(self.post_filter(&mut state, pod, nodes, diagnosis).await);
         }
         let evaluated = feasible.len() + diagnosis.reasons.values().sum::<usize>();

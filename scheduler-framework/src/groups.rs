@@ -40,6 +40,12 @@ pub struct PodGroupSpec {
     /// Claims for devices that its pods have together (KEP-5729).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resource_claims: Vec<PodResourceClaim>,
+    /// Whether its pods have to leave together: `PodGroup`, or each for itself: `Pod`, as without it (KEP-5710).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disruption_mode: Option<String>,
+    /// What it is worth as a whole, whatever its pods are; zero without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
 }
 
 /// One of the ways in which pods of a group are placed.
@@ -130,6 +136,8 @@ impl PodInfo {
 pub(crate) struct GroupCycle {
     /// Whether pods of the group had a node before.
     pub(crate) has_placed: bool,
+    /// Whether it is only asked if there is room: nobody makes any.
+    pub(crate) in_thought: bool,
     /// The uids of the claims that got devices in this cycle, and wait to be written.
     pub(crate) claims: Mutex<HashSet<String>>,
 }
@@ -168,9 +176,21 @@ impl GroupMembers {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     all: Mutex<HashMap<String, Arc<Members>>>,
+    /// The one that is placed as a whole now.
+    placing: Mutex<Option<String>>,
 }
 
 impl Groups {
+    /// A group is placed as a whole from now on, or none is any more.
+    pub(crate) fn set_placing(&self, group: Option<&str>) {
+        *self.placing.lock() = group.map(str::to_owned);
+    }
+
+    /// Whether a group is placed as a whole now, so that each of its pods is tried in any case.
+    pub(crate) fn is_placing(&self, group: &str) -> bool {
+        self.placing.lock().as_deref() == Some(group)
+    }
+
     /// A pod is there, on a node or not yet.
     pub(crate) fn set(&self, pod: &Arc<PodInfo>, node: Option<&str>) {
         let Some(group) = pod.group() else { return };
@@ -217,6 +237,15 @@ mod tests {
         let pod = json!({"metadata": {"namespace": "n", "name": uid, "uid": uid},
             "spec": {"containers": [], "schedulingGroup": {"podGroupName": "g"}}});
         Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+    }
+
+    #[test]
+    fn one_group_at_a_time_is_placed_as_a_whole() {
+        let groups = Groups::default();
+        groups.set_placing(Some("n/g"));
+        assert!(groups.is_placing("n/g") && !groups.is_placing("n/other"));
+        groups.set_placing(None);
+        assert!(!groups.is_placing("n/g"));
     }
 
     #[test]

@@ -93,9 +93,10 @@ pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
 pub use node_set::NodeSet;
 pub use objects::{ClusterObjects, ObjectSource, Objects};
 pub use plugin::{
-    Bind, BindVerdict, Counted, Counting, EnqueueExtensions, Filter, FilterVerdict, GroupPlacement,
-    Handle, MAX_SCORE, Objection, Permit, PermitVerdict, PlacementGenerate, PlacementScore, Places,
-    PodGroup, PostBind, PostFilter, PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue,
+    Bind, BindVerdict, Counted, Counting, EnqueueExtensions, Filter, FilterVerdict, GroupMisfit,
+    GroupPlacement, GroupPostFilter, GroupPostFilterVerdict, GroupWhatIf, Handle, MAX_SCORE,
+    Objection, Permit, PermitVerdict, PlacementGenerate, PlacementScore, Places, PodGroup,
+    PostBind, PostFilter, PostFilterVerdict, PreBind, PreBindVerdict, PreEnqueue,
     PreEnqueueVerdict, PreFilter, PreFilterExtensions, PreFilterVerdict, PreScore, PreScoreVerdict,
     QueueSort, Rate, Reserve, SchedulerPlugin, Score, Sign, Site, Track, Tracking,
 };

@@ -15,7 +15,10 @@ pub use filtering::{
     Filter, FilterVerdict, PostFilter, PostFilterVerdict, PreFilter, PreFilterExtensions,
     PreFilterVerdict,
 };
-pub use group::{GroupPlacement, PlacementGenerate, PlacementScore, PodGroup, Sign};
+pub use group::{
+    GroupMisfit, GroupPlacement, GroupPostFilter, GroupPostFilterVerdict, GroupWhatIf,
+    PlacementGenerate, PlacementScore, PodGroup, Sign,
+};
 pub use handle::Handle;
 pub(crate) use handle::Wake;
 pub use queueing::{EnqueueExtensions, PreEnqueue, PreEnqueueVerdict, QueueSort};
@@ -116,6 +119,11 @@ pub trait SchedulerPlugin: Debug + Send + Sync + 'static {
 
     /// Follows what changes, so that one decision costs less than looking at every node.
     fn as_track(&self) -> Option<&dyn Track> {
+        None
+    }
+
+    /// Makes room for a group of pods.
+    fn as_group_post_filter(&self) -> Option<&dyn GroupPostFilter> {
         None
     }
 

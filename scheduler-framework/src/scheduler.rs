@@ -101,9 +101,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Has these gates: with `GenericWorkload` pods of one PodGroup are placed together, with `DRADeviceTaintRules` the
-    /// taints of DeviceTaintRules count, both of which the API has to serve; and where no profile is given it is that
-    /// of these gates ([`Profile::with_features`]).
+    /// Has these gates: with `GenericWorkload` pods of one PodGroup are placed together, with `WorkloadAwarePreemption` room
+    /// is made for all of them at once ([`GroupPostFilter`](crate::GroupPostFilter)), with `DRADeviceTaintRules` the
+    /// taints of DeviceTaintRules count; the API has to serve these kinds. Where no profile is given it is that of these
+    /// gates ([`Profile::with_features`]).
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.features = features;
@@ -156,6 +157,7 @@ impl SchedulerBuilder {
             false => self.profiles,
         };
         let grouping = self.features.is_on("GenericWorkload");
+        let group_preemption = self.features.is_on("WorkloadAwarePreemption");
         let expecting = self.features.is_on("NominatedNodeNameForExpectation");
         let metrics = SchedulerMetrics::new(&self.metrics);
         let (mut frameworks, mut sorted_by) = (HashMap::new(), None);
@@ -167,6 +169,7 @@ impl SchedulerBuilder {
                 .measured(metrics.clone())
                 .with_extenders(self.extenders.clone())
                 .grouping(grouping)
+                .preempting_for_groups(group_preemption)
                 .expecting(expecting);
             let name = framework.name().to_owned();
             let sort = framework.at(Point::QueueSort).next().map(|own| own.name());

@@ -1,7 +1,7 @@
 //! Pods of a PodGroup are placed together or not at all.
 
 use crate::cluster::Ground;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, ListParams, PostParams},
@@ -13,7 +13,7 @@ use kubeplane::{
         GangScheduling, GroupPlacement, PlacementGenerate, PlacementScore, PodGroup,
         PodGroupObject, PodInfo, Profile, Scheduler, SchedulerPlugin, Snapshot,
     },
-    testing::TestCluster,
+    testing::{TestCluster, run},
 };
 use serde_json::json;
 use std::{
@@ -22,9 +22,9 @@ use std::{
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn node(name: &str) -> Node {
+pub(super) fn node(name: &str) -> Node {
     let resources = json!({"cpu": "1", "memory": "1Gi", "pods": "20"});
     let node = json!({"metadata": {"name": name},
         "status": {"allocatable": resources, "capacity": resources}});
@@ -76,7 +76,7 @@ async fn told_of(groups: &Api<PodGroupObject>, name: &str, status: &str) -> Stri
 }
 
 /// Until a group without room says why in words that begin so: it may be tried before all nodes are seen.
-async fn until_told(groups: &Api<PodGroupObject>, name: &str, start: &str) {
+pub(super) async fn until_told(groups: &Api<PodGroupObject>, name: &str, start: &str) {
     let told = async {
         while !told_of(groups, name, "False").await.starts_with(start) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -84,6 +84,26 @@ async fn until_told(groups: &Api<PodGroupObject>, name: &str, start: &str) {
     };
     let waited = tokio::time::timeout(PATIENCE, told).await;
     assert!(waited.is_ok(), "{name} never says {start:?}");
+}
+
+/// Until so many pods say in these words why they have no node.
+pub(super) async fn until_saying(pods: &Api<Pod>, count: usize, message: &str) {
+    let says = |pod: &Pod| {
+        let conditions = pod.status.iter().flat_map(|own| own.conditions.iter().flatten());
+        let mut own = conditions.filter(|own| own.type_ == "PodScheduled");
+        own.any(|own| own.message.as_deref() == Some(message))
+    };
+    let all = async {
+        loop {
+            let list = pods.list(&ListParams::default()).await.unwrap();
+            if list.items.iter().filter(|pod| says(pod)).count() == count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, all).await;
+    assert!(waited.is_ok(), "{count} pods never say {message:?}");
 }
 
 async fn placed(pods: &Api<Pod>) -> usize {
@@ -101,7 +121,7 @@ async fn placed_of(pods: &Api<Pod>, prefix: &str) -> usize {
 }
 
 /// Until so many pods whose name begins so have a node.
-async fn until_placed(pods: &Api<Pod>, prefix: &str, count: usize) {
+pub(super) async fn until_placed(pods: &Api<Pod>, prefix: &str, count: usize) {
     let all = async {
         while placed_of(pods, prefix).await < count {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -140,12 +160,40 @@ async fn a_gang_is_placed_when_there_is_room_for_enough_of_it() {
         }
         assert_eq!(told(&groups, "False").await, "pod group is unschedulable");
         assert_eq!(placed(&pods).await, 0, "there is room for two of three");
+        let short = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled, \
+                     one or more plugins asked to wait and no plugin rejected pod";
+        until_saying(&pods, 2, short).await;
         nodes.create(&parameters, &node("c")).await.unwrap();
         told(&groups, "True").await;
         until_placed(&pods, "p", 3).await;
     };
     ControlPlane::new().with(scheduler).run_until(play).await.unwrap();
     cluster.stop().await.unwrap();
+}
+
+async fn without_room(cluster: TestCluster) {
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let events: Api<Event> = Api::default_namespaced(cluster.client());
+    nodes.create(&PostParams::default(), &node("a")).await.unwrap();
+    make_group(cluster.client(), "crew", 2).await;
+    for name in ["p1", "p2"] {
+        pods.create(&PostParams::default(), &pod(name)).await.unwrap();
+    }
+    cluster.advance(Duration::from_secs(60)).await;
+    let all = events.list(&ListParams::default()).await.unwrap().items;
+    let failed = all.iter().filter(|own| own.reason.as_deref() == Some("FailedScheduling"));
+    let told: i32 = failed.map(|own| own.count.unwrap_or(1)).sum();
+    assert!((2..60).contains(&told), "{told} times within a minute");
+}
+
+/// There is room for one of the two: it waits, and says so to nobody who is tried with it.
+#[test]
+fn a_gang_without_room_for_all_is_tried_after_its_back_off_not_all_the_time() {
+    let gates = "GenericWorkload=true,GangScheduling=true";
+    let options = ApiOptions { features: gates.parse().unwrap(), ..ApiOptions::default() };
+    let builder = TestCluster::builder().options(options).scheduler().paused();
+    run(builder.controllers_named("serviceaccount-controller"), without_room);
 }
 
 /// A user's plugin: proposes the nodes of one team each, and likes green most and blue least.
@@ -255,6 +303,11 @@ async fn a_plugin_of_the_users_own_decides_where_a_gang_goes() {
             assert_eq!(nodes_of(&pods, gang).await, BTreeSet::from(expected), "{gang}");
         }
         assert_eq!(placed_of(&pods, "crowd").await, 0);
+
+        // What the plugin fails with is said of the group and of each of its pods.
+        nodes.create(&parameters, &node("stray")).await.unwrap();
+        until_told(&groups, "crowd", "stray has no team").await;
+        until_saying(&pods, 3, "stray has no team").await;
     };
     ControlPlane::new().with(scheduler).run_until(play).await.unwrap();
     cluster.stop().await.unwrap();

@@ -24,6 +24,7 @@ mod extenders;
 mod gangs;
 mod gates;
 mod group_claims;
+mod group_preemption;
 mod helm;
 mod joining;
 mod kubectl;

@@ -112,10 +112,13 @@ fn from_args(
 ) -> Option<Arc<dyn SchedulerPlugin>> {
     let count = |number: i32| usize::try_from(number).unwrap_or_default();
     Some(match args {
-        PluginArgs::DefaultPreemption(own) => Arc::new(DefaultPreemption::new(
-            count(own.min_candidate_nodes_percentage),
-            count(own.min_candidate_nodes_absolute),
-        )),
+        PluginArgs::DefaultPreemption(own) => Arc::new(
+            DefaultPreemption::new(
+                count(own.min_candidate_nodes_percentage),
+                count(own.min_candidate_nodes_absolute),
+            )
+            .with_group_preemption(features.is_on("WorkloadAwarePreemption")),
+        ),
         PluginArgs::InterPodAffinity(own) => Arc::new(InterPodAffinity::new(
             i64::from(own.hard_pod_affinity_weight),
             own.ignore_preferred_terms_of_existing_pods,

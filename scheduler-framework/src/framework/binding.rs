@@ -147,6 +147,7 @@ impl Framework {
                 PermitVerdict::Allow => status::SUCCESS,
                 PermitVerdict::Wait(_) => status::WAIT,
                 PermitVerdict::Reject(_) => status::UNSCHEDULABLE,
+                PermitVerdict::Error(_) => status::ERROR,
             };
             self.meter.end_plugin("Permit", plugin.name(), status, began);
             match verdict {
@@ -157,6 +158,10 @@ impl Framework {
                 PermitVerdict::Reject(why) => {
                     self.meter.end("Permit", status, start);
                     return Err(Setback::Rejected { plugin: plugin.name(), why });
+                }
+                PermitVerdict::Error(why) => {
+                    self.meter.end("Permit", status, start);
+                    return Err(Setback::of(Objection::Error(why), "Permit", plugin.name()));
                 }
             }
         }

@@ -1,5 +1,5 @@
 use super::Framework;
-use crate::{GroupPlacement, PodGroup, PodInfo, Point, Snapshot};
+use crate::{GroupPlacement, GroupPostFilter, PodGroup, PodInfo, Point, Snapshot};
 use std::sync::Arc;
 
 /// The pods of a group that found a node, with it.
@@ -17,10 +17,26 @@ impl Framework {
         self
     }
 
+    /// Makes room for groups as a whole if `preempting`.
+    pub(crate) fn preempting_for_groups(mut self, preempting: bool) -> Self {
+        self.group_preemption = preempting;
+        self
+    }
+
+    /// Whether room is made for groups as a whole.
+    pub(crate) fn preempts_for_groups(&self) -> bool {
+        self.group_preemption
+    }
+
+    /// Who makes it.
+    pub(crate) fn group_post_filter(&self) -> Option<&dyn GroupPostFilter> {
+        self.plugins().find_map(|own| own.as_group_post_filter())
+    }
+
     /// Sets of nodes for a group, as plugins propose them one within the other; `None` when none does.
     ///
     /// # Errors
-    /// When a plugin fails.
+    /// What a plugin that fails says, as it is.
     pub(crate) fn placements(
         &self,
         group: &PodGroup,
@@ -30,12 +46,9 @@ impl Framework {
         let (mut proposals, mut proposed) = (vec![all], false);
         for plugin in self.at(Point::PlacementGenerate) {
             let Some(point) = plugin.as_placement_generate() else { continue };
-            let name = plugin.name();
             let mut next = Vec::new();
             for within in &proposals {
-                let made = point.generate(group, within, nodes);
-                let failed = |why| format!("running PlacementGenerate plugin {name:?}: {why}");
-                next.extend(made.map_err(failed)?);
+                next.extend(point.generate(group, within, nodes)?);
             }
             (proposals, proposed) = (next, true);
         }

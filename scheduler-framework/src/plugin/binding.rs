@@ -40,6 +40,8 @@ pub enum PermitVerdict {
     Wait(Duration),
     /// It may not.
     Reject(String),
+    /// The plugin failed; the pod is tried again after a while.
+    Error(String),
 }
 
 /// Holds a placed pod back.

@@ -96,17 +96,21 @@ impl Permit for GangScheduling {
             Some(Ok(group)) => wanted(&group),
             Some(Err(name)) => {
                 let namespace = pod.namespace();
-                return PermitVerdict::Reject(format!(
+                return PermitVerdict::Error(format!(
                     "failed to get podGroup {namespace}/{name}: podgroup.scheduling.k8s.io {name:?} not found"
                 ));
             }
         };
         let Some(wanted) = wanted else { return PermitVerdict::Allow };
-        let members = handle.group_members(&pod.group().unwrap_or_default());
+        let group = pod.group().unwrap_or_default();
+        let members = handle.group_members(&group);
         if members.placed().len() < wanted {
-            for uid in members.waiting() {
-                // The others may have waited for this one.
-                let _ = handle.activate(uid);
+            // The others may have waited for this one. Those that are tried with it are not woken: were they, a gang without
+            // room for all would be tried again at once, for ever.
+            if !handle.groups.is_placing(&group) {
+                for uid in members.waiting() {
+                    let _ = handle.activate(uid);
+                }
             }
             return PermitVerdict::Wait(PATIENCE);
         }

@@ -3,14 +3,15 @@
 mod budgets;
 mod candidates;
 mod eviction;
+mod groups;
 mod hooks;
 mod memory;
 
 use crate::engine::Remembered;
 use crate::{
-    ActionType, ClusterEvent, Diagnosis, EnqueueExtensions, EventObject, EventResource, Handle,
-    Hint, NodeInfo, PodInfo, PostFilter, PostFilterVerdict, PreEnqueue, PreEnqueueVerdict,
-    SchedulerPlugin, Snapshot, WhatIf,
+    ActionType, ClusterEvent, Diagnosis, EnqueueExtensions, EventObject, EventResource,
+    GroupPostFilter, Handle, Hint, NodeInfo, PodInfo, PostFilter, PostFilterVerdict, PreEnqueue,
+    PreEnqueueVerdict, SchedulerPlugin, Snapshot, WhatIf,
 };
 use async_trait::async_trait;
 use budgets::Budgets;
@@ -33,6 +34,8 @@ pub struct DefaultPreemption {
     min_percentage: usize,
     min_nodes: usize,
     hooks: Hooks,
+    /// Whether room is made for groups as a whole.
+    for_groups: bool,
     evictions: OnceLock<Evictions>,
     /// Who would have to leave a node for pods alike, or why that does not help.
     known: Remembered<Known>,
@@ -54,10 +57,20 @@ impl DefaultPreemption {
             min_percentage: min_candidate_nodes_percentage.min(100),
             min_nodes: min_candidate_nodes_absolute,
             hooks: Hooks::default(),
+            for_groups: false,
             evictions: OnceLock::new(),
             known: Remembered::default(),
             budgets: Mutex::default(),
         }
+    }
+
+    /// Makes room for groups of pods as a whole, and not for single pods of them (KEP-5710, behind the gate
+    /// `WorkloadAwarePreemption`): so that enough of the group find nodes, pods of lower priority than the group's leave
+    /// wherever they are, those of a group with the disruption mode `PodGroup` all or none.
+    #[must_use]
+    pub fn with_group_preemption(mut self, for_groups: bool) -> Self {
+        self.for_groups = for_groups;
+        self
     }
 
     /// Asks also this about each pod of lower priority: whether on this node the pod given first may have to leave for the
@@ -95,6 +108,9 @@ impl DefaultPreemption {
         let group = group.and_then(|name| groups.find(pod.namespace(), &name));
         if group.is_some_and(|own| own.spec.scheduling_constraints.is_some()) {
             return Some("not eligible due to placement-based pod group scheduling limitation");
+        }
+        if self.for_groups && pod.group().is_some() {
+            return Some("not eligible due to workload aware preemption enabled");
         }
         if pod.spec().preemption_policy.as_deref() == Some("Never") {
             return Some("not eligible due to preemptionPolicy=Never.");
@@ -248,15 +264,25 @@ impl SchedulerPlugin for DefaultPreemption {
     fn as_post_filter(&self) -> Option<&dyn PostFilter> {
         Some(self)
     }
+
+    fn as_group_post_filter(&self) -> Option<&dyn GroupPostFilter> {
+        if self.for_groups { Some(self) } else { None }
+    }
 }
 
 impl PreEnqueue for DefaultPreemption {
     fn pre_enqueue(&self, pod: &PodInfo) -> PreEnqueueVerdict {
-        if self.evictions.get().is_some_and(|evictions| evictions.is_running(pod.uid())) {
-            let why = "waiting for the preemption for this pod to be finished";
-            return PreEnqueueVerdict::Hold(why.into());
+        let Some(evictions) = self.evictions.get() else { return PreEnqueueVerdict::Admit };
+        let (running, whose) = match self.for_groups && pod.group().is_some() {
+            true => (evictions.is_running_for_group(pod), "pod group"),
+            false => (evictions.is_running(pod.uid()), "pod"),
+        };
+        match running {
+            true => PreEnqueueVerdict::Hold(format!(
+                "waiting for the preemption for this {whose} to be finished"
+            )),
+            false => PreEnqueueVerdict::Admit,
         }
-        PreEnqueueVerdict::Admit
     }
 }
 

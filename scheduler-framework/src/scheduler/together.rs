@@ -1,10 +1,12 @@
 //! Pods of one group are placed in one go: enough of them find a node, or none is bound.
 
 mod outcome;
+mod room;
 
 use super::cycle::Loop;
 use crate::{
-    Failure, Framework, GroupPlacement, Nomination, PodGroup, Snapshot,
+    Diagnosis, Failure, Framework, GroupPlacement, Nomination, PodGroup, Snapshot,
+    framework::Setback,
     groups::{GroupCycle, PodGroupObject},
     queue::QueuedPod,
 };
@@ -13,6 +15,8 @@ use std::sync::Arc;
 
 /// What a group's proposals are called when nobody proposes.
 const ALL: &str = "all nodes";
+/// What is said when somebody could propose, and proposes nothing.
+const NOWHERE: &str = "no feasible placements found";
 
 impl Loop {
     /// All pods of the group of one that was just taken.
@@ -47,15 +51,8 @@ impl Loop {
         first: QueuedPod,
         key: &str,
     ) {
-        let profile = first.info.spec().scheduler_name.clone();
         let pods = self.gather(first, key);
-        if pods.iter().any(|pod| pod.info.spec().scheduler_name != profile) {
-            let other = pods.iter().find(|pod| pod.info.spec().scheduler_name != profile);
-            let other = other.and_then(|pod| pod.info.spec().scheduler_name.clone());
-            let (first, other) = (profile.unwrap_or_default(), other.unwrap_or_default());
-            let why = format!(
-                "all pods in a single pod group should have the same .spec.schedulerName set, got: {first:?} and {other:?}"
-            );
+        if let Some(why) = mixed(&pods) {
             return self.fail_group(pods, key, &why);
         }
         if pods.is_empty() {
@@ -71,15 +68,34 @@ impl Loop {
             placed: self.groups.members(key).placed.values().cloned().collect(),
             topology: topology.map(|own| own.key.clone()),
         };
-        let attempt = match self.placements(&framework, &group) {
-            Ok(None) => self.attempt(&framework, &pods, None).await,
-            Ok(Some(proposals)) => self.best_of(&framework, &pods, &group, &proposals).await,
-            Err(why) => return self.fail_group(pods, key, &why),
-        };
+        self.groups.set_placing(Some(key));
+        let mut attempt = self.search(&framework, &pods, &group, false).await;
         let took = self.clock.elapsed().saturating_sub(started);
         self.metrics.groups.algorithm(took);
+        if framework.preempts_for_groups() && matches!(attempt.verdict, Verdict::Refused(_)) {
+            self.revert(&framework, &pods, &mut attempt);
+            self.make_room(&framework, &pods, &group, object.as_deref(), &mut attempt).await;
+        }
+        self.groups.set_placing(None);
+        let took = self.clock.elapsed().saturating_sub(started);
         self.metrics.groups.attempt(attempt.result(), framework.name(), took);
         self.settle(&framework, pods, attempt, object, started);
+    }
+
+    /// Looks for nodes for a group, wherever it may be; in thought nobody makes room for single pods.
+    async fn search(
+        &mut self,
+        framework: &Framework,
+        pods: &[QueuedPod],
+        group: &PodGroup,
+        in_thought: bool,
+    ) -> Attempt {
+        match self.placements(framework, group) {
+            Ok(None) => self.attempt(framework, pods, None, in_thought).await,
+            Ok(Some(none)) if none.is_empty() => Attempt::new(Verdict::Refused(NOWHERE.to_owned())),
+            Ok(Some(all)) => self.best_of(framework, pods, group, &all, in_thought).await,
+            Err(why) => Attempt::new(Verdict::Failed(why)),
+        }
     }
 
     /// What plugins propose, one within the other; `None` when there are none that do.
@@ -100,32 +116,42 @@ impl Loop {
         pods: &[QueuedPod],
         group: &PodGroup,
         proposals: &[GroupPlacement],
+        in_thought: bool,
     ) -> Attempt {
-        let (mut first, mut found) = (None, Vec::new());
+        let (mut first, mut found, mut preempting) = (None, Vec::new(), Vec::new());
         for proposal in proposals {
-            let mut attempt = self.attempt(framework, pods, Some(proposal)).await;
+            let mut attempt = self.attempt(framework, pods, Some(proposal), in_thought).await;
             self.revert(framework, pods, &mut attempt);
             if matches!(attempt.verdict, Verdict::Failed(_)) {
                 return attempt;
             }
-            if matches!(attempt.verdict, Verdict::Placed | Verdict::Preempting) {
-                found.push((proposal, attempt.assigned(pods)));
+            match attempt.verdict {
+                Verdict::Placed => found.push((proposal, attempt.assigned(pods))),
+                Verdict::Preempting(_) => {
+                    found.push((proposal, attempt.assigned(pods)));
+                    preempting.push((proposal, attempt));
+                }
+                Verdict::Refused(_) | Verdict::Failed(_) => {
+                    first.get_or_insert(attempt);
+                }
             }
-            first.get_or_insert(attempt);
         }
         let snapshot = self.cache.snapshot();
         let best = framework.best_placement(group, &found, &snapshot);
         drop(snapshot);
-        match (best, first) {
-            (Some(best), _) => self.attempt(framework, pods, Some(best)).await,
-            (None, Some(mut first)) => {
-                let (count, why) = (proposals.len(), first.message());
-                first.verdict = Verdict::Refused(format!(
-                    "0/{count} placements are available, first placement status: {why}"
-                ));
-                first
-            }
-            (None, None) => Attempt::refused("0/0 placements are available".to_owned()),
+        let Some(best) = best else {
+            let mut first = first.unwrap_or_else(|| Attempt::new(Verdict::Refused(String::new())));
+            let (count, why) = (proposals.len(), first.message());
+            first.verdict = Verdict::Refused(format!(
+                "0/{count} placements are available, first placement status: {why}"
+            ));
+            return first;
+        };
+        // Room is made once.
+        let kept = preempting.into_iter().find(|(proposal, _)| std::ptr::eq(*proposal, best));
+        match kept {
+            Some((_, attempt)) => attempt,
+            None => self.attempt(framework, pods, Some(best), in_thought).await,
         }
     }
 
@@ -135,12 +161,13 @@ impl Loop {
         framework: &Framework,
         pods: &[QueuedPod],
         within: Option<&GroupPlacement>,
+        in_thought: bool,
     ) -> Attempt {
-        let mut attempt = Attempt::refused(String::new());
+        let mut attempt = Attempt::new(Verdict::Refused(String::new()));
         let mut preempting = false;
         let group = pods.first().and_then(|pod| pod.info.group()).unwrap_or_default();
         let has_placed = !self.groups.members(&group).placed.is_empty();
-        let group = Arc::new(GroupCycle { has_placed, ..GroupCycle::default() });
+        let group = Arc::new(GroupCycle { has_placed, in_thought, ..GroupCycle::default() });
         for pod in pods {
             let started = self.clock.elapsed();
             let outcome = {
@@ -162,21 +189,25 @@ impl Loop {
                     }
                 },
                 Err(Failure::Error(why)) => {
-                    attempt.fates.push(Fate::Failed(why.clone()));
-                    attempt.verdict = Verdict::Failed(why);
+                    attempt.fail(why);
                     return attempt;
                 }
             };
             match self.hold(framework, pod, &node, &mut state) {
                 Ok(ready) => {
                     attempt.fates.push(Fate::Held { node, state: Box::new(state), diagnosis });
-                    if ready && preempting {
-                        attempt.verdict = Verdict::Preempting;
-                    } else if ready {
-                        attempt.verdict = Verdict::Placed;
+                    if ready {
+                        attempt.suffice(preempting);
                     }
                 }
-                Err(why) => attempt.fates.push(Fate::Failed(why)),
+                Err(Setback::Rejected { plugin, why }) => {
+                    let diagnosis = Diagnosis::of_placed(plugin, &why);
+                    attempt.fates.push(Fate::Unschedulable(Box::new(diagnosis)));
+                }
+                Err(Setback::Failed(why)) => {
+                    attempt.fail(why);
+                    return attempt;
+                }
             }
         }
         attempt
@@ -189,12 +220,11 @@ impl Loop {
         pod: &QueuedPod,
         node: &str,
         state: &mut crate::CycleState,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Setback> {
         self.cache.assume(node, pod.info.clone());
         self.groups.set(&pod.info, Some(node));
         let reserved = framework.reserve(state, &pod.info, node);
         let permitted = reserved.and_then(|()| framework.would_permit(state, &pod.info, node));
-        let permitted = permitted.map_err(|setback| setback.why().to_owned());
         if permitted.is_err() {
             framework.unreserve(state, &pod.info, node);
             self.release(pod);
@@ -205,10 +235,17 @@ impl Loop {
     fn release(&mut self, pod: &QueuedPod) {
         self.cache.forget(pod.info.uid());
         self.groups.set(&pod.info, None);
+        if let Some(node) = pod.info.nominated_node() {
+            // It had given up the room that is made for it.
+            self.cache.nominate(node, pod.info.clone());
+        }
     }
 
     /// Takes back what an attempt holds, the last first.
     fn revert(&mut self, framework: &Framework, pods: &[QueuedPod], attempt: &mut Attempt) {
+        if std::mem::replace(&mut attempt.reverted, true) {
+            return;
+        }
         for (pod, fate) in pods.iter().zip(&mut attempt.fates).rev() {
             if let Fate::Held { node, state, .. } = fate {
                 framework.unreserve(state, &pod.info, node);
@@ -216,6 +253,16 @@ impl Loop {
             }
         }
     }
+}
+
+/// Why pods are not placed together that different profiles place.
+fn mixed(pods: &[QueuedPod]) -> Option<String> {
+    let name = |pod: &QueuedPod| pod.info.spec().scheduler_name.clone().unwrap_or_default();
+    let first = pods.first().map(name)?;
+    let other = pods.iter().map(name).find(|own| *own != first)?;
+    Some(format!(
+        "all pods in a single pod group should have the same .spec.schedulerName set, got: {other:?} and {first:?}"
+    ))
 }
 
 /// The nodes of a proposal alone.

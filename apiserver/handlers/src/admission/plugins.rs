@@ -191,7 +191,7 @@ impl AdmissionPlugins {
                 "TaintNodesByCondition" => builder.admit(TaintNodesByCondition),
                 "AlwaysPullImages" => builder.admit(AlwaysPullImages),
                 "PodSecurity" => builder.admit(PodSecurity::new(self.pod_security.clone())),
-                "Priority" => builder.admit(Priority),
+                "Priority" => builder.admit(Priority::new(&self.features)),
                 "DefaultTolerationSeconds" => builder.admit(DefaultTolerationSeconds::default()),
                 "PodTolerationRestriction" => builder.admit(PodTolerationRestriction),
                 "EventRateLimit" => {

@@ -3,6 +3,7 @@ use async_trait::async_trait;
 use kubeplane_core::{
     Definition, GroupResource, Object,
     admission::{Admission, Operation, Request},
+    features::Features,
     status::ApiResult,
 };
 use serde_json::Value;
@@ -10,9 +11,20 @@ use std::sync::Arc;
 
 const GROUP: &str = "scheduling.k8s.io";
 
-/// Gives every pod the priority of its PriorityClass, or of the default one.
+/// Gives every pod the priority of its PriorityClass, or of the default one; with the gate `WorkloadAwarePreemption` every
+/// PodGroup too.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Priority;
+pub struct Priority {
+    groups: bool,
+}
+
+impl Priority {
+    /// Of these gates.
+    #[must_use]
+    pub fn new(features: &Features) -> Self {
+        Self { groups: features.is_on("WorkloadAwarePreemption") }
+    }
+}
 
 fn value_of(class: &Object) -> i64 {
     class.at(&["value"]).and_then(Value::as_i64).unwrap_or_default()
@@ -48,10 +60,36 @@ async fn class_of(request: &Request<'_>, name: &str) -> ApiResult<Option<Arc<Obj
     }
 }
 
+/// A text of the spec.
+fn text(request: &Request<'_>, key: &str) -> String {
+    let text = |object: &Object| object.text(&["spec", key]).to_owned();
+    request.object.as_deref().map(text).unwrap_or_default()
+}
+
+/// The priority that was sent.
+fn sent_priority(request: &Request<'_>) -> Option<i64> {
+    request.object.as_deref()?.at(&["spec", "priority"])?.as_i64()
+}
+
+async fn admit_new_group(request: &mut Request<'_>) -> ApiResult<()> {
+    let class = class_of(request, &text(request, "priorityClassName")).await?;
+    let priority = class.as_deref().map(value_of).unwrap_or_default();
+    if let Some(sent) = sent_priority(request).filter(|sent| *sent != priority) {
+        let why = format!(
+            "priority set in the pod group ({sent}) must match the priority computed ({priority}) \
+             based on the priority class set in the spec"
+        );
+        return Err(refuse(request, why));
+    }
+    let Some(group) = request.object.as_deref_mut() else { return Ok(()) };
+    group.set(&["spec", "priority"], priority);
+    if let Some(class) = class {
+        group.set(&["spec", "priorityClassName"], class.name().to_owned());
+    }
+    Ok(())
+}
+
 async fn admit_new_pod(request: &mut Request<'_>) -> ApiResult<()> {
-    let text = |request: &Request<'_>, key: &str| {
-        request.object.as_deref().map(|pod| pod.text(&["spec", key]).to_owned()).unwrap_or_default()
-    };
     let class = class_of(request, &text(request, "priorityClassName")).await?;
     let (name, priority, policy) = match &class {
         Some(class) => {
@@ -60,7 +98,7 @@ async fn admit_new_pod(request: &mut Request<'_>) -> ApiResult<()> {
         }
         None => (String::new(), 0, "PreemptLowerPriority".to_owned()),
     };
-    let sent = request.object.as_deref().and_then(|pod| pod.at(&["spec", "priority"])?.as_i64());
+    let sent = sent_priority(request);
     if let Some(sent) = sent.filter(|sent| *sent != priority) {
         let why = format!(
             "the integer value of priority ({sent}) must not be provided in pod spec; priority \
@@ -99,11 +137,17 @@ impl Admission for Priority {
 
     fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
         let written = matches!(operation, Operation::Create | Operation::Update);
-        let class = definition.kind.group == GROUP && definition.plural == "priorityclasses";
-        written && subresource.is_empty() && (class || is_core(definition, "pods"))
+        let of_group = definition.kind.group == GROUP;
+        let class = of_group && definition.plural == "priorityclasses";
+        let group = of_group && definition.plural == "podgroups" && self.groups;
+        let group = group && operation == Operation::Create;
+        written && subresource.is_empty() && (class || group || is_core(definition, "pods"))
     }
 
     async fn mutate(&self, request: &mut Request<'_>) -> ApiResult<()> {
+        if request.definition.plural == "podgroups" {
+            return admit_new_group(request).await;
+        }
         if request.definition.plural != "pods" {
             return Ok(());
         }
@@ -123,7 +167,7 @@ impl Admission for Priority {
 
     async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
         let Some(class) = request.object.as_deref() else { return Ok(()) };
-        if request.definition.plural == "pods" || !is_default(class) {
+        if request.definition.plural != "priorityclasses" || !is_default(class) {
             return Ok(());
         }
         match default_class(request).await? {

@@ -150,6 +150,9 @@ impl Reserve for Scribe {
 impl Permit for Scribe {
     fn permit(&self, _: &mut CycleState, _: &PodInfo, _: &str) -> PermitVerdict {
         self.note("Permit");
+        if self.does("fail Permit") {
+            return PermitVerdict::Error("no ink".to_owned());
+        }
         let waits = [("wait 10", 10), ("wait 90", 90), ("wait long", 100_000)];
         let waits = waits.into_iter().find(|(habit, _)| self.does(habit));
         waits.map_or(PermitVerdict::Allow, |(_, most)| {
@@ -281,6 +284,18 @@ fn a_reservation_that_fails_is_taken_back_by_all_the_last_first() {
         "one Unreserve a",
     ];
     assert_eq!(*book.lock(), expected);
+}
+
+#[test]
+fn a_permission_that_fails_is_no_refusal_and_the_others_are_not_asked() {
+    let all: [(&str, Habits); 3] =
+        [("one", &["wait 10"]), ("two", &["fail Permit"]), ("three", &[])];
+    let (framework, book, _) = scribes(&all);
+    let outcome = framework.permit(&mut CycleState::new(), &pod(json!({}), "1"), "a");
+    let why = "running Permit plugin \"two\": no ink".to_owned();
+    assert_eq!(outcome.unwrap_err(), Setback::Failed(why));
+    assert_eq!(*book.lock(), ["one Permit", "two Permit"]);
+    assert!(framework.waiting().is_empty());
 }
 
 #[tokio::test]

@@ -69,24 +69,42 @@ impl Budgets {
         pods.iter().map(|pod| self.breaks(pod, &mut left)).collect()
     }
 
+    /// As [`breaking`](Self::breaking), of pods that leave together: nobody is asked about after the first that would break
+    /// one.
+    pub(super) fn breaking_together<'a>(
+        &self,
+        units: impl Iterator<Item = &'a [Arc<PodInfo>]>,
+    ) -> Vec<bool> {
+        let mut left = BTreeMap::new();
+        let mut breaks =
+            |pod: &PodInfo| self.covering(pod).any(|index| self.takes(index, &mut left));
+        units.map(|pods| pods.iter().any(|pod| breaks(pod))).collect()
+    }
+
     /// Whether a pod's leaving breaks a budget, of which others have left so much.
     fn breaks(&self, pod: &PodInfo, left: &mut BTreeMap<usize, i32>) -> bool {
-        let mut breaks = false;
-        for index in self.within.get(pod.namespace()).into_iter().flatten() {
+        self.covering(pod).fold(false, |breaks, index| self.takes(index, left) || breaks)
+    }
+
+    /// The budgets that protect a pod.
+    fn covering(&self, pod: &PodInfo) -> impl Iterator<Item = usize> {
+        let within = self.within.get(pod.namespace()).into_iter().flatten().copied();
+        within.filter(move |index| {
             let (budget, selector) = &self.protecting[*index];
             let status = budget.status.as_ref();
             let disrupted = status.and_then(|own| own.disrupted_pods.as_ref());
-            if pod.labels().is_none_or(|labels| labels.is_empty())
-                || !selector.matches_labels(pod.labels())
-                || disrupted.is_some_and(|pods| pods.contains_key(pod.name()))
-            {
-                continue;
-            }
-            let allowed = || status.and_then(|own| own.disruptions_allowed).unwrap_or_default();
-            let left = left.entry(*index).or_insert_with(allowed);
-            *left -= 1;
-            breaks |= *left < 0;
-        }
-        breaks
+            pod.labels().is_some_and(|labels| !labels.is_empty())
+                && selector.matches_labels(pod.labels())
+                && disrupted.is_none_or(|pods| !pods.contains_key(pod.name()))
+        })
+    }
+
+    /// Whether one more pod's leaving breaks a budget.
+    fn takes(&self, index: usize, left: &mut BTreeMap<usize, i32>) -> bool {
+        let status = self.protecting[index].0.status.as_ref();
+        let allowed = || status.and_then(|own| own.disruptions_allowed).unwrap_or_default();
+        let left = left.entry(index).or_insert_with(allowed);
+        *left -= 1;
+        *left < 0
     }
 }

@@ -41,7 +41,7 @@ impl Rank {
 }
 
 /// When a pod started; one that has not yet, last of all.
-fn started(pod: &PodInfo) -> Timestamp {
+pub(super) fn started(pod: &PodInfo) -> Timestamp {
     let status = pod.pod().status.as_ref();
     status.and_then(|status| status.start_time.as_ref()).map_or(Timestamp::MAX, |time| time.0)
 }

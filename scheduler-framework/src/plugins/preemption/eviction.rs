@@ -1,5 +1,5 @@
 use super::candidates::Candidate;
-use crate::{Handle, PodInfo};
+use crate::{Handle, PodGroupObject, PodInfo};
 use futures::future::join_all;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -42,22 +42,54 @@ impl Evictions {
         self.running.lock().contains(uid)
     }
 
+    /// Whether victims of the group of a pod are being deleted; not while the group is not known.
+    pub(super) fn is_running_for_group(&self, pod: &PodInfo) -> bool {
+        let key = pod.group().unwrap_or_default();
+        let name = key.split_once('/').map_or("", |(_, name)| name);
+        let group = self.handle.objects.pod_groups.find(pod.namespace(), name);
+        let uid = group.and_then(|own| own.metadata.uid.clone());
+        uid.is_some_and(|uid| self.is_running(&uid))
+    }
+
     /// Deletes the victims; `lower` are nominated there too and must look elsewhere.
     pub(super) fn start(&self, pod: &PodInfo, candidate: Candidate, lower: Vec<Arc<PodInfo>>) {
-        let chosen = candidate.victims.len();
+        let preemption = Preemption {
+            handle: self.handle.clone(),
+            kind: "pod",
+            uid: pod.uid().to_owned(),
+            pods: vec![pod.uid().to_owned()],
+            scheduler: scheduler_of(pod),
+            node: candidate.node,
+        };
+        self.begin(preemption, candidate.victims, lower);
+    }
+
+    /// Deletes the victims of a group, of which these pods wait.
+    pub(super) fn start_for_group(
+        &self,
+        group: &PodGroupObject,
+        pods: &[Arc<PodInfo>],
+        victims: Vec<Arc<PodInfo>>,
+    ) {
+        let preemption = Preemption {
+            handle: self.handle.clone(),
+            kind: "podgroup",
+            uid: group.metadata.uid.clone().unwrap_or_default(),
+            pods: pods.iter().map(|pod| pod.uid().to_owned()).collect(),
+            scheduler: pods.first().map(|pod| scheduler_of(pod)).unwrap_or_default(),
+            node: "cluster".to_owned(),
+        };
+        self.begin(preemption, victims, Vec::new());
+    }
+
+    fn begin(&self, preemption: Preemption, victims: Vec<Arc<PodInfo>>, lower: Vec<Arc<PodInfo>>) {
+        let chosen = victims.len();
         let victims: Vec<_> =
-            candidate.victims.into_iter().filter(|victim| !victim.is_terminating()).collect();
+            victims.into_iter().filter(|victim| !victim.is_terminating()).collect();
         if victims.is_empty() {
             return;
         }
-        let uid = pod.uid().to_owned();
-        self.running.lock().insert(uid.clone());
-        let preemption = Preemption {
-            handle: self.handle.clone(),
-            uid: uid.clone(),
-            scheduler: pod.spec().scheduler_name.clone().unwrap_or("default-scheduler".into()),
-            node: candidate.node,
-        };
+        self.running.lock().insert(preemption.uid.clone());
         let metrics = self.handle.metrics.preemption.clone();
         metrics.chosen(chosen);
         let running = self.running.clone();
@@ -68,27 +100,41 @@ impl Evictions {
             join_all(lower.iter().map(|other| preemption.clear(other))).await;
             let well = preemption.evict_all(&victims).await;
             metrics.done(well, preemption.handle.clock.elapsed().saturating_sub(began));
-            running.lock().remove(&uid);
-            let woken = match well {
-                true => preemption.handle.release(&uid),
-                // Nothing may ever leave: the pod is tried again by itself.
-                false => preemption.handle.activate(&uid),
-            };
-            if !woken {
-                tracing::warn!(uid, "preempting pod not woken, it waits for the next event");
-            }
+            running.lock().remove(&preemption.uid);
+            preemption.pods.iter().for_each(|uid| preemption.wake(uid, well));
         });
     }
 }
 
+fn scheduler_of(pod: &PodInfo) -> String {
+    pod.spec().scheduler_name.clone().unwrap_or_else(|| "default-scheduler".to_owned())
+}
+
 struct Preemption {
     handle: Handle,
+    /// For what room is made: a pod or a group of them.
+    kind: &'static str,
     uid: String,
+    /// The pods that go on then, by uid.
+    pods: Vec<String>,
     scheduler: String,
+    /// Where room is made.
     node: String,
 }
 
 impl Preemption {
+    /// Has a pod looked at again.
+    fn wake(&self, uid: &str, well: bool) {
+        let woken = match well {
+            true => self.handle.release(uid),
+            // Nothing may ever leave: the pod is tried again by itself.
+            false => self.handle.activate(uid),
+        };
+        if !woken {
+            tracing::warn!(uid, "preempting pod not woken, it waits for the next event");
+        }
+    }
+
     fn pods(&self, pod: &PodInfo) -> Api<Pod> {
         Api::namespaced(self.handle.client.clone(), pod.namespace())
     }
@@ -133,14 +179,15 @@ impl Preemption {
     }
 
     fn tell(&self, victim: &PodInfo, how: &str) {
-        let message = format!("Preempted by pod {} on node {}{how}", self.uid, self.node);
+        let Self { kind, uid, node, .. } = self;
+        let message = format!("Preempted by {kind} {uid} on node {node}{how}");
         let recorder = self.handle.recorder.named(&self.scheduler);
         recorder.event_for(&**victim.pod(), EventType::Normal, "Preempted", message);
     }
 
     async fn try_evict(&self, victim: &PodInfo) -> Result<(), kube::Error> {
-        let message =
-            format!("{}: preempting to accommodate a higher priority pod", self.scheduler);
+        let Self { scheduler, kind, .. } = self;
+        let message = format!("{scheduler}: preempting to accommodate a higher priority {kind}");
         let present = condition(victim.pod(), "DisruptionTarget").is_some_and(|own| {
             own.status == "True"
                 && own.reason.as_deref() == Some(REASON)

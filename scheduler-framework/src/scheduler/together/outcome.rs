@@ -15,7 +15,8 @@ use serde_json::json;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 const UNSCHEDULABLE: &str = "pod group is unschedulable";
-const SHORT: &str = "waiting for minCount pods from a gang to be scheduled";
+const SHORT: &str = "waiting for minCount pods from a gang to be scheduled, \
+                     one or more plugins asked to wait and no plugin rejected pod";
 const PREEMPTING: &str = "pod group is waiting for preemption to complete";
 
 /// What came of one pod of a group.
@@ -34,10 +35,11 @@ pub(super) enum Fate {
 pub(super) enum Verdict {
     /// Enough pods have a node.
     Placed,
-    /// Enough will have when others have left.
-    Preempting,
+    /// Enough will have when others have left; what is said of the group until then.
+    Preempting(String),
     /// Not enough have, and perhaps more is to say.
     Refused(String),
+    /// What went wrong, for the group and those of its pods that have no failure of their own.
     Failed(String),
 }
 
@@ -45,11 +47,29 @@ pub(super) enum Verdict {
 pub(super) struct Attempt {
     pub(super) fates: Vec<Fate>,
     pub(super) verdict: Verdict,
+    /// Whether what it held was let go.
+    pub(super) reverted: bool,
 }
 
 impl Attempt {
-    pub(super) fn refused(why: String) -> Self {
-        Self { fates: Vec::new(), verdict: Verdict::Refused(why) }
+    /// Without anything said of single pods.
+    pub(super) fn new(verdict: Verdict) -> Self {
+        Self { fates: Vec::new(), verdict, reverted: false }
+    }
+
+    /// Enough pods have a node, or will have when others have left.
+    pub(super) fn suffice(&mut self, preempting: bool) {
+        self.verdict = match preempting {
+            true => Verdict::Preempting(format!("{UNSCHEDULABLE}, {PREEMPTING}")),
+            false => Verdict::Placed,
+        };
+    }
+
+    /// Something failed for the next pod, and so for all.
+    pub(super) fn fail(&mut self, why: String) {
+        let group = format!("failed to schedule other pod from a pod group: {why}");
+        self.fates.push(Fate::Failed(why));
+        self.verdict = Verdict::Failed(group);
     }
 
     /// The pods that found a node, with it.
@@ -65,7 +85,7 @@ impl Attempt {
     pub(super) fn result(&self) -> &'static str {
         match &self.verdict {
             Verdict::Placed => "scheduled",
-            Verdict::Preempting => "waiting_on_preemption",
+            Verdict::Preempting(_) => "waiting_on_preemption",
             Verdict::Refused(_) => "unschedulable",
             Verdict::Failed(_) => "error",
         }
@@ -75,9 +95,8 @@ impl Attempt {
     pub(super) fn message(&self) -> String {
         match &self.verdict {
             Verdict::Placed => String::new(),
-            Verdict::Preempting => format!("{UNSCHEDULABLE}, {PREEMPTING}"),
             Verdict::Refused(why) if why.is_empty() => UNSCHEDULABLE.to_owned(),
-            Verdict::Refused(why) | Verdict::Failed(why) => why.clone(),
+            Verdict::Preempting(why) | Verdict::Refused(why) | Verdict::Failed(why) => why.clone(),
         }
     }
 }
@@ -95,7 +114,7 @@ impl Loop {
         let message = attempt.message();
         let (status, reason) = match &attempt.verdict {
             Verdict::Placed => ("True", "Scheduled"),
-            Verdict::Preempting | Verdict::Refused(_) => ("False", "Unschedulable"),
+            Verdict::Preempting(_) | Verdict::Refused(_) => ("False", "Unschedulable"),
             Verdict::Failed(_) => ("False", "SchedulerError"),
         };
         if let Some(object) = object {
@@ -115,26 +134,27 @@ impl Loop {
                 }
                 (Verdict::Failed(why), _) => {
                     result = "error";
-                    let why = format!("failed to schedule other pod from a pod group: {why}");
-                    self.fail(pod, &why);
+                    self.fail(pod, why);
                 }
                 (_, Some(Fate::Unschedulable(diagnosis))) => self.refuse(pod, &diagnosis),
-                (Verdict::Preempting, Some(Fate::Held { diagnosis: Some(own), .. })) => {
+                (Verdict::Preempting(_), Some(Fate::Held { diagnosis: Some(own), .. })) => {
                     self.refuse(pod, &own);
                 }
-                (Verdict::Preempting, Some(Fate::Held { node, .. })) => {
+                (Verdict::Preempting(_), Some(Fate::Held { node, .. })) => {
                     self.wait_for_group(pod, &message, &Nomination::Node(node));
                 }
-                (Verdict::Placed, Some(Fate::Held { node, state, .. })) => {
+                (Verdict::Placed, Some(Fate::Held { node, mut state, diagnosis: Some(_) })) => {
+                    framework.unreserve(&mut state, &pod.info, &node);
+                    self.release(&pod);
+                    self.wait_for_enough(pod);
+                }
+                (Verdict::Placed, Some(Fate::Held { node, state, diagnosis: None })) => {
                     // It counts when it is known how the binding went.
                     self.commit(framework, pod, node, *state);
                     continue;
                 }
-                (Verdict::Refused(_), Some(Fate::Held { .. })) => {
-                    let message = format!("{UNSCHEDULABLE}, {SHORT}");
-                    self.wait_for_group(pod, &message, &Nomination::Clear);
-                }
-                (_, None) => self.wait_for_group(pod, &message, &Nomination::Clear),
+                (Verdict::Refused(_), Some(Fate::Held { .. })) => self.wait_for_enough(pod),
+                (_, None) => self.wait_for_group(pod, &message, &Nomination::Keep),
             }
             self.attempted(framework, result, started);
         }
@@ -171,6 +191,11 @@ impl Loop {
         pods.into_iter().for_each(|pod| self.fail(pod, why));
     }
 
+    /// There is room for it, but not for enough of its group.
+    fn wait_for_enough(&mut self, pod: QueuedPod) {
+        self.wait_for_group(pod, &format!("{UNSCHEDULABLE}, {SHORT}"), &Nomination::Clear);
+    }
+
     /// It waits for the rest of its group.
     fn wait_for_group(&mut self, pod: QueuedPod, message: &str, nomination: &Nomination) {
         self.nominate(&pod, nomination);
@@ -183,8 +208,11 @@ impl Loop {
         const KIND: &str = "PodGroupScheduled";
         let known = group.status.conditions.iter().find(|own| own.type_ == KIND);
         let same = known.is_some_and(|own| {
-            own.status == "True"
-                || own.status == status && own.reason == reason && own.message == message
+            own.status == "True" && status != "True"
+                || own.status == status
+                    && own.reason == reason
+                    && own.message == message
+                    && own.observed_generation == group.metadata.generation
         });
         if same {
             return;
