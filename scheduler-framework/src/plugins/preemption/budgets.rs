@@ -83,7 +83,8 @@ impl Budgets {
 
     /// Whether a pod's leaving breaks a budget, of which others have left so much.
     fn breaks(&self, pod: &PodInfo, left: &mut BTreeMap<usize, i32>) -> bool {
-        self.covering(pod).fold(false, |breaks, index| self.takes(index, left) || breaks)
+        // It counts against each of them.
+        self.covering(pod).filter(|index| self.takes(*index, left)).count() > 0
     }
 
     /// The budgets that protect a pod.
