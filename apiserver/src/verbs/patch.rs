@@ -14,7 +14,7 @@ use kubeplane_core::{
     decode::{FieldValidation, json_kind},
     patch,
     schema::SchemaRef,
-    status::ApiResult,
+    status::{ApiResult, Details},
     yaml,
 };
 use serde_json::Value;
@@ -46,7 +46,8 @@ impl Kind {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
                 "415: Unsupported Media Type",
-            )),
+            )
+            .with_details(Details::default())),
             _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
         }
     }
