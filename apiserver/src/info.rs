@@ -5,6 +5,7 @@ use http::{Method, Uri};
 use kubeplane_core::{
     GroupResource, GroupVersion,
     auth::{Attributes, UserInfo},
+    selector::FieldSelector,
     status::{ApiError, ApiResult},
 };
 use std::sync::Arc;
@@ -100,10 +101,8 @@ impl RequestInfo {
         if self.name.is_empty() && self.verb == "get" {
             let watch = query.flag("watch").unwrap_or(false);
             self.verb = if watch { "watch" } else { "list" }.to_owned();
-            let name = query.text("fieldSelector").split(',').find_map(|term| {
-                let (field, value) = term.split_once("==").or_else(|| term.split_once('='))?;
-                (field == "metadata.name").then_some(value)
-            });
+            let fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
+            let name = fields.exact("metadata.name");
             if let Some(name) = name.filter(|name| is_path_segment(name)) {
                 self.name = name.to_owned();
             }

@@ -14,7 +14,7 @@ impl Query {
     /// Parses the part behind the question mark.
     #[must_use]
     pub fn parse(raw: &str) -> Self {
-        let pairs = raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let pairs = raw.split('&').filter(|pair| is_whole(pair)).map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(key).into_owned(), decode(value).into_owned())
         });
@@ -54,9 +54,9 @@ impl Query {
     /// A whole number.
     ///
     /// # Errors
-    /// 400 when it is none.
+    /// 400 when it is none, as the empty text.
     pub fn integer(&self, key: &str) -> ApiResult<Option<i64>> {
-        let Some(text) = self.first(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let Some(text) = self.first(key) else { return Ok(None) };
         text.parse().map(Some).map_err(|error: ParseIntError| {
             let why = match error.kind() {
                 IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
@@ -71,6 +71,12 @@ impl Query {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Whether a pair says anything: one with a semicolon, or a percent sign before what is no byte, is passed over.
+fn is_whole(pair: &str) -> bool {
+    let is_byte = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    !pair.is_empty() && !pair.contains(';') && pair.split('%').skip(1).all(is_byte)
 }
 
 /// Percent-decodes; `+` is a space.
@@ -116,6 +122,12 @@ mod tests {
         assert_eq!(query.flag("other"), None);
         assert_eq!(query.text("s"), "a b");
         assert!(query.integer("limit").is_err());
+        let why = "strconv.ParseInt: parsing \"\": invalid syntax";
+        assert_eq!(Query::parse("limit=").integer("limit").unwrap_err().message(), why);
+        assert_eq!(Query::parse("limit").integer("limit").unwrap_err().message(), why);
+        let broken = Query::parse("a=1;b&limit=%zz&limit=5&c=%4");
+        assert_eq!((broken.first("a"), broken.first("c")), (None, None));
+        assert_eq!(broken.integer("limit").unwrap(), Some(5));
         let large = Query::parse("limit=99999999999999999999&low=-99999999999999999999");
         for (key, sent) in [("limit", "99999999999999999999"), ("low", "-99999999999999999999")] {
             let why = format!("strconv.ParseInt: parsing \"{sent}\": value out of range");

@@ -17,6 +17,7 @@ use crate::{
 };
 use backfill::{Backfill, Fill};
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use kubeplane_clock::{SharedClock, Sleep};
 use kubeplane_core::status::{ApiError, ApiResult};
 use kubeplane_store_trait::Revision;
@@ -77,34 +78,44 @@ impl Watch {
     /// Begins a watch.
     ///
     /// # Errors
-    /// When the cache cannot be read; a revision that is too old is told in the stream.
+    /// When the cache cannot be read; a revision that is too old, or too far ahead, is told in the stream.
     pub(crate) async fn open(api: &Api, start: Start, frames: Frames) -> ApiResult<Self> {
         let Start { resource, filter, after, initial_events, bookmarks, timeout } = start;
-        let wants_rows = initial_events.unwrap_or(after.is_none_or(|after| after.0 == 0));
-        let (mut initial, mut end_initial) = (VecDeque::new(), None);
+        let unversioned = after.is_none_or(|after| after.0 == 0);
+        let wants_rows = initial_events.unwrap_or(unversioned);
+        let (mut initial, mut end_initial, mut late) = (VecDeque::new(), None, None);
         let cache = resource.cache();
-        let from = if wants_rows || after.is_none() {
+        let from = if wants_rows || unversioned {
             let freshness = match after {
                 None => Freshness::Consistent,
                 Some(Revision(0)) => Freshness::Any,
                 Some(after) => Freshness::AtLeast(after),
             };
-            let snapshot = cache.snapshot(freshness).await?;
-            if wants_rows {
-                let range = resource.range(&filter.namespace);
-                let rows =
-                    snapshot.range(&range).map(|(_, row)| row).filter(|row| filter.matches(row));
-                initial = rows.cloned().collect();
-                end_initial =
-                    (initial_events == Some(true) && bookmarks).then_some(snapshot.through);
+            match cache.snapshot(freshness).await {
+                Err(error) if error.code() == StatusCode::GATEWAY_TIMEOUT => {
+                    late = Some(error);
+                    Revision(0)
+                }
+                Err(error) => return Err(error),
+                Ok(snapshot) if wants_rows => {
+                    let range = resource.range(&filter.namespace);
+                    let rows = snapshot.range(&range).map(|(_, row)| row);
+                    initial = rows.filter(|row| filter.matches(row)).cloned().collect();
+                    end_initial =
+                        (initial_events == Some(true) && bookmarks).then_some(snapshot.through);
+                    snapshot.through
+                }
+                Ok(snapshot) => snapshot.through,
             }
-            snapshot.through
         } else {
             cache.snapshot(Freshness::Any).await?;
             after.unwrap_or_default()
         };
         let clock = api.clock().clone();
-        let source = Self::source(api, &resource, from).await;
+        let source = match late {
+            Some(error) => Source::Failed(error),
+            None => Self::source(api, &resource, from).await,
+        };
         Ok(Self {
             resource,
             filter,
@@ -135,6 +146,9 @@ impl Watch {
 
     /// The next bytes to send and how many events they hold; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<(Bytes, u64)> {
+        if self.ends <= self.clock.elapsed() {
+            return None;
+        }
         if let Some(sent) = self.initial_frames() {
             return Some(sent);
         }

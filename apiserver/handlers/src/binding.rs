@@ -29,9 +29,7 @@ impl Handler for PodBinding {
         }
         let dry_run = request.query().all("dryRun").any(|value| value == "All");
         request.api.admit_create(&request, &mut binding, &Object::default(), dry_run).await?;
-        if !dry_run {
-            assign(&request.api, &request.info.namespace, &pod, &binding).await?;
-        }
+        assign(&request.api, &request.info.namespace, &pod, &binding, dry_run).await?;
         let mut status = success(None);
         status["code"] = StatusCode::CREATED.as_u16().into();
         request.respond(StatusCode::CREATED, &Object::from_value(status).unwrap_or_default())
@@ -64,7 +62,13 @@ fn validate(binding: &Object) -> field::Errors {
     errors
 }
 
-async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> ApiResult<()> {
+async fn assign(
+    api: &Api,
+    namespace: &str,
+    name: &str,
+    binding: &Object,
+    dry_run: bool,
+) -> ApiResult<()> {
     let pods = GroupResource::new("", "pods");
     let node = binding.text(&["target", "name"]);
     let refuse =
@@ -73,7 +77,7 @@ async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> Api
     let features = api.features();
     let clears = features.is_on("ClearingNominatedNodeNameAfterBinding");
     let labels = features.is_on("PodTopologyLabelsAdmission");
-    api.update_with(&pods, namespace, name, |pod| {
+    let change = |pod: &mut Object| -> ApiResult<()> {
         for (precondition, actual, what) in [
             (binding.uid(), pod.uid(), "UID"),
             (binding.resource_version(), pod.resource_version(), "ResourceVersion"),
@@ -88,13 +92,19 @@ async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> Api
             }
         }
         if pod.is_deleting() {
-            return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
+            return Err(refuse(format!(
+                "pod {name} is being deleted, cannot be assigned to a host"
+            )));
         }
         let assigned = pod.text(&["spec", "nodeName"]);
         if !assigned.is_empty() {
             return Err(refuse(format!("pod {name} is already assigned to node {assigned:?}")));
         }
-        if pod.at(&["spec", "schedulingGates"]).and_then(Value::as_array).is_some_and(|gates| !gates.is_empty()) {
+        if pod
+            .at(&["spec", "schedulingGates"])
+            .and_then(Value::as_array)
+            .is_some_and(|gates| !gates.is_empty())
+        {
             return Err(refuse(format!("pod {name} has non-empty .spec.schedulingGates")));
         }
         pod.set(&["spec", "nodeName"], node);
@@ -102,15 +112,21 @@ async fn assign(api: &Api, namespace: &str, name: &str, binding: &Object) -> Api
             pod.remove(&["status", "nominatedNodeName"]);
         }
         for map in ["annotations", "labels"].into_iter().take(if labels { 2 } else { 1 }) {
-            if let Some(added) = binding.at(&["metadata", map]).and_then(Value::as_object).filter(|added| !added.is_empty()) {
+            if let Some(added) = binding
+                .at(&["metadata", map])
+                .and_then(Value::as_object)
+                .filter(|added| !added.is_empty())
+            {
                 pod.map_at_mut(&["metadata", map]).extend(added.clone());
             }
         }
         set_scheduled(pod, now);
         Ok(())
-    })
-    .await
-    .map(|_| ())
+    };
+    if dry_run {
+        return change(&mut api.get(&pods, namespace, name).await?);
+    }
+    api.update_with(&pods, namespace, name, change).await.map(drop)
 }
 
 fn set_scheduled(pod: &mut Object, now: jiff::Timestamp) {

@@ -137,8 +137,14 @@ fn from_query(query: &Query) -> ApiResult<Object> {
     if let Some(orphan) = query.flag("orphanDependents") {
         sent.set(&["orphanDependents"], orphan);
     }
-    if let Some(policy) = query.first("propagationPolicy").filter(|policy| !policy.is_empty()) {
+    if let Some(policy) = query.first("propagationPolicy") {
         sent.set(&["propagationPolicy"], policy);
+    }
+    for key in ["uid", "resourceVersion"] {
+        let wanted = query.text(key);
+        if !wanted.is_empty() {
+            sent.set(&["preconditions", key], wanted);
+        }
     }
     Ok(sent)
 }
@@ -155,6 +161,10 @@ mod tests {
         let shown = DeleteOptions::from_object(&sent).unwrap().sent();
         assert_eq!(shown.at(&["preconditions"]), Some(&wanted));
         assert_eq!(shown.at(&["gracePeriodSeconds"]), Some(&json!(3)));
+        let query = Query::parse("uid=u&resourceVersion=7");
+        let shown = DeleteOptions::parse(&query, None).unwrap().sent();
+        assert_eq!(shown.at(&["preconditions"]), Some(&wanted));
+        assert!(DeleteOptions::parse(&Query::parse("propagationPolicy="), None).is_err());
         assert_eq!(DeleteOptions::default().sent().at(&["preconditions"]), None);
     }
 }

@@ -9,7 +9,7 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use kubeplane_store_trait::Revision;
-use std::time::Duration;
+use std::{num::IntErrorKind, time::Duration};
 
 /// How a list's resourceVersion is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub(crate) enum VersionMatch {
 #[derive(Debug, Clone)]
 pub(crate) struct ListOptions {
     pub(crate) filter: Filter,
-    /// `None` when not sent.
+    /// `None` when not sent, and where a list is continued.
     pub(crate) version: Option<Revision>,
+    /// A resourceVersion other than `0` was sent, which nobody may who continues a list.
+    pub(crate) versioned: bool,
     pub(crate) version_match: Option<VersionMatch>,
     pub(crate) limit: Option<usize>,
     pub(crate) continues: Option<String>,
@@ -40,6 +42,10 @@ impl ListOptions {
         features: &Features,
     ) -> ApiResult<Self> {
         let watch = info.verb == "watch";
+        // What is no number is told before what does not go together.
+        let limit = query.integer("limit")?.filter(|limit| *limit > 0);
+        let timeout = query.integer("timeoutSeconds")?.and_then(lasting);
+        let (labels, fields) = selectors(query)?;
         let lists = features.is_on("WatchList");
         let sent_version = query.text("resourceVersion");
         let mut version_match = query.text("resourceVersionMatch");
@@ -55,24 +61,35 @@ impl ListOptions {
             list_errors(version_match, initial_events, query)
         };
         refuse("ListOptions", &errors)?;
-        let limit = query.integer("limit")?.filter(|limit| *limit > 0);
-        let timeout = query.integer("timeoutSeconds")?.filter(|seconds| *seconds > 0);
+        let continues =
+            query.first("continue").filter(|token| !token.is_empty()).map(str::to_owned);
+        let version = match &continues {
+            Some(_) if !watch => None,
+            _ => version(sent_version, watch)?,
+        };
         Ok(Self {
-            filter: filter(query, info, definition)?,
-            version: version(sent_version, watch)?,
+            filter: filter(labels, fields, info, definition)?,
+            version,
+            versioned: !matches!(sent_version, "" | "0"),
             version_match: match version_match {
                 "Exact" => Some(VersionMatch::Exact),
                 "NotOlderThan" => Some(VersionMatch::NotOlderThan),
                 _ => None,
             },
             limit: limit.and_then(|limit| usize::try_from(limit).ok()),
-            continues: query.first("continue").filter(|token| !token.is_empty()).map(str::to_owned),
-            timeout: timeout
-                .and_then(|seconds| u64::try_from(seconds).ok())
-                .map(Duration::from_secs),
+            continues,
+            timeout,
             bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
             initial_events,
         })
+    }
+}
+
+/// How long a watch lasts: no time for what is negative, or is so in nanoseconds; whatever the server likes for 0.
+fn lasting(seconds: i64) -> Option<Duration> {
+    match seconds.wrapping_mul(1_000_000_000) {
+        0 => None,
+        nanos => Some(u64::try_from(nanos).map_or(Duration::ZERO, Duration::from_nanos)),
     }
 }
 
@@ -97,16 +114,28 @@ fn refused(sent: &str) -> ApiError {
 }
 
 fn unreadable(sent: &str) -> ApiError {
-    let why = format!("strconv.ParseUint: parsing {sent:?}: invalid syntax");
+    let is_large =
+        sent.parse::<u64>().is_err_and(|error| *error.kind() == IntErrorKind::PosOverflow);
+    let why = if is_large { "value out of range" } else { "invalid syntax" };
+    let why = format!("strconv.ParseUint: parsing {sent:?}: {why}");
     let error = field::Error::invalid(&Path::new("resourceVersion"), sent, why);
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", error.to_string())
 }
 
-fn filter(query: &Query, info: &RequestInfo, definition: &Definition) -> ApiResult<Filter> {
+fn selectors(query: &Query) -> ApiResult<(LabelSelector, FieldSelector)> {
     let labels = LabelSelector::parse(query.text("labelSelector"))
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let mut fields = FieldSelector::parse(query.text("fieldSelector"))
+    let fields = FieldSelector::parse(query.text("fieldSelector"))
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    Ok((labels, fields))
+}
+
+fn filter(
+    labels: LabelSelector,
+    mut fields: FieldSelector,
+    info: &RequestInfo,
+    definition: &Definition,
+) -> ApiResult<Filter> {
     if !info.name.is_empty() {
         if fields.is_everything() {
             fields = FieldSelector::equal("metadata.name", &info.name);

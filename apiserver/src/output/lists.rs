@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use kubeplane_core::{
+    Definition,
     schema::SchemaRef,
     status::{ApiError, ApiResult},
 };
@@ -94,7 +95,9 @@ pub(crate) async fn list(
                 _ => (
                     &definition.list_kind,
                     definition.group_version().to_string(),
-                    rows.iter().map(|row| Ok(decode(row)?.into_value())).collect(),
+                    rows.iter()
+                        .map(|row| Ok(item(definition, decode(row)?.into_value())))
+                        .collect(),
                 ),
             };
             let list = json!({
@@ -103,6 +106,16 @@ pub(crate) async fn list(
             value(accepted, StatusCode::OK, &list)
         }
     }
+}
+
+/// An object as it stands in a list: where the list has a type, it does not say its own.
+fn item(definition: &Definition, mut object: Value) -> Value {
+    let typed = !matches!(definition.schema, SchemaRef::Shared(_));
+    if let Some(map) = object.as_object_mut().filter(|_| typed) {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    object
 }
 
 #[derive(Clone, Copy)]

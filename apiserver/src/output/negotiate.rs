@@ -47,6 +47,8 @@ pub(crate) struct Offer {
     tables: bool,
     /// A watch: no YAML.
     stream: bool,
+    /// A list or a watch, which have one path.
+    listed: bool,
     /// The object's own form has a protobuf form.
     protobuf: bool,
     /// Nothing but the writer of the answer looks at what is accepted.
@@ -55,8 +57,14 @@ pub(crate) struct Offer {
 
 impl Offer {
     /// The object's own form only.
-    pub(crate) const PLAIN: Self =
-        Self { forms: false, tables: false, stream: false, protobuf: true, late: false };
+    pub(crate) const PLAIN: Self = Self {
+        forms: false,
+        tables: false,
+        stream: false,
+        listed: false,
+        protobuf: true,
+        late: false,
+    };
     /// The lists of groups, which no route of the original's stands before.
     pub(crate) const GROUPS: Self = Self { late: true, ..Self::PLAIN };
     /// Objects that are answered and not stored.
@@ -65,12 +73,17 @@ impl Offer {
     /// Every form of a kind's objects.
     pub(crate) fn forms(definition: &Definition) -> Self {
         let protobuf = Message::of(&definition.schema).is_some();
-        Self { forms: true, tables: true, stream: false, protobuf, late: false }
+        Self { protobuf, ..Self::STATUS }
+    }
+
+    /// Every form of a list of a kind's objects.
+    pub(crate) fn list(definition: &Definition) -> Self {
+        Self { listed: true, ..Self::forms(definition) }
     }
 
     /// A watch of a kind's objects.
     pub(crate) fn stream(definition: &Definition) -> Self {
-        Self { stream: true, ..Self::forms(definition) }
+        Self { stream: true, ..Self::list(definition) }
     }
 
     /// Every form, of a Status.
@@ -122,7 +135,9 @@ impl Accepted {
         let custom = offer.forms && !offer.protobuf;
         // As in the original, built-in paths refuse types that nobody serves before parameters are looked at.
         if !custom && !offer.late && is_unknown(&head.headers) {
-            return Err(unavailable(&OBJECTS));
+            let objects: &[&str] = &OBJECTS;
+            let streams: &[&str] = if offer.listed { &STREAMS } else { &[] };
+            return Err(unavailable(&[objects, streams].concat()));
         }
         let mut accepted = choose(head.headers.get_all(header::ACCEPT), offer)
             .ok_or_else(|| ApiError::not_acceptable(&OBJECTS))?;

@@ -3,7 +3,7 @@ use crate::{
     body::Body,
     cache::Row,
     decode,
-    options::{DeleteOptions, ListOptions},
+    options::{DeleteOptions, ListOptions, VersionMatch},
     output::{self, Accepted, Offer},
     write::Writer,
 };
@@ -18,8 +18,12 @@ const WORKERS: usize = 16;
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
     let query = call.query();
-    let list_options =
+    let mut list_options =
         ListOptions::parse(&query, &call.info, call.definition(), call.api.features())?;
+    // The original lists by pages here, for which a resourceVersion is an exact one.
+    if list_options.version.is_some_and(|version| version.0 > 0) {
+        list_options.version_match = list_options.version_match.or(Some(VersionMatch::Exact));
+    }
     let body = call.read_body().await?;
     let sent = decode::options(&call.head.headers, &body)?;
     let options = DeleteOptions::parse(&query, sent)?;

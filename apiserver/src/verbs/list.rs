@@ -31,7 +31,7 @@ pub(super) struct Found {
 
 /// Lists objects.
 pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
-    let accepted = Accepted::of(&call.head, Offer::forms(call.definition()))?;
+    let accepted = Accepted::of(&call.head, Offer::list(call.definition()))?;
     let options =
         ListOptions::parse(&call.query(), &call.info, call.definition(), call.api.features())?;
     let found = find(&call, &options).await?;
@@ -222,7 +222,7 @@ async fn continued(
     sent: &str,
 ) -> ApiResult<Found> {
     let (start, revision) = opened(sent, call.resource.prefix())?;
-    if options.version.is_some_and(|version| version.0 != 0) {
+    if options.versioned {
         let why = "specifying resource version is not allowed when using continue";
         return Err(ApiError::bad_request(why));
     }
@@ -271,8 +271,14 @@ fn opened(token: &str, prefix: &str) -> ApiResult<(Bytes, Option<Revision>)> {
     let data = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad(&illegal(token)))?;
     let token: Value = serde_json::from_slice(&data).map_err(|error| match data.first() {
         Some(byte) if error.column() <= 1 => {
-            let found = char::from(*byte);
-            bad(&format!("invalid character {found:?} looking for beginning of value"))
+            let found = match byte {
+                // What cannot be printed, in Go's form.
+                0x80..=0xa0 | 0xad => format!("'\\u{byte:04x}'"),
+                0x7f => r"'\x7f'".to_owned(),
+                byte if byte.is_ascii_control() => format!("'\\x{byte:02x}'"),
+                byte => format!("{:?}", char::from(*byte)),
+            };
+            bad(&format!("invalid character {found} looking for beginning of value"))
         }
         _ => bad("unexpected end of JSON input"),
     })?;

@@ -13,8 +13,13 @@ use kubeplane_core::{
     apply::{self, Request, refuse_packed_managers, unpack_managers},
     decode::{FieldValidation, json_kind, misfit},
     patch,
+<<<<<<< HEAD
     schema::{SchemaRef, builtin},
     status::ApiResult,
+=======
+    schema::SchemaRef,
+    status::{ApiResult, Details},
+>>>>>>> 297feb4066b2609c51a4df03605a939025fdfc39
     yaml,
 };
 use serde_json::Value;
@@ -46,7 +51,8 @@ impl Kind {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
                 "415: Unsupported Media Type",
-            )),
+            )
+            .with_details(Details::default())),
             _ => Err(ApiError::unsupported_media_type(&[JSON, MERGE, APPLY])),
         }
     }

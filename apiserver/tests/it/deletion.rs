@@ -34,6 +34,25 @@ async fn finalizers_hold_an_object_until_the_last_is_gone() {
 }
 
 #[tokio::test]
+async fn what_must_be_true_may_stand_in_the_query() {
+    let server = Server::ready().await;
+    let before = version(&server.get(MAPS).await.expect(200));
+    let object = server.config_map("one", json!({})).await;
+    let path = format!("{MAPS}/one");
+    for (query, code) in
+        [("uid=other", 409), ("resourceVersion=1", 409), ("propagationPolicy=", 422)]
+    {
+        server.delete(&format!("{path}?{query}"), &json!(null)).await.expect(code);
+    }
+    server.delete(&format!("{MAPS}?resourceVersion=0"), &json!(null)).await.expect(409);
+    let none = server.delete(&format!("{MAPS}?resourceVersion={before}"), &json!(null)).await;
+    assert_eq!(none.expect(200)["items"], json!([]), "of then, not of now");
+    let query = format!("resourceVersion={}", version(&object));
+    server.delete(&format!("{path}?{query}"), &json!(null)).await.expect(200);
+    server.get(&path).await.expect(404);
+}
+
+#[tokio::test]
 async fn propagation_sets_the_garbage_collectors_finalizers() {
     let server = Server::ready().await;
     for (name, policy, finalizer) in

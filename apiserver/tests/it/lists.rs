@@ -116,6 +116,8 @@ async fn tables_and_metadata_are_made_on_request() {
     assert_eq!(answer["kind"], "PartialObjectMetadataList");
     assert_eq!(answer["items"][0]["metadata"]["name"], "m00");
     assert!(answer["items"][0].get("data").is_none());
+    let pretty = server.get(&format!("{MAPS}?pretty=true")).await.expect(200);
+    assert_eq!(pretty["items"][0].get("kind"), None, "the list says it: {pretty}");
     let yaml =
         server.call("GET", &format!("{MAPS}/m00"), &[("accept", "application/yaml")], b"").await;
     assert!(yaml.text.contains("kind: ConfigMap"), "{}", yaml.text);

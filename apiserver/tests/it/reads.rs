@@ -105,6 +105,33 @@ async fn continue_tokens_are_checked_first() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_told_before_what_does_not_go_together() {
+    let (server, _) = filled(2).await;
+    let list = server.get(&format!("{MAPS}?limit=1")).await.expect(200);
+    let token = list["metadata"]["continue"].as_str().unwrap();
+    let continued = format!("continue={token}&resourceVersion=abc");
+    for (query, message) in [
+        ("limit=", "strconv.ParseInt: parsing \"\": invalid syntax"),
+        ("timeoutSeconds=&watch=1", "strconv.ParseInt: parsing \"\": invalid syntax"),
+        ("limit=x&resourceVersionMatch=Exact", "strconv.ParseInt: parsing \"x\": invalid syntax"),
+        (
+            "continue=junk",
+            "invalid continue token: continue key is not valid: invalid character '\\u008e' looking for beginning of value",
+        ),
+        (
+            "resourceVersion=99999999999999999999",
+            "invalid resource version: resourceVersion: Invalid value: \"99999999999999999999\": strconv.ParseUint: parsing \"99999999999999999999\": value out of range",
+        ),
+        (continued.as_str(), "specifying resource version is not allowed when using continue"),
+    ] {
+        let refused = server.get(&format!("{MAPS}?{query}")).await;
+        assert_eq!((refused.code.as_u16(), refused.message().as_str()), (400, message), "{query}");
+    }
+    let escaped = server.get(&format!("{MAPS}?fieldSelector=metadata.name%3Da%5C%3Db")).await;
+    assert!(names(&escaped.expect(200)).is_empty());
+}
+
+#[tokio::test]
 async fn unknown_fields_are_refused_in_the_words_of_each_kind() {
     let server = Server::ready().await;
     for (path, message) in [
@@ -206,6 +233,14 @@ async fn forms_that_do_not_fit_are_refused() {
     assert_eq!(
         refused.message(),
         "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)"
+    );
+    let refused = get(MAPS.into(), "text/html").await;
+    assert!(
+        refused.message().ends_with(
+            "application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        ),
+        "a list's path serves watches too: {}",
+        refused.text
     );
     let taken = get(MAPS.into(), "application/json;q=0").await;
     assert_eq!(taken.code.as_u16(), 200);

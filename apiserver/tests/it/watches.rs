@@ -50,6 +50,38 @@ async fn without_a_revision_the_present_comes_first() {
 }
 
 #[tokio::test]
+async fn a_watch_without_initial_events_begins_with_what_comes() {
+    let server = Server::ready().await;
+    server.config_map("one", json!({})).await;
+    server.get(MAPS).await.expect(200);
+    let query =
+        "watch=1&resourceVersion=0&sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
+    let mut events = server.watch(&format!("{MAPS}?{query}")).await;
+    server.config_map("two", json!({})).await;
+    assert_eq!(events.brief().await, brief("ADDED", "two"));
+}
+
+#[tokio::test]
+async fn a_watch_with_no_time_left_says_nothing() {
+    let server = Server::ready().await;
+    server.config_map("one", json!({})).await;
+    let mut events = server.watch(&format!("{MAPS}?watch=1&timeoutSeconds=-1")).await;
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn a_watch_from_a_revision_that_does_not_come_ends_with_an_error() {
+    let server = Server::ready().await;
+    let query = "watch=1&resourceVersion=999999999&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let mut events = server.watch(&format!("{MAPS}?{query}")).await;
+    let told = events.next().await.unwrap();
+    assert_eq!(told["type"], "ERROR");
+    assert_eq!(told["object"]["code"], 504);
+    assert_eq!(told["object"]["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
 async fn selectors_turn_changes_into_arrivals_and_departures() {
     let server = Server::ready().await;
     let mut object = server.config_map("one", json!({"app": "no"})).await;

@@ -154,6 +154,24 @@ async fn bindings_pass_admission() {
 }
 
 #[tokio::test]
+async fn a_binding_that_is_only_tried_is_refused_as_a_real_one() {
+    let server = server().await;
+    server.pod("free", "").await;
+    let binding = |pod: &str| {
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
+            "target": {"kind": "Node", "name": "one"}})
+    };
+    let path = |pod: &str, query: &str| format!("{PODS}/{pod}/binding{query}");
+    let dry = "?dryRun=All";
+    server.admin("POST", &path("none", dry), &binding("none")).await.expect(404);
+    server.admin("POST", &path("free", dry), &binding("free")).await.expect(201);
+    let pod = server.admin("GET", &format!("{PODS}/free"), &Value::Null).await.expect(200);
+    assert!(pod["spec"]["nodeName"].is_null(), "{pod}");
+    server.admin("POST", &path("free", ""), &binding("free")).await.expect(201);
+    server.admin("POST", &path("free", dry), &binding("free")).await.expect(409);
+}
+
+#[tokio::test]
 async fn what_is_named_after_a_node_is_that_nodes() {
     let server = server().await;
     let named = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
