@@ -13,13 +13,8 @@ use kubeplane_core::{
     apply::{self, Request, refuse_packed_managers, unpack_managers},
     decode::{FieldValidation, json_kind, misfit},
     patch,
-<<<<<<< HEAD
     schema::{SchemaRef, builtin},
-    status::ApiResult,
-=======
-    schema::SchemaRef,
     status::{ApiResult, Details},
->>>>>>> 297feb4066b2609c51a4df03605a939025fdfc39
     yaml,
 };
 use serde_json::Value;
