@@ -49,6 +49,10 @@ async fn a_store_that_fails_makes_the_server_not_ready_until_it_works_again() {
     let errors =
         "etcd_request_errors_total{group=\"\",operation=\"get\",resource=\"configmaps\"} 1";
     assert!(told.contains(errors), "{errors} in {told}");
+    let told = server.get("/metrics/slis").await.text;
+    assert_eq!(value(&told, "kubernetes_healthcheck", &["name=\"etcd\"", "type=\"readyz\""]), 1.0);
+    let failed = ["name=\"etcd\"", "status=\"error\"", "type=\"readyz\""];
+    assert_eq!(value(&told, "kubernetes_healthchecks_total", &failed), 2.0);
 }
 
 /// The value of the only series of this name whose labels hold all of these texts.

@@ -1,3 +1,4 @@
+use crate::slis::Slis;
 use parking_lot::RwLock;
 use std::{fmt, sync::Arc};
 
@@ -23,11 +24,14 @@ struct Named {
 
 /// The checks of one component, by name. Clones share them.
 #[derive(Clone, Default)]
-pub struct Health(Arc<RwLock<Vec<Named>>>);
+pub struct Health {
+    checks: Arc<RwLock<Vec<Named>>>,
+    pub(crate) slis: Slis,
+}
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.read().iter().map(|named| named.name.clone())).finish()
+        f.debug_list().entries(self.checks.read().iter().map(|named| named.name.clone())).finish()
     }
 }
 
@@ -47,7 +51,7 @@ impl Health {
         check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) {
         let named = Named { name: name.into(), probe, check: Arc::new(check) };
-        let mut all = self.0.write();
+        let mut all = self.checks.write();
         match all.iter_mut().find(|other| other.name == named.name && other.probe == probe) {
             Some(other) => *other = named,
             None => all.push(named),
@@ -58,7 +62,7 @@ impl Health {
     #[must_use]
     pub fn report(&self, probe: Probe, excluded: &[&str]) -> Report {
         let checks: Vec<_> =
-            self.0.read().iter().filter(|named| named.answers(probe)).cloned().collect();
+            self.checks.read().iter().filter(|named| named.answers(probe)).cloned().collect();
         let unknown =
             excluded.iter().filter(|name| !checks.iter().any(|check| *check.name == ***name));
         let unknown = unknown.map(|name| (*name).to_owned()).collect();
@@ -77,7 +81,7 @@ impl Health {
     /// Asks what goes by one name; `None` when there is no such check.
     #[must_use]
     pub fn one(&self, probe: Probe, name: &str) -> Option<Result<(), String>> {
-        let all = self.0.read();
+        let all = self.checks.read();
         let named = all.iter().filter(|named| named.answers(probe) && *named.name == *name);
         let checks: Vec<_> = named.map(|named| named.check.clone()).collect();
         drop(all);
@@ -103,6 +107,12 @@ impl Report {
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.results.iter().all(|(_, result, _)| result.is_ok())
+    }
+
+    /// The names of the checks that were asked, and whether they passed.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (&str, bool)> {
+        let asked = self.results.iter().filter(|(_, _, skipped)| !skipped);
+        asked.map(|(name, result, _)| (name.as_str(), result.is_ok()))
     }
 
     /// The names of failed checks and why they failed.

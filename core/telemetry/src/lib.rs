@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   component ── adds checks ──> Health ──┐
-//!             ── registers ───> Metrics ──┴──> router() ──> /healthz /livez /readyz /metrics
+//!             ── registers ───> Metrics ──┴──> router() ──> /healthz /livez /readyz /metrics /metrics/slis
 //! ```
 //!
 //! Both are values: several clusters live in one process, each with its own.
@@ -21,6 +21,7 @@ mod health;
 mod metrics;
 mod process;
 mod router;
+mod slis;
 
 pub use exposition::METRICS_CONTENT_TYPE;
 pub use health::{Health, Probe, Report};

@@ -14,8 +14,9 @@ use http::{HeaderMap, StatusCode, header};
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The routes `/healthz`, `/livez`, `/readyz` (each with `?verbose`, `?exclude=` and single checks below
-/// it) and `/metrics`, which is OpenMetrics for those who accept it and plain text for others. As in the original, each is
-/// served whatever the method is, and all else is a page that says that it is not there.
+/// it) and `/metrics`, which is OpenMetrics for those who accept it and plain text for others, with `/metrics/slis` below it:
+/// what the single checks of these probes said (KEP-3466). As in the original, each is served whatever the method is, and
+/// all else is a page that says that it is not there.
 pub fn router(health: Health, metrics: Metrics) -> Router {
     let mut router = Router::new();
     for (path, name, probe) in [
@@ -37,6 +38,12 @@ pub fn router(health: Health, metrics: Metrics) -> Router {
             "/metrics",
             any(|State((_, metrics)): State<(Health, Metrics)>, headers: HeaderMap| async move {
                 exposition(&metrics, &headers)
+            }),
+        )
+        .route(
+            "/metrics/slis",
+            any(|State((health, _)): State<(Health, Metrics)>, headers: HeaderMap| async move {
+                exposition(&health.slis.metrics, &headers)
             }),
         )
         .fallback(|| async { nowhere().map(Body::from) })
@@ -81,6 +88,7 @@ pub fn health_response(
         pairs().filter(|(key, _)| *key == "exclude").map(|(_, name)| name).collect();
     let verbose = pairs().any(|(key, _)| key == "verbose");
     let report = health.report(probe, &excluded);
+    health.slis.observe(probe_name, &report);
     for (name, why) in report.failures() {
         tracing::debug!(probe = probe_name, check = name, why, "health check failed");
     }
@@ -118,6 +126,15 @@ mod tests {
         assert_eq!(failing.status(), 500);
         assert!(failing.body().contains("[-]informers failed: reason withheld\n"));
         assert_eq!(health_response(&health, Probe::Live, "livez", None, "").status(), 200);
+        let counted = health.slis.metrics.encode_plain();
+        for line in [
+            r#"kubernetes_healthcheck{name="informers",type="readyz"} 0"#,
+            r#"kubernetes_healthcheck{name="ping",type="livez"} 1"#,
+            r#"kubernetes_healthchecks_total{name="log",status="success",type="readyz"} 1"#,
+            r#"kubernetes_healthchecks_total{name="ping",status="success",type="readyz"} 3"#,
+        ] {
+            assert!(counted.lines().any(|own| own == line), "{line} in {counted}");
+        }
         assert_eq!(health_response(&health, Probe::Live, "livez", Some("none"), "").status(), 404);
     }
 }
