@@ -1,6 +1,7 @@
 //! Objects of any kind behind one type, so that what keeps and passes them on is compiled once and not per kind.
 
 mod managers;
+mod tight;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
@@ -33,6 +34,7 @@ where
     let mut object: K = serde_json::from_str(&text)?;
     // Those that could not be told apart from the text.
     object.meta_mut().managed_fields = None;
+    tight::tighten(&mut object);
     Ok(Arc::new(object))
 }
 
