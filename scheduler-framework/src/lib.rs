@@ -23,7 +23,8 @@
 //!   thought), [`Filter`], [`PreScore`] and [`Score`] are pure, and `Filter` and `Score` run for many nodes at once;
 //!   [`PostFilter`] makes room when no node is left; [`Reserve`] can be undone, also where it was never done;
 //! * beside it: [`Permit`] holds back, [`PreBind`] prepares, the first [`Bind`] that takes the pod binds it, [`PostBind`] is told;
-//! * for groups of pods: [`PlacementGenerate`] proposes sets of nodes, [`PlacementScore`] chooses among them;
+//! * for groups of pods: [`PlacementGenerate`] proposes sets of nodes, [`PlacementScore`] chooses among them, and
+//!   [`GroupPostFilter`] makes room for a group, asking a [`GroupWhatIf`], which changes nothing but its own view of the nodes;
 //! * for pods alike: [`Sign`] says which are, and what a [`Track`], with its [`Places`], or [`Counted`] and [`Counting`], keeps of a
 //!   node is exactly what the filters and scores would say.
 //!
