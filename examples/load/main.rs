@@ -101,7 +101,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Vec<String>> {
             }
         }
         for server in &servers {
-            fixture::empty(server).await?;
+            // What was found out until then is not lost.
+            if let Err(error) = fixture::empty(server).await {
+                println!("{} could not be emptied: {error}", server.name);
+            }
         }
     }
     Ok(table.lines())

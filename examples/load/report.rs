@@ -54,10 +54,10 @@ impl Table {
                 let least = figures.iter().map(|f| f.per_cpu).fold(f64::INFINITY, f64::min);
                 let most = figures.iter().map(|f| f.per_cpu).fold(0.0, f64::max);
                 lines.push(format!(
-                    "{phase:<24} {name:<10} {:>10.0} {:>12.0} {:>18} {:>9.2} {:>9.2} {:>9.2} {:>9.0} {:>6.1}x",
-                    of(|f| f.per_second),
-                    of(|f| f.per_cpu),
-                    format!("{least:.0}..{most:.0}"),
+                    "{phase:<24} {name:<10} {:>10} {:>12} {:>18} {:>9.2} {:>9.2} {:>9.2} {:>9.0} {:>6.1}x",
+                    rate(of(|f| f.per_second)),
+                    rate(of(|f| f.per_cpu)),
+                    format!("{}..{}", rate(least), rate(most)),
                     of(|f| f.half),
                     of(|f| f.most_of),
                     of(|f| f.longest),
@@ -102,10 +102,19 @@ impl Figures {
 
     fn line(&self) -> String {
         format!(
-            "{:>10.0}/s {:>10.0}/CPU-s p50 {:.2} ms p99 {:.2} ms RSS {:.0} MiB",
-            self.per_second, self.per_cpu, self.half, self.most_of, self.resident
+            "{:>10}/s {:>10}/CPU-s p50 {:.2} ms p99 {:.2} ms RSS {:.0} MiB",
+            rate(self.per_second),
+            rate(self.per_cpu),
+            self.half,
+            self.most_of,
+            self.resident
         )
     }
+}
+
+/// Of lists there are few a second.
+fn rate(value: f64) -> String {
+    if value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
