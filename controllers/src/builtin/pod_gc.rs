@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -86,14 +86,17 @@ impl PodGc {
 
     /// The nodes that have been missing for long enough, and still are.
     async fn lost_nodes(&self, context: &Context, pods: &[Arc<Pod>]) -> BTreeSet<String> {
-        let nodes = context.informers().of::<Node>();
+        let nodes = context.informers().of::<Node>().list();
+        let known: HashSet<_> =
+            nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
         let now = context.clock().elapsed();
-        let named: BTreeSet<_> = pods.iter().filter_map(|pod| node_name(pod)).collect();
+        // Nearly all pods are on a node that is there, so it is the others that are put in order.
+        let named = pods.iter().filter_map(|pod| node_name(pod));
+        let gone: BTreeSet<_> = named.filter(|name| !known.contains(name)).collect();
         let due: Vec<String> = {
             let mut missing = self.missing.lock();
-            missing
-                .retain(|name, _| named.contains(name.as_str()) && nodes.get("", name).is_none());
-            for name in named.into_iter().filter(|name| nodes.get("", name).is_none()) {
+            missing.retain(|name, _| gone.contains(name.as_str()));
+            for name in gone {
                 missing.entry(name.to_owned()).or_insert(now);
             }
             let due = missing.iter().filter(|(_, since)| now.saturating_sub(**since) >= QUARANTINE);
@@ -162,15 +165,16 @@ impl Controller for PodGc {
                 Some(name) if lost.contains(name) => {
                     note(self.remove(context, pod, Why::Orphaned).await);
                 }
-                Some(name) => {
+                Some(name) if going => {
                     let out = nodes.get("", name).is_some_and(|node| {
                         !is_ready(&node)
                             && taints(&node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
                     });
-                    if going && out {
+                    if out {
                         note(self.remove(context, pod, Why::OutOfService).await);
                     }
                 }
+                Some(_) => {}
             }
         }
         if ended.len() > ENDED {
