@@ -130,7 +130,7 @@ mod tests {
         for line in [
             r#"kubernetes_healthcheck{name="informers",type="readyz"} 0"#,
             r#"kubernetes_healthcheck{name="ping",type="livez"} 1"#,
-            r#"kubernetes_healthchecks_total{name="log",status="success",type="readyz"} 1"#,
+            r#"kubernetes_healthchecks_total{name="log",status="success",type="readyz"} 2"#,
             r#"kubernetes_healthchecks_total{name="ping",status="success",type="readyz"} 3"#,
         ] {
             assert!(counted.lines().any(|own| own == line), "{line} in {counted}");
