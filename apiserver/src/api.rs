@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
     GroupResource, Object,
-    admission::{Admission, Operation, Warnings},
+    admission::{Operation, Warnings},
     apply::{self, unpack_managers},
     auth::{Authorizer, UserInfo},
     decode::conform,
@@ -52,7 +52,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) reader: Arc<dyn ObjectReader>,
     pub(crate) authorizer: Arc<dyn Authorizer>,
-    pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) admission: Vec<admit::Step>,
     pub(crate) handlers: BTreeMap<(GroupResource, String), Arc<dyn Handler>>,
     pub(crate) hooks: BTreeMap<GroupResource, Vec<Arc<dyn WriteHook>>>,
     pub(crate) routes: Vec<(String, Arc<dyn Route>)>,
@@ -277,6 +277,36 @@ impl Api {
             let found = self.resource(resource)?;
             let (user, warnings) = (UserInfo::default(), Warnings::default());
             Writer::inside(self, &found, namespace, &user, &warnings).change(name, change).await
+        })
+    }
+
+    /// The same for a change that neither looks at managed fields nor has a use for the outcome, as of a binding: those
+    /// fields stay the text that is stored, and `change` sees them in that form.
+    ///
+    /// # Errors
+    /// As of [`update_with`](Self::update_with).
+    pub async fn amend(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+        mut change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
+    ) -> ApiResult<()> {
+        self.amended(resource, namespace, name, &mut change).await
+    }
+
+    fn amended<'a>(
+        &'a self,
+        resource: &'a GroupResource,
+        namespace: &'a str,
+        name: &'a str,
+        change: &'a mut Change<'a>,
+    ) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move {
+            let found = self.resource(resource)?;
+            let (user, warnings) = (UserInfo::default(), Warnings::default());
+            let writer = Writer::inside(self, &found, namespace, &user, &warnings);
+            writer.amend(name, change).await.map(drop)
         })
     }
 

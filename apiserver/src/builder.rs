@@ -16,6 +16,7 @@ use crate::{
     timed::Timed,
     tls::TlsOptions,
     versions::Versions,
+    write::admit,
     zpages::{FlagsPage, StatusPage},
 };
 use kubeplane_clock::{Seed, SharedClock};
@@ -273,7 +274,8 @@ impl Builder {
         let reader = CacheReader::shared(registry.clone(), store.clone());
         let authorizers = self.authorizers.into_iter().map(|make| make(&reader)).collect();
         let authenticators = self.authenticators.into_iter().map(|make| make(&reader)).collect();
-        let admission = self.admission.into_iter().map(|make| make(&reader)).collect();
+        let admission =
+            self.admission.into_iter().map(|make| admit::Step::new(make(&reader))).collect();
         let stopping = CancellationToken::new();
         let health =
             Arc::new(HealthRoute::new(self.health.clone(), self.metrics, stopping.clone()));

@@ -7,7 +7,7 @@ mod flow;
 mod labels;
 mod stored;
 
-pub(crate) use access::{AccessMetrics, Phase};
+pub(crate) use access::{AccessMetrics, AdmissionTimes, Phase};
 pub(crate) use audit::AuditMetrics;
 pub(crate) use features::show;
 pub(crate) use flow::{FlowMetrics, Seats};

@@ -23,6 +23,7 @@ use crate::{
     write::{Writer, Written},
 };
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{Method, Response, StatusCode, request::Parts};
 use jiff::Timestamp;
 use kubeplane_core::{
@@ -130,16 +131,18 @@ impl Call {
         if let Some(handler) = self.handler("") {
             return handler.handle(self.into_request()).await;
         }
-        match verb {
-            Verb::Create => create::serve(self).await,
-            Verb::Delete => delete::serve(self).await,
-            Verb::DeleteCollection => deletecollection::serve(self).await,
-            Verb::Get => get::serve(self).await,
-            Verb::List => list::serve(self).await,
-            Verb::Patch => patch::serve(self).await,
-            Verb::Update => update::serve(self).await,
-            Verb::Watch => watch::serve(self).await,
-        }
+        // Each by itself: one that could be any of them would be as large as the largest, and is moved several times.
+        let serving = match verb {
+            Verb::Create => create::serve(self).boxed(),
+            Verb::Delete => delete::serve(self).boxed(),
+            Verb::DeleteCollection => deletecollection::serve(self).boxed(),
+            Verb::Get => get::serve(self).boxed(),
+            Verb::List => list::serve(self).boxed(),
+            Verb::Patch => patch::serve(self).boxed(),
+            Verb::Update => update::serve(self).boxed(),
+            Verb::Watch => watch::serve(self).boxed(),
+        };
+        serving.await
     }
 
     async fn serve_part(self) -> ApiResult<Response<Body>> {
@@ -163,13 +166,14 @@ impl Call {
         if let Some(handler) = handler {
             return handler.handle(self.into_request()).await;
         }
-        match (&subresource.form, verb) {
-            (Form::Part, Verb::Get) => get::serve(self).await,
-            (Form::Part, Verb::Update) => update::serve(self).await,
-            (Form::Part, Verb::Patch) => patch::serve(self).await,
-            (Form::Scale { .. }, _) => scale::serve(self, verb).await,
-            _ => Err(ApiError::no_such_path()),
-        }
+        let serving = match (&subresource.form, verb) {
+            (Form::Part, Verb::Get) => get::serve(self).boxed(),
+            (Form::Part, Verb::Update) => update::serve(self).boxed(),
+            (Form::Part, Verb::Patch) => patch::serve(self).boxed(),
+            (Form::Scale { .. }, _) => scale::serve(self, verb).boxed(),
+            _ => return Err(ApiError::no_such_path()),
+        };
+        serving.await
     }
 
     /// Only those are warned who ask for what is there, in a form that is.

@@ -5,10 +5,13 @@ use crate::{
     objects::ClusterObjects,
     tally::Tallies,
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 /// All nodes at one moment: what one scheduling cycle sees.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     nodes: Arc<Vec<Arc<NodeInfo>>>,
     by_name: Arc<HashMap<String, usize>>,
@@ -19,6 +22,23 @@ pub struct Snapshot {
     history: Option<(Arc<History>, Moment)>,
     /// In which the pods of one group are placed.
     group: Option<Arc<GroupCycle>>,
+}
+
+/// No objects, made once: every cycle begins and ends with a snapshot of nothing.
+static NO_OBJECTS: LazyLock<Arc<ClusterObjects>> = LazyLock::new(Arc::default);
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self {
+            nodes: Arc::default(),
+            by_name: Arc::default(),
+            nominated: Arc::default(),
+            objects: NO_OBJECTS.clone(),
+            tallies: Arc::default(),
+            history: None,
+            group: None,
+        }
+    }
 }
 
 impl Snapshot {

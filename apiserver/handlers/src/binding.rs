@@ -126,7 +126,7 @@ async fn assign(
     if dry_run {
         return change(&mut api.get(&pods, namespace, name).await?);
     }
-    api.update_with(&pods, namespace, name, change).await.map(drop)
+    api.amend(&pods, namespace, name, change).await
 }
 
 fn set_scheduled(pod: &mut Object, now: jiff::Timestamp) {

@@ -10,7 +10,11 @@ use prometheus_client::{
         histogram::{Histogram, exponential_buckets},
     },
 };
-use std::time::Duration;
+use std::{
+    array,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
@@ -44,6 +48,22 @@ pub(crate) enum Phase {
     Validate,
 }
 
+/// Operations, phases, and whether something is refused.
+const TIMES: usize = 4 * 2 * 2;
+
+/// The histograms of one admission step (`Some`), or of all of a phase. Each is looked up once: every write asks every step.
+#[derive(Debug)]
+pub(crate) struct AdmissionTimes {
+    step: Option<&'static str>,
+    found: [OnceLock<Histogram>; TIMES],
+}
+
+impl AdmissionTimes {
+    pub(crate) fn of(step: Option<&'static str>) -> Self {
+        Self { step, found: array::from_fn(|_| OnceLock::new()) }
+    }
+}
+
 /// Counters of who gets in and what is let through.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessMetrics {
@@ -54,6 +74,8 @@ pub(crate) struct AccessMetrics {
     authorization_seconds: Family<ResultLabel, Histogram>,
     plugins: Family<PluginLabels, Histogram>,
     phases: Family<PhaseLabels, Histogram>,
+    /// Those of [`phases`](Self::phases).
+    pub(crate) whole: Arc<AdmissionTimes>,
 }
 
 fn seconds() -> Histogram {
@@ -74,6 +96,7 @@ impl AccessMetrics {
             authorization_seconds: Family::new_with_constructor(seconds),
             plugins: Family::new_with_constructor(admission),
             phases: Family::new_with_constructor(admission),
+            whole: Arc::new(AdmissionTimes::of(None)),
         };
         metrics.with_registry(|registry| {
             let help = "Attempts to authenticate, by result";
@@ -128,35 +151,37 @@ impl AccessMetrics {
         self.authorization_seconds.get_or_create(&label).observe(took.as_secs_f64());
     }
 
-    /// Times one admission step (`Some`) or all of a phase.
+    /// Times one admission step, or all of a phase.
     pub(crate) fn admitted(
         &self,
-        step: Option<&'static str>,
+        times: &AdmissionTimes,
         phase: Phase,
         operation: Operation,
         rejected: bool,
         took: Duration,
     ) {
-        let operation = match operation {
-            Operation::Create => "CREATE",
-            Operation::Update => "UPDATE",
-            Operation::Delete => "DELETE",
-            Operation::Connect => "CONNECT",
+        let (index, operation) = match operation {
+            Operation::Create => (0, "CREATE"),
+            Operation::Update => (1, "UPDATE"),
+            Operation::Delete => (2, "DELETE"),
+            Operation::Connect => (3, "CONNECT"),
         };
         let r#type = match phase {
             Phase::Admit => "admit",
             Phase::Validate => "validate",
         };
+        let place = index * 4 + usize::from(phase == Phase::Validate) * 2 + usize::from(rejected);
         let rejected = if rejected { "true" } else { "false" };
-        match step {
+        let find = || match times.step {
             Some(name) => {
                 let labels = PluginLabels { name, operation, rejected, r#type };
-                self.plugins.get_or_create(&labels).observe(took.as_secs_f64());
+                self.plugins.get_or_create(&labels).clone()
             }
             None => {
                 let labels = PhaseLabels { operation, rejected, r#type };
-                self.phases.get_or_create(&labels).observe(took.as_secs_f64());
+                self.phases.get_or_create(&labels).clone()
             }
-        }
+        };
+        times.found[place].get_or_init(find).observe(took.as_secs_f64());
     }
 }

@@ -1,15 +1,32 @@
 //! Admission of one write: every step that handles it, in the order of assembly.
 
 use super::Writer;
-use crate::{audit::Level, metrics::Phase};
+use crate::{
+    audit::Level,
+    metrics::{AdmissionTimes, Phase},
+};
 use kubeplane_core::{
     Object,
     admission::{Admission, Does, Notes, Operation, Request},
     apply::unpack_managers,
     status::ApiResult,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tracing::Instrument;
+
+/// One step, as it was assembled.
+#[derive(Debug)]
+pub(crate) struct Step {
+    admission: Arc<dyn Admission>,
+    times: AdmissionTimes,
+}
+
+impl Step {
+    pub(crate) fn new(admission: Arc<dyn Admission>) -> Self {
+        let times = AdmissionTimes::of(Some(admission.name()));
+        Self { admission, times }
+    }
+}
 
 fn request<'a>(
     writer: &'a Writer<'_>,
@@ -54,10 +71,13 @@ pub(crate) async fn mutate(
     let (object, unpacked) = phase.shown(object, old);
     let old = unpacked.as_ref().or(old);
     let mut request = request(writer, operation, name, object, old, options, &notes);
+    let start = phase.now();
     let all = async {
+        let mut now = start;
         loop {
             for step in phase.steps() {
-                phase.timed(Some(step.name()), step.mutate(&mut request)).await?;
+                let work = step.admission.mutate(&mut request);
+                now = phase.timed(&step.times, now, work).await?;
             }
             if !notes.begin_again() {
                 return Ok(());
@@ -65,9 +85,9 @@ pub(crate) async fn mutate(
         }
     };
     let span = tracing::debug_span!("admission", phase = "mutating");
-    let result = phase.timed(None, all).instrument(span).await;
+    let result = phase.timed(&writer.api.0.metrics.access.whole, start, all).instrument(span).await;
     tell(writer, &notes);
-    result
+    result.map(drop)
 }
 
 /// Asks every step whether the write may be made.
@@ -84,16 +104,18 @@ pub(crate) async fn validate(
     let (object, unpacked) = phase.shown(object, old);
     let old = unpacked.as_ref().or(old);
     let request = request(writer, operation, name, object, old, options, &notes);
+    let start = phase.now();
     let all = async {
+        let mut now = start;
         for step in phase.steps() {
-            phase.timed(Some(step.name()), step.validate(&request)).await?;
+            now = phase.timed(&step.times, now, step.admission.validate(&request)).await?;
         }
         Ok(())
     };
     let span = tracing::debug_span!("admission", phase = "validating");
-    let result = phase.timed(None, all).instrument(span).await;
+    let result = phase.timed(&writer.api.0.metrics.access.whole, start, all).instrument(span).await;
     tell(writer, &notes);
-    result
+    result.map(drop)
 }
 
 fn tell(writer: &Writer<'_>, notes: &Notes) {
@@ -116,14 +138,15 @@ struct Watched<'a> {
 
 impl<'a> Watched<'a> {
     /// The steps that do something about such a write.
-    fn steps(self) -> impl Iterator<Item = &'a Arc<dyn Admission>> {
+    fn steps(self) -> impl Iterator<Item = &'a Step> {
         let Self { writer, operation, phase } = self;
         let idle = match phase {
             Phase::Admit => Does::Validates,
             Phase::Validate => Does::Mutates,
         };
-        let all = writer.api.0.admission.iter().filter(move |step| step.does() != idle);
-        all.filter(move |step| step.handles(operation, writer.definition(), writer.subresource))
+        let all = writer.api.0.admission.iter().filter(move |step| step.admission.does() != idle);
+        let (definition, subresource) = (writer.definition(), writer.subresource);
+        all.filter(move |step| step.admission.handles(operation, definition, subresource))
     }
 
     /// The objects with the sets of their managers, if a step looks at them: the new one, and a copy of the old one.
@@ -132,7 +155,7 @@ impl<'a> Watched<'a> {
         mut object: Option<&'o mut Object>,
         old: Option<&Object>,
     ) -> (Option<&'o mut Object>, Option<Object>) {
-        if !self.steps().any(|step| step.sees_managers()) {
+        if !self.steps().any(|step| step.admission.sees_managers()) {
             return (object, None);
         }
         if let Some(object) = object.as_deref_mut() {
@@ -145,18 +168,23 @@ impl<'a> Watched<'a> {
         (object, old)
     }
 
+    fn now(self) -> Duration {
+        self.writer.api.clock().elapsed()
+    }
+
+    /// Does some work that begins at this moment; when it was over.
     async fn timed(
         self,
-        step: Option<&'static str>,
+        times: &AdmissionTimes,
+        since: Duration,
         work: impl Future<Output = ApiResult<()>> + Send,
-    ) -> ApiResult<()> {
-        let clock = self.writer.api.clock();
-        let start = clock.elapsed();
+    ) -> ApiResult<Duration> {
         let result = work.await;
-        let took = clock.elapsed().saturating_sub(start);
+        let now = self.now();
         let access = &self.writer.api.0.metrics.access;
-        access.admitted(step, self.phase, self.operation, result.is_err(), took);
-        result
+        let took = now.saturating_sub(since);
+        access.admitted(times, self.phase, self.operation, result.is_err(), took);
+        result.map(|()| now)
     }
 }
 

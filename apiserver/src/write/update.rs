@@ -117,7 +117,8 @@ impl Writer<'_> {
             finish.run(false).await;
             return Err(error);
         }
-        let outcome = self.store_changed(key, object, old).await;
+        let finished = is_due(&old.object) && self.is_let_go(&object);
+        let outcome = self.store_changed(key, object, old, finished).await;
         // A write that may have been made keeps what was claimed for it.
         if !matches!(&outcome, Err(error) if error.code() == StatusCode::GATEWAY_TIMEOUT) {
             finish.run(matches!(outcome, Ok(Outcome::Done(_))) && !self.dry_run).await;
@@ -213,9 +214,10 @@ impl Writer<'_> {
         key: &store::Key,
         object: Object,
         old: Current,
+        finished: bool,
     ) -> ApiResult<Outcome> {
         let name = object.name().to_owned();
-        if self.is_finished(&object, &old.object) {
+        if finished {
             return self.remove_finished(key, object, old).await;
         }
         let value = self.encode(&object).await?;
@@ -240,12 +242,9 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether a change leaves an object that is being deleted without anything that holds it.
-    pub(super) fn is_finished(&self, object: &Object, old: &Object) -> bool {
-        object.finalizers().is_empty()
-            && old.is_deleting()
-            && old.deletion_grace_period().unwrap_or(0) == 0
-            && !self.hooks().iter().any(|hook| hook.holds(object))
+    /// Whether nothing holds an object any more.
+    fn is_let_go(&self, object: &Object) -> bool {
+        object.finalizers().is_empty() && !self.hooks().iter().any(|hook| hook.holds(object))
     }
 
     async fn remove_finished(
@@ -275,18 +274,37 @@ impl Writer<'_> {
         name: &str,
         mut change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
     ) -> ApiResult<Object> {
+        let whole = |object: &mut Object| {
+            unpack_managers(object);
+            change(object)
+        };
+        self.amend(name, whole).await?.into_object()
+    }
+
+    /// The same for a change that has nothing to do with managed fields, which are in the form that is stored.
+    pub(crate) async fn amend(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut Object) -> ApiResult<()> + Send,
+    ) -> ApiResult<Written> {
         let key = self.key(name)?;
         let mut current = self.read(&key, name).await?;
         for _ in 0..TRIES {
-            let old = current.ok_or_else(|| self.not_found(name))?;
-            let mut object = old.object.clone();
-            unpack_managers(&mut object);
+            let mut old = current.ok_or_else(|| self.not_found(name))?;
+            let due = is_due(&old.object);
+            let mut object = std::mem::take(&mut old.object);
             change(&mut object)?;
-            match self.store_changed(&key, object, old).await? {
-                Outcome::Done(written) => return written.into_object(),
+            let finished = due && self.is_let_go(&object);
+            match self.store_changed(&key, object, old, finished).await? {
+                Outcome::Done(written) => return Ok(*written),
                 Outcome::Again(fresh) => current = fresh,
             }
         }
         Err(ApiError::modified(&self.group_resource(), name))
     }
+}
+
+/// Whether an object is being deleted and goes as soon as nothing holds it.
+fn is_due(old: &Object) -> bool {
+    old.is_deleting() && old.deletion_grace_period().unwrap_or(0) == 0
 }

@@ -1,20 +1,12 @@
 //! How many pods get their nodes in each second, counted as the original counts them.
 #![expect(clippy::cast_precision_loss, reason = "rates are fractions")]
 
-use futures::StreamExt;
-use k8s_openapi::{
-    api::{core::v1::Pod, resource::v1::ResourceSlice},
-    serde::de::DeserializeOwned,
-};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::PartialObjectMeta,
-    runtime::watcher::{self, Event, watcher},
-};
+use futures::AsyncBufReadExt;
+use k8s_openapi::api::{core::v1::Pod, resource::v1::ResourceSlice};
+use kube::{Api, Client, Resource, api::WatchParams};
 use parking_lot::Mutex;
 use std::{
-    collections::HashSet,
-    fmt::Debug,
+    error::Error,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -54,30 +46,25 @@ pub(crate) struct Counter {
 impl Counter {
     /// Counts the pods of a namespace.
     pub(crate) fn start(client: &Client, namespace: &str) -> Self {
-        let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(client.clone(), namespace);
-        Self::of(pods, placed())
+        Self::of(&Api::<Pod>::namespaced(client.clone(), namespace), placed())
     }
 
     /// Counts the pods with these labels, wherever they are.
     pub(crate) fn labelled(client: &Client, labels: &str) -> Self {
-        let pods: Api<PartialObjectMeta<Pod>> = Api::all(client.clone());
-        Self::of(pods, placed().labels(labels))
+        Self::of(&Api::<Pod>::all(client.clone()), placed().labels(labels))
     }
 
     /// Counts what is said of devices.
     pub(crate) fn slices(client: &Client) -> Self {
-        let slices: Api<PartialObjectMeta<ResourceSlice>> = Api::all(client.clone());
-        Self::of(slices, watcher::Config::default())
+        Self::of(&Api::<ResourceSlice>::all(client.clone()), lasting())
     }
 
-    fn of<K>(all: Api<K>, which: watcher::Config) -> Self
-    where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    {
+    fn of<K: Resource<DynamicType = ()> + Clone>(all: &Api<K>, which: WatchParams) -> Self {
         let (tell, seen) = watch::channel(0);
         let samples = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(count(all, which, tell));
+        let url = all.resource_url().to_owned();
+        tasks.spawn(count(all.clone().into_client(), url, which, tell));
         tasks.spawn(sample(seen.clone(), samples.clone()));
         Self { seen, samples, _tasks: tasks }
     }
@@ -104,31 +91,45 @@ impl Counter {
     }
 }
 
-/// Pods that have a node.
-fn placed() -> watcher::Config {
-    watcher::Config::default().fields("spec.nodeName!=")
+/// A watch as long as a row may take.
+fn lasting() -> WatchParams {
+    WatchParams::default().timeout(30 * 60).disable_bookmarks()
 }
 
-async fn count<K>(all: Api<K>, which: watcher::Config, tell: watch::Sender<usize>)
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let mut events = std::pin::pin!(watcher(all, which));
-    let mut known = HashSet::new();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Apply(own) | Event::InitApply(own)) => {
-                if known.insert(own.name_any()) {
-                    tell.send_replace(known.len());
-                }
-            }
-            Ok(Event::Delete(_) | Event::Init | Event::InitDone) => {}
-            Err(error) => {
-                eprintln!("watch of what is counted: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+/// Of pods that have a node.
+fn placed() -> WatchParams {
+    lasting().fields("spec.nodeName!=")
+}
+
+/// Counts what comes to be among what is watched, which is all there when a watch begins; what it is is not looked at.
+async fn count(client: Client, url: String, which: WatchParams, tell: watch::Sender<usize>) {
+    loop {
+        if let Err(error) = count_once(&client, &url, &which, &tell).await {
+            eprintln!("watch of what is counted: {error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+async fn count_once(
+    client: &Client,
+    url: &str,
+    which: &WatchParams,
+    tell: &watch::Sender<usize>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let request = kube::core::Request::new(url).watch(which, "0")?;
+    let mut lines = std::pin::pin!(client.request_stream(request).await?);
+    let (mut line, mut known) = (Vec::new(), 0);
+    while lines.read_until(b'\n', &mut line).await? > 0 {
+        if line.starts_with(br#"{"type":"ADDED""#) {
+            known += 1;
+            tell.send_if_modified(|told| std::mem::replace(told, known.max(*told)) < known);
+        } else if line.starts_with(br#"{"type":"ERROR""#) {
+            return Err(String::from_utf8_lossy(&line).into());
+        }
+        line.clear();
+    }
+    Ok(())
 }
 
 async fn sample(seen: watch::Receiver<usize>, samples: Arc<Mutex<Vec<f64>>>) {

@@ -12,23 +12,22 @@ use super::{
     rows::{self, Churn, Nodes, Pods, Row, Step, Volume},
 };
 use futures::{StreamExt, stream};
-use k8s_openapi::{
-    api::{
-        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service},
-        resource::v1::ResourceClaimTemplate,
-        scheduling::v1::PriorityClass,
-        storage::v1::CSINode,
-    },
-    serde::{Serialize, de::DeserializeOwned},
+use http::{Request, header::CONTENT_TYPE};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service},
+    resource::v1::ResourceClaimTemplate,
+    scheduling::v1::PriorityClass,
+    storage::v1::CSINode,
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams},
     core::{ClusterResourceScope, NamespaceResourceScope},
 };
 use serde_json::{Value, json};
 use std::{
-    fmt::{Debug, Display},
+    borrow::Cow,
+    fmt::Display,
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -67,10 +66,6 @@ struct Run {
     watched: Option<Watched>,
 }
 
-fn of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|error| error.to_string())
-}
-
 fn failed(what: &str) -> impl Fn(kube::Error) -> String {
     move |error| format!("{what}: {error}")
 }
@@ -81,16 +76,25 @@ fn labelled(labels: &str) -> ListParams {
     if labels.is_empty() { all } else { all.labels(labels) }
 }
 
-async fn create<K>(api: &Api<K>, value: Value) -> Result<(), String>
+/// Creates an object. Whoever asks reads nothing of the answer, for the load is not what is measured.
+async fn create<K>(api: &Api<K>, mut value: Value) -> Result<(), String>
 where
-    K: Resource + Clone + DeserializeOwned + Serialize + Debug,
+    K: Resource<DynamicType = ()> + Clone,
 {
     let name = value["metadata"]["name"].to_string();
-    let object = of(value)?;
+    let named = |text: Cow<'static, str>| Value::String(text.into_owned());
+    value["apiVersion"] = named(K::api_version(&()));
+    value["kind"] = named(K::kind(&()));
+    let body = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
+    let client = api.clone().into_client();
     let mut tries = 0;
     loop {
         tries += 1;
-        match api.create(&PostParams::default(), &object).await {
+        let request = Request::post(api.resource_url())
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.clone())
+            .map_err(|error| error.to_string())?;
+        match client.request_text(request).await {
             Ok(_) => return Ok(()),
             // The try before was answered too late.
             Err(kube::Error::Api(status)) if status.code == 409 && tries > 1 => return Ok(()),

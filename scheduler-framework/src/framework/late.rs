@@ -36,7 +36,7 @@ impl<'a> Late<'a> {
 
     /// What is kept for the rest of the cycle.
     pub(super) fn into_state(self) -> CycleState {
-        let mut state = self.state.unwrap_or_default();
+        let Some(mut state) = self.state else { return CycleState::new() };
         state.set_placed();
         state
     }
