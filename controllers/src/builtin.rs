@@ -40,12 +40,14 @@ mod service_accounts;
 mod service_cidrs;
 mod services;
 mod statefulset;
+mod trim;
 mod volume_expansion;
 mod volume_protection;
 mod written;
 
 pub use account_tokens::TokenSigner;
 pub use local_path::LOCAL_PATH_PROVISIONER;
+pub use trim::trim_pod;
 
 use crate::{BoxController, Retry};
 use ipnet::IpNet;
@@ -132,7 +134,8 @@ impl BuiltinOptions {
     }
 }
 
-/// All built-in controllers.
+/// All built-in controllers. A manager that runs nothing but them may keep of pods what they read and no more:
+/// [`trim_pod`].
 #[must_use]
 pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
     let clock = || options.clock.clone();

@@ -7,7 +7,7 @@ use kubeplane::{
     client::{ClientSource, Informers, KubeconfigClients, LeaseConfig},
     clock::Seed,
     controller_clients::ControllerClients,
-    controllers::{BuiltinOptions, Selection, builtin},
+    controllers::{BuiltinOptions, Selection, builtin, trim_pod},
     core::features::Features,
     endpoint::{DelegatedAccess, HealthEndpoint},
     pki::{Authority, LiveIdentity, Request, Usage},
@@ -229,6 +229,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let informers = Informers::from_source(Arc::new(source), clock.clone(), Seed::random());
     let mut manager = Manager::builder(client)
         .informers(informers)
+        .transform(trim_pod)
         .client_for(move |controller| clients.client(controller))
         .clock(clock.clone())
         .health(health)

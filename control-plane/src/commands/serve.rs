@@ -6,7 +6,7 @@ use kubeplane::{
     client::Informers,
     clock::{Seed, SharedClock},
     component_routes::ComponentRoutes,
-    controllers::{Selection, builtin},
+    controllers::{Selection, builtin, trim_pod},
     credentials::{
         CONTROLLER_MANAGER, Credentials, PROXY, SCHEDULER, component_user, controller_user,
         node_user,
@@ -140,6 +140,7 @@ fn controllers(
         .health(shared.controllers.clone())
         .select(selection)
         .add_all(builtin(&options))
+        .transform(trim_pod)
         .build()?)
 }
 

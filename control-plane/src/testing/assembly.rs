@@ -25,7 +25,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kubeplane_client::{ClientSource, Informers};
 use kubeplane_clock::{OffsetClock, PausedClock, Seed, SharedClock, watch};
-use kubeplane_controllers::{Manager, Selection, builtin};
+use kubeplane_controllers::{Manager, Selection, builtin, trim_pod};
 use kubeplane_core::{
     auth::{GROUP_AUTHENTICATED, GROUP_MASTERS, UserInfo},
     component::Component,
@@ -273,6 +273,7 @@ impl TestClusterBuilder {
         let client = gate.client(component_user(CONTROLLER_MANAGER));
         let manager = Manager::builder(client.clone())
             .informers(self.informers(client, &clock))
+            .transform(trim_pod)
             .client_for(move |name| own.client(controller_user(name)))
             .clock(clock)
             .seed(self.options.seed.clone())

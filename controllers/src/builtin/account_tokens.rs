@@ -2,7 +2,7 @@
 
 mod unused;
 
-pub(super) use unused::UnusedTokens;
+pub(super) use unused::{UnusedTokens, secret_of_source, secret_of_variable, secrets_of_volume};
 
 use super::patient;
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};

@@ -1,11 +1,14 @@
 use super::{ClientFor, Manager, Status};
 use crate::{BoxController, Controller, Error, Selection};
-use kubeplane_client::{Informers, LeaderStatus, LeaseConfig, QueueMetrics};
+use kubeplane_client::{Informers, LeaderStatus, LeaseConfig, QueueMetrics, Watchable};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_telemetry::{Health, Metrics, Probe};
 use parking_lot::Mutex;
 use std::{fmt, sync::Arc};
 use tokio_util::sync::CancellationToken;
+
+/// What is to be kept of one kind.
+type Transform = Box<dyn FnOnce(&Informers) -> kubeplane_client::Result<()> + Send + Sync>;
 
 /// Assembles a [`Manager`].
 #[must_use]
@@ -13,6 +16,7 @@ pub struct ManagerBuilder {
     client: kube::Client,
     client_for: Option<ClientFor>,
     informers: Option<Informers>,
+    transforms: Vec<Transform>,
     clock: SharedClock,
     seed: Option<Seed>,
     host: String,
@@ -37,6 +41,7 @@ impl ManagerBuilder {
             client,
             client_for: None,
             informers: None,
+            transforms: Vec::new(),
             clock: kubeplane_clock::real(),
             seed: None,
             host: String::new(),
@@ -51,6 +56,18 @@ impl ManagerBuilder {
     /// Shares caches with others; without this the manager has its own.
     pub fn informers(mut self, informers: Informers) -> Self {
         self.informers = Some(informers);
+        self
+    }
+
+    /// Says what the caches keep of each object of a kind, by [`Informers::transform`]: `change` takes away what no controller
+    /// of this manager reads (nor anybody else whom it shares caches with), as [`trim_pod`](crate::trim_pod) does for the
+    /// built-in ones. Without this everything is kept but managed fields.
+    pub fn transform<K: Watchable>(
+        mut self,
+        change: impl Fn(&mut K) + Send + Sync + 'static,
+    ) -> Self {
+        let transform = move |informers: &Informers| informers.transform::<K>(change);
+        self.transforms.push(Box::new(transform));
         self
     }
 
@@ -124,7 +141,8 @@ impl ManagerBuilder {
     /// The manager.
     ///
     /// # Errors
-    /// When two controllers have one name, or the selection names one that is not there.
+    /// When two controllers have one name, the selection names one that is not there, or what is to be kept of a kind was
+    /// said before, here or by others whom the caches are shared with.
     pub fn build(self) -> Result<Manager, Error> {
         let mut names: Vec<_> = self.controllers.iter().map(BoxController::name).collect();
         names.sort_unstable();
@@ -147,6 +165,9 @@ impl ManagerBuilder {
         let clock = self.clock;
         let informers =
             self.informers.unwrap_or_else(|| Informers::new(self.client.clone(), clock.clone()));
+        for transform in self.transforms {
+            transform(&informers)?;
+        }
         let election = LeaderStatus::new(clock.clone());
         if let Some(metrics) = self.metrics.as_ref().filter(|_| self.lease.is_some()) {
             metrics.with_registry(|registry| election.register(registry));

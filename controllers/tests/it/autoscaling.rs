@@ -340,3 +340,28 @@ async fn more_replicas_at_least_wake_a_workload_without_work() {
     eventually("it is awake", || scaled.has(2)).await;
     scaled.says("ScaledToZero", "False", "NotScaledToZero").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_that_ask_for_nothing_are_told_of_by_their_names() {
+    let scaled = Scaled::start().await;
+    let containers = json!([{"name": "plain", "image": "i"}]);
+    let plain = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    let deployments = scaled.cluster.api::<Deployment>();
+    deployments.patch("web", &PatchParams::default(), &Patch::Merge(plain)).await.unwrap();
+    scaled.scale_by(json!({"minReplicas": 1, "maxReplicas": 5, "metrics": cpu(50)})).await;
+    let autoscalers = scaled.cluster.api::<HorizontalPodAutoscaler>();
+    eventually("the container without requests is told of", || async {
+        scaled.all_use("50m").await;
+        scaled.pass(5).await;
+        let status = autoscalers.get("web").await.unwrap().status.unwrap_or_default();
+        let mut conditions = status.conditions.iter().flatten();
+        let wanted =
+            "failed to get cpu utilization: missing request for cpu in container plain of Pod web-";
+        let told = conditions.any(|own| {
+            own.type_ == "ScalingActive"
+                && own.message.as_ref().is_some_and(|message| message.contains(wanted))
+        });
+        if told { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+}

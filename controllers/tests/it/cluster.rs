@@ -1,5 +1,6 @@
 //! An API server, the controllers, and something that makes pods ready.
 
+use crate::whole::WholePods;
 use futures::StreamExt;
 use k8s_openapi::{
     api::core::v1::{Namespace, Node, Pod, ServiceAccount},
@@ -14,7 +15,7 @@ use kubeplane_apiserver::{ApiServer, Builder, Clients, admission::NamespaceLifec
 use kubeplane_auth::{Masters, Rbac};
 use kubeplane_client::{Informers, Watchable};
 use kubeplane_clock::{PausedClock, SharedClock};
-use kubeplane_controllers::{BuiltinOptions, Manager, Selection, TokenSigner, builtin};
+use kubeplane_controllers::{BuiltinOptions, Manager, Selection, TokenSigner, builtin, trim_pod};
 use kubeplane_core::{
     GroupResource, Object,
     auth::{GROUP_AUTHENTICATED, UserInfo},
@@ -148,6 +149,7 @@ impl Cluster {
             .clock(options.clock.clone())
             .select(Selection::parse(&self.selection))
             .add_all(builtin(&options))
+            .transform(trim_pod)
             .build()
             .unwrap();
         let (life, mut watch) = lifecycle();
@@ -239,7 +241,8 @@ impl Cluster {
                 "",
                 Arc::new(AccessReview(ReviewKind::Subject)),
             )
-            .admit(NamespaceLifecycle);
+            .admit(NamespaceLifecycle)
+            .admit(WholePods);
         let server = change(builder).build().unwrap();
         let (client, clients) = (server.client(), server.clients());
         let mut tasks = JoinSet::new();

@@ -46,4 +46,5 @@ mod tokens;
 mod told;
 mod traffic;
 mod volumes;
+mod whole;
 mod world;

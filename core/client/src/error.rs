@@ -45,6 +45,12 @@ pub enum Error {
         #[source]
         first: Box<Error>,
     },
+    /// What is kept of a kind was decided already: there is an informer of it, or another transform.
+    #[error("too late to say what is kept of objects of the kind {kind}")]
+    TransformTooLate {
+        /// The kind.
+        kind: Cow<'static, str>,
+    },
     /// A kubeconfig, or a file that it names, cannot be read or used.
     #[error("kubeconfig {}: {source}", path.display())]
     Kubeconfig {

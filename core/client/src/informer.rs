@@ -14,8 +14,9 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 /// A live, shared, read-only copy of all objects of a kind (or those that a selector matches).
 ///
 /// Reads never wait and may be a moment old. Objects come without `metadata.managedFields`, to save memory;
-/// an object written back without them keeps those it has. Clones share one copy. Handles outlive their
-/// [`Informers`](crate::Informers), but then nothing changes any more.
+/// an object written back without them keeps those it has. The owner of the [`Informers`](crate::Informers) may have
+/// said that even less is kept ([`transform`](crate::Informers::transform)). Clones share one copy. Handles outlive
+/// their [`Informers`](crate::Informers), but then nothing changes any more.
 pub struct Informer<K> {
     cache: Arc<Cache>,
     kind: PhantomData<fn() -> K>,

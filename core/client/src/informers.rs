@@ -1,7 +1,7 @@
 use crate::{
-    ClientSource, Informer, InformerSource, MetadataInformer, Query,
+    ClientSource, Error, Informer, InformerSource, MetadataInformer, Query, Result,
     cache::{Cache, Phase},
-    object::{Decode, decode},
+    object::{Decode, Transform, decode},
     reflector::Reflector,
 };
 use kube::{
@@ -42,6 +42,8 @@ struct Inner {
     clock: SharedClock,
     seed: Seed,
     entries: Mutex<HashMap<(TypeId, Query), Entry>>,
+    /// Read and written while the entries are locked.
+    transforms: Mutex<HashMap<TypeId, Transform>>,
     /// Those of all objects of a kind by its type alone, which are asked for with every request that is worked on.
     whole: RwLock<HashMap<TypeId, Arc<Cache>>>,
     tasks: Mutex<JoinSet<()>>,
@@ -93,10 +95,49 @@ impl Informers {
             clock,
             seed,
             entries: Mutex::default(),
+            transforms: Mutex::default(),
             whole: RwLock::default(),
             tasks: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Says what is kept of each object of a kind: `change` is called once for every state of every object, when it was read
+    /// and before anybody sees it, and takes away what none of those who share these informers reads. For kinds of which
+    /// there are many, that decides how much memory a process needs. As `WithTransform` of client-go.
+    ///
+    /// It counts for all informers of `K`, filtered ones too, and for [`metadata`](Self::metadata) that is read from their
+    /// copy. It must leave `metadata.name`, `namespace`, `uid` and `resourceVersion` as they are, be quick and never wait.
+    ///
+    /// Whoever writes must know of it: an object from such a cache is not to be written back whole, for the server would take
+    /// what is missing for removed. Send a patch, or get the object first.
+    ///
+    /// # Errors
+    /// [`Error::TransformTooLate`] when there is an informer of `K`, or another transform, already; nothing changes then.
+    ///
+    /// # Example
+    /// ```
+    /// # fn example(informers: &kubeplane_client::Informers) -> kubeplane_client::Result<()> {
+    /// use k8s_openapi::api::core::v1::Secret;
+    /// // Only their names and labels matter.
+    /// informers.transform::<Secret>(|secret| secret.data = None)?;
+    /// let secrets = informers.of::<Secret>();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn transform<K: Watchable>(
+        &self,
+        change: impl Fn(&mut K) + Send + Sync + 'static,
+    ) -> Result<()> {
+        let id = TypeId::of::<K>();
+        let entries = self.inner.entries.lock();
+        let mut transforms = self.inner.transforms.lock();
+        let known = transforms.contains_key(&id) || entries.keys().any(|(kind, _)| *kind == id);
+        if known {
+            return Err(Error::TransformTooLate { kind: K::kind(&()) });
+        }
+        transforms.insert(id, Transform::of::<K>(change));
+        Ok(())
     }
 
     /// All objects of a kind, in all namespaces.
@@ -224,6 +265,7 @@ impl Inner {
             source: self.source.clone(),
             query: id.1.clone(),
             decode,
+            transform: self.transforms.lock().get(&id.0).cloned(),
             cache: cache.clone(),
             clock: self.clock.clone(),
             seed: self.seed.clone(),

@@ -15,7 +15,8 @@
 //! # Contract
 //! An [`InformerSource`] lists one state and names it by its resourceVersion; a watch after that delivers every later
 //! change of a matching object, once and in order, or ends with an error. A version that cannot be served any more is
-//! `Error::Expired`, and the informer lists again. A cache is therefore behind, and never wrong.
+//! `Error::Expired`, and the informer lists again. A cache is therefore behind, and never wrong. It has all of each object
+//! but `managedFields`, or less where its owner says so ([`Informers::transform`]).
 //!
 //! # Example
 //! ```

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use std::{
     any::{Any, type_name},
+    fmt,
     sync::Arc,
 };
 
@@ -21,10 +22,34 @@ impl<K: kube::Resource + Send + Sync + 'static> Object for K {
     }
 }
 
-/// Reads an object of one kind.
-pub(crate) type Decode = fn(&str) -> serde_json::Result<Arc<dyn Object>>;
+/// What is kept of each object of a kind, as the owner of its cache says.
+#[derive(Clone)]
+pub(crate) struct Transform(Arc<dyn Fn(&mut dyn Any) + Send + Sync>);
 
-pub(crate) fn decode<K>(text: &str) -> serde_json::Result<Arc<dyn Object>>
+impl fmt::Debug for Transform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transform").finish_non_exhaustive()
+    }
+}
+
+impl Transform {
+    /// Objects of other kinds stay as they are.
+    pub(crate) fn of<K: 'static>(change: impl Fn(&mut K) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |object: &mut dyn Any| {
+            if let Some(object) = object.downcast_mut::<K>() {
+                change(object);
+            }
+        }))
+    }
+}
+
+/// Reads an object of one kind, and keeps of it what is wanted.
+pub(crate) type Decode = fn(&str, Option<&Transform>) -> serde_json::Result<Arc<dyn Object>>;
+
+pub(crate) fn decode<K>(
+    text: &str,
+    transform: Option<&Transform>,
+) -> serde_json::Result<Arc<dyn Object>>
 where
     K: kube::Resource + DeserializeOwned + Send + Sync + 'static,
 {
@@ -34,6 +59,9 @@ where
     let mut object: K = serde_json::from_str(&text)?;
     // Those that could not be told apart from the text.
     object.meta_mut().managed_fields = None;
+    if let Some(Transform(change)) = transform {
+        change(&mut object);
+    }
     tight::tighten(&mut object);
     Ok(Arc::new(object))
 }
@@ -94,7 +122,7 @@ mod tests {
     fn an_object_comes_back_as_its_own_kind_only_and_without_managed_fields() {
         let text =
             r#"{"metadata":{"name":"a","managedFields":[{"manager":"m"}]},"data":{"k":"v"}}"#;
-        let object = decode::<ConfigMap>(text).unwrap();
+        let object = decode::<ConfigMap>(text, None).unwrap();
         assert_eq!(object.metadata().name.as_deref(), Some("a"));
         assert!(object.metadata().managed_fields.is_none());
         let data = typed_ref::<ConfigMap>(&*object).and_then(|map| map.data.clone());
@@ -105,5 +133,16 @@ mod tests {
         secrets.take(&object);
         assert!(typed_ref::<Secret>(&*object).is_none());
         assert_eq!((maps.len(), secrets.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_transform_changes_what_is_of_its_kind() {
+        let text = r#"{"metadata":{"name":"a"},"data":{"k":"dg=="}}"#;
+        let empty = Transform::of::<Secret>(|secret| secret.data = None);
+        let secret = decode::<Secret>(text, Some(&empty)).unwrap();
+        assert_eq!(secret.metadata().name.as_deref(), Some("a"));
+        assert!(typed_ref::<Secret>(&*secret).is_some_and(|secret| secret.data.is_none()));
+        let map = decode::<ConfigMap>(text, Some(&empty)).unwrap();
+        assert!(typed_ref::<ConfigMap>(&*map).is_some_and(|map| map.data.is_some()));
     }
 }

@@ -1,7 +1,7 @@
 use crate::{
     Backoff, Error, InformerSource, Listed, Query, Result, SourceEvent,
     cache::Cache,
-    object::{Decode, Object},
+    object::{Decode, Object, Transform},
 };
 use futures::StreamExt;
 use kubeplane_clock::{Seed, SharedClock};
@@ -20,6 +20,7 @@ pub(crate) struct Reflector {
     pub(crate) source: Arc<dyn InformerSource>,
     pub(crate) query: Query,
     pub(crate) decode: Decode,
+    pub(crate) transform: Option<Transform>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) clock: SharedClock,
     pub(crate) seed: Seed,
@@ -139,7 +140,7 @@ impl Reflector {
     fn read(&self, text: &[u8]) -> Option<Arc<dyn Object>> {
         std::str::from_utf8(text)
             .map_err(serde::de::Error::custom)
-            .and_then(self.decode)
+            .and_then(|text| (self.decode)(text, self.transform.as_ref()))
             .inspect_err(|error: &serde_json::Error| {
                 tracing::error!(resource = %self.query, %error, "skipping an object that cannot be decoded");
             })

@@ -2,7 +2,9 @@ use super::{ACCOUNT, ACCOUNT_UID, annotation, is, is_token, unless_changed};
 use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount, Volume};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, EnvFromSource, EnvVar, Pod, Secret, ServiceAccount, Volume,
+};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -154,18 +156,25 @@ fn secrets_of(pod: &Pod) -> Vec<String> {
     let ephemeral = spec.ephemeral_containers.iter().flatten();
     let ephemeral = ephemeral.map(|container| (&container.env_from, &container.env));
     for (whole, single) in all.chain(ephemeral) {
-        let whole = whole.iter().flatten();
-        names.extend(whole.filter_map(|from| Some(from.secret_ref.as_ref()?.name.clone())));
-        let single = single.iter().flatten();
-        names.extend(single.filter_map(|env| {
-            Some(env.value_from.as_ref()?.secret_key_ref.as_ref()?.name.clone())
-        }));
+        names.extend(whole.iter().flatten().filter_map(secret_of_source).cloned());
+        names.extend(single.iter().flatten().filter_map(secret_of_variable).cloned());
     }
     names.extend(spec.volumes.iter().flatten().flat_map(secrets_of_volume));
     names
 }
 
-fn secrets_of_volume(volume: &Volume) -> Vec<String> {
+/// The Secret whose entries are all variables.
+pub(in crate::builtin) fn secret_of_source(source: &EnvFromSource) -> Option<&String> {
+    source.secret_ref.as_ref().map(|secret| &secret.name)
+}
+
+/// The Secret that a variable is from.
+pub(in crate::builtin) fn secret_of_variable(variable: &EnvVar) -> Option<&String> {
+    Some(&variable.value_from.as_ref()?.secret_key_ref.as_ref()?.name)
+}
+
+/// The names of the Secrets that a volume is of, or read with.
+pub(in crate::builtin) fn secrets_of_volume(volume: &Volume) -> Vec<String> {
     let local = |name: Option<&k8s_openapi::api::core::v1::LocalObjectReference>| {
         name.map(|reference| reference.name.clone())
     };
@@ -184,4 +193,35 @@ fn secrets_of_volume(volume: &Volume) -> Vec<String> {
     let projected = volume.projected.iter().flat_map(|one| one.sources.iter().flatten());
     names.extend(projected.filter_map(|source| Some(source.secret.as_ref()?.name.clone())));
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trim_pod;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_kept_of_a_pod_mentions_the_same_secrets() {
+        let own = |name: &str| {
+            json!({"name": name, "image": "i", "envFrom": [{"secretRef": {"name": format!("all-{name}")}}, {"configMapRef": {"name": "m"}}],
+                "env": [{"name": "A", "value": "1"},
+                    {"name": "B", "valueFrom": {"secretKeyRef": {"name": format!("of-{name}"), "key": "k"}}}]})
+        };
+        let mut pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {
+            "imagePullSecrets": [{"name": "registry"}],
+            "containers": [own("main"), {"name": "plain"}], "initContainers": [own("init")],
+            "ephemeralContainers": [own("debug"), {"name": "other"}],
+            "volumes": [
+                {"name": "e", "emptyDir": {}}, {"name": "s", "secret": {"secretName": "mounted"}},
+                {"name": "p", "projected": {"sources": [{"configMap": {"name": "m"}}, {"secret": {"name": "part"}}]}},
+                {"name": "f", "azureFile": {"secretName": "share", "shareName": "x"}},
+                {"name": "c", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "publish"}}}],
+        }}))
+        .unwrap();
+        let all = secrets_of(&pod);
+        assert_eq!(all.len(), 11, "{all:?}");
+        trim_pod(&mut pod);
+        assert_eq!(secrets_of(&pod), all);
+    }
 }

@@ -4,20 +4,25 @@ use super::{
     calculator::{self, Target},
     metrics,
 };
-use crate::{Context, builtin::discovery::Resources};
+use crate::{Context, Error, builtin::discovery::Resources};
 use k8s_openapi::{
-    api::autoscaling::v2::{
-        ContainerResourceMetricStatus, ExternalMetricSource, ExternalMetricStatus,
-        MetricIdentifier, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus,
-        ObjectMetricSource, ObjectMetricStatus, PodsMetricSource, PodsMetricStatus,
-        ResourceMetricStatus,
+    api::{
+        autoscaling::v2::{
+            ContainerResourceMetricStatus, ExternalMetricSource, ExternalMetricStatus,
+            MetricIdentifier, MetricSpec, MetricStatus, MetricTarget, MetricValueStatus,
+            ObjectMetricSource, ObjectMetricStatus, PodsMetricSource, PodsMetricStatus,
+            ResourceMetricStatus,
+        },
+        core::v1::Pod,
     },
     apimachinery::pkg::{api::resource::Quantity as ApiQuantity, apis::meta::v1},
 };
+use kube::{Api, api::ListParams};
 use kubeplane_core::{
     quantity::{Format, Quantity},
     selector::LabelSelector,
 };
+use std::{collections::HashMap, sync::Arc};
 
 /// What all figures together ask for.
 pub(super) struct Computed {
@@ -198,10 +203,12 @@ impl Source<'_> {
                         nor an average value (usage) target was set"
                 .to_owned());
         };
-        let found = fetched()
-            .await
-            .and_then(|metrics| calculator::utilization(target, metrics, percent, name, container));
-        let found = found.map_err(|why| format!("failed to get {name} utilization: {why}"))?;
+        let failed = |why: String| format!("failed to get {name} utilization: {why}");
+        let metrics = fetched().await.map_err(failed)?;
+        let pods = self.with_containers(target.pods).await.map_err(failed)?;
+        let target = Target { pods: &pods, ..*target };
+        let found = calculator::utilization(&target, metrics, percent, name, container);
+        let found = found.map_err(failed)?;
         let kind = if container.is_empty() { "resource" } else { "container resource" };
         let metric = format!("{name} {kind} utilization (percentage of request)");
         let current = MetricValueStatus {
@@ -210,6 +217,29 @@ impl Source<'_> {
             ..MetricValueStatus::default()
         };
         Ok((found.replicas, metric, current))
+    }
+
+    /// The pods with their containers. Where a cache has left out those that ask for nothing
+    /// ([`trim_pod`](crate::trim_pod)) they are asked for, as what they lack is told under their names.
+    async fn with_containers(&self, pods: &[Arc<Pod>]) -> Result<Vec<Arc<Pod>>, String> {
+        let has = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| !spec.containers.is_empty());
+        if pods.iter().all(|pod| has(pod)) {
+            return Ok(pods.to_vec());
+        }
+        let api: Api<Pod> = Api::namespaced(self.context.client(), self.namespace);
+        let live = api.list(&ListParams::default().labels(self.selector)).await;
+        let live = live.map_err(|error| {
+            format!(
+                "unable to get pods while calculating replica count: {}",
+                Error::from(error).text()
+            )
+        })?;
+        let live = live.items.into_iter().map(|pod| (pod.metadata.uid.clone(), pod));
+        let mut live: HashMap<_, _> = live.collect();
+        let whole = pods.iter().filter_map(|pod| {
+            if has(pod) { Some(pod.clone()) } else { live.remove(&pod.metadata.uid).map(Arc::new) }
+        });
+        Ok(whole.collect())
     }
 
     async fn pods(&self, source: &PodsMetricSource, target: &Target<'_>) -> Outcome {

@@ -2,13 +2,14 @@
 
 use crate::{Action, Context, Error, error::unless_gone};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition},
-    apimachinery::pkg::apis::meta::v1::Time,
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
 };
-use kube::{Api, api::PostParams};
 use kubeplane_client::ObjectKey;
-use kubeplane_workload::{condition, is_terminal, phase::is_deleting, set_condition};
+use kubeplane_workload::{condition, is_terminal, phase::is_deleting};
+use serde_json::json;
 use std::time::Duration;
 
 const TARGET: &str = "DisruptionTarget";
@@ -36,17 +37,17 @@ pub(super) async fn clear(context: &Context, key: &ObjectKey) -> Result<Action, 
         Some(left) if !left.is_zero() => return Ok(Action::RequeueAfter(left)),
         Some(_) => {}
     }
-    let mut next = (*pod).clone();
-    let now = context.now();
-    let over = PodCondition {
-        type_: TARGET.to_owned(),
-        status: "False".to_owned(),
-        last_transition_time: Some(Time(now)),
-        observed_generation: pod.metadata.generation,
-        ..PodCondition::default()
-    };
-    set_condition(next.status.get_or_insert_default(), over, now);
+    // Only the condition, for a cache need not have all of the pod; and only of the pod as it was seen.
+    let meta = &pod.metadata;
+    let over = json!({
+        "type": TARGET, "status": "False", "reason": null, "message": null, "lastProbeTime": null,
+        "lastTransitionTime": Time(context.now()), "observedGeneration": meta.generation,
+    });
+    let patch = Patch::Strategic(json!({
+        "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+        "status": {"conditions": [over]},
+    }));
     let api: Api<Pod> = Api::namespaced(context.client(), &key.namespace);
-    unless_gone(api.replace_status(&key.name, &PostParams::default(), &next).await)?;
+    unless_gone(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
     Ok(Action::Done)
 }

@@ -127,18 +127,54 @@ fn containers_ended(pod: &Pod) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trim_pod;
     use serde_json::json;
 
     fn ended(second: i64) -> Arc<Pod> {
         let at = Timestamp::from_second(second).unwrap().to_string();
-        Arc::new(
-            serde_json::from_value(
-                json!({"status": {"containerStatuses": [{"name": "c", "image": "",
-                "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"terminated": {"exitCode": 1, "finishedAt": at}}}]}}),
-            )
-            .unwrap(),
+        let pod: Pod = serde_json::from_value(
+            json!({"status": {"containerStatuses": [{"name": "c", "image": "",
+            "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 1, "finishedAt": at}}}]}}),
         )
+        .unwrap();
+        assert_eq!(finished_at(&kept(&pod)), finished_at(&pod));
+        Arc::new(pod)
+    }
+
+    fn kept(pod: &Pod) -> Pod {
+        let mut pod = pod.clone();
+        trim_pod(&mut pod);
+        pod
+    }
+
+    #[test]
+    fn a_pod_has_ended_with_the_last_of_its_containers_also_by_what_is_kept_of_it() {
+        let ended = |name: &str, second: i64, restarts: i32| {
+            let at = Timestamp::from_second(second).unwrap().to_string();
+            json!({"name": name, "image": "i", "imageID": "x", "ready": false, "restartCount": restarts,
+                "state": {"terminated": {"exitCode": 0, "finishedAt": at}}})
+        };
+        let runs = json!({"name": "b", "image": "i", "imageID": "x", "ready": true, "restartCount": 0,
+            "state": {"running": {}}});
+        let table = [
+            (vec![ended("a", 5, 0), ended("b", 9, 0)], vec![], 9),
+            (vec![ended("a", 5, 0), runs.clone()], vec![], 1),
+            (vec![runs], vec![], 1),
+            (vec![ended("a", 5, 0)], vec![ended("sidecar", 8, 1), ended("init", 20, 0)], 8),
+            (vec![], vec![], 1),
+        ];
+        for (regular, init, expected) in table {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"name": "p", "creationTimestamp": "1970-01-01T00:00:01Z"},
+                "spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [
+                    {"name": "sidecar", "restartPolicy": "Always"}, {"name": "init"}]},
+                "status": {"containerStatuses": regular, "initContainerStatuses": init},
+            }))
+            .unwrap();
+            let expected = Timestamp::from_second(expected).unwrap();
+            assert_eq!((finished_at(&pod), finished_at(&kept(&pod))), (expected, expected));
+        }
     }
 
     #[test]

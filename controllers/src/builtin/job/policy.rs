@@ -109,6 +109,7 @@ pub(super) fn succeeded(spec: &JobSpec, done: &Indexes) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trim_pod;
     use serde_json::json;
 
     #[test]
@@ -120,11 +121,15 @@ mod tests {
         ]}}))
         .unwrap();
         let pod = |container: &str, code: i32, condition: &str| -> Pod {
-            serde_json::from_value(json!({"metadata": {"namespace": "n", "name": "p"}, "status": {
+            let pod: Pod = serde_json::from_value(json!({"metadata": {"namespace": "n", "name": "p"}, "status": {
                 "conditions": [{"type": condition, "status": "True"}],
                 "containerStatuses": [{"name": container, "image": "", "imageID": "", "ready": false,
                     "restartCount": 0, "state": {"terminated": {"exitCode": code}}}]}}))
-            .unwrap()
+            .unwrap();
+            let mut less = pod.clone();
+            trim_pod(&mut less);
+            assert_eq!(judge(&spec, &less), judge(&spec, &pod), "of what is kept");
+            pod
         };
         assert_eq!(judge(&spec, &pod("main", 5, "DisruptionTarget")), Verdict::Ignore);
         let message =

@@ -125,6 +125,7 @@ fn younger(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trim_pod;
     use serde_json::{Value, json};
 
     fn pod(name: &str, extra: Value) -> Arc<Pod> {
@@ -152,7 +153,17 @@ mod tests {
 
     fn first(pods: Vec<Arc<Pod>>, related: &[Arc<Pod>]) -> String {
         let now = "2026-01-02T00:00:00Z".parse().unwrap();
+        let kept = |pods: &[Arc<Pod>]| -> Vec<Arc<Pod>> {
+            let less = pods.iter().map(|pod| {
+                let mut pod = (**pod).clone();
+                trim_pod(&mut pod);
+                Arc::new(pod)
+            });
+            less.collect()
+        };
+        let by_less = to_delete(kept(&pods), &kept(related), 1, now);
         let doomed = to_delete(pods, related, 1, now);
+        assert_eq!(by_less[0].metadata.name, doomed[0].metadata.name);
         doomed[0].metadata.name.clone().unwrap()
     }
 

@@ -366,14 +366,10 @@ impl<'a> Sync<'a> {
     }
 
     async fn correct(&self, pod: &Pod, ordinal: i32) -> Result<(), Error> {
-        let mut next = pod.clone();
-        identity::identify(self.set, ordinal, &mut next);
         if !identity::is_mounted(self.set, self.spec, ordinal, pod) {
-            identity::mount(self.set, self.spec, ordinal, &mut next);
             self.create_claims(&pod.name_any(), ordinal).await?;
         }
-        let result = self.api().replace(&pod.name_any(), &PostParams::default(), &next).await;
-        match result.map_err(Error::from) {
+        match self.mend(pod, ordinal).await {
             Ok(written) => {
                 self.controller.pods.updated(self.key, &written);
                 self.tell("Update", pod, None);
@@ -384,6 +380,20 @@ impl<'a> Sync<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Writes the pod as the server has it with what it lacks, for a cache need not have all of it.
+    async fn mend(&self, pod: &Pod, ordinal: i32) -> Result<Pod, Error> {
+        let (api, name) = (self.api(), pod.name_any());
+        let mut next = api.get(&name).await?;
+        if next.metadata.uid != pod.metadata.uid {
+            return Err(Error::Incomplete(format!("pod {name} is another one by now")));
+        }
+        identity::identify(self.set, ordinal, &mut next);
+        if !identity::is_mounted(self.set, self.spec, ordinal, &next) {
+            identity::mount(self.set, self.spec, ordinal, &mut next);
+        }
+        Ok(api.replace(&name, &PostParams::default(), &next).await?)
     }
 }
 

@@ -237,3 +237,34 @@ async fn readers_end_when_informers_stop() {
     informer.synced().await;
     assert!(!informer.has_synced());
 }
+
+#[tokio::test]
+async fn what_is_kept_of_a_kind_is_said_before_it_is_read_and_once() {
+    let clock = Arc::new(PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+    let script = Arc::new(Script::default());
+    let with_data = |name: &str, version: u64| {
+        let mut object: serde_json::Value = serde_json::from_slice(&object(name, version)).unwrap();
+        object["data"] = json!({"k": "dg=="});
+        Bytes::from(object.to_string())
+    };
+    for _ in 0..3 {
+        script.lists.lock().push_back(Ok((5, vec![with_data("a", 3)])));
+        script.watches.lock().push_back(vec![Ok(SourceEvent::Added(with_data("b", 6)))]);
+    }
+    let informers = Informers::from_source(script, clock, Seed::new(1));
+    let secrets = informers.of::<Secret>();
+    let late = informers.transform::<Secret>(|secret| secret.data = None);
+    assert!(matches!(late, Err(Error::TransformTooLate { kind }) if kind == "Secret"));
+    informers.transform::<ConfigMap>(|map| map.data = None).unwrap();
+    assert!(informers.transform::<ConfigMap>(|_| {}).is_err(), "it was said already");
+    let maps = informers.of::<ConfigMap>();
+    let some = informers.filtered::<ConfigMap>("metadata.name=b", "");
+    while [maps.len(), some.len(), secrets.len()] != [2; 3] {
+        tokio::task::yield_now().await;
+    }
+    for map in [maps.list(), some.list()].concat() {
+        assert_eq!(map.data, None, "{:?}", map.metadata.name);
+        assert!(map.metadata.uid.is_some());
+    }
+    assert!(secrets.list().iter().all(|secret| secret.data.is_some()));
+}
