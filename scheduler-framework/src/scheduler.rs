@@ -20,7 +20,7 @@ use crate::{
 use async_trait::async_trait;
 use cycle::Loop;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kubeplane_client::{EventRecorder, Informers, LeaderElector, LeaderStatus, LeaseConfig};
+use kubeplane_client::{Informers, LeaderElector, LeaderStatus, LeaseConfig, SeriesRecorder};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
     component::{Component, ComponentError, Lifecycle},
@@ -56,6 +56,7 @@ pub struct SchedulerBuilder {
     metrics: Metrics,
     election: LeaderStatus,
     features: Features,
+    host: String,
 }
 
 impl fmt::Debug for SchedulerBuilder {
@@ -108,6 +109,13 @@ impl SchedulerBuilder {
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.features = features;
+        self
+    }
+
+    /// The machine's name, by which events tell this scheduler from others (`reportingInstance`); `localhost` without.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
         self
     }
 
@@ -196,6 +204,7 @@ impl SchedulerBuilder {
             election: self.election,
             device_rules: self.features.is_on("DRADeviceTaintRules"),
             pops_early: self.features.is_on("SchedulerPopFromBackoffQ"),
+            host: self.host,
         })
     }
 }
@@ -242,6 +251,7 @@ pub struct Scheduler {
     election: LeaderStatus,
     device_rules: bool,
     pops_early: bool,
+    host: String,
 }
 
 impl fmt::Debug for Scheduler {
@@ -265,6 +275,7 @@ impl Scheduler {
             lease: None,
             election: LeaderStatus::new(kubeplane_clock::real()),
             features: Features::default(),
+            host: "localhost".to_owned(),
             health: Health::new(),
             metrics: Metrics::new(),
         }
@@ -324,8 +335,8 @@ impl Scheduler {
             () = token.cancelled() => return,
         }
         self.state.synced.store(true, Ordering::Relaxed);
-        let recorder =
-            EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
+        let (client, clock) = (self.client.clone(), self.clock.clone());
+        let recorder = SeriesRecorder::new(client, clock, "default-scheduler", &self.host);
         let queue = Queue::new(self.clock.clone(), self.frameworks.clone())
             .backing_off(self.backoff)
             .taking_early(self.pops_early)

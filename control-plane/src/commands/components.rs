@@ -127,10 +127,14 @@ async fn configured(
     let seconds = |own: Option<i64>| Duration::from_secs(own.unwrap_or_default().unsigned_abs());
     let registry = Registry::new(client.clone()).with_features(features.clone());
     let profiles = configuration.profiles(&registry)?;
-    let mut builder = Scheduler::builder(client).features(features).profiles(profiles).backoff(
-        seconds(configuration.pod_initial_backoff_seconds),
-        seconds(configuration.pod_max_backoff_seconds),
-    );
+    let mut builder = Scheduler::builder(client)
+        .features(features)
+        .profiles(profiles)
+        .host(machine::name())
+        .backoff(
+            seconds(configuration.pod_initial_backoff_seconds),
+            seconds(configuration.pod_max_backoff_seconds),
+        );
     for own in &configuration.extenders {
         let extender = Extender::new(own.clone(), kubeplane::clock::real()).await;
         builder = builder.extender(extender.map_err(anyhow::Error::msg)?);

@@ -16,7 +16,7 @@ use crate::{
 };
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kubeplane_client::{Changes, EventRecorder, EventType};
+use kubeplane_client::{Changes, EventType, SeriesRecorder};
 use kubeplane_clock::SharedClock;
 use std::{
     collections::HashMap,
@@ -41,7 +41,7 @@ pub(super) struct Loop {
     pub(super) frameworks: HashMap<String, Arc<Framework>>,
     pub(super) cache: Cache,
     pub(super) queue: Queue,
-    pub(super) recorder: EventRecorder,
+    pub(super) recorder: SeriesRecorder,
     pub(super) metrics: SchedulerMetrics,
     /// Set once everything that was there at the start was taken in.
     pub(super) caught_up: Arc<AtomicBool>,
@@ -57,7 +57,7 @@ impl Loop {
         clock: SharedClock,
         frameworks: HashMap<String, Arc<Framework>>,
         queue: Queue,
-        recorder: EventRecorder,
+        recorder: SeriesRecorder,
         metrics: SchedulerMetrics,
     ) -> Self {
         Self {
@@ -213,7 +213,8 @@ impl Loop {
                 let info = &bound.pod.info;
                 let message = format!("Successfully assigned {} to {}", info.key(), bound.node);
                 let recorder = self.recorder.named(bound.framework.name());
-                recorder.event_for(&**info.pod(), EventType::Normal, "Scheduled", message);
+                let kind = EventType::Normal;
+                recorder.event_for(&**info.pod(), kind, "Scheduled", "Binding", message);
                 let waited = self.clock.elapsed().saturating_sub(bound.pod.first_seen);
                 self.metrics.bound(bound.pod.attempts, waited, bound.pod.flushed);
                 "scheduled"
@@ -284,7 +285,8 @@ impl Loop {
         let note = super::report::shortened(message);
         let profile = info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
         let recorder = self.recorder.named(profile);
-        recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", note);
+        let (kind, failed) = (EventType::Warning, "FailedScheduling");
+        recorder.event_for(&**info.pod(), kind, failed, "Scheduling", note);
         let now = self.clock.now();
         if let Some(patch) =
             super::report::condition_patch(info.pod(), reason, message, nomination, now)

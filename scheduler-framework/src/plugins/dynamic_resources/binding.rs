@@ -67,8 +67,8 @@ impl PreBind for DynamicResources {
             return Ok(());
         }
         let message = format!("waiting for binding conditions for device on node {node}");
-        let kind = "BindingConditionsPending";
-        handle.recorder.event_for(&**pod.pod(), EventType::Normal, kind, message);
+        let (reason, action) = ("BindingConditionsPending", "Scheduling");
+        handle.recorder.event_for(&**pod.pod(), EventType::Normal, reason, action, message);
         let ready = async {
             while !self.are_ready(handle, cycle)? {
                 handle.clock.sleep(POLL).await;

@@ -1,9 +1,12 @@
 use super::candidates::Candidate;
 use crate::{Handle, PodGroupObject, PodInfo};
 use futures::future::join_all;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::core::v1::{ObjectReference, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
-use kubeplane_client::EventType;
+use kubeplane_client::{EventType, SeriesRecorder};
 use kubeplane_workload::condition;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -56,6 +59,7 @@ impl Evictions {
         let preemption = Preemption {
             handle: self.handle.clone(),
             kind: "pod",
+            reference: SeriesRecorder::reference(&**pod.pod()),
             uid: pod.uid().to_owned(),
             pods: vec![pod.uid().to_owned()],
             scheduler: scheduler_of(pod),
@@ -74,6 +78,7 @@ impl Evictions {
         let preemption = Preemption {
             handle: self.handle.clone(),
             kind: "podgroup",
+            reference: SeriesRecorder::reference(group),
             uid: group.metadata.uid.clone().unwrap_or_default(),
             pods: pods.iter().map(|pod| pod.uid().to_owned()).collect(),
             scheduler: pods.first().map(|pod| scheduler_of(pod)).unwrap_or_default(),
@@ -114,6 +119,7 @@ struct Preemption {
     handle: Handle,
     /// For what room is made: a pod or a group of them.
     kind: &'static str,
+    reference: ObjectReference,
     uid: String,
     /// The pods that go on then, by uid.
     pods: Vec<String>,
@@ -182,7 +188,9 @@ impl Preemption {
         let Self { kind, uid, node, .. } = self;
         let message = format!("Preempted by {kind} {uid} on node {node}{how}");
         let recorder = self.handle.recorder.named(&self.scheduler);
-        recorder.event_for(&**victim.pod(), EventType::Normal, "Preempted", message);
+        let (victim, related) = (SeriesRecorder::reference(&**victim.pod()), &self.reference);
+        let (reason, action) = ("Preempted", "Preempting");
+        recorder.event(&victim, Some(related), EventType::Normal, reason, action, message);
     }
 
     async fn try_evict(&self, victim: &PodInfo) -> Result<(), kube::Error> {
