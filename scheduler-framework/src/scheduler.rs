@@ -13,6 +13,7 @@ use crate::{
     DefaultBinder, Error, Extender, Framework, Handle, Point, Profile,
     cache::Cache,
     groups::{Groups, PodGroupObject},
+    info::Counting,
     metrics::SchedulerMetrics,
     objects::ClusterObjects,
     queue::{Backoff, Queue},
@@ -104,8 +105,9 @@ impl SchedulerBuilder {
 
     /// Has these gates: with `GenericWorkload` pods of one PodGroup are placed together, with `WorkloadAwarePreemption` room
     /// is made for all of them at once ([`GroupPostFilter`](crate::GroupPostFilter)), with `DRADeviceTaintRules` the
-    /// taints of DeviceTaintRules count; the API has to serve these kinds. Where no profile is given it is that of these
-    /// gates ([`Profile::with_features`]).
+    /// taints of DeviceTaintRules count; the API has to serve these kinds. Pods count as
+    /// [`PodInfo::with_features`](crate::PodInfo::with_features) says. Where no profile is given it is that of these gates
+    /// ([`Profile::with_features`]).
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.features = features;
@@ -204,6 +206,7 @@ impl SchedulerBuilder {
             election: self.election,
             device_rules: self.features.is_on("DRADeviceTaintRules"),
             pops_early: self.features.is_on("SchedulerPopFromBackoffQ"),
+            counting: Counting::from(&self.features),
             host: self.host,
         })
     }
@@ -251,6 +254,7 @@ pub struct Scheduler {
     election: LeaderStatus,
     device_rules: bool,
     pops_early: bool,
+    counting: Counting,
     host: String,
 }
 
@@ -359,6 +363,7 @@ impl Scheduler {
         main.caught_up = self.state.caught_up;
         main.cache = Cache::with_objects(objects);
         main.groups = groups;
+        main.counting = self.counting;
         lifecycle.ready();
         let others = others::changes(&informers, optional);
         main.run(pods.subscribe(), nodes.subscribe(), others, wakes, &token).await;

@@ -43,7 +43,7 @@ impl Loop {
             }
             return;
         }
-        let info = Arc::new(PodInfo::new(pod.clone()));
+        let info = Arc::new(PodInfo::counting(pod.clone(), self.counting));
         let Some(node) = node else {
             return self.see_waiting(old, &info);
         };

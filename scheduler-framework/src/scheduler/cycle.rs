@@ -10,6 +10,7 @@ use crate::{
     diagnosis::Nomination,
     framework::{Failure, Permission, Setback},
     groups::Groups,
+    info::Counting,
     metrics::SchedulerMetrics,
     plugin::Wake,
     queue::{Queue, QueuedPod},
@@ -47,6 +48,7 @@ pub(super) struct Loop {
     pub(super) caught_up: Arc<AtomicBool>,
     /// The pods of all groups.
     pub(super) groups: Arc<Groups>,
+    pub(super) counting: Counting,
     pub(super) bindings: JoinSet<Bound>,
     pub(super) reports: Reports,
 }
@@ -70,6 +72,7 @@ impl Loop {
             metrics,
             caught_up: Arc::default(),
             groups: Arc::default(),
+            counting: Counting::default(),
             bindings: JoinSet::new(),
             reports: Reports::default(),
         }
@@ -225,7 +228,7 @@ impl Loop {
                 pod.info = latest.unwrap_or(pod.info);
                 if bound.announced && pod.info.nominated_node().is_none() {
                     // What says so is on its way here.
-                    pod.info = Arc::new(nominated(&pod.info, &bound.node));
+                    pod.info = Arc::new(nominated(&pod.info, &bound.node, self.counting));
                 }
                 let own = pod.info.pod().clone();
                 let held = self.cache.is_assumed(pod.info.uid());
@@ -300,8 +303,8 @@ impl Loop {
 }
 
 /// The pod with a node where room is held for it.
-fn nominated(info: &PodInfo, node: &str) -> PodInfo {
+fn nominated(info: &PodInfo, node: &str, counting: Counting) -> PodInfo {
     let mut pod = Pod::clone(info.pod());
     pod.status.get_or_insert_default().nominated_node_name = Some(node.to_owned());
-    PodInfo::new(Arc::new(pod))
+    PodInfo::counting(Arc::new(pod), counting)
 }
