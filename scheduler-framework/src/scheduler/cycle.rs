@@ -263,6 +263,10 @@ impl Loop {
                 self.refuse(pod, &Diagnosis::of_placed(plugin, why));
                 "unschedulable"
             }
+            Setback::Refused(why) => {
+                self.retry(pod, "Unschedulable", why);
+                "unschedulable"
+            }
             Setback::Failed(why) => {
                 self.fail(pod, why);
                 "error"
@@ -272,8 +276,13 @@ impl Loop {
 
     /// Something failed that is not the pod's fault.
     pub(super) fn fail(&mut self, pod: QueuedPod, why: &str) {
+        self.retry(pod, "SchedulerError", why);
+    }
+
+    /// No event is known that would help the pod.
+    fn retry(&mut self, pod: QueuedPod, reason: &'static str, why: &str) {
         self.nominate(&pod, &Nomination::Clear);
-        self.report(&pod.info, "SchedulerError", why, &Nomination::Clear);
+        self.report(&pod.info, reason, why, &Nomination::Clear);
         self.queue.retry(pod);
     }
 
