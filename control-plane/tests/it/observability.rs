@@ -202,6 +202,7 @@ fn metrics_have_the_names_dashboards_know() {
         "scheduler_plugin_evaluation_total{",
         "scheduler_pod_scheduling_sli_duration_seconds_bucket{",
         "scheduler_cache_size{",
+        "scheduler_inflight_events{",
         "kubelet_running_pods",
         "kubelet_running_containers{",
         "kubelet_pleg_relist_duration_seconds_bucket{",
