@@ -1,10 +1,10 @@
 mod class;
-mod counting;
+mod gates;
 mod resized;
 mod terms;
 
 pub(crate) use class::digest;
-pub(crate) use counting::Counting;
+pub(crate) use gates::RequestGates;
 use k8s_openapi::{
     api::core::v1::{Container, Node, Pod, PodSpec},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
@@ -111,17 +111,17 @@ impl PodInfo {
     /// Computes it.
     #[must_use]
     pub fn new(pod: Arc<Pod>) -> Self {
-        Self::counting(pod, Counting::default())
+        Self::counting(pod, RequestGates::default())
     }
 
     /// Computes it where these gates are: without `PodLevelResources` requests of the pod as a whole do not count, without
     /// `InPlacePodLevelResourcesVerticalScaling` only as they are asked for.
     #[must_use]
     pub fn with_features(pod: Arc<Pod>, features: &Features) -> Self {
-        Self::counting(pod, Counting::from(features))
+        Self::counting(pod, RequestGates::from(features))
     }
 
-    pub(crate) fn counting(pod: Arc<Pod>, counting: Counting) -> Self {
+    pub(crate) fn counting(pod: Arc<Pod>, counting: RequestGates) -> Self {
         let spec = pod.spec.as_ref().unwrap_or(&EMPTY);
         let mut as_counted = counted(&pod, spec, counting);
         if as_counted.resources.is_some() && !counting.whole {

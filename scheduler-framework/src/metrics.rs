@@ -1,12 +1,14 @@
 mod devices;
 mod groups;
 mod preemption;
+mod resources;
 
 use crate::ClusterEvent;
 use devices::DeviceMetrics;
 use groups::GroupMetrics;
 use kubeplane_telemetry::Metrics;
 pub(crate) use preemption::PreemptionMetrics;
+pub use resources::PodResources;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{

@@ -10,10 +10,10 @@ mod reports;
 mod together;
 
 use crate::{
-    DefaultBinder, Error, Extender, Framework, Handle, Point, Profile,
+    DefaultBinder, Error, Extender, Framework, Handle, PodResources, Point, Profile,
     cache::Cache,
     groups::{Groups, PodGroupObject},
-    info::Counting,
+    info::RequestGates,
     metrics::SchedulerMetrics,
     objects::ClusterObjects,
     queue::{Backoff, Queue},
@@ -58,6 +58,7 @@ pub struct SchedulerBuilder {
     election: LeaderStatus,
     features: Features,
     host: String,
+    resources: PodResources,
 }
 
 impl fmt::Debug for SchedulerBuilder {
@@ -150,6 +151,13 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Shows here what pods request, once it runs.
+    #[must_use]
+    pub fn pod_resources(mut self, resources: PodResources) -> Self {
+        self.resources = resources;
+        self
+    }
+
     /// Registers its metrics here.
     #[must_use]
     pub fn metrics(mut self, metrics: Metrics) -> Self {
@@ -206,8 +214,9 @@ impl SchedulerBuilder {
             election: self.election,
             device_rules: self.features.is_on("DRADeviceTaintRules"),
             pops_early: self.features.is_on("SchedulerPopFromBackoffQ"),
-            counting: Counting::from(&self.features),
+            counting: RequestGates::from(&self.features),
             host: self.host,
+            resources: self.resources,
         })
     }
 }
@@ -254,8 +263,9 @@ pub struct Scheduler {
     election: LeaderStatus,
     device_rules: bool,
     pops_early: bool,
-    counting: Counting,
+    counting: RequestGates,
     host: String,
+    resources: PodResources,
 }
 
 impl fmt::Debug for Scheduler {
@@ -280,6 +290,7 @@ impl Scheduler {
             election: LeaderStatus::new(kubeplane_clock::real()),
             features: Features::default(),
             host: "localhost".to_owned(),
+            resources: PodResources::default(),
             health: Health::new(),
             metrics: Metrics::new(),
         }
@@ -322,6 +333,7 @@ impl Scheduler {
             .informers
             .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
         let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
+        self.resources.show(pods.lister());
         let mut objects = ClusterObjects::from_informers(&informers);
         // PodGroups are served where somebody wants them only.
         let groups = self.frameworks.values().any(|own| own.is_for_groups());

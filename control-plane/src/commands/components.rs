@@ -14,7 +14,7 @@ use kubeplane::{
     prelude::*,
     renewal::Renewal,
     scheduler::{
-        Extender, SchedulerBuilder,
+        Extender, PodResources, SchedulerBuilder,
         config::{Configuration, Registry},
     },
     signing,
@@ -176,9 +176,12 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let client = clients.client();
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
+    let resources = PodResources::default();
+    let shown = resources.clone();
+    let served = served.page("/metrics/resources", move || shown.encode());
     let configuration = scheduler_configuration(args.config.as_deref(), &features)?;
     let builder = configured(&configuration, features, client).await?;
-    let mut builder = builder.health(health).metrics(metrics);
+    let mut builder = builder.health(health).metrics(metrics).pod_resources(resources);
     let election = &configuration.leader_election;
     // Without a file it is the only one.
     if args.config.is_some() && election.leader_elect == Some(true) {

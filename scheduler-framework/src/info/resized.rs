@@ -1,6 +1,6 @@
 //! What a pod takes while what it asks for is being changed in place (KEP-1287, KEP-5419).
 
-use super::Counting;
+use super::RequestGates;
 use k8s_openapi::{
     api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
@@ -78,7 +78,11 @@ fn of_pod<'a>(spec: &'a PodSpec, status: &'a PodStatus) -> Option<State<'a>> {
 
 /// The spec of a pod as it counts: with what its containers have, or were promised, where that is more than what they
 /// ask for.
-pub(crate) fn counted<'a>(pod: &Pod, spec: &'a PodSpec, counting: Counting) -> Cow<'a, PodSpec> {
+pub(crate) fn counted<'a>(
+    pod: &Pod,
+    spec: &'a PodSpec,
+    counting: RequestGates,
+) -> Cow<'a, PodSpec> {
     let Some(status) = &pod.status else { return Cow::Borrowed(spec) };
     let infeasible = is_infeasible(status);
     let changed =

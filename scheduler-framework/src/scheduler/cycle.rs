@@ -10,7 +10,7 @@ use crate::{
     diagnosis::Nomination,
     framework::{Failure, Permission, Setback},
     groups::Groups,
-    info::Counting,
+    info::RequestGates,
     metrics::SchedulerMetrics,
     plugin::Wake,
     queue::{Queue, QueuedPod},
@@ -48,7 +48,7 @@ pub(super) struct Loop {
     pub(super) caught_up: Arc<AtomicBool>,
     /// The pods of all groups.
     pub(super) groups: Arc<Groups>,
-    pub(super) counting: Counting,
+    pub(super) counting: RequestGates,
     pub(super) bindings: JoinSet<Bound>,
     pub(super) reports: Reports,
 }
@@ -72,7 +72,7 @@ impl Loop {
             metrics,
             caught_up: Arc::default(),
             groups: Arc::default(),
-            counting: Counting::default(),
+            counting: RequestGates::default(),
             bindings: JoinSet::new(),
             reports: Reports::default(),
         }
@@ -312,7 +312,7 @@ impl Loop {
 }
 
 /// The pod with a node where room is held for it.
-fn nominated(info: &PodInfo, node: &str, counting: Counting) -> PodInfo {
+fn nominated(info: &PodInfo, node: &str, counting: RequestGates) -> PodInfo {
     let mut pod = Pod::clone(info.pod());
     pod.status.get_or_insert_default().nominated_node_name = Some(node.to_owned());
     PodInfo::counting(Arc::new(pod), counting)
