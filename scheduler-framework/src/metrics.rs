@@ -288,13 +288,13 @@ impl SchedulerMetrics {
 
     /// How many events of a kind are kept for pods under way.
     pub(crate) fn kept(&self, event: ClusterEvent) -> Gauge {
-        Gauge::clone(&self.in_flight.get_or_create(&EventLabel { event: event.label() }))
+        self.in_flight.get_or_create_owned(&EventLabel { event: event.label() })
     }
 
     /// How many pods are under way.
     pub(crate) fn under_way(&self) -> Gauge {
         let label = EventLabel { event: "PodPopped".to_owned() };
-        Gauge::clone(&self.in_flight.get_or_create(&label))
+        self.in_flight.get_or_create_owned(&label)
     }
 
     /// A plugin said whether an event helps a pod.
