@@ -8,7 +8,6 @@ use devices::DeviceMetrics;
 use groups::GroupMetrics;
 use kubeplane_telemetry::Metrics;
 pub(crate) use preemption::PreemptionMetrics;
-pub use resources::PodResources;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -18,6 +17,7 @@ use prometheus_client::{
         histogram::{Histogram, exponential_buckets},
     },
 };
+pub use resources::PodResources;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
