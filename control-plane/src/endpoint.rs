@@ -5,7 +5,10 @@ mod access;
 pub use access::DelegatedAccess;
 
 use async_trait::async_trait;
-use axum::{Extension, Router, extract::Request, middleware, response::IntoResponse};
+use axum::{
+    Extension, Router, extract::Request, http::header, middleware, response::IntoResponse,
+    routing::any,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -19,7 +22,7 @@ use kubeplane_core::{
 use kubeplane_pki::{Identity, LiveIdentity};
 use kubeplane_telemetry::{Health, Metrics, router};
 use rustls::ServerConfig;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -28,11 +31,13 @@ use tokio_rustls::TlsAcceptor;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The form of metrics that every reader knows.
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The pause when no connection can be taken.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `/livez`, `/readyz` and `/healthz` to everybody and `/metrics` to those whom the API server
-/// lets read it, all over TLS. They show a token, or a client certificate where [`DelegatedAccess`] knows its
+/// Serves `/livez`, `/readyz` and `/healthz` to everybody and `/metrics`, with what is below it, to those whom the API
+/// server lets read it, all over TLS. They show a token, or a client certificate where [`DelegatedAccess`] knows its
 /// authority.
 #[derive(Debug)]
 pub struct HealthEndpoint {
@@ -43,6 +48,20 @@ pub struct HealthEndpoint {
     metrics: Metrics,
     access: DelegatedAccess,
     clock: SharedClock,
+    pages: Vec<Page>,
+}
+
+/// Metrics that are made when somebody asks for them.
+#[derive(Clone)]
+struct Page {
+    path: &'static str,
+    make: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -65,13 +84,24 @@ impl HealthEndpoint {
         let name = format!("{component}-endpoint");
         let clock = kubeplane_clock::real();
         let serving = Serving::Fixed(serving);
-        Self { name, address, serving, health, metrics, access, clock }
+        Self { name, address, serving, health, metrics, access, clock, pages: Vec::new() }
     }
 
     /// Serves with this certificate in place of the first, one that somebody renews.
     #[must_use]
     pub fn serving(self, live: Arc<LiveIdentity>) -> Self {
         Self { serving: Serving::Live(live), ..self }
+    }
+
+    /// Serves more metrics at this path below `/metrics`: plain text of Prometheus, made anew for each request.
+    #[must_use]
+    pub fn page(
+        mut self,
+        path: &'static str,
+        make: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.pages.push(Page { path, make: Arc::new(make) });
+        self
     }
 
     /// Takes time from this clock in place of the machine's.
@@ -98,20 +128,24 @@ impl HealthEndpoint {
 
     fn routes(&self) -> Router {
         let access = self.access.clone();
-        router(self.health.clone(), self.metrics.clone()).layer(middleware::from_fn(
-            move |request: Request, next: middleware::Next| {
-                let access = access.clone();
-                async move {
-                    let (head, body) = request.into_parts();
-                    if head.uri.path() == "/metrics"
-                        && let Err(refused) = access.check(&head).await
-                    {
-                        return refused.into_response();
-                    }
-                    next.run(Request::from_parts(head, body)).await
+        let mut routes = router(self.health.clone(), self.metrics.clone());
+        for page in &self.pages {
+            let make = page.make.clone();
+            let answer = move || async move { ([(header::CONTENT_TYPE, PLAIN)], make()) };
+            routes = routes.route(page.path, any(answer));
+        }
+        routes.layer(middleware::from_fn(move |request: Request, next: middleware::Next| {
+            let access = access.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                if head.uri.path().starts_with("/metrics")
+                    && let Err(refused) = access.check(&head).await
+                {
+                    return refused.into_response();
                 }
-            },
-        ))
+                next.run(Request::from_parts(head, body)).await
+            }
+        }))
     }
 }
 

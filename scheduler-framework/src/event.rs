@@ -1,6 +1,6 @@
 use crate::{
     groups::PodGroupObject,
-    info::{counted, differs},
+    info::{RequestGates, counted, differs},
 };
 use k8s_openapi::api::{
     core::v1::{
@@ -296,9 +296,10 @@ pub(crate) fn pod_action(old: &Pod, new: &Pod) -> ActionType {
     let (before, after) = (old.spec.as_ref().unwrap_or(&none), new.spec.as_ref().unwrap_or(&none));
     let gates = |spec: &PodSpec| spec.scheduling_gates.as_ref().map_or(0, Vec::len);
     let asks_less = || {
+        let all = RequestGates::default();
         let (before, after) = (
-            kubeplane_workload::requests(&counted(old, before)),
-            kubeplane_workload::requests(&counted(new, after)),
+            kubeplane_workload::requests(&counted(old, before, all)),
+            kubeplane_workload::requests(&counted(new, after, all)),
         );
         before.iter().any(|(name, amount)| after.get(name).is_none_or(|own| own < amount))
     };

@@ -1,13 +1,15 @@
 mod class;
+mod gates;
 mod resized;
 mod terms;
 
 pub(crate) use class::digest;
+pub(crate) use gates::RequestGates;
 use k8s_openapi::{
     api::core::v1::{Container, Node, Pod, PodSpec},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
-use kubeplane_core::quantity::Quantity;
+use kubeplane_core::{features::Features, quantity::Quantity};
 use kubeplane_workload::{HostPort, Resources, host_ports, requests, resources::is_pod_level};
 pub(crate) use resized::{counted, differs};
 use std::{
@@ -109,8 +111,22 @@ impl PodInfo {
     /// Computes it.
     #[must_use]
     pub fn new(pod: Arc<Pod>) -> Self {
+        Self::counting(pod, RequestGates::default())
+    }
+
+    /// Computes it where these gates are: without `PodLevelResources` requests of the pod as a whole do not count, without
+    /// `InPlacePodLevelResourcesVerticalScaling` only as they are asked for.
+    #[must_use]
+    pub fn with_features(pod: Arc<Pod>, features: &Features) -> Self {
+        Self::counting(pod, RequestGates::from(features))
+    }
+
+    pub(crate) fn counting(pod: Arc<Pod>, counting: RequestGates) -> Self {
         let spec = pod.spec.as_ref().unwrap_or(&EMPTY);
-        let as_counted = counted(&pod, spec);
+        let mut as_counted = counted(&pod, spec, counting);
+        if as_counted.resources.is_some() && !counting.whole {
+            as_counted.to_mut().resources = None;
+        }
         let (requests, scored) = amounts(&as_counted);
         let arriving = spec.resources.is_some().then(|| {
             let alone = PodSpec { resources: None, ..spec.clone() };

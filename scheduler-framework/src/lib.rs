@@ -91,6 +91,7 @@ pub use groups::{
     PodGroupSpec, PodGroupStatus,
 };
 pub use info::{AffinityTerm, AffinityTerms, Amounts, NodeInfo, PodInfo};
+pub use metrics::PodResources;
 pub use node_set::NodeSet;
 pub use objects::{ClusterObjects, ObjectSource, Objects};
 pub use plugin::{

@@ -1,6 +1,10 @@
+mod devices;
 mod groups;
 mod preemption;
+mod resources;
 
+use crate::ClusterEvent;
+use devices::DeviceMetrics;
 use groups::GroupMetrics;
 use kubeplane_telemetry::Metrics;
 pub(crate) use preemption::PreemptionMetrics;
@@ -13,6 +17,7 @@ use prometheus_client::{
         histogram::{Histogram, exponential_buckets},
     },
 };
+pub use resources::PodResources;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -84,6 +89,13 @@ struct OperationLabel {
     operation: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HintLabel {
+    event: String,
+    hint: &'static str,
+    plugin: &'static str,
+}
+
 /// The scheduler's metrics, under the original's names.
 #[derive(Debug, Clone)]
 pub(crate) struct SchedulerMetrics {
@@ -103,6 +115,11 @@ pub(crate) struct SchedulerMetrics {
     goroutines: Family<OperationLabel, Gauge>,
     flushed: Counter,
     events: Family<EventLabel, Histogram>,
+    in_flight: Family<EventLabel, Gauge>,
+    hints: Family<HintLabel, Histogram>,
+    volumes: Family<OperationLabel, Counter>,
+    /// Of devices for pods.
+    pub(crate) devices: DeviceMetrics,
     /// Of pods that others leave for.
     pub(crate) preemption: PreemptionMetrics,
     /// Of pods that are placed together.
@@ -111,6 +128,11 @@ pub(crate) struct SchedulerMetrics {
 
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+/// Of what plugins do in an instant.
+fn short() -> Histogram {
+    Histogram::new(exponential_buckets(0.00001, 1.5, 20))
 }
 
 impl SchedulerMetrics {
@@ -129,9 +151,7 @@ impl SchedulerMetrics {
             points: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.0001, 2.0, 12))
             }),
-            plugins: Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.00001, 1.5, 20))
-            }),
+            plugins: Family::new_with_constructor(short),
             evaluations: Family::default(),
             refusals: Family::default(),
             permits: Family::new_with_constructor(seconds),
@@ -140,6 +160,10 @@ impl SchedulerMetrics {
             events: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.0001, 2.0, 12))
             }),
+            in_flight: Family::default(),
+            hints: Family::new_with_constructor(short),
+            volumes: Family::default(),
+            devices: DeviceMetrics::new(metrics),
             preemption: PreemptionMetrics::new(metrics),
             groups: GroupMetrics::new(metrics),
         };
@@ -189,6 +213,13 @@ impl SchedulerMetrics {
             let help = "How long it took to see which pods an event helps";
             let name = "event_handling_duration_seconds";
             registry.register(name, help, self.events.clone());
+            let help = "Pods under way, and events kept for them, by event";
+            registry.register("inflight_events", help, self.in_flight.clone());
+            let help = "How long plugins took to say whether an event helps a pod, of a tenth of all such questions";
+            let name = "queueing_hint_execution_duration_seconds";
+            registry.register(name, help, self.hints.clone());
+            let help = "How often the volumes of a pod could not be looked at or bound";
+            registry.register("volume_scheduling_stage_error", help, self.volumes.clone());
         });
     }
 
@@ -253,6 +284,35 @@ impl SchedulerMetrics {
     /// An event was taken in.
     pub(crate) fn handled(&self, event: String, took: Duration) {
         self.events.get_or_create(&EventLabel { event }).observe(took.as_secs_f64());
+    }
+
+    /// How many events of a kind are kept for pods under way.
+    pub(crate) fn kept(&self, event: ClusterEvent) -> Gauge {
+        self.in_flight.get_or_create_owned(&EventLabel { event: event.label() })
+    }
+
+    /// How many pods are under way.
+    pub(crate) fn under_way(&self) -> Gauge {
+        let label = EventLabel { event: "PodPopped".to_owned() };
+        self.in_flight.get_or_create_owned(&label)
+    }
+
+    /// A plugin said whether an event helps a pod.
+    pub(crate) fn hinted(
+        &self,
+        plugin: &'static str,
+        event: ClusterEvent,
+        helps: bool,
+        took: Duration,
+    ) {
+        let hint = if helps { "Queue" } else { "QueueSkip" };
+        let label = HintLabel { event: event.label(), hint, plugin };
+        self.hints.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// Volumes could not be looked at (`predicate`) or bound (`bind`).
+    pub(crate) fn volumes_failed(&self, operation: &'static str) {
+        self.volumes.get_or_create(&OperationLabel { operation }).inc();
     }
 
     /// A pod came into a queue.

@@ -41,12 +41,15 @@ impl Default for Profile {
 impl Profile {
     /// The original's set of plugins where these gates are: `GangScheduling` and `TopologyAwareWorkloadScheduling` add
     /// theirs, with `DRAWorkloadResourceClaims` PodGroups have claims, with `WorkloadAwarePreemption` room is made for them
-    /// as a whole, others that begin with `DRA` say what devices can be allocated for, with `VolumeLimitScaling` storage
-    /// drivers can be required on nodes, with `StorageCapacityScoring` those with most room for volumes are preferred, and
-    /// with `TaintTolerationComparisonOperators` tolerations may compare numbers.
+    /// as a whole, without `SchedulerAsyncPreemption` scheduling waits until room is made, others that begin with `DRA` say
+    /// what devices can be allocated for, with `VolumeLimitScaling` storage drivers can be required on nodes, with
+    /// `StorageCapacityScoring` those with most room for volumes are preferred, and with
+    /// `TaintTolerationComparisonOperators` tolerations may compare numbers.
     #[must_use]
     pub fn with_features(features: &Features) -> Self {
-        let for_groups = features.is_on("WorkloadAwarePreemption");
+        let preemption = DefaultPreemption::default()
+            .with_group_preemption(features.is_on("WorkloadAwarePreemption"))
+            .with_async_preemption(features.is_on("SchedulerAsyncPreemption"));
         let scaling = features.is_on("VolumeLimitScaling");
         let comparing = features.is_on("TaintTolerationComparisonOperators");
         let devices = features.is_on("DRAExtendedResource");
@@ -72,7 +75,7 @@ impl Profile {
             .add(spread.with_comparison(comparing), 2)
             .add(InterPodAffinity::default(), 2)
             .add(DynamicResources::default().with_features(features), 2)
-            .add(DefaultPreemption::default().with_group_preemption(for_groups), 1)
+            .add(preemption, 1)
             .add(NodeResourcesBalancedAllocation::default().with_devices(devices), 1)
             .add(ImageLocality, 1);
         if features.is_on("NodeDeclaredFeatures") {

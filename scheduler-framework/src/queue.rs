@@ -16,7 +16,7 @@ use kubeplane_telemetry::Metrics;
 use std::{
     cmp::Ordering,
     collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 pub(crate) use waiting::{Backoff, QueuedPod};
@@ -48,6 +48,8 @@ pub(crate) struct Queue {
     /// Whether refused pods are taken before their time if there is nothing else to do.
     early: bool,
     metrics: SchedulerMetrics,
+    /// How often plugins were asked whether an event helps.
+    asked: AtomicUsize,
 }
 
 impl Queue {
@@ -68,6 +70,7 @@ impl Queue {
             backoff: Backoff::default(),
             early: true,
             metrics: SchedulerMetrics::new(&Metrics::new()),
+            asked: AtomicUsize::new(0),
         }
     }
 
@@ -85,6 +88,7 @@ impl Queue {
 
     /// Counts there.
     pub(crate) fn measured(mut self, metrics: SchedulerMetrics) -> Self {
+        self.in_flight = InFlight::measured(metrics.clone());
         self.metrics = metrics;
         self
     }

@@ -10,9 +10,10 @@ mod reports;
 mod together;
 
 use crate::{
-    DefaultBinder, Error, Extender, Framework, Handle, Point, Profile,
+    DefaultBinder, Error, Extender, Framework, Handle, PodResources, Point, Profile,
     cache::Cache,
     groups::{Groups, PodGroupObject},
+    info::RequestGates,
     metrics::SchedulerMetrics,
     objects::ClusterObjects,
     queue::{Backoff, Queue},
@@ -20,7 +21,7 @@ use crate::{
 use async_trait::async_trait;
 use cycle::Loop;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kubeplane_client::{EventRecorder, Informers, LeaderElector, LeaderStatus, LeaseConfig};
+use kubeplane_client::{Informers, LeaderElector, LeaderStatus, LeaseConfig, SeriesRecorder};
 use kubeplane_clock::{Seed, SharedClock};
 use kubeplane_core::{
     component::{Component, ComponentError, Lifecycle},
@@ -56,6 +57,8 @@ pub struct SchedulerBuilder {
     metrics: Metrics,
     election: LeaderStatus,
     features: Features,
+    host: String,
+    resources: PodResources,
 }
 
 impl fmt::Debug for SchedulerBuilder {
@@ -103,11 +106,19 @@ impl SchedulerBuilder {
 
     /// Has these gates: with `GenericWorkload` pods of one PodGroup are placed together, with `WorkloadAwarePreemption` room
     /// is made for all of them at once ([`GroupPostFilter`](crate::GroupPostFilter)), with `DRADeviceTaintRules` the
-    /// taints of DeviceTaintRules count; the API has to serve these kinds. Where no profile is given it is that of these
-    /// gates ([`Profile::with_features`]).
+    /// taints of DeviceTaintRules count; the API has to serve these kinds. Pods count as
+    /// [`PodInfo::with_features`](crate::PodInfo::with_features) says. Where no profile is given it is that of these gates
+    /// ([`Profile::with_features`]).
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.features = features;
+        self
+    }
+
+    /// The machine's name, by which events tell this scheduler from others (`reportingInstance`); `localhost` without.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
         self
     }
 
@@ -137,6 +148,13 @@ impl SchedulerBuilder {
     #[must_use]
     pub fn health(mut self, health: Health) -> Self {
         self.health = health;
+        self
+    }
+
+    /// Shows here what pods request, once it runs.
+    #[must_use]
+    pub fn pod_resources(mut self, resources: PodResources) -> Self {
+        self.resources = resources;
         self
     }
 
@@ -196,6 +214,9 @@ impl SchedulerBuilder {
             election: self.election,
             device_rules: self.features.is_on("DRADeviceTaintRules"),
             pops_early: self.features.is_on("SchedulerPopFromBackoffQ"),
+            counting: RequestGates::from(&self.features),
+            host: self.host,
+            resources: self.resources,
         })
     }
 }
@@ -242,6 +263,9 @@ pub struct Scheduler {
     election: LeaderStatus,
     device_rules: bool,
     pops_early: bool,
+    counting: RequestGates,
+    host: String,
+    resources: PodResources,
 }
 
 impl fmt::Debug for Scheduler {
@@ -265,6 +289,8 @@ impl Scheduler {
             lease: None,
             election: LeaderStatus::new(kubeplane_clock::real()),
             features: Features::default(),
+            host: "localhost".to_owned(),
+            resources: PodResources::default(),
             health: Health::new(),
             metrics: Metrics::new(),
         }
@@ -307,6 +333,7 @@ impl Scheduler {
             .informers
             .unwrap_or_else(|| Informers::new(self.client.clone(), self.clock.clone()));
         let (pods, nodes) = (informers.of::<Pod>(), informers.of::<Node>());
+        self.resources.show(pods.lister());
         let mut objects = ClusterObjects::from_informers(&informers);
         // PodGroups are served where somebody wants them only.
         let groups = self.frameworks.values().any(|own| own.is_for_groups());
@@ -324,8 +351,8 @@ impl Scheduler {
             () = token.cancelled() => return,
         }
         self.state.synced.store(true, Ordering::Relaxed);
-        let recorder =
-            EventRecorder::new(self.client.clone(), self.clock.clone(), "default-scheduler", "");
+        let (client, clock) = (self.client.clone(), self.clock.clone());
+        let recorder = SeriesRecorder::new(client, clock, "default-scheduler", &self.host);
         let queue = Queue::new(self.clock.clone(), self.frameworks.clone())
             .backing_off(self.backoff)
             .taking_early(self.pops_early)
@@ -348,6 +375,7 @@ impl Scheduler {
         main.caught_up = self.state.caught_up;
         main.cache = Cache::with_objects(objects);
         main.groups = groups;
+        main.counting = self.counting;
         lifecycle.ready();
         let others = others::changes(&informers, optional);
         main.run(pods.subscribe(), nodes.subscribe(), others, wakes, &token).await;

@@ -14,7 +14,7 @@ use kubeplane::{
     prelude::*,
     renewal::Renewal,
     scheduler::{
-        Extender, SchedulerBuilder,
+        Extender, PodResources, SchedulerBuilder,
         config::{Configuration, Registry},
     },
     signing,
@@ -127,10 +127,14 @@ async fn configured(
     let seconds = |own: Option<i64>| Duration::from_secs(own.unwrap_or_default().unsigned_abs());
     let registry = Registry::new(client.clone()).with_features(features.clone());
     let profiles = configuration.profiles(&registry)?;
-    let mut builder = Scheduler::builder(client).features(features).profiles(profiles).backoff(
-        seconds(configuration.pod_initial_backoff_seconds),
-        seconds(configuration.pod_max_backoff_seconds),
-    );
+    let mut builder = Scheduler::builder(client)
+        .features(features)
+        .profiles(profiles)
+        .host(machine::name())
+        .backoff(
+            seconds(configuration.pod_initial_backoff_seconds),
+            seconds(configuration.pod_max_backoff_seconds),
+        );
     for own in &configuration.extenders {
         let extender = Extender::new(own.clone(), kubeplane::clock::real()).await;
         builder = builder.extender(extender.map_err(anyhow::Error::msg)?);
@@ -172,9 +176,12 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let client = clients.client();
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
     let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
+    let resources = PodResources::default();
+    let shown = resources.clone();
+    let served = served.page("/metrics/resources", move || shown.encode());
     let configuration = scheduler_configuration(args.config.as_deref(), &features)?;
     let builder = configured(&configuration, features, client).await?;
-    let mut builder = builder.health(health).metrics(metrics);
+    let mut builder = builder.health(health).metrics(metrics).pod_resources(resources);
     let election = &configuration.leader_election;
     // Without a file it is the only one.
     if args.config.is_some() && election.leader_elect == Some(true) {

@@ -149,6 +149,7 @@ fn scheduler(api: &ApiServer, shared: &Shared) -> anyhow::Result<Scheduler> {
         .features(api.api().features().clone())
         .clock(shared.clock.clone())
         .seed(shared.seed.clone())
+        .host(machine::name())
         .metrics(shared.metrics.clone())
         .health(shared.scheduler.clone())
         .build()?)

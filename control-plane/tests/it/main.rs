@@ -5,6 +5,7 @@ mod apart;
 mod api_options;
 mod assembly;
 mod attribute;
+mod awaited_preemption;
 mod bad_input;
 mod bootstrap;
 mod calls;

@@ -8,6 +8,7 @@ use crate::{
     raw::Raw,
 };
 use kubeplane::pki::{Kubeconfig, KubeconfigUser};
+use serde_json::json;
 use std::{path::Path, time::Duration};
 
 /// What a probe says check by check, once all of them pass.
@@ -202,6 +203,7 @@ fn metrics_have_the_names_dashboards_know() {
         "scheduler_plugin_evaluation_total{",
         "scheduler_pod_scheduling_sli_duration_seconds_bucket{",
         "scheduler_cache_size{",
+        "scheduler_inflight_events{",
         "kubelet_running_pods",
         "kubelet_running_containers{",
         "kubelet_pleg_relist_duration_seconds_bucket{",
@@ -339,5 +341,32 @@ async fn components_list_their_checks_by_the_original_names() {
         let refused = Raw::elsewhere(&stranger, &url, true).await.get("/metrics").await;
         assert_eq!(refused.code, 403, "{}", refused.text);
         assert!(refused.text.contains("system:kube-proxy"), "{}", refused.text);
+    }
+    requests_are_told(&kubeconfig, api, scheduler).await;
+}
+
+/// The scheduler of this port tells what a pod asks for, to those who may know.
+async fn requests_are_told(kubeconfig: &Path, api: u16, scheduler: u16) {
+    const PATH: &str = "/metrics/resources";
+    let url = |port: u16| format!("https://127.0.0.1:{port}");
+    let nobody = Raw::elsewhere(kubeconfig, &url(scheduler), false).await;
+    assert_eq!(nobody.get(PATH).await.code, 401);
+    let resources = json!({"requests": {"cpu": "250m"}});
+    let pod = json!({"metadata": {"name": "asks"}, "spec": {"schedulerName": "nobody",
+        "containers": [{"name": "c", "image": "i", "resources": resources}]}});
+    let server = Raw::elsewhere(kubeconfig, &url(api), true).await;
+    let reader = Raw::elsewhere(kubeconfig, &url(scheduler), true).await;
+    let line = "kube_pod_resource_request{namespace=\"default\",node=\"\",pod=\"asks\",priority=\"0\",resource=\"cpu\",scheduler=\"nobody\",unit=\"cores\"} 0.25\n";
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        // It is refused until the account of its namespace is there, and when it is there itself.
+        let made = server.post("/api/v1/namespaces/default/pods", pod.to_string()).await;
+        let told = answered(&reader, PATH, 200).await;
+        if told.contains(line) {
+            break;
+        }
+        let late = tokio::time::Instant::now() > deadline;
+        assert!(!late, "{line} is not in {told}; {}", made.text);
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -55,8 +55,8 @@ async fn an_important_pod_takes_the_place_of_another() {
     assert!(matches!(waited, Ok(Ok(_))), "not running: {:#?}", now.items);
     assert!(pods.get_opt("victim").await.unwrap().is_none(), "the other pod has left");
     let events: Api<Event> = Api::default_namespaced(cluster.client());
-    let expected =
-        format!("Preempted by pod {} on node node-1", created.metadata.uid.unwrap_or_default());
+    let uid = created.metadata.uid.unwrap_or_default();
+    let expected = format!("Preempted by pod {uid} on node node-1");
     let told = async {
         loop {
             let all = events.list(&ListParams::default()).await.unwrap();
@@ -65,13 +65,17 @@ async fn an_important_pod_takes_the_place_of_another() {
                     && event.message.as_deref() == Some(&*expected)
                     && event.involved_object.name.as_deref() == Some("victim")
             };
-            if all.iter().any(told) {
-                break;
+            if let Some(event) = all.items.into_iter().find(told) {
+                break event;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(timeout(PATIENCE, told).await.is_ok(), "no event tells of it");
+    let event = timeout(PATIENCE, told).await.expect("an event tells of it");
+    assert_eq!(event.action.as_deref(), Some("Preempting"));
+    let related = event.related.unwrap_or_default();
+    let related = (related.kind.as_deref(), related.name.as_deref(), related.uid.as_deref());
+    assert_eq!(related, (Some("Pod"), Some("important"), Some(uid.as_str())));
     cluster.stop().await.unwrap();
 }
 
@@ -110,10 +114,11 @@ async fn profiles_of_one_scheduler_sort_the_queue_by_one_plugin() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_name_the_profile_of_their_pod() {
+async fn events_have_the_form_of_their_own_group_and_name_the_profile_of_their_pod() {
     let cluster = TestCluster::builder().controllers().start().await.unwrap();
     let profiles = [Profile::default(), Profile::default().named("other")];
-    let scheduler = Scheduler::builder(cluster.client()).profiles(profiles).build().unwrap();
+    let scheduler = Scheduler::builder(cluster.client()).profiles(profiles).host("here");
+    let scheduler = scheduler.build().unwrap();
     let client = cluster.client();
     let told = async {
         let pods: Api<Pod> = Api::default_namespaced(client.clone());
@@ -131,14 +136,18 @@ async fn events_name_the_profile_of_their_pod() {
                 .items
                 .into_iter()
                 .filter(|own| own.reason.as_deref() == Some("FailedScheduling"));
-            let sources: BTreeMap<_, _> = refused
+            let told: BTreeMap<_, _> = refused
                 .map(|own| {
-                    let source = own.source.and_then(|source| source.component);
-                    (own.involved_object.name, (source, own.reporting_component))
+                    let old = own.source.and_then(|source| source.component).is_some()
+                        || own.first_timestamp.is_some()
+                        || own.last_timestamp.is_some()
+                        || own.count.is_some_and(|count| count != 0);
+                    let new = (own.reporting_component, own.reporting_instance, own.action);
+                    (own.involved_object.name, (old, own.event_time.is_some(), new))
                 })
                 .collect();
-            if sources.len() == 2 {
-                break sources;
+            if told.len() == 2 {
+                break told;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -147,8 +156,9 @@ async fn events_name_the_profile_of_their_pod() {
     let running = ControlPlane::new().with(scheduler);
     running.run_until(async { found = timeout(PATIENCE, told).await.ok() }).await.unwrap();
     let named = |name: &str| {
-        let name = Some(name.to_owned());
-        (name.clone(), (name.clone(), name))
+        let text = |text: &str| Some(text.to_owned());
+        let new = (text(name), text(&format!("{name}-here")), text("Scheduling"));
+        (text(name), (false, true, new))
     };
     assert_eq!(found, Some(BTreeMap::from([named("default-scheduler"), named("other")])));
     cluster.stop().await.unwrap();

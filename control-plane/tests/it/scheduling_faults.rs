@@ -158,8 +158,8 @@ async fn failed_bindings_neither_lose_pods_nor_crowd_nodes() {
     cluster.stop().await.unwrap();
 }
 
-/// Minds pods by their names: `refused` may not be bound, `patient` waits for long, `failing` fails once it is let, and
-/// of `echoless` it does not know that it was bound.
+/// Minds pods by their names: `refused` may not be bound, `patient` waits for long, `failing` fails once it is let,
+/// `unwelcome` is not bound before that, and of `echoless` it does not know that it was bound.
 #[derive(Debug)]
 struct Moody {
     binder: DefaultBinder,
@@ -193,6 +193,9 @@ impl Permit for Moody {
 #[async_trait]
 impl Bind for Moody {
     async fn bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> BindVerdict {
+        if pod.name() == "unwelcome" && !self.fails.load(Ordering::Relaxed) {
+            return BindVerdict::Unschedulable("not by me".into());
+        }
         if pod.name() != "failing" {
             let bound = self.binder.bind(state, pod, node).await;
             let lost = || BindVerdict::Error("the answer was lost".into());
@@ -300,6 +303,18 @@ async fn what_permit_refuses_is_unschedulable_and_no_error() {
         assert_eq!((reason.as_str(), message.as_str()), expected);
         pods.create(&PostParams::default(), &large("second", None)).await.unwrap();
         has_node(&pods, "second").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_bind_refuses_is_told_in_its_words_and_tried_again_without_an_event() {
+    with_moody(async |_, pods, fails| {
+        pods.create(&PostParams::default(), &large("unwelcome", None)).await.unwrap();
+        let (reason, message) = told(&pods, "unwelcome").await;
+        assert_eq!((reason.as_str(), message.as_str()), ("Unschedulable", "not by me"));
+        fails.store(true, Ordering::Relaxed);
+        has_node(&pods, "unwelcome").await;
     })
     .await;
 }

@@ -1,25 +1,19 @@
 mod correlate;
+mod line;
+mod memory;
 mod record;
+mod series;
+
+pub use series::SeriesRecorder;
 
 use crate::Watchable;
 use correlate::Correlator;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kubeplane_clock::SharedClock;
+use line::{Line, Message};
 use record::Recorder;
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
-
-/// How many events may wait to be written; more are dropped.
-const WAITING: usize = 1000;
+use std::{fmt, sync::Arc};
+use tokio::sync::mpsc;
 
 /// Whether an event is worth attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,25 +44,14 @@ struct Occurrence {
     message: String,
 }
 
-enum Message {
-    Event(Box<Occurrence>),
-    Flush(oneshot::Sender<()>),
-}
-
 /// Writes core/v1 Events: equal ones are counted in one object, similar ones combined, floods cut off.
 ///
 /// It never blocks its callers: what cannot be written in time is dropped. Clones share one writer, which
-/// ends with the last of them.
+/// ends with the last of them. What writes events.k8s.io/v1 Events is [`SeriesRecorder`].
 #[derive(Clone)]
 pub struct EventRecorder {
-    inner: Arc<Inner>,
+    line: Arc<Line<Occurrence>>,
     component: Option<Arc<str>>,
-}
-
-struct Inner {
-    messages: mpsc::Sender<Message>,
-    dropped: AtomicU64,
-    _task: JoinSet<()>,
 }
 
 impl fmt::Debug for EventRecorder {
@@ -84,20 +67,17 @@ impl EventRecorder {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(client: kube::Client, clock: SharedClock, component: &str, host: &str) -> Self {
-        let (messages, waiting) = mpsc::channel(WAITING);
         let correlator = Correlator::new(clock.clone());
         let recorder =
             Recorder::new(client, clock, correlator, component.to_owned(), host.to_owned());
-        let mut task = JoinSet::new();
-        task.spawn(run(recorder, waiting));
-        let inner = Inner { messages, dropped: AtomicU64::new(0), _task: task };
-        Self { inner: Arc::new(inner), component: None }
+        let line = Line::new(|waiting| run(recorder, waiting));
+        Self { line: Arc::new(line), component: None }
     }
 
     /// The same writer for what another `component` tells, which is named as the source.
     #[must_use]
     pub fn named(&self, component: &str) -> Self {
-        Self { inner: self.inner.clone(), component: Some(component.into()) }
+        Self { line: self.line.clone(), component: Some(component.into()) }
     }
 
     /// Tells of `object`; the API server and readers see it soon after, or not at all under overload.
@@ -108,16 +88,13 @@ impl EventRecorder {
         reason: &str,
         message: impl Into<String>,
     ) {
-        let occurrence = Occurrence {
+        self.line.send(Occurrence {
             object: object.clone(),
             component: self.component.clone(),
             kind,
             reason: reason.to_owned(),
             message: message.into(),
-        };
-        if self.inner.messages.try_send(Message::Event(Box::new(occurrence))).is_err() {
-            self.inner.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        });
     }
 
     /// Tells of a typed object.
@@ -143,20 +120,16 @@ impl EventRecorder {
     /// How many events were dropped because too many waited.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.inner.dropped.load(Ordering::Relaxed)
+        self.line.dropped()
     }
 
     /// Waits until every event told of before was written or given up.
     pub async fn flush(&self) {
-        let (done, written) = oneshot::channel();
-        if self.inner.messages.send(Message::Flush(done)).await.is_ok() {
-            // The writer ends only with the last recorder, and this is one.
-            let _ = written.await;
-        }
+        self.line.flush().await;
     }
 }
 
-async fn run(mut recorder: Recorder, mut waiting: mpsc::Receiver<Message>) {
+async fn run(mut recorder: Recorder, mut waiting: mpsc::Receiver<Message<Occurrence>>) {
     while let Some(message) = waiting.recv().await {
         match message {
             Message::Event(occurrence) => recorder.record(*occurrence).await,

@@ -8,7 +8,7 @@
 //!                                                │ add_handler, or subscribe: Changes<K>
 //!                                                ▼
 //!                                            WorkQueue<T> ──> your workers
-//!   ownership, expectations, finalizers, EventRecorder, LeaderElector: what those workers need
+//!   ownership, expectations, finalizers, EventRecorder, SeriesRecorder, LeaderElector: what those workers need
 //!   KubeconfigClients: a kube::Client whose credentials are renewed on the disk
 //! ```
 //!
@@ -51,7 +51,7 @@ mod source;
 pub use backoff::Backoff;
 pub use changes::{Change, Changes, MetadataChange, MetadataChanges, Registration};
 pub use error::{Error, Result};
-pub use events::{EventRecorder, EventType};
+pub use events::{EventRecorder, EventType, SeriesRecorder};
 pub use expectations::Expectations;
 pub use informer::{Informer, Lister, MetadataInformer};
 pub use informers::{Informers, Watchable};

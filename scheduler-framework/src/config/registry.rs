@@ -117,7 +117,8 @@ fn from_args(
                 count(own.min_candidate_nodes_percentage),
                 count(own.min_candidate_nodes_absolute),
             )
-            .with_group_preemption(features.is_on("WorkloadAwarePreemption")),
+            .with_group_preemption(features.is_on("WorkloadAwarePreemption"))
+            .with_async_preemption(features.is_on("SchedulerAsyncPreemption")),
         ),
         PluginArgs::InterPodAffinity(own) => Arc::new(InterPodAffinity::new(
             i64::from(own.hard_pod_affinity_weight),

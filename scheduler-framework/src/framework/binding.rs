@@ -35,6 +35,8 @@ impl Waiting {
 pub(crate) enum Setback {
     /// A plugin will not have it, as if it had refused the node.
     Rejected { plugin: &'static str, why: String },
+    /// A plugin that prepares or binds the pod will not have it: it is tried again whatever happens.
+    Refused(String),
     /// Something failed.
     Failed(String),
 }
@@ -43,6 +45,7 @@ impl Setback {
     /// What a plugin objects at a point.
     pub(super) fn of(objection: Objection, point: &str, plugin: &'static str) -> Self {
         match objection {
+            Objection::Unschedulable(why) if point == "PreBind" => Self::Refused(why),
             Objection::Unschedulable(why) => Self::Rejected { plugin, why },
             Objection::Error(why) => {
                 Self::Failed(format!("running {point} plugin {plugin:?}: {why}"))
@@ -53,7 +56,7 @@ impl Setback {
     /// What went wrong, in words.
     pub(crate) fn why(&self) -> &str {
         match self {
-            Self::Rejected { why, .. } | Self::Failed(why) => why,
+            Self::Rejected { why, .. } | Self::Refused(why) | Self::Failed(why) => why,
         }
     }
 }
@@ -315,9 +318,7 @@ impl Framework {
             match verdict {
                 BindVerdict::Bound => return Ok(()),
                 BindVerdict::Skip => {}
-                BindVerdict::Unschedulable(why) => {
-                    return Err(Setback::Rejected { plugin: plugin.name(), why });
-                }
+                BindVerdict::Unschedulable(why) => return Err(Setback::Refused(why)),
                 BindVerdict::Error(why) => {
                     return Err(Setback::of(Objection::Error(why), "Bind", plugin.name()));
                 }
@@ -330,7 +331,7 @@ impl Framework {
 pub(super) fn status_of(result: &Result<(), Setback>) -> &'static str {
     match result {
         Ok(()) => status::SUCCESS,
-        Err(Setback::Rejected { .. }) => status::UNSCHEDULABLE,
+        Err(Setback::Rejected { .. } | Setback::Refused(_)) => status::UNSCHEDULABLE,
         Err(Setback::Failed(_)) => status::ERROR,
     }
 }

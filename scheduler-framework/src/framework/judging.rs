@@ -153,9 +153,10 @@ impl Framework {
             else {
                 continue;
             };
-            let raw: Vec<_> = feasible.iter().map(|node| point.score(state, pod, node)).collect();
+            let raw = feasible.iter().map(|node| point.try_score(state, pod, node));
+            let raw = raw.collect::<Result<Vec<_>, _>>()?;
             let mut ranged = raw.clone();
-            point.normalize(state, pod, &mut ranged);
+            point.try_normalize(state, pod, &mut ranged)?;
             for ((raw, score), scores) in raw.into_iter().zip(ranged).zip(&mut scores) {
                 let score = score.clamp(0, MAX_SCORE);
                 scores.insert(name, PluginScore { raw, score, weight: own.weight });

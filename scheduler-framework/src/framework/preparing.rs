@@ -1,8 +1,9 @@
 //! PreBind: what is done for a placed pod before it is bound.
 
 use super::{Framework, Setback, binding::status_of};
-use crate::{CycleState, PodInfo, Point, PreBind, PreBindVerdict};
+use crate::{CycleState, Objection, PodInfo, Point, PreBind, PreBindVerdict};
 use futures::future::try_join_all;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// What is said of a pod whose place was taken while it was made ready.
@@ -12,6 +13,20 @@ const GONE: &str = "pod does not exist any more";
 
 /// A plugin that has something to do, by its name.
 type Step<'a> = (&'static str, &'a dyn PreBind);
+
+/// The plugins that are at work, the first to begin first.
+#[derive(Default)]
+struct Busy(Mutex<Vec<&'static str>>);
+
+impl Busy {
+    /// What comes of it when they are ended for this reason.
+    fn ended(&self, why: &str) -> Setback {
+        match self.0.lock().first() {
+            Some(&plugin) => Setback::of(Objection::Error(why.to_owned()), "PreBind", plugin),
+            None => Setback::Failed(why.to_owned()),
+        }
+    }
+}
 
 impl Framework {
     /// Whether something is to be done before a pod can be bound.
@@ -32,10 +47,11 @@ impl Framework {
         }
         let (cancel, cancelled) = oneshot::channel();
         self.preparing.lock().insert(pod.uid().to_owned(), cancel);
+        let busy = Busy::default();
         let prepared = tokio::select! {
             biased;
-            Ok(why) = cancelled => Err(Setback::Failed(why.to_owned())),
-            prepared = self.pre_bind(state, pod, node) => prepared,
+            Ok(why) = cancelled => Err(busy.ended(why)),
+            prepared = self.pre_bind(state, pod, node, &busy) => prepared,
         };
         let is_left = self.preparing.lock().remove(pod.uid()).is_some();
         // It was told to end when it had just come to an end.
@@ -55,10 +71,17 @@ impl Framework {
         self.stop(uid, GONE);
     }
 
-    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Setback> {
+    async fn pre_bind(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+        busy: &Busy,
+    ) -> Result<(), Setback> {
         for group in self.steps(state, pod, node) {
+            let steps = group.into_iter().map(|step| self.step(step, state, pod, node, busy));
             // The first objection ends what the others do.
-            try_join_all(group.into_iter().map(|step| self.step(step, state, pod, node))).await?;
+            try_join_all(steps).await?;
         }
         Ok(())
     }
@@ -92,9 +115,12 @@ impl Framework {
         state: &CycleState,
         pod: &PodInfo,
         node: &str,
+        busy: &Busy,
     ) -> Result<(), Setback> {
         let began = self.meter.begin_plugin(state.sampled);
+        busy.0.lock().push(name);
         let done = point.pre_bind(state, pod, node).await;
+        busy.0.lock().retain(|own| *own != name);
         let done = done.map_err(|own| Setback::of(own, "PreBind", name));
         self.meter.end_plugin("PreBind", name, status_of(&done), began);
         done

@@ -414,13 +414,15 @@ impl Framework {
             }
             let name = own.plugin.name();
             let began = self.meter.begin_plugin(state.sampled);
-            let mut scores: Vec<_> =
-                nodes.iter().map(|node| point.score(state, pod, node)).collect();
-            self.meter.end_plugin("Score", name, status::SUCCESS, began);
+            let scores: Result<Vec<_>, _> =
+                nodes.iter().map(|node| point.try_score(state, pod, node)).collect();
+            self.meter.end_plugin("Score", name, status_of(&scores), began);
             self.meter.evaluated("Score", name, nodes.len() as u64);
+            let mut scores = scores.map_err(|why| unscored("Score", name, &why))?;
             let began = self.meter.begin_plugin(state.sampled);
-            point.normalize(state, pod, &mut scores);
-            self.meter.end_plugin("ScoreExtensionNormalize", name, status::SUCCESS, began);
+            let normalized = point.try_normalize(state, pod, &mut scores);
+            self.meter.end_plugin("ScoreExtensionNormalize", name, status_of(&normalized), began);
+            normalized.map_err(|why| unscored("Normalize on Score", name, &why))?;
             if let Some(wild) = scores.iter().find(|score| !(0..=crate::MAX_SCORE).contains(*score))
             {
                 let why = format!(
@@ -436,6 +438,14 @@ impl Framework {
         }
         Ok(totals)
     }
+}
+
+fn status_of<T, E>(result: &Result<T, E>) -> &'static str {
+    if result.is_ok() { status::SUCCESS } else { status::ERROR }
+}
+
+fn unscored(what: &str, plugin: &str, why: &str) -> Failure {
+    Failure::Error(format!("running {what} plugins: plugin {plugin:?} failed with: {why}"))
 }
 
 #[cfg(test)]

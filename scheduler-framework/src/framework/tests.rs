@@ -178,7 +178,8 @@ async fn a_pod_that_is_made_ready_says_where_it_will_be_and_gives_way_to_others(
         }
     };
     let (bound, ()) = tokio::join!(slow.bind(&state, &own, "a"), preempt);
-    assert_eq!(bound, Err(Setback::Failed("preempted by DefaultPreemption".to_owned())));
+    let preempted = "running PreBind plugin \"Slow\": preempted by DefaultPreemption".to_owned();
+    assert_eq!(bound, Err(Setback::Failed(preempted)));
     assert!(!slow.preempt(own.uid()), "it has given way already");
     assert_eq!(framework().bind(&state, &own, "a").await, Ok(()));
 }

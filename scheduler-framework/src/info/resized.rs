@@ -1,5 +1,6 @@
 //! What a pod takes while what it asks for is being changed in place (KEP-1287, KEP-5419).
 
+use super::RequestGates;
 use k8s_openapi::{
     api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
@@ -77,14 +78,19 @@ fn of_pod<'a>(spec: &'a PodSpec, status: &'a PodStatus) -> Option<State<'a>> {
 
 /// The spec of a pod as it counts: with what its containers have, or were promised, where that is more than what they
 /// ask for.
-pub(crate) fn counted<'a>(pod: &Pod, spec: &'a PodSpec) -> Cow<'a, PodSpec> {
+pub(crate) fn counted<'a>(
+    pod: &Pod,
+    spec: &'a PodSpec,
+    counting: RequestGates,
+) -> Cow<'a, PodSpec> {
     let Some(status) = &pod.status else { return Cow::Borrowed(spec) };
     let infeasible = is_infeasible(status);
     let changed =
         |own: &Container| state(own, status).is_some_and(|own| own.counted(infeasible).is_some());
     let lasting = |own: &&Container| is_sidecar(own);
     let sidecars = spec.init_containers.iter().flatten().filter(lasting);
-    let whole = of_pod(spec, status).and_then(|own| own.counted(infeasible));
+    let whole = of_pod(spec, status).filter(|_| counting.whole_resized);
+    let whole = whole.and_then(|own| own.counted(infeasible));
     if whole.is_none() && !spec.containers.iter().chain(sidecars).any(changed) {
         return Cow::Borrowed(spec);
     }
@@ -120,6 +126,8 @@ pub(crate) fn differs(old: &Pod, new: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::PodInfo;
+    use k8s_openapi::api::core::v1::Pod;
+    use kubeplane_core::features::Features;
     use serde_json::{Value, json};
     use std::sync::Arc;
 
@@ -162,5 +170,21 @@ mod tests {
         };
         assert_eq!(pod("1"), (1000, 1));
         assert_eq!(pod("3"), (3000, 1));
+    }
+
+    #[test]
+    fn what_is_asked_for_as_a_whole_counts_only_where_the_gates_are() {
+        let pod = json!({"metadata": {}, "spec": {"resources": {"requests": {"cpu": "1"}},
+                "containers": [{"name": "c", "resources": {"requests": {"cpu": "200m"}}}]},
+            "status": {"resources": {"requests": {"cpu": "3"}}}});
+        let pod: Arc<Pod> = Arc::new(serde_json::from_value(pod).unwrap());
+        let cpu = |gates: &str| {
+            let own = PodInfo::with_features(pod.clone(), &gates.parse::<Features>().unwrap());
+            (own.requests().milli_cpu, own.scored_requests().milli_cpu)
+        };
+        assert_eq!(cpu(""), (3000, 3000));
+        assert_eq!(cpu("InPlacePodLevelResourcesVerticalScaling=false"), (1000, 1000));
+        let none = "PodLevelResources=false,InPlacePodLevelResourcesVerticalScaling=false";
+        assert_eq!(cpu(none), (200, 200));
     }
 }

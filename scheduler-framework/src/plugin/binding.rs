@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Why a placed pod does not get its node after all. From a text it is an [`Error`](Self::Error).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
-    /// The plugin will not have the pod there: it counts as refused by the plugin, with this reason, and is tried again after
-    /// an event of it.
+    /// The plugin will not have the pod there. From Reserve it counts as refused by the plugin, with this reason, and is tried
+    /// again after an event of it; from PreBind it is told the reason alone, and is tried again after a while.
     Unschedulable(String),
     /// Something failed, for this reason; the pod is tried again after a while.
     Error(String),
@@ -97,7 +97,8 @@ pub enum BindVerdict {
     Bound,
     /// Not this plugin's to bind: the next one is asked.
     Skip,
-    /// The plugin will not have it bound there, for this reason: it counts as refused by the plugin, and no other is asked.
+    /// The plugin will not have it bound there, for this reason: the pod is told that, no other plugin is asked, and it is
+    /// tried again after a while.
     Unschedulable(String),
     /// It could not be bound.
     Error(String),

@@ -2,7 +2,7 @@ use crate::{
     Framework, GroupMembers, groups::Groups, metrics::SchedulerMetrics, objects::ClusterObjects,
     plugins::Stock,
 };
-use kubeplane_client::EventRecorder;
+use kubeplane_client::SeriesRecorder;
 use kubeplane_clock::SharedClock;
 use std::{
     fmt,
@@ -17,8 +17,8 @@ pub struct Handle {
     pub client: kube::Client,
     /// The time.
     pub clock: SharedClock,
-    /// Tells users what happened, in the name of the profile.
-    pub recorder: EventRecorder,
+    /// Tells users what happened, in the name of the profile, by events of events.k8s.io/v1.
+    pub recorder: SeriesRecorder,
     /// Objects other than pods and nodes, as they are now.
     pub objects: Arc<ClusterObjects>,
     pub(crate) groups: Arc<Groups>,

@@ -33,4 +33,27 @@ pub trait Score: Send + Sync {
 
     /// Brings the raw scores of all nodes into range; the default leaves them as they are.
     fn normalize(&self, _state: &CycleState, _pod: &PodInfo, _scores: &mut [i64]) {}
+
+    /// For a plugin that may be unable to score: what is asked where nodes are scored one by one. The default never fails
+    /// and gives [`score`](Self::score).
+    ///
+    /// # Errors
+    /// Ends the cycle: the pod gets no node, is told this reason, and is tried again after a while.
+    fn try_score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<i64, String> {
+        Ok(self.score(state, pod, node))
+    }
+
+    /// As [`try_score`](Self::try_score) is to `score`, for [`normalize`](Self::normalize).
+    ///
+    /// # Errors
+    /// As of [`try_score`](Self::try_score).
+    fn try_normalize(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        scores: &mut [i64],
+    ) -> Result<(), String> {
+        self.normalize(state, pod, scores);
+        Ok(())
+    }
 }

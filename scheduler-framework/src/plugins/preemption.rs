@@ -36,6 +36,8 @@ pub struct DefaultPreemption {
     hooks: Hooks,
     /// Whether room is made for groups as a whole.
     for_groups: bool,
+    /// Whether victims are deleted while other pods are scheduled.
+    aside: bool,
     evictions: OnceLock<Evictions>,
     /// Who would have to leave a node for pods alike, or why that does not help.
     known: Remembered<Known>,
@@ -58,6 +60,7 @@ impl DefaultPreemption {
             min_nodes: min_candidate_nodes_absolute,
             hooks: Hooks::default(),
             for_groups: false,
+            aside: true,
             evictions: OnceLock::new(),
             known: Remembered::default(),
             budgets: Mutex::default(),
@@ -70,6 +73,14 @@ impl DefaultPreemption {
     #[must_use]
     pub fn with_group_preemption(mut self, for_groups: bool) -> Self {
         self.for_groups = for_groups;
+        self
+    }
+
+    /// Whether the victims are deleted while other pods are scheduled (KEP-4832, the gate `SchedulerAsyncPreemption`), as
+    /// without this call; else scheduling waits for their deletions, and a pod whose victim is not deleted is told why.
+    #[must_use]
+    pub fn with_async_preemption(mut self, aside: bool) -> Self {
+        self.aside = aside;
         self
     }
 
@@ -245,12 +256,16 @@ impl SchedulerPlugin for DefaultPreemption {
     }
 
     fn requeue_on(&self) -> Vec<ClusterEvent> {
-        vec![ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE)]
+        match self.aside {
+            true => vec![ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE)],
+            // Nothing waits for it then.
+            false => Vec::new(),
+        }
     }
 
     fn start(&self, handle: &Handle) {
         // Only one scheduler runs it.
-        let _ = self.evictions.set(Evictions::new(handle.clone()));
+        let _ = self.evictions.set(Evictions::new(handle.clone(), !self.aside));
     }
 
     fn as_pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
@@ -331,7 +346,9 @@ impl PostFilter for DefaultPreemption {
             let pod = what_if.pod();
             let lower = what_if.nodes().nominated(&node).iter();
             let lower = lower.filter(|other| other.priority() < pod.priority()).cloned().collect();
-            evictions.start(pod, candidate, lower);
+            if let Err(why) = evictions.start(pod, candidate, lower).await {
+                return PostFilterVerdict::Error(format!("preemption: {why}"));
+            }
         }
         PostFilterVerdict::Nominated(node)
     }

@@ -253,7 +253,7 @@ impl Filter for VolumeBinding {
         let objects = state.snapshot().objects();
         let bound = match self.bound_fit(objects, &volumes.claims.bound, node) {
             Ok(bound) => bound,
-            Err(why) => return FilterVerdict::Error(why),
+            Err(why) => return self.failed(why),
         };
         let mut reasons: Vec<String> = Vec::new();
         match bound {
@@ -276,7 +276,7 @@ impl Filter for VolumeBinding {
             Ok(matching::Outcome::NoRoom) => {
                 reasons.push("node(s) did not have enough free storage".into());
             }
-            Err(why) => return FilterVerdict::Error(why),
+            Err(why) => return self.failed(why),
         }
         if bound.is_none() {
             reasons.push(
@@ -288,6 +288,13 @@ impl Filter for VolumeBinding {
 }
 
 impl VolumeBinding {
+    fn failed(&self, why: String) -> FilterVerdict {
+        if let Some(handle) = self.handle.get() {
+            handle.metrics.volumes_failed("predicate");
+        }
+        FilterVerdict::Error(why)
+    }
+
     /// Whether the volumes of bound claims can be used on the node; `None` when one is not there.
     fn bound_fit(
         &self,

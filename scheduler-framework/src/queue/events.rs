@@ -4,8 +4,15 @@ use super::{
     Queue,
     waiting::{Entry, Place, QueuedPod, Window, cause},
 };
-use crate::{ClusterEvent, EventObject, EventResource, PodInfo};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use crate::{ClusterEvent, EventObject, EventResource, Framework, PodInfo};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// One question of this many is timed: there may be many for one event.
+const TIMED: usize = 10;
 
 impl Queue {
     /// A known pod that changed. One that waits for an event is brought back if its change is one that helps.
@@ -96,7 +103,7 @@ impl Queue {
                 let Some(first) = pods.next() else { continue };
                 // All of a class are of one profile.
                 let Some(framework) = self.framework(first) else { continue };
-                let hint = |pod: &PodInfo| framework.hints(plugin, pod, event, object);
+                let hint = |pod: &PodInfo| self.hint(framework, *plugin, pod, event, object);
                 if let Some(only) = framework.only_for(plugin, first, object) {
                     let own = self.pods.get(&only).filter(|_| held.contains(&only));
                     if own.is_some_and(|own| hint(&own.pod.info)) {
@@ -137,7 +144,26 @@ impl Queue {
 
     pub(super) fn helps(&self, pod: &QueuedPod, event: ClusterEvent, object: &EventObject) -> bool {
         let Some(framework) = self.framework(&pod.info) else { return false };
-        pod.plugins.iter().any(|plugin| framework.hints(plugin, &pod.info, event, object))
+        pod.plugins.iter().any(|plugin| self.hint(framework, *plugin, &pod.info, event, object))
+    }
+
+    /// Whether a plugin says so.
+    fn hint(
+        &self,
+        framework: &Framework,
+        plugin: &'static str,
+        pod: &PodInfo,
+        event: ClusterEvent,
+        object: &EventObject,
+    ) -> bool {
+        if !self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED) {
+            return framework.hints(plugin, pod, event, object);
+        }
+        let began = self.clock.elapsed();
+        let helps = framework.hints(plugin, pod, event, object);
+        let took = self.clock.elapsed().saturating_sub(began);
+        self.metrics.hinted(plugin, event, helps, took);
+        helps
     }
 
     /// Moves pods whose back-off is over, or that have waited long without an event.

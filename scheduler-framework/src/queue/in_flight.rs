@@ -1,4 +1,5 @@
-use crate::{ClusterEvent, EventObject, PodInfo};
+use crate::{ClusterEvent, EventObject, PodInfo, metrics::SchedulerMetrics};
+use prometheus_client::metrics::gauge::Gauge;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -13,6 +14,27 @@ pub(super) struct InFlight {
     first: u64,
     /// How many pods were taken at each number.
     starts: BTreeMap<u64, usize>,
+    shown: Shown,
+}
+
+/// How many they are, in metrics if there are some.
+#[derive(Debug, Default)]
+struct Shown {
+    metrics: Option<SchedulerMetrics>,
+    pods: Gauge,
+    events: HashMap<ClusterEvent, Gauge>,
+}
+
+impl Shown {
+    fn pods(&self, count: usize) {
+        self.pods.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    fn event(&mut self, event: ClusterEvent) -> &Gauge {
+        let metrics = self.metrics.as_ref();
+        let new = || metrics.map_or_else(Gauge::default, |own| own.kept(event));
+        self.events.entry(event).or_insert_with(new)
+    }
 }
 
 #[derive(Debug)]
@@ -23,6 +45,13 @@ struct Flight {
 }
 
 impl InFlight {
+    /// For a new queue: shows in these metrics how many they are.
+    pub(super) fn measured(metrics: SchedulerMetrics) -> Self {
+        let pods = metrics.under_way();
+        let shown = Shown { metrics: Some(metrics), pods, events: HashMap::new() };
+        Self { shown, ..Self::default() }
+    }
+
     pub(super) fn contains(&self, uid: &str) -> bool {
         self.pods.contains_key(uid)
     }
@@ -36,6 +65,7 @@ impl InFlight {
         let start = self.first + self.events.len() as u64;
         *self.starts.entry(start).or_default() += 1;
         self.pods.insert(uid, Flight { start, latest: None });
+        self.shown.pods(self.pods.len());
     }
 
     pub(super) fn update(&mut self, info: Arc<PodInfo>) {
@@ -52,6 +82,7 @@ impl InFlight {
     pub(super) fn record(&mut self, event: ClusterEvent, object: &EventObject) {
         if !self.pods.is_empty() {
             self.events.push_back((event, object.clone()));
+            self.shown.event(event).inc();
         }
     }
 
@@ -63,6 +94,7 @@ impl InFlight {
         helps: impl Fn(ClusterEvent, &EventObject) -> bool,
     ) -> Option<(Option<Arc<PodInfo>>, bool)> {
         let flight = self.pods.remove(uid)?;
+        self.shown.pods(self.pods.len());
         let since = usize::try_from(flight.start - self.first).unwrap_or_default();
         let helped = self.events.iter().skip(since).any(|(event, object)| helps(*event, object));
         if let Some(count) = self.starts.get_mut(&flight.start) {
@@ -74,8 +106,42 @@ impl InFlight {
         let end = self.first + self.events.len() as u64;
         let oldest = self.starts.keys().next().copied().unwrap_or(end);
         let unneeded = usize::try_from(oldest - self.first).unwrap_or_default();
-        self.events.drain(..unneeded);
+        for (event, _) in self.events.drain(..unneeded) {
+            self.shown.event(event).dec();
+        }
         self.first = oldest;
         Some((flight.latest, helped))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ActionType, EventResource};
+    use kubeplane_telemetry::Metrics;
+
+    #[test]
+    fn what_is_kept_is_shown() {
+        let metrics = Metrics::new();
+        let mut own = InFlight::measured(SchedulerMetrics::new(&metrics));
+        let event = ClusterEvent::new(EventResource::Node, ActionType::ADD);
+        let object = EventObject::Node { old: None, new: None };
+        let shows = |pods: usize, events: usize| {
+            let text = metrics.encode();
+            for (event, count) in [("PodPopped", pods), ("NodeAdd", events)] {
+                let line = format!("scheduler_inflight_events{{event=\"{event}\"}} {count}\n");
+                assert!(text.contains(&line), "{line} in {text}");
+            }
+        };
+        own.record(event, &object);
+        own.begin("a".to_owned());
+        own.record(event, &object);
+        own.begin("b".to_owned());
+        own.record(event, &object);
+        shows(2, 2);
+        own.end("a", |_, _| false);
+        shows(1, 1);
+        own.end("b", |_, _| false);
+        shows(0, 0);
     }
 }

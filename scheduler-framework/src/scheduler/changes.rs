@@ -43,7 +43,7 @@ impl Loop {
             }
             return;
         }
-        let info = Arc::new(PodInfo::new(pod.clone()));
+        let info = Arc::new(PodInfo::counting(pod.clone(), self.counting));
         let Some(node) = node else {
             return self.see_waiting(old, &info);
         };
@@ -108,7 +108,8 @@ impl Loop {
         let profile = info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
         let recorder = self.recorder.named(profile);
         let message = format!("skip schedule deleting pod: {}", info.key());
-        recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", message);
+        let (reason, action) = ("FailedScheduling", "Scheduling");
+        recorder.event_for(&**info.pod(), EventType::Warning, reason, action, message);
     }
 
     fn lose_pod(&mut self, pod: Arc<Pod>) {

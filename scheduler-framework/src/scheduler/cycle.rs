@@ -10,13 +10,14 @@ use crate::{
     diagnosis::Nomination,
     framework::{Failure, Permission, Setback},
     groups::Groups,
+    info::RequestGates,
     metrics::SchedulerMetrics,
     plugin::Wake,
     queue::{Queue, QueuedPod},
 };
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kubeplane_client::{Changes, EventRecorder, EventType};
+use kubeplane_client::{Changes, EventType, SeriesRecorder};
 use kubeplane_clock::SharedClock;
 use std::{
     collections::HashMap,
@@ -41,12 +42,13 @@ pub(super) struct Loop {
     pub(super) frameworks: HashMap<String, Arc<Framework>>,
     pub(super) cache: Cache,
     pub(super) queue: Queue,
-    pub(super) recorder: EventRecorder,
+    pub(super) recorder: SeriesRecorder,
     pub(super) metrics: SchedulerMetrics,
     /// Set once everything that was there at the start was taken in.
     pub(super) caught_up: Arc<AtomicBool>,
     /// The pods of all groups.
     pub(super) groups: Arc<Groups>,
+    pub(super) counting: RequestGates,
     pub(super) bindings: JoinSet<Bound>,
     pub(super) reports: Reports,
 }
@@ -57,7 +59,7 @@ impl Loop {
         clock: SharedClock,
         frameworks: HashMap<String, Arc<Framework>>,
         queue: Queue,
-        recorder: EventRecorder,
+        recorder: SeriesRecorder,
         metrics: SchedulerMetrics,
     ) -> Self {
         Self {
@@ -70,6 +72,7 @@ impl Loop {
             metrics,
             caught_up: Arc::default(),
             groups: Arc::default(),
+            counting: RequestGates::default(),
             bindings: JoinSet::new(),
             reports: Reports::default(),
         }
@@ -213,7 +216,8 @@ impl Loop {
                 let info = &bound.pod.info;
                 let message = format!("Successfully assigned {} to {}", info.key(), bound.node);
                 let recorder = self.recorder.named(bound.framework.name());
-                recorder.event_for(&**info.pod(), EventType::Normal, "Scheduled", message);
+                let kind = EventType::Normal;
+                recorder.event_for(&**info.pod(), kind, "Scheduled", "Binding", message);
                 let waited = self.clock.elapsed().saturating_sub(bound.pod.first_seen);
                 self.metrics.bound(bound.pod.attempts, waited, bound.pod.flushed);
                 "scheduled"
@@ -224,7 +228,7 @@ impl Loop {
                 pod.info = latest.unwrap_or(pod.info);
                 if bound.announced && pod.info.nominated_node().is_none() {
                     // What says so is on its way here.
-                    pod.info = Arc::new(nominated(&pod.info, &bound.node));
+                    pod.info = Arc::new(nominated(&pod.info, &bound.node, self.counting));
                 }
                 let own = pod.info.pod().clone();
                 let held = self.cache.is_assumed(pod.info.uid());
@@ -259,6 +263,10 @@ impl Loop {
                 self.refuse(pod, &Diagnosis::of_placed(plugin, why));
                 "unschedulable"
             }
+            Setback::Refused(why) => {
+                self.retry(pod, "Unschedulable", why);
+                "unschedulable"
+            }
             Setback::Failed(why) => {
                 self.fail(pod, why);
                 "error"
@@ -268,8 +276,13 @@ impl Loop {
 
     /// Something failed that is not the pod's fault.
     pub(super) fn fail(&mut self, pod: QueuedPod, why: &str) {
+        self.retry(pod, "SchedulerError", why);
+    }
+
+    /// No event is known that would help the pod.
+    fn retry(&mut self, pod: QueuedPod, reason: &'static str, why: &str) {
         self.nominate(&pod, &Nomination::Clear);
-        self.report(&pod.info, "SchedulerError", why, &Nomination::Clear);
+        self.report(&pod.info, reason, why, &Nomination::Clear);
         self.queue.retry(pod);
     }
 
@@ -284,7 +297,8 @@ impl Loop {
         let note = super::report::shortened(message);
         let profile = info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
         let recorder = self.recorder.named(profile);
-        recorder.event_for(&**info.pod(), EventType::Warning, "FailedScheduling", note);
+        let (kind, failed) = (EventType::Warning, "FailedScheduling");
+        recorder.event_for(&**info.pod(), kind, failed, "Scheduling", note);
         let now = self.clock.now();
         if let Some(patch) =
             super::report::condition_patch(info.pod(), reason, message, nomination, now)
@@ -298,8 +312,8 @@ impl Loop {
 }
 
 /// The pod with a node where room is held for it.
-fn nominated(info: &PodInfo, node: &str) -> PodInfo {
+fn nominated(info: &PodInfo, node: &str, counting: RequestGates) -> PodInfo {
     let mut pod = Pod::clone(info.pod());
     pod.status.get_or_insert_default().nominated_node_name = Some(node.to_owned());
-    PodInfo::new(Arc::new(pod))
+    PodInfo::counting(Arc::new(pod), counting)
 }

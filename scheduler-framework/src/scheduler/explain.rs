@@ -36,7 +36,7 @@ impl Scheduler {
         nodes.list().into_iter().for_each(|node| cache.set_node(node));
         let others = pods.list().into_iter().filter(|own| own.metadata.uid != pod.metadata.uid);
         for other in others.filter(|own| !is_terminal(own)) {
-            let info = Arc::new(PodInfo::new(other));
+            let info = Arc::new(PodInfo::counting(other, self.counting));
             match info.spec().node_name.clone().filter(|node| !node.is_empty()) {
                 Some(node) => cache.set_pod(&node, info),
                 None => {
@@ -50,7 +50,7 @@ impl Scheduler {
         if let Some(spec) = &mut free.spec {
             spec.node_name = None;
         }
-        let info = PodInfo::new(Arc::new(free));
+        let info = PodInfo::counting(Arc::new(free), self.counting);
         let profile = info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
         let framework = self.frameworks.get(profile);
         let framework = framework.ok_or_else(|| Error::NoSuchProfile(profile.to_owned()))?;

@@ -204,7 +204,7 @@ impl Loop {
                     let diagnosis = Diagnosis::of_placed(plugin, &why);
                     attempt.fates.push(Fate::Unschedulable(Box::new(diagnosis)));
                 }
-                Err(Setback::Failed(why)) => {
+                Err(Setback::Refused(why) | Setback::Failed(why)) => {
                     attempt.fail(why);
                     return attempt;
                 }

@@ -87,7 +87,7 @@ fn describe(world: &World<'_>) {
         "GREETING:  <set to the key 'greeting' of config map 'web'>",
         "QoS Class:                   Burstable",
         "node.kubernetes.io/not-ready:NoExecute op=Exists for 300s",
-        &format!("Successfully assigned web/{pod} to node-1"),
+        &format!("default-scheduler  Successfully assigned web/{pod} to node-1"),
         "Container started",
     ] {
         assert!(text.contains(part), "{part:?} in\n{text}");

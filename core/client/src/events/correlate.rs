@@ -1,10 +1,6 @@
-use super::{EventType, Occurrence};
+use super::{EventType, Occurrence, memory::Memory};
 use kubeplane_clock::SharedClock;
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 /// How many keys each memory keeps, as in the original.
 const REMEMBERED: usize = 4096;
@@ -64,9 +60,9 @@ impl Correlator {
     pub(super) fn new(clock: SharedClock) -> Self {
         Self {
             clock,
-            buckets: Memory::default(),
-            similar: Memory::default(),
-            written: Memory::default(),
+            buckets: Memory::new(REMEMBERED),
+            similar: Memory::new(REMEMBERED),
+            written: Memory::new(REMEMBERED),
         }
     }
 
@@ -142,43 +138,6 @@ fn object_id(occurrence: &Occurrence) -> ObjectId {
     let component = occurrence.component.as_deref().unwrap_or_default().to_owned();
     let parts = parts.into_iter().map(|part| part.clone().unwrap_or_default());
     ObjectId(parts.chain([component]).collect())
-}
-
-/// A map that forgets its least recently used half when it is full.
-#[derive(Debug)]
-struct Memory<K, V> {
-    entries: HashMap<K, (u64, V)>,
-    uses: u64,
-}
-
-impl<K, V> Default for Memory<K, V> {
-    fn default() -> Self {
-        Self { entries: HashMap::new(), uses: 0 }
-    }
-}
-
-impl<K: Eq + Hash, V> Memory<K, V> {
-    fn touch(&mut self, key: &K) -> Option<&mut V> {
-        self.uses += 1;
-        let (used, value) = self.entries.get_mut(key)?;
-        *used = self.uses;
-        Some(value)
-    }
-
-    fn insert(&mut self, key: K, value: V) {
-        if self.entries.len() >= REMEMBERED {
-            let mut uses: Vec<u64> = self.entries.values().map(|(used, _)| *used).collect();
-            uses.sort_unstable();
-            let middle = uses[uses.len() / 2];
-            self.entries.retain(|_, (used, _)| *used > middle);
-        }
-        self.uses += 1;
-        self.entries.insert(key, (self.uses, value));
-    }
-
-    fn remove(&mut self, key: &K) {
-        self.entries.remove(key);
-    }
 }
 
 #[cfg(test)]

@@ -130,6 +130,26 @@ impl Score for Scribe {
         let most = if self.does("exaggerate") { 1000 } else { 100 };
         scores.iter_mut().for_each(|score| *score *= most);
     }
+
+    fn try_score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<i64, String> {
+        match self.does("fail Score") && node.name() == "b" {
+            true => Err(NO_INK.to_owned()),
+            false => Ok(self.score(state, pod, node)),
+        }
+    }
+
+    fn try_normalize(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        scores: &mut [i64],
+    ) -> Result<(), String> {
+        if self.does("fail NormalizeScore") {
+            return Err(NO_INK.to_owned());
+        }
+        self.normalize(state, pod, scores);
+        Ok(())
+    }
 }
 
 impl Reserve for Scribe {
@@ -256,10 +276,14 @@ async fn every_point_is_asked_in_its_turn_but_for_what_is_skipped() {
 #[tokio::test]
 async fn a_plugin_that_fails_is_named_as_by_the_original() {
     let invalid = "applying score defaultWeights on Score plugins: plugin \"one\" returns an invalid score 1000, it should in the range of [0, 100] after normalizing";
-    let cases: [(Habits, &str); 4] = [
+    let unscored = "running Score plugins: plugin \"one\" failed with: no ink";
+    let unranged = "running Normalize on Score plugins: plugin \"one\" failed with: no ink";
+    let cases: [(Habits, &str); 6] = [
         (&["fail PreFilter"], "running PreFilter plugin \"one\": no ink"),
         (&["fail Filter"], "running \"one\" filter plugin: no ink"),
         (&["fail PreScore"], "running PreScore plugin \"one\": no ink"),
+        (&["fail Score"], unscored),
+        (&["fail NormalizeScore"], unranged),
         (&["exaggerate"], invalid),
     ];
     for (habits, expected) in cases {
@@ -391,12 +415,13 @@ async fn a_pod_that_nobody_binds_fails() {
 }
 
 #[tokio::test]
-async fn a_pod_that_a_plugin_will_not_have_on_its_node_counts_as_refused_by_it() {
-    let refused = |why: &str| Err(Setback::Rejected { plugin: "two", why: why.to_owned() });
+async fn a_pod_that_a_plugin_will_not_have_counts_as_refused_by_it_until_it_is_made_ready() {
+    let refused = |why: &str| Err(Setback::Refused(why.to_owned()));
     let own = pod(json!({}), "1");
     let (framework, _, _) = scribes(&[("one", &[]), ("two", &["refuse Reserve"])]);
     let outcome = framework.reserve(&mut CycleState::new(), &own, "a");
-    assert_eq!(outcome, refused("no room in the book"));
+    let why = "no room in the book".to_owned();
+    assert_eq!(outcome, Err(Setback::Rejected { plugin: "two", why }));
     let (framework, book, _) = scribes(&[("one", &[]), ("two", &["refuse PreBind"])]);
     let outcome = framework.bind(&CycleState::new(), &own, "a").await;
     assert_eq!(outcome, refused("not on this page"));
@@ -436,7 +461,7 @@ async fn the_first_objection_ends_what_is_done_beside_it() {
     let (framework, book, _) = scribes(&[("one", refuses), ("two", &["share PreBind", "dawdle"])]);
     let outcome = framework.bind(&CycleState::new(), &pod(json!({}), "1"), "a").await;
     let why = "not on this page".to_owned();
-    assert_eq!(outcome, Err(Setback::Rejected { plugin: "one", why }));
+    assert_eq!(outcome, Err(Setback::Refused(why)));
     assert_eq!(*book.lock(), ["one PreBind", "two PreBind", "one PreBind done"]);
 }
 
@@ -454,7 +479,10 @@ async fn ended(end: fn(&Framework)) -> Result<(), Setback> {
 
 #[tokio::test]
 async fn what_is_done_for_a_pod_ends_when_it_is_gone_or_another_takes_its_place() {
-    let failed = |why: &str| Err(Setback::Failed(why.to_owned()));
+    let failed = |why: &str| {
+        let why = format!("running PreBind plugin \"one\": {why}");
+        Err(Setback::Failed(why))
+    };
     assert_eq!(ended(|own| own.abandon("u")).await, failed("pod does not exist any more"));
     let preempted = ended(|own| assert!(own.preempt("u"))).await;
     assert_eq!(preempted, failed("preempted by DefaultPreemption"));

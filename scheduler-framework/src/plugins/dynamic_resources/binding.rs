@@ -67,32 +67,53 @@ impl PreBind for DynamicResources {
             return Ok(());
         }
         let message = format!("waiting for binding conditions for device on node {node}");
-        let kind = "BindingConditionsPending";
-        handle.recorder.event_for(&**pod.pod(), EventType::Normal, kind, message);
+        let (reason, action) = ("BindingConditionsPending", "Scheduling");
+        handle.recorder.event_for(&**pod.pod(), EventType::Normal, reason, action, message);
         let ready = async {
             while !self.are_ready(handle, cycle)? {
                 handle.clock.sleep(POLL).await;
             }
-            Ok::<(), String>(())
+            Ok::<(), Unready>(())
         };
-        match kubeplane_clock::timeout(&*handle.clock, self.binding_timeout, ready).await {
-            Some(result) => result.map_err(Objection::from),
-            None => Err("device binding timeout: context deadline exceeded".to_owned().into()),
+        let began = handle.clock.elapsed();
+        let ended = kubeplane_clock::timeout(&*handle.clock, self.binding_timeout, ready).await;
+        let late =
+            || Err((TIMEOUT, "device binding timeout: context deadline exceeded".to_owned()));
+        let ended = ended.unwrap_or_else(late);
+        let status = ended.as_ref().map_or_else(|(status, _)| *status, |()| "success");
+        count(handle, cycle, pod, status, handle.clock.elapsed().saturating_sub(began));
+        ended.map_err(|(_, why)| Objection::from(why))
+    }
+}
+
+/// Why devices do not get ready: what that counts as, and in words.
+type Unready = (&'static str, String);
+
+/// What counts as waited for too long.
+const TIMEOUT: &str = "timeout";
+
+/// Counts how the waiting for the devices of a pod ended.
+fn count(handle: &Handle, cycle: &Cycle, pod: &PodInfo, status: &'static str, took: Duration) {
+    let profile = pod.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
+    for claim in cycle.claims.lock().iter() {
+        for own in results(claim) {
+            let waits = own.binding_conditions.as_ref().is_some_and(|own| !own.is_empty());
+            handle.metrics.devices.waited(profile, &own.driver, status, took, waits);
         }
     }
 }
 
 impl DynamicResources {
     /// Whether all devices that must be made ready are.
-    fn are_ready(&self, handle: &Handle, cycle: &Cycle) -> Result<bool, String> {
+    fn are_ready(&self, handle: &Handle, cycle: &Cycle) -> Result<bool, Unready> {
         let mut claims = cycle.claims.lock();
         for claim in claims.iter_mut().filter(|own| !is_unwritten(own)) {
             let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
             let now = self.stock().tracker.claim(&handle.objects, &namespace, &name);
-            *claim = now.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
-            if !is_ready(claim)? {
+            *claim = now.ok_or_else(|| ("error", format!("resourceclaim {name:?} not found")))?;
+            if !is_ready(claim).map_err(|why| ("failure", why))? {
                 if is_late(claim, self.binding_timeout, handle.clock.now()) {
-                    return Err(format!("device binding timeout: claim={name}"));
+                    return Err((TIMEOUT, format!("device binding timeout: claim={name}")));
                 }
                 return Ok(false);
             }
@@ -175,6 +196,7 @@ async fn create(handle: &Handle, cycle: &Cycle, node: &str) -> Result<ResourceCl
     // It gets its devices in a moment, which needs that: a write less than adding it then.
     add_finalizer(&mut claim);
     let created = api(handle, &claim).create(&PostParams::default(), &claim).await;
+    handle.metrics.devices.created(created.is_ok());
     created.map_err(|error| {
         let key = key(&claim.metadata);
         format!("create claim for extended resources {key}: {error}")

@@ -1,9 +1,12 @@
 use super::candidates::Candidate;
 use crate::{Handle, PodGroupObject, PodInfo};
 use futures::future::join_all;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::core::v1::{ObjectReference, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
-use kubeplane_client::EventType;
+use kubeplane_client::{EventType, SeriesRecorder};
 use kubeplane_workload::condition;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -19,17 +22,19 @@ pub(super) fn is_preempted(pod: &Pod) -> bool {
             .is_some_and(|own| own.status == "True" && own.reason.as_deref() == Some(REASON))
 }
 
-/// The deletions under way, beside the scheduling loop; they end when it does.
+/// The deletions under way, beside the scheduling loop unless they are `awaited`; they end when it does.
 #[derive(Debug)]
 pub(super) struct Evictions {
     handle: Handle,
+    /// Whether the loop waits for them.
+    awaited: bool,
     running: Arc<Mutex<HashSet<String>>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Evictions {
-    pub(super) fn new(handle: Handle) -> Self {
-        Self { handle, running: Arc::default(), tasks: Mutex::default() }
+    pub(super) fn new(handle: Handle, awaited: bool) -> Self {
+        Self { handle, awaited, running: Arc::default(), tasks: Mutex::default() }
     }
 
     /// Room is looked for.
@@ -52,52 +57,81 @@ impl Evictions {
     }
 
     /// Deletes the victims; `lower` are nominated there too and must look elsewhere.
-    pub(super) fn start(&self, pod: &PodInfo, candidate: Candidate, lower: Vec<Arc<PodInfo>>) {
+    ///
+    /// # Errors
+    /// Why a victim is not deleted, if that is waited for.
+    pub(super) async fn start(
+        &self,
+        pod: &PodInfo,
+        candidate: Candidate,
+        lower: Vec<Arc<PodInfo>>,
+    ) -> Result<(), String> {
         let preemption = Preemption {
             handle: self.handle.clone(),
             kind: "pod",
+            reference: SeriesRecorder::reference(&**pod.pod()),
             uid: pod.uid().to_owned(),
             pods: vec![pod.uid().to_owned()],
             scheduler: scheduler_of(pod),
             node: candidate.node,
         };
-        self.begin(preemption, candidate.victims, lower);
+        self.begin(preemption, candidate.victims, lower).await
     }
 
     /// Deletes the victims of a group, of which these pods wait.
-    pub(super) fn start_for_group(
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start).
+    pub(super) async fn start_for_group(
         &self,
         group: &PodGroupObject,
         pods: &[Arc<PodInfo>],
         victims: Vec<Arc<PodInfo>>,
-    ) {
+    ) -> Result<(), String> {
         let preemption = Preemption {
             handle: self.handle.clone(),
             kind: "podgroup",
+            reference: SeriesRecorder::reference(group),
             uid: group.metadata.uid.clone().unwrap_or_default(),
             pods: pods.iter().map(|pod| pod.uid().to_owned()).collect(),
             scheduler: pods.first().map(|pod| scheduler_of(pod)).unwrap_or_default(),
             node: "cluster".to_owned(),
         };
-        self.begin(preemption, victims, Vec::new());
+        self.begin(preemption, victims, Vec::new()).await
     }
 
-    fn begin(&self, preemption: Preemption, victims: Vec<Arc<PodInfo>>, lower: Vec<Arc<PodInfo>>) {
+    async fn begin(
+        &self,
+        preemption: Preemption,
+        victims: Vec<Arc<PodInfo>>,
+        lower: Vec<Arc<PodInfo>>,
+    ) -> Result<(), String> {
         let chosen = victims.len();
         let victims: Vec<_> =
             victims.into_iter().filter(|victim| !victim.is_terminating()).collect();
-        if victims.is_empty() {
-            return;
+        if victims.is_empty() && !self.awaited {
+            return Ok(());
         }
+        self.handle.metrics.preemption.chosen(chosen);
+        match self.awaited {
+            true => preemption.evict_at_once(&victims, &lower).await,
+            false => {
+                self.run(preemption, victims, lower);
+                Ok(())
+            }
+        }
+    }
+
+    /// Deletes beside the scheduling loop.
+    fn run(&self, preemption: Preemption, victims: Vec<Arc<PodInfo>>, lower: Vec<Arc<PodInfo>>) {
         self.running.lock().insert(preemption.uid.clone());
         let metrics = self.handle.metrics.preemption.clone();
-        metrics.chosen(chosen);
         let running = self.running.clone();
         let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
             let began = preemption.handle.clock.elapsed();
-            join_all(lower.iter().map(|other| preemption.clear(other))).await;
+            preemption.clear_all(&lower).await;
             let well = preemption.evict_all(&victims).await;
             metrics.done(well, preemption.handle.clock.elapsed().saturating_sub(began));
             running.lock().remove(&preemption.uid);
@@ -114,6 +148,7 @@ struct Preemption {
     handle: Handle,
     /// For what room is made: a pod or a group of them.
     kind: &'static str,
+    reference: ObjectReference,
     uid: String,
     /// The pods that go on then, by uid.
     pods: Vec<String>,
@@ -139,6 +174,10 @@ impl Preemption {
         Api::namespaced(self.handle.client.clone(), pod.namespace())
     }
 
+    async fn clear_all(&self, pods: &[Arc<PodInfo>]) {
+        join_all(pods.iter().map(|other| self.clear(other))).await;
+    }
+
     /// Takes back the nomination of a pod that has to yield.
     async fn clear(&self, pod: &PodInfo) {
         let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"nominatedNodeName": null}});
@@ -155,25 +194,40 @@ impl Preemption {
     async fn evict_all(&self, victims: &[Arc<PodInfo>]) -> bool {
         let Some((last, others)) = victims.split_last() else { return true };
         let others = join_all(others.iter().map(|victim| self.evict(victim))).await;
-        !others.contains(&false) && self.evict(last).await
+        others.iter().all(Result::is_ok) && self.evict(last).await.is_ok()
     }
 
-    /// Whether the victim is on its way out.
-    async fn evict(&self, victim: &PodInfo) -> bool {
+    /// Has all victims on their way out, and `lower` look elsewhere, or says why one stays.
+    async fn evict_at_once(
+        &self,
+        victims: &[Arc<PodInfo>],
+        lower: &[Arc<PodInfo>],
+    ) -> Result<(), String> {
+        let all = join_all(victims.iter().map(|victim| self.evict(victim))).await;
+        all.into_iter().collect::<Result<(), String>>()?;
+        self.clear_all(lower).await;
+        Ok(())
+    }
+
+    /// Has a victim on its way out, or says why it stays.
+    async fn evict(&self, victim: &PodInfo) -> Result<(), String> {
         // One that is not bound yet only has to give up its place.
         if self.handle.preempt(victim.uid()) {
             self.tell(victim, " (in kube-scheduler memory).");
-            return true;
+            return Ok(());
         }
         match self.try_evict(victim).await {
             Ok(()) => {
                 self.tell(victim, "");
-                true
+                Ok(())
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => true,
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => {
                 tracing::warn!(pod = victim.key(), %error, "victim not deleted");
-                false
+                Err(match error {
+                    kube::Error::Api(status) => status.message.clone(),
+                    other => other.to_string(),
+                })
             }
         }
     }
@@ -182,7 +236,9 @@ impl Preemption {
         let Self { kind, uid, node, .. } = self;
         let message = format!("Preempted by {kind} {uid} on node {node}{how}");
         let recorder = self.handle.recorder.named(&self.scheduler);
-        recorder.event_for(&**victim.pod(), EventType::Normal, "Preempted", message);
+        let (victim, related) = (SeriesRecorder::reference(&**victim.pod()), &self.reference);
+        let (reason, action) = ("Preempted", "Preempting");
+        recorder.event(&victim, Some(related), EventType::Normal, reason, action, message);
     }
 
     async fn try_evict(&self, victim: &PodInfo) -> Result<(), kube::Error> {

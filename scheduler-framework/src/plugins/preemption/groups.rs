@@ -134,8 +134,10 @@ impl GroupPostFilter for DefaultPreemption {
         let budgets = self.budgets(&what_if.nodes());
         match victims(group, &budgets, what_if).await {
             Ok(victims) => {
-                if let Some(evictions) = self.evictions.get() {
-                    evictions.start_for_group(group, pods, victims);
+                if let Some(evictions) = self.evictions.get()
+                    && let Err(why) = evictions.start_for_group(group, pods, victims).await
+                {
+                    return GroupPostFilterVerdict::Error(why);
                 }
                 GroupPostFilterVerdict::Preempting
             }

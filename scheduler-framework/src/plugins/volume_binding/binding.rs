@@ -38,6 +38,22 @@ impl PreBind for VolumeBinding {
         let (Some(Reserved(found)), Some(handle)) = (state.value(), self.handle.get()) else {
             return Err("volumes are bound by a running scheduler only".to_owned().into());
         };
+        let bound = self.bind(handle, pod, found, node).await;
+        if bound.is_err() {
+            handle.metrics.volumes_failed("bind");
+        }
+        bound.map_err(Objection::from)
+    }
+}
+
+impl VolumeBinding {
+    async fn bind(
+        &self,
+        handle: &Handle,
+        pod: &PodInfo,
+        found: &Found,
+        node: &str,
+    ) -> Result<(), String> {
         self.write(handle, pod, found).await?;
         let api: Api<Node> = Api::all(handle.client.clone());
         let failed =
@@ -51,13 +67,11 @@ impl PreBind for VolumeBinding {
         };
         match kubeplane_clock::timeout(&*handle.clock, self.timeout, bound).await {
             Some(Ok(())) => Ok(()),
-            Some(Err(why)) => Err(format!("binding volumes: {why}").into()),
-            None => Err("binding volumes: context deadline exceeded".to_owned().into()),
+            Some(Err(why)) => Err(format!("binding volumes: {why}")),
+            None => Err("binding volumes: context deadline exceeded".to_owned()),
         }
     }
-}
 
-impl VolumeBinding {
     /// Tells the API server; the controller of volumes and provisioners do the rest.
     async fn write(&self, handle: &Handle, pod: &PodInfo, found: &Found) -> Result<(), String> {
         let volumes: Api<PersistentVolume> = Api::all(handle.client.clone());
