@@ -208,6 +208,9 @@ async fn nodes_have_no_addresses_of_services_and_what_is_given_back_comes_last()
     let mut world = World::start().await;
     let services = json!({"metadata": {"name": "services"}, "spec": {"cidrs": ["10.9.0.0/24"]}});
     world.make(SERVICE_CIDR, services).await;
+    let going = json!({"metadata": {"name": "going", "finalizers": ["example.com/held"]}});
+    world.make(NODES, going).await;
+    world.delete(NODES, "going").await;
     world.cluster.give_ranges(&["10.9.0.0/22"]).await;
     for (node, range) in [("a", "10.9.1.0/24"), ("b", "10.9.2.0/24")] {
         world.make(NODES, json!({"metadata": {"name": node}})).await;
@@ -215,4 +218,5 @@ async fn nodes_have_no_addresses_of_services_and_what_is_given_back_comes_last()
         world.until(NODES, node, &format!("it has {range}"), has).await;
         world.delete(NODES, node).await;
     }
+    assert_eq!(text(&world.get(NODES, "going").await, "/spec/podCIDR"), "", "it needs none");
 }

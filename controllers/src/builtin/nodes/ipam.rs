@@ -125,6 +125,9 @@ impl Controller for NodeIpam {
             self.given.lock().unseen.remove(&request.name);
             return Ok(Action::Done);
         }
+        if node.metadata.deletion_timestamp.is_some() {
+            return Ok(Action::Done);
+        }
         let mut taken: BTreeSet<_> = nodes.list().iter().flat_map(|node| ranges(node)).collect();
         // Nor may a node have addresses of Services.
         let services = context.informers().of::<ServiceCIDR>().list();

@@ -155,12 +155,12 @@ impl NodeLifecycle {
     async fn check_zones(&self, context: &Context) -> Result<Action, Error> {
         let nodes = context.informers().of::<Node>().list();
         let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-        for node in nodes.iter().filter(|node| zones::counts(node)) {
+        for node in &nodes {
             let (ready, unready) = counts.entry(zone_of(node)).or_default();
-            if is_ready(node) {
-                *ready += 1;
-            } else {
-                *unready += 1;
+            match (zones::counts(node), is_ready(node)) {
+                (false, _) => {}
+                (true, true) => *ready += 1,
+                (true, false) => *unready += 1,
             }
         }
         let now = context.clock().elapsed();
@@ -303,7 +303,6 @@ impl NodeLifecycle {
     }
 }
 
-/// Gives what has a new name its old one, too.
 /// Says of a node that is silent that nothing is known of it; as it is then.
 async fn write_loss(node: Arc<Node>, context: &Context) -> Result<Arc<Node>, Error> {
     let (was_ready, mut lost) = (is_ready(&node), Arc::unwrap_or_clone(node));
@@ -320,6 +319,7 @@ async fn write_loss(node: Arc<Node>, context: &Context) -> Result<Arc<Node>, Err
     Ok(Arc::new(lost))
 }
 
+/// Gives what has a new name its old one, too.
 async fn rename_labels(context: &Context, node: &Node) -> Result<(), Error> {
     let Some(labels) = &node.metadata.labels else { return Ok(()) };
     let differing = RENAMED.iter().filter_map(|(now, before)| {

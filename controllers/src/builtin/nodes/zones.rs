@@ -24,12 +24,15 @@ pub(super) fn counts(node: &Node) -> bool {
     !node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED))
 }
 
-/// The name of a node's zone, region included.
+/// The name of a node's zone, region included; where both are there, labels of before 1.17 count.
 pub(super) fn zone_of(node: &Node) -> String {
-    let label =
-        |name: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
-    let region = label("topology.kubernetes.io/region").unwrap_or_default();
-    let zone = label("topology.kubernetes.io/zone").unwrap_or_default();
+    let label = |part: &str| {
+        let labels = node.metadata.labels.as_ref()?;
+        let old = labels.get(&format!("failure-domain.beta.kubernetes.io/{part}"));
+        old.or_else(|| labels.get(&format!("topology.kubernetes.io/{part}"))).cloned()
+    };
+    let region = label("region").unwrap_or_default();
+    let zone = label("zone").unwrap_or_default();
     if region.is_empty() && zone.is_empty() { String::new() } else { format!("{region}:\0:{zone}") }
 }
 
@@ -77,7 +80,7 @@ impl Zones {
         self.zones.keys().cloned().collect()
     }
 
-    /// Takes in how many nodes are ready and not ready in each zone.
+    /// Takes in how many nodes are ready and not ready in each zone; one whose nodes do not count has none of either.
     pub(super) fn update(
         &mut self,
         counts: &BTreeMap<String, (usize, usize)>,
@@ -87,7 +90,8 @@ impl Zones {
             .iter()
             .map(|(zone, (ready, unready))| (zone, (state(*ready, *unready), ready + unready)))
             .collect();
-        let stop = !states.is_empty() && states.values().all(|(state, _)| *state == State::Full);
+        let mut counting = states.values().filter(|(_, size)| *size > 0).peekable();
+        let stop = counting.peek().is_some() && counting.all(|(state, _)| *state == State::Full);
         self.zones.retain(|zone, _| counts.contains_key(zone));
         for (zone, (state, size)) in states {
             let rate = match state {
@@ -182,5 +186,33 @@ mod tests {
             !zones.take("b", seconds(100)),
             "a small zone in which most nodes are down is left alone"
         );
+    }
+
+    #[test]
+    fn a_zone_whose_nodes_do_not_count_has_the_normal_rate_and_stops_nothing() {
+        let seconds = Duration::from_secs;
+        let mut zones = Zones::default();
+        let both = counts(&[("a", 0, 0), ("b", 3, 0)]);
+        assert_eq!(zones.update(&both, seconds(0)), Turn::None);
+        assert!(zones.take("a", seconds(0)) && !zones.take("a", seconds(9)));
+        let down = counts(&[("a", 0, 0), ("b", 0, 3)]);
+        assert_eq!(zones.update(&down, seconds(10)), Turn::Stop, "it is not well by that");
+        let mut alone = Zones::default();
+        assert_eq!(alone.update(&counts(&[("a", 0, 0)]), seconds(0)), Turn::None);
+        assert!(alone.take("a", seconds(0)));
+    }
+
+    #[test]
+    fn the_older_labels_of_a_zone_count_first() {
+        let zone = |labels: serde_json::Value| {
+            let node = serde_json::json!({"metadata": {"labels": labels}});
+            zone_of(&serde_json::from_value(node).unwrap())
+        };
+        let (old, new) = ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone");
+        assert_eq!(zone(serde_json::json!({})), "");
+        assert_eq!(zone(serde_json::json!({new: "z"})), ":\0:z");
+        assert_eq!(zone(serde_json::json!({new: "z", old: "y"})), ":\0:y");
+        let region = "topology.kubernetes.io/region";
+        assert_eq!(zone(serde_json::json!({old: "y", region: "r"})), "r:\0:y");
     }
 }
