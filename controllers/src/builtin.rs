@@ -30,6 +30,7 @@ mod node_ttl;
 mod nodes;
 mod persistent_volumes;
 mod pod_gc;
+mod pod_groups;
 mod pods;
 mod replicas;
 mod resource_claims;
@@ -194,6 +195,9 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
             options.features.is_on("DRADeviceTaintRules"),
             metrics,
         )));
+    }
+    if options.features.is_on("GenericWorkload") {
+        all.push(BoxController::new(pod_groups::PodGroupProtection));
     }
     if !options.cluster_cidrs.is_empty() {
         all.push(BoxController::new(nodes::NodeIpam::new(options.cluster_cidrs.clone())));

@@ -84,3 +84,36 @@ fn a_group_of_pods_has_one_claim_for_all_of_them() {
     let builder = TestCluster::builder().options(options).controllers().paused();
     run(builder.simulated_nodes(1), play);
 }
+
+async fn leave(cluster: TestCluster) {
+    let groups = api(&cluster, "scheduling.k8s.io", "v1alpha2", "PodGroup");
+    let pods = api(&cluster, "", "v1", "Pod");
+    cluster.advance(Duration::from_secs(30)).await;
+    let group = json!({"metadata": {"name": "crew"}, "spec": {"schedulingPolicy": {"basic": {}}}});
+    let made = make(&groups, group).await;
+    let held = vec!["scheduling.k8s.io/podgroup-protection".to_owned()];
+    assert_eq!(made.metadata.finalizers, Some(held));
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name}, "spec": {"nodeName": "simulated-1",
+            "schedulingGroup": {"podGroupName": "crew"},
+            "containers": [{"name": "c", "image": "i"}]}});
+        make(&pods, pod).await;
+    }
+    groups.delete("crew", &DeleteParams::default()).await.unwrap();
+    for name in ["a", "b"] {
+        cluster.advance(Duration::from_secs(30)).await;
+        let kept = groups.get("crew").await.unwrap();
+        assert!(kept.metadata.deletion_timestamp.is_some(), "{name} is in it");
+        pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    }
+    cluster.advance(Duration::from_secs(30)).await;
+    assert!(groups.get_opt("crew").await.unwrap().is_none());
+}
+
+#[test]
+fn a_group_stays_until_the_last_pod_has_left_it() {
+    let features = "GenericWorkload=true".parse().unwrap();
+    let options = ApiOptions { features, ..ApiOptions::default() };
+    let builder = TestCluster::builder().options(options).controllers().paused();
+    run(builder.simulated_nodes(1), leave);
+}

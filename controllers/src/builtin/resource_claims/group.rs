@@ -24,8 +24,8 @@ pub(super) const PLURAL: &str = "podgroups";
 
 /// A PodGroup, as far as it has to do with claims.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct PodGroup {
-    pub(super) metadata: ObjectMeta,
+pub(in crate::builtin) struct PodGroup {
+    pub(in crate::builtin) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) spec: Spec,
     #[serde(default)]
@@ -112,7 +112,7 @@ impl PodGroup {
 }
 
 /// The name of the group of a pod.
-pub(super) fn name_of(pod: &Pod) -> Option<&str> {
+pub(in crate::builtin) fn name_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.scheduling_group.as_ref()?.pod_group_name.as_deref()
 }
 
