@@ -40,6 +40,7 @@ mod root_ca;
 mod service_accounts;
 mod service_cidrs;
 mod services;
+mod settings;
 mod statefulset;
 mod volume_expansion;
 mod volume_protection;
@@ -47,6 +48,7 @@ mod written;
 
 pub use account_tokens::TokenSigner;
 pub use local_path::LOCAL_PATH_PROVISIONER;
+pub use settings::Settings;
 
 use crate::{BoxController, Retry};
 use ipnet::IpNet;
@@ -136,6 +138,12 @@ impl BuiltinOptions {
 /// All built-in controllers.
 #[must_use]
 pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
+    builtin_with(options, &Settings::default())
+}
+
+/// All built-in controllers, with settings that are not the original's defaults.
+#[must_use]
+pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxController> {
     let clock = || options.clock.clone();
     let metrics = options.metrics.as_ref();
     let ages = replicas::ages(metrics);
@@ -170,9 +178,9 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
             options.features.is_on("DRAWorkloadResourceClaims"),
             metrics,
         )),
-        BoxController::new(nodes::NodeLifecycle::new(metrics)),
+        BoxController::new(nodes::NodeLifecycle::new(settings, metrics)),
         BoxController::new(nodes::TaintEviction::new(&options.features, metrics)),
-        BoxController::new(pod_gc::PodGc::new(metrics)),
+        BoxController::new(pod_gc::PodGc::new(settings.terminated_pod_gc_threshold, metrics)),
         BoxController::new(resource_quota::ResourceQuotas::new()),
         BoxController::new(certificates::CertificateApproving),
         BoxController::new(certificates::CertificateCleaning),
@@ -184,7 +192,9 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(service_cidrs::ServiceCidrs),
     ];
     if let Some(authority) = &options.authority {
-        all.push(BoxController::new(certificates::CertificateSigning::new(authority.clone())));
+        let longest = settings.cluster_signing_duration;
+        let signing = certificates::CertificateSigning::new(authority.clone(), longest);
+        all.push(BoxController::new(signing));
     }
     if let Some(signer) = &options.token_signer {
         let root_ca = options.root_ca.clone();
@@ -200,7 +210,8 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         all.push(BoxController::new(pod_groups::PodGroupProtection));
     }
     if !options.cluster_cidrs.is_empty() {
-        all.push(BoxController::new(nodes::NodeIpam::new(options.cluster_cidrs.clone())));
+        let ranges = options.cluster_cidrs.clone();
+        all.push(BoxController::new(nodes::NodeIpam::new(ranges, settings)));
     }
     all
 }
