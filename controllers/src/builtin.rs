@@ -203,6 +203,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
     if options.features.is_on("DRADeviceTaints") {
         all.push(BoxController::new(device_taints::DeviceTaints::new(
             options.features.is_on("DRADeviceTaintRules"),
+            options.features.is_on("DRAWorkloadResourceClaims"),
             metrics,
         )));
     }

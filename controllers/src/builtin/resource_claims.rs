@@ -2,7 +2,7 @@ mod claim;
 mod group;
 mod pod;
 
-pub(super) use group::{PodGroup, name_of as group_name};
+pub(super) use group::{PodGroup, is_group, name_of as group_name, owns as group_owns};
 
 use super::{
     figures::{Counts, Labels, Place, Slot, labels, listed},
