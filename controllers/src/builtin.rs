@@ -152,7 +152,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(replicas::replication_controllers(clock(), ages)),
         BoxController::new(deployment::DeploymentController::new(clock())),
         BoxController::new(endpoints::EndpointsController::new(clock())),
-        BoxController::new(endpointslices::EndpointSlices::new(clock(), metrics)),
+        BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
         BoxController::new(mirroring::Mirroring::new(clock(), metrics)),
         BoxController::new(namespaces::Namespaces),
         BoxController::new(service_accounts::ServiceAccounts),

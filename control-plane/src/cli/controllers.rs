@@ -29,6 +29,10 @@ pub(crate) struct SettingsArgs {
     /// Zones of more nodes are large.
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     large_cluster_size_threshold: usize,
+    /// How many endpoints an EndpointSlice has at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 100,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    max_endpoints_per_slice: u16,
     /// How many bits of an IPv4 address are those of a node's range.
     #[arg(long, value_name = "BITS", default_value_t = 24,
         value_parser = clap::value_parser!(u8).range(..=32))]
@@ -53,6 +57,7 @@ impl SettingsArgs {
         settings.secondary_node_eviction_rate = self.secondary_node_eviction_rate;
         settings.unhealthy_zone_threshold = self.unhealthy_zone_threshold;
         settings.large_cluster_size_threshold = self.large_cluster_size_threshold;
+        settings.max_endpoints_per_slice = self.max_endpoints_per_slice.into();
         settings.node_cidr_mask_size_ipv4 = self.node_cidr_mask_size_ipv4;
         settings.node_cidr_mask_size_ipv6 = self.node_cidr_mask_size_ipv6;
         settings.cluster_signing_duration = self.cluster_signing_duration;
@@ -163,7 +168,12 @@ mod tests {
         assert_eq!(settings.node_cidr_mask_size_ipv4, 26);
         assert!((settings.node_eviction_rate - 2.5).abs() < f64::EPSILON);
         assert_eq!(said.election.lease("me").unwrap().lease_duration, Duration::from_secs(60));
-        for wrong in ["--node-eviction-rate=-1", "--node-cidr-mask-size-ipv4=33"] {
+        let wrong = [
+            "--node-eviction-rate=-1",
+            "--node-cidr-mask-size-ipv4=33",
+            "--max-endpoints-per-slice=0",
+        ];
+        for wrong in wrong {
             assert!(line(&[wrong]).is_err(), "{wrong}");
         }
         let late = line(&["--leader-elect-renew-deadline=15s"]).unwrap().election.lease("me");

@@ -26,6 +26,8 @@ pub struct Settings {
     pub unhealthy_zone_threshold: f64,
     /// Zones of more nodes are large.
     pub large_cluster_size_threshold: usize,
+    /// How many endpoints an EndpointSlice has at most; above 0.
+    pub max_endpoints_per_slice: usize,
     /// How many bits of an IPv4 address are those of a node's range.
     pub node_cidr_mask_size_ipv4: u8,
     /// How many bits of an IPv6 address are.
@@ -44,6 +46,7 @@ impl Default for Settings {
             secondary_node_eviction_rate: 0.01,
             unhealthy_zone_threshold: 0.55,
             large_cluster_size_threshold: 50,
+            max_endpoints_per_slice: 100,
             node_cidr_mask_size_ipv4: 24,
             node_cidr_mask_size_ipv6: 64,
             cluster_signing_duration: Duration::from_secs(365 * 24 * 3600),
