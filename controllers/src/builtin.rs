@@ -165,7 +165,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(statefulset::StatefulSets::new(clock(), &options.features, metrics)),
         BoxController::new(daemonset::DaemonSets::new(clock(), &options.features, metrics)),
         BoxController::new(disruption::Disruption),
-        BoxController::new(volume_protection::ClaimProtection),
+        BoxController::new(volume_protection::ClaimProtection::new(&options.features)),
         BoxController::new(volume_protection::VolumeProtection),
         BoxController::new(attributes_protection::AttributesProtection),
         BoxController::new(persistent_volumes::PersistentVolumes::new(metrics)),

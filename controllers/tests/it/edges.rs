@@ -281,3 +281,27 @@ async fn the_parts_of_nodes_are_as_large_as_is_said() {
         world.until(NODES, node, "it has its parts", wish).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_says_whether_a_pod_names_it_where_that_is_switched_on() {
+    let world = World::gated("PersistentVolumeClaimUnusedSinceTime=true").await;
+    let storage = json!({"requests": {"storage": "1Gi"}});
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": storage});
+    world.make_spec(CLAIM, "data", spec).await;
+    let says_so = async |status: &str, reason: &str| {
+        let wish = |claim: &Value| says(claim, "Unused", status, reason);
+        let claim = world.until(CLAIM, "data", reason, wish).await;
+        text(condition(&claim, "Unused").unwrap(), "/message").to_owned()
+    };
+    let said = says_so("True", "NoPodsUsingPVC").await;
+    assert_eq!(said, "No pods are currently referencing this PVC");
+    let mut pod = template("user");
+    pod["metadata"]["name"] = json!("user");
+    let source = json!({"claimName": "data"});
+    pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": source}]);
+    world.make(POD, pod).await;
+    let said = says_so("False", "PodUsingPVC").await;
+    assert_eq!(said, "A pod is currently referencing this PVC");
+    world.merge_status(POD, "user", json!({"phase": "Succeeded"})).await;
+    says_so("True", "NoPodsUsingPVC").await;
+}
