@@ -114,7 +114,7 @@ impl BuiltinOptions {
         Self { metrics: Some(metrics), ..self }
     }
 
-    /// Gives each node a part of this range (a /24, or a /64 of IPv6) for its pods. Said twice, with a range of
+    /// Gives each node a part of this range for its pods, as large as [`Settings`] say. Said twice, with a range of
     /// the other family, it gives each node a part of both.
     #[must_use]
     pub fn with_cluster_cidr(mut self, range: IpNet) -> Self {

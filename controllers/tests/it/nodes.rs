@@ -220,3 +220,19 @@ async fn nodes_have_no_addresses_of_services_and_what_is_given_back_comes_last()
     }
     assert_eq!(text(&world.get(NODES, "going").await, "/spec/podCIDR"), "", "it needs none");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_pod_that_was_to_leave_later_it_is_told_that_it_is_gone() {
+    let world = World::selected("taint-eviction-controller").await;
+    let taints = json!([{"key": "k", "effect": "NoExecute"}]);
+    world.make(NODES, json!({"metadata": {"name": NODE}, "spec": {"taints": taints}})).await;
+    let for_a_while = json!([
+        {"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
+    let waits = world.make(POD, pod("waits", for_a_while)).await;
+    // What comes later is looked at later.
+    world.make(POD, pod("goes", json!([]))).await;
+    world.until(POD, "goes", "it is to leave at once", is_going).await;
+    world.end(&waits).await;
+    let said = world.told("waits", "TaintManagerEviction").await;
+    assert_eq!(said, "Cancelling deletion of Pod default/waits");
+}
