@@ -166,13 +166,13 @@ fn fields(text: &str) -> ApiResult<FieldSelector> {
     let fields =
         FieldSelector::parse(text).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let known = ["metadata.name", "metadata.namespace"];
-    match fields.requirements().iter().find(|own| !known.contains(&own.field.as_str())) {
-        None => Ok(fields),
-        Some(unknown) => Err(ApiError::bad_request(format!(
-            "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-            unknown.field
-        ))),
+    let mut asked = fields.requirements().iter().map(|own| own.field.as_str());
+    if let Some(unknown) = asked.find(|field| !known.contains(field)) {
+        return Err(ApiError::bad_request(format!(
+            "{unknown:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        )));
     }
+    Ok(fields)
 }
 
 fn is_named(object: &Object, fields: &FieldSelector) -> bool {
