@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod controllers;
 mod flags;
 #[cfg(feature = "testing")]
 mod testing;
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub(crate) use audit::AuditArgs;
+pub(crate) use controllers::{ElectionArgs, SettingsArgs};
 pub(crate) use flags::flags;
 #[cfg(feature = "testing")]
 pub(crate) use testing::{SimulateArgs, SimulationArgs, TestserverArgs};
@@ -313,18 +315,22 @@ pub(crate) struct ControllersArgs {
     /// Which controllers to run: `*`, names, and `-name` to leave one out.
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub(crate) controllers: Vec<String>,
-    /// Run only while holding the lease `kube-system/kube-controller-manager`.
+    /// Run only while holding a lease, by default `kube-system/kube-controller-manager`.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) leader_elect: bool,
+    #[command(flatten)]
+    pub(crate) election: ElectionArgs,
     /// Where health and metrics are served.
     #[arg(long, default_value = "127.0.0.1:10257")]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) clients: ClientArgs,
-    /// The ranges, one or one of each family, from which each node gets a part for its pods (a /24, or a /64 of
-    /// IPv6); without any the nodes' kubelets say theirs.
+    /// The ranges, one or one of each family, from which each node gets a part for its pods; without any the nodes'
+    /// kubelets say theirs.
     #[arg(long, value_delimiter = ',')]
     pub(crate) cluster_cidr: Vec<IpNet>,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
     /// Feature gates: Name=true,Other=false. May be given several times; those of the API server are to be the same.
     #[arg(long, value_name = "GATES")]
     pub(crate) feature_gates: Vec<String>,

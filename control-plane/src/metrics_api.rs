@@ -23,7 +23,7 @@ use kubeplane_core::{
     Definition, GroupResource, GroupVersion, GroupVersionKind, Object, Scope, Strategy,
     definition::{Column, Verb},
     quantity::{Format, Quantity},
-    selector::LabelSelector,
+    selector::{FieldSelector, LabelSelector},
     status::{ApiError, ApiResult},
 };
 use kubeplane_handlers::KubeletClient;
@@ -131,17 +131,21 @@ struct Metrics {
 #[async_trait]
 impl Handler for Metrics {
     async fn handle(&self, request: HandlerRequest) -> ApiResult<Response<Body>> {
-        let (namespace, name) = (request.info.namespace.clone(), request.info.name.clone());
+        let namespace = request.info.namespace.clone();
+        // A list of one name has that name, too.
+        let name =
+            if request.info.verb == "get" { request.info.name.clone() } else { String::new() };
         let query = request.query();
         let selector = LabelSelector::parse(query.text("labelSelector"))
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let fields = fields(query.text("fieldSelector"))?;
         let resource = GroupResource::new("", self.of.plural());
         let reader = request.api.reader();
         let mut wanted = match name.as_str() {
             "" => reader.list(&resource, &namespace).await?.items,
             name => reader.get(&resource, &namespace, name).await?.into_iter().collect(),
         };
-        wanted.retain(|object| selector.matches_object(object));
+        wanted.retain(|object| selector.matches_object(object) && is_named(object, &fields));
         let metrics = match self.of {
             Of::Nodes => self.nodes(&request, &wanted).await?,
             Of::Pods => self.pods(&request, &wanted).await?,
@@ -155,6 +159,27 @@ impl Handler for Metrics {
         }
         request.respond_kind(metrics, false)
     }
+}
+
+/// A selector that asks for names and namespaces: there is nothing else to ask for.
+fn fields(text: &str) -> ApiResult<FieldSelector> {
+    let fields =
+        FieldSelector::parse(text).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let known = ["metadata.name", "metadata.namespace"];
+    let mut asked = fields.requirements().iter().map(|own| own.field.as_str());
+    if let Some(unknown) = asked.find(|field| !known.contains(field)) {
+        return Err(ApiError::bad_request(format!(
+            "{unknown:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        )));
+    }
+    Ok(fields)
+}
+
+fn is_named(object: &Object, fields: &FieldSelector) -> bool {
+    fields.matches(|field| match field {
+        "metadata.name" => object.name().to_owned(),
+        _ => object.namespace().to_owned(),
+    })
 }
 
 impl Metrics {
@@ -323,6 +348,45 @@ spec: {usage: {cpu: 250m, memory: 64Mi}}
             let told = asked.await.unwrap().unwrap();
             let names: Vec<_> = told.iter().map(|node| node.name_any()).collect();
             assert_eq!(names, ["sim-1"]);
+        });
+    }
+
+    #[test]
+    fn pods_are_picked_by_name_and_namespace() {
+        let nodes = "
+kind: Nodes
+metadata: {name: sim}
+---
+kind: PodStages
+spec: {usage: {cpu: 250m, memory: 64Mi}}
+";
+        let builder =
+            TestCluster::builder().controllers_named("serviceaccount-controller").paused();
+        run(builder.simulation(nodes.parse().unwrap()), async |cluster| {
+            let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+            for name in ["p", "q"] {
+                let pod = json!({"metadata": {"name": name}, "spec": {
+                    "nodeName": "sim-1", "containers": [{"name": "c", "image": "i"}]}});
+                let pod = serde_json::from_value(pod).unwrap();
+                pods.create(&PostParams::default(), &pod).await.unwrap();
+            }
+            cluster.advance(Duration::from_secs(15)).await;
+            let of_pods = resource("PodMetrics", "pods");
+            let of_pods: Api<DynamicObject> =
+                Api::default_namespaced_with(cluster.client(), &of_pods);
+            for (fields, expected) in [
+                ("metadata.name=p", vec!["p"]),
+                ("metadata.name!=p", vec!["q"]),
+                ("metadata.namespace=default", vec!["p", "q"]),
+                ("metadata.name=q,metadata.namespace=other", vec![]),
+            ] {
+                let found = of_pods.list(&ListParams::default().fields(fields)).await.unwrap();
+                let names: Vec<_> = found.iter().map(|pod| pod.name_any()).collect();
+                assert_eq!(names, expected, "{fields}");
+            }
+            let unknown = ListParams::default().fields("spec.nodeName=sim-1");
+            let refused = of_pods.list(&unknown).await;
+            assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 400));
         });
     }
 }

@@ -30,6 +30,7 @@ mod node_ttl;
 mod nodes;
 mod persistent_volumes;
 mod pod_gc;
+mod pod_groups;
 mod pods;
 mod replicas;
 mod resource_claims;
@@ -39,6 +40,7 @@ mod root_ca;
 mod service_accounts;
 mod service_cidrs;
 mod services;
+mod settings;
 mod statefulset;
 mod trim;
 mod volume_expansion;
@@ -47,6 +49,7 @@ mod written;
 
 pub use account_tokens::TokenSigner;
 pub use local_path::LOCAL_PATH_PROVISIONER;
+pub use settings::Settings;
 pub use trim::trim_pod;
 
 use crate::{BoxController, Retry};
@@ -113,7 +116,7 @@ impl BuiltinOptions {
         Self { metrics: Some(metrics), ..self }
     }
 
-    /// Gives each node a part of this range (a /24, or a /64 of IPv6) for its pods. Said twice, with a range of
+    /// Gives each node a part of this range for its pods, as large as [`Settings`] say. Said twice, with a range of
     /// the other family, it gives each node a part of both.
     #[must_use]
     pub fn with_cluster_cidr(mut self, range: IpNet) -> Self {
@@ -138,6 +141,12 @@ impl BuiltinOptions {
 /// [`trim_pod`].
 #[must_use]
 pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
+    builtin_with(options, &Settings::default())
+}
+
+/// All built-in controllers, with settings that are not the original's defaults.
+#[must_use]
+pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxController> {
     let clock = || options.clock.clone();
     let metrics = options.metrics.as_ref();
     let ages = replicas::ages(metrics);
@@ -146,7 +155,7 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(replicas::replication_controllers(clock(), ages)),
         BoxController::new(deployment::DeploymentController::new(clock())),
         BoxController::new(endpoints::EndpointsController::new(clock())),
-        BoxController::new(endpointslices::EndpointSlices::new(clock(), metrics)),
+        BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
         BoxController::new(mirroring::Mirroring::new(clock(), metrics)),
         BoxController::new(namespaces::Namespaces),
         BoxController::new(service_accounts::ServiceAccounts),
@@ -159,7 +168,7 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(statefulset::StatefulSets::new(clock(), &options.features, metrics)),
         BoxController::new(daemonset::DaemonSets::new(clock(), &options.features, metrics)),
         BoxController::new(disruption::Disruption),
-        BoxController::new(volume_protection::ClaimProtection),
+        BoxController::new(volume_protection::ClaimProtection::new(&options.features)),
         BoxController::new(volume_protection::VolumeProtection),
         BoxController::new(attributes_protection::AttributesProtection),
         BoxController::new(persistent_volumes::PersistentVolumes::new(metrics)),
@@ -172,9 +181,9 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
             options.features.is_on("DRAWorkloadResourceClaims"),
             metrics,
         )),
-        BoxController::new(nodes::NodeLifecycle::new(metrics)),
+        BoxController::new(nodes::NodeLifecycle::new(settings, metrics)),
         BoxController::new(nodes::TaintEviction::new(&options.features, metrics)),
-        BoxController::new(pod_gc::PodGc::new(metrics)),
+        BoxController::new(pod_gc::PodGc::new(settings.terminated_pod_gc_threshold, metrics)),
         BoxController::new(resource_quota::ResourceQuotas::new()),
         BoxController::new(certificates::CertificateApproving),
         BoxController::new(certificates::CertificateCleaning),
@@ -186,7 +195,9 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
         BoxController::new(service_cidrs::ServiceCidrs),
     ];
     if let Some(authority) = &options.authority {
-        all.push(BoxController::new(certificates::CertificateSigning::new(authority.clone())));
+        let longest = settings.cluster_signing_duration;
+        let signing = certificates::CertificateSigning::new(authority.clone(), longest);
+        all.push(BoxController::new(signing));
     }
     if let Some(signer) = &options.token_signer {
         let root_ca = options.root_ca.clone();
@@ -195,11 +206,16 @@ pub fn builtin(options: &BuiltinOptions) -> Vec<BoxController> {
     if options.features.is_on("DRADeviceTaints") {
         all.push(BoxController::new(device_taints::DeviceTaints::new(
             options.features.is_on("DRADeviceTaintRules"),
+            options.features.is_on("DRAWorkloadResourceClaims"),
             metrics,
         )));
     }
+    if options.features.is_on("GenericWorkload") {
+        all.push(BoxController::new(pod_groups::PodGroupProtection));
+    }
     if !options.cluster_cidrs.is_empty() {
-        all.push(BoxController::new(nodes::NodeIpam::new(options.cluster_cidrs.clone())));
+        let ranges = options.cluster_cidrs.clone();
+        all.push(BoxController::new(nodes::NodeIpam::new(ranges, settings)));
     }
     all
 }

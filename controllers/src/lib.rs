@@ -62,7 +62,9 @@ mod runner;
 mod selection;
 mod sources;
 
-pub use builtin::{BuiltinOptions, LOCAL_PATH_PROVISIONER, TokenSigner, builtin, trim_pod};
+pub use builtin::{
+    BuiltinOptions, LOCAL_PATH_PROVISIONER, Settings, TokenSigner, builtin, builtin_with, trim_pod,
+};
 pub use context::Context;
 pub use controller::{Action, Controller, Retry};
 pub use error::{Error, unless_gone};

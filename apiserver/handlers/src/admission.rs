@@ -12,6 +12,7 @@ mod node;
 mod node_features;
 mod owner_references;
 mod plugins;
+mod pod_groups;
 mod pod_resize;
 mod pod_security;
 mod pod_tolerations;

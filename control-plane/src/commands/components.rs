@@ -7,7 +7,7 @@ use kubeplane::{
     client::{ClientSource, Informers, KubeconfigClients, LeaseConfig},
     clock::Seed,
     controller_clients::ControllerClients,
-    controllers::{BuiltinOptions, Selection, builtin, trim_pod},
+    controllers::{BuiltinOptions, Selection, builtin_with, trim_pod},
     core::features::Features,
     endpoint::{DelegatedAccess, HealthEndpoint},
     pki::{Authority, LiveIdentity, Request, Usage},
@@ -242,10 +242,11 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         .health(health)
         .metrics(metrics)
         .select(selection)
-        .add_all(builtin(&options));
+        .add_all(builtin_with(&options, &args.settings.settings()));
     if args.leader_elect {
         let identity = format!("{}_{}", machine::name(), std::process::id());
-        manager = manager.leader_election(LeaseConfig::new("kube-system", name, &identity));
+        let lease = args.election.lease(&identity).map_err(anyhow::Error::msg)?;
+        manager = manager.leader_election(lease);
     }
     let plane = ControlPlane::new().with(kubeconfig.reload()).with(served).with(renewal);
     supervise(plane.with(manager.build()?)).await

@@ -84,3 +84,86 @@ fn a_group_of_pods_has_one_claim_for_all_of_them() {
     let builder = TestCluster::builder().options(options).controllers().paused();
     run(builder.simulated_nodes(1), play);
 }
+
+async fn leave(cluster: TestCluster) {
+    let groups = api(&cluster, "scheduling.k8s.io", "v1alpha2", "PodGroup");
+    let pods = api(&cluster, "", "v1", "Pod");
+    cluster.advance(Duration::from_secs(30)).await;
+    let group = json!({"metadata": {"name": "crew"}, "spec": {"schedulingPolicy": {"basic": {}}}});
+    let made = make(&groups, group).await;
+    let held = vec!["scheduling.k8s.io/podgroup-protection".to_owned()];
+    assert_eq!(made.metadata.finalizers, Some(held));
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name}, "spec": {"nodeName": "simulated-1",
+            "schedulingGroup": {"podGroupName": "crew"},
+            "containers": [{"name": "c", "image": "i"}]}});
+        make(&pods, pod).await;
+    }
+    groups.delete("crew", &DeleteParams::default()).await.unwrap();
+    for name in ["a", "b"] {
+        cluster.advance(Duration::from_secs(30)).await;
+        let kept = groups.get("crew").await.unwrap();
+        assert!(kept.metadata.deletion_timestamp.is_some(), "{name} is in it");
+        pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    }
+    cluster.advance(Duration::from_secs(30)).await;
+    assert!(groups.get_opt("crew").await.unwrap().is_none());
+}
+
+#[test]
+fn a_group_stays_until_the_last_pod_has_left_it() {
+    let features = "GenericWorkload=true".parse().unwrap();
+    let options = ApiOptions { features, ..ApiOptions::default() };
+    let builder = TestCluster::builder().options(options).controllers().paused();
+    run(builder.simulated_nodes(1), leave);
+}
+
+async fn drive_out(cluster: TestCluster) {
+    let groups = api(&cluster, "scheduling.k8s.io", "v1alpha2", "PodGroup");
+    let templates = api(&cluster, "resource.k8s.io", "v1", "ResourceClaimTemplate");
+    let claims = api(&cluster, "resource.k8s.io", "v1", "ResourceClaim");
+    let pods = api(&cluster, "", "v1", "Pod");
+    cluster.advance(Duration::from_secs(30)).await;
+    let request = json!({"name": "gpu", "exactly": {"deviceClassName": "gpu"}});
+    let spec = json!({"devices": {"requests": [request]}});
+    make(&templates, json!({"metadata": {"name": "gpu"}, "spec": {"spec": spec}})).await;
+    let entry = json!({"name": "shared", "resourceClaimTemplateName": "gpu"});
+    let group = json!({"metadata": {"name": "crew"},
+        "spec": {"schedulingPolicy": {"basic": {}}, "resourceClaims": [entry]}});
+    make(&groups, group).await;
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name}, "spec": {"nodeName": "simulated-1",
+            "schedulingGroup": {"podGroupName": "crew"}, "resourceClaims": [entry],
+            "containers": [{"name": "c", "image": "i"}]}});
+        make(&pods, pod).await;
+    }
+    cluster.advance(Duration::from_secs(30)).await;
+    let claim = claims.list(&ListParams::default()).await.unwrap().items.remove(0);
+    let device = json!({"request": "gpu", "driver": "gpu.test", "pool": "p", "device": "one"});
+    let given = Patch::Merge(json!({"status": {"allocation": {"devices": {"results": [device]}}}}));
+    let name = claim.metadata.name.unwrap();
+    claims.patch_status(&name, &PatchParams::default(), &given).await.unwrap();
+    cluster.advance(Duration::from_secs(30)).await;
+
+    let taint = json!({"key": "gpu.test/broken", "effect": "NoExecute"});
+    let slice = json!({"metadata": {"name": "slice"}, "spec": {"driver": "gpu.test",
+        "nodeName": "simulated-1", "devices": [{"name": "one", "taints": [taint]}],
+        "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}}});
+    let kind = GroupVersionKind::gvk("resource.k8s.io", "v1", "ResourceSlice");
+    let slices = Api::all_with(cluster.client(), &ApiResource::from_gvk(&kind));
+    make(&slices, slice).await;
+    cluster.advance(Duration::from_secs(60)).await;
+    for name in ["a", "b"] {
+        let left = pods.get_opt(name).await.unwrap();
+        let goes = left.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some());
+        assert!(goes, "{name} has a device that drives it out");
+    }
+}
+
+#[test]
+fn a_group_leaves_a_device_whose_taint_drives_it_out() {
+    let gates = "GenericWorkload=true,DRAWorkloadResourceClaims=true";
+    let options = ApiOptions { features: gates.parse().unwrap(), ..ApiOptions::default() };
+    let builder = TestCluster::builder().options(options).controllers().paused();
+    run(builder.simulated_nodes(1), drive_out);
+}

@@ -54,10 +54,13 @@ impl Controller for ClusterRoles {
             return Ok(Action::Done);
         }
         let api: Api<ClusterRole> = Api::all(context.client());
-        let patch = json!({"metadata": {"resourceVersion": role.metadata.resource_version}, "rules": rules});
-        let params =
-            PatchParams { field_manager: Some(self.name().to_owned()), ..PatchParams::default() };
-        api.patch(&request.name, &params, &Patch::Merge(patch)).await?;
+        // The uid keeps it from being made again.
+        let patch = Patch::Apply(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": request.name, "uid": role.metadata.uid}, "rules": rules,
+        }));
+        let params = PatchParams::apply(self.name()).force();
+        api.patch(&request.name, &params, &patch).await?;
         Ok(Action::Done)
     }
 }

@@ -1,12 +1,14 @@
 //! Pods leave devices whose taints drive them out.
 
 mod due;
+mod holders;
 mod rules;
 
 use super::{figures::Place, pods, resource_claims};
 use crate::{Action, Context, Controller, Enqueue, Error, Sources};
 use async_trait::async_trait;
-use due::{Due, consumers, devices, drives_out, given};
+use due::{Due, devices, drives_out, given};
+use holders::Holders;
 use k8s_openapi::api::{
     core::v1::Pod,
     resource::v1::{ResourceClaim, ResourceSlice},
@@ -33,6 +35,8 @@ const CLAIMS: &str = "allocated-pool";
 /// those of ResourceSlices and, where there are such, of DeviceTaintRules, of which it is told what follows from them.
 pub(super) struct DeviceTaints {
     with_rules: bool,
+    /// Whether PodGroups have claims, too.
+    groups: bool,
     /// The pods that are to be deleted, so that it can be told when they are not after all.
     planned: Mutex<BTreeSet<(String, String)>>,
     /// How many pods each rule (by uid) has driven out.
@@ -55,13 +59,14 @@ pub(super) enum Request {
 }
 
 impl DeviceTaints {
-    /// `with_rules` where the API has DeviceTaintRules.
-    pub(super) fn new(with_rules: bool, metrics: Option<&Metrics>) -> Self {
+    /// `with_rules` where the API has DeviceTaintRules, `groups` where PodGroups have claims, too.
+    pub(super) fn new(with_rules: bool, groups: bool, metrics: Option<&Metrics>) -> Self {
         let place = Place::new(metrics, "device_taint_eviction_controller");
         let help = "Seconds from when a pod was to go by its device's taint to its deletion";
         let late = Histogram::new(LATE);
         Self {
             with_rules,
+            groups,
             deleted: place.show("pod_deletions", "Pods deleted by the taints of their devices"),
             late: place.show_this("pod_deletion_duration_seconds", help, late),
             planned: Mutex::default(),
@@ -94,7 +99,7 @@ impl DeviceTaints {
         }
     }
 
-    fn watch_rules(&self, sources: &mut Sources<Request>) {
+    fn watch_rules(&self, sources: &mut Sources<Request>, holders: Holders) {
         let claims = sources.informer::<ResourceClaim>();
         let (evicted, slot) = (self.evicted.clone(), self.queue.clone());
         sources.handle::<DeviceTaintRule>(move |change, queue| {
@@ -113,8 +118,8 @@ impl DeviceTaints {
             let told = (!change.is_deleted()).then(|| Request::Rule(rule.name_any()));
             let effective =
                 states.iter().copied().filter(|own| own.spec.taint.effect == due::NO_EXECUTE);
-            let holders = due::holders(&claims, effective);
-            let requests = told.into_iter().chain(holders.into_iter().map(Request::Pod));
+            let pods = due::holders(&claims, &holders, effective);
+            let requests = told.into_iter().chain(pods.into_iter().map(Request::Pod));
             requests.for_each(|request| queue.add(request));
         });
     }
@@ -126,7 +131,7 @@ impl DeviceTaints {
             return Ok(Action::Done);
         };
         let rules = if self.with_rules { rules::evicting(context) } else { Vec::new() };
-        let Some(due) = due::of_pod(context, &rules, &pod) else {
+        let Some(due) = due::of_pod(context, &rules, &pod, self.groups) else {
             if self.forget(key) {
                 let (recorder, message) = (context.recorder(), "Cancelling deletion");
                 recorder.event_for(&*pod, EventType::Normal, REASON, message);
@@ -192,6 +197,7 @@ impl Controller for DeviceTaints {
         slices.add_index(SLICES, |slice| vec![pool_of(slice)]);
         let claims = sources.informer::<ResourceClaim>();
         claims.add_index(CLAIMS, pools_of);
+        let holders = Holders::new(&sources.informer::<Pod>(), self.groups);
         sources.watch::<Pod>(|change| {
             let pod = change.object();
             let parts = |pod: &Pod| {
@@ -204,22 +210,24 @@ impl Controller for DeviceTaints {
             let asks = concerned && (change.is_deleted() || !same);
             asks.then(|| Request::Pod(ObjectKey::of(&**pod))).into_iter().collect()
         });
-        sources.watch::<ResourceClaim>(|change| {
+        let of_claim = holders.clone();
+        sources.watch::<ResourceClaim>(move |change| {
             let states = change.old().into_iter().chain([change.object()]);
-            let mut pods: Vec<_> = states.flat_map(|claim| consumers(claim)).collect();
+            let mut pods: Vec<_> = states.flat_map(|claim| of_claim.of(claim)).collect();
             pods.dedup();
             pods.into_iter().map(Request::Pod).collect()
         });
+        let of_slice = holders.clone();
         sources.watch::<ResourceSlice>(move |change| {
             let slice = change.object();
             if !matters(&slices, change.old().map(|old| &**old), slice) {
                 return Vec::new();
             }
             let held: Vec<Arc<ResourceClaim>> = claims.by_index(CLAIMS, &pool_of(slice));
-            held.iter().flat_map(|claim| consumers(claim)).map(Request::Pod).collect()
+            held.iter().flat_map(|claim| of_slice.of(claim)).map(Request::Pod).collect()
         });
         if self.with_rules {
-            self.watch_rules(sources);
+            self.watch_rules(sources, holders);
         }
     }
 
@@ -230,7 +238,7 @@ impl Controller for DeviceTaints {
                 let rule = context.informers().of::<DeviceTaintRule>().get("", name);
                 let uid = rule.and_then(|rule| rule.metadata.uid.clone()).unwrap_or_default();
                 let evicted = self.evicted.lock().get(&uid).copied().unwrap_or_default();
-                rules::tell(context, name, evicted).await
+                rules::tell(context, name, evicted, self.groups).await
             }
         }
     }

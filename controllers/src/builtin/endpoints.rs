@@ -253,23 +253,33 @@ fn order(address: &EndpointAddress) -> String {
     )
 }
 
-/// Keeps ready addresses before unready ones.
-fn truncate(subsets: &mut [EndpointSubset]) -> bool {
-    let mut room = LARGEST;
-    let mut cut = false;
-    let mut keep = |addresses: &mut Option<Vec<EndpointAddress>>| {
-        if let Some(list) = addresses {
-            cut |= list.len() > room;
-            list.truncate(room);
-            room -= list.len();
-            if list.is_empty() {
-                *addresses = None;
-            }
+/// Leaves out what is too much, unready addresses first, and of each subset about the same share.
+fn truncate(subsets: &mut Vec<EndpointSubset>) -> bool {
+    let count = |list: &Option<Vec<EndpointAddress>>| list.as_ref().map_or(0, Vec::len);
+    let ready: usize = subsets.iter().map(|subset| count(&subset.addresses)).sum();
+    let unready: usize = subsets.iter().map(|subset| count(&subset.not_ready_addresses)).sum();
+    if ready + unready <= LARGEST {
+        return false;
+    }
+    let only_ready = ready > LARGEST;
+    let (total, room) = if only_ready { (ready, LARGEST) } else { (unready, LARGEST - ready) };
+    let mut left = room;
+    for subset in subsets.iter_mut() {
+        let cut = if only_ready {
+            subset.not_ready_addresses = None;
+            &mut subset.addresses
+        } else {
+            &mut subset.not_ready_addresses
+        };
+        let Some(list) = cut else { continue };
+        list.truncate((list.len() * room).div_ceil(total).min(left));
+        left -= list.len();
+        if list.is_empty() {
+            *cut = None;
         }
-    };
-    subsets.iter_mut().for_each(|subset| keep(&mut subset.addresses));
-    subsets.iter_mut().for_each(|subset| keep(&mut subset.not_ready_addresses));
-    cut
+    }
+    subsets.retain(|subset| subset.addresses.is_some() || subset.not_ready_addresses.is_some());
+    true
 }
 
 /// The pod's address of the Service's (first) family.
@@ -344,5 +354,35 @@ mod tests {
             json!([[["10.0.0.1", "10.0.0.2"], ["10.0.0.3"], [8080]], [["10.0.0.4"], [], [9090]]]);
         assert_eq!(json!(shape), expected);
         assert!(!truncated);
+    }
+
+    #[test]
+    fn what_is_too_much_is_left_out_of_every_subset() {
+        let cut = |sizes: &[(usize, usize)]| {
+            let list = |count: usize| {
+                let addresses = vec![EndpointAddress::default(); count];
+                Some(addresses).filter(|addresses| !addresses.is_empty())
+            };
+            let subset = |(ready, unready): &(usize, usize)| EndpointSubset {
+                addresses: list(*ready),
+                not_ready_addresses: list(*unready),
+                ports: None,
+            };
+            let mut subsets: Vec<_> = sizes.iter().map(subset).collect();
+            let truncated = truncate(&mut subsets);
+            let size = |list: &Option<Vec<EndpointAddress>>| list.as_ref().map_or(0, Vec::len);
+            let sizes = subsets
+                .iter()
+                .map(|subset| (size(&subset.addresses), size(&subset.not_ready_addresses)));
+            (truncated, sizes.collect::<Vec<_>>())
+        };
+        let few = [(100, 100), (100, 100), (300, 300)];
+        assert_eq!(cut(&few), (false, few.to_vec()));
+        let unready = [(90, 101), (110, 200), (50, 200), (10, 201), (20, 298)];
+        let kept = vec![(90, 73), (110, 144), (50, 144), (10, 145), (20, 214)];
+        assert_eq!(cut(&unready), (true, kept));
+        let ready = [(205, 100), (400, 200), (402, 200), (400, 200), (693, 300), (0, 5)];
+        let kept = vec![(98, 0), (191, 0), (192, 0), (191, 0), (328, 0)];
+        assert_eq!(cut(&ready), (true, kept));
     }
 }

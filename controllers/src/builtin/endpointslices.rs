@@ -9,7 +9,7 @@ pub(super) use figures::{Had, Sums, count, float};
 pub(super) use plan::{Failure, MANAGED_BY, Plan, SERVICE_NAME, service_of};
 
 use super::{
-    patient,
+    Settings, patient,
     services::{self, TriggerTimes},
     written::{LAGGING, Written},
 };
@@ -29,8 +29,6 @@ use std::{collections::BTreeSet, sync::Arc};
 use topology::Topology;
 
 const CONTROLLER: &str = "endpointslice-controller.k8s.io";
-/// The most endpoints in one slice.
-const LARGEST: usize = 100;
 
 /// Keeps EndpointSlices equal to the pods that Services select.
 pub(super) struct EndpointSlices {
@@ -39,14 +37,22 @@ pub(super) struct EndpointSlices {
     written: Written,
     /// Services with pods on nodes that are not known.
     waiting: Arc<Mutex<BTreeSet<ObjectKey>>>,
+    /// The most endpoints in one slice.
+    largest: usize,
     figures: Figures,
 }
 
 impl EndpointSlices {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
-        let (triggers, topology) = (TriggerTimes::default(), Topology::default());
-        let figures = Figures::shown(metrics);
-        Self { triggers, topology, written: Written::new(clock), waiting: Arc::default(), figures }
+    pub(super) fn new(clock: SharedClock, settings: &Settings, metrics: Option<&Metrics>) -> Self {
+        let largest = settings.max_endpoints_per_slice.max(1);
+        Self {
+            triggers: TriggerTimes::default(),
+            topology: Topology::default(),
+            written: Written::new(clock),
+            waiting: Arc::default(),
+            largest,
+            figures: Figures::shown(metrics, largest),
+        }
     }
 }
 
@@ -122,7 +128,7 @@ impl Controller for EndpointSlices {
         let nodes = informers.of::<Node>();
         let mut desired = Desired::new(&service, spec, &pods, &nodes);
         self.topology.apply(context, request, &service, &mut desired, &present);
-        let mut plan = diff::plan(&service, spec, &desired, &present);
+        let mut plan = diff::plan(&service, spec, &desired, &present, self.largest);
         for slice in plan.create.iter_mut().chain(&mut plan.update) {
             services::note_trigger(&mut slice.metadata.annotations, trigger);
         }

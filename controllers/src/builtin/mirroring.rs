@@ -244,19 +244,31 @@ fn plan(desired: Vec<EndpointSlice>, present: &[Arc<EndpointSlice>]) -> Plan {
             continue;
         };
         let old = left.remove(at);
-        let metadata = ObjectMeta {
-            labels: wanted.metadata.labels,
-            annotations: wanted.metadata.annotations,
-            owner_references: wanted.metadata.owner_references,
-            ..old.metadata.clone()
-        };
-        let next = EndpointSlice { metadata, ports: old.ports.clone(), ..wanted };
+        let next = EndpointSlice { ports: old.ports.clone(), ..instead_of(old, wanted) };
         if next != **old {
             plan.update.push(next);
         }
     }
+    // A slice that is not needed any more becomes one that is: its name stays.
+    for wanted in std::mem::take(&mut plan.create) {
+        match left.iter().position(|slice| slice.address_type == wanted.address_type) {
+            Some(at) => plan.update.push(instead_of(left.remove(at), wanted)),
+            None => plan.create.push(wanted),
+        }
+    }
     plan.delete.extend(left.into_iter().map(|slice| (**slice).clone()));
     plan
+}
+
+/// The slice that is wanted, under the name of one that is there.
+fn instead_of(old: &EndpointSlice, wanted: EndpointSlice) -> EndpointSlice {
+    let metadata = ObjectMeta {
+        labels: wanted.metadata.labels,
+        annotations: wanted.metadata.annotations,
+        owner_references: wanted.metadata.owner_references,
+        ..old.metadata.clone()
+    };
+    EndpointSlice { metadata, ..wanted }
 }
 
 #[cfg(test)]
@@ -289,5 +301,25 @@ mod tests {
         endpoints.subsets.as_mut().unwrap()[0].addresses.as_mut().unwrap().pop();
         let second = plan(mirror(&endpoints).slices, &present);
         assert_eq!((second.create.len(), second.update.len(), second.delete.len()), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_slice_keeps_its_name_when_its_ports_change() {
+        let of = |port: i32, ip: &str| -> Vec<EndpointSlice> {
+            let subset = json!({"addresses": [{"ip": ip}], "ports": [{"port": port}]});
+            let meta = json!({"name": "db", "namespace": "ns", "uid": "u"});
+            let endpoints = json!({"metadata": meta, "subsets": [subset]});
+            mirror(&serde_json::from_value(endpoints).unwrap()).slices
+        };
+        let mut present = of(80, "192.0.2.1").remove(0);
+        present.metadata.name = Some("db-x".to_owned());
+        let present = [Arc::new(present)];
+        let next = plan(of(90, "192.0.2.1"), &present);
+        assert_eq!((next.create.len(), next.update.len(), next.delete.len()), (0, 1, 0));
+        assert_eq!(next.update[0].metadata.name.as_deref(), Some("db-x"));
+        assert_eq!(next.update[0].ports.as_ref().unwrap()[0].port, Some(90));
+        // The kind of its addresses is what it can never change.
+        let other = plan(of(90, "2001:db8::1"), &present);
+        assert_eq!((other.create.len(), other.update.len(), other.delete.len()), (1, 0, 1));
     }
 }

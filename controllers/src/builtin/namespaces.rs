@@ -4,6 +4,7 @@ use super::discovery::{self, Served};
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
 use conditions::Findings;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus, Pod};
 use kube::{
     Api,
@@ -11,6 +12,7 @@ use kube::{
     core::{PartialObjectMeta, Request},
 };
 use kubeplane_client::{Change, ObjectKey};
+use kubeplane_workload::is_terminal;
 use std::time::Duration;
 
 const FINALIZER: &str = "kubernetes";
@@ -72,7 +74,7 @@ impl Controller for Namespaces {
         if finalizers.is_none_or(Vec::is_empty) {
             return Ok(Action::Done);
         }
-        let findings = empty(context, &request.name).await;
+        let findings = empty(context, &namespace).await;
         let namespace = note(context, &api, namespace, &findings).await?;
         if let Some(error) = findings.into_error(&request.name) {
             return Err(error);
@@ -104,7 +106,7 @@ async fn note(
 }
 
 /// Deletes everything in the namespace; pods first, so that what they use is there until they end.
-async fn empty(context: &Context, namespace: &str) -> Findings {
+async fn empty(context: &Context, namespace: &Namespace) -> Findings {
     let mut findings = Findings::default();
     let resources = match discovery::discover(context.client()).await {
         Ok(resources) => resources,
@@ -120,8 +122,6 @@ async fn empty(context: &Context, namespace: &str) -> Findings {
         let known = !stale.contains(&served.resource.api_version);
         known && served.namespaced && served.supports("delete")
     };
-    let is_pods =
-        |served: &Served| served.resource.group.is_empty() && served.resource.plural == "pods";
     let (pods, others): (Vec<_>, Vec<_>) =
         resources.preferred.iter().filter(deletable).partition(|served| is_pods(served));
     for group in [pods, others] {
@@ -138,12 +138,31 @@ async fn empty(context: &Context, namespace: &str) -> Findings {
     findings
 }
 
+fn is_pods(served: &Served) -> bool {
+    served.resource.group.is_empty() && served.resource.plural == "pods"
+}
+
+/// Whether the namespace's pods may still be ending in the time that they have for it.
+fn may_be_ending(context: &Context, namespace: &Namespace) -> bool {
+    let name = namespace.metadata.name.as_deref().unwrap_or_default();
+    let pods = context.informers().of::<Pod>().list_in(name);
+    let graces = pods.iter().filter(|pod| !is_terminal(pod)).filter_map(|pod| {
+        let spec = pod.spec.as_ref()?;
+        spec.termination_grace_period_seconds
+    });
+    let longest = SignedDuration::from_secs(graces.max().unwrap_or_default());
+    let deleted = namespace.metadata.deletion_timestamp.as_ref();
+    deleted.is_some_and(|time| context.now().duration_since(time.0) < longest)
+}
+
 async fn empty_of(
     context: &Context,
-    namespace: &str,
+    of: &Namespace,
     served: &Served,
     findings: &mut Findings,
 ) -> Result<(), Error> {
+    let namespace = of.metadata.name.as_deref().unwrap_or_default();
+    let ending = is_pods(served) && may_be_ending(context, of);
     let api: Api<DynamicObject> =
         Api::namespaced_with(context.client(), namespace, &served.resource);
     let listable = served.supports("list");
@@ -174,7 +193,12 @@ async fn empty_of(
     }
     if !left.is_empty() {
         let finalizers = left.iter().flat_map(|item| item.metadata.finalizers.iter().flatten());
+        let mut finalizers = finalizers.peekable();
+        let explained = ending || finalizers.peek().is_some();
         findings.remains(&served.resource, left.len(), finalizers);
+        if !explained {
+            findings.unexplained(namespace, &served.resource);
+        }
     }
     Ok(())
 }

@@ -28,12 +28,12 @@ const PERIOD: Duration = Duration::from_secs(20);
 const QUICK_TRIES: u32 = 3;
 /// How long a node must be missing before its pods are given up.
 const QUARANTINE: Duration = Duration::from_secs(40);
-/// The most pods that have ended and are kept.
-const ENDED: usize = 12_500;
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Removes pods that no kubelet will ever remove, and the oldest of too many that have ended.
 pub(super) struct PodGc {
+    /// The most pods that have ended and are kept; 0 for all.
+    most: usize,
     missing: Mutex<BTreeMap<String, Duration>>,
     removed: Family<Labels<2>, Counter>,
     failed: Family<Labels<2>, Counter>,
@@ -62,10 +62,11 @@ impl Why {
 }
 
 impl PodGc {
-    pub(super) fn new(metrics: Option<&Metrics>) -> Self {
+    pub(super) fn new(most: usize, metrics: Option<&Metrics>) -> Self {
         let place = Place::new(metrics, "pod_gc_collector");
         let help = "Pods that could not be removed by force, by namespace and why they were to be";
         Self {
+            most,
             missing: Mutex::default(),
             removed: place.show("force_delete_pods", "Pods removed by force, by namespace and why"),
             failed: place.show("force_delete_pod_errors", help),
@@ -177,7 +178,7 @@ impl Controller for PodGc {
                 Some(_) => {}
             }
         }
-        if ended.len() > ENDED {
+        if self.most > 0 && ended.len() > self.most {
             let evicted = |pod: &Pod| {
                 pod.status
                     .as_ref()
@@ -186,7 +187,7 @@ impl Controller for PodGc {
             ended.sort_by_key(|pod| {
                 (!evicted(pod), pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
             });
-            for pod in &ended[..ended.len() - ENDED] {
+            for pod in &ended[..ended.len() - self.most] {
                 note(self.remove(context, pod, Why::Terminated).await);
             }
         }

@@ -2,13 +2,14 @@ mod claim;
 mod group;
 mod pod;
 
+pub(super) use group::{PodGroup, is_group, name_of as group_name, owns as group_owns};
+
 use super::{
     figures::{Counts, Labels, Place, Slot, labels, listed},
     written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
-use group::PodGroup;
 use k8s_openapi::api::{
     core::v1::{Pod, PodResourceClaim},
     resource::v1::{ResourceClaim, ResourceClaimTemplate},

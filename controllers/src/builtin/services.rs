@@ -161,7 +161,8 @@ struct Seen {
 }
 
 impl TriggerTimes {
-    /// The oldest change of the Service or its pods that was not seen before.
+    /// The oldest change of the Service or its pods that was not seen before; of a Service that was not seen before, its
+    /// creation.
     pub(super) fn next(
         &self,
         key: &ObjectKey,
@@ -175,7 +176,11 @@ impl TriggerTimes {
         };
         let present: HashMap<_, _> = pods.iter().filter_map(|pod| ready(pod)).collect();
         let mut all = self.0.lock();
-        let seen = all.entry(key.clone()).or_default();
+        let Some(seen) = all.get_mut(key) else {
+            all.insert(key.clone(), Seen { service: created, pods: present });
+            // What pods did before nobody had selected them is not late.
+            return created;
+        };
         let news = present
             .iter()
             .filter(|(name, time)| seen.pods.get(*name) < Some(*time))
@@ -202,5 +207,34 @@ pub(super) fn note_trigger(
         if present.is_empty() {
             *annotations = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_oldest_news_count_and_of_a_new_service_its_creation() {
+        let at = |second: u32| format!("2026-01-01T00:00:{second:02}Z");
+        let pod = |name: &str, second: u32| -> Arc<Pod> {
+            let ready =
+                json!([{"type": "Ready", "status": "True", "lastTransitionTime": at(second)}]);
+            let pod = json!({"metadata": {"name": name}, "status": {"conditions": ready}});
+            Arc::new(serde_json::from_value(pod).unwrap())
+        };
+        let service = json!({"metadata": {"name": "web", "creationTimestamp": at(3)}});
+        let service: Service = serde_json::from_value(service).unwrap();
+        let (times, key) = (TriggerTimes::default(), ObjectKey::new("ns", "web"));
+        let next =
+            |pods: &[Arc<Pod>]| times.next(&key, &service, pods).map(|time| time.to_string());
+        assert_eq!(next(&[pod("a", 1), pod("b", 5)]), Some(at(3)), "pods that were there before");
+        assert_eq!(next(&[pod("a", 1), pod("b", 5)]), None);
+        assert_eq!(next(&[pod("a", 8), pod("b", 7)]), Some(at(7)));
+        assert_eq!(next(&[pod("a", 8)]), None);
+        assert_eq!(next(&[pod("a", 8), pod("b", 9)]), Some(at(9)), "it went and came");
+        times.forget(&key);
+        assert_eq!(next(&[pod("a", 8)]), Some(at(3)));
     }
 }

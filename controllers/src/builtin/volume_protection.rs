@@ -1,5 +1,7 @@
 //! Keeps claims and volumes that are in use from going away under those who use them.
 
+mod unused;
+
 use super::claimed;
 use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
 use async_trait::async_trait;
@@ -9,6 +11,7 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use kubeplane_client::{ObjectKey, controller_of, finalizers};
+use kubeplane_core::features::Features;
 use kubeplane_workload::{phase::node_name, storage::claim_names};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -39,7 +42,16 @@ where
 }
 
 /// Holds a claim back until no pod on a node uses it.
-pub(super) struct ClaimProtection;
+pub(super) struct ClaimProtection {
+    /// Whether claims say if a pod names them.
+    tells: bool,
+}
+
+impl ClaimProtection {
+    pub(super) fn new(features: &Features) -> Self {
+        Self { tells: features.is_on("PersistentVolumeClaimUnusedSinceTime") }
+    }
+}
 
 /// Whether no kubelet has anything to do with the pod any more.
 fn is_shut_down(pod: &Pod) -> bool {
@@ -70,38 +82,55 @@ impl Controller for ClaimProtection {
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         claimed::index(&sources.informer::<Pod>());
         sources.objects::<PersistentVolumeClaim>();
-        sources.watch::<Pod>(|change| {
+        let tells = self.tells;
+        sources.watch::<Pod>(move |change| {
             let pod = change.object();
             let done =
                 change.is_deleted() || kubeplane_workload::is_terminal(pod) || is_shut_down(pod);
-            if done { claimed::keys(pod) } else { Vec::new() }
+            let is_news = |old: &Pod| unused::is_over(old) != unused::is_over(pod);
+            let counts = tells && change.old().is_none_or(|old| is_news(old));
+            if done || counts { claimed::keys(pod) } else { Vec::new() }
         });
     }
 
     async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
         let found = informers.of::<PersistentVolumeClaim>().get(&key.namespace, &key.name);
-        let Some(claim) = found else { return Ok(Action::Done) };
+        let Some(mut claim) = found else { return Ok(Action::Done) };
         let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client(), &key.namespace);
         if claim.metadata.deletion_timestamp.is_none() {
+            if self.tells {
+                let used = is_used(context, key, &claim, unused::names).await?;
+                claim = unused::tell(context, claim, used).await?;
+            }
             protect(&api, &claim, CLAIM, true).await?;
             return Ok(Action::Done);
         }
         if !finalizers::has(&*claim, CLAIM) {
             return Ok(Action::Done);
         }
-        let cached = claimed::users(&informers.of::<Pod>(), key);
-        if cached.iter().any(|pod| uses(pod, &claim)) {
-            return Ok(Action::Done);
-        }
-        // A pod that was bound a moment ago may be missing from the cache, and its data would be lost.
-        let pods: Api<Pod> = Api::namespaced(context.client(), &key.namespace);
-        let live = pods.list(&ListParams::default()).await?;
-        if !live.items.iter().any(|pod| uses(pod, &claim)) {
+        if !is_used(context, key, &claim, uses).await? {
             protect(&api, &claim, CLAIM, false).await?;
         }
         Ok(Action::Done)
     }
+}
+
+/// Whether a pod uses the claim in this way.
+async fn is_used(
+    context: &Context,
+    key: &ObjectKey,
+    claim: &PersistentVolumeClaim,
+    uses: fn(&Pod, &PersistentVolumeClaim) -> bool,
+) -> Result<bool, Error> {
+    let cached = claimed::users(&context.informers().of::<Pod>(), key);
+    if cached.iter().any(|pod| uses(pod, claim)) {
+        return Ok(true);
+    }
+    // A pod that was bound a moment ago may be missing from the cache, and its data would be lost.
+    let pods: Api<Pod> = Api::namespaced(context.client(), &key.namespace);
+    let live = pods.list(&ListParams::default()).await?;
+    Ok(live.items.iter().any(|pod| uses(pod, claim)))
 }
 
 /// Holds a volume back while it is bound to a claim.

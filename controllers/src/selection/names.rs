@@ -47,21 +47,21 @@ const FORMER: [(&str, &str); 42] = [
 ];
 
 /// Controllers that run where a key, a range or a gate says so, or beside an API server in the same process.
-const SOMETIMES: [&str; 5] = [
+const SOMETIMES: [&str; 6] = [
     "certificatesigningrequest-signing-controller",
     "device-taint-eviction-controller",
     "node-ipam-controller",
+    "podgroup-protection-controller",
     "serviceaccount-token-controller",
     "validatingadmissionpolicy-status-controller",
 ];
 
 /// Controllers of the original that never run here: they need a cloud or gates that are not offered, or are off by default.
-const NEVER: [&str; 11] = [
+const NEVER: [&str; 10] = [
     "cloud-node-lifecycle-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "node-route-controller",
     "podcertificaterequest-cleaner-controller",
-    "podgroup-protection-controller",
     "resourcepoolstatusrequest-controller",
     "selinux-warning-controller",
     "service-ca-certificate-publisher-controller",

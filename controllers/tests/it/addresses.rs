@@ -308,6 +308,7 @@ async fn copies_follow_subsets_labels_and_annotations() {
         let ips: Vec<_> =
             items(slice, "/endpoints").iter().map(|own| text(own, "/addresses/0")).collect();
         let right = ips == ["10.0.0.1", "10.0.0.3"]
+            && name(slice) == name(&first)
             && slice["ports"][0]["port"] == 81
             && slice["metadata"]["labels"]["l"] == "2"
             && slice["metadata"]["annotations"]["a"] == "2";

@@ -15,7 +15,9 @@ use kubeplane_apiserver::{ApiServer, Builder, Clients, admission::NamespaceLifec
 use kubeplane_auth::{Masters, Rbac};
 use kubeplane_client::{Informers, Watchable};
 use kubeplane_clock::{PausedClock, SharedClock};
-use kubeplane_controllers::{BuiltinOptions, Manager, Selection, TokenSigner, builtin, trim_pod};
+use kubeplane_controllers::{
+    BuiltinOptions, Manager, Selection, Settings, TokenSigner, builtin_with, trim_pod,
+};
 use kubeplane_core::{
     GroupResource, Object,
     auth::{GROUP_AUTHENTICATED, UserInfo},
@@ -68,6 +70,7 @@ pub(crate) struct Cluster {
     clients: Clients,
     store: Arc<dyn Store>,
     options: Option<BuiltinOptions>,
+    settings: Settings,
     selection: String,
     controllers: Mutex<JoinSet<()>>,
     tasks: JoinSet<()>,
@@ -148,7 +151,7 @@ impl Cluster {
             .client_for(move |name| clients.client_as(controller(name)))
             .clock(options.clock.clone())
             .select(Selection::parse(&self.selection))
-            .add_all(builtin(&options))
+            .add_all(builtin_with(&options, &self.settings))
             .transform(trim_pod)
             .build()
             .unwrap();
@@ -172,6 +175,13 @@ impl Cluster {
             options.with_cluster_cidr(range.parse().unwrap())
         };
         self.options = Some(ranges.iter().fold(options, add));
+        self.start_controllers().await;
+    }
+
+    /// Has controllers that begin anew go by other settings.
+    pub(crate) async fn set(&mut self, settings: Settings) {
+        self.stop_controllers().await;
+        self.settings = settings;
         self.start_controllers().await;
     }
 
@@ -263,6 +273,7 @@ impl Cluster {
             clients,
             store,
             options: None,
+            settings: Settings::default(),
             selection: "*".to_owned(),
             controllers: Mutex::default(),
             tasks,

@@ -4,6 +4,7 @@ use crate::world::{
     BUDGET, CLAIM, CRON_JOB, DAEMON_SET, DEPLOYMENT, ENDPOINTS, JOB, NODES, POD, REVISION, SERVICE,
     SLICE, VOLUME, World, condition, items, number, says, template, text,
 };
+use kubeplane_controllers::Settings;
 use serde_json::{Value, json};
 
 const ROLLBACK: &str = "deprecated.deployment.rollback.rollback-to";
@@ -245,4 +246,62 @@ async fn jobs_are_counted_under_the_names_that_dashboards_know() {
     let told = world.cluster.metrics.encode_plain();
     let syncs = "job_controller_job_sync_duration_seconds_count{completion_mode=\"NonIndexed\"";
     assert!(told.contains(syncs), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_pods_that_have_ended_as_many_are_kept_as_is_said() {
+    let mut world = World::selected("pod-garbage-collector-controller").await;
+    for name in ["a", "b", "c"] {
+        let mut pod = template("done");
+        pod["metadata"]["name"] = json!(name);
+        world.make(POD, pod).await;
+        world.merge_status(POD, name, json!({"phase": "Succeeded"})).await;
+    }
+    let mut settings = Settings::default();
+    settings.terminated_pod_gc_threshold = 1;
+    world.cluster.set(settings).await;
+    world.gone(POD, "a").await;
+    world.gone(POD, "b").await;
+    assert!(world.find(POD, "c").await.is_some(), "the latest by time and name");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_parts_of_nodes_are_as_large_as_is_said() {
+    let mut world = World::start().await;
+    let mut settings = Settings::default();
+    settings.node_cidr_mask_size_ipv4 = 26;
+    settings.node_cidr_mask_size_ipv6 = 72;
+    world.cluster.set(settings).await;
+    world.cluster.give_ranges(&["10.8.0.0/23", "fd00::/63"]).await;
+    for (node, ranges) in
+        [("a", ["10.8.0.0/26", "fd00::/72"]), ("b", ["10.8.0.64/26", "fd00::100:0:0:0/72"])]
+    {
+        world.make(NODES, json!({"metadata": {"name": node}})).await;
+        let wish = |own: &Value| own["spec"]["podCIDRs"] == json!(ranges);
+        world.until(NODES, node, "it has its parts", wish).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_says_whether_a_pod_names_it_where_that_is_switched_on() {
+    let world = World::gated("PersistentVolumeClaimUnusedSinceTime=true").await;
+    let storage = json!({"requests": {"storage": "1Gi"}});
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": storage});
+    world.make_spec(CLAIM, "data", spec).await;
+    let says_so = async |status: &str, reason: &str| {
+        let wish = |claim: &Value| says(claim, "Unused", status, reason);
+        let claim = world.until(CLAIM, "data", reason, wish).await;
+        text(condition(&claim, "Unused").unwrap(), "/message").to_owned()
+    };
+    let said = says_so("True", "NoPodsUsingPVC").await;
+    assert_eq!(said, "No pods are currently referencing this PVC");
+    let mut pod = template("user");
+    pod["metadata"]["name"] = json!("user");
+    let source = json!({"claimName": "data"});
+    pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": source}]);
+    world.make(POD, pod).await;
+    let said = says_so("False", "PodUsingPVC").await;
+    assert_eq!(said, "A pod is currently referencing this PVC");
+    world.merge_status(POD, "user", json!({"phase": "Succeeded"})).await;
+    says_so("True", "NoPodsUsingPVC").await;
 }

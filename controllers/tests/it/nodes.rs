@@ -208,6 +208,9 @@ async fn nodes_have_no_addresses_of_services_and_what_is_given_back_comes_last()
     let mut world = World::start().await;
     let services = json!({"metadata": {"name": "services"}, "spec": {"cidrs": ["10.9.0.0/24"]}});
     world.make(SERVICE_CIDR, services).await;
+    let going = json!({"metadata": {"name": "going", "finalizers": ["example.com/held"]}});
+    world.make(NODES, going).await;
+    world.delete(NODES, "going").await;
     world.cluster.give_ranges(&["10.9.0.0/22"]).await;
     for (node, range) in [("a", "10.9.1.0/24"), ("b", "10.9.2.0/24")] {
         world.make(NODES, json!({"metadata": {"name": node}})).await;
@@ -215,4 +218,21 @@ async fn nodes_have_no_addresses_of_services_and_what_is_given_back_comes_last()
         world.until(NODES, node, &format!("it has {range}"), has).await;
         world.delete(NODES, node).await;
     }
+    assert_eq!(text(&world.get(NODES, "going").await, "/spec/podCIDR"), "", "it needs none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_pod_that_was_to_leave_later_it_is_told_that_it_is_gone() {
+    let world = World::selected("taint-eviction-controller").await;
+    let taints = json!([{"key": "k", "effect": "NoExecute"}]);
+    world.make(NODES, json!({"metadata": {"name": NODE}, "spec": {"taints": taints}})).await;
+    let for_a_while = json!([
+        {"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
+    let waits = world.make(POD, pod("waits", for_a_while)).await;
+    // What comes later is looked at later.
+    world.make(POD, pod("goes", json!([]))).await;
+    world.until(POD, "goes", "it is to leave at once", is_going).await;
+    world.end(&waits).await;
+    let said = world.told("waits", "TaintManagerEviction").await;
+    assert_eq!(said, "Cancelling deletion of Pod default/waits");
 }

@@ -2,7 +2,7 @@
 
 use crate::world::{
     CONFIG_MAP, DEFINITION, GADGET, Kind, NAMESPACE, NEW_GADGET, NODES, POD, RC, World, condition,
-    is_going, items, name, names, owner, template, text,
+    is_going, items, name, names, owner, says, template, text,
 };
 use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
@@ -342,4 +342,32 @@ async fn a_namespace_is_labelled_and_says_why_it_does_not_go() {
     world.gone(NAMESPACE, "temp").await;
     assert!(!names(&world.list(NAMESPACE).await).contains(&"temp"));
     assert!(maps.delete("held", &DeleteParams::default()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_do_not_end_in_their_time_are_told_of() {
+    let world = World::selected("namespace-controller").await;
+    world.make(NAMESPACE, json!({"metadata": {"name": "temp"}})).await;
+    let mut pod = template("a");
+    pod["metadata"]["name"] = json!("stuck");
+    pod["metadata"]["namespace"] = json!("temp");
+    pod["spec"]["nodeName"] = json!("nowhere");
+    world.make(POD, pod).await;
+    world.delete(NAMESPACE, "temp").await;
+    let wish = |found: &Value| {
+        says(found, "NamespaceContentRemaining", "True", "SomeResourcesRemain")
+            && says(found, "NamespaceDeletionContentFailure", "False", "ContentDeleted")
+    };
+    world.until(NAMESPACE, "temp", "the pod may still end", wish).await;
+    world.pass(60);
+    let kind = "NamespaceDeletionContentFailure";
+    let wish = |found: &Value| says(found, kind, "True", "ContentDeletionFailed");
+    let told = world.until(NAMESPACE, "temp", "the pod had its time", wish).await;
+    let why = "Failed to delete all resource types, 1 remaining: unexpected items still remain in namespace: \
+               temp for gvr: /v1, Resource=pods";
+    assert_eq!(text(condition(&told, kind).unwrap(), "/message"), why);
+    // It is gone in the end, and the namespace with it.
+    let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    world.api_in(POD, "temp").delete("stuck", &now).await.unwrap();
+    world.gone(NAMESPACE, "temp").await;
 }

@@ -30,6 +30,13 @@ async fn a_role_has_the_rules_of_those_it_selects() {
     world.make(ROLE, part("a", json!([secrets, pods]))).await;
     // By name, each rule once.
     sums_up(&world, &[secrets.clone(), pods.clone(), maps.clone()]).await;
+    let all = world.get(ROLE, "all").await;
+    let applied = items(&all, "/metadata/managedFields").iter().any(|own| {
+        own["manager"] == "clusterrole-aggregation-controller"
+            && own["operation"] == "Apply"
+            && own["fieldsV1"].get("f:rules").is_some()
+    });
+    assert!(applied, "{all:#}");
     world.merge(ROLE, "a", json!({"metadata": {"labels": {"part-of": "none"}}})).await;
     sums_up(&world, &[pods.clone(), maps]).await;
     world.merge(ROLE, "b", json!({"rules": [pods]})).await;

@@ -8,6 +8,7 @@ use super::{
     PodResizeValidator, PodSecurity, PodSecurityOptions, PodTolerationRestriction,
     PodTopologyLabels, Priority, ResourceQuota, RuntimeClass, ServiceAccount,
     StorageObjectInUseProtection, TaintNodesByCondition, device_access::DeviceAccess,
+    pod_groups::PodGroupProtection,
 };
 use kubeplane_apiserver::{Builder, admission::NamespaceLifecycle};
 use kubeplane_clock::{Seed, SharedClock};
@@ -15,7 +16,7 @@ use kubeplane_core::features::Features;
 use std::collections::BTreeSet;
 
 /// All steps by the original's names, in its order; whether one runs unless it is switched off.
-const ORDER: [(&str, bool); 31] = [
+const ORDER: [(&str, bool); 32] = [
     ("NamespaceLifecycle", true),
     ("LimitRanger", true),
     ("ServiceAccount", true),
@@ -30,6 +31,7 @@ const ORDER: [(&str, bool); 31] = [
     ("EventRateLimit", false),
     ("DefaultStorageClass", true),
     ("StorageObjectInUseProtection", true),
+    ("PodGroupProtection", true),
     ("OwnerReferencesPermissionEnforcement", false),
     ("PersistentVolumeClaimResize", true),
     ("RuntimeClass", true),
@@ -200,6 +202,8 @@ impl AdmissionPlugins {
                 }
                 "DefaultStorageClass" => builder.admit(DefaultStorageClass),
                 "StorageObjectInUseProtection" => builder.admit(StorageObjectInUseProtection),
+                "PodGroupProtection" if !self.features.is_on("GenericWorkload") => builder,
+                "PodGroupProtection" => builder.admit(PodGroupProtection),
                 "OwnerReferencesPermissionEnforcement" => {
                     builder.admit(OwnerReferencesPermissionEnforcement)
                 }

@@ -15,8 +15,6 @@ use kubeplane_client::ObjectKey;
 use kubeplane_pki::{Authority, SigningRequest, Terms};
 use std::{sync::Arc, time::Duration};
 
-/// How long certificates are good that ask for nothing else; none is good for longer.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 const SHORTEST: Duration = Duration::from_secs(600);
 /// For peers whose clocks are behind.
 const BACKDATE: Duration = Duration::from_secs(300);
@@ -26,11 +24,13 @@ const SHORT: Duration = Duration::from_secs(8 * 3600);
 /// Signs what was approved, for the signers that belong to the cluster.
 pub(crate) struct CertificateSigning {
     authority: Arc<Authority>,
+    /// How long certificates are good that ask for nothing else; none is good for longer.
+    longest: Duration,
 }
 
 impl CertificateSigning {
-    pub(crate) fn new(authority: Arc<Authority>) -> Self {
-        Self { authority }
+    pub(crate) fn new(authority: Arc<Authority>, longest: Duration) -> Self {
+        Self { authority, longest }
     }
 
     fn sign(
@@ -39,7 +39,7 @@ impl CertificateSigning {
         request: &CertificateSigningRequest,
         context: &Context,
     ) -> Result<String, Error> {
-        let lifetime = lifetime(request.spec.expiration_seconds);
+        let lifetime = lifetime(request.spec.expiration_seconds, self.longest);
         let after = |duration: Duration| {
             let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
             context.now().saturating_add(duration).unwrap_or(jiff::Timestamp::MAX)
@@ -57,9 +57,12 @@ impl CertificateSigning {
     }
 }
 
-fn lifetime(asked: Option<i32>) -> Duration {
-    let asked = asked.and_then(|seconds| u64::try_from(seconds).ok());
-    asked.map_or(LONGEST, |seconds| Duration::from_secs(seconds).clamp(SHORTEST, LONGEST))
+fn lifetime(asked: Option<i32>, longest: Duration) -> Duration {
+    let asked = asked.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+    match asked {
+        Some(asked) if asked <= longest => asked.max(SHORTEST),
+        _ => longest,
+    }
 }
 
 #[async_trait]
@@ -133,9 +136,12 @@ mod tests {
 
     #[test]
     fn lifetimes_are_as_asked_within_bounds() {
-        assert_eq!(lifetime(None), LONGEST);
-        assert_eq!(lifetime(Some(1)), SHORTEST);
-        assert_eq!(lifetime(Some(3600)), Duration::from_secs(3600));
-        assert_eq!(lifetime(Some(i32::MAX)), LONGEST);
+        let longest = Duration::from_secs(365 * 24 * 3600);
+        assert_eq!(lifetime(None, longest), longest);
+        assert_eq!(lifetime(Some(1), longest), SHORTEST);
+        assert_eq!(lifetime(Some(3600), longest), Duration::from_secs(3600));
+        assert_eq!(lifetime(Some(i32::MAX), longest), longest);
+        let little = Duration::from_secs(60);
+        assert_eq!(lifetime(Some(3600), little), little);
     }
 }

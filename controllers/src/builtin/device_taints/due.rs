@@ -1,6 +1,6 @@
 //! When devices drive their holders out, and because of which rules.
 
-use super::{SLICES, pool_key};
+use super::{SLICES, holders::Holders, pool_key};
 use crate::{
     Context,
     builtin::resource_claims::{self, Named},
@@ -52,19 +52,14 @@ pub(super) fn drives_out(taint: &&DeviceTaint) -> bool {
     taint.effect == NO_EXECUTE
 }
 
-/// The pods that a claim is reserved for.
-pub(super) fn consumers(claim: &ResourceClaim) -> Vec<ObjectKey> {
-    let namespace = claim.namespace().unwrap_or_default();
-    let all = claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten());
-    let pods = all.filter(|own| {
-        own.resource == "pods" && own.api_group.as_deref().unwrap_or_default().is_empty()
-    });
-    pods.map(|own| ObjectKey::new(namespace.clone(), own.name.clone())).collect()
-}
-
-fn is_reserved_for(claim: &ResourceClaim, pod: &Pod) -> bool {
+/// `groups` where it may be for a PodGroup, too, of which pods know the name alone.
+fn is_reserved_for(claim: &ResourceClaim, pod: &Pod, groups: bool) -> bool {
     let mut all = claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten());
-    all.any(|own| Some(&own.uid) == pod.metadata.uid.as_ref())
+    let group = resource_claims::group_name(pod).filter(|_| groups);
+    all.any(|own| {
+        Some(&own.uid) == pod.metadata.uid.as_ref()
+            || resource_claims::is_group(own) && group == Some(own.name.as_str())
+    })
 }
 
 /// When the taint drives the holder of a device out; never where it is tolerated for good.
@@ -116,8 +111,14 @@ fn of_claim(
     reasons.reduce(Due::and)
 }
 
-/// When a pod is to go by the taints of its devices and these rules, if it is.
-pub(super) fn of_pod(context: &Context, rules: &[Arc<DeviceTaintRule>], pod: &Pod) -> Option<Due> {
+/// When a pod is to go by the taints of its devices and these rules, if it is; `groups` where it may have claims of its
+/// PodGroup.
+pub(super) fn of_pod(
+    context: &Context,
+    rules: &[Arc<DeviceTaintRule>],
+    pod: &Pod,
+    groups: bool,
+) -> Option<Due> {
     node_name(pod)?;
     let (informers, namespace) = (context.informers(), pod.namespace().unwrap_or_default());
     let (slices, claims) = (informers.of::<ResourceSlice>(), informers.of::<ResourceClaim>());
@@ -125,8 +126,9 @@ pub(super) fn of_pod(context: &Context, rules: &[Arc<DeviceTaintRule>], pod: &Po
         let named = resource_claims::named(pod, entry);
         let claim = claims.get(&namespace, named.name()?)?;
         let theirs = !matches!(named, Named::Made(_))
-            || resource_claims::owner(&claim).map(|(_, uid)| uid) == pod.metadata.uid.as_deref();
-        (theirs && is_reserved_for(&claim, pod)).then_some(claim)
+            || resource_claims::owner(&claim).map(|(_, uid)| uid) == pod.metadata.uid.as_deref()
+            || groups && resource_claims::group_owns(pod, &claim);
+        (theirs && is_reserved_for(&claim, pod, groups)).then_some(claim)
     });
     held.filter_map(|claim| of_claim(&slices, rules, &claim)).reduce(Due::and)
 }
@@ -134,6 +136,7 @@ pub(super) fn of_pod(context: &Context, rules: &[Arc<DeviceTaintRule>], pod: &Po
 /// The pods that hold a device which one of these rules is about.
 pub(super) fn holders<'a>(
     claims: &Informer<ResourceClaim>,
+    holders: &Holders,
     rules: impl Iterator<Item = &'a DeviceTaintRule> + Clone,
 ) -> Vec<ObjectKey> {
     let concerned = |claim: &ResourceClaim| {
@@ -142,7 +145,7 @@ pub(super) fn holders<'a>(
             .any(|own| rules.clone().any(|rule| rule.selects(&own.driver, &own.pool, &own.device)))
     };
     let claims = claims.list();
-    claims.iter().filter(|claim| concerned(claim)).flat_map(|claim| consumers(claim)).collect()
+    claims.iter().filter(|claim| concerned(claim)).flat_map(|claim| holders.of(claim)).collect()
 }
 
 #[cfg(test)]

@@ -44,8 +44,13 @@ pub(super) fn evicting(context: &Context) -> Vec<Arc<DeviceTaintRule>> {
 }
 
 /// Tells in the status of a rule whom it drives out, no more often than every ten seconds. `evicted` is how many it
-/// has driven out already.
-pub(super) async fn tell(context: &Context, name: &str, evicted: u64) -> Result<Action, Error> {
+/// has driven out already; `groups` as in [`due::of_pod`].
+pub(super) async fn tell(
+    context: &Context,
+    name: &str,
+    evicted: u64,
+    groups: bool,
+) -> Result<Action, Error> {
     let Some(rule) = context.informers().of::<DeviceTaintRule>().get("", name) else {
         return Ok(Action::Done);
     };
@@ -53,7 +58,7 @@ pub(super) async fn tell(context: &Context, name: &str, evicted: u64) -> Result<
     if let Some(wait) = present.and_then(|own| too_early(&rule, own, context.now())) {
         return Ok(Action::RequeueAfter(wait));
     }
-    let next = condition(&rule, reach(context, &rule), evicted, context.now());
+    let next = condition(&rule, reach(context, &rule, groups), evicted, context.now());
     let same = present.is_some_and(|own| {
         Condition { last_transition_time: own.last_transition_time.clone(), ..next.clone() } == *own
     });
@@ -87,7 +92,7 @@ fn too_early(rule: &DeviceTaintRule, told: &Condition, now: Timestamp) -> Option
 }
 
 /// Whom the rule drives out, or where it has no effect would.
-fn reach(context: &Context, rule: &DeviceTaintRule) -> Reach {
+fn reach(context: &Context, rule: &DeviceTaintRule, groups: bool) -> Reach {
     let mut tried = rule.clone();
     let mut reach = Reach::default();
     match rule.spec.taint.effect.as_str() {
@@ -102,7 +107,7 @@ fn reach(context: &Context, rule: &DeviceTaintRule) -> Reach {
     let mut namespaces = BTreeSet::new();
     for pod in context.informers().of::<Pod>().list() {
         let alive = pod.metadata.deletion_timestamp.is_none();
-        let due = alive.then(|| due::of_pod(context, &rules, &pod)).flatten();
+        let due = alive.then(|| due::of_pod(context, &rules, &pod, groups)).flatten();
         if due.is_some_and(|due| due.rules.contains(&own)) {
             reach.pods += 1;
             namespaces.insert(pod.metadata.namespace.clone());

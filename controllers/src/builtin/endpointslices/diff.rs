@@ -1,5 +1,5 @@
 use super::{
-    CONTROLLER, LARGEST, MANAGED_BY, Plan, SERVICE_NAME,
+    CONTROLLER, MANAGED_BY, Plan, SERVICE_NAME,
     desired::{Desired, Group, port_key},
 };
 use crate::builtin::services;
@@ -17,17 +17,19 @@ use std::{
     sync::Arc,
 };
 
-/// Changes as few slices as possible; every family has at least one slice, an empty one if need be.
+/// Changes as few slices as possible, which have up to `largest` endpoints; every family has at least one slice, an empty
+/// one if need be.
 pub(super) fn plan(
     service: &Service,
     spec: &ServiceSpec,
     desired: &Desired,
     present: &[Arc<EndpointSlice>],
+    largest: usize,
 ) -> Plan {
     let mut plan = Plan::default();
     for (family, groups) in &desired.families {
         let slices: Vec<_> = present.iter().filter(|slice| slice.address_type == *family).collect();
-        let template = Template { service, spec, family };
+        let template = Template { service, spec, family, largest };
         plan.append(template.plan(groups, &slices));
     }
     let kept = |slice: &EndpointSlice| desired.families.contains_key(slice.address_type.as_str());
@@ -57,6 +59,7 @@ struct Template<'a> {
     service: &'a Service,
     spec: &'a ServiceSpec,
     family: &'static str,
+    largest: usize,
 }
 
 impl Template<'_> {
@@ -155,11 +158,11 @@ impl Template<'_> {
         let mut left: VecDeque<Endpoint> = left.cloned().collect();
         plan.update.sort_by_key(|slice| Reverse(size(slice)));
         for slice in &mut plan.update {
-            top_up(slice, &mut left);
+            top_up(slice, &mut left, self.largest);
         }
         while !left.is_empty() {
-            let room = |slice: &EndpointSlice| LARGEST.checked_sub(size(slice) + left.len());
-            let fitting = (left.len() < LARGEST)
+            let room = |slice: &EndpointSlice| self.largest.checked_sub(size(slice) + left.len());
+            let fitting = (left.len() < self.largest)
                 .then(|| {
                     unchanged
                         .iter()
@@ -170,11 +173,11 @@ impl Template<'_> {
                 .flatten();
             if let Some((_, at)) = fitting {
                 let mut slice = unchanged.swap_remove(at);
-                top_up(&mut slice, &mut left);
+                top_up(&mut slice, &mut left, self.largest);
                 plan.update.push(slice);
             } else {
                 let mut slice = self.slice(&group.ports, Vec::new());
-                top_up(&mut slice, &mut left);
+                top_up(&mut slice, &mut left, self.largest);
                 plan.create.push(slice);
             }
         }
@@ -186,9 +189,9 @@ fn size(slice: &EndpointSlice) -> usize {
     slice.endpoints.as_ref().map_or(0, Vec::len)
 }
 
-fn top_up(slice: &mut EndpointSlice, left: &mut VecDeque<Endpoint>) {
+fn top_up(slice: &mut EndpointSlice, left: &mut VecDeque<Endpoint>, largest: usize) {
     let endpoints = slice.endpoints.get_or_insert_default();
-    let count = LARGEST.saturating_sub(endpoints.len()).min(left.len());
+    let count = largest.saturating_sub(endpoints.len()).min(left.len());
     endpoints.extend(left.drain(..count));
 }
 
@@ -231,7 +234,7 @@ mod tests {
         } else {
             desired(endpoints)
         };
-        let plan = plan(&service, &spec, &desired, present);
+        let plan = plan(&service, &spec, &desired, present, 100);
         let counts = (plan.create.len(), plan.update.len(), plan.delete.len());
         let gone: Vec<_> = plan
             .delete
@@ -246,6 +249,15 @@ mod tests {
             present.push(Arc::new(slice));
         }
         counts
+    }
+
+    #[test]
+    fn slices_have_as_many_endpoints_as_is_said() {
+        let service = service();
+        let spec = service.spec.clone().unwrap();
+        let desired = desired((0..5).map(|number| endpoint(number, true)).collect());
+        let plan = plan(&service, &spec, &desired, &[], 2);
+        assert_eq!(plan.create.iter().map(size).collect::<Vec<_>>(), [2, 2, 1]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is told of slices, under the original's names.
 
-use super::{LARGEST, Plan, desired::Desired, diff::identity};
+use super::{Plan, desired::Desired, diff::identity};
 use crate::builtin::figures::{Labels, Place, growing, labels};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kubeplane_client::ObjectKey;
@@ -64,6 +64,8 @@ pub(super) struct Figures {
     syncs: Family<Labels<1>, Gauge>,
     /// The distributions of Services that have one.
     chosen: Mutex<HashMap<ObjectKey, String>>,
+    /// The most endpoints in one slice.
+    largest: usize,
 }
 
 pub(in crate::builtin) fn count(number: usize) -> i64 {
@@ -76,7 +78,7 @@ pub(in crate::builtin) fn float(number: usize) -> f64 {
 }
 
 impl Figures {
-    pub(super) fn shown(metrics: Option<&Metrics>) -> Self {
+    pub(super) fn shown(metrics: Option<&Metrics>, largest: usize) -> Self {
         let place = Place::new(metrics, "endpoint_slice_controller");
         let per_sync = || growing(2.0, 2.0, 15);
         let changed =
@@ -105,6 +107,7 @@ impl Figures {
             changes: place.show("changes", "Slices written, by what was done"),
             syncs: place.show("syncs", "Looks at Services, by their result"),
             chosen: Mutex::default(),
+            largest,
         }
     }
 
@@ -131,7 +134,7 @@ impl Figures {
         self.changed.get_or_create(&label).observe(float(changed));
 
         let of_family = |family: &BTreeMap<_, super::desired::Group>| {
-            let sizes = family.values().map(|group| group.endpoints.len().div_ceil(LARGEST));
+            let sizes = family.values().map(|group| group.endpoints.len().div_ceil(self.largest));
             // An empty one stays where there is nothing.
             sizes.sum::<usize>().max(1)
         };

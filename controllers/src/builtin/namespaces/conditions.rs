@@ -31,6 +31,8 @@ pub(super) struct Findings {
     pub(super) discovery: Option<String>,
     /// What could not be deleted.
     pub(super) errors: Vec<String>,
+    /// What is still there though nothing is known that holds it.
+    unexpected: Vec<String>,
     remaining: BTreeMap<String, usize>,
     finalizers: BTreeMap<String, usize>,
 }
@@ -56,6 +58,14 @@ impl Findings {
         for finalizer in finalizers {
             *self.finalizers.entry(finalizer.clone()).or_default() += 1;
         }
+    }
+
+    /// Objects of a resource are still there though nothing is known that holds them.
+    pub(super) fn unexplained(&mut self, namespace: &str, resource: &ApiResource) {
+        let ApiResource { group, version, plural, .. } = resource;
+        self.unexpected.push(format!(
+            "unexpected items still remain in namespace: {namespace} for gvr: {group}/{version}, Resource={plural}"
+        ));
     }
 
     /// Why the namespace cannot go yet.
@@ -98,7 +108,7 @@ impl Findings {
                 .collect();
             (!items.is_empty()).then(|| items.join(", "))
         };
-        let mut errors = self.errors.clone();
+        let mut errors = [self.errors.as_slice(), self.unexpected.as_slice()].concat();
         errors.sort();
         let failed = (!errors.is_empty()).then(|| {
             format!(
@@ -225,6 +235,30 @@ mod tests {
                 "Some content in the namespace has finalizers remaining: a/b in 2 resource instances",
             ]
         );
+        assert!(matches!(findings.into_error("n"), Some(Error::Incomplete(_))));
+    }
+
+    #[test]
+    fn what_remains_for_no_known_reason_is_told_of_as_a_failure() {
+        let gadgets = ApiResource {
+            group: "example.com".into(),
+            version: "v1".into(),
+            api_version: "example.com/v1".into(),
+            kind: "Gadget".into(),
+            plural: "gadgets".into(),
+        };
+        let mut findings = Findings::default();
+        findings.remains(&gadgets, 1, std::iter::empty());
+        findings.unexplained("n", &gadgets);
+        let mut status = NamespaceStatus::default();
+        assert!(findings.write(&mut status, Timestamp::UNIX_EPOCH));
+        let all: Vec<_> = status.conditions.unwrap_or_default();
+        let failed = all.iter().find(|own| own.type_ == "NamespaceDeletionContentFailure").unwrap();
+        assert_eq!(failed.reason.as_deref(), Some("ContentDeletionFailed"));
+        let message = "Failed to delete all resource types, 1 remaining: unexpected items still remain in \
+                       namespace: n for gvr: example.com/v1, Resource=gadgets";
+        assert_eq!(failed.message.as_deref(), Some(message));
+        // It is looked at again soon all the same.
         assert!(matches!(findings.into_error("n"), Some(Error::Incomplete(_))));
     }
 }

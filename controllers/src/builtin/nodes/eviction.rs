@@ -1,7 +1,7 @@
 use super::{figures::Evictions, pods_on, taints};
 use crate::{Action, Context, Controller, Error, Sources, builtin::pods};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Taint, Toleration};
 use kubeplane_client::{Change, EventType, ObjectKey};
 use kubeplane_core::features::Features;
 use kubeplane_telemetry::Metrics;
@@ -50,6 +50,21 @@ impl TaintEviction {
             let message = format!("Cancelling deletion of Pod {key}");
             context.recorder().event_for(pod, EventType::Normal, "TaintManagerEviction", message);
         }
+    }
+
+    /// The same of a pod that is gone.
+    fn cancel_of(&self, context: &Context, key: &ObjectKey) {
+        let Some((uid, _)) = self.planned.lock().remove(key) else { return };
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: Some(uid),
+            ..ObjectReference::default()
+        };
+        let message = format!("Cancelling deletion of Pod {key}");
+        context.recorder().event(&about, EventType::Normal, "TaintManagerEviction", message);
     }
 }
 
@@ -122,7 +137,7 @@ impl Controller for TaintEviction {
     async fn reconcile(&self, request: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
         let Some(pod) = informers.of::<Pod>().get(&request.namespace, &request.name) else {
-            self.cancel(context, request, None);
+            self.cancel_of(context, request);
             return Ok(Action::Done);
         };
         let node = node_name(&pod).and_then(|name| informers.of::<Node>().get("", name));

@@ -56,7 +56,10 @@ impl Figures {
         for (name, (ready, unready)) in counts {
             let (label, whole) = (zone(name), ready + unready);
             #[expect(clippy::cast_precision_loss, reason = "numbers of nodes are small")]
-            let share = 100.0 * *ready as f64 / whole.max(1) as f64;
+            let share = match whole {
+                0 => 100.0,
+                whole => 100.0 * *ready as f64 / whole as f64,
+            };
             self.health.get_or_create(&label).set(share);
             self.size.get_or_create(&label).set(count(whole));
             self.unhealthy.get_or_create(&label).set(count(*unready));

@@ -1,4 +1,5 @@
 use super::condition;
+use crate::builtin::Settings;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
@@ -9,10 +10,20 @@ use k8s_openapi::{
 };
 use std::time::Duration;
 
-/// How long a node may be silent.
-pub(super) const GRACE: Duration = Duration::from_secs(50);
-/// How long a new node may take to say anything.
-pub(super) const STARTUP_GRACE: Duration = Duration::from_secs(60);
+/// How long nodes may be silent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Graces {
+    said: Duration,
+    /// A new one, which has not said anything.
+    new: Duration,
+}
+
+impl Graces {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let (said, new) = (settings.node_monitor_grace_period, settings.node_startup_grace_period);
+        Self { said, new }
+    }
+}
 
 /// The conditions a kubelet keeps up to date.
 const FROM_KUBELET: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
@@ -27,11 +38,17 @@ pub(super) struct Pulse {
     pub(super) at: Duration,
     /// Its pods could not be marked yet.
     pub(super) unmarked: bool,
+    graces: Graces,
 }
 
 impl Pulse {
     /// The first look at a node. One that never said anything counts from its creation.
-    pub(super) fn new(node: &Node, lease: Option<&Lease>, now: (Duration, Timestamp)) -> Self {
+    pub(super) fn new(
+        node: &Node,
+        lease: Option<&Lease>,
+        now: (Duration, Timestamp),
+        graces: Graces,
+    ) -> Self {
         let (elapsed, wall) = now;
         let created = node
             .metadata
@@ -47,6 +64,7 @@ impl Pulse {
             at: elapsed.saturating_sub(age.unwrap_or_default()),
             // Whoever looked at it before may have ended before its pods were marked.
             unmarked: condition(node, "Ready").is_some_and(|ready| ready.status != "True"),
+            graces,
         }
     }
 
@@ -71,18 +89,18 @@ impl Pulse {
 
     /// Whether the node has been silent for too long.
     pub(super) fn is_lost(&self, node: &Node, now: Duration) -> bool {
-        now > self.at.saturating_add(grace(node))
+        now > self.at.saturating_add(self.grace(node))
     }
 
     /// How long it takes until it is, if nothing is heard.
     pub(super) fn lasts(&self, node: &Node, now: Duration) -> Duration {
-        let end = self.at.saturating_add(grace(node)) + Duration::from_millis(1);
+        let end = self.at.saturating_add(self.grace(node)) + Duration::from_millis(1);
         end.saturating_sub(now)
     }
-}
 
-fn grace(node: &Node) -> Duration {
-    if condition(node, "Ready").is_some() { GRACE } else { STARTUP_GRACE }
+    fn grace(&self, node: &Node) -> Duration {
+        if condition(node, "Ready").is_some() { self.graces.said } else { self.graces.new }
+    }
 }
 
 fn heartbeat(node: &Node) -> Option<Time> {
@@ -142,13 +160,17 @@ mod tests {
         let seconds = Duration::from_secs;
         let mut node = node("2026-01-01T00:00:00Z");
         let wall = "2026-01-01T05:00:00Z".parse().unwrap();
-        let mut pulse = Pulse::new(&node, None, (seconds(0), wall));
-        assert!(!pulse.is_lost(&node, GRACE));
+        let graces = Graces::of(&Settings::default());
+        let mut pulse = Pulse::new(&node, None, (seconds(0), wall), graces);
+        assert!(!pulse.is_lost(&node, seconds(50)) && pulse.is_lost(&node, seconds(51)));
         pulse.update(&node, Some(&lease("2026-01-01T00:00:10.000000Z")), seconds(40));
         assert!(!pulse.is_lost(&node, seconds(90)));
         pulse.update(&node, Some(&lease("2026-01-01T00:00:10.000000Z")), seconds(80));
         assert_eq!(pulse.lasts(&node, seconds(80)), seconds(10) + Duration::from_millis(1));
         assert!(pulse.is_lost(&node, seconds(91)) && pulse.lasts(&node, seconds(91)).is_zero());
+        let patient = Settings { node_monitor_grace_period: seconds(90), ..Settings::default() };
+        let other = Pulse::new(&node, None, (seconds(0), wall), Graces::of(&patient));
+        assert!(!other.is_lost(&node, seconds(90)) && other.is_lost(&node, seconds(91)));
         assert!(lose(&mut node, wall));
         assert!(!lose(&mut node, wall));
         let reasons: Vec<_> =

@@ -1,6 +1,7 @@
 use super::reference;
 use crate::{
-    Action, Context, Controller, Error, Sources, builtin::service_cidrs::networks,
+    Action, Context, Controller, Error, Sources,
+    builtin::{Settings, service_cidrs::networks},
     error::unless_gone,
 };
 use async_trait::async_trait;
@@ -27,6 +28,8 @@ const TRIES: usize = 3;
 pub(crate) struct NodeIpam {
     /// One of a family, the first that of the nodes' first addresses.
     ranges: Vec<IpNet>,
+    /// How many bits of addresses, of IPv4 and IPv6, are those of a node's part.
+    sizes: (u8, u8),
     given: Mutex<Given>,
 }
 
@@ -40,8 +43,9 @@ struct Given {
 }
 
 impl NodeIpam {
-    pub(crate) fn new(ranges: Vec<IpNet>) -> Self {
-        Self { ranges, given: Mutex::default() }
+    pub(crate) fn new(ranges: Vec<IpNet>, settings: &Settings) -> Self {
+        let sizes = (settings.node_cidr_mask_size_ipv4, settings.node_cidr_mask_size_ipv6);
+        Self { ranges, sizes, given: Mutex::default() }
     }
 
     /// The next part of each range that nobody has, round and round; none when a range has none left.
@@ -57,7 +61,8 @@ impl NodeIpam {
                 || given.unseen.values().flatten().any(overlaps)
         };
         let free = |(index, range): (usize, &IpNet)| {
-            let size = if matches!(range, IpNet::V4(_)) { 24 } else { 64 };
+            let (v4, v6) = self.sizes;
+            let size = if matches!(range, IpNet::V4(_)) { v4 } else { v6 };
             let all = range.subnets(size.max(range.prefix_len())).ok()?;
             // Others may not have forgotten yet who had what was just given back.
             let is_later = |part: &IpNet| given.latest.get(index).is_none_or(|last| part > last);
@@ -125,6 +130,9 @@ impl Controller for NodeIpam {
             self.given.lock().unseen.remove(&request.name);
             return Ok(Action::Done);
         }
+        if node.metadata.deletion_timestamp.is_some() {
+            return Ok(Action::Done);
+        }
         let mut taken: BTreeSet<_> = nodes.list().iter().flat_map(|node| ranges(node)).collect();
         // Nor may a node have addresses of Services.
         let services = context.informers().of::<ServiceCIDR>().list();
@@ -168,7 +176,7 @@ mod tests {
     #[test]
     fn every_node_gets_a_part_of_its_own_until_none_is_left() {
         let ranges = ["10.244.0.0/22", "fd00::/62"].map(|range| range.parse().unwrap());
-        let ipam = NodeIpam::new(ranges.to_vec());
+        let ipam = NodeIpam::new(ranges.to_vec(), &Settings::default());
         let taken = BTreeSet::from(["10.244.1.0/24".parse().unwrap()]);
         let parts = |name: &str| {
             let parts = ipam.reserve(name, &taken)?;
@@ -183,7 +191,8 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_given_away_last() {
-        let ipam = NodeIpam::new(vec!["10.244.0.0/22".parse().unwrap()]);
+        let ranges = vec!["10.244.0.0/22".parse().unwrap()];
+        let ipam = NodeIpam::new(ranges, &Settings::default());
         let next = |name: &str, taken: &[&str]| {
             let taken = taken.iter().map(|part| part.parse().unwrap()).collect();
             let parts = ipam.reserve(name, &taken);

@@ -1,11 +1,11 @@
 use super::{
     NOT_READY, UNREACHABLE, condition,
     figures::Figures,
-    health::{self, Pulse},
+    health::{self, Graces, Pulse},
     is_ready, pods_on, reference, swap_taints, taints,
-    zones::{self, Turn, Zones, zone_of},
+    zones::{self, Rates, Turn, Zones, zone_of},
 };
-use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use crate::{Action, Context, Controller, Error, Sources, builtin::Settings, error::unless_gone};
 use async_trait::async_trait;
 use futures::future::join_all;
 use k8s_openapi::{
@@ -53,6 +53,7 @@ const RENAMED: [(&str, &str); 2] = [
 /// Notices nodes that fall silent, and taints nodes by their conditions.
 pub(crate) struct NodeLifecycle {
     pulses: Arc<Mutex<HashMap<String, Pulse>>>,
+    graces: Graces,
     zones: Mutex<Zones>,
     figures: Figures,
 }
@@ -147,20 +148,24 @@ impl Controller for NodeLifecycle {
 }
 
 impl NodeLifecycle {
-    pub(crate) fn new(metrics: Option<&Metrics>) -> Self {
-        let figures = Figures::shown(metrics);
-        Self { pulses: Arc::default(), zones: Mutex::default(), figures }
+    pub(crate) fn new(settings: &Settings, metrics: Option<&Metrics>) -> Self {
+        Self {
+            pulses: Arc::default(),
+            graces: Graces::of(settings),
+            zones: Mutex::new(Zones::new(Rates::of(settings))),
+            figures: Figures::shown(metrics),
+        }
     }
 
     async fn check_zones(&self, context: &Context) -> Result<Action, Error> {
         let nodes = context.informers().of::<Node>().list();
         let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-        for node in nodes.iter().filter(|node| zones::counts(node)) {
+        for node in &nodes {
             let (ready, unready) = counts.entry(zone_of(node)).or_default();
-            if is_ready(node) {
-                *ready += 1;
-            } else {
-                *unready += 1;
+            match (zones::counts(node), is_ready(node)) {
+                (false, _) => {}
+                (true, true) => *ready += 1,
+                (true, false) => *unready += 1,
             }
         }
         let now = context.clock().elapsed();
@@ -244,7 +249,10 @@ impl NodeLifecycle {
         let (lost, unmarked, is_new) = {
             let mut pulses = self.pulses.lock();
             let is_new = !pulses.contains_key(&name);
-            let first = || Pulse::new(&node, lease.as_deref(), (now, context.now()));
+            let first = || {
+                let now = (now, context.now());
+                Pulse::new(&node, lease.as_deref(), now, self.graces)
+            };
             let pulse = pulses.entry(name.clone()).or_insert_with(first);
             pulse.update(&node, lease.as_deref(), now);
             (pulse.is_lost(&node, now), pulse.unmarked, is_new)
@@ -303,7 +311,6 @@ impl NodeLifecycle {
     }
 }
 
-/// Gives what has a new name its old one, too.
 /// Says of a node that is silent that nothing is known of it; as it is then.
 async fn write_loss(node: Arc<Node>, context: &Context) -> Result<Arc<Node>, Error> {
     let (was_ready, mut lost) = (is_ready(&node), Arc::unwrap_or_clone(node));
@@ -320,6 +327,7 @@ async fn write_loss(node: Arc<Node>, context: &Context) -> Result<Arc<Node>, Err
     Ok(Arc::new(lost))
 }
 
+/// Gives what has a new name its old one, too.
 async fn rename_labels(context: &Context, node: &Node) -> Result<(), Error> {
     let Some(labels) = &node.metadata.labels else { return Ok(()) };
     let differing = RENAMED.iter().filter_map(|(now, before)| {

@@ -1,13 +1,30 @@
+use crate::builtin::Settings;
 use k8s_openapi::api::core::v1::Node;
 use std::{collections::BTreeMap, time::Duration};
 
-/// Nodes per second that may be tainted in a zone in normal times.
-const NORMAL: f64 = 0.1;
-/// The same in a large zone in which most nodes are not ready.
-const CAUTIOUS: f64 = 0.01;
-/// Zones up to this size are left alone when most of their nodes are not ready.
-const SMALL: usize = 50;
-const MOST: f64 = 0.55;
+/// How fast nodes may be tainted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rates {
+    /// Nodes per second of a zone in normal times.
+    normal: f64,
+    /// The same in a large zone in which most nodes are not ready.
+    cautious: f64,
+    /// Zones up to this size are left alone when most of their nodes are not ready.
+    small: usize,
+    /// Which part of its nodes is most of a zone.
+    most: f64,
+}
+
+impl Rates {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            normal: settings.node_eviction_rate,
+            cautious: settings.secondary_node_eviction_rate,
+            small: settings.large_cluster_size_threshold,
+            most: settings.unhealthy_zone_threshold,
+        }
+    }
+}
 
 const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
 
@@ -24,22 +41,25 @@ pub(super) fn counts(node: &Node) -> bool {
     !node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED))
 }
 
-/// The name of a node's zone, region included.
+/// The name of a node's zone, region included; where both are there, labels of before 1.17 count.
 pub(super) fn zone_of(node: &Node) -> String {
-    let label =
-        |name: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
-    let region = label("topology.kubernetes.io/region").unwrap_or_default();
-    let zone = label("topology.kubernetes.io/zone").unwrap_or_default();
+    let label = |part: &str| {
+        let labels = node.metadata.labels.as_ref()?;
+        let old = labels.get(&format!("failure-domain.beta.kubernetes.io/{part}"));
+        old.or_else(|| labels.get(&format!("topology.kubernetes.io/{part}"))).cloned()
+    };
+    let region = label("region").unwrap_or_default();
+    let zone = label("zone").unwrap_or_default();
     if region.is_empty() && zone.is_empty() { String::new() } else { format!("{region}:\0:{zone}") }
 }
 
 /// The state of a zone with so many nodes that are ready and that are not.
-pub(super) fn state(ready: usize, unready: usize) -> State {
+fn state(ready: usize, unready: usize, most: f64) -> State {
     #[expect(clippy::cast_precision_loss, reason = "numbers of nodes are small")]
     let share = unready as f64 / (ready + unready).max(1) as f64;
     if ready == 0 && unready > 0 {
         State::Full
-    } else if unready > 2 && share >= MOST {
+    } else if unready > 2 && share >= most {
         State::Partial
     } else {
         State::Normal
@@ -47,8 +67,9 @@ pub(super) fn state(ready: usize, unready: usize) -> State {
 }
 
 /// How fast nodes of each zone may be tainted, so that a broken network does not evict every pod.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Zones {
+    rates: Rates,
     zones: BTreeMap<String, Zone>,
     /// No node of any zone is ready: the fault is more likely on this side.
     stopped: bool,
@@ -72,28 +93,34 @@ pub(super) enum Turn {
 }
 
 impl Zones {
+    pub(super) fn new(rates: Rates) -> Self {
+        Self { rates, zones: BTreeMap::new(), stopped: false }
+    }
+
     /// The zones that were there at the last look.
     pub(super) fn names(&self) -> Vec<String> {
         self.zones.keys().cloned().collect()
     }
 
-    /// Takes in how many nodes are ready and not ready in each zone.
+    /// Takes in how many nodes are ready and not ready in each zone; one whose nodes do not count has none of either.
     pub(super) fn update(
         &mut self,
         counts: &BTreeMap<String, (usize, usize)>,
         now: Duration,
     ) -> Turn {
-        let states: BTreeMap<_, _> = counts
-            .iter()
-            .map(|(zone, (ready, unready))| (zone, (state(*ready, *unready), ready + unready)))
-            .collect();
-        let stop = !states.is_empty() && states.values().all(|(state, _)| *state == State::Full);
+        let rates = self.rates;
+        let states = counts.iter().map(|(zone, (ready, unready))| {
+            (zone, (state(*ready, *unready, rates.most), ready + unready))
+        });
+        let states: BTreeMap<_, _> = states.collect();
+        let mut counting = states.values().filter(|(_, size)| *size > 0).peekable();
+        let stop = counting.peek().is_some() && counting.all(|(state, _)| *state == State::Full);
         self.zones.retain(|zone, _| counts.contains_key(zone));
         for (zone, (state, size)) in states {
             let rate = match state {
                 _ if stop => 0.0,
-                State::Normal | State::Full => NORMAL,
-                State::Partial if size > SMALL => CAUTIOUS,
+                State::Normal | State::Full => rates.normal,
+                State::Partial if size > rates.small => rates.cautious,
                 State::Partial => 0.0,
             };
             let zone =
@@ -156,14 +183,14 @@ mod tests {
             (2, 3, State::Partial),
             (0, 1, State::Full),
         ] {
-            assert_eq!(state(ready, unready), expected, "{ready} ready, {unready} not");
+            assert_eq!(state(ready, unready, 0.55), expected, "{ready} ready, {unready} not");
         }
     }
 
     #[test]
     fn one_node_in_ten_seconds_and_none_when_all_are_down() {
         let seconds = Duration::from_secs;
-        let mut zones = Zones::default();
+        let mut zones = Zones::new(Rates::of(&Settings::default()));
         assert_eq!(zones.update(&counts(&[("a", 5, 1), ("b", 5, 0)]), seconds(0)), Turn::None);
         assert!(zones.take("a", seconds(0)));
         assert!(!zones.take("a", seconds(9)));
@@ -182,5 +209,35 @@ mod tests {
             !zones.take("b", seconds(100)),
             "a small zone in which most nodes are down is left alone"
         );
+    }
+
+    #[test]
+    fn a_zone_whose_nodes_do_not_count_has_the_normal_rate_and_stops_nothing() {
+        let seconds = Duration::from_secs;
+        let settings = Settings { node_eviction_rate: 0.2, ..Settings::default() };
+        let mut zones = Zones::new(Rates::of(&settings));
+        let both = counts(&[("a", 0, 0), ("b", 3, 0)]);
+        assert_eq!(zones.update(&both, seconds(0)), Turn::None);
+        assert!(zones.take("a", seconds(0)) && !zones.take("a", seconds(4)));
+        assert!(zones.take("a", seconds(5)), "a node in five seconds");
+        let down = counts(&[("a", 0, 0), ("b", 0, 3)]);
+        assert_eq!(zones.update(&down, seconds(10)), Turn::Stop, "it is not well by that");
+        let mut alone = Zones::new(Rates::of(&settings));
+        assert_eq!(alone.update(&counts(&[("a", 0, 0)]), seconds(0)), Turn::None);
+        assert!(alone.take("a", seconds(0)));
+    }
+
+    #[test]
+    fn the_older_labels_of_a_zone_count_first() {
+        let zone = |labels: serde_json::Value| {
+            let node = serde_json::json!({"metadata": {"labels": labels}});
+            zone_of(&serde_json::from_value(node).unwrap())
+        };
+        let (old, new) = ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone");
+        assert_eq!(zone(serde_json::json!({})), "");
+        assert_eq!(zone(serde_json::json!({new: "z"})), ":\0:z");
+        assert_eq!(zone(serde_json::json!({new: "z", old: "y"})), ":\0:y");
+        let region = "topology.kubernetes.io/region";
+        assert_eq!(zone(serde_json::json!({old: "y", region: "r"})), "r:\0:y");
     }
 }

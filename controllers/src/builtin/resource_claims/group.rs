@@ -24,8 +24,8 @@ pub(super) const PLURAL: &str = "podgroups";
 
 /// A PodGroup, as far as it has to do with claims.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct PodGroup {
-    pub(super) metadata: ObjectMeta,
+pub(in crate::builtin) struct PodGroup {
+    pub(in crate::builtin) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) spec: Spec,
     #[serde(default)]
@@ -111,13 +111,18 @@ impl PodGroup {
     }
 }
 
+/// Whether the user of a claim is a PodGroup.
+pub(in crate::builtin) fn is_group(consumer: &ResourceClaimConsumerReference) -> bool {
+    consumer.api_group.as_deref() == Some(GROUP) && consumer.resource == PLURAL
+}
+
 /// The name of the group of a pod.
-pub(super) fn name_of(pod: &Pod) -> Option<&str> {
+pub(in crate::builtin) fn name_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.scheduling_group.as_ref()?.pod_group_name.as_deref()
 }
 
 /// Whether a claim was made for the group of this pod, which knows no more of it than its name.
-pub(super) fn owns(pod: &Pod, claim: &ResourceClaim) -> bool {
+pub(in crate::builtin) fn owns(pod: &Pod, claim: &ResourceClaim) -> bool {
     let of_groups = |version: &str| version.split_once('/').is_some_and(|(own, _)| own == GROUP);
     controller_of(claim).is_some_and(|own| {
         own.kind == "PodGroup"

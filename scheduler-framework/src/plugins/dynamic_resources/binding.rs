@@ -81,7 +81,7 @@ impl PreBind for DynamicResources {
             || Err((TIMEOUT, "device binding timeout: context deadline exceeded".to_owned()));
         let ended = ended.unwrap_or_else(late);
         let status = ended.as_ref().map_or_else(|(status, _)| *status, |()| "success");
-        count(handle, cycle, pod, status, handle.clock.elapsed().saturating_sub(began));
+        note(handle, cycle, pod, status, handle.clock.elapsed().saturating_sub(began));
         ended.map_err(|(_, why)| Objection::from(why))
     }
 }
@@ -93,7 +93,7 @@ type Unready = (&'static str, String);
 const TIMEOUT: &str = "timeout";
 
 /// Counts how the waiting for the devices of a pod ended.
-fn count(handle: &Handle, cycle: &Cycle, pod: &PodInfo, status: &'static str, took: Duration) {
+fn note(handle: &Handle, cycle: &Cycle, pod: &PodInfo, status: &'static str, took: Duration) {
     let profile = pod.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
     for claim in cycle.claims.lock().iter() {
         for own in results(claim) {

@@ -1,0 +1,184 @@
+//! Flags of controllers and of their election, with the original's names.
+
+use super::duration;
+use clap::Args;
+use kubeplane::{client::LeaseConfig, controllers::Settings};
+use std::time::Duration;
+
+/// What some controllers do otherwise.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SettingsArgs {
+    /// How many pods that have ended are kept; all, if it is not above zero.
+    #[arg(long, value_name = "COUNT", default_value_t = 12_500, allow_negative_numbers = true)]
+    terminated_pod_gc_threshold: i32,
+    /// How long a node may be silent before nothing is known of it.
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
+    node_monitor_grace_period: Duration,
+    /// The same for a node that has never said whether it is ready.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    node_startup_grace_period: Duration,
+    /// Nodes per second of a zone from which pods are evicted when they are not ready.
+    #[arg(long, value_name = "RATE", default_value = "0.1", value_parser = rate)]
+    node_eviction_rate: f64,
+    /// The same in a large zone of which too many nodes are not ready; in a small one there is none.
+    #[arg(long, value_name = "RATE", default_value = "0.01", value_parser = rate)]
+    secondary_node_eviction_rate: f64,
+    /// Which part of a zone's nodes is too many when it is not ready; three at least.
+    #[arg(long, value_name = "SHARE", default_value = "0.55", value_parser = rate)]
+    unhealthy_zone_threshold: f64,
+    /// Zones of more nodes are large.
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    large_cluster_size_threshold: usize,
+    /// How many endpoints an EndpointSlice has at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 100,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    max_endpoints_per_slice: u16,
+    /// How many bits of an IPv4 address are those of a node's range.
+    #[arg(long, value_name = "BITS", default_value_t = 24,
+        value_parser = clap::value_parser!(u8).range(..=32))]
+    node_cidr_mask_size_ipv4: u8,
+    /// How many bits of an IPv6 address are.
+    #[arg(long, value_name = "BITS", default_value_t = 64,
+        value_parser = clap::value_parser!(u8).range(..=128))]
+    node_cidr_mask_size_ipv6: u8,
+    /// How long certificates that are asked for through the API are good at most.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    cluster_signing_duration: Duration,
+}
+
+impl SettingsArgs {
+    pub(crate) fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        let most = usize::try_from(self.terminated_pod_gc_threshold);
+        settings.terminated_pod_gc_threshold = most.unwrap_or_default();
+        settings.node_monitor_grace_period = self.node_monitor_grace_period;
+        settings.node_startup_grace_period = self.node_startup_grace_period;
+        settings.node_eviction_rate = self.node_eviction_rate;
+        settings.secondary_node_eviction_rate = self.secondary_node_eviction_rate;
+        settings.unhealthy_zone_threshold = self.unhealthy_zone_threshold;
+        settings.large_cluster_size_threshold = self.large_cluster_size_threshold;
+        settings.max_endpoints_per_slice = self.max_endpoints_per_slice.into();
+        settings.node_cidr_mask_size_ipv4 = self.node_cidr_mask_size_ipv4;
+        settings.node_cidr_mask_size_ipv6 = self.node_cidr_mask_size_ipv6;
+        settings.cluster_signing_duration = self.cluster_signing_duration;
+        settings
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
+        _ => Err("must be a number that is not negative".to_owned()),
+    }
+}
+
+/// How it is agreed on who works.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ElectionArgs {
+    /// How long others leave one alone that works and does not say so.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    leader_elect_lease_duration: Duration,
+    /// How long one goes on to work that cannot say so.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    leader_elect_renew_deadline: Duration,
+    /// How often it is tried.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    leader_elect_retry_period: Duration,
+    /// The lease's name.
+    #[arg(long, value_name = "NAME", default_value = "kube-controller-manager")]
+    leader_elect_resource_name: String,
+    /// The lease's namespace.
+    #[arg(long, value_name = "NAME", default_value = "kube-system")]
+    leader_elect_resource_namespace: String,
+}
+
+impl ElectionArgs {
+    /// The election in which this is the candidate.
+    pub(crate) fn lease(&self, identity: &str) -> Result<LeaseConfig, String> {
+        let (lease, renew, retry) = (
+            self.leader_elect_lease_duration,
+            self.leader_elect_renew_deadline,
+            self.leader_elect_retry_period,
+        );
+        if retry.is_zero() {
+            return Err("leaderElection.retryPeriod must be greater than zero".to_owned());
+        }
+        if lease <= renew {
+            return Err("leaseDuration must be greater than renewDeadline".to_owned());
+        }
+        // It is tried up to a fifth later.
+        if renew <= retry.mul_f64(1.2) {
+            return Err("renewDeadline must be greater than retryPeriod*JitterFactor".to_owned());
+        }
+        let (namespace, name) =
+            (&self.leader_elect_resource_namespace, &self.leader_elect_resource_name);
+        Ok(LeaseConfig {
+            lease_duration: lease,
+            renew_deadline: renew,
+            retry_period: retry,
+            ..LeaseConfig::new(namespace, name, identity)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        #[command(flatten)]
+        election: ElectionArgs,
+    }
+
+    fn line(flags: &[&str]) -> Result<Line, String> {
+        let line = ["kubeplane"].iter().chain(flags);
+        Line::try_parse_from(line).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_said_is_the_original() {
+        let line = line(&[]).unwrap();
+        assert_eq!(line.settings.settings(), Settings::default());
+        let (lease, usual) = (
+            line.election.lease("me").unwrap(),
+            LeaseConfig::new("kube-system", "kube-controller-manager", "me"),
+        );
+        assert_eq!((&lease.namespace, &lease.name), (&usual.namespace, &usual.name));
+        let times = |own: &LeaseConfig| (own.lease_duration, own.renew_deadline, own.retry_period);
+        assert_eq!(times(&lease), times(&usual));
+    }
+
+    #[test]
+    fn what_is_said_counts_and_nonsense_is_refused() {
+        let flags = [
+            "--terminated-pod-gc-threshold=-1",
+            "--node-monitor-grace-period=1m30s",
+            "--node-eviction-rate=2.5",
+            "--node-cidr-mask-size-ipv4=26",
+            "--leader-elect-lease-duration=60s",
+        ];
+        let said = line(&flags).unwrap();
+        let settings = said.settings.settings();
+        assert_eq!(settings.terminated_pod_gc_threshold, 0);
+        assert_eq!(settings.node_monitor_grace_period, Duration::from_secs(90));
+        assert_eq!(settings.node_cidr_mask_size_ipv4, 26);
+        assert!((settings.node_eviction_rate - 2.5).abs() < f64::EPSILON);
+        assert_eq!(said.election.lease("me").unwrap().lease_duration, Duration::from_secs(60));
+        let wrong = [
+            "--node-eviction-rate=-1",
+            "--node-cidr-mask-size-ipv4=33",
+            "--max-endpoints-per-slice=0",
+        ];
+        for wrong in wrong {
+            assert!(line(&[wrong]).is_err(), "{wrong}");
+        }
+        let late = line(&["--leader-elect-renew-deadline=15s"]).unwrap().election.lease("me");
+        assert_eq!(late.unwrap_err(), "leaseDuration must be greater than renewDeadline");
+        let often = line(&["--leader-elect-retry-period=9s"]).unwrap().election.lease("me");
+        assert!(often.unwrap_err().starts_with("renewDeadline must be greater than"));
+    }
+}

@@ -1,0 +1,55 @@
+use std::time::Duration;
+
+/// What controllers do unless they are told otherwise: each field is the original's flag of that name, with its default.
+///
+/// ```
+/// use kubeplane_controllers::Settings;
+///
+/// let mut settings = Settings::default();
+/// settings.terminated_pod_gc_threshold = 100;
+/// assert_eq!(settings.node_cidr_mask_size_ipv4, 24);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How many pods that have ended are kept; 0 for all.
+    pub terminated_pod_gc_threshold: usize,
+    /// How long a node may be silent before nothing is known of it.
+    pub node_monitor_grace_period: Duration,
+    /// The same for a node that has never said whether it is ready.
+    pub node_startup_grace_period: Duration,
+    /// Nodes per second of a zone that may be tainted for eviction.
+    pub node_eviction_rate: f64,
+    /// The same in a large zone of which too many nodes are not ready; in a small one there is none.
+    pub secondary_node_eviction_rate: f64,
+    /// Which part of a zone's nodes, from 0 to 1, is too many when it is not ready; three nodes at least.
+    pub unhealthy_zone_threshold: f64,
+    /// Zones of more nodes are large.
+    pub large_cluster_size_threshold: usize,
+    /// How many endpoints an EndpointSlice has at most; above 0.
+    pub max_endpoints_per_slice: usize,
+    /// How many bits of an IPv4 address are those of a node's range.
+    pub node_cidr_mask_size_ipv4: u8,
+    /// How many bits of an IPv6 address are.
+    pub node_cidr_mask_size_ipv6: u8,
+    /// How long certificates that are asked for through the API are good at most.
+    pub cluster_signing_duration: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            terminated_pod_gc_threshold: 12_500,
+            node_monitor_grace_period: Duration::from_secs(50),
+            node_startup_grace_period: Duration::from_secs(60),
+            node_eviction_rate: 0.1,
+            secondary_node_eviction_rate: 0.01,
+            unhealthy_zone_threshold: 0.55,
+            large_cluster_size_threshold: 50,
+            max_endpoints_per_slice: 100,
+            node_cidr_mask_size_ipv4: 24,
+            node_cidr_mask_size_ipv6: 64,
+            cluster_signing_duration: Duration::from_secs(365 * 24 * 3600),
+        }
+    }
+}
