@@ -61,12 +61,15 @@ fn embedded(schema: &mut Value) {
 
 fn as_resource(schema: &mut Value) {
     let texts = [
-        ("apiVersion", "The group and version of the schema this object follows."),
-        ("kind", "The kind of the object, in CamelCase."),
+        (
+            "apiVersion",
+            "APIVersion defines the schema that the object follows: a group and a version.",
+        ),
+        ("kind", "Kind is what type of object this is, in CamelCase."),
     ];
     for (name, text) in texts {
         schema["properties"][name] = json!({"type": "string", "description": text});
     }
     schema["properties"]["metadata"] =
-        json!({"allOf": [reference(META)], "description": "Standard object metadata."});
+        json!({"allOf": [reference(META)], "description": "Standard object's metadata."});
 }

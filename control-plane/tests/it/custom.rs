@@ -73,6 +73,12 @@ async fn a_kind_made_at_run_time_is_like_any_other() {
     assert!(kubectl.ok(&["get", "all"]).contains("boat.harbour.example.com/ketch"));
     let text = kubectl.ok(&["explain", "boat.spec.masts"]);
     assert!(text.contains("How many there are."), "{text}");
+    // What the original's conformance tests look for in what comes with every kind.
+    let text = kubectl.ok(&["explain", "boat"]);
+    assert!(text.contains("APIVersion defines"), "{text}");
+    let text = kubectl.ok(&["explain", "boat.metadata"]);
+    assert!(text.contains("Standard object's metadata"), "{text}");
+    assert!(text.contains("CreationTimestamp is a timestamp"), "{text}");
 
     kubectl.ok(&["scale", "boat/ketch", "--replicas=3"]);
     assert_eq!(kubectl.ok(&["get", "bt", "ketch", "-o", "jsonpath={.spec.masts}"]), "3");
