@@ -8,7 +8,10 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use kubeplane_core::quantity::Quantity;
-use kubeplane_workload::{HostPort, Resources, host_ports, requests, resources::is_pod_level};
+use kubeplane_workload::{
+    HostPort, Resources, host_ports,
+    resources::{add, is_pod_level, requests_beside},
+};
 pub(crate) use resized::{counted, differs};
 use std::{
     collections::BTreeMap,
@@ -111,10 +114,10 @@ impl PodInfo {
     pub fn new(pod: Arc<Pod>) -> Self {
         let spec = pod.spec.as_ref().unwrap_or(&EMPTY);
         let as_counted = counted(&pod, spec);
-        let (requests, scored) = amounts(&as_counted);
+        let (requests, scored) = amounts(&as_counted, &shares(&pod));
         let arriving = spec.resources.is_some().then(|| {
             let alone = PodSpec { resources: None, ..spec.clone() };
-            amounts(&alone).1
+            amounts(&alone, &Resources::new()).1
         });
         Self {
             key: format!(
@@ -237,11 +240,26 @@ impl PodInfo {
     }
 }
 
+/// What the devices of a pod that is on a node take of that node's own resources (KEP-5517).
+pub(crate) fn shares(pod: &Pod) -> Resources {
+    let mut total = Resources::new();
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    // What a pod without one says of that is left over from an attempt that failed.
+    let status = pod.status.as_ref().filter(|_| node.is_some_and(|name| !name.is_empty()));
+    let claims = status.and_then(|own| own.node_allocatable_resource_claim_statuses.as_ref());
+    for claim in claims.into_iter().flatten() {
+        let amounts = claim.resources.iter();
+        let own = amounts.map(|(name, amount)| (name.clone(), Quantity::from_api(amount)));
+        add(&mut total, &own.collect());
+    }
+    total
+}
+
 /// What a pod requests, and what it counts as when nodes are scored: containers that say nothing of CPU or memory are
 /// taken for small ones, also among those that only start the pod. Where the pod requests something as a whole they are
-/// so only for what is not requested at all.
-fn amounts(spec: &PodSpec) -> (Amounts, Amounts) {
-    let sum = requests(spec);
+/// so only for what is not requested at all. `shares` is what its devices take of the node beside that.
+fn amounts(spec: &PodSpec, shares: &Resources) -> (Amounts, Amounts) {
+    let sum = requests_beside(spec, shares);
     let requests = Amounts::of(&sum);
     let whole = spec.resources.as_ref().and_then(|own| own.requests.as_ref());
     let as_whole = whole.is_some_and(|own| own.keys().any(|name| is_pod_level(name)));
@@ -264,7 +282,7 @@ fn amounts(spec: &PodSpec) -> (Amounts, Amounts) {
             requests.entry((*name).to_owned()).or_insert_with(|| quantity(amount));
         }
     }
-    let lenient = Amounts::of(&kubeplane_workload::requests(&lenient));
+    let lenient = Amounts::of(&requests_beside(&lenient, shares));
     // Nothing else is counted otherwise.
     let scored =
         Amounts { milli_cpu: lenient.milli_cpu, memory: lenient.memory, ..requests.clone() };

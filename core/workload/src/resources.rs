@@ -15,7 +15,15 @@ pub type Resources = BTreeMap<String, Quantity>;
 /// instead where they are set.
 #[must_use]
 pub fn requests(spec: &PodSpec) -> Resources {
+    requests_beside(spec, &Resources::new())
+}
+
+/// As [`requests`], where `more` is needed beside what the containers request: what devices of claims take of the node
+/// (KEP-5517). Requests of the pod as a whole are for both together.
+#[must_use]
+pub fn requests_beside(spec: &PodSpec, more: &Resources) -> Resources {
     let mut total = container_requests(spec);
+    add(&mut total, more);
     override_with_pod_level(
         &mut total,
         spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()),
@@ -157,6 +165,24 @@ mod tests {
             "overhead": {"cpu": "10m", "memory": "1Mi"},
         }));
         assert_eq!(texts(&requests(&spec)), ["cpu=1060m", "memory=1Mi"]);
+    }
+
+    #[test]
+    fn what_devices_take_counts_beside_the_containers() {
+        let spec = spec(json!({
+            "containers": [{"name": "a", "resources": {"requests": {"cpu": "1", "memory": "1Mi"}}}],
+            "initContainers": [{"name": "i", "resources": {"requests": {"cpu": "3"}}}],
+            "resources": {"requests": {"memory": "5Mi"}},
+            "overhead": {"cpu": "1"},
+        }));
+        let amount = |text: &str| Quantity::parse(text).unwrap();
+        let more = Resources::from([
+            ("cpu".to_owned(), amount("2")),
+            ("memory".to_owned(), amount("2Mi")),
+            ("hugepages-2Mi".to_owned(), amount("4Mi")),
+        ]);
+        let total = requests_beside(&spec, &more);
+        assert_eq!(texts(&total), ["cpu=6", "hugepages-2Mi=4Mi", "memory=5Mi"]);
     }
 
     #[test]

@@ -156,8 +156,9 @@ impl DefaultPreemption {
             seen += 1;
             match memory.on_node(what_if, index, &budgets) {
                 Ok(Some(rank)) if rank.violations == 0 => kind.push((index, rank)),
-                Ok(Some(rank)) => violating.push((index, rank)),
-                Ok(None) => {}
+                // As many as are wanted will do: of more the original takes no notice either.
+                Ok(Some(rank)) if violating.len() < wanted => violating.push((index, rank)),
+                Ok(_) => {}
                 Err(why) => failure = Some(why),
             }
             if !kind.is_empty() && kind.len() + violating.len() >= wanted {

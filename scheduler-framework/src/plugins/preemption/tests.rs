@@ -249,6 +249,27 @@ async fn disruption_budgets_are_broken_last() {
 }
 
 #[tokio::test]
+async fn no_more_nodes_that_break_budgets_are_compared_than_are_wanted() {
+    let budget = json!({"metadata": {"name": "b", "namespace": "d"},
+        "spec": {"selector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}},
+        "status": {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1,
+            "expectedPods": 1}});
+    let budget: PodDisruptionBudget = serde_json::from_value(budget).unwrap();
+    let objects = ClusterObjects {
+        budgets: Arc::new(vec![Arc::new(budget)]),
+        ..ClusterObjects::default()
+    };
+    let pods = |name: &str| vec![cpu(name, 10, "2")];
+    let nodes = snapshot(&[("n1", pods("a")), ("n2", pods("b")), ("n3", pods("c"))]);
+    let nodes = nodes.with_objects(Arc::new(objects));
+    let own = cpu("p", 100, "3");
+    for wanted in [1, 2, 3] {
+        let found = found(&DefaultPreemption::new(0, wanted), &own, &nodes);
+        assert_eq!(found.len(), wanted, "{found:?}");
+    }
+}
+
+#[tokio::test]
 async fn pods_are_told_why_preemption_does_not_help() {
     let nodes = snapshot(&[("n1", vec![cpu("a", 10, "2")]), ("n2", vec![cpu("b", 500, "2")])]);
     let insufficient = "0/2 nodes are available: 2 Insufficient cpu.";
