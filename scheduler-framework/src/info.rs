@@ -10,7 +10,7 @@ use k8s_openapi::{
 use kubeplane_core::quantity::Quantity;
 use kubeplane_workload::{
     HostPort, Resources, host_ports,
-    resources::{add, is_pod_level, requests_beside},
+    resources::{is_pod_level, requests_beside, taken_by_devices},
 };
 pub(crate) use resized::{counted, differs};
 use std::{
@@ -114,7 +114,7 @@ impl PodInfo {
     pub fn new(pod: Arc<Pod>) -> Self {
         let spec = pod.spec.as_ref().unwrap_or(&EMPTY);
         let as_counted = counted(&pod, spec);
-        let (requests, scored) = amounts(&as_counted, &shares(&pod));
+        let (requests, scored) = amounts(&as_counted, &taken_by_devices(&pod));
         let arriving = spec.resources.is_some().then(|| {
             let alone = PodSpec { resources: None, ..spec.clone() };
             amounts(&alone, &Resources::new()).1
@@ -238,21 +238,6 @@ impl PodInfo {
     pub fn ports(&self) -> &[HostPort] {
         &self.ports
     }
-}
-
-/// What the devices of a pod that is on a node take of that node's own resources (KEP-5517).
-pub(crate) fn shares(pod: &Pod) -> Resources {
-    let mut total = Resources::new();
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-    // What a pod without one says of that is left over from an attempt that failed.
-    let status = pod.status.as_ref().filter(|_| node.is_some_and(|name| !name.is_empty()));
-    let claims = status.and_then(|own| own.node_allocatable_resource_claim_statuses.as_ref());
-    for claim in claims.into_iter().flatten() {
-        let amounts = claim.resources.iter();
-        let own = amounts.map(|(name, amount)| (name.clone(), Quantity::from_api(amount)));
-        add(&mut total, &own.collect());
-    }
-    total
 }
 
 /// What a pod requests, and what it counts as when nodes are scored: containers that say nothing of CPU or memory are

@@ -1,7 +1,7 @@
 //! What a pod takes from a node.
 
 use k8s_openapi::{
-    api::core::v1::{Container, PodSpec, ResourceRequirements},
+    api::core::v1::{Container, Pod, PodSpec, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use kubeplane_core::quantity::Quantity;
@@ -30,6 +30,22 @@ pub fn requests_beside(spec: &PodSpec, more: &Resources) -> Resources {
     );
     for (name, amount) in amounts(spec.overhead.as_ref()) {
         add_one(&mut total, name, &amount);
+    }
+    total
+}
+
+/// What the devices of a pod that has a node take of that node's own resources, as its status says (KEP-5517); for
+/// [`requests_beside`]. Of a pod without a node it is nothing: what its status says is left over from an attempt that failed.
+#[must_use]
+pub fn taken_by_devices(pod: &Pod) -> Resources {
+    let mut total = Resources::new();
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let status = pod.status.as_ref().filter(|_| node.is_some_and(|name| !name.is_empty()));
+    let claims = status.and_then(|own| own.node_allocatable_resource_claim_statuses.as_ref());
+    for claim in claims.into_iter().flatten() {
+        for (name, amount) in amounts(Some(&claim.resources)) {
+            add_one(&mut total, name, &amount);
+        }
     }
     total
 }

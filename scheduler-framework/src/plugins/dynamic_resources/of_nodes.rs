@@ -9,7 +9,7 @@ use super::{
     claims::{allocation, claim_name},
     filtering::{Cycle, Found, refused},
 };
-use crate::{CycleState, FilterVerdict, Handle, NodeInfo, PodInfo, info};
+use crate::{CycleState, FilterVerdict, Handle, NodeInfo, PodInfo};
 use k8s_openapi::api::{
     core::v1::{Container, NodeAllocatableResourceClaimStatus, Pod, PodSpec},
     resource::v1::{
@@ -22,7 +22,10 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use kubeplane_core::quantity::Quantity;
-use kubeplane_workload::{Resources, node_selector_matches, resources::requests_beside};
+use kubeplane_workload::{
+    Resources, node_selector_matches,
+    resources::{requests_beside, taken_by_devices},
+};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -194,7 +197,7 @@ fn check_budget(placed: &PodInfo) -> Result<(), FilterVerdict> {
     if spec.resources.as_ref().is_none_or(|own| own.requests.is_none()) {
         return Ok(());
     }
-    let shares = info::shares(placed.pod());
+    let shares = taken_by_devices(placed.pod());
     let parts = PodSpec { resources: None, ..spec.clone() };
     let (budget, needed) = (requests_beside(spec, &shares), requests_beside(&parts, &shares));
     let short = |(name, amount): &(&String, &Quantity)| {
