@@ -255,10 +255,8 @@ async fn no_more_nodes_that_break_budgets_are_compared_than_are_wanted() {
         "status": {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1,
             "expectedPods": 1}});
     let budget: PodDisruptionBudget = serde_json::from_value(budget).unwrap();
-    let objects = ClusterObjects {
-        budgets: Arc::new(vec![Arc::new(budget)]),
-        ..ClusterObjects::default()
-    };
+    let objects =
+        ClusterObjects { budgets: Arc::new(vec![Arc::new(budget)]), ..ClusterObjects::default() };
     let pods = |name: &str| vec![cpu(name, 10, "2")];
     let nodes = snapshot(&[("n1", pods("a")), ("n2", pods("b")), ("n3", pods("c"))]);
     let nodes = nodes.with_objects(Arc::new(objects));
@@ -318,6 +316,14 @@ async fn a_pod_waits_until_those_have_left_whom_it_has_driven_out() {
         let (nomination, message) = outcome(&waiting_for(node), &nodes).await;
         assert!(matches!(nomination, Nomination::Node(_)), "{message}");
     }
+}
+
+#[test]
+fn of_several_nodes_that_fail_all_are_told() {
+    let why = |node: &str| format!("expected at least one victim pod on node {node:?}");
+    assert_eq!(together(&[why("a")]), why("a"));
+    let both = "[expected at least one victim pod on node \"a\", expected at least one victim pod on node \"b\"]";
+    assert_eq!(together(&[why("a"), why("b")]), both);
 }
 
 #[tokio::test]
