@@ -217,6 +217,16 @@ impl Quantity {
         (self.mantissa, self.text) = (self.mantissa.saturating_mul(by.into()), None);
     }
 
+    /// The product, in this one's format; no finer than one billionth, and capped to what fits.
+    #[must_use]
+    pub fn times(&self, other: &Self) -> Self {
+        let mantissa = self.mantissa.saturating_mul(other.mantissa);
+        let scale = self.scale.saturating_add(other.scale);
+        let mut product = Self { mantissa, scale, format: self.format, text: None };
+        product.round_up(NANO);
+        product
+    }
+
     /// Changes the sign.
     pub fn neg(&mut self) {
         (self.mantissa, self.text) = (self.mantissa.saturating_neg(), None);

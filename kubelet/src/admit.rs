@@ -4,14 +4,24 @@ use crate::{spec, status::Verdict};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kubeplane_core::quantity::Quantity;
 use kubeplane_workload::{
-    first_untolerated_comparing, host_ports, node_affinity_matches, requests,
+    first_untolerated_comparing, host_ports, node_affinity_matches,
+    resources::{requests_beside, taken_by_devices},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What the node has for pods.
 pub(crate) type Amounts = BTreeMap<String, Quantity>;
 
-/// Checks a pod against the node and the pods that are on it; if `comparing`, tolerations may compare numbers.
+/// What of that is switched on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Gates {
+    /// Whether tolerations may compare numbers.
+    pub(crate) comparing: bool,
+    /// Whether devices take of their node's own resources.
+    pub(crate) of_nodes: bool,
+}
+
+/// Checks a pod against the node and the pods that are on it.
 ///
 /// # Errors
 /// The reason and message the pod fails with.
@@ -20,14 +30,14 @@ pub(crate) fn check(
     others: &[Arc<Pod>],
     node: Option<&Node>,
     allocatable: &Amounts,
-    comparing: bool,
+    gates: Gates,
 ) -> Result<(), Verdict> {
     let max_pods = allocatable.get("pods").map_or(0, Quantity::value);
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
     if count >= max_pods {
         return Err(rejected("OutOfpods", &lacking("pods", 1, count, max_pods)));
     }
-    resources(pod, others, allocatable)?;
+    resources(pod, others, allocatable, gates)?;
     let pod_spec = spec::spec(pod);
     if let Some(node) = node
         && !node_affinity_matches(&pod_spec, node)
@@ -43,7 +53,7 @@ pub(crate) fn check(
     }
     let taints = node.and_then(|node| node.spec.as_ref()?.taints.as_deref()).unwrap_or_default();
     let tolerations = pod_spec.tolerations.as_deref().unwrap_or_default();
-    match first_untolerated_comparing(taints, tolerations, &["NoExecute"], comparing) {
+    match first_untolerated_comparing(taints, tolerations, &["NoExecute"], gates.comparing) {
         Some(_) => {
             let message = "node(s) had taints that the pod didn't tolerate";
             Err(predicate("TaintToleration", message))
@@ -52,18 +62,27 @@ pub(crate) fn check(
     }
 }
 
-fn resources(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), Verdict> {
+fn resources(
+    pod: &Pod,
+    others: &[Arc<Pod>],
+    allocatable: &Amounts,
+    gates: Gates,
+) -> Result<(), Verdict> {
+    let requests = |pod: &Pod| {
+        let more = if gates.of_nodes { taken_by_devices(pod) } else { Amounts::new() };
+        requests_beside(&spec::spec(pod), &more)
+    };
     let milli = |name: &str, quantity: &Quantity| {
         if name == "cpu" { quantity.milli_value() } else { quantity.value() }
     };
-    for (name, wanted) in requests(&spec::spec(pod)) {
+    for (name, wanted) in requests(pod) {
         let wanted = milli(&name, &wanted);
         if wanted == 0 {
             continue;
         }
         let used: i64 = others
             .iter()
-            .filter_map(|other| requests(&spec::spec(other)).get(&name).map(|q| milli(&name, q)))
+            .filter_map(|other| requests(other).get(&name).map(|q| milli(&name, q)))
             .sum();
         let capacity = allocatable.get(&name).map_or(0, |quantity| milli(&name, quantity));
         if wanted > capacity - used {
@@ -116,8 +135,9 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_its_reason() {
         let others = [Arc::new(pod("1500m", 1))];
+        let gates = Gates::default();
         let check =
-            |pod: &Pod, label: &str| check(pod, &others, Some(&node(label)), &amounts(), false);
+            |pod: &Pod, label: &str| check(pod, &others, Some(&node(label)), &amounts(), gates);
         assert_eq!(check(&pod("500m", 2), "ssd"), Ok(()));
         let refused = check(&pod("501m", 2), "ssd").unwrap_err();
         assert_eq!(refused.reason, "OutOfcpu");
@@ -130,6 +150,23 @@ mod tests {
     }
 
     #[test]
+    fn what_devices_take_of_the_node_counts_by_its_gate_alone() {
+        let mut other = pod("100m", 1);
+        other.spec.get_or_insert_default().node_name = Some("n".to_owned());
+        let told = json!({"nodeAllocatableResourceClaimStatuses": [
+            {"resourceClaimName": "x", "containers": ["c"], "resources": {"cpu": "1"}}]});
+        other.status = serde_json::from_value(told).unwrap();
+        let others = [Arc::new(other)];
+        let verdict = |cpu: &str, of_nodes: bool| {
+            let gates = Gates { of_nodes, ..Gates::default() };
+            check(&pod(cpu, 2), &others, Some(&node("ssd")), &amounts(), gates)
+        };
+        assert_eq!(verdict("900m", true), Ok(()));
+        assert_eq!(verdict("901m", true).unwrap_err().reason, "OutOfcpu");
+        assert_eq!(verdict("901m", false), Ok(()));
+    }
+
+    #[test]
     fn pods_may_bear_a_taint_up_to_a_limit_where_numbers_are_compared() {
         let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "tolerations": [
             {"key": "failures", "operator": "Lt", "value": "5", "effect": "NoExecute"}]}}))
@@ -138,7 +175,8 @@ mod tests {
             let taint = json!({"key": "failures", "value": failures, "effect": "NoExecute"});
             let node = json!({"metadata": {"name": "n"}, "spec": {"taints": [taint]}});
             let node: Node = serde_json::from_value(node).unwrap();
-            check(&pod, &[], Some(&node), &amounts(), comparing).err()
+            let gates = Gates { comparing, ..Gates::default() };
+            check(&pod, &[], Some(&node), &amounts(), gates).err()
         };
         let message = "Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
         let (reason, message) = ("TaintToleration".to_owned(), message.to_owned());

@@ -10,7 +10,10 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use kubeplane_core::{features::Features, quantity::Quantity};
-use kubeplane_workload::{HostPort, Resources, host_ports, requests, resources::is_pod_level};
+use kubeplane_workload::{
+    HostPort, Resources, host_ports,
+    resources::{is_pod_level, requests_beside, taken_by_devices},
+};
 pub(crate) use resized::{counted, differs};
 use std::{
     collections::BTreeMap,
@@ -127,10 +130,10 @@ impl PodInfo {
         if as_counted.resources.is_some() && !counting.whole {
             as_counted.to_mut().resources = None;
         }
-        let (requests, scored) = amounts(&as_counted);
+        let (requests, scored) = amounts(&as_counted, &taken_by_devices(&pod));
         let arriving = spec.resources.is_some().then(|| {
             let alone = PodSpec { resources: None, ..spec.clone() };
-            amounts(&alone).1
+            amounts(&alone, &Resources::new()).1
         });
         Self {
             key: format!(
@@ -255,9 +258,9 @@ impl PodInfo {
 
 /// What a pod requests, and what it counts as when nodes are scored: containers that say nothing of CPU or memory are
 /// taken for small ones, also among those that only start the pod. Where the pod requests something as a whole they are
-/// so only for what is not requested at all.
-fn amounts(spec: &PodSpec) -> (Amounts, Amounts) {
-    let sum = requests(spec);
+/// so only for what is not requested at all. `shares` is what its devices take of the node beside that.
+fn amounts(spec: &PodSpec, shares: &Resources) -> (Amounts, Amounts) {
+    let sum = requests_beside(spec, shares);
     let requests = Amounts::of(&sum);
     let whole = spec.resources.as_ref().and_then(|own| own.requests.as_ref());
     let as_whole = whole.is_some_and(|own| own.keys().any(|name| is_pod_level(name)));
@@ -280,7 +283,7 @@ fn amounts(spec: &PodSpec) -> (Amounts, Amounts) {
             requests.entry((*name).to_owned()).or_insert_with(|| quantity(amount));
         }
     }
-    let lenient = Amounts::of(&kubeplane_workload::requests(&lenient));
+    let lenient = Amounts::of(&requests_beside(&lenient, shares));
     // Nothing else is counted otherwise.
     let scored =
         Amounts { milli_cpu: lenient.milli_cpu, memory: lenient.memory, ..requests.clone() };

@@ -39,7 +39,7 @@ pub use balanced::NodeResourcesBalancedAllocation;
 pub use binder::DefaultBinder;
 pub use declared_features::NodeDeclaredFeatures;
 pub use dynamic_resources::DynamicResources;
-pub(crate) use dynamic_resources::Stock;
+pub(crate) use dynamic_resources::{Stock, assumed};
 pub(crate) use fit::is_extended_resource;
 pub use fit::{NodeResourcesFit, ScoringStrategy, ShapePoint};
 pub use gang::GangScheduling;

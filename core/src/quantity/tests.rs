@@ -6,6 +6,19 @@ fn canonical(text: &str) -> String {
 }
 
 #[test]
+fn products_keep_the_first_ones_format() {
+    let times = |a: &str, b: &str| {
+        let parse = |text: &str| Quantity::parse(text).unwrap();
+        parse(a).times(&parse(b)).to_string()
+    };
+    assert_eq!(times("8", "2"), "16");
+    assert_eq!(times("4Gi", "500m"), "2Gi");
+    assert_eq!(times("2", "2Gi"), "4294967296");
+    assert_eq!(times("1m", "1m"), "1u");
+    assert_eq!(times("1n", "1m"), "1n", "no finer than that");
+}
+
+#[test]
 fn prints_canonically() {
     for (text, want) in [
         ("0", "0"),

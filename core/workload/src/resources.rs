@@ -1,7 +1,7 @@
 //! What a pod takes from a node.
 
 use k8s_openapi::{
-    api::core::v1::{Container, PodSpec, ResourceRequirements},
+    api::core::v1::{Container, Pod, PodSpec, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use kubeplane_core::quantity::Quantity;
@@ -15,13 +15,37 @@ pub type Resources = BTreeMap<String, Quantity>;
 /// instead where they are set.
 #[must_use]
 pub fn requests(spec: &PodSpec) -> Resources {
+    requests_beside(spec, &Resources::new())
+}
+
+/// As [`requests`], where `more` is needed beside what the containers request: what devices of claims take of the node
+/// (KEP-5517). Requests of the pod as a whole are for both together.
+#[must_use]
+pub fn requests_beside(spec: &PodSpec, more: &Resources) -> Resources {
     let mut total = container_requests(spec);
+    add(&mut total, more);
     override_with_pod_level(
         &mut total,
         spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()),
     );
     for (name, amount) in amounts(spec.overhead.as_ref()) {
         add_one(&mut total, name, &amount);
+    }
+    total
+}
+
+/// What the devices of a pod that has a node take of that node's own resources, as its status says (KEP-5517); for
+/// [`requests_beside`]. Of a pod without a node it is nothing: what its status says is left over from an attempt that failed.
+#[must_use]
+pub fn taken_by_devices(pod: &Pod) -> Resources {
+    let mut total = Resources::new();
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let status = pod.status.as_ref().filter(|_| node.is_some_and(|name| !name.is_empty()));
+    let claims = status.and_then(|own| own.node_allocatable_resource_claim_statuses.as_ref());
+    for claim in claims.into_iter().flatten() {
+        for (name, amount) in amounts(Some(&claim.resources)) {
+            add_one(&mut total, name, &amount);
+        }
     }
     total
 }
@@ -157,6 +181,24 @@ mod tests {
             "overhead": {"cpu": "10m", "memory": "1Mi"},
         }));
         assert_eq!(texts(&requests(&spec)), ["cpu=1060m", "memory=1Mi"]);
+    }
+
+    #[test]
+    fn what_devices_take_counts_beside_the_containers() {
+        let spec = spec(json!({
+            "containers": [{"name": "a", "resources": {"requests": {"cpu": "1", "memory": "1Mi"}}}],
+            "initContainers": [{"name": "i", "resources": {"requests": {"cpu": "3"}}}],
+            "resources": {"requests": {"memory": "5Mi"}},
+            "overhead": {"cpu": "1"},
+        }));
+        let amount = |text: &str| Quantity::parse(text).unwrap();
+        let more = Resources::from([
+            ("cpu".to_owned(), amount("2")),
+            ("memory".to_owned(), amount("2Mi")),
+            ("hugepages-2Mi".to_owned(), amount("4Mi")),
+        ]);
+        let total = requests_beside(&spec, &more);
+        assert_eq!(texts(&total), ["cpu=6", "hugepages-2Mi=4Mi", "memory=5Mi"]);
     }
 
     #[test]

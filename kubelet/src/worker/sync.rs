@@ -53,11 +53,15 @@ impl Worker {
     async fn admit(&mut self, pod: &Arc<Pod>, observed: &ObservedPod) -> bool {
         let allocatable = self.host.machine.allocatable_amounts();
         let known = !observed.is_empty();
-        let comparing = self.host.config.features.is_on("TaintTolerationComparisonOperators");
+        let features = &self.host.config.features;
+        let gates = admit::Gates {
+            comparing: features.is_on("TaintTolerationComparisonOperators"),
+            of_nodes: features.is_on("DRANodeAllocatableResources"),
+        };
         let check = |node: Option<&Node>| {
             self.host.pods.admit(&self.id.uid, |others| match known {
                 true => Ok(()),
-                false => admit::check(pod, others, node, &allocatable, comparing),
+                false => admit::check(pod, others, node, &allocatable, gates),
             })
         };
         let mut verdict = check(self.host.node().as_deref());

@@ -17,6 +17,7 @@ mod filtering;
 mod freeing;
 mod gates;
 mod hints;
+mod of_nodes;
 mod pools;
 mod request;
 mod reserving;
@@ -34,6 +35,7 @@ use crate::{
 use filtering::Cycle;
 use gates::Gates;
 use kubeplane_core::features::Features;
+pub(crate) use of_nodes::assumed;
 use parking_lot::Mutex;
 use std::{
     sync::{Arc, OnceLock},

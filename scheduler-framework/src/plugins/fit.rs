@@ -35,6 +35,8 @@ pub struct NodeResourcesFit {
     blind: bool,
     /// What is known of devices, once it was started or asked.
     stock: OnceLock<Arc<Stock>>,
+    /// Which classes there are, once it was started.
+    objects: OnceLock<Arc<ClusterObjects>>,
 }
 
 /// What it scores by devices, for one pod.
@@ -259,6 +261,7 @@ impl SchedulerPlugin for NodeResourcesFit {
     fn start(&self, handle: &Handle) {
         // Only one scheduler runs it.
         let _ = self.stock.set(handle.stock.clone());
+        let _ = self.objects.set(handle.objects.clone());
     }
 
     fn as_track(&self) -> Option<&dyn crate::Track> {

@@ -161,28 +161,36 @@ impl DefaultPreemption {
         let (offset, wanted) = (what_if.chance(count), self.wanted(count));
         let (mut kind, mut violating) = (Vec::new(), Vec::new());
         let mut seen = 0;
-        let mut failure = None;
+        let mut failures = Vec::new();
         let mut memory = Memory::new(&self.known, &self.hooks, what_if, &budgets);
         for index in nodes.iter().skip(offset).chain(nodes.iter().take(offset)) {
             seen += 1;
             match memory.on_node(what_if, index, &budgets) {
                 Ok(Some(rank)) if rank.violations == 0 => kind.push((index, rank)),
-                Ok(Some(rank)) => violating.push((index, rank)),
-                Ok(None) => {}
-                Err(why) => failure = Some(why),
+                // As many as are wanted will do: of more the original takes no notice either.
+                Ok(Some(rank)) if violating.len() < wanted => violating.push((index, rank)),
+                Ok(_) => {}
+                Err(why) if failures.contains(&why) => {}
+                Err(why) => failures.push(why),
             }
             if !kind.is_empty() && kind.len() + violating.len() >= wanted {
                 break;
             }
         }
         kind.append(&mut violating);
-        if kind.is_empty()
-            && let Some(why) = failure
-        {
-            return Err(why);
+        if kind.is_empty() && !failures.is_empty() {
+            return Err(together(&failures));
         }
         let absent = snapshot.nodes().len().saturating_sub(seen);
         Ok(Found { ranked: kind, absent, memory })
+    }
+}
+
+/// Different things that went wrong, as the original tells of several.
+fn together(failures: &[String]) -> String {
+    match failures {
+        [only] => only.clone(),
+        many => format!("[{}]", many.join(", ")),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     info::RequestGates,
     metrics::SchedulerMetrics,
     plugin::Wake,
+    plugins::assumed,
     queue::{Queue, QueuedPod},
 };
 use futures::StreamExt;
@@ -195,7 +196,8 @@ impl Loop {
         placement: &mut crate::Placement,
     ) -> Result<Permission, Setback> {
         let held = self.cache.held_for(pod.info.uid()).map(str::to_owned);
-        self.cache.assume(&placement.node, pod.info.clone());
+        let assumed = assumed(&placement.state, &pod.info, &placement.node);
+        self.cache.assume(&placement.node, assumed);
         self.groups.set(&pod.info, Some(&placement.node));
         if let Some(node) = held.filter(|own| *own != placement.node) {
             // Room was made for it where it does not go.

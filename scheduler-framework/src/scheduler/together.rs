@@ -8,6 +8,7 @@ use crate::{
     Diagnosis, Failure, Framework, GroupPlacement, Nomination, PodGroup, Snapshot,
     framework::Setback,
     groups::{GroupCycle, PodGroupObject},
+    plugins::assumed,
     queue::QueuedPod,
 };
 use outcome::{Attempt, Fate, Verdict};
@@ -221,7 +222,7 @@ impl Loop {
         node: &str,
         state: &mut crate::CycleState,
     ) -> Result<bool, Setback> {
-        self.cache.assume(node, pod.info.clone());
+        self.cache.assume(node, assumed(state, &pod.info, node));
         self.groups.set(&pod.info, Some(node));
         let reserved = framework.reserve(state, &pod.info, node);
         let permitted = reserved.and_then(|()| framework.would_permit(state, &pod.info, node));

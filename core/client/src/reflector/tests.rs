@@ -240,28 +240,40 @@ async fn readers_end_when_informers_stop() {
 
 #[tokio::test]
 async fn what_is_kept_of_a_kind_is_said_before_it_is_read_and_once() {
-    let clock = Arc::new(PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+    let clock = PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH);
     let script = Arc::new(Script::default());
     let with_data = |name: &str, version: u64| {
         let mut object: serde_json::Value = serde_json::from_slice(&object(name, version)).unwrap();
         object["data"] = json!({"k": "dg=="});
         Bytes::from(object.to_string())
     };
-    for _ in 0..3 {
+    // One informer at a time, so that each reads what is meant for it: a list, and a watch that ends.
+    let begin = || {
         script.lists.lock().push_back(Ok((5, vec![with_data("a", 3)])));
         script.watches.lock().push_back(vec![Ok(SourceEvent::Added(with_data("b", 6)))]);
-    }
-    let informers = Informers::from_source(script, clock, Seed::new(1));
+    };
+    let read = async |watches: usize| {
+        let is_watch = |asked: &&String| asked.starts_with("watch");
+        while script.asked.lock().iter().filter(is_watch).count() < watches {
+            tokio::task::yield_now().await;
+            clock.advance(Duration::from_millis(50));
+        }
+    };
+    let informers = Informers::from_source(script.clone(), Arc::new(clock.clone()), Seed::new(1));
+    begin();
     let secrets = informers.of::<Secret>();
+    read(2).await;
     let late = informers.transform::<Secret>(|secret| secret.data = None);
     assert!(matches!(late, Err(Error::TransformTooLate { kind }) if kind == "Secret"));
     informers.transform::<ConfigMap>(|map| map.data = None).unwrap();
     assert!(informers.transform::<ConfigMap>(|_| {}).is_err(), "it was said already");
+    begin();
     let maps = informers.of::<ConfigMap>();
+    read(4).await;
+    begin();
     let some = informers.filtered::<ConfigMap>("metadata.name=b", "");
-    while [maps.len(), some.len(), secrets.len()] != [2; 3] {
-        tokio::task::yield_now().await;
-    }
+    read(6).await;
+    assert_eq!([maps.len(), some.len(), secrets.len()], [2; 3]);
     for map in [maps.list(), some.list()].concat() {
         assert_eq!(map.data, None, "{:?}", map.metadata.name);
         assert!(map.metadata.uid.is_some());

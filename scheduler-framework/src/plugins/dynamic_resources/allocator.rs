@@ -17,8 +17,8 @@ use crate::Objects;
 use k8s_openapi::api::{
     core::v1::Node,
     resource::v1::{
-        AllocationResult, Device, DeviceClaim, DeviceClass, DeviceSelector, ResourceClaim,
-        ResourceSlice,
+        AllocationResult, Device, DeviceClaim, DeviceClass, DeviceRequestAllocationResult,
+        DeviceSelector, ResourceClaim, ResourceSlice,
     },
 };
 use kubeplane_clock::SharedClock;
@@ -87,6 +87,20 @@ impl Allocator {
         limit: Limit,
     ) -> Self {
         Self { allocated, classes, shelf, selectors, gates, limit }
+    }
+
+    /// A device of a node that was allocated.
+    pub(super) fn device(
+        &self,
+        node: &str,
+        result: &DeviceRequestAllocationResult,
+    ) -> Option<&Device> {
+        let near = self.shelf.near(node).filter(|slice| {
+            slice.spec.driver == result.driver && slice.spec.pool.name == result.pool
+        });
+        let all = near.flat_map(|slice| devices(slice).iter().map(move |own| (slice, own)));
+        let named = all.filter(|(_, own)| own.name == result.device);
+        named.max_by_key(|(slice, _)| slice.spec.pool.generation).map(|(_, own)| own)
     }
 
     /// Devices for all claims, or `None` when there are too few.

@@ -5,6 +5,7 @@ use super::{
     extended::{UNWRITTEN, is_unwritten},
     filtering::Cycle,
     freeing::{TRIES, api, is_conflict},
+    of_nodes,
     reserving::add_finalizer,
 };
 use crate::{
@@ -60,6 +61,9 @@ impl PreBind for DynamicResources {
             if !self.is_reserved(&claim, pod) {
                 self.bind_claim(handle, cycle, index, pod, node).await?;
             }
+        }
+        if self.gates.of_nodes {
+            of_nodes::tell(handle, cycle, pod, node).await?;
         }
         let waits =
             self.gates.conditions && cycle.claims.lock().iter().any(|claim| has_conditions(claim));

@@ -21,7 +21,7 @@ const GROUP: &str = "scheduling.k8s.io";
 const PLURAL: &str = "podgroups";
 
 /// The name of the claim behind an entry of a pod, and whether it was made for the pod; `None` when none is needed.
-fn claim_name<'a>(
+pub(super) fn claim_name<'a>(
     pod: &'a PodInfo,
     own: &'a PodResourceClaim,
 ) -> Result<Option<(&'a str, bool)>, String> {

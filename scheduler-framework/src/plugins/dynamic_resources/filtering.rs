@@ -5,6 +5,7 @@ use super::{
     devices::results as given,
     extended::{self, Mappings, is_unwritten, unwritten},
     gates::Gates,
+    of_nodes,
 };
 use crate::{
     CycleState, Filter, FilterVerdict, NodeInfo, PodInfo, PreEnqueue, PreEnqueueVerdict, PreFilter,
@@ -13,14 +14,17 @@ use crate::{
     objects::ClusterObjects,
     plugins::{normalize::normalize, volumes::key},
 };
-use k8s_openapi::api::resource::v1::{
-    AllocationResult, DeviceRequest, ResourceClaim, ResourceClaimConsumerReference,
+use k8s_openapi::api::{
+    core::v1::NodeAllocatableResourceClaimStatus,
+    resource::v1::{
+        AllocationResult, DeviceRequest, ResourceClaim, ResourceClaimConsumerReference,
+    },
 };
 use kubeplane_workload::node_selector_matches;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 /// The most alternatives a request can have.
@@ -47,6 +51,8 @@ pub(super) struct Cycle {
     pub(super) found: Mutex<HashMap<String, Found>>,
     /// What Reserve took of it, by claim.
     pub(super) reserved: Mutex<HashMap<usize, AllocationResult>>,
+    /// Whether the pod says what its devices take of the node.
+    pub(super) told: AtomicBool,
 }
 
 /// What claims could get on a node.
@@ -56,6 +62,8 @@ pub(super) struct Found {
     /// The claim for extended resources as the node needs it.
     pub(super) extended: Option<ResourceClaim>,
     pub(super) mappings: Mappings,
+    /// What that takes of the node itself, by claim.
+    pub(super) shares: Vec<NodeAllocatableResourceClaimStatus>,
 }
 
 impl Cycle {
@@ -208,6 +216,7 @@ impl DynamicResources {
             unavailable: Mutex::default(),
             found: Mutex::default(),
             reserved: Mutex::default(),
+            told: AtomicBool::default(),
         };
         Ok(Some((cycle, allocator)))
     }
@@ -245,7 +254,7 @@ impl Filter for DynamicResources {
     }
 }
 
-fn refused<T>(why: impl Into<String>) -> Result<T, FilterVerdict> {
+pub(super) fn refused<T>(why: impl Into<String>) -> Result<T, FilterVerdict> {
     Err(FilterVerdict::Unresolvable(vec![why.into()]))
 }
 
@@ -274,11 +283,17 @@ impl DynamicResources {
             }
         }
         let claims = cycle.claims.lock().clone();
+        if self.gates.of_nodes {
+            of_nodes::check_users(&claims, pod, node)?;
+        }
         let unusable = |claim: &ResourceClaim| !self.is_usable(claim, node);
         let unusable: Vec<_> =
             (0..claims.len()).filter(|index| unusable(&claims[*index])).collect();
         if let Some(allocator) = state.value::<Allocator>() {
             found.allocations = allocated(allocator, cycle, &claims, &found, node)?;
+            if self.gates.of_nodes {
+                found.shares = of_nodes::shares(allocator, &claims, &found, pod, node)?;
+            }
         }
         let here = |own: &AllocationResult| {
             own.node_selector.as_ref().is_none_or(|own| node_selector_matches(own, node.node()))

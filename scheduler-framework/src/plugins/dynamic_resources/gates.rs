@@ -17,6 +17,8 @@ pub(super) struct Gates {
     pub(super) shares: bool,
     /// Whether a node is given up when it takes too long.
     pub(super) timeout: bool,
+    /// Whether devices take of their node's own resources.
+    pub(super) of_nodes: bool,
 }
 
 impl From<&Features> for Gates {
@@ -30,6 +32,7 @@ impl From<&Features> for Gates {
             conditions: all(&["DRADeviceBindingConditions", "DRAResourceClaimDeviceStatus"]),
             shares: all(&["DRAConsumableCapacity"]),
             timeout: all(&["DRASchedulerFilterTimeout"]),
+            of_nodes: all(&["DRANodeAllocatableResources"]),
         }
     }
 }

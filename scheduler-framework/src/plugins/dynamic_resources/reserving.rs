@@ -4,6 +4,7 @@ use super::{
     extended::is_unwritten,
     filtering::Cycle,
     freeing::{api, delete},
+    of_nodes,
 };
 use crate::{CycleState, Handle, Objection, PodInfo, Reserve};
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim};
@@ -12,7 +13,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 impl Reserve for DynamicResources {
     fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), Objection> {
@@ -42,6 +43,7 @@ impl Reserve for DynamicResources {
 
     fn unreserve(&self, state: &mut CycleState, pod: &PodInfo, _: &str) {
         let Some(cycle) = state.value::<Cycle>() else { return };
+        let told = cycle.told.swap(false, Ordering::Relaxed);
         let claims = cycle.claims.lock();
         for index in std::mem::take(&mut *cycle.reserved.lock()).into_keys() {
             let uid = match index < cycle.users {
@@ -51,6 +53,9 @@ impl Reserve for DynamicResources {
             self.stock().tracker.end(&uid, None);
         }
         let Some(handle) = self.handle.get() else { return };
+        if told {
+            self.spawn(of_nodes::take_back(handle.clone(), pod.pod().clone()));
+        }
         for claim in claims.iter().take(cycle.users) {
             if allocation(claim).is_some() && users(claim).any(|own| own == pod.uid()) {
                 let (handle, claim) = (handle.clone(), claim.clone());

@@ -1,3 +1,5 @@
+mod of_nodes;
+
 use super::{claims::is_ready, filtering::Cycle, tracker::Tracker};
 use crate::{
     ClusterObjects, CycleState, DynamicResources, FilterVerdict, NodeInfo, PodInfo, PreFilter,

@@ -7,19 +7,22 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod},
     resource::v1::DeviceClass,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 impl EnqueueExtensions for NodeResourcesFit {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
         let helps = match object {
             EventObject::Pod { old, new } => pod_helps(pod, old.as_ref(), new.as_ref()),
             EventObject::DeviceClass { old, new: Some(new) } => {
-                let named = |old: &Arc<DeviceClass>| old.spec.extended_resource_name.clone();
-                old.as_ref().is_none_or(|old| named(old) != named(new))
-                    && wanted(pod).any(|(name, _)| stands_for(new, name))
+                let named = |own: &Arc<DeviceClass>| own.spec.extended_resource_name.clone();
+                // What it stands for by its own name it has stood for since it came.
+                let by_field = |name: &str| named(new).is_some_and(|own| own == name);
+                let mut wanted = wanted(pod).map(|(name, _)| name);
+                match old {
+                    None => wanted.any(|name| stands_for(new, name)),
+                    Some(old) => named(old) != named(new) && wanted.any(by_field),
+                }
             }
-            // Devices may stand for what the node has not.
-            EventObject::Node { .. } if !self.blind && wanted(pod).next().is_some() => true,
             EventObject::Node { old, new: Some(new) } => self.node_helps(pod, old.as_ref(), new),
             _ => true,
         };
@@ -61,15 +64,26 @@ fn any_less(wanted: &Amounts, before: &Amounts, after: &Amounts) -> bool {
 }
 
 impl NodeResourcesFit {
-    /// Whether the pod could be alone on the node as it is now, and there is more than before of what it wants.
+    /// What a pod wants that devices stand for; while it is not known which classes there are, all that they may stand for.
+    fn covered_now(&self, pod: &PodInfo) -> BTreeSet<String> {
+        match self.objects.get() {
+            Some(objects) => self.covered(objects, pod),
+            None if self.blind => BTreeSet::new(),
+            None => wanted(pod).map(|(name, _)| name.to_owned()).collect(),
+        }
+    }
+
+    /// Whether the pod could be alone on the node as it is now, and there is more than before of what it wants, or devices
+    /// stand for some of that.
     fn node_helps(&self, pod: &PodInfo, old: Option<&Arc<Node>>, new: &Arc<Node>) -> bool {
-        let new = NodeInfo::new(new.clone());
-        if !NodeResourcesFit::default().has_room(pod, &new) {
+        let (new, covered) = (NodeInfo::new(new.clone()), self.covered_now(pod));
+        if !NodeResourcesFit::default().has_room_but_for(&covered, pod, &new) {
             return false;
         }
         let Some(old) = old else { return true };
         let old = NodeInfo::new(old.clone());
         new.allocatable().pods > old.allocatable().pods
             || any_less(pod.requests(), new.allocatable(), old.allocatable())
+            || covered.iter().any(|name| new.allocatable().amount(name) <= 0)
     }
 }

@@ -59,3 +59,38 @@ fn only_what_frees_something_wanted_helps() {
     assert_eq!(hint(Some(large.clone()), small.clone()), Hint::Skip);
     assert_eq!(hint(Some(small), large), Hint::Queue);
 }
+
+#[test]
+fn a_node_helps_for_extended_resources_that_it_has_or_devices_stand_for() {
+    let class =
+        json!({"metadata": {"name": "c"}, "spec": {"extendedResourceName": "example.com/gpu"}});
+    let class: DeviceClass = serde_json::from_value(class).unwrap();
+    let plugin = |classes: Vec<Arc<DeviceClass>>| {
+        let own = NodeResourcesFit::default();
+        let objects =
+            ClusterObjects { device_classes: Arc::new(classes), ..ClusterObjects::default() };
+        own.objects.set(Arc::new(objects)).unwrap();
+        own
+    };
+    let own = asking(json!({"example.com/gpu": "1", "cpu": "1"}));
+    let hint = |plugin: &NodeResourcesFit, old: Option<Value>, new: Value| {
+        let of = |value: Value| node(value).node().clone();
+        let object = EventObject::Node { old: old.map(of), new: Some(of(new)) };
+        let event = ClusterEvent::new(EventResource::Node, ActionType::ADD);
+        plugin.hint(&own, event, &object)
+    };
+    let with = |cpu: &str, gpus: &str| json!({"cpu": cpu, "pods": "9", "example.com/gpu": gpus});
+    let (plain, classed) = (plugin(Vec::new()), plugin(vec![Arc::new(class)]));
+    for (old, new, by_node, by_devices) in [
+        (None, with("1", "0"), Hint::Skip, Hint::Queue),
+        (None, with("1", "1"), Hint::Queue, Hint::Queue),
+        (Some(with("1", "0")), with("1", "1"), Hint::Queue, Hint::Queue),
+        (Some(with("1", "1")), with("1", "1"), Hint::Skip, Hint::Skip),
+        (Some(with("1", "1")), with("1", "0"), Hint::Skip, Hint::Queue),
+        (None, with("0", "1"), Hint::Skip, Hint::Skip),
+    ] {
+        let what = format!("{old:?} to {new}");
+        assert_eq!(hint(&plain, old.clone(), new.clone()), by_node, "{what}");
+        assert_eq!(hint(&classed, old, new), by_devices, "{what}, with a class");
+    }
+}

@@ -249,6 +249,25 @@ async fn disruption_budgets_are_broken_last() {
 }
 
 #[tokio::test]
+async fn no_more_nodes_that_break_budgets_are_compared_than_are_wanted() {
+    let budget = json!({"metadata": {"name": "b", "namespace": "d"},
+        "spec": {"selector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}},
+        "status": {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1,
+            "expectedPods": 1}});
+    let budget: PodDisruptionBudget = serde_json::from_value(budget).unwrap();
+    let objects =
+        ClusterObjects { budgets: Arc::new(vec![Arc::new(budget)]), ..ClusterObjects::default() };
+    let pods = |name: &str| vec![cpu(name, 10, "2")];
+    let nodes = snapshot(&[("n1", pods("a")), ("n2", pods("b")), ("n3", pods("c"))]);
+    let nodes = nodes.with_objects(Arc::new(objects));
+    let own = cpu("p", 100, "3");
+    for wanted in [1, 2, 3] {
+        let found = found(&DefaultPreemption::new(0, wanted), &own, &nodes);
+        assert_eq!(found.len(), wanted, "{found:?}");
+    }
+}
+
+#[tokio::test]
 async fn pods_are_told_why_preemption_does_not_help() {
     let nodes = snapshot(&[("n1", vec![cpu("a", 10, "2")]), ("n2", vec![cpu("b", 500, "2")])]);
     let insufficient = "0/2 nodes are available: 2 Insufficient cpu.";
@@ -297,6 +316,14 @@ async fn a_pod_waits_until_those_have_left_whom_it_has_driven_out() {
         let (nomination, message) = outcome(&waiting_for(node), &nodes).await;
         assert!(matches!(nomination, Nomination::Node(_)), "{message}");
     }
+}
+
+#[test]
+fn of_several_nodes_that_fail_all_are_told() {
+    let why = |node: &str| format!("expected at least one victim pod on node {node:?}");
+    assert_eq!(together(&[why("a")]), why("a"));
+    let both = "[expected at least one victim pod on node \"a\", expected at least one victim pod on node \"b\"]";
+    assert_eq!(together(&[why("a"), why("b")]), both);
 }
 
 #[tokio::test]
