@@ -340,3 +340,16 @@ async fn more_replicas_at_least_wake_a_workload_without_work() {
     eventually("it is awake", || scaled.has(2)).await;
     scaled.says("ScaledToZero", "False", "NotScaledToZero").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_gate_a_tolerance_of_ones_own_does_not_count() {
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let gates = "HPAConfigurableTolerance=false";
+    let cluster = Cluster::with_gated_controllers(Arc::new(clock.clone()), gates).await;
+    let scaled = Scaled::on(cluster, clock).await;
+    let behavior = json!({"scaleUp": {"tolerance": "900m"}});
+    let spec =
+        json!({"minReplicas": 2, "maxReplicas": 4, "metrics": cpu(50), "behavior": behavior});
+    scaled.scale_by(spec).await;
+    scaled.becomes(4, "80m").await;
+}
