@@ -151,9 +151,9 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
     let metrics = options.metrics.as_ref();
     let ages = replicas::ages(metrics);
     let mut all = vec![
-        BoxController::new(replicas::replica_sets(clock(), ages.clone())),
+        BoxController::new(replicas::replica_sets(clock(), &options.features, ages.clone())),
         BoxController::new(replicas::replication_controllers(clock(), ages)),
-        BoxController::new(deployment::DeploymentController::new(clock())),
+        BoxController::new(deployment::DeploymentController::new(clock(), &options.features)),
         BoxController::new(endpoints::EndpointsController::new(clock())),
         BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
         BoxController::new(mirroring::Mirroring::new(clock(), metrics)),

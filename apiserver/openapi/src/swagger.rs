@@ -11,6 +11,7 @@ pub(crate) fn joined(parts: impl Iterator<Item = Value>, version: &str) -> Value
     for mut part in parts {
         if let Value::Object(schemas) = part["components"]["schemas"].take() {
             for (name, mut schema) in schemas {
+                loosen_kind(&mut schema);
                 simplify(&mut schema);
                 definitions.entry(name).or_insert(schema);
             }
@@ -40,6 +41,57 @@ pub(crate) fn add(joined: &mut Value, other: &Value) {
             all.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
+}
+
+const GROUP_VERSION_KIND: &str = "x-kubernetes-group-version-kind";
+const SELECTABLE: &str = "x-kubernetes-selectable-fields";
+const PRESERVED: &str = "x-kubernetes-preserve-unknown-fields";
+
+/// Makes of a kind what clients take that know Swagger 2 only. They refuse fields that are not listed, whatever is said of
+/// unknown ones, and nulls: where either may come, nothing is listed, and nothing said of the type.
+fn loosen_kind(kind: &mut Value) {
+    let Some(map) = kind.as_object_mut().filter(|map| map.contains_key(GROUP_VERSION_KIND)) else {
+        return;
+    };
+    if map.get(PRESERVED) == Some(&Value::Bool(true)) {
+        map.retain(|word, _| [GROUP_VERSION_KIND, SELECTABLE].contains(&word.as_str()));
+        map.insert("type".into(), "object".into());
+    }
+    loosen(kind);
+}
+
+fn loosen(schema: &mut Value) {
+    let Some(map) = schema.as_object_mut() else { return };
+    let is = |map: &Map<String, Value>, word: &str| map.get(word) == Some(&Value::Bool(true));
+    let (nullable, preserved) = (is(map, "nullable"), is(map, PRESERVED));
+    if nullable || preserved {
+        map.remove("items");
+        map.remove("properties");
+    }
+    let kind = map.get("type").and_then(Value::as_str).unwrap_or_default();
+    let endless = kind == "array" && !map.contains_key("items");
+    if nullable || endless || (preserved && kind == "object") {
+        map.remove("type");
+    }
+    let properties = map.get("properties").and_then(Value::as_object);
+    let nulls: Vec<_> = properties
+        .into_iter()
+        .flatten()
+        .filter(|(_, own)| own["nullable"] == true)
+        .map(|(name, _)| name.clone())
+        .collect();
+    let all = map.get("additionalProperties").is_some_and(|values| values["nullable"] == true);
+    if let Some(required) = map.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| !all && !nulls.iter().any(|null| name == null));
+        if required.is_empty() {
+            map.remove("required");
+        }
+    }
+    for word in ["items", "additionalProperties"] {
+        map.get_mut(word).into_iter().for_each(loosen);
+    }
+    let properties = map.get_mut("properties").and_then(Value::as_object_mut);
+    properties.into_iter().flat_map(Map::values_mut).for_each(loosen);
 }
 
 /// Brings a schema into the words of Swagger 2.
@@ -168,4 +220,33 @@ fn content(content: &Value) -> (Vec<String>, Option<Value>) {
         simplify(schema);
     }
     (types.keys().cloned().collect(), schema)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_loose_where_old_clients_would_refuse_what_fits() {
+        let kind = json!([{"group": "example.com", "version": "v1", "kind": "Any"}]);
+        let any = json!({"type": "object", "description": "d", PRESERVED: true, GROUP_VERSION_KIND: kind,
+            "properties": {"kind": {"type": "string"}}});
+        let some = json!({"type": "object", GROUP_VERSION_KIND: kind, "required": ["null", "list"], "properties": {
+            "null": {"type": "object", "nullable": true, "description": "d", "properties": {"a": {"type": "string"}}},
+            "open": {"type": "object", PRESERVED: true, "properties": {"a": {"type": "string"}}},
+            "list": {"type": "array", "items": {"type": "string", "nullable": true}},
+            "map": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}},
+        }});
+        let part = json!({"components": {"schemas": {"any": any, "some": some}}, "paths": {}});
+        let all = joined([part].into_iter(), "v");
+        assert_eq!(all["definitions"]["any"], json!({"type": "object", GROUP_VERSION_KIND: kind}));
+        let properties = json!({
+            "null": {"description": "d"},
+            "open": {PRESERVED: true},
+            "list": {"type": "array", "items": {}},
+            "map": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}},
+        });
+        let some = json!({"type": "object", GROUP_VERSION_KIND: kind, "required": ["list"], "properties": properties});
+        assert_eq!(all["definitions"]["some"], some);
+    }
 }

@@ -15,8 +15,8 @@ use compute::Computed;
 use k8s_openapi::{
     api::{
         autoscaling::v2::{
-            HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition,
-            HorizontalPodAutoscalerSpec, MetricStatus,
+            HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior,
+            HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerSpec, MetricStatus,
         },
         core::v1::Pod,
     },
@@ -48,6 +48,8 @@ pub(super) struct Autoscaler {
     resources: Mutex<Option<(Duration, Arc<Resources>)>>,
     /// Whether workloads may be scaled to zero, and from there.
     to_zero: bool,
+    /// Whether autoscalers have tolerances of their own.
+    tolerant: bool,
     monitor: Monitor,
 }
 
@@ -58,6 +60,7 @@ impl Autoscaler {
             selectors: Mutex::default(),
             resources: Mutex::default(),
             to_zero: features.is_on("HPAScaleToZero"),
+            tolerant: features.is_on("HPAConfigurableTolerance"),
             monitor: Monitor::registered(metrics),
         }
     }
@@ -414,7 +417,7 @@ impl Run<'_> {
             pods: &pods,
             wanted: scale.wanted,
             present: scale.present,
-            tolerances: tolerances(spec),
+            tolerances: tolerances(spec.behavior.as_ref().filter(|_| self.autoscaler.tolerant)),
             now: self.context.now(),
         };
         let specs = spec.metrics.clone().unwrap_or_default();
@@ -475,12 +478,11 @@ fn has_figure_without_pods(spec: &HorizontalPodAutoscalerSpec) -> bool {
     metrics.any(|metric| matches!(metric.type_.as_str(), "Object" | "External"))
 }
 
-fn tolerances(spec: &HorizontalPodAutoscalerSpec) -> Tolerances {
+fn tolerances(behavior: Option<&HorizontalPodAutoscalerBehavior>) -> Tolerances {
     let of = |rules: Option<&HPAScalingRules>| {
         let tolerance = rules.and_then(|rules| rules.tolerance.as_ref());
         tolerance.map_or(TOLERANCE, |tolerance| Quantity::from_api(tolerance).as_f64())
     };
-    let behavior = spec.behavior.as_ref();
     Tolerances {
         down: of(behavior.and_then(|behavior| behavior.scale_down.as_ref())),
         up: of(behavior.and_then(|behavior| behavior.scale_up.as_ref())),

@@ -21,17 +21,24 @@ use kubeplane_client::{
     Change, ControllerRefManager, EventType, Informer, ObjectKey, controller_of,
 };
 use kubeplane_clock::SharedClock;
+use kubeplane_core::features::Features;
 use rollout::Rollout;
 
 /// Rolls a Deployment's template out by growing one ReplicaSet and shrinking the others.
 pub(super) struct DeploymentController {
     deployments: Written,
     sets: Written,
+    /// Whether statuses tell of pods that are going away.
+    terminating: bool,
 }
 
 impl DeploymentController {
-    pub(super) fn new(clock: SharedClock) -> Self {
-        Self { deployments: Written::new(clock.clone()), sets: Written::new(clock) }
+    pub(super) fn new(clock: SharedClock, features: &Features) -> Self {
+        Self {
+            deployments: Written::new(clock.clone()),
+            sets: Written::new(clock),
+            terminating: features.is_on("DeploymentReplicaSetTerminatingReplicas"),
+        }
     }
 }
 

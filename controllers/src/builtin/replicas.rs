@@ -19,6 +19,7 @@ use kubeplane_client::{
     is_controlled_by,
 };
 use kubeplane_clock::SharedClock;
+use kubeplane_core::features::Features;
 use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{condition, is_active, is_ready, is_terminal};
 use owner::Owner;
@@ -33,25 +34,32 @@ pub(super) fn ages(metrics: Option<&Metrics>) -> Histogram {
 }
 
 /// The controller of ReplicaSets.
-pub(super) fn replica_sets(clock: SharedClock, ages: Histogram) -> impl Controller {
-    Replicas::<ReplicaSet>::new(clock, ages)
+pub(super) fn replica_sets(
+    clock: SharedClock,
+    features: &Features,
+    ages: Histogram,
+) -> impl Controller + use<> {
+    let terminating = features.is_on("DeploymentReplicaSetTerminatingReplicas");
+    Replicas::<ReplicaSet>::new(clock, ages, terminating)
 }
 
 /// The controller of ReplicationControllers.
 pub(super) fn replication_controllers(clock: SharedClock, ages: Histogram) -> impl Controller {
-    Replicas::<ReplicationController>::new(clock, ages)
+    Replicas::<ReplicationController>::new(clock, ages, false)
 }
 
 /// Keeps as many pods of one template as an owner asks for.
 struct Replicas<O> {
     expectations: Expectations,
     ages: Histogram,
+    /// Whether statuses tell of pods that are going away.
+    terminating: bool,
     owner: PhantomData<fn() -> O>,
 }
 
 impl<O: Owner> Replicas<O> {
-    fn new(clock: SharedClock, ages: Histogram) -> Self {
-        Self { expectations: Expectations::new(clock), ages, owner: PhantomData }
+    fn new(clock: SharedClock, ages: Histogram, terminating: bool) -> Self {
+        Self { expectations: Expectations::new(clock), ages, terminating, owner: PhantomData }
     }
 }
 
@@ -105,7 +113,8 @@ impl<O: Owner> Controller for Replicas<O> {
                 && is_controlled_by(&***pod, &uid)
                 && pods::selects(&selector, pod.metadata.labels.as_ref())
         });
-        let terminating = i32::try_from(terminating.count()).unwrap_or(i32::MAX);
+        let terminating =
+            self.terminating.then(|| i32::try_from(terminating.count()).unwrap_or(i32::MAX));
 
         let mut managed = Ok(());
         if needs_sync && owner.meta().deletion_timestamp.is_none() {

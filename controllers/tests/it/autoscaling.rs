@@ -365,3 +365,16 @@ async fn containers_that_ask_for_nothing_are_told_of_by_their_names() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn without_the_gate_a_tolerance_of_ones_own_does_not_count() {
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let gates = "HPAConfigurableTolerance=false";
+    let cluster = Cluster::with_gated_controllers(Arc::new(clock.clone()), gates).await;
+    let scaled = Scaled::on(cluster, clock).await;
+    let behavior = json!({"scaleUp": {"tolerance": "900m"}});
+    let spec =
+        json!({"minReplicas": 2, "maxReplicas": 4, "metrics": cpu(50), "behavior": behavior});
+    scaled.scale_by(spec).await;
+    scaled.becomes(4, "80m").await;
+}

@@ -113,6 +113,11 @@ impl Cluster {
         Self::assembled(clock, |builder| builder.features(own), "*", features).await
     }
 
+    /// With controllers that go by these gates, on a server that goes by the defaults.
+    pub(crate) async fn with_gated_controllers(clock: SharedClock, gates: &str) -> Self {
+        Self::assembled(clock, |builder| builder, "*", gates.parse().unwrap()).await
+    }
+
     /// The same, with those controllers that `--controllers` would select.
     pub(crate) async fn selected(
         clock: SharedClock,

@@ -264,3 +264,20 @@ async fn pods_that_still_end_are_counted_apart() {
     world.until(RS, "set", "none ends", terminating(0)).await;
     assert_eq!(text(&world.get(RS, "set").await, "/metadata/name"), "set");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_still_end_are_not_told_of_without_the_gate() {
+    let gates = "DeploymentReplicaSetTerminatingReplicas=false";
+    let world = World::with_gated_controllers(gates).await;
+    world.make(NODES, json!({"metadata": {"name": "busy"}})).await;
+    let mut spec = set(RS, 2);
+    spec["template"]["spec"]["nodeName"] = json!("busy");
+    spec["template"]["spec"]["terminationGracePeriodSeconds"] = json!(300);
+    world.make_spec(RS, "set", spec).await;
+    world.ready(&world.pods(2).await).await;
+    counted(&world, RS, [2, 2, 2]).await;
+    world.merge(RS, "set", json!({"spec": {"replicas": 1}})).await;
+    let set = counted(&world, RS, [1, 1, 1]).await;
+    assert_eq!(set.pointer("/status/terminatingReplicas"), None);
+    assert_eq!(world.list(POD).await.iter().filter(|pod| is_going(pod)).count(), 1);
+}

@@ -163,6 +163,13 @@ impl World {
         Self { cluster: Cluster::gated(shared, gates).await, clock }
     }
 
+    /// Where these gates are set for the controllers only.
+    pub(crate) async fn with_gated_controllers(gates: &str) -> Self {
+        let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+        let shared = Arc::new(clock.clone());
+        Self { cluster: Cluster::with_gated_controllers(shared, gates).await, clock }
+    }
+
     /// An API server and nothing else.
     pub(crate) async fn bare() -> Self {
         let clock = PausedClock::starting_at(kubeplane_clock::real().now());

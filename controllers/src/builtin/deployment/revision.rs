@@ -32,7 +32,7 @@ pub(super) fn of(set: &ReplicaSet) -> Option<i64> {
 
 /// The next revision after those of `sets`.
 pub(super) fn next<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> i64 {
-    sets.into_iter().filter_map(of).max().unwrap_or_default().max(0) + 1
+    sets.into_iter().filter_map(of).max().unwrap_or_default().max(0).wrapping_add(1)
 }
 
 /// The second newest of the revisions of `sets`, zero when there is none.
@@ -145,5 +145,9 @@ mod tests {
         assert_eq!(annotations.get(HISTORY).map(String::as_str), Some("1,3"));
         assert_eq!(annotations.len(), 3, "{annotations:?}");
         assert_eq!(next([&set]), 6);
+        // As the original, it begins anew below all numbers.
+        let most = i64::MAX.to_string();
+        set.metadata.annotations = Some([(REVISION.to_owned(), most)].into());
+        assert_eq!(next([&set]), i64::MIN);
     }
 }

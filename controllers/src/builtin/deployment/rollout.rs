@@ -324,7 +324,9 @@ impl<'a> Rollout<'a> {
     }
 
     async fn sync_status(mut self, new: Option<&ReplicaSet>) -> Result<Action, Error> {
-        let next = status::compute(&self.deployment, &self.sets, new, self.context.now());
+        let now = self.context.now();
+        let mut next = status::compute(&self.deployment, &self.sets, new, now);
+        next.terminating_replicas = next.terminating_replicas.filter(|_| self.written.terminating);
         if next != status::present(&self.deployment) {
             self.deployment.status = Some(next);
             self.write_status().await?;
@@ -334,7 +336,8 @@ impl<'a> Rollout<'a> {
 
     async fn sync_rollout_status(mut self, new: Option<&ReplicaSet>) -> Result<Action, Error> {
         let now = self.context.now();
-        let next = status::progress(&self.deployment, &self.sets, new, now);
+        let mut next = status::progress(&self.deployment, &self.sets, new, now);
+        next.terminating_replicas = next.terminating_replicas.filter(|_| self.written.terminating);
         if next != status::present(&self.deployment) {
             self.deployment.status = Some(next);
             self.write_status().await?;

@@ -24,8 +24,9 @@ pub(super) fn wait(pod: &Pod, now: Timestamp) -> Option<Duration> {
     if target.reason.as_deref() == Some("TerminationByKubelet") {
         return None;
     }
-    let since = target.last_transition_time.as_ref().map_or(now, |since| since.0);
-    Some(Duration::try_from(TIMEOUT - now.duration_since(since)).unwrap_or_default())
+    // One that does not tell since when counts as old, or it would never go.
+    let Some(since) = &target.last_transition_time else { return Some(Duration::ZERO) };
+    Some(Duration::try_from(TIMEOUT - now.duration_since(since.0)).unwrap_or_default())
 }
 
 pub(super) async fn clear(context: &Context, key: &ObjectKey) -> Result<Action, Error> {
@@ -50,4 +51,38 @@ pub(super) async fn clear(context: &Context, key: &ObjectKey) -> Result<Action, 
     let api: Api<Pod> = Api::namespaced(context.client(), &key.namespace);
     unless_gone(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
     Ok(Action::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(phase: &str, target: Value) -> Pod {
+        let status = json!({"phase": phase, "conditions": [target]});
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn a_condition_is_stale_after_two_minutes_or_when_it_does_not_tell_since_when() {
+        let now = "2026-01-01T00:02:00Z".parse().unwrap();
+        let since =
+            |time: &str| json!({"type": TARGET, "status": "True", "lastTransitionTime": time});
+        let timeless = json!({"type": TARGET, "status": "True"});
+        let kubelet = json!({"type": TARGET, "status": "True", "reason": "TerminationByKubelet"});
+        let over = json!({"type": TARGET, "status": "False"});
+        let table = [
+            ("Running", since("2026-01-01T00:01:30Z"), Some(90)),
+            ("Running", since("2026-01-01T00:00:00Z"), Some(0)),
+            ("Running", since("2025-12-31T00:00:00Z"), Some(0)),
+            ("Running", timeless.clone(), Some(0)),
+            ("Failed", timeless, None),
+            ("Running", kubelet, None),
+            ("Running", over, None),
+        ];
+        for (phase, target, left) in table {
+            let text = format!("{phase} {target}");
+            assert_eq!(wait(&pod(phase, target), now), left.map(Duration::from_secs), "{text}");
+        }
+    }
 }

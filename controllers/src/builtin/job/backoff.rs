@@ -64,7 +64,9 @@ impl Records {
 
 /// How long an index waits whose last pod failed.
 pub(super) fn remaining_for_index(last: Option<&Pod>, now: Timestamp) -> Duration {
-    last.map_or(Duration::ZERO, |pod| remaining(absolute_failures(pod) + 1, finished_at(pod), now))
+    last.map_or(Duration::ZERO, |pod| {
+        remaining(absolute_failures(pod).saturating_add(1), finished_at(pod), now)
+    })
 }
 
 fn remaining(failures: i32, last: Timestamp, now: Timestamp) -> Duration {
@@ -190,5 +192,13 @@ mod tests {
         let after = three.after(&[ended(120)], &[ended(119), ended(121)]);
         assert_eq!(after.remaining(at(121)), Duration::from_secs(10));
         assert_eq!(three.after(&[ended(120)], &[]).remaining(at(120)), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_index_that_says_it_failed_very_often_waits_longest() {
+        let mut pod = (*ended(100)).clone();
+        pod.metadata.annotations = Some([(FAILURES.to_owned(), i32::MAX.to_string())].into());
+        let now = Timestamp::from_second(100).unwrap();
+        assert_eq!(remaining_for_index(Some(&pod), now), Duration::from_secs(600));
     }
 }

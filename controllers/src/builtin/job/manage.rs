@@ -246,7 +246,10 @@ impl Sync<'_> {
         let Some(last) = self.delayed.get(&index) else { return (0, 0) };
         debug_assert_eq!(index_of(last), Some(index));
         let counts = i32::from(policy::judge(self.spec(), last).counts());
-        (backoff::failures(last) + counts, backoff::ignored(last) + 1 - counts)
+        (
+            backoff::failures(last).saturating_add(counts),
+            backoff::ignored(last).saturating_add(1 - counts),
+        )
     }
 }
 

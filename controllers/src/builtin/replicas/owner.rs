@@ -19,8 +19,6 @@ pub(super) trait Owner:
 {
     const CONTROLLER: &'static str;
     const IDENTITY: &'static str;
-    /// Whether its status tells of pods that are going away.
-    const TERMINATING: bool;
 
     fn replicas(&self) -> i32;
     fn min_ready_seconds(&self) -> i32;
@@ -33,7 +31,6 @@ pub(super) trait Owner:
 impl Owner for ReplicaSet {
     const CONTROLLER: &'static str = "replicaset-controller";
     const IDENTITY: &'static str = "replicaset-controller";
-    const TERMINATING: bool = true;
 
     fn replicas(&self) -> i32 {
         self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
@@ -80,7 +77,6 @@ impl Owner for ReplicaSet {
 impl Owner for ReplicationController {
     const CONTROLLER: &'static str = "replicationcontroller-controller";
     const IDENTITY: &'static str = "replication-controller";
-    const TERMINATING: bool = false;
 
     fn replicas(&self) -> i32 {
         self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)

@@ -27,7 +27,7 @@ pub(super) struct Status {
 pub(super) fn compute<O: Owner>(
     owner: &O,
     active: &[Arc<Pod>],
-    terminating: i32,
+    terminating: Option<i32>,
     failure: Option<&Error>,
     now: Timestamp,
 ) -> Status {
@@ -50,7 +50,7 @@ pub(super) fn compute<O: Owner>(
         fully_labeled_replicas: count(&fully_labeled),
         ready_replicas: count(&is_ready),
         available_replicas: count(&|pod| is_available(pod, owner.min_ready_seconds(), now)),
-        terminating_replicas: O::TERMINATING.then_some(terminating),
+        terminating_replicas: terminating,
         observed_generation: owner.meta().generation.unwrap_or_default(),
         conditions: conditions(old.conditions, replicas - owner.replicas(), failure, now),
     }
