@@ -37,7 +37,7 @@ pub(crate) fn check(
     if count >= max_pods {
         return Err(rejected("OutOfpods", &lacking("pods", 1, count, max_pods)));
     }
-    resources(pod, others, allocatable, gates)?;
+    resources(pod, others, node, allocatable, gates)?;
     let pod_spec = spec::spec(pod);
     if let Some(node) = node
         && !node_affinity_matches(&pod_spec, node)
@@ -62,9 +62,12 @@ pub(crate) fn check(
     }
 }
 
+/// What the kubelet does not know of itself, as resources that somebody added to the node's status, is as the node says. What
+/// nobody knows of is the scheduler's business, or that of devices.
 fn resources(
     pod: &Pod,
     others: &[Arc<Pod>],
+    node: Option<&Node>,
     allocatable: &Amounts,
     gates: Gates,
 ) -> Result<(), Verdict> {
@@ -84,13 +87,30 @@ fn resources(
             .iter()
             .filter_map(|other| requests(other).get(&name).map(|q| milli(&name, q)))
             .sum();
-        let capacity = allocatable.get(&name).map_or(0, |quantity| milli(&name, quantity));
+        let added = || node.and_then(|node| stated(node, &name));
+        let capacity = allocatable.get(&name).cloned().or_else(added);
+        if capacity.is_none() && name.contains('/') || is_of_devices(pod, &name) {
+            continue;
+        }
+        let capacity = capacity.map_or(0, |quantity| milli(&name, &quantity));
         if wanted > capacity - used {
             let message = lacking(&name, wanted, used, capacity);
             return Err(rejected(&format!("OutOf{name}"), &message));
         }
     }
     Ok(())
+}
+
+/// How much of a resource the node's status says there is.
+fn stated(node: &Node, name: &str) -> Option<Quantity> {
+    let amounts = node.status.as_ref()?.allocatable.as_ref()?;
+    Quantity::parse(&amounts.get(name)?.0).ok()
+}
+
+/// Whether devices of a claim stand for a resource.
+fn is_of_devices(pod: &Pod, name: &str) -> bool {
+    let status = pod.status.as_ref().and_then(|own| own.extended_resource_claim_status.as_ref());
+    status.is_some_and(|own| own.request_mappings.iter().any(|one| one.resource_name == name))
 }
 
 fn lacking(name: &str, wanted: i64, used: i64, capacity: i64) -> String {
@@ -147,6 +167,40 @@ mod tests {
         );
         assert_eq!(check(&pod("1m", 2), "hdd").unwrap_err().reason, "NodeAffinity");
         assert_eq!(check(&pod("1m", 1), "ssd").unwrap_err().reason, "NodePorts");
+    }
+
+    #[test]
+    fn resources_that_others_added_to_the_node_are_as_it_says() {
+        let pod = |count: &str| -> Pod {
+            serde_json::from_value(json!({"spec": {"containers": [
+                {"name": "c", "resources": {"requests": {"example.com/fpga": count}}}]}}))
+            .unwrap()
+        };
+        let verdict = |wanted: &str, status: serde_json::Value| {
+            let node = json!({"metadata": {"name": "n"}, "status": status});
+            let node: Node = serde_json::from_value(node).unwrap();
+            let others = [Arc::new(pod("3"))];
+            check(&pod(wanted), &others, Some(&node), &amounts(), Gates::default())
+        };
+        let five = json!({"allocatable": {"example.com/fpga": "5"}});
+        assert_eq!(verdict("2", five.clone()), Ok(()));
+        assert_eq!(verdict("3", five).unwrap_err().reason, "OutOfexample.com/fpga");
+        assert_eq!(verdict("3", json!({})), Ok(()), "the scheduler placed it there");
+    }
+
+    #[test]
+    fn what_devices_stand_for_is_not_the_nodes() {
+        let mapping = json!({"containerName": "c", "resourceName": "example.com/fpga", "requestName": "r"});
+        let mut pod: Pod = serde_json::from_value(json!({"spec": {"containers": [
+            {"name": "c", "resources": {"requests": {"example.com/fpga": "9"}}}]}}))
+        .unwrap();
+        let node = json!({"metadata": {"name": "n"}, "status": {"allocatable": {"example.com/fpga": "5"}}});
+        let node: Node = serde_json::from_value(node).unwrap();
+        let verdict = |pod: &Pod| check(pod, &[], Some(&node), &amounts(), Gates::default());
+        assert!(verdict(&pod).is_err());
+        let status = json!({"extendedResourceClaimStatus": {"resourceClaimName": "x", "requestMappings": [mapping]}});
+        pod.status = serde_json::from_value(status).unwrap();
+        assert_eq!(verdict(&pod), Ok(()));
     }
 
     #[test]
