@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn what_devices_stand_for_is_not_the_nodes() {
-        let mapping = json!({"containerName": "c", "resourceName": "example.com/fpga", "requestName": "r"});
+        let mapping =
+            json!({"containerName": "c", "resourceName": "example.com/fpga", "requestName": "r"});
         let mut pod: Pod = serde_json::from_value(json!({"spec": {"containers": [
             {"name": "c", "resources": {"requests": {"example.com/fpga": "9"}}}]}}))
         .unwrap();
