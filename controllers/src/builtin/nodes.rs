@@ -39,6 +39,11 @@ pub(super) fn pods_on(pods: &Informer<Pod>, node: &str) -> Vec<Arc<Pod>> {
     pods.by_index(BY_NODE, node)
 }
 
+/// The names of nodes to which pods are bound, as far as they are `wanted`.
+pub(super) fn nodes_with(pods: &Informer<Pod>, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    pods.index_keys(BY_NODE, wanted)
+}
+
 /// A node's condition of a type.
 pub(super) fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
     node.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)

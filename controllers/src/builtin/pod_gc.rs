@@ -1,6 +1,6 @@
 use super::{
     figures::{Labels, Place, labels},
-    nodes::{is_ready, taints},
+    nodes::{self, is_ready, taints},
 };
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
@@ -12,14 +12,14 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
+use kubeplane_client::Informer;
 use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{is_terminal, phase::node_name};
 use parking_lot::Mutex;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -28,6 +28,10 @@ const PERIOD: Duration = Duration::from_secs(20);
 const QUICK_TRIES: u32 = 3;
 /// How long a node must be missing before its pods are given up.
 const QUARANTINE: Duration = Duration::from_secs(40);
+/// The index of pods that may be due: those that have ended, and those that are being deleted.
+const DUE: &str = "pod-gc";
+const ENDED: &str = "ended";
+const GOING: &str = "going";
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Removes pods that no kubelet will ever remove, and the oldest of too many that have ended.
@@ -37,6 +41,16 @@ pub(super) struct PodGc {
     missing: Mutex<BTreeMap<String, Duration>>,
     removed: Family<Labels<2>, Counter>,
     failed: Family<Labels<2>, Counter>,
+}
+
+/// Makes it cheap to find the few pods among all that a round is about.
+fn index(pods: &Informer<Pod>) {
+    nodes::index(pods);
+    pods.add_index(DUE, |pod| {
+        let ended = is_terminal(pod).then_some(ENDED);
+        let going = pod.metadata.deletion_timestamp.as_ref().map(|_| GOING);
+        ended.into_iter().chain(going).map(str::to_owned).collect()
+    });
 }
 
 /// Why a pod is removed, as it is told.
@@ -86,19 +100,15 @@ impl PodGc {
     }
 
     /// The nodes that have been missing for long enough, and still are.
-    async fn lost_nodes(&self, context: &Context, pods: &[Arc<Pod>]) -> BTreeSet<String> {
-        let nodes = context.informers().of::<Node>().list();
-        let known: HashSet<_> =
-            nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
+    async fn lost_nodes(&self, context: &Context, pods: &Informer<Pod>) -> BTreeSet<String> {
+        let known = context.informers().of::<Node>();
         let now = context.clock().elapsed();
-        // Nearly all pods are on a node that is there, so it is the others that are put in order.
-        let named = pods.iter().filter_map(|pod| node_name(pod));
-        let gone: BTreeSet<_> = named.filter(|name| !known.contains(name)).collect();
+        let gone = nodes::nodes_with(pods, |name| known.get("", name).is_none());
         let due: Vec<String> = {
             let mut missing = self.missing.lock();
-            missing.retain(|name, _| gone.contains(name.as_str()));
+            missing.retain(|name, _| gone.contains(name));
             for name in gone {
-                missing.entry(name.to_owned()).or_insert(now);
+                missing.entry(name).or_insert(now);
             }
             let due = missing.iter().filter(|(_, since)| now.saturating_sub(**since) >= QUARANTINE);
             due.map(|(name, _)| name.clone()).collect()
@@ -148,7 +158,8 @@ impl Controller for PodGc {
 
     async fn reconcile(&self, (): &(), context: &Context) -> Result<Action, Error> {
         let nodes = context.informers().of::<Node>();
-        let pods = context.informers().of::<Pod>().list();
+        let pods = context.informers().of::<Pod>();
+        index(&pods);
         let lost = self.lost_nodes(context, &pods).await;
         // One pod that cannot be removed must not keep the others.
         let mut failed = None;
@@ -157,16 +168,14 @@ impl Controller for PodGc {
                 failed.get_or_insert(error);
             }
         };
-        let mut ended: Vec<_> = pods.iter().filter(|pod| is_terminal(pod)).collect();
-        for pod in &pods {
-            let going = pod.metadata.deletion_timestamp.is_some();
+        for pod in lost.iter().flat_map(|name| nodes::pods_on(&pods, name)) {
+            note(self.remove(context, &pod, Why::Orphaned).await);
+        }
+        for pod in &pods.by_index(DUE, GOING) {
             match node_name(pod) {
-                None if going => note(self.remove(context, pod, Why::Unscheduled).await),
-                None => {}
-                Some(name) if lost.contains(name) => {
-                    note(self.remove(context, pod, Why::Orphaned).await);
-                }
-                Some(name) if going => {
+                None => note(self.remove(context, pod, Why::Unscheduled).await),
+                Some(name) if lost.contains(name) => {}
+                Some(name) => {
                     let out = nodes.get("", name).is_some_and(|node| {
                         !is_ready(&node)
                             && taints(&node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
@@ -175,9 +184,9 @@ impl Controller for PodGc {
                         note(self.remove(context, pod, Why::OutOfService).await);
                     }
                 }
-                Some(_) => {}
             }
         }
+        let mut ended = pods.by_index(DUE, ENDED);
         if self.most > 0 && ended.len() > self.most {
             let evicted = |pod: &Pod| {
                 pod.status

@@ -123,6 +123,13 @@ impl Cache {
         }
     }
 
+    /// The keys of an index under which there is anything and that are `wanted`.
+    pub(crate) fn index_keys(&self, name: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let state = self.state.read();
+        let all = state.indexes.get(name).into_iter().flat_map(Index::values);
+        all.filter(|key| wanted(key)).map(str::to_owned).collect()
+    }
+
     /// Tells `reader` of what is there, as added, and of every change from then on, until it is dropped.
     pub(crate) fn attach<R: Reader + 'static>(&self, reader: &Arc<R>) {
         let mut readers = self.readers.lock();

@@ -92,6 +92,12 @@ impl<K: kube::Resource + Send + Sync + 'static> Informer<K> {
         collected(|sink| self.cache.by_index(name, key, sink))
     }
 
+    /// The keys of index `name` under which there are objects and for which `wanted` holds, in no order.
+    #[must_use]
+    pub fn index_keys(&self, name: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        self.cache.index_keys(name, &wanted)
+    }
+
     /// The present objects as [`Change::Added`](crate::Change::Added), then every change.
     #[must_use]
     pub fn subscribe(&self) -> Changes<K> {

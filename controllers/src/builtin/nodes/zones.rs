@@ -41,15 +41,18 @@ pub(super) fn counts(node: &Node) -> bool {
     !node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED))
 }
 
+const REGION: [&str; 2] =
+    ["failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"];
+const ZONE: [&str; 2] = ["failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"];
+
 /// The name of a node's zone, region included; where both are there, labels of before 1.17 count.
 pub(super) fn zone_of(node: &Node) -> String {
-    let label = |part: &str| {
+    let label = |part: [&str; 2]| {
         let labels = node.metadata.labels.as_ref()?;
-        let old = labels.get(&format!("failure-domain.beta.kubernetes.io/{part}"));
-        old.or_else(|| labels.get(&format!("topology.kubernetes.io/{part}"))).cloned()
+        part.into_iter().find_map(|name| labels.get(name)).map(String::as_str)
     };
-    let region = label("region").unwrap_or_default();
-    let zone = label("zone").unwrap_or_default();
+    let region = label(REGION).unwrap_or_default();
+    let zone = label(ZONE).unwrap_or_default();
     if region.is_empty() && zone.is_empty() { String::new() } else { format!("{region}:\0:{zone}") }
 }
 

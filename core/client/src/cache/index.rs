@@ -22,6 +22,11 @@ impl Index {
         self.entries.get(value)
     }
 
+    /// Under what there is anything, in no order.
+    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
     /// Takes in `object` in place of `old`.
     pub(super) fn put(
         &mut self,
