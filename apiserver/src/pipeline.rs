@@ -40,7 +40,8 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{Request, Response, StatusCode, request::Parts, uri::PathAndQuery};
+use http::{Method, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
+use http_body::Body as _;
 use kubeplane_core::{
     admission::Warnings,
     auth::UserInfo,
@@ -109,11 +110,12 @@ impl Pipeline {
 
     async fn answered(self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let wish = Wish::of(&head);
-        match self.answer(head, body).await {
+        let (wish, bare) = (Wish::of(&head), head.method == Method::HEAD);
+        let response = match self.answer(head, body).await {
             Ok(response) => response,
             Err(error) => output::failure(&wish, &error),
-        }
+        };
+        if bare { headless(response) } else { response }
     }
 
     async fn answer(&self, head: Parts, body: Body) -> ApiResult<Response<Body>> {
@@ -138,6 +140,15 @@ impl Pipeline {
         };
         Next(&self.0).run(exchange).await
     }
+}
+
+/// What answers `HEAD`: everything but the body, which HTTP/2 would send.
+fn headless(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, body::empty())
 }
 
 /// The page for a path that cannot be read, which comes before all else that is said of a request.

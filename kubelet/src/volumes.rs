@@ -158,6 +158,22 @@ impl Volumes {
         self.privileged.then_some(group)
     }
 
+    /// The user that all containers of a pod run as, when they say so and this process may give files away.
+    fn fs_user(&self, pod: &Pod) -> Option<u32> {
+        let spec = pod.spec.as_ref().filter(|_| self.privileged)?;
+        let outer = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+        let init = spec.init_containers.iter().flatten();
+        let own = init.chain(&spec.containers).map(|one| one.security_context.as_ref());
+        let debug = spec.ephemeral_containers.iter().flatten();
+        let all = own.chain(debug.map(|one| one.security_context.as_ref()));
+        let mut users = all.map(|own| own.and_then(|own| own.run_as_user).or(outer));
+        let first = users.next()??;
+        if users.any(|user| user != Some(first)) {
+            return None;
+        }
+        u32::try_from(first).ok()
+    }
+
     fn empty_dir(
         &self,
         path: PathBuf,

@@ -3,7 +3,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::{
+    http1::{self, SendRequest},
+    http2,
+};
 use kubeplane_apiserver::{Api, ApiServer, Builder, Finish, TlsOptions, WriteHook};
 use kubeplane_clock::PausedClock;
 use kubeplane_core::{
@@ -19,6 +22,7 @@ use rustls::{
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, sync::mpsc};
+use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long a busy machine may take.
@@ -36,11 +40,7 @@ fn server(address: SocketAddr, tls: TlsOptions) -> ApiServer {
     builder(address, tls).build().unwrap()
 }
 
-/// A connection of one's own; it ends with the second.
-async fn connect(
-    authority: &Authority,
-    address: SocketAddr,
-) -> (SendRequest<Full<Bytes>>, AbortOnDropHandle<()>) {
+async fn secured(authority: &Authority, address: SocketAddr) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -50,8 +50,15 @@ async fn connect(
     let config = config.with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect(address).await.unwrap();
-    let stream =
-        connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+}
+
+/// A connection of one's own; it ends with the second.
+async fn connect(
+    authority: &Authority,
+    address: SocketAddr,
+) -> (SendRequest<Full<Bytes>>, AbortOnDropHandle<()>) {
+    let stream = secured(authority, address).await;
     let (sender, connection) =
         http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
     // It ends with an error when the server leaves no time for an answer.
@@ -97,6 +104,35 @@ async fn it_listens_serves_and_stops() {
     while let Some(frame) = watching.frame().await {
         frame.unwrap();
     }
+    running.await.unwrap().unwrap();
+}
+
+/// In HTTP/2 nobody else leaves the body out, and one that is sent breaks the answer for clients.
+#[tokio::test]
+async fn what_answers_head_has_no_body() {
+    let (authority, tls) = pki();
+    let api = server("127.0.0.1:0".parse().unwrap(), tls);
+    let mut bound = api.bound();
+    let (side, mut supervision) = lifecycle();
+    let running = tokio::spawn(Box::new(api).run(side));
+    assert!(supervision.became_ready().await);
+    let address = bound.wait_for(Option::is_some).await.unwrap().unwrap();
+    let stream = secured(&authority, address).await;
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        http2::handshake(executor, hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    for (method, path) in
+        [("GET", "/readyz"), ("HEAD", "/readyz"), ("HEAD", "/version"), ("HEAD", "/api/v1/pods")]
+    {
+        let request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+        let request = request.header("authorization", "Bearer admin");
+        let answer = sender.send_request(request.body(Full::from("")).unwrap()).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.is_empty(), method == "HEAD", "{method} {path}");
+    }
+    drop((sender, connection));
+    supervision.stop();
     running.await.unwrap().unwrap();
 }
 

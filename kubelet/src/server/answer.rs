@@ -1,4 +1,4 @@
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
@@ -12,6 +12,15 @@ pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Answer {
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, plain);
     answer
+}
+
+/// What answers `HEAD`: everything but the body, which HTTP/2 would send.
+pub(super) fn headless(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, Body::empty())
 }
 
 /// An object as JSON.

@@ -3,11 +3,11 @@
 use super::{
     Serving,
     access::{User, Verdict},
-    answer::{Answer, text},
+    answer::{Answer, headless, text},
     routes,
 };
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -40,7 +40,11 @@ pub(super) async fn run(serving: Arc<Serving>, io: TlsStream<TcpStream>) {
             let user = serving.tls.user(shown.as_deref(), serving.host.clock.now());
             let serving = serving.clone();
             let afterwards = afterwards.clone();
-            async move { Ok::<_, Infallible>(handle(&serving, user, request, &afterwards).await) }
+            async move {
+                let bare = request.method() == Method::HEAD;
+                let answer = handle(&serving, user, request, &afterwards).await;
+                Ok::<_, Infallible>(if bare { headless(answer) } else { answer })
+            }
         })
     };
     let server = auto::Builder::new(TokioExecutor::new());

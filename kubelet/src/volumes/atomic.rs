@@ -11,7 +11,7 @@ use crate::{Error, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{PermissionsExt, chown, symlink},
     path::{Component, Path, PathBuf},
 };
 
@@ -23,6 +23,8 @@ const NEXT: &str = "..data_tmp";
 pub(crate) struct File {
     pub(crate) data: Vec<u8>,
     pub(crate) mode: u32,
+    /// Who owns it, where that is not this process.
+    pub(crate) owner: Option<u32>,
 }
 
 /// Files by their path inside a volume.
@@ -109,7 +111,8 @@ fn fill(version: &Path, files: &Files) -> Result<()> {
         }
         let write = || {
             fs::write(&path, &file.data)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))
+            fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
+            file.owner.map_or(Ok(()), |owner| chown(&path, Some(owner), None))
         };
         write().map_err(|error| Error::file(&path, error))?;
     }

@@ -115,7 +115,7 @@ impl<'a> Content<'a> {
                 String::new()
             };
             let mode = item.mode.map_or(mode, |mode| self::mode(Some(mode)));
-            files.insert(item.path.clone(), File { data: text.into_bytes(), mode });
+            files.insert(item.path.clone(), File { data: text.into_bytes(), mode, owner: None });
         }
         Ok(files)
     }
@@ -125,9 +125,11 @@ impl<'a> Content<'a> {
         let audience = source.audience.as_deref().filter(|audience| !audience.is_empty());
         let pod = self.facts.pod;
         let text = self.volumes.token(pod, self.volume, &source.path, audience, seconds).await?;
-        // A group that owns the volume can read it through the group's rights, so others need not.
-        let mode = if self.volumes.fs_group(pod).is_some() { 0o600 } else { mode };
-        Ok(Files::from([(source.path.clone(), File { data: text.into_bytes(), mode })]))
+        // The one user that all containers are, or the group that owns the volume, can read it: others need not.
+        let owner = self.volumes.fs_user(pod);
+        let mine = owner.is_some() || self.volumes.fs_group(pod).is_some();
+        let file = File { data: text.into_bytes(), mode: if mine { 0o600 } else { mode }, owner };
+        Ok(Files::from([(source.path.clone(), file)]))
     }
 }
 
@@ -154,9 +156,9 @@ fn select(
     kind: &str,
 ) -> Result<Files> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        let files = data
-            .iter()
-            .map(|(key, bytes)| ((*key).to_owned(), File { data: bytes.to_vec(), mode }));
+        let files = data.iter().map(|(key, bytes)| {
+            ((*key).to_owned(), File { data: bytes.to_vec(), mode, owner: None })
+        });
         return Ok(files.collect());
     };
     let mut files = Files::new();
@@ -164,7 +166,7 @@ fn select(
         match data.get(item.key.as_str()) {
             Some(bytes) => {
                 let mode = item.mode.map_or(mode, |mode| self::mode(Some(mode)));
-                files.insert(item.path.clone(), File { data: bytes.to_vec(), mode });
+                files.insert(item.path.clone(), File { data: bytes.to_vec(), mode, owner: None });
             }
             None if optional => {}
             None => {

@@ -86,6 +86,26 @@ async fn a_projected_volume_joins_its_sources() {
     assert_eq!(read("token"), "token-1-api");
 }
 
+#[test]
+fn files_belong_to_the_user_that_all_containers_are() {
+    let world = world();
+    let clock = Arc::new(world.clock.clone());
+    let volumes = Volumes::new(world.dir.path(), world.objects.clone(), clock, true);
+    let user = |spec: Value| {
+        let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+        volumes.fs_user(&pod)
+    };
+    let own = |user: i64| json!({"name": "c", "securityContext": {"runAsUser": user}});
+    let plain = json!({"name": "d"});
+    let outer = json!({"runAsUser": 7});
+    assert_eq!(user(json!({"containers": [own(1)], "initContainers": [own(1)]})), Some(1));
+    assert_eq!(user(json!({"containers": [plain], "securityContext": outer})), Some(7));
+    assert_eq!(user(json!({"containers": [own(7), plain], "securityContext": outer})), Some(7));
+    assert_eq!(user(json!({"containers": [own(1), own(2)]})), None);
+    assert_eq!(user(json!({"containers": [own(1), plain]})), None);
+    assert_eq!(user(json!({"containers": [own(1)], "initContainers": [plain]})), None);
+}
+
 #[tokio::test]
 async fn missing_sources_fail_unless_optional() {
     let world = world();
