@@ -210,3 +210,38 @@ fn a_container_that_was_lost_counts_as_ended() {
     let ended = first.last_state.clone().unwrap().terminated.unwrap();
     assert_eq!(ended.reason.as_deref(), Some("ContainerStatusUnknown"));
 }
+
+#[test]
+fn a_container_tells_what_it_was_made_with() {
+    let spec = |limit: &str| {
+        pod(json!({
+            "initContainers": [{"name": "i"}],
+            "containers": [{"name": "a"}, {"name": "b", "resources":
+                {"requests": {"cpu": "1"}, "limits": {"memory": limit}}}, {"name": "c"}],
+        }))
+    };
+    let shown = |status: &PodStatus, name: &str| {
+        let mut all =
+            status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let found = serde_json::to_value(all.find(|status| status.name == name).unwrap()).unwrap();
+        (found["resources"].clone(), found["allocatedResources"].clone())
+    };
+    let world = World::default();
+    let running = observed(vec![
+        container("b", State::Running, 0),
+        container("a", State::Exited, 1),
+        container("i", State::Exited, 0),
+    ]);
+    let status = world.status(&spec("1Gi"), &running, &PodStatus::default());
+    let asked = json!({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}});
+    assert_eq!(shown(&status, "a"), (json!({}), Value::Null));
+    assert_eq!(shown(&status, "i"), (json!({}), Value::Null));
+    assert_eq!(shown(&status, "b"), (asked.clone(), json!({"cpu": "1"})));
+    assert_eq!(shown(&status, "c"), (Value::Null, Value::Null));
+
+    let later = world.status(&spec("2Gi"), &running, &status);
+    assert_eq!(shown(&later, "b").0, asked);
+    let anew = observed(vec![Observed { id: "b2".into(), ..container("b", State::Running, 0) }]);
+    let later = world.status(&spec("2Gi"), &anew, &later);
+    assert_eq!(shown(&later, "b").0["limits"]["memory"], "2Gi");
+}

@@ -16,6 +16,10 @@ use tokio::{sync::watch, task::JoinSet};
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
+/// What admission says of a status of a pod that is bound to another node, or to none.
+const OF_ANOTHER_NODE: &str =
+    "can only update pod status for pods with spec.nodeName set to itself";
+
 /// What is to be written, and what the API is known to have.
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -137,9 +141,27 @@ impl Writing {
                 Written::PodGone
             }
             Err(error) => {
+                if self.is_of_another(&error).await {
+                    return Written::PodGone;
+                }
                 tracing::warn!(pod = %self.id, %error, "failed to write the status of a pod");
                 Written::Later
             }
+        }
+    }
+
+    /// Whether a write was refused because another pod has taken the name.
+    async fn is_of_another(&self, refusal: &kube::Error) -> bool {
+        // Pods stay on their node, so one of another node is not ours. This node may not read it.
+        if api::is_status(refusal, 403) && api::message(refusal).contains(OF_ANOTHER_NODE) {
+            return true;
+        }
+        if !api::is_status(refusal, 403) && !api::is_status(refusal, 422) {
+            return false;
+        }
+        match self.api.get(&self.id.name).await {
+            Ok(pod) => pod.metadata.uid.as_deref() != Some(self.id.uid.as_str()),
+            Err(error) => api::is_status(&error, 404),
         }
     }
 }
