@@ -127,7 +127,8 @@ async fn what_answers_head_has_no_body() {
     {
         let request = Request::builder().method(method).uri(format!("https://localhost{path}"));
         let request = request.header("authorization", "Bearer admin");
-        let answer = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+        let answer =
+            sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body.is_empty(), method == "HEAD", "{method} {path}");
     }
