@@ -24,7 +24,9 @@ impl<K: kube::Resource + Send + Sync + 'static> Object for K {
 
 /// What is kept of each object of a kind, as the owner of its cache says.
 #[derive(Clone)]
-pub(crate) struct Transform(Arc<dyn Fn(&mut dyn Any) + Send + Sync>);
+pub(crate) struct Transform(Arc<Change>);
+
+type Change = dyn Fn(&mut dyn Any) + Send + Sync;
 
 impl fmt::Debug for Transform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -103,7 +103,7 @@ impl Queue {
                 let Some(first) = pods.next() else { continue };
                 // All of a class are of one profile.
                 let Some(framework) = self.framework(first) else { continue };
-                let hint = |pod: &PodInfo| self.hint(framework, *plugin, pod, event, object);
+                let hint = |pod: &PodInfo| self.hint(framework, plugin, pod, event, object);
                 if let Some(only) = framework.only_for(plugin, first, object) {
                     let own = self.pods.get(&only).filter(|_| held.contains(&only));
                     if own.is_some_and(|own| hint(&own.pod.info)) {
@@ -144,7 +144,7 @@ impl Queue {
 
     pub(super) fn helps(&self, pod: &QueuedPod, event: ClusterEvent, object: &EventObject) -> bool {
         let Some(framework) = self.framework(&pod.info) else { return false };
-        pod.plugins.iter().any(|plugin| self.hint(framework, *plugin, &pod.info, event, object))
+        pod.plugins.iter().any(|plugin| self.hint(framework, plugin, &pod.info, event, object))
     }
 
     /// Whether a plugin says so.

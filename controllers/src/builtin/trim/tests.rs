@@ -125,7 +125,9 @@ fn of_a_usual_pod_little_is_kept() {
 }
 
 /// What controllers read, each by the function that reads it.
-fn reads() -> [(&'static str, fn(&Pod) -> String); 9] {
+type Read = (&'static str, fn(&Pod) -> String);
+
+fn reads() -> [Read; 9] {
     fn object(pod: &Pod) -> Object {
         Object::encode(pod).unwrap()
     }
