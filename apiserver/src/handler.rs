@@ -6,6 +6,7 @@ use crate::{
     body::{self, Body, Unread},
     held::Held,
     info::RequestInfo,
+    messages::{self, Content},
     options::WriteOptions,
     output::{Accepted, Offer},
     query::Query,
@@ -179,6 +180,15 @@ impl HandlerRequest {
     /// with it holds [`held`](Self::held) meanwhile.
     pub fn upgrade(&mut self) -> Option<OnUpgrade> {
         self.head.extensions.remove::<OnUpgrade>()
+    }
+
+    /// Answers with bytes that go on for long, as a log does: with `response` as it is, or, where the client asks for a
+    /// WebSocket, with the bytes of its body as messages of that, after an empty one; the connection then ends with them
+    /// or with the server. A client none of whose protocols is known is refused with 403, one whose handshake lacks
+    /// something with 400.
+    #[must_use]
+    pub fn stream(&mut self, response: Response<Body>) -> Response<Body> {
+        messages::send(&self.api, &mut self.head, Content::Bytes, response)
     }
 
     /// Answers with objects of the resource's own kind, as a get of the only one or as a list of all, in

@@ -79,6 +79,7 @@ mod handler;
 mod health;
 mod held;
 mod info;
+mod messages;
 mod metrics;
 mod namespaces;
 mod options;

@@ -20,6 +20,7 @@ use super::{Exchange, Next, Step};
 use crate::{
     body::Body,
     cache::Snapshot,
+    held::Held,
     metrics::{ApiMetrics, FlowMetrics},
     registry::{Registry, Resource},
 };
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use desk::{Asked, Seat, Turn, Waiting};
 use estimate::Estimator;
 use http::{Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
 use kubeplane_clock::SharedClock;
 use kubeplane_core::{ApiError, GroupResource, features::Features, status::ApiResult};
 use parking_lot::Mutex;
@@ -159,8 +161,13 @@ impl Fairness {
     }
 
     /// Serves a request, noting who watches.
-    async fn served(&self, exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
-        let watching = self.watchers.register(&exchange.info, &exchange.head.uri);
+    async fn served(&self, mut exchange: Exchange, next: Next<'_>) -> ApiResult<Response<Body>> {
+        let watching = self.watchers.register(&exchange.info, &exchange.head.uri).map(Arc::new);
+        if let Some(watching) = &watching
+            && exchange.head.extensions.get::<OnUpgrade>().is_some()
+        {
+            Held::add(&mut exchange.head.extensions, watching.clone());
+        }
         let answer = next.run(exchange).await;
         match watching {
             Some(watching) => {

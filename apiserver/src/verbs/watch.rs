@@ -1,6 +1,7 @@
 use super::Call;
 use crate::{
     body::{self, Body, BoxError},
+    messages::{self, Content},
     options::ListOptions,
     output::{Accepted, Media, Offer},
     watch::{Frames, Start, Watch},
@@ -22,7 +23,7 @@ struct Sending {
 }
 
 /// Watches objects.
-pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
+pub(super) async fn serve(mut call: Call) -> ApiResult<Response<Body>> {
     let accepted = Accepted::of(&call.head, Offer::stream(call.definition()))?;
     let options =
         ListOptions::parse(&call.query(), &call.info, call.definition(), call.api.features())?;
@@ -49,11 +50,11 @@ pub(super) async fn serve(call: Call) -> ApiResult<Response<Body>> {
     let mut response = Response::new(body::boxed(StreamBody::new(frames)));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
-    let kind = match accepted.media {
-        Media::Protobuf => protobuf::WATCH_CONTENT_TYPE,
-        _ => "application/json",
+    let (kind, content) = match accepted.media {
+        Media::Protobuf => (protobuf::WATCH_CONTENT_TYPE, Content::Frames),
+        _ => ("application/json", Content::Lines),
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    Ok(response)
+    Ok(messages::send(&call.api, &mut call.head, content, response))
 }

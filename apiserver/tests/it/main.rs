@@ -13,6 +13,7 @@ mod discovery;
 mod fairness;
 mod harness;
 mod lists;
+mod messages;
 mod observability;
 mod patches;
 mod pipeline;

@@ -26,9 +26,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long a busy machine may take.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-fn builder(address: SocketAddr, tls: TlsOptions) -> Builder {
+pub(crate) fn builder(address: SocketAddr, tls: TlsOptions) -> Builder {
     ApiServer::builder(Arc::new(MemoryStore::new()))
         .resources(kubeplane_builtin::all())
         .authenticate(Names)
@@ -40,7 +40,7 @@ fn server(address: SocketAddr, tls: TlsOptions) -> ApiServer {
     builder(address, tls).build().unwrap()
 }
 
-async fn secured(authority: &Authority, address: SocketAddr) -> TlsStream<TcpStream> {
+pub(crate) async fn secured(authority: &Authority, address: SocketAddr) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -54,7 +54,7 @@ async fn secured(authority: &Authority, address: SocketAddr) -> TlsStream<TcpStr
 }
 
 /// A connection of one's own; it ends with the second.
-async fn connect(
+pub(crate) async fn connect(
     authority: &Authority,
     address: SocketAddr,
 ) -> (SendRequest<Full<Bytes>>, AbortOnDropHandle<()>) {
@@ -66,13 +66,13 @@ async fn connect(
     (sender, AbortOnDropHandle::new(connection))
 }
 
-fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {
     let request = Request::builder().method(method).uri(path).header("host", "localhost");
     let request = request.header("authorization", "Bearer admin");
     request.header("content-type", "application/json").body(Full::from(body)).unwrap()
 }
 
-fn pki() -> (Authority, TlsOptions) {
+pub(crate) fn pki() -> (Authority, TlsOptions) {
     let now = jiff::Timestamp::now();
     let authority = Authority::generate("ca", now).unwrap();
     let request = CertificateRequest::new("server", Usage::Server).names(["localhost"]);

@@ -23,6 +23,9 @@ pub enum Error {
         /// What could have been asked for.
         accepted: Vec<&'static str>,
     },
+    /// A page of nowhere asks for a watch over WebSocket; answer 403.
+    #[error("unable to upgrade: header origin names no origin")]
+    NoOrigin,
     /// The query asks for streams that make no sense; answer 400.
     #[error("{reason}")]
     BadOptions {
@@ -68,7 +71,7 @@ impl Error {
     pub fn http_status(&self) -> u16 {
         match self {
             Self::NotAnUpgrade { .. } | Self::BadOptions { .. } => 400,
-            Self::NoCommonProtocol { .. } => 403,
+            Self::NoCommonProtocol { .. } | Self::NoOrigin => 403,
             _ => 500,
         }
     }

@@ -175,9 +175,7 @@ fn spdy(headers: &HeaderMap, purpose: Purpose) -> Result<Upgrade> {
 }
 
 fn web_socket(headers: &HeaderMap, purpose: Purpose) -> Result<Upgrade> {
-    let Some(key) = headers.get(SEC_WEBSOCKET_KEY) else {
-        return Err(Error::not_an_upgrade("header sec-websocket-key is missing"));
-    };
+    let key = web_socket_key(headers)?;
     let mut requested = list(headers, &SEC_WEBSOCKET_PROTOCOL);
     if requested.is_empty() {
         requested.push(String::new());
@@ -187,16 +185,28 @@ fn web_socket(headers: &HeaderMap, purpose: Purpose) -> Result<Upgrade> {
         Purpose::PortForward => WEB_SOCKET_FORWARDS,
     };
     let (name, carrier, version) = choose(requested, offers)?;
+    Ok(Upgrade { purpose, carrier, version, headers: web_socket_answer(key, name)? })
+}
+
+pub(crate) fn web_socket_key(headers: &HeaderMap) -> Result<&HeaderValue> {
+    let key = headers.get(SEC_WEBSOCKET_KEY);
+    key.ok_or_else(|| Error::not_an_upgrade("header sec-websocket-key is missing"))
+}
+
+/// The headers of the answer to a request with this key, for which this protocol was chosen (or none: an empty name).
+pub(crate) fn web_socket_answer(key: &HeaderValue, protocol: &str) -> Result<HeaderMap> {
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .map_err(|error| Error::not_an_upgrade(error.to_string()))?;
     let mut answer = HeaderMap::new();
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    if !name.is_empty() {
-        answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+    if !protocol.is_empty() {
+        let protocol = HeaderValue::from_str(protocol)
+            .map_err(|error| Error::not_an_upgrade(error.to_string()))?;
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    Ok(Upgrade { purpose, carrier, version, headers: answer })
+    Ok(answer)
 }
 
 /// The client's wishes come in its order of preference.
@@ -211,11 +221,14 @@ fn choose(requested: Vec<String>, offers: &[Offer]) -> Result<Offer> {
         })
 }
 
-fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub(crate) fn values<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
-fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+pub(crate) fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     values(headers, name)
         .flat_map(|value| value.split(','))
         .map(|part| part.trim().to_owned())

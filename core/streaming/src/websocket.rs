@@ -1,9 +1,12 @@
-//! WebSocket messages as carriers: of numbered channels, and of the bytes of another protocol.
+//! WebSocket messages as carriers: of numbered channels, of the bytes of another protocol, and of one stream to the
+//! client.
 
 mod channels;
+mod messages;
 mod tunnel;
 
 pub(crate) use channels::{Channels, Codec};
+pub use messages::{Messages, is_requested};
 pub use tunnel::Tunnel;
 
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;

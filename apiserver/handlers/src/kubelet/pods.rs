@@ -24,7 +24,7 @@ pub struct PodLog(pub KubeletClient);
 
 #[async_trait]
 impl Handler for PodLog {
-    async fn handle(&self, request: HandlerRequest) -> ApiResult<Response<Body>> {
+    async fn handle(&self, mut request: HandlerRequest) -> ApiResult<Response<Body>> {
         let query = request.query();
         let errors = log_errors(&request)?;
         if !errors.is_empty() {
@@ -64,7 +64,7 @@ impl Handler for PodLog {
             )
             .await?;
         if answer.status() == StatusCode::OK {
-            return Ok(plain(body::boxed(answer.into_body())));
+            return Ok(request.stream(plain(body::boxed(answer.into_body()))));
         }
         Err(kubelet_error(answer, &container, pod.name()).await)
     }

@@ -144,13 +144,13 @@ impl Drop for Watching {
 }
 
 /// A watch's answer, counted until it ends.
-pub(super) fn counted(inner: Body, watching: Watching) -> Body {
+pub(super) fn counted(inner: Body, watching: Arc<Watching>) -> Body {
     body::boxed(Counted { inner, _watching: watching })
 }
 
 struct Counted {
     inner: Body,
-    _watching: Watching,
+    _watching: Arc<Watching>,
 }
 
 impl http_body::Body for Counted {
