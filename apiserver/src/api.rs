@@ -27,7 +27,7 @@ use kubeplane_store_trait::{ReadAt, Store};
 use kubeplane_telemetry::Health;
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{Arc, OnceLock},
 };
@@ -53,8 +53,9 @@ pub(crate) struct Inner {
     pub(crate) reader: Arc<dyn ObjectReader>,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Vec<admit::Step>,
-    pub(crate) handlers: BTreeMap<(GroupResource, String), Arc<dyn Handler>>,
-    pub(crate) hooks: BTreeMap<GroupResource, Vec<Arc<dyn WriteHook>>>,
+    /// By resource, then subresource.
+    pub(crate) handlers: HashMap<GroupResource, BTreeMap<String, Arc<dyn Handler>>>,
+    pub(crate) hooks: HashMap<GroupResource, Vec<Arc<dyn WriteHook>>>,
     pub(crate) routes: Vec<(String, Arc<dyn Route>)>,
     pub(crate) clock: SharedClock,
     pub(crate) seed: Seed,
@@ -101,6 +102,11 @@ impl Connections {
 }
 
 impl Api {
+    /// The side effects of writes of a resource.
+    pub(crate) fn hooks(&self, resource: &Resource) -> &[Arc<dyn WriteHook>] {
+        self.0.hooks.get(&resource.group_resource()).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// The kinds served.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {

@@ -31,7 +31,7 @@ use kubeplane_store_trait::Store;
 use kubeplane_telemetry::{Health, Metrics};
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -45,8 +45,8 @@ pub struct Builder {
     store: Arc<dyn Store>,
     storage_prefix: String,
     definitions: Vec<Arc<Definition>>,
-    handlers: BTreeMap<(GroupResource, String), Arc<dyn Handler>>,
-    hooks: BTreeMap<GroupResource, Vec<Arc<dyn WriteHook>>>,
+    handlers: HashMap<GroupResource, BTreeMap<String, Arc<dyn Handler>>>,
+    hooks: HashMap<GroupResource, Vec<Arc<dyn WriteHook>>>,
     routes: Vec<(String, Arc<dyn Route>)>,
     authenticators: Vec<With<dyn Authenticator>>,
     authorizers: Vec<With<dyn Authorizer>>,
@@ -79,8 +79,8 @@ impl Builder {
             store,
             storage_prefix: "/registry".to_owned(),
             definitions: Vec::new(),
-            handlers: BTreeMap::new(),
-            hooks: BTreeMap::from([(
+            handlers: HashMap::new(),
+            hooks: HashMap::from([(
                 namespaces,
                 vec![Arc::new(NamespaceDeletion) as Arc<dyn WriteHook>],
             )]),
@@ -122,7 +122,7 @@ impl Builder {
         subresource: &str,
         handler: Arc<dyn Handler>,
     ) -> Self {
-        self.handlers.insert((resource, subresource.to_owned()), handler);
+        self.handlers.entry(resource).or_default().insert(subresource.to_owned(), handler);
         self
     }
 

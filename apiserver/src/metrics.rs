@@ -12,33 +12,70 @@ pub(crate) use audit::AuditMetrics;
 pub(crate) use features::show;
 pub(crate) use flow::{FlowMetrics, Seats};
 pub(crate) use labels::Labels;
-pub(crate) use stored::{CallLabels, StoreMetrics};
+pub(crate) use stored::{Calls, Operation, StoreMetrics};
 
 use crate::info::RequestInfo;
 use http::StatusCode;
 use kubeplane_telemetry::Metrics;
 use labels::{BodyLabels, KindLabel, Outcome, WatchLabels};
+use parking_lot::RwLock;
 use prometheus_client::metrics::{
     counter::Counter,
     family::Family,
     gauge::Gauge,
     histogram::{Histogram, exponential_buckets, linear_buckets},
 };
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 type Histograms<L> = Family<L, Histogram>;
+
+/// Requests by kind: reads and writes.
+#[derive(Debug, Clone, Default)]
+struct Kinds {
+    family: Family<KindLabel, Gauge>,
+    found: Arc<[OnceLock<Gauge>; 2]>,
+}
+
+impl Kinds {
+    fn of(&self, mutating: bool) -> Gauge {
+        let make = || self.family.get_or_create(&KindLabel::of(mutating)).clone();
+        self.found[usize::from(mutating)].get_or_init(make).clone()
+    }
+}
+
+/// What an answer is counted as; the last says whether the request was long-running.
+type Answer = (Labels, Outcome, bool);
+
+/// What is counted of answers that are counted as the same. Each is looked up once: every request has one.
+#[derive(Debug)]
+struct Answers {
+    count: Counter,
+    times: Vec<Histogram>,
+}
+
+impl Answers {
+    fn count(&self, took: Duration) {
+        self.count.inc();
+        self.times.iter().for_each(|times| times.observe(took.as_secs_f64()));
+    }
+}
 
 /// What the server counts.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiMetrics {
+    answers: Arc<RwLock<HashMap<Answer, Answers>>>,
     requests: Family<(Labels, Outcome), Counter>,
     durations: Histograms<(Labels, Outcome)>,
     service_levels: Histograms<Labels>,
     response_sizes: Histograms<Labels>,
     body_sizes: Histograms<BodyLabels>,
     terminations: Family<(Labels, Outcome), Counter>,
-    inflight: Family<KindLabel, Gauge>,
-    waiting: Family<KindLabel, Gauge>,
+    inflight: Kinds,
+    waiting: Kinds,
     long_running: Family<Labels, Gauge>,
     watch_events: Family<WatchLabels, Counter>,
     handshakes: Counter,
@@ -72,14 +109,15 @@ fn bodies() -> Histogram {
 impl ApiMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let made = Self {
+            answers: Arc::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(seconds),
             service_levels: Family::new_with_constructor(service_level),
             response_sizes: Family::new_with_constructor(answers),
             body_sizes: Family::new_with_constructor(bodies),
             terminations: Family::default(),
-            inflight: Family::default(),
-            waiting: Family::default(),
+            inflight: Kinds::default(),
+            waiting: Kinds::default(),
             long_running: Family::default(),
             watch_events: Family::default(),
             handshakes: Counter::default(),
@@ -106,9 +144,17 @@ impl ApiMetrics {
             let help = "Requests the server gave up to protect itself";
             registry.register("apiserver_request_terminations", help, self.terminations.clone());
             let help = "Requests being served";
-            registry.register("apiserver_current_inflight_requests", help, self.inflight.clone());
+            registry.register(
+                "apiserver_current_inflight_requests",
+                help,
+                self.inflight.family.clone(),
+            );
             let help = "Requests waiting for their turn";
-            registry.register("apiserver_current_inqueue_requests", help, self.waiting.clone());
+            registry.register(
+                "apiserver_current_inqueue_requests",
+                help,
+                self.waiting.family.clone(),
+            );
             let help = "Watches and streams being served";
             registry.register("apiserver_longrunning_requests", help, self.long_running.clone());
             let help = "Events sent to watchers";
@@ -131,16 +177,26 @@ impl ApiMetrics {
         // Whoever may do nothing shall not fill the registry either.
         let labels = if refused { &labels.of_no_resource() } else { labels };
         let outcome = Outcome { dry_run: Some(dry_run), code: Some(code.as_u16()) };
-        self.requests.get_or_create(&(labels.clone(), outcome)).inc();
-        if info.is_long_running() {
-            return;
+        let answer = (labels.clone(), outcome, info.is_long_running());
+        if let Some(answers) = self.answers.read().get(&answer) {
+            return answers.count(took);
         }
-        let took = took.as_secs_f64();
-        let outcome = Outcome { dry_run: Some(dry_run), code: None };
-        self.durations.get_or_create(&(labels.clone(), outcome)).observe(took);
-        if dry_run.is_empty() {
-            self.service_levels.get_or_create(labels).observe(took);
+        let answers = self.answers(&answer);
+        answers.count(took);
+        self.answers.write().insert(answer, answers);
+    }
+
+    fn answers(&self, (labels, outcome, is_long_running): &Answer) -> Answers {
+        let count = self.requests.get_or_create(&(labels.clone(), *outcome)).clone();
+        let mut times = Vec::new();
+        if !is_long_running {
+            let outcome = Outcome { code: None, ..*outcome };
+            times.push(self.durations.get_or_create(&(labels.clone(), outcome)).clone());
+            if outcome.dry_run == Some("") {
+                times.push(self.service_levels.get_or_create(labels).clone());
+            }
         }
+        Answers { count, times }
     }
 
     /// Where the sizes of answers to such requests go.
@@ -167,12 +223,12 @@ impl ApiMetrics {
 
     /// Counts a request as waiting until the guard is dropped.
     pub(crate) fn waiting(&self, mutating: bool) -> Counted {
-        Counted::of(self.waiting.get_or_create(&KindLabel::of(mutating)).clone())
+        Counted::of(self.waiting.of(mutating))
     }
 
     /// Counts a request as being served until the guard is dropped.
     pub(crate) fn inflight(&self, mutating: bool) -> Counted {
-        Counted::of(self.inflight.get_or_create(&KindLabel::of(mutating)).clone())
+        Counted::of(self.inflight.of(mutating))
     }
 
     /// Counts a watch or stream until the guard is dropped.

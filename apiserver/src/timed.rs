@@ -1,7 +1,7 @@
 //! The store, with every call timed, counted and traced.
 
 use crate::{
-    metrics::{ApiMetrics, CallLabels},
+    metrics::{ApiMetrics, Calls, Operation},
     registry::Registry,
 };
 use arc_swap::ArcSwap;
@@ -28,18 +28,21 @@ pub(crate) struct Timed {
     metrics: ApiMetrics,
     registry: OnceLock<Weak<Registry>>,
     known: ArcSwap<Known>,
+    /// About what is no object.
+    other: Arc<Calls>,
 }
 
 /// Whose objects are kept under which prefix, as of a generation of the registry.
 #[derive(Debug, Default)]
 struct Known {
     generation: Option<u64>,
-    prefixes: BTreeMap<Vec<u8>, GroupResource>,
+    prefixes: BTreeMap<Vec<u8>, Arc<Calls>>,
 }
 
 impl Timed {
     pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock, metrics: ApiMetrics) -> Self {
-        Self { store, clock, metrics, registry: OnceLock::new(), known: ArcSwap::default() }
+        let other = Arc::new(Calls::of(GroupResource::new("", "")));
+        Self { store, clock, metrics, registry: OnceLock::new(), known: ArcSwap::default(), other }
     }
 
     /// Names the resources of keys from now on.
@@ -48,19 +51,13 @@ impl Timed {
         let _ = self.registry.set(Arc::downgrade(registry));
     }
 
-    /// The labels of a call about these keys.
-    fn labels(&self, operation: &'static str, key: &[u8]) -> CallLabels {
+    /// Where calls about these keys are counted.
+    fn calls(&self, key: &[u8]) -> Arc<Calls> {
         let known = self.known();
         let before =
             known.prefixes.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
-        match before.filter(|(prefix, _)| key.starts_with(prefix)) {
-            Some((_, found)) => CallLabels {
-                group: found.group.clone(),
-                operation,
-                resource: found.resource.clone(),
-            },
-            None => CallLabels { group: "".into(), operation, resource: "".into() },
-        }
+        let found = before.filter(|(prefix, _)| key.starts_with(prefix));
+        found.map_or(&self.other, |(_, calls)| calls).clone()
     }
 
     fn known(&self) -> Arc<Known> {
@@ -70,10 +67,10 @@ impl Timed {
         if known.generation == generation {
             return known;
         }
-        let prefixes = registry
-            .all()
-            .into_iter()
-            .map(|resource| (resource.prefix().as_bytes().to_vec(), resource.group_resource()));
+        let prefixes = registry.all().into_iter().map(|resource| {
+            let calls = Calls::of(resource.group_resource());
+            (resource.prefix().as_bytes().to_vec(), Arc::new(calls))
+        });
         let fresh = Arc::new(Known { generation, prefixes: prefixes.collect() });
         self.known.store(fresh.clone());
         fresh
@@ -81,12 +78,16 @@ impl Timed {
 
     async fn timed<T>(
         &self,
-        operation: &'static str,
+        operation: Operation,
         key: &[u8],
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        let labels = self.labels(operation, key);
-        let span = tracing::debug_span!("store", operation, resource = &*labels.resource);
+        let calls = self.calls(key);
+        let span = tracing::debug_span!(
+            "store",
+            operation = operation.as_str(),
+            resource = calls.resource()
+        );
         let start = self.clock.elapsed();
         let output = call.instrument(span).await;
         // That another write came first is an answer, no failure.
@@ -94,7 +95,7 @@ impl Timed {
             .as_ref()
             .is_err_and(|error| !matches!(error, Error::Exists { .. } | Error::Conflict { .. }));
         let took = self.clock.elapsed().saturating_sub(start);
-        self.metrics.store.called(&labels, failed, took);
+        self.metrics.store.called(&calls, operation, failed, took);
         output
     }
 }
@@ -106,15 +107,15 @@ impl Store for Timed {
     }
 
     async fn get(&self, key: &Key, at: ReadAt) -> Result<Read> {
-        self.timed("get", key.as_bytes(), self.store.get(key, at)).await
+        self.timed(Operation::Get, key.as_bytes(), self.store.get(key, at)).await
     }
 
     async fn list(&self, range: &KeyRange, options: ListOptions) -> Result<Page> {
-        self.timed("list", range.start(), self.store.list(range, options)).await
+        self.timed(Operation::List, range.start(), self.store.list(range, options)).await
     }
 
     async fn create(&self, key: &Key, value: Bytes, options: WriteOptions) -> Result<Revision> {
-        self.timed("create", key.as_bytes(), self.store.create(key, value, options)).await
+        self.timed(Operation::Create, key.as_bytes(), self.store.create(key, value, options)).await
     }
 
     async fn update(
@@ -125,19 +126,19 @@ impl Store for Timed {
         options: WriteOptions,
     ) -> Result<Revision> {
         let call = self.store.update(key, value, expected, options);
-        self.timed("update", key.as_bytes(), call).await
+        self.timed(Operation::Update, key.as_bytes(), call).await
     }
 
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Deleted> {
-        self.timed("delete", key.as_bytes(), self.store.delete(key, expected)).await
+        self.timed(Operation::Delete, key.as_bytes(), self.store.delete(key, expected)).await
     }
 
     async fn watch(&self, range: &KeyRange, after: Revision) -> Result<BoxWatcher> {
-        self.timed("watch", range.start(), self.store.watch(range, after)).await
+        self.timed(Operation::Watch, range.start(), self.store.watch(range, after)).await
     }
 
     async fn compact(&self, through: Revision) -> Result<()> {
-        self.timed("compact", b"", self.store.compact(through)).await
+        self.timed(Operation::Compact, b"", self.store.compact(through)).await
     }
 
     fn compacts_itself(&self) -> bool {
@@ -145,10 +146,10 @@ impl Store for Timed {
     }
 
     async fn revision(&self) -> Result<Revision> {
-        self.timed("revision", b"", self.store.revision()).await
+        self.timed(Operation::Revision, b"", self.store.revision()).await
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        self.timed("status", b"", self.store.status()).await
+        self.timed(Operation::Status, b"", self.store.status()).await
     }
 }

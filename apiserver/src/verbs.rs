@@ -205,8 +205,7 @@ impl Call {
     }
 
     fn handler(&self, subresource: &str) -> Option<Arc<dyn crate::handler::Handler>> {
-        let key = (self.resource.group_resource(), subresource.to_owned());
-        self.api.0.handlers.get(&key).cloned()
+        self.api.0.handlers.get(&self.resource.group_resource())?.get(subresource).cloned()
     }
 
     fn into_request(self) -> HandlerRequest {
@@ -240,6 +239,7 @@ impl Call {
             manager,
             options: Some(options),
             audit: self.audit.as_deref(),
+            hooks: self.api.hooks(&self.resource),
         }
     }
 

@@ -56,6 +56,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) options: Option<&'a Object>,
     /// Where what admission has to say is recorded.
     pub(crate) audit: Option<&'a Record>,
+    /// Those of the resource.
+    pub(crate) hooks: &'a [Arc<dyn WriteHook>],
 }
 
 /// An object as it was written.
@@ -102,6 +104,7 @@ impl<'a> Writer<'a> {
             manager: None,
             options: None,
             audit: None,
+            hooks: api.hooks(resource),
         }
     }
 
@@ -121,10 +124,6 @@ impl<'a> Writer<'a> {
             warnings: self.warnings,
             features: self.api.features(),
         }
-    }
-
-    fn hooks(&self) -> &'a [Arc<dyn WriteHook>] {
-        self.api.0.hooks.get(&self.group_resource()).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn not_found(&self, name: &str) -> ApiError {
@@ -154,7 +153,7 @@ impl<'a> Writer<'a> {
 
     /// Whether objects on their way have the sets of their managers packed. Not where hooks look at them.
     fn packs(&self) -> bool {
-        matches!(self.definition().schema, SchemaRef::Static(_)) && self.hooks().is_empty()
+        matches!(self.definition().schema, SchemaRef::Static(_)) && self.hooks.is_empty()
     }
 
     async fn current(&self, entry: Entry) -> ApiResult<Current> {

@@ -1,6 +1,8 @@
 //! Clients for controllers in a process of their own: each works as its service account.
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::ServiceAccount,
@@ -19,6 +21,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Mutex;
+use tower::{BoxError, ServiceExt as _, util::BoxCloneSyncService};
 
 const NAMESPACE: &str = "kube-system";
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -28,9 +31,13 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 #[derive(Clone)]
 pub struct ControllerClients {
     manager: Client,
-    anonymous: Client,
+    anonymous: Anonymous,
     clock: SharedClock,
 }
+
+/// Sends requests that say themselves who asks.
+type Anonymous = BoxCloneSyncService<Request<Body>, Response<Answer>, BoxError>;
+type Answer = UnsyncBoxBody<Bytes, BoxError>;
 
 impl fmt::Debug for ControllerClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,17 +53,20 @@ impl ControllerClients {
     pub fn new(config: &Config, clock: SharedClock) -> kube::Result<Self> {
         let mut without = config.clone();
         without.auth_info = Default::default();
-        Ok(Self {
-            manager: Client::try_from(config.clone())?,
-            anonymous: Client::try_from(without)?,
-            clock,
-        })
+        let anonymous = Client::try_from(without)?;
+        let send = move |request| {
+            let client = anonymous.clone();
+            async move { Ok::<_, BoxError>(boxed(client.send(request).await?)) }
+        };
+        let manager = Client::try_from(config.clone())?;
+        Ok(Self { manager, anonymous: Anonymous::new(tower::service_fn(send)), clock })
     }
 
     /// Over the clients of a kubeconfig whose user is the manager, also after its credentials are renewed.
     #[must_use]
     pub fn renewed(clients: &KubeconfigClients, clock: SharedClock) -> Self {
-        Self { manager: clients.client(), anonymous: clients.without_user(), clock }
+        let anonymous = Anonymous::new(clients.service_without_user());
+        Self { manager: clients.client(), anonymous, clock }
     }
 
     /// The client of one controller.
@@ -97,6 +107,10 @@ impl ControllerClients {
 /// A token and when it was issued.
 type Token = Arc<Mutex<Option<(HeaderValue, Duration)>>>;
 
+fn boxed(response: Response<Body>) -> Response<Answer> {
+    response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+}
+
 #[derive(Clone)]
 struct AsServiceAccount {
     shared: ControllerClients,
@@ -123,11 +137,11 @@ impl AsServiceAccount {
 }
 
 impl tower::Service<Request<Body>> for AsServiceAccount {
-    type Response = Response<Body>;
-    type Error = kube::Error;
-    type Future = futures::future::BoxFuture<'static, kube::Result<Response<Body>>>;
+    type Response = Response<Answer>;
+    type Error = BoxError;
+    type Future = futures::future::BoxFuture<'static, Result<Response<Answer>, BoxError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<kube::Result<()>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -135,7 +149,7 @@ impl tower::Service<Request<Body>> for AsServiceAccount {
         let own = self.clone();
         Box::pin(async move {
             request.headers_mut().insert(header::AUTHORIZATION, own.bearer().await?);
-            own.shared.anonymous.send(request).await
+            own.shared.anonymous.oneshot(request).await
         })
     }
 }

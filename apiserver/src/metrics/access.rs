@@ -64,14 +64,42 @@ impl AdmissionTimes {
     }
 }
 
+/// Decisions by result. What is counted of each is looked up once: every request has some.
+#[derive(Debug, Clone)]
+struct Results<const N: usize> {
+    results: [&'static str; N],
+    counts: Family<ResultLabel, Counter>,
+    times: Family<ResultLabel, Histogram>,
+    found: Arc<[OnceLock<(Counter, Histogram)>; N]>,
+}
+
+impl<const N: usize> Results<N> {
+    fn new(results: [&'static str; N]) -> Self {
+        Self {
+            results,
+            counts: Family::default(),
+            times: Family::new_with_constructor(seconds),
+            found: Arc::new(array::from_fn(|_| OnceLock::new())),
+        }
+    }
+
+    /// Counts and times the result of this index.
+    fn count(&self, index: usize, took: Duration) {
+        let (count, times) = self.found[index].get_or_init(|| {
+            let label = ResultLabel { result: self.results[index] };
+            (self.counts.get_or_create(&label).clone(), self.times.get_or_create(&label).clone())
+        });
+        count.inc();
+        times.observe(took.as_secs_f64());
+    }
+}
+
 /// Counters of who gets in and what is let through.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessMetrics {
-    authentications: Family<ResultLabel, Counter>,
-    authentication_seconds: Family<ResultLabel, Histogram>,
+    authentications: Results<2>,
     users: Family<UserLabel, Counter>,
-    authorizations: Family<ResultLabel, Counter>,
-    authorization_seconds: Family<ResultLabel, Histogram>,
+    authorizations: Results<3>,
     plugins: Family<PluginLabels, Histogram>,
     phases: Family<PhaseLabels, Histogram>,
     /// Those of [`phases`](Self::phases).
@@ -89,28 +117,26 @@ fn admission() -> Histogram {
 impl AccessMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let made = Self {
-            authentications: Family::default(),
-            authentication_seconds: Family::new_with_constructor(seconds),
+            authentications: Results::new(["error", "success"]),
             users: Family::default(),
-            authorizations: Family::default(),
-            authorization_seconds: Family::new_with_constructor(seconds),
+            authorizations: Results::new(["allowed", "denied", "no-opinion"]),
             plugins: Family::new_with_constructor(admission),
             phases: Family::new_with_constructor(admission),
             whole: Arc::new(AdmissionTimes::of(None)),
         };
         metrics.with_registry(|registry| {
             let help = "Attempts to authenticate, by result";
-            registry.register("authentication_attempts", help, made.authentications.clone());
+            registry.register("authentication_attempts", help, made.authentications.counts.clone());
             let help = "Seconds it took to authenticate";
             let name = "authentication_duration_seconds";
-            registry.register(name, help, made.authentication_seconds.clone());
+            registry.register(name, help, made.authentications.times.clone());
             let help = "Requests of authenticated users, by kind of name";
             registry.register("authenticated_user_requests", help, made.users.clone());
             let help = "Decisions about requests, by result";
-            registry.register("authorization_attempts", help, made.authorizations.clone());
+            registry.register("authorization_attempts", help, made.authorizations.counts.clone());
             let help = "Seconds it took to decide about requests";
             let name = "authorization_duration_seconds";
-            registry.register(name, help, made.authorization_seconds.clone());
+            registry.register(name, help, made.authorizations.times.clone());
             let help = "Seconds in one admission step";
             let name = "apiserver_admission_controller_admission_duration_seconds";
             registry.register(name, help, made.plugins.clone());
@@ -123,10 +149,7 @@ impl AccessMetrics {
 
     /// Counts an attempt to find out who asks; `user` when somebody known does.
     pub(crate) fn authenticated(&self, user: Result<&str, ()>, took: Duration) {
-        let result = if user.is_ok() { "success" } else { "error" };
-        let label = ResultLabel { result };
-        self.authentications.get_or_create(&label).inc();
-        self.authentication_seconds.get_or_create(&label).observe(took.as_secs_f64());
+        self.authentications.count(usize::from(user.is_ok()), took);
         if let Ok(name) = user {
             let username = match name {
                 "admin" => "admin",
@@ -142,13 +165,11 @@ impl AccessMetrics {
 
     pub(crate) fn authorized(&self, decision: &Decision, took: Duration) {
         let result = match decision {
-            Decision::Allow(_) => "allowed",
-            Decision::Deny(_) => "denied",
-            Decision::NoOpinion(_) => "no-opinion",
+            Decision::Allow(_) => 0,
+            Decision::Deny(_) => 1,
+            Decision::NoOpinion(_) => 2,
         };
-        let label = ResultLabel { result };
-        self.authorizations.get_or_create(&label).inc();
-        self.authorization_seconds.get_or_create(&label).observe(took.as_secs_f64());
+        self.authorizations.count(result, took);
     }
 
     /// Times one admission step, or all of a phase.

@@ -14,14 +14,77 @@ use prometheus_client::{
         histogram::Histogram,
     },
 };
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    array,
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// A call: what is done, with objects of what kind. Both names are empty for what is no object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct CallLabels {
-    pub(crate) group: Cow<'static, str>,
-    pub(crate) operation: &'static str,
-    pub(crate) resource: Cow<'static, str>,
+struct CallLabels {
+    group: Cow<'static, str>,
+    operation: &'static str,
+    resource: Cow<'static, str>,
+}
+
+/// What is done with the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Get,
+    List,
+    Create,
+    Update,
+    Delete,
+    Watch,
+    Compact,
+    Revision,
+    Status,
+}
+
+impl Operation {
+    const COUNT: usize = 9;
+
+    /// As metrics and spans have it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Watch => "watch",
+            Self::Compact => "compact",
+            Self::Revision => "revision",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// The calls about objects of one resource. Each is looked up once: every request makes some.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    resource: GroupResource,
+    found: [OnceLock<(Histogram, Counter)>; Operation::COUNT],
+}
+
+impl Calls {
+    pub(crate) fn of(resource: GroupResource) -> Self {
+        Self { resource, found: array::from_fn(|_| OnceLock::new()) }
+    }
+
+    /// Empty for what is no object.
+    pub(crate) fn resource(&self) -> &str {
+        &self.resource.resource
+    }
+
+    fn labels(&self, operation: Operation) -> CallLabels {
+        let GroupResource { group, resource } = self.resource.clone();
+        CallLabels { group, operation: operation.as_str(), resource }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,11 +126,16 @@ impl StoreMetrics {
     }
 
     /// Counts and times a call.
-    pub(crate) fn called(&self, labels: &CallLabels, failed: bool, took: Duration) {
-        self.durations.get_or_create(labels).observe(took.as_secs_f64());
-        self.calls.get_or_create(labels).inc();
+    pub(crate) fn called(&self, calls: &Calls, operation: Operation, failed: bool, took: Duration) {
+        let (durations, count) = calls.found[operation as usize].get_or_init(|| {
+            let labels = calls.labels(operation);
+            let durations = self.durations.get_or_create(&labels).clone();
+            (durations, self.calls.get_or_create(&labels).clone())
+        });
+        durations.observe(took.as_secs_f64());
+        count.inc();
         if failed {
-            self.errors.get_or_create(labels).inc();
+            self.errors.get_or_create(&calls.labels(operation)).inc();
         }
     }
 

@@ -136,7 +136,7 @@ impl Writer<'_> {
         self.check_managed(object, managed);
         metadata::dedupe_owners(object, self.warnings, true);
         self.fill_defaults(object);
-        for hook in self.hooks() {
+        for hook in self.hooks {
             finish.join(hook.before_create(self.api, object, self.dry_run).await?);
         }
         metadata::ensure_namespace(object, self.namespace)?;

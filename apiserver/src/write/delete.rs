@@ -54,7 +54,7 @@ impl Writer<'_> {
             let old = current.ok_or_else(|| self.not_found(name))?;
             self.check_preconditions(&old.object, &options)?;
             self.admit_delete(&old.object).await?;
-            for hook in self.hooks() {
+            for hook in self.hooks {
                 hook.before_delete(self.api, &old.object).await?;
             }
             match self.delete_once(&key, old, &options).await? {
@@ -187,7 +187,7 @@ impl Writer<'_> {
     }
 
     pub(super) async fn after_delete(&self, object: &Object) {
-        for hook in self.hooks() {
+        for hook in self.hooks {
             hook.after_delete(self.api, object).await;
         }
     }
@@ -225,7 +225,7 @@ impl Writer<'_> {
 
     fn plan(&self, old: &Object, options: &DeleteOptions) -> Plan {
         // What waits for something beside its finalizers goes on waiting.
-        if old.is_deleting() && self.hooks().iter().any(|hook| hook.holds(old)) {
+        if old.is_deleting() && self.hooks.iter().any(|hook| hook.holds(old)) {
             return Plan::Wait;
         }
         let grace = options.grace_period.map(|grace| if grace < 0 { 1 } else { grace });
@@ -236,7 +236,7 @@ impl Writer<'_> {
         };
         self.set_finalizers(&mut object, options);
         let pending =
-            !object.finalizers().is_empty() || self.hooks().iter().any(|hook| hook.holds(&object));
+            !object.finalizers().is_empty() || self.hooks.iter().any(|hook| hook.holds(&object));
         if !pending && graceful.unwrap_or(0) == 0 {
             // Whoever is ended gracefully at once is marked all the same.
             return Plan::Remove(graceful.map(|_| object));
@@ -244,7 +244,7 @@ impl Writer<'_> {
         if graceful.is_none() {
             self.mark(&mut object);
         }
-        for hook in self.hooks() {
+        for hook in self.hooks {
             hook.mark_deleting(&mut object);
         }
         Plan::Mark(object)

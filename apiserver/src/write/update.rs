@@ -195,7 +195,7 @@ impl Writer<'_> {
         metadata::dedupe_owners(object, self.warnings, true);
         self.fill_defaults(object);
         if self.subresource.is_empty() {
-            for hook in self.hooks() {
+            for hook in self.hooks {
                 finish.join(hook.before_update(self.api, object, old, self.dry_run).await?);
             }
         }
@@ -244,7 +244,7 @@ impl Writer<'_> {
 
     /// Whether nothing holds an object any more.
     fn is_let_go(&self, object: &Object) -> bool {
-        object.finalizers().is_empty() && !self.hooks().iter().any(|hook| hook.holds(object))
+        object.finalizers().is_empty() && !self.hooks.iter().any(|hook| hook.holds(object))
     }
 
     async fn remove_finished(

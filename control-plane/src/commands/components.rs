@@ -199,7 +199,7 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
 }
 
 /// How late it may be noticed that a node has renewed its lease.
-const LEASES: Duration = Duration::from_millis(500);
+const LEASES: Duration = Duration::from_secs(1);
 
 pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;

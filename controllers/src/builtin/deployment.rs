@@ -55,7 +55,7 @@ impl Controller for DeploymentController {
         let deployments = sources.informer::<Deployment>();
         let sets = sources.informer::<ReplicaSet>();
         pods::index(&sources.informer::<Pod>());
-        pods::index(&sets);
+        pods::index_other(&sets);
         sources.objects::<Deployment>();
         sources.for_owner::<Deployment, ReplicaSet>();
         let (all, written) = (deployments.clone(), self.sets.clone());

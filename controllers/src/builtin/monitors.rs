@@ -8,7 +8,7 @@ use futures::{
     stream::{BoxStream, SelectAll, abortable, once},
 };
 use kube::discovery::ApiResource;
-use kubeplane_client::MetadataChange;
+use kubeplane_client::{MetadataChange, MetadataStep};
 use kubeplane_clock::timeout;
 use std::{
     pin::Pin,
@@ -28,16 +28,20 @@ type Seen = (Arc<ApiResource>, MetadataChange);
 /// No change: the resource is no longer followed.
 type Monitor = BoxStream<'static, (Arc<ApiResource>, Option<MetadataChange>)>;
 
-/// Follows the metadata of some resources; as a stream, what changes in them.
+/// What is to be told of.
+type Wanted = fn(MetadataStep<'_>) -> bool;
+
+/// Follows the metadata of some resources; as a stream, what changes in them and is wanted.
 pub(super) struct Monitors {
     context: Context,
+    wanted: Wanted,
     running: Vec<(Arc<ApiResource>, AbortHandle)>,
     changes: SelectAll<Monitor>,
 }
 
 impl Monitors {
-    pub(super) fn new(context: Context) -> Self {
-        Self { context, running: Vec::new(), changes: SelectAll::new() }
+    pub(super) fn new(context: Context, wanted: Wanted) -> Self {
+        Self { context, wanted, running: Vec::new(), changes: SelectAll::new() }
     }
 
     /// What is followed; one that is followed anew is another.
@@ -77,7 +81,7 @@ impl Monitors {
                 running.push(own.clone());
                 continue;
             }
-            let changes = informers.metadata(resource.clone()).subscribe();
+            let changes = informers.metadata(resource.clone()).subscribe_to(self.wanted);
             let resource = Arc::new(resource);
             let (end, told) = ((resource.clone(), None), resource.clone());
             let (changes, reading) =

@@ -6,13 +6,15 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time},
 };
 use kube::{
-    Api,
+    Api, Resource as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-    core::{NamespaceResourceScope, Selector, SelectorExt},
+    core::{NamespaceResourceScope, Request, Selector, SelectorExt},
 };
-use kubeplane_client::{EventType, Informer, Watchable, controller_of, controller_ref};
+use kubeplane_client::{Class, EventType, Informer, Watchable, controller_of, controller_ref};
+use kubeplane_workload::{is_ready, is_terminal};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, hash::Hash, sync::Arc};
 
 /// The index of what others make (pods, ReplicaSets) by the uid of who manages it; orphans are under `orphan/<namespace>`.
 const BY_CONTROLLER: &str = "controller-uid";
@@ -21,12 +23,33 @@ fn orphans(namespace: Option<&str>) -> String {
     format!("orphan/{}", namespace.unwrap_or_default())
 }
 
-/// Makes [`managed`] and [`managed_or_orphaned`] work.
-pub(super) fn index<K: Watchable>(objects: &Informer<K>) {
-    objects.add_index(BY_CONTROLLER, |object| {
-        let key = controller_of(object).map(|owner| owner.uid.clone());
-        vec![key.unwrap_or_else(|| orphans(object.meta().namespace.as_deref()))]
+fn under<K: Watchable>(object: &K) -> Vec<String> {
+    let key = controller_of(object).map(|owner| owner.uid.clone());
+    vec![key.unwrap_or_else(|| orphans(object.meta().namespace.as_deref()))]
+}
+
+/// Makes [`managed`], [`managed_or_orphaned`] and [`classes`] work.
+pub(super) fn index(pods: &Informer<Pod>) {
+    pods.add_classed_index(BY_CONTROLLER, under, |pod, hasher| {
+        let gone = (is_terminal(pod), pod.metadata.deletion_timestamp.is_some());
+        (gone, is_ready(pod), &pod.metadata.labels).hash(hasher);
     });
+}
+
+/// Makes [`managed_or_orphaned`] work for what is no pod.
+pub(super) fn index_other<K: Watchable>(objects: &Informer<K>) {
+    objects.add_index(BY_CONTROLLER, under);
+}
+
+/// The pods that the owner of this uid manages, and those of the namespace that nobody manages. Those are alike that have
+/// the same labels and are equally far on the way from pending to ready, to an end, or to their deletion.
+pub(super) fn classes(
+    pods: &Informer<Pod>,
+    uid: &str,
+    namespace: &str,
+) -> (Vec<Class<Pod>>, Vec<Class<Pod>>) {
+    let of = |key: &str| pods.classes(BY_CONTROLLER, key);
+    (of(uid), of(&orphans(Some(namespace))))
 }
 
 /// What the owner of this uid manages.
@@ -66,7 +89,7 @@ pub(super) async fn create<O>(
 where
     O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
 {
-    create_pod(context, owner, &from_template(template, owner)).await.map(drop)
+    create_as::<_, Named>(context, owner, &from_template(template, owner)).await.map(drop)
 }
 
 /// Creates this pod for an owner, and tells of it.
@@ -74,15 +97,54 @@ pub(super) async fn create_pod<O>(context: &Context, owner: &O, pod: &Pod) -> Re
 where
     O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
 {
+    create_as(context, owner, pod).await
+}
+
+/// As much of an answer as is needed where a watch shows the rest.
+#[derive(Deserialize)]
+struct Named {
+    metadata: Name,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+}
+
+/// What tells the name of the pod it is the answer about.
+trait Answer: DeserializeOwned {
+    fn name(&self) -> &str;
+}
+
+impl Answer for Named {
+    fn name(&self) -> &str {
+        &self.metadata.name
+    }
+}
+
+impl Answer for Pod {
+    fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+}
+
+/// Creates this pod for an owner, tells of it, and reads so much of the answer.
+async fn create_as<O, A>(context: &Context, owner: &O, pod: &Pod) -> Result<A, Error>
+where
+    O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
+    A: Answer,
+{
     let namespace = owner.meta().namespace.as_deref().unwrap_or_default();
     if pod.metadata.labels.as_ref().is_none_or(BTreeMap::is_empty) {
         return Err(Error::Invalid("unable to create pods, no labels".to_owned()));
     }
-    let api: Api<Pod> = Api::namespaced(context.client(), namespace);
-    match api.create(&PostParams::default(), pod).await.map_err(Error::from) {
+    let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(Pod::url_path(&(), Some(namespace)))
+        .create(&PostParams::default(), body)
+        .map_err(kube::Error::BuildRequest)?;
+    match context.client().request::<A>(request).await.map_err(Error::from) {
         Ok(created) => {
-            let name = created.metadata.name.as_deref().unwrap_or_default();
-            let message = format!("Created pod: {name}");
+            let message = format!("Created pod: {}", created.name());
             context.recorder().event_for(owner, EventType::Normal, "SuccessfulCreate", message);
             Ok(created)
         }

@@ -15,8 +15,7 @@ use k8s_openapi::api::{
     core::v1::{Pod, ReplicationController},
 };
 use kubeplane_client::{
-    Change, ControllerRefManager, Expectations, Informer, ObjectKey, controller_of,
-    is_controlled_by,
+    Change, Class, ControllerRefManager, Expectations, Informer, ObjectKey, controller_of,
 };
 use kubeplane_clock::SharedClock;
 use kubeplane_core::features::Features;
@@ -98,26 +97,13 @@ impl<O: Owner> Controller for Replicas<O> {
             self.expectations.forget(request);
             return Ok(Action::Done);
         };
-        let needs_sync = self.expectations.satisfied(request);
-        let all_pods = context.informers().of::<Pod>();
-        let uid = owner.meta().uid.clone().unwrap_or_default();
-        let selector = owner.selector();
-        let pods = pods::managed_or_orphaned(&all_pods, &uid, &request.namespace);
-
-        let active = pods.iter().filter(|pod| is_active(pod)).cloned().collect();
-        let claims = ControllerRefManager::new(context.client(), &*owner, &selector)?;
-        let active = claims.claim(active, |_| true).await?;
-        let terminating = pods.iter().filter(|pod| {
-            pod.metadata.deletion_timestamp.is_some()
-                && !is_terminal(pod)
-                && is_controlled_by(&***pod, &uid)
-                && pods::selects(&selector, pod.metadata.labels.as_ref())
-        });
-        let terminating =
-            self.terminating.then(|| i32::try_from(terminating.count()).unwrap_or(i32::MAX));
+        // Before the pods are read: what is observed later may not be seen by then.
+        let scales =
+            self.expectations.satisfied(request) && owner.meta().deletion_timestamp.is_none();
+        let pods = Pods::of(&*owner, context, scales).await?;
 
         let mut managed = Ok(());
-        if needs_sync && owner.meta().deletion_timestamp.is_none() {
+        if scales {
             let scale = scale::Scale {
                 context,
                 owner: &*owner,
@@ -125,17 +111,19 @@ impl<O: Owner> Controller for Replicas<O> {
                 expectations: &self.expectations,
                 ages: &self.ages,
             };
-            managed = scale.run(active.clone()).await;
+            managed = scale.run(&pods).await;
         }
         let now = context.now();
-        let status = status::compute(&*owner, &active, terminating, managed.as_ref().err(), now);
+        let terminating = self.terminating.then(|| total(&pods.terminating));
+        let active = &pods.active;
+        let status = status::compute(&*owner, active, terminating, managed.as_ref().err(), now);
         let (ready, available) = (status.ready_replicas, status.available_replicas);
         status::write(context, &*owner, status).await?;
         managed?;
 
         let min_ready = owner.min_ready_seconds();
         if min_ready > 0 && ready != available {
-            let next = next_availability(&active, min_ready, now);
+            let next = next_availability(&pods.listed, min_ready, now);
             return Ok(Action::RequeueAfter(next));
         }
         Ok(match self.expectations.expires_in(request) {
@@ -144,6 +132,55 @@ impl<O: Owner> Controller for Replicas<O> {
             None => Action::Done,
         })
     }
+}
+
+/// The pods of an owner.
+struct Pods {
+    /// Those that count, as far as they differ for it.
+    active: Vec<Class<Pod>>,
+    terminating: Vec<Class<Pod>>,
+    /// The first, each; only where some are to go, or time makes a difference.
+    listed: Vec<Arc<Pod>>,
+}
+
+impl Pods {
+    /// After all those were adopted and released that have to be. Looks at each pod only where that may be, or where some of
+    /// them have to go: an owner of thousands is looked at whenever one of them changes.
+    async fn of<O: Owner>(owner: &O, context: &Context, scales: bool) -> Result<Self, Error> {
+        let meta = owner.meta();
+        let uid = meta.uid.as_deref().unwrap_or_default();
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let (selector, informer) = (owner.selector(), context.informers().of::<Pod>());
+        let claims = ControllerRefManager::new(context.client(), owner, &selector)?;
+        let selected =
+            |class: &Class<Pod>| pods::selects(&selector, class.sample.metadata.labels.as_ref());
+        let counts = |class: &Class<Pod>| is_active(&class.sample);
+
+        let (own, orphans) = pods::classes(&informer, uid, namespace);
+        let (active, others): (Vec<_>, Vec<_>) = own.into_iter().partition(counts);
+        let goes = |class: &Class<Pod>| {
+            let pod = &class.sample;
+            pod.metadata.deletion_timestamp.is_some() && !is_terminal(pod) && selected(class)
+        };
+        let terminating = others.into_iter().filter(goes).collect();
+        let settled = active.iter().all(selected)
+            && !orphans.iter().any(|orphan| counts(orphan) && selected(orphan));
+        let surplus = scales && total(&active) > owner.replicas().max(0);
+        if settled && !surplus && owner.min_ready_seconds() == 0 {
+            return Ok(Self { active, terminating, listed: Vec::new() });
+        }
+        let mut listed = pods::managed_or_orphaned(&informer, uid, namespace);
+        listed.retain(|pod| is_active(pod));
+        let listed = claims.claim(listed, |_| true).await?;
+        let each = |sample: &Arc<Pod>| Class { sample: sample.clone(), count: 1 };
+        Ok(Self { active: listed.iter().map(each).collect(), terminating, listed })
+    }
+}
+
+/// How many pods there are in some classes.
+fn total(classes: &[Class<Pod>]) -> i32 {
+    let count = classes.iter().map(|class| class.count).sum::<usize>();
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// How long until the next ready pod has been ready for long enough.

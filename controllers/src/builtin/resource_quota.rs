@@ -240,7 +240,8 @@ async fn follow(
     context: Context,
 ) {
     let clock = context.clock().clone();
-    let mut monitors = Monitors::new(context.clone());
+    // What is there is counted when it is asked for.
+    let mut monitors = Monitors::new(context.clone(), |step| step.deleted);
     let mut definitions = context.informers().of::<CustomResourceDefinition>().subscribe();
     let mut look = clock.sleep(Duration::ZERO);
     let mut full = clock.sleep(FULL);
@@ -254,7 +255,7 @@ async fn follow(
             biased;
             Some((resource, change)) = monitors.next() => {
                 let namespace = change.metadata().namespace.clone();
-                if let Some(namespace) = namespace.filter(|_| change.is_deleted())
+                if let Some(namespace) = namespace
                     && let Some(counted) = shared.counted(&resource)
                 {
                     for key in limiting(&quotas, &namespace, &counted.evaluator) {

@@ -7,7 +7,7 @@ use crate::{
     Change, ObjectKey,
     object::{Object, Sink},
 };
-use index::{Index, KeysOf};
+use index::{ClassOf, Entry, Index, KeysOf};
 use kubeplane_clock::watch;
 use objects::Objects;
 use parking_lot::{Mutex, RwLock};
@@ -103,12 +103,12 @@ impl Cache {
         }
     }
 
-    pub(crate) fn add_index(&self, name: &'static str, keys_of: KeysOf) {
+    pub(crate) fn add_index(&self, name: &'static str, keys_of: KeysOf, class_of: Option<ClassOf>) {
         let mut state = self.state.write();
         if state.indexes.contains_key(name) {
             return;
         }
-        let mut index = Index::new(keys_of);
+        let mut index = Index::new(keys_of, class_of);
         for object in state.objects.iter() {
             index.put(&ObjectKey::named(object.metadata()), None, object);
         }
@@ -118,9 +118,16 @@ impl Cache {
     pub(crate) fn by_index(&self, name: &str, key: &str, sink: &mut dyn Sink) {
         let state = self.state.read();
         if let Some(found) = state.indexes.get(name).and_then(|index| index.under(key)) {
-            sink.expect(found.len());
-            found.values().for_each(|object| sink.take(object));
+            sink.expect(found.objects.len());
+            found.objects.values().for_each(|object| sink.take(object));
         }
+    }
+
+    /// One object of each class under `key` in an index, with how many there are.
+    pub(crate) fn classes(&self, name: &str, key: &str) -> Vec<(Arc<dyn Object>, usize)> {
+        let state = self.state.read();
+        let found = state.indexes.get(name).and_then(|index| index.under(key));
+        found.map(Entry::classes).unwrap_or_default()
     }
 
     /// The keys of an index under which there is anything and that are `wanted`.

@@ -91,7 +91,7 @@ pub struct Changes<K> {
 
 impl<K> Changes<K> {
     pub(crate) fn of(cache: &Cache) -> Self {
-        Self::new(Pending::of(cache))
+        Self::new(Pending::of(cache, None))
     }
 
     pub(crate) fn new(pending: Arc<Pending>) -> Self {
@@ -145,6 +145,17 @@ impl MetadataChange {
     }
 }
 
+/// What one change of an object does to its metadata, for those who say whether they want to know of it.
+#[derive(Debug, Clone, Copy)]
+pub struct MetadataStep<'a> {
+    /// Those before; `None` of an object that was not there, and of one that is gone.
+    pub old: Option<&'a ObjectMeta>,
+    /// Those after it, or the last ones.
+    pub new: &'a ObjectMeta,
+    /// Whether the object is gone.
+    pub deleted: bool,
+}
+
 /// As [`Changes`], of objects of any one kind.
 pub struct MetadataChanges {
     pending: Arc<Pending>,
@@ -152,7 +163,19 @@ pub struct MetadataChanges {
 
 impl MetadataChanges {
     pub(crate) fn of(cache: &Cache) -> Self {
-        Self { pending: Pending::of(cache) }
+        Self { pending: Pending::of(cache, None) }
+    }
+
+    pub(crate) fn only(
+        cache: &Cache,
+        wanted: impl Fn(MetadataStep<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let wanted = move |change: &Change<dyn Object>| {
+            let old = change.old().map(|old| old.metadata());
+            let (new, deleted) = (change.object().metadata(), change.is_deleted());
+            wanted(MetadataStep { old, new, deleted })
+        };
+        Self { pending: Pending::of(cache, Some(Box::new(wanted))) }
     }
 }
 

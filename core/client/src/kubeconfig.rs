@@ -2,13 +2,16 @@
 
 mod generation;
 mod held;
+mod transport;
 
 use crate::Result;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use generation::{Files, Generation};
 use held::Held;
 use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use kube::{Client, Config, client::Body};
 use kubeplane_clock::SharedClock;
 use kubeplane_core::component::{Component, ComponentError, Lifecycle};
@@ -21,6 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Mutex, Notify};
+use tower::{BoxError, Service, ServiceExt as _};
 
 /// How often the files are looked at. Tokens in files are good for that long at least after they were renewed.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -123,9 +127,29 @@ impl KubeconfigClients {
         self.made(false)
     }
 
+    /// The same as a service, for clients that show themselves in another way.
+    #[must_use]
+    pub fn service_without_user(
+        &self,
+    ) -> impl Service<
+        Request<Body>,
+        Response = Response<UnsyncBoxBody<Bytes, BoxError>>,
+        Error = BoxError,
+        Future: Send,
+    > + Clone
+    + Send
+    + Sync
+    + 'static {
+        self.current(false).map_response(transport::answer)
+    }
+
     fn made(&self, as_user: bool) -> Client {
         let namespace = self.0.current().config.default_namespace.clone();
-        Client::new(Current { shared: self.0.clone(), as_user }, namespace)
+        Client::new(self.current(as_user), namespace)
+    }
+
+    fn current(&self, as_user: bool) -> Current {
+        Current { shared: self.0.clone(), as_user }
     }
 
     /// What looks at the files from time to time, and at once when the server does not know the user any more.
@@ -176,12 +200,12 @@ struct Current {
     as_user: bool,
 }
 
-impl tower::Service<Request<Body>> for Current {
+impl Service<Request<Body>> for Current {
     type Response = Response<Held>;
-    type Error = kube::Error;
-    type Future = BoxFuture<'static, kube::Result<Response<Held>>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, std::result::Result<Response<Held>, BoxError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<kube::Result<()>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -189,11 +213,11 @@ impl tower::Service<Request<Body>> for Current {
         let (shared, as_user) = (self.shared.clone(), self.as_user);
         Box::pin(async move {
             let now = shared.current();
-            let goes_on = is_watch(request.uri());
-            let client = if as_user { &now.user } else { &now.nobody };
-            let answer = client.send(request).await;
+            let goes_on = transport::is_watch(request.uri());
+            let sender = if as_user { &now.user } else { &now.nobody };
+            let answer = sender.send(request).await;
             let unknown =
-                |answer: &Response<Body>| as_user && answer.status() == StatusCode::UNAUTHORIZED;
+                |answer: &Response<_>| as_user && answer.status() == StatusCode::UNAUTHORIZED;
             if answer.as_ref().map_or(true, unknown) {
                 shared.hurry.notify_one();
             }
@@ -201,11 +225,6 @@ impl tower::Service<Request<Body>> for Current {
             Ok(answer?.map(|body| Held::new(body, over)))
         })
     }
-}
-
-fn is_watch(uri: &http::Uri) -> bool {
-    let mut parameters = uri.query().unwrap_or_default().split('&');
-    parameters.any(|parameter| matches!(parameter, "watch=true" | "watch=1" | "watch"))
 }
 
 /// Looks at the files of [`KubeconfigClients`] once a minute, and a moment after a request was refused for want of a

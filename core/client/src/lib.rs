@@ -49,11 +49,11 @@ mod reflector;
 mod source;
 
 pub use backoff::Backoff;
-pub use changes::{Change, Changes, MetadataChange, MetadataChanges, Registration};
+pub use changes::{Change, Changes, MetadataChange, MetadataChanges, MetadataStep, Registration};
 pub use error::{Error, Result};
 pub use events::{EventRecorder, EventType, SeriesRecorder};
 pub use expectations::Expectations;
-pub use informer::{Informer, Lister, MetadataInformer};
+pub use informer::{Class, Informer, Lister, MetadataInformer};
 pub use informers::{Informers, Watchable};
 pub use key::ObjectKey;
 pub use kubeconfig::{CredentialReload, KubeconfigClients};

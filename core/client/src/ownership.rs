@@ -128,14 +128,19 @@ impl ControllerRefManager<'_> {
             + Debug,
     {
         let path = K::url_path(&(), Some(&self.namespace));
-        let mut claimed = Vec::new();
+        let mut claimed = Vec::with_capacity(objects.len());
         let mut errors = Vec::new();
         for object in objects {
-            if manager_of(object.meta()).is_some_and(|own| own.uid != self.owner.uid) {
+            let manager = manager_of(object.meta());
+            if manager.is_some_and(|own| own.uid != self.owner.uid) {
                 // Whether it would match does not matter.
                 continue;
             }
             let matches = self.selects(object.meta()) && eligible(&object);
+            if matches && manager.is_some() {
+                claimed.push(object);
+                continue;
+            }
             match self.claim_one(&path, object.meta(), matches).await {
                 Ok(true) => claimed.push(object),
                 Ok(false) => {}
@@ -149,12 +154,9 @@ impl ControllerRefManager<'_> {
         self.selector.matches(meta.labels.as_ref().unwrap_or(&Default::default()))
     }
 
-    /// Whether the owner manages it after all; so far it does, or nobody.
+    /// Whether the owner manages it after all; so far it does, but it should not, or nobody does.
     async fn claim_one(&self, path: &str, meta: &ObjectMeta, matches: bool) -> Result<bool> {
         if manager_of(meta).is_some() {
-            if matches {
-                return Ok(true);
-            }
             if !self.owner_deleted {
                 ignore_gone(self.release(path, meta).await)?;
             }

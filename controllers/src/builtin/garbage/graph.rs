@@ -110,10 +110,11 @@ fn means(owner: &OwnerReference, identity: &Identity, namespace: &str) -> bool {
 impl Graph {
     /// Takes in the present state of an object; what must be looked at because of it.
     pub(super) fn observe(&mut self, resource: &ApiResource, meta: &ObjectMeta) -> Vec<Work> {
-        let Some(uid) = meta.uid.clone() else { return Vec::new() };
-        if self.nodes.get(&uid).is_some_and(|node| node.is_still(resource, meta)) {
+        let Some(uid) = &meta.uid else { return Vec::new() };
+        if self.nodes.get(uid).is_some_and(|node| node.is_still(resource, meta)) {
             return Vec::new();
         }
+        let uid = uid.clone();
         let identity = Identity {
             api_version: resource.api_version.clone(),
             kind: resource.kind.clone(),

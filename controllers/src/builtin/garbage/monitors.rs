@@ -13,7 +13,7 @@ use kube::{
     api::{DynamicObject, ListParams},
     discovery::ApiResource,
 };
-use kubeplane_client::MetadataChange;
+use kubeplane_client::{MetadataChange, MetadataStep};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -27,7 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>, queue: Enqueue<Work>, context: Cont
     // A controller runs once, so the queue is set once.
     let _ = shared.queue.set(queue.clone());
     let clock = context.clock().clone();
-    let monitors = Monitors::new(context.clone());
+    let monitors = Monitors::new(context.clone(), is_related);
     let mut builder =
         Builder { shared, queue, monitors, client: context.client(), missing: Vec::new() };
     while !builder.sync().await {
@@ -52,6 +52,15 @@ pub(super) async fn run(shared: Arc<Shared>, queue: Enqueue<Work>, context: Cont
             }
         }
     }
+}
+
+/// Whether a change has to do with who belongs to whom, or who is to go.
+fn is_related(step: MetadataStep<'_>) -> bool {
+    step.old.is_none_or(|old| {
+        old.owner_references != step.new.owner_references
+            || old.deletion_timestamp != step.new.deletion_timestamp
+            || old.finalizers != step.new.finalizers
+    })
 }
 
 /// Whether objects of a resource can be collected.

@@ -1,6 +1,6 @@
-use super::{owner::Owner, rank};
+use super::{Pods, owner::Owner, rank, total};
 use crate::{Context, Error, builtin::pods};
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kubeplane_client::{Expectations, ObjectKey, controller_of, is_controlled_by};
@@ -21,14 +21,15 @@ pub(super) struct Scale<'a, O> {
 }
 
 impl<O: Owner> Scale<'_, O> {
-    pub(super) async fn run(&self, active: Vec<Arc<Pod>>) -> Result<(), Error> {
+    pub(super) async fn run(&self, pods: &Pods) -> Result<(), Error> {
         let wanted = usize::try_from(self.owner.replicas()).unwrap_or_default();
-        let missing = wanted.saturating_sub(active.len()).min(BURST);
-        let surplus = active.len().saturating_sub(wanted).min(BURST);
+        let active = usize::try_from(total(&pods.active)).unwrap_or_default();
+        let missing = wanted.saturating_sub(active).min(BURST);
+        let surplus = active.saturating_sub(wanted).min(BURST);
         if missing > 0 {
             self.create(missing).await
         } else if surplus > 0 {
-            self.delete(active, surplus).await
+            self.delete(&pods.listed, surplus).await
         } else {
             Ok(())
         }
@@ -49,11 +50,11 @@ impl<O: Owner> Scale<'_, O> {
         result
     }
 
-    async fn delete(&self, active: Vec<Arc<Pod>>, count: usize) -> Result<(), Error> {
+    async fn delete(&self, active: &[Arc<Pod>], count: usize) -> Result<(), Error> {
         let now = self.context.now();
         let youngest = active.iter().filter(|pod| is_ready(pod)).filter_map(|pod| created(pod));
         let youngest = youngest.max().filter(|_| count < active.len());
-        let doomed = rank::to_delete(active, &self.related(), count, now);
+        let doomed = rank::to_delete(active.to_vec(), &self.related(), count, now);
         if let Some(youngest) = youngest {
             let age = |made: Timestamp| now.duration_since(made).as_millis();
             // In whole numbers, as the original does.
@@ -97,8 +98,9 @@ fn created(pod: &Pod) -> Option<Timestamp> {
     pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
-/// Calls `step` up to `count` times in batches of 1, 2, 4 and so on, until a batch has a failure, so that what
-/// fails always is not tried a thousand times. Gives the number of successes.
+/// Calls `step` up to `count` times: once, then two more times for each that succeeded, until one fails, so that what
+/// fails always is not tried a thousand times. Those are as many as with batches of 1, 2, 4 and so on, without waiting
+/// for the slowest of each. Gives the number of successes, and the first failure.
 pub(in crate::builtin) async fn slow_start<F, Fut>(
     count: usize,
     step: F,
@@ -107,19 +109,22 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<(), Error>>,
 {
-    let (mut left, mut done, mut batch) = (count, 0, 1);
-    while left > 0 {
-        let size = batch.min(left);
-        let results = join_all((0..size).map(|_| step())).await;
-        let failures = results.into_iter().filter_map(Result::err).collect::<Vec<_>>();
-        done += size - failures.len();
-        if let Some(failure) = failures.into_iter().next() {
-            return (done, Err(failure));
+    let (mut done, mut failure) = (0, None);
+    let mut running: FuturesUnordered<Fut> = (0..count.min(1)).map(|_| step()).collect();
+    let mut begun = running.len();
+    while let Some(result) = running.next().await {
+        if let Err(error) = result {
+            failure.get_or_insert(error);
+            continue;
         }
-        left -= size;
-        batch *= 2;
+        done += 1;
+        if failure.is_none() {
+            let more = (count - begun).min(2);
+            running.extend((0..more).map(|_| step()));
+            begun += more;
+        }
     }
-    (done, Ok(()))
+    (done, failure.map_or(Ok(()), Err))
 }
 
 #[cfg(test)]
@@ -128,7 +133,7 @@ mod tests {
     use std::cell::Cell;
 
     #[tokio::test]
-    async fn what_fails_is_tried_in_growing_batches_only() {
+    async fn what_fails_is_tried_as_often_as_others_succeeded_and_once_more_at_most() {
         for (limit, count, tried, done) in
             [(100, 7, 7, 7), (0, 100, 1, 0), (3, 100, 7, 3), (5, 5, 5, 5)]
         {

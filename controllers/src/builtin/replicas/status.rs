@@ -1,13 +1,15 @@
-use super::owner::Owner;
+use super::{owner::Owner, total};
 use crate::{Context, Error};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{apps::v1::ReplicaSetCondition, core::v1::Pod},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kube::{Api, api::PostParams};
+use kube::{Api, api::PostParams, core::Request};
+use kubeplane_client::Class;
 use kubeplane_workload::{is_available, is_ready};
-use std::{collections::BTreeMap, sync::Arc};
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 
 const REPLICA_FAILURE: &str = "ReplicaFailure";
 
@@ -26,7 +28,7 @@ pub(super) struct Status {
 /// What the status should say.
 pub(super) fn compute<O: Owner>(
     owner: &O,
-    active: &[Arc<Pod>],
+    active: &[Class<Pod>],
     terminating: Option<i32>,
     failure: Option<&Error>,
     now: Timestamp,
@@ -36,20 +38,27 @@ pub(super) fn compute<O: Owner>(
         .template()
         .and_then(|template| template.metadata.as_ref()?.labels.as_ref())
         .unwrap_or(&none);
-    let count = |counts: &dyn Fn(&Pod) -> bool| {
-        i32::try_from(active.iter().filter(|pod| counts(pod)).count()).unwrap_or(i32::MAX)
-    };
     let fully_labeled = |pod: &Pod| {
         let labels = pod.metadata.labels.as_ref().unwrap_or(&none);
         template.iter().all(|(key, value)| labels.get(key) == Some(value))
     };
+    let min_ready = owner.min_ready_seconds();
+    let [mut labeled, mut ready, mut available] = [0; 3];
+    for class in active {
+        let (pod, count) = (&class.sample, i32::try_from(class.count).unwrap_or(i32::MAX));
+        labeled += if fully_labeled(pod) { count } else { 0 };
+        if is_ready(pod) {
+            ready += count;
+            available += if is_available(pod, min_ready, now) { count } else { 0 };
+        }
+    }
     let old = owner.status();
-    let replicas = count(&|_| true);
+    let replicas = total(active);
     Status {
         replicas,
-        fully_labeled_replicas: count(&fully_labeled),
-        ready_replicas: count(&is_ready),
-        available_replicas: count(&|pod| is_available(pod, owner.min_ready_seconds(), now)),
+        fully_labeled_replicas: labeled,
+        ready_replicas: ready,
+        available_replicas: available,
         terminating_replicas: terminating,
         observed_generation: owner.meta().generation.unwrap_or_default(),
         conditions: conditions(old.conditions, replicas - owner.replicas(), failure, now),
@@ -91,7 +100,11 @@ pub(super) async fn write<O: Owner>(
         Api::namespaced(context.client(), owner.meta().namespace.as_deref().unwrap_or_default());
     let mut next = owner.clone();
     next.set_status(status.clone());
-    match api.replace_status(&name, &PostParams::default(), &next).await {
+    let body = serde_json::to_vec(&next).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(api.resource_url())
+        .replace_subresource("status", &name, &PostParams::default(), body)
+        .map_err(kube::Error::BuildRequest)?;
+    match context.client().request::<IgnoredAny>(request).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(refusal)) if refusal.is_conflict() => {
             let mut fresh = api.get(&name).await?;

@@ -31,7 +31,7 @@ fn an_index_follows_its_objects() {
     let cache = Cache::new();
     let under = |node: &str| names(|sink| cache.by_index("node", node, sink));
     cache.apply(pod("a", "1", "1", "x"));
-    cache.add_index("node", Box::new(index));
+    cache.add_index("node", Box::new(index), None);
     cache.apply(pod("b", "2", "2", "x"));
     assert_eq!(under("x"), ["a", "b"]);
     cache.apply(pod("a", "1", "3", "y"));
@@ -45,7 +45,7 @@ fn an_index_follows_its_objects() {
 #[test]
 fn an_index_shows_the_newest_state_of_an_object_that_stays_under_its_value() {
     let cache = Cache::new();
-    cache.add_index("node", Box::new(index));
+    cache.add_index("node", Box::new(index), None);
     cache.apply(pod("a", "1", "1", "x"));
     cache.apply(pod("a", "1", "2", "x"));
     let mut found: Vec<Arc<Pod>> = Vec::new();
@@ -53,6 +53,34 @@ fn an_index_shows_the_newest_state_of_an_object_that_stays_under_its_value() {
     let versions: Vec<_> =
         found.iter().map(|pod| pod.metadata.resource_version.as_deref()).collect();
     assert_eq!(versions, [Some("2")]);
+}
+
+#[test]
+fn classes_count_what_is_alike_under_a_value() {
+    let cache = Cache::new();
+    cache.apply(pod("a", "old", "1", "x"));
+    let by_uid = |pod: &dyn Object| u64::from(pod.metadata().uid.as_deref() == Some("old"));
+    cache.add_index("node", Box::new(index), Some(Box::new(by_uid)));
+    let classes = |node: &str| {
+        let classes = cache.classes("node", node).into_iter();
+        let seen = |(pod, count): (Arc<dyn Object>, usize)| (pod.metadata().uid.clone(), count);
+        let mut seen: Vec<_> = classes.map(seen).collect();
+        seen.sort();
+        seen
+    };
+    let (old, new) = (|count| (Some("old".to_owned()), count), |count| (Some("new".into()), count));
+    for name in ["b", "c"] {
+        cache.apply(pod(name, "old", "1", "x"));
+    }
+    assert_eq!(classes("x"), [old(3)]);
+    cache.apply(pod("b", "new", "2", "x"));
+    assert_eq!(classes("x"), [new(1), old(2)]);
+    cache.apply(pod("b", "new", "3", "y"));
+    cache.apply(pod("c", "old", "4", "y"));
+    assert_eq!((classes("x"), classes("y")), (vec![old(1)], vec![new(1), old(1)]));
+    cache.delete(pod("a", "old", "5", "x"));
+    cache.replace(vec![pod("c", "new", "6", "y")]);
+    assert_eq!((classes("x"), classes("y")), (vec![], vec![new(1)]));
 }
 
 #[test]

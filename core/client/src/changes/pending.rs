@@ -18,7 +18,11 @@ const KEPT: usize = 256;
 /// The changes one reader has not taken yet, per object and in the order of their first arrival.
 pub(crate) struct Pending {
     inner: Mutex<Inner>,
+    /// Of what its reader wants to know; everything without.
+    wanted: Option<Wanted>,
 }
+
+pub(super) type Wanted = Box<dyn Fn(&Change<dyn Object>) -> bool + Send + Sync>;
 
 struct Inner {
     order: VecDeque<Arc<ObjectKey>>,
@@ -64,8 +68,8 @@ impl Waiting {
 
 impl Pending {
     /// What is there, and every change from then on.
-    pub(super) fn of(cache: &Cache) -> Arc<Self> {
-        let pending = Arc::new(Self::new());
+    pub(super) fn of(cache: &Cache, wanted: Option<Wanted>) -> Arc<Self> {
+        let pending = Arc::new(Self { wanted, ..Self::new() });
         cache.attach(&pending);
         pending
     }
@@ -78,7 +82,7 @@ impl Pending {
             closed: false,
             waker: None,
         };
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner), wanted: None }
     }
 
     fn push(&self, key: &Arc<ObjectKey>, change: Change<dyn Object>) {
@@ -104,7 +108,9 @@ impl Pending {
 
 impl Reader for Pending {
     fn tell(&self, key: &Arc<ObjectKey>, change: &Change<dyn Object>) {
-        self.push(key, change.clone());
+        if self.wanted.as_ref().is_none_or(|wanted| wanted(change)) {
+            self.push(key, change.clone());
+        }
     }
 
     fn close(&self) {
@@ -218,6 +224,21 @@ mod tests {
             Change::Updated { old, new } => format!("{}>{}", version(&old), version(&new)),
             Change::Deleted(object) => format!("-{}", version(&object)),
         })
+    }
+
+    #[test]
+    fn a_reader_is_told_of_what_it_wants_to_know() {
+        let wanted: Wanted = Box::new(|change| !matches!(change, Change::Updated { .. }));
+        let pending = Arc::new(Pending { wanted: Some(wanted), ..Pending::new() });
+        let mut changes = Changes::new(pending.clone());
+        let key = Arc::new(ObjectKey::new("a", "b"));
+        for change in [Change::Added(map(1)), updated(1, 2), Change::Deleted(map(2))] {
+            pending.tell(&key, &change);
+        }
+        assert_eq!(next(&mut changes).as_deref(), Some("+1"));
+        assert_eq!(next(&mut changes).as_deref(), Some("-2"));
+        pending.tell(&key, &updated(3, 4));
+        assert_eq!(next(&mut changes), None);
     }
 
     #[test]

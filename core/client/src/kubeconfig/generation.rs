@@ -1,9 +1,11 @@
 //! What a kubeconfig said at one time, and the clients made of it.
 
+use super::transport::{self, Answer, Transport};
 use crate::{Error, Result};
-use http::Uri;
+use http::{Request, Response, Uri};
 use kube::{
     Client, Config,
+    client::Body,
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use std::{
@@ -11,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokio_util::sync::CancellationToken;
+use tower::{BoxError, ServiceExt as _};
 
 /// What a kubeconfig and the files that it names hold; `None` for those that cannot be read.
 #[derive(PartialEq, Eq)]
@@ -19,11 +22,35 @@ pub(super) struct Files(BTreeMap<PathBuf, Option<Vec<u8>>>);
 pub(super) struct Generation {
     pub(super) config: Config,
     pub(super) files: Files,
-    pub(super) user: Client,
-    pub(super) nobody: Client,
+    pub(super) user: Sender,
+    pub(super) nobody: Sender,
     /// Cancelled when connections that were made like these are not to be used any longer.
     pub(super) over: CancellationToken,
     connection: Connection,
+}
+
+/// Sends requests: most over a connection that they share.
+pub(super) struct Sender {
+    shared: Option<Transport>,
+    apart: Client,
+}
+
+impl Sender {
+    fn of(config: Config) -> std::result::Result<Self, BoxError> {
+        // This first: it says by whom TLS is done where nobody has said it yet.
+        let apart = Client::try_from(config.clone())?;
+        Ok(Self { shared: transport::shared(&config)?, apart })
+    }
+
+    pub(super) async fn send(
+        &self,
+        request: Request<Body>,
+    ) -> std::result::Result<Response<Answer>, BoxError> {
+        match &self.shared {
+            Some(shared) if transport::is_shared(&request) => shared.clone().oneshot(request).await,
+            _ => Ok(transport::answer(self.apart.send(request).await?)),
+        }
+    }
 }
 
 /// What a connection was made with.
@@ -105,8 +132,8 @@ impl Generation {
         let connection = Connection::of(&config, &files);
         let kept = before.filter(|before| before.connection == connection);
         Ok(Self {
-            user: Client::try_from(shown).map_err(failed(path))?,
-            nobody: Client::try_from(bare).map_err(failed(path))?,
+            user: Sender::of(shown).map_err(failed(path))?,
+            nobody: Sender::of(bare).map_err(failed(path))?,
             over: kept.map(|before| before.over.clone()).unwrap_or_default(),
             config,
             files,

@@ -1,8 +1,8 @@
 //! An answer that ends with the credentials it was asked for with.
 
+use super::transport::Answer;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use kube::client::Body;
 use std::{
     future::Future as _,
     io,
@@ -13,13 +13,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A body that breaks off when its connection is not to be used any longer.
 pub(super) struct Held {
-    body: Body,
+    body: Answer,
     over: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Held {
     /// `over` for those that would go on for good.
-    pub(super) fn new(body: Body, over: Option<CancellationToken>) -> Self {
+    pub(super) fn new(body: Answer, over: Option<CancellationToken>) -> Self {
         Self { body, over: over.map(|over| Box::pin(over.cancelled_owned())) }
     }
 }
@@ -39,7 +39,7 @@ impl http_body::Body for Held {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, why);
             return Poll::Ready(Some(Err(error.into())));
         }
-        Pin::new(&mut self.body).poll_frame(context).map_err(Into::into)
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -27,7 +27,7 @@ async fn answer(
     let shown = shown.map_or("nobody", |value| value.to_str().unwrap()).to_owned();
     let code = if shown == "Bearer ended" { 401 } else { 200 };
     let line = stream::once(future::ready(Ok(Frame::data(Bytes::from(format!("{shown}\n"))))));
-    let frames: Frames = match is_watch(request.uri()) {
+    let frames: Frames = match transport::is_watch(request.uri()) {
         true => line.chain(stream::pending()).boxed(),
         false => line.boxed(),
     };
