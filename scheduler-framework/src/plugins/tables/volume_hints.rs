@@ -48,6 +48,9 @@ fn claims_that_a_pod_names_help_it() {
     let own = with(json!([{"name": "v", "ephemeral": {}}]));
     assert!(helps(&VolumeBinding::default(), &own, &claim("p-v", "d")));
     assert!(!helps(&VolumeBinding::default(), &own, &claim("v", "d")));
+    // They look at claims that have names of their own only.
+    assert!(!helps(&VolumeRestrictions, &own, &claim("p-v", "d")));
+    assert!(!helps(&VolumeZone, &own, &claim("p-v", "d")));
 }
 
 #[test]
