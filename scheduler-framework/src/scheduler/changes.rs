@@ -80,9 +80,9 @@ impl Loop {
         let had = old.as_ref().and_then(|old| nomination(old));
         match info.nominated_node() {
             Some(node) => self.cache.nominate(node, info.clone()),
-            // One that was just made may not have been written yet.
             None if had.is_some() => self.cache.clear_nomination(info.uid()),
-            None => {}
+            // One that was just made may not have been written yet.
+            None => self.cache.renominate(info),
         }
         self.tell_of_waiting(old.clone(), info);
         self.queue.add(info.clone());
