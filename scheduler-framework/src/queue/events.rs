@@ -82,6 +82,10 @@ impl Queue {
         let held = waiting.place == Place::Gated && self.is_held(&mut waiting.pod);
         match waiting.place {
             _ if held => self.lay(waiting.pod, Place::Gated, Duration::ZERO),
+            // To be let go is no reason to try what failed before its time.
+            Place::Gated if !always && waiting.pod.failures > 0 => {
+                self.back_off(waiting.pod, Place::Failing, cause::WOKEN);
+            }
             Place::Gated => self.put(waiting.pod, Place::Active, Duration::ZERO, cause::WOKEN),
             _ => self.leave_back_off(waiting, cause::WOKEN),
         }

@@ -135,6 +135,23 @@ fn a_held_pod_comes_back_by_events_of_who_holds_it_and_after_its_back_off() {
 }
 
 #[test]
+fn a_pod_that_failed_is_not_tried_before_its_time_when_it_is_let_go() {
+    let (mut queue, clock, latch) = latched(true);
+    queue.add(pod("a", json!({})));
+    let taken = queue.take().unwrap();
+    latch.set(false);
+    queue.retry(taken);
+    assert_eq!(places(&queue), [0, 0, 0, 1]);
+    latch.set(true);
+    queue.wake("a", false);
+    assert_eq!(places(&queue), [0, 1, 0, 0]);
+    assert!(!queue.has_active() && queue.take().is_none());
+    clock.advance(Duration::from_secs(1));
+    queue.flush();
+    assert_eq!(places(&queue), [1, 0, 0, 0]);
+}
+
+#[test]
 fn a_pod_that_is_woken_is_tried_at_once_wherever_it_waits() {
     let (mut queue, _, latch) = latched(true);
     refuse_one(&mut queue);
