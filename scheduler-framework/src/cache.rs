@@ -67,6 +67,15 @@ impl Cache {
         self.now.nominated_mut().entry(node.to_owned()).or_default().push(pod);
     }
 
+    /// A nominated pod is another one now; nothing changes if no room is made for it.
+    pub(crate) fn renominate(&mut self, pod: &Arc<PodInfo>) {
+        let Some(node) = self.nominations.get(pod.uid()) else { return };
+        let mut pods = self.now.nominated_mut().get_mut(node).into_iter().flatten();
+        if let Some(own) = pods.find(|own| own.uid() == pod.uid()) {
+            *own = pod.clone();
+        }
+    }
+
     /// Room is made for it no more, or it has taken it.
     pub fn clear_nomination(&mut self, uid: &str) {
         let Some(node) = self.nominations.remove(uid) else { return };
@@ -272,6 +281,24 @@ mod tests {
         assert_eq!(cache.held_for("2"), Some("a"));
         cache.clear_nomination("1");
         assert_eq!((nominated(&cache, "b").as_str(), cache.held_for("1")), ("", None));
+    }
+
+    #[test]
+    fn a_nominated_pod_that_changes_counts_as_it_is() {
+        let mut cache = Cache::default();
+        let asking = |cpu: &str| {
+            let pod = json!({"metadata": {"uid": "1", "name": "1", "namespace": "d"}, "spec":
+                {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+            Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+        };
+        cache.nominate("a", asking("1"));
+        cache.nominate("a", pod("2"));
+        cache.renominate(&asking("2"));
+        cache.renominate(&pod("3"));
+        let now = cache.snapshot();
+        let wanted: Vec<_> =
+            now.nominated("a").iter().map(|own| own.requests().milli_cpu).collect();
+        assert_eq!(wanted, [2000, 500]);
     }
 
     #[test]

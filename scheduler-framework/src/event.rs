@@ -101,6 +101,12 @@ impl ActionType {
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// What happened, one by one.
+    pub(crate) fn each(self) -> impl Iterator<Item = Self> {
+        let all = (0..u16::BITS).map(|bit| Self(1 << bit));
+        all.filter(move |own| self.intersects(*own))
+    }
 }
 
 /// A kind of change that may make a pod schedulable.

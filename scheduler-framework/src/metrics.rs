@@ -234,14 +234,14 @@ impl SchedulerMetrics {
     }
 
     /// A pod is bound; whether it was tried only because it had waited for long.
-    pub(crate) fn bound(&self, attempts: u32, since_first_seen: Duration, flushed: bool) {
+    pub(crate) fn bound(&self, attempts: u32, since_first_active: Duration, flushed: bool) {
         if flushed {
             self.flushed.inc();
         }
         self.tries.observe(f64::from(attempts));
         let attempts = if attempts >= 15 { "15+".to_owned() } else { attempts.to_string() };
         let label = AttemptCount { attempts };
-        self.latency.get_or_create(&label).observe(since_first_seen.as_secs_f64());
+        self.latency.get_or_create(&label).observe(since_first_active.as_secs_f64());
     }
 
     pub(crate) fn extension_point(

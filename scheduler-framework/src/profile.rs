@@ -49,6 +49,7 @@ impl Profile {
     pub fn with_features(features: &Features) -> Self {
         let preemption = DefaultPreemption::default()
             .with_group_preemption(features.is_on("WorkloadAwarePreemption"))
+            .with_group_placements(features.is_on("TopologyAwareWorkloadScheduling"))
             .with_async_preemption(features.is_on("SchedulerAsyncPreemption"));
         let scaling = features.is_on("VolumeLimitScaling");
         let comparing = features.is_on("TaintTolerationComparisonOperators");

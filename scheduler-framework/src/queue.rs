@@ -109,34 +109,54 @@ impl Queue {
             refusals: 0,
             failures: 0,
             since: now,
-            first_seen: now,
+            first_active: None,
             flushed: false,
             plugins: BTreeSet::new(),
+            gate: None,
         };
         let event = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::ADD);
         self.enqueue(pod, &event.label());
     }
 
+    /// Whether a plugin keeps the pod from being tried; it notes which.
+    fn is_held(&self, pod: &mut QueuedPod) -> bool {
+        let held = self.framework(&pod.info).and_then(|framework| framework.pre_enqueue(&pod.info));
+        pod.gate = held.map(|(plugin, _)| plugin);
+        pod.plugins.extend(pod.gate);
+        pod.gate.is_some()
+    }
+
     /// Into the active queue, or among the gated ones.
     fn enqueue(&mut self, mut pod: QueuedPod, event: &str) {
-        let held = self.framework(&pod.info).and_then(|framework| framework.pre_enqueue(&pod.info));
-        let place = match held {
-            Some((plugin, _)) => {
-                pod.plugins.insert(plugin);
-                Place::Gated
-            }
-            None => Place::Active,
-        };
+        let place = if self.is_held(&mut pod) { Place::Gated } else { Place::Active };
         self.put(pod, place, Duration::ZERO, event);
     }
 
+    /// To where it is tried again when its back-off is over, at once if it is. Where pods are taken early, plugins are asked
+    /// about it now, and not again when it is taken.
+    fn back_off(&mut self, mut pod: QueuedPod, place: Place, event: &str) {
+        let until = pod.since + self.backoff.after(pod.tries());
+        if until <= self.clock.elapsed() {
+            return self.enqueue(pod, event);
+        }
+        let held = self.early && self.is_held(&mut pod);
+        self.put(pod, if held { Place::Gated } else { place }, until, event);
+    }
+
     fn put(&mut self, pod: QueuedPod, place: Place, until: Duration, event: &str) {
-        let uid = pod.info.uid().to_owned();
         self.metrics.incoming(place.queue(), event);
+        self.lay(pod, place, until);
+    }
+
+    fn lay(&mut self, mut pod: QueuedPod, place: Place, until: Duration) {
+        let uid = pod.info.uid().to_owned();
         self.sizes[place as usize] += 1;
+        self.count_refusals(&pod, 1);
         if place.is_refused() {
-            self.count_refusals(&pod, 1);
             self.hold(&pod, pod.info.class());
+        }
+        if place == Place::Active {
+            pod.first_active.get_or_insert_with(|| self.clock.elapsed());
         }
         self.tickets += 1;
         let ticket = self.tickets;
@@ -189,8 +209,8 @@ impl Queue {
                 self.left_over.remove(&timed);
             }
         }
+        self.count_refusals(&waiting.pod, -1);
         if waiting.place.is_refused() {
-            self.count_refusals(&waiting.pod, -1);
             self.release(&waiting.pod, waiting.pod.info.class());
         }
         Some(waiting)
@@ -215,6 +235,7 @@ impl Queue {
         }
     }
 
+    /// Until it is taken a pod counts as one that these plugins refused.
     fn count_refusals(&self, pod: &QueuedPod, change: i64) {
         let profile = pod.info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
         for plugin in &pod.plugins {
@@ -239,22 +260,19 @@ impl Queue {
     pub(crate) fn take(&mut self) -> Option<QueuedPod> {
         let uid = self.next_active().or_else(|| self.next_backing_off())?;
         let waiting = self.lift(&uid)?;
-        let mut pod = waiting.pod;
-        if waiting.place == Place::Backoff
-            && let Some((plugin, _)) =
-                self.framework(&pod.info).and_then(|framework| framework.pre_enqueue(&pod.info))
-        {
-            pod.plugins = BTreeSet::from([plugin]);
-            self.put(pod, Place::Gated, Duration::ZERO, cause::BACKOFF);
-            return self.take();
-        }
         if waiting.place == Place::Backoff {
             self.metrics.incoming(Place::Active.queue(), cause::EARLY);
         }
+        Some(self.begin(waiting.pod))
+    }
+
+    /// It is being tried.
+    fn begin(&mut self, mut pod: QueuedPod) -> QueuedPod {
         pod.attempts += 1;
         pod.plugins.clear();
-        self.in_flight.begin(uid);
-        Some(pod)
+        pod.gate = None;
+        self.in_flight.begin(pod.info.uid().to_owned());
+        pod
     }
 
     /// Of the pods whose back-off is over within the same second as the first one's the one that comes before others.
@@ -281,14 +299,13 @@ impl Queue {
         self.backing_off.first().map(|(_, uid)| uid.clone())
     }
 
-    /// A certain pod, unless it is gated; it is in flight as one that [`take`](Self::take) gives.
+    /// A certain pod, unless it is held back; it is in flight as one that [`take`](Self::take) gives.
     pub(crate) fn take_one(&mut self, uid: &str) -> Option<QueuedPod> {
-        self.pods.get(uid).filter(|waiting| waiting.place != Place::Gated)?;
-        let mut pod = self.lift(uid)?.pod;
-        pod.attempts += 1;
-        pod.plugins.clear();
-        self.in_flight.begin(uid.to_owned());
-        Some(pod)
+        self.pods.get(uid)?;
+        self.wake(uid, true);
+        self.pods.get(uid).filter(|waiting| waiting.place == Place::Active)?;
+        let pod = self.lift(uid)?.pod;
+        Some(self.begin(pod))
     }
 
     fn next_active(&mut self) -> Option<String> {
@@ -301,6 +318,11 @@ impl Queue {
             }
         }
         None
+    }
+
+    /// Whether a pod waits for an event, or is held.
+    pub(crate) fn is_refused(&self, uid: &str) -> bool {
+        self.pods.get(uid).is_some_and(|own| own.place.is_refused())
     }
 
     /// Whether a pod was taken and nothing came of it yet; one that is gone, or has a node, is not.
@@ -325,8 +347,7 @@ impl Queue {
         pod.failures += 1;
         pod.flushed = false;
         pod.since = self.clock.elapsed();
-        let until = pod.since + self.backoff.after(pod.failures);
-        self.put(pod, Place::Failing, until, cause::FAILURE);
+        self.back_off(pod, Place::Failing, cause::FAILURE);
     }
 
     /// The pod fits nowhere: it waits for an event of the plugins that refused it, unless there was one
@@ -347,14 +368,12 @@ impl Queue {
         if pod.plugins.is_empty() {
             // Nobody says what would help: as after a failure it is not taken before its time.
             pod.failures += 1;
-            let until = pod.since + self.backoff.after(pod.failures);
-            return self.put(pod, Place::Failing, until, cause::FAILURE);
+            return self.back_off(pod, Place::Failing, cause::FAILURE);
         }
         pod.refusals += 1;
         pod.failures = 0;
         if helped {
-            let until = pod.since + self.backoff.after(pod.refusals);
-            self.put(pod, Place::Backoff, until, cause::FAILURE);
+            self.back_off(pod, Place::Backoff, cause::FAILURE);
         } else {
             let until = pod.since + FLUSH_AFTER;
             self.put(pod, Place::Unschedulable, until, cause::FAILURE);

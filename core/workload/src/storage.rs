@@ -2,7 +2,10 @@
 
 use k8s_openapi::{
     api::{
-        core::v1::{Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod, Volume},
+        core::v1::{
+            Node, NodeSelectorRequirement, NodeSelectorTerm, ObjectReference, PersistentVolume,
+            PersistentVolumeClaim, Pod, Volume,
+        },
         storage::v1::StorageClass,
     },
     apimachinery::pkg::{api::resource::Quantity as ApiQuantity, apis::meta::v1::ObjectMeta},
@@ -10,7 +13,7 @@ use k8s_openapi::{
 use kubeplane_core::{quantity::Quantity, selector::LabelSelector};
 use std::collections::BTreeMap;
 
-use crate::node_selector_matches;
+use crate::affinity::node_selector_term_matches;
 
 /// On claims whose binding was finished once.
 pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
@@ -167,12 +170,24 @@ pub fn bound(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Persis
     bound
 }
 
-/// Whether a volume can be used on a node.
+/// Whether a volume can be used on a node. As in the original that goes by the node's labels: what else is asked of its
+/// fields counts as given.
 #[must_use]
 pub fn fits_node(volume: &PersistentVolume, node: &Node) -> bool {
     let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
     let required = affinity.and_then(|affinity| affinity.required.as_ref());
-    required.is_none_or(|required| node_selector_matches(required, node))
+    required.is_none_or(|own| own.node_selector_terms.iter().any(|term| has_labels(term, node)))
+}
+
+fn has_labels(term: &NodeSelectorTerm, node: &Node) -> bool {
+    fn asks(own: Option<&Vec<NodeSelectorRequirement>>) -> bool {
+        own.is_some_and(|own| !own.is_empty())
+    }
+    if !asks(term.match_fields.as_ref()) {
+        return node_selector_term_matches(term, node);
+    }
+    let of_labels = NodeSelectorTerm { match_fields: None, ..term.clone() };
+    !asks(of_labels.match_expressions.as_ref()) || node_selector_term_matches(&of_labels, node)
 }
 
 /// The amount of storage in a list.
@@ -379,5 +394,33 @@ mod tests {
         assert_eq!(annotation(&taken.metadata, BOUND_BY_CONTROLLER), None);
         let free = bound(&volumes[0], &claim);
         assert_eq!(annotation(&free.metadata, BOUND_BY_CONTROLLER), Some("yes"));
+    }
+
+    #[test]
+    fn a_volume_is_used_where_the_labels_of_the_node_suit_whatever_its_name() {
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"zone": "a"}}}))
+                .unwrap();
+        let zone = |value: &str| json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": [value]}]});
+        let name = |operator: &str| json!({"matchFields": [{"key": "metadata.name", "operator": operator, "values": ["n"]}]});
+        let both = |mut one: Value, other: Value| {
+            one["matchFields"] = other["matchFields"].clone();
+            one
+        };
+        for (terms, expected) in [
+            (json!([zone("a")]), true),
+            (json!([zone("b")]), false),
+            (json!([zone("b"), zone("a")]), true),
+            (json!([]), false),
+            (json!([{}]), false),
+            (json!([name("In")]), true),
+            (json!([name("NotIn")]), true),
+            (json!([both(zone("a"), name("NotIn"))]), true),
+            (json!([both(zone("b"), name("In"))]), false),
+        ] {
+            let affinity = json!({"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}});
+            assert_eq!(fits_node(&volume("v", "1Gi", affinity), &node), expected, "{terms}");
+        }
+        assert!(fits_node(&volume("v", "1Gi", json!({})), &node));
     }
 }

@@ -118,6 +118,7 @@ fn from_args(
                 count(own.min_candidate_nodes_absolute),
             )
             .with_group_preemption(features.is_on("WorkloadAwarePreemption"))
+            .with_group_placements(features.is_on("TopologyAwareWorkloadScheduling"))
             .with_async_preemption(features.is_on("SchedulerAsyncPreemption")),
         ),
         PluginArgs::InterPodAffinity(own) => Arc::new(InterPodAffinity::new(

@@ -84,3 +84,12 @@ fn changes_of_a_pod_are_told_by_what_they_mean_to_scheduling() {
         assert_eq!(pod_action(&old, &new), expected, "{new:?}");
     }
 }
+
+#[test]
+fn several_changes_at_once_are_told_one_by_one() {
+    let both = ActionType::UPDATE_LABELS.or(ActionType::UPDATE_TAINTS);
+    let each = |action: ActionType| action.each().collect::<Vec<_>>();
+    assert_eq!(each(both), [ActionType::UPDATE_LABELS, ActionType::UPDATE_TAINTS]);
+    assert_eq!(each(ActionType::ADD), [ActionType::ADD]);
+    assert_eq!(each(ActionType::default()), []);
+}

@@ -245,18 +245,6 @@ impl Framework {
         self.stop(uid, PREEMPTED)
     }
 
-    /// Whether it takes a while until a placed pod is bound, and the pod is to say meanwhile where it will be.
-    pub(crate) fn announces(
-        &self,
-        state: &CycleState,
-        pod: &PodInfo,
-        node: &str,
-        permission: &Permission,
-    ) -> bool {
-        let waits = || matches!(permission, Permission::Pending(_));
-        self.expecting && (waits() || self.prepares(state, pod, node))
-    }
-
     /// The uids of the pods that wait for permission.
     #[must_use]
     pub fn waiting(&self) -> Vec<String> {

@@ -1,6 +1,10 @@
 //! PreBind: what is done for a placed pod before it is bound.
 
-use super::{Framework, Setback, binding::status_of};
+use super::{
+    Framework, Permission, Setback,
+    binding::status_of,
+    meter::status::{ERROR, SKIP, SUCCESS},
+};
 use crate::{CycleState, Objection, PodInfo, Point, PreBind, PreBindVerdict};
 use futures::future::try_join_all;
 use parking_lot::Mutex;
@@ -29,10 +33,57 @@ impl Busy {
 }
 
 impl Framework {
+    /// Whether it takes a while until a placed pod is bound, and the pod is to say meanwhile where it will be.
+    ///
+    /// # Errors
+    /// When a plugin cannot say whether it has something to do; nobody waits for the pod's permission any more.
+    pub(crate) fn announces(
+        &self,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &str,
+        permission: &Permission,
+    ) -> Result<bool, Setback> {
+        if !self.expecting {
+            return Ok(false);
+        }
+        let began = self.meter.begin();
+        let needed = self.preflight(state, pod, node);
+        let status = match &needed {
+            Ok(true) => SUCCESS,
+            Ok(false) => SKIP,
+            Err(_) => ERROR,
+        };
+        self.meter.end("PreBindPreFlight", status, began);
+        if needed.is_err() {
+            self.waiting.lock().remove(pod.uid());
+        }
+        Ok(needed? || matches!(permission, Permission::Pending(_)))
+    }
+
+    /// Whether a plugin has something to do; all are asked.
+    fn preflight(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<bool, Setback> {
+        let mut needed = false;
+        for plugin in self.at(Point::PreBind) {
+            let Some(point) = plugin.as_pre_bind() else { continue };
+            match point.preflight(state, pod, node) {
+                PreBindVerdict::Needed => needed = true,
+                PreBindVerdict::Skip => {}
+                PreBindVerdict::Error(why) => {
+                    let name = plugin.name();
+                    return Err(Setback::Failed(format!(
+                        "running PreBindPreFlight {name:?}: {why}"
+                    )));
+                }
+            }
+        }
+        Ok(needed)
+    }
+
     /// Whether something is to be done before a pod can be bound.
-    pub(super) fn prepares(&self, state: &CycleState, pod: &PodInfo, node: &str) -> bool {
+    fn prepares(&self, state: &CycleState, pod: &PodInfo, node: &str) -> bool {
         let mut points = self.at(Point::PreBind).filter_map(|plugin| plugin.as_pre_bind());
-        points.any(|point| point.preflight(state, pod, node) == PreBindVerdict::Needed)
+        points.any(|point| point.preflight(state, pod, node) != PreBindVerdict::Skip)
     }
 
     /// Does it; until that is done another pod may take this one's place.
@@ -93,7 +144,7 @@ impl Framework {
         for plugin in self.at(Point::PreBind) {
             let Some(point) = plugin.as_pre_bind() else { continue };
             let parallel = point.allows_parallel(state, pod, node);
-            let needed = point.preflight(state, pod, node) == PreBindVerdict::Needed;
+            let needed = point.preflight(state, pod, node) != PreBindVerdict::Skip;
             let step: Step<'_> = (plugin.name(), point);
             if is_open
                 && parallel

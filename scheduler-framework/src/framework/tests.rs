@@ -170,8 +170,9 @@ async fn a_pod_that_is_made_ready_says_where_it_will_be_and_gives_way_to_others(
     let profile = Profile::default().add(Bound, 1).add(Slow, 1);
     let slow = Framework::new(profile, clock, Seed::new(7)).unwrap();
     let (own, state) = (pod(json!({}), "1"), CycleState::new());
-    assert!(slow.announces(&state, &own, "a", &Permission::Granted));
-    assert!(!framework().announces(&state, &own, "a", &Permission::Granted), "bound at once");
+    assert_eq!(slow.announces(&state, &own, "a", &Permission::Granted), Ok(true));
+    let at_once = framework().announces(&state, &own, "a", &Permission::Granted);
+    assert_eq!(at_once, Ok(false), "bound at once");
     let preempt = async {
         while !slow.preempt(own.uid()) {
             tokio::task::yield_now().await;
@@ -182,6 +183,61 @@ async fn a_pod_that_is_made_ready_says_where_it_will_be_and_gives_way_to_others(
     assert_eq!(bound, Err(Setback::Failed(preempted)));
     assert!(!slow.preempt(own.uid()), "it has given way already");
     assert_eq!(framework().bind(&state, &own, "a").await, Ok(()));
+}
+
+/// Cannot say whether there is something to do before a pod is bound.
+#[derive(Debug)]
+struct Unsure;
+
+impl SchedulerPlugin for Unsure {
+    fn name(&self) -> &'static str {
+        "Unsure"
+    }
+
+    fn as_permit(&self) -> Option<&dyn crate::Permit> {
+        Some(self)
+    }
+
+    fn as_pre_bind(&self) -> Option<&dyn crate::PreBind> {
+        Some(self)
+    }
+}
+
+impl crate::Permit for Unsure {
+    fn permit(&self, _: &mut CycleState, _: &PodInfo, _: &str) -> crate::PermitVerdict {
+        crate::PermitVerdict::Wait(std::time::Duration::from_secs(60))
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::PreBind for Unsure {
+    fn preflight(&self, _: &CycleState, _: &PodInfo, _: &str) -> crate::PreBindVerdict {
+        crate::PreBindVerdict::Error("no idea".to_owned())
+    }
+
+    async fn pre_bind(&self, _: &CycleState, _: &PodInfo, _: &str) -> Result<(), crate::Objection> {
+        Err(crate::Objection::Unschedulable("asked all the same".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_cannot_say_what_it_has_to_do_ends_the_binding() {
+    let framework = || {
+        let clock = Arc::new(PausedClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let profile = Profile::default().add(Bound, 1).add(Unsure, 1);
+        Framework::new(profile, clock, Seed::new(7)).unwrap()
+    };
+    let (own, mut state) = (pod(json!({}), "1"), CycleState::new());
+    let expecting = framework();
+    let permission = expecting.permit(&mut state, &own, "a").unwrap();
+    assert_eq!(expecting.waiting(), [own.uid()]);
+    let why = "running PreBindPreFlight \"Unsure\": no idea".to_owned();
+    assert_eq!(expecting.announces(&state, &own, "a", &permission), Err(Setback::Failed(why)));
+    assert!(expecting.waiting().is_empty(), "nobody waits for its permission any more");
+    let silent = framework().expecting(false);
+    assert_eq!(silent.announces(&state, &own, "a", &Permission::Granted), Ok(false));
+    let refused = Setback::Refused("asked all the same".to_owned());
+    assert_eq!(silent.bind(&state, &own, "a").await, Err(refused));
 }
 
 /// Lets a pod go where its annotation says; asked late, it may say so for each of several pods alike.

@@ -51,12 +51,15 @@ pub trait Permit: Send + Sync {
 }
 
 /// What a preflight of PreBind says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PreBindVerdict {
     /// There is work to do.
     Needed,
     /// There is none: PreBind is not called.
     Skip,
+    /// The plugin failed; the pod is not bound, and tried again after a while. Without the gate
+    /// `NominatedNodeNameForExpectation` nobody waits for that answer, and PreBind is called.
+    Error(String),
 }
 
 /// Prepares the node before the pod is bound, as attaching volumes does.

@@ -10,7 +10,8 @@ pub enum PreEnqueueVerdict {
     Hold(String),
 }
 
-/// Runs before a pod enters the active queue. Must be quick and never wait.
+/// Runs before a pod enters the active queue, and not then but before it begins to back off where pods that back off may be
+/// taken early. Must be quick and never wait.
 pub trait PreEnqueue: Send + Sync {
     /// Decides.
     fn pre_enqueue(&self, pod: &PodInfo) -> PreEnqueueVerdict;

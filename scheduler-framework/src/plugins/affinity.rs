@@ -154,10 +154,10 @@ impl Score for NodeAffinity {
 }
 
 impl EnqueueExtensions for NodeAffinity {
-    /// A node helps that matches now and did not before.
+    /// A node helps that matches now and did not before; what the added rules said before is not asked, as in the original.
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
         let EventObject::Node { old, new: Some(new) } = object else { return Hint::Queue };
-        let matched = old.as_ref().is_some_and(|old| self.allows(pod, old));
+        let matched = old.as_ref().is_some_and(|old| node_affinity_matches(pod.spec(), old));
         if self.allows(pod, new) && !matched { Hint::Queue } else { Hint::Skip }
     }
 

@@ -36,6 +36,8 @@ pub struct DefaultPreemption {
     hooks: Hooks,
     /// Whether room is made for groups as a whole.
     for_groups: bool,
+    /// Whether groups may say where they are placed.
+    in_places: bool,
     /// Whether victims are deleted while other pods are scheduled.
     aside: bool,
     evictions: OnceLock<Evictions>,
@@ -60,6 +62,7 @@ impl DefaultPreemption {
             min_nodes: min_candidate_nodes_absolute,
             hooks: Hooks::default(),
             for_groups: false,
+            in_places: false,
             aside: true,
             evictions: OnceLock::new(),
             known: Remembered::default(),
@@ -73,6 +76,14 @@ impl DefaultPreemption {
     #[must_use]
     pub fn with_group_preemption(mut self, for_groups: bool) -> Self {
         self.for_groups = for_groups;
+        self
+    }
+
+    /// Whether PodGroups may say where they are placed (KEP-5732, behind the gate `TopologyAwareWorkloadScheduling`): their
+    /// pods make no room then for themselves, nor does a pod whose group is not there.
+    #[must_use]
+    pub fn with_group_placements(mut self, in_places: bool) -> Self {
+        self.in_places = in_places;
         self
     }
 
@@ -113,12 +124,17 @@ impl DefaultPreemption {
     /// Why a pod may not preempt others now.
     fn objection(&self, what_if: &WhatIf<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
         let pod = what_if.pod();
-        let group =
-            pod.group().and_then(|key| key.split_once('/').map(|(_, name)| name.to_owned()));
-        let groups = &what_if.nodes().objects().pod_groups;
-        let group = group.and_then(|name| groups.find(pod.namespace(), &name));
-        if group.is_some_and(|own| own.spec.scheduling_constraints.is_some()) {
-            return Some("not eligible due to placement-based pod group scheduling limitation");
+        if self.in_places
+            && let Some(key) = pod.group()
+        {
+            let name = key.split_once('/').map_or(key.as_str(), |(_, name)| name);
+            let Some(group) = what_if.nodes().objects().pod_groups.find(pod.namespace(), name)
+            else {
+                return Some("pod group for pod not found");
+            };
+            if group.spec.scheduling_constraints.is_some() {
+                return Some("not eligible due to placement-based pod group scheduling limitation");
+            }
         }
         if self.for_groups && pod.group().is_some() {
             return Some("not eligible due to workload aware preemption enabled");

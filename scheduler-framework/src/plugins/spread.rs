@@ -8,13 +8,17 @@ mod tracking;
 
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventObject, EventResource, Filter,
-    FilterVerdict, Hint, NodeInfo, PodInfo, PreFilter, PreFilterExtensions, PreFilterVerdict,
-    PreScore, SchedulerPlugin, Score, Snapshot,
+    FilterVerdict, Handle, Hint, NodeInfo, PodInfo, PreFilter, PreFilterExtensions,
+    PreFilterVerdict, PreScore, SchedulerPlugin, Score, Snapshot, objects::ClusterObjects,
 };
 use constraint::{Action, Constraint, has_all_keys};
 use domains::{Domains, count};
 use k8s_openapi::api::core::v1::{Node, Pod, TopologySpreadConstraint};
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 /// Keeps the numbers of pods alike in each topology domain within `maxSkew` of each other, or tries to.
 #[derive(Debug, Clone)]
@@ -27,6 +31,8 @@ pub struct PodTopologySpread {
     comparing: bool,
     /// Whether `matchLabelKeys` are not looked at.
     keyless: bool,
+    /// Where default constraints find what pods belong to, in a running scheduler.
+    objects: OnceLock<Arc<ClusterObjects>>,
 }
 
 impl Default for PodTopologySpread {
@@ -40,7 +46,8 @@ impl Default for PodTopologySpread {
         };
         let defaults =
             vec![soft("kubernetes.io/hostname", 3), soft("topology.kubernetes.io/zone", 5)];
-        Self { defaults, system: true, comparing: false, keyless: false }
+        let objects = OnceLock::new();
+        Self { defaults, system: true, comparing: false, keyless: false, objects }
     }
 }
 
@@ -93,7 +100,7 @@ impl PodTopologySpread {
         action: Action,
     ) -> Result<Vec<Constraint>, String> {
         let all = match &*self.of(pod) {
-            [] => self.default_constraints(pod, nodes, action)?,
+            [] => self.default_constraints(pod, nodes.objects(), action)?,
             own => Constraint::all(own, pod, action)?,
         };
         Ok(self.reading(all))
@@ -102,14 +109,14 @@ impl PodTopologySpread {
     fn default_constraints(
         &self,
         pod: &PodInfo,
-        nodes: &Snapshot,
+        objects: &ClusterObjects,
         action: Action,
     ) -> Result<Vec<Constraint>, String> {
         let mut constraints = Constraint::all(&self.defaults, pod, action)?;
         if constraints.is_empty() {
             return Ok(constraints);
         }
-        let selector = constraint::owners_selector(pod, nodes.objects());
+        let selector = constraint::owners_selector(pod, objects);
         if selector.is_everything() {
             return Ok(Vec::new());
         }
@@ -119,11 +126,12 @@ impl PodTopologySpread {
         Ok(constraints)
     }
 
-    /// The constraints that hint at events; defaults need objects that are not at hand there.
+    /// The constraints that hint at events; `None` where they are not known.
     fn hinted(&self, pod: &PodInfo) -> Option<Vec<Constraint>> {
+        let hard = Action::DoNotSchedule;
         match &*self.of(pod) {
-            [] => None,
-            own => Constraint::all(own, pod, Action::DoNotSchedule).ok(),
+            [] => self.default_constraints(pod, self.objects.get()?, hard).ok(),
+            own => Constraint::all(own, pod, hard).ok(),
         }
     }
 }
@@ -147,6 +155,11 @@ impl SchedulerPlugin for PodTopologySpread {
             ),
             ClusterEvent::new(EventResource::Node, nodes),
         ]
+    }
+
+    fn start(&self, handle: &Handle) {
+        // Only one scheduler runs it.
+        let _ = self.objects.set(handle.objects.clone());
     }
 
     fn as_track(&self) -> Option<&dyn crate::Track> {

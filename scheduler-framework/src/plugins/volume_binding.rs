@@ -295,6 +295,12 @@ impl VolumeBinding {
         FilterVerdict::Error(why)
     }
 
+    /// Whether all claims of the pod are bound by now.
+    fn are_bound(&self, objects: &ClusterObjects, pod: &PodInfo) -> bool {
+        let claim = |name: &str| self.assumed.claim(objects, pod.namespace(), name);
+        claim_names(pod).all(|own| claim(&own.name).is_some_and(|own| is_bound(&own)))
+    }
+
     /// Whether the volumes of bound claims can be used on the node; `None` when one is not there.
     fn bound_fit(
         &self,
@@ -327,14 +333,20 @@ impl VolumeBinding {
 }
 
 impl Reserve for VolumeBinding {
-    fn reserve(&self, state: &mut CycleState, _: &PodInfo, node: &str) -> Result<(), Objection> {
+    fn reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Result<(), Objection> {
         let Some(volumes) = state.value::<Volumes>() else { return Ok(()) };
         let found = volumes.found.lock().remove(node).unwrap_or_default();
-        if found.is_empty() {
+        let handle = self.handle.get();
+        let objects = handle.map(|own| &*own.objects);
+        if found.is_empty() || objects.is_some_and(|own| self.are_bound(own, pod)) {
             return Ok(());
         }
-        let found = self.assumed.assume(found, node);
-        state.insert(Reserved(found));
+        let assumed = self.assumed.assume(objects, found, node).inspect_err(|_| {
+            if let Some(handle) = handle {
+                handle.metrics.volumes_failed("assume");
+            }
+        })?;
+        state.insert(Reserved(assumed));
         Ok(())
     }
 

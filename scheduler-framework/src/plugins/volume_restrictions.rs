@@ -1,4 +1,4 @@
-use super::volumes::{find_claim, needs};
+use super::volumes::{find_claim, names};
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventObject, EventResource, Filter,
     FilterVerdict, Hint, NodeInfo, PodInfo, PreFilter, PreFilterExtensions, PreFilterVerdict,
@@ -192,7 +192,7 @@ impl EnqueueExtensions for VolumeRestrictions {
                 old.namespace() == pod.namespace()
                     && (disk_conflict(pod, &old) || named(&old).any(|name| claims.contains(name)))
             }
-            EventObject::PersistentVolumeClaim { new: Some(claim), .. } => needs(pod, claim),
+            EventObject::PersistentVolumeClaim { new: Some(claim), .. } => names(pod, claim),
             _ => true,
         };
         if helps { Hint::Queue } else { Hint::Skip }

@@ -1,4 +1,4 @@
-use super::volumes::{claim_class, find_claim, needs, volume_name};
+use super::volumes::{claim_class, find_claim, names, volume_name};
 use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventObject, EventResource, Filter,
     FilterVerdict, Hint, NodeInfo, PodInfo, PreFilter, PreFilterVerdict, SchedulerPlugin, Snapshot,
@@ -140,7 +140,7 @@ impl Filter for VolumeZone {
 impl EnqueueExtensions for VolumeZone {
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
         let helps = match object {
-            EventObject::PersistentVolumeClaim { new: Some(claim), .. } => needs(pod, claim),
+            EventObject::PersistentVolumeClaim { new: Some(claim), .. } => names(pod, claim),
             EventObject::PersistentVolume { old: Some(old), new: Some(new) } => {
                 let zones = |own: &PersistentVolume| {
                     let own = places(own).into_iter();

@@ -27,6 +27,13 @@ pub(super) fn needs(pod: &PodInfo, claim: &PersistentVolumeClaim) -> bool {
         && claim_names(pod).any(|own| claim.metadata.name.as_deref() == Some(&own.name))
 }
 
+/// Whether a pod names a claim, as it does none that is made for it alone.
+pub(super) fn names(pod: &PodInfo, claim: &PersistentVolumeClaim) -> bool {
+    let mut named = claim_names(pod).filter(|own| !own.ephemeral);
+    claim.metadata.namespace.as_deref() == Some(pod.namespace())
+        && named.any(|own| claim.metadata.name.as_deref() == Some(&own.name))
+}
+
 /// One that a pod has made for itself must be its own.
 pub(super) fn check_owner(pod: &PodInfo, claim: &PersistentVolumeClaim) -> Result<(), String> {
     if is_controlled_by(claim, pod.uid()) {

@@ -1,8 +1,8 @@
 //! What brings waiting pods back: events, changes of their own, and time.
 
 use super::{
-    Queue,
-    waiting::{Entry, Place, QueuedPod, Window, cause},
+    Queue, sorter,
+    waiting::{Entry, Place, QueuedPod, Waiting, Window, cause},
 };
 use crate::{ClusterEvent, EventObject, EventResource, Framework, PodInfo};
 use std::{
@@ -23,11 +23,16 @@ impl Queue {
         }
         let Some(waiting) = self.pods.get_mut(&uid) else { return };
         let old = std::mem::replace(&mut waiting.pod.info, info.clone());
-        let place = waiting.place;
-        if place == Place::Active && (old.priority() != info.priority()) {
-            // It has another place among the active ones.
-            let Some(waiting) = self.lift(&uid) else { return };
-            return self.put(waiting.pod, Place::Active, Duration::ZERO, cause::WOKEN);
+        let (place, since) = (waiting.place, waiting.pod.since);
+        if place == Place::Active {
+            let sort = sorter(&self.frameworks).and_then(|own| own.as_queue_sort());
+            // It may have another place among the active ones.
+            if sort.is_some_and(|own| own.compare((&old, since), (&info, since)).is_ne())
+                && let Some(waiting) = self.lift(&uid)
+            {
+                self.lay(waiting.pod, Place::Active, Duration::ZERO);
+            }
+            return;
         }
         if place == Place::Backoff {
             // It may have another place among those that are taken early.
@@ -48,23 +53,51 @@ impl Queue {
         let action = crate::event::pod_action(old.pod(), info.pod());
         let object =
             EventObject::Pod { old: Some(old.pod().clone()), new: Some(info.pod().clone()) };
-        let event = ClusterEvent::new(EventResource::UnscheduledPod, action);
         let Some(waiting) = self.pods.get(&uid) else { return };
-        if !action.is_empty() && self.helps(&waiting.pod, event, &object) {
+        let mut events =
+            action.each().map(|own| ClusterEvent::new(EventResource::UnscheduledPod, own));
+        if let Some(event) = events.find(|own| self.helps(&waiting.pod, *own, &object)) {
             self.bring_back(&uid, &event.label());
         }
     }
 
-    /// Tries a waiting pod at once; if `always`, also one that waits for an event, else only one that was held.
+    /// Tries a waiting pod at once; if `always`, also one that waits for an event, else only one that was held. One that is
+    /// in flight is tried again after its back-off then, whatever it waits for.
     pub(crate) fn wake(&mut self, uid: &str, always: bool) {
-        let Some(waiting) = self.pods.get(uid) else { return };
+        let Some(waiting) = self.pods.get(uid) else {
+            if always {
+                self.in_flight.help(uid);
+            }
+            return;
+        };
         let due = match waiting.place {
             Place::Gated => true,
             Place::Unschedulable | Place::Backoff | Place::Failing => always,
             Place::Active => false,
         };
-        if due && let Some(waiting) = self.lift(uid) {
-            self.enqueue(waiting.pod, cause::WOKEN);
+        if !due {
+            return;
+        }
+        let Some(mut waiting) = self.lift(uid) else { return };
+        let held = waiting.place == Place::Gated && self.is_held(&mut waiting.pod);
+        match waiting.place {
+            _ if held => self.lay(waiting.pod, Place::Gated, Duration::ZERO),
+            // To be let go is no reason to try what failed before its time.
+            Place::Gated if !always && waiting.pod.failures > 0 => {
+                self.back_off(waiting.pod, Place::Failing, cause::WOKEN);
+            }
+            Place::Gated => self.put(waiting.pod, Place::Active, Duration::ZERO, cause::WOKEN),
+            _ => self.leave_back_off(waiting, cause::WOKEN),
+        }
+    }
+
+    /// Among the active ones; who backed off where pods are taken early was asked about before.
+    fn leave_back_off(&mut self, waiting: Waiting, event: &str) {
+        match waiting.place {
+            Place::Backoff | Place::Failing if self.early => {
+                self.put(waiting.pod, Place::Active, Duration::ZERO, event);
+            }
+            _ => self.enqueue(waiting.pod, event),
         }
     }
 
@@ -80,13 +113,39 @@ impl Queue {
         object: &EventObject,
         uid: &str,
     ) {
+        self.on_event_among(event, object, |pod| pod.uid() != uid);
+    }
+
+    /// Brings back those of some pods that an event may help, and for others that are in flight keeps it.
+    pub(crate) fn on_event_among(
+        &mut self,
+        event: ClusterEvent,
+        object: &EventObject,
+        is_meant: impl Fn(&PodInfo) -> bool,
+    ) {
         self.in_flight.record(event, object);
         let mut helped = self.helped(event, object);
-        helped.remove(uid);
+        helped.retain(|uid| {
+            let pod = self.pods.get(uid).map(|own| &own.pod);
+            pod.is_some_and(|pod| is_meant(&pod.info) && self.may_open(pod, event))
+        });
         let label = if helped.is_empty() { String::new() } else { event.label() };
         for uid in helped {
             self.bring_back(&uid, &label);
         }
+    }
+
+    /// Keeps an event of a pod's own for when it comes back, if it is in flight.
+    pub(crate) fn note(&mut self, uid: &str, event: ClusterEvent, object: &EventObject) {
+        if self.in_flight.contains(uid) {
+            self.in_flight.record(event, object);
+        }
+    }
+
+    /// Whether the plugin that holds a pod, if one does, waits for the event: else it would only be held again.
+    fn may_open(&self, pod: &QueuedPod, event: ClusterEvent) -> bool {
+        let Some(gate) = pod.gate else { return true };
+        self.framework(&pod.info).is_some_and(|own| own.waits_for(gate, event))
     }
 
     /// The pods that an event may help; only those that interested plugins hold are looked at, and of pods alike only
@@ -130,16 +189,8 @@ impl Queue {
     /// Out of the places where a pod waits for an event.
     fn bring_back(&mut self, uid: &str, label: &str) {
         let Some(waiting) = self.lift(uid) else { return };
-        if waiting.place == Place::Gated {
-            return self.enqueue(waiting.pod, label);
-        }
         // What is left of the back-off counts from when the pod was refused.
-        let until = waiting.pod.since + self.backoff.after(waiting.pod.refusals);
-        if until <= self.clock.elapsed() {
-            self.enqueue(waiting.pod, label);
-        } else {
-            self.put(waiting.pod, Place::Backoff, until, label);
-        }
+        self.back_off(waiting.pod, Place::Backoff, label);
     }
 
     pub(super) fn helps(&self, pod: &QueuedPod, event: ClusterEvent, object: &EventObject) -> bool {
@@ -169,28 +220,33 @@ impl Queue {
     /// Moves pods whose back-off is over, or that have waited long without an event.
     pub(crate) fn flush(&mut self) {
         let now = self.clock.elapsed();
-        for (set, why) in [
-            (&self.backing_off, cause::BACKOFF),
-            (&self.failing, cause::BACKOFF),
-            (&self.left_over, cause::TIMEOUT),
-        ]
-        .map(|(set, why)| {
-            let due: Vec<_> = set
-                .iter()
-                .take_while(|(until, _)| *until <= now)
-                .map(|(_, uid)| uid.clone())
-                .collect();
-            (due, why)
-        }) {
-            for uid in set {
-                if let Some(mut waiting) = self.lift(&uid) {
-                    waiting.pod.flushed |= why == cause::TIMEOUT;
-                    self.enqueue(waiting.pod, why);
-                }
+        let sets = [&self.backing_off, &self.failing, &self.left_over];
+        let [refused, failed, left_over] = sets.map(|set| {
+            let due = set.iter().take_while(|(until, _)| *until <= now);
+            due.map(|(_, uid)| uid.clone()).collect::<Vec<_>>()
+        });
+        for uid in refused.into_iter().chain(failed) {
+            if let Some(waiting) = self.lift(&uid) {
+                self.leave_back_off(waiting, cause::BACKOFF);
+            }
+        }
+        for uid in left_over {
+            if let Some(waiting) = self.lift(&uid) {
+                self.try_anyway(waiting);
             }
         }
         if self.backing_off.is_empty() {
             self.soon = Window::of(None);
+        }
+    }
+
+    /// A pod has waited long without an event; one that is held still goes on waiting.
+    fn try_anyway(&mut self, mut waiting: Waiting) {
+        waiting.pod.flushed = true;
+        if waiting.place == Place::Gated && self.is_held(&mut waiting.pod) {
+            self.lay(waiting.pod, Place::Gated, Duration::ZERO);
+        } else {
+            self.back_off(waiting.pod, Place::Backoff, cause::TIMEOUT);
         }
     }
 

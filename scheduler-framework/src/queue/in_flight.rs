@@ -42,6 +42,8 @@ struct Flight {
     start: u64,
     /// The pod as it is meanwhile, if it changed.
     latest: Option<Arc<PodInfo>>,
+    /// Whether it is to be tried again whatever happened.
+    helped: bool,
 }
 
 impl InFlight {
@@ -64,13 +66,20 @@ impl InFlight {
     pub(super) fn begin(&mut self, uid: String) {
         let start = self.first + self.events.len() as u64;
         *self.starts.entry(start).or_default() += 1;
-        self.pods.insert(uid, Flight { start, latest: None });
+        self.pods.insert(uid, Flight { start, latest: None, helped: false });
         self.shown.pods(self.pods.len());
     }
 
     pub(super) fn update(&mut self, info: Arc<PodInfo>) {
         if let Some(flight) = self.pods.get_mut(info.uid()) {
             flight.latest = Some(info);
+        }
+    }
+
+    /// The pod is to be tried again when it comes back.
+    pub(super) fn help(&mut self, uid: &str) {
+        if let Some(flight) = self.pods.get_mut(uid) {
+            flight.helped = true;
         }
     }
 
@@ -86,8 +95,8 @@ impl InFlight {
         }
     }
 
-    /// Ends a flight: the pod as it is now, if it changed, and whether `helps` says so of any event since. `None`
-    /// when there was no flight, as when the pod is gone.
+    /// Ends a flight: the pod as it is now, if it changed, and whether it is to be tried again: `helps` says so of any event
+    /// since, or it [was said](Self::help). `None` when there was no flight, as when the pod is gone.
     pub(super) fn end(
         &mut self,
         uid: &str,
@@ -96,7 +105,8 @@ impl InFlight {
         let flight = self.pods.remove(uid)?;
         self.shown.pods(self.pods.len());
         let since = usize::try_from(flight.start - self.first).unwrap_or_default();
-        let helped = self.events.iter().skip(since).any(|(event, object)| helps(*event, object));
+        let mut events = self.events.iter().skip(since);
+        let helped = flight.helped || events.any(|(event, object)| helps(*event, object));
         if let Some(count) = self.starts.get_mut(&flight.start) {
             *count -= 1;
             if *count == 0 {

@@ -1,3 +1,5 @@
+mod requeueing;
+
 use super::*;
 use crate::{
     ActionType, Bind, BindVerdict, CycleState, EventObject, EventResource, Profile, SchedulerPlugin,

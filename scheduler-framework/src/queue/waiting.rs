@@ -48,12 +48,21 @@ pub(crate) struct QueuedPod {
     pub(crate) failures: u32,
     /// When it entered the queue this time.
     pub(crate) since: Duration,
-    /// When it was first seen.
-    pub(crate) first_seen: Duration,
+    /// When it was active for the first time.
+    pub(crate) first_active: Option<Duration>,
     /// Whether it was tried this time only because it had waited for long.
     pub(crate) flushed: bool,
     /// The plugins that refused or hold it.
     pub(crate) plugins: BTreeSet<&'static str>,
+    /// The one of them that holds it.
+    pub(crate) gate: Option<&'static str>,
+}
+
+impl QueuedPod {
+    /// How many tries in a row its back-off goes by.
+    pub(super) fn tries(&self) -> u32 {
+        if self.failures > 0 { self.failures } else { self.refusals }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

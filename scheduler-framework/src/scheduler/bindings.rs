@@ -36,9 +36,13 @@ pub(super) async fn bind(
     started: Duration,
 ) -> Bound {
     let Placement { node, mut state, .. } = placement;
-    let announced = framework.announces(&state, &pod.info, &node, &permission)
-        && announce(client.clone(), &pod.info, &node).await;
-    let outcome = match framework.permitted(&pod.info, permission).await {
+    let announces = framework.announces(&state, &pod.info, &node, &permission);
+    let announced = announces == Ok(true) && announce(client.clone(), &pod.info, &node).await;
+    let permitted = match announces {
+        Ok(_) => framework.permitted(&pod.info, permission).await,
+        Err(why) => Err(why),
+    };
+    let outcome = match permitted {
         Ok(()) => match framework.bind(&state, &pod.info, &node).await {
             Err(_) if is_there(client, &clock, &pod.info, &node).await => Ok(()),
             bound => bound,

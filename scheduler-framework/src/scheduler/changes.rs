@@ -5,7 +5,7 @@ use crate::{ActionType, ClusterEvent, EventObject, EventResource, PodInfo, event
 use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod, Taint};
 use kubeplane_client::{Change, EventType};
 use kubeplane_workload::is_terminal;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 impl Loop {
     pub(super) fn on_node(&mut self, change: Change<Node>) {
@@ -80,29 +80,42 @@ impl Loop {
         let had = old.as_ref().and_then(|old| nomination(old));
         match info.nominated_node() {
             Some(node) => self.cache.nominate(node, info.clone()),
+            None if had.is_some() => self.cache.clear_nomination(info.uid()),
             // One that was just made may not have been written yet.
-            None if had.is_some() => {
-                self.cache.clear_nomination(info.uid());
-                self.queue.wake(info.uid(), true);
-            }
-            None => {}
+            None => self.cache.renominate(info),
         }
-        if let Some(had) = had.filter(|had| info.nominated_node() != Some(had)) {
-            self.announce_leaving(&pod, had);
-        }
-        let action = old.as_ref().map_or(ActionType::ADD, |old| pod_action(old, &pod));
-        self.announce(
-            EventResource::UnscheduledPod,
-            action,
-            &EventObject::Pod { old, new: Some(pod) },
-        );
+        self.tell_of_waiting(old.clone(), info);
         self.queue.add(info.clone());
+        if let (Some(old), Some(had)) = (&old, had)
+            && info.nominated_node() != Some(had)
+        {
+            self.announce_yielding(old, had);
+        }
+    }
+
+    /// A pod that comes may help others, those of its group for one; how it changes is its own matter.
+    fn tell_of_waiting(&mut self, old: Option<Arc<Pod>>, info: &PodInfo) {
+        let resource = EventResource::UnscheduledPod;
+        let action = old.as_ref().map(|old| pod_action(old, info.pod()));
+        let object = EventObject::Pod { old, new: Some(info.pod().clone()) };
+        let Some(action) = action else {
+            return self.announce(resource, ActionType::ADD, &object);
+        };
+        for action in action.each() {
+            let event = ClusterEvent::new(resource, action);
+            self.queue.note(info.uid(), event, &object);
+            self.metrics.handled(event.label(), Duration::ZERO);
+        }
     }
 
     /// Tells a pod once that it gets no node any more.
     fn tell_skipped(&self, old: Option<&Arc<Pod>>, info: &PodInfo) {
         let told = old.is_some_and(|old| old.metadata.deletion_timestamp.is_some());
-        if told || self.framework(info.pod()).is_none() || self.cache.is_assumed(info.uid()) {
+        let Some(framework) = self.framework(info.pod()) else { return };
+        // One that was not to be tried is told nothing.
+        let waits = self.queue.is_refused(info.uid())
+            || old.is_none() && framework.pre_enqueue(info).is_some();
+        if told || waits || self.cache.is_assumed(info.uid()) {
             return;
         }
         let profile = info.spec().scheduler_name.as_deref().unwrap_or("default-scheduler");
@@ -119,6 +132,7 @@ impl Loop {
         }
         self.queue.remove(&uid);
         let held = self.cache.held_for(&uid).map(str::to_owned);
+        let assumed = self.cache.is_assumed(&uid);
         self.cache.remove_pod(&uid);
         for framework in self.frameworks.values() {
             framework.reject(&uid, "the pod is gone");
@@ -128,18 +142,26 @@ impl Loop {
             let object = EventObject::Pod { old: Some(pod), new: None };
             self.announce(EventResource::AssignedPod, ActionType::DELETE, &object);
         } else if let Some(node) = held {
-            self.announce_leaving(&pod, &node);
+            match assumed {
+                true => self.announce_leaving(&pod, &node),
+                false => self.announce_yielding(&pod, &node),
+            }
         }
     }
 
-    /// Room on a node that was held for a pod is free: for other pods it is as if the pod had been there and left.
+    /// Room on a node that a pod had taken is free: for other pods it is as if the pod had been there and left.
     pub(super) fn announce_leaving(&mut self, pod: &Pod, node: &str) {
-        let mut gone = pod.clone();
-        gone.spec.get_or_insert_default().node_name = Some(node.to_owned());
-        let uid = gone.metadata.uid.clone().unwrap_or_default();
-        let object = EventObject::Pod { old: Some(Arc::new(gone)), new: None };
-        let event = ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE);
-        self.queue.on_event_for_others(event, &object, &uid);
+        let (event, object) = leaving(pod, node);
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.queue.on_event_for_others(event, &object, uid);
+    }
+
+    /// Room on a node that was held for a pod is free: only pods that are worth no more had kept off it. The pod itself may
+    /// look elsewhere.
+    pub(super) fn announce_yielding(&mut self, pod: &Pod, node: &str) {
+        let (event, object) = leaving(pod, node);
+        let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default();
+        self.queue.on_event_among(event, &object, |other| other.priority() <= priority);
     }
 
     /// Has the queue look which pods an event helps.
@@ -155,10 +177,18 @@ impl Loop {
         action: ActionType,
         object: &EventObject,
     ) {
-        if !action.is_empty() {
+        for action in action.each() {
             self.tell(ClusterEvent::new(resource, action), object);
         }
     }
+}
+
+/// The event that a pod is gone from a node where room was held for it.
+fn leaving(pod: &Pod, node: &str) -> (ClusterEvent, EventObject) {
+    let mut gone = pod.clone();
+    gone.spec.get_or_insert_default().node_name = Some(node.to_owned());
+    let object = EventObject::Pod { old: Some(Arc::new(gone)), new: None };
+    (ClusterEvent::new(EventResource::AssignedPod, ActionType::DELETE), object)
 }
 
 fn nomination(pod: &Pod) -> Option<&str> {

@@ -201,7 +201,7 @@ impl Loop {
         self.groups.set(&pod.info, Some(&placement.node));
         if let Some(node) = held.filter(|own| *own != placement.node) {
             // Room was made for it where it does not go.
-            self.announce_leaving(pod.info.pod(), &node);
+            self.announce_yielding(pod.info.pod(), &node);
         }
         framework.reserve(&mut placement.state, &pod.info, &placement.node)?;
         let permission = framework.permit(&mut placement.state, &pod.info, &placement.node);
@@ -220,7 +220,8 @@ impl Loop {
                 let recorder = self.recorder.named(bound.framework.name());
                 let kind = EventType::Normal;
                 recorder.event_for(&**info.pod(), kind, "Scheduled", "Binding", message);
-                let waited = self.clock.elapsed().saturating_sub(bound.pod.first_seen);
+                let began = bound.pod.first_active.unwrap_or_default();
+                let waited = self.clock.elapsed().saturating_sub(began);
                 self.metrics.bound(bound.pod.attempts, waited, bound.pod.flushed);
                 "scheduled"
             }

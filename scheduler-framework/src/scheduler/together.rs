@@ -35,7 +35,7 @@ impl Loop {
             stays
         });
         pods.sort_by(|a, b| {
-            b.info.priority().cmp(&a.info.priority()).then(a.first_seen.cmp(&b.first_seen))
+            b.info.priority().cmp(&a.info.priority()).then(a.first_active.cmp(&b.first_active))
         });
         pods
     }

@@ -45,15 +45,14 @@ fn pod_helps(pod: &PodInfo, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) -> b
     let info = |pod: &Arc<Pod>| PodInfo::new(pod.clone());
     match (old.map(info), new.map(info)) {
         (Some(old), Some(new)) => {
-            let left = |term: &AffinityTerm| term.matches(&old, None) && !term.matches(&new, None);
-            !all_match(&with, &old) && all_match(&with, &new) || apart.iter().any(left)
+            !all_match(&with, &old) && all_match(&with, &new)
+                || all_match(&apart, &old) && !all_match(&apart, &new)
         }
         (None, Some(new)) => all_match(&with, &new),
-        // One term is enough to keep pods apart.
+        // One term is enough to keep pods apart, but as in the original only who is meant by all of them brings a pod back.
         (Some(old), None) => {
             let others = anywhere(&old.affinity().required_anti);
-            apart.iter().any(|term| term.matches(&old, None))
-                || others.iter().any(|term| term.matches(pod, None))
+            all_match(&apart, &old) || all_match(&others, pod)
         }
         (None, None) => true,
     }

@@ -297,7 +297,7 @@ fn random_clusters_agree_with_the_plain_rules_while_they_change() {
 }
 
 #[test]
-fn hints_miss_no_pod_of_a_selected_namespace_and_no_single_term() {
+fn hints_miss_no_pod_of_a_selected_namespace_and_go_by_all_terms() {
     let event = crate::ClusterEvent::any()[0];
     let placed =
         |name: &str, labels: &str| Some(pod(name, labels, json!({"nodeName": "a"})).pod().clone());
@@ -309,9 +309,34 @@ fn hints_miss_no_pod_of_a_selected_namespace_and_no_single_term() {
     let own = pod("p", "", required(WITH, &[selecting.clone()]));
     assert_eq!(hint(&own, None, placed("other/web", "app=web")), Hint::Queue);
     assert_eq!(hint(&own, None, placed("other/db", "app=db")), Hint::Skip);
-    let own = pod("p", "", required(ANTI, &[selecting, term("zone", "db")]));
+    let own = pod("p", "", required(ANTI, &[selecting]));
     assert_eq!(hint(&own, placed("other/web", "app=web"), None), Hint::Queue);
-    assert_eq!(hint(&own, placed("db", "app=db"), None), Hint::Queue);
-    assert_eq!(hint(&own, placed("db", "app=db"), placed("db", "app=x")), Hint::Queue);
     assert_eq!(hint(&own, placed("x", "app=x"), None), Hint::Skip);
+    let labelled = |key: &str| {
+        let exists = json!([{"key": key, "operator": "Exists"}]);
+        json!({"topologyKey": "zone", "labelSelector": {"matchExpressions": exists}})
+    };
+    let own = pod("p", "a= b=", required(ANTI, &[labelled("a"), labelled("b")]));
+    let plain = pod("p", "a= b=", json!({}));
+    for (own, old, new, expected) in [
+        (&own, placed("o", "a= b="), None, Hint::Queue),
+        (&own, placed("o", "a="), None, Hint::Skip),
+        (&own, placed("o", "a= b="), placed("o", "a="), Hint::Queue),
+        (&own, placed("o", "a="), placed("o", "c="), Hint::Skip),
+        (&own, placed("o", "a="), placed("o", "a= b="), Hint::Skip),
+        (&plain, placed("o", "a= b="), None, Hint::Skip),
+    ] {
+        assert_eq!(hint(own, old.clone(), new.clone()), expected, "{old:?} to {new:?}");
+    }
+    for (labels, expected) in [("a= b=", Hint::Queue), ("a=", Hint::Skip)] {
+        let mut spec = required(ANTI, &[labelled("a"), labelled("b")]);
+        spec["nodeName"] = json!("a");
+        let left = pod("o", "", spec).pod().clone();
+        let own = pod("p", labels, json!({}));
+        assert_eq!(
+            hint(&own, Some(left), None),
+            expected,
+            "{labels} whom the one that left kept off"
+        );
+    }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     ClusterObjects, CycleState, Framework, NodeInfo, NodeSet, Nomination, Profile,
     framework::Failure,
+    groups::PodGroupObject,
     plugins::fixtures::{node, pod},
 };
 use k8s_openapi::api::{
@@ -288,6 +289,35 @@ async fn pods_are_told_why_preemption_does_not_help() {
     let (_, message) = outcome(&cpu("p", 100, "9"), &nodes).await;
     let why = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
     assert_eq!(message, format!("{insufficient} no new claims to deallocate, {why}"));
+}
+
+#[test]
+fn pods_of_groups_that_say_where_they_go_make_no_room() {
+    let of = |group: &str| with("p", 100, "3", json!({"schedulingGroup": {"podGroupName": group}}));
+    let group = |name: &str, constraints: Value| {
+        let value = json!({"metadata": {"name": name, "namespace": "d"},
+            "spec": {"schedulingConstraints": constraints}});
+        Arc::new(serde_json::from_value::<PodGroupObject>(value).unwrap())
+    };
+    let groups = vec![group("free", Value::Null), group("placed", json!({"topology": []}))];
+    let objects = ClusterObjects { pod_groups: Arc::new(groups), ..ClusterObjects::default() };
+    let nodes = snapshot(&[("n1", vec![cpu("a", 10, "2")])]).with_objects(Arc::new(objects));
+    let placed = "not eligible due to placement-based pod group scheduling limitation";
+    for (in_places, own, expected) in [
+        (true, of("free"), None),
+        (true, of("placed"), Some(placed)),
+        (true, of("gone"), Some("pod group for pod not found")),
+        (true, cpu("p", 100, "3"), None),
+        (false, of("placed"), None),
+        (false, of("gone"), None),
+    ] {
+        let plugin = DefaultPreemption::default().with_group_placements(in_places);
+        let mut state = CycleState::of(nodes.clone());
+        let objection = framework().what_if(&mut state, &own, &nodes, |what_if| {
+            plugin.objection(what_if, &Diagnosis::default())
+        });
+        assert_eq!(objection, expected, "{in_places} {:?}", own.group());
+    }
 }
 
 /// The same pod with another field.

@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    ClusterObjects,
-    plugins::fixtures::{filter, fitting, node, pod, scores},
-};
+use crate::plugins::fixtures::{filter, fitting, node, pod, scores};
 use kubeplane_clock::Seed;
 use serde_json::{Value, json};
 
@@ -189,6 +186,45 @@ fn hints_tell_what_may_help() {
     };
     assert_eq!(added("zone=3"), Hint::Queue);
     assert_eq!(added("rack=3"), Hint::Skip);
+}
+
+#[test]
+fn hints_know_the_defaults_of_pods_that_have_no_constraints() {
+    let service =
+        json!({"metadata": {"name": "s", "namespace": "d"}, "spec": {"selector": {"foo": "bar"}}});
+    let services = vec![Arc::new(serde_json::from_value(service).unwrap())];
+    let objects = ClusterObjects { services: Arc::new(services), ..ClusterObjects::default() };
+    let strict = json!({"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"});
+    let strict = PodTopologySpread::with_defaults(vec![serde_json::from_value(strict).unwrap()]);
+    let objects = Arc::new(objects);
+    let known = |plugin: PodTopologySpread| {
+        plugin.objects.set(objects.clone()).unwrap();
+        plugin
+    };
+    let (strict, system) = (known(strict), known(PodTopologySpread::default()));
+    let own = pod("p", "foo=bar", json!({}));
+    let stranger = pod("p", "foo=other", json!({}));
+    let event = ClusterEvent::new(EventResource::AssignedPod, ActionType::ADD);
+    let added = |labels: &str| {
+        let new = Some(pod("o", labels, json!({"nodeName": "a"})).pod().clone());
+        EventObject::Pod { old: None, new }
+    };
+    let appeared = |labels: &str| {
+        let new = Some(node("n", labels, &[]).node().clone());
+        EventObject::Node { old: None, new }
+    };
+    for (plugin, own, object, expected) in [
+        (&strict, &own, added("foo=bar"), Hint::Queue),
+        (&strict, &own, added("foo=other"), Hint::Skip),
+        (&strict, &stranger, added("foo=other"), Hint::Skip),
+        (&system, &own, added("foo=bar"), Hint::Skip),
+        (&strict, &own, appeared("zone=1"), Hint::Queue),
+        (&strict, &own, appeared("rack=1"), Hint::Skip),
+    ] {
+        assert_eq!(plugin.hint(own, event, &object), expected, "{own:?} after {object:?}");
+    }
+    let unstarted = PodTopologySpread::default();
+    assert_eq!(unstarted.hint(&own, event, &added("foo=other")), Hint::Queue, "nothing is known");
 }
 
 /// The rule as the documentation states it, counted afresh for every node.

@@ -312,3 +312,11 @@ fn lists_of_drivers_help_if_one_has_more_room_than_before() {
     }
     assert!(helps(&own, &EventObject::CsiNode { old: None, new: node(Some(1)) }));
 }
+
+#[test]
+fn a_claim_that_is_named_by_nothing_is_an_error() {
+    let why = "error: PersistentVolumeClaim had no name";
+    let objects = || cluster(EBS, Some(csi_node(&[EBS], Some(2))), vec![]);
+    check(objects(), &using(&[""]), &[], why);
+    check(objects(), &using(&["ebs-0"]), &[using(&[""])], why);
+}

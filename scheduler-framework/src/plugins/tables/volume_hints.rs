@@ -48,6 +48,9 @@ fn claims_that_a_pod_names_help_it() {
     let own = with(json!([{"name": "v", "ephemeral": {}}]));
     assert!(helps(&VolumeBinding::default(), &own, &claim("p-v", "d")));
     assert!(!helps(&VolumeBinding::default(), &own, &claim("v", "d")));
+    // They look at claims that have names of their own only.
+    assert!(!helps(&VolumeRestrictions, &own, &claim("p-v", "d")));
+    assert!(!helps(&VolumeZone, &own, &claim("p-v", "d")));
 }
 
 #[test]
@@ -149,17 +152,22 @@ fn room_for_volumes_helps_if_it_grows() {
 #[test]
 fn drivers_help_if_they_count_no_more_or_serve_others_plugins() {
     let driver = |counts: Option<bool>| json!({"metadata": {"name": "drv"}, "spec": {"storageCapacity": counts}});
+    let inline = |driver: &str| with(json!([{"name": "v", "csi": {"driver": driver}}]));
     for (old, new, expected) in [
         (Some(true), Some(false), true),
         (Some(true), None, true),
         (Some(true), Some(true), false),
         (Some(false), Some(true), false),
         (None, Some(true), false),
+        (None, Some(false), false),
+        (Some(false), None, false),
         (None, None, false),
     ] {
         let object = EventObject::CsiDriver { old: read(&driver(old)), new: read(&driver(new)) };
-        let helps = helps(&VolumeBinding::default(), &using("c"), &object);
-        assert_eq!(helps, expected, "{old:?} to {new:?}");
+        let helps = |own: &PodInfo| helps(&VolumeBinding::default(), own, &object);
+        assert_eq!(helps(&inline("drv")), expected, "{old:?} to {new:?}");
+        assert!(!helps(&inline("other")), "another driver's volume, {old:?} to {new:?}");
+        assert!(!helps(&using("c")), "a claim, {old:?} to {new:?}");
     }
     let node = |plugins: Option<&str>| {
         let key = "storage.alpha.kubernetes.io/migrated-plugins";

@@ -67,16 +67,53 @@ impl Assumed {
         objects.volumes.all().into_iter().map(own).collect()
     }
 
-    /// Takes it that volumes are bound and claims provisioned for the node; gives both as they will be.
-    pub(super) fn assume(&self, found: Found, node: &str) -> Found {
+    /// Takes it that volumes are bound and claims provisioned for the node; gives both as they will be. `objects` tell how
+    /// they are now.
+    ///
+    /// # Errors
+    /// When one has changed since it was found; nothing is taken then.
+    pub(super) fn assume(
+        &self,
+        objects: Option<&ClusterObjects>,
+        found: Found,
+        node: &str,
+    ) -> Result<Found, String> {
         let mut assumed = Found::default();
+        let taken = self.take(objects, found, node, &mut assumed);
+        if taken.is_err() {
+            self.revert(&assumed);
+        }
+        taken.map(|()| assumed)
+    }
+
+    fn take(
+        &self,
+        objects: Option<&ClusterObjects>,
+        found: Found,
+        node: &str,
+        assumed: &mut Found,
+    ) -> Result<(), String> {
         for (volume, claim) in found.bindings {
-            let volume = Arc::new(bound(&volume, &claim));
-            let name = volume.metadata.name.clone().unwrap_or_default();
-            self.volumes.lock().insert(name, volume.clone());
-            assumed.bindings.push((volume, claim));
+            let binding = Arc::new(bound(&volume, &claim));
+            if binding != volume {
+                let name = volume.metadata.name.clone().unwrap_or_default();
+                if let Some(objects) = objects {
+                    let now = self.volume(objects, &name);
+                    let now = now.as_ref().map(|own| &own.metadata);
+                    in_sync("persistentvolumes", &name, now, &volume.metadata)?;
+                }
+                self.volumes.lock().insert(name, binding.clone());
+            }
+            assumed.bindings.push((binding, claim));
         }
         for claim in found.provisions {
+            let meta = &claim.metadata;
+            if let Some(objects) = objects {
+                let namespace = meta.namespace.as_deref().unwrap_or_default();
+                let now = self.claim(objects, namespace, meta.name.as_deref().unwrap_or_default());
+                let now = now.as_ref().map(|own| &own.metadata);
+                in_sync("persistentvolumeclaims", &key(meta), now, meta)?;
+            }
             let mut claim = PersistentVolumeClaim::clone(&claim);
             let annotations = claim.metadata.annotations.get_or_insert_default();
             annotations.insert(SELECTED_NODE.into(), node.into());
@@ -84,28 +121,58 @@ impl Assumed {
             self.claims.lock().insert(key(&claim.metadata), claim.clone());
             assumed.provisions.push(claim);
         }
-        assumed
+        Ok(())
     }
 
     /// What the API server made of an assumption: it holds until informers show it.
-    pub(super) fn confirm_volume(&self, volume: PersistentVolume) {
+    pub(super) fn confirm_volume(&self, volume: Arc<PersistentVolume>) {
         let name = volume.metadata.name.clone().unwrap_or_default();
-        self.volumes.lock().insert(name, Arc::new(volume));
+        self.volumes.lock().insert(name, volume);
     }
 
-    pub(super) fn confirm_claim(&self, claim: PersistentVolumeClaim) {
-        self.claims.lock().insert(key(&claim.metadata), Arc::new(claim));
+    pub(super) fn confirm_claim(&self, claim: Claim) {
+        self.claims.lock().insert(key(&claim.metadata), claim);
     }
 
-    /// Gives assumptions up.
+    /// Gives assumptions up, but for what the API server has made of them.
     pub(super) fn revert(&self, found: &Found) {
         let mut volumes = self.volumes.lock();
         for (volume, _) in &found.bindings {
-            volumes.remove(volume.metadata.name.as_deref().unwrap_or_default());
+            let name = volume.metadata.name.as_deref().unwrap_or_default();
+            give_up(&mut volumes, name, &volume.metadata, |own| &own.metadata);
         }
         let mut claims = self.claims.lock();
         for claim in &found.provisions {
-            claims.remove(&key(&claim.metadata));
+            give_up(&mut claims, &key(&claim.metadata), &claim.metadata, |own| &own.metadata);
         }
     }
+}
+
+/// Gives an assumption up that is still of this version.
+fn give_up<K>(
+    assumed: &mut HashMap<String, Arc<K>>,
+    key: &str,
+    own: &ObjectMeta,
+    meta: impl Fn(&K) -> &ObjectMeta,
+) {
+    let held = assumed.get(key).map(|held| &meta(held).resource_version);
+    if held == Some(&own.resource_version) {
+        assumed.remove(key);
+    }
+}
+
+/// Whether an object is as it was found.
+fn in_sync(
+    kind: &str,
+    key: &str,
+    now: Option<&ObjectMeta>,
+    found: &ObjectMeta,
+) -> Result<(), String> {
+    let version = |meta: &ObjectMeta| meta.resource_version.clone().unwrap_or_default();
+    let Some(now) = now else { return Err(format!("{kind} {key:?} not found")) };
+    let (stored, own) = (version(now), version(found));
+    if stored == own {
+        return Ok(());
+    }
+    Err(format!("{key:?} is out of sync (stored: {stored}, assume: {own})"))
 }

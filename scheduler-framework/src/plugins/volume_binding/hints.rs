@@ -3,6 +3,7 @@ use super::{
     VolumeBinding,
 };
 use crate::{ClusterEvent, EnqueueExtensions, EventObject, Hint, PodInfo};
+use k8s_openapi::api::storage::v1::CSIDriver;
 use kubeplane_workload::storage::annotation;
 
 impl EnqueueExtensions for VolumeBinding {
@@ -17,7 +18,8 @@ impl EnqueueExtensions for VolumeBinding {
                     != annotation(&new.metadata, MIGRATED_PLUGINS)
             }
             EventObject::CsiDriver { old: Some(old), new: Some(new) } => {
-                old.spec.storage_capacity == Some(true) && new.spec.storage_capacity != Some(true)
+                let counted = old.spec.storage_capacity == Some(true);
+                counted && new.spec.storage_capacity != Some(true) && has_inline(pod, new)
             }
             EventObject::CsiStorageCapacity { old: Some(old), new: Some(new) } => {
                 use kubeplane_core::quantity::Quantity;
@@ -25,10 +27,18 @@ impl EnqueueExtensions for VolumeBinding {
                     let limit = own.maximum_volume_size.as_ref().or(own.capacity.as_ref());
                     limit.map(|limit| Quantity::from_api(limit).value())
                 };
-                limit(new) > limit(old) || old.node_topology != new.node_topology
+                limit(new) > limit(old)
             }
             _ => true,
         };
         if helps { Hint::Queue } else { Hint::Skip }
     }
+}
+
+/// Whether a pod has a volume of its own from the driver. Of claims the original does not ask which driver serves them: those
+/// that wait for room there are tried again after five minutes.
+fn has_inline(pod: &PodInfo, driver: &CSIDriver) -> bool {
+    let volumes = pod.spec().volumes.iter().flatten();
+    let mut drivers = volumes.filter_map(|own| own.csi.as_ref()).map(|own| &own.driver);
+    drivers.any(|own| driver.metadata.name.as_ref() == Some(own))
 }

@@ -1,3 +1,6 @@
+mod finding;
+mod waiting;
+
 use super::*;
 use crate::plugins::{
     NodeVolumeLimits, VolumeRestrictions, VolumeZone,
@@ -10,6 +13,15 @@ use serde_json::{Value, json};
 fn all<K: DeserializeOwned>(values: &[Value]) -> Arc<Vec<Arc<K>>> {
     let read = |value: &Value| Arc::new(serde_json::from_value(value.clone()).unwrap());
     Arc::new(values.iter().map(read).collect())
+}
+
+fn read<K: DeserializeOwned>(value: &Value) -> Arc<K> {
+    Arc::new(serde_json::from_value(value.clone()).unwrap())
+}
+
+fn with_version(mut object: Value, version: &str) -> Value {
+    object["metadata"]["resourceVersion"] = json!(version);
+    object
 }
 
 fn class(name: &str, mode: &str, provisioner: &str) -> Value {

@@ -84,6 +84,9 @@ fn collect(
             counted.add_inline(&volume.name, in_tree::inline(volume));
             continue;
         };
+        if name.name.is_empty() {
+            return Err(Uncounted::Failed("PersistentVolumeClaim had no name".to_owned()));
+        }
         let claim = match find_claim(objects, pod.namespace(), &name.name) {
             Ok(claim) => claim,
             Err(why) if strict => {
