@@ -58,6 +58,9 @@ fn made(name: &str, selected: Option<&str>) -> Value {
     own
 }
 
+/// Claims of a pod, all claims, all volumes, and what comes of them.
+type Case<'a> = (&'a [&'a str], &'a [&'a Value], &'a [&'a Value], &'a str);
+
 #[test]
 fn claims_get_the_smallest_volumes_that_suit_or_have_some_made() {
     let (small, large) = (claim("c1", "wait", "1Gi"), claim("c2", "wait", "5Gi"));
@@ -82,7 +85,7 @@ fn claims_get_the_smallest_volumes_that_suit_or_have_some_made() {
     let golden = with(&small, ["spec", "volumeAttributesClassName"], json!("gold"));
     let other_class = with(&v1, ["spec", "storageClassName"], json!("other"));
     let block = with(&v1, ["spec", "volumeMode"], json!("Block"));
-    let cases: &[(&[&str], &[&Value], &[&Value], &str)] = &[
+    let cases: &[Case<'_>] = &[
         (&["v"], &[&bound("v", "v1")], &[&v1], ""),
         (&["v"], &[&bound("v", "v1")], &[], GONE),
         (&["v"], &[&bound("v", "far")], &[&far], ELSEWHERE),
