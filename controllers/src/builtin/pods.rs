@@ -14,7 +14,11 @@ use kubeplane_client::{Class, EventType, Informer, Watchable, controller_of, con
 use kubeplane_workload::{is_ready, is_terminal};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
-use std::{collections::BTreeMap, hash::Hash, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::Hash,
+    sync::Arc,
+};
 
 /// The index of what others make (pods, ReplicaSets) by the uid of who manages it; orphans are under `orphan/<namespace>`.
 const BY_CONTROLLER: &str = "controller-uid";
@@ -49,7 +53,9 @@ pub(super) fn classes(
     namespace: &str,
 ) -> (Vec<Class<Pod>>, Vec<Class<Pod>>) {
     let of = |key: &str| pods.classes(BY_CONTROLLER, key);
-    (of(uid), of(&orphans(Some(namespace))))
+    // As with single pods.
+    let orphans = of(&orphans(Some(namespace)));
+    (of(uid), orphans)
 }
 
 /// What the owner of this uid manages.
@@ -63,8 +69,15 @@ pub(super) fn managed_or_orphaned<K: Watchable>(
     uid: &str,
     namespace: &str,
 ) -> Vec<Arc<K>> {
+    // These first: one that is adopted meanwhile is then seen twice, and not nowhere.
+    let orphans = objects.by_index(BY_CONTROLLER, &orphans(Some(namespace)));
     let mut found = managed(objects, uid);
-    found.extend(objects.by_index(BY_CONTROLLER, &orphans(Some(namespace))));
+    if !orphans.is_empty() {
+        let own: HashSet<_> = found.iter().filter_map(|own| own.meta().uid.clone()).collect();
+        let is_own =
+            |orphan: &Arc<K>| orphan.meta().uid.as_ref().is_some_and(|uid| own.contains(uid));
+        found.extend(orphans.into_iter().filter(|orphan| !is_own(orphan)));
+    }
     found
 }
 
