@@ -50,6 +50,7 @@ pub(super) fn replication_controllers(clock: SharedClock, ages: Histogram) -> im
 /// Keeps as many pods of one template as an owner asks for.
 struct Replicas<O> {
     expectations: Expectations,
+    pace: scale::Pace,
     ages: Histogram,
     /// Whether statuses tell of pods that are going away.
     terminating: bool,
@@ -58,7 +59,8 @@ struct Replicas<O> {
 
 impl<O: Owner> Replicas<O> {
     fn new(clock: SharedClock, ages: Histogram, terminating: bool) -> Self {
-        Self { expectations: Expectations::new(clock), ages, terminating, owner: PhantomData }
+        let expectations = Expectations::new(clock);
+        Self { expectations, pace: scale::Pace::default(), ages, terminating, owner: PhantomData }
     }
 }
 
@@ -95,6 +97,7 @@ impl<O: Owner> Controller for Replicas<O> {
         let Some(owner) = context.informers().of::<O>().get(&request.namespace, &request.name)
         else {
             self.expectations.forget(request);
+            self.pace.forget(request);
             return Ok(Action::Done);
         };
         // Before the pods are read: what is observed later may not be seen by then.
@@ -110,6 +113,7 @@ impl<O: Owner> Controller for Replicas<O> {
                 key: request,
                 expectations: &self.expectations,
                 ages: &self.ages,
+                pace: &self.pace,
             };
             managed = scale.run(&pods).await;
         }

@@ -227,7 +227,7 @@ impl<'a> Sync<'a> {
                 }
             }
         };
-        let created = slow_start(missing.len(), create).await.1;
+        let created = slow_start(missing.len(), 1, create).await.1;
         let deletions = doomed.iter().map(|pod| async move {
             match pods::delete(self.context, self.set, &pod.name_any()).await {
                 Err(error) if error.is_not_found() => Ok(()),

@@ -165,7 +165,7 @@ impl Sync<'_> {
         };
         let (next, refused, this) = (AtomicUsize::new(0), AtomicUsize::new(0), &*self);
         let refused = &refused;
-        let (created, result) = slow_start(indexes.len(), || {
+        let (created, result) = slow_start(indexes.len(), 1, || {
             let index = indexes.get(next.fetch_add(1, Ordering::Relaxed)).copied().flatten();
             let pod = this.pod(index);
             async move {

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kubeplane_client::{Expectations, ObjectKey, controller_of, is_controlled_by};
 use kubeplane_workload::is_ready;
+use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::HashSet, sync::Arc};
 
 /// The most pods that are created or deleted before their events are awaited.
 const BURST: usize = 500;
@@ -18,6 +19,29 @@ pub(super) struct Scale<'a, O> {
     pub(super) key: &'a ObjectKey,
     pub(super) expectations: &'a Expectations,
     pub(super) ages: &'a Histogram,
+    pub(super) pace: &'a Pace,
+}
+
+/// How many pods are asked for at once before the first answer: one, or more by those of whose pods a whole burst was
+/// just created.
+#[derive(Debug, Default)]
+pub(super) struct Pace(Mutex<HashSet<ObjectKey>>);
+
+/// The more are they, the more may fail once what went well until now no longer does.
+const AT_PACE: usize = 64;
+
+impl Pace {
+    fn first(&self, key: &ObjectKey) -> usize {
+        if self.0.lock().remove(key) { AT_PACE } else { 1 }
+    }
+
+    fn went_well(&self, key: &ObjectKey) {
+        self.0.lock().insert(key.clone());
+    }
+
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        self.0.lock().remove(key);
+    }
 }
 
 impl<O: Owner> Scale<'_, O> {
@@ -38,7 +62,7 @@ impl<O: Owner> Scale<'_, O> {
     async fn create(&self, count: usize) -> Result<(), Error> {
         let Some(template) = self.owner.template() else { return Ok(()) };
         self.expectations.expect_creations(self.key, count);
-        let (created, result) = slow_start(count, || async {
+        let (created, result) = slow_start(count, self.pace.first(self.key), || async {
             match pods::create(self.context, self.owner, template).await {
                 // Creation fails until the namespace is gone, and the owner with it.
                 Err(error) if error.is_namespace_terminating() => Ok(()),
@@ -47,6 +71,9 @@ impl<O: Owner> Scale<'_, O> {
         })
         .await;
         self.expectations.creations_observed(self.key, count - created);
+        if created == BURST {
+            self.pace.went_well(self.key);
+        }
         result
     }
 
@@ -98,11 +125,12 @@ fn created(pod: &Pod) -> Option<Timestamp> {
     pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
-/// Calls `step` up to `count` times: once, then two more times for each that succeeded, until one fails, so that what
-/// fails always is not tried a thousand times. Those are as many as with batches of 1, 2, 4 and so on, without waiting
-/// for the slowest of each. Gives the number of successes, and the first failure.
+/// Calls `step` up to `count` times: `first` times, then two more times for each that succeeded, until one fails, so that
+/// what fails always is not tried a thousand times. Those are as many as with batches of 1, 2, 4 and so on, without
+/// waiting for the slowest of each. Gives the number of successes, and the first failure.
 pub(in crate::builtin) async fn slow_start<F, Fut>(
     count: usize,
+    first: usize,
     step: F,
 ) -> (usize, Result<(), Error>)
 where
@@ -110,7 +138,7 @@ where
     Fut: Future<Output = Result<(), Error>>,
 {
     let (mut done, mut failure) = (0, None);
-    let mut running: FuturesUnordered<Fut> = (0..count.min(1)).map(|_| step()).collect();
+    let mut running: FuturesUnordered<Fut> = (0..count.min(first)).map(|_| step()).collect();
     let mut begun = running.len();
     while let Some(result) = running.next().await {
         if let Err(error) = result {
@@ -134,16 +162,22 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_is_tried_as_often_as_others_succeeded_and_once_more_at_most() {
-        for (limit, count, tried, done) in
-            [(100, 7, 7, 7), (0, 100, 1, 0), (3, 100, 7, 3), (5, 5, 5, 5)]
-        {
+        for (limit, count, first, tried, done) in [
+            (100, 7, 1, 7, 7),
+            (0, 100, 1, 1, 0),
+            (3, 100, 1, 7, 3),
+            (5, 5, 1, 5, 5),
+            (0, 100, 4, 4, 0),
+            (3, 100, 4, 10, 3),
+            (100, 3, 4, 3, 3),
+        ] {
             let calls = Cell::new(0);
             let step = || {
                 calls.set(calls.get() + 1);
                 let failed = calls.get() > limit;
                 async move { if failed { Err(Error::Invalid("no".into())) } else { Ok(()) } }
             };
-            let (created, result) = slow_start(count, step).await;
+            let (created, result) = slow_start(count, first, step).await;
             assert_eq!((calls.get(), created), (tried, done), "limit {limit} of {count}");
             assert_eq!(result.is_ok(), done == count);
         }

@@ -144,7 +144,7 @@ impl<'a> Sync<'a> {
                 Ok(())
             }
         };
-        slow_start(count, run).await.1?;
+        slow_start(count, 1, run).await.1?;
         // Nobody waits for another where all go at once.
         Ok(false)
     }
