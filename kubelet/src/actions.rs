@@ -280,7 +280,11 @@ fn init_step(
     actions: &mut Actions,
 ) -> Step {
     let starts_again = match status.state {
-        State::Running => return Step::Going,
+        State::Running => {
+            // None of these may ask to be started anew for it.
+            resize::keeps(container, status, &mut actions.resize);
+            return Step::Going;
+        }
         State::Exited if status.exit_code == 0 => {
             if place.is_last {
                 return Step::Initialized;

@@ -63,8 +63,7 @@ fn restarts(container: &Container, resource: &str) -> bool {
 
 /// Whether a running container does not have yet what it was given; others get it when they start.
 pub(crate) fn is_going(pod: &Pod, observed: &ObservedPod) -> bool {
-    let sidecars = spec::init_containers(pod).iter().filter(|own| spec::is_sidecar(own));
-    sidecars.chain(spec::containers(pod)).any(|container| {
+    spec::init_containers(pod).iter().chain(spec::containers(pod)).any(|container| {
         let status = observed.container(&container.name);
         status.filter(|status| status.state == State::Running).is_some_and(|status| {
             status.actuated.unwrap_or_default() != Figures::of(container.resources.as_ref())

@@ -183,3 +183,14 @@ fn a_container_starts_anew_for_what_its_policy_says() {
     let changed: Vec<_> = actions.resize.cpu.iter().map(|update| update.name.as_str()).collect();
     assert_eq!(changed, ["memory"]);
 }
+
+#[test]
+fn an_init_container_is_changed_while_it_runs() {
+    let pod = pod(json!({"initContainers": [{"name": "i", "resources": {"limits": {"cpu": "2"}}}],
+        "containers": [{"name": "a"}]}));
+    let observed = with(sandbox(), vec![limited("i", 1000, 0)]);
+    assert!(resize::is_going(&pod, &observed));
+    let actions = compute(&pod, &observed, &Results::default());
+    assert_eq!(actions.resize.cpu[0].to.cpu_limit, 2000);
+    assert!(actions.kill.is_empty() && actions.init.is_empty() && actions.start.is_empty());
+}

@@ -195,3 +195,31 @@ async fn memory_that_is_in_use_is_not_taken_away() {
     assert_eq!(limits(&world, &after, "c").await.memory_limit_in_bytes, 32 << 20);
     kubelet.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_init_container_is_changed_while_it_runs() {
+    let world = World::new().await;
+    let kubelet = world.kubelet().await;
+    let node = world.get("/api/v1/nodes/node-1").await;
+    let declared = &node["status"]["declaredFeatures"];
+    assert_eq!(declared, &json!(["InPlacePodVerticalScalingInitContainers"]));
+    let init = |milli: i64| json!([{"name": "i", "image": "busybox", "command": ["sleep", "infinity"], "resources": cpu(milli)}]);
+    let containers = json!([{"name": "c", "image": "busybox"}]);
+    world
+        .run("slow", json!({"terminationGracePeriodSeconds": 1, "initContainers": init(100), "containers": containers}))
+        .await;
+    let own = |pod: &Value| pod["status"]["initContainerStatuses"][0].clone();
+    let before =
+        world.until("slow", "running", |pod| own(pod)["state"]["running"].is_object()).await;
+    let patch = Patch::Strategic(
+        json!({"spec": {"initContainers": [{"name": "i", "resources": cpu(200)}]}}),
+    );
+    world
+        .pods()
+        .patch_subresource("resize", "slow", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let after = world.until("slow", "resized", |pod| own(pod)["resources"] == cpu(200)).await;
+    assert_eq!(own(&before)["containerID"], own(&after)["containerID"]);
+    kubelet.stop().await;
+}
