@@ -1,5 +1,7 @@
 //! What must be done to bring a pod from what runs to what is asked for; without doing it.
 
+pub(crate) mod resize;
+
 use crate::{
     observed::{Observed, ObservedPod, State},
     probes::{Outcome, Results},
@@ -7,6 +9,7 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kubeplane_runtime_cri::{ContainerId, SandboxId};
+use resize::Resize;
 
 /// Why a container is killed; a probe may have a grace of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(crate) struct Actions {
     pub(crate) ephemeral: Vec<usize>,
     pub(crate) start: Vec<usize>,
     pub(crate) kill: Vec<Kill>,
+    /// Containers that get something else while they run.
+    pub(crate) resize: Resize,
 }
 
 /// Whether a container that is not running must be started.
@@ -151,8 +156,12 @@ fn app_actions(
             (format!("Container {} failed liveness probe", container.name), KillReason::Liveness)
         } else if results.startup(&status.id) == Some(Outcome::Failure) {
             (format!("Container {} failed startup probe", container.name), KillReason::Startup)
-        } else {
+        } else if resize::keeps(container, status, &mut actions.resize) {
             kept += 1;
+            continue;
+        } else {
+            actions.start.push(index);
+            actions.kill.push(restart_for_resize(container, status));
             continue;
         };
         let message = if restart {
@@ -169,6 +178,15 @@ fn app_actions(
         });
     }
     kept
+}
+
+fn restart_for_resize(container: &Container, status: &Observed) -> Kill {
+    Kill {
+        id: status.id.clone(),
+        name: container.name.clone(),
+        message: format!("Container {} resize requires restart", container.name),
+        reason: KillReason::Other,
+    }
 }
 
 fn kill_unknown(status: Option<&Observed>, what: &str, actions: &mut Actions) {
@@ -262,7 +280,11 @@ fn init_step(
     actions: &mut Actions,
 ) -> Step {
     let starts_again = match status.state {
-        State::Running => return Step::Going,
+        State::Running => {
+            // None of these may ask to be started anew for it.
+            resize::keeps(container, status, &mut actions.resize);
+            return Step::Going;
+        }
         State::Exited if status.exit_code == 0 => {
             if place.is_last {
                 return Step::Initialized;
@@ -335,6 +357,9 @@ fn running_sidecar(
         && results.liveness(&status.id) == Some(Outcome::Failure)
     {
         kill(actions, "failed liveness probe", KillReason::Liveness);
+    } else if !resize::keeps(container, status, &mut actions.resize) {
+        actions.kill.push(restart_for_resize(container, status));
+        actions.init.push(place.index);
     }
     if place.is_last { Step::Initialized } else { Step::Going }
 }

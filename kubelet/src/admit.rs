@@ -2,7 +2,7 @@
 
 use crate::{spec, status::Verdict};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kubeplane_core::quantity::Quantity;
+use kubeplane_core::{features::Features, quantity::Quantity};
 use kubeplane_workload::{
     first_untolerated_comparing, host_ports, node_affinity_matches,
     resources::{requests_beside, taken_by_devices},
@@ -19,6 +19,15 @@ pub(crate) struct Gates {
     pub(crate) comparing: bool,
     /// Whether devices take of their node's own resources.
     pub(crate) of_nodes: bool,
+}
+
+impl Gates {
+    pub(crate) fn of(features: &Features) -> Self {
+        Self {
+            comparing: features.is_on("TaintTolerationComparisonOperators"),
+            of_nodes: features.is_on("DRANodeAllocatableResources"),
+        }
+    }
 }
 
 /// Checks a pod against the node and the pods that are on it.

@@ -30,6 +30,7 @@
 
 mod actions;
 mod admit;
+mod allocation;
 mod api;
 mod backoff;
 mod certificates;
@@ -50,6 +51,7 @@ mod node;
 mod observed;
 mod pods;
 mod probes;
+mod resize;
 mod runtime_watch;
 mod sandbox;
 mod server;

@@ -2,6 +2,7 @@
 
 use crate::{
     host::Host,
+    resize,
     runtime_watch::Noticed,
     spec::PodId,
     worker::{Desired, Worker, end::recorded_grace, remove},
@@ -19,6 +20,9 @@ use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
+
+/// How often resizes that wait for room are looked at without a reason.
+const RESIZE_RETRY: Duration = Duration::from_secs(180);
 
 /// One pod's worker, seen from outside.
 #[derive(Debug)]
@@ -53,9 +57,17 @@ impl Manager {
     /// Follows the pods of the node, and what the runtime does.
     pub(crate) async fn run(mut self, mut noticed: mpsc::Receiver<Noticed>) {
         let mut changes = self.pods.subscribe();
+        let mut next_retry = RESIZE_RETRY;
         loop {
-            self.host.metrics.looped(self.host.clock.elapsed());
+            let now = self.host.clock.elapsed();
+            self.host.metrics.looped(now);
+            if now >= next_retry {
+                next_retry = now + RESIZE_RETRY;
+                resize::retry(&self.host);
+            }
+            let retry = self.host.clock.sleep(next_retry.saturating_sub(now));
             tokio::select! {
+                () = retry => {}
                 Some(change) = changes.next() => self.apply(&change),
                 Some(noticed) = noticed.recv() => self.notice(noticed),
                 Some(done) = self.workers.join_next() => self.finished(done),
@@ -66,7 +78,6 @@ impl Manager {
                         Err(_) => self.removing.clear(),
                     }
                 }
-                else => return,
             }
         }
     }
@@ -76,16 +87,19 @@ impl Manager {
         let gone = change.is_deleted();
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         if let Some(handle) = self.handles.get(&uid) {
-            self.host.pods.set(&uid, pod.clone());
+            // What it is given is settled before its worker hears of its wish.
+            if self.host.pods.set(&uid, pod.clone()) {
+                resize::asked(&self.host, &uid);
+            }
             handle.desired.send_replace(Desired { pod, gone });
             return;
         }
         if gone {
             return;
         }
-        self.host.pods.set(&uid, pod.clone());
-        let (desired, receiver) = watch::channel(Desired { pod, gone });
         let wake = Arc::new(Notify::new());
+        self.host.pods.add(&uid, pod.clone(), wake.clone());
+        let (desired, receiver) = watch::channel(Desired { pod, gone });
         let worker = Worker::new(self.host.clone(), receiver, wake.clone());
         self.handles.insert(uid.clone(), Handle { desired, wake });
         self.workers.spawn(async move {
@@ -99,6 +113,7 @@ impl Manager {
             Ok(uid) => {
                 self.handles.remove(&uid);
                 self.host.pods.remove(&uid);
+                resize::retry(&self.host);
             }
             Err(error) => {
                 tracing::error!(%error, "the worker of a pod broke");

@@ -1,6 +1,6 @@
 //! What the runtime has of one pod, and how it is read from the runtime.
 
-use crate::Result;
+use crate::{Result, allocation::Figures};
 use kubeplane_runtime_cri::{ContainerId, ContainerRuntime, SandboxId, v1};
 use std::collections::{BTreeMap, HashMap};
 
@@ -58,6 +58,10 @@ pub(crate) struct Observed {
     pub(crate) user: Option<v1::LinuxContainerUser>,
     pub(crate) message_path: String,
     pub(crate) message_policy: String,
+    /// What the runtime says it may use.
+    pub(crate) resources: Option<v1::LinuxContainerResources>,
+    /// What the runtime was last told that containers of this name may use, where that is known.
+    pub(crate) actuated: Option<Figures>,
 }
 
 /// One sandbox the runtime has.
@@ -168,7 +172,7 @@ fn sandbox_of(status: v1::PodSandboxStatus) -> ObservedSandbox {
     }
 }
 
-fn container_of(status: v1::ContainerStatus) -> Observed {
+pub(crate) fn container_of(status: v1::ContainerStatus) -> Observed {
     let state = State::from(status.state());
     let annotation = |name: &str| status.annotations.get(name).cloned().unwrap_or_default();
     let attempt = status.metadata.as_ref().map_or(0, |metadata| metadata.attempt);
@@ -195,6 +199,8 @@ fn container_of(status: v1::ContainerStatus) -> Observed {
         log_path: status.log_path,
         mounts: status.mounts,
         user: status.user.and_then(|user| user.linux),
+        resources: status.resources.and_then(|resources| resources.linux),
+        actuated: None,
         id: ContainerId::new(status.id),
     }
 }

@@ -3,12 +3,13 @@
 pub(crate) mod conditions;
 pub(crate) mod containers;
 pub(crate) mod phase;
+mod resources;
 pub(crate) mod writer;
 
 use crate::{observed::ObservedPod, probes::Results, spec};
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus},
+    api::core::v1::{ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use std::{collections::HashMap, net::IpAddr};
@@ -42,6 +43,8 @@ pub(crate) struct Input<'a> {
     /// No container of the pod will be started any more.
     pub(crate) terminal: bool,
     pub(crate) verdict: Option<&'a Verdict>,
+    /// The conditions that tell of a resize.
+    pub(crate) resizes: &'a [PodCondition],
     pub(crate) now: Timestamp,
 }
 

@@ -11,11 +11,13 @@ pub(crate) mod end;
 pub(crate) mod hooks;
 pub(crate) mod messages;
 pub(crate) mod remove;
+mod resize;
 pub(crate) mod start;
 pub(crate) mod sync;
 
 use crate::{
     Result,
+    allocation::Kept,
     host::Host,
     observed::{self, ObservedPod},
     probes::{Results, prober::Prober},
@@ -73,6 +75,10 @@ pub(crate) struct Worker {
     first_seen: Duration,
     /// The pod was worked on before.
     synchronized: bool,
+    /// What is written down of what it was given.
+    kept: Option<Kept>,
+    /// How often it had been given something else when its work began.
+    turn: u64,
 }
 
 impl Worker {
@@ -91,6 +97,8 @@ impl Worker {
         Self {
             first_seen: host.clock.elapsed(),
             synchronized: false,
+            kept: None,
+            turn: 0,
             prober: Prober::new(host.clone(), results.clone(), wake.clone(), pod),
             host,
             id,
@@ -167,8 +175,10 @@ impl Worker {
         next
     }
 
+    /// The pod with what it was given.
     fn pod(&self) -> Arc<Pod> {
-        self.desired.borrow().pod.clone()
+        let pod = self.desired.borrow().pod.clone();
+        self.host.pods.allocated(&self.id.uid, pod)
     }
 
     /// Whether the pod must not run any longer.
@@ -203,6 +213,7 @@ impl Worker {
         let mut observed = observed::observe(self.host.runtime.as_ref(), &self.id.uid).await?;
         let dir = crate::sandbox::log_dir(&self.host.config, &self.id);
         messages::fill(&mut observed, pod, &dir);
+        self.host.pods.fill(&self.id.uid, &mut observed);
         Ok(observed)
     }
 
@@ -224,6 +235,7 @@ impl Worker {
             terminal,
             // While something still runs the pod has not failed yet.
             verdict: self.verdict.as_ref().filter(|_| terminal),
+            resizes: &self.host.pods.resizes(&self.id.uid),
             now: self.host.clock.now(),
         });
         if terminal {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::observed::ObservedSandbox;
+use crate::{allocation::Figures, observed::ObservedSandbox};
 use serde_json::{Value, json};
 
 fn pod(spec: Value) -> Pod {
@@ -43,6 +43,8 @@ fn container(name: &str, state: State, exit_code: i32) -> Observed {
         user: None,
         message_path: String::new(),
         message_policy: String::new(),
+        resources: None,
+        actuated: None,
     }
 }
 
@@ -136,4 +138,59 @@ fn a_dead_sandbox_is_made_anew_unless_the_pod_is_done() {
     let never = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
     let actions = compute(&never, &observed, &Results::default());
     assert!(actions.kill_pod && !actions.create_sandbox);
+}
+
+/// A running container that was told these limits, in thousandths of a processor and in bytes.
+fn limited(name: &str, cpu_limit: i64, memory_limit: i64) -> Observed {
+    let figures = Figures { cpu_limit, memory_limit, ..Figures::default() };
+    Observed { actuated: Some(figures), ..container(name, State::Running, 0) }
+}
+
+#[test]
+fn what_is_taken_away_comes_before_what_is_given() {
+    let limits = |cpu: &str, memory: &str| json!({"limits": {"cpu": cpu, "memory": memory}});
+    let pod = pod(json!({"containers": [
+        {"name": "more", "resources": limits("2", "20")}, {"name": "less", "resources": limits("500m", "20")},
+        {"name": "same", "resources": limits("1", "10")}, {"name": "mixed", "resources": limits("1", "5")}]}));
+    let running = ["more", "less", "same", "mixed"].map(|name| limited(name, 1000, 10));
+    let actions = compute(&pod, &with(sandbox(), running.to_vec()), &Results::default());
+    let names = |updates: &[resize::Update]| -> Vec<String> {
+        updates.iter().map(|update| update.name.clone()).collect()
+    };
+    assert_eq!(names(&actions.resize.memory), ["mixed", "more", "less"]);
+    assert_eq!(names(&actions.resize.cpu), ["less", "more"]);
+    assert!(actions.kill.is_empty() && actions.start.is_empty());
+}
+
+#[test]
+fn a_container_starts_anew_for_what_its_policy_says() {
+    let container = |name: &str, resource: &str| {
+        json!({"name": name, "resources": {"limits": {"cpu": "2", "memory": "10"}},
+            "resizePolicy": [{"resourceName": resource, "restartPolicy": "RestartContainer"}]})
+    };
+    let mut sidecar = container("s", "cpu");
+    sidecar["restartPolicy"] = json!("Always");
+    let containers = [container("cpu", "cpu"), container("memory", "memory")];
+    let pod = pod(json!({"initContainers": [sidecar], "containers": containers}));
+    let running = ["cpu", "memory", "s"].map(|name| limited(name, 1000, 10));
+    let observed = with(sandbox(), running.to_vec());
+    assert!(resize::is_going(&pod, &observed));
+    let actions = compute(&pod, &observed, &Results::default());
+    assert_eq!((actions.start, actions.init), (vec![0], vec![0]));
+    let messages: Vec<_> = actions.kill.iter().map(|kill| kill.message.as_str()).collect();
+    let expected = ["Container s resize requires restart", "Container cpu resize requires restart"];
+    assert_eq!(messages, expected);
+    let changed: Vec<_> = actions.resize.cpu.iter().map(|update| update.name.as_str()).collect();
+    assert_eq!(changed, ["memory"]);
+}
+
+#[test]
+fn an_init_container_is_changed_while_it_runs() {
+    let pod = pod(json!({"initContainers": [{"name": "i", "resources": {"limits": {"cpu": "2"}}}],
+        "containers": [{"name": "a"}]}));
+    let observed = with(sandbox(), vec![limited("i", 1000, 0)]);
+    assert!(resize::is_going(&pod, &observed));
+    let actions = compute(&pod, &observed, &Results::default());
+    assert_eq!(actions.resize.cpu[0].to.cpu_limit, 2000);
+    assert!(actions.kill.is_empty() && actions.init.is_empty() && actions.start.is_empty());
 }

@@ -9,6 +9,7 @@ use k8s_openapi::{
 };
 use kube::api::{Api, Patch, PatchParams};
 use kubeplane_client::EventType;
+use kubeplane_core::features::Features;
 use kubeplane_runtime_cri::v1;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -40,8 +41,17 @@ pub(crate) async fn current(host: &Host, known: Option<&NodeStatus>) -> NodeStat
             ..host.machine.info.clone()
         }),
         images: Some(images(host).await),
+        declared_features: declared(&config.features),
         ..NodeStatus::default()
     }
+}
+
+/// What the node can do that not every one can, for who asks before it relies on it.
+fn declared(features: &Features) -> Option<Vec<String>> {
+    let known = ["InPlacePodVerticalScalingInitContainers"];
+    let on = known.into_iter().filter(|name| features.is_on(name)).map(str::to_owned);
+    let on: Vec<String> = on.filter(|_| features.is_on("NodeDeclaredFeatures")).collect();
+    (!on.is_empty()).then_some(on)
 }
 
 fn runtime_version(name: &str, version: &str) -> String {

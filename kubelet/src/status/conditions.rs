@@ -1,13 +1,27 @@
 use super::{Input, whole_seconds};
-use crate::{observed::ObservedPod, spec};
+use crate::{
+    observed::ObservedPod,
+    resize::{IN_PROGRESS, PENDING},
+    spec,
+};
 use k8s_openapi::{
     api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodStatus},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
 /// The conditions that are the kubelet's alone to say.
-pub(crate) const OWNED: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub(crate) const OWNED: [&str; 7] = [
+    PENDING,
+    IN_PROGRESS,
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
+
+/// Those of them that go away again.
+pub(crate) const PASSING: [&str; 2] = [PENDING, IN_PROGRESS];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Verdict {
@@ -47,6 +61,8 @@ pub(crate) fn compute(input: &Input<'_>, status: &mut PodStatus) {
         ("PodScheduled", Verdict::yes()),
     ];
     let mut conditions = foreign;
+    // What has ended has nothing to be resized.
+    conditions.extend(input.resizes.iter().filter(|_| !input.terminal).cloned());
     for (type_, verdict) in verdicts {
         conditions.push(condition(input, type_, verdict));
     }

@@ -1,4 +1,4 @@
-use super::{Input, time_of_nanos};
+use super::{Input, resources, time_of_nanos};
 use crate::{
     actions::{any_app_container, must_start},
     observed::{Observed, State},
@@ -71,8 +71,10 @@ fn one(
             if is_same { old.last_state.clone() } else { ended.or_else(|| old.last_state.clone()) }
         });
     }
-    if newest.is_some() {
-        resources(container, old, &mut status);
+    if let Some(observed) = newest {
+        status.resources = Some(resources::of(container, observed, old, &status));
+        status.allocated_resources =
+            container.resources.as_ref().and_then(|given| given.requests.clone());
     }
     status.volume_mounts = volume_mounts(container);
     let lost = is_init && newest.is_none() && !is_sidecar(container) && is_waiting(&status);
@@ -91,20 +93,6 @@ fn one(
     }
     overlay_reason(input, container, &mut status);
     status
-}
-
-/// What the container was made with. That of a container shown before stays, since one that was made
-/// is not changed when its pod is.
-fn resources(container: &Container, old: Option<&ContainerStatus>, status: &mut ContainerStatus) {
-    let same = old.filter(|old| old.container_id == status.container_id && old.resources.is_some());
-    if let Some(old) = same {
-        status.resources.clone_from(&old.resources);
-        status.allocated_resources.clone_from(&old.allocated_resources);
-        return;
-    }
-    let made_with = container.resources.clone().unwrap_or_default();
-    status.allocated_resources.clone_from(&made_with.requests);
-    status.resources = Some(made_with);
 }
 
 /// A container that waits for its next start shows why.

@@ -31,6 +31,8 @@ fn container(name: &str, state: State, exit_code: i32) -> Observed {
         user: None,
         message_path: String::new(),
         message_policy: String::new(),
+        resources: None,
+        actuated: None,
     }
 }
 
@@ -54,6 +56,7 @@ struct World {
     reasons: HashMap<String, Reason>,
     terminal: bool,
     verdict: Option<Verdict>,
+    resizes: Vec<PodCondition>,
 }
 
 impl World {
@@ -68,6 +71,7 @@ impl World {
             runtime_name: "containerd",
             terminal: self.terminal,
             verdict: self.verdict.as_ref(),
+            resizes: &self.resizes,
             now: "2026-01-01T00:00:00.5Z".parse().unwrap(),
         })
     }
@@ -244,4 +248,20 @@ fn a_container_tells_what_it_was_made_with() {
     let anew = observed(vec![Observed { id: "b2".into(), ..container("b", State::Running, 0) }]);
     let later = world.status(&spec("2Gi"), &anew, &later);
     assert_eq!(shown(&later, "b").0["limits"]["memory"], "2Gi");
+}
+
+#[test]
+fn a_resize_is_told_of_while_the_pod_runs() {
+    let pod = pod(json!({"containers": [{"name": "a"}]}));
+    let resize = json!({"type": "PodResizePending", "status": "True", "reason": "Deferred"});
+    let mut world =
+        World { resizes: vec![serde_json::from_value(resize).unwrap()], ..World::default() };
+    let running = observed(vec![container("a", State::Running, 0)]);
+    let status = world.status(&pod, &running, &PodStatus::default());
+    assert_eq!(condition(&status, "PodResizePending"), ("True", Some("Deferred"), None));
+    let mut shown = pod.clone();
+    shown.status = Some(status.clone());
+    world.resizes.clear();
+    let later = world.status(&shown, &running, &status);
+    assert!(later.conditions.iter().flatten().all(|own| own.type_ != "PodResizePending"));
 }

@@ -3,7 +3,7 @@
 use crate::{
     api,
     spec::{self, PodId},
-    status::conditions::OWNED,
+    status::conditions::{OWNED, PASSING},
 };
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
@@ -217,6 +217,8 @@ const OURS: [&str; 8] = [
 fn conditions(old: &PodStatus, new: &PodStatus) -> Vec<Value> {
     let find = |type_: &str| old.conditions.iter().flatten().find(|c| c.type_ == type_);
     let ours = |c: &&PodCondition| OWNED.contains(&c.type_.as_str()) && find(&c.type_) != Some(*c);
+    let has = |type_: &str| new.conditions.iter().flatten().any(|c| c.type_ == type_);
+    let gone = PASSING.into_iter().filter(|type_| find(type_).is_some() && !has(type_));
     new.conditions
         .iter()
         .flatten()
@@ -234,6 +236,7 @@ fn conditions(old: &PodStatus, new: &PodStatus) -> Vec<Value> {
             }
             value
         })
+        .chain(gone.map(|type_| json!({"type": type_, "$patch": "delete"})))
         .collect()
 }
 
@@ -272,5 +275,16 @@ mod tests {
                 "conditions": [{"type": "Ready", "status": "True", "reason": null}]})
         );
         assert_eq!(change(&new, &new), None);
+    }
+
+    #[test]
+    fn a_resize_that_is_over_is_not_told_of_any_more() {
+        let ready = json!({"type": "Ready", "status": "True"});
+        let going = json!({"type": "PodResizeInProgress", "status": "True"});
+        let (old, new) = (json!({"conditions": [going, ready]}), json!({"conditions": [ready]}));
+        assert_eq!(
+            change(&status(old), &status(new)).unwrap(),
+            json!({"conditions": [{"type": "PodResizeInProgress", "$patch": "delete"}]})
+        );
     }
 }

@@ -4,6 +4,7 @@ use super::{Desired, Next, Stage, Worker, hooks};
 use crate::{
     Result,
     observed::{Observed, ObservedPod, POD_GRACE},
+    resize,
     spec::{self, Role},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -23,6 +24,7 @@ impl Worker {
     /// Ends everything of the pod, and says in its status how it ended.
     pub(super) async fn end(&mut self) -> Result<Next> {
         let Desired { pod, gone } = self.desired.borrow_and_update().clone();
+        let pod = self.host.pods.allocated(&self.id.uid, pod);
         let observed = self.observe(&pod).await?;
         let done_before =
             spec::is_terminal(&spec::status(&pod)) && observed.running().next().is_none();
@@ -44,6 +46,7 @@ impl Worker {
             self.publish(&pod, &observed, true);
         }
         self.host.pods.set_ended(&self.id.uid);
+        resize::retry(&self.host);
         self.stage = Stage::Ended;
         Ok(Next::Again)
     }

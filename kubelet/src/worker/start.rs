@@ -3,7 +3,8 @@
 use super::{Worker, hooks, sync::START_RETRY};
 use crate::{
     Error, Result,
-    actions::KillReason,
+    actions::{Actions, KillReason},
+    allocation::Figures,
     container::{self, Parts, hosts, mounts},
     env,
     host::container_reference,
@@ -30,24 +31,22 @@ pub(super) struct Started<'a> {
 }
 
 impl Worker {
-    /// Starts these containers; how long to wait when some could not be started.
+    /// Starts containers, and changes those that run; how long to wait when some could not be started or changed.
     pub(super) async fn start_all(
         &mut self,
         pod: &Arc<Pod>,
         place: &Started<'_>,
-        ephemeral: &[usize],
-        init: &[usize],
-        app: &[usize],
+        actions: &Actions,
     ) -> Option<Duration> {
         let mut failed = None;
-        for index in ephemeral {
+        for index in &actions.ephemeral {
             let Some(found) = spec::ephemeral_containers(pod).get(*index) else { continue };
             let target = found.target_container_name.as_deref();
             let container = spec::as_container(found);
             let started = self.start(pod, place, Role::Ephemeral, &container, target).await;
             failed = failed.or_else(|| started.err());
         }
-        for index in init {
+        for index in &actions.init {
             let Some(container) = spec::init_containers(pod).get(*index) else { continue };
             let sidecar = spec::is_sidecar(container);
             let role = if sidecar { Role::Sidecar } else { Role::Init };
@@ -58,7 +57,10 @@ impl Worker {
                 }
             }
         }
-        for index in app {
+        if !actions.resize.is_empty() && !self.resize(pod, &actions.resize).await {
+            failed = failed.or(Some(START_RETRY));
+        }
+        for index in &actions.start {
             let Some(container) = spec::containers(pod).get(*index) else { continue };
             let started = self.start(pod, place, Role::App, container, None).await;
             failed = failed.or_else(|| started.err());
@@ -151,6 +153,11 @@ impl Worker {
             host.metrics.failed_container(role, "CreateContainerConfigError");
             Reason { reason: "CreateContainerConfigError", message: error.to_string() }
         })?;
+        if role != Role::Ephemeral {
+            let figures = Figures::of(container.resources.as_ref());
+            host.pods.set_actuated(&self.id.uid, &container.name, figures);
+            self.keep();
+        }
         let created =
             host.runtime.create_container(&place.sandbox, config, place.config.clone()).await;
         let id = created.map_err(|error| {

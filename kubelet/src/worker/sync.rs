@@ -5,8 +5,9 @@ use crate::{
     Result,
     actions::{self, Actions, KillReason},
     admit,
+    allocation::Kept,
     observed::{ObservedPod, State},
-    sandbox, spec,
+    resize, sandbox, spec,
     volumes::{self, Facts, Mounted},
 };
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -20,13 +21,20 @@ const SOON: Duration = Duration::from_secs(2);
 impl Worker {
     /// Brings the pod closer to what is asked for.
     pub(super) async fn synchronize(&mut self) -> Result<Next> {
-        let pod = self.pod();
-        let observed = self.observe(&pod).await?;
-        if !self.admitted && !self.admit(&pod, &observed).await {
-            self.stage = Stage::Ending;
-            return Ok(Next::Again);
+        let asked = self.pod();
+        let mut observed = self.observe(&asked).await?;
+        if !self.admitted {
+            if !self.admit(&asked, &observed).await {
+                self.stage = Stage::Ending;
+                return Ok(Next::Again);
+            }
+            self.admitted = true;
+            self.host.pods.fill(&self.id.uid, &mut observed);
         }
-        self.admitted = true;
+        self.keep();
+        self.turn = self.host.pods.turn(&self.id.uid);
+        let pod = self.pod();
+        self.track(&pod, &observed);
         let status = self.publish(&pod, &observed, false);
         if spec::is_terminal(&status) {
             self.stage = Stage::Ending;
@@ -40,10 +48,14 @@ impl Worker {
         let idle = is_idle(&actions);
         let failed = self.perform(&pod, &observed, &mounted, actions).await?;
         let observed = if idle { observed } else { self.observe(&pod).await? };
+        self.track(&pod, &observed);
         let status = self.publish(&pod, &observed, false);
         self.prune(&observed).await;
         if spec::is_terminal(&status) {
             self.stage = Stage::Ending;
+            return Ok(Next::Again);
+        }
+        if self.host.pods.turn(&self.id.uid) != self.turn {
             return Ok(Next::Again);
         }
         Ok(Next::Wait(self.wait(&pod, &observed, failed)))
@@ -53,15 +65,13 @@ impl Worker {
     async fn admit(&mut self, pod: &Arc<Pod>, observed: &ObservedPod) -> bool {
         let allocatable = self.host.machine.allocatable_amounts();
         let known = !observed.is_empty();
-        let features = &self.host.config.features;
-        let gates = admit::Gates {
-            comparing: features.is_on("TaintTolerationComparisonOperators"),
-            of_nodes: features.is_on("DRANodeAllocatableResources"),
-        };
+        let gates = admit::Gates::of(&self.host.config.features);
+        let kept = Kept::read(&self.host.volumes.pod_dir(&self.id.uid), pod);
+        let given = kept.allocated.apply(pod);
         let check = |node: Option<&Node>| {
-            self.host.pods.admit(&self.id.uid, |others| match known {
+            self.host.pods.admit(&self.id.uid, &kept, |others| match known {
                 true => Ok(()),
-                false => admit::check(pod, others, node, &allocatable, gates),
+                false => admit::check(&given, others, node, &allocatable, gates),
             })
         };
         let mut verdict = check(self.host.node().as_deref());
@@ -75,6 +85,8 @@ impl Worker {
         match verdict {
             Ok(()) => {
                 self.host.objects.forget(&self.id.namespace);
+                resize::recall(&self.host, &self.id.uid);
+                resize::asked(&self.host, &self.id.uid);
                 true
             }
             Err(verdict) => {
@@ -143,7 +155,7 @@ impl Worker {
         let config =
             sandbox::config(pod, actions.attempt, &self.host.config, self.host.cgroup_driver)?;
         let mut current = observed.clone();
-        let sandbox = match actions.sandbox.filter(|_| !actions.create_sandbox) {
+        let sandbox = match actions.sandbox.clone().filter(|_| !actions.create_sandbox) {
             Some(sandbox) => sandbox,
             None => {
                 let Some(sandbox) = self.create_sandbox(pod, config.clone()).await? else {
@@ -159,7 +171,7 @@ impl Worker {
         };
         let ips = self.pod_ips(pod, &current);
         let place = Started { sandbox, config, ips, mounted, observed: &current };
-        Ok(self.start_all(pod, &place, &actions.ephemeral, &actions.init, &actions.start).await)
+        Ok(self.start_all(pod, &place, &actions).await)
     }
 
     fn pod_ips(&self, pod: &Pod, observed: &ObservedPod) -> Vec<String> {
@@ -284,6 +296,7 @@ fn is_idle(actions: &Actions) -> bool {
         && actions.start.is_empty()
         && actions.ephemeral.is_empty()
         && actions.kill.is_empty()
+        && actions.resize.is_empty()
 }
 
 /// How soon a container that could not be started is tried again.

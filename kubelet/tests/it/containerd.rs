@@ -2,6 +2,7 @@
 
 use crate::{
     harness::{World, is_ready},
+    resize::{is_resized, resize},
     serving::Served,
 };
 use kubeplane_runtime_cri::{
@@ -138,6 +139,58 @@ async fn real_containers_take_commands_and_connections() {
     let closed = forwarder.open(81).await.unwrap();
     let message = closed.error.wait().await.unwrap().unwrap_or_default();
     assert!(message.contains("81"), "{message}");
+    served.world.delete("web").await;
+    served.world.until("web", "gone", Value::is_null).await;
+    served.kubelet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_containers_are_changed_while_they_run() {
+    let (_containerd, world, network) = start().await;
+    let mut config = world.config();
+    config.cni_conf_dir = network.0.path().to_owned();
+    config.pod_cidr = Some("10.251.13.0/24".parse().unwrap());
+    let served = Served::start_in(world, config).await;
+    let memory =
+        |amount: &str| json!({"requests": {"memory": amount}, "limits": {"memory": amount}});
+    served
+        .world
+        .run(
+            "web",
+            json!({"terminationGracePeriodSeconds": 1, "containers": [
+            {"name": "c", "image": BUSYBOX_IMAGE, "command": ["sleep", "1000"], "resources": memory("64Mi")}]}),
+        )
+        .await;
+    let before = served.world.until("web", "ready", is_ready).await;
+    // Where the limit lies depends on the version of cgroups.
+    let look = "command=sh&command=-c&command=cat%20/sys/fs/cgroup/memory.max%20\
+        /sys/fs/cgroup/memory/memory.limit_in_bytes%202%3E/dev/null%20%7C%7C%20true";
+    let limit = async || served.exec("web/c", look, "").await;
+    assert_eq!(limit().await, ("67108864\n".to_owned(), Outcome::Success));
+    for (amount, bytes) in [("96Mi", "100663296\n"), ("48Mi", "50331648\n")] {
+        resize(&served.world, "web", "c", memory(amount)).await;
+        let after = served
+            .world
+            .until("web", "resized", |pod| {
+                let own = &pod["status"]["containerStatuses"][0];
+                is_resized(pod) && own["resources"] == memory(amount)
+            })
+            .await;
+        let own = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+        assert_eq!(own(&before), own(&after));
+        assert_eq!(limit().await, (bytes.to_owned(), Outcome::Success));
+    }
+    // No process fits into so little.
+    resize(&served.world, "web", "c", memory("10Ki")).await;
+    let refused = served
+        .world
+        .until("web", "refused", |pod| {
+            let all = pod["status"]["conditions"].as_array();
+            let mut reasons = all.into_iter().flatten().filter(|own| own["reason"] == "Error");
+            reasons.any(|own| own["type"] == "PodResizeInProgress")
+        })
+        .await;
+    assert_eq!(refused["status"]["containerStatuses"][0]["resources"], memory("48Mi"));
     served.world.delete("web").await;
     served.world.until("web", "gone", Value::is_null).await;
     served.kubelet.stop().await;

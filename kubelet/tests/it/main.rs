@@ -6,5 +6,6 @@ mod containerd;
 mod harness;
 mod hooks;
 mod pods;
+mod resize;
 mod restarts;
 mod serving;
