@@ -11,7 +11,7 @@
 //!    └── certificates: asked for, approved, signed, and asked for anew in time
 //! ```
 //!
-//! What must be done is computed without doing it (`actions`, `status`, `probes::machine`, `env`,
+//! What must be done is computed without doing it (`actions`, `resize`, `status`, `probes::machine`, `env`,
 //! `volumes::atomic`); the worker then does it, one step after the other.
 //!
 //! ```no_run

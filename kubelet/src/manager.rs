@@ -63,7 +63,7 @@ impl Manager {
             self.host.metrics.looped(now);
             if now >= next_retry {
                 next_retry = now + RESIZE_RETRY;
-                resize::retry(&self.host);
+                resize::retry(&self.host, "periodic_retry");
             }
             let retry = self.host.clock.sleep(next_retry.saturating_sub(now));
             tokio::select! {
@@ -88,8 +88,9 @@ impl Manager {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         if let Some(handle) = self.handles.get(&uid) {
             // What it is given is settled before its worker hears of its wish.
-            if self.host.pods.set(&uid, pod.clone()) {
-                resize::asked(&self.host, &uid);
+            if let Some(old) = self.host.pods.set(&uid, pod.clone()) {
+                self.host.metrics.resizes.requested(&old, &pod);
+                resize::asked(&self.host, &uid, "pod_updated");
             }
             handle.desired.send_replace(Desired { pod, gone });
             return;
@@ -113,7 +114,7 @@ impl Manager {
             Ok(uid) => {
                 self.handles.remove(&uid);
                 self.host.pods.remove(&uid);
-                resize::retry(&self.host);
+                resize::retry(&self.host, "pods_removed");
             }
             Err(error) => {
                 tracing::error!(%error, "the worker of a pod broke");

@@ -1,3 +1,5 @@
+pub(crate) mod resizes;
+
 use crate::{
     observed::State,
     probes::{Kind, Outcome},
@@ -10,6 +12,7 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
+use resizes::Resizes;
 use std::{
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -74,6 +77,7 @@ pub(crate) struct KubeletMetrics {
     sandbox_errors: Family<HandlerLabel, Counter>,
     probes: Family<ProbeLabels, Counter>,
     node: Family<NodeLabels, Gauge>,
+    pub(crate) resizes: Resizes,
     /// When the runtime was last asked, and when the loop over all pods last turned.
     pulse: Arc<Mutex<Pulse>>,
 }
@@ -122,6 +126,7 @@ impl KubeletMetrics {
             sandbox_errors: Family::default(),
             probes: Family::default(),
             node: Family::default(),
+            resizes: Resizes::new(metrics),
             pulse: Arc::default(),
         };
         own.node.get_or_create(&NodeLabels { node: node_name.to_owned() }).set(1);

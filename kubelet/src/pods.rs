@@ -68,13 +68,13 @@ impl Pods {
         }
     }
 
-    /// A new state of a pod; whether it may ask for other amounts than before.
-    pub(crate) fn set(&self, uid: &str, pod: Arc<Pod>) -> bool {
+    /// A new state of a pod; the old one when it may have asked for other amounts.
+    pub(crate) fn set(&self, uid: &str, pod: Arc<Pod>) -> Option<Arc<Pod>> {
         let change = |record: &mut Record| {
             let old = std::mem::replace(&mut record.pod, pod);
-            asks_otherwise(&old, &record.pod)
+            asks_otherwise(&old, &record.pod).then_some(old)
         };
-        self.change(uid, change).unwrap_or(false)
+        self.change(uid, change).flatten()
     }
 
     /// Changes what is known of one pod, if there is such a one.

@@ -10,6 +10,7 @@ use crate::{
     allocation::Allocation,
     container::security,
     host::Host,
+    metrics::resizes::Counts,
     pods::Record,
     spec,
     status::{Verdict, whole_seconds},
@@ -33,8 +34,9 @@ const DEFERRED: &str = "Deferred";
 const INFEASIBLE: &str = "Infeasible";
 pub(crate) const ERROR: &str = "Error";
 
-/// A pod may ask for something else than it has: it is looked at, or what was told of its wish is taken back.
-pub(crate) fn asked(host: &Host, uid: &str) {
+/// A pod may ask for something else than it has: it is looked at, or what was told of its wish is taken back. Why, is said
+/// in metrics.
+pub(crate) fn asked(host: &Host, uid: &str, trigger: &'static str) {
     let waits = host.pods.change(uid, |record| {
         let pod = &record.pod;
         let given = &mut record.given;
@@ -45,7 +47,7 @@ pub(crate) fn asked(host: &Host, uid: &str) {
         given.waits
     });
     if waits == Some(true) {
-        retry(host);
+        retry(host, trigger);
     }
 }
 
@@ -63,8 +65,8 @@ pub(crate) fn recall(host: &Host, uid: &str) {
     });
 }
 
-/// There may be more room: all that wait for some are looked at.
-pub(crate) fn retry(host: &Host) {
+/// There may be more room: all that wait for some are looked at. Why, is said in metrics.
+pub(crate) fn retry(host: &Host, trigger: &'static str) {
     if !host.pods.all(|records| records.values().any(may_have_more)) {
         return;
     }
@@ -75,12 +77,35 @@ pub(crate) fn retry(host: &Host) {
         admit::check(pod, others, node.as_deref(), &allocatable, gates)
     };
     let now = host.clock.now();
+    let metrics = &host.metrics.resizes;
     for told in host.pods.all(|records| look(records, now, check)) {
+        if told.waited {
+            metrics.accepted(trigger);
+        }
+        if told.event.as_ref().is_some_and(|(_, reason, _)| *reason == "ResizeInfeasible") {
+            metrics.infeasible("plr_feature_gate_off");
+        }
         if let Some((kind, reason, message)) = told.event {
             host.pod_event(&told.pod, kind, reason, message);
         }
         told.wake.notify_one();
     }
+}
+
+/// How many pods are being resized.
+pub(crate) fn counts(host: &Host) -> Counts {
+    host.pods.all(|records| {
+        let mut counts = Counts::default();
+        for given in records.values().filter(|record| !record.ended).map(|record| &record.given) {
+            counts.in_progress += usize::from(given.in_progress.is_some());
+            match given.pending.as_ref().and_then(|own| own.reason.as_deref()) {
+                Some(DEFERRED) => counts.deferred += 1,
+                Some(_) => counts.infeasible += 1,
+                None => {}
+            }
+        }
+        counts
+    })
 }
 
 fn may_have_more(record: &Record) -> bool {
@@ -93,6 +118,8 @@ struct Told {
     pod: Arc<Pod>,
     wake: Arc<Notify>,
     event: Option<(EventType, &'static str, String)>,
+    /// It was given what it had to wait for.
+    waited: bool,
 }
 
 /// Looks at all pods that wait, each given what the ones before it were given.
@@ -194,7 +221,9 @@ fn settle(record: &mut Record, answer: Answer, now: Timestamp) -> Option<Told> {
                 event = Some((EventType::Normal, "ResizeStarted", text));
             }
             let news = event.is_some() || before.is_some();
-            return news.then(|| Told { pod, wake: record.wake.clone(), event });
+            let waited = event.is_some()
+                && before.is_some_and(|own| own.reason.as_deref() == Some(DEFERRED));
+            return news.then(|| Told { pod, wake: record.wake.clone(), event, waited });
         }
         Answer::Deferred(message) => (DEFERRED, message, "ResizeDeferred"),
         Answer::Infeasible(message) => (INFEASIBLE, message, "ResizeInfeasible"),
@@ -209,7 +238,7 @@ fn settle(record: &mut Record, answer: Answer, now: Timestamp) -> Option<Told> {
         let prefix = format!("Pod resize {reason}");
         (EventType::Warning, name, words::summary(&prefix, &pod, generation, &message))
     });
-    (!is_same).then(|| Told { pod, wake: record.wake.clone(), event })
+    (!is_same).then(|| Told { pod, wake: record.wake.clone(), event, waited: false })
 }
 
 /// A condition with this reason and message, about that generation of the pod.

@@ -3,6 +3,7 @@
 use crate::{
     host::Host,
     observed::{self, Digest},
+    resize,
     spec::PodId,
 };
 use futures::StreamExt;
@@ -39,6 +40,7 @@ async fn relist(host: &Host, noticed: &mpsc::Sender<Noticed>) {
                 let (ended, now) = (host.clock.elapsed(), host.clock.now());
                 let states = observed::container_states(&digest);
                 host.metrics.relisted(began, ended, now, host.pods.running(), &states);
+                host.metrics.resizes.count(resize::counts(host));
                 for uid in changed(&last, &digest) {
                     if noticed.send(Noticed::Pod(uid)).await.is_err() {
                         return;

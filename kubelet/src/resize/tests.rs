@@ -27,7 +27,7 @@ impl Node {
     }
 
     fn ask(&self, uid: &str, cpu: &str, more: Value) {
-        assert!(self.pods.set(uid, pod(uid, 2, cpu, more)));
+        assert!(self.pods.set(uid, pod(uid, 2, cpu, more)).is_some());
         self.pods.change(uid, |record| record.given.waits = true).unwrap();
     }
 

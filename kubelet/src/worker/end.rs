@@ -46,7 +46,7 @@ impl Worker {
             self.publish(&pod, &observed, true);
         }
         self.host.pods.set_ended(&self.id.uid);
-        resize::retry(&self.host);
+        resize::retry(&self.host, "pod_terminated");
         self.stage = Stage::Ended;
         Ok(Next::Again)
     }

@@ -35,12 +35,16 @@ impl Worker {
         let Some(condition) = completed.flatten() else { return };
         let text = summary("Pod resize completed", pod, condition.observed_generation, "");
         self.host.pod_event(pod, EventType::Normal, "ResizeCompleted", text);
-        resize::retry(&self.host);
+        resize::retry(&self.host, "pod_resized");
     }
 
     /// Changes running containers; whether all was done.
     pub(super) async fn resize(&mut self, pod: &Arc<Pod>, resize: &Resize) -> bool {
-        let Err(message) = self.actuate(pod, resize).await else { return true };
+        let start = self.host.clock.elapsed();
+        let done = self.actuate(pod, resize).await;
+        let took = self.host.clock.elapsed().saturating_sub(start);
+        self.host.metrics.resizes.took(done.is_ok(), took);
+        let Err(message) = done else { return true };
         tracing::warn!(pod = %self.id, %message, "failed to resize a pod");
         let (own, now) = (pod.metadata.generation, self.host.clock.now());
         let told = self.host.pods.change(&self.id.uid, |record| {

@@ -86,7 +86,7 @@ impl Worker {
             Ok(()) => {
                 self.host.objects.forget(&self.id.namespace);
                 resize::recall(&self.host, &self.id.uid);
-                resize::asked(&self.host, &self.id.uid);
+                resize::asked(&self.host, &self.id.uid, "pods_added");
                 true
             }
             Err(verdict) => {

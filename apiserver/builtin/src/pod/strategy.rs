@@ -54,7 +54,9 @@ impl Strategy for Pods {
                 );
                 changed
             }),
-            "resize" => change_in_spec(object, old, prepare::resized),
+            "resize" => change_in_spec(object, old, |spec, old| {
+                prepare::resized(context.features, spec, old)
+            }),
             _ => keep(object, old, "status"),
         }
         let before = sub(old.map(), "spec");
@@ -77,7 +79,7 @@ impl Strategy for Pods {
         let mut errors = match context.subresource {
             "status" => validation::update::status(object, old),
             "ephemeralcontainers" => validation::update::ephemeral_containers(object, old),
-            "resize" => validation::update::resize(object, old),
+            "resize" => validation::update::resize(object, old, context.features),
             _ => validation::update::pod(object, old),
         };
         gates::allow(context.features, &mut errors);

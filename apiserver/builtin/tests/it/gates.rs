@@ -279,3 +279,39 @@ fn names_of_configurations_in_files_are_refused_where_there_are_such() {
     assert!(errors.len() == 1 && errors[0].contains("reserved for static"), "{errors:?}");
     assert!(on.warnings_of("", &made, Some(&made)).concat().contains("reserved for static"));
 }
+
+#[test]
+fn resizes_of_init_containers_and_whole_pods_can_be_switched_off() {
+    let cpu = |amount: &str| json!({"requests": {"cpu": amount}});
+    let pod = |whole: Value| {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "d"}, "spec": {
+            "containers": [{"name": "c", "image": "i:1", "resources": cpu("1")}],
+            "initContainers": [{"name": "i", "image": "i:1", "resources": cpu("1")}]}});
+        if !whole.is_null() {
+            pod["spec"]["resources"] = whole;
+        }
+        pod
+    };
+    let init = |pod: &mut Object| {
+        pod.map_at_mut(&["spec"])["initContainers"][0]["resources"] =
+            json!({"requests": {"cpu": "500m"}});
+    };
+    let on = Kind::of("v1", "Pod");
+    let off = Kind::gated("InPlacePodVerticalScalingInitContainers=false", "v1", "Pod");
+    let old = on.created(pod(Value::Null));
+    assert_eq!(on.updated(&old, "resize", init).1, NONE);
+    let (_, errors) = off.updated(&old, "resize", init);
+    let refused = "spec: Forbidden: resources for non-sidecar init containers are immutable";
+    assert_eq!(errors, [refused]);
+
+    let whole =
+        |pod: &mut Object| pod.set(&["spec", "resources"], json!({"requests": {"cpu": "3"}}));
+    let off = Kind::gated("InPlacePodLevelResourcesVerticalScaling=false", "v1", "Pod");
+    let old = on.created(pod(cpu("2")));
+    assert_eq!(on.updated(&old, "resize", whole).1, NONE);
+    let (_, errors) = off.updated(&old, "resize", whole);
+    assert!(
+        errors[0].contains("resize of pods with pod-level resources is forbidden"),
+        "{errors:?}"
+    );
+}

@@ -165,7 +165,7 @@ fn keep_generation(map: &mut Map<String, Value>, old: i64) {
 
 /// The stored spec with the resources of the new one; as it came where containers were added, renamed or
 /// reordered, for validation to refuse.
-pub(super) fn resized(spec: &Object, old: &Object) -> Object {
+pub(super) fn resized(features: &Features, spec: &Object, old: &Object) -> Object {
     let list =
         |spec: &Object, field: &str| sub(spec.map(), field).as_array().cloned().unwrap_or_default();
     let mut result = old.clone();
@@ -189,8 +189,10 @@ pub(super) fn resized(spec: &Object, old: &Object) -> Object {
             result.set(&[field], kept);
         }
     }
-    let resources = spec.at(&["resources"]).cloned();
-    crate::hooks::put(&mut result, "resources", resources);
+    if features.is_on("InPlacePodLevelResourcesVerticalScaling") {
+        let resources = spec.at(&["resources"]).cloned();
+        crate::hooks::put(&mut result, "resources", resources);
+    }
     result
 }
 

@@ -8,6 +8,7 @@ use crate::{
 };
 use kubeplane_core::{
     Object,
+    features::Features,
     field::{Error, Errors, Path},
 };
 use kubeplane_workload::{pod_spec, qos_class};
@@ -16,9 +17,11 @@ use serde_json::{Map, Value};
 const CONTAINER: &str = "io.k8s.api.core.v1.Container";
 const RESOURCES: &str = "io.k8s.api.core.v1.ResourceRequirements";
 const ONLY_AMOUNTS: &str = "only cpu and memory resources are mutable";
+const NO_WHOLE: &str = "resize of pods with pod-level resources is forbidden when \
+    InPlacePodLevelResourcesVerticalScalingEnabled feature gate is disabled";
 
 /// A write to the subresource `resize`.
-pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
+pub(crate) fn resize(pod: &Object, old: &Object, features: &Features) -> Errors {
     let root = |detail| vec![Error::forbidden(&Path::root(), detail)];
     if annotations::is_mirror(old) {
         return root("static pods cannot be resized");
@@ -42,6 +45,11 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
         errors.push(spec.forbidden("Pod running on node without support for resize"));
     }
     let mut masked = spec.value().clone();
+    let is_whole = has_some(&spec.get("resources")) || has_some(&before.get("resources"));
+    if is_whole && !features.is_on("InPlacePodLevelResourcesVerticalScaling") {
+        errors.push(Error::forbidden(&Path::root(), NO_WHOLE));
+        return errors;
+    }
     pod_level(&spec, &before, &mut masked, &mut errors);
     if !At::top(old.map(), "status").get("nodeAllocatableResourceClaimStatuses").is_empty() {
         let detail = "pods with node allocatable resource claims cannot be resized";
@@ -56,11 +64,14 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
     }
     for list in ["initContainers", "containers"] {
         for (new, old) in spec.get(list).items().zip(before.get(list).items()) {
+            if list == "initContainers" && !is_resizable(old.value(), features) {
+                continue;
+            }
             removed(&new.get("resources"), &old.get("resources"), "resource ", &mut errors);
         }
     }
     for list in ["containers", "initContainers"] {
-        only_amounts(&spec, &before, list, &mut masked, &mut errors);
+        only_amounts(&spec, &before, list, features, &mut masked, &mut errors);
     }
     if errors.is_empty() && !is_same(&masked, before.value(), SPEC) {
         errors.push(spec.forbidden(ONLY_AMOUNTS));
@@ -68,10 +79,19 @@ pub(crate) fn resize(pod: &Object, old: &Object) -> Errors {
     errors
 }
 
+fn has_some(resources: &At<'_>) -> bool {
+    !resources.get("requests").is_empty() || !resources.get("limits").is_empty()
+}
+
+/// Whether an init container may get other amounts.
+fn is_resizable(container: &Value, features: &Features) -> bool {
+    container.text("restartPolicy") == "Always"
+        || features.is_on("InPlacePodVerticalScalingInitContainers")
+}
+
 /// What the pod has as a whole.
 fn pod_level(spec: &At<'_>, before: &At<'_>, masked: &mut Value, errors: &mut Errors) {
     let (new, old) = (spec.get("resources"), before.get("resources"));
-    let has_some = |at: &At<'_>| !at.get("requests").is_empty() || !at.get("limits").is_empty();
     if !has_some(&new) && !has_some(&old) {
         return;
     }
@@ -91,6 +111,7 @@ fn only_amounts(
     spec: &At<'_>,
     before: &At<'_>,
     list: &'static str,
+    features: &Features,
     masked: &mut Value,
     errors: &mut Errors,
 ) {
@@ -99,6 +120,13 @@ fn only_amounts(
         spec.get(list).items().zip(containers.zip(before.value().list(list)))
     {
         let changed = !is_same(container, old, CONTAINER);
+        if list == "initContainers" && !is_resizable(container, features) {
+            if changed {
+                let detail = "resources for non-sidecar init containers are immutable";
+                errors.push(spec.forbidden(detail));
+            }
+            continue;
+        }
         old_amounts(container, old);
         if let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) {
             resources.remove("claims");
