@@ -187,7 +187,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(resource_quota::ResourceQuotas::new()),
         BoxController::new(certificates::CertificateApproving),
         BoxController::new(certificates::CertificateCleaning),
-        BoxController::new(autoscaler::Autoscaler::new(&options.features, metrics)),
+        BoxController::new(autoscaler::Autoscaler::new(&options.features, settings, metrics)),
         BoxController::new(bootstrap_tokens::BootstrapSigner),
         BoxController::new(bootstrap_tokens::TokenCleaner),
         BoxController::new(account_tokens::UnusedTokens),

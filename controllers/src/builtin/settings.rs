@@ -32,6 +32,16 @@ pub struct Settings {
     pub node_cidr_mask_size_ipv4: u8,
     /// How many bits of an IPv6 address are.
     pub node_cidr_mask_size_ipv6: u8,
+    /// How often each autoscaler is looked at; above 0.
+    pub horizontal_pod_autoscaler_sync_period: Duration,
+    /// How long the highest recommendation counts before an autoscaler whose rules say nothing of it scales down.
+    pub horizontal_pod_autoscaler_downscale_stabilization: Duration,
+    /// How far a figure may be from its target without consequences, as a part of the target; 0 at least.
+    pub horizontal_pod_autoscaler_tolerance: f64,
+    /// How long after its start a pod's use of the processor may be that of starting.
+    pub horizontal_pod_autoscaler_cpu_initialization_period: Duration,
+    /// How long after its start a pod that says it is not ready has not been ready yet.
+    pub horizontal_pod_autoscaler_initial_readiness_delay: Duration,
     /// How long certificates that are asked for through the API are good at most.
     pub cluster_signing_duration: Duration,
 }
@@ -49,6 +59,11 @@ impl Default for Settings {
             max_endpoints_per_slice: 100,
             node_cidr_mask_size_ipv4: 24,
             node_cidr_mask_size_ipv6: 64,
+            horizontal_pod_autoscaler_sync_period: Duration::from_secs(15),
+            horizontal_pod_autoscaler_downscale_stabilization: Duration::from_secs(300),
+            horizontal_pod_autoscaler_tolerance: 0.1,
+            horizontal_pod_autoscaler_cpu_initialization_period: Duration::from_secs(300),
+            horizontal_pod_autoscaler_initial_readiness_delay: Duration::from_secs(30),
             cluster_signing_duration: Duration::from_secs(365 * 24 * 3600),
         }
     }
