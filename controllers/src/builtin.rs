@@ -156,7 +156,11 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(deployment::DeploymentController::new(clock(), &options.features)),
         BoxController::new(endpoints::EndpointsController::new(clock())),
         BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
-        BoxController::new(mirroring::Mirroring::new(clock(), metrics)),
+        BoxController::new(mirroring::Mirroring::new(
+            clock(),
+            settings.mirroring_max_endpoints_per_subset.max(1),
+            metrics,
+        )),
         BoxController::new(namespaces::Namespaces),
         BoxController::new(service_accounts::ServiceAccounts),
         BoxController::new(root_ca::RootCa::new(options.root_ca.clone(), metrics)),

@@ -33,6 +33,10 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 100,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     max_endpoints_per_slice: u16,
+    /// How many addresses of a subset of Endpoints are copied to EndpointSlices at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    mirroring_max_endpoints_per_subset: u16,
     /// How many bits of an IPv4 address are those of a node's range.
     #[arg(long, value_name = "BITS", default_value_t = 24,
         value_parser = clap::value_parser!(u8).range(..=32))]
@@ -73,6 +77,8 @@ impl SettingsArgs {
         settings.unhealthy_zone_threshold = self.unhealthy_zone_threshold;
         settings.large_cluster_size_threshold = self.large_cluster_size_threshold;
         settings.max_endpoints_per_slice = self.max_endpoints_per_slice.into();
+        settings.mirroring_max_endpoints_per_subset =
+            self.mirroring_max_endpoints_per_subset.into();
         settings.node_cidr_mask_size_ipv4 = self.node_cidr_mask_size_ipv4;
         settings.node_cidr_mask_size_ipv6 = self.node_cidr_mask_size_ipv6;
         settings.cluster_signing_duration = self.cluster_signing_duration;
@@ -208,6 +214,7 @@ mod tests {
             "--node-eviction-rate=-1",
             "--node-cidr-mask-size-ipv4=33",
             "--max-endpoints-per-slice=0",
+            "--mirroring-max-endpoints-per-subset=1001",
             "--horizontal-pod-autoscaler-sync-period=0s",
             "--horizontal-pod-autoscaler-tolerance=-0.1",
         ];

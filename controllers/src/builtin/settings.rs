@@ -28,6 +28,8 @@ pub struct Settings {
     pub large_cluster_size_threshold: usize,
     /// How many endpoints an EndpointSlice has at most; above 0.
     pub max_endpoints_per_slice: usize,
+    /// How many addresses of a subset of Endpoints are copied to EndpointSlices at most; above 0.
+    pub mirroring_max_endpoints_per_subset: usize,
     /// How many bits of an IPv4 address are those of a node's range.
     pub node_cidr_mask_size_ipv4: u8,
     /// How many bits of an IPv6 address are.
@@ -57,6 +59,7 @@ impl Default for Settings {
             unhealthy_zone_threshold: 0.55,
             large_cluster_size_threshold: 50,
             max_endpoints_per_slice: 100,
+            mirroring_max_endpoints_per_subset: 1000,
             node_cidr_mask_size_ipv4: 24,
             node_cidr_mask_size_ipv6: 64,
             horizontal_pod_autoscaler_sync_period: Duration::from_secs(15),

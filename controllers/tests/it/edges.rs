@@ -145,6 +145,30 @@ async fn of_very_many_addresses_a_thousand_are_mirrored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_subset_as_many_addresses_are_mirrored_as_is_said() {
+    let mut world = World::selected("endpointslice-mirroring-controller").await;
+    let mut settings = Settings::default();
+    settings.mirroring_max_endpoints_per_subset = 2;
+    world.cluster.set(settings).await;
+    let ports = json!([{"port": 80}]);
+    world.make_spec(SERVICE, "db", json!({"clusterIP": "None", "ports": ports})).await;
+    let addresses = json!([{"ip": "10.1.0.1"}, {"ip": "10.1.0.2"}, {"ip": "10.1.0.3"}]);
+    let subsets = json!([{"addresses": addresses, "ports": ports}]);
+    world.make(ENDPOINTS, json!({"metadata": {"name": "db"}, "subsets": subsets})).await;
+    let said = world.told("db", "TooManyAddressesToMirror").await;
+    assert_eq!(
+        said,
+        "A max of 2 addresses can be mirrored to EndpointSlices per Endpoints subset. \
+         1 addresses were skipped"
+    );
+    world
+        .until_all(SLICE, "the others are mirrored", |all| {
+            all.iter().map(|slice| items(slice, "/endpoints").len()).sum::<usize>() == 2
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn volumes_and_claims_are_counted_when_somebody_asks() {
     let world = World::selected("persistentvolume-binder-controller").await;
     let size = json!({"storage": "1Gi"});
