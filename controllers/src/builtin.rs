@@ -194,7 +194,9 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(autoscaler::Autoscaler::new(&options.features, settings, metrics)),
         BoxController::new(bootstrap_tokens::BootstrapSigner),
         BoxController::new(bootstrap_tokens::TokenCleaner),
-        BoxController::new(account_tokens::UnusedTokens),
+        BoxController::new(account_tokens::UnusedTokens::new(
+            settings.legacy_service_account_token_clean_up_period,
+        )),
         BoxController::new(node_ttl::NodeTtl::new()),
         BoxController::new(service_cidrs::ServiceCidrs),
     ];

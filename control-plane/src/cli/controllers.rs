@@ -60,6 +60,9 @@ pub(crate) struct SettingsArgs {
     /// How long after its start a pod that says it is not ready has not been ready yet.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     horizontal_pod_autoscaler_initial_readiness_delay: Duration,
+    /// How long a token Secret that nobody uses is kept until it is declared invalid, and then again until it goes.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = period)]
+    legacy_service_account_token_clean_up_period: Duration,
     /// How long certificates that are asked for through the API are good at most.
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     cluster_signing_duration: Duration,
@@ -82,6 +85,8 @@ impl SettingsArgs {
         settings.node_cidr_mask_size_ipv4 = self.node_cidr_mask_size_ipv4;
         settings.node_cidr_mask_size_ipv6 = self.node_cidr_mask_size_ipv6;
         settings.cluster_signing_duration = self.cluster_signing_duration;
+        settings.legacy_service_account_token_clean_up_period =
+            self.legacy_service_account_token_clean_up_period;
         self.scaling(&mut settings);
         settings
     }
@@ -216,6 +221,7 @@ mod tests {
             "--max-endpoints-per-slice=0",
             "--mirroring-max-endpoints-per-subset=1001",
             "--horizontal-pod-autoscaler-sync-period=0s",
+            "--legacy-service-account-token-clean-up-period=0s",
             "--horizontal-pod-autoscaler-tolerance=-0.1",
         ];
         for wrong in wrong {

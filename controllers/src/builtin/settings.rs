@@ -44,6 +44,9 @@ pub struct Settings {
     pub horizontal_pod_autoscaler_cpu_initialization_period: Duration,
     /// How long after its start a pod that says it is not ready has not been ready yet.
     pub horizontal_pod_autoscaler_initial_readiness_delay: Duration,
+    /// How long a token Secret that nobody uses is kept until it is declared invalid, and then again until it goes;
+    /// above 0.
+    pub legacy_service_account_token_clean_up_period: Duration,
     /// How long certificates that are asked for through the API are good at most.
     pub cluster_signing_duration: Duration,
 }
@@ -67,6 +70,7 @@ impl Default for Settings {
             horizontal_pod_autoscaler_tolerance: 0.1,
             horizontal_pod_autoscaler_cpu_initialization_period: Duration::from_secs(300),
             horizontal_pod_autoscaler_initial_readiness_delay: Duration::from_secs(30),
+            legacy_service_account_token_clean_up_period: Duration::from_secs(365 * 24 * 3600),
             cluster_signing_duration: Duration::from_secs(365 * 24 * 3600),
         }
     }
