@@ -156,7 +156,11 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(deployment::DeploymentController::new(clock(), &options.features)),
         BoxController::new(endpoints::EndpointsController::new(clock())),
         BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
-        BoxController::new(mirroring::Mirroring::new(clock(), metrics)),
+        BoxController::new(mirroring::Mirroring::new(
+            clock(),
+            settings.mirroring_max_endpoints_per_subset.max(1),
+            metrics,
+        )),
         BoxController::new(namespaces::Namespaces),
         BoxController::new(service_accounts::ServiceAccounts),
         BoxController::new(root_ca::RootCa::new(options.root_ca.clone(), metrics)),
@@ -187,10 +191,12 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(resource_quota::ResourceQuotas::new()),
         BoxController::new(certificates::CertificateApproving),
         BoxController::new(certificates::CertificateCleaning),
-        BoxController::new(autoscaler::Autoscaler::new(&options.features, metrics)),
+        BoxController::new(autoscaler::Autoscaler::new(&options.features, settings, metrics)),
         BoxController::new(bootstrap_tokens::BootstrapSigner),
         BoxController::new(bootstrap_tokens::TokenCleaner),
-        BoxController::new(account_tokens::UnusedTokens),
+        BoxController::new(account_tokens::UnusedTokens::new(
+            settings.legacy_service_account_token_clean_up_period,
+        )),
         BoxController::new(node_ttl::NodeTtl::new()),
         BoxController::new(service_cidrs::ServiceCidrs),
     ];

@@ -33,6 +33,10 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 100,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     max_endpoints_per_slice: u16,
+    /// How many addresses of a subset of Endpoints are copied to EndpointSlices at most.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    mirroring_max_endpoints_per_subset: u16,
     /// How many bits of an IPv4 address are those of a node's range.
     #[arg(long, value_name = "BITS", default_value_t = 24,
         value_parser = clap::value_parser!(u8).range(..=32))]
@@ -41,6 +45,24 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "BITS", default_value_t = 64,
         value_parser = clap::value_parser!(u8).range(..=128))]
     node_cidr_mask_size_ipv6: u8,
+    /// How often each autoscaler is looked at.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = period)]
+    horizontal_pod_autoscaler_sync_period: Duration,
+    /// How long the highest recommendation counts before an autoscaler scales down.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    horizontal_pod_autoscaler_downscale_stabilization: Duration,
+    /// How far a figure may be from its target without consequences, as a part of the target.
+    #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = rate)]
+    horizontal_pod_autoscaler_tolerance: f64,
+    /// How long after its start a pod's use of the processor may be that of starting.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    horizontal_pod_autoscaler_cpu_initialization_period: Duration,
+    /// How long after its start a pod that says it is not ready has not been ready yet.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    horizontal_pod_autoscaler_initial_readiness_delay: Duration,
+    /// How long a token Secret that nobody uses is kept until it is declared invalid, and then again until it goes.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = period)]
+    legacy_service_account_token_clean_up_period: Duration,
     /// How long certificates that are asked for through the API are good at most.
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     cluster_signing_duration: Duration,
@@ -58,11 +80,32 @@ impl SettingsArgs {
         settings.unhealthy_zone_threshold = self.unhealthy_zone_threshold;
         settings.large_cluster_size_threshold = self.large_cluster_size_threshold;
         settings.max_endpoints_per_slice = self.max_endpoints_per_slice.into();
+        settings.mirroring_max_endpoints_per_subset =
+            self.mirroring_max_endpoints_per_subset.into();
         settings.node_cidr_mask_size_ipv4 = self.node_cidr_mask_size_ipv4;
         settings.node_cidr_mask_size_ipv6 = self.node_cidr_mask_size_ipv6;
         settings.cluster_signing_duration = self.cluster_signing_duration;
+        settings.legacy_service_account_token_clean_up_period =
+            self.legacy_service_account_token_clean_up_period;
+        self.scaling(&mut settings);
         settings
     }
+
+    fn scaling(&self, settings: &mut Settings) {
+        settings.horizontal_pod_autoscaler_sync_period = self.horizontal_pod_autoscaler_sync_period;
+        settings.horizontal_pod_autoscaler_downscale_stabilization =
+            self.horizontal_pod_autoscaler_downscale_stabilization;
+        settings.horizontal_pod_autoscaler_tolerance = self.horizontal_pod_autoscaler_tolerance;
+        settings.horizontal_pod_autoscaler_cpu_initialization_period =
+            self.horizontal_pod_autoscaler_cpu_initialization_period;
+        settings.horizontal_pod_autoscaler_initial_readiness_delay =
+            self.horizontal_pod_autoscaler_initial_readiness_delay;
+    }
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let period = duration(text)?;
+    if period.is_zero() { Err("must be above zero".to_owned()) } else { Ok(period) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -160,18 +203,26 @@ mod tests {
             "--node-eviction-rate=2.5",
             "--node-cidr-mask-size-ipv4=26",
             "--leader-elect-lease-duration=60s",
+            "--horizontal-pod-autoscaler-sync-period=5s",
+            "--horizontal-pod-autoscaler-downscale-stabilization=0s",
         ];
         let said = line(&flags).unwrap();
         let settings = said.settings.settings();
         assert_eq!(settings.terminated_pod_gc_threshold, 0);
         assert_eq!(settings.node_monitor_grace_period, Duration::from_secs(90));
         assert_eq!(settings.node_cidr_mask_size_ipv4, 26);
+        assert_eq!(settings.horizontal_pod_autoscaler_sync_period, Duration::from_secs(5));
+        assert!(settings.horizontal_pod_autoscaler_downscale_stabilization.is_zero());
         assert!((settings.node_eviction_rate - 2.5).abs() < f64::EPSILON);
         assert_eq!(said.election.lease("me").unwrap().lease_duration, Duration::from_secs(60));
         let wrong = [
             "--node-eviction-rate=-1",
             "--node-cidr-mask-size-ipv4=33",
             "--max-endpoints-per-slice=0",
+            "--mirroring-max-endpoints-per-subset=1001",
+            "--horizontal-pod-autoscaler-sync-period=0s",
+            "--legacy-service-account-token-clean-up-period=0s",
+            "--horizontal-pod-autoscaler-tolerance=-0.1",
         ];
         for wrong in wrong {
             assert!(line(&[wrong]).is_err(), "{wrong}");

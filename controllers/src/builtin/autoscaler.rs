@@ -7,16 +7,19 @@ mod scale;
 
 pub(super) use compute::printed;
 
-use super::discovery::{self, Resources};
+use super::{
+    Settings,
+    discovery::{self, Resources},
+};
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
-use calculator::{Target, Tolerances};
+use calculator::{Starting, Target, Tolerances};
 use compute::Computed;
 use k8s_openapi::{
     api::{
         autoscaling::v2::{
-            HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior,
-            HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerSpec, MetricStatus,
+            HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerSpec,
+            MetricStatus,
         },
         core::v1::Pod,
     },
@@ -24,7 +27,7 @@ use k8s_openapi::{
 };
 use kube::{Api, api::PostParams};
 use kubeplane_client::{EventType, ObjectKey};
-use kubeplane_core::{features::Features, quantity::Quantity, selector::LabelSelector};
+use kubeplane_core::{features::Features, selector::LabelSelector};
 use kubeplane_telemetry::Metrics;
 use monitor::{Done, Failed, Monitor};
 use normal::{Bounds, Memory};
@@ -32,9 +35,6 @@ use parking_lot::Mutex;
 use scale::Scale;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-/// How often each autoscaler is looked at.
-const PERIOD: Duration = Duration::from_secs(15);
-const TOLERANCE: f64 = 0.1;
 /// The condition that says that there is no replica because the figures wanted none.
 const SCALED_TO_ZERO: &str = "ScaledToZero";
 /// How long what the API server serves is believed to be the same.
@@ -50,17 +50,27 @@ pub(super) struct Autoscaler {
     to_zero: bool,
     /// Whether autoscalers have tolerances of their own.
     tolerant: bool,
+    /// How often each autoscaler is looked at.
+    period: Duration,
+    /// What counts where they have none, or may not.
+    tolerance: f64,
+    stabilization: Duration,
+    starting: Starting,
     monitor: Monitor,
 }
 
 impl Autoscaler {
-    pub(super) fn new(features: &Features, metrics: Option<&Metrics>) -> Self {
+    pub(super) fn new(features: &Features, settings: &Settings, metrics: Option<&Metrics>) -> Self {
         Self {
             memories: Mutex::default(),
             selectors: Mutex::default(),
             resources: Mutex::default(),
             to_zero: features.is_on("HPAScaleToZero"),
             tolerant: features.is_on("HPAConfigurableTolerance"),
+            period: settings.horizontal_pod_autoscaler_sync_period,
+            tolerance: settings.horizontal_pod_autoscaler_tolerance,
+            stabilization: settings.horizontal_pod_autoscaler_downscale_stabilization,
+            starting: Starting::of(settings),
             monitor: Monitor::registered(metrics),
         }
     }
@@ -131,11 +141,11 @@ impl Controller for Autoscaler {
         }
         let (done, failed) = (run.done, Failed::of(outcome.as_ref().err()));
         self.monitor.reconciled(done, failed, context.clock().elapsed() - started);
-        outcome.map(|()| Action::RequeueAfter(PERIOD))
+        outcome.map(|()| Action::RequeueAfter(self.period))
     }
 
     fn on_error(&self, _: &ObjectKey, _: &Error, _: u32) -> Retry {
-        Retry::After(PERIOD)
+        Retry::After(self.period)
     }
 }
 
@@ -222,8 +232,12 @@ impl Run<'_> {
         let current = found.wanted;
         let now = self.context.clock().elapsed();
         self.autoscaler.remember(self.key, |memory| memory.begin(current, now));
-        let bounds =
-            Bounds { min: spec.min_replicas.unwrap_or(1), max: spec.max_replicas, current };
+        let bounds = Bounds {
+            min: spec.min_replicas.unwrap_or(1),
+            max: spec.max_replicas,
+            current,
+            stabilization: self.autoscaler.stabilization,
+        };
         let was_scaled_to_zero = self.to_zero() && self.is_scaled_to_zero();
         let wakes = was_scaled_to_zero && (bounds.min != 0 || has_figure_without_pods(&spec));
         if current == 0 && !wakes {
@@ -417,7 +431,11 @@ impl Run<'_> {
             pods: &pods,
             wanted: scale.wanted,
             present: scale.present,
-            tolerances: tolerances(spec.behavior.as_ref().filter(|_| self.autoscaler.tolerant)),
+            tolerances: Tolerances::of(
+                spec.behavior.as_ref().filter(|_| self.autoscaler.tolerant),
+                self.autoscaler.tolerance,
+            ),
+            starting: self.autoscaler.starting,
             now: self.context.now(),
         };
         let specs = spec.metrics.clone().unwrap_or_default();
@@ -476,15 +494,4 @@ impl Run<'_> {
 fn has_figure_without_pods(spec: &HorizontalPodAutoscalerSpec) -> bool {
     let mut metrics = spec.metrics.iter().flatten();
     metrics.any(|metric| matches!(metric.type_.as_str(), "Object" | "External"))
-}
-
-fn tolerances(behavior: Option<&HorizontalPodAutoscalerBehavior>) -> Tolerances {
-    let of = |rules: Option<&HPAScalingRules>| {
-        let tolerance = rules.and_then(|rules| rules.tolerance.as_ref());
-        tolerance.map_or(TOLERANCE, |tolerance| Quantity::from_api(tolerance).as_f64())
-    };
-    Tolerances {
-        down: of(behavior.and_then(|behavior| behavior.scale_down.as_ref())),
-        up: of(behavior.and_then(|behavior| behavior.scale_up.as_ref())),
-    }
 }

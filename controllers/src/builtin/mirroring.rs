@@ -26,18 +26,18 @@ const CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// The most addresses that are copied from one subset.
-const LARGEST: usize = 1000;
 
 /// Copies Endpoints that someone wrote by hand, for a Service without a selector, to EndpointSlices.
 pub(super) struct Mirroring {
     written: Written,
+    /// The most addresses that are copied from one subset.
+    largest: usize,
     figures: Figures,
 }
 
 impl Mirroring {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
-        Self { written: Written::new(clock), figures: Figures::shown(metrics) }
+    pub(super) fn new(clock: SharedClock, largest: usize, metrics: Option<&Metrics>) -> Self {
+        Self { written: Written::new(clock), largest, figures: Figures::shown(metrics) }
     }
 }
 
@@ -113,11 +113,12 @@ impl Mirroring {
         let alive = wanted
             .as_ref()
             .is_some_and(|endpoints| endpoints.metadata.deletion_timestamp.is_none());
-        let mirrored = wanted.as_deref().map(mirror).unwrap_or_default();
+        let mirrored = wanted.as_deref().map(|endpoints| mirror(endpoints, self.largest));
+        let mirrored = mirrored.unwrap_or_default();
         if let Some(endpoints) = wanted.as_deref() {
-            mirrored.tell(context, endpoints);
+            mirrored.tell(context, endpoints, self.largest);
         }
-        self.figures.planned(request, &mirrored, &present);
+        self.figures.planned(request, &mirrored, &present, self.largest);
         let plan = plan(mirrored.slices, &present);
         let sizes = figures::sizes(&plan);
         let written = plan.carry_out(context, ("Endpoints", request), &self.written, alive).await;
@@ -138,7 +139,7 @@ struct Mirrored {
 }
 
 impl Mirrored {
-    fn tell(&self, context: &Context, endpoints: &Endpoints) {
+    fn tell(&self, context: &Context, endpoints: &Endpoints, largest: usize) {
         let warn = |reason: &str, message: String| {
             context.recorder().event_for(endpoints, EventType::Warning, reason, message);
         };
@@ -149,7 +150,7 @@ impl Mirrored {
         }
         if skipped > invalid {
             let message = format!(
-                "A max of {LARGEST} addresses can be mirrored to EndpointSlices per Endpoints subset. \
+                "A max of {largest} addresses can be mirrored to EndpointSlices per Endpoints subset. \
                  {skipped} addresses were skipped"
             );
             warn("TooManyAddressesToMirror", message);
@@ -158,14 +159,14 @@ impl Mirrored {
 }
 
 /// One slice for each address family and set of ports.
-fn mirror(endpoints: &Endpoints) -> Mirrored {
+fn mirror(endpoints: &Endpoints, largest: usize) -> Mirrored {
     let mut slices: BTreeMap<(&str, String), EndpointSlice> = BTreeMap::new();
     let (mut invalid, mut skipped) = (0, 0);
     for pack in repack::packed(endpoints.subsets.as_deref().unwrap_or_default()) {
         let ports = ports(&pack.ports);
         let mut taken = 0;
         for (address, ready) in pack.addresses {
-            if taken == LARGEST {
+            if taken == largest {
                 skipped += 1;
                 continue;
             }
@@ -287,7 +288,7 @@ mod tests {
             }],
         }))
         .unwrap();
-        let first = plan(mirror(&endpoints).slices, &[]);
+        let first = plan(mirror(&endpoints, 1000).slices, &[]);
         let shape: Vec<_> = first
             .create
             .iter()
@@ -297,9 +298,9 @@ mod tests {
             .collect();
         assert_eq!(shape, [("IPv4", 2), ("IPv6", 1)]);
         let present: Vec<_> = first.create.into_iter().map(Arc::new).collect();
-        assert_eq!(plan(mirror(&endpoints).slices, &present), Plan::default());
+        assert_eq!(plan(mirror(&endpoints, 1000).slices, &present), Plan::default());
         endpoints.subsets.as_mut().unwrap()[0].addresses.as_mut().unwrap().pop();
-        let second = plan(mirror(&endpoints).slices, &present);
+        let second = plan(mirror(&endpoints, 1000).slices, &present);
         assert_eq!((second.create.len(), second.update.len(), second.delete.len()), (0, 0, 1));
     }
 
@@ -309,7 +310,7 @@ mod tests {
             let subset = json!({"addresses": [{"ip": ip}], "ports": [{"port": port}]});
             let meta = json!({"name": "db", "namespace": "ns", "uid": "u"});
             let endpoints = json!({"metadata": meta, "subsets": [subset]});
-            mirror(&serde_json::from_value(endpoints).unwrap()).slices
+            mirror(&serde_json::from_value(endpoints).unwrap(), 1000).slices
         };
         let mut present = of(80, "192.0.2.1").remove(0);
         present.metadata.name = Some("db-x".to_owned());

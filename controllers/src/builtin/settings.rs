@@ -28,10 +28,25 @@ pub struct Settings {
     pub large_cluster_size_threshold: usize,
     /// How many endpoints an EndpointSlice has at most; above 0.
     pub max_endpoints_per_slice: usize,
+    /// How many addresses of a subset of Endpoints are copied to EndpointSlices at most; above 0.
+    pub mirroring_max_endpoints_per_subset: usize,
     /// How many bits of an IPv4 address are those of a node's range.
     pub node_cidr_mask_size_ipv4: u8,
     /// How many bits of an IPv6 address are.
     pub node_cidr_mask_size_ipv6: u8,
+    /// How often each autoscaler is looked at; above 0.
+    pub horizontal_pod_autoscaler_sync_period: Duration,
+    /// How long the highest recommendation counts before an autoscaler whose rules say nothing of it scales down.
+    pub horizontal_pod_autoscaler_downscale_stabilization: Duration,
+    /// How far a figure may be from its target without consequences, as a part of the target; 0 at least.
+    pub horizontal_pod_autoscaler_tolerance: f64,
+    /// How long after its start a pod's use of the processor may be that of starting.
+    pub horizontal_pod_autoscaler_cpu_initialization_period: Duration,
+    /// How long after its start a pod that says it is not ready has not been ready yet.
+    pub horizontal_pod_autoscaler_initial_readiness_delay: Duration,
+    /// How long a token Secret that nobody uses is kept until it is declared invalid, and then again until it goes;
+    /// above 0.
+    pub legacy_service_account_token_clean_up_period: Duration,
     /// How long certificates that are asked for through the API are good at most.
     pub cluster_signing_duration: Duration,
 }
@@ -47,8 +62,15 @@ impl Default for Settings {
             unhealthy_zone_threshold: 0.55,
             large_cluster_size_threshold: 50,
             max_endpoints_per_slice: 100,
+            mirroring_max_endpoints_per_subset: 1000,
             node_cidr_mask_size_ipv4: 24,
             node_cidr_mask_size_ipv6: 64,
+            horizontal_pod_autoscaler_sync_period: Duration::from_secs(15),
+            horizontal_pod_autoscaler_downscale_stabilization: Duration::from_secs(300),
+            horizontal_pod_autoscaler_tolerance: 0.1,
+            horizontal_pod_autoscaler_cpu_initialization_period: Duration::from_secs(300),
+            horizontal_pod_autoscaler_initial_readiness_delay: Duration::from_secs(30),
+            legacy_service_account_token_clean_up_period: Duration::from_secs(365 * 24 * 3600),
             cluster_signing_duration: Duration::from_secs(365 * 24 * 3600),
         }
     }

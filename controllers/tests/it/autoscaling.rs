@@ -14,6 +14,7 @@ use kube::{
 };
 use kubeplane_apiserver::Builder;
 use kubeplane_clock::{Clock, PausedClock};
+use kubeplane_controllers::Settings;
 use kubeplane_core::Object;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -204,6 +205,26 @@ async fn a_workload_grows_with_its_use_and_shrinks_after_a_while() {
         if messages.any(|message| message == grown) { Ok(()) } else { Err(format!("{events:?}")) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_a_figure_may_be_off_is_for_the_settings_to_say() {
+    let mut scaled = Scaled::start().await;
+    let mut settings = Settings::default();
+    settings.horizontal_pod_autoscaler_tolerance = 0.9;
+    scaled.cluster.set(settings).await;
+    scaled.scale_by(json!({"minReplicas": 1, "maxReplicas": 5, "metrics": cpu(50)})).await;
+    let wanted = eventually("the figures were seen", || async {
+        scaled.all_use("90m").await;
+        scaled.pass(5).await;
+        let autoscalers = scaled.cluster.api::<HorizontalPodAutoscaler>();
+        let status = autoscalers.get("web").await.unwrap().status.unwrap_or_default();
+        let mut figures = status.current_metrics.iter().flatten();
+        let seen = figures.find_map(|own| own.resource.as_ref()?.current.average_utilization);
+        if seen == Some(90) { Ok(status.desired_replicas) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    assert_eq!(wanted, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,13 @@
 //! What the original does, and says, where things are not as usual.
 
 use crate::world::{
-    BUDGET, CLAIM, CRON_JOB, DAEMON_SET, DEPLOYMENT, ENDPOINTS, JOB, NODES, POD, REVISION, SERVICE,
-    SLICE, VOLUME, World, condition, items, number, says, template, text,
+    ACCOUNT, BUDGET, CLAIM, CONFIG_MAP, CRON_JOB, DAEMON_SET, DEPLOYMENT, ENDPOINTS, JOB, NODES,
+    POD, REVISION, SECRET, SERVICE, SLICE, VOLUME, World, condition, items, number, says, template,
+    text,
 };
 use kubeplane_controllers::Settings;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const ROLLBACK: &str = "deprecated.deployment.rollback.rollback-to";
 
@@ -145,6 +147,30 @@ async fn of_very_many_addresses_a_thousand_are_mirrored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_subset_as_many_addresses_are_mirrored_as_is_said() {
+    let mut world = World::selected("endpointslice-mirroring-controller").await;
+    let mut settings = Settings::default();
+    settings.mirroring_max_endpoints_per_subset = 2;
+    world.cluster.set(settings).await;
+    let ports = json!([{"port": 80}]);
+    world.make_spec(SERVICE, "db", json!({"clusterIP": "None", "ports": ports})).await;
+    let addresses = json!([{"ip": "10.1.0.1"}, {"ip": "10.1.0.2"}, {"ip": "10.1.0.3"}]);
+    let subsets = json!([{"addresses": addresses, "ports": ports}]);
+    world.make(ENDPOINTS, json!({"metadata": {"name": "db"}, "subsets": subsets})).await;
+    let said = world.told("db", "TooManyAddressesToMirror").await;
+    assert_eq!(
+        said,
+        "A max of 2 addresses can be mirrored to EndpointSlices per Endpoints subset. \
+         1 addresses were skipped"
+    );
+    world
+        .until_all(SLICE, "the others are mirrored", |all| {
+            all.iter().map(|slice| items(slice, "/endpoints").len()).sum::<usize>() == 2
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn volumes_and_claims_are_counted_when_somebody_asks() {
     let world = World::selected("persistentvolume-binder-controller").await;
     let size = json!({"storage": "1Gi"});
@@ -263,6 +289,37 @@ async fn of_pods_that_have_ended_as_many_are_kept_as_is_said() {
     world.gone(POD, "a").await;
     world.gone(POD, "b").await;
     assert!(world.find(POD, "c").await.is_some(), "the latest by time and name");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_that_nobody_uses_are_kept_as_long_as_is_said() {
+    let mut world = World::start().await;
+    let mut settings = Settings::default();
+    settings.legacy_service_account_token_clean_up_period = Duration::from_secs(48 * 3600);
+    world.cluster.set(settings).await;
+    let since = world.now()[..10].to_owned();
+    let tracking = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking"}, "data": {"since": since}});
+    let maps = world.api_in(CONFIG_MAP, "kube-system");
+    maps.create(&Default::default(), &serde_json::from_value(tracking).unwrap()).await.unwrap();
+    let listed = json!([{"name": "auto"}]);
+    world.make(ACCOUNT, json!({"metadata": {"name": "robot"}, "secrets": listed})).await;
+    let token = json!({"metadata": {"name": "auto",
+            "annotations": {"kubernetes.io/service-account.name": "robot"}},
+        "type": "kubernetes.io/service-account-token"});
+    world.make(SECRET, token).await;
+    let made = |secret: &Value| secret.pointer("/data/token").is_some();
+    world.until(SECRET, "auto", "its token is made", made).await;
+    // Far less than the year that is usual.
+    world.pass(10 * 24 * 3600);
+    let check = async || {
+        world.pass(3600);
+        match world.find(SECRET, "auto").await {
+            None => Ok(()),
+            Some(secret) => Err(format!("{secret:#}")),
+        }
+    };
+    world.eventually("it goes", check).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

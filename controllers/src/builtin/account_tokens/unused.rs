@@ -17,15 +17,22 @@ use std::{
 
 /// How often tokens are looked at.
 const PERIOD: Duration = Duration::from_secs(24 * 3600);
-/// How long a token is kept that nobody uses, before and after it is declared invalid.
-const UNUSED: SignedDuration = SignedDuration::from_hours(8760);
 const TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 
-/// Deletes tokens that were made by themselves and that nobody has used for a year: declares them invalid
-/// first, and deletes them when nobody has missed them for another one.
-pub(crate) struct UnusedTokens;
+/// Deletes tokens that were made by themselves and that nobody has used for long: declares them invalid
+/// first, and deletes them when nobody has missed them for as long again.
+pub(crate) struct UnusedTokens {
+    /// How long a token is kept that nobody uses, before and after it is declared invalid.
+    unused: SignedDuration,
+}
+
+impl UnusedTokens {
+    pub(crate) fn new(unused: Duration) -> Self {
+        Self { unused: SignedDuration::try_from(unused).unwrap_or(SignedDuration::MAX) }
+    }
+}
 
 #[async_trait]
 impl Controller for UnusedTokens {
@@ -59,7 +66,7 @@ impl Controller for UnusedTokens {
         let since = tracking.data.as_ref().and_then(|data| data.get("since"));
         let Some(since) = since.and_then(|since| since.parse::<Date>().ok()) else { return again };
         let now = context.now();
-        let before = now.saturating_sub(UNUSED).unwrap_or(Timestamp::MIN);
+        let before = now.saturating_sub(self.unused).unwrap_or(Timestamp::MIN);
         // The day on which the server began to note who is used is not whole.
         if since.tomorrow().is_ok_and(|since| date(before) < since) {
             return again;

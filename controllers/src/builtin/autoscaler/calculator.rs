@@ -1,7 +1,11 @@
 //! From figures to numbers of replicas.
 
+use crate::builtin::Settings;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::{
+    autoscaling::v2::{HPAScalingRules, HorizontalPodAutoscalerBehavior},
+    core::v1::{Container, Pod},
+};
 use kubeplane_core::quantity::Quantity;
 use kubeplane_workload::{condition, is_ready, is_sidecar, requests};
 use std::{
@@ -9,10 +13,24 @@ use std::{
     sync::Arc,
 };
 
-/// How long after its start a pod's use of the processor may be that of starting.
-const INITIALIZATION: SignedDuration = SignedDuration::from_secs(300);
-/// How long after its start a pod may say for the first time that it is not ready.
-const FIRST_READINESS: SignedDuration = SignedDuration::from_secs(30);
+/// How long after its start a pod is not what it will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Starting {
+    /// In which its use of the processor may be that of starting.
+    initialization: SignedDuration,
+    /// In which it may say for the first time that it is not ready.
+    first_readiness: SignedDuration,
+}
+
+impl Starting {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let signed = |time| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+        Self {
+            initialization: signed(settings.horizontal_pod_autoscaler_cpu_initialization_period),
+            first_readiness: signed(settings.horizontal_pod_autoscaler_initial_readiness_delay),
+        }
+    }
+}
 
 /// A figure of one pod, in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +53,18 @@ pub(super) struct Tolerances {
 }
 
 impl Tolerances {
+    /// Those of an autoscaler's rules, and `usual` where they say nothing.
+    pub(super) fn of(behavior: Option<&HorizontalPodAutoscalerBehavior>, usual: f64) -> Self {
+        let of = |rules: Option<&HPAScalingRules>| {
+            let tolerance = rules.and_then(|rules| rules.tolerance.as_ref());
+            tolerance.map_or(usual, |tolerance| Quantity::from_api(tolerance).as_f64())
+        };
+        Self {
+            down: of(behavior.and_then(|behavior| behavior.scale_down.as_ref())),
+            up: of(behavior.and_then(|behavior| behavior.scale_up.as_ref())),
+        }
+    }
+
     fn contain(self, ratio: f64) -> bool {
         (1.0 - self.down) <= ratio && ratio <= (1.0 + self.up)
     }
@@ -50,6 +80,7 @@ pub(super) struct Target<'a> {
     /// The replicas it has.
     pub(super) present: i32,
     pub(super) tolerances: Tolerances,
+    pub(super) starting: Starting,
     pub(super) now: Timestamp,
 }
 
@@ -105,7 +136,7 @@ impl Groups {
             } else if phase(pod) == "Pending" {
                 groups.unready.insert(name);
             } else if let Some(metric) = metrics.get(&name) {
-                if resource == "cpu" && !tells_truth(pod, metric, target.now) {
+                if resource == "cpu" && !tells_truth(pod, metric, target) {
                     groups.unready.insert(name);
                 } else {
                     groups.ready += 1;
@@ -119,16 +150,16 @@ impl Groups {
 }
 
 /// Whether what a pod used of the processor is what it needs when it works.
-fn tells_truth(pod: &Pod, metric: &PodMetric, now: Timestamp) -> bool {
+fn tells_truth(pod: &Pod, metric: &PodMetric, target: &Target<'_>) -> bool {
     let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
     let (Some(ready), Some(started)) = (condition(pod, "Ready"), started) else { return false };
     let after = |at: Timestamp, time| at.saturating_add(time).unwrap_or(Timestamp::MAX);
     let changed = ready.last_transition_time.as_ref().map_or(Timestamp::MIN, |time| time.0);
     let unready = ready.status == "False";
-    if after(started.0, INITIALIZATION) > now {
+    if after(started.0, target.starting.initialization) > target.now {
         !unready && metric.at >= after(changed, metric.window)
     } else {
-        !(unready && after(started.0, FIRST_READINESS) > changed)
+        !(unready && after(started.0, target.starting.first_readiness) > changed)
     }
 }
 

@@ -3,9 +3,6 @@
 use k8s_openapi::api::autoscaling::v2::{HPAScalingRules, HorizontalPodAutoscalerBehavior};
 use std::time::Duration;
 
-/// How long the highest recommendation counts when nothing else is said.
-const STABILIZATION: Duration = Duration::from_secs(300);
-
 #[derive(Debug, Clone, Copy)]
 struct Recommendation {
     replicas: i32,
@@ -26,12 +23,14 @@ pub(super) struct Memory {
     downs: Vec<Scaled>,
 }
 
-/// Between how many replicas there must be, and how many there are.
+/// What a decision keeps to, and how many replicas there are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) min: i32,
     pub(super) max: i32,
     pub(super) current: i32,
+    /// How long the highest recommendation counts when nothing else is said.
+    pub(super) stabilization: Duration,
 }
 
 /// A reason and a message.
@@ -88,7 +87,7 @@ impl Memory {
 
     /// Without rules of its own an autoscaler may double, and goes down with the highest of five minutes.
     pub(super) fn decide(&mut self, wanted: i32, bounds: Bounds, now: Duration) -> Decision {
-        let cutoff = now.saturating_sub(STABILIZATION);
+        let cutoff = now.saturating_sub(bounds.stabilization);
         let recent = self.recommendations.iter().filter(|old| old.at >= cutoff);
         let stable = recent.map(|old| old.replicas).fold(wanted, i32::max);
         self.remember(wanted, now, |old| old.at < cutoff);
@@ -120,7 +119,7 @@ impl Memory {
             let window = seconds.and_then(|seconds| u64::try_from(seconds).ok());
             now.checked_sub(window.map_or(default, Duration::from_secs))
         };
-        let since = [window(&up, Duration::ZERO), window(&down, STABILIZATION)];
+        let since = [window(&up, Duration::ZERO), window(&down, bounds.stabilization)];
         // A window longer than the time there has been has no beginning.
         let within = |at: Duration, since: Option<Duration>| since.is_none_or(|since| at > since);
         let (mut lowest, mut highest) = (wanted, wanted);
@@ -261,7 +260,7 @@ mod tests {
     #[test]
     fn without_rules_it_may_double_and_waits_before_it_goes_down() {
         let mut memory = Memory::default();
-        let bounds = |current| Bounds { min: 2, max: 100, current };
+        let bounds = |current| Bounds { min: 2, max: 100, current, stabilization: at(300) };
         memory.begin(5, at(1000));
         let first = memory.decide(40, bounds(5), at(1000));
         assert_eq!((first.replicas, first.limit.0, first.limited), (10, "ScaleUpLimit", true));
@@ -273,6 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn how_long_it_waits_is_for_the_settings_to_say() {
+        let bounds = |seconds| Bounds { min: 1, max: 100, current: 10, stabilization: at(seconds) };
+        let rules = behavior(json!({"scaleDown": {"selectPolicy": "Max", "policies": [
+            {"type": "Percent", "value": 100, "periodSeconds": 15}]}}));
+        for (seconds, replicas) in [(300, 10), (30, 3)] {
+            let mut memory = Memory::default();
+            memory.begin(10, at(1000));
+            assert_eq!(memory.decide(3, bounds(seconds), at(1060)).replicas, replicas);
+            let mut memory = Memory::default();
+            memory.begin(10, at(1000));
+            let by_rules = memory.decide_by(&rules, 3, bounds(seconds), at(1060));
+            assert_eq!(by_rules.replicas, replicas);
+        }
+    }
+
+    #[test]
     fn rules_limit_how_fast_it_goes_up() {
         let rules = behavior(json!({
             "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [
@@ -281,7 +296,7 @@ mod tests {
             "scaleDown": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [
                 {"type": "Percent", "value": 10, "periodSeconds": 60}]}}));
         let mut memory = Memory::default();
-        let bounds = |current| Bounds { min: 1, max: 1000, current };
+        let bounds = |current| Bounds { min: 1, max: 1000, current, stabilization: at(300) };
         let first = memory.decide_by(&rules, 100, bounds(10), at(5000));
         assert_eq!((first.replicas, first.limit.0), (15, "ScaleUpLimit"));
         memory.scaled(&rules, 10, 15, at(5000));
@@ -301,7 +316,7 @@ mod tests {
             "scaleDown": {"stabilizationWindowSeconds": 60, "selectPolicy": "Disabled", "policies": [
                 {"type": "Percent", "value": 10, "periodSeconds": 60}]}}));
         let mut memory = Memory::default();
-        let bounds = |current| Bounds { min: 1, max: 1000, current };
+        let bounds = |current| Bounds { min: 1, max: 1000, current, stabilization: at(300) };
         memory.begin(10, at(5000));
         let first = memory.decide_by(&rules, 20, bounds(10), at(5001));
         assert_eq!((first.replicas, first.stable.0), (10, "ScaleUpStabilized"));

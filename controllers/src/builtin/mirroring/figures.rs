@@ -1,6 +1,6 @@
 //! What is told of copies, under the original's names.
 
-use super::{LARGEST, Mirrored};
+use super::Mirrored;
 use crate::builtin::{
     endpointslices::{Had, Plan, Sums, count, float, port_key},
     figures::{Labels, Place, growing, labels},
@@ -64,6 +64,7 @@ impl Figures {
         key: &ObjectKey,
         mirrored: &Mirrored,
         present: &[Arc<EndpointSlice>],
+        largest: usize,
     ) {
         let wanted = endpoints(mirrored.slices.iter());
         let before = endpoints(present.iter().map(|slice| &**slice));
@@ -78,7 +79,7 @@ impl Figures {
         self.removed.observe(float(removed));
         self.skipped.observe(float(mirrored.skipped));
         let size = |slice: &EndpointSlice| slice.endpoints.as_ref().map_or(0, Vec::len);
-        let enough = mirrored.slices.iter().map(|slice| size(slice).div_ceil(LARGEST));
+        let enough = mirrored.slices.iter().map(|slice| size(slice).div_ceil(largest));
         let slices = mirrored.slices.len();
         let had = Had {
             endpoints: count(wanted.len()),

@@ -1,5 +1,6 @@
 use super::*;
 use serde_json::json;
+use std::time::Duration;
 
 const NOW: &str = "2026-01-01T01:00:00Z";
 
@@ -35,7 +36,8 @@ fn metrics(values: &[i64]) -> Metrics {
 fn target(pods: &[Arc<Pod>]) -> Target<'_> {
     let count = i32::try_from(pods.len()).unwrap();
     let tolerances = Tolerances { down: 0.1, up: 0.1 };
-    Target { pods, wanted: count, present: count, tolerances, now: now() }
+    let starting = Starting::of(&Settings::default());
+    Target { pods, wanted: count, present: count, tolerances, starting, now: now() }
 }
 
 /// Replicas for 100 per cent of what is asked for when the pods use these thousandths of processors.
@@ -52,6 +54,40 @@ fn replicas_follow_use() {
     let five = pods(5, "500m");
     assert_eq!(replicas(&five, &[100, 300, 500, 250, 250], 50), Ok(3));
     assert_eq!(replicas(&three, &[1010, 1030, 1020], 100), Ok(3));
+}
+
+#[test]
+fn how_long_a_pod_is_starting_is_for_the_settings_to_say() {
+    let three = pods(3, "500m");
+    let by = |initialization: u64| {
+        let settings = Settings {
+            horizontal_pod_autoscaler_cpu_initialization_period: Duration::from_secs(
+                initialization,
+            ),
+            ..Settings::default()
+        };
+        let target = Target { starting: Starting::of(&settings), ..target(&three) };
+        let early = PodMetric {
+            value: 1000,
+            at: "2026-01-01T00:00:30Z".parse().unwrap(),
+            window: SignedDuration::from_secs(60),
+        };
+        let mut all = metrics(&[1000, 1000]);
+        all.insert("p2".to_owned(), early);
+        utilization(&target, all, 50, "cpu", "").unwrap().replicas
+    };
+    // One of three was measured while it started; it counts as using nothing where that is long.
+    assert_eq!([by(300), by(2 * 3600)], [6, 4]);
+    let settings = Settings {
+        horizontal_pod_autoscaler_initial_readiness_delay: Duration::ZERO,
+        ..Settings::default()
+    };
+    let unready = [pod(0, "500m", "Running", true), pod(1, "500m", "Running", false)];
+    let never = Target { starting: Starting::of(&settings), ..target(&unready) };
+    let used = |target: &Target<'_>| {
+        utilization(target, metrics(&[1000, 1000]), 50, "cpu", "").unwrap().replicas
+    };
+    assert_eq!([used(&target(&unready)), used(&never)], [2, 4]);
 }
 
 #[test]
