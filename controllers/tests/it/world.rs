@@ -359,10 +359,17 @@ impl World {
 
     /// Waits for an event about an object, and returns what it says.
     pub(crate) async fn told(&self, about: &str, reason: &str) -> String {
+        self.told_so(about, reason, "").await
+    }
+
+    /// The same, of one whose message begins like this: another may come before it.
+    pub(crate) async fn told_so(&self, about: &str, reason: &str, begin: &str) -> String {
         let check = async || {
             let events = self.list(EVENT).await;
             let found = events.iter().find(|event| {
-                event["reason"] == reason && event["involvedObject"]["name"] == about
+                event["reason"] == reason
+                    && event["involvedObject"]["name"] == about
+                    && text(event, "/message").starts_with(begin)
             });
             found.map(|event| text(event, "/message").to_owned()).ok_or_else(|| {
                 format!(

@@ -254,27 +254,36 @@ impl LeaderElector {
 
     /// Lets others in at once.
     async fn release(&mut self) {
-        let Some(Observed { lease, .. }) = self.observed.take() else {
-            return;
-        };
-        if !self.is_mine(&lease) {
+        if !self.observed.take().is_some_and(|seen| self.is_mine(&seen.lease)) {
             return;
         }
-        let now = MicroTime(self.clock.now());
-        let spec = LeaseSpec {
-            holder_identity: Some(String::new()),
-            lease_duration_seconds: Some(1),
-            acquire_time: Some(now.clone()),
-            renew_time: Some(now),
-            ..lease.spec.clone().unwrap_or_default()
-        };
-        let free = Lease { spec: Some(spec), ..lease };
-        let params = PostParams::default();
-        let write = self.api.replace(&self.config.name, &params, &free);
-        match timeout(&*self.clock, self.config.retry_period, write).await {
-            Some(Ok(_)) => {}
+        match timeout(&*self.clock, self.config.renew_deadline, self.give_back()).await {
+            Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(lease = self.config.name, %error, "cannot release"),
             None => tracing::debug!(lease = self.config.name, "release timed out"),
+        }
+    }
+
+    /// Of the lease as it is: the last renewal may have been given up on its way and come to be written all the same.
+    async fn give_back(&self) -> Result<()> {
+        loop {
+            let lease = self.api.get(&self.config.name).await?;
+            if !self.is_mine(&lease) {
+                return Ok(());
+            }
+            let now = MicroTime(self.clock.now());
+            let spec = LeaseSpec {
+                holder_identity: Some(String::new()),
+                lease_duration_seconds: Some(1),
+                acquire_time: Some(now.clone()),
+                renew_time: Some(now),
+                ..lease.spec.clone().unwrap_or_default()
+            };
+            let free = Lease { spec: Some(spec), ..lease };
+            match self.api.replace(&self.config.name, &PostParams::default(), &free).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                other => return Ok(other.map(drop)?),
+            }
         }
     }
 }

@@ -137,3 +137,17 @@ async fn a_leader_that_ends_lets_the_next_in_at_once() {
     let spec = server.lease.lock().clone().map(|lease| lease["spec"].clone()).unwrap_or_default();
     assert_eq!((&spec["holderIdentity"], &spec["leaseTransitions"]), (&json!("second"), &json!(1)));
 }
+
+#[tokio::test]
+async fn a_lease_is_given_back_though_a_renewal_was_written_that_its_leader_gave_up() {
+    let (server, clock) =
+        (Arc::new(Server::default()), PausedClock::starting_at(jiff::Timestamp::UNIX_EPOCH));
+    let first = candidate(&server, &clock, "first");
+    pass(&clock, 5).await;
+    let renewed = server.lease.lock().clone();
+    assert_eq!(server.answer(&Method::PUT, renewed).0, 200);
+    first.token.cancel();
+    first.task.await.unwrap().unwrap();
+    let lease = server.lease.lock().clone().unwrap_or_default();
+    assert_eq!(lease["spec"]["holderIdentity"], "");
+}
