@@ -43,6 +43,7 @@ mod services;
 mod settings;
 mod statefulset;
 mod trim;
+mod unread;
 mod volume_expansion;
 mod volume_protection;
 mod written;

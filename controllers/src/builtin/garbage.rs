@@ -6,10 +6,12 @@ use super::{discovery::Resources, figures::Place};
 use crate::{Action, Context, Controller, Enqueue, Error, Sources};
 use async_trait::async_trait;
 use graph::{Graph, Work};
+use kubeplane_client::MetadataInformer;
 use kubeplane_telemetry::Metrics;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
 use std::{
+    collections::HashMap,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -35,6 +37,8 @@ pub(super) struct Garbage {
 struct Shared {
     graph: Mutex<Graph>,
     resources: RwLock<Resources>,
+    /// What was last told of the objects that are followed, by apiVersion and kind.
+    seen: RwLock<HashMap<(String, String), MetadataInformer>>,
     /// Where work that is found on the way goes.
     queue: OnceLock<Enqueue<Work>>,
     /// Asks for a new look at which resources there are.

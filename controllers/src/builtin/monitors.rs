@@ -8,9 +8,10 @@ use futures::{
     stream::{BoxStream, SelectAll, abortable, once},
 };
 use kube::discovery::ApiResource;
-use kubeplane_client::{MetadataChange, MetadataStep};
+use kubeplane_client::{MetadataChange, MetadataInformer, MetadataStep};
 use kubeplane_clock::timeout;
 use std::{
+    collections::HashMap,
     pin::Pin,
     sync::Arc,
     task::{self, Poll},
@@ -31,11 +32,19 @@ type Monitor = BoxStream<'static, (Arc<ApiResource>, Option<MetadataChange>)>;
 /// What is to be told of.
 type Wanted = fn(MetadataStep<'_>) -> bool;
 
+/// One resource that is followed.
+#[derive(Clone)]
+struct Followed {
+    resource: Arc<ApiResource>,
+    informer: MetadataInformer,
+    reading: AbortHandle,
+}
+
 /// Follows the metadata of some resources; as a stream, what changes in them and is wanted.
 pub(super) struct Monitors {
     context: Context,
     wanted: Wanted,
-    running: Vec<(Arc<ApiResource>, AbortHandle)>,
+    running: Vec<Followed>,
     changes: SelectAll<Monitor>,
 }
 
@@ -46,7 +55,15 @@ impl Monitors {
 
     /// What is followed; one that is followed anew is another.
     pub(super) fn running(&self) -> impl Iterator<Item = &Arc<ApiResource>> {
-        self.running.iter().map(|(resource, _)| resource)
+        self.running.iter().map(|followed| &followed.resource)
+    }
+
+    /// The metadata of what is followed, by apiVersion and kind.
+    pub(super) fn informers(&self) -> HashMap<(String, String), MetadataInformer> {
+        let all = self.running.iter().map(|Followed { resource, informer, .. }| {
+            ((resource.api_version.clone(), resource.kind.clone()), informer.clone())
+        });
+        all.collect()
     }
 
     fn is_running(&self, resource: &Arc<ApiResource>) -> bool {
@@ -69,25 +86,26 @@ impl Monitors {
             .filter(|served| wanted(served))
             .map(|served| served.resource.clone())
             .collect();
-        for (gone, reading) in self.running.iter().filter(|(own, _)| !wanted.contains(own)) {
-            self.context.informers().forget_metadata(ApiResource::clone(gone));
+        for gone in self.running.iter().filter(|own| !wanted.contains(&own.resource)) {
+            self.context.informers().forget_metadata(ApiResource::clone(&gone.resource));
             // An informer of whole objects goes on.
-            reading.abort();
+            gone.reading.abort();
         }
         let informers = self.context.informers();
         let mut running = Vec::new();
         for resource in wanted {
-            if let Some(own) = self.running.iter().find(|(own, _)| **own == resource) {
+            if let Some(own) = self.running.iter().find(|own| *own.resource == resource) {
                 running.push(own.clone());
                 continue;
             }
-            let changes = informers.metadata(resource.clone()).subscribe_to(self.wanted);
+            let informer = informers.metadata(resource.clone());
+            let changes = informer.subscribe_to(self.wanted);
             let resource = Arc::new(resource);
             let (end, told) = ((resource.clone(), None), resource.clone());
             let (changes, reading) =
                 abortable(changes.map(move |change| (told.clone(), Some(change))));
             self.changes.push(changes.chain(once(async move { end })).boxed());
-            running.push((resource, reading));
+            running.push(Followed { resource, informer, reading });
         }
         self.running = running;
         Ok(resources)
@@ -95,11 +113,7 @@ impl Monitors {
 
     /// Waits for the first lists, not for ever.
     pub(super) async fn first_lists(&mut self) {
-        let informers = self.context.informers();
-        let waits = self.running.iter().map(|(resource, _)| {
-            let informer = informers.metadata(ApiResource::clone(resource));
-            async move { informer.synced().await }
-        });
+        let waits = self.running.iter().map(|followed| followed.informer.synced());
         // What comes later is taken in later.
         let _ = timeout(&**self.context.clock(), PATIENCE, join_all(waits)).await;
     }
@@ -127,7 +141,7 @@ impl Stream for Monitors {
                 }
                 // Somebody else forgot it; if it is served again, it is followed again.
                 Poll::Ready(Some((resource, None))) => {
-                    self.running.retain(|(running, _)| !Arc::ptr_eq(running, &resource));
+                    self.running.retain(|own| !Arc::ptr_eq(&own.resource, &resource));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,

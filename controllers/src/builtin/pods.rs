@@ -1,5 +1,6 @@
 //! What all controllers that own pods do with them.
 
+use super::unread;
 use crate::{Context, Error, error::unless_gone};
 use k8s_openapi::{
     api::core::v1::{Pod, PodTemplateSpec},
@@ -177,8 +178,8 @@ where
     O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
 {
     let namespace = owner.meta().namespace.as_deref().unwrap_or_default();
-    let api: Api<Pod> = Api::namespaced(context.client(), namespace);
-    match api.delete(pod, &DeleteParams::default()).await.map_err(Error::from) {
+    let (client, url) = (context.client(), Pod::url_path(&(), Some(namespace)));
+    match unread::delete(&client, &url, pod, &DeleteParams::default()).await.map_err(Error::from) {
         Ok(_) => {
             let message = format!("Deleted pod: {pod}");
             context.recorder().event_for(owner, EventType::Normal, "SuccessfulDelete", message);

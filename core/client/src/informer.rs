@@ -8,6 +8,7 @@ use futures::{
     StreamExt, future,
     stream::{self, BoxStream},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kubeplane_clock::SharedClock;
 use std::{
     fmt,
@@ -227,6 +228,13 @@ impl MetadataInformer {
     #[must_use]
     pub fn len_in(&self, namespace: &str) -> usize {
         self.cache.len_in(namespace)
+    }
+
+    /// Those of one object as they were last told, without `managedFields`; the namespace is empty for objects outside of
+    /// all namespaces.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<ObjectMeta> {
+        self.cache.get(namespace, name).map(|object| object.metadata().clone())
     }
 
     /// As [`Informer::subscribe`].

@@ -2,7 +2,11 @@ use super::{
     Shared,
     graph::{FOREGROUND, Identity, ORPHAN, Snapshot, Work},
 };
-use crate::{Context, Error, builtin::discovery::Served, error::unless_gone};
+use crate::{
+    Context, Error,
+    builtin::{discovery::Served, unread},
+    error::unless_gone,
+};
 use k8s_openapi::{
     api::core::v1::ObjectReference,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
@@ -43,6 +47,13 @@ impl Collector<'_> {
             // Where an owner is that something outside of all namespaces names, only others can tell.
             return Ok(self.shared.graph.lock().unfindable(&item.identity));
         };
+        if let Some(seen) = self.lost(&item) {
+            match self.delete(&api, &seen).await {
+                // It is another by now, or gone.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                done => return Ok(done.map(|()| Vec::new())?),
+            }
+        }
         let latest = self.find(&api, &item.identity.name).await?;
         let Some(latest) = latest.filter(|latest| latest.uid.as_deref() == Some(uid)) else {
             return Ok(self.shared.graph.lock().absent(&item.identity));
@@ -70,21 +81,24 @@ impl Collector<'_> {
             if circle && unblock(&api, &latest).await? {
                 return Err(Error::Incomplete(format!("owners of {uid} were unblocked")));
             }
-            self.delete(&api, &latest, PropagationPolicy::Foreground).await?;
+            unless_gone(self.delete_as(&api, &latest, PropagationPolicy::Foreground).await)?;
         } else {
-            let has = |finalizer: &str| {
-                latest.finalizers.iter().flatten().any(|present| present == finalizer)
-            };
-            let policy = if has(ORPHAN) {
-                PropagationPolicy::Orphan
-            } else if has(FOREGROUND) {
-                PropagationPolicy::Foreground
-            } else {
-                PropagationPolicy::Background
-            };
-            self.delete(&api, &latest, policy).await?;
+            unless_gone(self.delete(&api, &latest).await)?;
         }
         Ok(Vec::new())
+    }
+
+    /// What was last told of an object, if every owner it had then was seen to go. Who deletes it in exactly this state
+    /// need not ask for it first.
+    fn lost(&self, item: &Snapshot) -> Option<ObjectMeta> {
+        let Identity { api_version, kind, namespace, name, uid } = &item.identity;
+        let key = (api_version.clone(), kind.clone());
+        let seen = self.shared.seen.read().get(&key)?.get(namespace, name)?;
+        let owners = seen.owner_references.as_deref().unwrap_or_default();
+        let is_same = seen.uid.as_ref() == Some(uid) && seen.deletion_timestamp.is_none();
+        let graph = self.shared.graph.lock();
+        let is_lost = !owners.is_empty() && owners.iter().all(|owner| graph.is_gone(&owner.uid));
+        (is_same && !item.foreground && is_lost).then_some(seen)
     }
 
     async fn finish_foreground(
@@ -257,12 +271,31 @@ impl Collector<'_> {
         self.context.recorder().event(&about, EventType::Warning, reason, message);
     }
 
+    /// Deletes an object if it is still as in `latest`, and its dependents in the way that was asked for before.
     async fn delete(
         &self,
         api: &Api<DynamicObject>,
         latest: &ObjectMeta,
+    ) -> Result<(), kube::Error> {
+        let has = |finalizer: &str| {
+            latest.finalizers.iter().flatten().any(|present| present == finalizer)
+        };
+        let policy = if has(ORPHAN) {
+            PropagationPolicy::Orphan
+        } else if has(FOREGROUND) {
+            PropagationPolicy::Foreground
+        } else {
+            PropagationPolicy::Background
+        };
+        self.delete_as(api, latest, policy).await
+    }
+
+    async fn delete_as(
+        &self,
+        api: &Api<DynamicObject>,
+        latest: &ObjectMeta,
         policy: PropagationPolicy,
-    ) -> Result<(), Error> {
+    ) -> Result<(), kube::Error> {
         // An object that was adopted in between must stay.
         let preconditions = Preconditions {
             uid: latest.uid.clone(),
@@ -273,7 +306,8 @@ impl Collector<'_> {
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
-        unless_gone(api.delete(latest.name.as_deref().unwrap_or_default(), &params).await)
+        let name = latest.name.as_deref().unwrap_or_default();
+        unread::delete(&self.context.client(), api.resource_url(), name, &params).await
     }
 }
 

@@ -87,6 +87,7 @@ impl Builder {
         match self.monitors.sync(is_collected).await {
             Ok(resources) => {
                 let before = std::mem::replace(&mut *self.shared.resources.write(), resources);
+                *self.shared.seen.write() = self.monitors.informers();
                 self.look_again(&followed);
                 self.look_for_missing(before).await;
                 true
