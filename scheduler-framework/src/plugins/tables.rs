@@ -3,9 +3,13 @@
 mod amounts;
 mod attach_limits;
 mod company;
+mod devices;
 mod domains;
+mod estimates;
+mod fit_hints;
 mod hints;
 mod nodes;
+mod room;
 mod spreading;
 mod volume_hints;
 mod volumes;
