@@ -8,6 +8,8 @@ mod domains;
 mod estimates;
 mod fit_hints;
 mod hints;
+mod neighbour_hints;
+mod neighbours;
 mod nodes;
 mod room;
 mod spreading;
