@@ -8,11 +8,13 @@ mod domains;
 mod estimates;
 mod fit_hints;
 mod hints;
+mod limits_together;
 mod neighbour_hints;
 mod neighbours;
 mod nodes;
 mod room;
 mod spreading;
+mod spreading_hints;
 mod volume_hints;
 mod volumes;
 

@@ -1,3 +1,5 @@
+mod state;
+
 use super::*;
 use crate::plugins::fixtures::{filter, fitting, node, pod, scores};
 use kubeplane_clock::Seed;
