@@ -1,5 +1,6 @@
 //! The scenarios of the original's unit tests of single plugins, with what it answers and scores.
 
+mod affinities;
 mod amounts;
 mod attach_limits;
 mod company;
@@ -8,6 +9,7 @@ mod domains;
 mod estimates;
 mod fit_hints;
 mod hints;
+mod keeping_out;
 mod limits_together;
 mod neighbour_hints;
 mod neighbours;
