@@ -134,3 +134,29 @@ fn classes_help_that_come_to_stand_for_what_is_wanted() {
         assert_eq!(helps(&own, &object), expected, "{old:?} to {new:?} for {wanted}");
     }
 }
+
+#[test]
+fn classes_are_waited_for_where_devices_may_stand_for_something() {
+    let waits = |devices: bool, resource: EventResource, action: ActionType| {
+        let events = NodeResourcesFit::default().with_devices(devices).requeue_on();
+        events.iter().any(|own| own.matches(ClusterEvent::new(resource, action)))
+    };
+    for devices in [false, true] {
+        for (resource, action, expected) in [
+            (EventResource::AssignedPod, ActionType::DELETE, true),
+            (EventResource::AssignedPod, ActionType::UPDATE_SCALE_DOWN, true),
+            (EventResource::AssignedPod, ActionType::ADD, false),
+            (EventResource::AssignedPod, ActionType::UPDATE_LABELS, false),
+            (EventResource::UnscheduledPod, ActionType::UPDATE_SCALE_DOWN, true),
+            (EventResource::Node, ActionType::ADD, true),
+            (EventResource::Node, ActionType::UPDATE_ALLOCATABLE, true),
+            (EventResource::Node, ActionType::UPDATE_LABELS, false),
+            (EventResource::Node, ActionType::UPDATE_TAINTS, false),
+            (EventResource::DeviceClass, ActionType::ADD, devices),
+            (EventResource::DeviceClass, ActionType::UPDATE_OTHER, devices),
+            (EventResource::DeviceClass, ActionType::DELETE, false),
+        ] {
+            assert_eq!(waits(devices, resource, action), expected, "{resource:?} {action:?}");
+        }
+    }
+}
