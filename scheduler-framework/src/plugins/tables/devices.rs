@@ -1,9 +1,10 @@
 //! How nodes are scored by resources that devices stand for.
 
-use super::{all, asking};
+use super::{all, asking, told};
 use crate::{
     ClusterObjects, NodeInfo, NodeResourcesBalancedAllocation, NodeResourcesFit, PodInfo,
-    SchedulerPlugin, ScoringStrategy, Snapshot, plugins::fixtures::scores,
+    SchedulerPlugin, ScoringStrategy, Snapshot,
+    plugins::fixtures::{filter, scores},
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -149,4 +150,36 @@ fn devices_are_balanced_where_there_are_some() {
     // Of the first CPU 86 %, no memory, and one device of eight instead of none: from 59 to 62. The other has no devices.
     let found = scored(&plugin, &own, &nodes, (class(Some(GPU)), &[devices("n", 8)], &[]));
     assert_eq!(found, Some(vec![76, 75]));
+}
+
+#[test]
+fn devices_stand_for_what_a_node_has_none_of_itself() {
+    let never = format!("never: Insufficient {GPU}");
+    let with = |more: Value| {
+        let mut all = json!({"cpu": "10m", "memory": "20", "pods": "32"});
+        for (name, amount) in more.as_object().unwrap() {
+            all[name] = amount.clone();
+        }
+        all
+    };
+    for (wanted, allocatable, resource, by_devices, expected) in [
+        ("1", with(json!({GPU: "5"})), Some(GPU), true, "ok"),
+        ("1", with(json!({})), Some(GPU), true, "ok"),
+        ("1", with(json!({GPU: "0"})), Some(GPU), true, "ok"),
+        ("1", with(json!({})), Some(GPU), false, &*never),
+        ("1", with(json!({})), Some("example.com/other"), true, &*never),
+        ("1", with(json!({})), None, true, &*never),
+        // It has some, and they are too few.
+        ("2", with(json!({GPU: "1"})), Some(GPU), true, &*never),
+    ] {
+        let objects = ClusterObjects {
+            device_classes: all(vec![class(resource)]),
+            ..ClusterObjects::default()
+        };
+        let nodes = Snapshot::new(vec![node("n", &allocatable, &[])]);
+        let plugin = NodeResourcesFit::default().with_devices(by_devices);
+        let own = asking("p", &[json!({"cpu": "1m", "memory": "1", GPU: wanted})]);
+        let found = filter(&plugin, &own, &nodes.with_objects(Arc::new(objects))).remove(0);
+        assert_eq!(told(found), expected, "{wanted} on {allocatable}, {resource:?}");
+    }
 }

@@ -42,6 +42,8 @@ fn pods_that_leave_or_shrink_help_where_they_took_what_is_wanted() {
         assert!(left(placed("q", &asks("cpu", "1", "n"))));
         assert!(!left(placed("q", &asks("cpu", "1", ""))));
         let mut awaited = (*placed("q", &asks("cpu", "2", ""))).clone();
+        awaited.status.get_or_insert_default().nominated_node_name = Some(String::new());
+        assert!(!left(Arc::new(awaited.clone())));
         awaited.status.get_or_insert_default().nominated_node_name = Some("n".to_owned());
         assert!(left(Arc::new(awaited)), "room was made for it");
         for (name, resource, node, expected) in [
