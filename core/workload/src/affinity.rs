@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{
     Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm,
 };
+use kubeplane_core::names::is_valid_label_value;
 use std::{cmp::Ordering, collections::BTreeMap};
 
 /// Whether the pod's `nodeSelector` and required node affinity allow the node. A term that is malformed or
@@ -56,14 +57,23 @@ fn label_matches(
     let value = label(labels, &requirement.key);
     let values = requirement.values.as_deref().unwrap_or_default();
     match requirement.operator.as_str() {
-        "In" => value.is_some_and(|value| values.contains(value)),
-        "NotIn" => !values.is_empty() && value.is_none_or(|value| !values.contains(value)),
+        "In" => value.is_some_and(|value| values.contains(value)) && are_label_values(values),
+        "NotIn" => {
+            !values.is_empty()
+                && value.is_none_or(|value| !values.contains(value))
+                && are_label_values(values)
+        }
         "Exists" => value.is_some() && values.is_empty(),
         "DoesNotExist" => value.is_none() && values.is_empty(),
         "Gt" => compare(value, values) == Some(Ordering::Greater),
         "Lt" => compare(value, values) == Some(Ordering::Less),
         _ => false,
     }
+}
+
+/// Whether labels can have all of these values; a requirement with another one is malformed.
+fn are_label_values(values: &[String]) -> bool {
+    values.iter().all(|value| is_valid_label_value(value).is_empty())
 }
 
 fn compare(value: Option<&String>, values: &[String]) -> Option<Ordering> {

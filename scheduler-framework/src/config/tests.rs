@@ -238,6 +238,20 @@ fn values_out_of_range_are_refused() {
         ),
         "scoringStrategy.requestedToCapacityRatio.shape[0].score: Invalid value: 11: not in valid range [0, 10]"
     );
+    for strategy in ["LeastAllocated", "MostAllocated"] {
+        for (weights, index, name, weight) in
+            [([-1, 1], 0, "memory", -1), ([1, 101], 1, "cpu", 101), ([101, 1], 0, "memory", 101)]
+        {
+            let [memory, cpu] = weights;
+            let resources =
+                format!("[{{name: memory, weight: {memory}}}, {{name: cpu, weight: {cpu}}}]");
+            let args = format!("{{scoringStrategy: {{type: {strategy}, resources: {resources}}}}}");
+            let why = format!("resource weight of {name} not in valid range (0, 100]");
+            let at = format!("scoringStrategy.resources[{index}].weight");
+            let expected = format!("{at}: Invalid value: {weight}: {why}");
+            assert_eq!(of("NodeResourcesFit", &args), expected);
+        }
+    }
     assert_eq!(
         of("VolumeBinding", "{bindTimeoutSeconds: -1}"),
         "bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, should not be a negative value"

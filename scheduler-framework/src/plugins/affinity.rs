@@ -7,6 +7,10 @@ use crate::{
 use k8s_openapi::api::core::v1::{
     Node, NodeAffinity as Rules, NodeSelectorTerm, PreferredSchedulingTerm,
 };
+use kubeplane_core::{
+    field::{Errors, Path, aggregate},
+    selector::{Operator, Requirement},
+};
 use kubeplane_workload::{node_affinity_matches, node_affinity_score, node_selector_matches};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -88,6 +92,39 @@ fn preferred(pod: &PodInfo) -> &[PreferredSchedulingTerm] {
     terms.unwrap_or_default()
 }
 
+/// The operators of requirements; the API server lets no others in.
+fn operator(name: &str) -> Option<Operator> {
+    Some(match name {
+        "In" => Operator::In,
+        "NotIn" => Operator::NotIn,
+        "Exists" => Operator::Exists,
+        "DoesNotExist" => Operator::DoesNotExist,
+        "Gt" => Operator::GreaterThan,
+        "Lt" => Operator::LessThan,
+        _ => return None,
+    })
+}
+
+/// Why preferred terms are malformed, if they are: values that no label can have are let in there.
+fn malformed(terms: &[PreferredSchedulingTerm]) -> Option<String> {
+    let mut errors = Errors::new();
+    for (index, term) in terms.iter().enumerate().filter(|(_, own)| own.weight != 0) {
+        let path = Path::root().index(index).child("matchExpressions");
+        for (index, own) in term.preference.match_expressions.iter().flatten().enumerate() {
+            let Some(operator) = operator(&own.operator) else { continue };
+            let values = own.values.clone().unwrap_or_default();
+            let checked = Requirement::new(&own.key, operator, values, &path.index(index));
+            errors.extend(checked.err().into_iter().flatten());
+        }
+    }
+    aggregate(&errors)
+}
+
+/// Whether nodes cannot be scored for the pod.
+pub(super) fn is_malformed(pod: &PodInfo) -> bool {
+    malformed(preferred(pod)).is_some()
+}
+
 /// The nodes that a term names by their names; `None` when it names none so.
 fn named(term: &NodeSelectorTerm) -> Option<BTreeSet<String>> {
     let fields = term.match_fields.iter().flatten();
@@ -134,7 +171,11 @@ impl Filter for NodeAffinity {
 }
 
 impl PreScore for NodeAffinity {
+    /// Fails for terms that are malformed, as in the original: such a pod gets a node only where there is no choice.
     fn pre_score(&self, _: &mut CycleState, pod: &PodInfo, _: &[Arc<NodeInfo>]) -> PreScoreVerdict {
+        if let Some(why) = malformed(preferred(pod)) {
+            return PreScoreVerdict::Error(why);
+        }
         if preferred(pod).is_empty() && self.added_preferred().is_empty() {
             return PreScoreVerdict::Skip;
         }

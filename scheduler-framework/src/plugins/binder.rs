@@ -68,3 +68,59 @@ async fn refusal(response: http::Response<Body>) -> String {
     let status: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     status["message"].as_str().map_or_else(|| code.to_string(), str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::fixtures::pod;
+    use http::{Request, Response};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    /// What was sent where.
+    type Sent = Arc<Mutex<Vec<(String, Value)>>>;
+
+    /// A client of a server that answers everything so, and what it is asked.
+    fn answering(code: u16, answer: &Value) -> (kube::Client, Sent) {
+        let (sent, answer) = (Sent::default(), answer.to_string());
+        let seen = sent.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (seen, answer) = (seen.clone(), answer.clone());
+            async move {
+                let place = format!("{} {}", request.method(), request.uri().path());
+                let body = request.into_body().collect_bytes().await?;
+                seen.lock().push((place, serde_json::from_slice(&body)?));
+                let answer = Body::from(answer.into_bytes());
+                let response = Response::builder().status(code).body(answer)?;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(response)
+            }
+        });
+        (kube::Client::new(service, "default"), sent)
+    }
+
+    #[tokio::test]
+    async fn a_pod_is_bound_by_its_subresource() {
+        let (client, sent) = answering(201, &json!({"kind": "Status", "status": "Success"}));
+        let (own, node) = (pod("ns/foo", "", json!({})), "foohost.example.com");
+        let verdict = DefaultBinder::new(client).bind(&CycleState::new(), &own, node).await;
+        assert_eq!(verdict, BindVerdict::Bound);
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding",
+            "metadata": {"name": "foo", "namespace": "ns", "uid": "foo"},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        let place = "POST /api/v1/namespaces/ns/pods/foo/binding".to_owned();
+        assert_eq!(*sent.lock(), [(place, binding)]);
+    }
+
+    #[tokio::test]
+    async fn what_the_server_says_against_it_is_told() {
+        let own = pod("ns/foo", "", json!({}));
+        let status = json!({"kind": "Status", "status": "Failure", "message": "binding error"});
+        for (answer, expected) in [(&status, "binding error"), (&json!({}), "409 Conflict")] {
+            let (client, _) = answering(409, answer);
+            let verdict = DefaultBinder::new(client).bind(&CycleState::new(), &own, "n").await;
+            assert_eq!(verdict, BindVerdict::Error(expected.to_owned()));
+        }
+    }
+}

@@ -2,6 +2,7 @@ use crate::{
     ActionType, ClusterEvent, CycleState, EnqueueExtensions, EventObject, EventResource, Filter,
     FilterVerdict, Hint, NodeInfo, PodInfo, PreFilter, PreFilterVerdict, SchedulerPlugin, Snapshot,
 };
+use k8s_openapi::api::core::v1::Pod;
 use kubeplane_workload::host_ports;
 
 /// Only nodes where the host ports of a pod are free.
@@ -54,10 +55,19 @@ impl Filter for NodePorts {
     }
 }
 
+fn had_place(pod: &Pod) -> bool {
+    let set = |name: Option<&String>| name.is_some_and(|name| !name.is_empty());
+    set(pod.spec.as_ref().and_then(|own| own.node_name.as_ref()))
+        || set(pod.status.as_ref().and_then(|own| own.nominated_node_name.as_ref()))
+}
+
 impl EnqueueExtensions for NodePorts {
-    /// A pod that left helps if it had a port that is wanted.
+    /// A pod that left a node, or one where room was made for it, helps if it had a port that is wanted.
     fn hint(&self, pod: &PodInfo, _: ClusterEvent, object: &EventObject) -> Hint {
         let EventObject::Pod { old: Some(old), new: None } = object else { return Hint::Queue };
+        if !had_place(old) {
+            return Hint::Skip;
+        }
         let had = old.spec.as_ref().map(host_ports).unwrap_or_default();
         let wanted = |port| pod.ports().iter().any(|own| own.conflicts(port));
         if had.iter().any(wanted) { Hint::Queue } else { Hint::Skip }

@@ -1,12 +1,22 @@
 //! The scenarios of the original's unit tests of single plugins, with what it answers and scores.
 
+mod affinities;
 mod amounts;
 mod attach_limits;
 mod company;
+mod devices;
 mod domains;
+mod estimates;
+mod fit_hints;
 mod hints;
+mod keeping_out;
+mod limits_together;
+mod neighbour_hints;
+mod neighbours;
 mod nodes;
+mod room;
 mod spreading;
+mod spreading_hints;
 mod volume_hints;
 mod volumes;
 

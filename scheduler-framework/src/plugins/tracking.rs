@@ -81,8 +81,8 @@ impl Track for TaintToleration {
 
 impl Track for NodeAffinity {
     fn track(&self, pod: &PodInfo, _: &Snapshot) -> Tracking {
-        if affinity::only_nodes(pod).is_some() {
-            // A few nodes are looked at faster than followed.
+        if affinity::only_nodes(pod).is_some() || affinity::is_malformed(pod) {
+            // A few nodes are looked at faster than followed; and PreScore may fail.
             return Tracking::Opaque;
         }
         Tracking::Ranked(rating(self.clone(), pod))
@@ -93,7 +93,7 @@ impl Track for NodeAffinity {
     }
 
     fn is_by_node(&self, pod: &PodInfo, _: &Snapshot) -> bool {
-        affinity::only_nodes(pod).is_none()
+        affinity::only_nodes(pod).is_none() && !affinity::is_malformed(pod)
     }
 }
 

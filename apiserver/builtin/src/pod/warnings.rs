@@ -6,7 +6,7 @@ use crate::{
     check,
     look::{At, Look},
 };
-use kubeplane_core::{Object, admission::Warnings};
+use kubeplane_core::{Object, admission::Warnings, names::is_valid_label_value};
 use std::collections::BTreeSet;
 
 mod paths;
@@ -101,11 +101,20 @@ fn labels(warnings: &Warnings, spec: &At<'_>) {
     let required =
         affinity.get("requiredDuringSchedulingIgnoredDuringExecution").get("nodeSelectorTerms");
     let preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution");
-    for term in required.items().chain(preferred.items().map(|term| term.get("preference"))) {
+    // Of what is preferred values are let in that no label can have.
+    let terms = required.items().map(|term| (term, false));
+    let preferences = preferred.items().map(|term| (term.get("preference"), true));
+    for (term, is_preference) in terms.chain(preferences) {
         for expression in term.get("matchExpressions").items() {
             let key = expression.get("key");
             if let Some(text) = deprecated_label(key.str()) {
                 warnings.add(format!("{}: {} is {text}", key.path(), key.str()));
+            }
+            for value in expression.get("values").items().filter(|_| is_preference) {
+                for message in is_valid_label_value(value.str()) {
+                    let (path, value) = (value.path(), value.str());
+                    warnings.add(format!("{path}: {value} is invalid, {message}"));
+                }
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The built-in kinds against what a server of Kubernetes 1.36 was seen to answer.
 
 #[cfg(test)]
+mod affinity_warnings;
+#[cfg(test)]
 mod amounts;
 #[cfg(test)]
 mod creates;

@@ -36,14 +36,13 @@ impl EnqueueExtensions for NodeResourcesFit {
 
 /// Whether a pod that left, or asks for less, frees something.
 fn pod_helps(pod: &PodInfo, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) -> bool {
-    let placed = |pod: &Arc<Pod>| {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        node.is_some_and(|name| !name.is_empty())
+    let set = |name: Option<&String>| name.is_some_and(|name| !name.is_empty());
+    let placed = |pod: &Arc<Pod>| set(pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()));
+    let awaited = |pod: &Arc<Pod>| {
+        set(pod.status.as_ref().and_then(|status| status.nominated_node_name.as_ref()))
     };
     match (old, new) {
-        (Some(old), None) => {
-            placed(old) || old.status.as_ref().is_some_and(|own| own.nominated_node_name.is_some())
-        }
+        (Some(old), None) => placed(old) || awaited(old),
         (Some(old), Some(new)) => {
             if new.metadata.uid.as_deref() == Some(pod.uid()) {
                 return true;

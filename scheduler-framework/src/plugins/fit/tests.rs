@@ -87,6 +87,7 @@ fn a_node_helps_for_extended_resources_that_it_has_or_devices_stand_for() {
         (Some(with("1", "0")), with("1", "1"), Hint::Queue, Hint::Queue),
         (Some(with("1", "1")), with("1", "1"), Hint::Skip, Hint::Skip),
         (Some(with("1", "1")), with("1", "0"), Hint::Skip, Hint::Queue),
+        (Some(with("1", "0")), with("1", "0"), Hint::Skip, Hint::Queue),
         (None, with("0", "1"), Hint::Skip, Hint::Skip),
     ] {
         let what = format!("{old:?} to {new}");

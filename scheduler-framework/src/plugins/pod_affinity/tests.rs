@@ -1,3 +1,5 @@
+mod counts;
+
 use super::*;
 use crate::plugins::fixtures::{filter, fitting, namespaces, node, pod, scores};
 use crate::{EventObject, Hint};

@@ -54,6 +54,13 @@ impl Domains {
         }
         self.sizes.keys().next().copied().unwrap_or_default()
     }
+
+    /// The pods of each domain.
+    #[cfg(test)]
+    pub(super) fn all(&self) -> BTreeMap<&str, i64> {
+        let here = self.domains.iter().filter(|(_, own)| own.nodes > 0);
+        here.map(|(value, own)| (value.as_str(), own.pods)).collect()
+    }
 }
 
 /// How many pods of a node a selector picks in a namespace; one that picks everything counts none, and pods

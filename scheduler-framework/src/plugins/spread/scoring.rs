@@ -156,3 +156,6 @@ pub(super) fn share(pods: i64, max_skew: i64, weight: f64) -> f64 {
 pub(super) fn rounded(score: f64) -> i64 {
     score.round() as i64
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,6 @@
+mod owners;
+mod state;
+
 use super::*;
 use crate::plugins::fixtures::{filter, fitting, node, pod, scores};
 use kubeplane_clock::Seed;

@@ -8,19 +8,19 @@ use crate::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const A: &str = "example.com/aaa";
+pub(super) const A: &str = "example.com/aaa";
 const B: &str = "example.com/bbb";
-const HUGE: &str = "hugepages-2Mi";
+pub(super) const HUGE: &str = "hugepages-2Mi";
 const OWN: &str = "kubernetes.io/something";
 
 /// Ten thousandths of a CPU, twenty bytes and five of two other things; `used` of it by one pod.
-fn small(used: Value) -> Arc<NodeInfo> {
+pub(super) fn small(used: Value) -> Arc<NodeInfo> {
     let all = json!({"cpu": "10m", "memory": "20", "pods": "32", A: "5",
         "ephemeral-storage": "20", HUGE: "5"});
     offering(&all, &[asking("other", &[used])])
 }
 
-fn cpu_memory(cpu: i64, memory: i64) -> Value {
+pub(super) fn cpu_memory(cpu: i64, memory: i64) -> Value {
     json!({"cpu": format!("{cpu}m"), "memory": memory.to_string()})
 }
 
@@ -31,7 +31,7 @@ fn starting(own: Value, init: &[Value]) -> Arc<PodInfo> {
     pod("p", "", json!({"containers": [container(&own)], "initContainers": init}))
 }
 
-fn check(own: &PodInfo, node: &Arc<NodeInfo>, expected: &str) {
+pub(super) fn check(own: &PodInfo, node: &Arc<NodeInfo>, expected: &str) {
     let plugin = NodeResourcesFit::default();
     assert_eq!(said(&plugin, own, node), expected, "{:?} on {:?}", own.spec(), node.requested());
 }
@@ -197,13 +197,13 @@ fn even_use_of_resources_scores_most() {
 }
 
 /// What a node has, what pods on it and the pod ask for (CPUs and bytes), and the score.
-type Case<'a> = ((i64, i64), &'a [(i64, i64)], &'a [(i64, i64)], i64);
+pub(super) type Case<'a> = ((i64, i64), &'a [(i64, i64)], &'a [(i64, i64)], i64);
 
-fn amounts((cpu, memory): (i64, i64)) -> Value {
+pub(super) fn amounts((cpu, memory): (i64, i64)) -> Value {
     json!({"cpu": cpu.to_string(), "memory": memory.to_string()})
 }
 
-fn score_all(plugin: &NodeResourcesFit, cases: &[Case<'_>]) {
+pub(super) fn score_all(plugin: &NodeResourcesFit, cases: &[Case<'_>]) {
     for (has, used, wanted, expected) in cases {
         let ask = |name: &str, all: &[(i64, i64)]| {
             let all: Vec<_> = all.iter().copied().map(amounts).collect();
@@ -216,11 +216,11 @@ fn score_all(plugin: &NodeResourcesFit, cases: &[Case<'_>]) {
 }
 
 /// Of several resources by weight.
-fn weighing(weights: &[(&str, i64)]) -> NodeResourcesFit {
+pub(super) fn weighing(weights: &[(&str, i64)]) -> NodeResourcesFit {
     NodeResourcesFit::scoring(weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)))
 }
 
-const WANTED: &[(i64, i64)] = &[(1000, 2000), (2000, 3000)];
+pub(super) const WANTED: &[(i64, i64)] = &[(1000, 2000), (2000, 3000)];
 
 #[test]
 fn the_emptiest_node_scores_most() {

@@ -76,6 +76,8 @@ fn nodes_that_are_open_help_if_they_were_not_before() {
     let key = "node.kubernetes.io/unschedulable";
     let tolerant = json!({"tolerations": [{"key": key, "operator": "Exists"}]});
     let changes = |name: &str| changed(&pod(name, "", tolerant.clone()));
+    let unrelated = json!({"tolerations": [{"key": "other", "operator": "Exists"}]});
+    assert!(!helps(&NodeUnschedulable, &own, &changed(&pod("p", "", unrelated))));
     assert!(helps(&NodeUnschedulable, &own, &changes("p")));
     assert!(!helps(&NodeUnschedulable, &own, &changes("q")), "another pod's matter");
 }
@@ -86,7 +88,11 @@ fn pods_that_leave_help_if_they_had_a_port_that_is_wanted() {
         pod(name, "", json!({"containers": [{"name": "c", "ports": [port]}]}))
     };
     let own = with("p", json!({"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}));
-    let left = |pod: &PodInfo| EventObject::Pod { old: Some(pod.pod().clone()), new: None };
+    let left = |pod: &PodInfo| {
+        let mut own = (**pod.pod()).clone();
+        own.spec.get_or_insert_default().node_name = Some("n".to_owned());
+        EventObject::Pod { old: Some(Arc::new(own)), new: None }
+    };
     for (port, expected) in [
         (json!({"containerPort": 80, "hostPort": 8080, "protocol": "TCP"}), true),
         (
@@ -100,6 +106,13 @@ fn pods_that_leave_help_if_they_had_a_port_that_is_wanted() {
         assert_eq!(helps(&NodePorts, &own, &left(&with("q", port.clone()))), expected, "{port}");
     }
     assert!(!helps(&NodePorts, &own, &left(&asking("q", &[json!({})]))));
+    // One that had no node helps only where room was made for it.
+    let mut other = (**own.pod()).clone();
+    let waited = EventObject::Pod { old: Some(Arc::new(other.clone())), new: None };
+    assert!(!helps(&NodePorts, &own, &waited));
+    other.status.get_or_insert_default().nominated_node_name = Some("n".to_owned());
+    let awaited = EventObject::Pod { old: Some(Arc::new(other)), new: None };
+    assert!(helps(&NodePorts, &own, &awaited));
     on_nodes(&NodePorts, &own, &[(Value::Null, json!({}), true)]);
 }
 

@@ -27,7 +27,7 @@ fn marks(text: &str, of_pod: bool) -> Vec<Value> {
     text.split_whitespace().map(one).collect()
 }
 
-fn tainted(taints: &str) -> Arc<NodeInfo> {
+pub(super) fn tainted(taints: &str) -> Arc<NodeInfo> {
     node(&json!({"spec": {"taints": marks(taints, false)}}), &[])
 }
 
@@ -134,7 +134,7 @@ fn a_named_node_is_the_only_one() {
 }
 
 /// Ports from `UDP/127.0.0.1/8080`.
-fn with_ports(name: &str, ports: &str) -> Arc<PodInfo> {
+pub(super) fn with_ports(name: &str, ports: &str) -> Arc<PodInfo> {
     let port = |text: &str| {
         let mut parts = text.split('/');
         let (protocol, ip, port) = (parts.next(), parts.next(), parts.next().unwrap());
@@ -181,11 +181,11 @@ fn host_ports_are_had_once() {
     assert!(init(json!("Always")).starts_with("full: "));
 }
 
-fn expression(key: &str, operator: &str, values: &[&str]) -> Value {
+pub(super) fn expression(key: &str, operator: &str, values: &[&str]) -> Value {
     json!({"key": key, "operator": operator, "values": values})
 }
 
-fn required(terms: &[Value]) -> Value {
+pub(super) fn required(terms: &[Value]) -> Value {
     let terms = json!({"nodeSelectorTerms": terms});
     json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}})
 }
@@ -304,7 +304,7 @@ fn required_node_affinity_goes_by_name_too() {
 }
 
 /// Whether a pod with this selector and these required terms fits on a node with these labels.
-fn assert_fits(selector: &Value, terms: Option<&[Value]>, labels: &Value, fits: bool) {
+pub(super) fn assert_fits(selector: &Value, terms: Option<&[Value]>, labels: &Value, fits: bool) {
     let affinity = terms.map(required);
     let own = pod("p", "", json!({"nodeSelector": selector, "affinity": affinity}));
     let there = node(&json!({"metadata": {"labels": labels}}), &[]);
