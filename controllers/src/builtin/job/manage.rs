@@ -101,7 +101,7 @@ impl Sync<'_> {
             }
             for (index, mut pods) in by_index {
                 if index.is_some() {
-                    let spare = rank::to_delete(pods.clone(), &[], pods.len() - 1, self.now);
+                    let spare = rank::newest(pods.clone(), pods.len() - 1);
                     pods.retain(|pod| !spare.iter().any(|other| Arc::ptr_eq(pod, other)));
                     left.append(&mut pods);
                     pods = spare;
@@ -110,7 +110,7 @@ impl Sync<'_> {
             }
         }
         let more = surplus.saturating_sub(doomed.len());
-        doomed.extend(rank::to_delete(left, &[], more, self.now));
+        doomed.extend(rank::newest(left, more));
         doomed
     }
 
