@@ -48,7 +48,6 @@ pub(super) fn pod(
     ordinal: i32,
 ) -> Pod {
     let mut pod = pods::from_template(template, set);
-    pod.metadata.generate_name = None;
     pod.metadata.namespace.clone_from(&set.metadata.namespace);
     identify(set, ordinal, &mut pod);
     pod.labels_mut().insert(REVISION.to_owned(), revision.to_owned());
