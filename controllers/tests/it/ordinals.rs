@@ -1,8 +1,8 @@
 //! StatefulSets, step by step: nobody makes pods ready but the test.
 
 use crate::world::{
-    CLAIM, Kind, POD, STATEFUL_SET, World, is_active, is_going, is_of, items, name, names, number,
-    template, text, uid,
+    CLAIM, Kind, POD, REVISION, STATEFUL_SET, World, is_active, is_going, is_of, items, name,
+    names, number, template, text, uid,
 };
 use async_trait::async_trait;
 use kubeplane_core::{
@@ -11,9 +11,12 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 const SETS: Kind = STATEFUL_SET;
@@ -151,6 +154,22 @@ async fn the_status_tells_the_pods_there_are_when_others_are_refused() {
     let message = world.told("db", "FailedCreate").await;
     assert!(message.starts_with("Create Pod db-"), "{message}");
     assert!(message.contains("no more pods today"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revisions_of_a_set_that_cannot_go_on_do_not_pile_up() {
+    let world = World::with(|builder| builder.admit(Few::new(0))).await;
+    world.make_spec(SETS, "db", set(1, json!({"revisionHistoryLimit": 0}))).await;
+    counted(&world, [0, 0, 0]).await;
+    for image in ["two", "three"] {
+        world.merge(SETS, "db", to_image(image)).await;
+        counted(&world, [0, 0, 0]).await;
+    }
+    let ends = |all: &[Value]| {
+        let numbers: BTreeSet<_> = all.iter().map(|one| number(one, "/revision")).collect();
+        numbers == BTreeSet::from([1, 3])
+    };
+    world.until_all(REVISION, "those in use are left", ends).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
