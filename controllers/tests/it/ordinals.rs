@@ -214,6 +214,22 @@ async fn claims_are_owned_as_the_retention_policy_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_whose_claims_get_another_owner_is_told_of() {
+    let world = World::selected("statefulset-controller").await;
+    let made = world.make_spec(SETS, "db", set(1, json!({"volumeClaimTemplates": claims()}))).await;
+    let pods = world.pods(1).await;
+    world.ready(&pods).await;
+    counted(&world, [1, 1, 1]).await;
+    assert!(!is_of(&world.get(CLAIM, "data-db-0").await, &made));
+    let policy = json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+    let policy = json!({"spec": {"persistentVolumeClaimRetentionPolicy": policy}});
+    world.merge(SETS, "db", policy).await;
+    world.until(CLAIM, "data-db-0", "the set owns it", |claim| is_of(claim, &made)).await;
+    let told = world.told("db", "SuccessfulUpdate").await;
+    assert_eq!(told, "Update Pod db-0 in StatefulSet db successful");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_go_with_their_set_though_it_never_had_a_pod() {
     let world = World::with(|builder| builder.admit(Few::new(0))).await;
     let policy = json!({"whenDeleted": "Delete", "whenScaled": "Retain"});

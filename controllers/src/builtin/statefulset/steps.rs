@@ -165,22 +165,32 @@ impl<'a> Sync<'a> {
             }
             return Ok(true);
         }
-        if phase(pod) == "Pending" {
+        let begins = phase(pod) == "Pending";
+        if begins {
             self.create_claims(&pod.name_any(), *ordinal).await?;
-            if let Err(error) = self.own_claims(pod, *ordinal).await {
-                self.tell("Update", pod, Some(&error));
-                return Err(error);
-            }
+            self.own_or_tell(pod, *ordinal).await?;
         }
         if self.is_ordered() && (is_deleting(pod) || !self.is_healthy(pod)) {
             return Ok(true);
         }
-        self.own_claims(pod, *ordinal).await?;
+        // The cache need not show yet what has just been written.
+        let owned = !begins && self.own_or_tell(pod, *ordinal).await?;
         let mounted = identity::is_mounted(self.set, self.spec, *ordinal, pod);
         if !identity::is_identified(self.set, pod) || !mounted {
             self.correct(pod, *ordinal).await?;
+        } else if owned {
+            self.tell("Update", pod, None);
         }
         Ok(false)
+    }
+
+    /// Brings the owners of a pod's claims into line, and tells when that fails; whether there was anything to do.
+    async fn own_or_tell(&self, pod: &Pod, ordinal: i32) -> Result<bool, Error> {
+        let owned = self.own_claims(pod, ordinal).await;
+        if let Err(error) = &owned {
+            self.tell("Update", pod, Some(error));
+        }
+        owned
     }
 
     /// A new pod: of the old revision where an update has not got to it, or is not to.
@@ -337,8 +347,9 @@ impl<'a> Sync<'a> {
         match self.api().create(&PostParams::default(), pod).await.map_err(Error::from) {
             Ok(created) => {
                 self.controller.pods.created(self.key, &created);
+                self.own_or_tell(&created, ordinal).await?;
                 self.tell("Create", pod, None);
-                self.own_claims(&created, ordinal).await
+                Ok(())
             }
             Err(error) => {
                 if !error.is_already_exists() {
@@ -366,24 +377,17 @@ impl<'a> Sync<'a> {
     }
 
     async fn correct(&self, pod: &Pod, ordinal: i32) -> Result<(), Error> {
+        let mended = self.mend(pod, ordinal).await;
+        self.tell("Update", pod, mended.as_ref().err());
+        self.controller.pods.updated(self.key, &mended?);
+        Ok(())
+    }
+
+    /// Writes the pod as the server has it with what it lacks, for a cache need not have all of it; claims come first.
+    async fn mend(&self, pod: &Pod, ordinal: i32) -> Result<Pod, Error> {
         if !identity::is_mounted(self.set, self.spec, ordinal, pod) {
             self.create_claims(&pod.name_any(), ordinal).await?;
         }
-        match self.mend(pod, ordinal).await {
-            Ok(written) => {
-                self.controller.pods.updated(self.key, &written);
-                self.tell("Update", pod, None);
-                Ok(())
-            }
-            Err(error) => {
-                self.tell("Update", pod, Some(&error));
-                Err(error)
-            }
-        }
-    }
-
-    /// Writes the pod as the server has it with what it lacks, for a cache need not have all of it.
-    async fn mend(&self, pod: &Pod, ordinal: i32) -> Result<Pod, Error> {
         let (api, name) = (self.api(), pod.name_any());
         let mut next = api.get(&name).await?;
         if next.metadata.uid != pod.metadata.uid {
