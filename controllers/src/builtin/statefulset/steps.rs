@@ -22,9 +22,12 @@ use kubeplane_workload::{
     is_available, is_ready, is_terminal,
     phase::{is_deleting, phase},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 pub(super) struct Sync<'a> {
@@ -58,13 +61,17 @@ impl<'a> Sync<'a> {
     ) -> Result<Self, Error> {
         let no_spec = || Error::Invalid(format!("{key} has no specification"));
         let spec = set.spec.as_ref().ok_or_else(no_spec)?;
-        let start = identity::start(spec);
-        let of = |ordinal| pods.iter().find(|pod| identity::ordinal(pod) == Some(ordinal)).cloned();
-        let ordinals = start..start + identity::replicas(spec);
-        let wanted = ordinals.map(|ordinal| (ordinal, of(ordinal))).collect();
         let ordinals = pods.iter().filter_map(|pod| Some((identity::ordinal(pod)?, pod.clone())));
-        let mut condemned: Vec<_> =
-            ordinals.filter(|(ordinal, _)| !identity::is_wanted(spec, *ordinal)).collect();
+        let (mut members, mut condemned) = (HashMap::new(), Vec::new());
+        for (ordinal, pod) in ordinals {
+            if identity::is_wanted(spec, ordinal) {
+                members.insert(ordinal, pod);
+            } else {
+                condemned.push((ordinal, pod));
+            }
+        }
+        let ordinals = identity::ordinals(spec);
+        let wanted = ordinals.map(|ordinal| (ordinal, members.remove(&ordinal))).collect();
         condemned.sort_by_key(|(ordinal, _)| std::cmp::Reverse(*ordinal));
         Ok(Self {
             controller,
@@ -204,7 +211,7 @@ impl<'a> Sync<'a> {
             None if on_delete => 0,
             None => status.and_then(|status| status.current_replicas).unwrap_or_default(),
         };
-        let old = ordinal < identity::start(self.spec) + kept;
+        let old = ordinal < identity::start(self.spec).saturating_add(kept);
         let (revision, template) = if old { &self.current } else { &self.update };
         identity::pod(self.set, self.spec, template, revision, ordinal)
     }
