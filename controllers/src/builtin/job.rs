@@ -11,6 +11,7 @@ mod track;
 use super::{
     figures::Place,
     pods,
+    replicas::scale::Pace,
     written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Enqueue, Error, Sources, sources::owner_key};
@@ -36,6 +37,7 @@ const NAME: &str = "kubernetes.io/job-controller";
 pub(super) struct Jobs {
     jobs: Written,
     pods: Written,
+    pace: Pace,
     backoffs: backoff::Records,
     figures: Figures,
 }
@@ -46,6 +48,7 @@ impl Jobs {
         Self {
             jobs: Written::new(clock.clone()).counted(&skips),
             pods: Written::new(clock).counted(&skips),
+            pace: Pace::default(),
             backoffs: backoff::Records::default(),
             figures: Figures::shown(metrics),
         }
@@ -54,6 +57,7 @@ impl Jobs {
     fn forget(&self, key: &ObjectKey) {
         self.jobs.forget(key);
         self.pods.forget(key);
+        self.pace.forget(key);
         self.backoffs.forget(key);
     }
 

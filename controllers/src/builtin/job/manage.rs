@@ -13,7 +13,10 @@ use crate::{
     Error,
     builtin::{
         pods,
-        replicas::{rank, scale::slow_start},
+        replicas::{
+            rank,
+            scale::{BURST, slow_start},
+        },
     },
     error::unless_gone,
 };
@@ -34,8 +37,6 @@ use std::{
     time::Duration,
 };
 
-/// The most pods that are made or taken away before their events are awaited.
-const BURST: usize = 500;
 /// The longest prefix that leaves room for what the server adds to it.
 const LONGEST_PREFIX: usize = 58;
 
@@ -165,7 +166,8 @@ impl Sync<'_> {
         };
         let (next, refused, this) = (AtomicUsize::new(0), AtomicUsize::new(0), &*self);
         let refused = &refused;
-        let (created, result) = slow_start(indexes.len(), 1, || {
+        let pace = &self.controller.pace;
+        let (created, result) = slow_start(indexes.len(), pace.first(self.key), || {
             let index = indexes.get(next.fetch_add(1, Ordering::Relaxed)).copied().flatten();
             let pod = this.pod(index);
             async move {
@@ -184,6 +186,7 @@ impl Sync<'_> {
             }
         })
         .await;
+        pace.went_well(self.key, created);
         let (before, made) =
             ((self.failed, self.terminating), (created, refused.load(Ordering::Relaxed)));
         self.controller.figures.made(self.spec(), before, made);
