@@ -76,16 +76,17 @@ impl Sync<'_> {
         };
         let surplus = usize::try_from(*active - wanted).unwrap_or_default();
         let mut doomed = self.doomed(surplus);
-        if !is_suspended(self.spec()) {
+        let suspended = is_suspended(self.spec());
+        if !suspended {
             doomed.truncate(BURST);
         }
-        if !doomed.is_empty() {
+        if suspended || !doomed.is_empty() {
             self.action = Done::PodsDeleted;
             return self.remove(&doomed, active).await;
         }
         let going = if only_replaces_failed(self.spec()) { self.terminating } else { 0 };
         let missing = usize::try_from(wanted - going - *active).unwrap_or_default();
-        if is_suspended(self.spec()) || missing == 0 {
+        if missing == 0 {
             return Ok(());
         }
         self.action = Done::PodsCreated;

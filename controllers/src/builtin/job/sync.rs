@@ -52,6 +52,8 @@ pub(super) struct Sync<'a> {
     /// When to look again although nothing changed.
     pub(super) again: Option<Duration>,
     pub(super) action: Done,
+    /// What the failure policy says of pods that are about to be counted.
+    pub(super) judged: Vec<String>,
     /// The status that was written last.
     pub(super) told: JobStatus,
 }
@@ -132,6 +134,7 @@ impl<'a> Sync<'a> {
             backoff: controller.backoffs.of(key),
             again: None,
             action: Done::default(),
+            judged: Vec::new(),
             told,
             job,
             pods,
