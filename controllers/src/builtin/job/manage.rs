@@ -218,6 +218,9 @@ impl Sync<'_> {
     fn pod(&self, index: Option<i32>) -> Pod {
         let spec = self.spec();
         let mut pod = pods::from_template(&spec.template, &self.job);
+        if let Some(group) = &self.group {
+            group.admit(&mut pod);
+        }
         let meta = &mut pod.metadata;
         let all = meta.finalizers.get_or_insert_default();
         if !all.iter().any(|finalizer| finalizer == TRACKING) {
