@@ -167,7 +167,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(root_ca::RootCa::new(options.root_ca.clone(), metrics)),
         BoxController::new(cluster_roles::ClusterRoles),
         BoxController::new(garbage::Garbage::new(metrics)),
-        BoxController::new(job::Jobs::new(clock(), metrics)),
+        BoxController::new(job::Jobs::new(clock(), &options.features, metrics)),
         BoxController::new(job_ttl::JobTtl::new(metrics)),
         BoxController::new(cronjob::CronJobs::new(clock(), metrics)),
         BoxController::new(statefulset::StatefulSets::new(clock(), &options.features, metrics)),

@@ -27,6 +27,7 @@ mod gates;
 mod group_claims;
 mod group_preemption;
 mod helm;
+mod job_gangs;
 mod joining;
 mod kubectl;
 mod matrix;

@@ -1,6 +1,7 @@
 mod backoff;
 mod conditions;
 mod figures;
+mod gang;
 mod indexes;
 mod manage;
 mod orphans;
@@ -11,16 +12,19 @@ mod track;
 use super::{
     figures::Place,
     pods,
+    replicas::scale::Pace,
     written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Enqueue, Error, Sources, sources::owner_key};
 use async_trait::async_trait;
 use figures::Figures;
+use gang::Gangs;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kubeplane_client::{
     Change, ControllerRefManager, EventType, Informer, ObjectKey, controller_of, finalizers,
 };
 use kubeplane_clock::SharedClock;
+use kubeplane_core::features::Features;
 use kubeplane_telemetry::Metrics;
 use std::sync::Arc;
 use sync::Sync;
@@ -36,16 +40,21 @@ const NAME: &str = "kubernetes.io/job-controller";
 pub(super) struct Jobs {
     jobs: Written,
     pods: Written,
+    pace: Pace,
     backoffs: backoff::Records,
     figures: Figures,
+    /// Where pods of a Job may be scheduled together.
+    gangs: Option<Gangs>,
 }
 
 impl Jobs {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+    pub(super) fn new(clock: SharedClock, features: &Features, metrics: Option<&Metrics>) -> Self {
         let skips = Place::new(metrics, "job_controller").skips();
         Self {
+            gangs: features.is_on("WorkloadWithJob").then(|| Gangs::new(&clock, &skips)),
             jobs: Written::new(clock.clone()).counted(&skips),
             pods: Written::new(clock).counted(&skips),
+            pace: Pace::default(),
             backoffs: backoff::Records::default(),
             figures: Figures::shown(metrics),
         }
@@ -54,14 +63,18 @@ impl Jobs {
     fn forget(&self, key: &ObjectKey) {
         self.jobs.forget(key);
         self.pods.forget(key);
+        self.pace.forget(key);
         self.backoffs.forget(key);
+        self.gangs.iter().for_each(|gangs| gangs.forget(key));
     }
 
     async fn sync(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let informers = context.informers();
         let (all_jobs, all_pods) = (informers.of::<Job>(), informers.of::<Pod>());
         // By a status from before the last write, an index whose pod is counted already would get another one.
-        let seen = self.jobs.is_seen(key, &all_jobs) && self.pods.is_seen(key, &all_pods);
+        let seen = self.jobs.is_seen(key, &all_jobs)
+            && self.pods.is_seen(key, &all_pods)
+            && self.gangs.as_ref().is_none_or(|gangs| gangs.are_seen(key, context));
         let Some(job) = all_jobs.get(&key.namespace, &key.name) else {
             self.forget(key);
             return Ok(Action::Done);
@@ -84,7 +97,11 @@ impl Jobs {
             return Ok(Action::Done);
         }
         let pods = claim(context, &job, &all_pods).await?;
-        Sync::new(self, context, key, (*job).clone(), pods).run().await
+        let group = match &self.gangs {
+            Some(gangs) => gangs.group_of(context, key, &job, &pods).await?,
+            None => None,
+        };
+        Sync::new(self, context, key, (*job).clone(), pods).of_group(group).run().await
     }
 }
 
@@ -137,6 +154,7 @@ impl Controller for Jobs {
     }
 
     fn watches(&self, sources: &mut Sources<Request>) {
+        self.gangs.iter().for_each(|gangs| gangs.watch(sources));
         let jobs = sources.informer::<Job>();
         let all = sources.informer::<Pod>();
         pods::index(&all);

@@ -180,11 +180,11 @@ impl Controller for StatefulSets {
         status.collision_count = Some(history.collisions);
         let (ready, available) = (status.ready_replicas, status.available_replicas);
         let written = status::write(self, context, key, &set, status).await;
-        result?;
-        written?;
         let labels = pods.iter().filter_map(|pod| pod.labels().get(identity::REVISION).cloned());
         let live = labels.chain([current.name_any(), update.name_any()]).collect();
-        history.truncate(&live, spec.revision_history_limit.unwrap_or(10)).await?;
+        // Also for a set that cannot go on, or its revisions would pile up with every new template.
+        let truncated = history.truncate(&live, spec.revision_history_limit.unwrap_or(10)).await;
+        result.and(written).and(truncated)?;
 
         let min_ready = spec.min_ready_seconds.unwrap_or_default();
         if min_ready > 0 && ready != available {

@@ -22,6 +22,7 @@ mod expansion;
 mod failures;
 mod job_delays;
 mod job_failures;
+mod job_figures;
 mod job_scenes;
 mod job_suspension;
 mod jobs;

@@ -1,8 +1,8 @@
 //! StatefulSets, step by step: nobody makes pods ready but the test.
 
 use crate::world::{
-    CLAIM, Kind, POD, STATEFUL_SET, World, is_active, is_going, is_of, items, name, names, number,
-    template, text, uid,
+    CLAIM, Kind, POD, REVISION, STATEFUL_SET, World, is_active, is_going, is_of, items, name,
+    names, number, template, text, uid,
 };
 use async_trait::async_trait;
 use kubeplane_core::{
@@ -11,9 +11,12 @@ use kubeplane_core::{
     status::{ApiError, ApiResult},
 };
 use serde_json::{Value, json};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 const SETS: Kind = STATEFUL_SET;
@@ -154,6 +157,22 @@ async fn the_status_tells_the_pods_there_are_when_others_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revisions_of_a_set_that_cannot_go_on_do_not_pile_up() {
+    let world = World::with(|builder| builder.admit(Few::new(0))).await;
+    world.make_spec(SETS, "db", set(1, json!({"revisionHistoryLimit": 0}))).await;
+    counted(&world, [0, 0, 0]).await;
+    for image in ["two", "three"] {
+        world.merge(SETS, "db", to_image(image)).await;
+        counted(&world, [0, 0, 0]).await;
+    }
+    let ends = |all: &[Value]| {
+        let numbers: BTreeSet<_> = all.iter().map(|one| number(one, "/revision")).collect();
+        numbers == BTreeSet::from([1, 3])
+    };
+    world.until_all(REVISION, "those in use are left", ends).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_are_owned_as_the_retention_policy_says() {
     for (deleted, scaled) in
         [("Retain", "Retain"), ("Retain", "Delete"), ("Delete", "Retain"), ("Delete", "Delete")]
@@ -192,6 +211,22 @@ async fn claims_are_owned_as_the_retention_policy_says() {
             })
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_whose_claims_get_another_owner_is_told_of() {
+    let world = World::selected("statefulset-controller").await;
+    let made = world.make_spec(SETS, "db", set(1, json!({"volumeClaimTemplates": claims()}))).await;
+    let pods = world.pods(1).await;
+    world.ready(&pods).await;
+    counted(&world, [1, 1, 1]).await;
+    assert!(!is_of(&world.get(CLAIM, "data-db-0").await, &made));
+    let policy = json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+    let policy = json!({"spec": {"persistentVolumeClaimRetentionPolicy": policy}});
+    world.merge(SETS, "db", policy).await;
+    world.until(CLAIM, "data-db-0", "the set owns it", |claim| is_of(claim, &made)).await;
+    let told = world.told("db", "SuccessfulUpdate").await;
+    assert_eq!(told, "Update Pod db-0 in StatefulSet db successful");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,8 @@
 //! What is told when a write of a controller is refused, or an object is there that no server of today would take.
 
-use crate::world::{DEPLOYMENT, GADGET, NODES, SERVICE_CIDR, VOLUME, World, template, text};
+use crate::world::{
+    DEPLOYMENT, GADGET, NODES, SERVICE_CIDR, STATEFUL_SET, VOLUME, World, template, text,
+};
 use async_trait::async_trait;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kubeplane_core::{
@@ -121,6 +123,28 @@ async fn a_figure_of_an_unknown_kind_is_told_of() {
     assert_eq!(
         says(&world, "ScalingActive", "False", "InvalidMetricSourceType").await,
         format!("the HPA was unable to compute the replica count: {why}")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_owner_may_not_be_written_is_told_of() {
+    let fixed = Fixed { plural: "persistentvolumeclaims", part: "" };
+    let world = World::selected_with("statefulset-controller", |builder| builder.admit(fixed));
+    let world = world.await;
+    let claim = json!({"metadata": {"name": "data"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let spec = json!({"replicas": 1, "serviceName": "db", "volumeClaimTemplates": [claim],
+        "selector": {"matchLabels": {"app": "db"}}, "template": template("db")});
+    world.make_spec(STATEFUL_SET, "db", spec).await;
+    world.ready(&world.pods(1).await).await;
+    let policy = json!({"whenDeleted": "Delete", "whenScaled": "Retain"});
+    let policy = json!({"spec": {"persistentVolumeClaimRetentionPolicy": policy}});
+    world.merge(STATEFUL_SET, "db", policy).await;
+    let why = "could not update claim data-db-0 for delete policy ownerRefs: \
+               persistentvolumeclaims \"data-db-0\" is forbidden: not today";
+    assert_eq!(
+        world.told("db", "FailedUpdate").await,
+        format!("Update Pod db-0 in StatefulSet db failed error: {why}")
     );
 }
 

@@ -67,6 +67,7 @@ async fn pods_come_and_go_in_order_with_their_claims() {
     let pods = cluster.list::<Pod>().await;
     for pod in &pods {
         let name = pod.name_any();
+        assert_eq!(pod.metadata.generate_name.as_deref(), Some("db-"));
         assert_eq!(pod.labels()["apps.kubernetes.io/pod-index"], name[3..]);
         assert_eq!(pod.labels()["statefulset.kubernetes.io/pod-name"], name);
         let spec = pod.spec.as_ref().unwrap();

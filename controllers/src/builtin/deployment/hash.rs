@@ -12,7 +12,11 @@ const DIGITS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub(in crate::builtin) fn of(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let text = canonical(template).to_string();
     let salt = collisions.map(i32::to_le_bytes);
-    let bytes = text.bytes().chain(salt.into_iter().flatten());
+    encoded(text.bytes().chain(salt.into_iter().flatten()))
+}
+
+/// The FNV-1a hash of 32 bits, in digits that never spell a word.
+pub(in crate::builtin) fn encoded(bytes: impl Iterator<Item = u8>) -> String {
     let hash = bytes
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let encode = |digit: char| {

@@ -2,10 +2,7 @@
 
 use super::TRACKING;
 use crate::builtin::figures::{Labels, Place, growing, labels};
-use k8s_openapi::api::{
-    batch::v1::{JobSpec, JobStatus},
-    core::v1::Pod,
-};
+use k8s_openapi::api::{batch::v1::JobSpec, core::v1::Pod};
 use kubeplane_client::{Change, finalizers};
 use kubeplane_telemetry::Metrics;
 use kubeplane_workload::is_terminal;
@@ -35,6 +32,14 @@ impl Action {
             Self::PodsDeleted => "pods_deleted",
         }
     }
+}
+
+/// How many pods and indexes a status counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) succeeded: i32,
+    pub(super) failed: i32,
+    pub(super) failed_indexes: i32,
 }
 
 /// The metrics; clones are the same ones.
@@ -110,23 +115,16 @@ impl Figures {
         self.finished.get_or_create(&label).inc();
     }
 
-    /// The counters of a status went from those of `before` to those of `now`; `failed_indexes` are how many there are.
-    pub(super) fn counted(
-        &self,
-        spec: &JobSpec,
-        (before, failed_before): (&JobStatus, i32),
-        (now, failed_now): (&JobStatus, i32),
-    ) {
+    pub(super) fn counted(&self, spec: &JobSpec, before: Counts, now: Counts) {
         let of = |result: &str| labels([("completion_mode", mode(spec)), ("result", result)]);
-        let number = |count: Option<i32>| count.unwrap_or_default();
-        let succeeded = number(now.succeeded) - number(before.succeeded);
+        let succeeded = now.succeeded - before.succeeded;
         more(&self.pods, of("succeeded"), succeeded);
-        more(&self.pods, of("failed"), number(now.failed) - number(before.failed));
+        more(&self.pods, of("failed"), now.failed - before.failed);
         if mode(spec) == "Indexed" {
             let limit = if spec.backoff_limit_per_index.is_some() { "perIndex" } else { "global" };
             let of = |status: &str| labels([("status", status), ("backoffLimit", limit)]);
             more(&self.indexes, of("succeeded"), succeeded);
-            more(&self.indexes, of("failed"), failed_now - failed_before);
+            more(&self.indexes, of("failed"), now.failed_indexes - before.failed_indexes);
         }
     }
 

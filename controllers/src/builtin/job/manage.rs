@@ -13,7 +13,10 @@ use crate::{
     Error,
     builtin::{
         pods,
-        replicas::{rank, scale::slow_start},
+        replicas::{
+            rank,
+            scale::{BURST, slow_start},
+        },
     },
     error::unless_gone,
 };
@@ -34,8 +37,6 @@ use std::{
     time::Duration,
 };
 
-/// The most pods that are made or taken away before their events are awaited.
-const BURST: usize = 500;
 /// The longest prefix that leaves room for what the server adds to it.
 const LONGEST_PREFIX: usize = 58;
 
@@ -75,16 +76,17 @@ impl Sync<'_> {
         };
         let surplus = usize::try_from(*active - wanted).unwrap_or_default();
         let mut doomed = self.doomed(surplus);
-        if !is_suspended(self.spec()) {
+        let suspended = is_suspended(self.spec());
+        if !suspended {
             doomed.truncate(BURST);
         }
-        if !doomed.is_empty() {
+        if suspended || !doomed.is_empty() {
             self.action = Done::PodsDeleted;
             return self.remove(&doomed, active).await;
         }
         let going = if only_replaces_failed(self.spec()) { self.terminating } else { 0 };
         let missing = usize::try_from(wanted - going - *active).unwrap_or_default();
-        if is_suspended(self.spec()) || missing == 0 {
+        if missing == 0 {
             return Ok(());
         }
         self.action = Done::PodsCreated;
@@ -101,7 +103,7 @@ impl Sync<'_> {
             }
             for (index, mut pods) in by_index {
                 if index.is_some() {
-                    let spare = rank::to_delete(pods.clone(), &[], pods.len() - 1, self.now);
+                    let spare = rank::newest(pods.clone(), pods.len() - 1);
                     pods.retain(|pod| !spare.iter().any(|other| Arc::ptr_eq(pod, other)));
                     left.append(&mut pods);
                     pods = spare;
@@ -110,7 +112,7 @@ impl Sync<'_> {
             }
         }
         let more = surplus.saturating_sub(doomed.len());
-        doomed.extend(rank::to_delete(left, &[], more, self.now));
+        doomed.extend(rank::newest(left, more));
         doomed
     }
 
@@ -165,7 +167,8 @@ impl Sync<'_> {
         };
         let (next, refused, this) = (AtomicUsize::new(0), AtomicUsize::new(0), &*self);
         let refused = &refused;
-        let (created, result) = slow_start(indexes.len(), 1, || {
+        let pace = &self.controller.pace;
+        let (created, result) = slow_start(indexes.len(), pace.first(self.key), || {
             let index = indexes.get(next.fetch_add(1, Ordering::Relaxed)).copied().flatten();
             let pod = this.pod(index);
             async move {
@@ -184,6 +187,7 @@ impl Sync<'_> {
             }
         })
         .await;
+        pace.went_well(self.key, created);
         let (before, made) =
             ((self.failed, self.terminating), (created, refused.load(Ordering::Relaxed)));
         self.controller.figures.made(self.spec(), before, made);
@@ -214,6 +218,9 @@ impl Sync<'_> {
     fn pod(&self, index: Option<i32>) -> Pod {
         let spec = self.spec();
         let mut pod = pods::from_template(&spec.template, &self.job);
+        if let Some(group) = &self.group {
+            group.admit(&mut pod);
+        }
         let meta = &mut pod.metadata;
         let all = meta.finalizers.get_or_insert_default();
         if !all.iter().any(|finalizer| finalizer == TRACKING) {

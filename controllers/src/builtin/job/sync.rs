@@ -5,6 +5,7 @@ use super::{
     backoff::{Record, absolute_failures, failures, finished_at},
     conditions::{self, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET},
     figures::Action as Done,
+    gang::Group,
     indexes::{Indexes, index_of},
     policy::{self, Verdict},
 };
@@ -52,6 +53,10 @@ pub(super) struct Sync<'a> {
     /// When to look again although nothing changed.
     pub(super) again: Option<Duration>,
     pub(super) action: Done,
+    /// What new pods are to be scheduled together in.
+    pub(super) group: Option<Group>,
+    /// What the failure policy says of pods that are about to be counted.
+    pub(super) judged: Vec<String>,
     /// The status that was written last.
     pub(super) told: JobStatus,
 }
@@ -132,11 +137,18 @@ impl<'a> Sync<'a> {
             backoff: controller.backoffs.of(key),
             again: None,
             action: Done::default(),
+            group: None,
+            judged: Vec::new(),
             told,
             job,
             pods,
             active,
         }
+    }
+
+    /// With the PodGroup that new pods are put into.
+    pub(super) fn of_group(self, group: Option<Group>) -> Self {
+        Self { group, ..self }
     }
 
     pub(super) fn spec(&self) -> &JobSpec {

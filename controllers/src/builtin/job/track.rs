@@ -4,6 +4,7 @@
 use super::{
     TRACKING,
     conditions::{self, COMPLETE, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET},
+    figures::Counts,
     indexes::{Indexes, index_of},
     policy,
     sync::{Sync, count, is_failed, is_indexed, uid},
@@ -36,6 +37,7 @@ impl Sync<'_> {
             self.write().await?;
             self.controller.backoffs.set(self.key, self.backoff);
         }
+        self.judged.iter().for_each(|action| self.controller.figures.handled(action));
         let removals = join_all(countable.iter().map(|pod| self.untrack(pod))).await;
         for (pod, _) in countable.iter().zip(&removals).filter(|(_, result)| result.is_ok()) {
             tracked.remove(uid(pod));
@@ -105,9 +107,8 @@ impl Sync<'_> {
                 && (!indexed || index.is_some())
                 && !noted_failed.contains(&id)
             {
-                if let Some(action) = policy::action(self.spec(), pod) {
-                    self.controller.figures.handled(action);
-                }
+                let action = policy::action(self.spec(), pod).map(str::to_owned);
+                self.judged.extend(action);
                 if policy::judge(self.spec(), pod).counts() {
                     *dirty |= self.uncounted.failed.insert(id);
                 }
@@ -220,12 +221,23 @@ impl Sync<'_> {
         self.controller.jobs.updated(self.key, &self.job);
         let now = self.job.status.clone().unwrap_or_default();
         let before = std::mem::replace(&mut self.told, now);
-        let failed = |status: &JobStatus| {
-            let text = status.failed_indexes.as_deref().unwrap_or_default();
-            Indexes::parse(text, self.completions()).total()
-        };
-        let (before, now) = ((&before, failed(&before)), (&self.told, failed(&self.told)));
+        let (before, now) = (self.counts(&before), self.counts(&self.told));
         self.controller.figures.counted(self.spec(), before, now);
         Ok(())
+    }
+
+    /// What a status counts of indexes that the Job has by now, or of pods where it has no indexes.
+    fn counts(&self, status: &JobStatus) -> Counts {
+        let number = |count: Option<i32>| count.unwrap_or_default();
+        let indexes = |text: Option<&String>| {
+            Indexes::parse(text.map_or("", String::as_str), self.completions()).total()
+        };
+        let succeeded = if is_indexed(self.spec()) {
+            indexes(status.completed_indexes.as_ref())
+        } else {
+            number(status.succeeded)
+        };
+        let failed_indexes = indexes(status.failed_indexes.as_ref());
+        Counts { succeeded, failed: number(status.failed), failed_indexes }
     }
 }

@@ -27,24 +27,45 @@ pub(in crate::builtin) fn to_delete(
     pods
 }
 
+/// The `count` pods that have got the least far, and of those that are as far the newest: a Job's pods have no costs of
+/// deletion, and their ages are compared as they are.
+pub(in crate::builtin) fn newest(mut pods: Vec<Arc<Pod>>, count: usize) -> Vec<Arc<Pod>> {
+    if count < pods.len() {
+        pods.sort_by(|a, b| by_state(a, b).then_with(|| by_age(a, b, None)));
+    }
+    pods.truncate(count);
+    pods
+}
+
 /// Less means that the first is to go before the second.
 fn cheaper(
     (a, a_neighbours): (&Pod, usize),
     (b, b_neighbours): (&Pod, usize),
     now: Timestamp,
 ) -> Ordering {
+    by_state(a, b)
+        .then_with(|| cost(a).cmp(&cost(b)))
+        .then_with(|| b_neighbours.cmp(&a_neighbours))
+        .then_with(|| by_age(a, b, Some(now)))
+}
+
+/// How far they are on their way to being of use.
+fn by_state(a: &Pod, b: &Pod) -> Ordering {
     let bound = |pod| node_name(pod).is_some();
     let started = |pod| match phase(pod) {
         "Pending" => 0,
         "Unknown" => 1,
         _ => 2,
     };
-    let by_state = bound(a)
+    bound(a)
         .cmp(&bound(b))
         .then_with(|| started(a).cmp(&started(b)))
         .then_with(|| is_ready(a).cmp(&is_ready(b)))
-        .then_with(|| cost(a).cmp(&cost(b)))
-        .then_with(|| b_neighbours.cmp(&a_neighbours));
+}
+
+/// How long they have been of use, how often they failed, and how old they are; of about the same age when it is said
+/// what time it is.
+fn by_age(a: &Pod, b: &Pod, now: Option<Timestamp>) -> Ordering {
     let by_readiness = || {
         if is_ready(a) && is_ready(b) {
             younger(a, b, ready_since(a), ready_since(b), now)
@@ -53,8 +74,7 @@ fn cheaper(
         }
     };
     let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    by_state
-        .then_with(by_readiness)
+    by_readiness()
         .then_with(|| Reverse(restarts(a)).cmp(&Reverse(restarts(b))))
         .then_with(|| younger(a, b, created(a), created(b), now))
 }
@@ -98,18 +118,19 @@ fn restarts(pod: &Pod) -> (i32, i32) {
     )
 }
 
-/// The later of two times first, on a logarithmic scale of ages so that pods of about the same age go in an
+/// The later of two times first, with `now` on a logarithmic scale of ages so that pods of about the same age go in an
 /// order that depends on neither; a missing time is the latest.
 fn younger(
     a: &Pod,
     b: &Pod,
     at_a: Option<Timestamp>,
     at_b: Option<Timestamp>,
-    now: Timestamp,
+    now: Option<Timestamp>,
 ) -> Ordering {
     match (at_a, at_b) {
         (Some(at_a), Some(at_b)) if at_a == at_b => Ordering::Equal,
         (Some(at_a), Some(at_b)) => {
+            let Some(now) = now else { return at_b.cmp(&at_a) };
             let magnitude = |at: Timestamp| {
                 let nanoseconds = now.duration_since(at).as_nanos();
                 u128::try_from(nanoseconds).ok().and_then(u128::checked_ilog2)
@@ -204,6 +225,31 @@ mod tests {
         assert_eq!(first(vec![older.clone(), younger.clone()], &[]), "a");
         let much_younger = of("c", "2026-01-01T20:00:00Z");
         assert_eq!(first(vec![older, younger, much_younger], &[]), "c");
+    }
+
+    #[test]
+    fn of_a_jobs_pods_the_newest_goes_whatever_it_costs() {
+        let of = |name: &str, created: &str, ready: &str| {
+            let condition = json!({"type": "Ready", "status": "True", "lastTransitionTime": ready});
+            let metadata =
+                json!({"creationTimestamp": created, "annotations": {DELETION_COST: "-5"}});
+            pod(name, json!({"metadata": metadata, "status": {"conditions": [condition]}}))
+        };
+        let (early, late) = ("2026-01-01T01:00:00Z", "2026-01-01T01:00:01Z");
+        let dear = json!({"metadata": {"creationTimestamp": late,
+            "annotations": {DELETION_COST: "5"}}, "status": {"conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": early}]}});
+        let unready = json!({"status": {"conditions": []}});
+        for (why, go) in [
+            ("created later", pod("z", dear)),
+            ("ready later", of("z", early, late)),
+            ("not ready", pod("z", unready)),
+        ] {
+            let keep = of("a", early, early);
+            for pods in [vec![keep.clone(), go.clone()], vec![go, keep]] {
+                assert_eq!(newest(pods, 1)[0].metadata.name.as_deref(), Some("z"), "{why}");
+            }
+        }
     }
 
     #[test]

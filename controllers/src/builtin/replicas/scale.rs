@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use std::{any::Any, collections::HashSet, sync::Arc};
 
 /// The most pods that are created or deleted before their events are awaited.
-const BURST: usize = 500;
+pub(in crate::builtin) const BURST: usize = 500;
 
 /// Creates missing pods or deletes surplus ones.
 pub(super) struct Scale<'a, O> {
@@ -25,21 +25,24 @@ pub(super) struct Scale<'a, O> {
 /// How many pods are asked for at once before the first answer: one, or more by those of whose pods a whole burst was
 /// just created.
 #[derive(Debug, Default)]
-pub(super) struct Pace(Mutex<HashSet<ObjectKey>>);
+pub(in crate::builtin) struct Pace(Mutex<HashSet<ObjectKey>>);
 
 /// The more are they, the more may fail once what went well until now no longer does.
 const AT_PACE: usize = 64;
 
 impl Pace {
-    fn first(&self, key: &ObjectKey) -> usize {
+    pub(in crate::builtin) fn first(&self, key: &ObjectKey) -> usize {
         if self.0.lock().remove(key) { AT_PACE } else { 1 }
     }
 
-    fn went_well(&self, key: &ObjectKey) {
-        self.0.lock().insert(key.clone());
+    /// So many were created.
+    pub(in crate::builtin) fn went_well(&self, key: &ObjectKey, created: usize) {
+        if created == BURST {
+            self.0.lock().insert(key.clone());
+        }
     }
 
-    pub(super) fn forget(&self, key: &ObjectKey) {
+    pub(in crate::builtin) fn forget(&self, key: &ObjectKey) {
         self.0.lock().remove(key);
     }
 }
@@ -71,9 +74,7 @@ impl<O: Owner> Scale<'_, O> {
         })
         .await;
         self.expectations.creations_observed(self.key, count - created);
-        if created == BURST {
-            self.pace.went_well(self.key);
-        }
+        self.pace.went_well(self.key, created);
         result
     }
 
@@ -127,7 +128,8 @@ fn created(pod: &Pod) -> Option<Timestamp> {
 
 /// Calls `step` up to `count` times: `first` times, then two more times for each that succeeded, until one fails, so that
 /// what fails always is not tried a thousand times. Those are as many as with batches of 1, 2, 4 and so on, without
-/// waiting for the slowest of each. Gives the number of successes, and the first failure.
+/// waiting for the slowest of each. No more than a burst are under way at a time. Gives the number of successes, and the
+/// first failure.
 pub(in crate::builtin) async fn slow_start<F, Fut>(
     count: usize,
     first: usize,
@@ -147,7 +149,7 @@ where
         }
         done += 1;
         if failure.is_none() {
-            let more = (count - begun).min(2);
+            let more = (count - begun).min(2).min(BURST.saturating_sub(running.len()));
             running.extend((0..more).map(|_| step()));
             begun += more;
         }
@@ -181,5 +183,36 @@ mod tests {
             assert_eq!((calls.get(), created), (tried, done), "limit {limit} of {count}");
             assert_eq!(result.is_ok(), done == count);
         }
+    }
+
+    #[tokio::test]
+    async fn no_more_than_a_burst_are_under_way() {
+        let (running, most) = (&Cell::new(0), &Cell::new(0));
+        let step = || {
+            running.set(running.get() + 1);
+            most.set(most.get().max(running.get()));
+            async move {
+                tokio::task::yield_now().await;
+                running.set(running.get() - 1);
+                Ok(())
+            }
+        };
+        let (done, result) = slow_start(4 * BURST, 1, step).await;
+        assert!(result.is_ok());
+        assert_eq!((done, most.get()), (4 * BURST, BURST));
+    }
+
+    #[test]
+    fn who_got_a_whole_burst_goes_on_at_its_pace_once() {
+        let (pace, key) = (Pace::default(), ObjectKey::new("default", "web"));
+        let first = |created: usize| {
+            pace.went_well(&key, created);
+            (pace.first(&key), pace.first(&key))
+        };
+        assert_eq!(first(BURST - 1), (1, 1));
+        assert_eq!(first(BURST), (AT_PACE, 1));
+        pace.went_well(&key, BURST);
+        pace.forget(&key);
+        assert_eq!(pace.first(&key), 1);
     }
 }

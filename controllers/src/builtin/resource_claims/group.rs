@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(super) const GROUP: &str = "scheduling.k8s.io";
 pub(super) const PLURAL: &str = "podgroups";
 
-/// A PodGroup, as far as it has to do with claims.
+/// A PodGroup, as far as it has to do with claims and with the Workload it is of.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::builtin) struct PodGroup {
     pub(in crate::builtin) metadata: ObjectMeta,
@@ -35,7 +35,23 @@ pub(in crate::builtin) struct PodGroup {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Spec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pod_group_template_ref: Option<TemplateRef>,
     pub(super) resource_claims: Vec<PodResourceClaim>,
+}
+
+/// What the group was made by.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct TemplateRef {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload: Option<WorkloadRef>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WorkloadRef {
+    workload_name: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -75,6 +91,12 @@ impl Metadata for PodGroup {
 }
 
 impl PodGroup {
+    /// The name of the Workload it is of.
+    pub(in crate::builtin) fn workload(&self) -> Option<&str> {
+        let reference = self.spec.pod_group_template_ref.as_ref()?.workload.as_ref()?;
+        Some(&*reference.workload_name).filter(|name| !name.is_empty())
+    }
+
     /// The claim behind an entry that is there by name or by the group's status.
     fn claim_of<'a>(&'a self, entry: &'a PodResourceClaim) -> Option<&'a str> {
         if let Some(name) = &entry.resource_claim_name {

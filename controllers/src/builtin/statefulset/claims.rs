@@ -185,8 +185,9 @@ impl Sync<'_> {
         }
     }
 
-    /// Brings the owners of a pod's claims into line with the retention policy.
-    pub(super) async fn own_claims(&self, pod: &Pod, ordinal: i32) -> Result<(), Error> {
+    /// Brings the owners of a pod's claims into line with the retention policy; whether they were not.
+    pub(super) async fn own_claims(&self, pod: &Pod, ordinal: i32) -> Result<bool, Error> {
+        let mut changed = false;
         for template in self.spec.volume_claim_templates.iter().flatten() {
             let name = name(self.set, template, ordinal);
             let Some(claim) = self.claim(&name) else { continue };
@@ -204,10 +205,16 @@ impl Sync<'_> {
             let Some(wanted) = wanted else { continue };
             let mut next = (*claim).clone();
             next.metadata.owner_references = Some(wanted);
-            let written = self.claim_api().replace(&name, &PostParams::default(), &next).await?;
+            let written = self.claim_api().replace(&name, &PostParams::default(), &next).await;
+            let written = written.map_err(Error::from).map_err(|error| {
+                let why = error.text();
+                let what = format!("could not update claim {name} for delete policy ownerRefs");
+                Error::Incomplete(format!("{what}: {why}"))
+            })?;
             self.controller.claims.updated(self.key, &written);
+            changed = true;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Whether a claim still belongs to an earlier pod of the same name, and will go with it.

@@ -7,6 +7,7 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume},
 };
 use kube::ResourceExt;
+use std::ops::Range;
 
 pub(super) const REVISION: &str = "controller-revision-hash";
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
@@ -34,9 +35,14 @@ pub(super) fn replicas(spec: &StatefulSetSpec) -> i32 {
     spec.replicas.unwrap_or(1)
 }
 
+/// The ordinals of the pods that the set wants; those above the highest number are left out.
+pub(super) fn ordinals(spec: &StatefulSetSpec) -> Range<i32> {
+    start(spec)..start(spec).saturating_add(replicas(spec))
+}
+
 /// Whether the set wants a pod of this ordinal.
 pub(super) fn is_wanted(spec: &StatefulSetSpec, ordinal: i32) -> bool {
-    (start(spec)..start(spec) + replicas(spec)).contains(&ordinal)
+    ordinals(spec).contains(&ordinal)
 }
 
 /// The pod of an ordinal.
@@ -48,7 +54,6 @@ pub(super) fn pod(
     ordinal: i32,
 ) -> Pod {
     let mut pod = pods::from_template(template, set);
-    pod.metadata.generate_name = None;
     pod.metadata.namespace.clone_from(&set.metadata.namespace);
     identify(set, ordinal, &mut pod);
     pod.labels_mut().insert(REVISION.to_owned(), revision.to_owned());

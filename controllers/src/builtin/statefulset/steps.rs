@@ -22,9 +22,12 @@ use kubeplane_workload::{
     is_available, is_ready, is_terminal,
     phase::{is_deleting, phase},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 pub(super) struct Sync<'a> {
@@ -58,13 +61,17 @@ impl<'a> Sync<'a> {
     ) -> Result<Self, Error> {
         let no_spec = || Error::Invalid(format!("{key} has no specification"));
         let spec = set.spec.as_ref().ok_or_else(no_spec)?;
-        let start = identity::start(spec);
-        let of = |ordinal| pods.iter().find(|pod| identity::ordinal(pod) == Some(ordinal)).cloned();
-        let ordinals = start..start + identity::replicas(spec);
-        let wanted = ordinals.map(|ordinal| (ordinal, of(ordinal))).collect();
         let ordinals = pods.iter().filter_map(|pod| Some((identity::ordinal(pod)?, pod.clone())));
-        let mut condemned: Vec<_> =
-            ordinals.filter(|(ordinal, _)| !identity::is_wanted(spec, *ordinal)).collect();
+        let (mut members, mut condemned) = (HashMap::new(), Vec::new());
+        for (ordinal, pod) in ordinals {
+            if identity::is_wanted(spec, ordinal) {
+                members.insert(ordinal, pod);
+            } else {
+                condemned.push((ordinal, pod));
+            }
+        }
+        let ordinals = identity::ordinals(spec);
+        let wanted = ordinals.map(|ordinal| (ordinal, members.remove(&ordinal))).collect();
         condemned.sort_by_key(|(ordinal, _)| std::cmp::Reverse(*ordinal));
         Ok(Self {
             controller,
@@ -165,22 +172,32 @@ impl<'a> Sync<'a> {
             }
             return Ok(true);
         }
-        if phase(pod) == "Pending" {
+        let begins = phase(pod) == "Pending";
+        if begins {
             self.create_claims(&pod.name_any(), *ordinal).await?;
-            if let Err(error) = self.own_claims(pod, *ordinal).await {
-                self.tell("Update", pod, Some(&error));
-                return Err(error);
-            }
+            self.own_or_tell(pod, *ordinal).await?;
         }
         if self.is_ordered() && (is_deleting(pod) || !self.is_healthy(pod)) {
             return Ok(true);
         }
-        self.own_claims(pod, *ordinal).await?;
+        // The cache need not show yet what has just been written.
+        let owned = !begins && self.own_or_tell(pod, *ordinal).await?;
         let mounted = identity::is_mounted(self.set, self.spec, *ordinal, pod);
         if !identity::is_identified(self.set, pod) || !mounted {
             self.correct(pod, *ordinal).await?;
+        } else if owned {
+            self.tell("Update", pod, None);
         }
         Ok(false)
+    }
+
+    /// Brings the owners of a pod's claims into line, and tells when that fails; whether there was anything to do.
+    async fn own_or_tell(&self, pod: &Pod, ordinal: i32) -> Result<bool, Error> {
+        let owned = self.own_claims(pod, ordinal).await;
+        if let Err(error) = &owned {
+            self.tell("Update", pod, Some(error));
+        }
+        owned
     }
 
     /// A new pod: of the old revision where an update has not got to it, or is not to.
@@ -194,7 +211,7 @@ impl<'a> Sync<'a> {
             None if on_delete => 0,
             None => status.and_then(|status| status.current_replicas).unwrap_or_default(),
         };
-        let old = ordinal < identity::start(self.spec) + kept;
+        let old = ordinal < identity::start(self.spec).saturating_add(kept);
         let (revision, template) = if old { &self.current } else { &self.update };
         identity::pod(self.set, self.spec, template, revision, ordinal)
     }
@@ -337,8 +354,9 @@ impl<'a> Sync<'a> {
         match self.api().create(&PostParams::default(), pod).await.map_err(Error::from) {
             Ok(created) => {
                 self.controller.pods.created(self.key, &created);
+                self.own_or_tell(&created, ordinal).await?;
                 self.tell("Create", pod, None);
-                self.own_claims(&created, ordinal).await
+                Ok(())
             }
             Err(error) => {
                 if !error.is_already_exists() {
@@ -366,24 +384,17 @@ impl<'a> Sync<'a> {
     }
 
     async fn correct(&self, pod: &Pod, ordinal: i32) -> Result<(), Error> {
+        let mended = self.mend(pod, ordinal).await;
+        self.tell("Update", pod, mended.as_ref().err());
+        self.controller.pods.updated(self.key, &mended?);
+        Ok(())
+    }
+
+    /// Writes the pod as the server has it with what it lacks, for a cache need not have all of it; claims come first.
+    async fn mend(&self, pod: &Pod, ordinal: i32) -> Result<Pod, Error> {
         if !identity::is_mounted(self.set, self.spec, ordinal, pod) {
             self.create_claims(&pod.name_any(), ordinal).await?;
         }
-        match self.mend(pod, ordinal).await {
-            Ok(written) => {
-                self.controller.pods.updated(self.key, &written);
-                self.tell("Update", pod, None);
-                Ok(())
-            }
-            Err(error) => {
-                self.tell("Update", pod, Some(&error));
-                Err(error)
-            }
-        }
-    }
-
-    /// Writes the pod as the server has it with what it lacks, for a cache need not have all of it.
-    async fn mend(&self, pod: &Pod, ordinal: i32) -> Result<Pod, Error> {
         let (api, name) = (self.api(), pod.name_any());
         let mut next = api.get(&name).await?;
         if next.metadata.uid != pod.metadata.uid {
