@@ -1,6 +1,8 @@
 //! What a pod needs of its claims.
 
-use super::{BY_OWNER, Named, POD_CLAIM, ResourceClaims, entries, group, group::PodGroup, named};
+use super::{
+    BY_OWNER, Named, POD_CLAIM, ResourceClaims, entries, group, group::PodGroup, is_done, named,
+};
 use crate::{Context, Error};
 use k8s_openapi::{
     api::{
@@ -82,6 +84,8 @@ async fn ensure(
 ) -> Result<Option<String>, Error> {
     match named(pod, entry) {
         Named::Nothing | Named::Given(_) => return Ok(None),
+        // Its claim is deleted as soon as it has ended, and so would be another.
+        Named::Made(_) if is_done(pod) => return Ok(None),
         Named::Made(name) => {
             if find(context, pod, &name)
                 .is_some_and(|claim| is_for(&claim, pod, controller.groups).is_ok())
@@ -175,11 +179,14 @@ where
     }
 }
 
-/// Writes the names of the claims into the pod's status.
+/// Writes the names of the claims into the pod's status, with those that it tells already: what is not applied again
+/// is taken away.
 async fn tell(context: &Context, pod: &Pod, made: BTreeMap<String, String>) -> Result<(), Error> {
-    let statuses: Vec<_> = made
-        .into_iter()
-        .map(|(name, claim)| json!({"name": name, "resourceClaimName": claim}))
+    let told = pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_ref());
+    let told = told.into_iter().flatten().filter(|own| !made.contains_key(&own.name));
+    let statuses: Vec<_> = told
+        .map(|own| json!(own))
+        .chain(made.iter().map(|(name, claim)| json!({"name": name, "resourceClaimName": claim})))
         .collect();
     let namespace = pod.namespace().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(context.client(), &namespace);
