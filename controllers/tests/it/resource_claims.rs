@@ -96,6 +96,25 @@ async fn a_claim_that_was_deleted_is_made_again_beside_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_gate_templates_with_alternatives_are_refused() {
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let _time = trickle(&clock);
+    let cluster =
+        Cluster::with_gated_controllers(Arc::new(clock), "DRAPrioritizedList=false").await;
+    let wish = |name: &str| json!({"name": name, "deviceClassName": name});
+    let request = json!({"name": "one", "firstAvailable": [wish("large"), wish("small")]});
+    let spec = json!({"devices": {"requests": [request]}});
+    let template = json!({"metadata": {"name": "gpus"}, "spec": {"spec": spec}});
+    cluster.create::<ResourceClaimTemplate>(template).await;
+    let by_template = json!({"name": "gpu", "resourceClaimTemplateName": "gpus"});
+    cluster.create::<Pod>(pod("user", None, by_template)).await;
+    let text = "PodResourceClaim gpu: template includes a prioritized list of subrequests, but the \
+                feature is disabled";
+    told(&cluster, "user", "FailedResourceClaimCreation", text).await;
+    assert!(cluster.list::<ResourceClaim>().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_is_reserved_for_pods_on_nodes_and_free_when_they_are_gone() {
     let cluster = Cluster::start().await;
     let (pods, claims) = (cluster.api::<Pod>(), cluster.api::<ResourceClaim>());

@@ -135,6 +135,11 @@ where
             "resource claim template {template:?}: resourceclaimtemplate.resource.k8s.io {template:?} not found"
         )));
     };
+    if !controller.alternatives && has_alternatives(&found) {
+        let why =
+            "template includes a prioritized list of subrequests, but the feature is disabled";
+        return Err(Error::Invalid(why.to_owned()));
+    }
     let claims: Api<ResourceClaim> = Api::namespaced(context.client(), &namespace);
     let claim = from_template(owner, entry, &found);
     let created = claims.create(&PostParams::default(), &claim).await.map_err(Error::from);
@@ -144,6 +149,13 @@ where
         .map_err(|error| Error::Invalid(format!("create ResourceClaim : {}", error.text())))?;
     controller.written.created(memory, &created);
     Ok(created.name_any())
+}
+
+/// Whether a request of a template's claims can be served in more than one way.
+fn has_alternatives(template: &ResourceClaimTemplate) -> bool {
+    let devices = template.spec.spec.devices.as_ref();
+    let requests = devices.and_then(|own| own.requests.as_ref()).into_iter().flatten();
+    requests.filter_map(|own| own.first_available.as_ref()).any(|own| !own.is_empty())
 }
 
 /// The part of a name before its random end; long ones are cut so that both parts are recognized.
