@@ -183,7 +183,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(attach_detach::AttachDetach::new(clock(), metrics)),
         BoxController::new(resource_claims::ResourceClaims::new(
             clock(),
-            options.features.is_on("DRAWorkloadResourceClaims"),
+            &options.features,
             metrics,
         )),
         BoxController::new(nodes::NodeLifecycle::new(settings, metrics)),

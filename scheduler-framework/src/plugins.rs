@@ -1,6 +1,7 @@
 //! The default plugins that stand so far, under the original's names.
 
 mod affinity;
+mod answers;
 mod balanced;
 mod binder;
 mod declared_features;

@@ -122,6 +122,26 @@ async fn play(cluster: &TestCluster) {
     let made = claims.get(&told.resource_claim_name).await.unwrap();
     assert!(made.metadata.name.unwrap().starts_with("third-extended-resources-"));
     assert_eq!(told.request_mappings[0].resource_name, "test.com/gpu");
+    overcrowd(&pods, &claims).await;
+}
+
+/// One pod more than may have a claim.
+async fn overcrowd(pods: &Api<Pod>, claims: &Api<ResourceClaim>) {
+    let parameters = PostParams::default();
+    let user = |number: i32| {
+        let (name, uid) = (format!("p{number}"), format!("u{number}"));
+        json!({"resource": "pods", "name": name, "uid": uid})
+    };
+    let users: Vec<_> = (0..256).map(user).collect();
+    let result = json!({"request": "gpu", "driver": "gpu.test", "pool": "b", "device": "small"});
+    let mut crowded = claims.create(&parameters, &claim("crowded")).await.unwrap();
+    crowded.status = Some(of(json!({"reservedFor": users, "allocation": {
+        "allocationTimestamp": "2026-01-01T00:00:00Z", "devices": {"results": [result]}}})));
+    claims.replace_status("crowded", &parameters, &crowded).await.unwrap();
+    pods.create(&parameters, &claiming("late", "crowded")).await.unwrap();
+    let why = "add reservation to claim default/crowded: ResourceClaim.resource.k8s.io \"crowded\" is invalid: \
+               status.reservedFor: Too many: 257: must have at most 256 items";
+    wait(pods, "late", is_refused(why)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

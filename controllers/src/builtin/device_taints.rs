@@ -37,8 +37,8 @@ pub(super) struct DeviceTaints {
     with_rules: bool,
     /// Whether PodGroups have claims, too.
     groups: bool,
-    /// The pods that are to be deleted, so that it can be told when they are not after all.
-    planned: Mutex<BTreeSet<(String, String)>>,
+    /// The pods that are to be deleted, with their uids, so that it can be told when they are not after all.
+    planned: Mutex<BTreeMap<(String, String), String>>,
     /// How many pods each rule (by uid) has driven out.
     evicted: Arc<Mutex<BTreeMap<String, u64>>>,
     /// Known when there is a rule.
@@ -75,13 +75,15 @@ impl DeviceTaints {
         }
     }
 
-    fn plan(&self, key: &ObjectKey) {
-        self.planned.lock().insert((key.namespace.clone(), key.name.clone()));
+    fn plan(&self, key: &ObjectKey, uid: &str) {
+        let name = (key.namespace.clone(), key.name.clone());
+        self.planned.lock().insert(name, uid.to_owned());
     }
 
-    /// Forgets a deletion that was planned; whether there was one.
-    fn forget(&self, key: &ObjectKey) -> bool {
-        self.planned.lock().remove(&(key.namespace.clone(), key.name.clone()))
+    /// Forgets a deletion that was planned; whether it was of the pod of this uid, and not of one before it.
+    fn forget(&self, key: &ObjectKey, uid: &str) -> bool {
+        let known = self.planned.lock().remove(&(key.namespace.clone(), key.name.clone()));
+        known.is_some_and(|own| own == uid)
     }
 
     /// Has it told by and by of rules that something followed from them.
@@ -127,12 +129,13 @@ impl DeviceTaints {
     async fn look_at(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
         let found = context.informers().of::<Pod>().get(&key.namespace, &key.name);
         let Some(pod) = found.filter(|pod| pod.metadata.deletion_timestamp.is_none()) else {
-            self.forget(key);
+            self.forget(key, "");
             return Ok(Action::Done);
         };
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let rules = if self.with_rules { rules::evicting(context) } else { Vec::new() };
         let Some(due) = due::of_pod(context, &rules, &pod, self.groups) else {
-            if self.forget(key) {
+            if self.forget(key, uid) {
                 let (recorder, message) = (context.recorder(), "Cancelling deletion");
                 recorder.event_for(&*pod, EventType::Normal, REASON, message);
             }
@@ -141,7 +144,7 @@ impl DeviceTaints {
         self.tell_of(&due);
         let left = Duration::try_from(due.at.duration_since(context.now())).unwrap_or_default();
         if !left.is_zero() {
-            self.plan(key);
+            self.plan(key, uid);
             return Ok(Action::RequeueAfter(left));
         }
         if evict(context, key, pod.metadata.uid.as_deref()).await? {
@@ -150,7 +153,7 @@ impl DeviceTaints {
             self.deleted.inc();
             self.late.observe(late.unwrap_or_default().as_secs_f64());
         }
-        self.forget(key);
+        self.forget(key, uid);
         Ok(Action::Done)
     }
 }
@@ -255,4 +258,20 @@ async fn evict(context: &Context, key: &ObjectKey, uid: Option<&str>) -> Result<
     let message = "Device Taint manager: deleting due to NoExecute taint";
     pods::disrupt(context, &pod, "DeletionByDeviceTaintManager", message).await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_planned_for_a_pod_says_nothing_of_the_next_of_its_name() {
+        let taints = DeviceTaints::new(false, false, None);
+        let key = ObjectKey::new("d", "web-0");
+        taints.plan(&key, "first");
+        assert!(!taints.forget(&key, "second"));
+        assert!(!taints.forget(&key, "first"), "it was forgotten with the pod");
+        taints.plan(&key, "second");
+        assert!(taints.forget(&key, "second"));
+    }
 }

@@ -17,6 +17,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use kubeplane_client::{ObjectKey, controller_of};
 use kubeplane_clock::SharedClock;
+use kubeplane_core::features::Features;
 use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{is_terminal, phase::node_name};
 use prometheus_client::metrics::{counter::Counter, family::Family};
@@ -43,6 +44,8 @@ pub(super) struct ResourceClaims {
     written: Written,
     /// Whether PodGroups have claims.
     groups: bool,
+    /// Whether requests have alternatives.
+    alternatives: bool,
     /// By whether it worked, and whether the claim asks for access as an administrator.
     made: Family<Labels<2>, Counter>,
     known: Slot<ResourceClaim>,
@@ -86,15 +89,21 @@ pub(super) enum Request {
 }
 
 impl ResourceClaims {
-    /// `groups` where PodGroups have claims, too.
-    pub(super) fn new(clock: SharedClock, groups: bool, metrics: Option<&Metrics>) -> Self {
+    /// PodGroups have claims and requests have alternatives where their gates say so.
+    pub(super) fn new(clock: SharedClock, features: &Features, metrics: Option<&Metrics>) -> Self {
         let place = Place::new(metrics, "resourceclaim_controller");
         let known = Slot::default();
         let shown = known.clone();
         place
             .count("resource_claims", "Claims there are, by what they are", move || counts(&shown));
         let help = "Claims that were to be made, by whether that worked and what they ask for";
-        Self { written: Written::new(clock), groups, made: place.show("creates", help), known }
+        Self {
+            written: Written::new(clock),
+            groups: features.is_on("DRAWorkloadResourceClaims"),
+            alternatives: features.is_on("DRAPrioritizedList"),
+            made: place.show("creates", help),
+            known,
+        }
     }
 
     /// Counts a claim that was to be made.

@@ -17,7 +17,7 @@ use kube::{
 };
 use kubeplane_clock::{Clock, PausedClock};
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 fn pod(name: &str, node: Option<&str>, claim: Value) -> Value {
     json!({"metadata": {"name": name}, "spec": {"nodeName": node,
@@ -40,7 +40,7 @@ async fn a_pod_gets_a_claim_by_its_template_and_gives_it_back() {
     let cluster = Cluster::start().await;
     let (pods, claims) = (cluster.api::<Pod>(), cluster.api::<ResourceClaim>());
     let by_template = json!({"name": "gpu", "resourceClaimTemplateName": "gpus"});
-    cluster.create::<Pod>(pod("user", None, by_template)).await;
+    cluster.create::<Pod>(pod("user", None, by_template.clone())).await;
     let text = "PodResourceClaim gpu: resource claim template \"gpus\": \
         resourceclaimtemplate.resource.k8s.io \"gpus\" not found";
     told(&cluster, "user", "FailedResourceClaimCreation", text).await;
@@ -59,6 +59,59 @@ async fn a_pod_gets_a_claim_by_its_template_and_gives_it_back() {
     let end = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
     pods.patch_status("user", &PatchParams::default(), &end).await.unwrap();
     gone(&claims, &name).await;
+    // Nor does it get another, which would have come before the next pod's.
+    cluster.create::<Pod>(pod("next", None, by_template)).await;
+    until(&pods, "next", "its claim is told", |pod| told_name(pod).is_some()).await;
+    assert_eq!(told_name(&pods.get("user").await.unwrap()), Some(name));
+    assert_eq!(claims.list(&ListParams::default()).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_was_deleted_is_made_again_beside_the_others() {
+    let cluster = Cluster::start().await;
+    let (pods, claims) = (cluster.api::<Pod>(), cluster.api::<ResourceClaim>());
+    let template = json!({"metadata": {"name": "gpus"}, "spec": {"spec": devices()}});
+    cluster.create::<ResourceClaimTemplate>(template).await;
+    let entry = |name: &str| json!({"name": name, "resourceClaimTemplateName": "gpus"});
+    let mut user = pod("user", None, entry("gpu"));
+    user["spec"]["resourceClaims"] = json!([entry("gpu"), entry("net")]);
+    cluster.create::<Pod>(user).await;
+    let names = |pod: &Pod| {
+        let statuses = pod.status.as_ref().and_then(|own| own.resource_claim_statuses.clone());
+        let each = statuses.into_iter().flatten();
+        each.map(|own| (own.name, own.resource_claim_name)).collect::<BTreeMap<_, _>>()
+    };
+    let first = until(&pods, "user", "both are told", |pod| names(pod).len() == 2).await;
+    let first = names(&first);
+    let lost = first["gpu"].clone().unwrap();
+    claims.delete(&lost, &DeleteParams::default()).await.unwrap();
+    let now = until(&pods, "user", "both are told again", |pod| {
+        let now = names(pod);
+        now.len() == 2 && now["gpu"] != first["gpu"]
+    })
+    .await;
+    let now = names(&now);
+    assert_eq!(now["net"], first["net"]);
+    claims.get(now["gpu"].as_deref().unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_gate_templates_with_alternatives_are_refused() {
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let _time = trickle(&clock);
+    let cluster =
+        Cluster::with_gated_controllers(Arc::new(clock), "DRAPrioritizedList=false").await;
+    let wish = |name: &str| json!({"name": name, "deviceClassName": name});
+    let request = json!({"name": "one", "firstAvailable": [wish("large"), wish("small")]});
+    let spec = json!({"devices": {"requests": [request]}});
+    let template = json!({"metadata": {"name": "gpus"}, "spec": {"spec": spec}});
+    cluster.create::<ResourceClaimTemplate>(template).await;
+    let by_template = json!({"name": "gpu", "resourceClaimTemplateName": "gpus"});
+    cluster.create::<Pod>(pod("user", None, by_template)).await;
+    let text = "PodResourceClaim gpu: template includes a prioritized list of subrequests, but the \
+                feature is disabled";
+    told(&cluster, "user", "FailedResourceClaimCreation", text).await;
+    assert!(cluster.list::<ResourceClaim>().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

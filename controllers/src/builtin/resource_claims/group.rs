@@ -217,14 +217,17 @@ async fn ensure(
     find_or_make(controller, context, group, &memory, &entry.name, template).await.map(Some)
 }
 
+/// Writes the names of the claims into the group's status, with those that it tells already.
 async fn tell(
     context: &Context,
     group: &PodGroup,
     made: BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    let statuses: Vec<_> = made
-        .into_iter()
-        .map(|(name, claim)| json!({"name": name, "resourceClaimName": claim}))
+    let told = &group.status.resource_claim_statuses;
+    let told = told.iter().filter(|own| !made.contains_key(&own.name));
+    let statuses: Vec<_> = told
+        .map(|own| json!(own))
+        .chain(made.iter().map(|(name, claim)| json!({"name": name, "resourceClaimName": claim})))
         .collect();
     let namespace = group.namespace().unwrap_or_default();
     let patch = Patch::Apply(json!({

@@ -1,6 +1,8 @@
 //! What a pod needs of its claims.
 
-use super::{BY_OWNER, Named, POD_CLAIM, ResourceClaims, entries, group, group::PodGroup, named};
+use super::{
+    BY_OWNER, Named, POD_CLAIM, ResourceClaims, entries, group, group::PodGroup, is_done, named,
+};
 use crate::{Context, Error};
 use k8s_openapi::{
     api::{
@@ -82,6 +84,8 @@ async fn ensure(
 ) -> Result<Option<String>, Error> {
     match named(pod, entry) {
         Named::Nothing | Named::Given(_) => return Ok(None),
+        // Its claim is deleted as soon as it has ended, and so would be another.
+        Named::Made(_) if is_done(pod) => return Ok(None),
         Named::Made(name) => {
             if find(context, pod, &name)
                 .is_some_and(|claim| is_for(&claim, pod, controller.groups).is_ok())
@@ -131,6 +135,11 @@ where
             "resource claim template {template:?}: resourceclaimtemplate.resource.k8s.io {template:?} not found"
         )));
     };
+    if !controller.alternatives && has_alternatives(&found) {
+        let why =
+            "template includes a prioritized list of subrequests, but the feature is disabled";
+        return Err(Error::Invalid(why.to_owned()));
+    }
     let claims: Api<ResourceClaim> = Api::namespaced(context.client(), &namespace);
     let claim = from_template(owner, entry, &found);
     let created = claims.create(&PostParams::default(), &claim).await.map_err(Error::from);
@@ -140,6 +149,13 @@ where
         .map_err(|error| Error::Invalid(format!("create ResourceClaim : {}", error.text())))?;
     controller.written.created(memory, &created);
     Ok(created.name_any())
+}
+
+/// Whether a request of a template's claims can be served in more than one way.
+fn has_alternatives(template: &ResourceClaimTemplate) -> bool {
+    let devices = template.spec.spec.devices.as_ref();
+    let requests = devices.and_then(|own| own.requests.as_ref()).into_iter().flatten();
+    requests.filter_map(|own| own.first_available.as_ref()).any(|own| !own.is_empty())
 }
 
 /// The part of a name before its random end; long ones are cut so that both parts are recognized.
@@ -175,11 +191,14 @@ where
     }
 }
 
-/// Writes the names of the claims into the pod's status.
+/// Writes the names of the claims into the pod's status, with those that it tells already: what is not applied again
+/// is taken away.
 async fn tell(context: &Context, pod: &Pod, made: BTreeMap<String, String>) -> Result<(), Error> {
-    let statuses: Vec<_> = made
-        .into_iter()
-        .map(|(name, claim)| json!({"name": name, "resourceClaimName": claim}))
+    let told = pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_ref());
+    let told = told.into_iter().flatten().filter(|own| !made.contains_key(&own.name));
+    let statuses: Vec<_> = told
+        .map(|own| json!(own))
+        .chain(made.iter().map(|(name, claim)| json!({"name": name, "resourceClaimName": claim})))
         .collect();
     let namespace = pod.namespace().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(context.client(), &namespace);

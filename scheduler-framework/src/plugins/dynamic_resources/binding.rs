@@ -9,7 +9,8 @@ use super::{
     reserving::add_finalizer,
 };
 use crate::{
-    CycleState, Handle, Objection, PodInfo, PreBind, PreBindVerdict, plugins::volumes::key,
+    CycleState, Handle, Objection, PodInfo, PreBind, PreBindVerdict,
+    plugins::{answers::said, volumes::key},
 };
 use async_trait::async_trait;
 use k8s_openapi::{
@@ -113,8 +114,8 @@ impl DynamicResources {
         let mut claims = cycle.claims.lock();
         for claim in claims.iter_mut().filter(|own| !is_unwritten(own)) {
             let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
-            let now = self.stock().tracker.claim(&handle.objects, &namespace, &name);
-            *claim = now.ok_or_else(|| ("error", format!("resourceclaim {name:?} not found")))?;
+            let now = self.claim(&handle.objects, &namespace, &name);
+            *claim = now.map_err(|why| ("error", why))?;
             if !is_ready(claim).map_err(|why| ("failure", why))? {
                 if is_late(claim, self.binding_timeout, handle.clock.now()) {
                     return Err((TIMEOUT, format!("device binding timeout: claim={name}")));
@@ -203,7 +204,7 @@ async fn create(handle: &Handle, cycle: &Cycle, node: &str) -> Result<ResourceCl
     handle.metrics.devices.created(created.is_ok());
     created.map_err(|error| {
         let key = key(&claim.metadata);
-        format!("create claim for extended resources {key}: {error}")
+        format!("create claim for extended resources {key}: {}", said(&error))
     })
 }
 
@@ -241,7 +242,8 @@ async fn update(
             Ok(written) => return Ok(written),
             Err((Some(error), _)) if is_conflict(&error) && attempt < TRIES => {
                 claim = api.get(&name).await.map_err(|error| {
-                    format!("get updated claim {} after conflict: {error}", key(&claim.metadata))
+                    let (key, why) = (key(&claim.metadata), said(&error));
+                    format!("get updated claim {key} after conflict: {why}")
                 })?;
             }
             Err((_, why)) => return Err(why),
@@ -263,7 +265,7 @@ async fn update_once(
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: kube::Error| {
-            let why = format!("{what}: {error}");
+            let why = format!("{what}: {}", said(&error));
             (Some(error), why)
         }
     };
@@ -315,9 +317,9 @@ async fn tell_pod(
     let pods: Api<Pod> = Api::namespaced(handle.client.clone(), pod.namespace());
     let patch = Patch::Strategic(patch);
     let written = pods.patch_status(pod.name(), &PatchParams::default(), &patch).await;
-    written
-        .map(|_| ())
-        .map_err(|error| format!("update pod {} ExtendedResourceClaimStatus: {error}", pod.key()))
+    written.map(|_| ()).map_err(|error| {
+        format!("update pod {} ExtendedResourceClaimStatus: {}", pod.key(), said(&error))
+    })
 }
 
 /// Waits until informers show a claim, lest its devices look free meanwhile.

@@ -44,6 +44,20 @@ pub(super) fn claim_name<'a>(
 }
 
 impl DynamicResources {
+    /// A claim as it is by now.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(super) fn claim(
+        &self,
+        objects: &ClusterObjects,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<ResourceClaim>, String> {
+        let found = self.stock().tracker.claim(objects, namespace, name);
+        found.ok_or_else(|| format!("could not find ResourceClaim \"{namespace}/{name}\""))
+    }
+
     /// All claims that the pod names.
     ///
     /// # Errors
@@ -56,8 +70,7 @@ impl DynamicResources {
         let mut claims = Vec::new();
         for own in pod.spec().resource_claims.iter().flatten() {
             let Some((name, made)) = claim_name(pod, own)? else { continue };
-            let claim = self.stock().tracker.claim(objects, pod.namespace(), name);
-            let claim = claim.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
+            let claim = self.claim(objects, pod.namespace(), name)?;
             if claim.metadata.deletion_timestamp.is_some() {
                 return Err(format!("resourceclaim {name:?} is being deleted"));
             }

@@ -6,7 +6,9 @@ use super::{
     reserving::leave,
 };
 use crate::{
-    Diagnosis, Handle, PodInfo, PostFilter, PostFilterVerdict, WhatIf, objects::ClusterObjects,
+    Diagnosis, Handle, PodInfo, PostFilter, PostFilterVerdict, WhatIf,
+    objects::ClusterObjects,
+    plugins::{answers::said, volumes::key},
 };
 use async_trait::async_trait;
 use k8s_openapi::api::resource::v1::ResourceClaim;
@@ -53,13 +55,13 @@ impl PostFilter for DynamicResources {
         if let Some(claim) = idle.get(start % idle.len().max(1)) {
             return match deallocate(handle, claim).await {
                 Ok(()) => unchanged("deallocation of ResourceClaim completed"),
-                Err(error) => PostFilterVerdict::Error(error.to_string()),
+                Err(error) => PostFilterVerdict::Error(said(&error)),
             };
         }
         if let Some(claim) = extended {
             return match delete(handle, &claim).await {
                 Ok(()) => unchanged("deletion of ResourceClaim completed"),
-                Err(error) => PostFilterVerdict::Error(error.to_string()),
+                Err(why) => PostFilterVerdict::Error(why),
             };
         }
         let begun = what_if.nodes().group().is_none_or(|own| own.has_placed);
@@ -91,8 +93,7 @@ impl DynamicResources {
         let uid = group.metadata.uid.as_deref().unwrap_or_default();
         for own in &group.spec.resource_claims {
             let Some((name, made)) = claim_of_group(&group, own)? else { continue };
-            let claim = self.stock().tracker.claim(objects, pod.namespace(), name);
-            let claim = claim.ok_or_else(|| format!("resourceclaim {name:?} not found"))?;
+            let claim = self.claim(objects, pod.namespace(), name)?;
             let foreign = made && !is_controlled_by(&*claim, uid);
             if foreign || allocation(&claim).is_none() || !self.is_reserved(&claim, pod) {
                 continue;
@@ -116,16 +117,23 @@ async fn deallocate(handle: &Handle, claim: &Arc<ResourceClaim>) -> Result<(), k
 }
 
 /// Deletes a claim that the scheduler has made.
-pub(super) async fn delete(handle: &Handle, claim: &ResourceClaim) -> Result<(), kube::Error> {
-    let (api, name) = (api(handle, claim), claim.name_any());
+pub(super) async fn delete(handle: &Handle, claim: &ResourceClaim) -> Result<(), String> {
+    let (api, name, key) = (api(handle, claim), claim.name_any(), key(&claim.metadata));
+    let failed = |what: &str, error: &kube::Error| {
+        let why = said(error);
+        format!("{what} resourceclaim {key}: {why}")
+    };
     let mut claim = claim.clone();
     for attempt in 1.. {
         claim.finalizers_mut().retain(|own| own != FINALIZER);
         match api.replace(&name, &PostParams::default(), &claim).await {
-            Err(error) if is_conflict(&error) && attempt < TRIES => claim = api.get(&name).await?,
-            Err(error) => return Err(error),
+            Err(error) if is_conflict(&error) && attempt < TRIES => {
+                claim = api.get(&name).await.map_err(|error| failed("get", &error))?;
+            }
+            Err(error) => return Err(failed("update", &error)),
             Ok(_) => break,
         }
     }
-    api.delete(&name, &DeleteParams::default()).await.map(|_| ())
+    let deleted = api.delete(&name, &DeleteParams::default()).await;
+    deleted.map(|_| ()).map_err(|error| said(&error))
 }

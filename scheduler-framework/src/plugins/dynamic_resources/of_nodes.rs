@@ -9,7 +9,7 @@ use super::{
     claims::{allocation, claim_name},
     filtering::{Cycle, Found, refused},
 };
-use crate::{CycleState, FilterVerdict, Handle, NodeInfo, PodInfo};
+use crate::{CycleState, FilterVerdict, Handle, NodeInfo, PodInfo, plugins::answers::said};
 use k8s_openapi::api::{
     core::v1::{Container, NodeAllocatableResourceClaimStatus, Pod, PodSpec},
     resource::v1::{
@@ -247,7 +247,8 @@ pub(super) async fn tell(
     cycle.told.store(true, Ordering::Relaxed);
     let written = write(handle, pod.pod(), Some(shares.as_slice())).await;
     written.map_err(|error| {
-        format!("updating pod {} NodeAllocatableResourceClaimStatuses: {error}", pod.key())
+        let why = said(&error);
+        format!("updating pod {} NodeAllocatableResourceClaimStatuses: {why}", pod.key())
     })
 }
 

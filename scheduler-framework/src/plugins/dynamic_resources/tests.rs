@@ -101,7 +101,8 @@ fn pods_go_where_their_devices_are() {
 #[test]
 fn pods_wait_for_their_claims_and_classes() {
     let nodes = |claims: &[Value]| cluster(claims, class(json!({})));
-    assert_eq!(reason(&using(&["x"]), &nodes(&[]), 0), "resourceclaim \"x\" not found");
+    let why = "could not find ResourceClaim \"d/x\"";
+    assert_eq!(reason(&using(&["x"]), &nodes(&[]), 0), why);
     let mut going = claim("x", 1);
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     assert_eq!(reason(&using(&["x"]), &nodes(&[going]), 0), "resourceclaim \"x\" is being deleted");

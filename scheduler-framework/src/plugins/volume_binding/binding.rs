@@ -1,5 +1,6 @@
 use super::{
     super::{
+        answers::said,
         in_tree,
         volumes::{key, volume_name},
     },
@@ -90,14 +91,6 @@ impl VolumeBinding {
             told.provisions.push(written);
         }
         Ok(told)
-    }
-}
-
-/// What the server said, without the client's decoration.
-fn said(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
     }
 }
 
