@@ -10,7 +10,7 @@ use crate::{
     plugins::fixtures::pod,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 #[test]
 fn one_of_several_terms_is_enough() {
@@ -49,7 +49,7 @@ fn added_rules_and_those_of_the_pod_both_hold() {
         (&by_name, Some(zone("bar")), "never: node(s) didn't match Pod's node affinity/selector"),
         (&zone("bar"), None, "never: node(s) didn't match scheduler-enforced node affinity"),
     ] {
-        let rules = required(&[added.clone()])["nodeAffinity"].clone();
+        let rules = required(slice::from_ref(added))["nodeAffinity"].clone();
         let plugin = NodeAffinity::with_added(serde_json::from_value(rules).unwrap());
         let affinity = own.map(|own| required(&[own]));
         let own = pod("p", "", json!({"affinity": affinity}));

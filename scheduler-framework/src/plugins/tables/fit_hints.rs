@@ -10,7 +10,7 @@ use k8s_openapi::api::{
     resource::v1::DeviceClass,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 const GPU: &str = "example.com/gpu";
 const BY_NAME: &str = "deviceclass.resource.kubernetes.io/gpus";
@@ -105,7 +105,7 @@ fn nodes_help_that_have_room_and_more_of_what_is_wanted() {
         (&few, all("4"), with(all("4"), json!({"ephemeral-storage": "5", A: "6"})), false),
     ] {
         let object = EventObject::Node { old: node(&old), new: node(&new) };
-        let own = asking("p", &[wanted.clone()]);
+        let own = asking("p", slice::from_ref(wanted));
         assert_eq!(helps(&own, &object), expected, "{old} to {new} for {wanted}");
     }
 }
