@@ -7,6 +7,7 @@ mod device_access;
 mod event_rate;
 mod external_ips;
 mod ingress_class;
+mod jobs;
 mod limit_ranger;
 mod node;
 mod node_features;

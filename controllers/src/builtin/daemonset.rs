@@ -79,6 +79,7 @@ impl Controller for DaemonSets {
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let sets = sources.informer::<DaemonSet>();
         pods::index(&sources.informer::<Pod>());
+        pods::index_other(&sources.informer::<ControllerRevision>());
         sources.objects::<DaemonSet>();
         sources.for_owner::<DaemonSet, Pod>();
         sources.for_owner::<DaemonSet, ControllerRevision>();

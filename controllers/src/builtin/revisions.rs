@@ -42,7 +42,7 @@ impl<'a, O> History<'a, O>
 where
     O: Watchable + kube::Resource<Scope = NamespaceResourceScope>,
 {
-    /// Reads the revisions and adopts those that nobody has.
+    /// Reads the revisions, which are [indexed](pods::index_other), and adopts those that nobody has.
     pub(super) async fn read(
         context: &'a Context,
         owner: &'a O,
@@ -52,11 +52,10 @@ where
         label: &'static str,
     ) -> Result<Self, Error> {
         let uid = owner.meta().uid.as_deref().unwrap_or_default();
-        let all = context.informers().of::<ControllerRevision>().list_in(&key.namespace);
-        let ours = all.into_iter().filter(|revision| {
-            controller_of(&**revision).is_none_or(|owner| owner.uid == uid)
-                && pods::selects(selector, revision.metadata.labels.as_ref())
-        });
+        let all = context.informers().of::<ControllerRevision>();
+        let found = pods::managed_or_orphaned(&all, uid, &key.namespace).into_iter();
+        let ours =
+            found.filter(|revision| pods::selects(selector, revision.metadata.labels.as_ref()));
         let claims = ControllerRefManager::new(context.client(), owner, selector)?;
         let claimed = claims.claim(ours.collect(), |_| true).await?;
         let mut all: Vec<_> = claimed.into_iter().map(|revision| (*revision).clone()).collect();

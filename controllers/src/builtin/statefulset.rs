@@ -117,6 +117,7 @@ impl Controller for StatefulSets {
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let sets = sources.informer::<StatefulSet>();
         pods::index(&sources.informer::<Pod>());
+        pods::index_other(&sources.informer::<ControllerRevision>());
         sources.objects::<StatefulSet>();
         sources.for_owner::<StatefulSet, Pod>();
         sources.for_owner::<StatefulSet, ControllerRevision>();

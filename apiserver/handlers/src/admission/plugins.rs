@@ -8,7 +8,7 @@ use super::{
     PodResizeValidator, PodSecurity, PodSecurityOptions, PodTolerationRestriction,
     PodTopologyLabels, Priority, ResourceQuota, RuntimeClass, ServiceAccount,
     StorageObjectInUseProtection, TaintNodesByCondition, device_access::DeviceAccess,
-    pod_groups::PodGroupProtection,
+    jobs::JobValidation, pod_groups::PodGroupProtection,
 };
 use kubeplane_apiserver::{Builder, admission::NamespaceLifecycle};
 use kubeplane_clock::{Seed, SharedClock};
@@ -16,7 +16,7 @@ use kubeplane_core::features::Features;
 use std::collections::BTreeSet;
 
 /// All steps by the original's names, in its order; whether one runs unless it is switched off.
-const ORDER: [(&str, bool); 32] = [
+const ORDER: [(&str, bool); 33] = [
     ("NamespaceLifecycle", true),
     ("LimitRanger", true),
     ("ServiceAccount", true),
@@ -42,6 +42,7 @@ const ORDER: [(&str, bool); 32] = [
     ("DenyServiceExternalIPs", false),
     ("PodTopologyLabels", true),
     ("NodeDeclaredFeatureValidator", true),
+    ("JobValidation", true),
     ("PodResizeValidator", true),
     (RBAC, true),
     (DEVICES, true),
@@ -221,6 +222,8 @@ impl AdmissionPlugins {
                 "NodeDeclaredFeatureValidator" => {
                     builder.admit(NodeDeclaredFeatureValidator::new(self.features.clone()))
                 }
+                "JobValidation" if !self.features.is_on("GenericWorkload") => builder,
+                "JobValidation" => builder.admit(JobValidation),
                 "PodResizeValidator" => builder.admit(PodResizeValidator),
                 DEVICES => builder.admit(DeviceAccess::new(&self.features)),
                 "ResourceQuota" => {

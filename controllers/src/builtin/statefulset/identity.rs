@@ -117,3 +117,22 @@ pub(super) fn is_mounted(
         claim.is_some_and(|claim| claim.claim_name == claims::name(set, template, ordinal))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ordinals_begin_where_they_are_told_to_and_end_with_the_highest_number() {
+        for (start, replicas, expected) in
+            [(0, 2, 0..2), (4, 2, 4..6), (i32::MAX - 1, 5, i32::MAX - 1..i32::MAX)]
+        {
+            let spec = json!({"ordinals": {"start": start}, "replicas": replicas, "selector": {},
+                "serviceName": "", "template": {}});
+            let spec: StatefulSetSpec = serde_json::from_value(spec).unwrap();
+            assert_eq!(ordinals(&spec), expected);
+            assert!(is_wanted(&spec, start) && !is_wanted(&spec, expected.end));
+        }
+    }
+}
