@@ -85,6 +85,35 @@ pub enum Attribute<'a> {
     Text(&'a str),
     /// A semantic version.
     Version(&'a str),
+    /// Several numbers.
+    Ints(&'a [i64]),
+    /// Several truth values.
+    Bools(&'a [bool]),
+    /// Several texts.
+    Texts(&'a [String]),
+    /// Several semantic versions.
+    Versions(&'a [String]),
+}
+
+impl Attribute<'_> {
+    /// Fails for a version that is none.
+    fn value(self) -> Result<Value<'static>> {
+        let text = |text: &str| Value::from(text.to_owned());
+        let version = |text: &str| converted("semver", text);
+        let list = |values: Vec<Value<'static>>| Value::from(values);
+        Ok(match self {
+            Self::Int(value) => Value::Int(value),
+            Self::Bool(value) => Value::Bool(value),
+            Self::Text(value) => text(value),
+            Self::Version(value) => version(value)?,
+            Self::Ints(values) => list(values.iter().copied().map(Value::Int).collect()),
+            Self::Bools(values) => list(values.iter().copied().map(Value::Bool).collect()),
+            Self::Texts(values) => list(values.iter().map(|value| text(value)).collect()),
+            Self::Versions(values) => {
+                list(values.iter().map(|value| version(value)).collect::<Result<_>>()?)
+            }
+        })
+    }
 }
 
 type Domains = BTreeMap<String, BTreeMap<String, Value<'static>>>;
@@ -130,15 +159,10 @@ impl Device {
             capacity: Domains::new(),
         };
         for (name, attribute) in attributes {
-            let value = match attribute {
-                Attribute::Int(value) => Value::Int(value),
-                Attribute::Bool(value) => Value::Bool(value),
-                Attribute::Text(text) => Value::from(text.to_owned()),
-                Attribute::Version(text) => converted("semver", text).map_err(|error| {
-                    let why = format!("attribute {name}: parse semantic version: {error}");
-                    Error::Evaluate(why)
-                })?,
-            };
+            let value = attribute.value().map_err(|error| {
+                let why = format!("attribute {name}: parse semantic version: {error}");
+                Error::Evaluate(why)
+            })?;
             place(&mut device.attributes, driver, name, value);
         }
         for (name, amount) in capacity {
@@ -259,10 +283,13 @@ mod tests {
 
     fn selects(source: &str) -> Result<bool> {
         let environment = Environment::new();
+        let modes = ["slow".to_owned(), "fast".to_owned()];
         let attributes = [
             ("model", Attribute::Text("x1")),
             ("good", Attribute::Bool(true)),
             ("other.com/version", Attribute::Version("1.2.3")),
+            ("numas", Attribute::Ints(&[0, 1])),
+            ("modes", Attribute::Texts(&modes)),
         ];
         let device =
             Device::new(&environment, "d.com", true, attributes, [("memory", "2Gi")]).unwrap();
@@ -281,6 +308,8 @@ mod tests {
             "!has(device.capacity['nowhere.com'].memory)",
             "device.attributes['d.com'].model.matches('^x[0-9]$')",
             "device.attributes['d.com'].model.split('x')[1] == '1'",
+            "1 in device.attributes['d.com'].numas && !(2 in device.attributes['d.com'].numas)",
+            "device.attributes['d.com'].modes.size() == 2",
             "device.attributes['d.com'].exists_one(x, x == 'good')",
             "device.capacity['d.com'].all(k, device.capacity['d.com'][k].isGreaterThan(quantity('1Gi')))",
             "cel.bind(d, device.attributes['d.com'], d.good && d.model.startsWith('x'))",
