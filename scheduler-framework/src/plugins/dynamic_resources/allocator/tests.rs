@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 mod gates;
 mod lists;
+mod places;
 
 const DRIVER: &str = "driver-a";
 
