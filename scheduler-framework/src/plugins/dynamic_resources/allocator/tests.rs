@@ -4,9 +4,12 @@ use super::*;
 use crate::plugins::dynamic_resources::devices::Ledger;
 use serde_json::{Value, json};
 
+mod alternatives;
 mod gates;
 mod lists;
+mod parts;
 mod places;
+mod shares;
 
 const DRIVER: &str = "driver-a";
 
