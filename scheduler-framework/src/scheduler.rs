@@ -16,6 +16,7 @@ use crate::{
     info::RequestGates,
     metrics::SchedulerMetrics,
     objects::ClusterObjects,
+    plugins::Stock,
     queue::{Backoff, Queue},
 };
 use async_trait::async_trait;
@@ -213,6 +214,7 @@ impl SchedulerBuilder {
             lease: self.lease,
             election: self.election,
             device_rules: self.features.is_on("DRADeviceTaintRules"),
+            stock: Arc::new(Stock::new(&self.features)),
             pops_early: self.features.is_on("SchedulerPopFromBackoffQ"),
             counting: RequestGates::from(&self.features),
             host: self.host,
@@ -262,6 +264,7 @@ pub struct Scheduler {
     lease: Option<LeaseConfig>,
     election: LeaderStatus,
     device_rules: bool,
+    stock: Arc<Stock>,
     pops_early: bool,
     counting: RequestGates,
     host: String,
@@ -364,7 +367,7 @@ impl Scheduler {
             recorder: recorder.clone(),
             objects: objects.clone(),
             groups: groups.clone(),
-            stock: Arc::default(),
+            stock: self.stock,
             frameworks: self.frameworks.values().map(Arc::downgrade).collect(),
             wake,
             metrics: self.metrics.clone(),

@@ -206,7 +206,11 @@ impl Checker<'_> {
                 self.mapping.assign(&Type::Dyn, &target);
                 Type::Dyn
             }
-            Type::Dyn | Type::Error => Type::Dyn,
+            Type::Dyn | Type::Any | Type::Error => Type::Dyn,
+            Type::Opaque(name, _) if name.starts_with("kubernetes.") => {
+                self.report(expr.id, format!("unexpected failed resolution of '{name}'"));
+                Type::Error
+            }
             other => {
                 self.report(expr.id, format!("type '{other}' does not support field selection"));
                 Type::Dyn

@@ -3,7 +3,7 @@ use crate::{
     checker::{Scope, check},
     depth,
     error::{Error, Result},
-    estimate::estimate,
+    estimate::{Sizes, estimate},
     plan::{Plan, plan},
     shape::Shape,
     syntax::{self, Fault},
@@ -61,6 +61,16 @@ impl Environment {
     /// # Errors
     /// As [`compile`](Self::compile).
     pub fn compile_in(&self, source: &str, scope: &Scope, root: Option<&Shape>) -> Result<Program> {
+        self.compile_sized(source, scope, root.map_or(Sizes::Unknown, Sizes::Shape))
+    }
+
+    /// The same, with variables that are so large at most.
+    pub(crate) fn compile_sized(
+        &self,
+        source: &str,
+        scope: &Scope,
+        sizes: Sizes<'_>,
+    ) -> Result<Program> {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(Error::TooLong { length: source.len(), limit: MAX_SOURCE_BYTES });
         }
@@ -72,7 +82,7 @@ impl Environment {
             return Err(Error::Compile(shown.collect::<Vec<_>>().join("\n")));
         }
         let plan = plan(&parsed.expr, &checked).map_err(Error::Instantiate)?;
-        let cost = estimate(&parsed.expr, &checked, root);
+        let cost = estimate(&parsed.expr, &checked, sizes);
         Ok(Program { plan, returns: checked.of(&parsed.expr).clone(), cost })
     }
 

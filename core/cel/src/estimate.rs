@@ -10,15 +10,27 @@ use crate::{
     ast::{ACCUMULATOR, Expr, Fold, Id, Kind, Literal, op},
     bounds::{Bounds, LIST, MAP, STRUCT},
     checker::{Checked, Meaning},
+    device::{DEVICE, most_of_device},
     shape::{Kind as Shapes, Shape},
     types::Type,
 };
 use path::Path;
 use std::{collections::HashMap, sync::Arc};
 
-/// The largest cost of an expression; `root` is the shape of its variables.
-pub(crate) fn estimate(expr: &Expr, checked: &Checked, root: Option<&Shape>) -> u64 {
-    let mut coster = Coster { checked, root, ..Coster::new(checked) };
+/// What is known of how large variables can be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sizes<'a> {
+    /// Nothing.
+    Unknown,
+    /// All variables are of this shape.
+    Shape(&'a Shape),
+    /// The variable `device` is a device.
+    Device,
+}
+
+/// The largest cost of an expression.
+pub(crate) fn estimate(expr: &Expr, checked: &Checked, root: Sizes<'_>) -> u64 {
+    let mut coster = Coster { root, ..Coster::new(checked) };
     coster.cost(expr).max
 }
 
@@ -52,7 +64,7 @@ struct Local {
 
 struct Coster<'a> {
     checked: &'a Checked,
-    root: Option<&'a Shape>,
+    root: Sizes<'a>,
     paths: HashMap<Id, Path>,
     locals: Vec<Local>,
     sizes: HashMap<Id, Bounds>,
@@ -72,7 +84,7 @@ impl<'a> Coster<'a> {
     fn new(checked: &'a Checked) -> Self {
         Self {
             checked,
-            root: None,
+            root: Sizes::Unknown,
             paths: HashMap::new(),
             locals: Vec::new(),
             sizes: HashMap::new(),
@@ -329,23 +341,16 @@ impl<'a> Coster<'a> {
         }
     }
 
-    /// The most that the schema allows at a place.
+    /// The most that can be at a place.
     fn size_at(&self, path: &Path) -> Option<Bounds> {
-        let mut shape = self.root?;
-        for part in path.below()? {
-            shape = match (&*part, &shape.kind) {
-                ("@items" | "@values", Shapes::List(inner) | Shapes::Map(inner)) => inner,
-                // Keys are texts of which nothing is known.
-                ("@keys", Shapes::Map(_)) => return Some(Bounds::ZERO),
-                (name, Shapes::Object(fields)) => &fields.by_name(name)?.shape,
-                _ => return None,
-            };
-        }
-        let max = match shape.kind {
-            Shapes::Bool | Shapes::Int | Shapes::Double | Shapes::Object(_) => 0,
-            _ => shape.max,
+        let below = path.below()?;
+        let max = match self.root {
+            Sizes::Unknown => None,
+            Sizes::Shape(root) => most_in(root, &below),
+            Sizes::Device if path.is_of(DEVICE) => most_of_device(&below),
+            Sizes::Device => None,
         };
-        Some(Bounds { min: 0, max })
+        max.map(|max| Bounds { min: 0, max })
     }
 
     fn entries_of(&self, expr: &Expr) -> Option<Entries> {
@@ -357,6 +362,24 @@ impl<'a> Coster<'a> {
             _ => None,
         }
     }
+}
+
+/// The most that a schema allows at a place.
+fn most_in(root: &Shape, below: &[Arc<str>]) -> Option<u64> {
+    let mut shape = root;
+    for part in below {
+        shape = match (&**part, &shape.kind) {
+            ("@items" | "@values", Shapes::List(inner) | Shapes::Map(inner)) => inner,
+            // Keys are texts of which nothing is known.
+            ("@keys", Shapes::Map(_)) => return Some(0),
+            (name, Shapes::Object(fields)) => &fields.by_name(name)?.shape,
+            _ => return None,
+        };
+    }
+    Some(match shape.kind {
+        Shapes::Bool | Shapes::Int | Shapes::Double | Shapes::Object(_) => 0,
+        _ => shape.max,
+    })
 }
 
 /// Where the sizes of the items of a literal begin.

@@ -54,9 +54,7 @@ pub use activation::{Activation, Evaluated};
 pub use authorizer::{Answer, Authorizer, Check};
 pub use bound::Bound;
 pub use checker::Scope;
-pub use device::{
-    Attribute, DEVICE_COST_LIMIT, Device, DeviceSelector, compile_device, device_schema,
-};
+pub use device::{Attribute, DEVICE_COST_LIMIT, Device, DeviceSelector, compile_device};
 pub use environment::{Environment, MAX_SOURCE_BYTES, Program};
 pub use error::{Error, Result};
 pub use escape::{escape, is_reserved, unescape};

@@ -9,6 +9,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 pub enum Type {
     /// Not known before it is evaluated.
     Dyn,
+    /// Not known either, but no range of a loop: the attributes of devices.
+    Any,
     /// Of what is wrong; goes with everything, so that nothing is told twice.
     Error,
     /// `null`.
@@ -147,7 +149,7 @@ impl Type {
     #[must_use]
     pub fn written(&self) -> String {
         match self {
-            Self::Null | Self::Timestamp | Self::Duration => self.name().to_owned(),
+            Self::Any | Self::Null | Self::Timestamp | Self::Duration => self.name().to_owned(),
             Self::List(items) => format!("list({})", items.written()),
             Self::Map(entry) => format!("map({}, {})", entry.0.written(), entry.1.written()),
             Self::Opaque(name, params) if !params.is_empty() => {
@@ -171,11 +173,11 @@ impl Type {
     }
 
     pub(crate) fn is_dyn(&self) -> bool {
-        matches!(self, Self::Dyn)
+        matches!(self, Self::Dyn | Self::Any)
     }
 
     pub(crate) fn is_dyn_or_error(&self) -> bool {
-        matches!(self, Self::Dyn | Self::Error)
+        self.is_dyn() || matches!(self, Self::Error)
     }
 
     /// What is inside of an optional.
@@ -206,6 +208,7 @@ impl Type {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Dyn => "dyn",
+            Self::Any => "google.protobuf.Any",
             Self::Error => "error",
             Self::Null => "null_type",
             Self::Bool => "bool",
@@ -280,6 +283,7 @@ impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self {
             Self::Dyn => "dyn",
+            Self::Any => "any",
             Self::Error => "!error!",
             Self::Null => "null",
             Self::Bool => "bool",
@@ -436,7 +440,7 @@ pub(crate) fn most_general(a: &Type, b: &Type) -> Type {
 }
 
 fn is_less_specific(a: &Type, b: &Type) -> bool {
-    let open = |of: &Type| matches!(of, Type::Dyn | Type::Var(_) | Type::Param(_));
+    let open = |of: &Type| of.is_dyn() || matches!(of, Type::Var(_) | Type::Param(_));
     if open(a) {
         return true;
     }

@@ -24,7 +24,8 @@ pub struct DeviceTaintRule {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceTaintRuleSpec {
-    /// The devices; none without it.
+    /// The devices. Without it no pod is evicted, and yet all devices have the taint: the original's scheduler does not hold with
+    /// what is documented of its API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_selector: Option<DeviceTaintSelector>,
     /// Their taint.
@@ -76,7 +77,7 @@ impl Metadata for DeviceTaintRule {
 }
 
 impl DeviceTaintRule {
-    /// Whether the rule is about this device.
+    /// Whether pods with this device are evicted by the rule's taint, if that asks for it.
     #[must_use]
     pub fn selects(&self, driver: &str, pool: &str, device: &str) -> bool {
         let suits =
@@ -86,11 +87,17 @@ impl DeviceTaintRule {
         })
     }
 
-    /// Whether the rule is about a device of this slice.
+    /// Whether this device has the rule's taint when devices are given out.
+    #[must_use]
+    pub fn taints(&self, driver: &str, pool: &str, device: &str) -> bool {
+        self.spec.device_selector.is_none() || self.selects(driver, pool, device)
+    }
+
+    /// Whether a device of this slice [has the rule's taint](Self::taints).
     #[must_use]
     pub fn concerns(&self, slice: &ResourceSlice) -> bool {
         let (driver, pool) = (&slice.spec.driver, &slice.spec.pool.name);
-        slice.spec.devices.iter().flatten().any(|device| self.selects(driver, pool, &device.name))
+        slice.spec.devices.iter().flatten().any(|device| self.taints(driver, pool, &device.name))
     }
 }
 
@@ -101,7 +108,7 @@ pub fn with_rules(slice: &ResourceSlice, rules: &[&DeviceTaintRule]) -> Option<R
     let mut tainted = concerned.then(|| slice.clone())?;
     let (driver, pool) = (&slice.spec.driver, &slice.spec.pool.name);
     let add = |device: &mut Device| {
-        let added = rules.iter().filter(|rule| rule.selects(driver, pool, &device.name));
+        let added = rules.iter().filter(|rule| rule.taints(driver, pool, &device.name));
         let added: Vec<_> = added.map(|rule| rule.spec.taint.clone()).collect();
         if !added.is_empty() {
             device.taints.get_or_insert_default().extend(added);
@@ -161,6 +168,8 @@ mod tests {
         let both = vec!["own", "example.com/bad", "example.com/bad"];
         assert_eq!(keys(&tainted), [both, vec!["example.com/bad"]]);
         assert!(with_rules(&slice, &[&rule(json!({"driver": "other"}))]).is_none());
+        let unsaid = with_rules(&slice, &[&rule(json!(null))]).unwrap();
+        assert_eq!(keys(&unsaid), [vec!["own", "example.com/bad"], vec!["example.com/bad"]]);
         assert!(with_rules(&slice, &[]).is_none());
     }
 }

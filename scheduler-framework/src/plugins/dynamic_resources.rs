@@ -90,7 +90,8 @@ impl DynamicResources {
     #[must_use]
     pub fn with_features(self, features: &Features) -> Self {
         let group_claims = features.is_on("DRAWorkloadResourceClaims");
-        Self { gates: Gates::from(features), group_claims, ..self }
+        let stock = Arc::new(Stock::new(features));
+        Self { gates: Gates::from(features), group_claims, stock, ..self }
     }
 
     fn has_claims(pod: &PodInfo) -> bool {

@@ -106,12 +106,17 @@ pub(super) fn changes(informers: &Informers, optional: Optional) -> OtherChanges
     stream::select_all(others.into_iter().chain(groups).chain(rules)).boxed()
 }
 
+/// Whether a change of a rule changes taints: how far its evictions are changes none.
+fn is_of_taints(change: &Change<DeviceTaintRule>) -> bool {
+    change.old().is_none_or(|old| old.spec != change.object().spec)
+}
+
 /// A rule that comes, goes or changes changes the slices it is about.
 fn of_rules(informers: &Informers) -> OtherChanges {
     let slices = informers.of::<ResourceSlice>();
     let changes = informers.of::<DeviceTaintRule>().subscribe().flat_map(move |change| {
         let states = || change.old().into_iter().chain([change.object()]);
-        let mut concerned = slices.list();
+        let mut concerned = if is_of_taints(&change) { slices.list() } else { Vec::new() };
         concerned.retain(|slice| states().any(|rule| rule.concerns(slice)));
         let event = ClusterEvent::new(EventResource::ResourceSlice, ActionType::UPDATE_OTHER);
         let events = concerned.into_iter().map(move |slice| {
@@ -136,4 +141,27 @@ fn of<K: Watchable>(
         (ClusterEvent::new(resource, action), object(old, new))
     });
     changes.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules_change_slices_by_what_they_say_and_not_by_how_far_they_are() {
+        let rule = |key: &str, evicting: bool| -> Arc<DeviceTaintRule> {
+            let condition = json!({"type": "EvictionInProgress", "status": evicting.to_string(),
+                "reason": "r", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let rule = json!({"apiVersion": "resource.k8s.io/v1beta2", "kind": "DeviceTaintRule",
+                "metadata": {"name": "r"}, "status": {"conditions": [condition]},
+                "spec": {"deviceSelector": {}, "taint": {"key": key, "effect": "NoSchedule"}}});
+            Arc::new(serde_json::from_value(rule).unwrap())
+        };
+        let updated = |old, new| is_of_taints(&Change::Updated { old, new });
+        assert!(is_of_taints(&Change::Added(rule("a", true))));
+        assert!(is_of_taints(&Change::Deleted(rule("a", true))));
+        assert!(updated(rule("a", true), rule("b", true)));
+        assert!(!updated(rule("a", false), rule("a", true)));
+    }
 }

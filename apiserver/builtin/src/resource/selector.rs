@@ -25,11 +25,12 @@ fn selector(selector: &At<'_>, errors: &mut Errors) {
     match compile_device(expression.str()) {
         Err(problem) => errors.push(expression.invalid(told(problem))),
         Ok(program) => match program.returns() {
-            Type::Bool | Type::Dyn if program.max_cost() > DEVICE_COST_LIMIT => {
+            Type::Bool | Type::Any if program.max_cost() > DEVICE_COST_LIMIT => {
                 errors.push(expression.forbidden("too complex, exceeds cost limit"));
             }
-            Type::Bool | Type::Dyn => {}
+            Type::Bool | Type::Any => {}
             other => {
+                let other = other.written();
                 let detail = format!("must evaluate to bool or the unknown type, not {other}");
                 errors.push(expression.invalid(detail));
             }

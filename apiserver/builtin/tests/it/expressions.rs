@@ -107,6 +107,8 @@ fn device_selectors_know_devices() {
         "device.attributes['d.example.com'].version.isGreaterThan(semver('1.0.0'))",
         "'family' in device.attributes['d.example.com'] && device.allowMultipleAllocations",
         "device.attributes['d.example.com'].flag",
+        "device.attributes['d.example.com'].model.matches('^x[0-9]+$')",
+        "device.attributes['d.example.com'].model.split('-').size() >= 2",
         "cel.bind(dra, device.attributes['d.example.com'], dra.one && dra.another)",
     ] {
         assert_eq!(kind.create_errors(class(expression)), Vec::<String>::new(), "{expression}");
@@ -114,6 +116,14 @@ fn device_selectors_know_devices() {
     for (expression, why) in [
         ("device.nothing == 1", "undefined field 'nothing'"),
         ("device.driver", "must evaluate to bool or the unknown type, not string"),
+        ("device.attributes['d'].a.b", "must evaluate to bool or the unknown type, not dyn"),
+        (
+            "device.capacity['d'].x",
+            "must evaluate to bool or the unknown type, not kubernetes.Quantity",
+        ),
+        ("device.capacity['d'].x > 5", "'_>_' applied to '(kubernetes.Quantity, int)'"),
+        ("device.attributes['d'].x.exists(y, y > 0)", "'any' cannot be range of a comprehension"),
+        ("type(device.attributes['d'].x) == int", "too complex, exceeds cost limit"),
     ] {
         let errors = kind.create_errors(class(expression));
         assert!(errors.len() == 1 && errors[0].contains(why), "{expression}: {errors:?}");

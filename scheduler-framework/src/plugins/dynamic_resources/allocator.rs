@@ -317,7 +317,7 @@ impl<'a> View<'a> {
     fn constraints(&self, claim: &'a ResourceClaim) -> Result<Vec<Constraint<'a>>, Trouble> {
         let all = asked(claim).and_then(|own| own.constraints.as_deref()).unwrap_or_default();
         let each = all.iter().enumerate().map(|(index, own)| {
-            Constraint::new(own).ok_or_else(|| {
+            Constraint::new(own, self.allocator.gates.lists).ok_or_else(|| {
                 Trouble::Wrong(format!(
                     "claim {}, constraint #{index}: empty constraint (unsupported constraint type?)",
                     key(claim)

@@ -1,5 +1,6 @@
 use super::request::Request;
 use k8s_openapi::api::resource::v1::{Device, DeviceAttribute, DeviceConstraint};
+use std::borrow::Cow;
 
 /// What must hold among the devices of a claim.
 #[derive(Debug)]
@@ -9,20 +10,22 @@ pub(super) struct Constraint<'a> {
     requests: &'a [String],
     /// Whether values must differ; else they must be the same.
     distinct: bool,
-    /// The value of each device that was added, with the request it is for.
-    values: Vec<(&'a str, &'a DeviceAttribute)>,
+    /// Whether attributes can be lists.
+    lists: bool,
+    /// Of each device that was added its values or, if all must be the same, those that it shares with all before it.
+    values: Vec<Option<Values<'a>>>,
 }
 
 impl<'a> Constraint<'a> {
     /// `None` for one of a kind that is not known.
-    pub(super) fn new(own: &'a DeviceConstraint) -> Option<Self> {
+    pub(super) fn new(own: &'a DeviceConstraint, lists: bool) -> Option<Self> {
         let (attribute, distinct) = match (&own.match_attribute, &own.distinct_attribute) {
             (Some(attribute), _) => (attribute, false),
             (None, Some(attribute)) => (attribute, true),
             (None, None) => return None,
         };
         let requests = own.requests.as_deref().unwrap_or_default();
-        Some(Self { attribute, requests, distinct, values: Vec::new() })
+        Some(Self { attribute, requests, distinct, lists, values: Vec::new() })
     }
 
     fn concerns(&self, request: &Request<'_>) -> bool {
@@ -36,15 +39,24 @@ impl<'a> Constraint<'a> {
         if !self.concerns(request) {
             return true;
         }
-        let Some(value) = lookup(device, driver, self.attribute) else { return false };
-        let goes = if self.distinct {
-            is_known(value) && self.values.iter().all(|(_, other)| !same(value, other))
-        } else {
-            self.values.last().is_none_or(|(_, other)| same(value, other))
+        let Some(attribute) = lookup(device, driver, self.attribute) else { return false };
+        let values = Values::of(attribute, self.lists);
+        let taken = match self.values.last() {
+            // The first goes with itself, also when its value is of a type that is not known.
+            None => (values.is_some() || self.distinct || !self.lists).then_some(values),
+            Some(_) if self.distinct => {
+                let differ = |own: &Values<'a>| {
+                    self.values.iter().flatten().all(|other| own.common(other).is_none())
+                };
+                values.filter(differ).map(Some)
+            }
+            Some(shared) => {
+                let common = values.zip(shared.as_ref());
+                common.and_then(|(own, shared)| own.common(shared)).map(Some)
+            }
         };
-        if goes {
-            self.values.push((request.base_name(), value));
-        }
+        let goes = taken.is_some();
+        self.values.extend(taken);
         goes
     }
 
@@ -65,18 +77,54 @@ fn lookup<'a>(device: &'a Device, driver: &str, name: &str) -> Option<&'a Device
     })
 }
 
-fn is_known(value: &DeviceAttribute) -> bool {
-    value.string.is_some() || value.int.is_some() || value.bool.is_some() || value.version.is_some()
+/// The values of an attribute; one that is no list has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Values<'a> {
+    Ints(Cow<'a, [i64]>),
+    Bools(Cow<'a, [bool]>),
+    Texts(Cow<'a, [String]>),
+    Versions(Cow<'a, [String]>),
 }
 
-fn same(a: &DeviceAttribute, b: &DeviceAttribute) -> bool {
-    if a.string.is_some() {
-        a.string == b.string
-    } else if a.int.is_some() {
-        a.int == b.int
-    } else if a.bool.is_some() {
-        a.bool == b.bool
-    } else {
-        a.version.is_some() && a.version == b.version
+impl<'a> Values<'a> {
+    /// `None` for an attribute of a type that is not known, as lists are not unless `lists` says so.
+    fn of(own: &'a DeviceAttribute, lists: bool) -> Option<Self> {
+        fn known<T: Clone>(values: &[T]) -> Option<Cow<'_, [T]>> {
+            (!values.is_empty()).then_some(Cow::Borrowed(values))
+        }
+        let of_lists = || {
+            let ints = known(own.ints.as_deref().unwrap_or_default()).map(Self::Ints);
+            ints.or_else(|| known(own.bools.as_deref().unwrap_or_default()).map(Self::Bools))
+                .or_else(|| known(own.strings.as_deref().unwrap_or_default()).map(Self::Texts))
+                .or_else(|| known(own.versions.as_deref().unwrap_or_default()).map(Self::Versions))
+        };
+        let of_one = || {
+            let int = known(own.int.as_slice()).map(Self::Ints);
+            int.or_else(|| known(own.bool.as_slice()).map(Self::Bools))
+                .or_else(|| known(own.string.as_slice()).map(Self::Texts))
+                .or_else(|| known(own.version.as_slice()).map(Self::Versions))
+        };
+        if lists { of_lists().or_else(of_one) } else { of_one() }
+    }
+
+    /// What both have, if anything.
+    fn common(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Ints(own), Self::Ints(other)) => common(own, other).map(Self::Ints),
+            (Self::Bools(own), Self::Bools(other)) => common(own, other).map(Self::Bools),
+            (Self::Texts(own), Self::Texts(other)) => common(own, other).map(Self::Texts),
+            (Self::Versions(own), Self::Versions(other)) => common(own, other).map(Self::Versions),
+            _ => None,
+        }
+    }
+}
+
+/// Nothing is copied when all of `own` is in `other`.
+fn common<'a, T: Clone + PartialEq>(own: &Cow<'a, [T]>, other: &[T]) -> Option<Cow<'a, [T]>> {
+    let count = own.iter().filter(|value| other.contains(value)).count();
+    match count {
+        0 => None,
+        all if all == own.len() => Some(own.clone()),
+        _ => Some(own.iter().filter(|value| other.contains(value)).cloned().collect()),
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Gates {
     pub(super) conditions: bool,
     /// Whether several claims share a device.
     pub(super) shares: bool,
+    /// Whether attributes of devices can be lists.
+    pub(super) lists: bool,
     /// Whether a node is given up when it takes too long.
     pub(super) timeout: bool,
     /// Whether devices take of their node's own resources.
@@ -31,6 +33,7 @@ impl From<&Features> for Gates {
             taints: all(&["DRADeviceTaints"]),
             conditions: all(&["DRADeviceBindingConditions", "DRAResourceClaimDeviceStatus"]),
             shares: all(&["DRAConsumableCapacity"]),
+            lists: all(&["DRAListTypeAttributes"]),
             timeout: all(&["DRASchedulerFilterTimeout"]),
             of_nodes: all(&["DRANodeAllocatableResources"]),
         }

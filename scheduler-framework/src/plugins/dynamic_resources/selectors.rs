@@ -14,12 +14,18 @@ type Compiled = Arc<Result<DeviceSelector, String>>;
 /// Compiled expressions, kept from pod to pod.
 #[derive(Debug, Default)]
 pub(super) struct Selectors {
+    /// Whether attributes can be lists.
+    lists: bool,
     /// Takes long to put together, and only pods with claims need it.
     environment: OnceLock<Environment>,
     compiled: Mutex<HashMap<String, Compiled>>,
 }
 
 impl Selectors {
+    pub(super) fn new(lists: bool) -> Self {
+        Self { lists, ..Self::default() }
+    }
+
     fn environment(&self) -> &Environment {
         self.environment.get_or_init(Environment::new)
     }
@@ -59,7 +65,8 @@ impl Selectors {
     pub(super) fn seen(&self, slice: &ResourceSlice, device: &Device) -> Result<Seen, String> {
         let mut attributes = Vec::new();
         for (name, own) in device.attributes.iter().flatten() {
-            let value = value_of(own)
+            let value = self
+                .value_of(own)
                 .ok_or_else(|| format!("attribute {name}: unsupported attribute value"))?;
             attributes.push((name.as_str(), value));
         }
@@ -69,13 +76,20 @@ impl Selectors {
         let seen = Seen::new(self.environment(), &slice.spec.driver, shared, attributes, capacity);
         seen.map_err(|error| error.to_string())
     }
-}
 
-fn value_of(attribute: &DeviceAttribute) -> Option<Attribute<'_>> {
-    attribute
-        .int
-        .map(Attribute::Int)
-        .or(attribute.bool.map(Attribute::Bool))
-        .or(attribute.string.as_deref().map(Attribute::Text))
-        .or(attribute.version.as_deref().map(Attribute::Version))
+    fn value_of<'a>(&self, own: &'a DeviceAttribute) -> Option<Attribute<'a>> {
+        let list = || {
+            let ints = own.ints.as_deref().map(Attribute::Ints);
+            ints.or(own.bools.as_deref().map(Attribute::Bools))
+                .or(own.strings.as_deref().map(Attribute::Texts))
+                .or(own.versions.as_deref().map(Attribute::Versions))
+        };
+        self.lists
+            .then(list)
+            .flatten()
+            .or(own.int.map(Attribute::Int))
+            .or(own.bool.map(Attribute::Bool))
+            .or(own.string.as_deref().map(Attribute::Text))
+            .or(own.version.as_deref().map(Attribute::Version))
+    }
 }

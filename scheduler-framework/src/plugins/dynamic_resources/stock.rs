@@ -1,5 +1,6 @@
 use super::{
     devices::{Allocated, DeviceId},
+    gates::Gates,
     pools::{device_is_for, devices, is_for},
     selectors::Selectors,
     shelf::{Shelf, Shelves},
@@ -10,6 +11,7 @@ use k8s_openapi::api::{
     core::v1::Node,
     resource::v1::{Device, DeviceClass, ResourceSlice},
 };
+use kubeplane_core::features::Features;
 use std::sync::Arc;
 
 /// What is known of devices beside the objects themselves: one for all profiles of a scheduler, lest two of them give a
@@ -22,6 +24,11 @@ pub(crate) struct Stock {
 }
 
 impl Stock {
+    pub(crate) fn new(features: &Features) -> Self {
+        let selectors = Selectors::new(Gates::from(features).lists);
+        Self { selectors: Arc::new(selectors), ..Self::default() }
+    }
+
     /// How many devices there are now, and how many of them are allocated.
     pub(in crate::plugins) fn totals(&self, objects: &ClusterObjects) -> Totals {
         Totals {

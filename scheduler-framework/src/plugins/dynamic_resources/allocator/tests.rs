@@ -4,7 +4,12 @@ use super::*;
 use crate::plugins::dynamic_resources::devices::Ledger;
 use serde_json::{Value, json};
 
+mod alternatives;
 mod gates;
+mod lists;
+mod parts;
+mod places;
+mod shares;
 
 const DRIVER: &str = "driver-a";
 
@@ -122,8 +127,10 @@ impl World {
     fn results(&self, claims: &[Value]) -> Result<Option<Vec<AllocationResult>>, Trouble> {
         let of_driver = json!([{"cel": {"expression": format!("device.driver == '{DRIVER}'")}}]);
         let config = json!([{"opaque": {"driver": DRIVER, "parameters": {"of": "class"}}}]);
+        let of_other = json!([{"cel": {"expression": "device.driver == 'driver-b'"}}]);
         let classes = read(&[
             json!({"metadata": {"name": "class-a"}, "spec": {"selectors": of_driver}}),
+            json!({"metadata": {"name": "class-b"}, "spec": {"selectors": of_other}}),
             json!({"metadata": {"name": "class-c"}, "spec": {"selectors": of_driver, "config": config}}),
         ]);
         let mut ledger = Ledger::default();
@@ -133,8 +140,9 @@ impl World {
         let allocated = ledger.total();
         let shelf = Arc::new(Shelf::new(read(&self.slices)));
         let (limit, gates) = (None, self.gates);
+        let selectors = Arc::new(Selectors::new(gates.lists));
         let allocator =
-            Allocator::new(allocated, Arc::new(classes), shelf, Arc::default(), gates, limit);
+            Allocator::new(allocated, Arc::new(classes), shelf, selectors, gates, limit);
         let node = json!({"metadata": {"name": "n1", "labels": {"region": "west"}}});
         let node: Node = serde_json::from_value(node).unwrap();
         allocator.allocate(&node, &read(claims))

@@ -4,7 +4,7 @@ use super::*;
 use kubeplane_core::features::Features;
 
 impl World {
-    fn without(mut self, gate: &str) -> Self {
+    pub(super) fn without(mut self, gate: &str) -> Self {
         let features: Features = format!("{gate}=false").parse().unwrap();
         self.gates = Gates::from(&features);
         self
