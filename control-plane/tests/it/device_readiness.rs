@@ -6,7 +6,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use kubeplane::testing::{TestCluster, run};
 use serde::de::DeserializeOwned;
@@ -53,8 +53,9 @@ async fn is_told(cluster: &TestCluster, reason: &str, message: &str) -> bool {
     })
 }
 
-async fn play(cluster: TestCluster) {
-    pass(&cluster).await;
+/// There is one device, and a pod whose claim has it.
+async fn begin(cluster: &TestCluster) -> (Api<Pod>, Api<ResourceClaim>) {
+    pass(cluster).await;
     let create = PostParams::default();
     let classes: Api<DeviceClass> = Api::all(cluster.client());
     let class = json!({"metadata": {"name": "gpu"}, "spec": {}});
@@ -75,9 +76,14 @@ async fn play(cluster: TestCluster) {
         "resourceClaims": [{"name": "gpu", "resourceClaimName": "x"}],
         "containers": [{"name": "c", "image": "i"}]}});
     pods.create(&create, &of(pod)).await.unwrap();
-    pass(&cluster).await;
+    pass(cluster).await;
     assert_eq!(device(&claims).await, "one");
     assert!(!is_bound(&pods).await, "its device is not ready");
+    (pods, claims)
+}
+
+async fn play(cluster: TestCluster) {
+    let (pods, claims) = begin(&cluster).await;
     let waits = "waiting for binding conditions for device on node simulated-1";
     assert!(is_told(&cluster, "BindingConditionsPending", waits).await);
 
@@ -95,6 +101,20 @@ async fn play(cluster: TestCluster) {
     report(&claims, "ready").await;
     pass(&cluster).await;
     assert!(is_bound(&pods).await);
+}
+
+async fn give_up(cluster: TestCluster) {
+    let (pods, claims) = begin(&cluster).await;
+    pods.delete("x", &DeleteParams::default().grace_period(0)).await.unwrap();
+    pass(&cluster).await;
+    let left = claims.get("x").await.unwrap().status.unwrap_or_default();
+    assert!(left.allocation.is_none() && left.reserved_for.is_none(), "{left:?}");
+}
+
+#[test]
+fn a_pod_that_goes_while_its_device_is_made_ready_gives_it_back() {
+    let builder = TestCluster::builder().controllers().scheduler().paused();
+    run(builder.simulated_nodes(1), give_up);
 }
 
 #[test]
