@@ -10,7 +10,7 @@ use kubeplane::{
     testing::{TestCluster, run},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 fn api(cluster: &TestCluster, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
@@ -83,6 +83,44 @@ fn a_group_of_pods_has_one_claim_for_all_of_them() {
     let options = ApiOptions { features: gates.parse().unwrap(), ..ApiOptions::default() };
     let builder = TestCluster::builder().options(options).controllers().paused();
     run(builder.simulated_nodes(1), play);
+}
+
+/// The names of a group's claims.
+fn told(group: &DynamicObject) -> BTreeMap<String, String> {
+    let text = |own: &Value, key: &str| own[key].as_str().unwrap_or_default().to_owned();
+    let all = group.data["status"]["resourceClaimStatuses"].as_array().into_iter().flatten();
+    all.map(|own| (text(own, "name"), text(own, "resourceClaimName"))).collect()
+}
+
+async fn lose_one(cluster: TestCluster) {
+    let groups = api(&cluster, "scheduling.k8s.io", "v1alpha2", "PodGroup");
+    let templates = api(&cluster, "resource.k8s.io", "v1", "ResourceClaimTemplate");
+    let claims = api(&cluster, "resource.k8s.io", "v1", "ResourceClaim");
+    cluster.advance(Duration::from_secs(30)).await;
+    let request = json!({"name": "gpu", "exactly": {"deviceClassName": "gpu"}});
+    let spec = json!({"devices": {"requests": [request]}});
+    make(&templates, json!({"metadata": {"name": "gpu"}, "spec": {"spec": spec}})).await;
+    let entry = |name: &str| json!({"name": name, "resourceClaimTemplateName": "gpu"});
+    let group = json!({"metadata": {"name": "crew"}, "spec": {"schedulingPolicy": {"basic": {}},
+        "resourceClaims": [entry("a"), entry("b")]}});
+    make(&groups, group).await;
+    cluster.advance(Duration::from_secs(30)).await;
+    let first = told(&groups.get("crew").await.unwrap());
+    assert_eq!(first.len(), 2, "{first:?}");
+    claims.delete(&first["a"], &DeleteParams::default()).await.unwrap();
+    cluster.advance(Duration::from_secs(30)).await;
+    let now = told(&groups.get("crew").await.unwrap());
+    assert_eq!(now.get("b"), first.get("b"));
+    assert_ne!(now["a"], first["a"]);
+    claims.get(&now["a"]).await.unwrap();
+}
+
+#[test]
+fn a_claim_of_a_group_that_was_deleted_is_made_again_beside_the_others() {
+    let gates = "GenericWorkload=true,DRAWorkloadResourceClaims=true";
+    let options = ApiOptions { features: gates.parse().unwrap(), ..ApiOptions::default() };
+    let builder = TestCluster::builder().options(options).controllers().paused();
+    run(builder, lose_one);
 }
 
 async fn leave(cluster: TestCluster) {

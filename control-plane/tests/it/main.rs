@@ -15,6 +15,7 @@ mod corpus;
 mod custom;
 mod damaged;
 mod derived;
+mod device_readiness;
 mod device_rules;
 mod devices;
 mod earlier;

@@ -154,25 +154,16 @@ impl Default for VolumeBindingArgs {
     }
 }
 
-/// Of DynamicResources.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Of DynamicResources. What depends on a gate may not be given where the gate is off.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DynamicResourcesArgs {
-    /// How long one node may be looked at.
+    /// How long one node may be looked at; `None` for ten seconds, zero for as long as it takes.
     #[serde(deserialize_with = "super::defaults::maybe_duration")]
     pub filter_timeout: Option<Duration>,
-    /// How long binding may take.
+    /// How long binding may take; `None` for ten minutes.
     #[serde(deserialize_with = "super::defaults::maybe_duration")]
     pub binding_timeout: Option<Duration>,
-}
-
-impl Default for DynamicResourcesArgs {
-    fn default() -> Self {
-        Self {
-            filter_timeout: Some(Duration::from_secs(10)),
-            binding_timeout: Some(Duration::from_secs(600)),
-        }
-    }
 }
 
 fn default_resources() -> Vec<ResourceSpec> {

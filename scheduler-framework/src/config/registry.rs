@@ -156,7 +156,7 @@ fn from_args(
         PluginArgs::VolumeBinding(own) => Arc::new(volume_binding(own, features)),
         PluginArgs::DynamicResources(own) => Arc::new(
             DynamicResources::with_timeouts(
-                own.filter_timeout.unwrap_or_default(),
+                own.filter_timeout.unwrap_or(Duration::from_secs(10)),
                 own.binding_timeout.unwrap_or(Duration::from_secs(600)),
             )
             .with_features(features),

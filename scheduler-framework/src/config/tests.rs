@@ -287,6 +287,33 @@ fn fields_of_a_gate_are_refused_where_it_is_off() {
 }
 
 #[test]
+fn times_that_devices_have_are_refused_where_their_gates_are_off() {
+    let read = |args: &str, gates: &str| {
+        let text = format!(
+            "{HEAD}profiles:\n- pluginConfig:\n  - {{name: DynamicResources, args: {args}}}\n"
+        );
+        let read = Configuration::parse_with(text.as_bytes(), &gates.parse().unwrap());
+        let why = read.err().map(|why| why.to_string()).unwrap_or_default();
+        why.replace("profiles[0].pluginConfig[0].args.", "")
+    };
+    let (filter, binding) = ("{filterTimeout: 5s}", "{bindingTimeout: 5s}");
+    let (filters, status) = (
+        "DRASchedulerFilterTimeout=false",
+        "DRAResourceClaimDeviceStatus=false,\
+        DRADeviceBindingConditions=false,DRAResourceClaimGranularStatusAuthorization=false",
+    );
+    let why = "filterTimeout: Forbidden: DRASchedulingFilterTimeout feature gate is disabled";
+    assert_eq!(read(filter, filters), why);
+    let why = "bindingTimeout: Forbidden: DRADeviceBindingConditions or DRAResourceClaimDeviceStatus \
+               feature gate is disabled";
+    assert_eq!(read(binding, "DRADeviceBindingConditions=false"), why);
+    assert_eq!(read(binding, status), why);
+    for (args, gates) in [(filter, status), (binding, filters), ("{}", filters), ("{}", status)] {
+        assert_eq!(read(args, gates), "", "{args} where {gates}");
+    }
+}
+
+#[test]
 fn plugins_of_users_are_made_from_their_arguments() {
     #[derive(Debug)]
     struct Mine(String);

@@ -63,8 +63,7 @@ pub(super) async fn tell(
         Condition { last_transition_time: own.last_transition_time.clone(), ..next.clone() } == *own
     });
     let fresh = present.is_none_or(|own| own.observed_generation != rule.metadata.generation);
-    // As long as pods are to go, how many there are changes; and what is older than the rule may be seen after it.
-    let again = fresh || next.status == "True";
+    let again = changes(&rule, &next, fresh);
     let then = if again { Action::RequeueAfter(PERIOD) } else { Action::Done };
     if same {
         return Ok(then);
@@ -77,6 +76,12 @@ pub(super) async fn tell(
     let rules: Api<DeviceTaintRule> = Api::all(context.client());
     rules.patch_status(name, &PatchParams::apply(MANAGER).force(), &patch).await?;
     Ok(then)
+}
+
+/// Whether something else may have to be told soon: as long as pods are to go, how many there are changes; and what is
+/// older than a fresh rule may be seen after it. Whom a rule without an effect would drive out is told once.
+fn changes(rule: &DeviceTaintRule, told: &Condition, fresh: bool) -> bool {
+    told.status == "True" || fresh && rule.spec.taint.effect == NO_EXECUTE
 }
 
 /// How long what is told has to stand before there is something else.
@@ -243,6 +248,20 @@ mod tests {
             assert_eq!(told.status == "True", reason == "PodsPendingEviction");
             assert_eq!(told.observed_generation, Some(3));
         }
+    }
+
+    #[test]
+    fn whom_a_rule_would_drive_out_is_told_once() {
+        let told = |effect: &str, pods: usize| {
+            let reach = Reach { pods, namespaces: 1, ..Reach::default() };
+            condition(&rule(effect), reach, 0, Timestamp::UNIX_EPOCH)
+        };
+        let again = |effect: &str, pods: usize, fresh: bool| {
+            changes(&rule(effect), &told(effect, pods), fresh)
+        };
+        assert!(again("NoExecute", 0, true) && again("NoExecute", 2, false));
+        assert!(!again("NoExecute", 0, false), "all are gone");
+        assert!(!again("None", 2, true) && !again("NoSchedule", 0, true));
     }
 
     #[test]

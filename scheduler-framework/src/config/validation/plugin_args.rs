@@ -29,7 +29,7 @@ pub(super) fn validate(path: &Path, args: &PluginArgs, features: &Features) -> E
         PluginArgs::NodeResourcesFit(own) => fit(path, own),
         PluginArgs::PodTopologySpread(own) => spread(path, own),
         PluginArgs::VolumeBinding(own) => volumes(path, own, features),
-        PluginArgs::DynamicResources(own) => dynamic(path, own),
+        PluginArgs::DynamicResources(own) => dynamic(path, own, features),
     }
 }
 
@@ -261,10 +261,23 @@ fn volumes(path: &Path, args: &VolumeBindingArgs, features: &Features) -> Errors
     errors
 }
 
-fn dynamic(path: &Path, args: &DynamicResourcesArgs) -> Errors {
-    let short = args.binding_timeout.filter(|own| *own < Duration::from_secs(1));
-    let error = |own: Duration| {
-        Error::invalid(&path.child("bindingTimeout"), as_go(own), "must be at least 1 second")
-    };
-    short.map(error).into_iter().collect()
+fn dynamic(path: &Path, args: &DynamicResourcesArgs, features: &Features) -> Errors {
+    let mut errors = Errors::new();
+    if args.filter_timeout.is_some() && !features.is_on("DRASchedulerFilterTimeout") {
+        let why = "DRASchedulingFilterTimeout feature gate is disabled";
+        errors.push(Error::forbidden(&path.child("filterTimeout"), why));
+    }
+    let mut gates = ["DRADeviceBindingConditions", "DRAResourceClaimDeviceStatus"].iter();
+    let (waits, binding) = (gates.all(|own| features.is_on(own)), path.child("bindingTimeout"));
+    match args.binding_timeout {
+        Some(_) if !waits => {
+            let why = "DRADeviceBindingConditions or DRAResourceClaimDeviceStatus feature gate is disabled";
+            errors.push(Error::forbidden(&binding, why));
+        }
+        Some(own) if own < Duration::from_secs(1) => {
+            errors.push(Error::invalid(&binding, as_go(own), "must be at least 1 second"));
+        }
+        _ => {}
+    }
+    errors
 }

@@ -7,9 +7,12 @@ use super::{
     of_nodes,
 };
 use crate::{CycleState, Handle, Objection, PodInfo, Reserve};
-use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim};
+use k8s_openapi::api::{
+    core::v1::Pod,
+    resource::v1::{AllocationResult, ResourceClaim},
+};
 use kube::{
-    ResourceExt,
+    Api, ResourceExt,
     api::{Patch, PatchParams},
 };
 use serde_json::json;
@@ -58,13 +61,7 @@ impl Reserve for DynamicResources {
         }
         for claim in claims.iter().take(cycle.users) {
             if allocation(claim).is_some() && users(claim).any(|own| own == pod.uid()) {
-                let (handle, claim) = (handle.clone(), claim.clone());
-                let user = pod.uid().to_owned();
-                self.spawn(async move {
-                    if let Err(error) = leave(&handle, &claim, &user).await {
-                        tracing::warn!(claim = claim.name_any(), %error, "claim stays reserved");
-                    }
-                });
+                self.spawn(leave_unbound(handle.clone(), claim.clone(), pod.pod().clone()));
             }
         }
         if let Some(claim) = claims.get(cycle.users).filter(|own| !is_unwritten(own)).cloned() {
@@ -83,6 +80,23 @@ impl DynamicResources {
         let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
+    }
+}
+
+/// A pod that was not bound uses a claim no more. That of one that is gone is left to the controller of claims, which takes
+/// the devices back, too: nobody would where the claim does not say any more that it was used.
+async fn leave_unbound(handle: Handle, claim: Arc<ResourceClaim>, pod: Arc<Pod>) {
+    let namespace = pod.namespace().unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(handle.client.clone(), &namespace);
+    let is_gone = |now: &Pod| {
+        now.metadata.uid != pod.metadata.uid || now.metadata.deletion_timestamp.is_some()
+    };
+    let found = pods.get_opt(&pod.name_any()).await;
+    if found.is_ok_and(|now| now.as_ref().is_none_or(is_gone)) {
+        return;
+    }
+    if let Err(error) = leave(&handle, &claim, &pod.uid().unwrap_or_default()).await {
+        tracing::warn!(claim = claim.name_any(), %error, "claim stays reserved");
     }
 }
 
