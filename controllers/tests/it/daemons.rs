@@ -259,3 +259,24 @@ async fn surging_updates_follow_the_tolerations_they_bring() {
     world.merge(DAEMON_SET, "agent", to(&[])).await;
     updated(&[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_no_fit_node_a_share_is_none() {
+    let world = World::start().await;
+    node(&world, "a", json!({}), json!({})).await;
+    let half = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "50%"}});
+    world.make_spec(DAEMON_SET, "agent", set(&half)).await;
+    let before = settled(&world, &["a"]).await.remove(0);
+    let taints = json!([{"key": "example.com/own", "effect": "NoSchedule"}]);
+    world.merge(NODES, "a", json!({"spec": {"taints": taints}})).await;
+    let misplaced = |set: &Value| number(set, "/status/numberMisscheduled") == 1;
+    world.until(DAEMON_SET, "agent", "the node is not fit", misplaced).await;
+    let containers = json!([{"name": "c", "image": "two"}]);
+    let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    world.merge(DAEMON_SET, "agent", patch).await;
+    let seen = |set: &Value| number(set, "/status/observedGeneration") == 2;
+    world.until(DAEMON_SET, "agent", "the new template is seen", seen).await;
+    // A new pod would not come where the old one went.
+    let after = world.pods(1).await.remove(0);
+    assert_eq!(uid(&after), uid(&before));
+}
