@@ -280,3 +280,21 @@ async fn of_no_fit_node_a_share_is_none() {
     let after = world.pods(1).await.remove(0);
     assert_eq!(uid(&after), uid(&before));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_without_its_label_loses_its_pod() {
+    let world = World::selected("daemonset-controller").await;
+    let zone = json!({"zone": "test"});
+    node(&world, "a", zone.clone(), json!({})).await;
+    let mut spec = set(&strategies()[0]);
+    spec["template"]["spec"]["nodeName"] = json!("a");
+    spec["template"]["spec"]["nodeSelector"] = zone;
+    world.make_spec(DAEMON_SET, "agent", spec).await;
+    settled(&world, &["a"]).await;
+    world.delete(NODES, "a").await;
+    let none = |set: &Value| number(set, "/status/desiredNumberScheduled") == 0;
+    world.until(DAEMON_SET, "agent", "there is no node", none).await;
+    world.pods(1).await;
+    node(&world, "a", json!({}), json!({})).await;
+    world.pods(0).await;
+}
