@@ -406,7 +406,7 @@ impl Run<'_> {
                 .iter()
                 .filter(|(key, _)| key.namespace == self.key.namespace)
                 .filter(|(_, selector)| pods.iter().any(|pod| label(pod, selector)))
-                .map(|(key, _)| format!("{{{} {}}}", key.name, key.namespace))
+                .map(|(key, _)| format!("{}/{}", key.namespace, key.name))
                 .collect();
             same.sort();
             same

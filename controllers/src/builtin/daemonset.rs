@@ -5,6 +5,7 @@ mod sync;
 
 use super::{
     figures::Place,
+    nodes::{index, pods_on},
     pods,
     revisions::History,
     written::{LAGGING, Written},
@@ -19,10 +20,13 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
-use kubeplane_client::{Change, ControllerRefManager, EventType, ObjectKey, controller_of};
+use kubeplane_client::{
+    Change, ControllerRefManager, EventType, Informer, ObjectKey, controller_of,
+};
 use kubeplane_clock::SharedClock;
 use kubeplane_core::features::Features;
 use kubeplane_telemetry::Metrics;
+use nodes::Fitness;
 use pace::Pace;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -107,16 +111,9 @@ impl Controller for DaemonSets {
             });
             selecting.map(|set| ObjectKey::of(&**set)).collect()
         });
-        let comparing = self.comparing;
-        sources.watch::<Node>(move |change| {
-            let fitness = |set: &DaemonSet, node: &Node| nodes::fitness(set, node, comparing);
-            let concerned = sets.list().into_iter().filter(|set| match change {
-                Change::Updated { old, new } => fitness(set, old) != fitness(set, new),
-                Change::Added(node) => fitness(set, node).should_run,
-                Change::Deleted(_) => true,
-            });
-            concerned.map(|set| ObjectKey::of(&*set)).collect()
-        });
+        let (comparing, pods) = (self.comparing, sources.informer::<Pod>());
+        index(&pods);
+        sources.watch::<Node>(move |change| concerned(change, &sets, &pods, comparing));
     }
 
     async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
@@ -176,6 +173,31 @@ impl Controller for DaemonSets {
         history.truncate(&live, keep).await?;
         Ok(sync.again.map_or(Action::Done, |again: Duration| Action::RequeueAfter(again)))
     }
+}
+
+/// The sets for which it makes a difference what became of a node.
+fn concerned(
+    change: &Change<Node>,
+    sets: &Informer<DaemonSet>,
+    pods: &Informer<Pod>,
+    comparing: bool,
+) -> Vec<ObjectKey> {
+    let fitness = |set: &DaemonSet, node: &Node| nodes::fitness(set, node, comparing);
+    let has = |set: &DaemonSet, node: &Node| {
+        let there = pods_on(pods, node.metadata.name.as_deref().unwrap_or_default());
+        let uid = set.metadata.uid.as_ref();
+        there.iter().any(|pod| controller_of(&**pod).map(|owner| &owner.uid) == uid)
+    };
+    let concerned = sets.list().into_iter().filter(|set| match change {
+        Change::Updated { old, new } => fitness(set, old) != fitness(set, new),
+        // One that comes back may not be what its pods were made for.
+        Change::Added(node) => {
+            let Fitness { should_run, may_stay } = fitness(set, node);
+            should_run || (!may_stay && has(set, node))
+        }
+        Change::Deleted(_) => true,
+    });
+    concerned.map(|set| ObjectKey::of(&*set)).collect()
 }
 
 /// Makes pods of one revision say that they are of another, which is the same.

@@ -69,7 +69,6 @@ impl Controller for Disruption {
             let labels = pod.metadata.labels.as_ref();
             let matching: Vec<_> = all.iter().filter(|budget| selects(budget, labels)).collect();
             if let [first, _, ..] = matching[..]
-                && change.old().is_none()
                 && !change.is_deleted()
             {
                 let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());

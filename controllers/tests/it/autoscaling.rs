@@ -300,7 +300,7 @@ async fn pods_are_scaled_by_one_alone() {
     let message = scaled.says("ScalingActive", "False", "AmbiguousSelector").await;
     assert_eq!(
         message,
-        "pods by selector app=web are controlled by multiple HPAs: [{other default} {web default}]"
+        "pods by selector app=web are controlled by multiple HPAs: [default/other default/web]"
     );
 }
 

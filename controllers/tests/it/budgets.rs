@@ -80,6 +80,22 @@ async fn a_budget_asks_the_scale_of_whatever_owns_the_pods() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_whose_deployment_is_gone_is_asked_itself() {
+    // Nobody collects what has lost its owner.
+    let world = World::selected("disruption-controller").await;
+    let gone = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "gone", "uid": "u",
+        "controller": true}]);
+    let spec = json!({"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template("web")});
+    let meta = json!({"name": "set", "ownerReferences": gone});
+    let set = world.make(RS, json!({"metadata": meta, "spec": spec})).await;
+    running(&world, "pod", json!({"ownerReferences": [owner(&set, true)]})).await;
+    budget(&world, json!({"maxUnavailable": 1})).await;
+    let counted = |budget: &Value| number(budget, "/status/expectedPods") == 3;
+    let told = world.until(BUDGET, "budget", "three are expected", counted).await;
+    assert_eq!(number(&told, "/status/desiredHealthy"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_budget_follows_the_size_of_what_owns_its_pods_and_their_labels() {
     let world = World::selected("disruption-controller").await;
     let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template("web")});

@@ -259,3 +259,70 @@ async fn surging_updates_follow_the_tolerations_they_bring() {
     world.merge(DAEMON_SET, "agent", to(&[])).await;
     updated(&[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_no_fit_node_a_share_is_none() {
+    let world = World::start().await;
+    node(&world, "a", json!({}), json!({})).await;
+    let half = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "50%"}});
+    world.make_spec(DAEMON_SET, "agent", set(&half)).await;
+    let before = settled(&world, &["a"]).await.remove(0);
+    let taints = json!([{"key": "example.com/own", "effect": "NoSchedule"}]);
+    world.merge(NODES, "a", json!({"spec": {"taints": taints}})).await;
+    let misplaced = |set: &Value| number(set, "/status/numberMisscheduled") == 1;
+    world.until(DAEMON_SET, "agent", "the node is not fit", misplaced).await;
+    let containers = json!([{"name": "c", "image": "two"}]);
+    let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    world.merge(DAEMON_SET, "agent", patch).await;
+    let seen = |set: &Value| number(set, "/status/observedGeneration") == 2;
+    world.until(DAEMON_SET, "agent", "the new template is seen", seen).await;
+    // A new pod would not come where the old one went.
+    let after = world.pods(1).await.remove(0);
+    assert_eq!(uid(&after), uid(&before));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_without_its_label_loses_its_pod() {
+    let world = World::selected("daemonset-controller").await;
+    let zone = json!({"zone": "test"});
+    node(&world, "a", zone.clone(), json!({})).await;
+    let mut spec = set(&strategies()[0]);
+    spec["template"]["spec"]["nodeName"] = json!("a");
+    spec["template"]["spec"]["nodeSelector"] = zone;
+    world.make_spec(DAEMON_SET, "agent", spec).await;
+    settled(&world, &["a"]).await;
+    world.delete(NODES, "a").await;
+    let none = |set: &Value| number(set, "/status/desiredNumberScheduled") == 0;
+    world.until(DAEMON_SET, "agent", "there is no node", none).await;
+    world.pods(1).await;
+    node(&world, "a", json!({}), json!({})).await;
+    world.pods(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_pod_goes_when_the_new_one_beside_it_was_ready_for_long_enough() {
+    let world = World::selected("daemonset-controller").await;
+    node(&world, "a", json!({}), json!({})).await;
+    let surge =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}});
+    let mut spec = set(&surge);
+    spec["minReadySeconds"] = json!(5);
+    world.make_spec(DAEMON_SET, "agent", spec).await;
+    settled(&world, &["a"]).await;
+    world.pass(6);
+    let available = |set: &Value| number(set, "/status/numberAvailable") == 1;
+    world.until(DAEMON_SET, "agent", "its pod is available", available).await;
+    let containers = json!([{"name": "c", "image": "two"}]);
+    let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    world.merge(DAEMON_SET, "agent", patch).await;
+    let is_new = |pod: &Value| text(pod, "/spec/containers/0/image") == "two";
+    let both = world.pods(2).await;
+    let new: Vec<_> = both.into_iter().filter(is_new).collect();
+    world.ready(&new).await;
+    // The set is looked at once more while the pod is not yet available, and nothing happens after that.
+    world.merge(DAEMON_SET, "agent", json!({"spec": {"revisionHistoryLimit": 5}})).await;
+    let seen = |set: &Value| number(set, "/status/observedGeneration") == 3;
+    world.until(DAEMON_SET, "agent", "the change is seen", seen).await;
+    world.pass(6);
+    assert!(is_new(&world.pods(1).await[0]));
+}

@@ -27,7 +27,7 @@ use std::{
 
 const CUSTOM: &str = "custom.metrics.k8s.io";
 
-/// Says this of every pod that is asked for, and of any other object.
+/// Says this of every pod that is asked for, of any other object, and of `twins` twice.
 #[derive(Debug, Clone)]
 struct Rate(Arc<AtomicI64>);
 
@@ -40,6 +40,7 @@ impl Handler for Rate {
                 let pods = reader.list(&pods, &request.info.namespace).await?.items;
                 pods.iter().map(|pod| pod.name().to_owned()).collect()
             }
+            "twins" => vec!["one".to_owned(), "two".to_owned()],
             name => vec![name.to_owned()],
         };
         let value = self.0.load(Ordering::Relaxed).to_string();
@@ -122,6 +123,37 @@ async fn figures_that_others_measure_of_pods_and_of_an_object_are_followed() {
         if each == "10" { Ok(()) } else { Err(each) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_has_one_figure_and_is_of_a_kind_that_there_is() {
+    let rate = Rate(Arc::new(AtomicI64::new(30)));
+    let scaled = Scaled::with(|builder| with_rates(builder, &rate)).await;
+    let of = |version: &str, kind: &str, name: &str| {
+        let object = json!({"apiVersion": version, "kind": kind, "name": name});
+        let target = json!({"type": "Value", "value": "10"});
+        json!([{"type": "Object", "object": {
+            "describedObject": object, "metric": {"name": "rate"}, "target": target}}])
+    };
+    let metrics = of("v1", "Service", "twins");
+    scaled.scale_by(json!({"minReplicas": 1, "maxReplicas": 8, "metrics": metrics})).await;
+    let unable = "the HPA was unable to compute the replica count: unable to get metric rate: ";
+    let fetched = "unable to fetch metrics from custom metrics API: ";
+    let tells = async |told: String| {
+        eventually(&told, || async {
+            let message = scaled.says("ScalingActive", "False", "FailedGetObjectMetric").await;
+            if message == told { Ok(()) } else { Err(message) }
+        })
+        .await;
+    };
+    let why = "the custom metrics API server returned 2 results when we asked for exactly one";
+    tells(format!("{unable}Service on default twins/{fetched}{why}")).await;
+    let patch = json!({"spec": {"metrics": of("example.com/v1", "Gizmo", "g")}});
+    let autoscalers = scaled.cluster.api::<HorizontalPodAutoscaler>();
+    autoscalers.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    let why = "unable to map kind Gizmo.example.com to resource: no matches for kind \"Gizmo\" in \
+               group \"example.com\"";
+    tells(format!("{unable}Gizmo on default g/{fetched}{why}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -190,6 +190,17 @@ async fn budgets_that_cannot_be_counted_or_share_a_pod_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_budgets_that_come_to_share_a_pod_it_is_told_when_the_pod_changes() {
+    let world = World::selected("disruption-controller").await;
+    let pod = pod(&world, json!([])).await;
+    for own in ["one", "two"] {
+        budget(&world, own, json!({"minAvailable": 1})).await;
+    }
+    world.ready(&[pod]).await;
+    world.told("a", "MultiplePodDisruptionBudgets").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_set_tells_of_pods_that_ended() {
     let world = World::selected("daemonset-controller").await;
     world.make(NODES, json!({"metadata": {"name": "n"}})).await;

@@ -257,11 +257,11 @@ impl Source<'_> {
         let (name, object) = (&source.metric.name, &source.described_object);
         let selector = text(source.metric.selector.as_ref())?;
         let usage = || async {
-            let resource = self.resource_of(object.api_version.as_deref(), &object.kind)?;
+            let resource = self.resource_of(object.api_version.as_deref(), &object.kind);
             let (context, namespace) = (self.context, self.namespace);
             let version = self.custom_version();
             let custom = metrics::Custom { version, name, selector: &selector };
-            let found = metrics::of_object(context, namespace, object, &resource, &custom);
+            let found = metrics::of_object(context, namespace, object, resource, &custom);
             found.await.map_err(|why| {
                 let (kind, object) = (&object.kind, &object.name);
                 format!("unable to get metric {name}: {kind} on {namespace} {object}/{why}")
@@ -332,8 +332,12 @@ impl Source<'_> {
         let found = served
             .map(|served| &served.resource)
             .find(|served| served.group == group && served.kind == kind);
-        let found =
-            found.ok_or_else(|| format!("no matches for kind {kind:?} in group {group:?}"))?;
+        let found = found.ok_or_else(|| {
+            let whole = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+            format!(
+                "unable to map kind {whole} to resource: no matches for kind {kind:?} in group {group:?}"
+            )
+        })?;
         Ok(match group {
             "" => found.plural.clone(),
             _ => format!("{}.{group}", found.plural),

@@ -8,7 +8,7 @@ use k8s_openapi::api::autoscaling::v2::CrossVersionObjectReference;
 use kubeplane_core::quantity::Quantity;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 /// Over which time figures of the custom API are measured when they do not say.
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -28,20 +28,22 @@ pub(super) struct Custom<'a> {
 }
 
 impl Custom<'_> {
+    fn version(&self) -> Result<&'static str, String> {
+        self.version.map_err(|why| failed("custom", why))
+    }
+
     /// Asks for it below a namespace.
-    async fn fetch(
+    async fn list(
         &self,
         context: &Context,
         namespace: &str,
         path: &str,
         selector: &str,
     ) -> Result<Vec<MetricValue>, String> {
-        let version = self
-            .version
-            .map_err(|why| format!("unable to fetch metrics from custom metrics API: {why}"))?;
+        let version = self.version()?;
         let path = format!("/apis/{CUSTOM}/{version}/namespaces/{namespace}/{path}/{}", self.name);
         let query = [("labelSelector", selector), ("metricLabelSelector", self.selector)];
-        fetch(context, "custom", &path, &query).await
+        list(context, "custom", &path, &query).await
     }
 }
 
@@ -92,13 +94,24 @@ fn milli(value: &Value) -> Option<i64> {
     Quantity::from_json(value).ok().map(|quantity| quantity.milli_value())
 }
 
-async fn fetch<T: serde::de::DeserializeOwned>(
+fn failed(api: &str, why: impl Display) -> String {
+    format!("unable to fetch metrics from {api} metrics API: {why}")
+}
+
+/// The figures, if there are any.
+fn some<T>(api: &str, items: Vec<T>) -> Result<Vec<T>, String> {
+    match items.is_empty() {
+        true => Err(format!("no metrics returned from {api} metrics API")),
+        false => Ok(items),
+    }
+}
+
+async fn list<T: serde::de::DeserializeOwned>(
     context: &Context,
     api: &str,
     path: &str,
     query: &[(&str, &str)],
 ) -> Result<Vec<T>, String> {
-    let failed = |why: String| format!("unable to fetch metrics from {api} metrics API: {why}");
     let query: Vec<_> = query
         .iter()
         .filter(|(_, value)| !value.is_empty())
@@ -106,13 +119,10 @@ async fn fetch<T: serde::de::DeserializeOwned>(
         .collect();
     let uri =
         if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
-    let request = Request::get(uri).body(Vec::new()).map_err(|error| failed(error.to_string()))?;
+    let request = Request::get(uri).body(Vec::new()).map_err(|error| failed(api, error))?;
     let list: Result<List<T>, _> = context.client().request(request).await;
-    let list = list.map_err(|error| failed(crate::Error::from(error).text()))?;
-    match list.items.is_empty() {
-        true => Err(format!("no metrics returned from {api} metrics API")),
-        false => Ok(list.items),
-    }
+    let list = list.map_err(|error| failed(api, crate::Error::from(error).text()))?;
+    Ok(list.items)
 }
 
 fn escaped(text: &str) -> String {
@@ -134,7 +144,8 @@ pub(super) async fn resource(
 ) -> Result<Metrics, String> {
     let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods");
     let query = [("labelSelector", selector)];
-    let items: Vec<PodMetrics> = fetch(context, "resource", &path, &query).await?;
+    let items: Vec<PodMetrics> = list(context, "resource", &path, &query).await?;
+    let items = some("resource", items)?;
     let used = |pod: &PodMetrics| -> Option<i64> {
         let of = |one: &ContainerMetrics| milli(one.usage.get(resource)?);
         match container {
@@ -163,7 +174,7 @@ pub(super) async fn of_pods(
     selector: &str,
     custom: &Custom<'_>,
 ) -> Result<Metrics, String> {
-    let items = custom.fetch(context, namespace, "pods/*", selector).await?;
+    let items = some("custom", custom.list(context, namespace, "pods/*", selector).await?)?;
     let metrics = items.into_iter().filter_map(|one| {
         let metric = PodMetric {
             value: milli(&one.value)?,
@@ -175,22 +186,30 @@ pub(super) async fn of_pods(
     Ok(metrics.collect())
 }
 
-/// A figure of one object; `resource` is its resource and group, as in `ingresses.networking.k8s.io`.
+/// A figure of one object; `resource` is its resource and group, as in `ingresses.networking.k8s.io`, or why it has none.
 pub(super) async fn of_object(
     context: &Context,
     namespace: &str,
     object: &CrossVersionObjectReference,
-    resource: &str,
+    resource: Result<String, String>,
     custom: &Custom<'_>,
 ) -> Result<i64, String> {
+    custom.version()?;
+    let version = object.api_version.as_deref().unwrap_or_default();
     let path = match object.kind.as_str() {
         // Never another namespace than the autoscaler's.
-        "Namespace" => "metrics".to_owned(),
-        _ => format!("{resource}/{}", object.name),
+        "Namespace" if !version.contains('/') => "metrics".to_owned(),
+        _ => format!("{}/{}", resource.map_err(|why| failed("custom", why))?, object.name),
     };
-    let items = custom.fetch(context, namespace, &path, "").await?;
-    let value = items.first().and_then(|one| milli(&one.value));
-    value.ok_or_else(|| "the custom metrics API returned no value".to_owned())
+    let items = custom.list(context, namespace, &path, "").await?;
+    let [one] = items.as_slice() else {
+        let count = items.len();
+        let why = format!(
+            "the custom metrics API server returned {count} results when we asked for exactly one"
+        );
+        return Err(failed("custom", why));
+    };
+    milli(&one.value).ok_or_else(|| failed("custom", "the value is no quantity"))
 }
 
 /// The sum of all values of a figure that comes from outside of the cluster.
@@ -202,7 +221,8 @@ pub(super) async fn external(
 ) -> Result<i64, String> {
     let path = format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}");
     let query = [("labelSelector", metric_selector)];
-    let items: Vec<ExternalValue> = fetch(context, "external", &path, &query).await?;
+    let items: Vec<ExternalValue> = list(context, "external", &path, &query).await?;
+    let items = some("external", items)?;
     let values = items.iter().filter_map(|one| milli(&one.value));
     Ok(values.fold(0, i64::saturating_add))
 }

@@ -29,8 +29,10 @@ impl Sync<'_> {
     fn most_unavailable(&self, total: i32) -> i32 {
         let strategy = self.spec.update_strategy.as_ref();
         let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
-        // With neither surge nor unavailable pods nothing could ever move.
-        resolve(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), total, true).max(1)
+        let most =
+            resolve(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), total, true);
+        // With neither surge nor unavailable pods nothing could ever move; what goes from unfit nodes does not come back.
+        most.max(total.min(1))
     }
 
     fn pair(&self, pods: &[Arc<Pod>]) -> Pair {

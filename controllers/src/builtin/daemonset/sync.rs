@@ -6,7 +6,7 @@ use crate::{
     builtin::{deployment::steps::resolve, pods, replicas::scale::slow_start},
 };
 use futures::future::join_all;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetStatus},
     core::v1::{Node, Pod},
@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 use kube::{Api, ResourceExt, api::PostParams};
 use kubeplane_client::{EventType, ObjectKey};
 use kubeplane_workload::{
-    is_available, is_ready, is_terminal,
+    condition, is_available, is_ready, is_terminal,
     phase::{is_deleting, node_name, phase},
 };
 use std::{
@@ -207,6 +207,21 @@ impl<'a> Sync<'a> {
         self.again = Some(self.again.map_or(time, |again| again.min(time)));
     }
 
+    /// Also pods beside others are waited for: an old one goes when the new one of its node is available.
+    fn look_again_when_available(&mut self) {
+        let min_ready = self.spec.min_ready_seconds.unwrap_or_default();
+        let wait = SignedDuration::from_secs(i64::from(min_ready));
+        let waiting = self.on_node.values().flatten();
+        let waiting = waiting.filter(|pod| is_ready(pod) && !self.is_available(pod));
+        let left = waiting.filter_map(|pod| {
+            let since = condition(pod, "Ready")?.last_transition_time.as_ref()?.0;
+            Duration::try_from(wait - self.now.duration_since(since)).ok()
+        });
+        if let Some(left) = left.min() {
+            self.look_again_in(left);
+        }
+    }
+
     async fn apply(&self, missing: &[String], doomed: &[Arc<Pod>]) -> Result<(), Error> {
         let missing = &missing[..missing.len().min(BURST)];
         let doomed = &doomed[..doomed.len().min(BURST)];
@@ -282,10 +297,7 @@ impl<'a> Sync<'a> {
         status.number_available = nonzero(available);
         status.number_unavailable = nonzero(status.desired_number_scheduled - available);
         status.updated_number_scheduled = nonzero(updated);
-        let min_ready = self.spec.min_ready_seconds.unwrap_or_default();
-        if min_ready > 0 && status.number_ready != available {
-            self.look_again_in(Duration::from_secs(u64::from(min_ready.unsigned_abs())));
-        }
+        self.look_again_when_available();
         if before == status {
             return Ok(());
         }

@@ -111,15 +111,13 @@ fn built_in(context: &Context, owner: &OwnerReference, namespace: &str) -> Optio
     }
 }
 
-/// What any other controller is asked for, if its kind can be scaled.
+/// What a controller is asked for of which the caches do not tell, if its kind can be scaled: also a ReplicaSet whose
+/// Deployment is gone, or is none of ours.
 async fn by_subresource(
     context: &Context,
     owner: &OwnerReference,
     namespace: &str,
 ) -> Result<Option<(String, i32)>, Error> {
-    if matches!(owner.kind.as_str(), "ReplicaSet" | "StatefulSet" | "ReplicationController") {
-        return Ok(None);
-    }
     let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
     let kind = GroupVersionKind::gvk(group, version, &owner.kind);
     let resource = match pinned_kind(&context.client(), &kind).await {

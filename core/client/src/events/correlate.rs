@@ -7,7 +7,7 @@ const REMEMBERED: usize = 4096;
 /// More different messages than this within [`SIMILAR_WITHIN`] become one combined event.
 const SIMILAR: usize = 10;
 const SIMILAR_WITHIN: Duration = Duration::from_secs(600);
-/// Events per object that may come at once, and how long it takes until one more may.
+/// Events of one type per object that may come at once, and how long it takes until one more may.
 const BURST: f64 = 25.0;
 const REFILL: Duration = Duration::from_secs(300);
 
@@ -51,7 +51,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Correlator {
     clock: SharedClock,
-    buckets: Memory<ObjectId, Bucket>,
+    buckets: Memory<(ObjectId, EventType), Bucket>,
     similar: Memory<Group, Similar>,
     written: Memory<Identity, Written>,
 }
@@ -66,13 +66,13 @@ impl Correlator {
         }
     }
 
-    /// `None` when the object has had too many events.
+    /// `None` when the object has had too many events of this type.
     pub(super) fn plan(&mut self, occurrence: &Occurrence) -> Option<Plan> {
         let now = self.clock.elapsed();
         let object = object_id(occurrence);
         let group = (object.clone(), occurrence.kind, occurrence.reason.clone());
         let combined = self.is_combined(&group, &occurrence.message, now);
-        if !self.take_token(object, now) {
+        if !self.take_token((object, occurrence.kind), now) {
             return None;
         }
         let message = if combined {
@@ -109,9 +109,9 @@ impl Correlator {
         true
     }
 
-    fn take_token(&mut self, object: ObjectId, now: Duration) -> bool {
-        let Some(bucket) = self.buckets.touch(&object) else {
-            self.buckets.insert(object, Bucket { tokens: BURST - 1.0, at: now });
+    fn take_token(&mut self, of: (ObjectId, EventType), now: Duration) -> bool {
+        let Some(bucket) = self.buckets.touch(&of) else {
+            self.buckets.insert(of, Bucket { tokens: BURST - 1.0, at: now });
             return true;
         };
         let refilled = now.saturating_sub(bucket.at).as_secs_f64() / REFILL.as_secs_f64();
@@ -181,6 +181,8 @@ mod tests {
             (0..100).filter(|_| correlator.plan(&occurrence("a", "same".into())).is_some()).count();
         assert_eq!(passed, 25);
         assert!(correlator.plan(&occurrence("other", "same".into())).is_some());
+        let warning = Occurrence { kind: EventType::Warning, ..occurrence("a", "same".into()) };
+        assert!(correlator.plan(&warning).is_some(), "types are counted by themselves");
         clock.advance(Duration::from_secs(301));
         assert!(correlator.plan(&occurrence("a", "same".into())).is_some());
         assert!(correlator.plan(&occurrence("a", "same".into())).is_none());
