@@ -1,14 +1,11 @@
+mod figures;
 mod sync;
 mod volumes;
 
-use super::{
-    claimed,
-    figures::{Labels, Place},
-    nodes,
-    written::Written,
-};
+use super::{claimed, nodes, written::Written};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
+use figures::Figures;
 use k8s_openapi::api::{
     core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::{CSIDriver, VolumeAttachment},
@@ -18,9 +15,8 @@ use kubeplane_clock::SharedClock;
 use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{phase::node_name, storage::claim_ref};
 use parking_lot::Mutex;
-use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -35,8 +31,7 @@ const BY_VOLUME: &str = "attachment-volume";
 pub(super) struct AttachDetach {
     state: Arc<Mutex<State>>,
     written: Written,
-    /// Volumes taken away without asking the node, by reason; the original's name does not end in `_total`.
-    forced: Family<Labels<1>, Gauge>,
+    figures: Figures,
 }
 
 /// What is remembered from one look at a node to the next.
@@ -44,20 +39,23 @@ pub(super) struct AttachDetach {
 struct State {
     /// Since when a volume is not needed on a node.
     unneeded: HashMap<(String, String), Duration>,
-    /// Attachments that were not attached when they were last looked at.
-    pending: HashSet<String>,
+    /// Attachments that were not attached when they were last looked at, since when it is waited for them.
+    pending: HashMap<String, Duration>,
     /// Nodes that wait for a volume to leave another node.
     waiting: BTreeSet<String>,
     /// What was told of such waits and of failures, by node and volume.
     told: HashMap<(String, String), String>,
+    /// Nodes that are gone, as they were when they went.
+    left: HashMap<String, Arc<Node>>,
 }
 
 impl AttachDetach {
     pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
-        let place = Place::new(metrics, "attach_detach_controller");
-        let help = "Volumes taken from nodes that did not let them go, by reason";
-        let forced = place.show("attachdetach_controller_forced_detaches", help);
-        Self { state: Arc::default(), written: Written::new(clock), forced }
+        Self {
+            state: Arc::default(),
+            written: Written::new(clock),
+            figures: Figures::shown(metrics),
+        }
     }
 }
 
@@ -98,7 +96,18 @@ impl Controller for AttachDetach {
         attachments.add_index(BY_NODE, |own| vec![own.spec.node_name.clone()]);
         attachments
             .add_index(BY_VOLUME, |own| volume_of(own).map(str::to_owned).into_iter().collect());
-        sources.watch::<Node>(|change| change.object().metadata.name.clone().into_iter().collect());
+        let state = self.state.clone();
+        sources.watch::<Node>(move |change| {
+            let node = change.object();
+            let name = node.metadata.name.clone().unwrap_or_default();
+            let mut state = state.lock();
+            if change.is_deleted() {
+                state.left.insert(name.clone(), node.clone());
+            } else {
+                state.left.remove(&name);
+            }
+            vec![name]
+        });
         sources.watch::<Pod>(|change| {
             let pod = change.object();
             let claims = !claimed::keys(pod).is_empty();

@@ -69,6 +69,14 @@ fn behind(
     (owner == claim.metadata.uid).then_some(volume)
 }
 
+/// The bound volumes behind the claims of a pod.
+pub(super) fn of_pod(
+    informers: &Informers,
+    pod: &Pod,
+) -> impl Iterator<Item = Arc<PersistentVolume>> {
+    claim_names(pod).filter_map(move |claim| behind(informers, pod, &claim.name, claim.ephemeral))
+}
+
 /// What the pods of a node need, by unique name; nothing when the node's kubelet attaches by itself.
 pub(super) fn needed(informers: &Informers, node: &Node) -> BTreeMap<String, Needed> {
     let mut needed = BTreeMap::new();
@@ -79,10 +87,7 @@ pub(super) fn needed(informers: &Informers, node: &Node) -> BTreeMap<String, Nee
         if is_over(&pod) {
             continue;
         }
-        for claim in claim_names(&pod) {
-            let Some(volume) = behind(informers, &pod, &claim.name, claim.ephemeral) else {
-                continue;
-            };
+        for volume in of_pod(informers, &pod) {
             let Some(source) = source(&volume).filter(|own| attaches(informers, &own.driver))
             else {
                 continue;
