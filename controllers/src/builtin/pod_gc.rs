@@ -1,13 +1,11 @@
 use super::{
     figures::{Labels, Place, labels},
     nodes::{self, is_ready, taints},
+    pods,
 };
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
-use k8s_openapi::{
-    api::core::v1::{Node, Pod},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -218,10 +216,8 @@ async fn remove(context: &Context, pod: &Pod, reason: Option<&str>) -> Result<()
     if !is_terminal(pod) {
         let mut status = json!({"phase": "Failed", "observedGeneration": meta.generation});
         if let Some(reason) = reason {
-            status["conditions"] = json!([{
-                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": reason,
-                "lastTransitionTime": Time(context.now()), "observedGeneration": meta.generation,
-            }]);
+            let target = pods::disruption_target(context, pod, "DeletionByPodGC", reason);
+            status["conditions"] = json!([target]);
         }
         let patch = Patch::Strategic(json!({"metadata": {"uid": meta.uid}, "status": status}));
         unless_gone(api.patch_status(name, &PatchParams::default(), &patch).await)?;
