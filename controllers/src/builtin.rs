@@ -175,7 +175,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(volume_protection::ClaimProtection::new(&options.features)),
         BoxController::new(volume_protection::VolumeProtection),
         BoxController::new(attributes_protection::AttributesProtection),
-        BoxController::new(persistent_volumes::PersistentVolumes::new(metrics)),
+        BoxController::new(persistent_volumes::PersistentVolumes::new(clock(), metrics)),
         BoxController::new(ephemeral_volumes::EphemeralVolumes::new(metrics)),
         BoxController::new(volume_expansion::VolumeExpansion),
         BoxController::new(local_path::LocalPath),
