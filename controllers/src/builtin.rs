@@ -220,8 +220,8 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         all.push(BoxController::new(pod_groups::PodGroupProtection));
     }
     if !options.cluster_cidrs.is_empty() {
-        let ranges = options.cluster_cidrs.clone();
-        all.push(BoxController::new(nodes::NodeIpam::new(ranges, settings)));
+        let ranges = &options.cluster_cidrs;
+        all.push(BoxController::new(nodes::NodeIpam::new(ranges, settings, metrics)));
     }
     all
 }
