@@ -179,7 +179,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(ephemeral_volumes::EphemeralVolumes::new(metrics)),
         BoxController::new(volume_expansion::VolumeExpansion),
         BoxController::new(local_path::LocalPath),
-        BoxController::new(attach_detach::AttachDetach::new(clock(), metrics)),
+        BoxController::new(attach_detach::AttachDetach::new(clock(), settings, metrics)),
         BoxController::new(resource_claims::ResourceClaims::new(
             clock(),
             options.features.is_on("DRAWorkloadResourceClaims"),

@@ -2,7 +2,7 @@ mod figures;
 mod sync;
 mod volumes;
 
-use super::{claimed, nodes, written::Written};
+use super::{Settings, claimed, nodes, written::Written};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
 use figures::Figures;
@@ -32,6 +32,8 @@ pub(super) struct AttachDetach {
     state: Arc<Mutex<State>>,
     written: Written,
     figures: Figures,
+    /// Whether volumes are taken from nodes that are not well though they are mounted.
+    forces: bool,
 }
 
 /// What is remembered from one look at a node to the next.
@@ -50,11 +52,12 @@ struct State {
 }
 
 impl AttachDetach {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+    pub(super) fn new(clock: SharedClock, settings: &Settings, metrics: Option<&Metrics>) -> Self {
         Self {
             state: Arc::default(),
             written: Written::new(clock),
             figures: Figures::shown(metrics),
+            forces: !settings.disable_force_detach_on_timeout,
         }
     }
 }

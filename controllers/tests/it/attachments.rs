@@ -14,6 +14,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use kubeplane_clock::{Clock, PausedClock};
+use kubeplane_controllers::Settings;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
@@ -238,4 +239,36 @@ async fn what_a_node_that_is_gone_did_not_use_goes_with_its_pods() {
     gone(&all, &name).await;
     attachment(cluster, "node-2").await;
     assert!(world.clock.elapsed() - since < Duration::from_secs(360));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_not_well_keeps_what_it_mounts_where_that_is_said() {
+    let mut world = World::selected(SELECTED).await;
+    let mut settings = Settings::default();
+    settings.disable_force_detach_on_timeout = true;
+    world.cluster.set(settings).await;
+    let _time = trickle(&world.clock);
+    let cluster = &world.cluster;
+    node(cluster, NODE).await;
+    disk(cluster, "disks.example.com").await;
+    cluster.create::<Pod>(user("user", NODE)).await;
+    let name = attachment(cluster, NODE).await.name_any();
+    answer(cluster, &name, json!({"attached": true})).await;
+    in_use(cluster, NODE, &[UNIQUE]).await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    until(&nodes, NODE, "the kubelet may mount", |node| reports(node) == [UNIQUE]).await;
+    end(cluster, "user").await;
+    let all: Api<VolumeAttachment> = Api::all(cluster.client.clone());
+    // Each look at the node comes after what was done before it.
+    for look in 0..20 {
+        world.pass(60);
+        let label = json!({"metadata": {"labels": {"look": look.to_string()}}});
+        nodes.patch(NODE, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+        let own = all.get(&name).await.unwrap();
+        assert!(own.metadata.deletion_timestamp.is_none(), "it is still mounted");
+    }
+    let taint = json!({"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"});
+    let out = json!({"spec": {"taints": [taint]}});
+    nodes.patch(NODE, &PatchParams::default(), &Patch::Merge(out)).await.unwrap();
+    gone(&all, &name).await;
 }
