@@ -43,6 +43,8 @@ struct State {
     unneeded: HashMap<(String, String), Duration>,
     /// Attachments that were not attached when they were last looked at, since when it is waited for them.
     pending: HashMap<String, Duration>,
+    /// Attachments that were deleted and are still there, since when.
+    leaving: HashMap<String, Duration>,
     /// Nodes that wait for a volume to leave another node.
     waiting: BTreeSet<String>,
     /// What was told of such waits and of failures, by node and volume.
@@ -128,13 +130,19 @@ impl Controller for AttachDetach {
             claim.map(|claim| nodes_of(&pods, &claim)).unwrap_or_default()
         });
         let (state, written) = (self.state.clone(), self.written.clone());
+        let (figures, clock) = (self.figures.clone(), sources.context().clock().clone());
         sources.watch::<VolumeAttachment>(move |change: &Change<VolumeAttachment>| {
             let own = change.object();
             let mut nodes = vec![own.spec.node_name.clone()];
             if change.is_deleted() {
                 written.gone(&ObjectKey::new("", &own.spec.node_name), &**own);
                 let mut state = state.lock();
-                state.pending.remove(own.metadata.name.as_deref().unwrap_or_default());
+                let name = own.metadata.name.as_deref().unwrap_or_default();
+                state.pending.remove(name);
+                if let Some(since) = state.leaving.remove(name) {
+                    let took = clock.elapsed().saturating_sub(since);
+                    figures.detached(&own.spec.attacher, took);
+                }
                 nodes.extend(std::mem::take(&mut state.waiting));
             }
             nodes

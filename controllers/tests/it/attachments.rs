@@ -65,6 +65,16 @@ async fn in_use(cluster: &Cluster, node: &str, volumes: &[&str]) {
     nodes.patch_status(node, &PatchParams::default(), &patch).await.unwrap();
 }
 
+/// Waits for lines of metrics.
+async fn counted(cluster: &Cluster, lines: &[String]) {
+    eventually("it is counted", || async {
+        let told = cluster.metrics.encode_plain();
+        let all = lines.iter().all(|line| told.lines().any(|own| own == line));
+        if all { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
 fn reports(node: &Node) -> Vec<String> {
     let status = node.status.iter();
     status
@@ -220,12 +230,7 @@ async fn what_a_node_that_is_gone_did_not_use_goes_with_its_pods() {
             "attachdetach_controller_total_volumes{{plugin_name=\"{plugin}\",state=\"actual_state_of_world\"}} 1"
         ),
     ];
-    eventually("it is counted", || async {
-        let told = cluster.metrics.encode_plain();
-        let all = lines.iter().all(|line| told.lines().any(|own| own == line));
-        if all { Ok(()) } else { Err(told) }
-    })
-    .await;
+    counted(cluster, &lines).await;
     nodes.delete(NODE, &DeleteParams::default()).await.unwrap();
     gone(&nodes, NODE).await;
     let since = world.clock.elapsed();
@@ -239,6 +244,13 @@ async fn what_a_node_that_is_gone_did_not_use_goes_with_its_pods() {
     gone(&all, &name).await;
     attachment(cluster, "node-2").await;
     assert!(world.clock.elapsed() - since < Duration::from_secs(360));
+    let lines = ["volume_attach", "volume_detach"].map(|operation| {
+        format!(
+            "storage_operation_duration_seconds_count{{volume_plugin=\"{plugin}\",operation_name=\"{operation}\",\
+             status=\"success\",migrated=\"false\"}} 1"
+        )
+    });
+    counted(cluster, &lines).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

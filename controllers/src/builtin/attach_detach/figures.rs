@@ -1,12 +1,13 @@
 //! What is told of attached volumes, under the original's names.
 
-use crate::builtin::figures::{Counts, Labels, Place, labels};
+use crate::builtin::figures::{Counts, Labels, Place, STORAGE, labels};
 use kubeplane_telemetry::Metrics;
 use parking_lot::Mutex;
-use prometheus_client::metrics::{family::Family, gauge::Gauge};
+use prometheus_client::metrics::{family::Family, gauge::Gauge, histogram::Histogram};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 /// How many volumes, by plugin.
@@ -23,20 +24,28 @@ pub(super) struct Tally {
     pub(super) used: Plugins,
 }
 
-/// The volumes of these drivers, one of each, by how the original names their plugins.
+/// How the original names the plugin of a driver's volumes.
+fn plugin(driver: &str) -> String {
+    format!("kubernetes.io/csi:{driver}")
+}
+
+/// The volumes of these drivers, one of each, by plugin.
 pub(super) fn by_plugin<'a>(drivers: impl Iterator<Item = &'a str>) -> Plugins {
     let mut counts = Plugins::new();
     for driver in drivers {
-        *counts.entry(format!("kubernetes.io/csi:{driver}")).or_default() += 1;
+        *counts.entry(plugin(driver)).or_default() += 1;
     }
     counts
 }
 
 type Tallies = Arc<Mutex<HashMap<String, Tally>>>;
 
-/// What is counted.
+/// What is counted. Clones count together.
+#[derive(Clone)]
 pub(super) struct Figures {
     tallies: Tallies,
+    /// By plugin, what was done, how it ended, and whether a driver took the volume over.
+    operations: Family<Labels<4>, Histogram>,
     /// Volumes taken away without asking the node, by reason; the original's name does not end in `_total`.
     forced: Family<Labels<1>, Gauge>,
 }
@@ -52,9 +61,15 @@ impl Figures {
         let help = "Volumes that pods have, by node and plugin";
         let place = Place::new(metrics, "storage_count");
         place.count("attachable_volumes_in_use", help, move || in_use(&own));
+        let operations =
+            Family::new_with_constructor((|| Histogram::new(STORAGE)) as fn() -> Histogram);
+        let help = "Seconds that it took to attach and detach volumes, by plugin";
+        let place = Place::new(metrics, "storage_operation");
+        let operations = place.show_this("duration_seconds", help, operations);
         let place = Place::new(metrics, "attach_detach_controller");
         let help = "Volumes taken from nodes that did not let them go, by reason";
-        Self { tallies, forced: place.show("attachdetach_controller_forced_detaches", help) }
+        let forced = place.show("attachdetach_controller_forced_detaches", help);
+        Self { tallies, operations, forced }
     }
 
     /// What a node has from now on.
@@ -65,6 +80,27 @@ impl Figures {
         } else {
             all.insert(node.to_owned(), tally);
         }
+    }
+
+    /// A driver's volume was attached to a node, or was not.
+    pub(super) fn attached(&self, driver: &str, worked: bool, took: Duration) {
+        let status = if worked { "success" } else { "fail-unknown" };
+        self.done(driver, "volume_attach", status, took);
+    }
+
+    /// A driver's volume was detached.
+    pub(super) fn detached(&self, driver: &str, took: Duration) {
+        self.done(driver, "volume_detach", "success", took);
+    }
+
+    fn done(&self, driver: &str, operation: &str, status: &str, took: Duration) {
+        let label = labels([
+            ("volume_plugin", &*plugin(driver)),
+            ("operation_name", operation),
+            ("status", status),
+            ("migrated", "false"),
+        ]);
+        self.operations.get_or_create(&label).observe(took.as_secs_f64());
     }
 
     pub(super) fn forced(&self, reason: &str) {

@@ -199,6 +199,8 @@ impl Sync<'_> {
                 return Ok(Some(Duration::from_secs(1)));
             }
         }
+        let begun = self.context.clock().elapsed();
+        self.controller.state.lock().leaving.entry(own.object.name_any()).or_insert(begun);
         let api: Api<VolumeAttachment> = Api::all(self.context.client());
         let uid = own.object.metadata.uid.clone();
         let preconditions = Preconditions { uid, resource_version: None };
@@ -236,8 +238,9 @@ impl Sync<'_> {
             return Ok(None);
         }
         if own.is_attached() {
-            let waited = self.controller.state.lock().pending.remove(&name);
-            if waited.is_some() {
+            let since = self.controller.state.lock().pending.remove(&name);
+            if let Some(since) = since {
+                self.note(own, true, since);
                 let text = format!("AttachVolume.Attach succeeded for volume {volume:?} ");
                 self.tell(&wanted.pods, EventType::Normal, "SuccessfulAttachVolume", &text);
             }
@@ -246,23 +249,32 @@ impl Sync<'_> {
         let error = own.object.status.as_ref().and_then(|status| status.attach_error.as_ref());
         if let Some(why) = error.and_then(|error| error.message.as_ref()) {
             let now = self.context.clock().elapsed();
-            self.controller.state.lock().pending.insert(name, now);
+            let since = self.controller.state.lock().pending.insert(name, now);
             let text = format!("AttachVolume.Attach failed for volume {volume:?} : {why}");
-            self.tell_once(unique, &wanted.pods, text);
+            if self.tell_once(unique, &wanted.pods, text) {
+                self.note(own, false, since.unwrap_or(now));
+            }
             return Ok(None);
         }
-        Ok(Some(self.await_driver(name, wanted)))
+        Ok(Some(self.await_driver(own, wanted)))
+    }
+
+    /// Notes how long it took to attach a volume, or to find that this did not work.
+    fn note(&self, own: &Attached, worked: bool, since: Duration) {
+        let took = self.context.clock().elapsed().saturating_sub(since);
+        self.controller.figures.attached(&own.object.spec.attacher, worked, took);
     }
 
     /// How long a driver may still take; one that has taken too long is told of, and may take as long again.
-    fn await_driver(&self, attachment: String, wanted: &Needed) -> Duration {
-        let now = self.context.clock().elapsed();
+    fn await_driver(&self, own: &Attached, wanted: &Needed) -> Duration {
+        let (attachment, now) = (own.object.name_any(), self.context.clock().elapsed());
         let since = *self.controller.state.lock().pending.entry(attachment.clone()).or_insert(now);
         let left = TIMEOUT.saturating_sub(now.saturating_sub(since));
         if !left.is_zero() {
             return left;
         }
         self.controller.state.lock().pending.insert(attachment, now);
+        self.note(own, false, since);
         if let Some(source) = volumes::source(&wanted.volume) {
             let text = format!(
                 "AttachVolume.Attach failed for volume {:?} : timed out waiting for external-attacher of {} CSI \
@@ -385,11 +397,14 @@ impl Sync<'_> {
         self.controller.state.lock().told.insert(key, String::new());
     }
 
-    fn tell_once(&self, unique: &str, pods: &[Arc<Pod>], text: String) {
+    /// Whether it was not told before.
+    fn tell_once(&self, unique: &str, pods: &[Arc<Pod>], text: String) -> bool {
         let known = self.controller.state.lock().told.insert(self.key(unique), text.clone());
-        if known.as_ref() != Some(&text) {
+        let is_news = known.as_ref() != Some(&text);
+        if is_news {
             self.tell(pods, EventType::Warning, "FailedAttachVolume", &text);
         }
+        is_news
     }
 
     fn tell(&self, pods: &[Arc<Pod>], kind: EventType, reason: &str, text: &str) {

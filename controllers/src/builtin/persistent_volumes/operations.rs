@@ -1,6 +1,6 @@
 //! How long it takes until volumes that were asked for are bound, and until those that are to go are gone.
 
-use crate::builtin::figures::{Labels, Place, labels};
+use crate::builtin::figures::{Labels, Place, STORAGE, labels};
 use kubeplane_clock::SharedClock;
 use kubeplane_telemetry::Metrics;
 use parking_lot::Mutex;
@@ -8,10 +8,6 @@ use prometheus_client::metrics::{
     counter::Counter, family::Family, gauge::Gauge, histogram::Histogram,
 };
 use std::{collections::HashMap, time::Duration};
-
-/// The bounds of the original's histogram, in seconds.
-const BOUNDS: [f64; 13] =
-    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 25.0, 50.0, 120.0, 300.0, 600.0];
 
 /// What is done to an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,7 +42,7 @@ pub(super) struct Operations {
 impl Operations {
     pub(super) fn shown(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
         let durations =
-            Family::new_with_constructor((|| Histogram::new(BOUNDS)) as fn() -> Histogram);
+            Family::new_with_constructor((|| Histogram::new(STORAGE)) as fn() -> Histogram);
         let place = Place::new(metrics, "volume_operation");
         let help = "Seconds until volumes were made and bound, or deleted, by plugin";
         let durations = place.show_this("total_seconds", help, durations);
