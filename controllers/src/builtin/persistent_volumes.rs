@@ -70,6 +70,17 @@ fn is_completed(claim: &PersistentVolumeClaim) -> bool {
     annotation(&claim.metadata, BIND_COMPLETED).is_some()
 }
 
+/// Makes it cheap to find what may belong together.
+fn index(claims: &Informer<PersistentVolumeClaim>, volumes: &Informer<PersistentVolume>) {
+    claims.add_index(UNBOUND, |claim| {
+        let open = !is_completed(claim);
+        open.then(|| claim_class(claim).to_owned()).into_iter().collect()
+    });
+    volumes.add_index(BY_CLAIM, |volume| {
+        vec![claim_key(volume).map_or_else(String::new, |key| key.to_string())]
+    });
+}
+
 #[async_trait]
 impl Controller for PersistentVolumes {
     type Request = Request;
@@ -95,14 +106,8 @@ impl Controller for PersistentVolumes {
     fn watches(&self, sources: &mut Sources<Request>) {
         claimed::index(&sources.informer::<Pod>());
         let claims = sources.informer::<PersistentVolumeClaim>();
-        claims.add_index(UNBOUND, |claim| {
-            let open = !is_completed(claim);
-            open.then(|| claim_class(claim).to_owned()).into_iter().collect()
-        });
         let volumes = sources.informer::<PersistentVolume>();
-        volumes.add_index(BY_CLAIM, |volume| {
-            vec![claim_key(volume).map_or_else(String::new, |key| key.to_string())]
-        });
+        index(&claims, &volumes);
         self.figures.know(volumes.clone(), claims.clone());
         let operations = self.operations.clone();
         sources.watch::<PersistentVolumeClaim>(move |change| {
