@@ -176,11 +176,11 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(volume_protection::ClaimProtection::new(&options.features)),
         BoxController::new(volume_protection::VolumeProtection),
         BoxController::new(attributes_protection::AttributesProtection),
-        BoxController::new(persistent_volumes::PersistentVolumes::new(metrics)),
+        BoxController::new(persistent_volumes::PersistentVolumes::new(clock(), metrics)),
         BoxController::new(ephemeral_volumes::EphemeralVolumes::new(metrics)),
         BoxController::new(volume_expansion::VolumeExpansion),
         BoxController::new(local_path::LocalPath),
-        BoxController::new(attach_detach::AttachDetach::new(clock(), metrics)),
+        BoxController::new(attach_detach::AttachDetach::new(clock(), settings, metrics)),
         BoxController::new(resource_claims::ResourceClaims::new(
             clock(),
             &options.features,
@@ -221,8 +221,8 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         all.push(BoxController::new(pod_groups::PodGroupProtection));
     }
     if !options.cluster_cidrs.is_empty() {
-        let ranges = options.cluster_cidrs.clone();
-        all.push(BoxController::new(nodes::NodeIpam::new(ranges, settings)));
+        let ranges = &options.cluster_cidrs;
+        all.push(BoxController::new(nodes::NodeIpam::new(ranges, settings, metrics)));
     }
     all
 }

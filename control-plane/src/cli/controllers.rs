@@ -1,7 +1,7 @@
 //! Flags of controllers and of their election, with the original's names.
 
 use super::duration;
-use clap::Args;
+use clap::{ArgAction, Args};
 use kubeplane::{client::LeaseConfig, controllers::Settings};
 use std::time::Duration;
 
@@ -29,6 +29,11 @@ pub(crate) struct SettingsArgs {
     /// Zones of more nodes are large.
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     large_cluster_size_threshold: usize,
+    /// Leave volumes attached to nodes that are not well for as long as they are mounted, unless the node is tainted as
+    /// out of service.
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = ArgAction::Set, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true")]
+    disable_force_detach_on_timeout: bool,
     /// How many endpoints an EndpointSlice has at most.
     #[arg(long, value_name = "COUNT", default_value_t = 100,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -79,6 +84,7 @@ impl SettingsArgs {
         settings.secondary_node_eviction_rate = self.secondary_node_eviction_rate;
         settings.unhealthy_zone_threshold = self.unhealthy_zone_threshold;
         settings.large_cluster_size_threshold = self.large_cluster_size_threshold;
+        settings.disable_force_detach_on_timeout = self.disable_force_detach_on_timeout;
         settings.max_endpoints_per_slice = self.max_endpoints_per_slice.into();
         settings.mirroring_max_endpoints_per_subset =
             self.mirroring_max_endpoints_per_subset.into();
@@ -201,6 +207,7 @@ mod tests {
             "--terminated-pod-gc-threshold=-1",
             "--node-monitor-grace-period=1m30s",
             "--node-eviction-rate=2.5",
+            "--disable-force-detach-on-timeout",
             "--node-cidr-mask-size-ipv4=26",
             "--leader-elect-lease-duration=60s",
             "--horizontal-pod-autoscaler-sync-period=5s",
@@ -210,6 +217,7 @@ mod tests {
         let settings = said.settings.settings();
         assert_eq!(settings.terminated_pod_gc_threshold, 0);
         assert_eq!(settings.node_monitor_grace_period, Duration::from_secs(90));
+        assert!(settings.disable_force_detach_on_timeout);
         assert_eq!(settings.node_cidr_mask_size_ipv4, 26);
         assert_eq!(settings.horizontal_pod_autoscaler_sync_period, Duration::from_secs(5));
         assert!(settings.horizontal_pod_autoscaler_downscale_stabilization.is_zero());

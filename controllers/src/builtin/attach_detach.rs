@@ -1,14 +1,11 @@
+mod figures;
 mod sync;
 mod volumes;
 
-use super::{
-    claimed,
-    figures::{Labels, Place},
-    nodes,
-    written::Written,
-};
+use super::{Settings, claimed, nodes, written::Written};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
+use figures::Figures;
 use k8s_openapi::api::{
     core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::{CSIDriver, VolumeAttachment},
@@ -18,9 +15,8 @@ use kubeplane_clock::SharedClock;
 use kubeplane_telemetry::Metrics;
 use kubeplane_workload::{phase::node_name, storage::claim_ref};
 use parking_lot::Mutex;
-use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -35,8 +31,9 @@ const BY_VOLUME: &str = "attachment-volume";
 pub(super) struct AttachDetach {
     state: Arc<Mutex<State>>,
     written: Written,
-    /// Volumes taken away without asking the node, by reason; the original's name does not end in `_total`.
-    forced: Family<Labels<1>, Gauge>,
+    figures: Figures,
+    /// Whether volumes are taken from nodes that are not well though they are mounted.
+    forces: bool,
 }
 
 /// What is remembered from one look at a node to the next.
@@ -44,20 +41,26 @@ pub(super) struct AttachDetach {
 struct State {
     /// Since when a volume is not needed on a node.
     unneeded: HashMap<(String, String), Duration>,
-    /// Attachments that were not attached when they were last looked at.
-    pending: HashSet<String>,
+    /// Attachments that were not attached when they were last looked at, since when it is waited for them.
+    pending: HashMap<String, Duration>,
+    /// Attachments that were deleted and are still there, since when.
+    leaving: HashMap<String, Duration>,
     /// Nodes that wait for a volume to leave another node.
     waiting: BTreeSet<String>,
     /// What was told of such waits and of failures, by node and volume.
     told: HashMap<(String, String), String>,
+    /// Nodes that are gone, as they were when they went.
+    left: HashMap<String, Arc<Node>>,
 }
 
 impl AttachDetach {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
-        let place = Place::new(metrics, "attach_detach_controller");
-        let help = "Volumes taken from nodes that did not let them go, by reason";
-        let forced = place.show("attachdetach_controller_forced_detaches", help);
-        Self { state: Arc::default(), written: Written::new(clock), forced }
+    pub(super) fn new(clock: SharedClock, settings: &Settings, metrics: Option<&Metrics>) -> Self {
+        Self {
+            state: Arc::default(),
+            written: Written::new(clock),
+            figures: Figures::shown(metrics),
+            forces: !settings.disable_force_detach_on_timeout,
+        }
     }
 }
 
@@ -98,7 +101,18 @@ impl Controller for AttachDetach {
         attachments.add_index(BY_NODE, |own| vec![own.spec.node_name.clone()]);
         attachments
             .add_index(BY_VOLUME, |own| volume_of(own).map(str::to_owned).into_iter().collect());
-        sources.watch::<Node>(|change| change.object().metadata.name.clone().into_iter().collect());
+        let state = self.state.clone();
+        sources.watch::<Node>(move |change| {
+            let node = change.object();
+            let name = node.metadata.name.clone().unwrap_or_default();
+            let mut state = state.lock();
+            if change.is_deleted() {
+                state.left.insert(name.clone(), node.clone());
+            } else {
+                state.left.remove(&name);
+            }
+            vec![name]
+        });
         sources.watch::<Pod>(|change| {
             let pod = change.object();
             let claims = !claimed::keys(pod).is_empty();
@@ -116,13 +130,19 @@ impl Controller for AttachDetach {
             claim.map(|claim| nodes_of(&pods, &claim)).unwrap_or_default()
         });
         let (state, written) = (self.state.clone(), self.written.clone());
+        let (figures, clock) = (self.figures.clone(), sources.context().clock().clone());
         sources.watch::<VolumeAttachment>(move |change: &Change<VolumeAttachment>| {
             let own = change.object();
             let mut nodes = vec![own.spec.node_name.clone()];
             if change.is_deleted() {
                 written.gone(&ObjectKey::new("", &own.spec.node_name), &**own);
                 let mut state = state.lock();
-                state.pending.remove(own.metadata.name.as_deref().unwrap_or_default());
+                let name = own.metadata.name.as_deref().unwrap_or_default();
+                state.pending.remove(name);
+                if let Some(since) = state.leaving.remove(name) {
+                    let took = clock.elapsed().saturating_sub(since);
+                    figures.detached(&own.spec.attacher, took);
+                }
                 nodes.extend(std::mem::take(&mut state.waiting));
             }
             nodes

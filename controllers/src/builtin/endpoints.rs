@@ -128,14 +128,12 @@ impl Controller for EndpointsController {
             Ok(written) => self.written.updated(request, &written),
             Err(error) if error.is_namespace_terminating() => {}
             Err(error) => {
-                if !error.is_conflict() && !error.is_already_exists() {
-                    let (reason, doing) = match is_new {
-                        true => ("FailedToCreateEndpoint", "create endpoint for service"),
-                        false => ("FailedToUpdateEndpoint", "update endpoint"),
-                    };
-                    let message = format!("Failed to {doing} {request}: {}", error.text());
-                    context.recorder().event_for(&next, EventType::Warning, reason, message);
-                }
+                let (reason, doing) = match is_new {
+                    true => ("FailedToCreateEndpoint", "create endpoint for service"),
+                    false => ("FailedToUpdateEndpoint", "update endpoint"),
+                };
+                let message = format!("Failed to {doing} {request}: {}", error.text());
+                context.recorder().event_for(&next, EventType::Warning, reason, message);
                 return Err(error);
             }
         }

@@ -116,6 +116,10 @@ pub(super) fn growing(first: f64, factor: f64, count: u16) -> Histogram {
     Histogram::new(exponential_buckets(first, factor, count))
 }
 
+/// The bounds of the original's histograms of what is done to volumes, in seconds.
+pub(super) const STORAGE: [f64; 13] =
+    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 25.0, 50.0, 120.0, 300.0, 600.0];
+
 /// Labels, as pairs of name and value.
 pub(super) type Labels<const N: usize> = [(&'static str, String); N];
 

@@ -5,6 +5,7 @@ mod figures;
 mod health;
 mod ipam;
 mod lifecycle;
+mod ranges;
 mod zones;
 
 pub(super) use eviction::TaintEviction;

@@ -1,5 +1,6 @@
 mod claim;
 mod figures;
+mod operations;
 mod provision;
 mod reclaim;
 mod recycle;
@@ -15,11 +16,13 @@ use k8s_openapi::api::{
     storage::v1::StorageClass,
 };
 use kubeplane_client::{EventType, Informer, ObjectKey};
+use kubeplane_clock::SharedClock;
 use kubeplane_telemetry::Metrics;
 use kubeplane_workload::storage::{
     BIND_COMPLETED, annotation, claim_class, claim_phase, claim_ref, volume_class, volume_name,
     volume_phase,
 };
+use operations::{Operation, Operations};
 use std::{sync::Arc, time::Duration};
 
 /// How soon what is not settled is looked at again, if nothing changes.
@@ -39,12 +42,14 @@ pub(super) struct PersistentVolumes {
     claims: Newest<PersistentVolumeClaim>,
     volumes: Newest<PersistentVolume>,
     figures: Figures,
+    operations: Arc<Operations>,
 }
 
 impl PersistentVolumes {
-    pub(super) fn new(metrics: Option<&Metrics>) -> Self {
+    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
         let (claims, volumes) = (Newest::default(), Newest::default());
-        Self { claims, volumes, figures: Figures::shown(metrics) }
+        let operations = Arc::new(Operations::shown(clock, metrics));
+        Self { claims, volumes, figures: Figures::shown(metrics), operations }
     }
 }
 
@@ -63,6 +68,17 @@ fn claim_key(volume: &PersistentVolume) -> Option<ObjectKey> {
 
 fn is_completed(claim: &PersistentVolumeClaim) -> bool {
     annotation(&claim.metadata, BIND_COMPLETED).is_some()
+}
+
+/// Makes it cheap to find what may belong together.
+fn index(claims: &Informer<PersistentVolumeClaim>, volumes: &Informer<PersistentVolume>) {
+    claims.add_index(UNBOUND, |claim| {
+        let open = !is_completed(claim);
+        open.then(|| claim_class(claim).to_owned()).into_iter().collect()
+    });
+    volumes.add_index(BY_CLAIM, |volume| {
+        vec![claim_key(volume).map_or_else(String::new, |key| key.to_string())]
+    });
 }
 
 #[async_trait]
@@ -90,20 +106,16 @@ impl Controller for PersistentVolumes {
     fn watches(&self, sources: &mut Sources<Request>) {
         claimed::index(&sources.informer::<Pod>());
         let claims = sources.informer::<PersistentVolumeClaim>();
-        claims.add_index(UNBOUND, |claim| {
-            let open = !is_completed(claim);
-            open.then(|| claim_class(claim).to_owned()).into_iter().collect()
-        });
         let volumes = sources.informer::<PersistentVolume>();
-        volumes.add_index(BY_CLAIM, |volume| {
-            vec![claim_key(volume).map_or_else(String::new, |key| key.to_string())]
-        });
+        index(&claims, &volumes);
         self.figures.know(volumes.clone(), claims.clone());
+        let operations = self.operations.clone();
         sources.watch::<PersistentVolumeClaim>(move |change| {
             let claim = change.object();
             let key = ObjectKey::of(&**claim);
             let mut requests = Vec::new();
             if change.is_deleted() {
+                operations.forget(&Operation::Provision(key.to_string()));
                 requests.extend(volume_name(claim).map(|name| Request::Volume(name.to_owned())));
                 // One that was being bound to it may not have been named yet.
                 let own = volumes.by_index(BY_CLAIM, &key.to_string()).into_iter();
@@ -113,10 +125,13 @@ impl Controller for PersistentVolumes {
             requests.push(Request::Claim(key));
             requests
         });
-        let known = claims.clone();
+        let (known, operations) = (claims.clone(), self.operations.clone());
         sources.watch::<PersistentVolume>(move |change| {
             let volume = change.object();
             let name = volume.metadata.name.clone().unwrap_or_default();
+            if change.is_deleted() {
+                operations.done(&Operation::Delete(name.clone()));
+            }
             let mut requests = vec![Request::Volume(name)];
             match claim_key(volume) {
                 Some(key) => {

@@ -1,6 +1,7 @@
 use super::{
     figures::{Labels, Place, labels},
     nodes::{self, is_ready, taints},
+    pods,
 };
 use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
@@ -14,7 +15,10 @@ use kube::{
 };
 use kubeplane_client::Informer;
 use kubeplane_telemetry::Metrics;
-use kubeplane_workload::{is_terminal, phase::node_name};
+use kubeplane_workload::{
+    is_terminal,
+    phase::{node_name, phase},
+};
 use parking_lot::Mutex;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 use serde_json::json;
@@ -188,14 +192,7 @@ impl Controller for PodGc {
         }
         let mut ended = pods.by_index(DUE, ENDED);
         if self.most > 0 && ended.len() > self.most {
-            let evicted = |pod: &Pod| {
-                pod.status
-                    .as_ref()
-                    .is_some_and(|status| status.reason.as_deref() == Some("Evicted"))
-            };
-            ended.sort_by_key(|pod| {
-                (!evicted(pod), pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
-            });
+            ended.sort_by_key(|pod| order(pod));
             for pod in &ended[..ended.len() - self.most] {
                 note(self.remove(context, pod, Why::Terminated).await);
             }
@@ -209,6 +206,13 @@ impl Controller for PodGc {
     }
 }
 
+/// In which order pods that have ended go: those first that their kubelet evicted, then the oldest, then by name.
+fn order(pod: &Pod) -> (bool, Option<Time>, Option<String>) {
+    let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
+    let evicted = phase(pod) == "Failed" && reason == Some("Evicted");
+    (!evicted, pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
+}
+
 /// Deletes a pod without waiting for a kubelet; one that has not ended has failed.
 async fn remove(context: &Context, pod: &Pod, reason: Option<&str>) -> Result<(), Error> {
     let meta = &pod.metadata;
@@ -218,10 +222,8 @@ async fn remove(context: &Context, pod: &Pod, reason: Option<&str>) -> Result<()
     if !is_terminal(pod) {
         let mut status = json!({"phase": "Failed", "observedGeneration": meta.generation});
         if let Some(reason) = reason {
-            status["conditions"] = json!([{
-                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": reason,
-                "lastTransitionTime": Time(context.now()), "observedGeneration": meta.generation,
-            }]);
+            let target = pods::disruption_target(context, pod, "DeletionByPodGC", reason);
+            status["conditions"] = json!([target]);
         }
         let patch = Patch::Strategic(json!({"metadata": {"uid": meta.uid}, "status": status}));
         unless_gone(api.patch_status(name, &PatchParams::default(), &patch).await)?;
@@ -229,4 +231,30 @@ async fn remove(context: &Context, pod: &Pod, reason: Option<&str>) -> Result<()
     let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     unless_gone(api.delete(name, &params.grace_period(0)).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evicted_pods_go_first_and_then_the_oldest() {
+        let table = [
+            ("young", "2026-01-03T00:00:00Z", "Failed", ""),
+            ("b", "2026-01-01T00:00:00Z", "Succeeded", ""),
+            ("evicted", "2026-01-04T00:00:00Z", "Failed", "Evicted"),
+            ("a", "2026-01-01T00:00:00Z", "Failed", "Error"),
+            ("recovered", "2026-01-02T00:00:00Z", "Succeeded", "Evicted"),
+        ];
+        let mut pods = table.map(|(name, created, phase, reason)| {
+            let pod = json!({
+                "metadata": {"name": name, "creationTimestamp": created},
+                "status": {"phase": phase, "reason": reason},
+            });
+            serde_json::from_value::<Pod>(pod).unwrap()
+        });
+        pods.sort_by_key(order);
+        let names = pods.map(|pod| pod.metadata.name.unwrap());
+        assert_eq!(names, ["evicted", "a", "b", "recovered", "young"]);
+    }
 }

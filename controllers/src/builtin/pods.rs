@@ -12,9 +12,9 @@ use kube::{
     core::{NamespaceResourceScope, Request, Selector, SelectorExt},
 };
 use kubeplane_client::{Class, EventType, Informer, Watchable, controller_of, controller_ref};
-use kubeplane_workload::{is_ready, is_terminal};
+use kubeplane_workload::{condition, is_ready, is_terminal};
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashSet},
     hash::Hash,
@@ -195,6 +195,23 @@ where
     }
 }
 
+/// The condition of a pod that goes for what is not its owner's wish; one that was to go already has been since then.
+pub(super) fn disruption_target(
+    context: &Context,
+    pod: &Pod,
+    reason: &str,
+    message: &str,
+) -> Value {
+    const KIND: &str = "DisruptionTarget";
+    let known = condition(pod, KIND).filter(|own| own.status == "True");
+    let since = known.and_then(|own| own.last_transition_time.clone());
+    json!({
+        "type": KIND, "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": since.unwrap_or_else(|| Time(context.now())),
+        "observedGeneration": pod.metadata.generation,
+    })
+}
+
 /// Deletes this pod for what is not its owner's wish: its status first says why. One that is gone, or whose name
 /// another has by now, is left alone.
 pub(super) async fn disrupt(
@@ -207,13 +224,8 @@ pub(super) async fn disrupt(
     let name = meta.name.as_deref().unwrap_or_default();
     let api: Api<Pod> =
         Api::namespaced(context.client(), meta.namespace.as_deref().unwrap_or_default());
-    let patch = json!({
-        "metadata": {"uid": meta.uid},
-        "status": {"conditions": [{
-            "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
-            "lastTransitionTime": Time(context.now()), "observedGeneration": meta.generation,
-        }]},
-    });
+    let target = disruption_target(context, pod, reason, message);
+    let patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": [target]}});
     unless_gone(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await)?;
     let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };

@@ -26,6 +26,9 @@ pub struct Settings {
     pub unhealthy_zone_threshold: f64,
     /// Zones of more nodes are large.
     pub large_cluster_size_threshold: usize,
+    /// Whether a volume stays attached to a node that is not well for as long as it is mounted there, unless the node is
+    /// tainted as out of service; otherwise it is taken away after six minutes.
+    pub disable_force_detach_on_timeout: bool,
     /// How many endpoints an EndpointSlice has at most; above 0.
     pub max_endpoints_per_slice: usize,
     /// How many addresses of a subset of Endpoints are copied to EndpointSlices at most; above 0.
@@ -61,6 +64,7 @@ impl Default for Settings {
             secondary_node_eviction_rate: 0.01,
             unhealthy_zone_threshold: 0.55,
             large_cluster_size_threshold: 50,
+            disable_force_detach_on_timeout: false,
             max_endpoints_per_slice: 100,
             mirroring_max_endpoints_per_subset: 1000,
             node_cidr_mask_size_ipv4: 24,

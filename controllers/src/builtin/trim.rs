@@ -17,6 +17,7 @@
 //! | conditions `Ready` and `DisruptionTarget` | all who count pods, disruption budgets |
 //! | any other condition | failure policies of Jobs |
 //! | restarts, exit codes and resources of containers | ReplicaSets, Jobs, quotas |
+//! | whether containers run, of a pod that is being deleted and has claims | attaching |
 //! | start and reason | autoscalers, the garbage collector of pods |
 //!
 //! A controller that is to read more of its cache says so here, and in the tests.
@@ -24,12 +25,14 @@
 use super::account_tokens::{secret_of_source, secret_of_variable, secrets_of_volume};
 use k8s_openapi::{
     api::core::v1::{
-        Container, ContainerState, ContainerStateTerminated, ContainerStatus, EnvFromSource,
-        EnvVar, EphemeralContainer, Pod, PodSpec, PodStatus, ResourceRequirements, Volume,
+        Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting,
+        ContainerStatus, EnvFromSource, EnvVar, EphemeralContainer, Pod, PodSpec, PodStatus,
+        ResourceRequirements, Volume,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kubeplane_client::controller_of;
+use kubeplane_workload::{phase::is_deleting, storage::claim_names};
 use std::mem;
 
 /// The conditions that are read of pods of which no Job decides what their failure means.
@@ -44,10 +47,12 @@ const CONDITIONS: [&str; 2] = ["Ready", "DisruptionTarget"];
 pub fn trim_pod(pod: &mut Pod) {
     // One that nobody manages may be about to become a Job's.
     let of_job = controller_of(pod).is_none_or(|owner| owner.kind == "Job");
+    // Its volumes are let go when none of its containers runs any more.
+    let leaves = is_deleting(pod) && claim_names(pod).next().is_some();
     trim_metadata(&mut pod.metadata);
     pod.spec.iter_mut().for_each(trim_spec);
     if let Some(status) = &mut pod.status {
-        trim_status(status, of_job);
+        trim_status(status, of_job, leaves);
     }
 }
 
@@ -156,9 +161,13 @@ fn trim_ephemeral(container: &mut EphemeralContainer) {
     };
 }
 
-fn trim_status(status: &mut PodStatus, of_job: bool) {
+fn trim_status(status: &mut PodStatus, of_job: bool, leaves: bool) {
     status.allocated_resources = None;
-    status.ephemeral_container_statuses = None;
+    if leaves {
+        status.ephemeral_container_statuses.iter_mut().flatten().for_each(trim_container_status);
+    } else {
+        status.ephemeral_container_statuses = None;
+    }
     status.host_ip = None;
     status.host_ips = None;
     status.message = None;
@@ -170,7 +179,7 @@ fn trim_status(status: &mut PodStatus, of_job: bool) {
     status.conditions.iter_mut().flatten().for_each(|condition| condition.message = None);
     let lists = [&mut status.container_statuses, &mut status.init_container_statuses];
     // When the last of all has ended is asked for, so that they are told of together or not at all.
-    let told = lists.iter().any(|list| list.iter().flatten().any(has_a_past));
+    let told = leaves || lists.iter().any(|list| list.iter().flatten().any(has_a_past));
     for list in lists {
         if told {
             list.iter_mut().flatten().for_each(trim_container_status);
@@ -190,19 +199,21 @@ fn has_a_past(status: &ContainerStatus) -> bool {
 }
 
 fn trim_container_status(status: &mut ContainerStatus) {
-    let ended = status.state.take().and_then(|state| state.terminated);
-    let ended = ended.map(|ended| ContainerStateTerminated {
+    let state = status.state.take().unwrap_or_default();
+    let waits = state.waiting.map(|_| ContainerStateWaiting::default());
+    let ended = state.terminated.map(|ended| ContainerStateTerminated {
         exit_code: ended.exit_code,
         finished_at: ended.finished_at,
         ..ContainerStateTerminated::default()
     });
+    let is_known = waits.is_some() || ended.is_some();
+    let known = ContainerState { waiting: waits, terminated: ended, running: None };
     *status = ContainerStatus {
         name: mem::take(&mut status.name),
         ready: status.ready,
         resources: said(status.resources.take()),
         restart_count: status.restart_count,
-        state: ended
-            .map(|ended| ContainerState { terminated: Some(ended), ..ContainerState::default() }),
+        state: is_known.then_some(known),
         ..ContainerStatus::default()
     };
 }

@@ -87,7 +87,7 @@ impl Controller for ClaimProtection {
             let pod = change.object();
             let done =
                 change.is_deleted() || kubeplane_workload::is_terminal(pod) || is_shut_down(pod);
-            let is_news = |old: &Pod| unused::is_over(old) != unused::is_over(pod);
+            let is_news = |old: &Pod| claimed::is_over(old) != claimed::is_over(pod);
             let counts = tells && change.old().is_none_or(|old| is_news(old));
             if done || counts { claimed::keys(pod) } else { Vec::new() }
         });

@@ -1,13 +1,21 @@
 use crate::{
     cluster::{Cluster, NODE, eventually},
-    world::{NODES, POD, SERVICE_CIDR, World, is_going, items, name, template, text},
+    world::{
+        NODES, POD, SERVICE_CIDR, World, condition, is_going, items, name, says, template, text,
+    },
 };
+use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
     api::{Patch, PatchParams},
 };
 use kubeplane_clock::{Clock, PausedClock};
+use kubeplane_core::{
+    Definition,
+    admission::{Admission, Operation, Request},
+    status::{ApiError, ApiResult},
+};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
@@ -235,4 +243,91 @@ async fn of_a_pod_that_was_to_leave_later_it_is_told_that_it_is_gone() {
     world.end(&waits).await;
     let said = world.told("waits", "TaintManagerEviction").await;
     assert_eq!(said, "Cancelling deletion of Pod default/waits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_planned_for_a_pod_holds_when_its_node_is_gone() {
+    let world = World::selected("taint-eviction-controller").await;
+    let taints = json!([{"key": "k", "effect": "NoExecute"}]);
+    world.make(NODES, json!({"metadata": {"name": NODE}, "spec": {"taints": taints}})).await;
+    let for_a_while = json!([
+        {"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
+    world.make(POD, pod("waits", for_a_while)).await;
+    // What comes later is looked at later.
+    world.make(POD, pod("goes", json!([]))).await;
+    world.until(POD, "goes", "it is to leave at once", is_going).await;
+    let since = world.clock.elapsed();
+    world.delete(NODES, NODE).await;
+    world.gone(NODES, NODE).await;
+    let check = async || {
+        world.pass(1);
+        match world.find(POD, "waits").await {
+            Some(left) if !is_going(&left) => Err(format!("{left:#}")),
+            _ => Ok(()),
+        }
+    };
+    world.eventually("it is told to go when its time is over", check).await;
+    assert!(world.clock.elapsed() - since >= Duration::from_secs(290));
+    let said = world.told("waits", "TaintManagerEviction").await;
+    assert_eq!(said, "Marking for deletion Pod default/waits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_goes_already_is_told_of_its_nodes_taint_too() {
+    let world = World::selected("taint-eviction-controller").await;
+    world.make(NODES, json!({"metadata": {"name": NODE}})).await;
+    let mut going = pod("going", json!([]));
+    going["metadata"]["finalizers"] = json!(["example.com/seen"]);
+    world.make(POD, going).await;
+    world.delete(POD, "going").await;
+    let taints = json!([{"key": "k", "effect": "NoExecute"}]);
+    world.merge(NODES, NODE, json!({"spec": {"taints": taints}})).await;
+    let told = |pod: &Value| says(pod, "DisruptionTarget", "True", "DeletionByTaintManager");
+    world.until(POD, "going", "its owner can tell why it goes", told).await;
+}
+
+/// Lets the controllers of nodes write nothing of the pod of this name.
+#[derive(Debug)]
+struct Silent(&'static str);
+
+#[async_trait]
+impl Admission for Silent {
+    fn name(&self) -> &'static str {
+        "Silent"
+    }
+
+    fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
+        operation == Operation::Update && definition.plural == "pods" && subresource == "status"
+    }
+
+    async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
+        if request.name == self.0 && request.user.name.ends_with(":node-controller") {
+            let of = request.definition.resource();
+            return Err(ApiError::forbidden(&of, request.name, "nothing is told of it"));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_of_which_nothing_can_be_told_does_not_keep_others_of_its_node() {
+    let refusing = |builder: kubeplane_apiserver::Builder| builder.admit(Silent("two"));
+    let world = World::selected_with("node-lifecycle-controller", refusing).await;
+    world.make(NODES, json!({"metadata": {"name": NODE}})).await;
+    beat(&world, &[(NODE, "True")]).await;
+    let others = ["one", "three", "four", "five", "six"];
+    for name in others.into_iter().chain(["two"]) {
+        let made = world.make(POD, pod(name, json!([]))).await;
+        world.ready(&[made]).await;
+    }
+    for name in others {
+        let check = async || {
+            world.pass(1);
+            let pod = world.get(POD, name).await;
+            let ready = condition(&pod, "Ready").is_none_or(|own| own["status"] != "False");
+            if ready { Err(format!("{pod:#}")) } else { Ok(()) }
+        };
+        world.eventually("it is not ready any more", check).await;
+        assert_eq!(world.told(name, "NodeNotReady").await, "Node is not ready");
+    }
 }

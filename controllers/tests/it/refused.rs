@@ -1,7 +1,8 @@
 //! What is told when a write of a controller is refused, or an object is there that no server of today would take.
 
 use crate::world::{
-    DEPLOYMENT, GADGET, NODES, SERVICE_CIDR, STATEFUL_SET, VOLUME, World, template, text,
+    DEPLOYMENT, ENDPOINTS, GADGET, NODES, SERVICE, SERVICE_CIDR, STATEFUL_SET, VOLUME, World,
+    template, text,
 };
 use async_trait::async_trait;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -190,4 +191,40 @@ async fn a_volume_of_which_nobody_knows_what_becomes_of_it_is_told_of() {
     let failed = |own: &Value| text(own, "/status/phase") == "Failed";
     let failed = world.until(VOLUME, "odd", "it has failed", failed).await;
     assert_eq!(text(&failed, "/status/message"), why);
+}
+
+/// Was always a moment faster to change Endpoints.
+#[derive(Debug)]
+struct Faster;
+
+#[async_trait]
+impl Admission for Faster {
+    fn name(&self) -> &'static str {
+        "Faster"
+    }
+
+    fn handles(&self, operation: Operation, definition: &Definition, subresource: &str) -> bool {
+        operation == Operation::Update && definition.plural == "endpoints" && subresource.is_empty()
+    }
+
+    async fn validate(&self, request: &Request<'_>) -> ApiResult<()> {
+        Err(ApiError::modified(&request.definition.resource(), request.name))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_somebody_else_changed_are_told_of() {
+    let contested = |builder: kubeplane_apiserver::Builder| builder.admit(Faster);
+    let world = World::selected_with("endpoints-controller", contested).await;
+    let spec = json!({"clusterIP": "None", "selector": {"app": "web"}, "ports": [{"port": 80}]});
+    world.make_spec(SERVICE, "web", spec).await;
+    world.until(ENDPOINTS, "web", "they are made", |_| true).await;
+    let labels = json!({"metadata": {"labels": {"of": "shop"}}});
+    world.merge(SERVICE, "web", labels).await;
+    let said = world.told("web", "FailedToUpdateEndpoint").await;
+    assert_eq!(
+        said,
+        "Failed to update endpoint default/web: Operation cannot be fulfilled on endpoints \"web\": \
+         the object has been modified; please apply your changes to the latest version and try again"
+    );
 }

@@ -1,10 +1,12 @@
 //! One look at one node.
 
 use super::{
-    AttachDetach, BY_NODE, BY_VOLUME, nodes,
+    AttachDetach, BY_NODE, BY_VOLUME,
+    figures::{Tally, by_plugin},
+    nodes,
     volumes::{self, Needed},
 };
-use crate::{Action, Context, Error, builtin::figures::labels, error::unless_gone};
+use crate::{Action, Context, Error, error::unless_gone};
 use k8s_openapi::{
     api::{
         core::v1::{AttachedVolume, Node, PersistentVolume, Pod},
@@ -22,6 +24,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How long a volume may stay mounted on a node that is not well before it is taken away all the same.
 const PATIENCE: Duration = Duration::from_secs(360);
+/// How long a driver may take to attach a volume before its pods are told, and again after that.
+const TIMEOUT: Duration = Duration::from_secs(120);
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 pub(super) struct Sync<'a> {
@@ -46,27 +50,38 @@ impl Attached {
     }
 }
 
+/// The sooner of two times to look again.
+fn sooner(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl Sync<'_> {
     pub(super) async fn run(&self) -> Result<Action, Error> {
         let informers = self.context.informers();
         let node = informers.of::<Node>().get("", self.node);
-        let needed = node.as_ref().map(|node| volumes::needed(informers, node)).unwrap_or_default();
+        // Pods may outlive their node for a while.
+        let known = self.known(self.node);
+        let needed =
+            known.as_ref().map(|node| volumes::needed(informers, node)).unwrap_or_default();
         let attached = self.attached();
+        if node.is_none() && attached.is_empty() && needed.is_empty() {
+            self.controller.state.lock().left.remove(self.node);
+        }
+        self.controller.figures.set(self.node, self.tally(&needed));
         let mut again = None;
         // First what is to go: what comes may wait for it.
         for own in attached.iter().filter(|own| !needed.contains_key(&own.unique)) {
-            let wait = self.detach(own, node.as_deref(), &attached, &needed).await?;
-            again = match (again, wait) {
-                (Some(a), Some(b)) => Some(std::cmp::min(a, b)),
-                (a, b) => a.or(b),
-            };
+            again = sooner(again, self.detach(own, node.as_deref(), &attached, &needed).await?);
         }
         self.forget(&needed, &attached);
-        for (unique, wanted) in &needed {
-            let own = attached.iter().find(|own| own.unique == *unique);
-            self.attach(unique, wanted, own).await?;
-        }
         if let Some(node) = &node {
+            for (unique, wanted) in &needed {
+                let own = attached.iter().find(|own| own.unique == *unique);
+                again = sooner(again, self.attach(unique, wanted, own).await?);
+            }
             let reported =
                 attached.iter().filter(|own| own.is_attached() && !own.is_going()).filter(|own| {
                     needed.contains_key(&own.unique) || self.is_mounted(node, &own.unique)
@@ -93,6 +108,32 @@ impl Sync<'_> {
             Some(Attached { object, unique })
         });
         named.collect()
+    }
+
+    fn tally(&self, needed: &BTreeMap<String, Needed>) -> Tally {
+        let informers = self.context.informers();
+        let desired = needed.values().filter_map(|own| volumes::source(&own.volume));
+        let attachments = informers.of::<VolumeAttachment>().by_index(BY_NODE, self.node);
+        let pods = nodes::pods_on(&informers.of::<Pod>(), self.node);
+        let used: Vec<_> = pods.iter().flat_map(|pod| volumes::of_pod(informers, pod)).collect();
+        let used = used.iter().filter_map(|volume| volumes::source(volume));
+        Tally {
+            desired: by_plugin(desired.map(|source| source.driver.as_str())),
+            actual: by_plugin(attachments.iter().map(|own| own.spec.attacher.as_str())),
+            used: by_plugin(used.map(|source| source.driver.as_str())),
+        }
+    }
+
+    /// A node as it is, or as it was when it went.
+    fn known(&self, name: &str) -> Option<Arc<Node>> {
+        let node = self.context.informers().of::<Node>().get("", name);
+        node.or_else(|| self.controller.state.lock().left.get(name).cloned())
+    }
+
+    /// Whether the node had a volume mounted when it went; it had, where nobody saw it go.
+    fn was_mounted(&self, unique: &str) -> bool {
+        let left = self.controller.state.lock().left.get(self.node).cloned();
+        left.is_none_or(|node| self.is_mounted(&node, unique))
     }
 
     fn is_mounted(&self, node: &Node, unique: &str) -> bool {
@@ -130,17 +171,21 @@ impl Sync<'_> {
             let mut state = self.controller.state.lock();
             *state.unneeded.entry(self.key(&own.unique)).or_insert(now)
         };
-        let expired = now.saturating_sub(since) > PATIENCE;
+        let forces = self.controller.forces;
+        let expired = forces && now.saturating_sub(since) > PATIENCE;
         let well = node.is_some_and(nodes::is_ready);
         let out_of_service = node.is_some_and(|node| {
             nodes::taints(node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
         });
-        let mounted = node.is_none_or(|node| self.is_mounted(node, &own.unique));
+        let mounted = match node {
+            Some(node) => self.is_mounted(node, &own.unique),
+            None => self.was_mounted(&own.unique),
+        };
         if mounted && !out_of_service && (well || !expired) {
             // A well node tells when it lets go; another is not waited for for ever.
             let left =
                 (PATIENCE + Duration::from_millis(1)).saturating_sub(now.saturating_sub(since));
-            return Ok((!well).then_some(left.max(Duration::from_secs(1))));
+            return Ok((forces && !well).then_some(left.max(Duration::from_secs(1))));
         }
         if let Some(node) = node {
             let rest = attached.iter().filter(|other| {
@@ -154,6 +199,8 @@ impl Sync<'_> {
                 return Ok(Some(Duration::from_secs(1)));
             }
         }
+        let begun = self.context.clock().elapsed();
+        self.controller.state.lock().leaving.entry(own.object.name_any()).or_insert(begun);
         let api: Api<VolumeAttachment> = Api::all(self.context.client());
         let uid = own.object.metadata.uid.clone();
         let preconditions = Preconditions { uid, resource_version: None };
@@ -161,7 +208,7 @@ impl Sync<'_> {
         unless_gone(api.delete(&own.object.name_any(), &params).await)?;
         if expired || out_of_service {
             let reason = if expired { "timeout" } else { "out-of-service" };
-            self.controller.forced.get_or_create(&labels([("reason", reason)])).inc();
+            self.controller.figures.forced(reason);
         }
         Ok(None)
     }
@@ -173,33 +220,72 @@ impl Sync<'_> {
         Ok(node.is_some_and(|node| self.is_mounted(&node, unique)))
     }
 
+    /// Attaches a volume, or says how long to wait for its driver before that is told.
     async fn attach(
         &self,
         unique: &str,
         wanted: &Needed,
         own: Option<&Attached>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Duration>, Error> {
         let volume = wanted.volume.name_any();
-        let Some(own) = own else { return self.create(unique, wanted).await };
+        let Some(own) = own else {
+            // That it was made brings the node back here.
+            return self.create(unique, wanted).await.map(|()| None);
+        };
         let name = own.object.name_any();
         if own.is_going() {
             // It goes first, and its end brings the node back here.
-            return Ok(());
+            return Ok(None);
         }
         if own.is_attached() {
-            if self.controller.state.lock().pending.remove(&name) {
+            let since = self.controller.state.lock().pending.remove(&name);
+            if let Some(since) = since {
+                self.note(own, true, since);
                 let text = format!("AttachVolume.Attach succeeded for volume {volume:?} ");
                 self.tell(&wanted.pods, EventType::Normal, "SuccessfulAttachVolume", &text);
             }
-            return Ok(());
+            return Ok(None);
         }
-        self.controller.state.lock().pending.insert(name);
         let error = own.object.status.as_ref().and_then(|status| status.attach_error.as_ref());
         if let Some(why) = error.and_then(|error| error.message.as_ref()) {
+            let now = self.context.clock().elapsed();
+            let since = self.controller.state.lock().pending.insert(name, now);
             let text = format!("AttachVolume.Attach failed for volume {volume:?} : {why}");
-            self.tell_once(unique, &wanted.pods, text);
+            if self.tell_once(unique, &wanted.pods, text) {
+                self.note(own, false, since.unwrap_or(now));
+            }
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(self.await_driver(own, wanted)))
+    }
+
+    /// Notes how long it took to attach a volume, or to find that this did not work.
+    fn note(&self, own: &Attached, worked: bool, since: Duration) {
+        let took = self.context.clock().elapsed().saturating_sub(since);
+        self.controller.figures.attached(&own.object.spec.attacher, worked, took);
+    }
+
+    /// How long a driver may still take; one that has taken too long is told of, and may take as long again.
+    fn await_driver(&self, own: &Attached, wanted: &Needed) -> Duration {
+        let (attachment, now) = (own.object.name_any(), self.context.clock().elapsed());
+        let since = *self.controller.state.lock().pending.entry(attachment.clone()).or_insert(now);
+        let left = TIMEOUT.saturating_sub(now.saturating_sub(since));
+        if !left.is_zero() {
+            return left;
+        }
+        self.controller.state.lock().pending.insert(attachment, now);
+        self.note(own, false, since);
+        if let Some(source) = volumes::source(&wanted.volume) {
+            let text = format!(
+                "AttachVolume.Attach failed for volume {:?} : timed out waiting for external-attacher of {} CSI \
+                 driver to attach volume {}",
+                wanted.volume.name_any(),
+                source.driver,
+                source.volume_handle
+            );
+            self.tell(&wanted.pods, EventType::Warning, "FailedAttachVolume", &text);
+        }
+        TIMEOUT
     }
 
     async fn create(&self, unique: &str, wanted: &Needed) -> Result<(), Error> {
@@ -248,7 +334,8 @@ impl Sync<'_> {
             Ok(created) => {
                 let key = ObjectKey::new("", self.node);
                 self.controller.written.created(&key, &created);
-                self.controller.state.lock().pending.insert(created.name_any());
+                let now = self.context.clock().elapsed();
+                self.controller.state.lock().pending.insert(created.name_any(), now);
                 Ok(())
             }
             Err(error) if error.is_already_exists() => Ok(()),
@@ -280,7 +367,7 @@ impl Sync<'_> {
     fn tell_of_others(&self, unique: &str, wanted: &Needed, nodes: &[String]) {
         let informers = self.context.informers();
         let mut users: Vec<Arc<Pod>> = Vec::new();
-        for node in nodes.iter().filter_map(|name| informers.of::<Node>().get("", name)) {
+        for node in nodes.iter().filter_map(|name| self.known(name)) {
             if let Some(there) = volumes::needed(informers, &node).remove(unique) {
                 users.extend(there.pods);
             }
@@ -310,11 +397,14 @@ impl Sync<'_> {
         self.controller.state.lock().told.insert(key, String::new());
     }
 
-    fn tell_once(&self, unique: &str, pods: &[Arc<Pod>], text: String) {
+    /// Whether it was not told before.
+    fn tell_once(&self, unique: &str, pods: &[Arc<Pod>], text: String) -> bool {
         let known = self.controller.state.lock().told.insert(self.key(unique), text.clone());
-        if known.as_ref() != Some(&text) {
+        let is_news = known.as_ref() != Some(&text);
+        if is_news {
             self.tell(pods, EventType::Warning, "FailedAttachVolume", &text);
         }
+        is_news
     }
 
     fn tell(&self, pods: &[Arc<Pod>], kind: EventType, reason: &str, text: &str) {

@@ -6,14 +6,12 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt;
 use kubeplane_client::{Informers, is_controlled_by};
-use kubeplane_workload::{
-    is_terminal,
-    storage::{claim_names, claim_phase, claim_ref, volume_name},
-};
+use kubeplane_workload::storage::{claim_names, claim_phase, claim_ref, volume_name};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::nodes;
+use crate::builtin::claimed::is_over;
 
 const MANAGED: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
 
@@ -71,20 +69,25 @@ fn behind(
     (owner == claim.metadata.uid).then_some(volume)
 }
 
+/// The bound volumes behind the claims of a pod.
+pub(super) fn of_pod(
+    informers: &Informers,
+    pod: &Pod,
+) -> impl Iterator<Item = Arc<PersistentVolume>> {
+    claim_names(pod).filter_map(move |claim| behind(informers, pod, &claim.name, claim.ephemeral))
+}
+
 /// What the pods of a node need, by unique name; nothing when the node's kubelet attaches by itself.
 pub(super) fn needed(informers: &Informers, node: &Node) -> BTreeMap<String, Needed> {
     let mut needed = BTreeMap::new();
-    if node.annotations().get(MANAGED).map(String::as_str) != Some("true") {
+    if !node.annotations().contains_key(MANAGED) {
         return needed;
     }
     for pod in nodes::pods_on(&informers.of::<Pod>(), &node.name_any()) {
-        if is_terminal(&pod) {
+        if is_over(&pod) {
             continue;
         }
-        for claim in claim_names(&pod) {
-            let Some(volume) = behind(informers, &pod, &claim.name, claim.ephemeral) else {
-                continue;
-            };
+        for volume in of_pod(informers, &pod) {
             let Some(source) = source(&volume).filter(|own| attaches(informers, &own.driver))
             else {
                 continue;

@@ -51,6 +51,9 @@ impl Sums {
     }
 }
 
+/// The bounds of how many slices a look changed: those that clients of Prometheus have by default, as nobody chose others.
+const CHANGED: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// The metrics, and what they sum up.
 #[derive(Debug)]
 pub(super) struct Figures {
@@ -82,7 +85,7 @@ impl Figures {
         let place = Place::new(metrics, "endpoint_slice_controller");
         let per_sync = || growing(2.0, 2.0, 15);
         let changed =
-            Family::new_with_constructor((|| growing(0.005, 2.5, 8)) as fn() -> Histogram);
+            Family::new_with_constructor((|| Histogram::new(CHANGED)) as fn() -> Histogram);
         Self {
             added: place.show_this(
                 "endpoints_added_per_sync",
@@ -180,5 +183,27 @@ impl Figures {
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.sums.set(key, Had::default());
         self.distribute(key, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_slices_changed_is_told_in_the_bounds_that_dashboards_know() {
+        let metrics = Metrics::new();
+        let figures = Figures::shown(Some(&metrics), 100);
+        let label = labels([("topology", "Disabled"), ("traffic_distribution", "")]);
+        figures.changed.get_or_create(&label).observe(2.0);
+        let text = metrics.encode_plain();
+        let name = "endpoint_slice_controller_endpointslices_changed_per_sync_bucket";
+        let bounds: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with(name))
+            .filter_map(|line| line.split("le=\"").nth(1)?.split('"').next()?.parse().ok())
+            .filter(|bound: &f64| bound.is_finite())
+            .collect();
+        assert_eq!(bounds, CHANGED);
     }
 }

@@ -11,12 +11,20 @@ use std::{collections::HashMap, slice::from_ref, time::Duration};
 
 /// Deletes pods from nodes with NoExecute taints, after as long as they tolerate them.
 pub(crate) struct TaintEviction {
-    /// When each pod (by uid) that tolerates for a while is to leave. Tolerations and taints that change meanwhile do not
-    /// put it off.
-    planned: Mutex<HashMap<ObjectKey, (String, Duration)>>,
+    /// When each pod that tolerates for a while is to leave. Tolerations and taints that change meanwhile do not put it
+    /// off.
+    planned: Mutex<HashMap<ObjectKey, Plan>>,
     /// Whether tolerations may compare numbers.
     comparing: bool,
     figures: Evictions,
+}
+
+/// What is to come of a pod.
+struct Plan {
+    /// Of the pod; another may have its name later.
+    uid: String,
+    /// When it is to leave; nothing once it was told to.
+    due: Option<Duration>,
 }
 
 /// What follows from a pod's tolerations for the taints of its node.
@@ -33,20 +41,24 @@ impl TaintEviction {
         Self { planned: Mutex::default(), comparing, figures: Evictions::shown(metrics) }
     }
 
-    /// When the pod of this uid is to leave: as is planned already, else then.
-    fn plan(&self, key: &ObjectKey, uid: String, due: Duration) -> Duration {
+    /// Has the pod of this uid leave then, unless something is planned for it already.
+    fn plan(&self, key: &ObjectKey, uid: String, due: Duration) {
         let mut all = self.planned.lock();
-        let planned = all.entry(key.clone()).or_insert_with(|| (uid.clone(), due));
-        if planned.0 != uid {
-            *planned = (uid, due);
+        if all.get(key).is_none_or(|planned| planned.uid != uid) {
+            all.insert(key.clone(), Plan { uid, due: Some(due) });
         }
-        planned.1
+    }
+
+    /// When the pod of this uid is to leave.
+    fn due(&self, key: &ObjectKey, uid: &str) -> Option<Duration> {
+        let all = self.planned.lock();
+        all.get(key).filter(|planned| planned.uid == uid).and_then(|planned| planned.due)
     }
 
     /// Forgets a deletion that was planned, and says so.
-    fn cancel(&self, context: &Context, key: &ObjectKey, pod: Option<&Pod>) {
-        let planned = self.planned.lock().remove(key).is_some();
-        if let Some(pod) = pod.filter(|_| planned) {
+    fn cancel(&self, context: &Context, key: &ObjectKey, pod: &Pod) {
+        let planned = self.planned.lock().remove(key);
+        if planned.is_some_and(|planned| planned.due.is_some()) {
             let message = format!("Cancelling deletion of Pod {key}");
             context.recorder().event_for(pod, EventType::Normal, "TaintManagerEviction", message);
         }
@@ -54,17 +66,36 @@ impl TaintEviction {
 
     /// The same of a pod that is gone.
     fn cancel_of(&self, context: &Context, key: &ObjectKey) {
-        let Some((uid, _)) = self.planned.lock().remove(key) else { return };
+        let planned = self.planned.lock().remove(key);
+        let Some(planned) = planned.filter(|planned| planned.due.is_some()) else { return };
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),
             namespace: Some(key.namespace.clone()),
             name: Some(key.name.clone()),
-            uid: Some(uid),
+            uid: Some(planned.uid),
             ..ObjectReference::default()
         };
         let message = format!("Cancelling deletion of Pod {key}");
         context.recorder().event(&about, EventType::Normal, "TaintManagerEviction", message);
+    }
+
+    /// Deletes a pod that was to leave at `due`, and notes that it was told to.
+    async fn evict(
+        &self,
+        context: &Context,
+        key: &ObjectKey,
+        pod: &Pod,
+        due: Duration,
+    ) -> Result<Action, Error> {
+        let message = format!("Marking for deletion Pod {key}");
+        context.recorder().event_for(pod, EventType::Normal, "TaintManagerEviction", message);
+        let message = "Taint manager: deleting due to NoExecute taint";
+        pods::disrupt(context, pod, "DeletionByTaintManager", message).await?;
+        self.figures.deleted(context.clock().elapsed().saturating_sub(due));
+        let told = Plan { uid: pod.metadata.uid.clone().unwrap_or_default(), due: None };
+        self.planned.lock().insert(key.clone(), told);
+        Ok(Action::Done)
     }
 }
 
@@ -83,10 +114,9 @@ fn judge(tolerations: &[Toleration], taints: &[Taint], comparing: bool) -> Verdi
     }
     match shortest {
         None => Verdict::Stay,
-        Some(seconds) => match u64::try_from(seconds) {
-            Ok(seconds) if seconds > 0 => Verdict::LeaveAfter(Duration::from_secs(seconds)),
-            _ => Verdict::Leave,
-        },
+        Some(seconds) => {
+            Verdict::LeaveAfter(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+        }
     }
 }
 
@@ -140,45 +170,31 @@ impl Controller for TaintEviction {
             self.cancel_of(context, request);
             return Ok(Action::Done);
         };
-        let node = node_name(&pod).and_then(|name| informers.of::<Node>().get("", name));
-        let taints = node.map(|node| no_execute(&node)).unwrap_or_default();
-        if pod.metadata.deletion_timestamp.is_some() || taints.is_empty() {
-            let alive = pod.metadata.deletion_timestamp.is_none().then_some(&*pod);
-            self.cancel(context, request, alive);
-            return Ok(Action::Done);
-        }
-        let tolerations =
-            pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+        let Some(name) = node_name(&pod) else { return Ok(Action::Done) };
         let now = context.clock().elapsed();
-        let due = match judge(tolerations, &taints, self.comparing) {
-            Verdict::Stay => {
-                self.cancel(context, request, Some(&pod));
-                return Ok(Action::Done);
+        // Nothing more is known of a node that is gone: what was planned before holds.
+        if let Some(node) = informers.of::<Node>().get("", name) {
+            let taints = no_execute(&node);
+            let tolerations =
+                pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+            match judge(tolerations, &taints, self.comparing) {
+                Verdict::Stay => self.cancel(context, request, &pod),
+                Verdict::Leave => {
+                    self.cancel(context, request, &pod);
+                    return self.evict(context, request, &pod, now).await;
+                }
+                Verdict::LeaveAfter(wait) => {
+                    let uid = pod.metadata.uid.clone().unwrap_or_default();
+                    self.plan(request, uid, now.saturating_add(wait));
+                }
             }
-            Verdict::Leave => {
-                self.cancel(context, request, Some(&pod));
-                now
-            }
-            Verdict::LeaveAfter(wait) => {
-                let uid = pod.metadata.uid.clone().unwrap_or_default();
-                self.plan(request, uid, now.saturating_add(wait))
-            }
-        };
-        if due > now {
-            return Ok(Action::RequeueAfter(due.saturating_sub(now)));
         }
-        evict(context, request, &pod).await?;
-        self.figures.deleted(context.clock().elapsed().saturating_sub(due));
-        self.planned.lock().remove(request);
-        Ok(Action::Done)
+        match self.due(request, pod.metadata.uid.as_deref().unwrap_or_default()) {
+            None => Ok(Action::Done),
+            Some(due) if due > now => Ok(Action::RequeueAfter(due.saturating_sub(now))),
+            Some(due) => self.evict(context, request, &pod, due).await,
+        }
     }
-}
-
-async fn evict(context: &Context, key: &ObjectKey, pod: &Pod) -> Result<(), Error> {
-    let message = format!("Marking for deletion Pod {key}");
-    context.recorder().event_for(pod, EventType::Normal, "TaintManagerEviction", message);
-    let message = "Taint manager: deleting due to NoExecute taint";
-    pods::disrupt(context, pod, "DeletionByTaintManager", message).await
 }
 
 #[cfg(test)]
@@ -191,10 +207,14 @@ mod tests {
         let (eviction, key) =
             (TaintEviction::new(&Features::default(), None), ObjectKey::new("shop", "web"));
         let plan = |uid: &str, seconds: u64| {
-            eviction.plan(&key, uid.to_owned(), Duration::from_secs(seconds)).as_secs()
+            eviction.plan(&key, uid.to_owned(), Duration::from_secs(seconds));
+            eviction.due(&key, uid).map(|due| due.as_secs())
         };
-        assert_eq!([plan("a", 10), plan("a", 100), plan("a", 5)], [10; 3]);
-        assert_eq!(plan("b", 50), 50, "another pod of that name");
+        assert_eq!([plan("a", 10), plan("a", 100), plan("a", 5)], [Some(10); 3]);
+        assert_eq!(plan("b", 50), Some(50), "another pod of that name");
+        assert_eq!(eviction.due(&key, "a"), None);
+        eviction.planned.lock().insert(key.clone(), Plan { uid: "b".to_owned(), due: None });
+        assert_eq!(plan("b", 60), None, "it was told to leave");
     }
 
     #[test]
@@ -214,7 +234,11 @@ mod tests {
             ),
             (
                 json!([{"key": "a", "operator": "Exists"}, {"key": "b", "operator": "Exists", "tolerationSeconds": 0}]),
-                Verdict::Leave,
+                Verdict::LeaveAfter(Duration::ZERO),
+            ),
+            (
+                json!([{"operator": "Exists", "tolerationSeconds": -1}]),
+                Verdict::LeaveAfter(Duration::ZERO),
             ),
         ];
         for (tolerations, expected) in table {

@@ -1,4 +1,4 @@
-use super::reference;
+use super::{ranges::Ranges, reference};
 use crate::{
     Action, Context, Controller, Error, Sources,
     builtin::{Settings, service_cidrs::networks},
@@ -12,10 +12,12 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use kubeplane_client::{EventType, ObjectKey};
+use kubeplane_telemetry::Metrics;
 use parking_lot::Mutex;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,11 +28,11 @@ const TRIES: usize = 3;
 
 /// Gives each node a part of each of the cluster's ranges for its pods.
 pub(crate) struct NodeIpam {
-    /// One of a family, the first that of the nodes' first addresses.
-    ranges: Vec<IpNet>,
-    /// How many bits of addresses, of IPv4 and IPv6, are those of a node's part.
-    sizes: (u8, u8),
+    /// One of a family, the first that of the nodes' first addresses, each with how many bits of addresses are those of a
+    /// node's part.
+    ranges: Vec<(IpNet, u8)>,
     given: Mutex<Given>,
+    figures: Arc<Ranges>,
 }
 
 /// What was given away.
@@ -43,9 +45,14 @@ struct Given {
 }
 
 impl NodeIpam {
-    pub(crate) fn new(ranges: Vec<IpNet>, settings: &Settings) -> Self {
-        let sizes = (settings.node_cidr_mask_size_ipv4, settings.node_cidr_mask_size_ipv6);
-        Self { ranges, sizes, given: Mutex::default() }
+    pub(crate) fn new(ranges: &[IpNet], settings: &Settings, metrics: Option<&Metrics>) -> Self {
+        let size = |range: &IpNet| match range {
+            IpNet::V4(_) => settings.node_cidr_mask_size_ipv4,
+            IpNet::V6(_) => settings.node_cidr_mask_size_ipv6,
+        };
+        let ranges: Vec<_> = ranges.iter().map(|range| (*range, size(range))).collect();
+        let figures = Arc::new(Ranges::shown(&ranges, metrics));
+        Self { ranges, given: Mutex::default(), figures }
     }
 
     /// The next part of each range that nobody has, round and round; none when a range has none left.
@@ -60,14 +67,14 @@ impl NodeIpam {
                 || taken.iter().any(overlaps)
                 || given.unseen.values().flatten().any(overlaps)
         };
-        let free = |(index, range): (usize, &IpNet)| {
-            let (v4, v6) = self.sizes;
-            let size = if matches!(range, IpNet::V4(_)) { v4 } else { v6 };
-            let all = range.subnets(size.max(range.prefix_len())).ok()?;
+        let free = |(index, (range, size)): (usize, &(IpNet, u8))| {
+            let all = range.subnets((*size).max(range.prefix_len())).ok()?;
             // Others may not have forgotten yet who had what was just given back.
             let is_later = |part: &IpNet| given.latest.get(index).is_none_or(|last| part > last);
-            let mut parts = all.filter(is_later).chain(all.filter(|part| !is_later(part)));
-            parts.find(|part| !used(part))
+            let parts = all.filter(is_later).chain(all.filter(|part| !is_later(part)));
+            let (tries, part) = (0..).zip(parts).find(|(_, part)| !used(part))?;
+            self.figures.found(*range, tries);
+            Some(part)
         };
         let parts: Option<Vec<_>> = self.ranges.iter().enumerate().map(free).collect();
         let parts = parts?;
@@ -107,8 +114,20 @@ impl Controller for NodeIpam {
 
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         let nodes = sources.informer::<Node>();
-        sources.informer::<ServiceCIDR>();
+        let figures = self.figures.clone();
+        sources.watch::<ServiceCIDR>(move |change| {
+            for services in networks(change.object()) {
+                let note = if change.is_deleted() { Ranges::release } else { Ranges::occupy };
+                note(&figures, services);
+            }
+            Vec::new()
+        });
+        let figures = self.figures.clone();
         sources.watch::<Node>(move |change| {
+            for part in ranges(change.object()) {
+                let note = if change.is_deleted() { Ranges::release } else { Ranges::occupy };
+                note(&figures, part);
+            }
             let mut keys = vec![ObjectKey::of(&**change.object())];
             if change.is_deleted() {
                 // Its range is free for one that got none.
@@ -175,8 +194,8 @@ mod tests {
 
     #[test]
     fn every_node_gets_a_part_of_its_own_until_none_is_left() {
-        let ranges = ["10.244.0.0/22", "fd00::/62"].map(|range| range.parse().unwrap());
-        let ipam = NodeIpam::new(ranges.to_vec(), &Settings::default());
+        let ranges = ["10.244.0.0/22", "fd00::/62"].map(|range| range.parse::<IpNet>().unwrap());
+        let ipam = NodeIpam::new(&ranges, &Settings::default(), None);
         let taken = BTreeSet::from(["10.244.1.0/24".parse().unwrap()]);
         let parts = |name: &str| {
             let parts = ipam.reserve(name, &taken)?;
@@ -191,8 +210,8 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_given_away_last() {
-        let ranges = vec!["10.244.0.0/22".parse().unwrap()];
-        let ipam = NodeIpam::new(ranges, &Settings::default());
+        let ranges = ["10.244.0.0/22".parse::<IpNet>().unwrap()];
+        let ipam = NodeIpam::new(&ranges, &Settings::default(), None);
         let next = |name: &str, taken: &[&str]| {
             let taken = taken.iter().map(|part| part.parse().unwrap()).collect();
             let parts = ipam.reserve(name, &taken);

@@ -363,10 +363,12 @@ async fn taint_by_conditions(context: &Context, node: &Node) -> Result<(), Error
 
 /// Says of the pods on a silent node that they are not ready.
 async fn mark_pods(context: &Context, node: &str) -> Result<(), Error> {
+    // One that cannot be written must not keep the others.
+    let mut marked = Ok(());
     for pod in pods_on(&context.informers().of::<Pod>(), node) {
-        mark(context, &pod).await?;
+        marked = marked.and(mark(context, &pod).await);
     }
-    Ok(())
+    marked
 }
 
 async fn mark(context: &Context, pod: &Pod) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! What a claim needs next.
 
-use super::{Sync, claimed, is_completed};
+use super::{Sync, claimed, is_completed, operations::Operation};
 use crate::Error;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Api, ResourceExt};
@@ -58,8 +58,14 @@ impl Sync<'_> {
     async fn find_volume(&self, claim: Claim) -> Result<bool, Error> {
         let delayed = self.is_delayed(&claim)?;
         if let Some(volume) = self.best(&claim, delayed)? {
-            self.bind(volume, claim).await?;
-            return Ok(true);
+            let provision = Operation::Provision(ObjectKey::of(&*claim).to_string());
+            let bound = self.bind(volume, claim).await;
+            let operations = &self.controller.operations;
+            match bound {
+                Ok(()) => operations.done(&provision),
+                Err(_) => operations.failed(&provision),
+            }
+            return bound.map(|()| true);
         }
         if self.assign_default_class(&claim).await? {
             return Ok(true);

@@ -1,6 +1,6 @@
 //! Volumes that others are asked to make, and what tells them so.
 
-use super::Sync;
+use super::{Sync, operations::Operation};
 use crate::Error;
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim},
@@ -10,7 +10,7 @@ use kube::{
     Api, ResourceExt,
     api::{ObjectMeta, PostParams},
 };
-use kubeplane_client::EventType;
+use kubeplane_client::{EventType, ObjectKey};
 use kubeplane_workload::storage::{
     BETA_STORAGE_PROVISIONER, MIGRATED_TO, PROVISIONED_BY, STORAGE_PROVISIONER, annotation,
     claim_class, is_default, migrated, names_class,
@@ -104,9 +104,12 @@ impl Sync<'_> {
             return Ok(());
         }
         let provisioner = driver.unwrap_or(provisioner);
+        let operation = Operation::Provision(ObjectKey::of(&*claim).to_string());
+        self.controller.operations.begin(operation.clone(), provisioner);
         let claim = match self.set_provisioner(claim.clone(), provisioner).await {
             Ok(claim) => claim,
             Err(error) => {
+                self.controller.operations.failed(&operation);
                 let text = format!("Error saving claim: {}", error.text());
                 self.tell_claim(&claim, EventType::Warning, "ProvisioningFailed", &text);
                 return Err(error);

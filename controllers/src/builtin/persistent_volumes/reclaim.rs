@@ -1,6 +1,6 @@
 //! What becomes of a volume whose claim is gone.
 
-use super::Sync;
+use super::{Sync, operations::Operation};
 use crate::Error;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use kube::{
@@ -10,7 +10,7 @@ use kube::{
 use kubeplane_client::{EventType, ObjectKey};
 use kubeplane_workload::{
     is_terminal,
-    storage::{MIGRATED_TO, PROVISIONED_BY, annotation, volume_phase},
+    storage::{MIGRATED_TO, PROVISIONED_BY, annotation, migrated, volume_class, volume_phase},
 };
 use std::{
     collections::BTreeSet,
@@ -74,20 +74,40 @@ impl Sync<'_> {
         match spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()) {
             Some("Retain") => Ok(true),
             Some("Delete") => {
-                let deleted = match deleter(&volume) {
+                let deleter = deleter(&volume);
+                let operation = Operation::Delete(volume.name_any());
+                let plugin = self.plugin(&volume, &deleter);
+                self.controller.operations.begin(operation.clone(), &plugin);
+                let deleted = match deleter {
                     Deleter::Others => return Ok(true),
                     Deleter::None(why) => Err(why),
                     Deleter::Directory(path) => remove_directory(&path).await,
                 };
                 match deleted {
                     Ok(()) => self.remove(&volume).await,
-                    Err(why) => self.fail(volume, "VolumeFailedDelete", &why).await,
+                    Err(why) => {
+                        self.controller.operations.failed(&operation);
+                        self.fail(volume, "VolumeFailedDelete", &why).await
+                    }
                 }
             }
             Some("Recycle") => self.recycle(volume).await,
             _ => {
                 let text = "Volume has unrecognized PersistentVolumeReclaimPolicy";
                 self.fail(volume, "VolumeUnknownReclaimPolicy", text).await
+            }
+        }
+    }
+
+    /// Who made a volume, as it is told: of those outside what its class says, so that there are not too many.
+    fn plugin(&self, volume: &PersistentVolume, deleter: &Deleter) -> String {
+        match deleter {
+            Deleter::Directory(_) => HOST_PATH.to_owned(),
+            Deleter::None(_) => String::new(),
+            Deleter::Others => {
+                let class = self.class(volume_class(volume));
+                let by = class.map(|class| class.provisioner.clone()).unwrap_or_default();
+                migrated(&by).map_or(by, str::to_owned)
             }
         }
     }

@@ -1,26 +1,16 @@
 //! What a claim says of whether a pod names it: alpha, of 1.36.
 
-use crate::{Context, Error};
+use crate::{Context, Error, builtin::claimed::is_over};
 use k8s_openapi::{
-    api::core::v1::{ContainerState, PersistentVolumeClaim, PersistentVolumeClaimCondition, Pod},
+    api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimCondition, Pod},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{Api, ResourceExt, api::PostParams};
 use kubeplane_client::is_controlled_by;
-use kubeplane_workload::{is_terminal, storage::claim_names};
+use kubeplane_workload::storage::claim_names;
 use std::sync::Arc;
 
 const UNUSED: &str = "Unused";
-
-/// Whether a pod has ended, or is going and none of its containers runs.
-pub(super) fn is_over(pod: &Pod) -> bool {
-    let rests = |state: Option<&ContainerState>| {
-        state.is_some_and(|state| state.terminated.is_some() || state.waiting.is_some())
-    };
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let mut states = statuses.map(|status| status.state.as_ref());
-    is_terminal(pod) || pod.metadata.deletion_timestamp.is_some() && states.all(rests)
-}
 
 /// Whether a pod that is not over names the claim, wherever it is.
 pub(super) fn names(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
