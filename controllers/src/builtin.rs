@@ -8,6 +8,7 @@ mod bootstrap_tokens;
 mod certificates;
 mod claimed;
 mod cluster_roles;
+mod concurrency;
 mod cronjob;
 mod daemonset;
 mod deployment;
@@ -48,6 +49,7 @@ mod volume_protection;
 mod written;
 
 pub use account_tokens::TokenSigner;
+pub use concurrency::Concurrency;
 pub use local_path::LOCAL_PATH_PROVISIONER;
 pub use settings::Settings;
 pub use trim::trim_pod;
@@ -223,5 +225,9 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         let ranges = options.cluster_cidrs.clone();
         all.push(BoxController::new(nodes::NodeIpam::new(ranges, settings)));
     }
-    all
+    let several = |controller: BoxController| match settings.concurrency.of(controller.name()) {
+        Some(workers) => controller.with_workers(workers),
+        None => controller,
+    };
+    all.into_iter().map(several).collect()
 }

@@ -203,6 +203,7 @@ const LEASES: Duration = Duration::from_secs(1);
 
 pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
+    let settings = args.settings.settings().map_err(anyhow::Error::msg)?;
     let kubeconfig = clients(&args.component).await?;
     let authority = authority(&kubeconfig.config());
     let clock = kubeplane::clock::real();
@@ -242,7 +243,7 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         .health(health)
         .metrics(metrics)
         .select(selection)
-        .add_all(builtin_with(&options, &args.settings.settings()));
+        .add_all(builtin_with(&options, &settings));
     if args.leader_elect {
         let identity = format!("{}_{}", machine::name(), std::process::id());
         let lease = args.election.lease(&identity).map_err(anyhow::Error::msg)?;

@@ -1,3 +1,4 @@
+use super::Concurrency;
 use std::time::Duration;
 
 /// What controllers do unless they are told otherwise: each field is the original's flag of that name, with its default.
@@ -12,6 +13,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {
+    /// How many objects each controller works on at once.
+    pub concurrency: Concurrency,
     /// How many pods that have ended are kept; 0 for all.
     pub terminated_pod_gc_threshold: usize,
     /// How long a node may be silent before nothing is known of it.
@@ -54,6 +57,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            concurrency: Concurrency::default(),
             terminated_pod_gc_threshold: 12_500,
             node_monitor_grace_period: Duration::from_secs(50),
             node_startup_grace_period: Duration::from_secs(60),
