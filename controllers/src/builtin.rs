@@ -156,18 +156,16 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(replicas::replica_sets(clock(), &options.features, ages.clone())),
         BoxController::new(replicas::replication_controllers(clock(), ages)),
         BoxController::new(deployment::DeploymentController::new(clock(), &options.features)),
-        BoxController::new(endpoints::EndpointsController::new(clock())),
-        BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
-        BoxController::new(mirroring::Mirroring::new(
+        BoxController::new(endpoints::EndpointsController::new(
             clock(),
-            settings.mirroring_max_endpoints_per_subset.max(1),
-            metrics,
+            settings.endpoint_updates_batch_period,
         )),
-        BoxController::new(namespaces::Namespaces),
+        BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
+        BoxController::new(mirroring::Mirroring::new(clock(), settings, metrics)),
+        BoxController::new(namespaces::Namespaces::new(settings.namespace_sync_period)),
         BoxController::new(service_accounts::ServiceAccounts),
         BoxController::new(root_ca::RootCa::new(options.root_ca.clone(), metrics)),
         BoxController::new(cluster_roles::ClusterRoles),
-        BoxController::new(garbage::Garbage::new(metrics)),
         BoxController::new(job::Jobs::new(clock(), metrics)),
         BoxController::new(job_ttl::JobTtl::new(metrics)),
         BoxController::new(cronjob::CronJobs::new(clock(), metrics)),
@@ -177,11 +175,11 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(volume_protection::ClaimProtection::new(&options.features)),
         BoxController::new(volume_protection::VolumeProtection),
         BoxController::new(attributes_protection::AttributesProtection),
-        BoxController::new(persistent_volumes::PersistentVolumes::new(metrics)),
+        BoxController::new(persistent_volumes::PersistentVolumes::new(settings, metrics)),
         BoxController::new(ephemeral_volumes::EphemeralVolumes::new(metrics)),
         BoxController::new(volume_expansion::VolumeExpansion),
         BoxController::new(local_path::LocalPath),
-        BoxController::new(attach_detach::AttachDetach::new(clock(), metrics)),
+        BoxController::new(attach_detach::AttachDetach::new(clock(), settings, metrics)),
         BoxController::new(resource_claims::ResourceClaims::new(
             clock(),
             options.features.is_on("DRAWorkloadResourceClaims"),
@@ -190,7 +188,9 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(nodes::NodeLifecycle::new(settings, metrics)),
         BoxController::new(nodes::TaintEviction::new(&options.features, metrics)),
         BoxController::new(pod_gc::PodGc::new(settings.terminated_pod_gc_threshold, metrics)),
-        BoxController::new(resource_quota::ResourceQuotas::new()),
+        BoxController::new(resource_quota::ResourceQuotas::new(
+            settings.resource_quota_sync_period,
+        )),
         BoxController::new(certificates::CertificateApproving),
         BoxController::new(certificates::CertificateCleaning),
         BoxController::new(autoscaler::Autoscaler::new(&options.features, settings, metrics)),
@@ -202,6 +202,9 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(node_ttl::NodeTtl::new()),
         BoxController::new(service_cidrs::ServiceCidrs),
     ];
+    if settings.enable_garbage_collector {
+        all.push(BoxController::new(garbage::Garbage::new(metrics)));
+    }
     if let Some(authority) = &options.authority {
         let longest = settings.cluster_signing_duration;
         let signing = certificates::CertificateSigning::new(authority.clone(), longest);

@@ -2,18 +2,22 @@
 
 mod checks;
 mod concurrency;
+mod syncs;
 
 use super::duration;
 use clap::Args;
 use concurrency::ConcurrencyArgs;
 use kubeplane::{client::LeaseConfig, controllers::Settings};
 use std::time::Duration;
+use syncs::SyncArgs;
 
 /// What some controllers do otherwise.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SettingsArgs {
     #[command(flatten)]
     concurrency: ConcurrencyArgs,
+    #[command(flatten)]
+    syncs: SyncArgs,
     /// How many pods that have ended are kept; all, if it is not above zero.
     #[arg(long, value_name = "COUNT", default_value_t = 12_500, allow_negative_numbers = true)]
     terminated_pod_gc_threshold: i32,
@@ -49,8 +53,8 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "BITS", default_value_t = 64,
         value_parser = clap::value_parser!(u8).range(..=128))]
     node_cidr_mask_size_ipv6: u8,
-    /// How often each autoscaler is looked at.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = period)]
+    /// How often each autoscaler is looked at; with 0s without a pause.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     horizontal_pod_autoscaler_sync_period: Duration,
     /// How long the highest recommendation counts before an autoscaler scales down.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
@@ -78,6 +82,7 @@ impl SettingsArgs {
         checks::joined(self.problems())?;
         let mut settings = Settings::default();
         settings.concurrency = self.concurrency.concurrency();
+        self.syncs.note(&mut settings);
         settings.terminated_pod_gc_threshold = count(self.terminated_pod_gc_threshold);
         settings.node_monitor_grace_period = self.node_monitor_grace_period;
         settings.node_startup_grace_period = self.node_startup_grace_period;
@@ -229,7 +234,6 @@ mod tests {
         let wrong = [
             "--node-eviction-rate=-1",
             "--node-cidr-mask-size-ipv4=33",
-            "--horizontal-pod-autoscaler-sync-period=0s",
             "--legacy-service-account-token-clean-up-period=0s",
             "--horizontal-pod-autoscaler-tolerance=-0.1",
         ];
@@ -255,6 +259,27 @@ mod tests {
     }
 
     #[test]
+    fn how_often_and_whether_something_is_done_is_said_by_flags() {
+        let flags = [
+            "--enable-garbage-collector=false",
+            "--disable-force-detach-on-timeout",
+            "--enable-dynamic-provisioning=false",
+            "--namespace-sync-period=0s",
+            "--resource-quota-sync-period=1m",
+            "--endpointslice-updates-batch-period=500ms",
+            "--horizontal-pod-autoscaler-sync-period=0s",
+        ];
+        let settings = line(&flags).unwrap().settings.settings().unwrap();
+        assert!(!settings.enable_garbage_collector && !settings.enable_dynamic_provisioning);
+        assert!(settings.disable_force_detach_on_timeout);
+        assert!(settings.namespace_sync_period.is_zero());
+        assert_eq!(settings.resource_quota_sync_period, Duration::from_secs(60));
+        assert_eq!(settings.endpointslice_updates_batch_period, Duration::from_millis(500));
+        assert!(settings.endpoint_updates_batch_period.is_zero());
+        assert!(settings.horizontal_pod_autoscaler_sync_period.is_zero());
+    }
+
+    #[test]
     fn what_is_refused_is_told_in_the_words_of_the_original() {
         for (flag, error) in [
             (
@@ -269,6 +294,11 @@ mod tests {
             (
                 "concurrent-device-taint-eviction-syncs=0",
                 "concurrent-device-taint-eviction-syncs must be greater than zero, got 0",
+            ),
+            (
+                "attach-detach-reconcile-sync-period=999ms",
+                "duration time must be greater than one second as set via command line option \
+                 reconcile-sync-loop-period",
             ),
             (
                 "concurrent-resourceclaim-syncs=0",

@@ -2,7 +2,7 @@ mod sync;
 mod volumes;
 
 use super::{
-    claimed,
+    Settings, claimed,
     figures::{Labels, Place},
     nodes,
     written::Written,
@@ -37,6 +37,8 @@ pub(super) struct AttachDetach {
     written: Written,
     /// Volumes taken away without asking the node, by reason; the original's name does not end in `_total`.
     forced: Family<Labels<1>, Gauge>,
+    /// Whether a node that is not well loses its volumes after a while.
+    forces: bool,
 }
 
 /// What is remembered from one look at a node to the next.
@@ -53,11 +55,16 @@ struct State {
 }
 
 impl AttachDetach {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
+    pub(super) fn new(clock: SharedClock, settings: &Settings, metrics: Option<&Metrics>) -> Self {
         let place = Place::new(metrics, "attach_detach_controller");
         let help = "Volumes taken from nodes that did not let them go, by reason";
         let forced = place.show("attachdetach_controller_forced_detaches", help);
-        Self { state: Arc::default(), written: Written::new(clock), forced }
+        Self {
+            state: Arc::default(),
+            written: Written::new(clock),
+            forced,
+            forces: !settings.disable_force_detach_on_timeout,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod recycle;
 mod volume;
 mod write;
 
-use super::{claimed, newest::Newest};
+use super::{Settings, claimed, newest::Newest};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
 use figures::Figures;
@@ -22,9 +22,6 @@ use kubeplane_workload::storage::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// How soon what is not settled is looked at again, if nothing changes.
-const PERIOD: Duration = Duration::from_secs(15);
-
 /// The index of volumes by the claim they belong to; those that are free are under the empty key.
 const BY_CLAIM: &str = "claim-ref";
 /// The index of claims that are not bound yet, by class.
@@ -39,12 +36,21 @@ pub(super) struct PersistentVolumes {
     claims: Newest<PersistentVolumeClaim>,
     volumes: Newest<PersistentVolume>,
     figures: Figures,
+    /// How soon what is not settled is looked at again, if nothing changes.
+    period: Duration,
+    /// Whether provisioners are asked for volumes.
+    provisions: bool,
 }
 
 impl PersistentVolumes {
-    pub(super) fn new(metrics: Option<&Metrics>) -> Self {
-        let (claims, volumes) = (Newest::default(), Newest::default());
-        Self { claims, volumes, figures: Figures::shown(metrics) }
+    pub(super) fn new(settings: &Settings, metrics: Option<&Metrics>) -> Self {
+        Self {
+            claims: Newest::default(),
+            volumes: Newest::default(),
+            figures: Figures::shown(metrics),
+            period: settings.pvclaimbinder_sync_period,
+            provisions: settings.enable_dynamic_provisioning,
+        }
     }
 }
 
@@ -156,7 +162,7 @@ impl Controller for PersistentVolumes {
                 None => true,
             },
         };
-        Ok(if settled { Action::Done } else { Action::RequeueAfter(PERIOD) })
+        Ok(if settled { Action::Done } else { Action::RequeueAfter(self.period) })
     }
 }
 

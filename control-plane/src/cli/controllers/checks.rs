@@ -1,6 +1,10 @@
 //! What is wrong with flags of controllers, in the original's words and order.
 
 use super::SettingsArgs;
+use std::time::Duration;
+
+/// Of `--attach-detach-reconcile-sync-period`.
+const TOO_SHORT: &str = "duration time must be greater than one second as set via command line option reconcile-sync-loop-period";
 
 /// Counts that the original refuses below one, as it says so.
 fn too_few(name: &str, said: &str, value: i32) -> Option<String> {
@@ -29,7 +33,9 @@ impl SettingsArgs {
     pub(super) fn problems(&self) -> Vec<String> {
         let own = &self.concurrency;
         let greater = "greater than 0, but got";
+        let too_short = self.syncs.attach_detach_reconcile_sync_period < Duration::from_secs(1);
         let found = [
+            too_short.then(|| TOO_SHORT.to_owned()),
             too_few("concurrent-daemonset-syncs", greater, own.concurrent_daemonset_syncs),
             too_few(
                 "concurrent-device-taint-eviction-syncs",

@@ -130,7 +130,8 @@ impl Sync<'_> {
             let mut state = self.controller.state.lock();
             *state.unneeded.entry(self.key(&own.unique)).or_insert(now)
         };
-        let expired = now.saturating_sub(since) > PATIENCE;
+        let forces = self.controller.forces;
+        let expired = forces && now.saturating_sub(since) > PATIENCE;
         let well = node.is_some_and(nodes::is_ready);
         let out_of_service = node.is_some_and(|node| {
             nodes::taints(node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
@@ -140,7 +141,7 @@ impl Sync<'_> {
             // A well node tells when it lets go; another is not waited for for ever.
             let left =
                 (PATIENCE + Duration::from_millis(1)).saturating_sub(now.saturating_sub(since));
-            return Ok((!well).then_some(left.max(Duration::from_secs(1))));
+            return Ok((forces && !well).then_some(left.max(Duration::from_secs(1))));
         }
         if let Some(node) = node {
             let rest = attached.iter().filter(|other| {
