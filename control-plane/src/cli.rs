@@ -325,10 +325,6 @@ pub(crate) struct ControllersArgs {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) clients: ClientArgs,
-    /// The ranges, one or one of each family, from which each node gets a part for its pods; without any the nodes'
-    /// kubelets say theirs.
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) cluster_cidr: Vec<IpNet>,
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
     /// Feature gates: Name=true,Other=false. May be given several times; those of the API server are to be the same.

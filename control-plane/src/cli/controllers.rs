@@ -2,12 +2,15 @@
 
 mod checks;
 mod concurrency;
+mod ranges;
 mod syncs;
 
 use super::duration;
 use clap::Args;
 use concurrency::ConcurrencyArgs;
+use ipnet::IpNet;
 use kubeplane::{client::LeaseConfig, controllers::Settings};
+use ranges::RangeArgs;
 use std::time::Duration;
 use syncs::SyncArgs;
 
@@ -18,6 +21,8 @@ pub(crate) struct SettingsArgs {
     concurrency: ConcurrencyArgs,
     #[command(flatten)]
     syncs: SyncArgs,
+    #[command(flatten)]
+    ranges: RangeArgs,
     /// How many pods that have ended are kept; all, if it is not above zero.
     #[arg(long, value_name = "COUNT", default_value_t = 12_500, allow_negative_numbers = true)]
     terminated_pod_gc_threshold: i32,
@@ -45,14 +50,6 @@ pub(crate) struct SettingsArgs {
     /// How many addresses of a subset of Endpoints are copied to EndpointSlices at most; 1 to 1000.
     #[arg(long, value_name = "COUNT", default_value_t = 1000, allow_negative_numbers = true)]
     mirroring_max_endpoints_per_subset: i32,
-    /// How many bits of an IPv4 address are those of a node's range.
-    #[arg(long, value_name = "BITS", default_value_t = 24,
-        value_parser = clap::value_parser!(u8).range(..=32))]
-    node_cidr_mask_size_ipv4: u8,
-    /// How many bits of an IPv6 address are.
-    #[arg(long, value_name = "BITS", default_value_t = 64,
-        value_parser = clap::value_parser!(u8).range(..=128))]
-    node_cidr_mask_size_ipv6: u8,
     /// How often each autoscaler is looked at; with 0s without a pause.
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     horizontal_pod_autoscaler_sync_period: Duration,
@@ -77,12 +74,18 @@ pub(crate) struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// From which ranges each node gets a part.
+    pub(crate) fn cluster_cidrs(&self) -> &[IpNet] {
+        self.ranges.given()
+    }
+
     /// What is said, or what is wrong with it.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
         checks::joined(self.problems())?;
         let mut settings = Settings::default();
         settings.concurrency = self.concurrency.concurrency();
         self.syncs.note(&mut settings);
+        self.ranges.note(&mut settings)?;
         settings.terminated_pod_gc_threshold = count(self.terminated_pod_gc_threshold);
         settings.node_monitor_grace_period = self.node_monitor_grace_period;
         settings.node_startup_grace_period = self.node_startup_grace_period;
@@ -93,8 +96,6 @@ impl SettingsArgs {
         settings.max_endpoints_per_slice = count(self.max_endpoints_per_slice);
         settings.mirroring_max_endpoints_per_subset =
             count(self.mirroring_max_endpoints_per_subset);
-        settings.node_cidr_mask_size_ipv4 = self.node_cidr_mask_size_ipv4;
-        settings.node_cidr_mask_size_ipv6 = self.node_cidr_mask_size_ipv6;
         settings.cluster_signing_duration = self.cluster_signing_duration;
         settings.legacy_service_account_token_clean_up_period =
             self.legacy_service_account_token_clean_up_period;
@@ -294,6 +295,14 @@ mod tests {
             (
                 "concurrent-device-taint-eviction-syncs=0",
                 "concurrent-device-taint-eviction-syncs must be greater than zero, got 0",
+            ),
+            (
+                "service-cluster-ip-range=10.1.0.0/16,10.2.0.0/16,10.3.0.0/16",
+                "--service-cluster-ip-range can not contain more than two entries",
+            ),
+            (
+                "cidr-allocator-type=CloudAllocator",
+                "built-in cloud providers are disabled. The ipam CloudAllocator is not available",
             ),
             (
                 "attach-detach-reconcile-sync-period=999ms",

@@ -222,9 +222,11 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     };
     let options =
         BuiltinOptions::new(clock.clone(), authority.as_str()).with_metrics(metrics.clone());
-    let options = options.with_features(features);
+    let ranges = args.settings.cluster_cidrs().iter();
+    let options = ranges
+        .fold(options.with_features(features), |options, range| options.with_cluster_cidr(*range));
     let options = signing::with_keys(
-        args.cluster_cidr.iter().fold(options, |options, range| options.with_cluster_cidr(*range)),
+        options,
         &read("ca.crt").unwrap_or_default(),
         read("ca.key").as_deref(),
         read("sa.key").as_deref(),

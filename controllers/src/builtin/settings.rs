@@ -1,4 +1,5 @@
 use super::Concurrency;
+use ipnet::IpNet;
 use std::time::Duration;
 
 /// What controllers do unless they are told otherwise: each field is the original's flag of that name, with its default.
@@ -45,6 +46,8 @@ pub struct Settings {
     pub node_cidr_mask_size_ipv4: u8,
     /// How many bits of an IPv6 address are.
     pub node_cidr_mask_size_ipv6: u8,
+    /// Ranges of which no node gets a part, beside those of ServiceCIDRs: `--service-cluster-ip-range`.
+    pub service_cluster_ip_ranges: Vec<IpNet>,
     /// How often each autoscaler is looked at; with 0 without a pause.
     pub horizontal_pod_autoscaler_sync_period: Duration,
     /// How long the highest recommendation counts before an autoscaler whose rules say nothing of it scales down.
@@ -94,6 +97,7 @@ impl Default for Settings {
             mirroring_endpointslice_updates_batch_period: Duration::ZERO,
             node_cidr_mask_size_ipv4: 24,
             node_cidr_mask_size_ipv6: 64,
+            service_cluster_ip_ranges: Vec::new(),
             horizontal_pod_autoscaler_sync_period: Duration::from_secs(15),
             horizontal_pod_autoscaler_downscale_stabilization: Duration::from_secs(300),
             horizontal_pod_autoscaler_tolerance: 0.1,

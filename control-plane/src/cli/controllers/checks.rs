@@ -72,6 +72,8 @@ impl SettingsArgs {
             ),
             too_few("concurrent-job-syncs", greater, own.concurrent_job_syncs),
             too_few("concurrent-cron-job-syncs", greater, own.concurrent_cron_job_syncs),
+            self.ranges.problem_of_services(),
+            self.ranges.problem_of_allocator(),
         ];
         found.into_iter().flatten().collect()
     }

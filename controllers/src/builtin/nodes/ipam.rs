@@ -30,6 +30,8 @@ pub(crate) struct NodeIpam {
     ranges: Vec<IpNet>,
     /// How many bits of addresses, of IPv4 and IPv6, are those of a node's part.
     sizes: (u8, u8),
+    /// Of which no node gets a part.
+    services: Vec<IpNet>,
     given: Mutex<Given>,
 }
 
@@ -45,7 +47,8 @@ struct Given {
 impl NodeIpam {
     pub(crate) fn new(ranges: Vec<IpNet>, settings: &Settings) -> Self {
         let sizes = (settings.node_cidr_mask_size_ipv4, settings.node_cidr_mask_size_ipv6);
-        Self { ranges, sizes, given: Mutex::default() }
+        let services = settings.service_cluster_ip_ranges.clone();
+        Self { ranges, sizes, services, given: Mutex::default() }
     }
 
     /// The next part of each range that nobody has, round and round; none when a range has none left.
@@ -137,6 +140,7 @@ impl Controller for NodeIpam {
         // Nor may a node have addresses of Services.
         let services = context.informers().of::<ServiceCIDR>().list();
         taken.extend(services.iter().flat_map(|cidr| networks(cidr)));
+        taken.extend(&self.services);
         let Some(parts) = self.reserve(&request.name, &taken) else {
             tell(context, &node, "CIDRNotAvailable");
             return Ok(Action::RequeueAfter(FULL));
