@@ -17,7 +17,7 @@ use std::{
 };
 
 pub(crate) use audit::AuditArgs;
-pub(crate) use controllers::{ElectionArgs, SettingsArgs};
+pub(crate) use controllers::{ElectionArgs, ManagerArgs, SettingsArgs};
 pub(crate) use flags::flags;
 #[cfg(feature = "testing")]
 pub(crate) use testing::{SimulateArgs, SimulationArgs, TestserverArgs};
@@ -316,7 +316,8 @@ pub(crate) struct ControllersArgs {
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub(crate) controllers: Vec<String>,
     /// Run only while holding a lease, by default `kube-system/kube-controller-manager`.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+        default_missing_value = "true")]
     pub(crate) leader_elect: bool,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
@@ -327,6 +328,8 @@ pub(crate) struct ControllersArgs {
     pub(crate) clients: ClientArgs,
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
+    #[command(flatten)]
+    pub(crate) manager: ManagerArgs,
     /// Feature gates: Name=true,Other=false. May be given several times; those of the API server are to be the same.
     #[arg(long, value_name = "GATES")]
     pub(crate) feature_gates: Vec<String>,

@@ -2,6 +2,8 @@
 
 mod checks;
 mod concurrency;
+mod ignored;
+mod manager;
 mod ranges;
 mod syncs;
 
@@ -10,6 +12,7 @@ use clap::Args;
 use concurrency::ConcurrencyArgs;
 use ipnet::IpNet;
 use kubeplane::{client::LeaseConfig, controllers::Settings};
+pub(crate) use manager::ManagerArgs;
 use ranges::RangeArgs;
 use std::time::Duration;
 use syncs::SyncArgs;

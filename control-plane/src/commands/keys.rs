@@ -1,0 +1,59 @@
+//! What controllers sign with and publish: of files that flags name, else of the data directory and the kubeconfig.
+
+use crate::cli::ControllersArgs;
+use anyhow::Context as _;
+use kubeplane::{auth::X509, clock, pki::Authority, signing::SecretTokens};
+use std::{fs, path::Path};
+
+/// Keys and certificates, PEM.
+pub(super) struct Keys {
+    /// What pods believe the API server by.
+    pub(super) root_ca: String,
+    /// The authority that signs; empty when there is none.
+    pub(super) certificate: String,
+    /// Its key; without it no certificate is signed.
+    pub(super) key: Option<String>,
+    /// What tokens are signed with; without it none is.
+    pub(super) account_key: Option<String>,
+}
+
+fn text(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| file.display().to_string())
+}
+
+impl Keys {
+    /// What there is; `trusted` is what the kubeconfig trusts, PEM.
+    pub(super) fn read(args: &ControllersArgs, trusted: &str) -> anyhow::Result<Self> {
+        let own = &args.manager;
+        let pki = args.component.data_dir.join("pki");
+        let kept = |file: &str| fs::read_to_string(pki.join(file)).ok();
+        let root_ca = match &own.root_ca_file {
+            Some(file) => {
+                let root = text(file).context("error reading root-ca-file")?;
+                let place = || format!("error parsing root-ca-file at {}", file.display());
+                X509::from_pem(&root, clock::real()).with_context(place)?;
+                root
+            }
+            None => trusted.to_owned(),
+        };
+        let named = (&own.cluster_signing_cert_file, &own.cluster_signing_key_file);
+        let (certificate, key) = match named {
+            (Some(certificate), Some(key)) => {
+                let (certificate, key) = (text(certificate)?, text(key)?);
+                Authority::from_pem(&certificate, &key).context("--cluster-signing-cert-file")?;
+                (certificate, Some(key))
+            }
+            _ => (kept("ca.crt").unwrap_or_default(), kept("ca.key")),
+        };
+        let account_key = match &own.service_account_private_key_file {
+            Some(file) => {
+                let key = text(file)?;
+                let what = "error reading key for service account token controller";
+                SecretTokens::new(&key, clock::real()).context(what)?;
+                Some(key)
+            }
+            None => kept("sa.key"),
+        };
+        Ok(Self { root_ca, certificate, key, account_key })
+    }
+}
