@@ -57,3 +57,66 @@ impl Keys {
         Ok(Self { root_ca, certificate, key, account_key })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+    use kubeplane::pki;
+
+    fn keys(flags: &[String]) -> anyhow::Result<Keys> {
+        let line = ["kubeplane", "controllers", "--kubeconfig=k"].map(str::to_owned);
+        let Some(Command::Controllers(args)) =
+            Cli::try_parse_from(line.iter().chain(flags))?.command
+        else {
+            anyhow::bail!("another command");
+        };
+        Keys::read(&args, "trusted")
+    }
+
+    #[test]
+    fn files_that_are_named_come_before_those_that_are_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let authority = |name: &str| Authority::generate(name, clock::real().now()).unwrap();
+        let (kept, named) = (authority("kept"), authority("named"));
+        let write = |name: &str, text: &str| {
+            let file = home.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, text).unwrap();
+            file.display().to_string()
+        };
+        write("pki/ca.crt", kept.certificate());
+        write("pki/ca.key", &kept.key());
+        let data = format!("--data-dir={}", home.path().display());
+        let found = keys(std::slice::from_ref(&data)).unwrap();
+        assert_eq!(
+            (found.certificate.as_str(), found.root_ca.as_str()),
+            (kept.certificate(), "trusted")
+        );
+        assert_eq!((found.key, found.account_key), (Some(kept.key()), None));
+
+        let account = pki::generate_key().unwrap();
+        let certificate = write("ca.crt", named.certificate());
+        let all = [
+            data.clone(),
+            format!("--cluster-signing-cert-file={certificate}"),
+            format!("--cluster-signing-key-file={}", write("ca.key", &named.key())),
+            format!("--root-ca-file={certificate}"),
+            format!("--service-account-private-key-file={}", write("sa.key", &account)),
+        ];
+        let found = keys(&all).unwrap();
+        assert_eq!(found.certificate, named.certificate());
+        assert_eq!(found.root_ca, named.certificate());
+        assert_eq!((found.key, found.account_key), (Some(named.key()), Some(account)));
+
+        for flag in ["root-ca-file", "service-account-private-key-file"] {
+            for file in [write("nonsense", "nonsense"), "/nowhere/at/all".to_owned()] {
+                assert!(
+                    keys(&[data.clone(), format!("--{flag}={file}")]).is_err(),
+                    "{flag} {file}"
+                );
+            }
+        }
+    }
+}
