@@ -60,7 +60,7 @@ use kubeplane_clock::SharedClock;
 use kubeplane_core::features::Features;
 use kubeplane_pki::Authority;
 use kubeplane_telemetry::Metrics;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// After so many failures in a row the pauses do not get longer any more.
 const MAX_RETRIES: u32 = 15;
@@ -83,6 +83,8 @@ pub struct BuiltinOptions {
     pub cluster_cidrs: Vec<IpNet>,
     /// Signs the certificates that are asked for through the API; without it nobody does.
     pub authority: Option<Arc<Authority>>,
+    /// Sign those of single signers instead, by the signer's name.
+    pub signer_authorities: BTreeMap<String, Arc<Authority>>,
     /// Signs the tokens that are kept in Secrets; without it nobody does.
     pub token_signer: Option<Arc<dyn TokenSigner>>,
     /// The gates of the cluster.
@@ -100,6 +102,7 @@ impl BuiltinOptions {
             root_ca: root_ca.into(),
             cluster_cidrs: Vec::new(),
             authority: None,
+            signer_authorities: BTreeMap::new(),
             token_signer: None,
             features: Features::default(),
             metrics: None,
@@ -130,6 +133,18 @@ impl BuiltinOptions {
     #[must_use]
     pub fn with_authority(self, authority: Arc<Authority>) -> Self {
         Self { authority: Some(authority), ..self }
+    }
+
+    /// Signs certificates that one of the cluster's own signers is asked for, as `kubernetes.io/kubelet-serving`, with this
+    /// authority instead.
+    #[must_use]
+    pub fn with_signer_authority(
+        mut self,
+        signer: impl Into<String>,
+        authority: Arc<Authority>,
+    ) -> Self {
+        self.signer_authorities.insert(signer.into(), authority);
+        self
     }
 
     /// Fills Secrets of service accounts with tokens that this signs.
@@ -205,10 +220,9 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
     if settings.enable_garbage_collector {
         all.push(BoxController::new(garbage::Garbage::new(metrics)));
     }
-    if let Some(authority) = &options.authority {
+    if options.authority.is_some() || !options.signer_authorities.is_empty() {
         let longest = settings.cluster_signing_duration;
-        let signing = certificates::CertificateSigning::new(authority.clone(), longest);
-        all.push(BoxController::new(signing));
+        all.push(BoxController::new(certificates::CertificateSigning::new(options, longest)));
     }
     if let Some(signer) = &options.token_signer {
         let root_ca = options.root_ca.clone();

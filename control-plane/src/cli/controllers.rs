@@ -5,6 +5,7 @@ mod concurrency;
 mod ignored;
 mod manager;
 mod ranges;
+mod signers;
 mod syncs;
 
 use super::duration;

@@ -224,6 +224,9 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
         keys.key.as_deref(),
         keys.account_key.as_deref(),
     );
+    let options = keys.signers.into_iter().fold(options, |options, (signer, authority)| {
+        options.with_signer_authority(signer, Arc::new(authority))
+    });
     let client = kubeconfig.client();
     let mut plane = ControlPlane::new().with(kubeconfig.reload());
     if let Some(listen) = args.manager.listen(args.listen) {

@@ -13,6 +13,8 @@ pub(super) struct Keys {
     pub(super) certificate: String,
     /// Its key; without it no certificate is signed.
     pub(super) key: Option<String>,
+    /// What single signers sign with instead.
+    pub(super) signers: Vec<(&'static str, Authority)>,
     /// What tokens are signed with; without it none is.
     pub(super) account_key: Option<String>,
 }
@@ -36,6 +38,11 @@ impl Keys {
             }
             None => trusted.to_owned(),
         };
+        let mut signers = Vec::new();
+        for (signer, certificate, key) in own.signers.files() {
+            let authority = Authority::from_pem(&text(certificate)?, &text(key)?);
+            signers.push((signer, authority.with_context(|| certificate.display().to_string())?));
+        }
         let named = (&own.cluster_signing_cert_file, &own.cluster_signing_key_file);
         let (certificate, key) = match named {
             (Some(certificate), Some(key)) => {
@@ -43,6 +50,7 @@ impl Keys {
                 Authority::from_pem(&certificate, &key).context("--cluster-signing-cert-file")?;
                 (certificate, Some(key))
             }
+            _ if !signers.is_empty() => (String::new(), None),
             _ => (kept("ca.crt").unwrap_or_default(), kept("ca.key")),
         };
         let account_key = match &own.service_account_private_key_file {
@@ -54,7 +62,7 @@ impl Keys {
             }
             None => kept("sa.key"),
         };
-        Ok(Self { root_ca, certificate, key, account_key })
+        Ok(Self { root_ca, certificate, key, signers, account_key })
     }
 }
 
@@ -109,6 +117,17 @@ mod tests {
         assert_eq!(found.certificate, named.certificate());
         assert_eq!(found.root_ca, named.certificate());
         assert_eq!((found.key, found.account_key), (Some(named.key()), Some(account)));
+
+        let own = [
+            data.clone(),
+            format!("--cluster-signing-kubelet-serving-cert-file={certificate}"),
+            format!("--cluster-signing-kubelet-serving-key-file={}", write("ca.key", &named.key())),
+        ];
+        let found = keys(&own).unwrap();
+        let [(signer, authority)] = found.signers.as_slice() else { panic!("one signer") };
+        assert_eq!(*signer, "kubernetes.io/kubelet-serving");
+        assert_eq!(authority.certificate(), named.certificate());
+        assert_eq!(found.key, None, "the others sign nothing");
 
         for flag in ["root-ca-file", "service-account-private-key-file"] {
             for file in [write("nonsense", "nonsense"), "/nowhere/at/all".to_owned()] {

@@ -1,6 +1,6 @@
 //! Flags of what controllers sign with, work as and are seen by, with the original's names.
 
-use super::ignored::IgnoredArgs;
+use super::{ignored::IgnoredArgs, signers::SignerArgs};
 use clap::{ArgAction, Args};
 use std::{
     net::{IpAddr, SocketAddr},
@@ -28,6 +28,8 @@ pub(crate) struct ManagerArgs {
     /// Its key (PEM).
     #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
     pub(crate) cluster_signing_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) signers: SignerArgs,
     /// The authorities (PEM) that pods believe the API server by; by default those that the kubeconfig trusts.
     #[arg(long, value_name = "FILE")]
     pub(crate) root_ca_file: Option<PathBuf>,
@@ -74,6 +76,7 @@ impl ManagerArgs {
                 return Err(format!("--{flag} must be the same as --kubeconfig"));
             }
         }
+        self.signers.check(self.cluster_signing_cert_file.is_some())?;
         let provider = self.cloud_provider.as_str();
         if !matches!(provider, "" | "external") {
             return Err(format!(
