@@ -271,6 +271,7 @@ mod tests {
             "--enable-dynamic-provisioning=false",
             "--namespace-sync-period=0s",
             "--resource-quota-sync-period=1m",
+            "--pv-recycler-minimum-timeout-nfs=400",
             "--endpointslice-updates-batch-period=500ms",
             "--horizontal-pod-autoscaler-sync-period=0s",
         ];
@@ -281,6 +282,7 @@ mod tests {
         assert_eq!(settings.resource_quota_sync_period, Duration::from_secs(60));
         assert_eq!(settings.endpointslice_updates_batch_period, Duration::from_millis(500));
         assert!(settings.endpoint_updates_batch_period.is_zero());
+        assert_eq!(settings.pv_recycler_minimum_timeout_nfs, Duration::from_secs(400));
         assert!(settings.horizontal_pod_autoscaler_sync_period.is_zero());
     }
 

@@ -40,6 +40,7 @@ pub(super) struct PersistentVolumes {
     period: Duration,
     /// Whether provisioners are asked for volumes.
     provisions: bool,
+    scrubs_for: recycle::Time,
 }
 
 impl PersistentVolumes {
@@ -50,6 +51,7 @@ impl PersistentVolumes {
             figures: Figures::shown(metrics),
             period: settings.pvclaimbinder_sync_period,
             provisions: settings.enable_dynamic_provisioning,
+            scrubs_for: recycle::Time::of(settings),
         }
     }
 }

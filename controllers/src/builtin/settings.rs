@@ -71,6 +71,14 @@ pub struct Settings {
     pub pvclaimbinder_sync_period: Duration,
     /// Whether provisioners are asked for volumes.
     pub enable_dynamic_provisioning: bool,
+    /// How long a pod that removes what is in a volume of the host's disk may run at least.
+    pub pv_recycler_minimum_timeout_hostpath: Duration,
+    /// How long it may run for each GiB of the volume.
+    pub pv_recycler_timeout_increment_hostpath: Duration,
+    /// The first of an NFS server's disk.
+    pub pv_recycler_minimum_timeout_nfs: Duration,
+    /// The second of it.
+    pub pv_recycler_increment_timeout_nfs: Duration,
     /// Whether a volume stays on a node that is not well for as long as the node has not let it go, instead of six minutes; not on
     /// one that is out of service.
     pub disable_force_detach_on_timeout: bool,
@@ -109,6 +117,10 @@ impl Default for Settings {
             resource_quota_sync_period: Duration::from_secs(300),
             pvclaimbinder_sync_period: Duration::from_secs(15),
             enable_dynamic_provisioning: true,
+            pv_recycler_minimum_timeout_hostpath: Duration::from_secs(60),
+            pv_recycler_timeout_increment_hostpath: Duration::from_secs(30),
+            pv_recycler_minimum_timeout_nfs: Duration::from_secs(300),
+            pv_recycler_increment_timeout_nfs: Duration::from_secs(30),
             disable_force_detach_on_timeout: false,
             cluster_signing_duration: Duration::from_secs(365 * 24 * 3600),
         }

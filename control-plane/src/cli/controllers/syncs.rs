@@ -37,6 +37,18 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set,
         num_args = 0..=1, default_missing_value = "true")]
     enable_garbage_collector: bool,
+    /// How many seconds a pod that removes what is in a volume of the host's disk may run at least.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, allow_negative_numbers = true)]
+    pv_recycler_minimum_timeout_hostpath: i32,
+    /// How many seconds it may run for each GiB of the volume.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, allow_negative_numbers = true)]
+    pv_recycler_timeout_increment_hostpath: i32,
+    /// The first of an NFS server's disk.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, allow_negative_numbers = true)]
+    pv_recycler_minimum_timeout_nfs: i32,
+    /// The second of it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, allow_negative_numbers = true)]
+    pv_recycler_increment_timeout_nfs: i32,
     /// Whether a volume stays on a node that is not well for as long as the node has not let it go, instead of six minutes;
     /// not on one that is out of service.
     #[arg(long, value_name = "BOOL", default_value_t = false, action = ArgAction::Set,
@@ -45,6 +57,10 @@ pub(crate) struct SyncArgs {
     /// No effect, but a second at least: VolumeAttachments are watched, so that there is nothing to find out.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub(super) attach_detach_reconcile_sync_period: Duration,
+}
+
+fn seconds(said: i32) -> Duration {
+    Duration::from_secs(u64::try_from(said).unwrap_or_default())
 }
 
 impl SyncArgs {
@@ -57,6 +73,13 @@ impl SyncArgs {
         settings.namespace_sync_period = self.namespace_sync_period;
         settings.resource_quota_sync_period = self.resource_quota_sync_period;
         settings.pvclaimbinder_sync_period = self.pvclaimbinder_sync_period;
+        settings.pv_recycler_minimum_timeout_hostpath =
+            seconds(self.pv_recycler_minimum_timeout_hostpath);
+        settings.pv_recycler_timeout_increment_hostpath =
+            seconds(self.pv_recycler_timeout_increment_hostpath);
+        settings.pv_recycler_minimum_timeout_nfs = seconds(self.pv_recycler_minimum_timeout_nfs);
+        settings.pv_recycler_increment_timeout_nfs =
+            seconds(self.pv_recycler_increment_timeout_nfs);
         settings.enable_dynamic_provisioning = self.enable_dynamic_provisioning;
         settings.enable_garbage_collector = self.enable_garbage_collector;
         settings.disable_force_detach_on_timeout = self.disable_force_detach_on_timeout;
