@@ -172,8 +172,8 @@ async fn a_node_that_is_not_well_may_keep_its_volumes_until_it_is_out_of_service
     eventually("it is told why", || async {
         let told = cluster.metrics.encode();
         let forced = |reason: &str| {
-            let begin = format!("attachdetach_controller_forced_detaches{{reason=\"{reason}\"}}");
-            told.lines().any(|line| line.starts_with(&begin))
+            let line = format!("forced_detaches{{reason=\"{reason}\"}}");
+            told.contains(&line)
         };
         assert!(!forced("timeout"), "{told}");
         if forced("out-of-service") { Ok(()) } else { Err(told.clone()) }
