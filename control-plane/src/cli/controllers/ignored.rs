@@ -26,6 +26,9 @@ pub(crate) struct IgnoredArgs {
     /// The API server itself says what is wrong with ValidatingAdmissionPolicies.
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     concurrent_validating_admission_policy_status_syncs: Option<i32>,
+    /// There are no plugins of a cloud.
+    #[arg(long, value_name = "NAME")]
+    external_cloud_volume_plugin: Option<String>,
     /// VolumeAttachments are watched, so that there is nothing to find out.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     disable_attach_detach_reconcile_sync: Option<bool>,
@@ -41,6 +44,12 @@ pub(crate) struct IgnoredArgs {
     /// Objects are sent as JSON.
     #[arg(long, value_name = "TYPE")]
     kube_api_content_type: Option<String>,
+    /// Tokens are reviewed, and rights asked for, whatever the cluster says of front proxies.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    authentication_skip_lookup: Option<bool>,
+    /// The same.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    authentication_tolerate_lookup_failure: Option<bool>,
     /// What is in caches is not gone through again.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     min_resync_period: Option<Duration>,
@@ -80,6 +89,12 @@ pub(crate) struct IgnoredArgs {
     /// The same.
     #[arg(long, value_name = "LEVELS")]
     vmodule: Option<String>,
+    /// What is logged is text.
+    #[arg(long, value_name = "FORMAT", value_parser = ["text"])]
+    logging_format: Option<String>,
+    /// It is written at once.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    log_flush_frequency: Option<Duration>,
 }
 
 impl IgnoredArgs {
@@ -95,6 +110,7 @@ impl IgnoredArgs {
                 "concurrent-validating-admission-policy-status-syncs",
                 self.concurrent_validating_admission_policy_status_syncs.is_some(),
             ),
+            ("external-cloud-volume-plugin", self.external_cloud_volume_plugin.is_some()),
             (
                 "disable-attach-detach-reconcile-sync",
                 self.disable_attach_detach_reconcile_sync.is_some(),
@@ -103,6 +119,11 @@ impl IgnoredArgs {
             ("kube-api-qps", self.kube_api_qps.is_some()),
             ("kube-api-burst", self.kube_api_burst.is_some()),
             ("kube-api-content-type", self.kube_api_content_type.is_some()),
+            ("authentication-skip-lookup", self.authentication_skip_lookup.is_some()),
+            (
+                "authentication-tolerate-lookup-failure",
+                self.authentication_tolerate_lookup_failure.is_some(),
+            ),
             ("min-resync-period", self.min_resync_period.is_some()),
             ("controller-start-interval", self.controller_start_interval.is_some()),
             ("leader-elect-resource-lock", self.leader_elect_resource_lock.is_some()),
@@ -119,6 +140,8 @@ impl IgnoredArgs {
             ("contention-profiling", self.contention_profiling.is_some()),
             ("v", self.v.is_some()),
             ("vmodule", self.vmodule.is_some()),
+            ("logging-format", self.logging_format.is_some()),
+            ("log-flush-frequency", self.log_flush_frequency.is_some()),
         ];
         all.into_iter().filter(|(_, said)| *said).map(|(name, _)| name).collect()
     }
