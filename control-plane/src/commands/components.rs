@@ -7,7 +7,7 @@ use kubeplane::{
     client::{ClientSource, Informers, KubeconfigClients, LeaseConfig},
     clock::Seed,
     controller_clients::ControllerClients,
-    controllers::{BuiltinOptions, Selection, builtin_with, trim_pod},
+    controllers::{BuiltinOptions, Selection, Settings, builtin_with, trim_pod},
     core::features::Features,
     endpoint::{DelegatedAccess, HealthEndpoint},
     pki::{Authority, LiveIdentity, Request, Usage},
@@ -201,13 +201,19 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
 /// How late it may be noticed that a node has renewed its lease.
 const LEASES: Duration = Duration::from_secs(1);
 
-pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
-    let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
+/// What controllers go by, or what is wrong with what was said; of what has no effect it is told.
+fn settings(args: &ControllersArgs) -> anyhow::Result<Settings> {
     let settings = args.settings.settings().map_err(anyhow::Error::msg)?;
     args.manager.check(&args.component.kubeconfig).map_err(anyhow::Error::msg)?;
     for flag in args.manager.ignored() {
         tracing::warn!("--{flag} has no effect");
     }
+    Ok(settings)
+}
+
+pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
+    let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
+    let settings = settings(&args)?;
     let kubeconfig = clients(&args.component).await?;
     let authority = authority(&kubeconfig.config());
     let clock = kubeplane::clock::real();
