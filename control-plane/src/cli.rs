@@ -261,13 +261,20 @@ pub(crate) struct ComponentArgs {
     pub(crate) data_dir: PathBuf,
 }
 
-/// Who may read a component's metrics, beside those who show a token.
+/// What a component's health and metrics are served with, and who may read them beside those who show a token.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientArgs {
     /// The authorities (PEM) whose client certificates are believed; by default those that the kubeconfig
     /// trusts.
     #[arg(long)]
     pub(crate) client_ca_file: Option<PathBuf>,
+    /// The certificate it serves with (PEM, with those between it and the authority); by default one of the authority
+    /// found in the data directory, else a self-signed one.
+    #[arg(long, requires = "tls_private_key_file")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    #[arg(long, requires = "tls_cert_file")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -84,7 +84,11 @@ impl Port<'_> {
         health: &Health,
         metrics: &Metrics,
     ) -> anyhow::Result<(HealthEndpoint, Renewal)> {
-        let serving = serving(&self.args.data_dir, self.name, self.listen)?;
+        let named = (&self.clients.tls_cert_file, &self.clients.tls_private_key_file);
+        let serving = match named {
+            (Some(certificate), Some(key)) => super::kubelet::given(certificate, key)?,
+            _ => serving(&self.args.data_dir, self.name, self.listen)?,
+        };
         let access = self.access(client)?;
         let (health, metrics) = (health.clone(), metrics.clone());
         let identity = serving.live.identity();
