@@ -17,7 +17,7 @@ use std::{
 };
 
 pub(crate) use audit::AuditArgs;
-pub(crate) use controllers::{ElectionArgs, SettingsArgs};
+pub(crate) use controllers::{ElectionArgs, ManagerArgs, SettingsArgs};
 pub(crate) use flags::flags;
 #[cfg(feature = "testing")]
 pub(crate) use testing::{SimulateArgs, SimulationArgs, TestserverArgs};
@@ -261,13 +261,20 @@ pub(crate) struct ComponentArgs {
     pub(crate) data_dir: PathBuf,
 }
 
-/// Who may read a component's metrics, beside those who show a token.
+/// What a component's health and metrics are served with, and who may read them beside those who show a token.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientArgs {
     /// The authorities (PEM) whose client certificates are believed; by default those that the kubeconfig
     /// trusts.
     #[arg(long)]
     pub(crate) client_ca_file: Option<PathBuf>,
+    /// The certificate it serves with (PEM, with those between it and the authority); by default one of the authority
+    /// found in the data directory, else a self-signed one.
+    #[arg(long, requires = "tls_private_key_file")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    #[arg(long, requires = "tls_cert_file")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -316,7 +323,8 @@ pub(crate) struct ControllersArgs {
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub(crate) controllers: Vec<String>,
     /// Run only while holding a lease, by default `kube-system/kube-controller-manager`.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+        default_missing_value = "true")]
     pub(crate) leader_elect: bool,
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
@@ -325,12 +333,10 @@ pub(crate) struct ControllersArgs {
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) clients: ClientArgs,
-    /// The ranges, one or one of each family, from which each node gets a part for its pods; without any the nodes'
-    /// kubelets say theirs.
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) cluster_cidr: Vec<IpNet>,
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
+    #[command(flatten)]
+    pub(crate) manager: ManagerArgs,
     /// Feature gates: Name=true,Other=false. May be given several times; those of the API server are to be the same.
     #[arg(long, value_name = "GATES")]
     pub(crate) feature_gates: Vec<String>,

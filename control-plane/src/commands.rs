@@ -5,6 +5,7 @@ mod apiserver;
 mod audit;
 mod components;
 mod etcd;
+mod keys;
 mod kubelet;
 mod machine;
 mod proxy;

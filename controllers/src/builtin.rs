@@ -8,6 +8,7 @@ mod bootstrap_tokens;
 mod certificates;
 mod claimed;
 mod cluster_roles;
+mod concurrency;
 mod cronjob;
 mod daemonset;
 mod deployment;
@@ -49,6 +50,7 @@ mod volume_protection;
 mod written;
 
 pub use account_tokens::TokenSigner;
+pub use concurrency::Concurrency;
 pub use local_path::LOCAL_PATH_PROVISIONER;
 pub use settings::Settings;
 pub use trim::trim_pod;
@@ -59,7 +61,7 @@ use kubeplane_clock::SharedClock;
 use kubeplane_core::features::Features;
 use kubeplane_pki::Authority;
 use kubeplane_telemetry::Metrics;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// After so many failures in a row the pauses do not get longer any more.
 const MAX_RETRIES: u32 = 15;
@@ -82,6 +84,8 @@ pub struct BuiltinOptions {
     pub cluster_cidrs: Vec<IpNet>,
     /// Signs the certificates that are asked for through the API; without it nobody does.
     pub authority: Option<Arc<Authority>>,
+    /// Sign those of single signers instead, by the signer's name.
+    pub signer_authorities: BTreeMap<String, Arc<Authority>>,
     /// Signs the tokens that are kept in Secrets; without it nobody does.
     pub token_signer: Option<Arc<dyn TokenSigner>>,
     /// The gates of the cluster.
@@ -99,6 +103,7 @@ impl BuiltinOptions {
             root_ca: root_ca.into(),
             cluster_cidrs: Vec::new(),
             authority: None,
+            signer_authorities: BTreeMap::new(),
             token_signer: None,
             features: Features::default(),
             metrics: None,
@@ -131,6 +136,18 @@ impl BuiltinOptions {
         Self { authority: Some(authority), ..self }
     }
 
+    /// Signs certificates that one of the cluster's own signers is asked for, as `kubernetes.io/kubelet-serving`, with this
+    /// authority instead.
+    #[must_use]
+    pub fn with_signer_authority(
+        mut self,
+        signer: impl Into<String>,
+        authority: Arc<Authority>,
+    ) -> Self {
+        self.signer_authorities.insert(signer.into(), authority);
+        self
+    }
+
     /// Fills Secrets of service accounts with tokens that this signs.
     #[must_use]
     pub fn with_token_signer(self, signer: Arc<dyn TokenSigner>) -> Self {
@@ -155,18 +172,16 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(replicas::replica_sets(clock(), &options.features, ages.clone())),
         BoxController::new(replicas::replication_controllers(clock(), ages)),
         BoxController::new(deployment::DeploymentController::new(clock(), &options.features)),
-        BoxController::new(endpoints::EndpointsController::new(clock())),
-        BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
-        BoxController::new(mirroring::Mirroring::new(
+        BoxController::new(endpoints::EndpointsController::new(
             clock(),
-            settings.mirroring_max_endpoints_per_subset.max(1),
-            metrics,
+            settings.endpoint_updates_batch_period,
         )),
-        BoxController::new(namespaces::Namespaces),
+        BoxController::new(endpointslices::EndpointSlices::new(clock(), settings, metrics)),
+        BoxController::new(mirroring::Mirroring::new(clock(), settings, metrics)),
+        BoxController::new(namespaces::Namespaces::new(settings.namespace_sync_period)),
         BoxController::new(service_accounts::ServiceAccounts),
         BoxController::new(root_ca::RootCa::new(options.root_ca.clone(), metrics)),
         BoxController::new(cluster_roles::ClusterRoles),
-        BoxController::new(garbage::Garbage::new(metrics)),
         BoxController::new(job::Jobs::new(clock(), &options.features, metrics)),
         BoxController::new(job_ttl::JobTtl::new(metrics)),
         BoxController::new(cronjob::CronJobs::new(clock(), metrics)),
@@ -176,7 +191,7 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(volume_protection::ClaimProtection::new(&options.features)),
         BoxController::new(volume_protection::VolumeProtection),
         BoxController::new(attributes_protection::AttributesProtection),
-        BoxController::new(persistent_volumes::PersistentVolumes::new(clock(), metrics)),
+        BoxController::new(persistent_volumes::PersistentVolumes::new(clock(), settings, metrics)),
         BoxController::new(ephemeral_volumes::EphemeralVolumes::new(metrics)),
         BoxController::new(volume_expansion::VolumeExpansion),
         BoxController::new(local_path::LocalPath),
@@ -189,7 +204,9 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(nodes::NodeLifecycle::new(settings, metrics)),
         BoxController::new(nodes::TaintEviction::new(&options.features, metrics)),
         BoxController::new(pod_gc::PodGc::new(settings.terminated_pod_gc_threshold, metrics)),
-        BoxController::new(resource_quota::ResourceQuotas::new()),
+        BoxController::new(resource_quota::ResourceQuotas::new(
+            settings.resource_quota_sync_period,
+        )),
         BoxController::new(certificates::CertificateApproving),
         BoxController::new(certificates::CertificateCleaning),
         BoxController::new(autoscaler::Autoscaler::new(&options.features, settings, metrics)),
@@ -201,10 +218,12 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         BoxController::new(node_ttl::NodeTtl::new()),
         BoxController::new(service_cidrs::ServiceCidrs),
     ];
-    if let Some(authority) = &options.authority {
+    if settings.enable_garbage_collector {
+        all.push(BoxController::new(garbage::Garbage::new(metrics)));
+    }
+    if options.authority.is_some() || !options.signer_authorities.is_empty() {
         let longest = settings.cluster_signing_duration;
-        let signing = certificates::CertificateSigning::new(authority.clone(), longest);
-        all.push(BoxController::new(signing));
+        all.push(BoxController::new(certificates::CertificateSigning::new(options, longest)));
     }
     if let Some(signer) = &options.token_signer {
         let root_ca = options.root_ca.clone();
@@ -224,5 +243,9 @@ pub fn builtin_with(options: &BuiltinOptions, settings: &Settings) -> Vec<BoxCon
         let ranges = &options.cluster_cidrs;
         all.push(BoxController::new(nodes::NodeIpam::new(ranges, settings, metrics)));
     }
-    all
+    let several = |controller: BoxController| match settings.concurrency.of(controller.name()) {
+        Some(workers) => controller.with_workers(workers),
+        None => controller,
+    };
+    all.into_iter().map(several).collect()
 }

@@ -63,7 +63,8 @@ mod selection;
 mod sources;
 
 pub use builtin::{
-    BuiltinOptions, LOCAL_PATH_PROVISIONER, Settings, TokenSigner, builtin, builtin_with, trim_pod,
+    BuiltinOptions, Concurrency, LOCAL_PATH_PROVISIONER, Settings, TokenSigner, builtin,
+    builtin_with, trim_pod,
 };
 pub use context::Context;
 pub use controller::{Action, Controller, Retry};

@@ -11,36 +11,52 @@ use tokio_util::sync::CancellationToken;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Any controller, whatever its request and error types.
-pub struct BoxController(Box<dyn Run>);
+pub struct BoxController {
+    controller: Box<dyn Run>,
+    workers: Option<usize>,
+}
 
 impl BoxController {
     /// Forgets the types of `controller`.
     #[must_use]
     pub fn new<C: Controller>(controller: C) -> Self {
         let controller: Erased<C::Request, C::Error> = Arc::new(controller);
-        Self(Box::new(Runner(controller)))
+        Self { controller: Box::new(Runner(controller)), workers: None }
+    }
+
+    /// Works on so many requests at once, whatever [`Controller::workers`] says; with 0 on none.
+    #[must_use]
+    pub fn with_workers(self, workers: usize) -> Self {
+        Self { workers: Some(workers), ..self }
+    }
+
+    /// On how many requests it works at once.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.unwrap_or_else(|| self.controller.workers().max(1))
     }
 
     /// As [`Controller::name`].
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.0.name()
+        self.controller.name()
     }
 
     /// As [`Controller::identity`].
     #[must_use]
     pub fn identity(&self) -> &'static str {
-        self.0.identity()
+        self.controller.identity()
     }
 
     /// As [`Controller::event_source`].
     #[must_use]
     pub fn event_source(&self) -> &'static str {
-        self.0.event_source()
+        self.controller.event_source()
     }
 
     pub(crate) async fn run(self, job: Job) {
-        self.0.run(job).await;
+        let workers = self.workers();
+        self.controller.run(job, workers).await;
     }
 }
 
@@ -63,7 +79,8 @@ trait Run: Send + Sync {
     fn name(&self) -> &'static str;
     fn identity(&self) -> &'static str;
     fn event_source(&self) -> &'static str;
-    async fn run(self: Box<Self>, job: Job);
+    fn workers(&self) -> usize;
+    async fn run(self: Box<Self>, job: Job, workers: usize);
 }
 
 /// Nearly all controllers have one type of request and of error, and are run by the same code.
@@ -89,7 +106,11 @@ where
         self.0.event_source()
     }
 
-    async fn run(self: Box<Self>, job: Job) {
+    fn workers(&self) -> usize {
+        self.0.workers()
+    }
+
+    async fn run(self: Box<Self>, job: Job, workers: usize) {
         let Job { context, metrics, token, started } = job;
         let name = self.name();
         let options = QueueOptions::named(name).with_metrics(metrics);
@@ -112,15 +133,15 @@ where
             () = caught_up => {}
         }
 
-        let mut workers = JoinSet::new();
-        for _ in 0..self.0.workers().max(1) {
+        let mut working = JoinSet::new();
+        for _ in 0..workers {
             let worker = Worker {
                 controller: self.0.clone(),
                 context: context.clone(),
                 queue: queue.clone(),
                 token: token.clone(),
             };
-            workers.spawn(worker.run());
+            working.spawn(worker.run());
         }
         tracing::debug!(controller = name, "started");
         // The manager may have given up on the others already.
@@ -130,7 +151,7 @@ where
         pumps.shutdown().await;
         // What does not end in time is dropped with the set.
         let _ =
-            timeout(&*context.clock, GRACE, async { while workers.join_next().await.is_some() {} })
+            timeout(&*context.clock, GRACE, async { while working.join_next().await.is_some() {} })
                 .await;
     }
 }

@@ -1,13 +1,32 @@
 //! Flags of controllers and of their election, with the original's names.
 
+mod checks;
+mod concurrency;
+mod ignored;
+mod manager;
+mod ranges;
+mod signers;
+mod syncs;
+
 use super::duration;
-use clap::{ArgAction, Args};
+use clap::Args;
+use concurrency::ConcurrencyArgs;
+use ipnet::IpNet;
 use kubeplane::{client::LeaseConfig, controllers::Settings};
+pub(crate) use manager::ManagerArgs;
+use ranges::RangeArgs;
 use std::time::Duration;
+use syncs::SyncArgs;
 
 /// What some controllers do otherwise.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SettingsArgs {
+    #[command(flatten)]
+    concurrency: ConcurrencyArgs,
+    #[command(flatten)]
+    syncs: SyncArgs,
+    #[command(flatten)]
+    ranges: RangeArgs,
     /// How many pods that have ended are kept; all, if it is not above zero.
     #[arg(long, value_name = "COUNT", default_value_t = 12_500, allow_negative_numbers = true)]
     terminated_pod_gc_threshold: i32,
@@ -29,29 +48,14 @@ pub(crate) struct SettingsArgs {
     /// Zones of more nodes are large.
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     large_cluster_size_threshold: usize,
-    /// Leave volumes attached to nodes that are not well for as long as they are mounted, unless the node is tainted as
-    /// out of service.
-    #[arg(long, value_name = "BOOL", default_value_t = false, action = ArgAction::Set, num_args = 0..=1,
-        require_equals = true, default_missing_value = "true")]
-    disable_force_detach_on_timeout: bool,
-    /// How many endpoints an EndpointSlice has at most.
-    #[arg(long, value_name = "COUNT", default_value_t = 100,
-        value_parser = clap::value_parser!(u16).range(1..=1000))]
-    max_endpoints_per_slice: u16,
-    /// How many addresses of a subset of Endpoints are copied to EndpointSlices at most.
-    #[arg(long, value_name = "COUNT", default_value_t = 1000,
-        value_parser = clap::value_parser!(u16).range(1..=1000))]
-    mirroring_max_endpoints_per_subset: u16,
-    /// How many bits of an IPv4 address are those of a node's range.
-    #[arg(long, value_name = "BITS", default_value_t = 24,
-        value_parser = clap::value_parser!(u8).range(..=32))]
-    node_cidr_mask_size_ipv4: u8,
-    /// How many bits of an IPv6 address are.
-    #[arg(long, value_name = "BITS", default_value_t = 64,
-        value_parser = clap::value_parser!(u8).range(..=128))]
-    node_cidr_mask_size_ipv6: u8,
-    /// How often each autoscaler is looked at.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = period)]
+    /// How many endpoints an EndpointSlice has at most; 1 to 1000.
+    #[arg(long, value_name = "COUNT", default_value_t = 100, allow_negative_numbers = true)]
+    max_endpoints_per_slice: i32,
+    /// How many addresses of a subset of Endpoints are copied to EndpointSlices at most; 1 to 1000.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, allow_negative_numbers = true)]
+    mirroring_max_endpoints_per_subset: i32,
+    /// How often each autoscaler is looked at; with 0s without a pause.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     horizontal_pod_autoscaler_sync_period: Duration,
     /// How long the highest recommendation counts before an autoscaler scales down.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
@@ -74,27 +78,33 @@ pub(crate) struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    pub(crate) fn settings(&self) -> Settings {
+    /// From which ranges each node gets a part.
+    pub(crate) fn cluster_cidrs(&self) -> &[IpNet] {
+        self.ranges.given()
+    }
+
+    /// What is said, or what is wrong with it.
+    pub(crate) fn settings(&self) -> Result<Settings, String> {
+        checks::joined(self.problems())?;
         let mut settings = Settings::default();
-        let most = usize::try_from(self.terminated_pod_gc_threshold);
-        settings.terminated_pod_gc_threshold = most.unwrap_or_default();
+        settings.concurrency = self.concurrency.concurrency();
+        self.syncs.note(&mut settings);
+        self.ranges.note(&mut settings)?;
+        settings.terminated_pod_gc_threshold = count(self.terminated_pod_gc_threshold);
         settings.node_monitor_grace_period = self.node_monitor_grace_period;
         settings.node_startup_grace_period = self.node_startup_grace_period;
         settings.node_eviction_rate = self.node_eviction_rate;
         settings.secondary_node_eviction_rate = self.secondary_node_eviction_rate;
         settings.unhealthy_zone_threshold = self.unhealthy_zone_threshold;
         settings.large_cluster_size_threshold = self.large_cluster_size_threshold;
-        settings.disable_force_detach_on_timeout = self.disable_force_detach_on_timeout;
-        settings.max_endpoints_per_slice = self.max_endpoints_per_slice.into();
+        settings.max_endpoints_per_slice = count(self.max_endpoints_per_slice);
         settings.mirroring_max_endpoints_per_subset =
-            self.mirroring_max_endpoints_per_subset.into();
-        settings.node_cidr_mask_size_ipv4 = self.node_cidr_mask_size_ipv4;
-        settings.node_cidr_mask_size_ipv6 = self.node_cidr_mask_size_ipv6;
+            count(self.mirroring_max_endpoints_per_subset);
         settings.cluster_signing_duration = self.cluster_signing_duration;
         settings.legacy_service_account_token_clean_up_period =
             self.legacy_service_account_token_clean_up_period;
         self.scaling(&mut settings);
-        settings
+        Ok(settings)
     }
 
     fn scaling(&self, settings: &mut Settings) {
@@ -107,6 +117,11 @@ impl SettingsArgs {
         settings.horizontal_pod_autoscaler_initial_readiness_delay =
             self.horizontal_pod_autoscaler_initial_readiness_delay;
     }
+}
+
+/// What is not above zero is none.
+fn count(said: i32) -> usize {
+    usize::try_from(said).unwrap_or_default()
 }
 
 fn period(text: &str) -> Result<Duration, String> {
@@ -191,7 +206,7 @@ mod tests {
     #[test]
     fn nothing_said_is_the_original() {
         let line = line(&[]).unwrap();
-        assert_eq!(line.settings.settings(), Settings::default());
+        assert_eq!(line.settings.settings().unwrap(), Settings::default());
         let (lease, usual) = (
             line.election.lease("me").unwrap(),
             LeaseConfig::new("kube-system", "kube-controller-manager", "me"),
@@ -214,7 +229,7 @@ mod tests {
             "--horizontal-pod-autoscaler-downscale-stabilization=0s",
         ];
         let said = line(&flags).unwrap();
-        let settings = said.settings.settings();
+        let settings = said.settings.settings().unwrap();
         assert_eq!(settings.terminated_pod_gc_threshold, 0);
         assert_eq!(settings.node_monitor_grace_period, Duration::from_secs(90));
         assert!(settings.disable_force_detach_on_timeout);
@@ -226,9 +241,6 @@ mod tests {
         let wrong = [
             "--node-eviction-rate=-1",
             "--node-cidr-mask-size-ipv4=33",
-            "--max-endpoints-per-slice=0",
-            "--mirroring-max-endpoints-per-subset=1001",
-            "--horizontal-pod-autoscaler-sync-period=0s",
             "--legacy-service-account-token-clean-up-period=0s",
             "--horizontal-pod-autoscaler-tolerance=-0.1",
         ];
@@ -239,5 +251,85 @@ mod tests {
         assert_eq!(late.unwrap_err(), "leaseDuration must be greater than renewDeadline");
         let often = line(&["--leader-elect-retry-period=9s"]).unwrap().election.lease("me");
         assert!(often.unwrap_err().starts_with("renewDeadline must be greater than"));
+    }
+
+    fn refused(flags: &[&str]) -> String {
+        line(flags).unwrap().settings.settings().unwrap_err()
+    }
+
+    #[test]
+    fn how_many_are_worked_on_at_once_is_said_by_flags() {
+        let said = line(&["--concurrent-gc-syncs=40", "--concurrent-deployment-syncs=-1"]);
+        let concurrency = said.unwrap().settings.settings().unwrap().concurrency;
+        assert_eq!((concurrency.garbage, concurrency.deployments), (40, 0));
+        assert_eq!(concurrency.resource_claims, 50);
+    }
+
+    #[test]
+    fn how_often_and_whether_something_is_done_is_said_by_flags() {
+        let flags = [
+            "--enable-garbage-collector=false",
+            "--disable-force-detach-on-timeout",
+            "--enable-dynamic-provisioning=false",
+            "--namespace-sync-period=0s",
+            "--resource-quota-sync-period=1m",
+            "--pv-recycler-minimum-timeout-nfs=400",
+            "--endpointslice-updates-batch-period=500ms",
+            "--horizontal-pod-autoscaler-sync-period=0s",
+        ];
+        let settings = line(&flags).unwrap().settings.settings().unwrap();
+        assert!(!settings.enable_garbage_collector && !settings.enable_dynamic_provisioning);
+        assert!(settings.disable_force_detach_on_timeout);
+        assert!(settings.namespace_sync_period.is_zero());
+        assert_eq!(settings.resource_quota_sync_period, Duration::from_secs(60));
+        assert_eq!(settings.endpointslice_updates_batch_period, Duration::from_millis(500));
+        assert!(settings.endpoint_updates_batch_period.is_zero());
+        assert_eq!(settings.pv_recycler_minimum_timeout_nfs, Duration::from_secs(400));
+        assert!(settings.horizontal_pod_autoscaler_sync_period.is_zero());
+    }
+
+    #[test]
+    fn what_is_refused_is_told_in_the_words_of_the_original() {
+        for (flag, error) in [
+            (
+                "max-endpoints-per-slice=0",
+                "max-endpoints-per-slice must not be less than 1, but got 0",
+            ),
+            (
+                "mirroring-max-endpoints-per-subset=1001",
+                "mirroring-max-endpoints-per-subset must not be more than 1000, but got 1001",
+            ),
+            ("concurrent-job-syncs=-2", "concurrent-job-syncs must be greater than 0, but got -2"),
+            (
+                "concurrent-device-taint-eviction-syncs=0",
+                "concurrent-device-taint-eviction-syncs must be greater than zero, got 0",
+            ),
+            (
+                "service-cluster-ip-range=10.1.0.0/16,10.2.0.0/16,10.3.0.0/16",
+                "--service-cluster-ip-range can not contain more than two entries",
+            ),
+            (
+                "cidr-allocator-type=CloudAllocator",
+                "built-in cloud providers are disabled. The ipam CloudAllocator is not available",
+            ),
+            (
+                "attach-detach-reconcile-sync-period=999ms",
+                "duration time must be greater than one second as set via command line option \
+                 reconcile-sync-loop-period",
+            ),
+            (
+                "concurrent-resourceclaim-syncs=0",
+                "concurrent-resourceclaim-syncs must be larger than 0, got 0",
+            ),
+        ] {
+            assert_eq!(refused(&[&format!("--{flag}")]), error);
+        }
+        let several =
+            refused(&["--concurrent-job-syncs=0", "--concurrent-service-endpoint-syncs=51"]);
+        assert_eq!(
+            several,
+            "[concurrent-service-endpoint-syncs must not be more than 50, but got 51, \
+             concurrent-job-syncs must be greater than 0, but got 0]"
+        );
     }
 }

@@ -1,4 +1,4 @@
-use super::{machine, supervise};
+use super::{keys::Keys, machine, supervise};
 use crate::cli::{ClientArgs, ComponentArgs, ControllersArgs, SchedulerArgs, SchedulerQuestion};
 use anyhow::Context as _;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -7,7 +7,7 @@ use kubeplane::{
     client::{ClientSource, Informers, KubeconfigClients, LeaseConfig},
     clock::Seed,
     controller_clients::ControllerClients,
-    controllers::{BuiltinOptions, Selection, builtin_with, trim_pod},
+    controllers::{BuiltinOptions, Selection, Settings, builtin_with, trim_pod},
     core::features::Features,
     endpoint::{DelegatedAccess, HealthEndpoint},
     pki::{Authority, LiveIdentity, Request, Usage},
@@ -84,7 +84,11 @@ impl Port<'_> {
         health: &Health,
         metrics: &Metrics,
     ) -> anyhow::Result<(HealthEndpoint, Renewal)> {
-        let serving = serving(&self.args.data_dir, self.name, self.listen)?;
+        let named = (&self.clients.tls_cert_file, &self.clients.tls_private_key_file);
+        let serving = match named {
+            (Some(certificate), Some(key)) => super::kubelet::given(certificate, key)?,
+            _ => serving(&self.args.data_dir, self.name, self.listen)?,
+        };
         let access = self.access(client)?;
         let (health, metrics) = (health.clone(), metrics.clone());
         let identity = serving.live.identity();
@@ -201,35 +205,51 @@ pub(super) async fn scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
 /// How late it may be noticed that a node has renewed its lease.
 const LEASES: Duration = Duration::from_secs(1);
 
+/// What controllers go by, or what is wrong with what was said; of what has no effect it is told.
+fn settings(args: &ControllersArgs) -> anyhow::Result<Settings> {
+    let settings = args.settings.settings().map_err(anyhow::Error::msg)?;
+    args.manager.check(&args.component.kubeconfig).map_err(anyhow::Error::msg)?;
+    for flag in args.manager.ignored() {
+        tracing::warn!("--{flag} has no effect");
+    }
+    Ok(settings)
+}
+
 pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let features: Features = args.feature_gates.join(",").parse().context("--feature-gates")?;
+    let settings = settings(&args)?;
     let kubeconfig = clients(&args.component).await?;
     let authority = authority(&kubeconfig.config());
     let clock = kubeplane::clock::real();
     let clients = ControllerClients::renewed(&kubeconfig, clock.clone());
-    // What the keys of the data directory sign is signed where they are.
-    let pki = args.component.data_dir.join("pki");
-    let read = |file: &str| std::fs::read_to_string(pki.join(file)).ok();
+    let keys = Keys::read(&args, &authority)?;
     let (health, metrics) = (Health::new(), Metrics::new().with_process());
-    let name = "kube-controller-manager";
-    let port = Port {
-        name,
-        args: &args.component,
-        listen: args.listen,
-        clients: &args.clients,
-        trusted: &authority,
-    };
-    let options =
-        BuiltinOptions::new(clock.clone(), authority.as_str()).with_metrics(metrics.clone());
-    let options = options.with_features(features);
+    let options = BuiltinOptions::new(clock.clone(), keys.root_ca).with_metrics(metrics.clone());
+    let ranges = args.settings.cluster_cidrs().iter();
+    let options = ranges
+        .fold(options.with_features(features), |options, range| options.with_cluster_cidr(*range));
     let options = signing::with_keys(
-        args.cluster_cidr.iter().fold(options, |options, range| options.with_cluster_cidr(*range)),
-        &read("ca.crt").unwrap_or_default(),
-        read("ca.key").as_deref(),
-        read("sa.key").as_deref(),
+        options,
+        &keys.certificate,
+        keys.key.as_deref(),
+        keys.account_key.as_deref(),
     );
+    let options = keys.signers.into_iter().fold(options, |options, (signer, authority)| {
+        options.with_signer_authority(signer, Arc::new(authority))
+    });
     let client = kubeconfig.client();
-    let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
+    let mut plane = ControlPlane::new().with(kubeconfig.reload());
+    if let Some(listen) = args.manager.listen(args.listen) {
+        let port = Port {
+            name: "kube-controller-manager",
+            args: &args.component,
+            listen,
+            clients: &args.clients,
+            trusted: &authority,
+        };
+        let (served, renewal) = port.endpoint(client.clone(), &health, &metrics)?;
+        plane = plane.with(served).with(renewal);
+    }
     let selection = Selection::parse(&args.controllers.join(","));
     // Each node renews its lease every ten seconds, and is given up after forty.
     let source = ClientSource::new(client.clone()).gathering::<Lease>(LEASES, clock.clone());
@@ -237,18 +257,19 @@ pub(super) async fn controllers(args: ControllersArgs) -> anyhow::Result<()> {
     let mut manager = Manager::builder(client)
         .informers(informers)
         .transform(trim_pod)
-        .client_for(move |controller| clients.client(controller))
         .clock(clock.clone())
         .health(health)
         .metrics(metrics)
         .select(selection)
-        .add_all(builtin_with(&options, &args.settings.settings()));
+        .add_all(builtin_with(&options, &settings));
+    if args.manager.use_service_account_credentials {
+        manager = manager.client_for(move |controller| clients.client(controller));
+    }
     if args.leader_elect {
         let identity = format!("{}_{}", machine::name(), std::process::id());
         let lease = args.election.lease(&identity).map_err(anyhow::Error::msg)?;
         manager = manager.leader_election(lease);
     }
-    let plane = ControlPlane::new().with(kubeconfig.reload()).with(served).with(renewal);
     supervise(plane.with(manager.build()?)).await
 }
 

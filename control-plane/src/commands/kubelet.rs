@@ -89,7 +89,7 @@ fn serving(
 }
 
 /// Files that somebody else renews: what is new in them is served with by and by.
-fn given(certificate: &Path, key: &Path) -> anyhow::Result<Serving> {
+pub(super) fn given(certificate: &Path, key: &Path) -> anyhow::Result<Serving> {
     let identity = Identity { certificate: read(certificate)?, key: read(key)? };
     let live = Arc::new(LiveIdentity::new(identity.clone())?);
     // Not what is shown: that may have been asked for through the API meanwhile.

@@ -64,10 +64,25 @@ fn components_in_processes_of_their_own_make_a_cluster() {
     assert!(controllers.interrupt().success());
     let pod = World { kubectl: &kubectl, cluster: &cluster, real: None }.pods().remove(0);
     kubectl.ok(&["delete", "pod", "-n", "web", &pod]);
+    // The new one is told what a static pod would tell it, and works as the administrator.
+    let kept = |flag: &str, file: &str| format!("--{flag}={data}/pki/{file}");
     let _controllers = start(
         "controllers",
         "kube-controller-manager ready",
-        &[&file("controller-manager"), &listen()],
+        &[
+            &file("admin"),
+            &format!("--authorization-kubeconfig={data}/admin.kubeconfig"),
+            &format!("--secure-port={}", free_port()),
+            &kept("cluster-signing-cert-file", "ca.crt"),
+            &kept("cluster-signing-key-file", "ca.key"),
+            &kept("root-ca-file", "ca.crt"),
+            &kept("service-account-private-key-file", "sa.key"),
+            "--bind-address=127.0.0.1",
+            "--controllers=*,bootstrapsigner,tokencleaner",
+            "--leader-elect",
+            "--use-service-account-credentials=false",
+            "--v=2",
+        ],
     );
     World { kubectl: &kubectl, cluster: &cluster, real: None }.wait_for_ready_pods(3);
 }

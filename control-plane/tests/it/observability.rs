@@ -345,6 +345,35 @@ async fn components_list_their_checks_by_the_original_names() {
     requests_are_told(&kubeconfig, api, scheduler).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn components_serve_with_the_certificate_that_is_named() {
+    const START: Duration = Duration::from_secs(60);
+    let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = directory.path().display();
+    let arguments = [
+        "apiserver".to_owned(),
+        format!("--data-dir={data}"),
+        format!("--listen=127.0.0.1:{}", free_port()),
+    ];
+    let mut server = Process::start(&arguments);
+    server.wait_for_line("custom-resources ready", START);
+    // What it would make without the cluster's authority nobody believes.
+    let port = free_port();
+    let arguments = [
+        "controllers".to_owned(),
+        format!("--data-dir={}", elsewhere.path().display()),
+        format!("--kubeconfig={data}/controller-manager.kubeconfig"),
+        format!("--secure-port={port}"),
+        format!("--tls-cert-file={data}/pki/apiserver.crt"),
+        format!("--tls-private-key-file={data}/pki/apiserver.key"),
+    ];
+    let mut controllers = Process::start(&arguments);
+    controllers.wait_for_line("kube-controller-manager ready", START);
+    let kubeconfig = directory.path().join("admin.kubeconfig");
+    let raw = Raw::believing(&kubeconfig, &format!("https://127.0.0.1:{port}")).await;
+    answered(&raw, "/livez", 200).await;
+}
+
 /// The scheduler of this port tells what a pod asks for, to those who may know.
 async fn requests_are_told(kubeconfig: &Path, api: u16, scheduler: u16) {
     const PATH: &str = "/metrics/resources";

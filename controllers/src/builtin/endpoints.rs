@@ -24,6 +24,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -38,12 +39,14 @@ pub(super) struct EndpointsController {
     written: Written,
     /// Services that were seen to go: what is under their names goes, too, whoever wrote it.
     gone: Arc<Mutex<BTreeSet<ObjectKey>>>,
+    /// How long changes wait for more of them.
+    batch: Duration,
 }
 
 impl EndpointsController {
-    pub(super) fn new(clock: SharedClock) -> Self {
+    pub(super) fn new(clock: SharedClock, batch: Duration) -> Self {
         let triggers = TriggerTimes::default();
-        Self { triggers, written: Written::new(clock), gone: Arc::default() }
+        Self { triggers, written: Written::new(clock), gone: Arc::default(), batch }
     }
 }
 
@@ -70,14 +73,16 @@ impl Controller for EndpointsController {
             }
             vec![key]
         });
-        sources.watch::<Pod>(move |change| services::touched(&all, change));
-        let written = self.written.clone();
-        sources.watch::<Endpoints>(move |change| {
+        services::follow_pods(sources, all, self.batch);
+        let (written, batch) = (self.written.clone(), self.batch);
+        sources.handle::<Endpoints>(move |change, queue| {
             let key = ObjectKey::of(&**change.object());
             if change.is_deleted() {
                 written.gone(&key, &**change.object());
+                queue.add(key);
+            } else {
+                services::add_later(queue, key, batch);
             }
-            vec![key]
         });
     }
 

@@ -25,7 +25,7 @@ use kubeplane_client::{Change, EventType, ObjectKey};
 use kubeplane_clock::SharedClock;
 use kubeplane_telemetry::Metrics;
 use parking_lot::Mutex;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use topology::Topology;
 
 const CONTROLLER: &str = "endpointslice-controller.k8s.io";
@@ -39,6 +39,8 @@ pub(super) struct EndpointSlices {
     waiting: Arc<Mutex<BTreeSet<ObjectKey>>>,
     /// The most endpoints in one slice.
     largest: usize,
+    /// How long changes wait for more of them.
+    batch: Duration,
     figures: Figures,
 }
 
@@ -51,6 +53,7 @@ impl EndpointSlices {
             written: Written::new(clock),
             waiting: Arc::default(),
             largest,
+            batch: settings.endpointslice_updates_batch_period,
             figures: Figures::shown(metrics, largest),
         }
     }
@@ -85,9 +88,9 @@ impl Controller for EndpointSlices {
             keys.into_iter().collect()
         });
         sources.objects::<Service>();
-        sources.watch::<Pod>(move |change| services::touched(&all, change));
-        let written = self.written.clone();
-        sources.watch::<EndpointSlice>(move |change| {
+        services::follow_pods(sources, all, self.batch);
+        let (written, batch) = (self.written.clone(), self.batch);
+        sources.handle::<EndpointSlice>(move |change, queue| {
             let slice = change.object();
             if let Some(key) = service_of(slice, CONTROLLER).filter(|_| change.is_deleted()) {
                 written.gone(&key, &**slice);
@@ -95,7 +98,7 @@ impl Controller for EndpointSlices {
             let old = change.old().and_then(|old| service_of(old, CONTROLLER));
             let mut keys: Vec<_> = old.into_iter().chain(service_of(slice, CONTROLLER)).collect();
             keys.dedup();
-            keys
+            keys.into_iter().for_each(|key| services::add_later(queue, key, batch));
         });
     }
 

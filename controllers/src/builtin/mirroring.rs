@@ -2,9 +2,10 @@ mod figures;
 mod repack;
 
 use super::{
+    Settings,
     endpointslices::{MANAGED_BY, Plan, SERVICE_NAME, port_key, service_of},
     patient,
-    services::TRIGGER_TIME,
+    services::{TRIGGER_TIME, add_later},
     written::{LAGGING, Written},
 };
 use crate::{Action, Context, Controller, Error, Retry, Sources};
@@ -20,7 +21,7 @@ use k8s_openapi::{
 use kubeplane_client::{EventType, ObjectKey, controller_ref};
 use kubeplane_clock::SharedClock;
 use kubeplane_telemetry::Metrics;
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 const CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
@@ -32,12 +33,19 @@ pub(super) struct Mirroring {
     written: Written,
     /// The most addresses that are copied from one subset.
     largest: usize,
+    /// How long changes of copies wait for more of them.
+    batch: Duration,
     figures: Figures,
 }
 
 impl Mirroring {
-    pub(super) fn new(clock: SharedClock, largest: usize, metrics: Option<&Metrics>) -> Self {
-        Self { written: Written::new(clock), largest, figures: Figures::shown(metrics) }
+    pub(super) fn new(clock: SharedClock, settings: &Settings, metrics: Option<&Metrics>) -> Self {
+        Self {
+            written: Written::new(clock),
+            largest: settings.mirroring_max_endpoints_per_subset.max(1),
+            batch: settings.mirroring_endpointslice_updates_batch_period,
+            figures: Figures::shown(metrics),
+        }
     }
 }
 
@@ -70,13 +78,13 @@ impl Controller for Mirroring {
     fn watches(&self, sources: &mut Sources<ObjectKey>) {
         sources.objects::<Endpoints>();
         sources.objects::<Service>();
-        let written = self.written.clone();
-        sources.watch::<EndpointSlice>(move |change| {
+        let (written, batch) = (self.written.clone(), self.batch);
+        sources.handle::<EndpointSlice>(move |change, queue| {
             let key = service_of(change.object(), CONTROLLER);
             if let Some(key) = key.as_ref().filter(|_| change.is_deleted()) {
                 written.gone(key, &**change.object());
             }
-            key.into_iter().collect()
+            key.into_iter().for_each(|key| add_later(queue, key, batch));
         });
     }
 

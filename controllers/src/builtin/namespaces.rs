@@ -1,7 +1,7 @@
 mod conditions;
 
 use super::discovery::{self, Served};
-use crate::{Action, Context, Controller, Error, Retry, Sources, error::unless_gone};
+use crate::{Action, Context, Controller, Enqueue, Error, Retry, Sources, error::unless_gone};
 use async_trait::async_trait;
 use conditions::Findings;
 use jiff::SignedDuration;
@@ -11,7 +11,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, PostParams},
     core::{PartialObjectMeta, Request},
 };
-use kubeplane_client::{Change, ObjectKey};
+use kubeplane_client::{Change, Informer, ObjectKey};
 use kubeplane_workload::is_terminal;
 use std::time::Duration;
 
@@ -21,8 +21,20 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// How long to wait for others' finalizers, and at most for pods, before looking again.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// How often namespaces are looked at without an occasion at most.
+const OFTEN: Duration = Duration::from_secs(1);
+
 /// Empties namespaces that are being deleted, then lets them go.
-pub(super) struct Namespaces;
+pub(super) struct Namespaces {
+    /// How often they are looked at without an occasion; zero for never.
+    period: Duration,
+}
+
+impl Namespaces {
+    pub(super) fn new(period: Duration) -> Self {
+        Self { period }
+    }
+}
 
 #[async_trait]
 impl Controller for Namespaces {
@@ -45,6 +57,10 @@ impl Controller for Namespaces {
                 queue.add_after(ObjectKey::of(&**namespace), SETTLING);
             }
         });
+        if !self.period.is_zero() {
+            let (all, period) = (namespaces.clone(), self.period.max(OFTEN));
+            sources.background(move |queue, context| revisit(all, period, queue, context));
+        }
         // The last pod of a namespace is mostly what its deletion waits for.
         sources.watch::<Pod>(move |change| {
             let Change::Deleted(pod) = change else { return Vec::new() };
@@ -87,6 +103,23 @@ impl Controller for Namespaces {
         match error {
             Error::Incomplete(_) => Retry::After(AGAIN),
             _ => Retry::Backoff,
+        }
+    }
+}
+
+/// Asks for the namespaces that are being deleted again and again.
+async fn revisit(
+    namespaces: Informer<Namespace>,
+    period: Duration,
+    queue: Enqueue<ObjectKey>,
+    context: Context,
+) {
+    loop {
+        context.clock().sleep(period).await;
+        for namespace in namespaces.list() {
+            if namespace.metadata.deletion_timestamp.is_some() {
+                queue.add(ObjectKey::of(&*namespace));
+            }
         }
     }
 }

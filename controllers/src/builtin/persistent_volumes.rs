@@ -7,7 +7,7 @@ mod recycle;
 mod volume;
 mod write;
 
-use super::{claimed, newest::Newest};
+use super::{Settings, claimed, newest::Newest};
 use crate::{Action, Context, Controller, Error, Sources};
 use async_trait::async_trait;
 use figures::Figures;
@@ -25,9 +25,6 @@ use kubeplane_workload::storage::{
 use operations::{Operation, Operations};
 use std::{sync::Arc, time::Duration};
 
-/// How soon what is not settled is looked at again, if nothing changes.
-const PERIOD: Duration = Duration::from_secs(15);
-
 /// The index of volumes by the claim they belong to; those that are free are under the empty key.
 const BY_CLAIM: &str = "claim-ref";
 /// The index of claims that are not bound yet, by class.
@@ -43,13 +40,24 @@ pub(super) struct PersistentVolumes {
     volumes: Newest<PersistentVolume>,
     figures: Figures,
     operations: Arc<Operations>,
+    /// How soon what is not settled is looked at again, if nothing changes.
+    period: Duration,
+    /// Whether provisioners are asked for volumes.
+    provisions: bool,
+    scrubs_for: recycle::Time,
 }
 
 impl PersistentVolumes {
-    pub(super) fn new(clock: SharedClock, metrics: Option<&Metrics>) -> Self {
-        let (claims, volumes) = (Newest::default(), Newest::default());
-        let operations = Arc::new(Operations::shown(clock, metrics));
-        Self { claims, volumes, figures: Figures::shown(metrics), operations }
+    pub(super) fn new(clock: SharedClock, settings: &Settings, metrics: Option<&Metrics>) -> Self {
+        Self {
+            claims: Newest::default(),
+            volumes: Newest::default(),
+            figures: Figures::shown(metrics),
+            operations: Arc::new(Operations::shown(clock, metrics)),
+            period: settings.pvclaimbinder_sync_period,
+            provisions: settings.enable_dynamic_provisioning,
+            scrubs_for: recycle::Time::of(settings),
+        }
     }
 }
 
@@ -171,7 +179,7 @@ impl Controller for PersistentVolumes {
                 None => true,
             },
         };
-        Ok(if settled { Action::Done } else { Action::RequeueAfter(PERIOD) })
+        Ok(if settled { Action::Done } else { Action::RequeueAfter(self.period) })
     }
 }
 

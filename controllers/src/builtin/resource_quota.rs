@@ -22,8 +22,6 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-/// How often everything is counted anew, whatever was seen.
-const FULL: Duration = Duration::from_secs(300);
 /// What was charged that long ago has been stored and seen, or was refused: as long as a server under load may
 /// take from charging to storing, and a cache to see it.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
@@ -37,11 +35,13 @@ pub(super) struct ResourceQuotas {
     freed: Arc<Freed>,
     /// What was noted in quotas that seemed too high, and when that was seen.
     suspected: Mutex<HashMap<ObjectKey, (Duration, Resources)>>,
+    /// How often everything is counted anew, whatever was seen; zero for never.
+    period: Duration,
 }
 
 impl ResourceQuotas {
-    pub(super) fn new() -> Self {
-        Self { shared: Arc::default(), freed: Arc::default(), suspected: Mutex::default() }
+    pub(super) fn new(period: Duration) -> Self {
+        Self { shared: Arc::default(), freed: Arc::default(), suspected: Mutex::default(), period }
     }
 
     /// What a quota is to say is used, and whether it must be looked at again; `noted` is without what was
@@ -160,8 +160,13 @@ impl Controller for ResourceQuotas {
                 old.spec != new.spec || old.status != new.status
             });
         }
-        let (shared, freed) = (self.shared.clone(), self.freed.clone());
-        sources.background(move |queue, context| follow(shared, freed, quotas, queue, context));
+        let followed = Followed {
+            shared: self.shared.clone(),
+            freed: self.freed.clone(),
+            quotas,
+            period: self.period,
+        };
+        sources.background(move |queue, context| follow(followed, queue, context));
     }
 
     async fn reconcile(&self, key: &ObjectKey, context: &Context) -> Result<Action, Error> {
@@ -231,20 +236,23 @@ fn limiting(
     all.iter().filter(|quota| limits(quota)).map(|quota| ObjectKey::of(&**quota)).collect()
 }
 
-/// Keeps track of what there is to count, and of what goes.
-async fn follow(
+/// What is kept track of, and how.
+struct Followed {
     shared: Arc<Shared>,
     freed: Arc<Freed>,
     quotas: Informer<ResourceQuota>,
-    queue: Enqueue<ObjectKey>,
-    context: Context,
-) {
+    period: Duration,
+}
+
+/// Keeps track of what there is to count, and of what goes.
+async fn follow(followed: Followed, queue: Enqueue<ObjectKey>, context: Context) {
+    let Followed { shared, freed, quotas, period } = followed;
     let clock = context.clock().clone();
     // What is there is counted when it is asked for.
     let mut monitors = Monitors::new(context.clone(), |step| step.deleted);
     let mut definitions = context.informers().of::<CustomResourceDefinition>().subscribe();
     let mut look = clock.sleep(Duration::ZERO);
-    let mut full = clock.sleep(FULL);
+    let mut full = clock.sleep(period);
     let everything = || {
         for quota in quotas.list() {
             queue.add(ObjectKey::of(&*quota));
@@ -284,8 +292,8 @@ async fn follow(
                     }
                 }
             }
-            () = &mut full => {
-                full = clock.sleep(FULL);
+            () = &mut full, if !period.is_zero() => {
+                full = clock.sleep(period);
                 everything();
             }
         }
@@ -303,7 +311,7 @@ mod tests {
 
     #[test]
     fn only_what_was_noted_long_ago_and_is_not_there_is_given_back() {
-        let quotas = ResourceQuotas::new();
+        let quotas = ResourceQuotas::new(Duration::ZERO);
         let key = ObjectKey::new("ns", "quota");
         let at = Duration::from_millis;
         let used = |now, noted, counted| {
@@ -320,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_to_go_is_given_back_at_once_and_what_is_on_its_way_is_not() {
-        let quotas = ResourceQuotas::new();
+        let quotas = ResourceQuotas::new(Duration::ZERO);
         let key = ObjectKey::new("ns", "quota");
         let quota = serde_json::json!({"spec": {"hard": {"pods": "9"}}});
         let quota = Object::from_value(quota).unwrap();

@@ -1,7 +1,7 @@
 //! What both controllers of endpoints know about Services and their pods.
 
 use super::pods::selects;
-use crate::Context;
+use crate::{Context, Enqueue, Sources};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Pod, Service, ServicePort, ServiceSpec},
@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 /// On endpoints of Services without an address of their own.
@@ -43,8 +44,24 @@ fn selector(spec: &ServiceSpec) -> LabelSelector {
     LabelSelector { match_labels: spec.selector.clone(), match_expressions: None }
 }
 
+/// Asks for the Services whose endpoints a change of a pod may change, `batch` later.
+pub(super) fn follow_pods(
+    sources: &mut Sources<ObjectKey>,
+    services: Informer<Service>,
+    batch: Duration,
+) {
+    sources.handle::<Pod>(move |change, queue| {
+        touched(&services, change).into_iter().for_each(|key| add_later(queue, key, batch));
+    });
+}
+
+/// Asks for a reconciliation, with whatever else is asked of the same in the meantime.
+pub(super) fn add_later(queue: &Enqueue<ObjectKey>, key: ObjectKey, batch: Duration) {
+    if batch.is_zero() { queue.add(key) } else { queue.add_after(key, batch) }
+}
+
 /// The Services whose endpoints a change of a pod may change.
-pub(super) fn touched(services: &Informer<Service>, change: &Change<Pod>) -> Vec<ObjectKey> {
+fn touched(services: &Informer<Service>, change: &Change<Pod>) -> Vec<ObjectKey> {
     let pod = change.object();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let of = |labels: Option<&BTreeMap<String, String>>| -> BTreeSet<ObjectKey> {

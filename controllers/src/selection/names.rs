@@ -46,10 +46,11 @@ const FORMER: [(&str, &str); 42] = [
     ("ttl-after-finished", "ttl-after-finished-controller"),
 ];
 
-/// Controllers that run where a key, a range or a gate says so, or beside an API server in the same process.
-const SOMETIMES: [&str; 6] = [
+/// Controllers that run where a key, a range, a gate or a setting says so, or beside an API server in the same process.
+const SOMETIMES: [&str; 7] = [
     "certificatesigningrequest-signing-controller",
     "device-taint-eviction-controller",
+    "garbage-collector-controller",
     "node-ipam-controller",
     "podgroup-protection-controller",
     "serviceaccount-token-controller",

@@ -155,6 +155,47 @@ async fn a_node_that_is_not_well_loses_its_volumes_after_six_minutes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_not_well_may_keep_its_volumes_until_it_is_out_of_service() {
+    let clock = PausedClock::starting_at(kubeplane_clock::real().now());
+    let _time = trickle(&clock);
+    let mut cluster = Cluster::with_clock(Arc::new(clock.clone())).await;
+    let mut settings = Settings::default();
+    settings.disable_force_detach_on_timeout = true;
+    cluster.set(settings).await;
+    node(&cluster, NODE).await;
+    disk(&cluster, "disks.example.com").await;
+    cluster.create::<Pod>(user("user", NODE)).await;
+    let name = attachment(&cluster, NODE).await.name_any();
+    answer(&cluster, &name, json!({"attached": true})).await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    until(&nodes, NODE, "the kubelet may mount", |node| reports(node) == [UNIQUE]).await;
+    in_use(&cluster, NODE, &[UNIQUE]).await;
+    end(&cluster, "user").await;
+    let end = clock.elapsed() + Duration::from_secs(1200);
+    eventually("twenty minutes pass", || async {
+        clock.advance(Duration::from_secs(5));
+        if clock.elapsed() > end { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    let all: Api<VolumeAttachment> = Api::all(cluster.client.clone());
+    assert!(all.get_opt(&name).await.unwrap().is_some());
+    let taint = json!([{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]);
+    let patch = Patch::Merge(json!({"spec": {"taints": taint}}));
+    nodes.patch(NODE, &PatchParams::default(), &patch).await.unwrap();
+    gone(&all, &name).await;
+    eventually("it is told why", || async {
+        let told = cluster.metrics.encode();
+        let forced = |reason: &str| {
+            let line = format!("forced_detaches{{reason=\"{reason}\"}}");
+            told.contains(&line)
+        };
+        assert!(!forced("timeout"), "{told}");
+        if forced("out-of-service") { Ok(()) } else { Err(told.clone()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_may_have_nothing_to_attach() {
     let cluster = Cluster::start().await;
     node(&cluster, NODE).await;

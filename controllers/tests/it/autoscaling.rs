@@ -228,6 +228,26 @@ async fn how_far_a_figure_may_be_off_is_for_the_settings_to_say() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_autoscaler_may_be_looked_at_without_a_pause() {
+    let mut scaled = Scaled::start().await;
+    let mut settings = Settings::default();
+    settings.horizontal_pod_autoscaler_sync_period = Duration::ZERO;
+    scaled.cluster.set(settings).await;
+    scaled.scale_by(json!({"minReplicas": 1, "maxReplicas": 5, "metrics": cpu(50)})).await;
+    // Nothing is measured yet.
+    eventually("both pods are ready", || scaled.has(2)).await;
+    let start = scaled.clock.elapsed();
+    eventually("there are more while time stands still", || async {
+        scaled.all_use("90m").await;
+        let deployment = scaled.cluster.api::<Deployment>().get("web").await.unwrap();
+        let replicas = deployment.spec.unwrap().replicas;
+        if replicas > Some(2) { Ok(()) } else { Err(format!("{replicas:?}")) }
+    })
+    .await;
+    assert_eq!(scaled.clock.elapsed(), start);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_from_scaling_is_told() {
     let scaled = Scaled::start().await;
     scaled.scale_by(json!({"minReplicas": 1, "maxReplicas": 5, "metrics": cpu(50)})).await;

@@ -7,7 +7,9 @@ use crate::{
         text, uid,
     },
 };
+use kubeplane_controllers::Settings;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn phase(object: &Value) -> &str {
     text(object, "/status/phase")
@@ -267,6 +269,20 @@ async fn released(world: &World, name: &str, more: Value) {
     world.make(CLAIM, claim(name, json!({"volumeName": name}))).await;
     bound(world, name).await;
     world.delete(CLAIM, name).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_long_a_volume_is_scrubbed_is_for_the_settings_to_say() {
+    let mut world = World::start().await;
+    let mut settings = Settings::default();
+    settings.pv_recycler_minimum_timeout_nfs = Duration::from_secs(40);
+    settings.pv_recycler_increment_timeout_nfs = Duration::from_secs(20);
+    world.cluster.set(settings).await;
+    let nfs = json!({"server": "192.0.2.1", "path": "/"});
+    let more = json!({"persistentVolumeReclaimPolicy": "Recycle", "hostPath": null, "nfs": nfs});
+    released(&world, "disk", more).await;
+    let pod = world.until(POD, "recycler-for-disk", "it scrubs", |_| true).await;
+    assert_eq!(number(&pod, "/spec/activeDeadlineSeconds"), 100, "of 5 GiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use kubeplane_core::{
     Object,
     auth::{GROUP_AUTHENTICATED, UserInfo},
 };
-use kubeplane_pki::{Request, SigningRequest, Usage, generate_key, inspect};
+use kubeplane_pki::{Authority, Request, SigningRequest, Usage, generate_key, inspect};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
@@ -117,6 +117,24 @@ async fn what_was_approved_is_signed_and_what_is_no_client_certificate_fails() {
     assert_eq!(failed.reason.as_deref(), Some("SignerValidationFailure"));
     let message = "invalid usage for client certificate: server auth";
     assert_eq!(failed.message.as_deref(), Some(message));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signer_may_have_an_authority_of_its_own() {
+    let mut cluster = Cluster::start().await;
+    let name = "authority of clients";
+    let own = Authority::generate(name, kubeplane_clock::real().now()).unwrap();
+    cluster.sign_with(CLIENT, own).await;
+    let subject = Request::new("jane", Usage::Client);
+    let asked = request("jane", CLIENT, &subject, &["client auth"]);
+    cluster.create::<CertificateSigningRequest>(asked).await;
+    approve(&cluster, "jane").await;
+    let issued = certificate(&cluster, "jane").await;
+    let first = issued.split("-----END").next().unwrap();
+    let text: String = first.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(text).unwrap();
+    let says = der.windows(name.len()).any(|part| part == name.as_bytes());
+    assert!(says, "it names who issued it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

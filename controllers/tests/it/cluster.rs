@@ -183,6 +183,14 @@ impl Cluster {
         self.start_controllers().await;
     }
 
+    /// Has an authority of its own sign for a signer, by controllers that begin anew.
+    pub(crate) async fn sign_with(&mut self, signer: &str, authority: Authority) {
+        self.stop_controllers().await;
+        let options = self.options.take().unwrap();
+        self.options = Some(options.with_signer_authority(signer, Arc::new(authority)));
+        self.start_controllers().await;
+    }
+
     /// Has controllers that begin anew go by other settings.
     pub(crate) async fn set(&mut self, settings: Settings) {
         self.stop_controllers().await;

@@ -42,6 +42,7 @@ mod roles;
 mod rollouts;
 mod scaling;
 mod service_cidrs;
+mod settings;
 mod statefulsets;
 mod tokens;
 mod told;

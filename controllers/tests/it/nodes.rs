@@ -11,6 +11,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use kubeplane_clock::{Clock, PausedClock};
+use kubeplane_controllers::Settings;
 use kubeplane_core::{
     Definition,
     admission::{Admission, Operation, Request},
@@ -227,6 +228,18 @@ async fn nodes_have_no_addresses_of_services_and_what_is_given_back_comes_last()
         world.delete(NODES, node).await;
     }
     assert_eq!(text(&world.get(NODES, "going").await, "/spec/podCIDR"), "", "it needs none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_have_no_addresses_that_are_said_to_be_of_services() {
+    let mut world = World::start().await;
+    let mut settings = Settings::default();
+    settings.service_cluster_ip_ranges = vec!["10.9.0.0/23".parse().unwrap()];
+    world.cluster.set(settings).await;
+    world.cluster.give_ranges(&["10.9.0.0/22"]).await;
+    world.make(NODES, json!({"metadata": {"name": "a"}})).await;
+    let has = |own: &Value| text(own, "/spec/podCIDR") == "10.9.2.0/24";
+    world.until(NODES, "a", "it has what is left", has).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

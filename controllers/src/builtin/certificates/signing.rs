@@ -2,7 +2,7 @@ use super::{
     CLIENT, IDENTITY, KUBELET_CLIENT, KUBELET_SERVING, LEGACY, check_client, check_kubelet_client,
     check_kubelet_serving, conditions, has, is_issued, usages,
 };
-use crate::{Action, Context, Controller, Error, Sources};
+use crate::{Action, Context, Controller, Error, Sources, builtin::BuiltinOptions};
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use k8s_openapi::{
@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 use kubeplane_client::ObjectKey;
 use kubeplane_pki::{Authority, SigningRequest, Terms};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 const SHORTEST: Duration = Duration::from_secs(600);
 /// For peers whose clocks are behind.
@@ -23,18 +23,26 @@ const SHORT: Duration = Duration::from_secs(8 * 3600);
 
 /// Signs what was approved, for the signers that belong to the cluster.
 pub(crate) struct CertificateSigning {
-    authority: Arc<Authority>,
+    authority: Option<Arc<Authority>>,
+    /// What signs for single signers instead.
+    signers: BTreeMap<String, Arc<Authority>>,
     /// How long certificates are good that ask for nothing else; none is good for longer.
     longest: Duration,
 }
 
 impl CertificateSigning {
-    pub(crate) fn new(authority: Arc<Authority>, longest: Duration) -> Self {
-        Self { authority, longest }
+    pub(crate) fn new(options: &BuiltinOptions, longest: Duration) -> Self {
+        let (authority, signers) = (options.authority.clone(), options.signer_authorities.clone());
+        Self { authority, signers, longest }
+    }
+
+    fn authority_of(&self, signer: &str) -> Option<&Authority> {
+        self.signers.get(signer).or(self.authority.as_ref()).map(Arc::as_ref)
     }
 
     fn sign(
         &self,
+        authority: &Authority,
         parsed: &SigningRequest,
         request: &CertificateSigningRequest,
         context: &Context,
@@ -51,7 +59,7 @@ impl CertificateSigning {
             not_before: context.now().saturating_sub(back).unwrap_or(jiff::Timestamp::MIN),
             not_after: after(lifetime.saturating_sub(cut)),
         };
-        self.authority
+        authority
             .sign(parsed, &terms)
             .map_err(|error| Error::Invalid(format!("error auto signing csr: {error}")))
     }
@@ -96,6 +104,7 @@ impl Controller for CertificateSigning {
         if ![CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY].contains(&signer) {
             return Ok(Action::Done);
         }
+        let Some(authority) = self.authority_of(signer) else { return Ok(Action::Done) };
         let parsed = SigningRequest::parse(&request.spec.request.0).map_err(|error| {
             Error::Invalid(format!("unable to parse csr {:?}: {error}", key.name))
         })?;
@@ -110,7 +119,7 @@ impl Controller for CertificateSigning {
         let status = next.status.get_or_insert_default();
         match valid {
             Ok(()) => {
-                let certificate = self.sign(&parsed, &request, context)?;
+                let certificate = self.sign(authority, &parsed, &request, context)?;
                 status.certificate = Some(ByteString(certificate.into_bytes()));
             }
             Err(why) => {

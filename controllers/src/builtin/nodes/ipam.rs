@@ -31,6 +31,8 @@ pub(crate) struct NodeIpam {
     /// One of a family, the first that of the nodes' first addresses, each with how many bits of addresses are those of a
     /// node's part.
     ranges: Vec<(IpNet, u8)>,
+    /// Of which no node gets a part.
+    services: Vec<IpNet>,
     given: Mutex<Given>,
     figures: Arc<Ranges>,
 }
@@ -52,7 +54,9 @@ impl NodeIpam {
         };
         let ranges: Vec<_> = ranges.iter().map(|range| (*range, size(range))).collect();
         let figures = Arc::new(Ranges::shown(&ranges, metrics));
-        Self { ranges, given: Mutex::default(), figures }
+        let services = settings.service_cluster_ip_ranges.clone();
+        services.iter().for_each(|range| figures.occupy(*range));
+        Self { ranges, services, given: Mutex::default(), figures }
     }
 
     /// The next part of each range that nobody has, round and round; none when a range has none left.
@@ -156,6 +160,7 @@ impl Controller for NodeIpam {
         // Nor may a node have addresses of Services.
         let services = context.informers().of::<ServiceCIDR>().list();
         taken.extend(services.iter().flat_map(|cidr| networks(cidr)));
+        taken.extend(&self.services);
         let Some(parts) = self.reserve(&request.name, &taken) else {
             tell(context, &node, "CIDRNotAvailable");
             return Ok(Action::RequeueAfter(FULL));

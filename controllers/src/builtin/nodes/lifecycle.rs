@@ -30,8 +30,6 @@ use std::{
     time::Duration,
 };
 
-/// How often each node's pulse is taken.
-const PERIOD: Duration = Duration::from_secs(5);
 const LEASES: &str = "kube-node-lease";
 
 /// The taints against new pods that follow from conditions: condition, its status, taint.
@@ -55,6 +53,8 @@ pub(crate) struct NodeLifecycle {
     pulses: Arc<Mutex<HashMap<String, Pulse>>>,
     graces: Graces,
     zones: Mutex<Zones>,
+    /// How often each node's pulse is taken.
+    period: Duration,
     figures: Figures,
 }
 
@@ -153,6 +153,7 @@ impl NodeLifecycle {
             pulses: Arc::default(),
             graces: Graces::of(settings),
             zones: Mutex::new(Zones::new(Rates::of(settings))),
+            period: settings.node_monitor_period,
             figures: Figures::shown(metrics),
         }
     }
@@ -192,7 +193,7 @@ impl NodeLifecycle {
                 self.pulses.lock().values_mut().for_each(|pulse| pulse.at = now);
             }
         }
-        Ok(Action::RequeueAfter(PERIOD))
+        Ok(Action::RequeueAfter(self.period))
     }
 
     /// Takes away the taints that evict.
@@ -225,7 +226,7 @@ impl NodeLifecycle {
             self.taint_by_readiness(context, &node).await?;
             return Ok(Action::RequeueAfter(self.rests(name, &node, context)));
         }
-        Ok(Action::RequeueAfter(PERIOD))
+        Ok(Action::RequeueAfter(self.period))
     }
 
     /// How long a node need not be looked at if nothing is told of it: what is well stays so until it is silent.
@@ -235,9 +236,9 @@ impl NodeLifecycle {
         match pulses.get(name) {
             Some(pulse) if is_ready(node) && !evicts && !pulse.unmarked => {
                 let left = pulse.lasts(node, context.clock().elapsed());
-                if left.is_zero() { PERIOD } else { left }
+                if left.is_zero() { self.period } else { left }
             }
-            _ => PERIOD,
+            _ => self.period,
         }
     }
 

@@ -88,8 +88,11 @@ impl Sync<'_> {
         Ok(true)
     }
 
-    /// Asks the provisioner of the claim's class for a volume.
+    /// Asks the provisioner of the claim's class for a volume, if anybody is to be asked.
     pub(super) async fn provision(&self, claim: Claim) -> Result<(), Error> {
+        if !self.controller.provisions {
+            return Ok(());
+        }
         let name = claim_class(&claim);
         let Some(class) = self.class(name) else {
             let text = format!("storageclass.storage.k8s.io {name:?} not found");

@@ -1,7 +1,7 @@
 //! Recycling: a pod that removes what is in a volume of the host's or an NFS server's disk, before it is free again.
 
 use super::Sync;
-use crate::Error;
+use crate::{Error, builtin::Settings};
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use kube::{
     Api, ResourceExt,
@@ -10,7 +10,7 @@ use kube::{
 use kubeplane_client::EventType;
 use kubeplane_workload::{phase::phase, storage::storage, typed::typed};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Where recycling pods run.
 const NAMESPACE: &str = "default";
@@ -23,6 +23,32 @@ const IMAGE: &str = "registry.k8s.io/build-image/debian-base:bookworm-v1.0.6";
 const SCRIPT: &str =
     "test -e /scrub && find /scrub -mindepth 1 -delete && test -z \"$(ls -A /scrub)\" || exit 1";
 
+/// How long a recycling pod may run at least, and for each GiB.
+#[derive(Debug)]
+pub(super) struct Time {
+    host_path: (Duration, Duration),
+    nfs: (Duration, Duration),
+}
+
+impl Time {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            host_path: (
+                settings.pv_recycler_minimum_timeout_hostpath,
+                settings.pv_recycler_timeout_increment_hostpath,
+            ),
+            nfs: (
+                settings.pv_recycler_minimum_timeout_nfs,
+                settings.pv_recycler_increment_timeout_nfs,
+            ),
+        }
+    }
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
 /// The volume that a pod recycles, by the pod's name.
 pub(super) fn recycled_by(pod: &Pod) -> Option<&str> {
     let own = pod.metadata.namespace.as_deref() == Some(NAMESPACE);
@@ -30,15 +56,17 @@ pub(super) fn recycled_by(pod: &Pod) -> Option<&str> {
 }
 
 /// What a recycling pod mounts, and for how many seconds it may run; `None` for what cannot be recycled.
-fn source(volume: &PersistentVolume) -> Option<(Value, i64)> {
+fn source(volume: &PersistentVolume, time: &Time) -> Option<(Value, i64)> {
     let spec = volume.spec.as_ref()?;
-    let (source, shortest) = match (&spec.host_path, &spec.nfs) {
-        (Some(host), _) => (json!({"name": "vol", "hostPath": {"path": host.path}}), 60),
-        (None, Some(nfs)) => (json!({"name": "vol", "nfs": nfs}), 300),
+    let (source, (least, each)) = match (&spec.host_path, &spec.nfs) {
+        (Some(host), _) => {
+            (json!({"name": "vol", "hostPath": {"path": host.path}}), time.host_path)
+        }
+        (None, Some(nfs)) => (json!({"name": "vol", "nfs": nfs}), time.nfs),
         (None, None) => return None,
     };
     let size = storage(spec.capacity.as_ref()).map_or(0, |size| size.value() >> 30);
-    Some((source, size.saturating_mul(30).max(shortest)))
+    Some((source, size.saturating_mul(seconds(each)).max(seconds(least))))
 }
 
 fn recycler(volume: &PersistentVolume, source: &Value, seconds: i64) -> Result<Pod, Error> {
@@ -59,7 +87,7 @@ fn recycler(volume: &PersistentVolume, source: &Value, seconds: i64) -> Result<P
 impl Sync<'_> {
     /// Starts the pod, or looks how it ended; whether that is all there is to do for now.
     pub(super) async fn scrub(&self, volume: Arc<PersistentVolume>) -> Result<bool, Error> {
-        let Some((source, seconds)) = source(&volume) else {
+        let Some((source, seconds)) = source(&volume, &self.controller.scrubs_for) else {
             let text = "No recycler plugin found for the volume!";
             return self.fail(volume, "VolumeFailedRecycle", text).await;
         };
