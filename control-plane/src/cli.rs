@@ -42,7 +42,7 @@ pub(crate) enum Command {
     /// The scheduler, against a kubeconfig.
     Scheduler(SchedulerArgs),
     /// The controller manager, against a kubeconfig.
-    Controllers(ControllersArgs),
+    Controllers(Box<ControllersArgs>),
     /// A node's kubelet, against a kubeconfig.
     Kubelet(KubeletArgs),
     /// The service proxy of a node, against a kubeconfig.

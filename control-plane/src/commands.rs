@@ -30,7 +30,7 @@ pub(crate) fn run(command: Command) -> LocalBoxFuture<'static, anyhow::Result<()
         Command::Serve(args) => serve::run(args).boxed_local(),
         Command::Apiserver(args) => apiserver::run(args).boxed_local(),
         Command::Scheduler(args) => components::scheduler(args).boxed_local(),
-        Command::Controllers(args) => components::controllers(args).boxed_local(),
+        Command::Controllers(args) => components::controllers(*args).boxed_local(),
         Command::Kubelet(args) => kubelet::run(args).boxed_local(),
         Command::Proxy(args) => proxy::run(args).boxed_local(),
         Command::Snapshot(args) => snapshot::run(args).boxed_local(),

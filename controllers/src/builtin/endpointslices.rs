@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use desired::Desired;
 use figures::Figures;
 use k8s_openapi::api::{
-    core::v1::{Node, Pod, Service},
+    core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
 };
 use kubeplane_client::{Change, EventType, ObjectKey};

@@ -124,7 +124,7 @@ mod tests {
     fn line(flags: &[&str]) -> Result<ControllersArgs, String> {
         let line = ["kubeplane", "controllers"].iter().chain(flags);
         match Cli::try_parse_from(line).map_err(|error| error.to_string())?.command {
-            Some(Command::Controllers(args)) => Ok(args),
+            Some(Command::Controllers(args)) => Ok(*args),
             other => Err(format!("{other:?}")),
         }
     }
