@@ -1,5 +1,6 @@
 //! Controllers and the scheduler together.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -64,6 +65,43 @@ fn daemons_wait_for_room_on_their_node() {
             (&status["desiredNumberScheduled"], &status["numberReady"]),
             (&json!(2), &json!(1))
         );
+    });
+}
+
+#[test]
+fn a_revision_that_a_user_makes_changes_nothing_by_itself() {
+    let nodes = "kind: Nodes\nmetadata: {name: worker}\nspec: {count: 1, capacity: {cpu: '4', memory: 8G, pods: '10'}}\n";
+    let simulation = nodes.parse().unwrap();
+    let builder = TestCluster::builder().controllers().scheduler().paused().simulation(simulation);
+    run(builder, async |cluster| {
+        let template = json!({"metadata": {"labels": {"app": "agent"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let spec = json!({"selector": {"matchLabels": {"app": "agent"}}, "template": template});
+        make(
+            &cluster,
+            json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"}, "spec": spec}),
+        )
+        .await;
+        cluster.advance(Duration::from_secs(30)).await;
+        let revisions = api(&cluster, "apps/v1", "ControllerRevision");
+        let list = async || revisions.list(&ListParams::default()).await.unwrap().items;
+        let first = list().await.remove(0);
+        let name = first.metadata.name.clone().unwrap();
+        let mut second = first.clone();
+        second.metadata = ObjectMeta {
+            name: Some("agent-other".to_owned()),
+            owner_references: first.metadata.owner_references.clone(),
+            labels: first.metadata.labels.clone(),
+            ..ObjectMeta::default()
+        };
+        second.data["revision"] = json!(first.data["revision"].as_i64().unwrap() + 1);
+        revisions.create(&PostParams::default(), &second).await.unwrap();
+        cluster.settle().await;
+        assert_eq!(list().await.len(), 2, "both are there, though they are the same");
+        revisions.delete(&name, &DeleteParams::default()).await.unwrap();
+        cluster.advance(Duration::from_secs(30)).await;
+        let left = list().await.into_iter().map(|own| own.metadata.name.unwrap());
+        assert_eq!(left.collect::<Vec<_>>(), ["agent-other"]);
     });
 }
 

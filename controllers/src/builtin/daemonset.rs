@@ -10,7 +10,7 @@ use super::{
     revisions::History,
     written::{LAGGING, Written},
 };
-use crate::{Action, Context, Controller, Error, Sources, error::unless_gone};
+use crate::{Action, Context, Controller, Error, Sources, error::unless_gone, sources::owner_key};
 use async_trait::async_trait;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
@@ -86,11 +86,10 @@ impl Controller for DaemonSets {
         pods::index_other(&sources.informer::<ControllerRevision>());
         sources.objects::<DaemonSet>();
         sources.for_owner::<DaemonSet, Pod>();
-        sources.for_owner::<DaemonSet, ControllerRevision>();
         let written = self.revisions.clone();
         sources.watch::<ControllerRevision>(move |change| {
             written.gone_of::<DaemonSet, _>(change);
-            Vec::new()
+            woken_by(change, &written)
         });
         let (written, all) = (self.pods.clone(), sets.clone());
         sources.watch::<Pod>(move |change| {
@@ -173,6 +172,21 @@ impl Controller for DaemonSets {
         history.truncate(&live, keep).await?;
         Ok(sync.again.map_or(Action::Done, |again: Duration| Action::RequeueAfter(again)))
     }
+}
+
+/// The sets that are looked at because of a revision. One that somebody else made is taken in with what happens next, as
+/// in the original.
+fn woken_by(change: &Change<ControllerRevision>, written: &Written) -> Vec<ObjectKey> {
+    let revision = change.object();
+    let owner = owner_key::<DaemonSet, _>(&**revision);
+    if matches!(change, Change::Added(_)) {
+        let own = owner.filter(|owner| written.awaits(owner, &**revision));
+        return own.into_iter().collect();
+    }
+    let before = change.old().and_then(|old| owner_key::<DaemonSet, _>(&**old));
+    let mut owners: Vec<_> = before.into_iter().chain(owner).collect();
+    owners.dedup();
+    owners
 }
 
 /// The sets for which it makes a difference what became of a node.

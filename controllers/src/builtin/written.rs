@@ -97,6 +97,12 @@ impl Written {
         }
     }
 
+    /// Whether `object` was written for `request`, and nobody has asked since it was seen.
+    pub(super) fn awaits<K: kube::Resource>(&self, request: &ObjectKey, object: &K) -> bool {
+        let all = self.writes.lock();
+        all.get(request).is_some_and(|writes| writes.contains_key(&ObjectKey::of(object)))
+    }
+
     /// Whether `informer` shows everything that was written for `request`. To be asked before anything is read to
     /// decide on: what was read earlier may be older than what this finds.
     pub(super) fn is_seen<K: Watchable>(
