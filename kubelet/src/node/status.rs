@@ -1,23 +1,26 @@
-use super::reference;
+use super::{machine::Machine, reference};
 use crate::{Result, host::Host, status::whole_seconds};
 use k8s_openapi::{
     api::core::v1::{
         ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints,
         NodeStatus, NodeSystemInfo,
     },
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
 use kube::api::{Api, Patch, PatchParams};
 use kubeplane_client::EventType;
 use kubeplane_core::features::Features;
 use kubeplane_runtime_cri::v1;
-use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_SOON: Duration = Duration::from_millis(250);
 const MAX_IMAGES: usize = 50;
+
+/// How much of each resource there is.
+type Amounts = BTreeMap<String, Quantity>;
 
 /// The status of the node now, continuing `known`.
 pub(crate) async fn current(host: &Host, known: Option<&NodeStatus>) -> NodeStatus {
@@ -28,10 +31,13 @@ pub(crate) async fn current(host: &Host, known: Option<&NodeStatus>) -> NodeStat
         .map(|ip| NodeAddress { type_: "InternalIP".to_owned(), address: ip.to_string() })
         .collect();
     addresses.push(NodeAddress { type_: "Hostname".to_owned(), address: config.node_name.clone() });
+    let node = host.node();
+    let (capacity, allocatable) =
+        amounts(&host.machine, node.as_ref().and_then(|node| node.status.as_ref()));
     NodeStatus {
         addresses: Some(addresses),
-        capacity: Some(host.machine.capacity.clone()),
-        allocatable: Some(host.machine.allocatable.clone()),
+        capacity: Some(capacity),
+        allocatable: Some(allocatable),
         conditions: Some(conditions(host, known)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(config.listen.port()) }),
@@ -44,6 +50,27 @@ pub(crate) async fn current(host: &Host, known: Option<&NodeStatus>) -> NodeStat
         declared_features: declared(&config.features),
         ..NodeStatus::default()
     }
+}
+
+/// What the node has, and what of it pods can have: what the machine has, and what somebody else says that it has beside
+/// it.
+fn amounts(machine: &Machine, stated: Option<&NodeStatus>) -> (Amounts, Amounts) {
+    let mut capacity = stated.and_then(|own| own.capacity.clone()).unwrap_or_default();
+    let mut allocatable = capacity.clone();
+    capacity.extend(machine.capacity.clone());
+    allocatable.extend(machine.allocatable.clone());
+    (capacity, allocatable)
+}
+
+/// Of what the API says that pods can have, the extended resources that the node does not have any more.
+fn lost(stated: Option<&NodeStatus>, status: &NodeStatus) -> Vec<String> {
+    let own = status.allocatable.as_ref();
+    let is_extended = |name: &&String| {
+        name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
+    };
+    let stated = stated.and_then(|stated| stated.allocatable.as_ref()).into_iter().flatten();
+    let names = stated.map(|(name, _)| name).filter(is_extended);
+    names.filter(|name| own.is_none_or(|own| !own.contains_key(*name))).cloned().collect()
 }
 
 /// What the node can do that not every one can, for who asks before it relies on it.
@@ -176,7 +203,11 @@ fn is_ready(status: &NodeStatus) -> bool {
 
 async fn write(host: &Host, status: &NodeStatus) -> Result<()> {
     let api = Api::<Node>::all(host.client.clone());
-    let patch = json!({"status": status});
+    let mut patch = json!({"status": status});
+    let node = host.node();
+    for name in lost(node.as_ref().and_then(|node| node.status.as_ref()), status) {
+        patch["status"]["allocatable"][name] = Value::Null;
+    }
     let name = &host.config.node_name;
     api.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch)).await?;
     Ok(())
@@ -211,6 +242,26 @@ pub(crate) async fn check_runtime(host: &Host) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_else_says_the_node_has_pods_can_have() {
+        let of = |amounts: Value| -> Amounts { serde_json::from_value(amounts).unwrap() };
+        let machine = Machine {
+            memory: 2 << 30,
+            capacity: of(json!({"cpu": "2", "memory": "2Gi"})),
+            allocatable: of(json!({"cpu": "2", "memory": "1Gi"})),
+            info: NodeSystemInfo::default(),
+        };
+        let stated = json!({"capacity": {"cpu": "9", "example.com/a": "5"},
+            "allocatable": {"cpu": "9", "example.com/a": "3", "example.com/b": "4", "kubernetes.io/c": "1"}});
+        let stated: NodeStatus = serde_json::from_value(stated).unwrap();
+        let (capacity, allocatable) = amounts(&machine, Some(&stated));
+        assert_eq!(capacity, of(json!({"cpu": "2", "memory": "2Gi", "example.com/a": "5"})));
+        assert_eq!(allocatable, of(json!({"cpu": "2", "memory": "1Gi", "example.com/a": "5"})));
+        let status = NodeStatus { allocatable: Some(allocatable), ..NodeStatus::default() };
+        assert_eq!(lost(Some(&stated), &status), ["example.com/b"]);
+        assert_eq!(amounts(&machine, None), (machine.capacity, machine.allocatable));
+    }
 
     #[test]
     fn a_heartbeat_is_no_change() {

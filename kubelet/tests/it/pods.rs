@@ -1,4 +1,6 @@
 use crate::harness::{World, is_ready};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 fn first(pod: &Value) -> &Value {
@@ -25,6 +27,31 @@ async fn the_node_is_registered_ready_and_has_a_lease() {
         })
         .await;
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 40);
+    kubelet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_says_the_node_has_beside_its_own_pods_can_have() {
+    let world = World::new().await;
+    let kubelet = world.kubelet().await;
+    let say = async |amount: Value| {
+        let patch = json!({"status": {"capacity": {"example.com/fpga": amount}}});
+        let api = kube::Api::<Node>::all(world.client.clone());
+        let params = PatchParams::default();
+        api.patch_status("node-1", &params, &Patch::Merge(patch)).await.unwrap();
+    };
+    let allocatable = async |wanted: Value| {
+        let look = async || {
+            let node = world.get("/api/v1/nodes/node-1").await;
+            let found = &node["status"]["allocatable"];
+            if found["example.com/fpga"] == wanted { Ok(()) } else { Err(found.to_string()) }
+        };
+        world.wait("what pods can have", look).await;
+    };
+    say(json!("5")).await;
+    allocatable(json!("5")).await;
+    say(Value::Null).await;
+    allocatable(Value::Null).await;
     kubelet.stop().await;
 }
 
