@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_success_policy_is_met_by_indexes_or_their_number() {
-        let spec = |rule: serde_json::Value| -> JobSpec {
+        let spec = |rule: Value| -> JobSpec {
             serde_json::from_value(
                 json!({"template": {}, "completions": 10, "successPolicy": {"rules": [rule]}}),
             )
