@@ -201,4 +201,57 @@ mod tests {
         let now = Timestamp::from_second(100).unwrap();
         assert_eq!(remaining_for_index(Some(&pod), now), Duration::from_secs(600));
     }
+
+    #[test]
+    fn a_pod_whose_containers_do_not_tell_ended_when_it_was_not_ready_or_deleted_or_else_made() {
+        let made = "1970-01-01T00:00:01Z";
+        let unready = |status: &str| {
+            json!({"conditions": [{"type": "Ready", "status": status,
+                "lastTransitionTime": "1970-01-01T00:00:07Z"}]})
+        };
+        let doomed = json!({"name": "p", "creationTimestamp": made,
+            "deletionTimestamp": "1970-01-01T00:00:50Z", "deletionGracePeriodSeconds": 30});
+        let kept_on = json!({"name": "p", "creationTimestamp": made});
+        let table = [
+            (&kept_on, unready("False"), 7),
+            (&kept_on, unready("True"), 1),
+            (&kept_on, json!({}), 1),
+            (&doomed, unready("False"), 7),
+            (&doomed, unready("True"), 20),
+            (&doomed, json!({}), 20),
+        ];
+        for (metadata, status, expected) in table {
+            let about = format!("{metadata} {status}");
+            let pod = json!({"metadata": metadata, "status": status});
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            let expected = Timestamp::from_second(expected).unwrap();
+            assert_eq!(
+                (finished_at(&pod), finished_at(&kept(&pod))),
+                (expected, expected),
+                "{about}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_index_waits_by_all_its_failures_also_those_that_were_ignored() {
+        let now = Timestamp::from_second(100).unwrap();
+        assert_eq!(remaining_for_index(None, now), Duration::ZERO);
+        for (failures, ignored, ended_at, wait) in [
+            (0, 0, 100, 10),
+            (0, 0, 95, 5),
+            (0, 0, 80, 0),
+            (1, 0, 100, 20),
+            (1, 1, 100, 40),
+            (2, 0, 97, 37),
+        ] {
+            let mut pod = (*ended(ended_at)).clone();
+            let counts = [(FAILURES, failures), (IGNORED, ignored)];
+            let counts =
+                counts.map(|(name, count): (&str, i32)| (name.to_owned(), count.to_string()));
+            pod.metadata.annotations = Some(counts.into());
+            let about = format!("{failures} and {ignored}, the last at {ended_at}");
+            assert_eq!(remaining_for_index(Some(&pod), now), Duration::from_secs(wait), "{about}");
+        }
+    }
 }

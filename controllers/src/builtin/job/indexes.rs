@@ -150,4 +150,46 @@ mod tests {
         assert_eq!(some.first_missing(3, 10), [0, 4, 5]);
         assert_eq!(some.first_missing(9, 8), [0, 4, 5, 6]);
     }
+
+    #[test]
+    fn more_indexes_are_put_among_those_there_are() {
+        let table = [
+            ("", 2, vec![1], "1"),
+            ("", 11, vec![5, 5, 10], "5,10"),
+            ("0-5,8-10", 8, vec![], "0-5"),
+            ("0-5,8-10", 10, vec![], "0-5,8,9"),
+            ("0,4,5,10-12", 13, vec![2, 7, 8], "0,2,4,5,7,8,10-12"),
+            ("3,4,6", 9, vec![2, 7, 8], "2-4,6-8"),
+            ("2,7,8", 9, vec![3, 4, 6], "2-4,6-8"),
+            ("2-7", 10, vec![0, 3, 5, 9], "0,2-7,9"),
+            ("0,1-odd,odd", 4, vec![3], "0,3"),
+            ("9", 2, vec![1], "1"),
+        ];
+        for (before, completions, more, expected) in table {
+            let after = Indexes::parse(before, completions).with(more);
+            assert_eq!(after.to_string(), expected, "after {before}");
+        }
+        let some = Indexes::parse("2-4,6-8", 10);
+        let present: Vec<_> = (0..10).filter(|index| some.has(*index)).collect();
+        assert_eq!(present, [2, 3, 4, 6, 7, 8]);
+        assert!(!Indexes::default().has(4));
+    }
+
+    #[test]
+    fn the_first_indexes_are_free_that_no_pod_has_and_that_are_not_over() {
+        let table = [
+            ("", vec![], 5, 3, vec![0, 1, 2]),
+            ("", vec![], 2, 5, vec![0, 1]),
+            ("", vec![], 0, 5, vec![]),
+            ("", vec![0, 1], 3, 10, vec![2, 3, 4]),
+            ("4,5", vec![6], 6, 6, vec![0, 1, 2, 3]),
+            ("2-4,9", vec![3, 5, 8], 5, 20, vec![0, 1, 6, 7, 10]),
+            ("1,2,5-7,9", vec![3, 9], 5, 20, vec![0, 4, 8, 10, 11]),
+        ];
+        for (over, taken, count, completions, expected) in table {
+            let about = format!("{count} of {completions} without {over} and {taken:?}");
+            let over = Indexes::parse(over, completions).with(taken);
+            assert_eq!(over.first_missing(count, completions), expected, "{about}");
+        }
+    }
 }

@@ -110,7 +110,7 @@ pub(super) fn succeeded(spec: &JobSpec, done: &Indexes) -> Option<String> {
 mod tests {
     use super::*;
     use crate::trim_pod;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn the_first_rule_that_matches_decides() {
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_success_policy_is_met_by_indexes_or_their_number() {
-        let spec = |rule: serde_json::Value| -> JobSpec {
+        let spec = |rule: Value| -> JobSpec {
             serde_json::from_value(
                 json!({"template": {}, "completions": 10, "successPolicy": {"rules": [rule]}}),
             )
@@ -156,6 +156,110 @@ mod tests {
             (json!({"succeededCount": 4}), false),
         ] {
             assert_eq!(succeeded(&spec(rule.clone()), &done).is_some(), met, "{rule}");
+        }
+    }
+
+    #[test]
+    fn rules_speak_of_containers_that_failed_and_of_conditions_as_they_are() {
+        let exits = |action: &str, operator: &str, value: i32| json!({"action": action, "onExitCodes": {"operator": operator, "values": [value]}});
+        let stands =
+            |action: &str, pattern: Value| json!({"action": action, "onPodConditions": [pattern]});
+        let container = |state: Value| json!({"name": "main", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        let runs = || container(json!({"running": {}}));
+        let ended = |code: i32| container(json!({"terminated": {"exitCode": code}}));
+        let ends = |code: i32| json!({"containerStatuses": [runs(), ended(code)]});
+        let shows = |status: &str| json!({"conditions": [{"type": "Odd", "status": status}]});
+        let odd = |status: &str| json!({"type": "Odd", "status": status});
+        let fails = |what: &str| Verdict::FailJob(what.to_owned());
+        let fifth =
+            "Container main for pod n/p failed with exit code 5 matching FailJob rule at index";
+        let table = [
+            (json!([]), ends(5), Verdict::Count),
+            (json!([exits("Odd", "In", 5), exits("Ignore", "In", 5)]), ends(5), Verdict::Ignore),
+            (json!([exits("Ignore", "Near", 5)]), ends(5), Verdict::Count),
+            (json!([exits("Ignore", "In", -1073)]), ends(-1073), Verdict::Ignore),
+            (json!([exits("Ignore", "NotIn", 7)]), ends(0), Verdict::Count),
+            (json!([exits("FailJob", "NotIn", 0)]), ends(5), fails(&format!("{fifth} 0"))),
+            (
+                json!([exits("Ignore", "In", 2), exits("FailJob", "In", 5)]),
+                ends(5),
+                fails(&format!("{fifth} 1")),
+            ),
+            (json!([exits("Count", "In", 5), exits("FailJob", "In", 5)]), ends(5), Verdict::Count),
+            (
+                json!([exits("FailIndex", "In", 5)]),
+                json!({"containerStatuses": [ended(0)], "initContainerStatuses": [ended(5)]}),
+                Verdict::FailIndex,
+            ),
+            (
+                json!([stands("Odd", odd("True")), stands("FailIndex", odd("True"))]),
+                shows("True"),
+                Verdict::FailIndex,
+            ),
+            (json!([stands("Ignore", odd("False"))]), shows("False"), Verdict::Ignore),
+            (json!([stands("Ignore", odd("Unknown"))]), shows("Unknown"), Verdict::Ignore),
+            (json!([stands("Ignore", odd("False"))]), shows("True"), Verdict::Count),
+            (json!([stands("Ignore", odd("True"))]), shows("False"), Verdict::Count),
+            (json!([stands("Ignore", json!({"type": "Odd"}))]), shows("True"), Verdict::Ignore),
+            (json!([stands("Ignore", json!({"type": "Odd"}))]), shows("False"), Verdict::Count),
+            (
+                json!([stands("FailJob", odd("True"))]),
+                shows("True"),
+                fails("Pod n/p has condition Odd matching FailJob rule at index 0"),
+            ),
+            (
+                json!([stands("Count", odd("True")), stands("FailJob", odd("True"))]),
+                shows("True"),
+                Verdict::Count,
+            ),
+        ];
+        for (rules, status, expected) in table {
+            let about = format!("{rules} of {status}");
+            let spec = json!({"template": {}, "podFailurePolicy": {"rules": rules}});
+            let spec: JobSpec = serde_json::from_value(spec).unwrap();
+            let pod = json!({"metadata": {"namespace": "n", "name": "p"}, "status": status});
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            assert_eq!(judge(&spec, &pod), expected, "{about}");
+        }
+    }
+
+    #[test]
+    fn a_success_policy_is_met_by_the_first_rule_that_is() {
+        let first = Some("Matched rules at index 0");
+        let second = Some("Matched rules at index 1");
+        let indexes = |text: &str| json!({"succeededIndexes": text});
+        let some =
+            |text: &str, count: i32| json!({"succeededIndexes": text, "succeededCount": count});
+        let table = [
+            (json!([]), "0", None),
+            (json!([indexes("odd")]), "0", None),
+            (json!([indexes("")]), "1-3", None),
+            (json!([indexes("")]), "", None),
+            (json!([{"succeededCount": 4}]), "", None),
+            (json!([indexes("9"), indexes("4,6")]), "0-2,4-7", second),
+            (json!([indexes("0,1"), indexes("5")]), "0-2,4-7", first),
+            (json!([some("3-6", 2)]), "0-2,4-7", first),
+            (json!([some("3-6", 2)]), "0-2,6,7", None),
+            (json!([indexes("2-4,6-8")]), "1-9", first),
+            (json!([indexes("2-4,6-9")]), "2-4,6-9", first),
+            (json!([indexes("10-12,14-16")]), "1-3,5-7", None),
+            (json!([indexes("2-4,8-12")]), "2-5,7-9", first),
+            (json!([indexes("1-3,5-7")]), "2-4,6-8", None),
+            (json!([some("1-3,5-7", 4)]), "2-4,6-8", first),
+            (json!([some("1-3,5-7", 5)]), "2-4,6-8", None),
+            (json!([some("0-4,6-9", 5)]), "1-3,7,8", first),
+            (json!([some("0-6,8-9", 7)]), "1-3,5-9", first),
+            (json!([some("0-6,8-9", 8)]), "1-3,5-9", None),
+            (json!([some("0-3,6-9", 7)]), "1-9", first),
+            (json!([indexes("0-3,6-9")]), "1-9", None),
+        ];
+        for (rules, done, expected) in table {
+            let about = format!("{rules} with {done}");
+            let spec =
+                json!({"template": {}, "completions": 10, "successPolicy": {"rules": rules}});
+            let spec: JobSpec = serde_json::from_value(spec).unwrap();
+            let met = succeeded(&spec, &Indexes::parse(done, 10));
+            assert_eq!(met.as_deref(), expected, "{about}");
         }
     }
 }

@@ -226,3 +226,53 @@ impl Sync<'_> {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_claim_goes_with_its_pod_or_its_set_or_with_neither_whoever_owned_it_before() {
+        let pod = |ordinal: i32| -> Pod {
+            let pod = json!({"metadata": {"name": format!("web-{ordinal}"), "uid": "pod"}});
+            serde_json::from_value(pod).unwrap()
+        };
+        let guest =
+            json!({"apiVersion": "custom/v1", "kind": "Guest", "name": "guest", "uid": "guest"});
+        let guest: OwnerReference = serde_json::from_value(guest).unwrap();
+        let ruler =
+            OwnerReference { controller: Some(true), uid: "ruler".to_owned(), ..guest.clone() };
+        let table = [
+            (("Retain", "Retain"), 1, None, None),
+            (("Retain", "Retain"), 8, None, None),
+            (("Delete", "Retain"), 1, None, Some("set")),
+            (("Delete", "Retain"), 8, None, Some("set")),
+            (("Retain", "Delete"), 1, None, None),
+            (("Retain", "Delete"), 8, None, Some("pod")),
+            (("Delete", "Delete"), 1, None, Some("set")),
+            (("Delete", "Delete"), 8, None, Some("pod")),
+            (("Delete", "Delete"), 1, Some(&ruler), None),
+            (("Delete", "Delete"), 8, Some(&ruler), None),
+        ];
+        for ((deleted, scaled), ordinal, controller, expected) in table {
+            let set = json!({"metadata": {"name": "web", "uid": "set"}, "spec": {"replicas": 5,
+                "selector": {}, "serviceName": "", "template": {},
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": deleted, "whenScaled": scaled}}});
+            let set: StatefulSet = serde_json::from_value(set).unwrap();
+            let (spec, pod) = (set.spec.as_ref().unwrap(), pod(ordinal));
+            let (by_set, by_pod) = (controller_ref(&set), controller_ref(&pod));
+            for before in [vec![], vec![by_pod.clone()], vec![by_set.clone()], vec![by_set, by_pod]]
+            {
+                let others: Vec<_> = controller.into_iter().chain([&guest]).cloned().collect();
+                let mut claim = PersistentVolumeClaim::default();
+                claim.metadata.owner_references = Some([before.clone(), others.clone()].concat());
+                let wanted = wanted_owners(&claim, &set, spec, &pod).unwrap();
+                let wanted: Vec<_> = wanted.iter().map(|owner| owner.uid.as_str()).collect();
+                let others = others.iter().map(|owner| owner.uid.as_str());
+                let expected: Vec<_> = others.chain(expected).collect();
+                assert_eq!(wanted, expected, "{deleted} {scaled} {ordinal} after {before:?}");
+            }
+        }
+    }
+}

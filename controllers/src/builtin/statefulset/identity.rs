@@ -135,4 +135,41 @@ mod tests {
             assert!(is_wanted(&spec, start) && !is_wanted(&spec, expected.end));
         }
     }
+
+    #[test]
+    fn a_name_tells_the_set_and_the_ordinal() {
+        for (name, expected) in [
+            ("web-1", ("web", Some(1))),
+            ("a-web-20", ("a-web", Some(20))),
+            ("web-99999999999", ("web", None)),
+            ("1-web", ("", None)),
+            ("web", ("", None)),
+        ] {
+            assert_eq!(split(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pod_without_its_volumes_or_its_label_is_mended() {
+        let set = json!({"metadata": {"name": "web"}, "spec": {"selector": {}, "serviceName": "",
+            "template": {}, "volumeClaimTemplates": [{"metadata": {"name": "data"}}]}});
+        let set: StatefulSet = serde_json::from_value(set).unwrap();
+        let spec = set.spec.as_ref().unwrap();
+        for volumes in [
+            json!([]),
+            json!([{"name": "data", "emptyDir": {}}]),
+            json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data-web-2"}}]),
+            json!([{"name": "other", "persistentVolumeClaim": {"claimName": "data-web-1"}}]),
+        ] {
+            let about = volumes.to_string();
+            let pod = json!({"metadata": {"name": "web-1"},
+                "spec": {"containers": [], "volumes": volumes}});
+            let mut pod: Pod = serde_json::from_value(pod).unwrap();
+            assert!(!is_identified(&set, &pod) && !is_mounted(&set, spec, 1, &pod), "{about}");
+            identify(&set, 1, &mut pod);
+            mount(&set, spec, 1, &mut pod);
+            assert!(is_identified(&set, &pod) && is_mounted(&set, spec, 1, &pod), "{about}");
+            assert!(!is_mounted(&set, spec, 2, &pod), "{about}");
+        }
+    }
 }
