@@ -4,7 +4,10 @@ use futures::FutureExt;
 use kubeplane_client::{QueueMetrics, QueueOptions, WorkQueue};
 use kubeplane_clock::timeout;
 use std::{fmt, hash::Hash, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{
+    sync::oneshot,
+    task::{JoinSet, coop},
+};
 use tokio_util::sync::CancellationToken;
 
 /// How long requests in work may take to end when the process stops.
@@ -194,6 +197,8 @@ where
             let Some(request) = request else { return };
             self.work(&request).await;
             self.queue.done(&request);
+            // Requests that come back at once, and wait for nothing, would keep the thread from all else.
+            coop::consume_budget().await;
         }
     }
 
