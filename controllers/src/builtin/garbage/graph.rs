@@ -83,12 +83,12 @@ pub(super) struct Dependent {
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     nodes: HashMap<String, Node>,
-    /// The uids of the last objects that were seen to go, and in which order they went.
+    /// The uids of the last owners that were seen to go, and in which order they went.
     absent: HashSet<String>,
     absent_order: VecDeque<String>,
 }
 
-/// How many objects that went are remembered.
+/// How many owners that went are remembered.
 const MOST_ABSENT: usize = 500;
 
 fn blocks(owners: &[OwnerReference], uid: &str) -> bool {
@@ -298,8 +298,13 @@ impl Graph {
         work
     }
 
-    /// An object was seen to go: whoever names it as an owner need not be asked about, even if its kind is gone, too.
+    /// An object was seen to go: whoever names it as an owner need not be asked about, even if its kind is gone, too. One
+    /// that nobody names is not remembered: of ten thousand dependents that go each would push out the owner they have in
+    /// common.
     pub(super) fn gone(&mut self, uid: &str) -> Vec<Work> {
+        if self.nodes.get(uid).is_none_or(|node| node.dependents.is_empty()) {
+            return self.forget(uid);
+        }
         self.remember_absent(uid);
         if self.absent_order.len() > MOST_ABSENT
             && let Some(oldest) = self.absent_order.pop_front()
@@ -365,7 +370,7 @@ impl Graph {
         self.nodes.get(uid).is_some_and(|node| !node.observed)
     }
 
-    /// Whether the object of this uid was seen to go, not long ago.
+    /// Whether the owner of this uid was seen to go, not long ago.
     pub(super) fn is_gone(&self, uid: &str) -> bool {
         self.absent.contains(uid)
     }
