@@ -26,6 +26,14 @@ async fn make(cluster: &TestCluster, object: Value) {
     api.create(&PostParams::default(), &object).await.unwrap();
 }
 
+/// A DaemonSet of pods with this container.
+fn agent(container: &Value) -> Value {
+    let template =
+        json!({"metadata": {"labels": {"app": "agent"}}, "spec": {"containers": [container]}});
+    let spec = json!({"selector": {"matchLabels": {"app": "agent"}}, "template": template});
+    json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"}, "spec": spec})
+}
+
 #[test]
 fn daemons_wait_for_room_on_their_node() {
     let small = "kind: Nodes\nmetadata: {name: small}\nspec: {count: 1, capacity: {cpu: 200m, memory: 100M, pods: '10'}}\n";
@@ -34,15 +42,7 @@ fn daemons_wait_for_room_on_their_node() {
     let builder = TestCluster::builder().controllers().scheduler().paused().simulation(simulation);
     run(builder, async |cluster| {
         let wants = json!({"requests": {"memory": "120M", "cpu": "75m"}});
-        let containers = json!([{"name": "c", "image": "i", "resources": wants}]);
-        let template =
-            json!({"metadata": {"labels": {"app": "agent"}}, "spec": {"containers": containers}});
-        let spec = json!({"selector": {"matchLabels": {"app": "agent"}}, "template": template});
-        make(
-            &cluster,
-            json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"}, "spec": spec}),
-        )
-        .await;
+        make(&cluster, agent(&json!({"name": "c", "image": "i", "resources": wants}))).await;
         cluster.advance(Duration::from_secs(30)).await;
         let pods = api(&cluster, "v1", "Pod").list(&ListParams::default()).await.unwrap().items;
         assert_eq!(pods.len(), 2, "one for each node, whether or not there is room");
@@ -74,14 +74,7 @@ fn a_revision_that_a_user_makes_changes_nothing_by_itself() {
     let simulation = nodes.parse().unwrap();
     let builder = TestCluster::builder().controllers().scheduler().paused().simulation(simulation);
     run(builder, async |cluster| {
-        let template = json!({"metadata": {"labels": {"app": "agent"}},
-            "spec": {"containers": [{"name": "c", "image": "i"}]}});
-        let spec = json!({"selector": {"matchLabels": {"app": "agent"}}, "template": template});
-        make(
-            &cluster,
-            json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"}, "spec": spec}),
-        )
-        .await;
+        make(&cluster, agent(&json!({"name": "c", "image": "i"}))).await;
         cluster.advance(Duration::from_secs(30)).await;
         let revisions = api(&cluster, "apps/v1", "ControllerRevision");
         let list = async || revisions.list(&ListParams::default()).await.unwrap().items;
